@@ -1,5 +1,5 @@
-# What there is to do here; `make` alone lists it. One profile (release) for all, so that RocksDB is
-# compiled once. CARGO_TARGET_DIR is honoured; ARGS="…" goes to the program that is started.
+# All tasks of the project; `make` alone lists them. A single profile (release), so that RocksDB is
+# compiled once. CARGO_TARGET_DIR is honoured; ARGS="…" is passed to the program.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -12,11 +12,11 @@ CASES ?= 2000
 CARGO_RUN := cargo run --release --locked --quiet --bin ghpulse --
 
 .PHONY: help
-help: ## this list
+help: ## lists these tasks
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 .PHONY: run
-run: build ## installs what is missing, builds, runs: the demo, or config/config.yaml when it is there
+run: build ## installs what is missing, builds, and runs the demo, or config/config.yaml if it exists
 	@if [ -e config.yaml ] || [ -e config/config.yaml ]; then \
 	    exec $(CARGO_RUN) run $(ARGS); \
 	fi; \
@@ -26,94 +26,94 @@ run: build ## installs what is missing, builds, runs: the demo, or config/config
 	exec $(CARGO_RUN) demo $(ARGS)
 
 .PHONY: build
-build: setup ## the binary alone: target/release/ghpulse
+build: setup ## builds the binary: target/release/ghpulse
 	@cargo build --release --locked --bin ghpulse
 
 .PHONY: config
-config: build ## writes config/config.yaml, every key explained, with its default; never over an old one
+config: build ## writes config/config.yaml: all keys, explained, at their defaults; never overwrites
 	@if [ -e config/config.yaml ]; then echo "config/config.yaml is there already"; exit 1; fi
 	@umask 077; $(CARGO_RUN) config default > config/config.yaml.new
 	@mv config/config.yaml.new config/config.yaml; echo "wrote config/config.yaml"
 
 .PHONY: test
-test: ## installs what the tests need and runs all of them: format, clippy, docs, tests
+test: ## installs what the tests need and runs format, clippy, docs and all tests
 	@.ci/setup test
 	@.ci/test
 
 .PHONY: test-tidb
-test-tidb: setup ## the tests of the history against a real TiDB, built once from its Go module (12 minutes)
+test-tidb: setup ## runs the history tests with a real TiDB, built once from its Go module (12 minutes)
 	@server=$$(.ci/tidb) && GHPULSE_TEST_TIDB=$$server cargo test --release --locked --test it -- history::
 
 .PHONY: test-properties
-test-properties: setup ## the properties with inputs that no run had before, CASES=2000 each
+test-properties: setup ## runs the property tests with random inputs, CASES=2000 each
 	@PROPTEST_CASES=$(CASES) cargo test --release --locked --lib -- $(ARGS)
 
-# A number of a run, fresh unless it is given: what failed is repeated with the one that it printed.
+# The seed of a run, fresh unless given: to repeat a failure, pass the seed that it printed.
 fresh = $(or $(1),$(shell echo $$((RANDOM * 32768 + RANDOM))))
 IT := cargo test --release --locked --test it --
 
 .PHONY: kills
 kills: N ?= 10000
-kills: setup ## kill -9 at seeded moments, N=10000 times; nothing may be lost or counted twice
+kills: setup ## kills with -9 at N=10000 seeded moments; nothing may be lost or counted twice
 	@TEST_KILLS=$(N) TEST_KILLS_SEED=$(call fresh,$(TEST_KILLS_SEED)) $(IT) --show-output crash::kills
 
 .PHONY: cuts
 cuts: N ?= 1000
-cuts: setup ## power cuts at seeded moments, N=1000: only what was synced survives
+cuts: setup ## cuts the power at N=1000 seeded moments; what was synced must survive
 	@.ci/setup test
 	@TEST_CUTS=$(N) TEST_CUTS_SEED=$(call fresh,$(TEST_CUTS_SEED)) $(IT) --show-output crash::cuts
 
 .PHONY: write-errors
 write-errors: N ?= 45
-write-errors: setup ## ENOSPC and EIO at each of the first N=45 writes and syncs of every thread
+write-errors: setup ## injects ENOSPC and EIO at each of the first N=45 writes and syncs of every thread
 	@.ci/setup test
 	@TEST_ERRORS=$(N) TEST_ERRORS_SEED=$(call fresh,$(TEST_ERRORS_SEED)) $(IT) --show-output crash::errors
 
 .PHONY: fuzz
 fuzz: SECONDS ?= 60
-fuzz: setup ## inputs that nobody thought of, SECONDS=60 for each target; TARGET=name for one of them
+fuzz: setup ## fuzzes each target for SECONDS=60; TARGET=name selects one
 	@TEST_FUZZ_SECONDS=$(SECONDS) TEST_FUZZ_SEED=$(call fresh,$(TEST_FUZZ_SEED)) \
 	    $(IT) --show-output $(if $(TARGET),$(TARGET),fuzz::)
 
 .PHONY: mutants
-mutants: setup ## small deliberate bugs, each built and shown to its test, which must find it; ONLY=word
+mutants: setup ## builds small deliberate bugs, each of which its test must find; ONLY=word selects
 	@.ci/mutants
 
 .PHONY: soak
 soak: MINUTES ?= 20
-soak: setup ## all seeded suites with fresh seeds, side by side, for MINUTES=20
+soak: setup ## runs all seeded suites with fresh seeds, in parallel, for MINUTES=20
 	@.ci/setup test
 	@MINUTES=$(MINUTES) .ci/soak
 
 .PHONY: bench
-bench: setup ## measures all of it beside other servers: target/bench/report.md; takes the machine for itself
+bench: setup ## benchmarks against other servers: target/bench/report.md; needs an idle machine
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-servers
-bench-servers: ## measures collector, edge and a real Pulsar; ARGS="outage=10": seconds that it is away
+bench-servers: ## benchmarks collector, edge and a real Pulsar; ARGS="outage=10": seconds without the broker
 	@.ci/setup test
 	@cargo bench --locked --bench servers $(if $(ARGS),-- $(ARGS))
 
 .PHONY: package
-package: build ## the release tarball of this machine's kind, in target/package
+package: build ## builds the release tarball for this architecture, in target/package
 	@.ci/package "$${CARGO_TARGET_DIR:-target}/package"
 
 .PHONY: deb
-deb: build ## the Debian package of this machine's kind, in target/package
+deb: build ## builds the Debian package for this architecture, in target/package
 	@.ci/deb "$${CARGO_TARGET_DIR:-target}/package"
 
 .PHONY: test-deb
-test-deb: build ## installs, runs, upgrades and removes the package in a clean Debian root; as root
+test-deb: build ## installs, runs, upgrades and removes the package in a clean Debian root; needs root
 	@.ci/setup deb
 	@.ci/deb-test "$${CARGO_TARGET_DIR:-target}/package"
 
 .PHONY: documents
-documents: build ## writes the Grafana dashboard and the Prometheus rules in config/ anew
+documents: build ## regenerates the Grafana dashboard and the Prometheus rules in config/
 	@$(CARGO_RUN) documents target/package/documents
 	@cp target/package/documents/config/* config/
 
 .PHONY: audit
-audit: setup ## licences, sources, bans and known vulnerabilities of the dependencies, by .cargo/deny.toml
+audit: setup ## checks licences, sources, bans and known vulnerabilities of the dependencies
 	@.ci/audit
 
 .PHONY: reproduce

@@ -1,13 +1,13 @@
-//! Live aggregates: what is counted over rolling windows, for readers of numbers.
+//! Live aggregates: counts over rolling windows.
 //!
-//! An aggregate is a fold over the journal: it begins where its window begins, reads on, and shows
-//! its value at each tick as of the place it has come to. There is no other bookkeeping: nothing
-//! is written, the way of the events knows nothing of it, and after a restart, or when a script
-//! changes what it counts, the same fold over the same rows gives the same numbers. What the
-//! journal no longer has is not counted, and each value says from when on it is complete.
+//! An aggregate is a fold over the journal: it starts at the beginning of its window, reads
+//! forward, and publishes its value at each tick as of the last event read. There is no other
+//! state: nothing is written, the event pipeline is not involved, and after a restart, or when a
+//! script changes its rule, the same fold over the same rows gives the same numbers. Events that
+//! the journal no longer has are not counted, and each value says since when it is complete.
 //!
-//! Some are always there (`rolling`, `active`); the others are scripts, one file each (`folder`).
-//! Reading what lies behind continues in pieces, beside everything else and at half of one core.
+//! Some aggregates are built in (`rolling`, `active`, `busiest`); the others are scripts, one file
+//! each (`folder`). Catching up runs in batches, in the background, on up to half of one core.
 
 mod active;
 mod busiest;
@@ -39,55 +39,55 @@ use crate::sync::blocking;
 
 pub use self::folder::{AGGREGATES, files};
 
-/// How often the journal is looked at.
+/// How often the journal is polled.
 const BEAT: Duration = Duration::from_millis(250);
-/// The shortest rest while there is more to read.
+/// The shortest pause while there is more to read.
 const REST: Duration = Duration::from_millis(10);
 
-/// What the stage works with.
+/// Dependencies of the stage.
 pub struct Aggregates {
-    /// Whose journal is read.
+    /// The store whose journal is read.
     pub store: Store,
     /// The bus whose events are counted.
     pub tag: BusTag,
-    /// Where the values are shown.
+    /// Where values are published.
     pub hub: Arc<Hub>,
-    /// Where the scripts are.
+    /// Directory of the scripts.
     pub scripts: PathBuf,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// What is wrong with the scripts now.
+    /// Called with the current errors of scripts.
     pub troubles: watch::Sender<Vec<ScriptDiagnostic>>,
 }
 
-/// A clock that was set back by more than this many seconds: everything is counted again.
+/// When the clock is set back by more than this many seconds, everything is recounted.
 const SET_BACK: i64 = 5;
-/// The pause after the store could not be read.
+/// The pause after a failed read of the store.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
-/// What it remembers from one beat to the next.
+/// State of the stage between two beats.
 struct CountingState {
     tools: Aggregates,
     folder: ScriptFolder,
     groups: ReadGroups,
     looked_at: Second,
-    /// Whether the journal was read up to its end once.
+    /// Whether the end of the journal was reached once.
     has_read: bool,
-    /// What was wrong with the store at the last beat.
+    /// The store's error at the last beat.
     trouble: Option<String>,
 }
 
-/// The stage, with what it has counted so far; `None` when the store is too damaged to count.
+/// The stage with its counts so far; `None` when the store is too damaged to count.
 pub struct Counting(Option<CountingState>);
 
 impl Aggregates {
-    /// Counts until `stop` is called.
+    /// Counts until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.begin(Duration::ZERO).await?.run(stop).await
     }
 
-    /// Takes the scripts into force and counts what the journal has, for about `within`: then the
-    /// first reader of an aggregate finds it. A longer journal is read on by [`Counting::run`].
+    /// Activates the scripts and counts the journal for up to `within`, so that values exist before
+    /// the first reader asks. [`Counting::run`] continues with a longer journal.
     ///
     /// # Errors
     /// When the store cannot be read, other than for damage.
@@ -101,8 +101,8 @@ impl Aggregates {
         });
         match begun.await.context("beginning to count")? {
             Err(error) if StoreError::is_damage(&error) => {
-                // All else can be served without it.
-                tracing::error!(%error, "nothing is counted over rolling windows");
+                // The rest of the appliance works without aggregates.
+                tracing::error!(%error, "rolling windows are not counted");
                 Ok(Counting(None))
             }
             begun => Ok(Counting(Some(begun?))),
@@ -111,7 +111,7 @@ impl Aggregates {
 }
 
 impl Counting {
-    /// Counts until `stop` is called.
+    /// Counts until `stop` is cancelled.
     ///
     /// # Errors
     /// When the store cannot be read, other than for damage.
@@ -128,7 +128,7 @@ impl Counting {
             });
             let behind;
             (state, behind) = beat.await.context("counting")??;
-            // As long as it worked: half of one core at most, for as long as it takes.
+            // Pauses as long as it worked: up to half of one core, until it has caught up.
             let pause = match behind {
                 _ if state.trouble.is_some() => AFTER_FAILURE,
                 Some(took) => took.clamp(REST, BEAT),
@@ -160,14 +160,14 @@ impl CountingState {
         })
     }
 
-    /// A beat. Damage of the store is logged, and tried again: what is damaged may be old, and the
+    /// One beat. Damage of the store is logged and retried: it may be limited to old rows, and the
     /// rest of the appliance does not depend on it.
     fn beat_or_wait(&mut self) -> Result<bool, StoreError> {
         match self.beat() {
             Err(error) if error.is_damage() => {
                 let trouble = Some(error.to_string());
                 if self.trouble != trouble {
-                    tracing::error!(%error, "counts over rolling windows are not moved on");
+                    tracing::error!(%error, "cannot advance rolling windows; retrying");
                 }
                 self.trouble = trouble;
                 Ok(true)
@@ -179,8 +179,8 @@ impl CountingState {
         }
     }
 
-    /// Begins to count everything again, as a restart would. A clock that was ahead has expired
-    /// what is wanted now, and has put events where they are not looked for.
+    /// Recounts everything, as a restart would. A clock that was ahead has expired seconds that are
+    /// needed now, and has put events into future seconds.
     fn begin_again(&mut self, now: Second) -> Result<(), StoreError> {
         self.groups.clear();
         for member in AggregateCounter::built_in() {
@@ -189,12 +189,12 @@ impl CountingState {
         Ok(())
     }
 
-    /// Looks at the scripts once a second, reads on, and shows what is due. True when there is more
-    /// to read.
+    /// Checks the scripts once a second, reads a batch, and publishes due values. Returns whether
+    /// there is more to read.
     fn beat(&mut self) -> Result<bool, StoreError> {
         let now = self.tools.clock.now().second();
         if now.0 < self.looked_at.0.saturating_sub(SET_BACK) {
-            tracing::warn!("the clock was set back: rolling windows are counted again");
+            tracing::warn!("the clock was set back; recounting rolling windows");
             self.begin_again(now)?;
         }
         let Aggregates { store, hub, clock, troubles, .. } = &self.tools;

@@ -1,13 +1,15 @@
-//! Tells people when something is wrong for longer than it may be, and when it is over.
+//! Posts alerts to a webhook when a condition lasts longer than tolerated, and again when it is
+//! over.
 //!
-//! Promises: one message when it begins and one when it is over, for each condition; nothing of
-//! what passes by itself within the tolerance; not more than one beginning in a pause. Raising and
-//! clearing never wait and never fail. There is no queue: what is kept is how each condition
-//! stands and what was told of it, so what waits is one message a condition at most, and a webhook
-//! that was away is told how things are when it is back, not how they were. All of it is as long as
-//! the process: after a restart what is still wrong begins anew, what is well is not told as over.
+//! Guarantees: for each condition there is one message when it begins and one when it is over. A
+//! failure that passes within the tolerance is not reported. The same condition is reported as
+//! beginning at most once per pause. Raising and clearing never wait and never fail. There is no
+//! queue: only the state of each condition and what was reported of it are kept, so at most one
+//! message per condition is waiting, and a webhook that was unavailable receives the current
+//! state, not the history. This state lasts as long as the process: after a restart, a condition
+//! that persists begins anew, and one that has passed is not reported as over.
 //!
-//! A webhook's address is a secret: of it only the host is ever shown.
+//! A webhook's URL is a secret: only its host is ever shown.
 
 mod format;
 mod ledger;
@@ -25,38 +27,38 @@ use crate::config::{self, AlertFormat, Secret};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
 use crate::metrics;
 
-/// Longest time of one post.
+/// Timeout of one post.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// An answer is a word or two.
+/// Maximum size of a response in bytes; usual ones have a word or two.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// What can be wrong.
+/// A condition that is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     /// The bus cannot be reached.
     BusAway,
-    /// GitHub cannot be followed.
+    /// GitHub cannot be polled.
     SourceAway,
-    /// The history is not brought up to date.
+    /// The history is not being updated.
     TidbFailing,
-    /// RabbitMQ is not fed, or its readers have missed something.
+    /// RabbitMQ is not being fed, or its consumers have missed messages.
     RabbitMqAway,
-    /// The merge script does not hold; the last good one is in force.
+    /// The merge script fails; the last good one is in use.
     ScriptBroken,
-    /// There is hardly any room left for the store.
+    /// The disk of the store is almost full.
     DiskNearlyFull,
-    /// GitHub answers and nothing new comes.
+    /// GitHub answers, but there are no new events.
     FeedFrozen,
-    /// A token is shown old pages.
+    /// A token gets stale pages.
     TokenStale,
-    /// A page lacks what it used to show, or is not there.
+    /// A page is missing, or events that it used to show are.
     PageMissing,
-    /// Backups on the schedule are not made.
+    /// Scheduled backups fail.
     BackupFailing,
 }
 
 impl Condition {
-    /// All of them.
+    /// All conditions.
     pub const ALL: [Self; 10] = [
         Self::BusAway,
         Self::SourceAway,
@@ -87,7 +89,7 @@ impl Condition {
         }
     }
 
-    /// Its name for people.
+    /// Its name for display.
     fn title(self) -> &'static str {
         match self {
             Self::BusAway => "the bus is away",
@@ -103,8 +105,8 @@ impl Condition {
         }
     }
 
-    /// Whether it is a failure that may pass by itself, and is tolerated for a while. The others
-    /// stay until somebody does something, so they are told at once.
+    /// Whether it is a failure that may pass without intervention and is tolerated for a while.
+    /// The others last until an operator acts, so they are reported at once.
     fn may_pass(self) -> bool {
         matches!(self, Self::BusAway | Self::SourceAway | Self::TidbFailing | Self::RabbitMqAway)
     }
@@ -113,17 +115,17 @@ impl Condition {
 /// Why alerts cannot be posted at all.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertsError {
-    /// The webhook's address is none. It is a secret, so it is not quoted.
+    /// The webhook's URL is invalid. It is a secret, so it is not quoted.
     #[error(
         "`alerts.webhook` is no address that can be posted to: give one like https://host/path"
     )]
     Address,
-    /// No client.
+    /// The HTTP client cannot be created.
     #[error(transparent)]
     Http(#[from] HttpError),
 }
 
-/// Where conditions are raised and cleared. Clones are the same; cheap to pass to every stage.
+/// Raises and clears conditions. Clones share their state and are cheap to pass to every stage.
 #[derive(Debug, Clone)]
 pub struct Alerts(Option<Arc<AlertsShared>>);
 
@@ -134,7 +136,7 @@ struct AlertsShared {
     clock: Clock,
 }
 
-/// The stage that posts.
+/// The stage that posts alerts.
 #[derive(Debug)]
 pub struct Posting {
     shared: Arc<AlertsShared>,
@@ -146,16 +148,16 @@ pub struct Posting {
 }
 
 impl Alerts {
-    /// Nobody is told.
+    /// Alerts that are not posted anywhere.
     #[must_use]
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// Those of the configuration, and the stage that posts them. `node` names this machine.
+    /// Alerts as configured, and the stage that posts them. `node` names this machine.
     ///
     /// # Errors
-    /// When the address is none, or there can be no client.
+    /// When the URL is invalid or the HTTP client cannot be created.
     pub fn new(
         settings: &config::AlertsConfig,
         node: &str,
@@ -178,7 +180,7 @@ impl Alerts {
         Ok((Self(Some(shared)), posting))
     }
 
-    /// It is wrong now, once more or still. `text` says what, for people.
+    /// Reports that the condition holds, again or still. `text` is the explanation for people.
     pub fn raise(&self, condition: Condition, text: &str) {
         if let Some(shared) = &self.0 {
             let clock = shared.clock;
@@ -187,7 +189,7 @@ impl Alerts {
         }
     }
 
-    /// It is not wrong, or no longer.
+    /// Reports that the condition does not hold, or no longer.
     pub fn clear(&self, condition: Condition) {
         if let Some(shared) = &self.0
             && shared.lock().clear(condition, shared.clock.now())
@@ -204,10 +206,10 @@ impl AlertsShared {
 }
 
 impl Posting {
-    /// Posts until `stop` is called.
+    /// Posts until `stop` is cancelled.
     ///
     /// # Errors
-    /// Never; what cannot be posted is said in the log and tried again while it is true.
+    /// Never; failures to post are logged and retried while the condition holds.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let clock = self.shared.clock;
         loop {
@@ -234,7 +236,7 @@ impl Posting {
         }
     }
 
-    /// Keeps what came of a post.
+    /// Records the result of a post.
     fn note(&self, message: &AlertMessage, posted: Result<(), String>) {
         let condition = message.condition.name();
         let now = self.shared.clock.instant();
@@ -265,7 +267,8 @@ impl Posting {
         let request = HttpRequest::post(self.webhook.expose(), Bytes::from(body))
             .header("content-type", "application/json");
         match self.http.send(request).await {
-            // It would quote the address; that was checked before, so it cannot be.
+            // This error would quote the URL; the URL was checked before, so the error cannot
+            // occur.
             Err(HttpError::Address { .. }) => Err(AlertsError::Address.to_string()),
             Err(error) => Err(error.to_string()),
             Ok(answer) => format::accepted(self.format, answer.status, &answer.body),

@@ -1,12 +1,12 @@
-//! Events to RabbitMQ: a topic exchange that is fed from the journal.
+//! Publishes events to RabbitMQ: feeds a topic exchange from the journal.
 //!
-//! A stage with a cursor of its own. It reads the journal behind the cursor, publishes with
-//! confirms in a bounded window, and moves the cursor to what is confirmed: a restart and an
-//! outage of the broker go on there, at least once, with the same message ids. The journal is held
-//! back for it up to the journal's limit of bytes; what goes beyond is said as a gap. Nothing else
-//! waits for the broker: it may be away for days.
+//! A stage with its own cursor. It reads the journal behind the cursor, publishes with confirms in
+//! a bounded window, and advances the cursor to the last confirmed event. After a restart or an
+//! outage of the broker it continues there: at least once, with the same message ids. The journal
+//! is retained for it up to the journal's byte limit; events beyond that are reported as a gap. No
+//! other stage waits for the broker, which may be unavailable for days.
 //!
-//! Door to lapin: its files `link.rs` and `dial.rs`.
+//! Only `link.rs` and `dial.rs` use lapin.
 
 mod dial;
 mod error;
@@ -39,43 +39,43 @@ use window::ConfirmWindow;
 /// Name of the cursor: everything up to it is confirmed.
 pub const CURSOR: &str = "amqp";
 
-/// Events that are read at once.
+/// The most events of one read.
 const PAGE_EVENTS: usize = 256;
-/// Bytes of events that are read at once; one event always is.
+/// The most bytes of events of one read; one event always fits.
 const PAGE_BYTES: usize = 4 << 20;
-/// How often a cursor that moves is kept.
+/// How often a changed cursor is stored.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
-/// How often an idle connection is looked at.
+/// How often an idle connection is checked.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long the broker may take for an answer.
+/// Time limit for an answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long it may take to connect.
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a goodbye may take.
+/// Time limit for closing a connection.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// Waits between two tries to connect.
+/// Backoff between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
-/// How long what readers missed is reported.
+/// How long a missed message is reported.
 const NOTICE_FOR: Duration = Duration::from_secs(3_600);
 
-/// What feeding an exchange takes.
+/// Options of the exchange to feed.
 #[derive(Debug, Clone)]
 pub struct AmqpOptions {
     /// Broker with user, password and virtual host.
     pub url: Secret,
     /// The topic exchange that readers bind to.
     pub exchange: String,
-    /// The topic exchange that is published to, when it is another one: the readers' is bound to
-    /// it, and who may not configure this one cannot remove it.
+    /// The topic exchange to publish to, when it is another one: the readers' exchange is bound to
+    /// it, and users who may not configure this one cannot remove it.
     pub source: Option<String>,
     /// Certificate authority of the broker (PEM), beside the public ones.
     pub ca: Option<PathBuf>,
-    /// The name of this node, which the broker shows.
+    /// The name of this node, shown by the broker.
     pub node: String,
 }
 
-/// The stage.
+/// The stage that publishes.
 pub struct Sink {
     store: Store,
     tag: BusTag,
@@ -84,17 +84,17 @@ pub struct Sink {
     reporter: Reporter,
 }
 
-/// Why feeding stopped.
+/// Why publishing stopped.
 enum PublishFailure {
     Asked,
     Store(StoreError),
     Broker(AmqpError),
-    /// The broker closed the channel for a message: the next connection finds out which one, or
-    /// leaves it out.
+    /// The broker closed the channel because of a message: the next connection identifies it, or
+    /// skips it.
     Refused,
 }
 
-/// How far it has come.
+/// Progress of publishing.
 struct Progress {
     /// Everything up to here is read and published, or about to be.
     read: Position,
@@ -102,23 +102,23 @@ struct Progress {
     kept: Option<Position>,
     kept_at: tokio::time::Instant,
     looked_at: tokio::time::Instant,
-    /// Whether the exchange was fed before, so that its absence is a removal.
+    /// Whether the exchange was fed before: if it is missing now, it was removed.
     has_fed: bool,
     /// Up to here messages are published one by one, because the broker refused one of them.
     careful_to: Option<Position>,
-    /// Ids of messages that the broker refuses, of the event that is being published.
+    /// Ids of refused messages of the event that is being published.
     refused: Vec<String>,
 }
 
-/// Events behind a place.
+/// A batch of events behind a position.
 struct JournalBatch {
     events: Vec<(Position, Vec<OutboundMessage>)>,
-    /// The last event that retention dropped behind that place.
+    /// The last event behind that position that retention dropped.
     lost: Option<Position>,
 }
 
 impl Sink {
-    /// For the journal of the bus of that tag.
+    /// Creates the stage for the journal of the bus with this tag.
     pub fn new(
         store: Store,
         tag: BusTag,
@@ -131,13 +131,13 @@ impl Sink {
         Ok(Self { store, tag, options, clock, reporter })
     }
 
-    /// How it goes, to be watched.
+    /// Subscribes to the state.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<SinkState> {
         self.reporter.subscribe()
     }
 
-    /// Feeds the exchange until `stop`. Only the store's errors end it.
+    /// Publishes until `stop`. Returns an error only when the store fails.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut progress = self.begin().await?;
         let mut backoff = Backoff::new(FIRST_WAIT, MOST_WAIT);
@@ -153,9 +153,9 @@ impl Sink {
             let wait = backoff.next_wait();
             let again_in = format!("{:.1} s", wait.as_secs_f64());
             if error.is_transient() {
-                tracing::warn!(%error, again_in, "RabbitMQ is away");
+                tracing::warn!(%error, again_in, "RabbitMQ is unavailable; reconnecting");
             } else {
-                tracing::error!(%error, again_in, "RabbitMQ cannot be fed");
+                tracing::error!(%error, again_in, "cannot publish to RabbitMQ; retrying");
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -164,7 +164,8 @@ impl Sink {
         }
     }
 
-    /// Where to go on. A cursor is kept at once, so that the journal is held from there.
+    /// Reads where to continue. Stores a cursor at once, so that the journal is retained from
+    /// there.
     async fn begin(&self) -> Result<Progress, StoreError> {
         let tag = self.tag;
         let read = move |reader: Reader<'_>| {
@@ -174,14 +175,15 @@ impl Sink {
         let (last, kept, applied) = self.store.read(read).await?;
         let is_other = last.is_some_and(|last| last.tag != tag);
         if is_other {
-            let text = "the bus is another one than before: what it had left is not published";
+            let text = "the bus was changed: events still unpublished on the previous bus are not \
+                        published";
             self.reporter.notice(ReaderWarningKind::Gap, text.to_owned());
         }
         let (position, is_kept) = match kept {
-            // Of a bus that was in use before: where it was left.
+            // This bus was in use before: continue at its cursor.
             Some(cursor) => (cursor.position, !is_other),
             None if is_other => (Position::default(), false),
-            // The first time: live from here on, not the whole journal.
+            // The first start: begin with new events, not with the whole journal.
             None => (applied.map(|cursor| cursor.position).unwrap_or_default(), false),
         };
         let mut progress = Progress {
@@ -198,7 +200,7 @@ impl Sink {
         Ok(progress)
     }
 
-    /// Connects and publishes until something is wrong or it is asked to stop.
+    /// Connects and publishes until an error occurs or `stop` is cancelled.
     async fn feed(
         &self,
         progress: &mut Progress,
@@ -215,22 +217,26 @@ impl Sink {
             Err(error) => return PublishFailure::Broker(error),
         };
         self.reporter.report(true, None);
-        tracing::info!(feeds = self.reporter.feeds(), "RabbitMQ is connected");
+        tracing::info!(feeds = self.reporter.feeds(), "RabbitMQ connected");
         if link.has_declared() && progress.has_fed {
             let text = format!(
-                "exchange `{}` was removed and is declared again: what readers had bound to it is \
-                 gone, and each has to bind again",
+                "exchange `{}` was removed and has been declared again: all bindings to it are \
+                 lost, and each reader must bind again",
                 self.options.exchange
             );
             self.reporter.notice(ReaderWarningKind::Removed, text);
         }
         progress.has_fed = true;
-        // What was not confirmed is published again.
+        // Unconfirmed messages are published again.
         progress.read = progress.confirmed;
         let halt = match Box::pin(self.publish(&link, progress, backoff, stop)).await {
             Ok(never) => match never {},
             Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
-                tracing::warn!(reason, "RabbitMQ refuses a message; looking for it");
+                tracing::warn!(
+                    reason,
+                    "RabbitMQ refused a message; publishing one by one to find \
+                                        it"
+                );
                 progress.careful_to = Some(progress.read);
                 PublishFailure::Refused
             }
@@ -259,9 +265,8 @@ impl Sink {
             if let Some(lost) = page.lost {
                 let (from, to) = (self.cursor(progress.read), self.cursor(lost));
                 let text = format!(
-                    "what came after {from} up to {to} is not published: the journal's limit was \
-                     reached (raise store.journal.bytes), or a part of it cannot be read (see the \
-                     log)"
+                    "events after {from} up to {to} are not published: the journal reached its \
+                     limit (raise store.journal.bytes), or part of it is unreadable (see the log)"
                 );
                 self.reporter.notice(ReaderWarningKind::Gap, text);
                 progress.read = progress.read.max(lost);
@@ -274,7 +279,8 @@ impl Sink {
                     backoff.reset();
                 } else {
                     let last = messages.len();
-                    // Before anything is sent: an error is about this event or an earlier one.
+                    // Set before anything is sent, so that an error concerns this event or an
+                    // earlier one.
                     progress.read = position;
                     for (n, message) in messages.into_iter().enumerate() {
                         while window.is_full() {
@@ -304,7 +310,7 @@ impl Sink {
         }
     }
 
-    /// Waits for events, and looks whether the connection is still there.
+    /// Waits for events and checks the connection.
     async fn idle(
         &self,
         link: &BrokerLink,
@@ -329,8 +335,8 @@ impl Sink {
         }
     }
 
-    /// Publishes the messages of one event, each confirmed before the next, so that the one that
-    /// the broker refuses is known. That one is set aside in the reject log.
+    /// Publishes the messages of one event, each confirmed before the next, so that a refused one
+    /// is identified. Moves that one to the reject log.
     async fn publish_carefully(
         &self,
         link: &BrokerLink,
@@ -364,7 +370,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Keeps a message that the broker refuses where it can be looked at, and reports it.
+    /// Stores a refused message in the reject log, and reports it.
     async fn set_aside(
         &self,
         position: Position,
@@ -407,7 +413,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Waits for the broker, a while; without end while it says itself that it takes nothing.
+    /// Waits for the broker up to the time limit, or indefinitely while the broker blocks
+    /// publishers.
     async fn patiently<T>(
         &self,
         link: &BrokerLink,
@@ -422,7 +429,7 @@ impl Sink {
             tokio::select! {
                 done = &mut work => {
                     if was_blocked && done.is_ok() && self.reporter.report(true, None) {
-                        tracing::info!("RabbitMQ takes messages again");
+                        tracing::info!("RabbitMQ accepts messages again");
                     }
                     return done.map_err(PublishFailure::Broker);
                 }
@@ -432,7 +439,7 @@ impl Sink {
             if link.is_blocked() {
                 waited = Duration::ZERO;
                 was_blocked = true;
-                let words = "RabbitMQ takes nothing: its memory or disk alarm is on";
+                let words = "RabbitMQ blocks publishers: its memory or disk alarm is on";
                 if self.reporter.report(true, Some(words.to_owned())) {
                     tracing::warn!("{words}");
                 }
@@ -451,7 +458,7 @@ impl Sink {
             journal.walk_behind(after, |step| {
                 let (position, row) = match step {
                     JournalItem::Event(position, row) => (position, row),
-                    // What was read before it goes out first.
+                    // Events that were read before it are published first.
                     JournalItem::Damaged(_) if !events.is_empty() => return Ok(false),
                     JournalItem::Damaged(up_to) => {
                         lost = lost.max(Some(up_to));
@@ -468,7 +475,7 @@ impl Sink {
         self.store.read(read).await
     }
 
-    /// Keeps the cursor, and looks whether the readers' exchange is there, each at its own pace.
+    /// Stores the cursor and checks the readers' exchange, each at its own interval.
     async fn now_and_then(
         &self,
         link: &BrokerLink,
@@ -478,7 +485,7 @@ impl Sink {
         let now = self.clock.instant();
         if now.duration_since(progress.looked_at) >= LOOK {
             progress.looked_at = now;
-            let looking = self.patiently(link, stop, "looking at the exchange", link.look());
+            let looking = self.patiently(link, stop, "checking the exchange", link.look());
             Box::pin(looking).await?;
         }
         if now.duration_since(progress.kept_at) >= KEEP_EVERY {
@@ -487,7 +494,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Keeps the cursor where everything before it is confirmed.
+    /// Stores the cursor if everything before it is confirmed.
     async fn keep(&self, progress: &mut Progress) -> Result<(), StoreError> {
         progress.kept_at = self.clock.instant();
         if progress.kept == Some(progress.confirmed) {
@@ -505,7 +512,7 @@ impl Sink {
     }
 }
 
-/// Tries a broker without changing it: what was found, in words.
+/// Tests a broker without changing anything. Returns a description of what it found.
 pub async fn probe(options: &AmqpOptions, clock: Clock) -> Result<String, AmqpError> {
     let found = tokio::select! {
         found = Box::pin(BrokerLink::probe(options)) => found?,

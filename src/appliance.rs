@@ -1,8 +1,8 @@
-//! The wiring: the one place that knows every room.
+//! The wiring: the one module that depends on all others.
 //!
-//! [`Appliance::start`] refuses what can be refused, opens the store, binds the listeners and
-//! starts the stages; an error leaves nothing running. [`Appliance::end`] waits until all have
-//! stopped and closes the store.
+//! [`Appliance::start`] validates, opens the store, binds the listeners and starts the stages; an
+//! error leaves nothing running. [`Appliance::end`] waits until all stages have stopped and closes
+//! the store.
 
 pub mod exchange;
 pub mod ops_file;
@@ -74,17 +74,18 @@ use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
 use crate::tidb::{History, HistorySync, QueryLimits, Setup};
 
-/// Under which name the last good merge script is kept in the store.
+/// The key of the last good merge script in the store.
 const LAST_GOOD: &str = "script.merge_latest";
 
-/// How long the start waits for the aggregates; a long journal is read on while it serves.
+/// How long the start waits for the aggregates; a long journal continues to load while the server
+/// runs.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running appliance.
 pub struct Appliance {
-    /// Where the public endpoints are.
+    /// The address of the public endpoints.
     pub public: SocketAddr,
-    /// Where the ops endpoints are, unless they are off.
+    /// The address of the ops endpoints, unless they are off.
     pub ops: Option<SocketAddr>,
     stages: Stages,
     grace: Duration,
@@ -92,7 +93,7 @@ pub struct Appliance {
     store: Store,
 }
 
-/// What the stages are made of.
+/// What the stages are built from.
 struct Parts {
     config: Config,
     store: Store,
@@ -111,11 +112,11 @@ struct Parts {
 impl Appliance {
     /// Starts everything.
     pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, ProcessFailure> {
-        // Large: it holds all that the stages are made of.
+        // Boxed because it holds everything that the stages are built from.
         Box::pin(start(config, clock, stop)).await
     }
 
-    /// Waits until it has stopped, asked or not, and closes the store.
+    /// Waits until the appliance has stopped, for whatever reason, and closes the store.
     pub async fn end(self) -> Result<(), ProcessFailure> {
         let ended = self.stages.end(self.grace, self.clock).await;
         ops_file::remove(self.store.dir());
@@ -152,7 +153,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
     let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
-    // The latest values are there before anybody can connect: a first message is never corrected.
+    // The latest values exist before any client can connect: a first message is never corrected.
     ticker.tick().await?;
     let counting = Aggregates {
         store: parts.store.clone(),
@@ -230,12 +231,12 @@ fn sight_of(
     }
 }
 
-/// What judges the clock: it hears GitHub's, where GitHub is asked.
+/// The clock's witness, which observes GitHub's clock where GitHub is polled.
 fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
     poller.map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness)
 }
 
-/// Starts what looks at the disk, at the parts and at itself, and raises alerts.
+/// Starts the tasks that watch the disk, the parts and the process itself, and raise alerts.
 fn start_watching(
     stages: &mut Stages,
     parts: &Parts,
@@ -255,7 +256,7 @@ fn start_watching(
     stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
 }
 
-/// Who follows GitHub; nobody on a node that only follows a bus.
+/// The poller; `None` on a node that only follows a bus.
 fn poller_of(
     config: &Config,
     has_broker: bool,
@@ -271,7 +272,7 @@ fn poller_of(
     Ok(None)
 }
 
-/// Opens the store and reads from it what the rest begins with.
+/// Opens the store and reads the initial state of the other parts from it.
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
     let opened = blocking(move || {
         let sync = match config.store.sync {
@@ -327,7 +328,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
     opened.await?
 }
 
-/// Gives the stream its journal.
+/// Attaches the journal to the stream.
 async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
     let known = move |reader: Reader<'_>| {
         // A bus that was in use before has a journal already, or had one.
@@ -412,7 +413,7 @@ fn start_stages(
     stages.start("script", watch);
 }
 
-/// Starts what reads the bus, and what feeds it; gives back which bus that is.
+/// Starts the stages that read and feed the bus. Returns which bus it is.
 fn start_bus(
     stages: &mut Stages,
     apply: Apply,
@@ -435,7 +436,7 @@ fn start_bus(
     tag
 }
 
-/// Called beside the async workers, once a save that came into force.
+/// Called on a blocking thread, once for each script that was put into use.
 fn keep_last_good(store: &Store, text: &str) {
     let text = text.as_bytes().to_vec();
     let put = store.commit(move |batch| {
@@ -447,7 +448,7 @@ fn keep_last_good(store: &Store, text: &str) {
     }
 }
 
-/// The second arrow. Who only follows a bus asks nobody.
+/// The second stage. A node that only follows a bus has no lookups.
 fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
     let (github, clock) = (&parts.config.github, parts.clock);
     let asking =

@@ -1,4 +1,5 @@
-//! From the bus to the numbers and the journal, and what is made of the numbers once a tick.
+//! Applies deliveries from the bus to the numbers and the journal, and publishes the numbers once
+//! per tick.
 
 pub mod aggregate;
 mod claims;

@@ -1,8 +1,8 @@
-//! The command line: words to a command, a command to an exit code. Door to clap.
+//! The command line: parses arguments, runs a command, returns an exit code. The only user of clap.
 //!
-//! Each command is one function in a file of its own here. Results go to stdout, everything else
-//! to stderr; `--json` makes results readable for programs. Nothing in here ends the process: the
-//! exit code goes up to `main`.
+//! Each command is one function in a file of its own. Results go to stdout, everything else to
+//! stderr; `--json` makes results machine-readable. Nothing here ends the process: the exit code is
+//! returned to `main`.
 
 mod backup;
 mod check;
@@ -31,30 +31,30 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, ConfigWarning, Flag, InvalidConfig, Loaded, Lookup, Request};
 use crate::logging;
 
-/// How a command ended; the numbers are part of the contract (sysexits).
+/// Exit codes of commands, by the convention of sysexits; part of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// As asked for.
+    /// Success.
     Fine = 0,
-    /// The command line is wrong.
+    /// Invalid command line.
     Usage = 64,
-    /// Data that was given is wrong.
+    /// Invalid input data.
     Data = 65,
-    /// A server that is needed is not there.
+    /// A required server is unavailable.
     Unavailable = 69,
     /// A stage failed.
     Stage = 70,
     /// Reading or writing failed.
     Io = 74,
-    /// Another process has the store.
+    /// Another process has the store open.
     StoreInUse = 75,
-    /// The configuration is wrong.
+    /// Invalid configuration.
     Config = 78,
 }
 
 impl Exit {
-    /// The end of that number; one that is not in the contract is a failed stage.
+    /// The exit code of that number; an unknown one means a failed stage.
     fn of(code: u8) -> Self {
         [Self::Unavailable, Self::Stage, Self::Io, Self::StoreInUse, Self::Config]
             .into_iter()
@@ -77,7 +77,7 @@ impl From<Exit> for ExitCode {
     version = version::LINE,
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  ghpulse demo\n  ghpulse run\n  ghpulse check\n\n\
-                  Exit codes: 0 as asked for, 64 usage, 65 bad input data, 69 a server is away,\n\
+                  Exit codes: 0 success, 64 usage, 65 bad input data, 69 a server is away,\n\
                   70 a stage failed, 74 input or output, 75 the store is in use, 78 configuration."
 )]
 struct Cli {
@@ -90,35 +90,35 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the appliance (what happens without a command, too)
+    /// Runs the appliance (the default without a command)
     Run(run::RunArgs),
     /// Runs the appliance on a simulated GitHub, and leaves nothing behind
     Demo(demo::DemoArgs),
-    /// Reads configuration and scripts, tries the servers, and says all that is wrong at once
+    /// Checks the configuration, scripts and servers, and reports all errors at once
     Check(check::CheckArgs),
     /// Prints the default configuration, its reference, or the environment names
     Config(show::ConfigArgs),
-    /// Tries or measures a merge script
+    /// Checks or benchmarks a script
     Script(script::ScriptArgs),
     /// Serves a simulated GitHub: three pages of events, limits, faults on request
     Simulate(simulate::SimulateArgs),
-    /// Takes hours of GH Archive in: their counts replace those that were seen live
+    /// Imports hours of GH Archive; their counts replace those of the live feed
     Import(import::ImportArgs),
-    /// Writes hours of the journal out, as GH Archive would
+    /// Exports hours of the journal in GH Archive's format
     Export(export::ExportArgs),
-    /// Copies a store, also while an appliance runs on it
+    /// Copies a store, even while an appliance runs on it
     Backup(backup::BackupArgs),
-    /// Makes a store from a backup
+    /// Restores a store from a backup
     Restore(restore::RestoreArgs),
-    /// Looks into a store: its families, or rows of one
+    /// Lists a store's column families, or rows of one
     Inspect(inspect::InspectArgs),
-    /// Tries messages of the dead-letter log again
+    /// Retries messages of the dead-letter log
     Requeue(requeue::RequeueArgs),
-    /// Shows the stream in a terminal, a line an event
+    /// Prints the stream in a terminal, one line per event
     Tail(tail::TailArgs),
-    /// Shows how a running appliance is: parts, completeness, lag, clients, disk
+    /// Shows the status of a running appliance: parts, completeness, lag, clients, disk
     Status(status::StatusArgs),
-    /// Writes what a package installs: man pages, completions, the manual, monitoring
+    /// Writes the files that a package installs: man pages, completions, the manual, monitoring
     #[command(hide = true)]
     Documents(documents::DocumentsArgs),
     /// Prints version, commit and the version of RocksDB
@@ -128,19 +128,19 @@ enum Command {
 /// Where the configuration file is.
 #[derive(Debug, Clone, Default, Args)]
 struct ConfigFileArgs {
-    /// Configuration file; without it the first of ./config.yaml, ./config/config.yaml,
+    /// Configuration file; by default the first of ./config.yaml, ./config/config.yaml,
     /// ../config/config.yaml
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Reads the process's arguments, does what they ask, and says how it ended.
+/// Parses the process's arguments and runs the command. Returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => dispatch(cli).into(),
         Err(error) => {
-            // Help and version were asked for and go to stdout; a closed pipe is no failure then.
+            // Help and version go to stdout; a closed pipe is not a failure then.
             let asked = !error.use_stderr();
             let _ = error.print();
             if asked { Exit::Fine.into() } else { Exit::Usage.into() }
@@ -169,12 +169,11 @@ fn dispatch(cli: Cli) -> Exit {
     }
 }
 
-/// Reads the value of an option that takes a name, a time, a cursor, an address. An empty one is
-/// usually a variable that was not set; to take it for a missing option would do something else
-/// than was asked for.
+/// Parses a required text: a name, a time, a cursor, an address. An empty one is usually an unset
+/// variable; treating it as a missing option would do something unintended.
 fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err("it is empty; give a value, or leave the option out".to_owned());
+        return Err("empty value; give one, or leave the option out".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -185,20 +184,20 @@ fn load(file: &ConfigFileArgs, flags: Vec<Flag>) -> Result<Loaded, InvalidConfig
     config::load(&Request::of_process(lookup, flags))
 }
 
-/// Waits for something on a runtime of its own.
+/// Runs a future on a new runtime.
 fn with_runtime<T>(command: impl Future<Output = T>) -> Result<T, Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
-        output::complain(&format!("error: no threads can be started: {error}"));
+        output::complain(&format!("error: cannot start threads: {error}"));
         Exit::Stage
     })?;
     let ended = runtime.block_on(command);
-    // What still blocks after the hard stop is left to the system.
+    // Threads that still block after the shutdown timeout are left to the system.
     runtime.shutdown_background();
     Ok(ended)
 }
 
-/// Sets the log up from the environment alone, for commands that read no config file.
+/// Sets the log up from the environment alone, for commands without a config file.
 fn install_log() -> Result<(), Exit> {
     let loaded = config::load(&Request::of_process(Lookup::Nothing, Vec::new()));
     let loaded = loaded.map_err(|refused| complain_all(&refused))?;
@@ -208,7 +207,7 @@ fn install_log() -> Result<(), Exit> {
     })
 }
 
-/// A file that cannot be written is not the configuration's fault.
+/// An unwritable file is not an error of the configuration.
 fn exit_of_log(error: &logging::LoggingError) -> Exit {
     match error {
         logging::LoggingError::File { .. } => Exit::Io,
@@ -216,16 +215,16 @@ fn exit_of_log(error: &logging::LoggingError) -> Exit {
     }
 }
 
-/// Says on stderr all that is wrong with the configuration.
+/// Prints all errors of the configuration to stderr.
 fn complain_all(refused: &InvalidConfig) -> Exit {
     for line in lines_of(refused) {
         output::complain(&line);
     }
-    output::complain("nothing was started; `ghpulse config reference` explains every key");
+    output::complain("not started; `ghpulse config reference` explains every key");
     Exit::Config
 }
 
-/// Notices and complaints as lines, the gravest last, where the eye is.
+/// Warnings and errors as lines, the most severe last, where readers look first.
 fn lines_of(refused: &InvalidConfig) -> Vec<String> {
     let warnings = refused.warnings.iter().map(line_of);
     let errors = refused.errors.iter().map(|error| format!("error: {error}"));
@@ -262,7 +261,7 @@ mod tests {
         expect_examples(&mut cli);
     }
 
-    /// Every command below, with the words that lead to it.
+    /// Every subcommand, with the words of its command line.
     fn commands(above: &[String], command: &clap::Command) -> Vec<(Vec<String>, clap::Command)> {
         let mut all = vec![(above.to_vec(), command.clone())];
         for below in command.get_subcommands().filter(|below| below.get_name() != "help") {

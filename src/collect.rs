@@ -1,4 +1,4 @@
-//! From GitHub to the outbox: what is fetched is admitted once, and gets its facts.
+//! Collection, from GitHub to the outbox: events are fetched, admitted once and enriched.
 
 pub mod coverage;
 pub mod enrich;

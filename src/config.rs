@@ -1,14 +1,14 @@
-//! The configuration: as written -> checked -> typed.
+//! Loads the configuration: written layers -> checked -> typed.
 //!
 //! [`load`] lays the config file, the environment (`GHPULSE_*`) and the flags over the defaults,
-//! checks all of it before a port is bound, and gives either a whole [`Config`] or every complaint
-//! at once, each with its place and key. Everything is made from one row per key (`keys`): the
-//! fields of [`Config`] and their documentation, the parser, the defaults, `config default`,
-//! `config reference` and `config env`. A config file of the peer
-//! loads unchanged: keys match without regard to case and keep its units; what has no counterpart
-//! here gets one notice. No secret is ever in a complaint, a notice or a debug print.
+//! checks everything before a port is bound, and returns either a complete [`Config`] or all errors
+//! at once, each with its location and key. Everything is generated from one row per key (`keys`):
+//! the fields of [`Config`] and their documentation, the parser, the defaults, `config default`,
+//! `config reference` and `config env`. A config file of the peer loads unchanged: keys match
+//! without regard to case and keep its units; sections without a counterpart here cause one warning
+//! each. Errors, warnings and debug output never contain a secret.
 //!
-//! The process environment is read by [`Request::of_process`] alone, so tests pass what they like.
+//! Only [`Request::of_process`] reads the process environment, so that tests can pass any.
 
 mod check;
 mod diagnostic;
@@ -47,43 +47,43 @@ pub use typed::{
 };
 pub use units::{Bare, duration, moment, show_bytes, show_duration};
 
-/// Where a config file is looked for without `--config`, first found first, from the working
+/// Where a config file is searched without `--config`, in this order, relative to the working
 /// directory.
 pub const PLACES: &[&str] = &["config.yaml", "config/config.yaml", "../config/config.yaml"];
 
-/// Largest config file, bytes.
+/// The largest config file, bytes.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// Which file to read.
+/// The config file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// This one; it must be there.
+    /// This file; it must exist.
     File(PathBuf),
-    /// The first of [`PLACES`] that is there, or none.
+    /// The first of [`PLACES`] that exists, or none.
     Places,
     /// None.
     Nothing,
 }
 
-/// One flag of the command line that sets a key.
+/// A command line flag that sets a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
-    /// Its name with dashes, for complaints.
+    /// Its name with dashes, for errors.
     pub name: &'static str,
-    /// The key that it sets; must be one of the table.
+    /// The key that it sets; must be in the table.
     pub key: &'static str,
     /// The value as written.
     pub value: String,
 }
 
-/// Everything that a configuration is made from.
+/// The inputs of a configuration.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Which file.
     pub lookup: Lookup,
-    /// Where relative places are looked for.
+    /// Directory for relative paths of the search.
     pub directory: PathBuf,
-    /// All environment variables; those without our prefix are passed over.
+    /// All environment variables; those without the prefix are ignored.
     pub environment: Vec<(String, String)>,
     /// Flags, in order.
     pub flags: Vec<Flag>,
@@ -92,7 +92,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// What this process was started with.
+    /// The inputs of this process.
     #[must_use]
     pub fn of_process(lookup: Lookup, flags: Vec<Flag>) -> Self {
         let environment = std::env::vars_os()
@@ -109,38 +109,39 @@ impl Request {
     }
 }
 
-/// A configuration that holds.
+/// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The values.
     pub config: Config,
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// What is worth a log line.
+    /// Warnings for the log.
     pub warnings: Vec<ConfigWarning>,
-    /// Where each key was written; not those that have their default.
+    /// Where each key was written; without keys that have their default.
     pub places: ValueOrigins,
 }
 
-/// Where keys were written, by their names.
+/// Where keys were written, by key.
 pub type ValueOrigins = BTreeMap<&'static str, ValueOrigin>;
 
-/// A configuration that does not hold.
+/// An invalid configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvalidConfig {
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// All that is wrong; at least one.
+    /// All errors; at least one.
     pub errors: Vec<ConfigError>,
-    /// What would be worth a log line besides.
+    /// Warnings for the log.
     pub warnings: Vec<ConfigWarning>,
-    /// What it would be with the defaults in place of what is wrong: to look for more, not to run.
+    /// The configuration with defaults in place of invalid values: to look for more errors, not to
+    /// run.
     pub rest: Box<Config>,
-    /// Where each key was written that is accepted.
+    /// Where each valid key was written.
     pub places: ValueOrigins,
 }
 
-/// Makes a configuration from defaults, file, environment and flags; later ones win.
+/// Loads a configuration from defaults, file, environment and flags; later ones win.
 pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
     let mut layers = layers::Layers::default();
     let file = locate(request);
@@ -167,7 +168,7 @@ pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
     Err(InvalidConfig { file, errors, warnings, rest: Box::new(config), places })
 }
 
-/// Scheme, host and port of a configured URL; the port is the scheme's own when none is written.
+/// Scheme, host and port of a configured URL; the port defaults to the scheme's.
 #[must_use]
 pub fn endpoint(url: &str) -> Option<(String, String, u16)> {
     value::endpoint(url)
@@ -189,10 +190,10 @@ fn read(directory: &Path, path: &Path) -> Result<String, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let about = std::fs::metadata(&path).map_err(unreadable)?;
     if about.is_dir() {
-        return Err("cannot be read: it is a directory; name the file in it".to_owned());
+        return Err("is a directory; name a file in it".to_owned());
     }
     if about.len() > LARGEST_FILE {
-        return Err(format!("larger than {}: no configuration", show_bytes(LARGEST_FILE)));
+        return Err(format!("larger than {}, the limit", show_bytes(LARGEST_FILE)));
     }
     let bytes = std::fs::read(&path).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text; save it as UTF-8".to_owned())

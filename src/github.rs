@@ -1,9 +1,9 @@
-//! The client of GitHub: what may be asked, with whose token, and when.
+//! The GitHub client: what may be requested, with which token, and when.
 //!
-//! Every rule of GitHub's limits is here and nowhere else. [`limits`] reads what an answer says
-//! about them, [`budget`] is the arithmetic of one token, [`tokens`] the pool of all of them,
-//! [`rest`] asks for one page and [`graphql`] for many pull requests. Nothing here waits: whoever
-//! asks is told when it may.
+//! All rules about GitHub's limits are here. [`limits`] reads the limits from a response,
+//! [`budget`] tracks the budget of one token, [`tokens`] is the pool of all tokens, [`rest`]
+//! fetches one page, and [`graphql`] queries many pull requests at once. Nothing here waits for a
+//! budget: the caller receives the time at which it may send.
 
 pub mod budget;
 pub mod graphql;

@@ -1,9 +1,9 @@
-//! The manual: the project's own pages, rendered from Markdown. The server serves them at `/docs`,
-//! and the Debian package installs them as files, so the manual always has the binary's version.
+//! The manual: the project's pages, rendered from Markdown. The server serves them at `/docs`, and
+//! the Debian package installs them as files, so the manual always matches the binary's version.
 //!
-//! Rendered once, at first use: all pages take a few milliseconds, and a build script would compile
-//! the same parser into every build. Pages are compiled in, so nothing in them comes from outside.
-//! Raw HTML in a page is shown as text.
+//! The pages are compiled into the binary, so they contain no outside input; raw HTML in a page is
+//! shown as text. They are rendered once, at first use: that takes a few milliseconds for all
+//! pages, whereas a build script would add the Markdown parser to every build.
 
 mod render;
 #[cfg(test)]
@@ -16,32 +16,32 @@ use render::Rendered;
 /// One page of the manual.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
-    /// Its name in addresses, `config` for `/docs/config`; that of the first page is empty.
+    /// Its name in URLs, `config` for `/docs/config`; empty for the first page.
     pub name: &'static str,
-    /// What links to it say.
+    /// The text of links to it.
     pub title: &'static str,
     /// Its file in the repository, with `/` between folders.
     pub file: &'static str,
     text: &'static str,
 }
 
-/// What a page's links lead to.
+/// The kind of link targets in a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Pages of a server: `/docs` and `/docs/NAME`, by relative links, so that every prefix works.
+    /// Pages of a server: `/docs` and `/docs/NAME`. Links are relative, so that any prefix works.
     Served,
     /// Files of one folder: `index.html` and `NAME.html`.
     Files,
 }
 
-/// The name of the page that holds all others, for the browser's search.
+/// The name of the page that contains all others, for the browser's search.
 pub const WHOLE: &str = "all";
 /// The name of the style sheet.
 pub const STYLE_NAME: &str = "style.css";
 
 macro_rules! pages {
     ($($name:literal $title:literal $file:literal;)*) => {
-        /// All pages, in the order of reading.
+        /// All pages, in reading order.
         pub const PAGES: &[Page] = &[$(Page {
             name: $name,
             title: $title,
@@ -69,13 +69,13 @@ pages! {
 const TEMPLATE: &str = include_str!("manual/page.html");
 const CONTENTS_DEPTH: u8 = 3;
 
-/// The style of all pages: that of the server's other pages, and what only the manual needs.
+/// The style sheet: that of the server's other pages, plus rules for the manual.
 pub static STYLE: LazyLock<String> = LazyLock::new(|| {
     let rows = include_str!("manual/style.css");
     format!("{}{rows}", include_str!("serve/pages/ui/shared.css"))
 });
 
-/// Returns the document of a page, by its name; `None` when there is no such page.
+/// Returns the HTML of a page by its name; `None` if the page does not exist.
 #[must_use]
 pub fn document(name: &str, form: Form) -> Option<String> {
     if name == WHOLE {
@@ -86,7 +86,7 @@ pub fn document(name: &str, form: Form) -> Option<String> {
     Some(filled(name, page.title, &contents(&rendered), &rendered.html, form))
 }
 
-/// All pages in one document.
+/// Renders all pages into one document.
 fn whole(form: Form) -> String {
     let mut articles = String::new();
     let mut list = String::new();
@@ -114,7 +114,7 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
         format!("<li><a href=\"{to}\"{current}>{}</a></li>\n", escaped(title))
     });
     let pages = pages.collect::<Vec<_>>().concat();
-    // The body goes in last, so that nothing in it is taken for a place to fill.
+    // The body is inserted last, so that its text is never mistaken for a placeholder.
     TEMPLATE
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{title}}", &escaped(title))
@@ -125,13 +125,13 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
         .replace("{{body}}", body)
 }
 
-/// Links to the server's other pages; a folder of files has no server.
+/// Links to the server's other pages; omitted from a folder of files.
 const SITE: &str = r#"<nav aria-label="Pages"><a href="{{root}}">Wall</a>
 <a href="{{root}}status">Status</a> <a href="{{root}}play">Try the stream</a>
 <a href="{{root}}topics">Topics</a> <a href="{{root}}scripts">Scripts</a>
 <a href="{{root}}docs" aria-current="true">Manual</a></nav>"#;
 
-/// The headings below the title, as a list.
+/// Renders the table of contents: all headings below the title.
 fn contents(rendered: &Rendered) -> String {
     let shown = rendered.headings.iter();
     let shown = shown.filter(|heading| (2..=CONTENTS_DEPTH).contains(&heading.level));
@@ -139,7 +139,7 @@ fn contents(rendered: &Rendered) -> String {
     items.collect::<Vec<_>>().concat()
 }
 
-/// A row of the contents; `title` is HTML.
+/// Renders an entry of the table of contents; `title` is HTML.
 fn item(level: u8, id: &str, title: &str) -> String {
     format!("<li class=\"level-{level}\"><a href=\"#{id}\">{title}</a></li>\n")
 }

@@ -1,13 +1,13 @@
 //! Files that may be replaced while the process runs: scripts, tokens, certificates, authorities,
 //! key files.
 //!
-//! [`follow`] is the one loop that looks at them. It reads content and waits for no notification of
-//! the file system: that works for renamed files, swapped links, directories that appear later and
-//! network file systems alike, and costs a small read of a cached page.
+//! [`follow`] is the one loop that checks them. It reads the content instead of using notifications
+//! of the file system: that works for renamed files, swapped links, directories that appear later
+//! and network file systems, and costs a small read of a cached page.
 //!
-//! [`read_good`] reads a file each time its content is needed and remembers the last good content,
-//! which stays in use while the file is missing or bad, so a failed renewal breaks nothing.
-//! `appliance::renewed` looks at the same files and reports which were accepted.
+//! [`read_good`] reads a file each time its content is needed and remembers the last valid content,
+//! which stays in use while the file is missing or invalid, so a failed renewal breaks nothing.
+//! `appliance::renewed` checks the same files and reports which were accepted.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -28,17 +28,17 @@ use crate::sync::{blocking, lock};
 /// The largest file that is read, bytes.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Checks the content of a file. An error says what is wrong, and repeats nothing of it.
+/// Checks the content of a file. An error says what is wrong without quoting the content.
 pub type Check = fn(&[u8]) -> Result<(), String>;
 
-/// The last good content of each file, by its path; as many as the configuration names.
+/// The last valid content of each file by path; as many as the configuration names.
 static GOOD: Mutex<Option<HashMap<PathBuf, Arc<[u8]>>>> = Mutex::new(None);
 
 /// Calls `look` now, again after the time that it returns, and on SIGHUP, until `stop` is
-/// cancelled. `look` runs on the blocking pool; its argument is whether a signal asks for the look.
+/// cancelled. `look` runs on the blocking pool; its argument is whether a signal caused the call.
 ///
 /// # Errors
-/// When the signal cannot be listened for, or `look` panicked.
+/// When the signal cannot be handled, or `look` panicked.
 pub async fn follow<L>(mut look: L, clock: Clock, stop: CancellationToken) -> anyhow::Result<()>
 where
     L: FnMut(bool) -> Duration + Send + 'static,
@@ -60,8 +60,8 @@ where
     }
 }
 
-/// The content of a file: as it is now when it is good, else the last that was. Fails, saying why,
-/// when it never was good in this process. Blocks for a small file's reading.
+/// The content of a file: the current one if it is valid, else the last valid one. Fails with the
+/// reason when the file was never valid in this process. Blocks while it reads a small file.
 pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
     let read = read(path).and_then(|bytes| check(&bytes).map(|()| Arc::<[u8]>::from(bytes)));
     let mut good = lock(&GOOD);
@@ -75,13 +75,13 @@ pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
     }
 }
 
-/// The content of a file, which may not be larger than a mebibyte.
+/// The content of a file of up to a mebibyte.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_BYTES {
-        return Err(format!("it has more than {FILE_BYTES} bytes"));
+        return Err(format!("larger than {FILE_BYTES} bytes"));
     }
     Ok(bytes)
 }
@@ -89,13 +89,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
 /// Checks that a file holds at least one certificate authority in PEM form.
 pub fn check_authorities(pem: &[u8]) -> Result<(), String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|error| format!("its PEM cannot be read: {error}"))?;
+    let found = found.map_err(|error| format!("invalid PEM: {error}"))?;
     if found.is_empty() {
-        return Err("it holds no PEM certificate".to_owned());
+        return Err("contains no PEM certificate".to_owned());
     }
-    // TLS libraries leave out what they cannot read, and say nothing.
+    // TLS libraries silently skip certificates that they cannot parse.
     if RootCertStore::empty().add_parsable_certificates(found).0 == 0 {
-        return Err("no certificate in it can be read".to_owned());
+        return Err("contains no readable certificate".to_owned());
     }
     Ok(())
 }
@@ -129,6 +129,6 @@ mod tests {
     #[test]
     fn a_file_that_is_too_large_is_not_read_to_its_end() {
         let refused = read(Path::new("/dev/zero")).unwrap_err();
-        assert!(refused.contains("more than 1048576 bytes"), "{refused}");
+        assert!(refused.contains("larger than 1048576 bytes"), "{refused}");
     }
 }

@@ -1,14 +1,14 @@
-//! The scripts: what `/language/latest` and the aggregates say is decided by files that users edit
-//! while the appliance runs. Door to the `rhai` crate.
+//! Scripts: files that users edit while the appliance runs determine `/language/latest` and the
+//! aggregates. The only module that uses the `rhai` crate.
 //!
-//! Promises: a script computes and does nothing else; it can neither stop the tick nor run away
-//! with time or memory; a broken one never takes the place of a working one; what is wrong is said
-//! with file, line and column. The objects a script sees are native and immutable, the loop is
-//! the script's: so the hour is merged in a few milliseconds and can still be read and changed.
+//! Guarantees: a script only computes; it can neither block the tick nor exhaust time or memory; a
+//! broken script never replaces a working one; an error has file, line and column. The objects a
+//! script sees are native and immutable, while the loop is the script's, so that an hour is merged
+//! in a few milliseconds and the merge can be read and changed.
 //!
-//! Read in this order: `sum` and `objects` (what a script sees), `engine` and `meter` (how far it
-//! may go), `run` (one run), `host` (which one is in force), `watch` (saving), `report` (the
-//! command line). The users' page is `scripts/README.md`.
+//! Reading order: `sum` and `objects` (what a script sees), `engine` and `meter` (limits), `run`
+//! (one run), `host` (the script in force), `watch` (saved files), `report` (the command line). The
+//! users' page is `scripts/README.md`.
 
 mod diagnostic;
 mod engine;

@@ -1,18 +1,18 @@
-//! A GitHub-shaped HTTP server: `/events` in three pages, as GitHub splits them, from a seeded
-//! world or from recorded files, with `ETag`s, limits, and faults on request; and `/graphql`, which
-//! knows the truth about the pull requests of the seeded world.
+//! Simulates GitHub over HTTP: `/events` in three pages, split as GitHub splits them, from a
+//! seeded world or from recorded files, with `ETag`s, rate limits, and faults on request; and
+//! `/graphql`, which answers from the pull requests of the seeded world.
 //!
-//! It drives the demo, the tests and the load drivers, and it is the appliance's peer, so it
-//! shares no code with it but the clock and the words for time: a mistake in how we read GitHub
-//! must not be mirrored in what we read. For the same reason it has a door of its own to axum,
-//! beside `serve`.
+//! It drives the demo, the tests and the load drivers. As the appliance's peer it shares no code
+//! with it except the clock and the time types: an error in how ghpulse reads GitHub must not be
+//! mirrored in what it reads. For the same reason it uses axum directly, independently of `serve`.
 //!
-//! Every response says `X-Simulated: ghpulse`. A [`Control`] steps the feed by hand, turns faults
-//! on and off, and tells what went in and what went out, for tests that count on their own.
+//! Every response has the header `X-Simulated: ghpulse`. A [`Control`] steps the feed by hand,
+//! turns faults on and off, and reports what went in and what was served, for tests that count
+//! independently.
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
-//! `payloads*`: their JSON), `recorded` reads them, `pace` puts them into the `feed`, `server`
-//! shows its pages under `limits` and `faults`; `graphql` answers from what is `known`.
+//! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
+//! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`.
 
 mod at_once;
 mod cast;
@@ -59,22 +59,23 @@ pub use world::World;
 use crate::clock::Clock;
 use state::SharedWorld;
 
-/// More events a second than this are refused: no page could show them.
+/// Maximum rate in events per second: no page could show more.
 pub const MAX_RATE: f64 = 100_000.0;
-/// Requests an hour when nothing else is said: more than anybody sends.
+/// Default number of requests per hour: more than any client sends.
 pub const HIGH_LIMIT: u32 = 10_000_000;
-/// Events a second when nothing else is said.
+/// Default rate in events per second.
 pub const DEFAULT_RATE: f64 = 50.0;
-/// Events in sight from the beginning; all of them on the pages, whatever their types.
+/// Default number of events in the feed at the start; all of them are on the pages, whatever their
+/// types.
 pub const DEFAULT_BACKLOG: usize = 150;
 
-/// How payloads look.
+/// The form of the payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shape {
-    /// As before October 2025: whole pull requests, a merge is `closed` with `merged` true.
+    /// The form before October 2025: whole pull requests, a merge is `closed` with `merged` true.
     #[default]
     Old,
-    /// As since: a pull request has five keys, a merge is the action `merged`.
+    /// The form since then: a pull request has five keys, a merge is the action `merged`.
     Today,
 }
 
@@ -91,41 +92,43 @@ impl std::str::FromStr for Shape {
     }
 }
 
-/// The account that a token is of: what its text begins with, up to the first `/`.
+/// The account of a token: its text up to the first `/`.
 #[must_use]
 pub fn account_of(token: &str) -> &str {
     limits::account(token)
 }
 
-/// What to simulate. The defaults are those of `ghpulse simulate`.
+/// Options of the simulation. The defaults are those of `ghpulse simulate`.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Decides everything that is left to chance.
+    /// The seed of everything random.
     pub seed: u64,
-    /// Events a second that go into the feed, 0 to [`MAX_RATE`]; 0 leaves it to
-    /// [`Control::emit`].
+    /// Events per second that go into the feed, 0 to [`MAX_RATE`]; with 0, only [`Control::emit`]
+    /// adds events.
     pub rate: f64,
-    /// How the payloads of the seeded world look; recorded ones stay as they are.
+    /// The payload form of the seeded world; recorded payloads stay as they are.
     pub shape: Shape,
-    /// Recorded events, one a line, plain or gzipped, instead of the seeded world; in this order.
-    /// The feed stops before anything would leave its pages until somebody has asked for one.
+    /// Files of recorded events, one event per line, plain or gzip, used instead of the seeded
+    /// world, in this order. The feed stops before any event would leave its pages until a client
+    /// has requested one.
     pub events: Vec<PathBuf>,
-    /// Recorded events at the pace of their `created_at`, so many times as fast, instead of
-    /// `rate`.
+    /// Replays recorded events at the pace of their `created_at`, this many times as fast, instead
+    /// of at `rate`.
     pub speed: Option<f64>,
-    /// What goes wrong from the beginning.
+    /// Ten seconds of work, then five for each of these; the sixth finds 35 s counted.
     pub faults: Vec<Fault>,
-    /// `X-Poll-Interval`, seconds.
+    /// `X-Poll-Interval`, in seconds.
     pub poll_interval: u32,
-    /// Requests an hour for an account with tokens; see [`account_of`].
+    /// Requests per hour for an account with tokens; see [`account_of`].
     pub limit: u32,
-    /// Requests an hour for an address without a token.
+    /// Requests per hour for an address without a token.
     pub anonymous_limit: u32,
-    /// How `/graphql` behaves.
+    /// Options of `/graphql`.
     pub query: QueryOptions,
-    /// Events of the seeded world that are in the feed from the beginning.
+    /// Number of events of the seeded world in the feed at the start.
     pub backlog: usize,
-    /// How many events [`Control::emitted`] remembers: none outside tests, the feed never ends.
+    /// How many events [`Control::emitted`] remembers: none outside tests, because the feed never
+    /// ends.
     pub remember: usize,
 }
 
@@ -149,7 +152,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// An empty feed that moves only by hand and remembers up to a million events: for tests.
+    /// An empty feed that advances only by hand and remembers up to a million events: for tests.
     #[must_use]
     pub fn by_hand(seed: u64) -> Self {
         Self { seed, rate: 0.0, backlog: 0, remember: 1_000_000, ..Self::default() }
@@ -164,10 +167,10 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Serves on the listener until `stop`. Must be called inside a tokio runtime.
+    /// Serves on the listener until `stop` is cancelled. Must be called inside a tokio runtime.
     ///
-    /// Refused: a rate or speed that is no number in bounds, recorded files that cannot be
-    /// opened.
+    /// # Errors
+    /// When the rate or the speed is out of bounds, or a recorded file cannot be opened.
     pub fn start(
         listener: TcpListener,
         options: Options,
@@ -197,13 +200,13 @@ impl Simulation {
         Ok(Self { address, shared, tasks })
     }
 
-    /// `http://ADDRESS:PORT`, what a client takes for GitHub's API.
+    /// The base URL `http://ADDRESS:PORT`, which a client uses as GitHub's API.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What tests hold on to; works for as long as there is one, also after the end.
+    /// A control for tests; it works as long as it exists, even after the simulation ended.
     #[must_use]
     pub fn control(&self) -> Control {
         Control::new(self.shared.clone())

@@ -1,15 +1,15 @@
-//! The history from before we ran: asked of TiDB on its interval, kept, and shown with our own
-//! figures.
+//! The history from before the first start: queried from TiDB on an interval, stored, and merged
+//! with our own figures.
 //!
-//! Promises: what TiDB said is kept over restarts and shown until it says something else; a figure
-//! is never counted twice and may fall at a sync; a TiDB that is away, slow or wrong costs nothing
-//! but fresh figures. One task asks, so there is never more than one connection. A sync that is
-//! requested while one runs starts after it: the running one may have read the database before
-//! the requester's change. Two queries have two paces, so each has its own begin and its own
-//! figures, and the failure of one does not keep the other from being asked. A third brings
-//! languages of repositories, whenever the days are asked for.
+//! Guarantees: TiDB's figures survive restarts and are shown until it returns others; a figure is
+//! never counted twice and may fall at a sync; when TiDB is unavailable, slow or wrong, only fresh
+//! figures are missing. One task queries, so there is never more than one connection. A sync
+//! requested while one runs starts after it, because the running one may have read the database
+//! before the requester's change. The two queries have separate intervals, so each has its own
+//! start and its own figures, and a failure of one does not affect the other. A third query reads
+//! languages of repositories whenever the daily figures are queried.
 //!
-//! Door to `mysql_async`.
+//! With `tidb/server.rs` the only user of `mysql_async`.
 
 mod answer;
 mod error;
@@ -47,21 +47,21 @@ use crate::model::window::Timestamp;
 use crate::store::{Batch, Store, StoreError};
 use crate::sync::lock;
 
-/// So many may wait for one sync; more are told to come again.
+/// The most requests that wait for one sync; further ones are rejected.
 const MOST_WAITING: usize = 64;
 
-/// How the history is asked.
+/// How the history is queried.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The server, the queries, and what may take how long; `None` when there is no server.
+    /// The server, the queries and their time limits; `None` without a server.
     pub tidb: Option<(TidbConfig, QueryLimits)>,
-    /// Paces and retries.
+    /// Intervals and retries.
     pub interval: IntervalConfig,
-    /// Whether only [`History::sync_now`] asks (`disable.interval`).
+    /// Whether only [`History::sync_now`] starts a sync (`disable.interval`).
     pub on_request: bool,
 }
 
-/// The history, for whoever counts, shows, or wants it fresh. Clones are the same.
+/// Handle to the history, for counting, showing and refreshing it. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct History(Arc<HistoryParts>);
 
@@ -73,31 +73,31 @@ struct HistoryParts {
     is_configured: bool,
 }
 
-/// How it is with the history.
+/// Health of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// How it is.
+    /// The state.
     pub state: HistoryState,
-    /// Since when.
+    /// When the state last changed.
     pub since: Timestamp,
-    /// Why the last sync failed, if it did.
+    /// The error of the last sync, if it failed.
     pub error: Option<String>,
 }
 
-/// How it is.
+/// State of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryState {
-    /// The last sync succeeded, or the first is still to come and there are figures from before.
+    /// The last sync succeeded, or the first is pending and stored figures exist.
     Ok,
-    /// There are figures, and the last sync failed; or there are none, and none was tried yet.
+    /// Figures exist, and the last sync failed; or none exist and no sync has run yet.
     Degraded,
-    /// There are no figures, and the last sync failed.
+    /// No figures exist, and the last sync failed.
     Down,
-    /// Nobody is asked.
+    /// No server is configured.
     Off,
 }
 
-/// The stage that asks.
+/// The stage that queries TiDB.
 pub struct HistorySync {
     history: History,
     store: Store,
@@ -109,7 +109,7 @@ pub struct HistorySync {
 }
 
 impl History {
-    /// Reads what the store has, and makes the stage that keeps it fresh. Blocks.
+    /// Reads the stored figures and creates the stage that refreshes them. Blocks.
     pub fn load(
         store: &Store,
         setup: Setup,
@@ -146,15 +146,15 @@ impl History {
         self.0.figures.count(batch, events);
     }
 
-    /// What is shown of our own figures and the history's; `None` when it is what it was. `ours` is
-    /// `None` when they did not change since they were last passed.
+    /// Merges our own figures with the history's; `None` when the result is unchanged. `ours` is
+    /// `None` when our figures are unchanged since the last call.
     #[must_use]
     pub fn merge(&self, ours: Option<PullRequestCounts>) -> Option<PullRequestCounts> {
         self.0.figures.merge(ours)
     }
 
-    /// Asks now, all queries, and answers when it is done. Requests that arrive before a sync
-    /// starts share it; those that arrive while it runs share the next one.
+    /// Runs all queries now and returns the result. Requests that arrive before a sync starts share
+    /// it; those that arrive while it runs share the next one.
     pub async fn sync_now(&self) -> Synced {
         if !self.0.is_configured {
             return Synced::refused("TiDB is not configured: set `tidb.host` and `tidb.db`");
@@ -163,14 +163,14 @@ impl History {
         match self.0.requests.try_send(sender) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                return Synced::refused("too many are waiting for the sync: ask again later");
+                return Synced::refused("too many requests wait for the sync: try again later");
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return Synced::refused(STOPPED),
         }
         answer.await.unwrap_or_else(|_| Synced::refused(STOPPED))
     }
 
-    /// How it is.
+    /// The current health.
     #[must_use]
     pub fn health(&self) -> Health {
         lock(&self.0.health).clone()
@@ -188,11 +188,11 @@ impl History {
     }
 }
 
-/// Answers who asks when there is nobody left to do it.
+/// The answer to requests after the stage has ended.
 const STOPPED: &str = "this node is stopping";
 
 impl HistorySync {
-    /// Asks on the interval, and when somebody wants it, until `stop` is called.
+    /// Queries on the interval and on request, until `stop` is cancelled.
     ///
     /// # Errors
     /// Only when our own store fails.
@@ -210,8 +210,8 @@ impl HistorySync {
                 () = until(self.clock, schedule.next()) => {}
                 Some(asker) = self.requests.recv() => waiting.push(asker),
             }
-            // All who asked before it starts share this sync; who asks while it runs may have
-            // changed the database after it was read, and gets the next one.
+            // All requests that arrived before it starts share this sync. Later ones may follow a
+            // change that it has not read, and get the next sync.
             while let Ok(asker) = self.requests.try_recv() {
                 waiting.push(asker);
             }
@@ -233,7 +233,7 @@ impl HistorySync {
             if self.setup.on_request {
                 schedule = QuerySchedule::starting(None);
             } else {
-                // The languages go with the days.
+                // Languages are queried together with the daily figures.
                 let languages = !server.knows_languages() || round.languages.is_some();
                 let failed = |query| {
                     let all = round.wrote(query).is_some() && (languages || query != Query::Daily);
@@ -242,15 +242,15 @@ impl HistorySync {
                 schedule.advance(&asked, failed, &self.setup.interval, now);
             }
             for asker in waiting {
-                // Whoever asked may have gone.
+                // The requester may be gone.
                 let _ = asker.send(synced.clone());
             }
         }
     }
 
-    /// Asks each query once; of several failures the first is kept. A query that costs the
-    /// connection costs no other query: the next one gets a new connection. Only a server that
-    /// cannot be reached, or does not let us in, ends the round. An error is one of our own store.
+    /// Runs each query once and keeps the first of several errors. A query that loses the
+    /// connection costs no other query: the next one gets a new connection. Only a failure to
+    /// connect or to log in ends the round. Returns an error only of our own store.
     async fn ask(&self, server: &TidbServer, asked: &[Query]) -> Result<SyncRound, StoreError> {
         let mut round = SyncRound::default();
         let languages = asked.contains(&Query::Daily) && server.knows_languages();
@@ -287,7 +287,7 @@ impl HistorySync {
         Ok(round)
     }
 
-    /// Asks one query, writes what it brings, and notes in `round` how much that was.
+    /// Runs one query, writes its result, and records the number of figures in `round`.
     async fn fetch(
         &self,
         session: &mut TidbSession<'_>,
@@ -307,7 +307,7 @@ impl HistorySync {
         Ok(())
     }
 
-    /// Asks one query and writes what it brings; gives how many figures.
+    /// Runs one query and writes its result. Returns the number of figures.
     async fn fetch_figures(
         &self,
         session: &mut TidbSession<'_>,
@@ -331,12 +331,12 @@ impl HistorySync {
         Ok(wrote)
     }
 
-    /// Says what came of it to the log, the metrics, the alerts, and for the one who asked.
+    /// Reports the result to the log, the metrics, the alerts and the requester.
     fn tell(&self, server: &TidbServer, round: &SyncRound, took: Duration) -> Synced {
         let error = round.error.as_ref().map(ToString::to_string);
         if let Some(error) = &error {
             metrics::TIDB_SYNCS.add_for("failed", 1);
-            tracing::warn!(%error, "the sync with TiDB failed");
+            tracing::warn!(%error, "TiDB sync failed");
             self.alerts.raise(Condition::TidbFailing, error);
         } else {
             metrics::TIDB_SYNCS.add_for("ok", 1);
@@ -358,8 +358,8 @@ async fn until(clock: Clock, at: Option<Instant>) {
     }
 }
 
-/// Tries a server for `ghpulse check`: connects, logs in, and has the queries looked at without
-/// running them. Says what the server is, or all that is wrong.
+/// Tests a server for `ghpulse check`: connects, logs in, and has the queries parsed without
+/// running them. Returns a description of the server, or every error.
 pub async fn check(
     tidb: &TidbConfig,
     limits: QueryLimits,
@@ -381,7 +381,7 @@ pub async fn check(
         Ok(version) if wrong.is_empty() => {
             let (db, user) = (&tidb.db, &tidb.user);
             let how = if tidb.tls { "with TLS" } else { "without TLS" };
-            Ok(format!("{version} {how}, user `{user}`, database `{db}`: the queries hold"))
+            Ok(format!("{version} {how}, user `{user}`, database `{db}`: all queries are accepted"))
         }
         _ => Err(wrong),
     }

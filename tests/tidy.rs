@@ -1,7 +1,8 @@
-//! Checks the text of the project against its rules: which module may depend on which, one adapter
-//! for each dependency, no circles, sizes, names, words, and documented settings and metrics.
+//! Checks the project's text against its rules: dependencies between modules, one adapter per
+//! external dependency, no cycles, sizes, names, words, and documented settings and metrics.
 //!
-//! The rules are tables, so that changing one is a line that a reviewer sees. A complaint names
+//! The rules are tables, so that a change of a rule is visible as a line in review. A diagnostic
+//! names file and line, the rule, and what to do.
 //! file and line, the rule, and what to do.
 
 #[path = "tidy/circles.rs"]
@@ -25,7 +26,7 @@ use source::{
     Source, crate_paths, ends_in_word, files_below, is_a, is_outside, line_of, read_rust,
 };
 
-/// Modules that do not depend on the pipeline. They may use each other, without circles.
+/// Modules that do not depend on the pipeline. They may use each other, without cycles.
 const INFRASTRUCTURE: &[&str] = &[
     "clock",
     "config",
@@ -88,7 +89,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("lib", &["*"]),
 ];
 
-/// Dependency -> the only places that may name it.
+/// Dependency -> the only files or modules that may name it.
 const ADAPTERS: &[(&str, &[&str])] = &[
     ("axum", &["serve", "simulate"]),
     ("base64", &["alerts", "github", "simulate"]),
@@ -150,10 +151,10 @@ const COMMON: &[&str] = &[
     "xxhash_rust",
 ];
 
-/// Where a banned word is looked for.
+/// Where a banned word is searched.
 #[derive(Clone, Copy, PartialEq)]
 enum In {
-    /// Code of `src` that is not for tests only.
+    /// Code of `src` except that for tests only.
     Src,
     /// Code of `tests`.
     Tests,
@@ -194,7 +195,7 @@ const BANNED: &[(&str, In, &[&str], &str)] = &[
     (concat!("/ro", "ot/"), In::Text, &[], "name no path of one machine"),
 ];
 
-/// Lines that a file should not pass, and must not.
+/// Wanted and maximum number of lines of a file.
 const FILE_LINES: (usize, usize) = (400, 600);
 /// Characters of a line; and when only a string literal makes it longer.
 const LINE_CHARS: (usize, usize) = (100, 160);
@@ -202,7 +203,7 @@ const LINE_CHARS: (usize, usize) = (100, 160);
 const HEAD_LINES: usize = 30;
 const TINY: usize = 10;
 
-/// What may lie at the top, beside dot files and what git ignores.
+/// What the root directory may contain, in addition to dot files and ignored files.
 const TOP_LEVEL: &[&str] = &[
     "CHANGELOG.md",
     "Cargo.lock",
@@ -226,7 +227,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path} cannot be read: {e}"))
 }
 
-/// Fails with all complaints at once.
+/// Fails with all diagnostics at once.
 fn settle(complaints: &[String]) {
     assert!(complaints.is_empty(), "{} complaints\n{}\n", complaints.len(), complaints.join("\n"));
 }
@@ -381,7 +382,7 @@ fn files_lines_and_heads_are_short() {
     settle(&complaints);
 }
 
-/// All Rust of the project.
+/// All Rust files of the project.
 fn both() -> Vec<Source> {
     [read_rust(root(), "src"), read_rust(root(), "tests")].into_iter().flatten().collect()
 }

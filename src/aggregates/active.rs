@@ -1,7 +1,8 @@
-//! How much is going on: events, and how many different repositories and developers they are of.
+//! Activity: numbers of events, distinct repositories and distinct developers.
 //!
-//! Different ones in a rolling window are counted exactly: of each the last second is known, and of
-//! each second how many were last seen in it. So a window's number is a sum over its seconds.
+//! Distinct counts over a rolling window are exact: each id has the second in which it was last
+//! seen, and each second the number of ids last seen in it. So a window's number is a sum over its
+//! seconds.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,14 +13,14 @@ use crate::model::tally::Tally;
 use crate::model::window::{Second, Window};
 use crate::script::rule::Subject;
 
-/// The most of a kind that are told apart at once, about 36 bytes each.
+/// The most distinct ids of one kind at once, about 36 bytes each.
 const DIFFERENT: usize = 1_000_000;
-/// Seconds beyond the window that are held, so that a clock may be set back a little.
+/// Seconds kept beyond the window, so that a clock may be set back a little.
 const SLACK: i64 = 60;
-/// The most events that wait for their second to come, because the clock of another node is ahead
-/// of ours or ours was ahead once; what comes beyond them is left out, and said to be.
+/// The most events held until their second comes, because another node's clock is ahead, or ours
+/// was; further ones are left out and reported.
 const AHEAD: usize = 100_000;
-/// Between two looks for those who were not seen in the window, in seconds.
+/// Seconds between two removals of ids that left the window.
 const SWEEP: i64 = 60;
 
 /// Events, repositories and developers.
@@ -28,10 +29,10 @@ pub(super) struct ActiveCounter {
     events: SecondRing,
     repositories: DistinctIds,
     developers: DistinctIds,
-    /// Of events whose second has not come yet: the repository and the developer of each.
+    /// Repository and developer of each event of a future second.
     ahead: BTreeMap<i64, Vec<[Option<u64>; 2]>>,
     waiting: usize,
-    /// The second that has come.
+    /// The current second.
     now: i64,
     left_out: u64,
     /// The newest second of an event whose repository or developer was left out.
@@ -39,14 +40,14 @@ pub(super) struct ActiveCounter {
     ticked_at: Option<Second>,
 }
 
-/// A number for each of the last seconds, in a ring.
+/// A number per second for the last seconds, in a ring buffer.
 struct SecondRing {
     numbers: Vec<u32>,
-    /// The newest second that is held; the ring holds as many before it as it is long.
+    /// The newest second of the ring.
     newest: Option<i64>,
 }
 
-/// Who was seen when last.
+/// Ids with the second in which each was last seen.
 struct DistinctIds {
     last: HashMap<u64, i64, foldhash::fast::RandomState>,
     seconds: SecondRing,
@@ -74,7 +75,7 @@ impl ActiveCounter {
         longest(self.windows).into()
     }
 
-    /// A second has come: what waited for it is counted.
+    /// Advances to a second and counts events that were held for it.
     pub(super) fn reach(&mut self, now: Second) {
         self.now = now.0;
         while let Some(entry) = self.ahead.first_entry()
@@ -94,8 +95,8 @@ impl ActiveCounter {
         if second <= self.now {
             self.see(second, ids);
         } else if self.waiting < AHEAD {
-            // The ring holds what lies behind the newest second, and others' clocks give seconds:
-            // one that has not come must not move it.
+            // The ring ends at the newest second, and other nodes' clocks set events' seconds: a
+            // future one must not advance it.
             self.ahead.entry(second).or_default().push(ids);
             self.waiting += 1;
         } else {
@@ -131,7 +132,7 @@ impl ActiveCounter {
                 ("repositories", self.repositories.seconds.sum(window)),
             ];
             let value: Tally = numbers.into_iter().filter(|(_, n)| *n > 0).collect();
-            // A window that has seconds in which somebody was left out is not complete.
+            // A window with a second in which an id was left out is incomplete.
             let left_out = self.left_out_at.map(|second| Second(second.saturating_add(1)));
             let since = left_out.filter(|left| *left > window.from).unwrap_or(since).max(since);
             let snapshot = snapshot_of(window, cursor, since, self.left_out, value);
@@ -151,13 +152,13 @@ impl SecondRing {
         usize::try_from(second.rem_euclid(length)).expect("it is not negative")
     }
 
-    /// Whether a second is held now.
+    /// Whether the ring covers a second.
     fn holds(&self, second: i64) -> bool {
         let length = i64::try_from(self.numbers.len()).expect("a day and some");
         self.newest.is_some_and(|newest| second <= newest && newest - second < length)
     }
 
-    /// Counts one in a second. What is older than all that is held falls away.
+    /// Counts an id in a second. Seconds before the ring are ignored.
     fn add(&mut self, second: i64) {
         if let Some(newest) = self.newest
             && second > newest
@@ -193,7 +194,7 @@ impl DistinctIds {
         Self { last: HashMap::default(), seconds: SecondRing::new(span), swept_at: i64::MIN }
     }
 
-    /// False when there is no room for one more.
+    /// Returns `false` when the limit is reached.
     fn see(&mut self, id: u64, second: i64) -> bool {
         let is_full = self.last.len() >= DIFFERENT;
         match self.last.get_mut(&id) {
@@ -212,9 +213,9 @@ impl DistinctIds {
         true
     }
 
-    /// Forgets who was not seen for so many seconds.
+    /// Removes ids that were not seen for this many seconds.
     fn sweep(&mut self, now: i64, span: i64) {
-        // Not by a clock that is ahead of all that was ever counted.
+        // Not by a clock ahead of every event counted so far.
         let now = self.seconds.newest.map_or(now, |newest| now.min(newest.saturating_add(SWEEP)));
         if now.saturating_sub(self.swept_at) >= SWEEP {
             self.swept_at = now;
@@ -241,13 +242,13 @@ mod tests {
             let mut list = Vec::new();
             let mut now = 1_000;
             for (id, step, late) in seen {
-                // Time goes on, and some come a little late.
+                // Time advances, and some events are late.
                 now += step / 10;
                 let at = now - late;
                 prop_assert!(different.see(id, at));
                 list.push((id, at));
                 different.sweep(now, 12);
-                // As at a tick: the window and the sweep are of the same clock.
+                // As at a tick: window and sweep use the same clock.
                 let window = Window::ending_with(Second(now), length);
                 let inside = list.iter().filter(|(_, at)| window.contains(Second(*at)));
                 let wanted: BTreeSet<u64> = inside.map(|(id, _)| *id).collect();

@@ -1,7 +1,7 @@
-//! The repositories of the last hour with most stars, pull requests and pushes.
+//! The repositories of the last hour with the most stars, pull requests and pushes.
 //!
-//! Counted exactly, by GitHub's id, in buckets of a minute. One repository takes about 100 bytes,
-//! an hour of GitHub's whole feed some tens of megabytes.
+//! Counted exactly, by GitHub's id, in buckets of a minute. A repository takes about 100 bytes, an
+//! hour of GitHub's whole feed some tens of megabytes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,22 +12,22 @@ use crate::model::tally::Tally;
 use crate::model::window::{Second, Window};
 use crate::script::rule::Subject;
 
-/// Seconds of the window.
+/// Length of the window in seconds.
 pub(super) const WINDOW: u32 = 3_600;
-/// Seconds of a bucket, and so how exact the window's beginning is.
+/// Length of a bucket in seconds: the precision of the window's beginning.
 const BUCKET: i64 = 60;
-/// Repositories that a result names.
+/// Number of repositories in a result.
 const SHOWN: usize = 20;
-/// The most repositories that one counter tells apart.
+/// The most repositories that one counter distinguishes.
 const REPOSITORIES: usize = 200_000;
 /// Seconds between two results.
 const EVERY: i64 = 5;
 
-/// By what repositories are ranked, and the type of event that is counted.
+/// Name of each ranking, and the type of event that it counts.
 const COUNTERS: [(&str, &str); 3] =
     [("stars", "WatchEvent"), ("pulls", "PullRequestEvent"), ("pushes", "PushEvent")];
 
-/// One counter for each.
+/// One counter per ranking.
 pub(super) struct Busiest {
     counters: [RankCounter; 3],
     ticked_at: Option<Second>,
@@ -35,9 +35,9 @@ pub(super) struct Busiest {
 
 #[derive(Default)]
 struct RankCounter {
-    /// By the number of the minute: events of each repository.
+    /// By minute: number of events of each repository.
     buckets: BTreeMap<i64, HashMap<u64, u32, foldhash::fast::RandomState>>,
-    /// Events of each repository in all buckets, and its last name.
+    /// Number of events of each repository in all buckets, and its latest name.
     sums: HashMap<u64, (u32, Box<str>), foldhash::fast::RandomState>,
     left_out: u64,
 }
@@ -56,7 +56,7 @@ impl Busiest {
     }
 
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
-        // A clock that was set back must not hold the results back.
+        // A clock that was set back must not delay the results.
         let is_due = self.ticked_at.is_none_or(|at| now < at || now.0 - at.0 >= EVERY);
         if !is_due {
             return;
@@ -88,7 +88,7 @@ impl RankCounter {
         *count = count.saturating_add(1);
     }
 
-    /// Takes off what lies before `from`, by whole buckets.
+    /// Removes whole buckets before `from`.
     fn expire(&mut self, from: Second) {
         let oldest = from.0.div_euclid(BUCKET);
         while let Some(entry) = self.buckets.first_entry()

@@ -1,4 +1,4 @@
-//! The folder of scripts: each file beside the merge script is an aggregate of its name.
+//! The directory of scripts: each file next to the merge script is an aggregate of its name.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,30 +21,30 @@ use crate::script::{
 use crate::store::keys::MetaKey;
 use crate::store::{Store, StoreError};
 
-/// The most aggregates of scripts; of more files the first by name are taken.
+/// The most scripted aggregates; of more files the first by name are used.
 pub const AGGREGATES: usize = 16;
-/// The most entries of the folder that are looked at.
+/// The most directory entries that are examined.
 const ENTRIES: usize = 1_000;
 /// The longest name of an aggregate, in bytes.
 const NAME_BYTES: usize = 64;
-/// Under which names the last good texts are kept in the store.
+/// Prefix of the store's keys for the last good texts.
 const LAST_GOOD: &str = "script.aggregate.";
 
-/// The aggregates of a folder: name and file, and what cannot be one.
+/// The aggregates of a directory by name, and the files that cannot be one.
 type Files = (Vec<(String, PathBuf)>, Vec<ScriptDiagnostic>);
 
-/// The scripts' hosts, by name.
+/// Hosts of the scripts, by name.
 pub(super) struct ScriptFolder {
     path: PathBuf,
     store: Store,
     clock: Clock,
     hosts: BTreeMap<String, Arc<ScriptHost>>,
-    /// Whether the folder could be read when it was last looked at.
+    /// Whether the directory was readable at the last check.
     readable: bool,
 }
 
 impl ScriptFolder {
-    /// Begins with the last good texts of an earlier run. Blocks.
+    /// Starts with the last good texts of an earlier run. Blocks.
     pub(super) fn open(path: &Path, store: &Store, clock: Clock) -> Result<Self, StoreError> {
         let mut kept = Vec::new();
         store.reader().scan(&MetaKey(LAST_GOOD.to_owned()), |MetaKey(key), value| {
@@ -63,8 +63,8 @@ impl ScriptFolder {
         Ok(Self { path, store, clock, hosts, readable: true })
     }
 
-    /// Looks at all files; who counts something new begins to, and who is gone is forgotten. Gives
-    /// back what is wrong. Blocks.
+    /// Checks all files: new or changed rules start counting, removed ones stop. Returns the
+    /// errors. Blocks.
     pub(super) fn look(
         &mut self,
         groups: &mut ReadGroups,
@@ -73,7 +73,7 @@ impl ScriptFolder {
     ) -> Result<Vec<ScriptDiagnostic>, StoreError> {
         let mut troubles = Vec::new();
         match files(&self.path) {
-            // The user has no scripts: the built-in ones are in force.
+            // There are no user's scripts: the built-in ones are in force.
             _ if self.is_bare() => {
                 self.readable = true;
                 for (name, _) in &SHIPPED_ALL[1..] {
@@ -89,7 +89,7 @@ impl ScriptFolder {
                     self.refresh(&name, &file, groups, now)?;
                 }
             }
-            // A folder that is away for a moment must not take what works with it.
+            // A directory that is temporarily unreadable must not remove working aggregates.
             Err(error) => {
                 let is_expected = self.hosts.is_empty() && error.kind() == io::ErrorKind::NotFound;
                 if std::mem::replace(&mut self.readable, false) && !is_expected {
@@ -121,7 +121,7 @@ impl ScriptFolder {
         Ok(troubles)
     }
 
-    /// Whether the folder is missing or holds no script, and no script of it is still in force.
+    /// Whether the directory is missing or has no script, and no script of it is still in force.
     fn is_bare(&self) -> bool {
         has_no_scripts(&self.path)
             && self.hosts.values().all(|host| host.status().in_force == InForce::BuiltIn)
@@ -142,7 +142,7 @@ impl ScriptFolder {
         }
         let host = &self.hosts[name];
         let kept = host.refresh_with(file, |rule| {
-            // What another rule counted says nothing about this one.
+            // Counts of the previous rule do not apply to this one.
             let (member, caught_up) = groups.of_script(name)?;
             member.window(now).filter(|_| caught_up && member.rule() == rule)
         });
@@ -152,7 +152,7 @@ impl ScriptFolder {
         Ok(())
     }
 
-    /// A file that is gone is an aggregate that is not wanted any more.
+    /// A deleted file means that the aggregate is no longer wanted.
     fn forget_all_but(&mut self, files: &[(String, PathBuf)], groups: &mut ReadGroups, hub: &Hub) {
         let gone = |name: &&String| !files.iter().any(|(file, _)| file == *name);
         let gone: Vec<String> = self.hosts.keys().filter(gone).cloned().collect();
@@ -161,11 +161,11 @@ impl ScriptFolder {
             groups.remove(&name);
             hub.aggregates().close(&name);
             self.keep(&name, None);
-            tracing::info!(aggregate = name, "the file is gone, and the aggregate with it");
+            tracing::info!(aggregate = name, "script file removed; aggregate removed");
         }
     }
 
-    /// Keeps a good text for the next start, or forgets it. Called beside the async workers.
+    /// Stores a good text for the next start, or removes it. Runs on the blocking pool.
     fn keep(&self, name: &str, text: Option<&str>) {
         let key = MetaKey(format!("{LAST_GOOD}{name}"));
         let text = text.map(|text| text.as_bytes().to_vec());
@@ -177,12 +177,12 @@ impl ScriptFolder {
             Ok(())
         });
         if let Err(error) = tokio::runtime::Handle::current().block_on(kept) {
-            tracing::error!(%error, "a script in force cannot be kept for the next start");
+            tracing::error!(%error, "cannot store the script in force for the next start");
         }
     }
 }
 
-/// What an aggregate is, for the list of all of them.
+/// An aggregate in the list of all aggregates.
 fn about(name: &str, host: &ScriptHost, caught_up: bool, usage: Option<(&Usage, &Rule)>) -> Value {
     let mut about = host.about();
     about["name"] = json!(name);
@@ -193,7 +193,7 @@ fn about(name: &str, host: &ScriptHost, caught_up: bool, usage: Option<(&Usage, 
     about
 }
 
-/// The files of aggregates in a folder, sorted by name, and what cannot be one.
+/// The files of aggregates in a directory, sorted by name, and the files that cannot be one.
 pub fn files(folder: &Path) -> io::Result<Files> {
     let entries = std::fs::read_dir(folder)?;
     let (mut files, mut refused) = Files::default();
@@ -207,21 +207,21 @@ pub fn files(folder: &Path) -> io::Result<Files> {
         let Some(name) = name.filter(|_| path.extension().is_some_and(|e| e == "rhai")) else {
             continue;
         };
-        // Editors and deployments put hidden files beside the real ones.
+        // Editors and deployments create hidden files next to the real ones.
         if path.ends_with(MERGE_FILE) || name.starts_with('.') {
             continue;
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if name.len() > NAME_BYTES || !name.chars().all(is_plain) {
             let most = format!("at most {NAME_BYTES} letters, digits, `_` and `-`");
-            refuse(&path, format!("it is no name of an aggregate: use {most}"));
+            refuse(&path, format!("invalid aggregate name: use {most}"));
             continue;
         }
         files.push((name, path));
     }
     files.sort();
     for (_, path) in files.iter().skip(AGGREGATES) {
-        refuse(path, format!("more than {AGGREGATES} aggregates; the first by name are taken"));
+        refuse(path, format!("more than {AGGREGATES} aggregates; only the first by name are used"));
     }
     files.truncate(AGGREGATES);
     refused.sort_by(|a, b| a.file.cmp(&b.file));

@@ -1,7 +1,7 @@
-//! Reading on in the journal, for everyone who counts.
+//! Reads the journal for all counters.
 //!
-//! Those who have come equally far form a group and share the reading. A newcomer begins where its
-//! window begins, in a group of its own, and joins the others when it has caught up with them.
+//! Counters at the same position form a group and share the reading. A new one starts at the
+//! beginning of its window, in a group of its own, and joins the others when it has caught up.
 
 use crate::hub::Hub;
 use crate::model::position::{BusTag, Cursor, Position};
@@ -12,20 +12,20 @@ use crate::store::{Reader, StoreError};
 
 use super::member::AggregateCounter;
 
-/// The most rows that a group reads at one beat.
+/// The most rows that a group reads per beat.
 const ROWS: usize = 10_000;
 
-/// All who count, by how far they have come.
+/// All counters, grouped by position.
 pub(super) struct ReadGroups {
     tag: BusTag,
-    /// The one that has come furthest is the first.
+    /// Groups; the one furthest ahead is the first.
     groups: Vec<ReadGroup>,
 }
 
 struct ReadGroup {
-    /// Up to where everything was read, or need not be.
+    /// Everything up to here was read, or is not needed.
     place: Position,
-    /// Whether all there is was read.
+    /// Whether the end of the journal was reached.
     caught_up: bool,
     members: Vec<AggregateCounter>,
 }
@@ -35,7 +35,7 @@ impl ReadGroups {
         Self { tag, groups: Vec::new() }
     }
 
-    /// Begins to count for a newcomer.
+    /// Adds a counter.
     pub(super) fn add(
         &mut self,
         reader: Reader<'_>,
@@ -53,12 +53,12 @@ impl ReadGroups {
         Ok(())
     }
 
-    /// Forgets everyone.
+    /// Removes all counters.
     pub(super) fn clear(&mut self) {
         self.groups.clear();
     }
 
-    /// Forgets who counts for this script.
+    /// Removes the counter of this script.
     pub(super) fn remove(&mut self, script: &str) {
         for group in &mut self.groups {
             group.members.retain(|member| member.script() != Some(script));
@@ -66,7 +66,7 @@ impl ReadGroups {
         self.groups.retain(|group| !group.members.is_empty());
     }
 
-    /// Who counts for this script, and whether all there is was counted.
+    /// The counter of this script, and whether it has caught up.
     pub(super) fn of_script(&self, script: &str) -> Option<(&AggregateCounter, bool)> {
         self.groups.iter().find_map(|group| {
             let found = group.members.iter().find(|member| member.script() == Some(script));
@@ -74,18 +74,18 @@ impl ReadGroups {
         })
     }
 
-    /// Reads on, a piece for each group. True when there is more.
+    /// Reads one batch per group. Returns whether there is more.
     pub(super) fn read(&mut self, reader: Reader<'_>, now: Second) -> Result<bool, StoreError> {
         self.groups.sort_by_key(|group| std::cmp::Reverse(group.place));
         let mut done: Vec<ReadGroup> = Vec::with_capacity(self.groups.len());
         let mut failure = None;
         for mut group in std::mem::take(&mut self.groups) {
-            // Nobody overtakes: who is behind joins, and they go on together.
+            // No group overtakes another: the one behind joins, and they continue together.
             let until = done.first().map(|first| first.place);
             let read =
                 reader.journal(self.tag).and_then(|journal| group.read(&journal, until, now));
             if let Err(error) = read {
-                // Nobody is forgotten because the store fails: it is read again.
+                // A failing store removes no counter: the read is retried.
                 failure.get_or_insert(error);
             }
             match done.first_mut() {
@@ -100,7 +100,7 @@ impl ReadGroups {
         Ok(self.groups.iter().any(|group| !group.caught_up))
     }
 
-    /// Shows the values that are due of those who have caught up.
+    /// Publishes due values of counters that have caught up.
     pub(super) fn tick(&mut self, hub: &Hub, now: Second) {
         let tag = self.tag;
         for group in self.groups.iter_mut().filter(|group| group.caught_up) {
@@ -112,14 +112,15 @@ impl ReadGroups {
 }
 
 impl ReadGroup {
-    /// Reads on to `until`, that one included, or to the end.
+    /// Reads up to and including `until`, or to the end.
     fn read(
         &mut self,
         journal: &Journal<'_>,
         until: Option<Position>,
         now: Second,
     ) -> Result<(), StoreError> {
-        // Retention may have come past: then nothing before what is left is known to be counted.
+        // Retention may have passed this position: nothing before the first remaining row is known
+        // to be counted.
         let overtaken = journal.dropped().filter(|dropped| *dropped > self.place);
         let (mut rows, mut ended, mut is_first) = (0, true, overtaken.is_some());
         let complete = journal.complete_from()?.map(first_second);
@@ -131,7 +132,7 @@ impl ReadGroup {
             let (JournalItem::Event(position, _) | JournalItem::Damaged(position)) = step;
             if until.is_some_and(|until| position > until) {
                 if let JournalItem::Damaged(_) = step {
-                    // Who is ahead has passed it, or has it before them too.
+                    // Counters ahead of it have read it already.
                     for member in &mut *members {
                         member.begin(now);
                     }
@@ -145,7 +146,7 @@ impl ReadGroup {
             rows += 1;
             *place = position;
             let JournalItem::Event(_, row) = step else {
-                // What cannot be read is not counted either.
+                // Unreadable rows are not counted.
                 is_first = true;
                 return Ok(true);
             };
@@ -162,7 +163,7 @@ impl ReadGroup {
             }
             Ok(true)
         })?;
-        // What lay between may be gone, or never was: everything up to there is counted.
+        // Rows in between are gone or never existed: everything up to there is counted.
         if let Some(until) = until.filter(|until| ended && *until > self.place) {
             self.place = until;
         }
@@ -175,15 +176,15 @@ fn first_second(minute: Minute) -> Second {
     Second(minute.0.saturating_mul(60))
 }
 
-/// Behind which place events of that second and later ones are, and from which second on the
-/// journal has all that was received; `None` when it has nothing.
+/// The position behind which events of `from` and later are, and the second from which on the
+/// journal is complete; `None` when it is empty.
 fn start_of(journal: &Journal<'_>, from: Second) -> Result<(Position, Option<Second>), StoreError> {
     let mut whole_from = None;
     journal.read_behind(Position::default(), |_, row| {
         whole_from = Some(row.facts.received_at.second());
         Ok(false)
     })?;
-    // The first event may have been received long before what is complete.
+    // The first event may have been received long before the journal became complete.
     if let Some(minute) = journal.complete_from()? {
         let minute = first_second(minute);
         whole_from = whole_from.map(|second| second.max(minute));

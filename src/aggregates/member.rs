@@ -1,4 +1,4 @@
-//! One that counts: for a script, or for what is always there.
+//! A counter: of a script, or built in.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::script::ScriptHost;
 use crate::script::rule::{Rule, Subject};
 use crate::script::usage::Usage;
 
-/// How many of the windows are counted by seconds, those of up to an hour; the day by 24 of them.
+/// The number of windows of up to an hour, counted per second; the day has buckets of 24 seconds.
 const BY_SECONDS: usize = 2;
 
-/// A counter, and since when it has counted everything.
+/// A counter, and the second from which on it is complete.
 pub(super) struct AggregateCounter {
     counter: MemberKind,
     counted_from: Second,
@@ -29,7 +29,7 @@ enum MemberKind {
     Busiest(Box<Busiest>),
 }
 
-/// What a script's aggregate is made of.
+/// State of a script's aggregate.
 struct ScriptCounter {
     name: String,
     host: Arc<ScriptHost>,
@@ -41,7 +41,7 @@ struct ScriptCounter {
 }
 
 impl AggregateCounter {
-    /// For a script whose rule is this.
+    /// Creates the counter of a script with this rule.
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
         let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
@@ -51,7 +51,7 @@ impl AggregateCounter {
         Self::of(MemberKind::Script(Box::new(scripted)))
     }
 
-    /// Everything that is always counted.
+    /// Creates the built-in counters.
     pub(super) fn built_in() -> Vec<Self> {
         const SHORT: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).0;
         const LONG: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).1;
@@ -71,7 +71,7 @@ impl AggregateCounter {
         Self { counter, counted_from: Second(i64::MIN) }
     }
 
-    /// The script it counts for.
+    /// The script, if it counts for one.
     pub(super) fn script(&self) -> Option<&str> {
         match &self.counter {
             MemberKind::Script(scripted) => Some(&scripted.name),
@@ -79,7 +79,7 @@ impl AggregateCounter {
         }
     }
 
-    /// What it counts, of a script.
+    /// The script's rule.
     pub(super) fn rule(&self) -> Option<&Rule> {
         match &self.counter {
             MemberKind::Script(scripted) => Some(&scripted.rule),
@@ -87,7 +87,7 @@ impl AggregateCounter {
         }
     }
 
-    /// What its rule has met, of a script.
+    /// What the script's rule has matched.
     pub(super) fn usage(&self) -> Option<&Usage> {
         match &self.counter {
             MemberKind::Script(scripted) => Some(&scripted.usage),
@@ -103,10 +103,10 @@ impl AggregateCounter {
         }
     }
 
-    /// How many seconds before now matter.
+    /// Number of seconds before now that it needs.
     pub(super) fn span(&self) -> i64 {
         match &self.counter {
-            // The window before is counted too, and both begin with a whole bucket.
+            // The previous window is counted too, and both begin with a whole bucket.
             MemberKind::Script(scripted) => 2 * i64::from(scripted.rule.window()),
             MemberKind::Rolling(rolling) => rolling.span(),
             MemberKind::Active(active) => active.span(),
@@ -114,12 +114,12 @@ impl AggregateCounter {
         }
     }
 
-    /// Everything is counted from this second on; of several the last holds.
+    /// Marks it complete from this second on; the last call wins.
     pub(super) fn begin(&mut self, second: Second) {
         self.counted_from = self.counted_from.max(second);
     }
 
-    /// Events that were received after this second are not counted before it has come.
+    /// Events received after this second are held until it comes.
     pub(super) fn reach(&mut self, now: Second) {
         if let MemberKind::Active(active) = &mut self.counter {
             active.reach(now);
@@ -135,7 +135,7 @@ impl AggregateCounter {
         }
     }
 
-    /// Shows the value, if it is time to.
+    /// Publishes the value if it is due.
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor) {
         let since = self.counted_from;
         match &mut self.counter {
@@ -171,7 +171,7 @@ impl ScriptCounter {
 
     fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
         let due = self.ticked_at.is_none_or(|at| {
-            // A clock that was set back must not hold the ticks back.
+            // A clock that was set back must not delay the ticks.
             now < at || now.0 - at.0 >= i64::from(self.rule.tick())
         });
         if !due {
@@ -181,7 +181,7 @@ impl ScriptCounter {
         let window = self.buckets.window(now, self.rule.window());
         self.buckets.expire_window(window.previous().from, window.until);
         let taken = self.buckets.snapshot(window);
-        // A script that fails is said by its host; the value stays what it was.
+        // The host reports a failing script; the last value remains.
         if let Some(Ok(value)) = self.host.run(&taken) {
             let since = self.buckets.dropped_before().map_or(since, |second| since.max(second));
             let snapshot = snapshot_of(window, cursor, since, self.left_out, value);

@@ -1,4 +1,4 @@
-//! What is always counted by name: pull-request events by language, all events by type.
+//! Built-in counts by name: pull-request events by language, all events by type.
 
 use crate::hub::{GaugeSnapshot, Hub};
 use crate::model::position::Cursor;
@@ -6,7 +6,7 @@ use crate::model::tally::{BucketLayout, Buckets, Tally};
 use crate::model::window::{Second, Window};
 use crate::script::rule::{BUCKETS, Subject};
 
-/// The name that an event is counted under.
+/// The name under which an event is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CountedBy {
     Language,
@@ -66,7 +66,7 @@ impl RollingCounter {
     }
 }
 
-/// A value with its window.
+/// A snapshot with its window.
 pub(super) fn snapshot_of(
     window: Window,
     cursor: Cursor,
@@ -78,7 +78,7 @@ pub(super) fn snapshot_of(
     GaugeSnapshot { cursor, from: window.from, to, counted_from, left_out, value }
 }
 
-/// The seconds of the longest window.
+/// Length of the longest window in seconds.
 pub(super) fn longest(windows: &[(&str, u32)]) -> u32 {
     windows.iter().map(|(_, seconds)| *seconds).max().unwrap_or(0)
 }

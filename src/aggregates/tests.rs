@@ -1,4 +1,4 @@
-//! Aggregates against plain recounts of the same events, over restarts, saves and mistakes.
+//! Aggregates compared with plain recounts of the same events, over restarts, saves and errors.
 
 mod scripts;
 mod stage;
@@ -22,7 +22,7 @@ use crate::store::rows::MinuteRow;
 
 const TAG: BusTag = BusTag(7);
 
-/// An event that was received at a second.
+/// An event that was received in a second.
 #[derive(Debug, Clone)]
 struct Received {
     at: i64,
@@ -44,7 +44,7 @@ fn event(id: usize, at: i64, kind: &str, actor: &str, repo: &str, language: &str
     Received { at, text: text.to_string() }
 }
 
-/// Puts events into the journal as applying them would, from this position on.
+/// Appends events to the journal as the apply stage would, from this position on.
 async fn journal(store: &Store, from: u64, events: &[Received]) {
     let events = events.to_vec();
     let put = store.commit(move |batch| {
@@ -70,7 +70,7 @@ async fn journal(store: &Store, from: u64, events: &[Received]) {
     put.await.unwrap();
 }
 
-/// The stage without its task: a test beats it.
+/// The stage without its task: tests call the beat.
 struct Bench {
     state: CountingState,
     hub: Arc<Hub>,
@@ -98,7 +98,7 @@ impl Bench {
     async fn settle(self) -> Self {
         let Self { mut state, hub, troubles } = self;
         state = beside(move || {
-            // As if the last look were long ago.
+            // As if the last check were long ago.
             state.looked_at = Second(i64::MIN);
             while state.beat().unwrap() {}
             state
@@ -107,7 +107,7 @@ impl Bench {
         Self { state, hub, troubles }
     }
 
-    /// As if it were so much later.
+    /// Advances the time by this much.
     fn at(&mut self, second: i64) {
         self.state.tools.clock = Clock::starting_at(Timestamp::from_seconds(second));
     }

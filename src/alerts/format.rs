@@ -1,4 +1,4 @@
-//! The bodies that webhooks want, and what they answer.
+//! The request bodies that webhooks expect, and their responses.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use super::ledger::AlertMessage;
 use crate::config::AlertFormat;
 use crate::model::window::Timestamp;
 
-/// So much of an answer that refuses is quoted.
+/// Maximum number of characters quoted from a refusal.
 const QUOTED_CHARS: usize = 200;
 
 /// The body of a post.
@@ -49,7 +49,7 @@ fn words(message: &AlertMessage, node: &str) -> String {
     }
 }
 
-/// Slack reads three characters as its own.
+/// Escapes the three characters that are special in Slack.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -64,13 +64,13 @@ fn lark(text: &str, sign_key: Option<&str>, now: Timestamp) -> Value {
     body
 }
 
-/// Lark's: the time and the secret are the key, and nothing is what is signed.
+/// Lark's signature: the time and the secret are the key, and the signed text is empty.
 fn signature(timestamp: &str, secret: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, format!("{timestamp}\n{secret}").as_bytes());
     STANDARD.encode(hmac::sign(&key, b""))
 }
 
-/// Whether an answer says that the message arrived; else what it says.
+/// Whether a response confirms the message; otherwise returns its text.
 pub(super) fn accepted(format: AlertFormat, status: u16, body: &[u8]) -> Result<(), String> {
     let said = || -> String { String::from_utf8_lossy(body).chars().take(QUOTED_CHARS).collect() };
     if !(200..300).contains(&status) {
@@ -79,7 +79,7 @@ pub(super) fn accepted(format: AlertFormat, status: u16, body: &[u8]) -> Result<
     if format != AlertFormat::Lark {
         return Ok(());
     }
-    // Lark refuses with status 200 and a code of its own, under one of two names.
+    // Lark refuses with status 200 and its own code, under one of two names.
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let code = answer.get("code").or_else(|| answer.get("StatusCode"));
     match code.and_then(Value::as_i64) {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn lark_gets_its_signature() {
-        // Made with another implementation of HMAC.
+        // Computed with another implementation of HMAC.
         let sign = "jwjqqq7KOdfSPzRqspeUqHeZ8h36QweNInUfBrjwy7o=";
         assert_eq!(
             text(AlertFormat::Lark, false),

@@ -1,4 +1,4 @@
-//! How each condition stands, what was told of it, and so what is to be told next.
+//! The state of each condition, what was reported of it, and so what to report next.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use super::Condition;
 use crate::backoff::Backoff;
 use crate::model::window::Timestamp;
 
-/// Of a text so many characters are told.
+/// Maximum number of characters of a text that are reported.
 const TEXT_CHARS: usize = 1_000;
-/// Waits between posts that fail.
+/// First and longest wait between posts that fail.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 
-/// Something to tell.
+/// A message to report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AlertMessage {
     pub(super) condition: Condition,
-    /// What was said of it last.
+    /// The last text.
     pub(super) text: String,
-    /// How often it failed.
+    /// Number of failures.
     pub(super) failures: u32,
     /// When it began.
     pub(super) began: Timestamp,
-    /// When it ended; `None` while it goes on.
+    /// When it ended; `None` while it lasts.
     pub(super) over: Option<Timestamp>,
 }
 
@@ -38,11 +38,11 @@ pub(super) struct AlertLedger {
 #[derive(Debug)]
 struct LedgerEntry {
     condition: Condition,
-    /// It is wrong.
+    /// The condition as it holds now.
     standing: Option<AlertState>,
-    /// Somebody was told that it is: what, and since when it is over.
+    /// The condition as reported, and since when it is over.
     told: Option<AlertMessage>,
-    /// When it was last no longer wrong.
+    /// When the condition last ended.
     cleared: Option<Timestamp>,
     last_begin: Option<Instant>,
     retry_at: Option<Instant>,
@@ -58,8 +58,8 @@ struct AlertState {
 }
 
 impl AlertLedger {
-    /// More than `tolerance` failures in a row are told, and one that lasts for `within`; that the
-    /// same begins is told at most once in a `pause`.
+    /// More than `tolerance` failures in a row are reported, and a failure that lasts for
+    /// `within`. The beginning of the same condition is reported at most once per `pause`.
     pub(super) fn new(tolerance: u32, within: Duration, pause: Duration) -> Self {
         let entries = Condition::ALL.map(|condition| LedgerEntry {
             condition,
@@ -87,7 +87,7 @@ impl AlertLedger {
     ) {
         let text: String = text.chars().take(TEXT_CHARS).collect();
         let entry = self.entry(condition);
-        // It is back before anybody was told that it was over.
+        // It is back before the end was reported.
         if let Some(told) = &mut entry.told {
             told.over = None;
         }
@@ -101,7 +101,7 @@ impl AlertLedger {
         standing.text = text;
     }
 
-    /// Whether there is anything to tell now.
+    /// Whether there is anything to report now.
     pub(super) fn clear(&mut self, condition: Condition, wall: Timestamp) -> bool {
         let entry = self.entry(condition);
         let Some(standing) = entry.standing.take() else { return false };
@@ -116,7 +116,7 @@ impl AlertLedger {
         true
     }
 
-    /// What is to be told now; else when to look again, if nothing happens before.
+    /// The message to report now; otherwise when to check again, if nothing happens before.
     pub(super) fn next(&self, now: Instant) -> (Option<AlertMessage>, Option<Instant>) {
         let mut wake: Option<Instant> = None;
         for entry in &self.entries {
@@ -129,7 +129,7 @@ impl AlertLedger {
         (None, wake)
     }
 
-    /// What is to be told of a condition, and when.
+    /// The message to report for a condition, and when.
     fn pending(&self, entry: &LedgerEntry) -> Option<(AlertMessage, Instant)> {
         let retry_at = entry.retry_at;
         if let Some(told) = &entry.told {
@@ -151,23 +151,23 @@ impl AlertLedger {
         Some((message, at))
     }
 
-    /// A message arrived.
+    /// Records that a message was delivered.
     pub(super) fn told(&mut self, message: &AlertMessage, now: Instant) {
         let entry = self.entry(message.condition);
         entry.retry_at = None;
         entry.backoff.reset();
         if message.over.is_some() {
-            // Back while the post was on its way: that is a new beginning.
+            // It came back while the post was in flight: that is a new beginning.
             entry.told = None;
         } else {
             entry.last_begin = Some(now);
-            // It may have ended while the post was on its way.
+            // It may have ended while the post was in flight.
             let over = if entry.standing.is_none() { entry.cleared } else { None };
             entry.told = Some(AlertMessage { over, ..message.clone() });
         }
     }
 
-    /// A message did not arrive; it is tried again after the time given back.
+    /// Records that a message was not delivered. Returns how long to wait before the retry.
     pub(super) fn failed(&mut self, condition: Condition, now: Instant) -> Duration {
         let entry = self.entry(condition);
         let wait = entry.backoff.next_wait();
@@ -184,8 +184,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A ledger with its clock: three failures or five minutes are tolerated, ten minutes are the
-    /// pause.
+    /// A ledger with its clock: tolerates three failures or five minutes, and pauses ten minutes.
     struct Case {
         ledger: AlertLedger,
         start: Instant,
@@ -217,7 +216,7 @@ mod tests {
             self.ledger.clear(condition, wall);
         }
 
-        /// What is told at this second, if anything: whether it is over.
+        /// Delivers what is reported at this second, if anything. Returns whether it is an end.
         fn tell(&mut self) -> Option<bool> {
             let now = self.now();
             let message = self.ledger.next(now).0?;
@@ -225,7 +224,7 @@ mod tests {
             Some(message.over.is_some())
         }
 
-        /// In how many seconds there is something to tell.
+        /// In how many seconds there is something to report.
         fn wake(&self) -> Option<u64> {
             let at = self.ledger.next(self.now()).1?;
             Some(at.duration_since(self.now()).as_secs())
@@ -313,7 +312,7 @@ mod tests {
         case.ledger.told(&message, case.now());
         let over = case.ledger.next(case.now()).0.unwrap();
         assert_eq!(over.over, Some(Timestamp::from_seconds(5)));
-        // And begins again while that is told.
+        // It begins again while that is being reported.
         case.raise(DiskNearlyFull);
         case.ledger.told(&over, case.now());
         assert_eq!((case.tell(), case.wake()), (None, Some(600)));

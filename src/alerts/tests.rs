@@ -1,4 +1,4 @@
-//! Alerts against a small real HTTP server.
+//! Alerts posted to a small real HTTP server.
 
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::http::fake::{FakeReply, FakeServer};
 
-/// Longest wait for a post; tests that pass never wait so long.
+/// Longest wait for a post; tests that pass never wait that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Case {
@@ -73,7 +73,7 @@ async fn one_post_when_it_begins_and_one_when_it_is_over() {
     case.alerts.clear(Condition::SourceAway);
     let over = next(&mut posts).await;
     assert_eq!((&over["condition"], &over["state"]), (&"source_away".into(), &"over".into()));
-    // Another condition is told by itself, and shows that nothing came between.
+    // Another condition is reported separately, which shows that no message came in between.
     case.alerts.raise(Condition::ScriptBroken, "line 3");
     assert_eq!(next(&mut posts).await["condition"], "script_broken");
     assert_eq!(case.end().await, 3);
@@ -101,19 +101,23 @@ async fn a_webhook_that_refuses_is_asked_again() {
     assert_eq!(case.end().await, 4);
 }
 
-#[tokio::test]
-async fn the_address_is_shown_nowhere() {
-    let settings = |url: &str| config::AlertsConfig {
+/// Alerts that are reported at once.
+fn settings(url: &str) -> config::AlertsConfig {
+    config::AlertsConfig {
         webhook: Secret::new(url),
         format: AlertFormat::Slack,
         sign_key: Some(Secret::new("very-secret")),
         tolerance: 0,
         within: Duration::ZERO,
         pause: Duration::ZERO,
-    };
+    }
+}
+
+#[tokio::test]
+async fn the_address_is_shown_nowhere() {
     let error = Alerts::new(&settings("htp:/very-secret"), "box", Clock::system()).unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
-    // Nobody listens on a port that was just given back.
+    // No server listens on a port that was just released.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://user:very-secret@{}/very-secret", listener.local_addr().unwrap());
     drop(listener);
@@ -127,8 +131,18 @@ async fn the_address_is_shown_nowhere() {
     }
 }
 
-#[test]
-fn without_a_webhook_nobody_is_told_and_nothing_fails() {
-    Alerts::off().raise(Condition::BusAway, "x");
-    Alerts::off().clear(Condition::BusAway);
+#[tokio::test]
+async fn only_alerts_with_a_webhook_keep_messages() {
+    let pending = |alerts: &Alerts| {
+        let shared = alerts.0.as_ref()?;
+        shared.lock().next(shared.clock.instant()).0.map(|message| message.text)
+    };
+    let (posted, _posting) =
+        Alerts::new(&settings("http://127.0.0.1:1/hook"), "box", Clock::system()).unwrap();
+    for (alerts, kept) in [(posted, Some("x".to_owned())), (Alerts::off(), None)] {
+        alerts.raise(Condition::BusAway, "x");
+        assert_eq!(pending(&alerts), kept);
+        alerts.clear(Condition::BusAway);
+        assert_eq!(pending(&alerts), None, "it was over before it was reported");
+    }
 }

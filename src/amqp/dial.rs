@@ -1,5 +1,5 @@
-//! The way to a broker: its address, TCP, TLS with the authorities that count, and what it means
-//! when there is no way. The other half of the door to lapin.
+//! Connects to a broker: address, TCP, TLS with the configured authorities, and the causes of
+//! failures. With `link.rs` the only user of lapin.
 
 use std::io;
 use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
@@ -17,23 +17,24 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{AmqpError, AmqpOptions};
 use crate::{config, reload};
 
-/// Seconds between two signs of life of an idle connection, unless the URL says otherwise.
+/// Heartbeat interval of an idle connection in seconds, unless the URL sets another.
 const HEARTBEAT: u16 = 20;
 const ACCESS_REFUSED: u16 = 403;
 const NOT_ALLOWED: u16 = 530;
-/// What to do when the other side speaks no TLS.
+/// What to do when the other side does not speak TLS.
 const NO_TLS: &str = "write a port of TLS into amqp.url (usually 5671), or amqp:// on a network \
                       you trust";
 
-/// A connection, and what ends its socket.
+/// A connection, and a guard that closes its socket.
 pub(super) struct Dialled {
     pub(super) connection: Connection,
-    /// The library's thread lives as long as its socket, also when nobody waits for it any more:
-    /// so that no peer that says nothing keeps both for ever, this ends the socket when it goes.
+    /// The library's thread lives as long as its socket, even when nothing uses it any more. This
+    /// guard shuts the socket down when it is dropped, so that a silent peer cannot keep both alive
+    /// forever.
     pub(super) cut: DropGuard,
 }
 
-/// Where a URL leads, without what is secret in it: `host:port`, and the virtual host.
+/// The target of a URL without secrets: `host:port`, and the virtual host.
 pub(super) fn place(url: &str) -> Result<(String, String), AmqpError> {
     let uri = parse(url)?;
     Ok((at(&uri), uri.vhost))
@@ -45,9 +46,9 @@ fn at(uri: &AMQPUri) -> String {
 }
 
 fn parse(url: &str) -> Result<AMQPUri, AmqpError> {
-    // The parser's own words may hold the URL, and that holds the password.
+    // The parser's message may contain the URL and with it the password.
     let mut uri = AMQPUri::from_str(url).map_err(|_| AmqpError::Url)?;
-    // It takes an address of IPv6 for none, and for that localhost.
+    // The parser does not accept IPv6 addresses and falls back to localhost.
     if let Some((_, host, _)) = config::endpoint(url)
         && host.contains(':')
     {
@@ -60,7 +61,7 @@ fn parse(url: &str) -> Result<AMQPUri, AmqpError> {
     Ok(uri)
 }
 
-/// The certificate authority of a file, in PEM; none without a file.
+/// The certificate authority in a PEM file; `None` without a file.
 pub(super) fn authority(file: Option<&Path>) -> Result<Option<String>, AmqpError> {
     let Some(path) = file else { return Ok(None) };
     let refuse = |cause: String| AmqpError::CaFile { path: path.display().to_string(), cause };
@@ -68,8 +69,8 @@ pub(super) fn authority(file: Option<&Path>) -> Result<Option<String>, AmqpError
     Ok(Some(String::from_utf8_lossy(&read).into_owned()))
 }
 
-/// Connects and logs in. The file of the authority is read each time, so it may be renewed; while
-/// it is bad, the last good one stays in use.
+/// Connects and logs in. Reads the file of the authority each time, so that it can be renewed;
+/// while it is invalid, the last valid one stays in use.
 pub(super) async fn dial(options: &AmqpOptions) -> Result<Dialled, AmqpError> {
     let uri = parse(options.url.expose())?;
     let cert_chain = authority(options.ca.as_deref())?;
@@ -79,7 +80,7 @@ pub(super) async fn dial(options: &AmqpOptions) -> Result<Dialled, AmqpError> {
     let runtime = lapin::runtime::default_runtime().map_err(|error| away("connecting", &error))?;
     let cutting = CancellationToken::new();
     let cut = cutting.clone().drop_guard();
-    // In place, so that the types of the library's runtime are known without naming its crate.
+    // Inline, so that the types of the library's runtime need not be named.
     let connecting = Connection::connector(
         uri.clone(),
         runtime,
@@ -108,18 +109,18 @@ async fn addresses(uri: &AMQPUri) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host(place).await?.collect())
 }
 
-/// Ends a socket when the token is cancelled, whoever holds the socket then.
+/// Shuts a socket down when the token is cancelled, whichever task holds the socket then.
 fn end_with(socket: &tokio::net::TcpStream, cutting: CancellationToken) -> io::Result<()> {
     let same = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
     tokio::spawn(async move {
         cutting.cancelled().await;
-        // It may be closed already.
+        // It may already be closed.
         let _ = same.shutdown(Shutdown::Both);
     });
     Ok(())
 }
 
-/// Why there is no connection.
+/// The cause of a failed connection.
 fn why(error: &lapin::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError {
     match error.kind() {
         ErrorKind::ProtocolError(said) => match said.get_id() {
@@ -147,8 +148,11 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError 
     }
     match (error.kind(), uri.scheme == AMQPScheme::AMQPS) {
         (ConnectionAborted | ConnectionReset | UnexpectedEof, true) => {
-            // A port without TLS, or a gate without a broker behind it: the latter passes.
-            let reason = format!("{at} hangs up on TLS ({cause}); if it goes on, {NO_TLS}");
+            // A port without TLS, or a proxy without a broker behind it, which is temporary.
+            let reason = format!(
+                "{at} closed the connection during the TLS handshake ({cause}); \
+                                  if this persists, {NO_TLS}"
+            );
             AmqpError::Away { doing: "connecting", reason }
         }
         (ConnectionAborted | ConnectionReset | UnexpectedEof, false) => {
@@ -156,8 +160,8 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError 
         }
         (ConnectionRefused, _) => {
             let reason = format!(
-                "nobody listens at {at} (connection refused); is the broker running, and the port \
-                 the right one?"
+                "nothing is listening at {at} (connection refused): start the broker, or correct \
+                 the port in amqp.url"
             );
             AmqpError::Away { doing: "connecting", reason }
         }
@@ -165,42 +169,42 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError 
     }
 }
 
-/// What to do about it; `has_ca` is whether an authority is configured.
+/// What to do about a TLS error; `has_ca` is whether an authority is configured.
 fn cure(error: &rustls::Error, has_ca: bool) -> &'static str {
     use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
     match error {
         InvalidCertificate(CertificateError::UnknownIssuer) if has_ca => {
-            "name the file (PEM) of the authority of its certificate in `amqp.ca`, which has \
-             another one"
+            "its certificate is signed by another authority than `amqp.ca` holds: set `amqp.ca` \
+             to the PEM file of the right one"
         }
         InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "its certificate is by no public authority: name the file (PEM) of the one it is by \
-             in `amqp.ca`"
+            "its certificate is not signed by a public authority: set `amqp.ca` to the PEM file \
+             of its authority"
         }
         InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => {
-            "use a host in `amqp.url` that its certificate is for, or give it a certificate for \
-             this one"
+            "its certificate is for another host name: use that name in `amqp.url`, or issue a \
+             certificate for this one"
         }
         InvalidMessage(_) => NO_TLS,
         AlertReceived(AlertDescription::CertificateRequired) => {
-            "it wants a certificate of ours, and there is none: let it ask for none \
-             (ssl_options.fail_if_no_peer_cert = false)"
+            "the broker requires a client certificate, which is not supported: set \
+             ssl_options.fail_if_no_peer_cert = false"
         }
         _ => {
-            "does `amqp.ca` name the authority of its certificate, is that valid today, and is \
-             the host of `amqp.url` a name in it"
+            "check that `amqp.ca` holds the authority of its certificate, that both are valid \
+             today, and that the certificate names the host of `amqp.url`"
         }
     }
 }
 
-/// That the broker, or the way to it, is not there now.
+/// The broker, or the network to it, is unavailable.
 pub(super) fn away(doing: &'static str, error: &lapin::Error) -> AmqpError {
     AmqpError::Away { doing, reason: reason(error) }
 }
 
-/// The broker's own words where it said some.
+/// The broker's own message, where there is one.
 pub(super) fn reason(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(said) => format!("{} {}", said.get_id(), said.get_message()),
@@ -240,9 +244,9 @@ mod tests {
             format!("-----BEGIN CERTIFICATE-----\n{inside}\n-----END CERTIFICATE-----\n")
         };
         for (text, words) in [
-            ("telltale".to_owned(), "ca.pem: it holds no PEM certificate"),
-            (pem("telltale!"), "ca.pem: its PEM cannot be read: "),
-            (pem("dGVsbHRhbGU="), "ca.pem: no certificate in it can be read"),
+            ("telltale".to_owned(), "ca.pem: contains no PEM certificate"),
+            (pem("telltale!"), "ca.pem: invalid PEM: "),
+            (pem("dGVsbHRhbGU="), "ca.pem: contains no readable certificate"),
         ] {
             std::fs::write(&path, text).unwrap();
             let said = authority(Some(&path)).unwrap_err().to_string();

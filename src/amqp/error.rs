@@ -1,61 +1,64 @@
-//! What goes wrong with a broker, in words that a person can act on.
+//! Errors of a broker, in words that an operator can act on.
 
-/// What goes wrong with a broker.
+/// An error of a broker or of its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AmqpError {
-    /// The URL cannot be read.
+    /// The URL cannot be parsed.
     #[error(
-        "amqp.url is no address of a broker: write amqp://USER:PASSWORD@HOST:5672/, or \
+        "invalid amqp.url: must be amqp://USER:PASSWORD@HOST:5672/, or \
          amqps://USER:PASSWORD@HOST:5671/ with TLS"
     )]
     Url,
     /// No exchange can have this name.
-    #[error("exchange `{exchange}`: its name has more than 255 bytes; set amqp.exchange shorter")]
+    #[error("exchange name `{exchange}` is longer than 255 bytes: shorten amqp.exchange")]
     ExchangeName {
-        /// Its beginning.
+        /// The first bytes of the name.
         exchange: String,
     },
-    /// Our own authority's file is of no use.
+    /// The file of the certificate authority is unusable.
     #[error("cannot use `amqp.ca` {path}: {cause}")]
     CaFile {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Why not; never what is in it.
+        /// The cause; never the file's contents.
         cause: String,
     },
-    /// TLS does not come about.
-    #[error("TLS with {at} fails ({cause}): {cure}")]
+    /// The TLS handshake failed.
+    #[error("TLS handshake with {at} failed ({cause}): {cure}")]
     Tls {
         /// Host and port.
         at: String,
-        /// What TLS says.
+        /// The TLS library's message.
         cause: String,
         /// What to do.
         cure: &'static str,
     },
-    /// It hangs up on, or answers in another language, what is sent in the clear.
+    /// The server hangs up on a plain-text handshake, or does not speak AMQP.
     #[error(
-        "{at} does not answer as a broker ({cause}): is it a port of TLS? Then write amqps:// in \
+        "{at} did not answer as an AMQP broker ({cause}): if it is a TLS port, write amqps:// in \
          amqp.url"
     )]
     Foreign {
         /// Host and port.
         at: String,
-        /// What was seen.
+        /// What was observed.
         cause: String,
     },
-    /// User or password are wrong.
-    #[error("login refused for user `{user}`: check name and password in amqp.url")]
+    /// The user name or password is wrong.
+    #[error("login refused for user `{user}`: check the user name and password in amqp.url")]
     Login {
         /// The user's name.
         user: String,
     },
-    /// The virtual host is not there, or not for this user.
-    #[error("virtual host `{vhost}` is refused: make it, or give the user rights on it ({reason})")]
+    /// The virtual host does not exist, or the user may not use it.
+    #[error(
+        "virtual host `{vhost}` is refused: create it, or grant the user permissions on it \
+             ({reason})"
+    )]
     VirtualHost {
         /// Its name.
         vhost: String,
-        /// The broker's words.
+        /// The broker's message.
         reason: String,
     },
     /// The exchange cannot be used.
@@ -66,22 +69,22 @@ pub enum AmqpError {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// The exchange was there and is missing.
+    /// The exchange existed and is now missing.
     #[error("exchange `{exchange}` was removed: declaring it again")]
     Removed {
         /// Its name.
         exchange: String,
     },
-    /// The broker refuses one message, such as one above its `max_message_size`.
-    #[error("RabbitMQ refuses a message: {reason}")]
+    /// The broker refused a message, such as one above its `max_message_size`.
+    #[error("RabbitMQ refused a message: {reason}")]
     Refused {
-        /// The broker's words.
+        /// The broker's message.
         reason: String,
     },
-    /// The broker is away, or went away.
+    /// The broker is unavailable, or the connection was lost.
     #[error("{doing}: {reason}")]
     Away {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
         /// Why it failed.
         reason: String,
@@ -89,7 +92,7 @@ pub enum AmqpError {
 }
 
 impl AmqpError {
-    /// Whether it may pass by itself; the others pass when somebody does what they say.
+    /// Whether a retry may succeed without any change; the others need the change that they name.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -98,7 +101,7 @@ impl AmqpError {
         )
     }
 
-    /// Whether only another configuration helps, or another file in the place it names.
+    /// Whether it needs another configuration, or another file at the configured path.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::Url | Self::ExchangeName { .. } | Self::CaFile { .. })

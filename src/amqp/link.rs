@@ -1,8 +1,8 @@
-//! Door to lapin: one connection, one channel with confirms, and errors in our words. How a broker
-//! is reached: `dial.rs`.
+//! One connection with one channel that confirms, and errors in the crate's own types. `dial.rs`
+//! makes the connection; both are the only users of lapin.
 //!
-//! The library's own recovery is not used: it gives up after some tries and does not bring closed
-//! channels back, so a loop of our own is needed anyway, and one is enough.
+//! The library's own recovery is not used: it gives up after a few attempts and does not reopen
+//! closed channels, so a reconnect loop is needed anyway.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::dial::{Dialled, authority, away, dial, place, reason};
 use super::outbound::OutboundMessage;
 use super::{AmqpError, AmqpOptions};
 
-/// Not kept on disk by the broker: whoever is away reads on by cursor, from the stream.
+/// Not persisted by the broker: a disconnected reader catches up by cursor, from the stream.
 const TRANSIENT: u8 = 1;
 const REPLY_SUCCESS: u16 = 200;
 const CONTENT_TOO_LARGE: u16 = 311;
@@ -30,29 +30,30 @@ const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
 
-/// How long the broker's reason for closing a channel is waited for.
+/// How long to wait for the broker's reason for closing a channel.
 const REASON: Duration = Duration::from_secs(1);
 
-/// A connection that can be published to.
+/// A connection to publish on.
 pub(super) struct BrokerLink {
     connection: Connection,
     channel: Channel,
-    /// What is published to.
+    /// The exchange to publish to.
     target: ShortString,
-    /// The readers' exchange: the target, or bound to it.
+    /// The readers' exchange: the target itself, or bound to it.
     public: ShortString,
-    /// Whether the readers' exchange was missing and was declared.
+    /// Whether the readers' exchange was missing and has been declared.
     declared: bool,
-    /// What the library reports of the connection; the reason of a close is among it.
+    /// Events that the library reports of the connection, such as the reason of a close.
     events: Mutex<Pin<Box<dyn Stream<Item = Event> + Send>>>,
-    /// Last, so that it goes when all has been said.
+    /// The last field, so that it is dropped after everything has been sent.
     _cut: DropGuard,
 }
 
-/// A message on its way.
+/// A published message without a confirm.
 pub(super) struct Unconfirmed(PublisherConfirm);
 
-/// What can be wrong before a broker is asked; where it is otherwise, and the virtual host.
+/// Checks the options without contacting a broker. Returns the address without secrets, and the
+/// virtual host.
 pub(super) fn checked(options: &AmqpOptions) -> Result<(String, String), AmqpError> {
     name(&options.exchange)?;
     options.source.as_deref().map(name).transpose()?;
@@ -66,7 +67,7 @@ fn name(exchange: &str) -> Result<ShortString, AmqpError> {
 }
 
 impl BrokerLink {
-    /// Connects, logs in, and declares what is missing: topic exchanges, durable, the readers'
+    /// Connects, logs in, and declares missing exchanges: durable topic exchanges, the readers'
     /// bound to the source where there is one.
     pub(super) async fn open(options: &AmqpOptions) -> Result<Self, AmqpError> {
         let public = name(&options.exchange)?;
@@ -88,13 +89,13 @@ impl BrokerLink {
         Ok(Self { connection, channel, target, public, declared, events, _cut: cut })
     }
 
-    /// Whether [`open`](Self::open) found the readers' exchange missing and declared it: bindings
-    /// that it had before are gone.
+    /// Whether [`open`](Self::open) found the readers' exchange missing and declared it: its former
+    /// bindings are lost.
     pub(super) fn has_declared(&self) -> bool {
         self.declared
     }
 
-    /// Looks whether the readers' exchange is still there.
+    /// Checks that the readers' exchange still exists.
     pub(super) async fn look(&self) -> Result<(), AmqpError> {
         let looking = channel(&self.connection).await?;
         match declare(&looking, &self.public, PASSIVE).await {
@@ -105,26 +106,26 @@ impl BrokerLink {
             Err(error) if code(&error) == Some(NOT_FOUND) => {
                 Err(AmqpError::Removed { exchange: self.public.to_string() })
             }
-            Err(error) => Err(away("looking at the exchange", &error)),
+            Err(error) => Err(away("checking the exchange", &error)),
         }
     }
 
-    /// Tries a broker without changing it: what was found.
+    /// Tests a broker without changing anything. Returns what it found.
     pub(super) async fn probe(options: &AmqpOptions) -> Result<&'static str, AmqpError> {
         let exchange = name(&options.exchange)?;
         let Dialled { connection, cut: _cut } = dial(options).await?;
         let looked = declare(&channel(&connection).await?, &exchange, PASSIVE).await;
         let found = match looked {
             Err(error) if code(&error) == Some(NOT_FOUND) => {
-                "is not there yet and will be declared"
+                "does not exist yet and will be declared"
             }
             Err(error) => return Err(about_exchange(&options.exchange, &error)),
             Ok(()) => {
-                // It is there, so this makes nothing, and says whether it is the right one.
+                // It exists, so this declares nothing new, and fails if the type is another.
                 match declare(&channel(&connection).await?, &exchange, ACTIVE).await {
-                    Ok(()) => "is there",
+                    Ok(()) => "exists",
                     Err(error) if code(&error) == Some(ACCESS_REFUSED) => {
-                        "is there (it may not be declared by this user, so its type is not known)"
+                        "exists (this user may not declare it, so its type is unknown)"
                     }
                     Err(error) => return Err(about_exchange(&options.exchange, &error)),
                 }
@@ -140,7 +141,7 @@ impl BrokerLink {
         self.connection.status().connected() && self.channel.status().connected()
     }
 
-    /// Whether the broker takes nothing at the moment: an alarm of its memory or disk.
+    /// Whether the broker blocks publishers, because of its memory or disk alarm.
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
@@ -169,21 +170,21 @@ impl BrokerLink {
         }
     }
 
-    /// Waits until the broker has the message.
+    /// Waits until the broker confirms the message.
     pub(super) async fn confirmed(&self, sent: Unconfirmed) -> Result<(), AmqpError> {
         let confirmation = match sent.0.await {
             Ok(confirmation) => confirmation,
             Err(error) => return Err(self.why("waiting for a confirm", error).await),
         };
         if confirmation.is_nack() {
-            let (doing, reason) = ("publishing", "the broker says that it lost a message");
+            let (doing, reason) = ("publishing", "the broker reported a lost message");
             return Err(AmqpError::Away { doing, reason: reason.to_owned() });
         }
         Ok(())
     }
 
-    /// Why publishing failed, in the broker's words. A channel that the broker has closed answers
-    /// with its state only; the reason comes as an event of the connection.
+    /// The broker's reason for a failed publish. A channel that the broker has closed reports only
+    /// its state; the reason arrives as an event of the connection.
     async fn why(&self, doing: &'static str, error: lapin::Error) -> AmqpError {
         let mut error = error;
         if code(&error).is_none() {
@@ -213,7 +214,7 @@ impl BrokerLink {
         }
     }
 
-    /// Says goodbye; what is not answered is not waited for by who asks with a time limit.
+    /// Closes the connection. Callers set a time limit.
     pub(super) async fn close(self) {
         let _ = self.channel.close(REPLY_SUCCESS, "done".into()).await;
         let _ = self.connection.close(REPLY_SUCCESS, "done".into()).await;
@@ -242,7 +243,7 @@ const ACTIVE: ExchangeDeclareOptions = ExchangeDeclareOptions {
 };
 const PASSIVE: ExchangeDeclareOptions = ExchangeDeclareOptions { passive: true, ..ACTIVE };
 
-/// Declares an exchange; whether it was missing before.
+/// Declares an exchange. Returns whether it was missing before.
 async fn ensure(
     connection: &Connection,
     exchange: &ShortString,
@@ -257,14 +258,14 @@ async fn ensure(
     };
     match declare(&channel(connection).await?, exchange, ACTIVE).await {
         Ok(()) => Ok(is_missing),
-        // A user who may not declare it may still publish to one that is there.
+        // A user who may not declare it may still publish to an existing one.
         Err(error) if code(&error) == Some(ACCESS_REFUSED) && !is_missing => Ok(false),
         Err(error) => Err(refuse(error)),
     }
 }
 
-/// Tries the right to publish without publishing. RabbitMQ looks at the right first and then at
-/// the properties, and refuses an expiration that is not a number with 406: nothing is routed.
+/// Checks the permission to publish without publishing. RabbitMQ checks the permission first and
+/// then the properties, and refuses an expiration that is not a number with 406: nothing is routed.
 async fn try_right_to_write(connection: &Connection, exchange: &str) -> Result<(), AmqpError> {
     let channel = channel(connection).await?;
     let select = channel.confirm_select(ConfirmSelectOptions::default()).await;
@@ -281,16 +282,16 @@ async fn try_right_to_write(connection: &Connection, exchange: &str) -> Result<(
         Err(error) if code(&error) == Some(ACCESS_REFUSED) => {
             Err(no_right_to_write(exchange, &error))
         }
-        // Refused for its expiration, or the exchange is still to be declared.
+        // Refused for its expiration, or the exchange is not declared yet.
         Err(error) if code(&error).is_some() => Ok(()),
-        Err(error) => Err(away("trying the right to publish", &error)),
+        Err(error) => Err(away("checking the permission to publish", &error)),
         Ok(()) => Ok(()),
     }
 }
 
 fn no_right_to_write(exchange: &str, error: &lapin::Error) -> AmqpError {
     let reason = format!(
-        "the user of amqp.url may not publish to it: give it the right to write ({})",
+        "the user of amqp.url may not publish to it: grant the write permission ({})",
         reason(error)
     );
     AmqpError::Exchange { exchange: exchange.to_owned(), reason }
@@ -299,8 +300,8 @@ fn no_right_to_write(exchange: &str, error: &lapin::Error) -> AmqpError {
 fn about_binding(options: &AmqpOptions, source: &str, error: &lapin::Error) -> AmqpError {
     let AmqpOptions { exchange, .. } = options;
     let reason = format!(
-        "it cannot be bound to `{source}`: the user of amqp.url needs the rights to write to \
-         `{exchange}` and to read from `{source}` ({})",
+        "cannot bind it to `{source}`: the user of amqp.url needs write permission on \
+         `{exchange}` and read permission on `{source}` ({})",
         reason(error)
     );
     AmqpError::Exchange { exchange: exchange.clone(), reason }
@@ -309,16 +310,17 @@ fn about_binding(options: &AmqpOptions, source: &str, error: &lapin::Error) -> A
 fn about_exchange(exchange: &str, error: &lapin::Error) -> AmqpError {
     let reason = match code(error) {
         Some(PRECONDITION_FAILED) => format!(
-            "it is there and is not a durable topic exchange: remove it, or set amqp.exchange to \
+            "it exists and is not a durable topic exchange: remove it, or set amqp.exchange to \
              another name ({})",
             reason(error)
         ),
         Some(ACCESS_REFUSED) => format!(
-            "the user of amqp.url has no right to it: give it configure and write ({})",
+            "the user of amqp.url has no permission on it: grant configure and write ({})",
             reason(error)
         ),
-        Some(NOT_FOUND) => "it is not there, and the user of amqp.url may not declare it: declare \
-                            it as topic and durable, or give the right to"
+        Some(NOT_FOUND) => "it does not exist, and the user of amqp.url may not declare it: \
+                            declare it as a durable topic exchange, or grant the configure \
+                            permission"
             .to_owned(),
         _ => return away("declaring the exchange", error),
     };

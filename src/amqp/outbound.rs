@@ -1,4 +1,4 @@
-//! What is published of an event: itself, and the documents of the objects that it is about.
+//! The messages of an event: the event itself, and the documents of its objects.
 
 use crate::model::entity::{ObjectId, entities, event_document};
 use crate::model::envelope::Envelope;
@@ -9,17 +9,17 @@ use crate::model::routing::RoutingKey;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OutboundMessage {
     pub(super) key: RoutingKey,
-    /// The same whoever publishes it, and however often: readers know doubles by it.
+    /// The same on every node and at every attempt, so that readers can deduplicate.
     pub(super) id: String,
-    /// GitHub's type, or the collection.
+    /// GitHub's event type, or the collection.
     pub(super) kind: String,
-    /// Unix seconds: when it happened, by GitHub's clock where that is known.
+    /// Unix seconds of the event, by GitHub's clock where that is known.
     pub(super) at: u64,
     /// JSON, `_id` first.
     pub(super) body: String,
 }
 
-/// The messages of an event, itself first; none of what cannot be read.
+/// The messages of an event, the event itself first; empty for an unreadable event.
 pub(super) fn messages(envelope: &Envelope) -> Vec<OutboundMessage> {
     let Ok(event) = Event::read(&envelope.event) else { return Vec::new() };
     let kind = &event.key.kind;

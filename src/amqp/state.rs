@@ -1,4 +1,4 @@
-//! How feeding RabbitMQ goes, for the operator.
+//! The state of publishing to RabbitMQ, for the operator.
 
 use tokio::sync::watch;
 
@@ -7,45 +7,45 @@ use crate::clock::Clock;
 use crate::metrics;
 use crate::model::window::Timestamp;
 
-/// How the feeding goes.
+/// The state of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkState {
-    /// Whether the exchange is there and takes messages.
+    /// Whether the exchange exists and accepts messages.
     pub connected: bool,
-    /// Since when it is so.
+    /// When `connected` last changed.
     pub since: Timestamp,
-    /// What is fed: the exchange and the broker, nothing secret.
+    /// What is fed: the exchange and the broker, without secrets.
     pub feeds: String,
-    /// What is wrong.
+    /// The current error.
     pub trouble: Option<String>,
     /// What readers have missed, the latest of each kind, with the time it was found.
     pub notices: Vec<ReaderWarning>,
 }
 
-/// Something that is over and that readers have to know: reported for an hour.
+/// A past loss that readers must know of: reported for an hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReaderWarning {
     /// What happened.
     pub kind: ReaderWarningKind,
-    /// The same in words, with what to do.
+    /// A description with what to do.
     pub text: String,
     /// When it was found.
     pub at: Timestamp,
 }
 
-/// What readers of RabbitMQ can miss.
+/// Causes of missed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReaderWarningKind {
     /// Retention dropped events before they could be published.
     Gap,
-    /// The readers' exchange was missing: its bindings are gone.
+    /// The readers' exchange was missing: its bindings are lost.
     Removed,
     /// The broker refused a message.
     Refused,
 }
 
 impl SinkState {
-    /// The notices that are still worth reporting.
+    /// The warnings that are still to be reported.
     #[must_use]
     pub fn fresh_notices(&self, now: Timestamp) -> Option<String> {
         let fresh = self.notices.iter().filter(|notice| notice.at.plus(NOTICE_FOR) >= now);
@@ -54,7 +54,7 @@ impl SinkState {
     }
 }
 
-/// Writes the state, log and metrics together.
+/// Updates the state, the log and the metrics together.
 pub(super) struct Reporter {
     clock: Clock,
     state: watch::Sender<SinkState>,
@@ -80,7 +80,7 @@ impl Reporter {
         self.state.borrow().feeds.clone()
     }
 
-    /// Reports how it goes; returns whether that changed.
+    /// Updates the state. Returns whether it changed.
     pub(super) fn report(&self, connected: bool, trouble: Option<String>) -> bool {
         let now = self.clock.now();
         self.state.send_if_modified(|state| {
@@ -94,14 +94,14 @@ impl Reporter {
         })
     }
 
-    /// Reports what readers have missed.
+    /// Reports missed messages.
     pub(super) fn notice(&self, kind: ReaderWarningKind, text: String) {
         match kind {
             ReaderWarningKind::Gap => metrics::AMQP_GAPS.add(1),
             ReaderWarningKind::Removed => metrics::AMQP_REMOVED.add(1),
             ReaderWarningKind::Refused => metrics::AMQP_REFUSED.add(1),
         }
-        tracing::error!("readers of RabbitMQ miss events: {text}");
+        tracing::error!("RabbitMQ readers miss messages: {text}");
         let at = self.clock.now();
         self.state.send_modify(|state| {
             state.notices.retain(|notice| notice.kind != kind);
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notice_is_reported_for_an_hour_and_the_newest_of_a_kind_counts() {
+    fn warning_is_reported_for_an_hour_newest_of_a_kind_wins() {
         let start = Timestamp::parse("2026-03-01T00:00:00Z").expect("a time");
         let clock = Clock::starting_at(start);
         let reporter = Reporter::new("exchange `x`".to_owned(), clock);

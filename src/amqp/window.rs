@@ -1,15 +1,15 @@
-//! What is published and not confirmed yet, oldest first, within limits.
+//! Published messages without a confirm, oldest first, within limits.
 
 use std::collections::VecDeque;
 
 use crate::model::position::Position;
 
-/// The most messages in it; more gain nothing.
+/// The most messages in flight; more gain no throughput.
 const MESSAGES: usize = 256;
-/// The most bytes of bodies; one message always fits.
+/// The most bytes of bodies in flight; one message always fits.
 const BYTES: usize = 8 << 20;
 
-/// The window, of what waits for a confirm.
+/// Messages in flight.
 pub(super) struct ConfirmWindow<T> {
     sent: VecDeque<AwaitedConfirm<T>>,
     bytes: usize,
@@ -17,7 +17,7 @@ pub(super) struct ConfirmWindow<T> {
 
 struct AwaitedConfirm<T> {
     message: T,
-    /// The event that is done with when this is confirmed.
+    /// The event that is complete once this message is confirmed.
     done: Option<Position>,
     bytes: usize,
 }
@@ -40,14 +40,14 @@ impl<T> ConfirmWindow<T> {
         self.sent.push_back(AwaitedConfirm { message, done, bytes });
     }
 
-    /// An event of which nothing is published is done with when what is before it is.
+    /// Marks an event without messages as complete once everything before it is confirmed.
     pub(super) fn pass(&mut self, position: Position) {
         if let Some(last) = self.sent.back_mut() {
             last.done = Some(position);
         }
     }
 
-    /// The oldest, to be waited for.
+    /// Removes the oldest message, to wait for its confirm.
     pub(super) fn pop(&mut self) -> Option<(T, Option<Position>)> {
         let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_full_by_messages_or_by_bytes_and_one_message_always_fits() {
+    fn window_is_full_by_messages_or_bytes_one_always_fits() {
         let mut window = ConfirmWindow::new();
         for n in 0..MESSAGES {
             assert!(!window.is_full());

@@ -1,9 +1,9 @@
-//! The watchdog of systemd (`WatchdogSec`): the process says that it is alive only after it has
-//! proved it. A process that hangs says nothing, and systemd starts it again, which loses nothing.
+//! The systemd watchdog (`WatchdogSec`): the process reports that it is alive only after a check.
+//! A process that hangs reports nothing, and systemd restarts it, which loses nothing.
 //!
-//! The proof is what every reader needs: the store answers a read on the blocking pool, and a
-//! listener answers a request. A server that is away or a feed that stands still is not a reason to
-//! start again, so neither is asked.
+//! The check covers what every client needs: the store answers a read on the blocking pool, and a
+//! listener answers a request. An unavailable server or a feed without events is not a reason to
+//! restart, so neither is checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -17,22 +17,23 @@ use crate::clock::Clock;
 use crate::store::Store;
 use crate::store::keys::MetaKey;
 
-/// Proofs in one period of the watchdog, so that one that fails is not the end.
+/// Number of checks in one watchdog period, so that one failure is not fatal.
 const PROOFS: u32 = 3;
-/// The answer begins with this.
+/// The start of a good response.
 const FINE: &[u8] = b"HTTP/1.1 200 ";
 
-/// What is tried.
+/// What is checked.
 #[derive(Clone)]
 pub(super) struct Proof {
     pub(super) store: Store,
-    /// A listener that speaks plain HTTP; none when there is only TLS.
+    /// A listener that speaks plain HTTP; `None` when all use TLS.
     pub(super) address: Option<SocketAddr>,
     /// `server.health`.
     pub(super) path: String,
 }
 
-/// Proves and reports until `stop` is cancelled; only that where systemd expects no reports.
+/// Checks and reports until `stop` is cancelled; where systemd expects no reports, only waits for
+/// that.
 pub(super) async fn run(proof: Proof, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
     let Some(period) = sd_notify::watchdog_enabled() else {
         stop.cancelled().await;
@@ -62,7 +63,7 @@ fn report() {
 }
 
 impl Proof {
-    /// Tries all; an error when that fails or takes longer than `limit`.
+    /// Runs all checks. Fails when one fails or takes longer than `limit`.
     async fn within(&self, limit: Duration, clock: Clock) -> anyhow::Result<()> {
         tokio::select! {
             tried = self.all() => tried,
@@ -72,7 +73,7 @@ impl Proof {
 
     async fn all(&self) -> anyhow::Result<()> {
         let store = self.store.clone();
-        // A key that is not there: looked for in the memtable and in every level's filter.
+        // A key that does not exist is looked up in the memtable and in the filter of every level.
         let read = move || store.reader().get(&MetaKey("alive".to_owned())).map(drop);
         tokio::task::spawn_blocking(read).await?.context("the store cannot be read")?;
         match self.address {
@@ -94,7 +95,7 @@ impl Proof {
     }
 }
 
-/// The address of this machine that a listener on all addresses is asked by.
+/// The local address at which a listener on all addresses is reachable.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -128,7 +129,7 @@ mod tests {
             let mut head = [0; 16];
             stream.read_exact(&mut head).await.unwrap();
             stream.write_all(text.as_bytes()).await.unwrap();
-            // Kept open: only what was said counts.
+            // Kept open: only the bytes sent matter.
             std::future::pending::<()>().await;
         });
         address

@@ -1,10 +1,10 @@
-//! Backups on a schedule (`backup.dir`): one when the newest is older than `backup.every`, and the
-//! oldest go when there are more than `backup.keep`.
+//! Scheduled backups (`backup.dir`): makes one when the newest is older than `backup.every`, and
+//! removes the oldest when there are more than `backup.keep`.
 //!
-//! When the next is due is read from the backups that are there, so a restart makes none too many.
-//! Only what is a backup of this very store, and was named here, is ever removed: several nodes may
-//! share a directory. A disk that fails is no reason to stop: it is said, by alert too, and tried
-//! again.
+//! When the next one is due is derived from the existing backups, so a restart makes none too
+//! many. Only backups of this store that were named here are ever removed, because several nodes
+//! may share a directory. A disk failure does not stop the appliance: it is logged, raises an
+//! alert, and the backup is retried.
 
 use std::error::Error;
 use std::fs;
@@ -25,16 +25,16 @@ use crate::store::Store;
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::sync::blocking;
 
-/// How often it is looked whether one is due.
+/// Interval at which it is checked whether a backup is due.
 const EVERY: Duration = Duration::from_secs(20);
-/// After one that failed, the next is tried no earlier.
+/// Minimum wait after a failed backup.
 const AGAIN: Duration = Duration::from_secs(300);
-/// How the names of backups begin that are made here.
+/// The prefix of the names of backups made here.
 const NAMED: &str = "ghpulse-";
-/// How the hidden names of those end that are being removed.
+/// The suffix of the hidden names of backups being removed.
 const GONE: &str = ".gone";
 
-/// Makes backups until `stop` is called.
+/// Makes backups until `stop` is cancelled.
 pub(super) async fn run(
     store: Store,
     settings: config::BackupConfig,
@@ -44,7 +44,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let mut not_before = clock.instant();
     loop {
-        // Whether one is due is decided by a clock that is not contradicted.
+        // Whether one is due is decided only by a clock that is not contradicted.
         let now = witness.scheduled_now();
         if clock.instant() >= not_before && now.is_some() {
             let (store, settings) = (store.clone(), settings.clone());
@@ -84,7 +84,7 @@ pub(super) async fn run(
     }
 }
 
-/// Makes a backup if one is due, and removes what there is too much of.
+/// Makes a backup if one is due, and removes superfluous ones.
 fn pass(
     store: &Store,
     settings: &config::BackupConfig,
@@ -92,7 +92,7 @@ fn pass(
 ) -> Result<Option<checkpoint::ExistingBackup>, CheckpointError> {
     let now = clock.now();
     let mut kept = own(&settings.dir, store.store_id());
-    // One that a clock made in the future must not hold the next ones back.
+    // A backup dated in the future by a wrong clock must not delay the next ones.
     let newest = kept.iter().map(|(at, _)| *at).filter(|at| at.since(now) <= TOLERANCE).max();
     let is_due = newest.is_none_or(|newest| now >= newest.plus(settings.every));
     let made = if is_due {
@@ -116,12 +116,12 @@ fn pass(
     Ok(made)
 }
 
-/// `ghpulse-2026-11-22T05-00-00Z`.
+/// The name of a backup, such as `ghpulse-2026-11-22T05-00-00Z`.
 fn name_of(now: Timestamp) -> String {
     format!("{NAMED}{}", now.second().start()).replace(':', "-")
 }
 
-/// This store's backups that were named here, oldest first, with when they were made.
+/// This store's backups that were named here, oldest first, with the time they were made.
 fn own(dir: &Path, store_id: &str) -> Vec<(Timestamp, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(NAMED));
@@ -134,7 +134,7 @@ fn own(dir: &Path, store_id: &str) -> Vec<(Timestamp, PathBuf)> {
     found
 }
 
-/// A backup that loses its files first loses its name: half of one must not look like one.
+/// Renames a backup before removing its files, so that a partial one never looks like a backup.
 fn remove(dir: &Path) {
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let gone = dir.with_file_name(format!(".{name}{GONE}"));
@@ -145,13 +145,13 @@ fn remove(dir: &Path) {
     }
 }
 
-/// Removes what a crash left behind of backups that were being made or removed.
+/// Removes what a crash left of backups that were being made or removed.
 fn tidy(dir: &Path, store_id: &str) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_left = name.ends_with(&format!(".{store_id}.part")) || name.ends_with(GONE);
         if name.starts_with(&format!(".{NAMED}")) && is_left {
-            // What cannot be removed now is tried again at the next pass.
+            // A failed removal is retried at the next pass.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -179,7 +179,7 @@ mod tests {
         assert!(pass(&store, &settings, clock).unwrap().is_some());
         assert!(pass(&store, &settings, clock).unwrap().is_none(), "none is due");
         assert_eq!(names(), ["ghpulse-2026-11-22T05-00-00Z"]);
-        // What is somebody else's stays, and what a crash left goes.
+        // Backups of another store stay, and what a crash left is removed.
         fs::create_dir(to.join("ghpulse-of-another")).unwrap();
         let left = format!(".ghpulse-x.{}.part", store.store_id());
         fs::create_dir(to.join(left)).unwrap();
@@ -189,7 +189,7 @@ mod tests {
         }
         let kept = ["ghpulse-2026-11-22T06-00-00Z", "ghpulse-2026-11-22T07-00-00Z"];
         assert_eq!(names(), [kept[0], kept[1], "ghpulse-of-another"]);
-        // Made by a clock that was ahead: the next is due all the same, an interval behind the last
+        // Made by a clock that was ahead: the next is still due, one interval after the last one
         // that is not.
         let ahead = Clock::starting_at(clock.now().plus(Duration::from_secs(30 * 86_400)));
         assert!(pass(&store, &settings, ahead).unwrap().is_some());

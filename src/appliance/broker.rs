@@ -14,10 +14,10 @@ use crate::serve::PartState;
 use crate::store::Store;
 use crate::supervise::Misconfigured;
 
-/// Deliveries older than this are a backlog that is being caught up with.
+/// Deliveries older than this are a backlog.
 const BEHIND: Duration = Duration::from_secs(10);
 
-/// The topic, from both its ends.
+/// The topic's producer and consumer.
 pub(super) struct Broker {
     pub(super) bus: PulsarBus,
     pub(super) outlet: PulsarOutlet,
@@ -25,15 +25,15 @@ pub(super) struct Broker {
     pub(super) produces: bool,
 }
 
-/// What the relay says about itself.
+/// The reports of the relay.
 pub(super) struct Granting {
     /// Whether this collector produces.
     pub(super) grant: watch::Sender<Grant>,
-    /// Rows that wait and may not be sent now.
+    /// Number of waiting rows that may not be sent now.
     pub(super) waiting: watch::Sender<u64>,
 }
 
-/// How the topic is doing, for the operator.
+/// The state of the topic, for the operator.
 #[derive(Clone)]
 pub(super) struct BrokerState {
     bus: watch::Receiver<BusState>,
@@ -43,7 +43,7 @@ pub(super) struct BrokerState {
 }
 
 impl Broker {
-    /// Of this configuration; `None` without a `pulsar` section.
+    /// The configured topic; `None` without a `pulsar` section.
     pub(super) fn new(
         config: &Config,
         store: &Store,
@@ -71,7 +71,7 @@ impl BrokerState {
         Self { bus: broker.bus.state(), grant, waiting: told.waiting.subscribe() }
     }
 
-    /// The state of the bus, since when, and what there is to say.
+    /// The state of the bus, since when, and its message.
     pub(super) fn look(&self) -> (PartState, crate::model::window::Timestamp, Option<String>) {
         let mut bus = self.bus.borrow().clone();
         let waiting = *self.waiting.borrow();
@@ -109,7 +109,7 @@ fn rows(waiting: u64) -> String {
     format!("{waiting} event{s} admitted here wait to be sent to the topic")
 }
 
-/// What only another configuration helps against is told as such.
+/// Marks errors that only another configuration can fix.
 pub(super) async fn told<T>(doing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     doing.await.map_err(|error| match error.downcast_ref::<BusError>() {
         Some(found) if found.is_configuration() => error.context(Misconfigured),
@@ -117,16 +117,17 @@ pub(super) async fn told<T>(doing: impl Future<Output = anyhow::Result<T>>) -> a
     })
 }
 
-/// Why a topic or a broker cannot be used, in words, and whether only another configuration helps.
+/// Why a topic or a broker cannot be used, and whether only another configuration can fix it.
 pub struct Unusable {
-    /// In words.
+    /// The reason, for display.
     pub why: String,
-    /// Whether only another configuration helps.
+    /// Whether only another configuration can fix it.
     pub is_configuration: bool,
 }
 
-/// Tries the configured topics without touching what they hold: connects, logs in, reads, and,
-/// unless this is an edge, asks to produce. What was found, or what is wrong, in words.
+/// Checks the configured topics without changing their content: connects, authenticates, reads,
+/// and, unless this is an edge, asks to produce. Returns a description of what was found or what
+/// is wrong.
 pub async fn check_bus(
     pulsar: &config::PulsarConfig,
     produces: bool,
@@ -155,8 +156,8 @@ pub async fn check_bus(
     Ok(found.join("; "))
 }
 
-/// How far back a topic goes, and what to see to. How long it is told to keep what everybody has
-/// read is a policy of its namespace, which this protocol does not tell.
+/// How far back a topic goes, and what to check. How long it keeps messages that all subscribers
+/// have read is a policy of its namespace, which this protocol does not report.
 fn reach(tried: &Probed, clock: Clock) -> String {
     let Some(oldest) = tried.oldest else { return String::new() };
     let hours = clock.now().since(oldest).as_secs() / 3_600;
@@ -167,7 +168,7 @@ fn reach(tried: &Probed, clock: Clock) -> String {
     format!(" (goes back {hours} h; {why}; to keep more: {cure})")
 }
 
-/// What connecting to a topic takes, as configured.
+/// The connection options of a topic, as configured.
 fn options(pulsar: &config::PulsarConfig, topic: &str) -> PulsarOptions {
     PulsarOptions {
         url: pulsar.url.clone(),

@@ -1,5 +1,5 @@
-//! What an appliance does beside the events' way and what of it fails: backups on a schedule, and
-//! files of hours. Neither stops anything, so a reader of `/readyz` and `/status` must see it.
+//! State of the background chores: scheduled backups and hourly files. Their failures do not stop
+//! the appliance, so they are shown in `/readyz` and `/status`.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::model::window::Timestamp;
 
-/// Tells how the chores are. Clones tell of the same.
+/// Reports the state of the chores. Clones share it.
 #[derive(Clone)]
 pub(super) struct Chores {
     failing: watch::Sender<Failing>,
@@ -26,11 +26,11 @@ pub(super) struct BackupTimes {
     pub(super) next: Timestamp,
 }
 
-/// The chores that fail now, each with why and since when.
+/// The chores that fail now, each with the reason and since when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Failing(Vec<(Chore, String, Timestamp)>);
 
-/// One of them.
+/// A chore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chore {
     /// `backup.dir`.
@@ -49,17 +49,17 @@ impl Chores {
         self.failing.subscribe()
     }
 
-    /// When the newest backup was made, and when the next is due.
+    /// Reports when the newest backup was made, and when the next is due.
     pub(super) fn plan_backups(&self, times: BackupTimes) {
         self.backups.send_replace(Some(times));
     }
 
-    /// The same, for those who look; `None` without `backup.dir`.
+    /// A receiver of these times; `None` without `backup.dir`.
     pub(super) fn watch_backups(&self) -> watch::Receiver<Option<BackupTimes>> {
         self.backups.subscribe()
     }
 
-    /// How a chore went.
+    /// Reports the result of a chore.
     pub(super) fn went(&self, chore: Chore, failed: Option<&(dyn Error + 'static)>) {
         let now = self.clock.now();
         self.failing.send_if_modified(|Failing(all)| {
@@ -76,13 +76,13 @@ impl Chores {
 }
 
 impl Failing {
-    /// What fails of a chore, and since when.
+    /// The failure of a chore, and since when.
     pub(super) fn of(&self, chore: Chore) -> Option<(&str, Timestamp)> {
         let mut all = self.0.iter().filter(|(known, ..)| *known == chore);
         all.next().map(|(_, why, since)| (why.as_str(), *since))
     }
 
-    /// In words, without a path: everybody may read them.
+    /// A description without paths, because every client may read it.
     pub(super) fn words(&self) -> Option<String> {
         let words = self.0.iter().map(|(chore, why, since)| match chore {
             Chore::Backup => format!("no backup can be made since {since} ({why})"),
@@ -93,7 +93,7 @@ impl Failing {
     }
 }
 
-/// What the system said, without the file it said it of.
+/// The operating system's error, without the file it concerns.
 fn kind_of(error: &(dyn Error + 'static)) -> String {
     let mut at = Some(error);
     while let Some(error) = at {

@@ -1,5 +1,5 @@
-//! What is asked about the store of a running appliance, answered; and the one of these things
-//! that takes more than the store when no appliance runs.
+//! Answers requests about the store of a running appliance, and implements requeue for when none
+//! is running, because it needs more than the store.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) ->
     }
 }
 
-/// Tries the dead letters of a store that no appliance has.
+/// Retries the dead letters of a store that no appliance uses.
 pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
     let numbers = Numbers::load(store, config.interval.latest_during, clock)?;
     let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
@@ -70,7 +70,7 @@ impl From<Stopping> for OpsError {
     }
 }
 
-/// An answer as it is sent.
+/// An answer in its wire format.
 pub(super) fn written(answer: &impl Serialize) -> StoreAnswer {
     to_raw_value(answer).map_err(|error| OpsError { is_io: true, reason: error.to_string() })
 }

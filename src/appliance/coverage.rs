@@ -1,8 +1,8 @@
-//! Keeps what is known of the completeness of each minute and hour.
+//! Stores the coverage of each minute and hour.
 //!
-//! A row for each minute through which this node ran, with the number of missed events where it
-//! polls; the hour is the sum of its minutes. A node that only follows a bus cannot know what its
-//! collector missed: its rows say that it ran.
+//! There is a row for each minute through which this node ran, with the number of missed events
+//! where it polls; an hour is the sum of its minutes. A node that only follows a bus cannot know
+//! what its collector missed, so its rows only record that it ran.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use crate::model::window::{Hour, Minute};
 use crate::store::activity::{put_coverage, sum_hour};
 use crate::store::{Store, StoreError};
 
-/// How often it looks.
+/// Interval between two updates.
 const EVERY: Duration = Duration::from_secs(10);
-/// Minutes that are written at once at most: after a longer pause of the machine, or a clock that
-/// jumped, nobody knows what was.
+/// Maximum number of minutes written at once: after a longer suspension of the machine, or a jump
+/// of the clock, the time between is unknown.
 const AT_ONCE: i64 = 15;
 
-/// What is written.
+/// Writes the rows.
 struct Keeper {
     store: Store,
-    /// The last minute that was written.
+    /// The last minute written.
     until: Minute,
-    /// The last one of which it was known what was missed.
+    /// The last minute for which the number of missed events was known.
     sampled: Minute,
 }
 
-/// Keeps until `stop` is called.
+/// Writes rows until `stop` is cancelled.
 pub(super) async fn run(
     store: Store,
     source: Option<Receiver<SourceStatus>>,
@@ -56,7 +56,7 @@ impl Keeper {
     async fn keep(&mut self, now: Minute, samples: Vec<MinuteSample>) -> Result<(), StoreError> {
         let last = Minute(now.0 - 1);
         if last < self.until || last.0 - self.until.0 > AT_ONCE {
-            // A clock that was set: the minute of now is not whole.
+            // The clock was set: the current minute is not complete.
             if last.0 + 1 != self.until.0 {
                 (self.until, self.sampled) = (now, now);
             }
@@ -77,7 +77,7 @@ impl Keeper {
         if changed.is_empty() {
             return Ok(());
         }
-        // What came late to the hour before is counted for it too.
+        // Events that arrived late for the previous hour count for it too.
         let hours = changed.keys().map(|minute| minute.div_euclid(60));
         let mut hours: Vec<i64> = hours.collect();
         hours.extend(hours.first().map(|first| first - 1));

@@ -1,7 +1,8 @@
-//! Directories in the data directory through which an appliance and a command pass files.
+//! Directories in the data directory through which an appliance and a command exchange files.
 //!
-//! The appliance may run in a sandbox that has a `/tmp` of its own, that cannot write where the
-//! command can, or as a user who cannot read what the command can. In the data directory both can.
+//! The appliance may run in a sandbox with its own `/tmp`, without write access where the command
+//! has it, or as a user without read access to the command's files. Both have access to the data
+//! directory.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,18 +10,18 @@ use crate::serve::OpsError;
 use crate::store::EXCHANGE;
 use crate::{private, secrets};
 
-/// Hexadecimal digits of a name.
+/// Number of hexadecimal digits in a name.
 const DIGITS: usize = 32;
-/// In it, the backup that was asked for.
+/// The name of a requested backup in the exchange directory.
 pub(super) const BACKUP: &str = "backup";
 
-/// A new name, which nobody can guess.
+/// A new name that cannot be guessed.
 #[must_use]
 pub fn new_name() -> String {
     format!("{EXCHANGE}{}", secrets::word())
 }
 
-/// The path of an exchange directory that a request names.
+/// The path of the exchange directory that a request names.
 pub(super) fn path_of(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
     let digits = name.strip_prefix(EXCHANGE).unwrap_or_default();
     if digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -30,7 +31,7 @@ pub(super) fn path_of(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
     Err(wrong(format!("`{shown}` does not name an exchange directory: {EXCHANGE} and 32 digits")))
 }
 
-/// The same, made: it must not be there yet.
+/// Creates the exchange directory; fails when it already exists.
 pub(super) fn make(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
     let path = path_of(data, name)?;
     private::create_dir(&path).map_err(|error| {
@@ -40,7 +41,7 @@ pub(super) fn make(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
     Ok(path)
 }
 
-/// A file in an exchange directory.
+/// The path of a file in an exchange directory.
 pub(super) fn file_in(data: &Path, name: &str, file: &str) -> Result<PathBuf, OpsError> {
     let mut parts = Path::new(file).components();
     match (parts.next(), parts.next()) {
@@ -53,7 +54,7 @@ pub(super) fn file_in(data: &Path, name: &str, file: &str) -> Result<PathBuf, Op
 pub(super) fn tidy(data: &Path) {
     for entry in std::fs::read_dir(data).into_iter().flatten().flatten() {
         if path_of(data, &entry.file_name().to_string_lossy()).is_ok() {
-            // What stays is tried again at the next start.
+            // A failed removal is retried at the next start.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

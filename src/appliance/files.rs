@@ -1,15 +1,15 @@
-//! Open files: as many as the system gives, and a part of them kept for the store.
+//! Open files: raises the limit to the system's maximum and reserves some for the store.
 //!
-//! A connection takes one, and so does each file of the store, which fails for good when it cannot
-//! open another. So connections never get the last ones, whatever the configuration allows.
+//! A connection takes a file, and so does each file of the store, which fails permanently when it
+//! cannot open another. So connections never get the last ones, whatever the configuration allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files kept from the connections: the store's, which grow with the journal, and our own.
+/// Number of files reserved: those of the store, whose number grows with the journal, and our own.
 const KEPT: u64 = 2_048;
 
-/// Asks the system for as many as it gives; how many connections there can be at most, and how
-/// many files there are. `None`: no limit.
+/// Raises the limit of open files. Returns the maximum number of connections, and the limit of
+/// files; `None` means no limit.
 pub(super) fn room_for_connections() -> Option<(usize, u64)> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let files = match (current, maximum) {
@@ -17,7 +17,7 @@ pub(super) fn room_for_connections() -> Option<(usize, u64)> {
         (Some(soft), hard) if hard.is_none_or(|hard| hard > soft) => {
             match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
                 Ok(()) => hard?,
-                // Not allowed, or more than the kernel's own limit.
+                // Not permitted, or more than the kernel's own limit.
                 Err(_) => soft,
             }
         }

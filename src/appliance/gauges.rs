@@ -1,4 +1,4 @@
-//! Gauges of states that no stage reports: rows that wait, and how RocksDB keeps up.
+//! Gauges of states that no stage reports: waiting rows, and the state of RocksDB.
 
 use std::time::Duration;
 
@@ -11,19 +11,20 @@ use crate::store::pressure::Pressure;
 use crate::store::{Reader, Store, StoreError};
 use crate::sync::blocking;
 
-/// How often they are measured: about as often as Prometheus asks.
+/// Interval between measurements: about that of Prometheus.
 const EVERY: Duration = Duration::from_secs(5);
-/// Rows of a queue that are counted one by one; those behind are taken as being without holes.
+/// Maximum number of rows of a queue counted one by one; those behind are assumed to have no
+/// holes.
 const COUNTED: u64 = 10_000;
 
-/// The first rows of the queues: looked for from there on, because queues leave tombstones behind.
+/// The first rows of the queues. Searches start there, because queues leave tombstones behind.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fronts {
     inbox: u64,
     outbox: u64,
 }
 
-/// Measures until `stop` is called.
+/// Measures until `stop` is cancelled.
 pub(super) async fn run(store: Store, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
     let mut fronts = Fronts::default();
     loop {
@@ -53,8 +54,8 @@ fn measure(store: &Store, mut fronts: Fronts) -> Result<Fronts, StoreError> {
     Ok(fronts)
 }
 
-/// How many rows of a queue there are from `front` on, which is moved to the first of them; `last`
-/// is the last number that the queue has given.
+/// The number of rows of a queue from `front` on, which is moved to the first of them; `last` is
+/// the last number that the queue has assigned.
 fn waiting<K: Key>(
     reader: Reader<'_>,
     key: impl Fn(u64) -> K,
@@ -74,7 +75,7 @@ fn waiting<K: Key>(
     Ok(rows + behind)
 }
 
-/// Digits behind the 53rd bit are no matter here.
+/// Digits beyond the 53rd bit are irrelevant here.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is an estimate at this size")]
 fn number(n: u64) -> f64 {
     n as f64

@@ -1,4 +1,4 @@
-//! Counts that are kept by time, read for the server.
+//! Reads counts by time for the server.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::model::window::{Timestamp, Window};
 use crate::serve::{KeptCounts, KeptQuery, LanguageCounts, OpsError};
 use crate::store::{Reader, Store, StoreError, charts};
 
-/// Minutes of a window that may be missing for its counts to be those of the whole.
+/// Maximum number of missing minutes for the counts of a window to count as complete.
 const MISSING: usize = 2;
 
 /// Answers a query. `since` is when this node began to run.
@@ -33,14 +33,14 @@ pub(super) async fn answer(
             Ok(KeptCounts::Languages(LanguageCounts { seconds, now, before }))
         }
     });
-    // Nobody outside learns what the disk said.
+    // The disk's error message is not exposed to clients.
     read.await.map_err(|error: StoreError| {
         tracing::error!(%error, "kept counts cannot be read");
         OpsError { is_io: true, reason: "the kept counts cannot be read now".to_owned() }
     })
 }
 
-/// Whether this node counted through a window, or a collector before it did.
+/// Whether this node, or a collector before it, counted throughout a window.
 fn was_counted(reader: Reader<'_>, window: Window) -> Result<bool, StoreError> {
     let minutes = window.from.0.div_euclid(60)..window.until.0.div_euclid(60);
     let watched = reader.coverage(Span::Minute, minutes.clone())?;

@@ -1,4 +1,4 @@
-//! What the server asks of the appliance around it.
+//! Answers the server's requests to the appliance.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ use crate::sync::blocking;
 use crate::sync::lock;
 use crate::tidb::{History, HistoryState};
 
-/// How long it is shown that the end of the store's log was lost.
+/// How long the loss of the end of the store's log is shown.
 const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Operator {
@@ -43,22 +43,22 @@ pub(super) struct Operator {
     sight: Sight,
     started_at: Timestamp,
     clock: Clock,
-    /// How each part was at the last look, and since when; that look.
+    /// The state of each part at the last check, since when, and the time of that check.
     seen: Mutex<(Known, Timestamp)>,
 }
 
-/// State of each part, and since when.
+/// The state of each part, and since when.
 type Known = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
 
-/// How the scripts are.
+/// The state of the scripts.
 pub(super) struct Scripts {
-    /// The one that makes the language map.
+    /// The script that makes the language map.
     pub(super) merge: Arc<ScriptHost>,
-    /// What is wrong with the others.
+    /// Diagnostics of the other scripts.
     pub(super) troubles: watch::Receiver<Vec<script::ScriptDiagnostic>>,
 }
 
-/// What is reported of a journal with a part that cannot be read.
+/// The message for a journal with an unreadable part.
 const DAMAGED_JOURNAL: &str = "a part of the journal is damaged, and readers get a gap there: look \
                                at the disk, and restore a backup when it is convenient";
 
@@ -77,8 +77,8 @@ impl Operator {
         Self { source, enrichment, bus, fed, scripts, history, sight, started_at, clock, seen }
     }
 
-    /// Says since when each part is as it is: what a part itself says is of its own states, which
-    /// are more, or fewer, than those that are shown.
+    /// Sets since when each part has been in its state. The time reported by a part itself refers
+    /// to its own states, which may be more or fewer than those shown.
     fn dated(&self, mut parts: Vec<Part>) -> Vec<Part> {
         let now = self.clock.now();
         let mut seen = lock(&self.seen);
@@ -103,8 +103,9 @@ impl Operator {
         Part { name: name.into(), state, since: self.started_at, error: None }
     }
 
-    /// A store that fails stops the process. What makes it wait and what fails to copy it is
-    /// reported here, and for a while what an earlier end of the process took from it.
+    /// A store that fails stops the process. Reported here are low disk space, a contradicted
+    /// clock, a damaged journal, failing backups or exports, and for [`LOSS_SHOWN`] the loss of
+    /// the end of the log in an earlier crash.
     fn store(&self) -> Part {
         let (store, now) = (&self.sight.store, self.clock.now());
         let verdict = self.sight.witness.judge();
@@ -130,7 +131,7 @@ impl Operator {
         };
         let error =
             status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
-        // What comes is whole in number and not in content.
+        // All events arrive, but without their missing fields.
         let (state, error) = match *self.enrichment.borrow() {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
             _ => (state, error),
@@ -139,7 +140,7 @@ impl Operator {
     }
 
     fn bus(&self) -> Part {
-        // An embedded bus that fails stops the process: whoever answers is well.
+        // A failure of an embedded bus stops the process, so it is well while the process answers.
         let Some(bus) = &self.bus else { return self.part("bus", PartState::Ok) };
         let (state, since, error) = bus.look();
         Part { name: "bus".into(), state, since, error }
@@ -158,7 +159,7 @@ impl Operator {
         let all: Vec<String> =
             merge.into_iter().chain(others.iter().map(ToString::to_string)).collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
-        // A script says since when it is in force; what is wrong is so since it was first seen.
+        // A script reports since when it is in use; an error counts from when it was first seen.
         let (state, since) = match error {
             Some(_) => (PartState::Degraded, self.started_at),
             None => (PartState::Ok, status.since),
@@ -179,7 +180,7 @@ impl Operator {
 }
 
 impl Operator {
-    /// Files that were replaced by ones that cannot be used; no part while there are none.
+    /// Files that were replaced by unusable ones; `None` while there are none.
     fn files(&self) -> Option<Part> {
         let found = self.sight.files.borrow();
         let since = found.iter().map(|file| file.since).min()?;
@@ -259,7 +260,7 @@ impl Operate for Operator {
                     let file = exchange::file_in(store.dir(), &from, &file)?;
                     let imported = archive::import(&store, &file, |_| ()).await;
                     let imported = imported.map_err(|error| of_archive(&error))?;
-                    // Readers are told with the next tick.
+                    // Readers are notified at the next tick.
                     if let Some(day) = imported.day {
                         numbers.touch(Day(day));
                     }

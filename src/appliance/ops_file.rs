@@ -1,8 +1,8 @@
-//! Where the ops endpoints of the appliance on a data directory are, and the secret that they want:
-//! two small files in it. Who may read the second may ask.
+//! Address and secret of the ops endpoints of the appliance on a data directory, in two small
+//! files there. A process that can read the secret's file may send requests.
 //!
-//! Port 0 and a taken default port make the configuration no answer. After a crash the file is
-//! stale; so it is asked only when the store's lock says that somebody is there.
+//! The configuration does not tell the address when the port is 0 or the default port is taken.
+//! After a crash the file is stale, so it is used only when the store is locked by a process.
 
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,26 +13,26 @@ use anyhow::Context as _;
 use crate::config::Secret;
 use crate::{private, secrets};
 
-/// The file's name in the data directory.
+/// The name of the address file in the data directory.
 pub const NAME: &str = "ops";
-/// The name of the file with what a POST there must bring; for its owner alone.
+/// The name of the file with the secret that a POST must contain; readable by its owner only.
 pub const SECRET: &str = "ops.secret";
-/// The most bytes of either file that are read.
+/// Maximum number of bytes read from either file.
 const BYTES: u64 = 1 << 10;
 
-/// What a command needs to ask the appliance on a data directory.
+/// What a command needs to send requests to the appliance on a data directory.
 #[derive(Debug, Clone)]
 pub struct OpsAddress {
     /// The ops endpoints, as a URL without a path.
     pub url: String,
-    /// What a POST must bring.
+    /// The secret that a POST must contain.
     pub secret: Secret,
 }
 
-/// Why an appliance that runs cannot be asked.
+/// Why a running appliance cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum OpsAddressError {
-    /// It serves none.
+    /// It does not serve ops endpoints.
     #[error("it serves no ops endpoints that could be asked")]
     None,
     /// The secret cannot be read.
@@ -43,12 +43,13 @@ pub enum OpsAddressError {
     Secret {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         cause: std::io::Error,
     },
 }
 
-/// Writes where the ops endpoints are, and what a POST there must bring, which is returned.
+/// Writes the address of the ops endpoints and the secret that a POST must contain. Returns the
+/// secret.
 pub(super) fn write(data: &Path, mut address: SocketAddr) -> anyhow::Result<Secret> {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -56,7 +57,7 @@ pub(super) fn write(data: &Path, mut address: SocketAddr) -> anyhow::Result<Secr
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    // A secret of this run: one that was copied somewhere is worth nothing after the next start.
+    // A new secret for each run: one that was copied is useless after the next start.
     let secret = secrets::word();
     let write = |name: &str, text: &str| {
         let path = data.join(name);
@@ -68,14 +69,14 @@ pub(super) fn write(data: &Path, mut address: SocketAddr) -> anyhow::Result<Secr
     Ok(Secret::new(secret))
 }
 
-/// Removes the file, at the end.
+/// Removes the address file, at the end.
 pub(super) fn remove(data: &Path) {
-    // A stale one does no harm: who finds it looks whether the store is in use first.
+    // A stale file does no harm: its readers check first whether the store is in use.
     let _ = std::fs::remove_file(data.join(NAME));
     let _ = std::fs::remove_file(data.join(SECRET));
 }
 
-/// Where the appliance on a data directory is asked, and with what.
+/// Reads the address and the secret of the appliance on a data directory.
 pub fn read(data: &Path) -> Result<OpsAddress, OpsAddressError> {
     let url = text_of(&data.join(NAME)).ok().filter(|url| url.starts_with("http://"));
     let url = url.ok_or(OpsAddressError::None)?;

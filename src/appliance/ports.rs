@@ -1,4 +1,4 @@
-//! Where clients come in: the ports that are taken, and what is offered at them.
+//! The ports that are bound, and what is served on them.
 
 use std::net::SocketAddr;
 
@@ -9,17 +9,17 @@ use super::files;
 use crate::config::{Config, ServerConfig};
 use crate::serve::{Audience, Listener, ServeOptions};
 
-/// Where the ops endpoints are when nothing is said (`ops.listen`).
+/// Default address of the ops endpoints (`ops.listen`).
 pub const DEFAULT_OPS: &str = "127.0.0.1:8602";
 
-/// Where the page is.
+/// The URL of the page.
 pub(super) fn url_of(server: &ServerConfig, public: SocketAddr) -> String {
     let scheme = if server.tls.is_some() { "https" } else { "http" };
     let base = server.base_path.as_deref().unwrap_or_default();
     format!("{scheme}://{public}{base}/")
 }
 
-/// What the configuration says, as far as there are open files for it.
+/// The configured options, within the limit of open files.
 pub(super) fn serve_options(config: &Config) -> ServeOptions {
     let mut options = ServeOptions::of(&config.server);
     let wanted = options.limits.connections;
@@ -36,7 +36,7 @@ pub(super) fn serve_options(config: &Config) -> ServeOptions {
     options
 }
 
-/// Takes a port, or says which key to set.
+/// Binds a port. The error names the key to set.
 pub(super) async fn bind(
     address: SocketAddr,
     audience: Audience,
@@ -51,8 +51,9 @@ pub(super) async fn bind(
     Ok((listener.local_addr()?, Listener { socket: listener, audience }))
 }
 
-/// A second appliance on one machine, with another data directory, must not fail over a port that
-/// nobody chose: when the default one is taken, a free one is used, and said.
+/// Binds the ops port. A second appliance on one machine, with another data directory, must not
+/// fail over a port that was not configured: when the default one is taken, a free one is used,
+/// and this is logged.
 pub(super) async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr, Listener)> {
     let taken = match bind(address, Audience::Ops).await {
         Err(error) if address.to_string() == DEFAULT_OPS => error,

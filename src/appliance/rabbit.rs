@@ -1,4 +1,4 @@
-//! RabbitMQ, when it is configured and this build can feed it.
+//! RabbitMQ, when it is configured and this build supports it.
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,18 +16,18 @@ use crate::amqp::{self, AmqpOptions, Sink, SinkState};
 #[cfg(feature = "amqp")]
 use tokio::sync::watch;
 
-/// What a build without the feature says.
+/// The message of a build without the feature.
 #[cfg(not(feature = "amqp"))]
 const WITHOUT: &str =
     "amqp is configured, but this build is without it: build with --features amqp";
 
-/// What feeds RabbitMQ, not yet started.
+/// The RabbitMQ publisher, not yet started.
 pub(super) struct Rabbit {
     #[cfg(feature = "amqp")]
     sink: Sink,
 }
 
-/// How that is doing, for the operator.
+/// Its state, for the operator.
 #[derive(Clone)]
 pub(super) struct RabbitState {
     #[cfg(feature = "amqp")]
@@ -38,7 +38,7 @@ pub(super) struct RabbitState {
 
 #[cfg(feature = "amqp")]
 impl Rabbit {
-    /// Of this configuration; `None` without an `amqp` section.
+    /// The configured publisher; `None` without an `amqp` section.
     pub(super) fn new(
         config: &Config,
         store: &Store,
@@ -53,7 +53,7 @@ impl Rabbit {
         Ok(Some(Self { sink }))
     }
 
-    /// How it does.
+    /// A handle to its state.
     pub(super) fn state(&self, clock: Clock) -> RabbitState {
         RabbitState { sink: self.sink.state(), clock }
     }
@@ -66,7 +66,7 @@ impl Rabbit {
 
 #[cfg(feature = "amqp")]
 impl RabbitState {
-    /// The state, since when, and what there is to say.
+    /// The state, since when, and its message.
     pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
         let state = self.sink.borrow().clone();
         let notices = state.fresh_notices(self.clock.now());
@@ -90,7 +90,8 @@ fn options(amqp: &config::AmqpConfig, node: &str) -> AmqpOptions {
     }
 }
 
-/// Tries the configured broker without changing it. What was found, or what is wrong, in words.
+/// Checks the configured broker without changing it. Returns a description of what was found or
+/// what is wrong.
 #[cfg(feature = "amqp")]
 pub async fn check_amqp(
     amqp: &config::AmqpConfig,
@@ -104,7 +105,7 @@ pub async fn check_amqp(
     })
 }
 
-/// The name of the cursor that the journal is held for.
+/// The name of the cursor that retains the journal.
 #[cfg(feature = "amqp")]
 pub(super) fn held_by(config: &Config) -> Option<&'static str> {
     config.amqp.as_ref().map(|_| amqp::CURSOR)
@@ -112,7 +113,7 @@ pub(super) fn held_by(config: &Config) -> Option<&'static str> {
 
 #[cfg(not(feature = "amqp"))]
 impl Rabbit {
-    /// Refuses what this build cannot do.
+    /// Rejects a configuration that this build does not support.
     pub(super) fn new(
         config: &Config,
         _: &Store,
@@ -125,30 +126,30 @@ impl Rabbit {
         }
     }
 
-    /// Never asked.
+    /// Never called.
     pub(super) fn state(&self, _: Clock) -> RabbitState {
         RabbitState {}
     }
 
-    /// Never asked.
+    /// Never called.
     pub(super) fn start(self, _: &mut Stages, _: CancellationToken) {}
 }
 
 #[cfg(not(feature = "amqp"))]
 impl RabbitState {
-    /// Never asked.
+    /// Never called.
     pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
         (PartState::Off, Timestamp::default(), None)
     }
 }
 
-/// Says that this build cannot.
+/// Reports that this build does not support it.
 #[cfg(not(feature = "amqp"))]
 pub async fn check_amqp(_: &config::AmqpConfig, _: &str, _: Clock) -> Result<String, Unusable> {
     Err(Unusable { why: WITHOUT.to_owned(), is_configuration: true })
 }
 
-/// Nobody holds the journal.
+/// No cursor retains the journal.
 #[cfg(not(feature = "amqp"))]
 pub(super) fn held_by(_: &Config) -> Option<&'static str> {
     None

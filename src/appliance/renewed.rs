@@ -1,9 +1,9 @@
-//! Files that are replaced while the appliance runs: certificates, authorities, the key file of
-//! Pulsar, and the log's file. Their content is looked at every few seconds and on SIGHUP.
+//! Files that are replaced while the appliance runs: certificates, authorities, Pulsar's key file,
+//! and the log file. Their content is checked every few seconds and on SIGHUP.
 //!
-//! A good new content is taken; a bad one leaves the old in use and is named in the log and in
-//! `/readyz`. Two files of a pair may be replaced one after the other, so what is bad at one look
-//! is said at the next, when it is still the same.
+//! Valid new content is put into use. Invalid content leaves the old one in use and is reported in
+//! the log and in `/readyz`. The two files of a pair may be replaced one after the other, so
+//! invalid content is reported only when the next check finds it unchanged.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::model::window::Timestamp;
 use crate::reload;
 use crate::serve::Certificate;
 
-/// How often they are looked at.
+/// Interval between two checks.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// A file that was replaced by one that cannot be used, in words, and since when.
+/// A file that was replaced by an unusable one, with the reason and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnusableFile {
     /// Key, path, and what is wrong.
@@ -31,33 +31,33 @@ pub(super) struct UnusableFile {
     pub(super) since: Timestamp,
 }
 
-/// What is wrong with the files now.
+/// The files that are unusable now.
 pub(super) type RenewalState = watch::Receiver<Vec<UnusableFile>>;
 
-/// Takes a new content of all files of a group; an error says what is wrong with it.
+/// Puts new content of all files of a group into use; the error says what is wrong with it.
 type Take = Box<dyn Fn(&[Vec<u8>]) -> Result<(), String> + Send>;
 
-/// Files that are taken together.
+/// Files that are put into use together.
 struct ReloadGroup {
-    /// Names of their keys.
+    /// Their configuration keys.
     key: &'static str,
     paths: Vec<PathBuf>,
     take: Take,
-    /// What was read last and is in use; empty before the first look.
+    /// The content in use; empty before the first check.
     used: Vec<Vec<u8>>,
-    /// What was read last and is bad.
+    /// The last content, if it is invalid.
     bad: Option<Bad>,
 }
 
 struct Bad {
-    /// What was read, where it could be.
+    /// The content, if it could be read.
     content: Option<Vec<Vec<u8>>>,
     why: String,
-    /// When it was said; not at the first look.
+    /// When it was reported; not at the first check.
     said: Option<Timestamp>,
 }
 
-/// All files that are watched.
+/// All watched files.
 pub(super) struct Renewed {
     groups: Vec<ReloadGroup>,
     log: Option<UnusableFile>,
@@ -66,7 +66,7 @@ pub(super) struct Renewed {
 }
 
 impl Renewed {
-    /// Those of this configuration. `certificate` is what the public listeners have.
+    /// The configured files. `certificate` is that of the public listeners.
     pub(super) fn new(config: &Config, certificate: Option<Certificate>, clock: Clock) -> Self {
         let mut groups = Vec::new();
         let mut add = |key, paths, take: Take| {
@@ -82,7 +82,7 @@ impl Renewed {
             ("amqp.ca", config.amqp.as_ref().and_then(|amqp| amqp.ca.clone())),
             ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.clone())),
         ];
-        // Each connection reads them again; here it is only said what was found.
+        // Each connection reads them again; here they are only checked and reported.
         for (key, path) in authorities {
             if let Some(path) = path {
                 add(key, vec![path], Box::new(|files| reload::check_authorities(&files[0])));
@@ -95,12 +95,12 @@ impl Renewed {
         Self { groups, log: None, clock, state: watch::Sender::default() }
     }
 
-    /// What is wrong with them.
+    /// What is wrong with the files.
     pub(super) fn state(&self) -> RenewalState {
         self.state.subscribe()
     }
 
-    /// Watches until `stop` is called.
+    /// Watches until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let clock = self.clock;
         let look = move |is_asked| {
@@ -110,7 +110,8 @@ impl Renewed {
         reload::follow(look, clock, stop).await
     }
 
-    /// Looks at each file once. `at_once`: what is bad is said now. Blocks.
+    /// Checks each file once; `at_once` reports invalid content without waiting for the next
+    /// check. Blocks.
     fn look(&mut self, at_once: bool) {
         let now = self.clock.now();
         self.follow_log(now);
@@ -254,7 +255,7 @@ mod tests {
             state.borrow().iter().map(|bad| bad.words.clone()).collect::<Vec<_>>()
         };
         assert!(said(&mut renewed, false).is_empty());
-        // Said at the second look: the other half of a pair may be on its way.
+        // Reported at the second check: the other half of a pair may not be in place yet.
         std::fs::write(file("key.pem"), "telltale").unwrap();
         assert!(said(&mut renewed, false).is_empty());
         let words = said(&mut renewed, false).concat();
@@ -262,7 +263,7 @@ mod tests {
         assert!(words.ends_with("the old one stays in use") && !words.contains("telltale"));
         std::fs::copy(format!("{FILES}/key.pem"), file("key.pem")).unwrap();
         assert!(said(&mut renewed, false).is_empty());
-        // A signal means that all is in place.
+        // A signal means that all files are in place.
         std::fs::write(file("ca.pem"), "").unwrap();
         let words = said(&mut renewed, true).concat();
         assert!(words.starts_with("amqp.ca: ") && words.contains("no PEM certificate"), "{words}");

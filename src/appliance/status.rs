@@ -18,17 +18,17 @@ use crate::serve::{
 };
 use crate::store::Store;
 
-/// What the status is read from, beside the parts.
+/// What the status is read from, besides the parts.
 pub(super) struct Sight {
     pub(super) store: Store,
-    /// What is told when an archive was taken in, and takes dead letters.
+    /// Receives imported archives and retried dead letters.
     pub(super) apply: Apply,
     pub(super) data_dir: PathBuf,
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<RecentShare>,
     pub(super) witness: Arc<Witness>,
-    /// Files that were replaced by ones that cannot be used.
+    /// Files that were replaced by unusable ones.
     pub(super) files: RenewalState,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
@@ -38,7 +38,7 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// The status, without the parts' own checks: `parts` are given.
+    /// The status. `parts` are the results of the parts' own checks.
     pub(super) fn report(
         &self,
         parts: Vec<Part>,
@@ -70,7 +70,7 @@ impl Sight {
         }
     }
 
-    /// When backups were and are made; `None` without `backup.dir`.
+    /// When backups were made and are due; `None` without `backup.dir`.
     fn backups(&self) -> Option<BackupReport> {
         let BackupTimes { last, next } = (*self.backups.borrow())?;
         let failing = self.failing.borrow();
@@ -81,7 +81,7 @@ impl Sight {
     }
 }
 
-/// Memory of this process; `None` where the system does not say.
+/// Memory of this process; `None` where the system does not report it.
 fn memory() -> Option<MemoryReport> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,12 +1,13 @@
-//! Tokens in a file of their own (`github.tokensFile`): read at the start, on SIGHUP, and when the
-//! file changes, so that one can be exchanged without a stop.
+//! Tokens in a separate file (`github.tokensFile`), read at the start, on SIGHUP, and when the
+//! file changes, so that tokens can be replaced without a restart.
 //!
-//! The text is looked at twice a second and taken when two looks agree, so that half a file is
-//! never taken. What is looked at is whatever the path leads to: editors rename another file over
-//! it, and Kubernetes swaps a symbolic link above it. SIGHUP takes it at once.
+//! The file is read about twice a second, and new content is used when two reads agree, so that a
+//! partially written file is never used. Reads follow the path: editors replace the file by
+//! renaming another over it, and Kubernetes swaps a symbolic link above it. On SIGHUP the content
+//! is used at once.
 //!
-//! A line holds a token; empty lines and those that begin with `#` are passed over. A file that
-//! cannot be read ends the start; later it leaves the tokens as they are, and the log says so.
+//! Each line contains a token; empty lines and those that begin with `#` are skipped. At the start
+//! an unreadable file is an error; later the tokens stay as they are, and this is logged.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +21,9 @@ use crate::github::tokens::TokenPool;
 use crate::reload;
 use crate::supervise::{EXIT_CONFIG, ProcessFailure};
 
-/// Largest file of tokens, bytes: more than a thousand of them.
+/// Maximum size of the file in bytes: more than a thousand tokens.
 const FILE_BYTES: u64 = 1 << 20;
-/// Time between two looks at the file.
+/// Interval between two reads of the file.
 const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
@@ -35,8 +36,8 @@ pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> 
     Ok(tokens)
 }
 
-/// Takes over what the file says when it changes and on each SIGHUP, until `stop` is called.
-/// Without a file it changes nothing.
+/// Uses the tokens in the file when it changes and on each SIGHUP, until `stop` is cancelled. Does
+/// nothing without a file.
 pub(super) async fn follow(
     github: GitHubConfig,
     pool: Arc<TokenPool>,
@@ -54,18 +55,18 @@ pub(super) async fn follow(
     reload::follow(look, clock, stop).await
 }
 
-/// What the last looks at the file came to.
+/// The results of the last reads.
 #[derive(Default)]
 struct Followed {
-    /// What it said last; `None` when it could not be read, or before the first look.
+    /// The last content; `None` when it could not be read, or before the first read.
     last: Option<Vec<Secret>>,
     taken: Option<Vec<Secret>>,
-    /// Why it could not be read last; reported once.
+    /// The last read error, to report it once.
     error: Option<String>,
 }
 
 impl Followed {
-    /// The tokens to take over after a look; `asked` is whether a signal asks for them at once.
+    /// The tokens to use after a read; `asked` is whether a signal requires it at once.
     fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
         let tokens = match read {
             Ok(tokens) => tokens,
@@ -84,7 +85,8 @@ impl Followed {
         if !is_whole || (!asked && self.taken.as_ref() == Some(&tokens)) {
             return None;
         }
-        // What the start read is not known here: the pool passes over a list that it has.
+        // The content read at the start is not known here; the pool ignores a list that it already
+        // has.
         if asked || self.taken.is_some() {
             tracing::info!(tokens = tokens.len(), "tokens read again");
         }
@@ -142,7 +144,7 @@ mod tests {
         let path = dir.path().join("tokens");
         std::fs::write(&path, "one\nGITHUB_TOKEN=ghp_telltale\n").unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("tokens:2 is a name and a value"), "{error}");
+        assert!(error.contains("tokens:2 is NAME=VALUE"), "{error}");
         assert!(!error.contains("telltale"), "{error}");
     }
 

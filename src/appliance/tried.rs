@@ -1,5 +1,5 @@
-//! What `ghpulse check` tries of the configuration beside the servers of the bus: the tokens at
-//! GitHub, the certificate of the public listeners, and the key file of Pulsar.
+//! The checks of `ghpulse check` other than those of the bus servers: the tokens at GitHub, the
+//! certificate of the public listeners, and Pulsar's key file.
 
 use futures_util::stream::{self, StreamExt as _};
 
@@ -9,25 +9,25 @@ use crate::config::{GitHubConfig, Secret, ServerConfig};
 use crate::github::rest::{Rest, RestOptions, TokenCheck};
 use crate::serve;
 
-/// Tokens that are tried; each costs a request.
+/// Maximum number of tokens checked; each costs a request.
 const TOKENS: usize = 100;
-/// How many are tried at once.
+/// Number of tokens checked at once.
 const AT_ONCE: usize = 10;
 
-/// What came of trying a token.
+/// The result of checking a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TriedToken {
-    /// GitHub serves requests with it.
+    /// GitHub accepts it.
     Accepted,
-    /// GitHub refuses it, and why: only another token helps.
+    /// GitHub refuses it, with the reason: only another token helps.
     Refused(String),
-    /// It cannot be told, and why not.
+    /// The result is unclear, with the reason.
     Unclear(String),
-    /// GitHub does not answer, and why not.
+    /// GitHub does not answer, with the reason.
     Away(String),
 }
 
-/// Tries tokens at GitHub, each with one request; the first hundred of them.
+/// Checks tokens at GitHub, each with one request; only the first hundred.
 pub async fn check_tokens(
     github: &GitHubConfig,
     tokens: &[Secret],
@@ -57,12 +57,12 @@ fn words(tried: TokenCheck) -> TriedToken {
     }
 }
 
-/// What is wrong with the files of `server.tls`, if anything is.
+/// What is wrong with the files of `server.tls`, if anything.
 pub fn check_certificate(server: &ServerConfig) -> Result<(), String> {
     serve::certificate(server).map(drop).map_err(|error| format!("{error:#}"))
 }
 
-/// What is wrong with the content of the key file of Pulsar, if anything is.
+/// What is wrong with the content of Pulsar's key file, if anything.
 pub fn check_key_file(bytes: &[u8]) -> Result<(), String> {
     pulsar::check_key(bytes)
 }

@@ -1,4 +1,4 @@
-//! Looks at the parts and at the disk, and raises and clears what people are to be told.
+//! Watches the parts and the disk, and raises and clears alerts.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -18,17 +18,18 @@ use crate::serve::{Operate, Part, PartState};
 use crate::store::Store;
 use crate::sync::blocking;
 
-/// Time between two looks; a part that is down at each is a failure in a row.
+/// Interval between two checks of the parts; a part that is down at consecutive checks fails
+/// several times in a row.
 const EVERY: Duration = Duration::from_secs(15);
-/// Time between two looks at the disk, and at when a part changed.
+/// Interval between two checks of the disk and of changes of the parts.
 const LOOK: Duration = Duration::from_secs(1);
-/// Less room than this is hardly any: the store needs some to tidy itself up.
+/// Less free space than this counts as almost full: the store needs some for compaction.
 const ROOM_BYTES: u64 = 2 << 30;
-/// On small disks one part in so many is enough.
+/// On small disks, one part in this many is enough.
 const ROOM_SHARE: u64 = 20;
 
-/// Measures the room on the disk of the store, and looks at the parts, so that the time a part
-/// changed is known when nobody asks. Until `stop` is called.
+/// Measures the free space on the store's disk and checks the parts, so that the time of a change
+/// is known even without requests. Runs until `stop` is cancelled.
 pub(super) async fn look(
     operator: Arc<dyn Operate>,
     store: Store,
@@ -54,14 +55,14 @@ pub(super) async fn look(
     }
 }
 
-/// Bytes that are free, of how many, on the disk that holds `dir`.
+/// Free and total bytes on the disk that holds `dir`.
 fn space(dir: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
 }
 
-/// Looks until `stop` is called.
+/// Watches until `stop` is cancelled.
 pub(super) async fn run(
     operator: Arc<dyn Operate>,
     source: Option<watch::Receiver<SourceStatus>>,
@@ -77,7 +78,7 @@ pub(super) async fn run(
         }
         let report = source.as_ref().and_then(|source| source.borrow().completeness.clone());
         if let Some(report) = report {
-            // A collector that does not poll any more renews nothing.
+            // A collector that no longer polls does not refresh its report.
             if let Cow::Owned(aged) = report.shown_at(clock.now()) {
                 publish(&aged);
             }
@@ -102,12 +103,13 @@ pub(super) async fn run(
     }
 }
 
-/// The history raises its own: it knows each failure.
+/// Raises or clears the alert for a part. The history raises its own, because it knows each
+/// failure.
 fn tell(alerts: &Alerts, part: &Part) {
     let (condition, is_wrong) = match &*part.name {
         "source" => (Condition::SourceAway, part.state == PartState::Down),
         "bus" => (Condition::BusAway, part.state == PartState::Down),
-        // Off is well too: another node may do it.
+        // Off is fine too: another node may do it.
         "amqp" => {
             (Condition::RabbitMqAway, matches!(part.state, PartState::Down | PartState::Degraded))
         }
@@ -121,7 +123,8 @@ fn tell(alerts: &Alerts, part: &Part) {
     }
 }
 
-/// What is wrong with the feed. What is told was watched for a minute already.
+/// Raises or clears the alerts for the feed. A problem reported here has already lasted for a
+/// minute.
 fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
     for kind in TroubleKind::ALL {
         let condition = match kind {
@@ -142,7 +145,7 @@ fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
     }
 }
 
-/// What is wrong with the room on the disk that holds `dir`, if anything is.
+/// What is wrong with the free space on the disk that holds `dir`, if anything.
 fn nearly_full(dir: &Path) -> Option<String> {
     let (free, all) = space(dir)?;
     is_hardly_any(free, all).then(|| {

@@ -1,9 +1,9 @@
-//! The last arrow: deliveries are counted and put into the journal, once.
+//! The last stage: counts each delivery and appends it to the journal, once.
 //!
-//! The position says what was applied before; the claim of (type, id) says what happened before
-//! under another position. One batch holds the claim, the counters, the journal's row, the
-//! cursor, and whatever the bus has to change with it; then readers are told. So an event is in
-//! all of the numbers and in the journal, or in none.
+//! The position identifies what was already applied; the claim of (type, id) identifies what was
+//! applied under another position. One batch holds the claim, the counters, the journal's row, the
+//! cursor, and whatever the bus has to change with it. Readers are notified after that. So an
+//! event is in all of the numbers and in the journal, or in none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,27 +39,27 @@ use crate::sync::blocking;
 use crate::tidb::History;
 use crate::{fault, metrics};
 
-/// How long the bus is left alone after it failed.
+/// Pause before the bus is read again after a failure.
 const BUS_PAUSE: Duration = Duration::from_secs(1);
 
-/// What applying needs beside the bus.
+/// The inputs of the apply stage, besides the bus.
 #[derive(Clone)]
 pub struct Apply {
-    /// Where it is kept.
+    /// The store.
     pub store: Store,
-    /// What is counted in memory.
+    /// The numbers kept in memory.
     pub numbers: Arc<Numbers>,
-    /// What is counted beside a history.
+    /// The numbers imported from a history.
     pub history: History,
-    /// Who is told.
+    /// The hub that notifies readers.
     pub hub: Arc<Hub>,
     /// How long an event is remembered as applied.
     pub seen_for: Duration,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Clock,
 }
 
-/// A delivery that was read.
+/// A delivery after parsing.
 pub(super) struct Prepared {
     pub(super) cursor: Cursor,
     pub(super) key: EventKey,
@@ -69,49 +69,49 @@ pub(super) struct Prepared {
     pub(super) repo_id: Option<u64>,
     pub(super) facts_from: FactsFrom,
     head: EventIndex,
-    /// The objects that it has documents of.
+    /// The objects whose documents it contains.
     pub(super) entity_refs: Box<[EntityRef]>,
     pub(super) envelope: Envelope,
 }
 
-/// Who found out what an event's facts say.
+/// Where the facts of an event were determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FactsFrom {
-    /// This store, on the way in; who was seen for the first time is found out here.
+    /// On this node, before the bus; the firsts are determined here.
     Here,
-    /// Another node.
+    /// On another node.
     Elsewhere,
-    /// Nobody: what was seen for the first time is not known yet.
+    /// Nowhere: the firsts are not known yet.
     Nobody,
 }
 
-/// A delivery that cannot be read.
+/// A delivery that cannot be parsed.
 struct UnreadDelivery {
     cursor: Cursor,
     dead: Box<DeadLetter>,
 }
 
-/// A delivery, with what is missing before it.
+/// A delivery, with the gap before it.
 struct ArrivedDelivery {
     outage: Option<Outage>,
     read: Result<Prepared, UnreadDelivery>,
 }
 
-/// What a batch came to.
+/// The result of a batch.
 struct AppliedBatch {
     fresh: Vec<Prepared>,
-    /// Deliveries that were applied before.
+    /// Number of deliveries that were duplicates.
     known: u64,
-    /// Deliveries that went to the dead-letter log.
+    /// Number of deliveries written to the dead-letter queue.
     dead: u64,
 }
 
 impl Apply {
-    /// Applies what the bus delivers until `stop` is called.
+    /// Applies the deliveries of the bus until `stop` is cancelled.
     pub async fn run<B: Bus>(self, mut bus: B, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
-            // What a broker keeps for us is left there while the disk has no room; what this node
-            // has admitted is on the disk already.
+            // While the disk is full, messages stay on the broker; events that this node has
+            // admitted are on the disk already.
             let is_remote = bus.tag() != self.store.bus_tag();
             let next = async {
                 if is_remote {
@@ -140,7 +140,7 @@ impl Apply {
         }
     }
 
-    /// Applies deliveries and tells readers; gives back the receipts.
+    /// Applies deliveries and notifies readers. Returns the receipts.
     async fn apply<B: Bus>(
         &self,
         tag: BusTag,
@@ -217,7 +217,7 @@ impl Prepared {
     }
 }
 
-/// Puts into the batch what was not applied before, and gives that back.
+/// Adds the deliveries that were not applied before to the batch and returns them.
 fn count(
     batch: &mut Batch<'_>,
     prepared: Vec<ArrivedDelivery>,
@@ -271,9 +271,9 @@ fn count(
     Ok(counted)
 }
 
-/// Before something is applied: when it is the first of this bus, or the first since another bus
-/// was in use, the journal begins with it. What the embedded log was not given meanwhile, because
-/// it went over another bus, is missing in it; a topic keeps what its subscribers have not read.
+/// Begins the journal when a delivery is the first of this bus, or the first since another bus was
+/// in use. The embedded log did not receive the events that went over another bus meanwhile, so
+/// they are missing in it; a topic keeps what its subscribers have not read.
 fn begin_journal(
     batch: &mut Batch<'_>,
     event: &Result<Prepared, UnreadDelivery>,
@@ -297,8 +297,9 @@ fn begin_journal(
     gaps::record(batch, own, gap)
 }
 
-/// Claims an event and puts it into the numbers and the journal; false when it was claimed before.
-/// `row` is room for the journal's row; what has its place where the journal was dropped gets none.
+/// Claims an event, counts it and appends it to the journal. Returns false when it was claimed
+/// before. `row` is a buffer for the journal's row; an event whose position lies in a dropped part
+/// of the journal gets none.
 pub(super) fn apply_once(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
@@ -306,7 +307,8 @@ pub(super) fn apply_once(
     row: &mut Vec<u8>,
     seen_for: Duration,
 ) -> Result<bool, StoreError> {
-    // The day of receiving is part of the message, so every node claims under the same.
+    // The day of receipt is part of the message, so every node stores the claim under the same
+    // day.
     let days = claim_days(event.received_at, seen_for);
     let key_on = |day| AppliedKey(SeenKey::new(Day(day), &event.key));
     if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
@@ -355,19 +357,19 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
     Ok(())
 }
 
-/// The journal's minutes that a batch touches.
+/// The minutes of the journal that a batch touches.
 #[derive(Default)]
 pub(super) struct JournalMinutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
-    /// Events by minute and hour, whether they are kept in the journal or not.
+    /// Events by minute and hour, whether or not they are kept in the journal.
     counting: Counting,
-    /// Whether events may come from where the journal was dropped: readers were told that nothing
-    /// is left there, and nothing may come back.
+    /// Whether events may have positions in a dropped part of the journal: readers already
+    /// received a gap for it, so nothing may be added there.
     has_old_places: bool,
 }
 
 impl JournalMinutes {
-    /// Of a batch whose events may come from where the journal was dropped, of whichever bus.
+    /// For a batch whose events may have positions in a dropped part of the journal, of any bus.
     pub(super) fn of_old_places() -> Self {
         Self { has_old_places: true, ..Self::default() }
     }

@@ -1,11 +1,11 @@
-//! What is claimed of an event beside itself where it is applied; what cannot be read is buried.
+//! Further claims made when an event is applied, and the dead-letter queue for unreadable ones.
 //!
-//! Who was seen for the first time is claimed here for every event, so that every node that has
-//! applied the same events has the same distinct counts. A collector claims that it has seen its
-//! own events on the way in. Those of another node, or of the peer, are claimed as seen where they
-//! are applied: so a collector on standby knows everything that the other one has seen, and its
-//! first poll as the new producer brings nothing twice. Own events that come back over a broker are
-//! claimed as seen again, which changes nothing.
+//! The first event of a developer or repository is claimed here for every event, so all nodes that
+//! applied the same events have the same distinct counts. A collector claims its own events as
+//! seen when it admits them. Events of another node or of the peer are claimed as seen when they
+//! are applied, so a collector on standby knows everything that the other one has seen, and its
+//! first poll as the new producer admits nothing twice. A node's own events that come back over a
+//! broker are claimed as seen again, which changes nothing.
 
 use std::ops::RangeInclusive;
 
@@ -19,11 +19,11 @@ use crate::store::keys::{DeadKey, SeenKey};
 use crate::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use crate::store::{Batch, StoreError};
 
-/// Entries that the dead-letter log keeps.
+/// Maximum number of entries in the dead-letter queue.
 const DEAD: u64 = 1_000;
 
-/// Claims who was seen for the first time and, of other nodes' events, that they were seen. Sets
-/// the flags that nobody has set.
+/// Claims the firsts and, for events of other nodes, that they were seen. Sets the flags that are
+/// not set yet.
 pub(super) fn claim_seen(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
@@ -37,7 +37,7 @@ pub(super) fn claim_seen(
     let mut found = given;
     claim_firsts(batch, &mut found, event.happened_at, event.actor_id, event.repo_id)?;
     event.envelope.facts.flags = match event.facts_from {
-        // A row of an earlier version was claimed before it came into the outbox.
+        // A row of an earlier version was claimed before it was written to the outbox.
         FactsFrom::Here => Flags {
             dev_day: given.dev_day || found.dev_day,
             dev_year: given.dev_year || found.dev_year,
@@ -50,7 +50,7 @@ pub(super) fn claim_seen(
     Ok(())
 }
 
-/// Puts what cannot be read into the dead-letter log.
+/// Writes an unreadable delivery to the dead-letter queue.
 pub(super) fn keep_dead_letter(
     batch: &mut Batch<'_>,
     now: Timestamp,

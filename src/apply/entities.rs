@@ -1,12 +1,12 @@
-//! Which of an event's documents are of objects never seen here before.
+//! Which of an event's documents belong to objects that this store has not seen before.
 
 use crate::model::entity::EntityRef;
 use crate::model::window::Timestamp;
 use crate::store::keys::entity::EntityKey;
 use crate::store::{Batch, StoreError};
 
-/// Claims the objects of an event and gives the bits of `inserted` of its facts. It goes
-/// by the time of receiving, which is part of the message.
+/// Claims the objects of an event and returns the `inserted` bits of its facts. Uses the time of
+/// receipt, which is part of the message.
 pub(super) fn claim_entities(
     batch: &mut Batch<'_>,
     received_at: Timestamp,

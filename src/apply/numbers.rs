@@ -1,7 +1,7 @@
-//! The numbers that readers are told, in memory: language buckets, and the days of this year.
+//! The published numbers, in memory: language buckets, and the days of this year.
 //!
-//! The store is the truth. Buckets are loaded at the start and added to after each commit; of the
-//! days only those that a commit touched are read again, at the next tick.
+//! The store is authoritative. Buckets are loaded at the start and updated after each commit. Only
+//! days that a commit touched are read again, at the next tick.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ use crate::sync::lock;
 /// The numbers of this node.
 #[derive(Debug)]
 pub struct Numbers {
-    /// Seconds of the rolling window (`interval.latestDuring`).
+    /// Length of the rolling window in seconds (`interval.latestDuring`).
     seconds: u32,
     buckets: Mutex<Buckets>,
     year: Mutex<YearInMemory>,
@@ -27,10 +27,10 @@ pub struct Numbers {
 
 #[derive(Debug, Default)]
 struct YearInMemory {
-    /// `None` before the first reading.
+    /// `None` before the first read.
     year: Option<Year>,
     days: BTreeMap<Day, DayFigures>,
-    /// Days that were counted on since they were read.
+    /// Days that have changed since they were read.
     touched: BTreeSet<Day>,
 }
 
@@ -42,9 +42,10 @@ struct DayFigures {
 }
 
 impl Numbers {
-    /// Reads what the store has of the rolling windows of `seconds` seconds. Blocks.
+    /// Loads the rolling windows of `seconds` seconds from the store. Blocks.
     ///
-    /// Of what is kept the newest, whatever the clock says: it may be corrected a moment later.
+    /// Keeps the newest of the stored counts, whatever the clock says, because it may be corrected
+    /// a moment later.
     pub fn load(store: &Store, seconds: u32, clock: Clock) -> Result<Self, StoreError> {
         let mut buckets = Buckets::new();
         let second = Second(i64::MIN);
@@ -73,7 +74,7 @@ impl Numbers {
         }
     }
 
-    /// Has a day read again at the next tick: an hour of it was imported.
+    /// Marks a day to be read again at the next tick, because one of its hours was imported.
     pub fn touch(&self, day: Day) {
         lock(&self.year).touched.insert(day);
     }
@@ -87,7 +88,7 @@ impl Numbers {
         buckets.snapshot(window)
     }
 
-    /// The counts of `year`; `None` when they are what they were at the last call. Blocks.
+    /// The counts of `year`; `None` when they have not changed since the last call. Blocks.
     pub fn refresh(
         &self,
         store: &Store,
@@ -102,7 +103,7 @@ impl Numbers {
         if touched.is_empty() {
             return Ok(None);
         }
-        // Not held while reading: apply must never wait for the disk here.
+        // Released before reading, because apply must never wait for the disk here.
         drop(memory);
         let inside = year.days();
         let reader = store.reader();
@@ -129,7 +130,7 @@ impl Numbers {
     }
 }
 
-/// How long buckets are kept: the rolling window, and the same before it for trends.
+/// How long buckets are kept: twice the rolling window, for trends.
 #[must_use]
 pub fn bucket_span(seconds: u32) -> Duration {
     Duration::from_secs(2 * u64::from(seconds))
@@ -138,7 +139,7 @@ pub fn bucket_span(seconds: u32) -> Duration {
 fn day_figures(reader: Reader<'_>, day: Day) -> Result<DayFigures, StoreError> {
     let first = day.start().hour().0;
     let mut figures = DayFigures::default();
-    // An hour that was imported stands for itself, whatever was counted of it live.
+    // An imported hour replaces whatever was counted live in it.
     let mut hours = Vec::with_capacity(24);
     for hour in (first..first + 24).map(Hour) {
         let (origin, metric) = (HourSource::Archive, HourMetric::Events);

@@ -1,12 +1,12 @@
-//! Outages that come over the bus become gaps, at the same place on every node.
+//! Turns outages that arrive over the bus into gaps, at the same position on every node.
 
 use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::position::Cursor;
 use crate::model::window::Timestamp;
 use crate::store::{Batch, StoreError, gaps, outages};
 
-/// Records the `upstream` gap that a message at `at` carries: it lies between the message before it
-/// and itself. A node that has applied nothing before has nobody to notify.
+/// Records the `upstream` gap carried by a message at `at`, between the previous message and this
+/// one. A node that has applied nothing before has no reader to notify.
 pub(super) fn record(
     batch: &mut Batch<'_>,
     before: Option<Cursor>,

@@ -1,10 +1,10 @@
-//! Dead letters, tried again: what could not be read once may be readable for a newer ghpulse.
+//! Retries dead letters, which a newer version of ghpulse may be able to read.
 //!
-//! A message keeps its place. Read now, it is applied as it would have been: claimed, counted, and
-//! put into the journal at its own position, so that every node that does the same has the same
-//! numbers and the same journal, and a replay shows it where it belongs. Readers who are past that
-//! position are not sent it, and where the journal was dropped it is only counted. One batch holds
-//! what was applied and the end of its dead letter, so a crash repeats nothing.
+//! A message keeps its position. Once readable, it is applied as it would have been: claimed,
+//! counted, and put into the journal at its own position. All nodes that do so have the same
+//! numbers and the same journal, and a replay shows it in the right place. Readers past that
+//! position do not receive it, and where the journal was dropped it is only counted. One batch
+//! holds what was applied and the removal of its dead letter, so a crash repeats nothing.
 
 use std::ops::ControlFlow;
 
@@ -18,34 +18,34 @@ use crate::store::keys::DeadKey;
 use crate::store::rows::{DeadLetterOrigin, RejectedInput, decode_rejected};
 use crate::{fault, metrics};
 
-/// Dead letters that are tried in one batch.
+/// Number of dead letters retried in one batch.
 const AT_ONCE: usize = 50;
-/// Reasons that are told of letters that stay dead.
+/// Maximum number of reasons reported for letters that are still unreadable.
 const REASONS: usize = 20;
 
-/// What came of trying all dead letters again.
+/// The result of retrying all dead letters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requeued {
-    /// So many were tried.
+    /// Number retried.
     pub tried: u64,
-    /// So many were read and are applied.
+    /// Number read and applied.
     pub applied: u64,
-    /// So many were read, and their events had been applied before.
+    /// Number read whose events had been applied before.
     pub known: u64,
-    /// So many stay dead.
+    /// Number still unreadable.
     pub dead: u64,
-    /// Why, of the first of these.
+    /// The reasons of the first of these.
     pub reasons: Vec<String>,
 }
 
-/// A dead letter, tried.
+/// The result of retrying a dead letter.
 enum RequeueResult {
     Read(Box<Prepared>),
     StillDead(String),
 }
 
 impl Apply {
-    /// Tries every dead letter again.
+    /// Retries every dead letter.
     pub async fn requeue(&self) -> Result<Requeued, StoreError> {
         let mut requeued = Requeued::default();
         let mut next = DeadKey(0);
@@ -81,7 +81,7 @@ impl Apply {
         }
     }
 
-    /// Applies letters that were read; says how many, and how many had been applied before.
+    /// Applies letters that were read. Returns how many were applied and how many were duplicates.
     async fn apply_letters(
         &self,
         read: Vec<(DeadKey, Prepared)>,
@@ -122,7 +122,7 @@ fn try_again(value: &[u8]) -> RequeueResult {
     }
 }
 
-/// The event, or why it still is none.
+/// Parses a dead letter again. Returns the event, or why it is still unreadable.
 fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
     let dead = |reason: &str| ControlFlow::Break(reason.to_owned());
     let Some(RejectedInput { reason, text, whole, origin, .. }) = decode_rejected(value) else {
@@ -167,7 +167,7 @@ mod tests {
         Cursor { tag: TAG, position: Position { ledger: 3, entry, index: 0 } }
     }
 
-    /// A letter of an event that can be read, from that place.
+    /// A readable letter with that position.
     fn letter(entry: u64) -> Prepared {
         let event = format!(
             r#"{{"id":"{entry}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z"}}"#

@@ -1,4 +1,4 @@
-//! Once a tick: the merge script runs over the rolling window, and readers get its map and, when
+//! The tick: runs the merge script over the rolling window and publishes its map and, when
 //! something was counted, the year's figures.
 
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use crate::hub::Tick;
 use crate::script::ScriptHost;
 use crate::sync::blocking;
 
-/// Makes the latest values that readers of numbers see.
+/// Computes the latest values that readers of numbers receive.
 pub struct Ticker {
     apply: Apply,
     script: Arc<ScriptHost>,
 }
 
 impl Ticker {
-    /// Shows what `apply` counted, merged by `script`.
+    /// A ticker that publishes what `apply` counted, merged by `script`.
     #[must_use]
     pub fn new(apply: Apply, script: Arc<ScriptHost>) -> Self {
         Self { apply, script }
     }
 
-    /// Computes the language map and the year's figures once and shows them. Called before a port
-    /// is bound, so that the first message of the first client is right.
+    /// Computes and publishes the language map and the year's figures once. Called before a port
+    /// is bound, so that the first message of the first client is correct.
     ///
     /// # Errors
     /// Only when the store cannot be read.
@@ -35,7 +35,7 @@ impl Ticker {
         let now = clock.now();
         let (numbers, script) = (Arc::clone(numbers), Arc::clone(&self.script));
         let window = numbers.window(now.second());
-        // A script may take its 200 ms, and figures are read from disk.
+        // A script may take up to 200 ms, and figures are read from disk.
         let work = store.clone();
         let ticked = blocking(move || {
             let map = script.merge(&window).tally;
@@ -49,14 +49,15 @@ impl Ticker {
         Ok(())
     }
 
-    /// Ticks every `every`, first after that time, until `stop` is called.
+    /// Ticks at the interval `every`, the first time after that interval, until `stop` is
+    /// cancelled.
     ///
     /// # Errors
     /// Only when the store cannot be read.
     pub async fn run(self, every: Duration, stop: CancellationToken) -> anyhow::Result<()> {
         let start: Instant = self.apply.clock.instant() + every;
         let mut ticks = tokio::time::interval_at(start, every);
-        // After a pause of the machine there is one tick, not one for each that was missed.
+        // After the machine was suspended there is one tick, not one for each that was missed.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

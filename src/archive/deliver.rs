@@ -1,5 +1,5 @@
-//! Files of hours from one directory into another: what an appliance wrote where it may write is
-//! brought to where a command was told to put it.
+//! Moves exported files from one directory to another: from where an appliance may write to where
+//! the command was told to put them.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use super::{ArchiveError, lines};
 use crate::model::event::Event;
 use crate::private;
 
-/// Brings exported files into `to`, as an export into it does: a file that is there is kept, and
-/// gets what it is missing. Gives back what is there now. Blocks.
+/// Merges exported files into `to`, as an export into it does: an existing file is kept, and
+/// missing events are added. Returns the files with their counts. Blocks.
 pub fn deliver(mut exported: Exported, from: &Path, to: &Path) -> Result<Exported, ArchiveError> {
     std::fs::create_dir_all(to).map_err(ArchiveError::file("create", to))?;
     for hour in &mut exported.hours {
@@ -27,7 +27,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Path) -> Result<Exporte
             |_, piece| {
                 match piece.ok().and_then(|text| Event::read(text).ok()) {
                     Some(event) => draft.add(&event),
-                    // The appliance writes events only; a broken one is not a reason to fail.
+                    // The appliance writes only events; an invalid one does not fail the delivery.
                     None => Ok(()),
                 }
             },

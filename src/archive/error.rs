@@ -1,4 +1,4 @@
-//! What can go wrong with recorded hours.
+//! Errors of import and export.
 
 use std::path::{Path, PathBuf};
 
@@ -7,53 +7,54 @@ use thiserror::Error;
 use crate::private;
 use crate::store::StoreError;
 
-/// Why a file was not imported, or hours not exported.
+/// Why a file was not imported, or hours were not exported.
 #[derive(Debug, Error)]
 pub enum ArchiveError {
     /// A file or directory cannot be read or written.
     #[error("cannot {verb} {}: {source}{}", path.display(), private::cure(source))]
     File {
-        /// What was tried.
+        /// The operation.
         verb: &'static str,
-        /// With what.
+        /// Its path.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A name that stands for no hour.
-    #[error("{}: no name of an hour; name it like 2015-01-31-5.json.gz", path.display())]
+    /// The file's name does not give an hour.
+    #[error("{}: the name is not of an hour; rename it like 2015-01-31-5.json.gz", path.display())]
     Name {
         /// The file.
         path: PathBuf,
     },
-    /// Its contents end early or are no gzip; nothing of it was counted.
-    #[error("{}: breaks off at line {line} ({reason}); fetch it again", path.display())]
+    /// Its contents end early or are not gzip; none of it was counted.
+    #[error("{}: truncated at line {line} ({reason}); download it again", path.display())]
     BreaksOff {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// What the decompressor says.
+        /// The decompressor's message.
         reason: String,
     },
-    /// Nothing in it says when it was created, so it stands for no hour.
-    #[error("{}: holds no event with a time ({broken} broken lines); nothing is replaced by it{hint}",
+    /// None of its events has a creation time, so its hour is unknown.
+    #[error("{}: contains no event with a time ({broken} invalid lines); no counts are \
+             replaced{hint}",
             path.display())]
     Empty {
         /// The file.
         path: PathBuf,
-        /// Lines that were no events.
+        /// Lines that are not events.
         broken: u64,
-        /// What it looks like and what to do, a semicolon before it; or nothing.
+        /// A hint with a leading semicolon, or empty.
         hint: &'static str,
     },
-    /// It is named after another hour than its events are of.
-    #[error("{}: its events were created in the hour {found}; rename it, or fetch it again",
+    /// Its name gives another hour than its events.
+    #[error("{}: its events were created in the hour {found}; rename it, or download it again",
             path.display())]
     OtherHour {
         /// The file.
         path: PathBuf,
-        /// Name of the hour that most of its events are of.
+        /// Name of the hour of most of its events.
         found: String,
     },
     /// More events than an hour of GitHub can have.
@@ -64,13 +65,13 @@ pub enum ArchiveError {
         /// The limit.
         most: usize,
     },
-    /// The store itself fails.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl ArchiveError {
-    /// Names the file in what the system says of it.
+    /// Adds the path to a system error.
     pub(crate) fn file<'p>(
         verb: &'static str,
         path: &'p Path,
@@ -78,7 +79,7 @@ impl ArchiveError {
         move |source| Self::File { verb, path: path.to_owned(), source }
     }
 
-    /// Whether it is a file, the disk or the store on it that fails, not what a file says.
+    /// Whether the file system or the store failed, rather than the file's contents.
     #[must_use]
     pub fn is_io(&self) -> bool {
         matches!(self, Self::File { .. } | Self::Store(_))

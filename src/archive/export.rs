@@ -1,15 +1,14 @@
-//! Hours of the journal become files.
+//! Exports hours of the journal as files.
 //!
-//! The journal is in the order of arrival, files are by the hour of `created_at`: one reading of
-//! the journal sorts its events into as many files as are open at once, and is repeated for hours
-//! that found no place. An event that does not say when it was created is of the hour in which it
-//! was received. Each pass of the stage begins behind the last event before the first of an hour
-//! that was not settled; what it sees again, the files tell it.
+//! The journal is in the order of arrival, files are by the hour of `created_at`: one pass over the
+//! journal distributes its events to as many files as may be open at once, and is repeated for the
+//! remaining hours. An event without a creation time belongs to the hour in which it was received.
+//! Each pass of the stage begins behind the last event before the first one of an unsettled hour;
+//! events that it reads again are deduplicated against the files.
 //!
-//! Whoever imports a file takes it for the whole hour. An hour that the journal does not hold from
-//! its beginning is said to be cut, and the stage begins no file of one: not of the hour in which
-//! it was started, not of older ones that a late event is of. A file that is there gets what is
-//! late.
+//! An importer treats a file as the whole hour. So an hour whose beginning the journal does not
+//! have is reported as cut, and the stage creates no file for one: neither for the hour in which it
+//! was started, nor for older hours of late events. Late events are added to existing files.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,55 +34,54 @@ use crate::store::{Reader, Store, StoreError};
 use crate::sync::blocking;
 use crate::sync::lock;
 
-/// Files that are written at the same time.
+/// The most files that are written at the same time.
 const OPEN: usize = 48;
-/// GitHub's clock may be ahead of ours: so much earlier than it was created an event may have come.
+/// GitHub's clock may be ahead of ours: an event may arrive up to this long before it was created.
 const AHEAD: i64 = 15;
-/// Hours before the one behind a damaged place that are said to be cut at most: a year.
+/// The most hours before a damaged range that are reported as cut: a year.
 const DAMAGED_HOURS: i64 = 366 * 24;
-/// How often the stage looks whether an hour is due.
+/// How often the stage checks whether an hour is due.
 const EVERY: Duration = Duration::from_secs(30);
-/// Name of the cursor behind which everything is exported.
+/// Name of the cursor: everything up to it is exported.
 const CURSOR: &str = "archive";
-/// Name of the first hour that was not settled when that cursor was put: what was received of it
-/// and of later ones is behind the cursor.
+/// Key of the first unsettled hour when that cursor was stored: its events and later ones are
+/// behind the cursor.
 const UNTIL: &str = "exported_until";
 
-/// One at a time in a process: two would write under the same hidden names.
+/// One export at a time per process: two would use the same hidden names.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// What was exported.
+/// The result of an export.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exported {
     /// The hours, oldest first.
     pub hours: Vec<WrittenHour>,
-    /// The hour that the journal begins in, by name; `None` when it begins before what was asked
-    /// for, or is empty.
+    /// Name of the hour in which the journal begins; `None` when it begins before the requested
+    /// range, or is empty.
     pub begins_within: Option<String>,
 }
 
 /// The file of an hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrittenHour {
-    /// Its file.
+    /// Its path.
     pub file: PathBuf,
-    /// Events in it.
+    /// Number of events in it.
     pub events: u64,
-    /// Events that it did not have before; with none the file was left alone.
+    /// Number of events added; at 0 the file was left unchanged.
     pub fresh: u64,
-    /// Whether the journal may lack the hour's beginning: then so does the file, unless it had it
-    /// before.
+    /// Whether the journal may be missing the hour's beginning, and so the file, unless it already
+    /// had it.
     pub cut: bool,
 }
 
-/// The first hour that is not settled: hours before it are exported.
+/// The first unsettled hour: earlier hours are exported.
 #[must_use]
 pub fn settled_until(now: Timestamp) -> Hour {
     now.minus(SETTLED).hour()
 }
 
-/// Writes the files of the hours from `from` to before `until` that the journal has events of.
-/// Blocks.
+/// Writes the files of the hours in `from..until` that the journal has events of. Blocks.
 pub fn export(
     store: &Store,
     from: Hour,
@@ -105,9 +103,9 @@ pub fn export(
     Ok(Exported { hours, begins_within })
 }
 
-/// Exports each hour once it is settled, and what comes late, until `stop` is called. Whether an
-/// hour is settled is decided by a clock that is not contradicted. A disk that fails is not a
-/// reason to stop: it is said, and tried again. `went` learns how each pass went.
+/// Exports each hour once it is settled, and late events, until `stop` is cancelled. An hour counts
+/// as settled only by a clock that GitHub's does not contradict. A failing disk does not end the
+/// stage: the error is reported and the pass retried. `went` receives the result of each pass.
 pub async fn run(
     store: Store,
     dir: PathBuf,
@@ -125,12 +123,12 @@ pub async fn run(
                 Ok(hours) => {
                     for hour in hours.iter().filter(|hour| hour.fresh > 0) {
                         let file = hour.file.display();
-                        tracing::info!(%file, hour.events, hour.fresh, "an hour is exported");
+                        tracing::info!(%file, hour.events, hour.fresh, "exported an hour");
                     }
                     done = Some(until);
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
-                Err(error) => tracing::error!(%error, "hours cannot be exported; trying again"),
+                Err(error) => tracing::error!(%error, "cannot export hours; retrying"),
             }
         }
         tokio::select! {
@@ -158,7 +156,7 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
         let hours = written.left_out.len();
         let (first, last) = (HourName(*first), HourName(*last));
-        tracing::info!(hours, %first, %last, "hours that are not whole here get no file");
+        tracing::info!(hours, %first, %last, "incomplete hours are not exported");
     }
     if let Some(behind) = written.behind {
         let kept = store.commit(move |batch| {
@@ -171,12 +169,12 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
     Ok(written.hours)
 }
 
-/// The end of the journal, and by its tag the bus that it is of.
+/// The last applied cursor, whose tag names the bus.
 fn applied(reader: Reader<'_>) -> Result<Option<Cursor>, StoreError> {
     reader.applied()
 }
 
-/// The first hour that the last pass took for one that was not settled.
+/// The first hour that the last pass left unsettled.
 fn exported_until(reader: Reader<'_>) -> Result<Option<Hour>, StoreError> {
     let row = reader.get(&MetaKey(UNTIL.to_owned()))?;
     Ok(row.and_then(|value| value.try_into().ok()).map(|hour| Hour(i64::from_be_bytes(hour))))
@@ -190,38 +188,39 @@ fn hour_of(minute: Minute) -> Hour {
     Hour(minute.0.div_euclid(60))
 }
 
-/// Whether a journal that is complete from that minute on has the hour from its beginning: events
-/// are received about when they are created, or later.
+/// Whether a journal that is complete from `since` on has the hour from its beginning: events are
+/// received about when they are created, or later.
 fn is_before(minute: Minute, hour: Hour) -> bool {
     minute < first_minute(hour)
 }
 
-/// Which hours are to be written.
+/// The hours to write.
 struct WantedHours {
     hours: Range<Hour>,
-    /// What the journal holds of this hour and of later ones is in what is read; of earlier ones
-    /// it is what came late.
+    /// The range holds everything the journal has of this hour and of later ones, and late events
+    /// of earlier ones.
     since: Hour,
-    /// Whether hours that are cut get files too.
+    /// Whether cut hours are written too.
     cut_too: bool,
 }
 
 impl WantedHours {
-    /// Whether what is read may lack the beginning of an hour. To be asked while the journal is
-    /// read: what has been dropped of it by then, the reading may still see.
+    /// Whether the range may be missing the beginning of an hour. Call this while the journal is
+    /// read: rows that are dropped by then may still be visible to the reader.
     fn cuts(&self, reader: Reader<'_>, tag: BusTag, hour: Hour) -> Result<bool, StoreError> {
         let whole = reader.journal(tag)?.complete_from()?;
         Ok(hour < self.since || !whole.is_some_and(|whole| is_before(whole, hour)))
     }
 }
 
-/// What was written, and what was not.
+/// The result of a pass.
 #[derive(Default)]
 struct WrittenHours {
     hours: Vec<WrittenHour>,
-    /// Hours that are cut and have no file.
+    /// Cut hours without a file.
     left_out: BTreeSet<Hour>,
-    /// Behind it is no event of another hour than the wanted ones; `None` when the first is of one.
+    /// Up to here are only events of the wanted hours; `None` when the first event is of another
+    /// hour.
     behind: Option<Cursor>,
 }
 
@@ -235,7 +234,7 @@ fn write(
     write_with(reader, start, wanted, dir, OPEN)
 }
 
-/// The same with so many files at the same time.
+/// The same with up to `open` files at the same time.
 fn write_with(
     reader: Reader<'_>,
     start: Cursor,
@@ -298,8 +297,8 @@ fn write_with(
     }
 }
 
-/// Calls `take` with each event of the journal from a position on. Gives back the hours of which
-/// events may be among those that cannot be read.
+/// Calls `take` with each event of the journal from a position on. Returns the hours that
+/// unreadable events may belong to.
 fn each_event(
     reader: Reader<'_>,
     start: Cursor,
@@ -321,7 +320,7 @@ fn each_event(
         let event = Event::read(row.event).map_err(corrupt)?;
         let now = row.facts.received_at.hour();
         if std::mem::take(&mut was_damaged) {
-            // Events are of the hour in which they were received, or of the one before it.
+            // Events belong to the hour in which they were received, or to the one before it.
             let first = received.unwrap_or(now).0.max(now.0 - DAMAGED_HOURS) - 1;
             damaged.extend((first..=now.0).map(Hour));
         }

@@ -1,8 +1,8 @@
-//! A file becomes the counts of its hour, in one batch, or nothing at all.
+//! Imports a file as the counts of its hour: in one batch, or not at all.
 //!
-//! A file stands for the hour in which most of its events were created; events of other hours in
-//! it are strays, and are left to the files of theirs. What a file's content was is remembered
-//! under its name, so a second run passes over what the first one finished.
+//! A file belongs to the hour in which most of its events were created; events of other hours are
+//! strays, and are left to their own files. A hash of the file's contents is stored under its name,
+//! so that a second run skips the files of the first.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -27,34 +27,34 @@ use crate::sync::blocking;
 
 /// The most events of a file: ten times what an hour of GitHub had in 2026.
 const EVENTS: usize = 8_000_000;
-/// Hours of one file that are told apart: its own, and those that strays are of.
+/// The most hours of one file that are distinguished: its own, and those of strays.
 const HOURS: usize = 64;
-/// What a file is told that is read line by line, and that no line of has an event.
-const LIST: &str = "; it is a JSON list over several lines, and an hour has an event a line: \
-                    make it with `jq -c '.[]'`";
-/// Broken lines of a file that are named; all are counted.
+/// Hint for a file that is read line by line without finding an event.
+const LIST: &str = "; it is a JSON array over several lines, but a file must have one event per \
+                    line: convert it with `jq -c '.[]'`";
+/// The most invalid lines that are listed; all are counted.
 const NAMED: usize = 100;
 
-/// What came of a file.
+/// The result of importing a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// The file.
     pub file: PathBuf,
     /// Whether it was counted now.
     pub state: ImportOutcome,
-    /// The hour of UTC that it stands for, by name; `None` when it was not read again.
+    /// Name of its hour in UTC; `None` when it was not read again.
     pub hour: Option<String>,
-    /// Days since 1970 of that hour, for who keeps figures of days.
+    /// Days since 1970 of that hour, for stores of daily figures.
     pub day: Option<i32>,
-    /// Events of that hour, each once.
+    /// Distinct events of that hour.
     pub events: u64,
     /// Pull-request events among them.
     pub pull_requests: u64,
-    /// Events that were in the file before.
+    /// Duplicate events in the file.
     pub doubles: u64,
     /// Events of other hours, which are not counted.
     pub strays: u64,
-    /// Pieces that are no events.
+    /// Pieces that are not events.
     pub broken: u64,
     /// The first of them.
     pub complaints: Vec<BrokenLine>,
@@ -64,23 +64,23 @@ pub struct Imported {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImportOutcome {
-    /// Its counts are those of its hour now.
+    /// Its counts are now those of its hour.
     Imported,
-    /// The same content was imported before.
+    /// The same contents were imported before.
     Unchanged,
 }
 
-/// A piece of a file that is no event.
+/// A piece of a file that is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokenLine {
     /// Its line, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The error.
     pub reason: String,
 }
 
-/// Imports one file. `read` is told of bytes of the file that were dealt with; their sum is its
-/// size. Nothing is written unless all of the file can be read.
+/// Imports one file. Calls `read` with the number of bytes of each step; their sum is the file's
+/// size. Writes nothing unless the whole file is readable.
 pub async fn import(
     store: &Store,
     path: &Path,
@@ -110,7 +110,7 @@ pub async fn import(
 /// A file that was read.
 struct ReadFile {
     imported: Imported,
-    /// What is to be written; nothing when it was before.
+    /// The counts to write; `None` when they were imported before.
     counted: Option<(Hour, HourCounts, [u8; 17])>,
 }
 
@@ -168,7 +168,7 @@ fn look(
     Ok(ReadFile { imported, counted: Some((hour, counts, digest)) })
 }
 
-/// The value of a marker: a version, and a hash of the file as it is on the disk.
+/// The value of a marker: a version, and a hash of the file on disk.
 fn digest_of(path: &Path) -> Result<[u8; 17], ArchiveError> {
     let mut file = File::open(path).map_err(ArchiveError::file("open", path))?;
     let (mut hash, mut buffer) = (Xxh3::new(), vec![0; BUFFER]);
@@ -184,24 +184,24 @@ fn digest_of(path: &Path) -> Result<[u8; 17], ArchiveError> {
     Ok(marker)
 }
 
-/// What a file holds, by created hour.
+/// Counts of a file by created hour.
 #[derive(Default)]
 struct EventsByHour {
     seen: HashSet<u128, foldhash::fast::RandomState>,
     doubles: u64,
     by_hour: HashMap<Hour, HourCounts, foldhash::fast::RandomState>,
-    /// Events that do not say when they were created: they are of the file's hour.
+    /// Events without a creation time: they belong to the file's hour.
     timeless: HourCounts,
-    /// Strays of so many hours that these are not told apart any more.
+    /// Strays beyond the most hours that are distinguished.
     far: u64,
 }
 
-/// What an hour comes to.
+/// Counts of one hour.
 #[derive(Default)]
 struct HourCounts {
     events: u64,
     doubles: u64,
-    /// By [`HourMetric`]; the place of 0 is not used.
+    /// Indexed by [`HourMetric`]; index 0 is unused.
     metrics: [i64; 8],
     actors: HashSet<u64, foldhash::fast::RandomState>,
     repos: HashSet<u64, foldhash::fast::RandomState>,
@@ -229,7 +229,7 @@ impl EventsByHour {
         Ok(())
     }
 
-    /// The hour of most events, what it comes to, and how many events are of others.
+    /// The hour of most events, its counts, and the number of events of other hours.
     fn settle(mut self) -> Option<(Hour, HourCounts, u64)> {
         let size =
             |(hour, counts): &(&Hour, &HourCounts)| (counts.events, std::cmp::Reverse(hour.0));
@@ -270,7 +270,7 @@ impl HourCounts {
     }
 }
 
-/// Puts what an hour comes to in the place of what an import said of it before.
+/// Replaces the counts of an earlier import of the hour.
 fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), StoreError> {
     let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
     reopen(batch, at)?;
@@ -278,7 +278,7 @@ fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), S
         let mut flags = Flags { pr: true, ..Flags::default() };
         claim_firsts(batch, &mut flags, at, actor, repo)
     };
-    // In the order of their rows, so that neighbours are looked up together.
+    // In key order, so that lookups have locality.
     for actor in sorted(&counts.actors) {
         claim(Some(actor), None)?;
     }

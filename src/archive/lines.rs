@@ -1,9 +1,8 @@
-//! Reading a file of an hour as it really is: an event a line, mostly.
+//! Reads the file of an hour: in general one event per line.
 //!
-//! Known damage, all of it seen in the archive's own files: events joined on one line, or all of
-//! an hour's on one; an event cut off in the middle with the next one glued to it; runs of NUL
-//! bytes, in the text or behind the gzip. What can be read is read, the rest is complained of by
-//! its line.
+//! Handles the damage found in the archive's own files: several events on one line, or all of an
+//! hour's on one; a truncated event followed by the next one; runs of NUL bytes, in the text or
+//! behind the gzip stream. Readable events are returned, the rest is reported by line.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -17,17 +16,17 @@ use crate::model::json;
 /// The longest line that is read, bytes: hours of 2012 without line ends have about 20 MB.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// What a file turned out to be.
+/// Properties of a file that was read to its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct FileEnd {
-    /// Whether it begins as a JSON list.
+    /// Whether it begins as a JSON array.
     pub(super) is_list: bool,
-    /// Of a gzip the bytes before what is behind its last member.
+    /// For gzip: the bytes up to the end of the last member.
     pub(super) whole: Option<u64>,
 }
 
-/// Calls `take` with the line and each event of a file, or why there is none. `read` is told of
-/// bytes that were read from the disk.
+/// Calls `take` with the line number and each event, or the error in its place. Calls `read` with
+/// the number of bytes read from disk.
 pub(super) fn read_file(
     path: &Path,
     read: impl FnMut(u64),
@@ -37,7 +36,7 @@ pub(super) fn read_file(
     read_opened(file, path, read, take)
 }
 
-/// The same of a file that is open; `path` is what errors call it.
+/// The same for an open file; `path` is used in errors.
 pub(super) fn read_opened(
     file: File,
     path: &Path,
@@ -50,13 +49,13 @@ pub(super) fn read_opened(
     let Some(gunzip) = file.gunzip() else { return Ok(FileEnd { is_list, whole: None }) };
     let garbage = gunzip.garbage();
     if garbage > 0 {
-        let reason = format!("{garbage} bytes behind the end of the gzip are none; passed over");
+        let reason = format!("ignored {garbage} bytes after the end of the gzip stream");
         take(lines + 1, Err(reason))?;
     }
     Ok(FileEnd { is_list, whole: Some(gunzip.whole()) })
 }
 
-/// A file that tells how much of it was read.
+/// A file that counts the bytes read from it.
 struct CountingReader<F> {
     file: File,
     read: F,
@@ -70,7 +69,7 @@ impl<F: FnMut(u64)> Read for CountingReader<F> {
     }
 }
 
-/// How many lines there are, and whether the first that is not blank begins a list.
+/// Returns the number of lines, and whether the first non-blank one begins an array.
 fn read_lines(
     path: &Path,
     mut from: impl BufRead,
@@ -90,10 +89,10 @@ fn read_lines(
         }
         if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
             from.skip_until(b'\n').map_err(breaks_off)?;
-            take(number, Err(format!("a line of more than {LONGEST_LINE} bytes")))?;
+            take(number, Err(format!("line longer than {LONGEST_LINE} bytes")))?;
             continue;
         }
-        // Names and messages of the first years are not always UTF-8; what is counted is.
+        // Names and messages of the first years are not always UTF-8; counted fields are.
         let text = String::from_utf8_lossy(&line);
         let first = text.trim_start_matches('\u{feff}').trim_ascii_start().bytes().next();
         is_list = is_list.or(first.map(|first| first == b'['));
@@ -101,7 +100,7 @@ fn read_lines(
             take(number, piece.map_err(|broken| broken.reason.to_string()))
         })?;
     }
-    unreachable!("no file has so many lines")
+    unreachable!("a file has fewer than 2^64 lines")
 }
 
 #[cfg(test)]
@@ -128,7 +127,7 @@ mod tests {
         (whole, broken)
     }
 
-    /// Events of one kind of order and spacing.
+    /// An event with one of several field orders and spacings.
     fn event(n: u32, form: usize) -> String {
         match form {
             0 => format!(r#"{{"id":"{n}","type":"PushEvent","actor":{{"id":7,"url":"u"}}}}"#),

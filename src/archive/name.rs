@@ -1,25 +1,25 @@
-//! How hours are named: `YYYY-MM-DD-H`, the hour without a leading zero.
+//! Names of hours: `YYYY-MM-DD-H`, the hour without a leading zero.
 
 use std::fmt;
 use std::path::Path;
 
 use crate::model::window::{Day, Hour};
 
-/// What a file of an hour ends with.
+/// Suffix of an hour's file.
 const ENDS: [&str; 2] = [".json.gz", ".json"];
 
-/// The hour that a file is named after. Until 2014 GitHub wrote times of the Pacific coast, and so
-/// are those hours named; which hour of UTC one is, its events say.
+/// The hour in a file's name. Until 2014 GitHub wrote Pacific time, and the files are named after
+/// it; the events tell which hour of UTC it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HourName(pub Hour);
 
 impl HourName {
-    /// Reads a file's name; `None` when it is named after no hour.
+    /// Parses a file's name; `None` when it does not give an hour.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let stem = ENDS.iter().find_map(|end| name.strip_suffix(end))?;
-        // What comes before the date is whoever's: `gharchive-2015-01-01-0.json.gz`.
+        // Any prefix before the date is accepted: `gharchive-2015-01-01-0.json.gz`.
         let (before, hour) = stem.rsplit_once('-')?;
         let day = before.get(before.len().checked_sub(10)?..)?;
         let number: u8 = hour.parse().ok()?;
@@ -28,8 +28,8 @@ impl HourName {
         Some(Self(Hour(day.start().hour().0 + i64::from(number))))
     }
 
-    /// Whether events of that hour of UTC belong into a file of this name: its own, or the same
-    /// hour of the Pacific coast, summer or winter.
+    /// Whether events of that hour of UTC belong into a file of this name: the same hour in UTC, or
+    /// in Pacific time, summer or winter.
     pub(super) fn fits(self, hour: Hour) -> bool {
         matches!(hour.0 - self.0.0, 0 | 7 | 8)
     }

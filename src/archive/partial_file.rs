@@ -1,8 +1,7 @@
-//! The file of one hour on its way to the disk: complete under its name, or not there.
+//! Writes the file of one hour: complete under its name, or absent.
 //!
-//! A file that is there already is kept: its bytes are copied, and what is new comes behind them
-//! as a further gzip member. Which events it has is read from it, so nothing is in it twice,
-//! whatever happened to whoever wrote it.
+//! An existing file is kept: its bytes are copied, and new events are appended as a further gzip
+//! member. Its events are read first, so that none is written twice, even after a crash.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,20 +21,20 @@ use crate::private;
 /// A file being written.
 pub(super) struct PartialFile {
     path: PathBuf,
-    /// Under which name it grows: a hidden one beside its own.
+    /// The hidden name next to its own, under which it is written.
     part: PathBuf,
     seen: HashSet<u128, foldhash::fast::RandomState>,
-    /// Of a file that is there the bytes that are kept: zeros and garbage behind a gzip would hide
-    /// what is added from most programs.
+    /// The bytes of an existing file that are kept: zeros or garbage behind a gzip stream would
+    /// hide the appended events from most programs.
     whole: Option<u64>,
-    /// Events that the file had before.
+    /// Number of events in the existing file.
     before: u64,
     fresh: u64,
     out: Option<GzEncoder<BufWriter<File>>>,
 }
 
 impl PartialFile {
-    /// Begins, or goes on with, the file of an hour.
+    /// Starts or extends the file of an hour.
     pub(super) fn open(dir: &Path, hour: Hour) -> Result<Self, ArchiveError> {
         let name = file_name(hour);
         let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
@@ -59,7 +58,7 @@ impl PartialFile {
         Ok(Self { path, part, seen, whole, before, fresh: 0, out: None })
     }
 
-    /// Whether there was a file with events already.
+    /// Whether a file with events exists.
     pub(super) fn is_there(&self) -> bool {
         self.before > 0
     }
@@ -81,7 +80,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Brings it to the disk under its name. Gives back what it has, and what of it is new.
+    /// Syncs the file and renames it. Returns the number of its events, and of the new ones.
     pub(super) fn finish(mut self) -> Result<(u64, u64), ArchiveError> {
         let counts = (self.before + self.fresh, self.fresh);
         let Some(out) = self.out.take() else { return Ok(counts) };
@@ -90,7 +89,7 @@ impl PartialFile {
             file.sync_all()?;
             fault::point("export.before_rename");
             std::fs::rename(&self.part, &self.path)?;
-            // The name is a part of the directory, which has a sync of its own.
+            // The name is part of the directory, which is synced separately.
             self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
         };
         written().map_err(ArchiveError::file("write", &self.path))?;
@@ -98,7 +97,7 @@ impl PartialFile {
     }
 }
 
-/// Whether something has the name, a symbolic link that leads nowhere included.
+/// Whether the name exists, even as a dangling symbolic link.
 fn is_there(path: &Path) -> Result<bool, ArchiveError> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -107,18 +106,18 @@ fn is_there(path: &Path) -> Result<bool, ArchiveError> {
     }
 }
 
-/// Nobody is served by half a file.
+/// Removes an incomplete file.
 impl Drop for PartialFile {
     fn drop(&mut self) {
         if self.out.take().is_some() {
-            // What stays behind is overwritten by the next attempt.
+            // A file that remains is overwritten by the next attempt.
             let _ = std::fs::remove_file(&self.part);
         }
     }
 }
 
-/// A new file under the hidden name, with the bytes of the one that is there. The directory may be
-/// one that others write to: neither name is followed when it is a symbolic link.
+/// Creates a file under the hidden name, with the bytes of the existing one. Other users may write
+/// to the directory: neither name is followed when it is a symbolic link.
 fn begin(
     path: &Path,
     part: &Path,

@@ -1,9 +1,9 @@
-//! What an event of any year is counted as.
+//! Reads events of any year as far as they are counted.
 //!
-//! Three shapes: today's, the full one of 2015 to 2025 (and of 2011), which [`Event`] reads, and
-//! the timeline's of 2012 to 2014. That one has no event id, names the actor by login only, has
-//! `repository` for `repo`, and times of the Pacific coast, first written as
-//! `2012/03/11 12:00:00 -0700`. Whoever has no id is known by a number made of the name.
+//! There are three formats: today's and the full one of 2015 to 2025 (and of 2011), which [`Event`]
+//! reads, and the timeline's of 2012 to 2014. The latter has no event id, names the actor by login
+//! only, has `repository` for `repo`, and Pacific times, at first written as `2012/03/11 12:00:00
+//! -0700`. An actor or repository without an id gets a number derived from its name.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -12,13 +12,13 @@ use crate::model::event::{Event, EventId, InvalidEvent};
 use crate::model::json;
 use crate::model::window::Timestamp;
 
-/// Marks numbers that are made of a name: GitHub's own ids are far below.
+/// Bit of numbers that are derived from a name: GitHub's ids are far below.
 const OF_A_NAME: u64 = 1 << 63;
 
-/// One event, as far as it is counted.
+/// An event, as far as it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RecordedEvent {
-    /// Type and id in a hash.
+    /// Hash of type and id.
     pub(super) key: u128,
     pub(super) created_at: Option<Timestamp>,
     pub(super) pull: Option<RecordedPull>,
@@ -59,7 +59,7 @@ fn pull_of(event: &Event<'_>) -> Option<RecordedPull> {
     })
 }
 
-/// Type and id in 128 bits: the few million of an hour do not meet in them.
+/// Type and id in 128 bits, so that the few million events of an hour do not collide.
 pub(super) fn key_of(event: &Event<'_>) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(event.key.kind.as_bytes());
@@ -90,7 +90,7 @@ fn timeline_repository(text: &str) -> Option<u64> {
     id.and_then(json::whole).or_else(|| url().map(|url| number_of(&url)))
 }
 
-/// A number that stands for a name, whatever its case: GitHub's names are the same in any.
+/// A number derived from a name, ignoring case as GitHub does.
 fn number_of(name: &str) -> u64 {
     OF_A_NAME | xxh3_64(name.to_ascii_lowercase().as_bytes())
 }
@@ -126,7 +126,7 @@ mod tests {
         let lower = RecordedEvent::read(&TIMELINE.replace("Ann", "ann")).unwrap();
         assert_eq!(lower.pull.unwrap().actor, pull.actor);
         assert!(pull.actor.unwrap() >= OF_A_NAME);
-        // Without an id it is its text that tells it from others.
+        // Without an id, the text identifies the event.
         assert_eq!(RecordedEvent::read(TIMELINE).unwrap().key, read.key);
         assert_ne!(RecordedEvent::read(&TIMELINE.replace(":7,", ":8,")).unwrap().key, read.key);
     }

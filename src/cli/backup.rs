@@ -1,4 +1,4 @@
-//! `ghpulse backup DIR`: a copy of the store, of one moment, while it is written.
+//! `ghpulse backup DIR`: a consistent copy of the store while it is in use.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub(super) struct BackupArgs {
     json: bool,
 }
 
-/// Makes it, in the running appliance if there is one.
+/// Makes the backup, in the running appliance if there is one.
 pub(super) fn backup(args: &BackupArgs) -> Exit {
     super::with_runtime(async {
         match make(args).await {

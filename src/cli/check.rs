@@ -1,12 +1,12 @@
-//! `ghpulse check`: configuration, the files it names, what the machine must give (directories,
-//! ports), the scripts, and each configured server.
+//! `ghpulse check`: tests the configuration, the files it names, directories and ports of this
+//! machine, the scripts, and each configured server.
 //!
-//! Everything is tried, also when something before it is wrong, and named; the last line counts.
-//! Tokens are tried at GitHub, Pulsar, RabbitMQ and TiDB are logged in to, and TiDB's queries are
-//! looked at there without running them; of the others only the connection is tried, and that is
-//! what is said. What is wrong with the configuration is 78, a directory or a port that cannot be
-//! used 74, a server that is away or does not let us in 69; a script that does not hold is a
-//! warning, because the appliance continues with the last good one.
+//! Everything is tested and reported, even after an error; the last line has the totals. Tokens are
+//! tested at GitHub; Pulsar, RabbitMQ and TiDB are logged in to, and TiDB's queries are parsed
+//! there without running them; of other servers only the connection is tested, which the output
+//! says. Exit codes: 78 an invalid configuration, 74 an unusable directory or port, 69 a server
+//! that is unavailable or refuses the login. An invalid script is a warning, because the appliance
+//! continues with the last good one.
 
 mod machine;
 mod report;
@@ -29,7 +29,7 @@ use crate::reload;
 use crate::tidb;
 use crate::{aggregates, script};
 
-/// A server that has not accepted by then is away.
+/// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Arguments of `check`.
@@ -40,7 +40,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct CheckArgs {
     #[command(flatten)]
     file: ConfigFileArgs,
-    /// Tries no server; directories and ports of this machine are tried all the same
+    /// Contacts no server; still checks directories and ports of this machine
     #[arg(long)]
     offline: bool,
     /// Prints JSON
@@ -48,20 +48,20 @@ pub(super) struct CheckArgs {
     json: bool,
 }
 
-/// A server of the configuration.
+/// A configured server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ConfiguredServer {
     name: &'static str,
     host: String,
     port: u16,
-    /// What else is tried with it.
+    /// What else is tested.
     deeper: ServerKind,
 }
 
-/// How far a server is tried.
+/// Depth of a server's test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ServerKind {
-    /// A connection, and no more.
+    /// Only a connection.
     No,
     /// Login and queries.
     Tidb(Box<config::TidbConfig>),
@@ -71,20 +71,20 @@ enum ServerKind {
     Amqp(Box<config::AmqpConfig>, String),
 }
 
-/// What came of trying one.
+/// The result of testing a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct ServerCheck {
     server: &'static str,
     address: String,
-    /// Whether it can be used, as far as was tried; `None` when nothing was.
+    /// Whether it is usable, as far as tested; `None` when it was not tested.
     connected: Option<bool>,
     said: String,
-    /// Whether only another configuration helps.
+    /// Whether only a change of the configuration helps.
     #[serde(skip)]
     misconfigured: bool,
 }
 
-/// Checks and prints.
+/// Runs all checks and prints the report.
 pub(super) fn check(args: &CheckArgs) -> Exit {
     let report = match look(super::load(&args.file, Vec::new()), args.offline) {
         Ok(report) => report,
@@ -98,13 +98,13 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     if printed == Exit::Fine { report.exit() } else { printed }
 }
 
-/// Looks at everything, and tries it.
+/// Runs all checks.
 fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result<CheckReport> {
     let (config, file, config_warnings, places, mut config_errors) = match loaded {
         Ok(Loaded { config, file, warnings, places }) => {
             (config, file, warnings, places, Vec::new())
         }
-        // With the defaults in place of what is wrong, to find whatever else is.
+        // Uses defaults in place of invalid values, to find further errors.
         Err(InvalidConfig { file, errors, warnings, rest, places }) => {
             (*rest, file, warnings, places, errors)
         }
@@ -113,7 +113,7 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     findings.extend(missing_scripts(&config, &places));
     config_errors.extend(bad_files(&config, &places, offline));
     if config.disable.producer && config.pulsar.is_none() {
-        let said = "without pulsar nothing is fetched, and nothing is brought here";
+        let said = "without pulsar it neither polls GitHub nor receives events";
         findings.push(Finding::warning("disable.producer", "true", said));
     }
     let mut tokens = config.github.tokens.clone();
@@ -129,11 +129,11 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     let mut tried = Vec::new();
     if !offline {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // All at once: four servers that are away take no longer than one.
+        // All at once: four unavailable servers take no longer than one.
         let all = futures_util::future::join_all(servers.iter().map(try_one));
         let known = try_tokens(&config, &tokens);
         let (all, known) = runtime.block_on(async { tokio::join!(all, known) });
-        // That GitHub is away is said once, of the server.
+        // An unavailable GitHub is reported once, as a server.
         let is_away = all.iter().any(|one| one.server == "github" && one.connected == Some(false));
         findings.extend(known.into_iter().map(|found| match found.exit {
             Some(Exit::Unavailable) if is_away => Finding::note(found.key, found.what, found.said),
@@ -156,7 +156,7 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     })
 }
 
-/// What is wrong with the lines of a file of tokens.
+/// Errors in the lines of a file of tokens.
 fn of_tokens_file(
     path: &std::path::Path,
     lines: &config::TokenLines,
@@ -175,12 +175,12 @@ fn of_tokens_file(
     };
     let mut findings: Vec<Finding> = lines.placeholders.iter().map(placeholder).collect();
     if lines.tokens.is_empty() && lines.wrong.is_empty() {
-        findings.push(Finding::warning(KEY, &path, "it holds no token"));
+        findings.push(Finding::warning(KEY, &path, "contains no token"));
     }
     (findings, wrong.collect())
 }
 
-/// Tries the tokens at GitHub, one request each.
+/// Tests the tokens at GitHub, one request each.
 async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
     const KEY: &str = "github.tokens";
     if config.disable.producer || tokens.is_empty() {
@@ -196,11 +196,11 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
             match tried {
                 TriedToken::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
                 TriedToken::Refused(why) => {
-                    let said = format!("GitHub refuses it ({why}); put another in its place");
+                    let said = format!("GitHub refused it ({why}); replace it");
                     Some(Finding::error(KEY, what, said, Exit::Config))
                 }
                 TriedToken::Unclear(why) => {
-                    Some(Finding::warning(KEY, what, format!("not known to be good: {why}")))
+                    Some(Finding::warning(KEY, what, format!("not verified: {why}")))
                 }
                 TriedToken::Away(_) => None,
             }
@@ -221,8 +221,8 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
     found
 }
 
-/// The files that the configuration names and that cannot be used. What those of Pulsar and
-/// RabbitMQ hold is looked at here only when the servers are not tried.
+/// Unusable files that the configuration names. The contents of Pulsar's and RabbitMQ's files are
+/// checked here only when the servers are not tested.
 fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<ConfigError> {
     type Check = fn(&[u8]) -> Result<(), String>;
     let tls = config.server.tls.as_ref();
@@ -266,8 +266,8 @@ fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<Confi
     config_errors
 }
 
-/// Says which built-in scripts stand in for files that do not exist. A directory that was named and
-/// does not exist may be misspelt.
+/// Names the built-in scripts that replace missing files. A configured directory that does not
+/// exist may be misspelt.
 fn missing_scripts(config: &Config, places: &ValueOrigins) -> Option<Finding> {
     let directory = &config.scripts_dir;
     if !directory.exists() {
@@ -282,7 +282,7 @@ fn missing_scripts(config: &Config, places: &ValueOrigins) -> Option<Finding> {
     (!path.exists()).then(|| Finding::note("scripts.dir", path.display(), said))
 }
 
-/// What is wrong with the scripts; one line each.
+/// Errors of the scripts; one line each.
 fn scripts(config: &Config) -> Vec<String> {
     let path = config.scripts_dir.join(script::MERGE_FILE);
     let mut said = Vec::new();
@@ -342,7 +342,7 @@ async fn try_one(server: &ConfiguredServer) -> ServerCheck {
     };
     let tried = match (&server.deeper, proxy(server)) {
         (_, Some(variable)) => {
-            let said = format!("not tried: {variable} names a proxy on the way");
+            let said = format!("not tested: {variable} sets a proxy");
             return ServerCheck {
                 server: server.name,
                 address,
@@ -366,14 +366,14 @@ async fn try_one(server: &ConfiguredServer) -> ServerCheck {
         }
         (ServerKind::No, None) => connect(&server.host, server.port)
             .await
-            .map(|()| "takes connections (nothing else was tried)".to_owned()),
+            .map(|()| "accepts connections (nothing else was tested)".to_owned()),
     };
     let connected = Some(tried.is_ok());
     let said = tried.unwrap_or_else(|why| why);
     ServerCheck { server: server.name, address, connected, said, misconfigured }
 }
 
-/// Connects and hangs up.
+/// Connects and closes the connection.
 async fn connect(host: &str, port: u16) -> Result<(), String> {
     let connecting = tokio::net::TcpStream::connect((host, port));
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -383,7 +383,7 @@ async fn connect(host: &str, port: u16) -> Result<(), String> {
     }
 }
 
-/// The variable that sends requests to GitHub through a proxy, if one does.
+/// The environment variable that routes requests to GitHub through a proxy, if any.
 fn proxy(server: &ConfiguredServer) -> Option<&'static str> {
     let near = matches!(server.host.as_str(), "localhost" | "127.0.0.1" | "::1");
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];

@@ -42,14 +42,14 @@ pub(super) fn demo(args: &DemoArgs) -> Exit {
     let dir = match tempfile::Builder::new().prefix("ghpulse-demo-").tempdir() {
         Ok(dir) => dir,
         Err(error) => {
-            output::complain(&format!("error: no directory for the demo can be made: {error}"));
+            output::complain(&format!("error: cannot create a directory for the demo: {error}"));
             return Exit::Io;
         }
     };
     run::execute(|stop| follow(args, alone(config, &dir), stop))
 }
 
-/// Adds the loopback address to a request that names none.
+/// Sets the loopback address unless the request names one.
 fn on_loopback(mut request: Request) -> Request {
     const BIND: &str = "server.bind";
     let is_named = |(name, value): &(String, String)| {
@@ -62,7 +62,8 @@ fn on_loopback(mut request: Request) -> Request {
     request
 }
 
-/// Removes everything through which the demo could reach others: tokens, brokers, databases.
+/// Removes all settings through which the demo could reach other systems: tokens, brokers,
+/// databases.
 fn alone(mut config: Config, dir: &TempDir) -> Config {
     config.data_dir = dir.path().join("data");
     config.github.tokens.clear();
@@ -77,9 +78,9 @@ async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), P
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
     let (seed, rate) = (args.world.seed, args.world.rate);
     let options = Options { seed, rate, shape: Shape::Today, ..Options::default() };
-    // The simulation goes last: it is what the appliance follows to its end.
+    // The simulation stops last, because the appliance polls it until its end.
     let simulation = Simulation::start(listener, options, Clock::system(), stop.hard.clone())?;
-    // GraphQL answers nobody without a token, as GitHub's; the simulated one takes any.
+    // GraphQL requires a token, as GitHub's does; the simulated one accepts any.
     config.github.tokens = vec![Secret::new("simulated")];
     config.github.api_url = simulation.url();
     config.github.graphql_url = format!("{}/graphql", simulation.url());

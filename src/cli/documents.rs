@@ -1,5 +1,5 @@
-//! `ghpulse documents`: what a package installs beside the binary. Hidden from help, because
-//! packages call it, not people.
+//! `ghpulse documents`: the files that a package installs next to the binary. Hidden from help,
+//! because only packaging scripts call it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

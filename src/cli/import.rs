@@ -80,7 +80,7 @@ fn bar(args: &ImportArgs) -> ProgressBar {
     let bar = ProgressBar::new(sizes.map(|file| file.len()).sum());
     bar.set_draw_target(ProgressDrawTarget::stderr());
     let style = "{bar:30} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
-    // The template is ours; were it wrong, the usual one would do.
+    // The template is a constant; if it is invalid, use the default.
     bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
     bar
 }

@@ -9,7 +9,7 @@ use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use super::{Exit, filled, output};
 use crate::store::inspect::{InspectedFamily, Inspection};
 
-/// Characters of a value that a line for people shows.
+/// The most characters of a value in the text output.
 const VALUE_CHARS: usize = 400;
 
 /// Arguments of `inspect`.
@@ -39,7 +39,7 @@ pub(super) struct InspectArgs {
     json: bool,
 }
 
-/// Prints the rows; a running appliance is asked, if there is one.
+/// Prints the rows, read by the running appliance if there is one.
 pub(super) fn inspect(args: &InspectArgs) -> Exit {
     super::with_runtime(async {
         let found = match store_access::find_to_look(&args.store).await {

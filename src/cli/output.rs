@@ -1,4 +1,4 @@
-//! Results to stdout. A reader that closes the pipe (`| head`) has what it wanted.
+//! Writes results to stdout. A closed pipe (`| head`) is not an error.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
@@ -8,8 +8,12 @@ use super::Exit;
 use crate::terminal;
 pub(super) use crate::terminal::plain;
 
-/// Prints a text, a line end behind it unless it has one. Control characters are left out: the
-/// text may have been written by strangers.
+/// Columns of a terminal without `$COLUMNS`, and the fewest that are used.
+const COLUMNS: usize = 80;
+const LEAST_COLUMNS: usize = 40;
+
+/// Prints a text with a final line end. Removes control characters: the text may come from
+/// strangers.
 pub(super) fn text(text: &str) -> Exit {
     print(&terminal::lines(text))
 }
@@ -35,9 +39,15 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
     }
 }
 
-/// Says on stderr what went wrong; there is nobody to tell when that fails too.
+/// Prints an error to stderr; a failure of that is ignored.
 pub(super) fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", terminal::lines(message));
+}
+
+/// Columns of the terminal: `$COLUMNS`, or [`COLUMNS`].
+pub(super) fn columns() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(COLUMNS).max(LEAST_COLUMNS)
 }
 
 /// Bytes for people: `1.5 MiB`.
@@ -57,13 +67,13 @@ pub(super) fn bytes(bytes: u64) -> String {
     format!("{} TiB", bytes / unit)
 }
 
-/// How a command ends whose output was written so.
+/// The exit code after writing output.
 pub(super) fn settled(written: io::Result<()>) -> Exit {
     match written {
         Ok(()) => Exit::Fine,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Fine,
         Err(error) => {
-            complain(&format!("error: stdout cannot be written: {error}"));
+            complain(&format!("error: cannot write to stdout: {error}"));
             Exit::Io
         }
     }

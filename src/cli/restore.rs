@@ -1,4 +1,4 @@
-//! `ghpulse restore DIR`: a store of its own, made from a backup.
+//! `ghpulse restore DIR`: creates a store from a backup.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

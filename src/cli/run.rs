@@ -1,4 +1,4 @@
-//! `ghpulse run`: the appliance, until a signal or a failure.
+//! `ghpulse run`: runs the appliance until a signal or a failure.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ use crate::{logging, metrics};
 pub(super) struct RunArgs {
     #[command(flatten)]
     file: ConfigFileArgs,
-    /// Directory of the store; made when it is not there
+    /// Directory of the store; created if missing
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
     listen: ListenArgs,
-    /// Another GitHub: REST there, GraphQL at /graphql below it
+    /// URL of another GitHub: its REST API, with GraphQL at /graphql below
     #[arg(long, value_name = "URL", value_parser = filled)]
     github: Option<String>,
 }
@@ -35,7 +35,7 @@ pub(super) struct RunArgs {
 /// Where the public server listens.
 #[derive(Debug, Clone, Args, Default)]
 pub(super) struct ListenArgs {
-    /// Where to serve; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free one
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen)]
     pub(super) listen: Option<Listen>,
 }
@@ -47,7 +47,7 @@ pub(super) struct Listen {
     port: String,
 }
 
-/// Runs the appliance until it is stopped.
+/// Runs the appliance until it stops.
 pub(super) fn run(args: &RunArgs) -> Exit {
     match prepare(load(&args.file, flags(args))) {
         Ok(config) => execute(|stop| async {
@@ -90,7 +90,7 @@ fn listen(text: &str) -> Result<Listen, String> {
     Ok(Listen { address, port: port.to_owned() })
 }
 
-/// The configuration, said in the log; or how the command ends without one.
+/// Loads the configuration and logs its warnings; or returns the exit code.
 pub(super) fn prepare(loaded: Result<Loaded, InvalidConfig>) -> Result<Config, Exit> {
     let loaded = loaded.map_err(|refused| super::complain_all(&refused))?;
     logging::install(&loaded.config.log).map_err(|error| {
@@ -109,7 +109,7 @@ pub(super) fn prepare(loaded: Result<Loaded, InvalidConfig>) -> Result<Config, E
     Ok(loaded.config)
 }
 
-/// Runs something until it ends or signals end it.
+/// Runs a future until it ends or a signal arrives.
 pub(super) fn execute<F>(work: impl FnOnce(Stop) -> F) -> Exit
 where
     F: Future<Output = Result<(), ProcessFailure>>,
@@ -132,7 +132,7 @@ where
     }
 }
 
-/// Starts the appliance, tells `begun` of it, and waits for its end.
+/// Starts the appliance, passes it to `begun`, and waits for its end.
 pub(super) async fn appliance(
     config: Config,
     stop: Stop,

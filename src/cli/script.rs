@@ -1,6 +1,6 @@
-//! `ghpulse script check | bench FILE`: what a script returns and what it costs. One with a
-//! `config` is an aggregate, any other a merge script. `ghpulse script init DIR`: the built-in
-//! ones, for editing.
+//! `ghpulse script check | bench FILE`: a script's results and cost. A script with a `config` is an
+//! aggregate, any other a merge script. `ghpulse script init DIR` writes the built-in scripts for
+//! editing.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -28,17 +28,17 @@ pub(super) struct ScriptArgs {
 
 #[derive(Debug, Subcommand)]
 enum ScriptCommand {
-    /// Compiles a script, merge script or aggregate, and tries it on the built-in sample
+    /// Compiles a merge script or an aggregate, and runs it on the built-in sample
     #[command(after_help = "Examples:\n  ghpulse script check scripts/merge_latest.rhai\n  \
                             ghpulse script check scripts/stars.rhai\n  \
                             ghpulse script check my.rhai --url http://127.0.0.1:8602\n\n\
-                            Exit codes: 0 the script holds, 65 it does not, 69 the appliance is \
+                            Exit codes: 0 the script is valid, 65 it is not, 69 the appliance is \
                             not there, 74 it cannot be read.")]
     Check(ScriptCheckArgs),
-    /// Measures a script on an hour of 20 languages, beside the native sum
+    /// Measures a script on an hour of 20 languages, compared with the native sum
     #[command(after_help = "Example:\n  ghpulse script bench scripts/merge_latest.rhai --json")]
     Bench(ScriptFileArgs),
-    /// Writes the built-in scripts into a directory, to be edited; files that are there stay
+    /// Writes the built-in scripts into a directory for editing; existing files are kept
     #[command(after_help = "Examples:\n  ghpulse script init\n  \
                             ghpulse script init /etc/ghpulse/scripts\n\n\
                             Exit codes: 0 all are there, 74 one cannot be written.")]
@@ -47,7 +47,7 @@ enum ScriptCommand {
 
 #[derive(Debug, Args)]
 struct ScriptInitArgs {
-    /// The directory, `scripts.dir` of the configuration; made when it is not there
+    /// The directory, `scripts.dir` of the configuration; created if missing
     #[arg(value_name = "DIR", default_value = "scripts")]
     dir: PathBuf,
     /// Prints JSON
@@ -69,18 +69,18 @@ struct ScriptFileArgs {
 struct ScriptCheckArgs {
     #[command(flatten)]
     file: ScriptFileArgs,
-    /// The ops address of a running appliance: a merge script is tried on its live window too
+    /// The ops address of a running appliance, to run a merge script on its live window too
     #[arg(long, value_name = "URL", value_parser = filled)]
     url: Option<String>,
 }
 
-/// Simulated events of each shape that an aggregate's paths are tried on.
+/// Simulated events of each format on which an aggregate's paths are tried.
 const EACH: usize = 1_000;
-/// Longest time for an answer, and most bytes of one.
+/// Time limit for a response, and its largest size.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const WINDOW_BYTES: usize = 64 << 20;
 
-/// Tries or measures a script.
+/// Checks or measures a script.
 pub(super) fn script(args: &ScriptArgs) -> Exit {
     match &args.what {
         ScriptCommand::Check(args) => {
@@ -100,7 +100,7 @@ fn init(args: &ScriptInitArgs) -> Exit {
         Ok(found) => found,
         Err(error) => {
             let dir = args.dir.display();
-            output::complain(&format!("error: the scripts cannot be written to {dir}: {error}"));
+            output::complain(&format!("error: cannot write the scripts to {dir}: {error}"));
             return Exit::Io;
         }
     };
@@ -113,7 +113,7 @@ fn init(args: &ScriptInitArgs) -> Exit {
     output::text(&lines.collect::<String>())
 }
 
-/// Checks a script, and an aggregate's paths on simulated events.
+/// Checks a script, and an aggregate's paths with simulated events.
 fn checked(args: &ScriptFileArgs, live: Option<&WindowSnapshot>) -> Exit {
     let checked = match script::check(&args.file, live) {
         Ok(checked) => checked,
@@ -132,13 +132,13 @@ fn checked(args: &ScriptFileArgs, live: Option<&WindowSnapshot>) -> Exit {
     printed
 }
 
-/// What is to be said of an aggregate that looks where no simulated event has anything.
+/// A warning about an aggregate whose paths no simulated event has.
 pub(super) fn misspelt(file: &Path) -> Option<String> {
     let missing = script::missing_paths(file, simulated_events());
     (!missing.is_empty()).then(|| {
         format!(
-            "{}: it has counted nothing of {} simulated events: none of them has `{}`; is it \
-             spelt right?",
+            "{}: it has counted none of {} simulated events: none of them has `{}`; check its \
+             spelling",
             file.display(),
             simulated_events().len(),
             missing.join("`, `")
@@ -146,7 +146,7 @@ pub(super) fn misspelt(file: &Path) -> Option<String> {
     })
 }
 
-/// Events of both shapes that GitHub has had, always the same.
+/// Events of both of GitHub's formats, always the same.
 fn simulated_events() -> &'static [Arc<str>] {
     static EVENTS: OnceLock<Vec<Arc<str>>> = OnceLock::new();
     EVENTS.get_or_init(|| {
@@ -156,7 +156,7 @@ fn simulated_events() -> &'static [Arc<str>] {
     })
 }
 
-/// The live window of the appliance there.
+/// The live window of the appliance at that address.
 fn live(url: &str) -> Result<WindowSnapshot, Exit> {
     let base = url.trim_end_matches('/');
     if let Err(error) = http::check_address(base) {
@@ -171,7 +171,7 @@ fn live(url: &str) -> Result<WindowSnapshot, Exit> {
         if answer.status != 200 {
             return Err(format!("it answered {}; is that its ops address?", answer.status));
         }
-        serde_json::from_slice(&answer.body).map_err(|_| "what answers is no window".to_owned())
+        serde_json::from_slice(&answer.body).map_err(|_| "the answer is not a window".to_owned())
     })?;
     let window: Result<LiveWindow, String> = fetched;
     window.map(|window| window.snapshot()).map_err(|reason| {
@@ -230,7 +230,7 @@ mod tests {
             misspelt(&path)
         };
         let said = script("by: \"event.repo.nmae\"").unwrap();
-        assert!(said.contains("counted nothing of 2000") && said.contains("`event.repo.nmae`"));
+        assert!(said.contains("counted none of 2000") && said.contains("`event.repo.nmae`"));
         assert_eq!(script("by: \"event.repo.name\""), None);
         assert_eq!(script("by: \"payload.language\""), None);
         assert_eq!(script("by: \"key\", where: #{ \"event.repo.name\": \"a/b\" }"), None);

@@ -1,4 +1,4 @@
-//! `ghpulse config default | reference | env`: what the table of keys says, in three forms.
+//! `ghpulse config default | reference | env`: the table of keys in three forms.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,13 +16,13 @@ pub(super) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// A commented config file with every key and its default
+    /// Prints a commented config file with every key and its default
     #[command(after_help = "Example:\n  ghpulse config default > config.yaml")]
     Default(PrintArgs),
-    /// Every key with what it accepts and means, as Markdown
+    /// Prints every key with its accepted values and meaning, as Markdown
     #[command(after_help = "Example:\n  ghpulse config reference | less")]
     Reference(PrintArgs),
-    /// The names of the environment variables and the keys that they set
+    /// Prints the environment variables and the keys that they set
     #[command(after_help = "Example:\n  GHPULSE_SERVER_PORT=8700 ghpulse check\n  \
                             ghpulse config env | grep TOKENS")]
     Env(PrintArgs),

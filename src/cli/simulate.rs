@@ -1,4 +1,4 @@
-//! `ghpulse simulate`: the simulated GitHub by itself.
+//! `ghpulse simulate`: runs only the simulated GitHub.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,30 +19,30 @@ use crate::supervise::{self, Stop};
                         ghpulse simulate --events 2026-01-01-15.json.gz --speed 10\n  \
                         ghpulse run --github http://127.0.0.1:8601")]
 pub(super) struct SimulateArgs {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8601", value_parser = listen)]
     listen: SocketAddr,
-    /// Recorded events instead of the seeded world: .ndjson or .json.gz, in this order
+    /// Replays recorded events instead of the seeded world: .ndjson or .json.gz, in this order
     #[arg(long, value_name = "FILE", num_args = 1..)]
     events: Vec<PathBuf>,
-    /// Recorded events at the pace they happened, so many times as fast
+    /// Replays at X times the original pace
     #[arg(long, value_name = "X", requires = "events", value_parser = speed)]
     speed: Option<f64>,
     #[command(flatten)]
     world: WorldArgs,
-    /// How payloads look: old (whole pull requests) or today (five keys)
+    /// Format of payloads: old (whole pull requests) or today (five keys)
     #[arg(long, value_name = "SHAPE", default_value = "old")]
     shape: Shape,
-    /// What goes wrong: NAME[:SHARE][:DURATION][:token=TOKEN], as error-503:0.1 or slow:500ms
+    /// Faults: NAME[:SHARE][:DURATION][:token=TOKEN], such as error-503:0.1 or slow:500ms
     #[arg(long, value_name = "NAME", num_args = 1..)]
     fault: Vec<Fault>,
-    /// X-Poll-Interval that is sent, seconds
+    /// X-Poll-Interval header, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     poll_interval: u32,
-    /// Requests an hour for a token
+    /// Requests per hour with a token
     #[arg(long, value_name = "N", default_value_t = simulate::HIGH_LIMIT)]
     limit: u32,
-    /// Requests an hour without a token
+    /// Requests per hour without a token
     #[arg(long, value_name = "N", default_value_t = simulate::HIGH_LIMIT)]
     anonymous_limit: u32,
     /// Prints JSON
@@ -50,19 +50,19 @@ pub(super) struct SimulateArgs {
     json: bool,
 }
 
-/// What decides the seeded world.
+/// Parameters of the seeded world.
 #[derive(Debug, Clone, Args)]
 pub(super) struct WorldArgs {
-    /// Decides everything that is left to chance
+    /// Seed of all random choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
-    /// Events a second
+    /// Events per second
     #[arg(long, value_name = "N", default_value_t = simulate::DEFAULT_RATE, value_parser = rate,
         allow_negative_numbers = true)]
     pub(super) rate: f64,
 }
 
-/// Serves until a signal.
+/// Serves until a signal arrives.
 pub(super) fn simulate(args: SimulateArgs) -> Exit {
     if let Err(exit) = super::install_log() {
         return exit;
@@ -70,7 +70,7 @@ pub(super) fn simulate(args: SimulateArgs) -> Exit {
     super::with_runtime(begin(args)).unwrap_or_else(|exit| exit)
 }
 
-/// An address and a port, or a port of this machine alone.
+/// An address and a port, or a port on loopback.
 fn listen(text: &str) -> Result<SocketAddr, String> {
     let (address, port) = text.rsplit_once(':').unwrap_or(("", text));
     let address = match address {

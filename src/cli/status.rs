@@ -1,5 +1,6 @@
 //! `ghpulse status`: the state of a running appliance on one screen.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest response, bytes; a status has a few KiB.
 const STATUS_BYTES: usize = 1 << 20;
 
+/// Most lines on a terminal: 24 without the prompt's.
+const TERMINAL_ROWS: usize = 23;
+
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 #[command(
@@ -22,13 +26,14 @@ const STATUS_BYTES: usize = 1 << 20;
                         --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
-    /// Where the appliance is: its public or its ops address
+    /// Public or ops address of the appliance
     #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// Prints nothing, and succeeds when it answers at all, ready or not: for health checks
+    /// Prints nothing, and succeeds if the appliance answers at all, ready or not: for health
+    /// checks
     #[arg(long)]
     alive: bool,
 }
@@ -47,8 +52,14 @@ async fn ask(args: &StatusArgs) -> Exit {
     match fetch(base).await {
         Ok(_) if args.alive => Exit::Fine,
         Ok((json, status)) => {
-            let printed =
-                if args.json { output::json(&json) } else { output::text(&status.screen()) };
+            let printed = if args.json {
+                output::json(&json)
+            } else if std::io::stdout().is_terminal() {
+                let (columns, rows) = (output::columns(), TERMINAL_ROWS);
+                output::text(&status.screen_within(columns, rows))
+            } else {
+                output::text(&status.screen())
+            };
             if printed == Exit::Fine && !status.ready {
                 return Exit::Unavailable;
             }
@@ -63,7 +74,7 @@ async fn ask(args: &StatusArgs) -> Exit {
     }
 }
 
-/// The status as it came and as this version reads it.
+/// The status as received, and as this version parses it.
 async fn fetch(base: &str) -> Result<(Value, Status), String> {
     let options = HttpOptions { timeout: TIMEOUT, body_limit: STATUS_BYTES };
     let http = Http::new(options).map_err(|error| error.to_string())?;

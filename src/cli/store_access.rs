@@ -1,7 +1,8 @@
 //! Where a command's work is done: in the store itself, or by the appliance that has it open.
 //!
-//! The appliance is asked with the secret that only its user and root can read. Files pass through
-//! the data directory: what the command can open, the appliance may not, and the reverse.
+//! Requests to the appliance carry the secret that only its user and root can read. Files pass
+//! through the data directory: the appliance may not be able to open files that the command can
+//! open, and the reverse.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,32 +29,32 @@ use crate::store::inspect::{self, InspectError, InspectedFamily, Inspection, Ins
 use crate::store::{Durability, Store, StoreError};
 use crate::sync::{Stopping, blocking};
 
-/// The longest that an appliance may take for one file, or for an export.
+/// Time limit of the appliance for one file, or for an export.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-/// The largest answer that is read, bytes.
+/// The largest response, bytes.
 const ANSWER_BYTES: usize = 4 << 20;
 
-/// Which store is meant.
+/// The store to use.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct StoreArgs {
     #[command(flatten)]
     file: ConfigFileArgs,
-    /// Directory of the store; made when it is not there
+    /// Directory of the store; created if missing
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
-/// Where the work is done.
+/// Access to a store.
 pub(super) enum StoreAccess {
-    /// Nobody else has the store.
+    /// No other process has the store open.
     Here(Store, Box<Config>),
-    /// Nobody has the store, and it is only looked into.
+    /// No other process has the store open; it is opened read-only.
     Look(Arc<Inspector>),
-    /// An appliance has it, and listens here.
+    /// An appliance has it open, and listens here.
     Ops(OpsClient),
 }
 
-/// An appliance that is asked.
+/// Client of a running appliance's ops listener.
 pub(super) struct OpsClient {
     address: OpsAddress,
     http: Http,
@@ -69,12 +70,12 @@ struct Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // What stays is removed at the appliance's next start.
+        // The appliance's next start removes what remains.
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
-/// Why it was not done.
+/// Why a command failed.
 pub(super) struct CommandFailure {
     pub(super) exit: Exit,
     pub(super) reason: String,
@@ -114,21 +115,21 @@ impl From<InspectError> for CommandFailure {
     }
 }
 
-/// Reads the configuration, and sets up the log as it says.
+/// Loads the configuration, and sets up the log as it says.
 pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     let dir = args.data.as_ref().map(|dir| dir.display().to_string());
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
     let refused = |exit| CommandFailure { exit, reason: "the configuration is refused".to_owned() };
     let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
-    // The file is the appliance's: root's first line would make it root's.
+    // The log file is the appliance's: a line written by root would create it as root's.
     let log = LogConfig { file: None, ..config.log.clone() };
     logging::install(&log)
         .map_err(|error| CommandFailure { exit: Exit::Config, reason: error.to_string() })?;
     Ok(config)
 }
 
-/// Reads the configuration and opens the store, or finds who has it.
+/// Loads the configuration and opens the store, or finds the process that has it open.
 pub(super) async fn find(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     open_or_ask(configured(args)?).await
 }
@@ -143,14 +144,14 @@ async fn open_or_ask(config: Config) -> Result<StoreAccess, CommandFailure> {
     }
 }
 
-/// The same where a store must be: looking for one makes none.
+/// The same for commands that require a store: none is created.
 pub(super) async fn find_existing(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     let config = configured(args)?;
     expect_store(&config.data_dir)?;
     open_or_ask(config).await
 }
 
-/// The same for who only looks: nothing is written where the store is.
+/// The same for reading only: nothing is written to the store's directory.
 pub(super) async fn find_to_look(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     let data = configured(args)?.data_dir;
     expect_store(&data)?;
@@ -174,7 +175,7 @@ fn expect_store(data: &Path) -> Result<(), CommandFailure> {
             let (data, cure) = (data.display(), private::cure(&error));
             Err(CommandFailure {
                 exit: Exit::Io,
-                reason: format!("cannot look into {data}: {error}{cure}"),
+                reason: format!("cannot open {data}: {error}{cure}"),
             })
         }
     }
@@ -190,7 +191,7 @@ fn open(config: &Config) -> Result<Store, StoreError> {
     Ok(store)
 }
 
-/// What root made in the directory of a service belongs to the service.
+/// Gives files that root created in a service's directory to the service.
 fn hand_over(data: &Path) {
     if let Err(error) = private::give_to_owner(data) {
         output::complain(&format!(
@@ -213,7 +214,7 @@ fn elsewhere(data: &Path, in_use: &StoreError) -> Result<StoreAccess, CommandFai
 }
 
 impl StoreAccess {
-    /// Imports a file; `read` is told of its bytes as they are dealt with.
+    /// Imports a file; calls `read` with the number of bytes of each step.
     pub(super) async fn import(
         &self,
         file: &Path,
@@ -263,7 +264,7 @@ impl StoreAccess {
         }
     }
 
-    /// All families, in figures.
+    /// All column families with their sizes.
     pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, CommandFailure> {
         match self {
             Self::Here(store, _) => {
@@ -283,7 +284,7 @@ impl StoreAccess {
         }
     }
 
-    /// Rows of a family.
+    /// Rows of a column family.
     pub(super) async fn rows(
         &self,
         family: &str,
@@ -309,7 +310,7 @@ impl StoreAccess {
         }
     }
 
-    /// Tries the dead letters again.
+    /// Retries the dead-letter queue.
     pub(super) async fn requeue(&self) -> Result<Requeued, CommandFailure> {
         match self {
             Self::Here(store, config) => {
@@ -324,13 +325,13 @@ impl StoreAccess {
         }
     }
 
-    /// Closes the store, if it is here.
+    /// Closes the store, if this process has it open.
     pub(super) async fn close(self) {
         let data = match &self {
             Self::Here(store, _) => Some(store.dir().to_owned()),
             Self::Look(_) | Self::Ops(_) => None,
         };
-        // Closing waits for background work; a panic in there has been reported by then.
+        // Closing waits for background work; a panic in it has been reported by then.
         let close = move || {
             drop(self);
             if let Some(data) = data {
@@ -342,14 +343,11 @@ impl StoreAccess {
 }
 
 fn only_looking() -> CommandFailure {
-    CommandFailure {
-        exit: Exit::Stage,
-        reason: "the store was opened to be looked into only".to_owned(),
-    }
+    CommandFailure { exit: Exit::Stage, reason: "the store was opened read-only".to_owned() }
 }
 
 impl OpsClient {
-    /// A name for an exchange; the directory is made by whoever puts something in.
+    /// A name for an exchange directory; it is created with its first file.
     fn exchange(&self) -> Exchange {
         let name = exchange::new_name();
         Exchange { path: self.data.join(&name), name }
@@ -367,14 +365,14 @@ impl OpsClient {
         match self.ask::<Imported>("archive", &asked).await {
             Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
             Err(CommandFailure { exit, reason }) => {
-                // It was the copy that the appliance had before it.
+                // The appliance received the copy.
                 let (copy, file) = (copy.display().to_string(), file.display().to_string());
                 Err(CommandFailure { exit, reason: reason.replace(&copy, &file) })
             }
         }
     }
 
-    /// The appliance may not be able to write there, so its files are brought there.
+    /// The appliance may not be able to write there, so its files are moved there.
     async fn export(&self, from: Hour, until: Hour, to: &Path) -> Result<Exported, CommandFailure> {
         let exchange = self.exchange();
         let into = &exchange.name;
@@ -384,7 +382,7 @@ impl OpsClient {
         Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }
 
-    /// The same with a backup.
+    /// The same for a backup.
     async fn backup(&self, to: &Path) -> Result<ExistingBackup, CommandFailure> {
         checkpoint::expect_empty(to)?;
         let exchange = self.exchange();
@@ -408,12 +406,15 @@ impl OpsClient {
             .header("authorization", &bearer);
         let answer = self.http.send(request).await.map_err(|error| CommandFailure {
             exit: Exit::Unavailable,
-            reason: format!("the running appliance cannot be asked: {error}"),
+            reason: format!("cannot reach the running appliance: {error}"),
         })?;
         if answer.status == 200 {
             return serde_json::from_slice(&answer.body).map_err(|error| CommandFailure {
                 exit: Exit::Stage,
-                reason: format!("the running appliance answers otherwise than this one: {error}"),
+                reason: format!(
+                    "the running appliance gave an unexpected answer (is it another \
+                                 version?): {error}"
+                ),
             });
         }
         let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -436,7 +437,7 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
     private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into))
 }
 
-/// Says on stderr why something was not done.
+/// Prints to stderr why a command failed.
 pub(super) fn complain(failed: &CommandFailure) -> Exit {
     output::complain(&format!("error: {}", failed.reason));
     failed.exit

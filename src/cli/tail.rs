@@ -29,10 +29,12 @@ pub(super) struct TailArgs {
     #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
     /// Only these routing keys: patterns such as evt.push.* or 'ent.#'
-    #[arg(long, value_name = "PATTERN", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "PATTERN", value_parser = filled, num_args = 1..,
+          value_delimiter = ',')]
     key: Vec<String>,
     /// Only these types, such as `PushEvent`; * matches any text, a leading ! excludes
-    #[arg(long = "type", value_name = "TYPE", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    #[arg(long = "type", value_name = "TYPE", value_parser = filled, num_args = 1..,
+          value_delimiter = ',')]
     kind: Vec<String>,
     /// Only these repositories, such as 'rust-lang/*'
     #[arg(long, value_name = "REPO", value_parser = filled, num_args = 1.., value_delimiter = ',')]
@@ -53,7 +55,7 @@ pub(super) struct TailArgs {
     /// Prints only these values: paths that begin with event or payload
     #[arg(long, value_name = "PATH", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     field: Vec<String>,
-    /// Begins at a time (2026-11-22T05:00:00Z), a day, or so long ago (15m)
+    /// Begins at a time (2026-11-22T05:00:00Z), a day, or this long ago (15m)
     #[arg(long, value_name = "TIME", value_parser = filled, conflicts_with = "cursor")]
     since: Option<String>,
     /// Begins behind this cursor

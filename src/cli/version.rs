@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Exit, output};
 
-/// What `--version` says behind the name.
+/// The text of `--version` after the name.
 pub(super) const LINE: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
@@ -24,7 +24,7 @@ pub(super) struct VersionArgs {
     json: bool,
 }
 
-/// Prints what this binary is.
+/// Prints version, commit and the version of RocksDB.
 pub(super) fn version(args: &VersionArgs) -> Exit {
     if args.json {
         return output::json(&json!({

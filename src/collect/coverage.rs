@@ -1,10 +1,10 @@
-//! How complete what we get is: what every read shows, put together.
+//! Coverage: how completely the collected events represent GitHub's feed.
 //!
-//! Promises: it is told of every answer and tells figures for each page and for all: overlap,
-//! missed events with an interval (`coverage` has the method), lag, types beside their own usual
-//! numbers, freshness of each token. It names three troubles, once each while they last: a frozen
-//! feed, a token that is shown old pages, a page that lacks what it used to show. Pure: it is told
-//! the time and waits for nothing. Memory is bounded, whatever comes.
+//! The tracker reports, from every response, figures per page and in total: overlap, missed events
+//! with an interval (see `estimate`), lag, counts by type and the usual ones, and freshness of
+//! each token. It reports three problems once each while they last: a frozen feed, a token with
+//! stale pages, and a page that is missing its usual events. Pure: takes the time as an argument,
+//! performs no I/O, and uses bounded memory.
 
 mod estimate;
 mod freshness;
@@ -30,58 +30,58 @@ use crate::model::coverage::{
 };
 use crate::model::window::Timestamp;
 
-/// Without anything new for so long, in spite of answers, the feed is frozen.
+/// The feed is frozen when responses show nothing new for this long.
 const FROZEN_AFTER: Duration = Duration::from_secs(60);
-/// So few of the usual events are as good as none.
+/// Less than this fraction of the usual events counts as none.
 const FROZEN_SHARE: f64 = 0.05;
-/// Answers that are needed to say so.
+/// Minimum number of responses before the feed is reported as frozen.
 const FEW_ANSWERS: u32 = 3;
-/// A page is missing when it is not there for so long.
+/// A page is reported as missing after this time.
 const MISSING_AFTER: Duration = Duration::from_secs(45);
-/// A page is full from so many events on: GitHub leaves some out.
+/// A page with at least this many events is full: GitHub leaves some out.
 const FULL: usize = 90;
-/// So many events more, and the page behind a full one is not empty.
+/// After this many more events, the page behind a full one cannot be empty.
 const OVERFLOW: u64 = 30;
-/// The part of a page that another page has at most by accident, when it was read so soon after.
+/// The fraction of a page that another page, read soon afterwards, shows at most by coincidence.
 const SAME: f64 = 0.9;
 const SOON_AFTER: Duration = Duration::from_secs(10);
-/// A sequence is at home on a page that one in so many of its events is from.
+/// A sequence belongs on a page when at least one in this many of the page's events is from it.
 const HOME: usize = 4;
-/// The weight of the newest read in what a page brings.
+/// The weight of the newest read in the rate of new events of a page.
 const NEWEST_WEIGHT: f64 = 0.3;
-/// A page that was not read for so long goes first, whatever it brought.
+/// A page that was not read for this long takes precedence, whatever its rate.
 const LONGEST_UNREAD: Duration = Duration::from_secs(30);
-/// A page holds no more.
+/// Maximum number of events on a page.
 const MOST_BROUGHT: f64 = 100.0;
-/// A page stands still when that many events were to be expected on it and none came, …
+/// A page stands still when this many events were expected on it and none arrived, …
 const EXPECTED: f64 = 15.0;
-/// … in at least so many answers.
+/// … in at least this many responses.
 const STILL_ANSWERS: u32 = 2;
-/// A type of which a page showed that many events does not leave it from one read to the next.
+/// A type of which a page showed this many events does not disappear from it between two reads.
 const FIRM: u32 = 15;
-/// Events that are remembered to tell new ones.
+/// Maximum number of events remembered to detect new ones.
 const RECENT: usize = 50_000;
-/// Events whose lag is kept: of all, and of a page.
+/// Maximum number of events whose lag is kept: in total, and per page.
 const LAGS: (usize, usize) = (2_000, 300);
-/// How long a stale token rests before it is tried again.
+/// How long a stale token is not used before it is tried again.
 pub const STALE_REST: Duration = Duration::from_secs(600);
 
-/// Everything that is known of completeness.
+/// Tracks the coverage of the feed.
 #[derive(Debug)]
 pub struct Completeness {
     pages: Vec<PageRecord>,
-    /// All pages together, by sequence of ids.
+    /// All pages together, by id sequence.
     sequences: [IdCoverage; 2],
     slots: Slots,
     lags: VecDeque<u32>,
     known: HashSet<u64>,
     order: VecDeque<u64>,
     freshness: Freshness,
-    /// Tokens that were found stale, and since when.
+    /// Tokens found stale, and since when.
     resting: BTreeMap<TokenSlotId, Timestamp>,
     last_new: Timestamp,
     last_answer: Timestamp,
-    /// Events that were new, in all.
+    /// Total number of new events.
     shown: u64,
     answers_since: u32,
     troubles: Vec<Trouble>,
@@ -96,35 +96,35 @@ struct PageRecord {
     sequences: [IdCoverage; 2],
     slots: Slots,
     pulse: Pulse,
-    /// The last answer or failure.
+    /// The time of the last response or failure.
     heard: Option<Timestamp>,
     lags: VecDeque<u32>,
     is_empty: bool,
-    /// Since when it is empty although it should not be, and how many events had been shown then.
+    /// Since when the page is unexpectedly empty, and the total of new events at that time.
     empty_since: Option<(Timestamp, u64)>,
-    /// How many of each type it showed when it was last read.
+    /// Number of events of each type in the last read.
     content: [u32; KINDS.len()],
-    /// Types that left it as new events pushed them on, one by one: they are not missing.
+    /// Types that left the page gradually as new events pushed them on; they are not missing.
     faded: [bool; KINDS.len()],
-    /// When it last showed each type.
+    /// When the page last showed each type.
     shown_at: [Option<Timestamp>; KINDS.len()],
-    /// Types that it showed many of and suddenly shows none of.
+    /// Types of which the page showed many events and suddenly shows none.
     vanished: [bool; KINDS.len()],
-    /// When something new was last on it, and answers without anything new since.
+    /// When a new event last arrived on the page, and the number of responses without one since.
     moved_at: Option<Timestamp>,
     still_answers: u32,
-    /// Whether it lacks events that were to be expected.
+    /// Whether expected events are missing on the page.
     stands_still: bool,
     failing_since: Option<Timestamp>,
     same_since: Option<Timestamp>,
     same_as: usize,
     in_trouble: bool,
-    /// Events a second that only this page brought, the newest read weighted.
+    /// Events per second found only on this page, as a weighted average.
     brings: f64,
 }
 
 impl Completeness {
-    /// Nothing is known yet of so many pages.
+    /// A tracker for this many pages, without any data.
     #[must_use]
     pub fn new(pages: usize, now: Timestamp) -> Self {
         Self {
@@ -145,7 +145,7 @@ impl Completeness {
         }
     }
 
-    /// A page came; `page` counts from 0. The share of it that the read before had too.
+    /// Records a page; `page` counts from 0. Returns the fraction that the previous read also had.
     pub fn read(
         &mut self,
         page: usize,
@@ -161,7 +161,7 @@ impl Completeness {
         let hashes: HashSet<u64> = seen.iter().map(|sighting| sighting.hash).collect();
         let mut counts = [0; KINDS.len()];
         let mut moved = HashSet::new();
-        // The first read shows what had come before.
+        // The first read shows events that were there before.
         let looked = if record.read_at.is_some() { seen } else { &[] };
         for sighting in looked.iter().filter(|sighting| !record.hashes.contains(&sighting.hash)) {
             if moved.insert(sighting.hash) {
@@ -178,7 +178,7 @@ impl Completeness {
                 self.freshness.shown(page, sequence, *newest, slot_id, at);
             }
             self.sequences[sequence].take(ids.clone(), at);
-            // A few strays say nothing of what passes this page.
+            // A few stray events do not indicate which sequence passes this page.
             if HOME * ids.len() >= seen.len() {
                 record.sequences[sequence].take(ids, at);
             }
@@ -191,7 +191,7 @@ impl Completeness {
         share
     }
 
-    /// A page is still as it was.
+    /// Records a response that a page is unchanged.
     pub fn unchanged(&mut self, page: usize, slot_id: TokenSlotId, at: Timestamp) {
         self.slots.roll(at, self.is_frozen());
         self.slots.add(&[0; KINDS.len()]);
@@ -207,14 +207,14 @@ impl Completeness {
         record.failing_since = None;
     }
 
-    /// A page was asked for and did not come, and that is no matter of limits.
+    /// Records a failed request for a page, other than one refused because of a rate limit.
     pub fn failed(&mut self, page: usize, at: Timestamp) {
         let record = &mut self.pages[page];
         record.failing_since.get_or_insert(at);
         record.heard = Some(at);
     }
 
-    /// What is new of it, in all.
+    /// Records the events of a page. Returns how many are new.
     fn learn(&mut self, page: usize, seen: &[PageSighting], at: Timestamp) -> u32 {
         let mut counts = [0; KINDS.len()];
         let mut new = 0;
@@ -251,9 +251,8 @@ impl Completeness {
         new
     }
 
-    /// Puts the pages that are due into the order in which they should be asked for while there
-    /// is not budget for all: first what was not read for long, then what is to bring most that
-    /// no other page has shown. `asked` says when a page was last asked for, and breaks ties.
+    /// Sorts due pages for a short budget: those not read for long, then those expected to bring
+    /// most events that no other page has. `asked` (when a page was last requested) breaks ties.
     pub fn by_need(&self, due: &mut [usize], asked: impl Fn(usize) -> u64, now: Timestamp) {
         let need = |at: &usize| self.pages[*at].need(now);
         due.sort_by(|a, b| {
@@ -262,8 +261,7 @@ impl Completeness {
         });
     }
 
-    /// Whether the figures of a page are known: it is answered, and nothing is odd about it. What
-    /// becomes a trouble later is unknown from its first moment on.
+    /// Whether a page's figures are known: it is followed, and no problem exists or is developing.
     fn is_known(&self, at: usize, now: Timestamp) -> bool {
         let in_trouble = self.troubles.iter().any(|trouble| match trouble.kind {
             TroubleKind::FrozenFeed => true,
@@ -278,8 +276,8 @@ impl Completeness {
         self.troubles.iter().any(|trouble| trouble.kind == TroubleKind::FrozenFeed)
     }
 
-    /// Looks at everything; after the answers of a round. `number` gives a token's place in the
-    /// configuration, from 1. Tokens that are to rest for [`STALE_REST`] from now on beside it.
+    /// Assesses all pages, after the responses of a round. `number` returns a token's position in
+    /// the configuration, from 1. Also returns tokens not to use for the next [`STALE_REST`].
     pub fn assess(
         &mut self,
         now: Timestamp,
@@ -340,8 +338,7 @@ impl Completeness {
         tokens.into_values().collect()
     }
 
-    /// Whether a page shows what another one showed at the same time or soon after. Events only
-    /// move to later pages, so that never happens by itself.
+    /// Detects a page showing what another showed then or shortly before; events only move back.
     fn compare_pages(&mut self, now: Timestamp) {
         for at in 1..self.pages.len() {
             let page = &self.pages[at];
@@ -367,8 +364,8 @@ impl Completeness {
         }
     }
 
-    /// Whether a page is empty although what lies before or behind it says that it should not be. A
-    /// quiet feed fills one page after the other, so that counts from when the page before is full.
+    /// Detects a page that is empty although pages before or behind it show that it should not be.
+    /// A quiet feed fills page after page, so this counts from when the previous page is full.
     fn find_empty(&mut self, now: Timestamp) {
         let sizes: Vec<usize> = self.pages.iter().map(|page| page.hashes.len()).collect();
         for (at, page) in self.pages.iter_mut().enumerate() {
@@ -390,7 +387,7 @@ impl Completeness {
         number: &impl Fn(TokenSlotId) -> Option<usize>,
     ) -> Vec<Trouble> {
         let mut found = Vec::new();
-        // Time in which nothing was asked says nothing of the feed.
+        // Time without requests says nothing about the feed.
         let quiet = self.last_answer.since(self.last_new);
         let asked = self.slots.answers() >= FEW_ANSWERS;
         if quiet >= FROZEN_AFTER && self.answers_since >= FEW_ANSWERS {
@@ -417,7 +414,7 @@ impl Completeness {
         }
         for at in 0..self.pages.len() {
             let trouble = if frozen { None } else { self.page_trouble(at, now) };
-            // What is missing while everything stands still is not what is usual either.
+            // While everything stands still, what is missing must not become the usual value.
             self.pages[at].in_trouble = frozen || trouble.is_some() || self.pages[at].is_suspect();
             if let Some((since, text)) = trouble {
                 found.push((TroubleKind::PageMissing, at + 1, since, text));
@@ -437,10 +434,10 @@ impl Completeness {
         found.into_iter().map(trouble).collect()
     }
 
-    /// What is wrong with a page while others are well, and since when.
+    /// The problem of a page while others are well, and since when.
     fn page_trouble(&self, at: usize, now: Timestamp) -> Option<(Timestamp, String)> {
         let (page, number) = (&self.pages[at], at + 1);
-        // Time in which it was not asked for says nothing of it.
+        // Time without requests for this page says nothing about it.
         let now = page.heard.unwrap_or(now);
         let lasts = |since: Option<Timestamp>| since.is_some_and(|s| now.since(s) >= MISSING_AFTER);
         let others = || self.pages.iter().enumerate().filter(|(other, _)| *other != at);
@@ -478,7 +475,7 @@ impl Completeness {
 }
 
 impl PageRecord {
-    /// It was read, and so many of its events were new.
+    /// Records a read with this many new events.
     fn brought(&mut self, new: u32, at: Timestamp) {
         if let Some(before) = self.read_at {
             let seconds = at.since(before).as_secs_f64().max(0.1);
@@ -486,7 +483,7 @@ impl PageRecord {
         }
     }
 
-    /// How many events it is to bring.
+    /// The number of events that the page is expected to bring.
     fn need(&self, now: Timestamp) -> f64 {
         let unread = self.read_at.map_or(LONGEST_UNREAD, |at| now.since(at));
         if unread >= LONGEST_UNREAD {
@@ -495,7 +492,7 @@ impl PageRecord {
         (self.brings * unread.as_secs_f64()).min(MOST_BROUGHT)
     }
 
-    /// It was answered, and so many events were new on it.
+    /// Records a response with this many new events.
     fn moved(&mut self, new: usize, at: Timestamp) {
         if new > 0 {
             (self.moved_at, self.still_answers, self.stands_still) = (Some(at), 0, false);
@@ -508,8 +505,8 @@ impl PageRecord {
             && expected.is_some_and(|expected| expected >= EXPECTED);
     }
 
-    /// Whether its figures cannot be relied on, `shown` events having been new on all pages: what
-    /// is odd about it has not lasted long enough to be a trouble, or never will.
+    /// Whether the figures are unreliable, `shown` being the total number of new events: something
+    /// is odd that has not lasted long enough to be a problem, or never becomes one.
     fn is_odd(&self, shown: u64) -> bool {
         self.stands_still
             || self.vanished.contains(&true)
@@ -517,20 +514,20 @@ impl PageRecord {
             || self.empty_since.is_some_and(|(_, before)| shown > before)
     }
 
-    /// Whether something is odd, if only for a moment yet.
+    /// Whether anything is odd, even if only briefly so far.
     fn is_suspect(&self) -> bool {
         self.empty_since.is_some() || self.failing_since.or(self.same_since).is_some()
     }
 
-    /// Types of which it shows none, though it should.
+    /// Types of which the page shows no events although it should.
     fn missing(&self) -> Vec<usize> {
         let mut missing = self.slots.missing();
         missing.retain(|kind| !self.faded[*kind]);
         missing
     }
 
-    /// Looks which types are on it now, `arrived` events being new on it. A type whose last events
-    /// were no more than those that came has moved on to later pages, as in a feed that fills up.
+    /// Records the types now on the page, of which `arrived` events are new. A type whose last
+    /// events were no more than those has moved on to later pages, as in a feed that fills up.
     fn fade(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
         let mut content = [0_u32; KINDS.len()];
         for sighting in seen {

@@ -1,12 +1,12 @@
-//! The second arrow: facts are added, and the event goes from the inbox to the outbox.
+//! The second stage: enriches events and moves them from the inbox to the outbox.
 //!
-//! What an event counts as is read from itself. What GitHub left out of a pull request is asked
-//! for; an event that lacks something waits for it, the others pass it by. Those of one poll that
-//! wait leave in their order, so each waits for the older ones too. It never waits longer than
-//! `github.enrich.deadline`, and what comes later only fills the cache of languages. Whether
-//! an event is a developer's or a repository's first of the day or year is not claimed here but
-//! where it is applied. The inbox's row stays until the event moves and is all that is needed to
-//! begin again: a crash while events wait loses nothing.
+//! Counts and flags are derived from the event itself. Pull-request events with missing fields are
+//! held until GitHub's GraphQL API answers; all others pass straight through. Held events of one
+//! poll are released in order, so each also waits for the older ones. No event is held longer than
+//! `github.enrich.deadline`; a later response only fills the language cache. Whether an event is
+//! the first of the day or year for its developer or repository is decided where it is applied,
+//! not here. An inbox row stays until its event has moved and contains everything needed to start
+//! again, so a crash while events are held loses nothing.
 
 mod fetcher;
 mod forbidden;
@@ -32,38 +32,40 @@ use crate::store::rows::encode_outbox;
 use crate::store::{ENTRIES, Store, StoreError};
 use crate::{fault, metrics};
 
-/// Without anything to wait for, it is looked so often whether tokens have come back.
+/// While nothing is held, how often the stage checks whether tokens have become available.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// What is said while events go on without what they lack; `None` when they need not.
+/// The warning shown while events are published without enrichment; `None` when there is nothing
+/// to warn about.
 pub type EnrichWarning = Option<&'static str>;
-/// Without a token.
+/// The warning when no token is configured.
 const NO_TOKEN: &str = "pull requests go out without language and size: GitHub answers that only \
                         with a token; set github.tokens";
 
-/// What enriching needs.
+/// The inputs of the enrichment stage.
 pub struct Enrich {
-    /// Whose inbox it is.
+    /// The store that holds the inbox and the outbox.
     pub store: Store,
-    /// Who can be asked; `None` lets every event pass as it came, but for languages that are known.
+    /// The GraphQL lookup; `None` passes every event through unchanged, except for cached
+    /// languages.
     pub lookup: Option<Lookup>,
-    /// Told whether something is in the way of asking.
+    /// Receives the warning whenever it changes.
     pub warning: watch::Sender<EnrichWarning>,
-    /// Counts what went on with what it lacked, and what without.
+    /// Counts the events published with and without enrichment.
     pub recent: watch::Sender<RecentShare>,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Clock,
 }
 
 impl Enrich {
-    /// Enriches with nobody to ask.
+    /// An enrichment stage without GraphQL lookups.
     #[must_use]
     pub fn without_asking(store: Store, clock: Clock) -> Self {
         let (warning, recent) = (watch::Sender::default(), watch::Sender::default());
         Self { store, lookup: None, warning, recent, clock }
     }
 
-    /// Enriches what is admitted until `stop` is called.
+    /// Enriches admitted events until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let fetcher = self.lookup.map(|lookup| Fetcher::new(lookup, self.clock));
         let (store, warning, clock) = (self.store, self.warning, self.clock);
@@ -82,7 +84,7 @@ struct Stage {
     fetcher: Option<Fetcher>,
 }
 
-/// Why the stage woke.
+/// The reason the stage woke up.
 enum Woken {
     Grown,
     Landed(Box<InFlightQuery>),
@@ -143,7 +145,7 @@ impl Stage {
         self.fetcher.as_ref().is_some_and(Fetcher::can_ask)
     }
 
-    /// Lets those wait that lack something, the others go on; whether any waits.
+    /// Holds events with missing fields and releases the others. Returns whether any is held.
     fn admit(
         &mut self,
         reading: InboxBatch,
@@ -208,7 +210,8 @@ impl Stage {
         });
     }
 
-    /// Moves events on, in the order of admission, and keeps what was details; one batch.
+    /// Moves one batch of released events to the outbox in admission order and caches the
+    /// languages that were fetched.
     async fn forward(
         &self,
         mut ready: Vec<ReleasedEvent>,

@@ -1,10 +1,10 @@
-//! A page taken apart, once for all who look at it: the poller, which judges the page by its
-//! events, and ingest, which admits them.
+//! Splits a page into entries once, for all its readers: the poller, which assesses the page by
+//! its events, and ingest, which admits them.
 //!
-//! What is JSON is decided here and nowhere later: an entry is the text of a whole JSON value, and
-//! whoever needs something of it picks it from the text. Bytes that are no UTF-8 are replaced by
-//! U+FFFD. A page that is damaged (cut off, a control character in a text) still gives the events
-//! that are whole.
+//! Whether text is JSON is decided only here: an entry is the text of a whole JSON value, and its
+//! readers take fields from that text. Bytes that are not UTF-8 are replaced by U+FFFD. A damaged
+//! page (cut off, or with a control character in a string) still yields the entries that are
+//! whole.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::model::event::is_event;
 use crate::model::json;
 
-/// Broken parts of a page that are kept; all are counted.
+/// Maximum number of broken parts of a page that are kept; all are counted.
 const MOST_BROKEN: usize = 50;
 
 /// The entries of a page.
@@ -22,14 +22,14 @@ const MOST_BROKEN: usize = 50;
 pub struct Entries {
     /// The page as text.
     text: Bytes,
-    /// Where in it the entries are.
+    /// The positions of the entries in the text.
     list: Vec<Range<usize>>,
     broken: Vec<BrokenEntry>,
     broken_count: usize,
     is_list: bool,
 }
 
-/// A part of a page that is no JSON.
+/// A part of a page that is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BrokenEntry {
     pub(super) reason: String,
@@ -37,7 +37,7 @@ pub(super) struct BrokenEntry {
 }
 
 impl Entries {
-    /// Those of a JSON list, as GitHub serves it.
+    /// Splits a JSON list, as GitHub serves it.
     #[must_use]
     pub fn of_list(body: &Bytes) -> Self {
         let bytes = readable(body);
@@ -56,7 +56,7 @@ impl Entries {
         entries
     }
 
-    /// Those of lines, an entry each.
+    /// Splits lines with one entry each.
     #[must_use]
     pub fn of_lines(body: &Bytes) -> Self {
         let bytes = readable(body);
@@ -72,13 +72,13 @@ impl Entries {
         entries
     }
 
-    /// Whether the page is a list of entries at all.
+    /// Whether the page is a list of entries.
     #[must_use]
     pub fn is_list(&self) -> bool {
         self.is_list
     }
 
-    /// Whether all of it could be read.
+    /// Whether the whole page could be read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.is_list && self.broken_count == 0
@@ -90,12 +90,12 @@ impl Entries {
         self.list.iter().filter_map(move |range| text.get(range.clone()))
     }
 
-    /// The same part of the page, shared with it.
+    /// The same part of the page, sharing its memory.
     pub(super) fn share(&self, entry: &str) -> Bytes {
         self.text.slice_ref(entry.as_bytes())
     }
 
-    /// How many parts are no JSON, and the first of them.
+    /// The number of parts that are not JSON, and the first of them.
     pub(super) fn broken(&self) -> (usize, &[BrokenEntry]) {
         (self.broken_count, &self.broken)
     }
@@ -113,7 +113,7 @@ impl Entries {
         }
     }
 
-    /// Takes what is whole out of a text that is not.
+    /// Extracts the whole entries from a damaged text.
     fn salvage(&mut self, page: &Bytes, text: &str) {
         let taken = json::pieces(text, is_event, |piece| {
             match piece {
@@ -125,13 +125,13 @@ impl Entries {
             Ok::<(), std::convert::Infallible>(())
         });
         if taken.is_ok() && self.broken_count == 0 {
-            // Only what stands between the entries is damaged: a bracket is missing.
+            // Only the text between the entries is damaged: a bracket is missing.
             self.reject(page, "no JSON: the list has no end".to_owned(), "");
         }
     }
 }
 
-/// The same bytes when they are UTF-8, else with replacement characters.
+/// Returns the same bytes when they are UTF-8, otherwise with replacement characters.
 fn readable(bytes: &Bytes) -> Bytes {
     match std::str::from_utf8(bytes) {
         Ok(_) => bytes.clone(),

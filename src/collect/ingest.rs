@@ -1,9 +1,9 @@
-//! The first arrow: what a poll brought, admitted once.
+//! The first stage: admits the events of each poll once.
 //!
-//! One batch a poll. Each (type, id) is claimed in `seen`; what is new gets a body and a place in
-//! the inbox, oldest first by (`created_at`, id). What is no event is counted and kept in the
-//! reject log. The next poll is asked for only when this one is on disk and the way behind is not
-//! jammed: `store.outboxBytes` is the most that may lie between admission and journal.
+//! Each poll is one batch. Each (type, id) is claimed in `seen`; new events get a body and a place
+//! in the inbox, oldest first by (`created_at`, id). Entries that are not events are counted and
+//! kept in the reject log. The next poll starts only when this one is on disk and the backlog is
+//! within its limit: up to `store.outboxBytes` may lie between admission and journal.
 
 use std::hash::{Hash as _, Hasher as _};
 
@@ -27,32 +27,32 @@ use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, outages, rejec
 use crate::sync::blocking;
 use crate::{fault, metrics};
 
-/// Entries of one poll that are kept in the reject log; all of them are counted.
+/// Maximum number of entries of one poll kept in the reject log; all of them are counted.
 const REJECTS_A_POLL: usize = 50;
 
-/// What ingest goes by.
+/// Configuration of ingest.
 #[derive(Debug, Clone, Copy)]
 pub struct IngestOptions {
-    /// Bytes between admission and journal at which fetching pauses.
+    /// Number of bytes between admission and journal at which polling pauses.
     pub backlog_bytes: u64,
-    /// Pages of GitHub's feed that are followed.
+    /// Number of pages of GitHub's feed that are followed.
     pub pages: u8,
-    /// For how long polls after an outage are held.
+    /// The clock that limits how long polls after an outage are held.
     pub clock: Clock,
 }
 
-/// What a poll's admission came to.
+/// The result of admitting a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Admitted {
-    /// New events.
+    /// Number of new events.
     pub new: u64,
-    /// Events that were admitted before.
+    /// Number of events admitted before.
     pub known: u64,
-    /// What was no event.
+    /// Number of entries that are not events.
     pub rejected: u64,
 }
 
-/// Admits what the source brings until it ends or `stop` is called.
+/// Admits the events of the source until the source ends or `stop` is cancelled.
 pub async fn run(
     mut source: impl EventSource,
     store: Store,
@@ -84,7 +84,7 @@ pub async fn run(
         if let Some(held) = &mut held {
             held.push(poll);
         } else {
-            // Recorded hours are not a feed that could have been missed.
+            // Recorded hours are not a live feed, so no event of it can have been missed.
             let is_recorded = poll.pages.iter().any(PolledPage::is_recorded);
             let since = if is_recorded { None } else { polled.take() };
             let now = options.clock.instant();
@@ -103,7 +103,7 @@ pub async fn run(
     }
 }
 
-/// Waits until then, for ever without a deadline.
+/// Waits until the deadline, or forever without one.
 async fn reached(clock: Clock, deadline: Option<Instant>) {
     match deadline {
         Some(at) => clock.sleep(at.saturating_duration_since(clock.instant())).await,
@@ -140,7 +140,7 @@ pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
     take_in(store, poll, None).await
 }
 
-/// The same, of a poll that is perhaps the first after an outage.
+/// Admits one poll, which may be the first after an outage.
 async fn take_in(
     store: &Store,
     poll: Poll,
@@ -170,19 +170,19 @@ async fn take_in(
     Ok(admitted)
 }
 
-/// What a batch came to.
+/// The result of claiming a batch.
 struct Claimed {
     admitted: Admitted,
     /// The last admission.
     head: u64,
-    /// Bytes that were taken in.
+    /// Number of bytes admitted.
     bytes: u64,
 }
 
 struct Candidate {
     key: EventKey,
     created_at: Timestamp,
-    /// A part of the page it came on.
+    /// The event's text, a part of its page.
     text: Bytes,
 }
 
@@ -193,7 +193,7 @@ struct Sorted {
     rejected: u64,
 }
 
-/// What is on the pages, oldest first.
+/// Collects the events on the pages, oldest first.
 fn sort(poll: &Poll) -> Sorted {
     let mut sorted = Sorted::default();
     for page in &poll.pages {
@@ -231,7 +231,7 @@ impl Candidate {
 }
 
 impl Sorted {
-    /// Takes an event that is an entry of `page`.
+    /// Parses an entry of `page` as an event.
     fn take(&mut self, page: &Entries, text: &str, received_at: Timestamp) {
         if text.len() > EVENT_BYTES {
             let reason = InvalidEvent::TooLarge(text.len()).to_string();
@@ -255,7 +255,7 @@ impl Sorted {
     }
 }
 
-/// The batch.
+/// Claims the events and builds the batch.
 fn claim(
     batch: &mut Batch<'_>,
     sorted: &Sorted,
@@ -265,8 +265,8 @@ fn claim(
     let mut events = Vec::new();
     let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
     let (mut first, mut head, mut bytes) = (None, 0, 0_u64);
-    // Every day that is held, whatever the clock says: one that jumps must not admit twice. The day
-    // a claim is kept under is the day it was received.
+    // Looks at every stored day, whatever the clock says: after a jump of the clock an event must
+    // not be admitted twice. A claim is stored under the day of receipt.
     let today = received_at.day().0;
     let days = batch.days_of_seen(today)?;
     let row = encode_inbox(received_at);

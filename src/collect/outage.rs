@@ -1,19 +1,19 @@
-//! Outages of polling: whether events passed while GitHub was not read, because the outbox was
-//! full, GitHub was away, the process was down, or another collector, which has ended, read the
-//! feed.
+//! Outages of polling: decides whether events were missed while GitHub was not polled, because the
+//! outbox was full, GitHub was unavailable, the process was down, or another collector, which has
+//! ended, polled the feed.
 //!
-//! GitHub has no cursor, but its pages show the newest 300 events. When what they show after an
-//! outage does not join what was admitted before it, events were missed. Each of GitHub's two
-//! sequences of ids is compared separately, and a page that is not full shows all there is. Known
-//! events alone join nothing, because pages hold stragglers of minutes to days. Ids are drawn in
-//! order, so known events count only where their ids are as close to new ones as those are to each
-//! other.
+//! GitHub has no cursor, but its pages show the newest 300 events. When the pages after an outage
+//! do not join what was admitted before it, events were missed. Each of GitHub's two id sequences
+//! is compared separately, and a page that is not full shows everything there is. Known events
+//! alone do not prove that the pages join, because pages contain stragglers that are minutes to
+//! days old. Ids are assigned in order, so known events count only where their ids are as close to
+//! new ones as those are to each other.
 //!
 //! The first polls after an outage are held until every page was read, and then admitted as one
-//! poll, in one batch with what was found. The message of the first of these events carries the
-//! outage over the bus, so subscribers of every node receive the gap before the events behind it.
-//! How many events were missed is not known for sure, so the gap does not say it; `/status`
-//! estimates it.
+//! poll, in one batch with the result. The message of the first of these events carries the outage
+//! over the bus, so subscribers of every node receive the gap before the events behind it. The
+//! number of missed events is not known exactly, so the gap does not contain it; `/status` shows
+//! an estimate.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,25 +24,25 @@ use super::source::Poll;
 use crate::model::gap::Outage;
 use crate::model::window::Timestamp;
 
-/// How long the first polls after an outage are held at most.
+/// Maximum time that the first polls after an outage are held.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(10);
-/// Pages that are held at most.
+/// Maximum number of pages that are held.
 const MOST_PAGES: usize = 64;
-/// That many new events of a sequence that join nothing are no accident.
+/// This many new events of a sequence that do not join are not a coincidence.
 const MANY: usize = 90;
-/// Known events that have to lie close to new ones, so that pages join what was admitted before.
+/// Minimum number of known events close to new ones for pages to join what was admitted before.
 const JOINING: usize = 5;
-/// How close: this multiple of the usual distance between new ones.
+/// Close means within this multiple of the usual distance between new ids.
 const CLOSE: u64 = 20;
-/// Shorter times without a poll are not an outage.
+/// A shorter time without a poll is not an outage.
 const SHORTEST: Duration = Duration::from_secs(10);
 
-/// An event on a page, and whether it was new.
+/// An event on a page, and whether it is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PageEvent {
-    /// Which of GitHub's sequences its id is from: 0 or 1.
+    /// Which of GitHub's sequences its id belongs to: 0 or 1.
     pub(super) sequence: usize,
-    /// GitHub's id; a hash of the event where the id is not a number.
+    /// GitHub's id, or a hash of the event where the id is not a number.
     pub(super) id: u64,
     /// Whether it was not admitted before.
     pub(super) is_new: bool,
@@ -52,15 +52,15 @@ pub(super) struct PageEvent {
 #[derive(Debug)]
 pub(super) struct HeldPolls {
     outage: Outage,
-    /// All that was read since, as one poll.
+    /// Everything read since the outage, as one poll.
     poll: Poll,
-    /// When they are admitted in any case.
+    /// When the polls are admitted in any case.
     pub(super) deadline: Instant,
 }
 
 impl HeldPolls {
-    /// Holds the first poll after `since`, when GitHub was last read. Gives it back when that was
-    /// so short ago that it is not an outage.
+    /// Holds the first poll after `since`, the time of the last read of GitHub. Returns the poll
+    /// when the time between is too short to be an outage.
     pub(super) fn hold(since: Timestamp, poll: Poll, now: Instant) -> Result<Self, Poll> {
         let until = poll.received_at;
         if until.since(since) < SHORTEST {
@@ -76,19 +76,19 @@ impl HeldPolls {
         self.poll.received_at = poll.received_at;
     }
 
-    /// Whether pages 1 to `pages` were all read.
+    /// Whether all pages from 1 to `pages` were read.
     pub(super) fn is_complete(&self, pages: u8) -> bool {
         let read: BTreeSet<u8> = self.poll.pages.iter().map(|page| page.number).collect();
         read.len() >= usize::from(pages) || self.poll.pages.len() >= MOST_PAGES
     }
 
-    /// What is to be admitted, and the outage before it.
+    /// Returns the poll to admit and the outage before it.
     pub(super) fn release(self) -> (Poll, Outage) {
         (self.poll, self.outage)
     }
 }
 
-/// Whether events were missed before these, which are all events of the first polls after an
+/// Whether events were missed before `events`, which are all events of the first polls after an
 /// outage.
 pub(super) fn has_missed(events: &[PageEvent]) -> bool {
     let mut sequences = [Sequence::default(), Sequence::default()];
@@ -103,10 +103,10 @@ pub(super) fn has_missed(events: &[PageEvent]) -> bool {
     sequences.iter().any(Sequence::has_missed)
 }
 
-/// What pages show of one of GitHub's sequences after an outage.
+/// The events of one of GitHub's sequences on the pages after an outage.
 #[derive(Debug, Default)]
 struct Sequence {
-    /// Ids of new events; another page may show them again.
+    /// Ids of new events; another page may show the same ones.
     new: BTreeSet<u64>,
     /// Ids of events that were admitted before the outage.
     known: BTreeSet<u64>,
@@ -147,20 +147,20 @@ mod tests {
 
     #[test]
     fn pages_without_known_events_show_missed_events() {
-        // What page 2 brought is on page 3 a moment later.
+        // Events of page 2 appear on page 3 a moment later.
         let events = [page(0, 500..600, 100), page(1, 900..1_000, 700), page(1, 830..930, 930)];
         assert!(has_missed(&events.concat()));
     }
 
     #[test]
     fn stragglers_do_not_hide_missed_events() {
-        // One event from before the outage on a full page: just before it, and long before.
+        // One event from before the outage on a full page: from just before it, or long before.
         for straggler in [499, 7] {
             let known = PageEvent { sequence: 0, id: straggler, is_new: false };
             let events = [&page(0, 501..600, 0)[..], &[known]].concat();
             assert!(has_missed(&events), "{straggler}");
         }
-        // Many of them, of all times.
+        // Many of them, of different ages.
         let known = (1..=40).map(|n| PageEvent { sequence: 0, id: n * 20_000, is_new: false });
         let new = (0..99).map(|n| PageEvent { sequence: 0, id: 1_000_000 + n * 37, is_new: true });
         assert!(has_missed(&known.chain(new).collect::<Vec<_>>()));
@@ -170,7 +170,7 @@ mod tests {
     fn pages_that_join_admitted_events_show_nothing_missed() {
         let events = [page(0, 490..600, 500), page(1, 890..1_000, 900)];
         assert!(!has_missed(&events.concat()));
-        // Ids far apart, as GitHub draws them for all events, with late ones among them.
+        // Ids far apart, as GitHub assigns them across all events, with late ones among them.
         let id = |n: u64| 5_000_000 + n * 1_000 + n * n % 700;
         let event = |n| PageEvent { sequence: 0, id: id(n), is_new: n >= 30 };
         let late = [17, 4_000_000].map(|id| PageEvent { sequence: 0, id, is_new: true });

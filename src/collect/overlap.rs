@@ -1,8 +1,7 @@
-//! What a page shows, as far as completeness is told by it: which events, of which type, how old.
+//! The events on a page as far as coverage needs them: identity, type and age.
 //!
-//! A page is looked through, not read: of each entry type, id and `created_at`. An event is known
-//! by a hash of type and id; ids alone would not do, because GitHub counts in two sequences that
-//! meet.
+//! A page is scanned, not parsed: only type, id and `created_at` of each entry are read. An event
+//! is identified by a hash of type and id, because GitHub's two id sequences overlap.
 
 use std::collections::HashSet;
 
@@ -18,33 +17,33 @@ use crate::model::window::Timestamp;
 /// An event on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageSighting {
-    /// Of type and id: which event it is.
+    /// Hash of type and id, which identifies the event.
     pub hash: u64,
     /// GitHub's id, where it is a number.
     pub id: Option<u64>,
-    /// Its place in [`KINDS`].
+    /// Index of its type in [`KINDS`].
     pub kind: usize,
-    /// GitHub's time.
+    /// GitHub's timestamp.
     pub created_at: Option<Timestamp>,
 }
 
 impl PageSighting {
-    /// Which of GitHub's two sequences its id is from: 0 for pushes, creations and deletions, 1
-    /// for the rest.
+    /// Which of GitHub's two sequences its id belongs to: 0 for pushes, creations and deletions, 1
+    /// for all other types.
     #[must_use]
     pub fn sequence(&self) -> usize {
         sequence(KINDS[self.kind])
     }
 }
 
-/// The events on a page; `None` when it is no JSON list. What has no id is passed over.
+/// The events on a page; `None` when it is not a JSON list. Entries without an id are skipped.
 #[must_use]
 pub fn look(body: &[u8]) -> Option<Vec<PageSighting>> {
     let entries = Entries::of_list(&Bytes::copy_from_slice(body));
     entries.is_list().then(|| sightings(&entries))
 }
 
-/// The events among the entries of a page. What has no id is passed over.
+/// The events among the entries of a page. Entries without an id are skipped.
 #[must_use]
 pub fn sightings(entries: &Entries) -> Vec<PageSighting> {
     let sighting = |entry: &str| {
@@ -65,7 +64,7 @@ pub fn sightings(entries: &Entries) -> Vec<PageSighting> {
     entries.iter().filter_map(sighting).collect()
 }
 
-/// The share of `now` that is in `before`, 0 to 1; `None` for an empty page.
+/// The fraction of `now` that is also in `before`, 0 to 1; `None` for an empty page.
 #[must_use]
 pub(super) fn share(now: &HashSet<u64>, before: &HashSet<u64>) -> Option<f64> {
     let of = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));

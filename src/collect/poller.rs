@@ -1,14 +1,16 @@
-//! Follows GitHub's public events: each page at a pace of its own, as often as is allowed.
+//! Polls GitHub's public events: each page at its own pace, as often as the limits allow.
 //!
-//! Promises: a page is asked for when its schedule says so and a token's budget allows it, the one
-//! that is to bring most first; a page that is slow or fails holds up no other; nothing that GitHub
-//! or the network does ends it. It waits inside, and answers only with pages that changed.
+//! Guarantees: a page is requested when its schedule says so and a token's budget allows it, the
+//! one expected to bring most first. A page that is slow or fails does not delay any other. No
+//! failure of GitHub or the network ends the poller. It waits internally and returns only pages
+//! that changed.
 //!
-//! Dropping the future loses nothing: requests under way are kept and go on when it is asked again.
-//! A page's `ETag` is kept only when its body is handed out, so what was fetched and not handed out
-//! is served again. Budgets are settled as answers come.
+//! Dropping the future loses nothing: requests in flight are kept and continue with the next call.
+//! The `ETag` of a page is kept only when its body is returned, so a page that was fetched but not
+//! returned is served again. Budgets are settled as responses arrive.
 //!
-//! Of several tokens it also asks, once each, whose they are: those of one account share limits.
+//! With several tokens the poller also asks GitHub, once per token, which account each belongs to:
+//! tokens of one account share its limits.
 
 mod schedule;
 mod summary;
@@ -41,36 +43,37 @@ use crate::github::tokens::{
 };
 use crate::model::window::Timestamp;
 
-/// GitHub serves three; a server of one's own may have more.
+/// Maximum number of pages. GitHub serves three; other servers may have more.
 pub const MOST_PAGES: u8 = 10;
-/// The part of each token's limit that polling uses; the rest is kept for looking things up.
+/// The fraction of each token's limit that polling uses; the rest is kept for lookups.
 pub const POLL_SHARE: f64 = 0.9;
-/// The least wait after an answer that will be the same next time.
+/// Minimum wait after a response that will be the same next time.
 const HOPELESS_WAIT: Duration = Duration::from_secs(60);
-/// Tokens whose `ETag` of a page is kept; beyond it all are forgotten, and pages come whole once.
+/// Maximum number of tokens whose `ETag` of a page is kept; beyond it all are dropped, and pages
+/// are served in full once.
 const MOST_ETAGS: usize = 1_024;
-/// Requests under way together that ask whose a token is.
+/// Maximum number of identity requests in flight.
 const MOST_INTRODUCTIONS: u32 = 4;
 const _: () = assert!(MOST_PAGES as u32 * MOST_UNDER_WAY + MOST_INTRODUCTIONS <= MOST_AT_ONCE / 2);
-/// Time between two looks at how complete the feed is.
+/// Interval between two coverage assessments.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What is followed, and how.
+/// Configuration of the poller.
 #[derive(Debug, Clone)]
 pub struct PollerOptions {
-    /// The address that `/events` is below.
+    /// The base URL of `/events`.
     pub api_url: String,
-    /// Pages to follow, from the first; 1 to [`MOST_PAGES`].
+    /// Number of pages to follow, starting with the first; 1 to [`MOST_PAGES`].
     pub pages: u8,
-    /// Longest time of one request.
+    /// Timeout of one request.
     pub timeout: Duration,
-    /// The usual time between two reads of a page with tokens.
+    /// The usual interval between two reads of a page with tokens.
     pub loop_break: Duration,
-    /// Tokens; none is anonymous.
+    /// The tokens; an empty list means anonymous polling.
     pub tokens: Vec<Secret>,
 }
 
-/// The source that asks GitHub.
+/// The source that polls GitHub.
 #[derive(Debug)]
 pub struct Poller {
     rest: Arc<Rest>,
@@ -79,39 +82,39 @@ pub struct Poller {
     witness: Arc<Witness>,
     loop_break: Duration,
     schedule: PageSchedule,
-    /// Of each page its `ETag`s, which differ by token.
+    /// The `ETag`s of each page, which differ by token.
     etags: Vec<HashMap<TokenSlotId, String>>,
-    /// Of each page the token that it was last asked for with.
+    /// The token last used for each page.
     last_slots: Vec<Option<TokenSlotId>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Response>>,
-    /// How many of them ask whose a token is.
+    /// Number of requests in flight that ask for a token's account.
     introductions: u32,
-    /// What the last answer without a token said.
+    /// The poll interval in the last response without a token.
     poll_interval: Option<Duration>,
     last_answer: Option<(Instant, Timestamp)>,
-    /// When the last answer before the newest one came, when that was long ago.
+    /// When the response before the newest one arrived, when that was long before it.
     silent_since: Option<Timestamp>,
     completeness: Completeness,
     last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
-    /// The pool's lists of tokens, as they are replaced.
+    /// Notifies when the pool's list of tokens is replaced.
     lists: watch::Receiver<u64>,
 }
 
-/// What a request came to.
+/// The result of a request.
 #[derive(Debug)]
 enum Response {
-    /// An answer to the request for a page, and whose.
+    /// A response to the request for a page, and the token used.
     Page { page: usize, slot: TokenSlotId, answer: Box<PageResponse> },
-    /// Whose a token is, where GitHub told.
+    /// The account of a token, where GitHub reported it.
     Identity { slot: TokenSlotId, identity: Option<Identity> },
 }
 
 impl Poller {
-    /// A poller that has asked for nothing yet.
+    /// Creates a poller that has not sent anything yet.
     ///
     /// # Errors
-    /// When the address is none, TLS cannot be set up, or the number of pages is out of range.
+    /// When the URL is invalid, TLS cannot be set up, or the number of pages is out of range.
     pub fn new(options: PollerOptions, clock: Clock) -> Result<Self, SourceError> {
         if options.pages == 0 || options.pages > MOST_PAGES {
             let pages = options.pages;
@@ -148,25 +151,25 @@ impl Poller {
         })
     }
 
-    /// How it stands, as it changes.
+    /// The status, updated as it changes.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<SourceStatus> {
         self.status.subscribe()
     }
 
-    /// Hears what GitHub's clock shows, and judges ours by it.
+    /// The observer of GitHub's clock, against which ours is checked.
     #[must_use]
     pub fn witness(&self) -> Arc<Witness> {
         Arc::clone(&self.witness)
     }
 
-    /// The tokens: to replace them, and to look things up with what polling leaves.
+    /// The token pool, used to replace tokens and for lookups with what polling leaves.
     #[must_use]
     pub fn pool(&self) -> Arc<TokenPool> {
         Arc::clone(&self.pool)
     }
 
-    /// By what right pages are asked for, now.
+    /// The rule by which pages are requested now.
     fn rule(&self) -> PollRule {
         match self.pool.census().mode {
             TokenMode::Tokens => PollRule::Tokens,
@@ -174,8 +177,8 @@ impl Poller {
         }
     }
 
-    /// Sends the requests that are due and allowed; when to look again, `None` with the next
-    /// answer.
+    /// Sends every request that is due and within budget. Returns when to check again; `None`
+    /// means on the next response.
     fn send_due(&mut self) -> Option<Instant> {
         self.introduce();
         let now = self.clock.instant();
@@ -217,7 +220,7 @@ impl Poller {
         self.in_flight.push(request.boxed());
     }
 
-    /// Asks whose the tokens are that are new.
+    /// Asks GitHub for the accounts of new tokens.
     fn introduce(&mut self) {
         while self.introductions < MOST_INTRODUCTIONS
             && let Some(lease) = self.pool.grant_introduction()
@@ -232,12 +235,12 @@ impl Poller {
         }
     }
 
-    /// The answers that are there, at least one.
+    /// Waits for responses and returns those that have arrived, at least one.
     async fn receive(&mut self) -> Vec<Response> {
         loop {
             let wake = self.send_due();
             let now = self.clock.instant();
-            // While nothing comes, what was known becomes unknown: that is looked at too.
+            // Without responses, known figures become unknown, so coverage is assessed then too.
             self.look(now);
             let wait = wake.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now));
             let asleep = self.clock.sleep(wait.min(LOOK_EVERY));
@@ -250,15 +253,15 @@ impl Poller {
                     }
                     return all;
                 }
-                // All waits were for the tokens that were there before.
+                // All waits were for the previous list of tokens.
                 Ok(()) = self.lists.changed() => self.schedule.recall(),
                 () = asleep => {}
             }
         }
     }
 
-    /// Takes in answers; the pages that changed. Without any wait in it, so that it happens
-    /// wholly or not at all.
+    /// Processes responses and returns the pages that changed. Does not await, so it runs wholly
+    /// or not at all.
     fn settle(&mut self, answers: Vec<Response>) -> Vec<PolledPage> {
         let now = self.clock.instant();
         let (mut pages, mut summary) = (Vec::new(), Summary::default());
@@ -290,7 +293,7 @@ impl Poller {
         pages
     }
 
-    /// Takes in one answer; the page when it changed.
+    /// Processes one response. Returns the page when it changed.
     fn take(
         &mut self,
         (at, slot): (usize, TokenSlotId),
@@ -303,7 +306,7 @@ impl Poller {
             PageOutcome::Fresh { body, etag } => {
                 summary.answered = true;
                 let entries = Entries::of_list(&body);
-                // What is damaged is asked for again, whole.
+                // A damaged page is requested again in full.
                 self.keep(at, slot, etag.filter(|_| entries.is_whole()));
                 if entries.is_list() && !entries.is_whole() {
                     let (number, (parts, _)) = (number(at), entries.broken());
@@ -350,7 +353,8 @@ impl Poller {
         None
     }
 
-    /// Keeps the `ETag` of what was read. What is no list has none: it is asked for again.
+    /// Keeps the `ETag` of what was read. A body that is not a list has none and is requested
+    /// again.
     fn keep(&mut self, page: usize, slot: TokenSlotId, etag: Option<String>) {
         let etags = &mut self.etags[page];
         if etags.len() >= MOST_ETAGS {
@@ -362,7 +366,7 @@ impl Poller {
         };
     }
 
-    /// Looks at how complete the feed is, now and then.
+    /// Assesses coverage at the interval [`LOOK_EVERY`].
     fn look(&mut self, now: Instant) {
         if self.last_look.is_some_and(|last| now - last < LOOK_EVERY) {
             return;
@@ -389,7 +393,8 @@ impl EventSource for Poller {
             let answers = self.receive().await;
             let pages = self.settle(answers);
             if !pages.is_empty() {
-                // A clock that GitHub contradicts puts no event into another day.
+                // While GitHub contradicts our clock, the clock must not put an event into another
+                // day.
                 return Ok(Some(Poll { pages, received_at: self.witness.stamp() }));
             }
         }
@@ -400,7 +405,7 @@ impl EventSource for Poller {
     }
 }
 
-/// A page's number, from 1.
+/// The number of a page, from 1.
 fn number(page: usize) -> u8 {
     u8::try_from(page + 1).expect("there are at most ten")
 }

@@ -1,15 +1,16 @@
-//! The third arrow, only with a broker: from the outbox to the topic, in order.
+//! The third stage, used only with a broker: publishes the outbox to the topic, in order.
 //!
-//! A row leaves the outbox when the broker has acknowledged its message, so whatever happens in
-//! between, it is sent again, and applied once. One collector of several is granted the topic; the
-//! others are on standby: they ask every few seconds, poll nothing, and apply what comes, so that
-//! all claims are warm when one of them takes over.
+//! A row is deleted from the outbox once the broker has acknowledged its message. After any
+//! failure it is sent again, and applied once. The topic is granted to one collector at a time.
+//! The others are on standby: they ask every few seconds, do not poll, and apply what is on the
+//! topic, so all their claims are warm when one of them takes over.
 //!
-//! Rows of a node that is not granted the topic (a collector that comes back after another one took
-//! over, an edge that was a collector) are handed over: the node fences off the producer, sends
-//! them, and gives the topic back within seconds. Before a node sends anything, it applies all that
-//! was produced before its grant: events that another collector produced too are dropped, and what
-//! is the first of a day or year is known, so each event is on the topic once, with true flags.
+//! A node that is not granted the topic may still have rows: a collector that returns after a
+//! failover, or an edge that was a collector. It hands them over: it fences off the producer,
+//! sends the rows, and releases the topic within seconds. Before sending anything, a node applies
+//! everything produced before its grant. Events that another collector also produced are dropped,
+//! and the firsts of a day or year are known, so each event is on the topic once with correct
+//! flags.
 
 mod rows;
 mod when_granted;
@@ -29,72 +30,73 @@ use crate::clock::Clock;
 use crate::model::position::Cursor;
 use crate::store::{Store, StoreError};
 
-/// How often a collector on standby asks again, about.
+/// Approximate interval at which a collector on standby asks for the topic.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
-/// How often one asks from which the topic was just taken: another node hands over its rows.
+/// Interval at which a collector asks that has just lost the topic to a node handing over its
+/// rows.
 const ASK_BACK: Duration = Duration::from_millis(500);
-/// For how long after a refusal a collector that produced is not on standby yet; longer than a
-/// hand-over takes.
+/// How long after a refusal a collector that was producing is not yet on standby; longer than a
+/// hand-over.
 const GRACE: Duration = Duration::from_secs(20);
-/// How long rows are sent in a hand-over; what is left then waits for the next one. It is over in
-/// twice that in any case.
+/// How long a hand-over sends rows; the rest waits for the next one. A hand-over ends after twice
+/// this time in any case.
 const HAND_OVER: Duration = Duration::from_secs(6);
-/// How long the topic is kept behind the last message of a hand-over, so that the other nodes
-/// have applied it before its producer goes on.
+/// How long the topic is held after the last message of a hand-over, so that the other nodes have
+/// applied it before the producer continues.
 const APPLIED_ELSEWHERE: Duration = Duration::from_millis(500);
-/// For how long a node that handed over rows does not ask again: the topic is its producer's, which
-/// notices at its next message that it was fenced off.
+/// How long a node does not ask again after a hand-over. The topic belongs to its producer, which
+/// learns with its next message that it was fenced off.
 const AFTER_HAND_OVER: Duration = Duration::from_secs(10);
-/// How long rows of the outbox wait for those of the inbox, to be handed over with them.
+/// How long outbox rows wait for inbox rows, to be handed over together.
 const TOGETHER: Duration = Duration::from_secs(30);
-/// Without any progress for so long, what is on the topic is not waited for any more.
+/// Time without progress after which the relay stops waiting to apply the topic.
 const NO_PROGRESS: Duration = Duration::from_secs(30);
-/// A topic whose end is not known has been applied when nothing came for so long.
+/// A topic whose end is unknown counts as applied after this time without a message.
 const QUIET: Duration = Duration::from_secs(2);
-/// How long the first answer of the broker may take before polling begins without it.
+/// How long the relay waits for the broker's first response before polling starts without it.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
-/// Pauses while the broker is away.
+/// First and longest pause while the broker is unavailable.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-/// What relaying needs beside the outlet.
+/// The inputs of the relay, besides the outlet.
 pub struct Relay {
-    /// Whose outbox it is.
+    /// The store that holds the outbox.
     pub store: Store,
-    /// Whether this node is a collector. An edge asks for the topic only to hand over rows that it
-    /// has of a time when it was one.
+    /// Whether this node is a collector. An edge asks for the topic only to hand over rows from a
+    /// time when it was a collector.
     pub produces: bool,
     /// How long an event is remembered as applied.
     pub seen_for: Duration,
-    /// Told whether this collector produces.
+    /// Receives whether this collector produces.
     pub grant: watch::Sender<Grant>,
-    /// Told how many rows wait that this node may not send now.
+    /// Receives the number of waiting rows that this node may not send now.
     pub waiting: watch::Sender<u64>,
-    /// How the reading end of the topic is doing.
+    /// The state of the topic's consumer.
     pub bus: watch::Receiver<BusState>,
-    /// For pauses.
+    /// The clock used for pauses.
     pub clock: Clock,
 }
 
-/// What a node that may not produce remembers from one look at its rows to the next.
+/// What a node that may not produce remembers between two looks at its rows.
 #[derive(Default)]
 struct Standby {
-    /// The entry up to which rows were compared with what was applied.
+    /// The last entry whose row was compared with the applied events.
     looked_at: u64,
-    /// Since when there are rows to be handed over.
+    /// Since when there are rows to hand over.
     since: Option<Instant>,
 }
 
-/// How far a hand-over may go.
+/// When forwarding ends.
 #[derive(Clone, Copy)]
 enum Until {
-    /// As long as the topic is granted.
+    /// When the topic is lost.
     Lost,
-    /// Until nothing is left, or until then.
+    /// When the outbox is empty, or at this time.
     Empty(Instant),
 }
 
 impl Relay {
-    /// Relays until `stop` is called.
+    /// Relays until `stop` is cancelled.
     pub async fn run(self, outlet: impl Outlet, stop: CancellationToken) -> anyhow::Result<()> {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
@@ -131,7 +133,8 @@ impl Relay {
         }
     }
 
-    /// Asks once, and does what the answer allows, for as long as it does; how long to wait then.
+    /// Asks for the topic once and acts on the answer while it holds. Returns how long to wait
+    /// before asking again.
     async fn turn(
         &self,
         outlet: &mut impl Outlet,
@@ -167,12 +170,11 @@ impl Relay {
             self.report_waiting().await?;
             return Ok(Ok(AFTER_HAND_OVER));
         }
-        // Not in step with other collectors on standby.
+        // Jitter keeps collectors on standby from asking in step.
         Ok(Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0)))
     }
 
-    /// Asks for the topic as a collector does. While the first answer does not come, polling
-    /// begins.
+    /// Asks for the topic as a collector. Polling starts if the first answer is late.
     async fn ask(&self, outlet: &mut impl Outlet) -> Result<Grant, BusError> {
         let asking = outlet.ask(ProducerAccess::Free);
         tokio::pin!(asking);
@@ -208,7 +210,7 @@ impl Relay {
         Ok(waiting)
     }
 
-    /// Until anything lies between admission and the topic.
+    /// Waits until there is a row between admission and the topic.
     async fn wait_for_rows(&self) -> anyhow::Result<()> {
         let mut backlog = self.store.watermarks().backlog.subscribe();
         if *backlog.borrow() == 0 {
@@ -225,8 +227,8 @@ impl Relay {
         }
         let now = self.clock.instant();
         let since = *standby.since.get_or_insert(now);
-        // All rows were compared with what was applied, and that is nearly all there is: the topic
-        // is not kept from its producer to read a backlog.
+        // The topic is taken from its producer only when all rows were compared and nearly
+        // everything on the topic is applied, so that it is not held while a backlog is read.
         let is_compared = standby.looked_at == 0;
         let has_applied = {
             let bus = self.bus.borrow();
@@ -236,7 +238,7 @@ impl Relay {
         is_compared && has_applied && is_whole
     }
 
-    /// Takes the topic from its producer, sends what is in the outbox, and gives it back.
+    /// Takes the topic from its producer, sends the outbox, and releases the topic.
     async fn hand_over(
         &self,
         outlet: &mut impl Outlet,
@@ -251,7 +253,8 @@ impl Relay {
         let until = Until::Empty(self.clock.instant() + HAND_OVER);
         let sent = tokio::select! {
             sent = self.send(outlet, until) => sent?.map(|_| ()),
-            // Nothing is lost: what was sent comes back, and its rows are given up then.
+            // Nothing is lost: the messages that were sent come back, and their rows are deleted
+            // then.
             () = self.clock.sleep(2 * HAND_OVER) => Ok(()),
         };
         if sent.is_ok() {
@@ -261,8 +264,7 @@ impl Relay {
         Ok(sent)
     }
 
-    /// Applies what the topic has, then sends the outbox; ends with an error when the topic is
-    /// lost.
+    /// Applies what is on the topic, then sends the outbox. Fails when the topic is lost.
     async fn send(
         &self,
         outlet: &mut impl Outlet,
@@ -301,9 +303,9 @@ impl Relay {
         }
     }
 
-    /// Sends what is in the outbox and what comes into it, until that fails, or as far as `until`
-    /// says. While a batch is under way the next one is read, and the rows of the one before are
-    /// given up.
+    /// Sends the outbox and new rows as they arrive, until sending fails or until the end given by
+    /// `until`. While a batch is in flight, the next one is read and the rows of the previous one
+    /// are deleted.
     async fn forward(
         &self,
         outlet: &mut impl Outlet,
@@ -370,8 +372,9 @@ impl Relay {
         Ok(())
     }
 
-    /// Gives up rows whose events came back over the topic: it was sent before the topic was lost,
-    /// or the other collector saw it too. Were they sent long after, nobody would remember them.
+    /// Deletes rows whose events came back over the topic: they were sent before the topic was
+    /// lost, or another collector saw them too. If they were sent much later, they would no longer
+    /// be remembered as duplicates.
     async fn give_up_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
         let (after, seen_for) = (standby.looked_at, self.seen_for);
         let found = self.store.read(move |reader| came_back(reader, after, seen_for)).await?;
@@ -379,7 +382,7 @@ impl Relay {
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");
         }
-        // From the start again, once all were looked at.
+        // Starts again from the beginning once all rows were compared.
         let is_end = last >= *self.store.watermarks().outbox.borrow();
         standby.looked_at = if is_end { 0 } else { last };
         self.give_up(applied).await

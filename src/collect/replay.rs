@@ -1,11 +1,11 @@
-//! Recorded hours as a source: an event a line, plain or gzip'ed, file after file.
+//! Replays recorded hours as a source: files with one event per line, plain or gzip.
 //!
-//! Promises: every line that is not blank is brought once, in the order of the files; a gzip of
-//! several members is read to its end; what cannot be read names the file and the line, after
-//! everything before it has been brought. A file that holds one JSON list (a saved page) will do.
+//! Guarantees: every line that is not blank is returned once, in the order of the files. All
+//! members of a gzip file are read. An error names the file and the line, and is returned after
+//! everything before it. A file with one JSON list (a saved page) is accepted too.
 //!
-//! A thread of its own reads and unpacks, a few batches ahead and no more, because both block; so
-//! a dropped future of [`Replay::next_poll`] leaves what was read where it is.
+//! A separate thread reads and decompresses, a few batches ahead at most, because both block.
+//! Dropping a future of [`Replay::next_poll`] loses nothing that was read.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -19,16 +19,16 @@ use super::status::{SourceMode, SourceState, SourceStatus};
 use crate::clock::Clock;
 use crate::gunzip::{Gunzip, MaybeZipped};
 
-/// The longest line, or list, that is read; the largest events weigh a few hundred kilobytes.
+/// Maximum length of a line or list in bytes; the largest events have a few hundred kilobytes.
 const LONGEST_LINE: u64 = 32 << 20;
-/// A batch is brought when it has so many bytes, however few its lines.
+/// A batch is returned at this many bytes, however few its lines.
 const BATCH_BYTES: usize = 8 << 20;
-/// Batches that wait to be asked for.
+/// Maximum number of batches read ahead.
 const AHEAD: usize = 2;
 
 type ReplayBatch = Result<PageBody, SourceError>;
 
-/// The source that reads recorded hours.
+/// The source that replays recorded hours.
 #[derive(Debug)]
 pub struct Replay {
     clock: Clock,
@@ -37,12 +37,12 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Begins to read. Each poll has up to `batch` events.
+    /// Starts to read. Each poll has up to `batch` events.
     ///
     /// # Errors
-    /// When a file cannot be opened, or no thread can be started.
+    /// When a file cannot be opened, or the thread cannot be started.
     pub fn new(paths: Vec<PathBuf>, batch: usize, clock: Clock) -> Result<Self, SourceError> {
-        // Said at once, not after hours of reading what comes before it.
+        // Fails at once, not after hours of reading the files before it.
         for path in &paths {
             File::open(path).map_err(|error| unreadable(path, &error.to_string()))?;
         }
@@ -57,7 +57,7 @@ impl Replay {
         Ok(Self { clock, batches, status: watch::Sender::new(status) })
     }
 
-    /// How it stands, as it changes.
+    /// The status, updated as it changes.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<SourceStatus> {
         self.status.subscribe()
@@ -84,7 +84,7 @@ impl EventSource for Replay {
     }
 }
 
-/// Nobody listens any more.
+/// The receiver was dropped.
 struct Gone;
 
 fn read_all(paths: &[PathBuf], batch: usize, sender: &mpsc::Sender<ReplayBatch>) {
@@ -95,14 +95,14 @@ fn read_all(paths: &[PathBuf], batch: usize, sender: &mpsc::Sender<ReplayBatch>)
             Ok(Err(Gone)) => return,
             Err(reason) => {
                 if lines.flush().is_ok() {
-                    // The receiver may go between the two; then nobody is left to be told.
+                    // The receiver may be dropped in between; then the error is not needed.
                     let _ = sender.blocking_send(Err(unreadable(path, &reason)));
                 }
                 return;
             }
         }
     }
-    // The last batch of all; when nobody wants it, that is the end as well.
+    // The last batch; the reader ends here even if the receiver is gone.
     let _ = lines.flush();
 }
 
@@ -144,7 +144,7 @@ fn read_lines(
     Ok(Ok(()))
 }
 
-/// Whether a first line begins a JSON list: no event does.
+/// Whether a first line begins a JSON list; no event begins like that.
 fn is_list(text: &[u8]) -> bool {
     text.starts_with(b"[")
 }
@@ -157,7 +157,7 @@ fn unreadable(path: &Path, reason: &str) -> SourceError {
     SourceError::Recorded { path: path.to_owned(), reason: reason.to_owned() }
 }
 
-/// Lines on their way into batches.
+/// Lines collected into batches.
 struct HourLines<'a> {
     batch: usize,
     count: usize,
@@ -213,7 +213,7 @@ mod tests {
         lines.concat()
     }
 
-    /// What a replay of these files brings: the text of each poll, and how it ended.
+    /// Replays these files. Returns the text of each poll and the final error.
     async fn brought(files: &[(&str, &[u8])], batch: usize) -> (Vec<String>, Option<SourceError>) {
         let dir = tempfile::tempdir().unwrap();
         let write = |(name, bytes): &(&str, &[u8])| {
@@ -252,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn a_gzip_of_several_members_is_read_to_its_end() {
         let members: Vec<u8> = (0..5).flat_map(|n| zip(&numbered(n * 10..n * 10 + 10))).collect();
-        // The name says nothing: what it is shows in the file.
+        // The format is detected from the content, not from the name.
         let (polls, error) = brought(&[("hour.json", &members)], 1_000).await;
         assert!(error.is_none());
         assert_eq!(polls.concat(), numbered(0..50));

@@ -1,4 +1,4 @@
-//! Where events come from: GitHub's pages, or recorded hours.
+//! Sources of events: GitHub's pages or recorded hours.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::entries::Entries;
 use crate::model::window::Timestamp;
 
-/// What one round of a source brought.
+/// The result of one round of a source.
 #[derive(Debug, Clone)]
 pub struct Poll {
     /// The pages that were due together.
     pub pages: Vec<PolledPage>,
-    /// When the last of them was here.
+    /// When the last of them arrived.
     pub received_at: Timestamp,
 }
 
@@ -21,31 +21,31 @@ pub struct Poll {
 pub struct PolledPage {
     /// Its number, from 1.
     pub number: u8,
-    /// What is on it.
+    /// Its content.
     pub body: PageBody,
 }
 
 impl PolledPage {
-    /// Whether it is a part of a recorded hour and no page of the feed.
+    /// Whether it is part of a recorded hour instead of a page of the feed.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         matches!(self.body, PageBody::Lines(_))
     }
 }
 
-/// What is on a page, as it came or taken apart.
+/// The content of a page, raw or split into entries.
 #[derive(Debug, Clone)]
 pub enum PageBody {
     /// A JSON list of events, as GitHub serves it.
     Array(Bytes),
-    /// An event a line, as recorded hours have it.
+    /// One event per line, as in recorded hours.
     Lines(Bytes),
-    /// A list that was taken apart already.
+    /// A list that is already split.
     Entries(Entries),
 }
 
 impl PageBody {
-    /// The entries.
+    /// Splits the content into entries.
     #[must_use]
     pub fn entries(&self) -> Entries {
         match self {
@@ -56,7 +56,8 @@ impl PageBody {
     }
 }
 
-/// A source that cannot go on. What may pass (GitHub away, limits) is waited for inside.
+/// An error that ends a source. Temporary failures (GitHub unavailable, rate limits) are handled
+/// inside the source.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A recorded hour cannot be read.
@@ -64,7 +65,7 @@ pub enum SourceError {
     Recorded {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// The client cannot be set up.
@@ -72,20 +73,20 @@ pub enum SourceError {
     Client(String),
 }
 
-/// Brings events, round after round.
+/// Returns events, round after round.
 pub trait EventSource: Send + 'static {
-    /// The next round; waits until it is due. `None`: there are no more. It is asked for only
-    /// when the round before is in the store, and dropping the future loses nothing.
+    /// Returns the next round once it is due; `None` at the end of the source. It is called only
+    /// when the previous round is in the store, and dropping the future loses nothing.
     fn next_poll(&mut self) -> impl Future<Output = Result<Option<Poll>, SourceError>> + Send;
 
-    /// Since when nothing had been read before the last round, if that was unusually long; told
-    /// once.
+    /// Since when nothing had been read before the last round, if that was unusually long;
+    /// returned once.
     fn silent_since(&mut self) -> Option<Timestamp> {
         None
     }
 
-    /// Whether the source was not asked for a while before the last round, because another node
-    /// read the feed; told once.
+    /// Whether the source was suspended before the last round because another node polled the
+    /// feed; returned once.
     fn has_stood(&mut self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! How a source stands, for `/readyz`, `/status` and the pages: told as it changes.
+//! The status of a source, for `/readyz`, `/status` and the pages; updated as it changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::model::coverage::Report;
 use crate::model::window::Timestamp;
 
-/// Whether events come.
+/// Whether events arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceState {
-    /// As they should.
+    /// Events arrive as they should.
     Ok,
-    /// Fewer than there could be: a page fails, a limit is waited for, tokens are refused.
+    /// Fewer events than possible: a page fails, a rate limit applies, or tokens are refused.
     Degraded,
-    /// None, for a while now.
+    /// No events for some time.
     Down,
 }
 
@@ -29,7 +29,7 @@ impl SourceState {
     }
 }
 
-/// Where the events come from, and by what right.
+/// The origin of the events and the credentials used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceMode {
     /// GitHub, without a token.
@@ -52,49 +52,50 @@ impl SourceMode {
     }
 }
 
-/// The last thing that went wrong; it stays when all is well again.
+/// The last error; it remains after recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// What, for a person; no secret is in it.
+    /// What failed, for display; contains no secret.
     pub message: String,
 }
 
-/// How a source stands.
+/// The status of a source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceStatus {
-    /// Whether events come.
+    /// Whether events arrive.
     pub state: SourceState,
-    /// Since when it is in this state.
+    /// Since when it has been in this state.
     pub since: Timestamp,
-    /// The last thing that went wrong.
+    /// The last error.
     pub last_error: Option<LastError>,
-    /// Whether the server says that it is simulated.
+    /// Whether the server reports that it is simulated.
     pub simulated: bool,
     /// With tokens, without, or recorded.
     pub mode: SourceMode,
-    /// Tokens neither quarantined nor used up for now.
+    /// Number of tokens neither quarantined nor exhausted.
     pub tokens_usable: usize,
-    /// Tokens that GitHub refuses.
+    /// Number of tokens that GitHub refuses.
     pub tokens_quarantined: usize,
-    /// Accounts that the tokens are of, as far as GitHub has told: tokens of one share its limits.
+    /// Number of accounts that own the tokens, as far as GitHub has reported; tokens of one
+    /// account share its limits.
     pub accounts: usize,
     /// When a page was last answered, changed or not.
     pub last_poll_at: Option<Timestamp>,
-    /// When the next page is due; `None` while one is under way.
+    /// When the next page is due; `None` while a request is in flight.
     pub next_poll_at: Option<Timestamp>,
-    /// The usual time between two reads of a page with tokens, the shortest one without.
+    /// The usual interval between two reads of a page with tokens, the shortest one without.
     pub poll_interval: Duration,
-    /// Of each page, from the first: the share of its events that the read before it had too,
-    /// 0 to 1; `None` until it was read twice. None in common means that events were missed.
+    /// For each page, from the first: the fraction of its events that the previous read also had,
+    /// 0 to 1; `None` until it was read twice. Zero means that events were missed.
     pub overlap: Vec<Option<f64>>,
-    /// How complete the feed is; `None` before the first answers, and for recorded hours.
+    /// The coverage of the feed; `None` before the first responses, and for recorded hours.
     pub completeness: Option<Arc<Report>>,
 }
 
 impl SourceStatus {
-    /// A source that nothing is known of yet.
+    /// The initial status of a source.
     #[must_use]
     pub fn new(mode: SourceMode, now: Timestamp) -> Self {
         Self {
@@ -114,7 +115,7 @@ impl SourceStatus {
         }
     }
 
-    /// Moves to a state; whether that is another one.
+    /// Changes the state. Returns whether it differs from the previous one.
     pub fn turn(&mut self, state: SourceState, now: Timestamp) -> bool {
         let turned = self.state != state;
         if turned {

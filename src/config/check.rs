@@ -1,4 +1,4 @@
-//! Keys checked against each other, and values adjusted, once the sections are read.
+//! Checks keys against each other, and adjusts values, once the sections are read.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const BLOCKED: &[u16] = &[
     6669, 6679, 6697, 10080,
 ];
 
-/// Paths of endpoints that no other path may take.
+/// Paths of endpoints that cannot be used for others.
 const TAKEN: &[&str] = &[
     "/",
     "/sampling",
@@ -47,10 +47,10 @@ const TAKEN: &[&str] = &[
     "/store",
     "/window",
 ];
-/// Below these is a path for each script, and for each page of the manual.
+/// Prefixes of paths for each script, and for each page of the manual.
 const FOLDERS: [&str; 2] = ["/aggregate/", "/docs/"];
 
-/// Builds the whole; complaints and notices are left in the values.
+/// Builds the configuration; errors and warnings are collected in `values`.
 pub(super) fn build(values: &mut Values, host: &str) -> Config {
     values.fill("node.name", host);
     values.follow("interval.dayCount", "interval.daily");
@@ -71,7 +71,7 @@ fn check_ops(ops: SocketAddr, public: SocketAddr, values: &mut Values) {
     let clash = ops.port() == public.port() && ops.port() != 0;
     let same = ops.ip() == public.ip() || ops.ip().is_unspecified() || public.ip().is_unspecified();
     if clash && same {
-        let message = format!("port {} is server.port too; give it another", ops.port());
+        let message = format!("port {} is already server.port; use another", ops.port());
         let written = if values.is_given("ops.listen") { "ops.listen" } else { "server.port" };
         values.complain_at(written, "ops.listen", message);
     }
@@ -94,7 +94,7 @@ fn check_server(server: &mut ServerConfig, values: &mut Values) {
     server.health = route(&server.health, "server.health", base, values);
     server.sync_event = route(&server.sync_event, "server.syncEvent", base, values);
     if server.sync_event == server.health {
-        // One of them may be a default, which has no place and can be no mistake.
+        // One of them may be a default, which has no location and cannot be an error.
         let keys = ["server.syncEvent", "server.health"];
         let key = keys.into_iter().find(|key| values.place(key) != ValueOrigin::Nowhere);
         let message = "server.health and server.syncEvent are the same path; use another";
@@ -112,12 +112,12 @@ fn check_base_path(base: &str, values: &mut Values) {
         path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     if let Some(path) = TAKEN.iter().find(below) {
-        let message = format!("{base} stands for the endpoint {path} already; use another");
+        let message = format!("{base} is already the endpoint {path}; use another");
         values.complain("server.basePath", message);
     }
 }
 
-/// A path that is served with and without the prefix, however it was written.
+/// Normalises a path, which is served with and without the prefix.
 fn route(path: &str, key: &str, base: Option<&str>, values: &mut Values) -> String {
     let below = base.and_then(|base| path.strip_prefix(base)).filter(|rest| rest.starts_with('/'));
     let path = below.unwrap_or(path);
@@ -145,7 +145,7 @@ impl ReadSection for Option<TlsConfig> {
     }
 }
 
-/// Checks URLs that are known to be wrong; the pause between two fetches is never zero.
+/// Checks for URLs that are known to be wrong; the pause between two fetches is never zero.
 fn check_github(github: &mut GitHubConfig, values: &mut Values) {
     let api = &github.api_url;
     let site = ["https://github.com", "http://github.com", "https://www.github.com"];
@@ -155,7 +155,7 @@ fn check_github(github: &mut GitHubConfig, values: &mut Values) {
     }
     for (key, url) in [("github.apiUrl", api), ("github.graphqlUrl", &github.graphql_url)] {
         if values.is_given(key) && url.contains('?') {
-            values.complain(key, "holds a `?`: write the URL without a query");
+            values.complain(key, "contains a `?`: write the URL without a query");
         }
     }
     github.pace = github.pace.max(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! What is said about a configuration: where, which key, what is wrong and what to do.
+//! Errors and warnings about a configuration: location, key, cause and remedy.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,48 +8,48 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueOrigin {
-    /// In a file, at this line (counted from 1), or the file as a whole.
+    /// A file, at this line (counted from 1), or the file as a whole.
     File(PathBuf, Option<usize>),
-    /// In an environment variable of this name.
+    /// An environment variable.
     Variable(String),
-    /// In a flag of the command line, with its dashes.
+    /// A command line flag, with its dashes.
     Flag(&'static str),
-    /// Nowhere: a default, or something that is missing.
+    /// Nowhere: a default, or a missing value.
     Nowhere,
 }
 
-/// Wrong input: the configuration is refused because of it.
+/// An error: the configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where it was written.
     pub place: ValueOrigin,
-    /// The key as the reference spells it, or as it was written when it is unknown.
+    /// The key as the reference spells it, or as written when unknown.
     pub key: Option<String>,
-    /// What is wrong and what to do; holds no secret.
+    /// What is wrong and what to do; contains no secret.
     pub message: String,
 }
 
-/// How much a notice matters.
+/// Severity of a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Something will probably not do what was meant.
+    /// Something probably does not have the intended effect.
     Warning,
     /// Something is accepted and has no effect here, by design.
     Info,
 }
 
-/// Something worth a log line that stops nothing.
+/// A message for the log that does not prevent the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigWarning {
-    /// How much it matters.
+    /// Its severity.
     pub level: Severity,
-    /// Where, what and why.
+    /// Location, key and message.
     pub about: ConfigError,
 }
 
 impl ValueOrigin {
-    /// The same place, at another line of the file.
+    /// The same location, at another line of the file.
     pub(super) fn with_line(&self, line: usize) -> Self {
         match self {
             Self::File(path, _) => Self::File(path.clone(), Some(line)),
@@ -67,7 +67,7 @@ impl ConfigError {
         Self { place, key: Some(key.into()), message: message.into() }
     }
 
-    /// About no key in particular.
+    /// An error that concerns no particular key.
     pub(super) fn whole(place: ValueOrigin, message: impl Into<String>) -> Self {
         Self { place, key: None, message: message.into() }
     }

@@ -1,17 +1,16 @@
-//! Values that have the right form and can never work: what is wrong with them, and what to write
-//! instead. No text that may be a secret is ever quoted here.
+//! Values of valid form that can never work: what is wrong with them, and what to write instead.
+//! Never quotes a text that may be a secret.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::secret::{HIDDEN, quotable};
 use super::table::{ConfigKey, ValueKind};
 
-/// Longest token, bytes.
+/// The longest token, bytes.
 const TOKEN_BYTES: usize = 500;
 
-/// What is wrong with a text whatever its kind: a variable that nothing has filled in, or quotes
-/// that belong to the text. Queries, and kinds that take only a few words or numbers, are left to
-/// their own parsers.
+/// Errors of a text of any kind: an unexpanded variable, or quotes that are part of the text.
+/// Queries, and kinds that accept only a few words or numbers, are left to their own parsers.
 pub(super) fn text(key: &ConfigKey, text: &str) -> Option<String> {
     let is_query = key.default.contains('\n') || key.path.starts_with("tidb.sql.");
     let is_free = matches!(
@@ -29,43 +28,43 @@ pub(super) fn text(key: &ConfigKey, text: &str) -> Option<String> {
         return None;
     }
     let text = text.trim();
-    // A password may hold anything; only one that is nothing but a variable is surely a mistake.
+    // A password may contain anything; only one that consists of a variable is surely an error.
     let unfilled =
         if key.kind == ValueKind::Secret { is_braced_whole(text) } else { is_unfilled(text) };
     if unfilled {
         let variable = key.variable();
         return Some(format!(
-            "holds a variable that nothing has filled in, and ghpulse fills none in: write the \
+            "contains an unexpanded variable, and ghpulse does not expand variables: write the \
              value itself, or set {variable} in the environment"
         ));
     }
     let quoted = key.kind != ValueKind::Secret && is_quoted(text);
     quoted.then(|| {
-        "stands in quotes that are part of the value: leave them out (a shell or YAML removes \
-         quotes, an env file or a unit may not)"
+        "is enclosed in quotes that are part of the value: remove them (a shell and YAML strip \
+         quotes, an env file or a systemd unit may not)"
             .to_owned()
     })
 }
 
-/// Why a text can be no token of GitHub's, which are letters, digits, `_`, `-` and `.`; a `/` too,
-/// for the simulated GitHub.
+/// Why a text cannot be a GitHub token, which consists of letters, digits, `_`, `-` and `.`; `/` is
+/// accepted too, for the simulated GitHub.
 pub(super) fn token(text: &str) -> Option<&'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     let name = |c: char| c.is_ascii_uppercase() || c == '_';
     if is_unfilled(text) {
-        return Some("is a variable that nothing has filled in: write the token itself");
+        return Some("is an unexpanded variable: write the token itself");
     }
     if text.contains(['"', '\'', '`']) {
-        return Some("stands in quotes, which would be sent with it: leave them out");
+        return Some("is enclosed in quotes, which would be sent with it: remove them");
     }
     if text.contains(['=', ':']) {
-        return Some("is a name and a value: write only the token, without NAME=");
+        return Some("is NAME=VALUE: write only the token");
     }
     if text.contains([',', ';']) {
-        return Some("is several in one: write one token a line");
+        return Some("contains several tokens: write one token per line");
     }
     if text.contains(char::is_whitespace) {
-        return Some("is not a token: a token has no spaces, and nothing may stand behind it");
+        return Some("is not a token: it contains a space; write only the token on its line");
     }
     if text.starts_with(['/', '~']) || text.starts_with("./") {
         return Some("is a path, not a token: name a file of tokens in github.tokensFile");
@@ -77,25 +76,25 @@ pub(super) fn token(text: &str) -> Option<&'static str> {
     is_name.then_some("is the name of a variable, not a token: write the token itself")
 }
 
-/// Why a URL cannot be meant as it is written, in words that repeat nothing of it. One that is not
-/// secret may hold no login.
+/// Why a URL cannot be right as written, without quoting it. A URL that is not secret may not
+/// contain a login.
 pub(super) fn url(text: &str, is_secret: bool) -> Option<String> {
     if !text.chars().all(|c| c.is_ascii_graphic()) {
-        let why = "it holds a character that no URL may have (a space, or one that is not ASCII): \
-                   write its UTF-8 bytes as %XX, a space as %20";
+        let why = "it contains a character that is not allowed in URLs (a space or a non-ASCII \
+                   one): write its UTF-8 bytes as %XX, a space as %20";
         return Some(why.to_owned());
     }
     if text.contains('#') {
-        let why = "it holds a `#`, and what follows one is never sent: write %23 for a `#` in a \
-                   user name or a password";
+        let why = "it contains a `#`, which starts a fragment that is never sent: write %23 for a \
+                   `#` in a user name or a password";
         return Some(why.to_owned());
     }
     let is_escape = |rest: &str| {
         rest.as_bytes().get(1..3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
     };
     if text.match_indices('%').any(|(at, _)| !is_escape(&text[at..])) {
-        let why = "it holds a `%` that begins no escape: write %25 for a `%` in a user name or a \
-                   password";
+        let why = "it contains a `%` that does not begin an escape: write %25 for a `%` in a user \
+                   name or a password";
         return Some(why.to_owned());
     }
     let (_, behind) = text.split_once("://")?;
@@ -103,21 +102,21 @@ pub(super) fn url(text: &str, is_secret: bool) -> Option<String> {
     let (authority, rest) = behind.split_at(end);
     match authority.matches('@').count() {
         _ if rest.contains('@') => Some(
-            "an `@` stands behind the host: escape the password (in it, write %2F for a `/`, %3F \
+            "an `@` follows the host: escape the password (in it, write %2F for a `/`, %3F \
              for a `?`, %40 for an `@`)"
                 .to_owned(),
         ),
         0 => None,
         1 if is_secret => None,
-        1 => Some("it holds a login, and this key is not secret: leave USER:PASSWORD@ out".into()),
+        1 => Some("it contains a login, and this key is not secret: remove USER:PASSWORD@".into()),
         _ => Some(
-            "it holds more than one `@`: escape the password (in it, write %40 for an `@`)"
+            "it contains more than one `@`: escape the password (in it, write %40 for an `@`)"
                 .to_owned(),
         ),
     }
 }
 
-/// Checks a host name that stands alone: without a scheme, a port, or a path.
+/// Checks a host name without scheme, port and path.
 pub(super) fn host(text: &str) -> Option<String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let is_name = !text.contains(['/', ':', '@', '?', '#'])
@@ -127,12 +126,13 @@ pub(super) fn host(text: &str) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{} is not a host: write its name or address alone, without a scheme, a login or a port",
+        "{} is not a host: write only a name or an address, without a scheme, a login or a port",
         quotable(text)
     ))
 }
 
-/// Reads the origin of a web page. What a browser would never send is refused with what it sends.
+/// Parses the origin of a web page. A form that browsers never send is refused with the form that
+/// they send.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     if text == "*" {
         return Ok(text.to_owned());
@@ -170,12 +170,12 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     Err(format!("{shown} can never match: browsers send {sent} (without the usual port)"))
 }
 
-/// A host as browsers spell it; `None` for an address that is none.
+/// A host as browsers spell it; `None` for an invalid address.
 fn canonical(host: &str) -> Option<String> {
     if host.contains(':') {
         return host.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
     }
-    // A name whose last word is a number is an address of IPv4 to browsers.
+    // Browsers parse a name whose last label is a number as an IPv4 address.
     let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or(host);
     let is_number = last.chars().all(|c| c.is_ascii_digit()) || last.starts_with("0x");
     if is_number {
@@ -184,7 +184,7 @@ fn canonical(host: &str) -> Option<String> {
     Some(host.to_owned())
 }
 
-/// Why a bearer token of ours can never be sent to us.
+/// Why a client can never send this bearer token.
 pub(super) fn bearer(text: &str) -> Option<String> {
     let is_sent = text.chars().all(|c| c.is_ascii_graphic());
     (!is_sent).then(|| {

@@ -1,8 +1,8 @@
-//! The parts that are there only when the user has them: Pulsar, TiDB, RabbitMQ, alerts, backups.
+//! The optional parts: Pulsar, TiDB, RabbitMQ, alerts, backups.
 //!
-//! Each is `None` until the key that addresses it is written. A key beside a missing address can do
-//! nothing and is refused, unless the address is written too and left empty: so a config file that
-//! spells every default out joins nothing and loads.
+//! Each is `None` until the key with its address is written. A key without the address has no
+//! effect and is refused, unless the address is written too and left empty: so a config file that
+//! spells out every default connects to nothing, and loads.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ impl ReadSection for Option<PulsarConfig> {
             let login = ["pulsar.audience", "pulsar.keypath", "pulsar.ca"];
             let addresses = ["pulsar.host", "pulsar.devHost", "pulsar.env"];
             let message =
-                "missing: the other keys of pulsar need a broker, as pulsar+ssl://HOST:6651";
+                "missing: the other pulsar keys need a broker, such as pulsar+ssl://HOST:6651";
             values.need_address(&login, &addresses, message);
             return None;
         }
@@ -39,7 +39,7 @@ impl ReadSection for Option<PulsarConfig> {
         }
         let oauth = if is_dev { None } else { oauth(values, keys.audience, keys.key_file) };
         if !is_dev && url.is_some() && oauth.is_none() {
-            let message = "no credentials (pulsar.audience and pulsar.keypath): it connects \
+            let message = "no credentials (pulsar.audience and pulsar.keypath): ghpulse connects \
                            without a login, which only a broker without authentication accepts";
             values.warn("pulsar.host", message);
         }
@@ -58,7 +58,7 @@ impl ReadSection for Option<PulsarConfig> {
     }
 }
 
-/// Complains about a missing broker or topic, and warns of two different topics.
+/// Reports a missing broker or topic, and warns of two different topics.
 fn check_pulsar(
     values: &mut Values,
     is_dev: bool,
@@ -82,8 +82,8 @@ fn check_pulsar(
         }
         [Some(producer), Some(consumer)] if producer != consumer => {
             let message = format!(
-                "{consumer} is another topic than pulsar.producer.topic ({producer}): this node \
-                 will not see what it produces unless something carries it over"
+                "{consumer} differs from pulsar.producer.topic ({producer}): this node does not \
+                 receive the events it produces unless the broker forwards them"
             );
             values.warn("pulsar.consumer.topic", message);
         }
@@ -99,11 +99,11 @@ fn oauth(
     match (audience, key_file) {
         (Some(audience), Some(key_file)) => Some(OAuthConfig { audience, key_file }),
         (Some(_), None) => {
-            values.need("pulsar.keypath", "missing: pulsar.audience needs the key file beside it");
+            values.need("pulsar.keypath", "missing: pulsar.audience needs a key file");
             None
         }
         (None, Some(_)) => {
-            values.need("pulsar.audience", "missing: pulsar.keypath needs the audience beside it");
+            values.need("pulsar.audience", "missing: pulsar.keypath needs an audience");
             None
         }
         (None, None) => None,
@@ -114,7 +114,7 @@ impl ReadSection for Option<TidbConfig> {
     fn read(values: &mut Values) -> Self {
         let keys = TidbKeys::read(values);
         let Some(host) = keys.host else {
-            let message = "missing: the other keys of tidb need a host";
+            let message = "missing: the other tidb keys need a host";
             if keys.password.is_some() || keys.db.is_some() {
                 values.need("tidb.host", message);
             } else {
@@ -126,7 +126,7 @@ impl ReadSection for Option<TidbConfig> {
             values.complain("tidb.host", why);
         }
         if keys.port == 0 {
-            values.complain("tidb.port", "0 is no port to connect to; TiDB's own is 4000");
+            values.complain("tidb.port", "0 is not a port to connect to; TiDB's default is 4000");
         }
         let Some(db) = keys.db else {
             values.need("tidb.db", "missing: the database that holds the table github_events");
@@ -138,7 +138,7 @@ impl ReadSection for Option<TidbConfig> {
             _ => !is_loopback(&host),
         };
         if keys.ca.is_some() && !tls {
-            let message = "has no effect: the connection is without TLS; set tidb.tls: on";
+            let message = "has no effect without TLS; set tidb.tls: on";
             values.warn("tidb.ca", message);
         }
         let TidbKeys { port, user, password, ca, timeout, .. } = keys;
@@ -170,7 +170,7 @@ impl ReadSection for Option<AmqpConfig> {
         let AmqpKeys { url, exchange, source, ca } = AmqpKeys::read(values);
         let Some(url) = url else {
             let message =
-                "missing: the other keys of amqp need a broker, as amqp://USER:PASSWORD@HOST/";
+                "missing: the other amqp keys need a broker, such as amqp://USER:PASSWORD@HOST/";
             values.need_address(&["amqp."], &["amqp.url"], message);
             return None;
         };
@@ -191,7 +191,7 @@ impl ReadSection for Option<AlertsConfig> {
             values.warn("lark.webhook", message);
         }
         let format = if keys.webhook.is_none() { AlertFormat::Lark } else { keys.format };
-        // What is written under `alerts` goes before the peer's spelling of it.
+        // The `alerts` section takes precedence over the peer's keys.
         let tolerance = match keys.lark_tolerance {
             Some(found) if !values.is_given("alerts.tolerance") => found,
             _ => keys.tolerance,
@@ -218,7 +218,7 @@ impl ReadSection for Option<BackupConfig> {
     fn read(values: &mut Values) -> Self {
         let BackupKeys { dir, every, keep } = BackupKeys::read(values);
         let Some(dir) = dir else {
-            let message = "missing: backups need a directory; without one none is made";
+            let message = "missing: without a directory no backups are made";
             values.need_address(&["backup."], &["backup.dir"], message);
             return None;
         };

@@ -1,11 +1,11 @@
 //! All configuration keys, one row each.
 //!
-//! A row says whose key it is (`peer` or `ours`), its path, the field that holds its value, what
-//! may be written, the default ("" is none), and its meaning. Everything else is made from it:
-//! `table` makes the list that the parser, the default file, the reference and the environment
-//! names come from, `sections` the structs with their documentation.
+//! A row has the key's owner (`peer` or `ours`), its path, the field for its value, what may be
+//! written, the default ("" for none), and its meaning. Everything else is generated from it:
+//! `table` makes the list for the parser, the default file, the reference and the environment
+//! names, `sections` the structs with their documentation.
 
-/// Calls a macro with all rows. In a section rows come first, then the sections below it (`+`).
+/// Calls a macro with all rows. In a section, rows come first, then its subsections (`+`).
 macro_rules! keys {
     ($make:ident) => {
         $make! {

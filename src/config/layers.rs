@@ -1,4 +1,4 @@
-//! What was written, by whom: file, environment, flags; each known key once, the last writer wins.
+//! The written layers: file, environment, flags; each known key once, the last layer wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,32 +10,32 @@ use super::table::{self, ConfigKey, KEYS, ValueKind};
 use super::value::{self, ConfigValue};
 use super::{impossible, nearest, peer};
 
-/// Most values of a list.
+/// The most values of a list.
 const MAX_VALUES: usize = 1000;
 
-/// One accepted value and where it was written.
+/// An accepted value, and where it was written.
 #[derive(Debug, Clone)]
 pub(super) struct GivenValue {
     pub value: ConfigValue,
     pub place: ValueOrigin,
 }
 
-/// The layers laid over each other.
+/// All layers combined.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     /// By the key's path.
     pub given: BTreeMap<&'static str, GivenValue>,
-    /// Paths that were written and left empty, or that hold the example's placeholder, so
-    /// that they count as deliberately not set.
+    /// Paths that were left empty on purpose, or contain the example's placeholder, and so are
+    /// deliberately not set.
     pub left_out: BTreeSet<&'static str>,
-    /// Paths whose value was refused, so that nobody complains that they are missing.
+    /// Paths whose value was refused, so that they are not reported as missing.
     pub refused: Vec<&'static str>,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<ConfigWarning>,
 }
 
 impl Layers {
-    /// Lays a file's text over what is there.
+    /// Adds a file's text.
     pub(super) fn file(&mut self, path: &Path, text: &str) {
         let place = |line| ValueOrigin::File(path.to_owned(), Some(line));
         match raw::parse(text) {
@@ -50,15 +50,15 @@ impl Layers {
                 YamlValue::Null => {}
                 YamlValue::Map(_) => self.section("", &root, &place),
                 _ => {
-                    let message = "a config file is a mapping of sections, as `server:` with \
-                                   `port: 8600` indented below it";
+                    let message = "a config file must be a mapping of sections, such as `server:` \
+                                   with `port: 8600` indented below it";
                     self.errors.push(ConfigError::whole(place(root.line), message));
                 }
             },
         }
     }
 
-    /// Lays variables over what is there; those without our prefix are nobody's concern.
+    /// Adds environment variables; those without the prefix are ignored.
     pub(super) fn environment(&mut self, variables: &[(String, String)]) {
         for (name, text) in variables {
             let other = table::OTHER_VARIABLES.contains(&name.as_str());
@@ -69,7 +69,7 @@ impl Layers {
             if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
                 self.text(key, text, place);
             } else if is_of_kubernetes(name) {
-                let message = "passed over: Kubernetes sets it for a Service called ghpulse";
+                let message = "ignored: Kubernetes sets it for a Service called ghpulse";
                 self.warnings.push(ConfigWarning::warning(ConfigError::whole(place, message)));
             } else {
                 let message = nearest::variable(name);
@@ -78,7 +78,7 @@ impl Layers {
         }
     }
 
-    /// Lays one flag over what is there.
+    /// Adds a flag.
     pub(super) fn flag(&mut self, name: &'static str, path: &str, text: &str) {
         let key = table::find(path).expect("flags name keys of the table");
         self.text(key, text, ValueOrigin::Flag(name));
@@ -92,7 +92,7 @@ impl Layers {
             let full = format!("{below}{}", entry.key);
             let here = place(entry.line);
             if let Some(first) = lines.insert(full.to_ascii_lowercase(), entry.line) {
-                let message = format!("written twice, in line {first} and here; keep one");
+                let message = format!("duplicate key, first in line {first}; keep one");
                 self.errors.push(ConfigError::new(here, shown(&full), message));
                 continue;
             }
@@ -120,7 +120,7 @@ impl Layers {
             YamlValue::Null => {}
             YamlValue::Map(_) => self.section(path, node, place),
             YamlValue::Scalar(_) | YamlValue::List(_) => {
-                let message = format!("a section, not a value: {}", nearest::members(path));
+                let message = format!("this is a section, not a value: {}", nearest::members(path));
                 self.errors.push(ConfigError::new(here, path, message));
             }
         }
@@ -150,7 +150,7 @@ impl Layers {
                 self.list(key, texts.collect(), &lines, place);
             }
             YamlValue::Map(_) => {
-                let message = format!("a section stands here: use {expected}");
+                let message = format!("a section is not accepted: use {expected}");
                 self.refuse(key, place, message);
             }
         }
@@ -159,7 +159,7 @@ impl Layers {
     fn text(&mut self, key: &'static ConfigKey, text: &str, place: ValueOrigin) {
         let empty = text.trim().is_empty();
         if empty && matches!(place, ValueOrigin::Variable(_)) {
-            // `VARIABLE=` is how compose files and units leave something unset.
+            // Compose files and systemd units write `VARIABLE=` for an unset variable.
             return;
         }
         if empty && key.default.is_empty() {
@@ -185,8 +185,8 @@ impl Layers {
         self.take(key, read, place);
     }
 
-    /// Reads a list: `None` is a value that is not a text; `places` says where each one was
-    /// written. Every value that is refused is named with its number.
+    /// Reads a list: `None` is a value that is not a text; `places` has the location of each. Every
+    /// refused value is reported with its number.
     fn list(
         &mut self,
         key: &'static ConfigKey,
@@ -261,11 +261,11 @@ fn retired(path: &str) -> Option<&'static (&'static str, &'static str)> {
     table::RETIRED.iter().find(|(section, _)| section.eq_ignore_ascii_case(path))
 }
 
-/// A key as it was written; something that looks like a credential is no key.
+/// A key as it was written; a text that looks like a credential is hidden.
 fn shown(path: &str) -> String {
     quotable(path).trim_matches('"').to_owned()
 }
-/// Whether a variable is one of those by which Kubernetes tells of a Service.
+/// Whether Kubernetes sets this variable for a Service.
 fn is_of_kubernetes(name: &str) -> bool {
     let rest = name.strip_prefix(table::PREFIX).unwrap_or_default();
     let of_port = rest.strip_prefix("PORT_").is_some_and(|rest| {

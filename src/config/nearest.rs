@@ -1,14 +1,14 @@
-//! What an unknown name was probably meant to be.
+//! Suggestions for unknown names.
 
 use super::secret::quotable;
 use super::table::{self, KEYS};
 
-/// Says that a key is unknown and which known one is nearest.
+/// Reports an unknown key, with the nearest known one.
 pub(super) fn key(path: &str) -> String {
     let lower = path.to_lowercase();
     let own = lower.rsplit('.').next().unwrap_or(&lower);
     let candidates = KEYS.iter().map(|key| key.path).chain(table::sections());
-    // The same last word in another section is a key that was put in the wrong place.
+    // The same last word in another section: the key is in the wrong section.
     let moved = KEYS.iter().find(|key| {
         let last = key.path.rsplit('.').next().unwrap_or(key.path);
         last.eq_ignore_ascii_case(own) && last.len() > 3
@@ -20,10 +20,10 @@ pub(super) fn key(path: &str) -> String {
     }
 }
 
-/// Says that a variable is unknown and which known one is nearest.
+/// Reports an unknown variable, with the nearest known one.
 pub(super) fn variable(name: &str) -> String {
     let names: Vec<String> = KEYS.iter().map(table::ConfigKey::variable).collect();
-    // Words may have been split where the rule does not split them: GHPULSE_SERVER_BASE_PATH.
+    // Words may be split in too many places: GHPULSE_SERVER_BASE_PATH.
     let joined = name.to_ascii_uppercase().replace('_', "");
     let split = names.iter().find(|known| known.replace('_', "") == joined);
     let near = split
@@ -35,7 +35,7 @@ pub(super) fn variable(name: &str) -> String {
     }
 }
 
-/// The names directly below a section, for someone who wrote a value in its place.
+/// The names directly below a section, for a value in its place.
 pub(super) fn members(section: &str) -> String {
     let start = format!("{}.", section.to_lowercase());
     let mut names: Vec<&str> = KEYS
@@ -47,7 +47,7 @@ pub(super) fn members(section: &str) -> String {
     format!("below it are {}", names.join(", "))
 }
 
-/// The nearest of the known names, unless even that is too far to be a slip.
+/// The nearest known name, unless the distance is too large for a typing error.
 fn closest<'a>(lower: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 100;
     if lower.len() > LONGEST || quotable(lower) == super::secret::HIDDEN {

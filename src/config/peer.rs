@@ -1,14 +1,14 @@
-//! What a config file of the peer holds that needs a word: sections without a counterpart, the
-//! placeholders of its printed example, and that example's indentation.
+//! Special cases of the peer's config files: sections without a counterpart, the placeholders of
+//! its printed example, and that example's indentation.
 
 use super::diagnostic::{ConfigError, ConfigWarning, ValueOrigin};
 use super::raw::{YamlNode, YamlValue};
 use super::table::{ConfigKey, ValueKind};
 
-/// Words that stand around placeholders in the example without being part of them.
+/// Words that surround placeholders in the example without being part of them.
 const AROUND: &[&str] = &["pulsar", "ssl", "http", "https", "ghp", "github", "pat", "json", "pem"];
 
-/// Whether a value is still the example's, as `pulsar+ssl://XXX.XXX.XXX:XXXX`.
+/// Whether a value is still the example's, such as `pulsar+ssl://XXX.XXX.XXX:XXXX`.
 pub(super) fn is_placeholder(text: &str) -> bool {
     let mut marked = false;
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -23,7 +23,7 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     marked && text.is_ascii()
 }
 
-/// Whether a token is none yet: the example's, or words that ask for one.
+/// Whether a token is a placeholder: the example's, or words that ask for one.
 pub(super) fn is_placeholder_token(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let trimmed = lower.trim_end_matches(['.', '…', '*']);
@@ -33,33 +33,32 @@ pub(super) fn is_placeholder_token(text: &str) -> bool {
     is_placeholder(trimmed) || asks || framed || elided
 }
 
-/// Whether a placeholder may be meant: a topic or a password may be XXXXX, and the peer would use
-/// it. An address or a path of that kind leads nowhere.
+/// Whether a placeholder may be meant literally: a topic or a password may be XXXXX, and the peer
+/// would use it. An address or a path of that form leads nowhere.
 pub(super) fn keeps_placeholder(key: &ConfigKey) -> bool {
     matches!(key.kind, ValueKind::Text | ValueKind::Secret) && key.path != "pulsar.audience"
 }
 
-/// The warning about one of them.
+/// The warning about a placeholder.
 pub(super) fn placeholder(key: &ConfigKey, place: &ValueOrigin, kept: bool) -> ConfigWarning {
     let message = match (key.path, kept) {
         ("github.tokens", _) => {
-            "a placeholder, not a token; it is dropped: put a read-only token of \
-             https://github.com/settings/tokens in its place, or none"
+            "a placeholder, not a token; ignored: replace it with a read-only token from \
+             https://github.com/settings/tokens, or remove it"
         }
-        (_, true) => "looks like the example's placeholder; it is used as it stands",
-        (_, false) => "still the example's placeholder; it counts as not set",
+        (_, true) => "looks like the example's placeholder; it is used as written",
+        (_, false) => "still the example's placeholder; treated as not set",
     };
     ConfigWarning::warning(ConfigError::new(place.clone(), key.path, message))
 }
 
-/// The one warning about a section that has no counterpart here.
+/// The warning about a section without a counterpart here.
 pub(super) fn retired(path: &str, why: &str, node: &YamlNode, place: ValueOrigin) -> ConfigWarning {
     let script = lookup(node, "lua").is_some_and(|lua| lookup(lua, "mergeLatest").is_some());
     let message = if script {
         format!(
-            "{why}; its Lua script mergeLatest is never run: what it did is in \
-             scripts/merge_latest.rhai, which you can edit (scripts/README.md has a table from \
-             one to the other)"
+            "{why}; its Lua script mergeLatest is not run: scripts/merge_latest.rhai replaces it \
+             and can be edited (scripts/README.md maps one to the other)"
         )
     } else {
         why.to_owned()
@@ -73,7 +72,7 @@ fn lookup<'a>(node: &'a YamlNode, name: &str) -> Option<&'a YamlNode> {
     entry.map(|entry| &entry.node)
 }
 
-/// For a text that is no YAML: the cure, when it is the peer's example as its page prints it.
+/// For a text that is not YAML: the remedy, when it is the peer's example as its page prints it.
 pub(super) fn cure(text: &str) -> Option<String> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let lines: Vec<&str> = text.lines().collect();
@@ -89,7 +88,7 @@ pub(super) fn cure(text: &str) -> Option<String> {
         })
     {
         return Some(format!(
-            "line {} opens a text of several lines, which have to be indented further than it",
+            "line {} opens a multi-line text, whose lines must be indented further",
             at + 1
         ));
     }
@@ -100,9 +99,9 @@ pub(super) fn cure(text: &str) -> Option<String> {
         if opens && indent(next) <= indent(lines[at]) {
             return Some(format!(
                 "line {} opens the Lua script redis.lua.mergeLatest, and the script's lines are \
-                 not indented below it (the page it comes from prints it so): delete the whole \
-                 redis section, ghpulse does not use it (scripts/merge_latest.rhai does that \
-                 work), or indent those lines further than mergeLatest",
+                 not indented below it (the page it was copied from prints it so): delete the \
+                 redis section, which ghpulse does not use (scripts/merge_latest.rhai replaces \
+                 it), or indent those lines further than mergeLatest",
                 at + 1
             ));
         }
@@ -110,8 +109,8 @@ pub(super) fn cure(text: &str) -> Option<String> {
     }
     let one_line = lines.iter().any(|line| line.matches(": ").count() > 6 && line.len() > 200);
     one_line.then(|| {
-        "the file seems to have lost its line breaks: each key stands on a line of its own, \
-         indented below its section"
+        "the file seems to have lost its line breaks: write each key on its own line, indented \
+         below its section"
             .to_owned()
     })
 }

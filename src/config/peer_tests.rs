@@ -3,7 +3,7 @@
 use super::tests::{SECONDS, loaded, only, warnings};
 use super::*;
 
-/// The peer's example, the lines of its Lua script moved to the left by `by` columns.
+/// The peer's example, with the lines of its Lua script moved left by `by` columns.
 fn peers_file(by: usize) -> String {
     let mut lua = false;
     let moved = include_str!("peer_example.yaml").lines().map(|line| {
@@ -45,7 +45,7 @@ fn a_config_of_the_peer_loads_unchanged() {
 fn the_peers_unindented_script_is_answered_with_the_cure() {
     for by in [4, 8, 12] {
         let error = only(&peers_file(by));
-        assert!(error.contains("delete the whole redis section"), "{error}");
+        assert!(error.contains("delete the redis section"), "{error}");
         assert!(error.contains("scripts/merge_latest.rhai"), "{error}");
     }
     let one_line = peers_file(0).replace('\n', " ");

@@ -1,21 +1,21 @@
-//! A YAML text as a tree that still knows its lines. Door to serde-saphyr.
+//! Parses YAML into a tree that keeps line numbers. The only user of serde-saphyr.
 //!
-//! The tree is made from the parser's events, not through serde: so a scalar keeps the text that
-//! was written (`password: 0123` stays those four characters, whatever YAML would make of them)
-//! and a complaint can name the line. Anchors, aliases and merge keys work. Depth, nodes, and the
-//! bytes that aliases copy have limits, and are counted before anything is copied, so the tree of
-//! any text takes at most a few times its size.
+//! The tree is built from the parser's events, not through serde: so a scalar keeps the text that
+//! was written (`password: 0123` stays those four characters), and an error can name the line.
+//! Anchors, aliases and merge keys work. Depth, nodes, and the bytes that aliases copy are limited,
+//! and counted before anything is copied, so that any text's tree takes at most a few times its
+//! size.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-/// Most nodes of a tree, those that aliases repeat included.
+/// The most nodes of a tree, including those that aliases repeat.
 const MAX_NODES: usize = 20_000;
-/// Most bytes of text that anchors and aliases may copy, in all: as much as the largest file has.
+/// The most bytes of text that anchors and aliases may copy in total: the size of the largest file.
 const MAX_COPIED: usize = 1 << 20;
-/// Deepest nesting; the deepest key needs four.
+/// The deepest nesting; the deepest key needs four levels.
 const MAX_DEPTH: usize = 16;
 
 /// One value of a YAML text.
@@ -26,7 +26,7 @@ pub(super) struct YamlNode {
     pub shape: YamlValue,
 }
 
-/// What kind of value it is.
+/// Kind of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum YamlValue {
     /// Nothing, `~` or `null`, unquoted.
@@ -46,14 +46,14 @@ pub(super) struct YamlEntry {
     pub node: YamlNode,
 }
 
-/// Why a text is no configuration.
+/// Why a text is not a configuration.
 #[derive(Debug, PartialEq)]
 pub(super) struct YamlError {
     pub line: usize,
     pub message: String,
 }
 
-/// Reads one document; an empty text is [`YamlValue::Null`].
+/// Parses one document; an empty text is [`YamlValue::Null`].
 pub(super) fn parse(text: &str) -> Result<YamlNode, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let events = Parser::new_from_str(text);
@@ -64,13 +64,16 @@ pub(super) fn parse(text: &str) -> Result<YamlNode, YamlError> {
             Event::StreamStart | Event::DocumentEnd => {}
             Event::StreamEnd => break,
             Event::DocumentStart(..) if root.is_some() => {
-                return Err(reader.wrong("a second document begins; a config file holds one"));
+                return Err(reader.wrong(
+                    "a second YAML document begins; a config file must be one \
+                                         document",
+                ));
             }
             Event::DocumentStart(..) => {
                 let event = reader.next()?;
                 root = Some(reader.node(event, 0)?);
             }
-            _ => return Err(reader.wrong("something stands outside the document")),
+            _ => return Err(reader.wrong("unexpected content outside the document")),
         }
     }
     Ok(root.unwrap_or(YamlNode { line: 1, shape: YamlValue::Null }))
@@ -80,7 +83,7 @@ struct YamlReader<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanErr
     events: I,
     line: usize,
     nodes: usize,
-    /// Bytes of text that were copied for anchors and aliases.
+    /// Bytes of text copied for anchors and aliases.
     copied: usize,
     anchors: HashMap<usize, YamlNode>,
 }
@@ -90,7 +93,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> YamlRea
         YamlError { line: self.line, message: message.into() }
     }
 
-    /// The next event that is no comment.
+    /// The next event other than a comment.
     fn next(&mut self) -> Result<Event<'text>, YamlError> {
         loop {
             match self.events.next() {
@@ -113,7 +116,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> YamlRea
     fn count(&mut self, nodes: usize) -> Result<(), YamlError> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err(self.wrong(format!("more than {MAX_NODES} values are no configuration")));
+            return Err(self.wrong(format!("more than {MAX_NODES} values")));
         }
         Ok(())
     }
@@ -143,7 +146,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> YamlRea
             Event::MappingStart(_, anchor, _) => (anchor, self.map(depth)?),
             Event::Alias(anchor) => {
                 let Some(known) = self.anchors.get(&anchor) else {
-                    return Err(self.wrong("an alias names itself"));
+                    return Err(self.wrong("an alias refers to itself"));
                 };
                 let size = size(known);
                 self.count_copy(size)?;
@@ -153,7 +156,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> YamlRea
         };
         let node = YamlNode { line, shape };
         if anchor > 0 {
-            // The copy is kept for the aliases, so it counts like any other node.
+            // The copy is kept for aliases, so it counts like any other node.
             self.count_copy(size(&node))?;
             self.anchors.insert(anchor, node.clone());
         }
@@ -201,7 +204,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> YamlRea
     }
 }
 
-/// Collects what `<<: *base` or `<<: [*a, *b]` brings; anything else brings nothing.
+/// Collects the entries of `<<: *base` or `<<: [*a, *b]`; any other value has none.
 fn merge(into: &mut Vec<YamlEntry>, node: YamlNode) {
     match node.shape {
         YamlValue::Map(entries) => into.extend(entries),
@@ -222,7 +225,7 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> YamlValue {
     YamlValue::Scalar(text.into_owned())
 }
 
-/// What a copy of a node takes.
+/// Size of a node's copy.
 #[derive(Debug, Clone, Copy, Default)]
 struct YamlSize {
     /// Nodes and keys.
@@ -334,7 +337,7 @@ mod tests {
             let refused = parse(&text).unwrap_err().message;
             assert!(refused.contains("copy more than"), "{refused}");
         }
-        // What people write is far below it, and every copy is one of its text.
+        // Real config files stay far below the limit; every copy is one of this text.
         let query = "SELECT 1 FROM github_events ".repeat(100);
         let text = format!("a: &a \"{query}\"\nb: [*a, *a, *a]\n");
         assert!(bytes(&text) >= 4 * query.len() && bytes(&text) < 5 * query.len());

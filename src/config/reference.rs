@@ -1,4 +1,4 @@
-//! What is printed from the table: the default file, the reference, the environment names.
+//! Output generated from the table: the default file, the reference, the environment names.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::table::{self, ConfigKey, KEYS, ValueKind};
 use super::value;
 
-/// A config file with every key, its meaning and its default; it loads without complaint.
+/// A config file with every key, its meaning and its default; it loads without errors or warnings.
 #[must_use]
 pub fn default_file() -> String {
     let mut text = "# Every key of ghpulse with its default. Keys left empty are not set.\n\
@@ -46,7 +46,7 @@ fn entry(text: &mut String, key: &ConfigKey, name: &str, depth: usize) {
     }
 }
 
-/// The reference as Markdown: one table a section.
+/// The reference as Markdown: one table per section.
 #[must_use]
 pub fn reference() -> String {
     let mut text = "# Configuration\n\n\
@@ -94,7 +94,7 @@ pub fn reference() -> String {
     text
 }
 
-/// The reference for programs: one object a key.
+/// The reference for programs: one object per key.
 #[must_use]
 pub fn reference_json() -> Json {
     let rows = KEYS.iter().map(|key| {
@@ -112,7 +112,7 @@ pub fn reference_json() -> Json {
     Json::Array(rows.collect())
 }
 
-/// The defaults for programs: sections as objects, values as one would write them.
+/// The defaults for programs: sections as objects, values in their written form.
 #[must_use]
 pub fn defaults_json() -> Json {
     let mut root = Map::new();
@@ -142,7 +142,7 @@ fn plain(key: &ConfigKey) -> Json {
     }
 }
 
-/// Each environment name and the key that it sets.
+/// Each environment variable, with its key.
 #[must_use]
 pub fn variables() -> Vec<(String, &'static str)> {
     let used = KEYS.iter().filter(|key| !matches!(key.kind, ValueKind::Unused(_)));

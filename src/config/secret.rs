@@ -1,14 +1,14 @@
-//! A text that is never printed.
+//! Texts that are never printed.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// What is shown in a secret's place, in logs, complaints and machine-readable output alike.
+/// Replaces a secret in logs, errors and machine-readable output.
 pub(super) const HIDDEN: &str = "‹secret›";
 
-/// A token, a password or a URL that holds one. Only [`Secret::expose`] gives the text away, so
-/// a search for that word finds every place where it leaves the process.
+/// A token, a password or a URL with one. Only [`Secret::expose`] returns the text, so a search for
+/// that name finds every place where it leaves the process.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
@@ -19,7 +19,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one who sends it.
+    /// The text itself, to be sent.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -44,12 +44,12 @@ impl Serialize for Secret {
     }
 }
 
-/// Beginnings of credentials that show what they are, wherever they were put by mistake.
+/// Prefixes by which credentials are recognised, wherever they were written by mistake.
 const TELLING: &[&str] =
     &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "bearer ", "basic ", "sk-", "xox"];
 
-/// A written value as a complaint may quote it: cut short, and hidden when it looks like a
-/// credential or carries one (`user:password@host`).
+/// A written value as an error may quote it: shortened, and hidden when it looks like a credential
+/// or contains one (`user:password@host`).
 #[must_use]
 pub(super) fn quotable(text: &str) -> String {
     const LONGEST: usize = 60;

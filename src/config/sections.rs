@@ -1,4 +1,4 @@
-//! The structs that hold the configuration, made from the rows in `keys`.
+//! The structs of the configuration, generated from the rows in `keys`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -1,12 +1,12 @@
-//! The table of all configuration keys, made from the rows in `keys`: parser, defaults, reference
-//! and environment names come from it, so none of them can know a key that the others do not.
+//! The table of all configuration keys, generated from the rows in `keys`: parser, defaults,
+//! reference and environment names use it, so they cannot differ.
 
 use std::time::Duration;
 
 use super::keys::keys;
 use super::units::Bare;
 
-/// What may be written for a key.
+/// What a key accepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ValueKind {
     /// true or false; yes, no, on and off too.
@@ -49,30 +49,30 @@ pub enum ValueKind {
     Bytes(u64, u64),
     /// `batch`, or a duration.
     Sync,
-    /// Read and not used; the text says why not.
+    /// Accepted and not used; the text says why.
     Unused(&'static str),
 }
 
 impl ValueKind {
-    /// Whether several values may be written: as a list, or as one text with commas.
+    /// Whether it accepts several values: a list, or one text with commas.
     #[must_use]
     pub fn is_list(self) -> bool {
         matches!(self, Self::Tokens | Self::Origins | Self::Networks)
     }
 }
 
-/// One key.
+/// A configuration key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConfigKey {
-    /// Whether the peer has it too, under this name, with this unit and meaning.
+    /// Whether the peer has it too, with this name, unit and meaning.
     pub peer: bool,
-    /// Sections and name joined by dots, as the reference spells it; matched in any case.
+    /// Sections and name joined by dots, as the reference spells it; case-insensitive.
     pub path: &'static str,
-    /// What may be written.
+    /// What it accepts.
     pub kind: ValueKind,
-    /// What holds when nothing is written, as one would write it; empty is none.
+    /// The default in its written form; empty for none.
     pub default: &'static str,
-    /// One or two sentences for whoever writes a config file.
+    /// One or two sentences for authors of config files.
     pub meaning: &'static str,
 }
 
@@ -83,21 +83,21 @@ impl ConfigKey {
         format!("{PREFIX}{}", self.path.replace('.', "_").to_ascii_uppercase())
     }
 
-    /// Whether its value must never be shown.
+    /// Whether its value is secret.
     #[must_use]
     pub fn is_secret(&self) -> bool {
         matches!(self.kind, ValueKind::Secret | ValueKind::SecretUrl(_) | ValueKind::Tokens)
     }
 }
 
-/// What every variable of ours begins with.
+/// Prefix of all environment variables.
 pub const PREFIX: &str = "GHPULSE_";
 
-/// Variables with our prefix that are no keys but the tests': `GHPULSE_FAULT` names a place to die
-/// at, `GHPULSE_SIM_SEED` the world that a failing test printed, `GHPULSE_SIM_RUNS` how many run.
+/// Variables with the prefix that are used by tests only: `GHPULSE_FAULT` names a fault point,
+/// `GHPULSE_SIM_SEED` the seed that a failing test printed, `GHPULSE_SIM_RUNS` the number of runs.
 pub const OTHER_VARIABLES: &[&str] = &["GHPULSE_FAULT", "GHPULSE_SIM_SEED", "GHPULSE_SIM_RUNS"];
 
-/// Sections of the peer that have no counterpart here: read, warned of once, not used.
+/// Sections of the peer without a counterpart here: each causes one warning and is not used.
 pub(super) const RETIRED: &[(&str, &str)] = &[
     (
         "redis",
@@ -110,19 +110,19 @@ pub(super) const RETIRED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The key of this path, without regard to case.
+/// Finds a key by its path, case-insensitively.
 #[must_use]
 pub(super) fn find(path: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.path.eq_ignore_ascii_case(path))
 }
 
-/// Whether keys lie below this path.
+/// Whether the path is a section.
 #[must_use]
 pub(super) fn is_section(path: &str) -> bool {
     sections().any(|section| section.eq_ignore_ascii_case(path))
 }
 
-/// Every path that keys lie below, again for each key.
+/// Every section's path, once per key.
 pub(super) fn sections() -> impl Iterator<Item = &'static str> {
     let nested =
         KEYS.iter().flat_map(|key| key.path.match_indices('.').map(|(dot, _)| &key.path[..dot]));

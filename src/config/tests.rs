@@ -1,4 +1,4 @@
-//! The configuration as its users meet it: files, variables, flags, and what is said about them.
+//! The configuration as users meet it: files, variables, flags, errors and warnings.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -178,7 +178,7 @@ fn paths_are_the_same_with_and_without_the_prefix() {
 }
 
 #[test]
-fn what_is_wrong_between_keys_is_said_where_one_of_them_was_written() {
+fn errors_between_keys_name_the_place_of_a_written_one() {
     for (text, expected) in [
         ("server:\n  health: /sync-event", "config.yaml:2: server.health: "),
         ("server:\n  syncEvent: /health", "config.yaml:2: server.syncEvent: "),
@@ -206,7 +206,7 @@ fn a_port_that_is_none_is_refused() {
 }
 
 #[test]
-fn variables_that_kubernetes_sets_for_a_service_of_that_name_are_passed_over() {
+fn variables_of_a_kubernetes_service_are_ignored() {
     let of_service = ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8600_TCP_ADDR"];
     let names: Vec<String> = of_service.iter().map(|name| format!("GHPULSE_{name}")).collect();
     let set: Vec<(&str, &str)> =
@@ -274,7 +274,7 @@ fn every_complaint_comes_at_once_with_file_line_and_key() {
         "config.yaml:6: interval.retry: \"-1\" is not accepted: use a whole number from 0",
         "config.yaml:8: github.pages: \"4\" is not accepted: use a whole number from 1 to 3",
         "config.yaml:9: github.enrich.budget: \"1.5\" is not accepted: use a number from 0 to 1",
-        "config.yaml:10: store: a section, not a value: below it are sync, seenFor, journal",
+        "config.yaml:10: store: this is a section, not a value: below it are sync, seenFor, journal",
         "config.yaml:11: server.tls.key: missing",
     ];
     assert_eq!(all.len(), expected.len(), "{all:#?}");
@@ -295,13 +295,13 @@ fn an_unknown_key_is_told_the_nearest_known_one() {
 #[test]
 fn wrong_shapes_are_named() {
     assert!(only("server: {port: [1]}").contains("a list is not accepted: use a port"));
-    assert!(only("server: {port: {a: 1}}").contains("a section stands here: use a port"));
+    assert!(only("server: {port: {a: 1}}").contains("a section is not accepted: use a port"));
     assert!(only("- server").contains("a mapping of sections"));
     assert!(only("a: 1\n b: 2\n").starts_with("config.yaml:2: not valid YAML"));
-    assert!(only("api: {version: 2}\nAPI: {version: 3}").contains("written twice, in line 1"));
+    assert!(only("api: {version: 2}\nAPI: {version: 3}").contains("duplicate key, first in"));
     assert!(only("server: {port: ''}").contains("use a port"));
     assert!(only("server: {health: /sampling}").contains("another endpoint"));
-    assert!(only("server: {port: 8602}").contains("server.port too"));
+    assert!(only("server: {port: 8602}").contains("is already server.port"));
     assert!(only("interval: {latestDuring: 1500ms}").contains("whole seconds"));
     assert!(only("tidb: {db: x}").contains("tidb.host: missing"));
     assert!(only("server: {allowedOrigins: [example.org]}").contains("https://example.org"));
@@ -320,13 +320,17 @@ fn values_that_can_never_work_are_refused_by_name() {
         ("tidb: {host: 'db:4000', db: x}", "tidb.host: \"db:4000\" is not a host"),
         ("github: {tokens: ['${GITHUB_TOKEN}']}", "token 1 of 1"),
         ("github: {tokens: [a, '\"ghp_a\"']}", "token 2 of 2"),
-        ("github: {tokens: ['NAME=ghp_a']}", "is a name and a value"),
+        ("github: {tokens: ['NAME=ghp_a']}", "is NAME=VALUE"),
         ("github: {apiUrl: 'https://github.com/api'}", "https://api.github.com"),
         ("github: {apiUrl: 'https://h/api?x'}", "without a query"),
-        ("github: {apiUrl: 'https://me:pw@h/api'}", "it holds a login"),
+        ("github: {apiUrl: 'https://me:pw@h/api'}", "it contains a login"),
         ("server: {allowedOrigins: 'https://*.example.net'}", "server.allowedOrigins: "),
         ("server: {adminToken: 'two words'}", "server.adminToken: "),
-        ("data: {dir: '/srv/${HOST}'}", "data.dir: \"/srv/${HOST}\" holds a variable"),
+        (
+            "data: {dir: '/srv/${HOST}'}",
+            "data.dir: \"/srv/${HOST}\" contains an unexpanded \
+                                         variable",
+        ),
         ("tidb: {host: h, db: x, password: '${PW}'}", "GHPULSE_TIDB_PASSWORD"),
         ("amqp: {url: 'amqp://u:a@b@h/'}", "write %40 for an `@`"),
         ("alerts: {webhook: 'https://h/hook#x'}", "write %23"),
@@ -336,7 +340,7 @@ fn values_that_can_never_work_are_refused_by_name() {
         assert!(!said.contains("ghp_a") && !said.contains("pw@"), "{said}");
     }
     let quoted = with_environment("", &[("GHPULSE_DATA_DIR", "\"/srv/x\"")]).unwrap_err();
-    assert!(quoted.errors[0].to_string().contains("leave them out"), "{quoted:?}");
+    assert!(quoted.errors[0].to_string().contains("remove them"), "{quoted:?}");
     // A key left empty on purpose is accepted, and a password may hold anything.
     loaded("backup: {every: 24h, dir: }\namqp: {url: '', exchange: x}");
     let text = "tidb: {host: h, db: x, password: 'a${b'}\nlog: {file: a$b.log}";
@@ -353,12 +357,12 @@ fn every_bad_value_of_a_list_is_named_with_its_number() {
     let expected = [
         (3, "server.allowedOrigins: value 1 of 5: \"https://*.a.org\" can never match"),
         (5, "server.allowedOrigins: value 3 of 5: \"https://c.org:443\" can never match"),
-        (6, "server.allowedOrigins: value 4 of 5: \"${D}\" holds a variable"),
+        (6, "server.allowedOrigins: value 4 of 5: \"${D}\" contains an unexpanded variable"),
         (7, "server.allowedOrigins: value 5 of 5: nested: use a list of origins"),
         (8, "server.trustedProxies: value 2 of 3: \"here\" is not an address or a network"),
         (8, "server.trustedProxies: value 3 of 3: \"10.0.0.0/99\" is not an address"),
-        (10, "github.tokens: token 3 of 5 is a name and a value"),
-        (10, "github.tokens: token 5 of 5 stands in quotes"),
+        (10, "github.tokens: token 3 of 5 is NAME=VALUE"),
+        (10, "github.tokens: token 5 of 5 is enclosed in quotes"),
         (11, "store.sync: a list is not accepted: use batch"),
         (12, "tidb.port: \"x\" is not accepted"),
     ];

@@ -1,21 +1,21 @@
-//! The text of a file of tokens (`github.tokensFile`): one a line; empty lines and those that begin
-//! with `#` are passed over.
+//! Parses a file of tokens (`github.tokensFile`): one per line; empty lines and lines that begin
+//! with `#` are ignored.
 
 use super::secret::Secret;
 use super::{impossible, peer};
 
-/// What a file of tokens holds. Lines are counted from 1.
+/// Contents of a file of tokens. Lines are counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenLines {
     /// The tokens, in order.
     pub tokens: Vec<Secret>,
-    /// Lines with a placeholder in a token's place, which is not used.
+    /// Lines with a placeholder instead of a token, which are not used.
     pub placeholders: Vec<usize>,
-    /// Lines that can be no token, and why, in words without the line's text.
+    /// Lines that cannot be a token, with the reason, which does not quote the line.
     pub wrong: Vec<(usize, &'static str)>,
 }
 
-/// Reads the text of a file of tokens.
+/// Parses a file of tokens.
 #[must_use]
 pub fn read_tokens(text: &str) -> TokenLines {
     let mut found = TokenLines::default();

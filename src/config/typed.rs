@@ -1,4 +1,4 @@
-//! The parts of the configuration that are made from several keys, and types of single values.
+//! The parts of the configuration that combine several keys, and types of single values.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::secret::Secret;
 
-/// Form of a log line.
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -24,12 +24,12 @@ pub struct TlsConfig {
     pub key: PathBuf,
 }
 
-/// When the store's log is synced to the disk.
+/// When the store's write-ahead log is synced to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreSync {
-    /// With each write.
+    /// After each write.
     Batch,
-    /// That often.
+    /// At this interval.
     Every(Duration),
 }
 
@@ -38,26 +38,27 @@ pub enum StoreSync {
 pub struct PulsarConfig {
     /// Broker, `pulsar://…` or `pulsar+ssl://…`.
     pub url: String,
-    /// Credentials; `None` with `pulsar.env: dev`, or when neither of them is written.
+    /// Credentials; `None` with `pulsar.env: dev`, or without `pulsar.audience` and
+    /// `pulsar.keypath`.
     pub oauth: Option<OAuthConfig>,
     /// Certificate authority of the broker.
     pub ca: Option<PathBuf>,
-    /// How what is produced is compressed.
+    /// Compression of produced messages.
     pub compression: Compression,
     /// Topic to produce to.
     pub producer_topic: String,
     /// Topic to consume.
     pub consumer_topic: String,
-    /// Beginning of the subscription's name.
+    /// Prefix of the subscription's name.
     pub consumer_name: String,
 }
 
 /// OAuth2 client credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuthConfig {
-    /// Who the token is for.
+    /// Audience of the token.
     pub audience: String,
-    /// Key file, not read yet.
+    /// Key file, not yet read.
     pub key_file: PathBuf,
 }
 
@@ -81,17 +82,17 @@ pub struct TidbConfig {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// User.
+    /// User name.
     pub user: String,
-    /// Password; `None` logs in without.
+    /// Password; `None` logs in without one.
     pub password: Option<Secret>,
     /// Database.
     pub db: String,
-    /// Whether to encrypt (auto is decided).
+    /// Whether to use TLS (`auto` is resolved).
     pub tls: bool,
     /// Certificate authority of the server.
     pub ca: Option<PathBuf>,
-    /// Longest time for one query.
+    /// Time limit of one query.
     pub timeout: Duration,
     /// Query of the day counts.
     pub events_daily: String,
@@ -114,7 +115,7 @@ pub struct AmqpConfig {
     pub ca: Option<PathBuf>,
 }
 
-/// Form of an alert.
+/// Format of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertFormat {
     /// A plain JSON object.
@@ -125,31 +126,31 @@ pub enum AlertFormat {
     Lark,
 }
 
-/// Where failures are told.
+/// Where alerts are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertsConfig {
-    /// Where they are posted to.
+    /// URL to post them to.
     pub webhook: Secret,
-    /// Their form.
+    /// Their format.
     pub format: AlertFormat,
-    /// Key that Lark's are signed with.
+    /// Key that signs Lark's alerts.
     pub sign_key: Option<Secret>,
-    /// Failures in a row that are tolerated.
+    /// Number of consecutive failures before an alert.
     pub tolerance: u32,
-    /// A failure that lasts so long is told whatever the tolerance.
+    /// A failure that lasts this long is reported regardless of the tolerance.
     pub within: Duration,
-    /// Shortest time between two about the same thing.
+    /// Shortest time between two alerts about the same condition.
     pub pause: Duration,
 }
 
-/// Backups on a schedule.
+/// Scheduled backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupConfig {
-    /// Directory that holds them.
+    /// Directory of the backups.
     pub dir: PathBuf,
-    /// Pause between two.
+    /// Time between two backups.
     pub every: Duration,
-    /// How many are kept.
+    /// Number of backups to keep.
     pub keep: usize,
 }
 
@@ -158,14 +159,14 @@ pub struct BackupConfig {
 pub struct Network(ipnet::IpNet);
 
 impl Network {
-    /// Reads `10.0.0.0/8`, `2001:db8::/32` or a single address.
+    /// Parses `10.0.0.0/8`, `2001:db8::/32` or a single address.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let net = text.parse::<ipnet::IpNet>();
         net.ok().or_else(|| text.parse::<IpAddr>().ok().map(Into::into)).map(Self)
     }
 
-    /// Whether an address lies in it; an IPv4 address in IPv6's clothes counts as IPv4.
+    /// Whether it contains an address; an IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())

@@ -1,7 +1,7 @@
-//! Durations and sizes as people write them, and back.
+//! Parses and formats durations and sizes.
 //!
-//! `90s`, `5m`, `1h30m`, `1.5h`, `50ms`, `2d`; `8 GiB`, `512MiB`, `10 MB`, `4096`. What is printed
-//! reads back as the same value.
+//! `90s`, `5m`, `1h30m`, `1.5h`, `50ms`, `2d`; `8 GiB`, `512MiB`, `10 MB`, `4096`. Formatted values
+//! parse to the same value.
 
 use std::time::Duration;
 
@@ -36,10 +36,10 @@ const SIZES: &[(&str, u64)] = &[
     ("", 1),
 ];
 
-/// What a number without a unit means, where the peer wrote one.
+/// The unit of a number without one, as the peer's keys define it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bare {
-    /// It is refused; only zero needs no unit.
+    /// Refused; only zero needs no unit.
     InvalidConfig,
     /// Milliseconds.
     Milliseconds,
@@ -60,7 +60,7 @@ impl Bare {
     }
 }
 
-/// Reads a duration; `None` when it is none or too long to hold.
+/// Parses a duration; `None` when invalid or out of range.
 #[must_use]
 pub fn duration(text: &str, bare: Bare) -> Option<Duration> {
     let text = text.trim();
@@ -82,19 +82,19 @@ pub fn duration(text: &str, bare: Bare) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_micros(total))
 }
 
-/// Reads a moment as people name one: a time (without an offset it is UTC), the beginning of a
-/// day of UTC, or how long before `now`. `None` when the text is not wholly one of these.
+/// Parses a time: a timestamp (UTC without an offset), the beginning of a day in UTC, or how long
+/// before `now`. `None` unless the whole text is one of these.
 #[must_use]
 pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim();
-    // A time zone in brackets is allowed by the library and not looked at by it.
+    // The library accepts a time zone in brackets and ignores it.
     let time = Timestamp::parse(text).filter(|_| !text.contains('['));
     time.or_else(|| Timestamp::parse_utc(text))
         .or_else(|| Day::parse(text).map(Day::start))
         .or_else(|| duration(text, Bare::InvalidConfig).map(|ago| now.minus(ago)))
 }
 
-/// Reads a size in bytes; `None` when it is none or too large to hold.
+/// Parses a size in bytes; `None` when invalid or out of range.
 #[must_use]
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -106,10 +106,10 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     scaled(&number.replace('_', ""), *size)
 }
 
-/// A decimal number times a unit, in whole units of one; what is below one falls away.
+/// A decimal number times a unit, truncated to a whole number.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    // Nine digits below the point are more than a microsecond or a byte of any unit here shows.
+    // Further digits are below a microsecond or a byte in every unit.
     if !(1..=9).contains(&fraction.len()) {
         return None;
     }
@@ -119,7 +119,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(below)
 }
 
-/// A duration in the form that is read: `1h30m`, `250ms`, `0s`.
+/// Formats a duration so that it parses: `1h30m`, `250ms`, `0s`.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
     let mut micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -135,7 +135,7 @@ pub fn show_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// A size in the form that is read, in the largest binary unit that divides it.
+/// Formats a size so that it parses, in the largest binary unit that divides it.
 #[must_use]
 pub fn show_bytes(bytes: u64) -> String {
     for (name, size) in [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]

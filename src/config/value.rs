@@ -1,4 +1,4 @@
-//! One written value, checked against its key's kind.
+//! Parses one written value by the kind of its key.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::table::{ConfigKey, ValueKind};
 use super::typed::{Network, StoreSync};
 use super::units::{self, Bare};
 
-/// A value as its kind understands it.
+/// A parsed value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ConfigValue {
     Switch(bool),
@@ -28,7 +28,7 @@ pub(super) enum ConfigValue {
     Sync(StoreSync),
 }
 
-/// Reads one text. The error says what is wrong and what is accepted, without the key's name.
+/// Parses one text. The error says what is wrong and what is accepted, without the key's name.
 pub(super) fn read(key: &ConfigKey, written: &str) -> Result<ConfigValue, String> {
     let text = written.trim();
     let shown = || if key.is_secret() { HIDDEN.to_owned() } else { quotable(text) };
@@ -74,7 +74,7 @@ pub(super) fn read(key: &ConfigKey, written: &str) -> Result<ConfigValue, String
         ValueKind::SecretUrl(schemes) => url(text, schemes, true)
             .map(|()| ConfigValue::Secret(Secret::new(text)))
             .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
-        // A password may begin or end with a space; a line end is a file's, not a password's.
+        // A password may begin or end with a space; a line end comes from a file.
         ValueKind::Secret => {
             Ok(ConfigValue::Secret(Secret::new(written.trim_end_matches(['\n', '\r']))))
         }
@@ -101,8 +101,8 @@ pub(super) fn read(key: &ConfigKey, written: &str) -> Result<ConfigValue, String
     }
 }
 
-/// Reads the values of a list; empty ones are left out. The error names every value that is not
-/// accepted: its index from 0, and what is wrong, without the key's name.
+/// Parses the values of a list; empty ones are skipped. The error has every refused value: its
+/// index from 0, and the reason, without the key's name.
 pub(super) fn list(key: &ConfigKey, values: &[&str]) -> Result<ConfigValue, Vec<(usize, String)>> {
     let filled = |text: &str| match impossible::text(key, text) {
         None => Ok(()),
@@ -121,7 +121,7 @@ pub(super) fn list(key: &ConfigKey, values: &[&str]) -> Result<ConfigValue, Vec<
     }
 }
 
-/// Reads every value that is not empty, or says of each one that is refused why.
+/// Parses every value that is not empty, or returns the reason for each refused one.
 fn each<T>(
     values: &[&str],
     read: impl Fn(&str) -> Result<T, String>,
@@ -136,7 +136,7 @@ fn each<T>(
     if wrong.is_empty() { Ok(good) } else { Err(wrong) }
 }
 
-/// What a kind accepts, in words: for complaints and for the reference.
+/// Description of what a kind accepts, for errors and the reference.
 pub(super) fn describe(kind: ValueKind) -> String {
     match kind {
         ValueKind::Switch => "true or false".to_owned(),
@@ -196,11 +196,11 @@ fn whole(text: &str) -> Option<u64> {
     plain.then(|| text.replace('_', "").parse().ok()).flatten()
 }
 
-/// Directives as the log's filter takes them: `level` or `target=level`, by commas.
+/// Directives in the syntax of the log's filter: `level` or `target=level`, separated by commas.
 fn filter(text: &str) -> Option<String> {
     const LEVELS: &[&str] = &["off", "error", "warn", "warning", "info", "debug", "trace"];
     let lower = text.to_ascii_lowercase();
-    // The peer's logger knows levels above error.
+    // The peer's logger has levels above error.
     if matches!(lower.as_str(), "fatal" | "panic" | "dpanic") {
         return Some("error".to_owned());
     }
@@ -210,11 +210,11 @@ fn filter(text: &str) -> Option<String> {
         let named = target.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
         named && !target.is_empty() && LEVELS.contains(&level.trim())
     });
-    // `warning` is what other loggers call it; the filter knows only `warn`.
+    // Other loggers say `warning`; the filter knows only `warn`.
     fits.then(|| lower.replace("warning", "warn").replace(' ', ""))
 }
 
-/// Whether a word is how a choice says `true` or `false`.
+/// Whether a word means `true` or `false` for a choice.
 fn means(word: &str, text: &str) -> bool {
     match switch(text) {
         Some(true) => word == "on",
@@ -231,7 +231,7 @@ fn route(text: &str) -> Option<String> {
     fits.then(|| if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
 }
 
-/// Scheme, host and port of a URL; the port is the scheme's own when none is written.
+/// Scheme, host and port of a URL; the port defaults to the scheme's.
 pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
     let uri: http::Uri = url.parse().ok()?;
     let scheme = uri.scheme_str()?.to_ascii_lowercase();
@@ -247,7 +247,7 @@ pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
     let authority = uri.authority()?;
     let port = match authority.port() {
         Some(port) => port.as_str().parse().ok()?,
-        // A port that is none stays in the text, and counts for none.
+        // An invalid port stays part of the host, and fails there.
         None if !authority.as_str().ends_with(authority.host()) => return None,
         None => usual,
     };

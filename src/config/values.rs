@@ -1,4 +1,4 @@
-//! The layers read by key, each value as the type of its field.
+//! Reads the layers by key, each value as the type of its field.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,13 +14,13 @@ use super::value::{self, ConfigValue};
 
 /// A section that is read as a whole.
 pub(super) trait ReadSection: Sized {
-    /// Reads its keys. What is wrong between them is left in the values.
+    /// Reads its keys. Errors between keys are collected in `values`.
     fn read(values: &mut Values) -> Self;
 }
 
-/// A type that a field of a section may have.
+/// A type of a section's field.
 pub(super) trait FromValue: Sized {
-    /// The value as this type; `None` when it does not fit, or nothing is written and needed.
+    /// Converts the value; `None` when it does not fit, or is required and missing.
     fn from_value(value: Option<ConfigValue>) -> Option<Self>;
 }
 
@@ -40,7 +40,7 @@ macro_rules! from_value {
 from_value! {
     bool: ConfigValue::Switch(on) => Some(on);
     u64: ConfigValue::Whole(number) => Some(number);
-    // A span read as whole seconds.
+    // A duration in whole seconds.
     u32: ConfigValue::Whole(number) => number.try_into().ok(),
         ConfigValue::Span(span) => span.as_secs().try_into().ok();
     u16: ConfigValue::Whole(number) => number.try_into().ok();
@@ -100,10 +100,10 @@ from_list! {
     Network: Networks;
 }
 
-/// Layers, read by key; what is missing comes from the table.
+/// The layers, read by key; missing values come from the table.
 pub(super) struct Values {
     layers: Layers,
-    /// Values in place of a default, for keys that follow another one.
+    /// Values in place of a default, for keys that follow another key.
     followed: BTreeMap<&'static str, ConfigValue>,
 }
 
@@ -112,7 +112,7 @@ impl Values {
         Self { layers, followed: BTreeMap::new() }
     }
 
-    /// The value in force; `None` when nothing is written and there is no default.
+    /// The value in force; `None` without a written value and without a default.
     fn find(&self, path: &str) -> Option<ConfigValue> {
         let key = table::find(path).expect("only keys of the table are asked for");
         if let Some(given) = self.layers.given.get(key.path) {
@@ -133,19 +133,19 @@ impl Values {
         found.unwrap_or_else(|| unreachable!("{path}: its row has a type that does not fit"))
     }
 
-    /// Gives a key without a default the value of another key.
+    /// Uses the value of another key as the default of a key.
     pub(super) fn follow(&mut self, path: &'static str, other: &str) {
         if let Some(value) = self.find(other) {
             self.followed.insert(path, value);
         }
     }
 
-    /// Gives a key without a default this text.
+    /// Uses this text as the default of a key.
     pub(super) fn fill(&mut self, path: &'static str, text: &str) {
         self.followed.insert(path, ConfigValue::Text(text.to_owned()));
     }
 
-    /// Whether somebody wrote it.
+    /// Whether the key is written.
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.layers.given.contains_key(path)
     }
@@ -159,7 +159,7 @@ impl Values {
         self.layers.errors.push(error);
     }
 
-    /// Complains about a key where another one was written.
+    /// Reports an error of one key at the location of another.
     pub(super) fn complain_at(&mut self, written: &str, path: &str, message: impl Into<String>) {
         let error = ConfigError::new(self.place(written), path, message);
         self.layers.errors.push(error);
@@ -170,8 +170,8 @@ impl Values {
         self.layers.warnings.push(ConfigWarning::warning(about));
     }
 
-    /// Complains that a key is missing, unless what was written for it was refused already; the
-    /// place is that of a key beside it.
+    /// Reports a missing key, unless its written value was refused already; the location is that of
+    /// a related key.
     pub(super) fn need(&mut self, path: &str, message: impl Into<String>) {
         if !self.layers.refused.contains(&path) {
             let mut sections = path.match_indices('.').rev().map(|(end, _)| &path[..=end]);
@@ -181,9 +181,9 @@ impl Values {
         }
     }
 
-    /// Refuses a section whose keys (`keys`, or the beginning of their paths) are written while
-    /// none of those that say where (`addresses`) is, not even empty. The complaint is about the
-    /// first address, at the place of the key that can do nothing.
+    /// Refuses a section whose keys (`keys`, or prefixes of their paths) are written while none of
+    /// its `addresses` is, not even empty. The error names the first address, at the location of
+    /// the key without effect.
     pub(super) fn need_address(
         &mut self,
         keys: &[&str],

@@ -1,11 +1,12 @@
-//! The arithmetic of one token's limits: how many requests are left, and when the next one may go.
+//! The budget of one token: how many requests are left, and when the next one may be sent.
 //!
-//! Promises: never more requests in a window than GitHub said are left (less the share kept for
-//! others), counting those under way; spread evenly to the window's end instead of spent at once
-//! and waited for; a small burst, so that the pages of a round go together while they can.
+//! Guarantees: there are never more requests in a window than GitHub reported as left (less the
+//! share kept for other uses), including those in flight. Requests are spread evenly to the end of
+//! the window instead of being used up at once. A small burst lets the pages of a round go
+//! together where possible.
 //!
-//! Pure: it is told the time and never waits. What GitHub says is believed when it is less than
-//! what we think, or about a newer window; answers overtake each other.
+//! Pure: takes the current time as an argument and never waits. A value from GitHub is used when
+//! it is lower than ours or belongs to a newer window, because responses overtake each other.
 
 use std::time::Duration;
 
@@ -13,49 +14,52 @@ use tokio::time::Instant;
 
 use crate::github::limits::{RateLimits, Reset};
 
-/// GitHub's window.
+/// The length of GitHub's window.
 const WINDOW: Duration = Duration::from_secs(3_600);
-/// 900 points a minute and endpoint, a request being one.
+/// GitHub's limit of 900 points per minute and endpoint, a request being one point.
 const FASTEST: Duration = Duration::from_millis(67);
-/// The weight of the newest answer in the mean of the times that answers take.
+/// The weight of the newest response in the mean response time.
 const NEWEST_WEIGHT: f64 = 0.2;
-/// A poll interval under this, with no other word on limits, is a server's own leave to ask more.
+/// A shorter poll interval, in a response without limits, is the server's permission to poll more
+/// often.
 const USUAL_INTERVAL: Duration = Duration::from_secs(60);
-/// After a refusal without any time in it.
+/// Wait after the first refusal that specifies no time.
 const FIRST_PENALTY: Duration = Duration::from_secs(60);
-/// The most seconds the next request is put off by pace alone; a window's end lets go of it before.
+/// Maximum number of seconds by which pacing alone delays the next request; the end of a window
+/// ends the delay earlier.
 const MOST_AHEAD: f64 = 10.0 * 3_600.0;
-/// However often it happens.
+/// Maximum wait, however often refusals repeat.
 const LONGEST_PENALTY: Duration = Duration::from_secs(3_600);
 
 /// How a budget is used; the same for a whole pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
-    /// Requests an hour that are taken for granted until GitHub says.
+    /// Requests per hour assumed until GitHub reports a limit.
     pub assumed: u64,
-    /// The part of the limit that may be used here, above 0 and up to 1; the rest is for others.
+    /// The fraction of the limit that may be used here, above 0 and up to 1; the rest is for other
+    /// uses.
     pub share: f64,
     /// How many requests may go together when the pace allows; at least 1.
     pub burst: u32,
-    /// The least time between two, in times that an answer takes: GitHub also counts its own
-    /// seconds of work for each user. 0 where that does not matter.
+    /// Minimum interval between two requests, in multiples of the response time: GitHub also
+    /// limits the seconds of work for each user. 0 where that does not matter.
     pub answer_times: f64,
 }
 
-/// What came of a request, as far as a budget cares.
+/// The cost of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spent {
-    /// It counts.
+    /// It counts against the limit.
     One,
-    /// It does not: a 304, or it never left.
+    /// It is free: a 304, or it was never sent.
     Nothing,
 }
 
-/// A request that was taken out of a budget, to be given to [`Budget::settle`].
+/// A request taken from a budget, to be passed to [`Budget::settle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reservation {
     at: Instant,
-    /// By how much it moved the pace.
+    /// By how much it delayed the next request.
     step: Duration,
 }
 
@@ -64,29 +68,29 @@ pub struct Reservation {
 pub struct Budget {
     plan: Plan,
     meter: BudgetMeter,
-    /// Requests whose answer is not there yet.
+    /// Number of requests in flight.
     under_way: u64,
-    /// Requests that ended without a word while others were under way: an answer sent before
-    /// them may come after them, and does not know of them.
+    /// Requests that ended without a response while others were in flight. A response sent before
+    /// them may arrive later and does not include them.
     unheard: u64,
-    /// Those that ended so before any that is under way went out. The next answer knows of them;
-    /// a window that began by our clock alone does not.
+    /// Requests that ended without a response before any of those in flight were sent. The next
+    /// response includes them; a window that began by our clock alone does not.
     lost: u64,
-    /// When the next request would be due, were all of them evenly spread.
+    /// When the next request would be due if all of them were evenly spread.
     due: Instant,
     blocked_until: Option<Instant>,
     penalties: u32,
-    /// How long answers take, newest weighted.
+    /// Mean response time, as a weighted average.
     answer_time: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum BudgetMeter {
-    /// Nothing is known: the plan's assumption, in every span of an hour.
+    /// Nothing is known: the plan's assumption applies to every span of an hour.
     Assumed,
-    /// The server names an interval and no limit.
+    /// The server reports an interval and no limit.
     Interval,
-    /// What GitHub said, less what went out since.
+    /// What GitHub reported, less what was sent since.
     Told(LimitWindow),
 }
 
@@ -94,16 +98,16 @@ enum BudgetMeter {
 struct LimitWindow {
     limit: u64,
     left: u64,
-    /// GitHub's name for it: when it ends.
+    /// GitHub's identifier of the window: the time at which it ends.
     epoch: i64,
-    /// The same by our clock, never earlier.
+    /// The same time by our clock, never earlier.
     reset: Instant,
-    /// When the one before ended, if nobody has told us of this one yet.
+    /// When the previous window ended, as long as no response has described this one.
     rolled: Option<Instant>,
 }
 
 impl LimitWindow {
-    /// What is known of one window by two ways.
+    /// Combines two observations of one window.
     fn join(self, other: Self) -> Self {
         match (self.rolled, other.rolled) {
             (Some(_), None) => return self,
@@ -122,7 +126,7 @@ impl LimitWindow {
 }
 
 impl BudgetMeter {
-    /// What is known of a limit by two ways.
+    /// Combines two observations of a limit.
     fn join(self, other: Self) -> Self {
         match (self, other) {
             (Self::Told(one), Self::Told(two)) if one.epoch == two.epoch => {
@@ -139,7 +143,7 @@ impl BudgetMeter {
 }
 
 impl Budget {
-    /// A budget nobody has said anything about yet.
+    /// A budget without any response yet.
     #[must_use]
     pub fn new(plan: Plan, now: Instant) -> Self {
         Self {
@@ -155,7 +159,7 @@ impl Budget {
         }
     }
 
-    /// The first instant, not before `now`, at which a request may go.
+    /// Returns the first instant, not before `now`, at which a request may be sent.
     pub fn ready_at(&mut self, now: Instant) -> Instant {
         self.roll(now);
         let blocked = self.blocked_until.unwrap_or(now);
@@ -169,7 +173,7 @@ impl Budget {
         now.max(blocked).max(budget)
     }
 
-    /// Takes one request out. Ask [`Budget::ready_at`] first.
+    /// Takes one request from the budget. Call [`Budget::ready_at`] first.
     pub fn take(&mut self, now: Instant) -> Reservation {
         let step = self.step(now);
         self.under_way += 1;
@@ -177,7 +181,7 @@ impl Budget {
         Reservation { at: now, step }
     }
 
-    /// The answer to a request that was taken out, or the end of waiting for it.
+    /// Settles a request with its response, or with the end of the wait for it.
     pub fn settle(&mut self, now: Instant, taken: Reservation, spent: Spent, limits: &RateLimits) {
         self.under_way = self.under_way.saturating_sub(1);
         if spent == Spent::Nothing {
@@ -196,7 +200,7 @@ impl Budget {
         }
     }
 
-    /// An answer came that is no refusal, after so long.
+    /// Records the response time of a request that was not refused.
     pub fn answered(&mut self, took: Duration) {
         let before = self.answer_time.as_secs_f64();
         let mean = before + (took.as_secs_f64() - before) * NEWEST_WEIGHT;
@@ -204,8 +208,9 @@ impl Budget {
         self.penalties = 0;
     }
 
-    /// Too much was asked: nothing goes out for `wait`, or, where nobody said how long, for a
-    /// minute and then twice as long each time. Refusals that arrive together count as one.
+    /// Records that a limit was exceeded: nothing is sent for `wait`, or, where no time was
+    /// specified, for a minute and then twice as long each time. Refusals that arrive together
+    /// count as one.
     pub fn refused(&mut self, now: Instant, wait: Option<Duration>) {
         let already = self.blocked_until.is_some_and(|until| until > now);
         if !already {
@@ -214,7 +219,7 @@ impl Budget {
         let times = self.penalties.saturating_sub(1).min(12);
         let growing = |first: Duration, most: Duration| first.saturating_mul(1 << times).min(most);
         let wait = match wait {
-            // "0" and a reset in the past must not become a tight loop.
+            // "0" or a reset in the past must not cause a tight loop.
             Some(wait) => wait.max(growing(Duration::from_secs(1), FIRST_PENALTY)),
             None => growing(FIRST_PENALTY, LONGEST_PENALTY),
         };
@@ -222,8 +227,8 @@ impl Budget {
         self.blocked_until = Some(self.blocked_until.map_or(until, |earlier| earlier.max(until)));
     }
 
-    /// Takes in another budget, which was found to be one for the same limit: what both have out
-    /// counts, and of what both were told the more careful.
+    /// Merges another budget that turned out to be for the same limit: requests in flight are
+    /// added, and the more careful of the reported values apply.
     pub fn join(&mut self, other: &Self, now: Instant) {
         let ahead = |due: Instant| due.saturating_duration_since(now);
         self.due = self.due.min(now) + ahead(self.due) + ahead(other.due);
@@ -242,21 +247,22 @@ impl Budget {
         blocked || (matches!(self.meter, BudgetMeter::Told(_)) && self.usable() == 0)
     }
 
-    /// Lets go of what is over.
+    /// Ends what is over: a window or a penalty.
     fn roll(&mut self, now: Instant) {
         if let BudgetMeter::Told(window) = &mut self.meter
             && window.reset <= now
         {
             self.due = self.due.min(window.reset);
-            // Whoever has not been heard of may have come after GitHub's window had ended, which
-            // is a little earlier than ours.
+            // A request without a response may have arrived after GitHub's window ended, which is
+            // slightly earlier than ours.
             window.left = window.limit.saturating_sub(self.unheard + self.lost);
             window.rolled = Some(window.reset);
             window.reset = now + WINDOW;
         }
     }
 
-    /// Requests that may still go in this window; meaningless without a meter that was told.
+    /// Requests that may still be sent in this window; meaningless unless the meter has a reported
+    /// limit.
     fn usable(&self) -> u64 {
         let BudgetMeter::Told(LimitWindow { limit, left, .. }) = self.meter else {
             return u64::MAX;
@@ -264,7 +270,7 @@ impl Budget {
         left.saturating_sub(limit - self.part(limit)).saturating_sub(self.under_way)
     }
 
-    /// Our part of a limit: at least one, so that a share of a tiny limit is not nothing.
+    /// Our share of a limit: at least one, so that a share of a tiny limit is not zero.
     fn part(&self, limit: u64) -> u64 {
         #[expect(
             clippy::cast_precision_loss,
@@ -280,7 +286,7 @@ impl Budget {
         let spread = match self.meter {
             BudgetMeter::Interval => Duration::ZERO,
             BudgetMeter::Assumed => {
-                // The burst comes on top of the even flow, so it is taken off the hour first.
+                // The burst comes on top of the even flow, so it is deducted from the hour first.
                 let part = self.part(self.plan.assumed);
                 divide(WINDOW, part.saturating_sub(u64::from(self.plan.burst)).max(1))
             }
@@ -292,7 +298,7 @@ impl Budget {
         spread.max(FASTEST).max(work)
     }
 
-    /// Takes in what an answer says; whether it said what is left.
+    /// Applies the limits in a response. Returns whether it reported what is left.
     fn hear(
         &mut self,
         now: Instant,
@@ -309,13 +315,13 @@ impl Budget {
             return false;
         };
         let before = self.step(now);
-        // Where no window is named, there is one of an hour, from the first word on.
+        // Without a named window, one of an hour begins with the first response.
         let told = limits.reset.unwrap_or(Reset { epoch: 0, after: WINDOW });
         let left_now = told_left.saturating_sub(self.unheard);
         match &mut self.meter {
             BudgetMeter::Told(window) if told.epoch < window.epoch => {}
-            // The end of a window that is over here; who went out since then and is still told of
-            // it knows better.
+            // The response describes a window that is over here. A request sent since then that
+            // still reports the old window is right: it has not ended.
             BudgetMeter::Told(LimitWindow { epoch, rolled: Some(over), .. })
                 if told.epoch == *epoch && taken.at < *over => {}
             BudgetMeter::Told(window) if told.epoch == window.epoch => {
@@ -333,14 +339,16 @@ impl Budget {
                     reset,
                     rolled: None,
                 });
-                // A new window owes the old one nothing but the round that this is one of.
+                // A new window starts without the old one's delay, except for the round that this
+                // request is part of.
                 let round = self.under_way + u64::from(spent == Spent::One);
                 let round = round.min(self.plan.burst.into());
                 self.due = now + self.step(now) * u32::try_from(round).unwrap_or(u32::MAX);
                 return true;
             }
         }
-        // What has gone out ahead of time stays so many requests ahead, at the new pace.
+        // Requests that were sent ahead of time stay the same number of requests ahead at the new
+        // pace.
         let ahead = self.due.saturating_duration_since(now).as_secs_f64();
         let pace = self.step(now).as_secs_f64() / before.as_secs_f64();
         self.due = self.due.min(now) + Duration::from_secs_f64((ahead * pace).min(MOST_AHEAD));

@@ -1,9 +1,9 @@
-//! Many pull requests in one query, and what GitHub's answer to it means.
+//! Queries many pull requests at once and interprets GitHub's response.
 //!
-//! Promises: every answer becomes one [`QueryOutcome`], nothing is retried here, and what was details of
-//! limits has reached the token's budget before the outcome is told. GitHub answers 200 to almost
-//! everything: over the limit, with half of the data, with nothing but errors. So each pull request
-//! asked for gets its own [`PullLookup`], and only what GitHub itself says is not there is
+//! Guarantees: every response becomes one [`QueryOutcome`]; nothing is retried here; the limits in
+//! a response are applied to the token's budget before the outcome is returned. GitHub answers
+//! almost everything with status 200: an exceeded limit, half of the data, only errors. So each
+//! pull request gets its own [`PullLookup`], and only what GitHub itself reports as not found is
 //! [`PullLookup::Gone`].
 
 mod query;
@@ -19,39 +19,40 @@ use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
-/// Pull requests in a query; GitHub takes no more node ids.
+/// Maximum number of pull requests in a query; GitHub accepts no more node ids.
 pub const MOST_PULLS: usize = 100;
-/// GitHub ends a query after ten seconds; what takes longer is lost.
+/// GitHub aborts a query after ten seconds; a later response is lost.
 const TIMEOUT: Duration = Duration::from_secs(12);
-/// The most an answer may weigh: a hundred titles of the greatest length, many times over.
+/// Maximum size of a response in bytes: many times that of a hundred titles of the greatest
+/// length.
 const ANSWER_BYTES: usize = 4 << 20;
 
-/// A pull request, by all the names it can be asked for by.
+/// A pull request, with all names by which it can be queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedPull {
-    /// GitHub's number of its base repository.
+    /// GitHub's id of its base repository.
     pub base_repo_id: u64,
-    /// GitHub's number of it.
+    /// GitHub's id of the pull request.
     pub pull_id: u64,
     /// `owner/name` of the base repository.
     pub repo: String,
-    /// Its number there.
+    /// Its number in that repository.
     pub number: u64,
 }
 
-/// By which names a query asks.
+/// The names that a query uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskedBy {
-    /// By computed node ids: short, and right after a repository was renamed.
+    /// Computed node ids: short, and still correct after a repository was renamed.
     NodeIds,
-    /// By owner, name and number: always possible.
+    /// Owner, name and number: always possible.
     Names,
 }
 
-/// What an answer says of a pull request; what it does not say is `None`.
+/// The details of a pull request; a field missing from the response is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PullDetails {
-    /// Its node id, as GitHub has it.
+    /// GitHub's node id.
     pub node_id: Option<String>,
     /// Lines added.
     pub additions: Option<u64>,
@@ -63,84 +64,85 @@ pub struct PullDetails {
     pub title: Option<String>,
     /// Whether it is a draft.
     pub draft: Option<bool>,
-    /// What is known of its base repository's language.
+    /// The language of its base repository, as far as it is known.
     pub language: Language,
 }
 
-/// What is known of a repository's language.
+/// The language of a repository, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Language {
-    /// Nothing.
+    /// Not known.
     #[default]
     Unknown,
-    /// That it has none.
+    /// The repository has no language.
     Absent,
-    /// Its name.
+    /// The name of the language.
     Named(String),
 }
 
-/// What came of one pull request.
+/// The result for one pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PullLookup {
-    /// It is there.
+    /// It was found.
     Pull(Box<PullDetails>),
-    /// GitHub says that it is not there.
+    /// GitHub reports that it does not exist.
     Gone,
-    /// The asker may not see it, in GitHub's words; a token of another account may.
+    /// The token's account may not see it, with GitHub's explanation; a token of another account
+    /// may.
     Forbidden(String),
-    /// The answer says nothing of it.
+    /// The response does not mention it.
     Unanswered,
 }
 
 impl WantedPull {
-    /// Whose the base repository is: a user or an organisation.
+    /// The owner of the base repository: a user or an organisation.
     #[must_use]
     pub fn owner(&self) -> &str {
         self.repo.split('/').next().unwrap_or_default()
     }
 }
 
-/// Why nothing was details.
+/// Why a query returned no data.
 #[derive(Debug, Error)]
 pub enum QueryError {
-    /// There was no answer.
+    /// There was no response.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// The answer is none.
+    /// The response is not valid.
     #[error("{host} answered {status} to a query: {said}")]
     Answer {
-        /// Where it was asked.
+        /// The host that was queried.
         host: String,
         /// The status.
         status: u16,
-        /// What it said.
+        /// The beginning of the response.
         said: String,
     },
 }
 
-/// What came of a query.
+/// The outcome of a query.
 #[derive(Debug)]
 pub enum QueryOutcome {
-    /// An answer; for each pull request in the order asked.
+    /// A response; one result per pull request, in the order of the query.
     Answered(Vec<PullLookup>),
-    /// Nothing came, because it was too much at once: a time-out, or a limit of resources.
+    /// There is no data because the query was too heavy: a timeout, or a resource limit.
     TooHeavy(String),
-    /// Too much was asked with this token; its budget knows until when.
+    /// The token's limit was exceeded; its budget knows until when.
     Limited {
-        /// How long to wait, where GitHub said.
+        /// How long to wait, where GitHub specified it.
         wait: Option<Duration>,
     },
     /// The token is refused and has been quarantined.
     TokenDead {
-        /// Why.
+        /// The reason.
         reason: DeadToken,
     },
-    /// No answer.
+    /// The query failed.
     Failed(QueryError),
 }
 
 impl QueryOutcome {
-    /// Its name among the outcomes of the metrics.
+    /// Its label in the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -154,7 +156,7 @@ impl QueryOutcome {
     }
 }
 
-/// GitHub's GraphQL interface, as far as it is needed.
+/// A client of GitHub's GraphQL API, as far as it is needed.
 #[derive(Debug)]
 pub struct GraphQl {
     http: Http,
@@ -163,10 +165,10 @@ pub struct GraphQl {
 }
 
 impl GraphQl {
-    /// A client of the interface at `url`; nothing is asked yet.
+    /// Creates a client of the API at `url`. Sends nothing yet.
     ///
     /// # Errors
-    /// When the address is none, or TLS cannot be set up.
+    /// When the URL is invalid or TLS cannot be set up.
     pub fn new(url: &str, clock: Clock) -> Result<Self, HttpError> {
         let url = url.trim().to_owned();
         http::check_address(&url)?;
@@ -174,7 +176,7 @@ impl GraphQl {
         Ok(Self { http, url, clock })
     }
 
-    /// Asks for pull requests, at most [`MOST_PULLS`], and settles the lease with what came of it.
+    /// Queries up to [`MOST_PULLS`] pull requests and settles the lease with the outcome.
     pub async fn ask(&self, form: AskedBy, wanted: &[WantedPull], lease: Lease) -> QueryOutcome {
         let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
@@ -232,7 +234,7 @@ impl GraphQl {
                 LimitRefusal::WaitLonger => QueryOutcome::Limited { wait: None },
                 LimitRefusal::Suspended => QueryOutcome::TokenDead { reason: DeadToken::Suspended },
             },
-            // What stands before GitHub ends a query that takes too long in these two ways.
+            // Proxies in front of GitHub abort a query that takes too long in these two ways.
             502 | 504 => QueryOutcome::TooHeavy(format!("answered {}", response.status)),
             status => QueryOutcome::Failed(self.no_answer(status, said())),
         };
@@ -244,7 +246,7 @@ impl GraphQl {
     }
 }
 
-/// How long a limit that came with status 200 lasts.
+/// How long a limit reported with status 200 lasts.
 fn wait(limits: &RateLimits) -> Option<Duration> {
     let until_reset = || limits.reset.filter(|_| limits.remaining == Some(0));
     limits.retry_after.or_else(|| until_reset().map(|reset| reset.after))
@@ -252,7 +254,7 @@ fn wait(limits: &RateLimits) -> Option<Duration> {
 
 fn verdict(outcome: &QueryOutcome) -> TokenVerdict {
     match outcome {
-        // GitHub worked for what was too heavy, too: its seconds count.
+        // GitHub also worked on a query that was too heavy: its seconds count.
         QueryOutcome::Answered(_) | QueryOutcome::TooHeavy(_) => TokenVerdict::Served,
         QueryOutcome::Limited { wait } => TokenVerdict::Limited(*wait),
         QueryOutcome::TokenDead { reason } => TokenVerdict::Refused(*reason),

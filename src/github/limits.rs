@@ -1,73 +1,73 @@
-//! What GitHub's answers say about how much may be asked.
+//! Rate limits in GitHub's responses.
 //!
-//! Times are turned into spans at once, by the server's own `Date`, so that a clock of ours that
-//! is wrong neither wakes us early nor lets us sleep for hours.
+//! Times are converted to durations at once, relative to the server's own `Date`, so that a wrong
+//! local clock neither shortens a wait nor extends it by hours.
 
 use std::time::Duration;
 
 use crate::http::Headers;
 use crate::model::window::Timestamp;
 
-/// No reset lies further away than GitHub's hour and a little; more is a mistake of the server's.
+/// Maximum time to a reset: GitHub's hour and a margin. More is an error of the server.
 const LONGEST_RESET: Duration = Duration::from_secs(3_900);
-/// The longest `retry-after` that is believed.
+/// Maximum `retry-after` that is accepted.
 const LONGEST_RETRY: Duration = Duration::from_secs(6 * 3_600);
-/// The longest `x-poll-interval` that is believed.
+/// Maximum `x-poll-interval` that is accepted.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Requests of one account that GitHub lets be under way together, for pages and queries: who asks
-/// for pages keeps to one half of them, who asks for pull requests to the other.
+/// Number of concurrent requests that GitHub allows for one account. Pages use up to one half of
+/// them, pull-request queries up to the other.
 pub const MOST_AT_ONCE: u32 = 100;
-/// How much of a refusal's body is read for its reason.
+/// Number of bytes of a refusal's body that are searched for the reason.
 const REASON_BYTES: usize = 4_096;
 
-/// The headers of one answer that are about limits; what is not said is `None`.
+/// The rate-limit headers of one response; a missing header is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimits {
-    /// What GitHub's clock showed when it answered.
+    /// GitHub's clock at the time of the response.
     pub date: Option<Timestamp>,
-    /// Requests in a window.
+    /// Requests per window.
     pub limit: Option<u64>,
     /// Requests left in this window.
     pub remaining: Option<u64>,
     /// The end of this window.
     pub reset: Option<Reset>,
-    /// For how long nothing may be asked.
+    /// How long no request may be sent.
     pub retry_after: Option<Duration>,
-    /// The shortest time between two polls without a token.
+    /// Minimum interval between two polls without a token.
     pub poll_interval: Option<Duration>,
 }
 
 /// The end of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reset {
-    /// Seconds since 1970 by the server's clock: names the window.
+    /// Seconds since 1970 by the server's clock; identifies the window.
     pub epoch: i64,
-    /// How far away it was when the answer came.
+    /// How far away it was when the response arrived.
     pub after: Duration,
 }
 
 impl Reset {
-    /// A window that ends at `epoch` by a server's clock that shows `server`; no further away than
-    /// a window of GitHub's lasts.
+    /// The end of a window at `epoch` by a server's clock that shows `server`; at most as far away
+    /// as the length of GitHub's window allows.
     #[must_use]
     pub fn at(epoch: Timestamp, server: Timestamp) -> Self {
         Self { epoch: epoch.second().0, after: epoch.since(server).min(LONGEST_RESET) }
     }
 }
 
-/// What a 403 or 429 means.
+/// The meaning of a 403 or 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitRefusal {
-    /// Too much was asked: wait so long.
+    /// A limit was exceeded: wait this long.
     Wait(Duration),
-    /// Too much was asked, and nothing says how long to wait: a minute, then longer each time.
+    /// A limit was exceeded without a time to wait: a minute, then longer each time.
     WaitLonger,
     /// The token itself is refused: its account is suspended.
     Suspended,
 }
 
 impl RateLimits {
-    /// Reads them; `now` stands in where the server does not say what its clock shows.
+    /// Parses the headers; `now` is used where the server does not send its time.
     #[must_use]
     pub fn read(headers: &Headers, now: Timestamp) -> Self {
         let date = headers.date();
@@ -92,20 +92,20 @@ impl RateLimits {
         }
     }
 
-    /// Whether the answer said anything of a budget.
+    /// Whether the response reported a budget.
     #[must_use]
     pub fn tells_budget(&self) -> bool {
         self.limit.is_some() || self.remaining.is_some() || self.reset.is_some()
     }
 
-    /// Whether a 403 with these headers and this body is about limits, and not about rights.
+    /// Whether a 403 with these headers and this body is about limits, and not about permissions.
     #[must_use]
     pub fn is_about_limits(&self, body: &[u8]) -> bool {
         self.retry_after.is_some() || self.remaining == Some(0) || speaks_of_limits(body)
     }
 
-    /// What a 403 or 429 with these headers and this body means, for a request with a token or
-    /// without one.
+    /// The meaning of a 403 or 429 with these headers and this body, for a request with or without
+    /// a token.
     #[must_use]
     pub fn refusal(&self, status: u16, body: &[u8], with_token: bool) -> LimitRefusal {
         if let Some(wait) = self.retry_after {
@@ -146,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_is_as_far_away_as_the_server_sees_it() {
-        // The server's clock is an hour and more behind ours.
+        // The server's clock is more than an hour behind ours.
         let limits = read(&[
             ("date", "Fri, 15 Jan 2027 07:00:00 GMT"),
             ("x-ratelimit-limit", "60"),
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(Timestamp::from_seconds(reset.epoch).to_string(), "2027-01-15T07:05:00Z");
         assert_eq!(reset.after, Duration::from_secs(300));
         assert_eq!((limits.limit, limits.remaining), (Some(60), Some(12)));
-        // Without a date ours stands in; what is long over is no time away.
+        // Without a date our clock is used; a reset long in the past is zero away.
         let limits = read(&[("x-ratelimit-reset", &(NOW - 5_000).to_string())]).await;
         assert_eq!(limits.reset.unwrap().after, Duration::ZERO);
     }

@@ -1,17 +1,18 @@
-//! Node ids of pull requests, computed from the numbers that events carry.
+//! Computes node ids of pull requests from the ids that events contain.
 //!
-//! GitHub calls them opaque, but they are `PR_` and the base64url form, without padding, of the
-//! `MessagePack` list `[0, base repository, pull request]`. Whoever asks by them checks first that
-//! GitHub's own are the same. Written out here: one kind of list of whole numbers is all that is
-//! needed of `MessagePack`, which is no reason for a library.
+//! GitHub documents them as opaque. They are `PR_` followed by the base64url encoding, without
+//! padding, of the `MessagePack` array `[0, base repository, pull request]`. Before using them,
+//! callers verify that GitHub's own node ids are equal. Implemented here because one kind of array
+//! of integers does not justify a `MessagePack` dependency.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The head of a list of three.
+/// The header of an array of three elements.
 const LIST_OF_THREE: u8 = 0x93;
 
-/// The node id of a pull request, by GitHub's numbers of its base repository and of itself.
+/// The node id of a pull request, from GitHub's ids of its base repository and of the pull
+/// request.
 #[must_use]
 pub fn of_pull(base_repo_id: u64, pull_id: u64) -> String {
     let mut packed = vec![LIST_OF_THREE];
@@ -21,7 +22,7 @@ pub fn of_pull(base_repo_id: u64, pull_id: u64) -> String {
     format!("PR_{}", URL_SAFE_NO_PAD.encode(packed))
 }
 
-/// Appends a whole number in the shortest form there is for it.
+/// Appends an integer in its shortest encoding.
 fn pack(out: &mut Vec<u8>, number: u64) {
     if let Ok(number) = u8::try_from(number) {
         if number >= 0x80 {
@@ -44,8 +45,8 @@ fn pack(out: &mut Vec<u8>, number: u64) {
 mod tests {
     use super::*;
 
-    /// Base repository, pull request and node id, from answers of GitHub that hold all three; the
-    /// first is the example of its documentation.
+    /// Base repository, pull request and node id, from GitHub responses that contain all three;
+    /// the first is the example of its documentation.
     const KNOWN: [(u64, u64, &str); 5] = [
         (1, 10, "PR_kwABCg"),
         (63_260_554, 1_012_225_049, "PR_kwDOA8VHis48VVQZ"),
@@ -53,8 +54,8 @@ mod tests {
         (851_268_184, 2_175_477_439, "PR_kwDOMr1SWM6Bqya_"),
         (1_138_065_373, 4_192_087_193, "PR_kwDOQ9V_3c753iyZ"),
     ];
-    /// The same of answers that hold the repository (`rails/rails`, `cli/cli`) and the node id: two
-    /// bytes for the one, eight for the other's pull request.
+    /// The same from responses that contain the repository (`rails/rails`, `cli/cli`) and the node
+    /// id: two bytes for the one id, eight for the other's pull request.
     const KNOWN_IN_PART: [(u64, u64, &str); 2] = [
         (8_514, 988_273_751, "PR_kwDNIULOOufcVw"),
         (212_613_049, 4_334_082_864, "PR_kwDODKw3uc8AAAABAlTbMA"),
@@ -65,7 +66,7 @@ mod tests {
         for (repo, pull, id) in KNOWN.into_iter().chain(KNOWN_IN_PART) {
             assert_eq!(of_pull(repo, pull), id, "{pull} of {repo}");
         }
-        // What else is in a repository is named alike: a label whose number is above 2^32.
+        // Other objects of a repository have the same form: a label whose id is above 2^32.
         let label = of_pull(120_519_269, 4_439_792_681).replace("PR_", "LA_");
         assert_eq!(label, "LA_kwDOBy76Zc8AAAABCKHcKQ");
     }
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(bytes(0x100), [0xcd, 1, 0]);
         assert_eq!(bytes(0x1_0000), [0xce, 0, 1, 0, 0]);
         assert_eq!(bytes(u64::from(u32::MAX)), [0xce, 0xff, 0xff, 0xff, 0xff]);
-        // Pull requests passed this in August 2026.
+        // Ids of pull requests exceeded 2^32 in August 2026.
         assert_eq!(bytes(0x1_0000_0000), [0xcf, 0, 0, 0, 1, 0, 0, 0, 0]);
         assert_eq!(bytes(u64::MAX), [0xcf, 255, 255, 255, 255, 255, 255, 255, 255]);
     }

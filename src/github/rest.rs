@@ -1,9 +1,10 @@
-//! One page of the public events, and what GitHub's answer to it means; and whose a token is.
+//! Fetches one page of the public events, or the account of a token, and interprets GitHub's
+//! response.
 //!
-//! Promises: every answer becomes one [`PageOutcome`], nothing is retried here, and what was learnt of
-//! limits has reached the token's budget before the outcome is told. `per_page=100` is said aloud,
-//! because GitHub's default is another; the API version is pinned; an `ETag` goes back as it came,
-//! quotes, `W/` and all.
+//! Guarantees: every response becomes one [`PageOutcome`]; nothing is retried here; the limits in
+//! a response are applied to the token's budget before the outcome is returned. `per_page=100` is
+//! set explicitly because GitHub's default differs. The API version is pinned. An `ETag` is sent
+//! back unchanged, including quotes and `W/`.
 
 mod identity;
 
@@ -21,40 +22,40 @@ use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, Headers, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
-/// Events on a page; GitHub serves no more.
+/// Events per page; GitHub serves no more.
 pub const PER_PAGE: u32 = 100;
-/// The most a page may weigh, decompressed: 100 of the largest events that were ever seen.
+/// Maximum size of a page in bytes, decompressed: 100 of the largest events ever observed.
 const PAGE_BYTES: usize = 32 << 20;
-/// The version of GitHub's API that we speak.
+/// The version of GitHub's API that this client uses.
 const API_VERSION: &str = "2022-11-28";
 const MEDIA_TYPE: &str = "application/vnd.github+json";
 
-/// Why a page did not come.
+/// Why a page could not be fetched.
 #[derive(Debug, Error)]
 pub enum RestError {
-    /// There was no answer.
+    /// There was no response.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// GitHub, or something before it, has trouble.
+    /// GitHub, or a proxy in front of it, has a temporary failure.
     #[error("{what} answered {status}{said}")]
     Trouble {
         /// Page and host.
         what: String,
         /// The status.
         status: u16,
-        /// What the body says, with a colon before it, or nothing.
+        /// The beginning of the body after a colon, or empty.
         said: String,
-        /// For how long nothing should be asked.
+        /// How long no request should be sent.
         retry_after: Option<Duration>,
     },
-    /// The answer will be the same next time.
+    /// The response will be the same next time.
     #[error("{what} answered {status}{said}; {cure}")]
     Refused {
         /// Page and host.
         what: String,
         /// The status.
         status: u16,
-        /// What the body says, with a colon before it, or nothing.
+        /// The beginning of the body after a colon, or empty.
         said: String,
         /// What to do.
         cure: &'static str,
@@ -62,7 +63,7 @@ pub enum RestError {
 }
 
 impl RestError {
-    /// Whether the same request may well succeed a little later.
+    /// Whether the same request may succeed a little later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -72,7 +73,7 @@ impl RestError {
         }
     }
 
-    /// For how long the server asked us to stay away.
+    /// How long the server asked the client to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -82,34 +83,35 @@ impl RestError {
     }
 }
 
-/// What came of asking for a page.
+/// The outcome of a request for a page.
 #[derive(Debug)]
 pub enum PageOutcome {
-    /// A page; its `ETag` as it came.
+    /// A page, and its `ETag` unchanged.
     Fresh {
-        /// What was served, usually a JSON list.
+        /// The content, usually a JSON list.
         body: Bytes,
-        /// To ask with next time.
+        /// The `ETag` to send next time.
         etag: Option<String>,
     },
-    /// The page is the one whose `ETag` was sent.
+    /// The page still has the `ETag` that was sent.
     NotModified,
-    /// Too much was asked with this token, or without one; its budget knows until when.
+    /// The limit of this token, or of requests without one, was exceeded; its budget knows until
+    /// when.
     Limited {
-        /// How long to wait, where GitHub said.
+        /// How long to wait, where GitHub specified it.
         wait: Option<Duration>,
     },
     /// The token is refused and has been quarantined.
     TokenDead {
-        /// Why.
+        /// The reason.
         reason: DeadToken,
     },
-    /// No page.
+    /// The request failed.
     Failed(RestError),
 }
 
 impl PageOutcome {
-    /// Its name among the outcomes of the metrics.
+    /// Its label in the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -122,27 +124,27 @@ impl PageOutcome {
     }
 }
 
-/// An outcome, and what the answer said beside it.
+/// An outcome, with the other information of the response.
 #[derive(Debug)]
 pub struct PageResponse {
-    /// What came of it.
+    /// The outcome.
     pub outcome: PageOutcome,
-    /// The limits it told.
+    /// The limits that it reported.
     pub limits: RateLimits,
-    /// Whether the server says that it is simulated; `None` without an answer.
+    /// Whether the server reports that it is simulated; `None` without a response.
     pub simulated: Option<bool>,
 }
 
-/// Where and how to ask.
+/// Configuration of the REST client.
 #[derive(Debug, Clone)]
 pub struct RestOptions {
-    /// The address that `/events` is below.
+    /// The base URL of `/events`.
     pub api_url: String,
-    /// From the first byte sent to the last one read.
+    /// Timeout from the first byte sent to the last one read.
     pub timeout: Duration,
 }
 
-/// GitHub's REST interface, as far as it is needed.
+/// A client of GitHub's REST API, as far as it is needed.
 #[derive(Debug)]
 pub struct Rest {
     http: Http,
@@ -151,10 +153,10 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// A client; nothing is asked yet.
+    /// Creates a client. Sends nothing yet.
     ///
     /// # Errors
-    /// When the address is none, or TLS cannot be set up.
+    /// When the URL is invalid or TLS cannot be set up.
     pub fn new(options: &RestOptions, clock: Clock) -> Result<Self, HttpError> {
         let base = options.api_url.trim().trim_end_matches('/').to_owned();
         http::check_address(&base)?;
@@ -162,7 +164,7 @@ impl Rest {
         Ok(Self { http, base, clock })
     }
 
-    /// Asks for a page of events, and settles the lease with what came of it.
+    /// Fetches a page of events and settles the lease with the outcome.
     pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> PageResponse {
         let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
@@ -220,7 +222,7 @@ impl Rest {
         let what = format!("page {number} of {}/events", http::shown(&self.base));
         let said = said(&response.body);
         let cure = match status {
-            // 5xx, and what proxies say in their place.
+            // 5xx, and the statuses that proxies send instead.
             500..=599 | 408 | 425 => {
                 return RestError::Trouble { what, status, said, retry_after: limits.retry_after };
             }
@@ -247,7 +249,7 @@ fn is_simulated(headers: &Headers) -> bool {
     headers.get("x-simulated").is_some_and(|value| !matches!(value, "" | "0" | "false"))
 }
 
-/// The beginning of a body as one printable line, a colon before it; nothing for an empty one.
+/// The beginning of a body as one printable line after a colon; empty for an empty body.
 fn said(body: &[u8]) -> String {
     first_words(body).map_or_else(String::new, |words| format!(": {words}"))
 }

@@ -1,9 +1,9 @@
-//! What is shown of words that came from outside.
+//! Excerpts of text from outside, for display.
 
-/// How much of a text is shown.
+/// Maximum number of characters shown.
 const SHOWN_CHARS: usize = 160;
 
-/// The beginning of a text as one printable line; `None` when there are no words in it.
+/// The beginning of a text as one printable line; `None` when it is empty.
 pub(super) fn first_words(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN_CHARS)]);
     let text: String = text.chars().take(SHOWN_CHARS).collect();

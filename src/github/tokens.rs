@@ -1,17 +1,18 @@
-//! The pool: whose turn it is, who may not be asked for now, and what is done when nobody is left.
+//! The token pool: chooses the next token, quarantines refused ones, and falls back to requests
+//! without a token.
 //!
-//! Promises: tokens take turns; none goes beyond its account's budget; one that GitHub refuses is
-//! quarantined and tried again after hours; when all are quarantined, or there is none, requests go without
-//! a token, at the pace for that, and the log says so. A token is known to the outside by its place
-//! in the configuration and is never printed.
+//! Guarantees: tokens take turns, and none exceeds its account's budget. A token that GitHub
+//! refuses is quarantined and tried again hours later. When all are quarantined, or there are
+//! none, requests are sent without a token at the pace for that, and this is logged. Outside, a
+//! token is identified by its position in the configuration; it is never printed.
 //!
-//! GitHub's limits are an account's: its tokens share the requests of an hour, the seconds of work,
-//! and the wait after a secondary limit. Whose a token is can only be asked, so whoever uses the
-//! pool asks once for each ([`TokenPool::grant_introduction`]); until then a token counts as an
-//! account of its own.
+//! GitHub's limits apply to accounts: the tokens of an account share the requests per hour, the
+//! seconds of work, and the wait after a secondary limit. Only GitHub knows the account of a
+//! token, so the user of the pool asks once for each ([`TokenPool::grant_introduction`]); until
+//! then a token counts as an account of its own.
 //!
 //! A [`Lease`] is one request that may be sent. Dropping it unsettled, as a cancelled future does,
-//! counts as spent: too little is asked then, never too much.
+//! counts as spent: that sends too few requests, never too many.
 
 mod account;
 mod lease;
@@ -38,38 +39,39 @@ use crate::config::Secret;
 use crate::github::budget::{Plan, Spent};
 use crate::github::limits::RateLimits;
 
-/// How long a token that GitHub refused is left alone.
+/// How long a token that GitHub refused is quarantined.
 pub const QUARANTINE: Duration = Duration::from_secs(6 * 3_600);
-/// The part of each token's limit for queries, unless [`TokenPool::allow_queries`] says another.
+/// The fraction of each token's limit for queries, unless set by [`TokenPool::allow_queries`].
 const QUERY_SHARE: f64 = 0.5;
-/// When GitHub did not tell whose a token is, it is asked again after so long.
+/// How long after an identity request without a result the next one is sent.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
-/// More tokens than anyone has accounts; the rest is not used, and the log says so.
+/// Maximum number of tokens, more than anyone has accounts; further ones are not used, and this is
+/// logged.
 pub const MOST_TOKENS: usize = 1_000;
 
-/// What a request is for, and with which tokens it may go.
+/// The purpose of a request, and the tokens that it may use.
 struct TokenRequest<'a> {
     resource: Resource,
-    /// The token that asked for the same last; another one is better.
+    /// The token last used for the same purpose; another one is preferred.
     last: Option<TokenSlotId>,
     may: &'a dyn Fn(AccountId) -> bool,
 }
 
-/// An answer to "may I".
+/// The answer to a request for a lease.
 #[derive(Debug)]
 pub enum TokenGrant {
-    /// Yes, with this.
+    /// The request may be sent, with this lease.
     Go(Lease),
-    /// Not before then.
+    /// No request may be sent before this time.
     Wait(Instant),
 }
 
-/// All tokens, and the place for requests without one.
+/// All tokens, and the slot for requests without one.
 #[derive(Debug)]
 pub struct TokenPool {
     clock: Clock,
     state: Mutex<PoolState>,
-    /// Counts the lists that differed from the one before.
+    /// Counts the lists of tokens that differed from the previous one.
     lists: watch::Sender<u64>,
 }
 
@@ -79,7 +81,7 @@ impl TokenPool {
     pub fn new(options: PoolOptions, clock: Clock) -> Arc<Self> {
         let now = clock.instant();
         let mut accounts = Accounts::new(options.share, QUERY_SHARE, options.burst);
-        // GitHub's limit without a token is far below what its seconds of work allow.
+        // GitHub's limit without a token is far below what its limit on seconds of work allows.
         let plan =
             Plan { assumed: ANONYMOUS_LIMIT, share: 1.0, burst: options.burst, answer_times: 0.0 };
         let nobody = accounts.open_with(plan, TokenSlotId(0), now);
@@ -98,25 +100,26 @@ impl TokenPool {
         pool
     }
 
-    /// Notified each time [`TokenPool::replace`] brings another list. Every wait for a token of
-    /// this pool has to end then: the new tokens may be free.
+    /// Notified each time [`TokenPool::replace`] sets a different list. Every wait for a token of
+    /// this pool must then end, because the new tokens may be available.
     #[must_use]
     pub fn lists(&self) -> watch::Receiver<u64> {
         self.lists.subscribe()
     }
 
-    /// Takes over a new list; a token that was there before keeps its account and its quarantine, also
-    /// when it was away for some lists. Nothing happens when the list is the same.
+    /// Replaces the list of tokens. A token that was there before keeps its account and its
+    /// quarantine, even when some lists in between did not have it. Does nothing when the list is
+    /// the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
         let mut state = self.lock();
         let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
-        // Last those of the last list: these are the ones that are kept longest.
+        // The tokens of the last list come last, because the last ones are kept longest.
         let mut old = std::mem::take(&mut state.departed);
         old.append(&mut state.slots);
         let given = tokens.len();
         for (i, token) in tokens.into_iter().enumerate() {
-            // White space around it, as a file of tokens has it, is no part of a token.
+            // White space around a token, as in a file of tokens, is not part of it.
             let token = Secret::new(token.expose().trim());
             let double = state.slots.iter().any(|slot| slot.token.as_ref() == Some(&token));
             if token.expose().is_empty() || double || state.slots.len() == MOST_TOKENS {
@@ -148,15 +151,15 @@ impl TokenPool {
         }
     }
 
-    /// Sets the part of each account's GraphQL limit that queries may use, above 0 and up to 1;
-    /// before any of them.
+    /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1.
+    /// Call it before any query.
     pub fn allow_queries(&self, share: f64) {
         let now = self.clock.instant();
         self.lock().accounts.allow_queries(share, now);
     }
 
-    /// One request that asks whose a token is, with that token; `None` when there is nothing to
-    /// ask now: a single token shares its account with nobody.
+    /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
+    /// a single token shares its account with no other.
     #[must_use]
     pub fn grant_introduction(self: &Arc<Self>) -> Option<Lease> {
         let now = self.clock.instant();
@@ -174,8 +177,8 @@ impl TokenPool {
         Some(self.lease(slot, accounts, Resource::Pages, now))
     }
 
-    /// Takes in whose a token is. One of the same account as others shares its limits with them
-    /// from now on, with what is spent of them.
+    /// Records the account of a token. From then on it shares its limits with the other tokens of
+    /// that account, including what is already spent.
     pub fn introduce(&self, id: TokenSlotId, identity: Identity) {
         let now = self.clock.instant();
         let mut state = self.lock();
@@ -192,15 +195,15 @@ impl TokenPool {
         publish(&mut state, now);
     }
 
-    /// One GraphQL query, with the token whose turn it is; or when to ask again. `None`: there is
-    /// no token that GitHub takes, and nothing may be asked without one.
+    /// A lease for one GraphQL query with the next token, or when to ask again. `None` when GitHub
+    /// accepts none of the tokens, because queries require one.
     #[must_use]
     pub fn grant_query(self: &Arc<Self>) -> Option<TokenGrant> {
         self.grant_query_of(|_| true)
     }
 
-    /// The same with a token of one of these accounts. `None`: there is no such token that GitHub
-    /// takes.
+    /// Like `grant_query`, with a token of one of these accounts. `None` when GitHub accepts none
+    /// of their tokens.
     #[must_use]
     pub fn grant_query_of(self: &Arc<Self>, may: impl Fn(AccountId) -> bool) -> Option<TokenGrant> {
         let now = self.clock.instant();
@@ -216,14 +219,14 @@ impl TokenPool {
         }
     }
 
-    /// One request, with the token whose turn it is; or when to ask again.
+    /// A lease for one request with the next token, or when to ask again.
     #[must_use]
     pub fn grant(self: &Arc<Self>) -> TokenGrant {
         self.grant_after(None)
     }
 
-    /// The same, with another token than the one that asked for the same page last, if there is
-    /// one: a token that is shown old pages is known by what others are shown.
+    /// Like `grant`, but with a token other than the one last used for the same page, if there is
+    /// one: a token that gets stale pages is detected by comparison with others.
     #[must_use]
     pub fn grant_after(self: &Arc<Self>, last: Option<TokenSlotId>) -> TokenGrant {
         let now = self.clock.instant();
@@ -237,7 +240,8 @@ impl TokenPool {
             }
             Err(earliest) => earliest,
         };
-        // A token that is only used up is waited for; going on without one would mix two paces.
+        // A token that is only exhausted is waited for; sending requests without one would mix two
+        // paces.
         if let Some(earliest) = earliest {
             return TokenGrant::Wait(earliest);
         }
@@ -250,8 +254,8 @@ impl TokenPool {
         TokenGrant::Wait(back.map_or(ready, |back| back.min(ready)))
     }
 
-    /// Asks for no page with this token for so long, because others are shown newer ones; unless
-    /// it is the last one. Its budgets stay, and so do its queries.
+    /// Does not use this token for pages for this long, because it gets stale ones, unless it is
+    /// the last token. Its budgets and its queries are not affected.
     pub fn rest(&self, id: TokenSlotId, time: Duration) {
         let now = self.clock.instant();
         let mut state = self.lock();
@@ -265,8 +269,8 @@ impl TokenPool {
         publish(&mut state, now);
     }
 
-    /// A token's place in the configuration, from 1; 0 for requests without one; `None` when it is
-    /// no longer there.
+    /// A token's position in the configuration, from 1; 0 for requests without one; `None` when it
+    /// is no longer there.
     #[must_use]
     pub fn number(&self, id: TokenSlotId) -> Option<usize> {
         let state = self.lock();
@@ -274,21 +278,21 @@ impl TokenPool {
         place.map(|place| place + 1).or_else(|| (state.anonymous.id == id).then_some(0))
     }
 
-    /// Whether there is a token of one of these accounts that GitHub takes.
+    /// Whether GitHub accepts a token of one of these accounts.
     #[must_use]
     pub fn has_account(&self, may: impl Fn(AccountId) -> bool) -> bool {
         let (state, now) = (self.lock(), self.clock.instant());
         state.slots.iter().any(|slot| !slot.is_benched(now) && may(AccountId(slot.owner)))
     }
 
-    /// How the pool stands now.
+    /// The current state of the pool.
     #[must_use]
     pub fn census(&self) -> Census {
         census(&mut self.lock(), self.clock.instant())
     }
 
-    /// A lease of the first slot from `turn` on that may go, and whose turn it is then; else the
-    /// earliest time that one may, `None` when all are quarantined.
+    /// A lease from the first available slot from `turn` on, and the slot that is next. Otherwise
+    /// the earliest time at which one is available; `None` when all are quarantined.
     fn next_seat(
         self: &Arc<Self>,
         state: &mut PoolState,
@@ -299,13 +303,13 @@ impl TokenPool {
         let &TokenRequest { resource, last, may } = request;
         let PoolState { slots, accounts, .. } = state;
         let count = slots.len();
-        // When nobody else is left, an old page is better than none.
+        // When no other token is left, a stale page is better than none.
         let may_rest = slots.iter().any(|slot| !slot.is_benched(now) && !slot.is_resting(now));
         let mut earliest: Option<Instant> = None;
         let mut only = None;
         for at in (turn..turn + count).map(|turn| turn % count) {
             let slot = &slots[at];
-            // What is looked up is asked for by name, and no old page.
+            // Lookups are by name and are not affected by stale pages.
             if slot.is_benched(now)
                 || !may(AccountId(slot.owner))
                 || (may_rest && resource == Resource::Pages && slot.is_resting(now))
@@ -347,7 +351,7 @@ impl TokenPool {
         let now = self.clock.instant();
         let mut state = self.lock();
         let before = census(&mut state, now);
-        // `None`: it was taken out of the configuration some time ago.
+        // `None`: the token was removed from the configuration some time ago.
         let Some(owner) = state.slot(lease.slot).map(|slot| slot.owner) else { return };
         let spent = match verdict {
             TokenVerdict::Unchanged | TokenVerdict::Unsent => Spent::Nothing,
@@ -361,7 +365,7 @@ impl TokenPool {
                 state.quarantine(lease.slot, None);
             }
             TokenVerdict::Limited(wait) => {
-                // A limit that is none of the hour's counts all that an account asks.
+                // A limit other than the hourly one counts all requests of an account.
                 let all = [Resource::Pages, Resource::Queries];
                 let is_of_hour = limits.remaining == Some(0);
                 for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
@@ -380,7 +384,7 @@ impl TokenPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // The state is plain numbers, whole between any two statements that can panic.
+        // The state is plain numbers and is consistent between any two statements that can panic.
         crate::sync::lock(&self.state)
     }
 }

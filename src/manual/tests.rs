@@ -6,7 +6,7 @@ use super::*;
 
 const FORMS: [Form; 2] = [Form::Served, Form::Files];
 
-/// Values of an attribute in a document.
+/// All values of an attribute in a document.
 fn values<'a>(html: &'a str, attribute: &str) -> Vec<&'a str> {
     let start = format!(" {attribute}=\"");
     let rest = html.split(&start).skip(1);
@@ -18,7 +18,7 @@ fn documents(form: Form) -> BTreeMap<String, String> {
     names.map(|name| (name.to_owned(), document(name, form).expect("a page"))).collect()
 }
 
-/// The page that a relative link leads to, by the rules of addresses.
+/// Resolves a relative link to the name of its page, by the rules of URLs.
 fn followed(form: Form, name: &str, link: &str) -> String {
     let here = match (form, name) {
         (Form::Served, "") => "http://host/prefix/docs".to_owned(),
@@ -40,7 +40,7 @@ fn followed(form: Form, name: &str, link: &str) -> String {
     }
 }
 
-/// Joins a relative path to an address, its last word replaced.
+/// Resolves a relative path against a URL, replacing its last segment.
 fn joined(here: &str, link: &str) -> String {
     let mut words: Vec<&str> = here.split('/').collect();
     words.pop();

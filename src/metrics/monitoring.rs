@@ -1,8 +1,8 @@
-//! A Grafana dashboard and Prometheus alerting rules, made from the table of metrics.
+//! A Grafana dashboard and Prometheus alerting rules, generated from the table of metrics.
 //!
-//! `config/grafana.json` and `config/prometheus-rules.yml` are these texts; `make documents` writes
-//! them. Both are refused when they name a metric, a label or a value that is not in the table, and
-//! a metric without a panel of its own gets one in the last row.
+//! `make documents` writes them to `config/grafana.json` and `config/prometheus-rules.yml`.
+//! Generation fails if they name a metric, label or value that is missing from the table. A metric
+//! without its own panel is added to the last row.
 
 mod panels;
 mod rules;
@@ -17,21 +17,21 @@ use panels::{PANELS, Panel};
 use rules::RULES;
 use selectors::{is_known, names, scoped};
 
-/// Name of the file with the dashboard.
+/// File name of the dashboard.
 pub const DASHBOARD_FILE: &str = "grafana.json";
-/// Name of the file with the rules.
+/// File name of the rules.
 pub const RULES_FILE: &str = "prometheus-rules.yml";
-/// Title of the row of metrics that have no panel of their own.
+/// Title of the row for metrics without their own panel.
 const OTHERS: &str = "Other metrics";
-/// Columns of a dashboard in Grafana, and the width and height of a panel here.
+/// Number of columns of a Grafana dashboard; then the width and height of our panels.
 const COLUMNS: usize = 24;
 const WIDTH: usize = 8;
 const HEIGHT: usize = 7;
 
-/// The rules, as Prometheus reads them.
+/// The alerting rules, as a Prometheus rules file.
 ///
-/// # Panics
-/// When a rule names what is not in the table of metrics; a test looks at all of them.
+/// # Panics If a rule names anything that is missing from the table of metrics; a test covers all
+/// rules.
 #[must_use]
 pub fn prometheus_rules() -> String {
     let mut text = String::from(
@@ -41,7 +41,7 @@ pub fn prometheus_rules() -> String {
     );
     for rule in RULES {
         assert_known(rule.expr);
-        // A string of JSON is one of YAML.
+        // A JSON string is also a valid YAML string.
         let quoted = |text: &str| Value::from(text).to_string();
         text.extend([
             format!("      - alert: {}\n        expr: {}\n", rule.name, quoted(rule.expr)),
@@ -54,10 +54,10 @@ pub fn prometheus_rules() -> String {
     text
 }
 
-/// The dashboard, as Grafana imports it.
+/// The dashboard, as JSON that Grafana imports.
 ///
-/// # Panics
-/// When a panel names what is not in the table of metrics; a test looks at all of them.
+/// # Panics If a panel names anything that is missing from the table of metrics; a test covers all
+/// panels.
 #[must_use]
 pub fn grafana_dashboard() -> String {
     let mut shown: Vec<Value> = Vec::new();
@@ -100,7 +100,7 @@ pub fn grafana_dashboard() -> String {
     format!("{dashboard:#}\n")
 }
 
-/// Every panel with its queries, those of metrics without one of their own included.
+/// All panels with their queries, including the generated ones for the remaining metrics.
 fn all_panels() -> Vec<OwnedPanel> {
     let mut all: Vec<OwnedPanel> = PANELS.iter().map(OwnedPanel::from).collect();
     let rest = ALL.iter().filter(|metric| {
@@ -189,7 +189,7 @@ fn assert_known(expr: &str) {
     }
 }
 
-/// Every expression of the rules and panels, for a test that asks Prometheus.
+/// All expressions of the rules and panels, for a test that runs them in Prometheus.
 #[must_use]
 pub fn expressions() -> Vec<String> {
     let panels = all_panels().into_iter().flat_map(|panel| panel.queries);

@@ -1,20 +1,19 @@
-//! How many events came when, by type, and how many were missed: what charts and `/completeness`
-//! are made of.
+//! Counts of received and missed events by time and type: the data of charts and `/completeness`.
 //!
-//! Times are those of receiving. A span is a minute or an hour, cut into [`SLOTS`] equal slots.
+//! Times are times of receipt. A span is a minute or an hour, divided into [`SLOTS`] equal slots.
 
 use super::kinds::{COLUMNS, KINDS, sequence};
 use super::window::{Hour, Minute, Second, Timestamp};
 
-/// Slots of a span: ten seconds of a minute, ten minutes of an hour.
+/// Slots of a span: ten seconds each in a minute, ten minutes each in an hour.
 pub const SLOTS: usize = 6;
 
-/// How long a span of kept counts is.
+/// The length of a span of kept counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Span {
-    /// A minute; its slots are of ten seconds.
+    /// A minute, with slots of ten seconds.
     Minute = 1,
-    /// An hour; its slots are of ten minutes.
+    /// An hour, with slots of ten minutes.
     Hour = 2,
 }
 
@@ -25,84 +24,84 @@ pub type Columns = [u32; COLUMNS];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Activity(pub [Columns; SLOTS]);
 
-/// How many events were missed: the most likely number and a 95 % interval.
+/// An estimate of the number of missed events, with a 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct MissedRange {
-    /// The lower end.
+    /// The lower bound.
     pub low: f64,
     /// The most likely number.
     pub estimate: f64,
-    /// The upper end.
+    /// The upper bound.
     pub high: f64,
 }
 
-/// What is known of the completeness of a span.
+/// How complete the received events of a span are.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Coverage {
-    /// Minutes of it through which this node ran.
+    /// Minutes of the span during which this node ran.
     pub watched: u16,
-    /// Minutes of it for which the number of missed events is known.
+    /// Minutes for which the number of missed events is known.
     pub known: u16,
-    /// Events received in the known minutes, by sequence of ids.
+    /// Events received in the known minutes, by id sequence.
     pub seen: [u64; 2],
-    /// Events missed in the known minutes, by sequence of ids.
+    /// Events missed in the known minutes, by id sequence.
     pub missed: [MissedRange; 2],
-    /// The median lag behind `created_at`, milliseconds; the mean of its minutes for an hour.
+    /// The median lag behind `created_at` in milliseconds; for an hour, the mean over its minutes.
     pub lag: Option<u32>,
 }
 
-/// What one minute of polling came to.
+/// The result of one minute of polling.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MinuteSample {
     /// The minute.
     pub minute: Minute,
-    /// Events missed in it, by sequence of ids.
+    /// Events missed in this minute, by id sequence.
     pub missed: [MissedRange; 2],
-    /// The median lag, milliseconds.
+    /// The median lag in milliseconds.
     pub lag: Option<u32>,
 }
 
 /// The completeness of one hour, as `/completeness` reports it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HourCompleteness {
-    /// The hour of receiving.
+    /// The hour of receipt.
     pub hour: Hour,
     /// Events received, by type.
     pub counts: [u64; COLUMNS],
-    /// What is known of it.
+    /// How complete this hour is.
     pub coverage: Coverage,
 }
 
-/// A slot of a chart.
+/// One slot of a chart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChartSlot {
-    /// Seconds of it during which this node counted; more than 0.
+    /// Seconds of the slot during which this node counted; more than 0.
     pub seconds: u32,
-    /// Events received in them, by type.
+    /// Events received in those seconds, by type.
     pub counts: [u64; COLUMNS],
 }
 
-/// Kept counts over a time, for a picture.
+/// Kept counts over a range of time, for a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
-    /// Where the first slot begins.
+    /// The start of the first slot.
     pub from: Second,
-    /// Seconds of a slot.
+    /// Seconds per slot.
     pub step: i64,
-    /// The slots in order; `None` is a slot of which nothing is known.
+    /// The slots in order; `None` where nothing is known.
     pub slots: Vec<Option<ChartSlot>>,
-    /// The minute that `seen` begins with.
+    /// The first minute of `seen`.
     pub first_minute: Minute,
-    /// The part of all events that was seen, 0 to 1, by minute; `None` where it is not known.
+    /// The fraction of all events that was received, 0 to 1, by minute; `None` where unknown.
     pub seen: Vec<Option<f64>>,
-    /// Hours of `created_at` within it whose counts were imported.
+    /// Hours of `created_at` in the range whose counts were imported.
     pub imported: Vec<Hour>,
 }
 
-/// What was counted of one hour of `created_at`, from one origin.
+/// The counts of one hour of `created_at` from one origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HourCounts {
-    /// Events of any type; `None` in hours that an earlier version counted.
+    /// Events of any type; `None` for hours counted by an earlier version.
     pub events: Option<i64>,
     /// Pull-request events of any action.
     pub pull_requests: i64,
@@ -112,28 +111,28 @@ pub struct HourCounts {
     pub merged: i64,
     /// Pull requests closed without a merge.
     pub closed: i64,
-    /// Lines added by merged ones.
+    /// Lines added by merged pull requests.
     pub additions: i64,
-    /// Lines deleted by merged ones.
+    /// Lines deleted by merged pull requests.
     pub deletions: i64,
 }
 
-/// One hour of `created_at` by origin. Where it was imported, these counts stand for it.
+/// The counts of one hour of `created_at`, by origin. An import replaces the live counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedHour {
     /// The hour.
     pub hour: Hour,
-    /// What was counted live; `None` when nothing was.
+    /// The live counts; `None` without any.
     pub live: Option<HourCounts>,
-    /// What an imported archive has; `None` when none was imported.
+    /// The counts of an imported archive; `None` without an import.
     pub import: Option<HourCounts>,
 }
 
 impl Span {
-    /// Both.
+    /// All spans.
     pub const ALL: [Self; 2] = [Self::Minute, Self::Hour];
 
-    /// Seconds of it.
+    /// The length of the span in seconds.
     #[must_use]
     pub fn seconds(self) -> i64 {
         match self {
@@ -142,13 +141,13 @@ impl Span {
         }
     }
 
-    /// Seconds of one slot.
+    /// The length of a slot in seconds.
     #[must_use]
     pub fn slot_seconds(self) -> i64 {
         self.seconds() / 6
     }
 
-    /// The number of the span that an instant lies in, since 1970, and the slot.
+    /// Returns the span that contains an instant, numbered since 1970, and its slot.
     #[must_use]
     pub fn locate(self, at: Timestamp) -> (i64, usize) {
         let second = at.second().0;
@@ -158,7 +157,7 @@ impl Span {
 }
 
 impl Activity {
-    /// All slots together, by type.
+    /// Sums all slots, by type.
     #[must_use]
     pub fn totals(&self) -> [u64; COLUMNS] {
         let mut totals = [0; COLUMNS];
@@ -170,7 +169,7 @@ impl Activity {
         totals
     }
 
-    /// All slots together, by sequence of ids.
+    /// Sums all slots, by id sequence.
     #[must_use]
     pub fn by_sequence(&self) -> [u64; 2] {
         let mut sums = [0; 2];
@@ -180,8 +179,8 @@ impl Activity {
         sums
     }
 
-    /// Bytes for the store. Per slot: a bit for each type that has events, then their counts as
-    /// LEB128 numbers.
+    /// Encodes the counts for the store. Per slot: a bit for each type that has events, then the
+    /// counts of these types as LEB128 numbers.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![1];
@@ -195,7 +194,7 @@ impl Activity {
         out
     }
 
-    /// Reads what [`Self::encode`] wrote; `None` for anything else.
+    /// Decodes the output of [`Self::encode`]; `None` for invalid bytes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&[1])?;
@@ -216,8 +215,8 @@ impl Activity {
 }
 
 impl MissedRange {
-    /// Both added. The ends are added too: errors of neighbouring times are not independent, so
-    /// the interval is wider than 95 % rather than narrower.
+    /// Adds two estimates. The bounds are added too: errors of neighbouring times are not
+    /// independent, so the interval is wider than 95 % rather than narrower.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -227,14 +226,14 @@ impl MissedRange {
         }
     }
 
-    /// This, times a share.
+    /// Multiplies the estimate and its bounds by `share`.
     #[must_use]
     pub fn times(self, share: f64) -> Self {
         let Self { low, estimate, high } = self;
         Self { low: low * share, estimate: estimate * share, high: high * share }
     }
 
-    /// The missed part of all events, 0 to 1, when so many were seen.
+    /// Returns the missed fraction of all events, 0 to 1, given the number of seen events.
     #[must_use]
     pub fn shares(self, seen: u64) -> [f64; 3] {
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
@@ -245,13 +244,13 @@ impl MissedRange {
 }
 
 impl Coverage {
-    /// Missed events of both sequences; `None` while no minute of it is known.
+    /// Missed events of both sequences; `None` while no minute is known.
     #[must_use]
     pub fn missed(&self) -> Option<MissedRange> {
         (self.known > 0).then(|| self.missed[0].plus(self.missed[1]))
     }
 
-    /// Adds a minute to an hour: what is known of it and what was received in it.
+    /// Adds a minute, with the events received in it, to an hour.
     pub fn add_minute(&mut self, minute: &Self, received: &Activity) {
         self.watched += minute.watched;
         if minute.known == 0 {
@@ -273,7 +272,7 @@ impl Coverage {
         }
     }
 
-    /// Bytes for the store.
+    /// Encodes the coverage for the store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![1];
@@ -290,7 +289,7 @@ impl Coverage {
         out
     }
 
-    /// Reads what [`Self::encode`] wrote; `None` for anything else.
+    /// Decodes the output of [`Self::encode`]; `None` for invalid bytes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&[1])?;
@@ -309,8 +308,8 @@ impl Coverage {
 }
 
 impl HourCompleteness {
-    /// Missed events of one type: its sequence's, by the type's part of what was received of that
-    /// sequence. `None` while it is not known.
+    /// Estimates the missed events of one type: those of its id sequence, multiplied by the type's
+    /// fraction of the events received in that sequence. `None` while unknown.
     #[must_use]
     pub fn missed_of(&self, column: usize) -> Option<MissedRange> {
         if self.coverage.known == 0 {

@@ -1,8 +1,8 @@
-//! The event types that counts tell apart, and GitHub's two sequences of ids.
+//! The event types that counts distinguish, and GitHub's two id sequences.
 
-/// The types that are counted by name, in the order of the columns of every count by type. The
-/// last column counts every other type. The order is on disk ([`crate::model::activity`]): a new
-/// type goes before nothing; it needs a new layout.
+/// The event types with their own column, in the column order of every count by type. The last
+/// column counts all other types. The order is stored on disk ([`crate::model::activity`]): adding
+/// a type requires a new layout.
 pub const KINDS: [&str; 17] = [
     "PushEvent",
     "PullRequestEvent",
@@ -23,17 +23,17 @@ pub const KINDS: [&str; 17] = [
     "other",
 ];
 
-/// How many columns counts by type have.
+/// Number of columns of a count by type.
 pub const COLUMNS: usize = KINDS.len();
 
-/// The column of a type.
+/// Returns the column of a type.
 #[must_use]
 pub fn column(kind: &str) -> usize {
     KINDS.iter().position(|known| *known == kind).unwrap_or(COLUMNS - 1)
 }
 
-/// Which of GitHub's two sequences the ids of a type are from: 0 for pushes, creations and
-/// deletions, 1 for the rest.
+/// Returns which of GitHub's two id sequences a type belongs to: 0 for pushes, creations and
+/// deletions, 1 for all others.
 #[must_use]
 pub fn sequence(kind: &str) -> usize {
     usize::from(!matches!(kind, "PushEvent" | "CreateEvent" | "DeleteEvent"))

@@ -1,4 +1,4 @@
-//! What is wrong with a script, and where.
+//! Errors in scripts, with their location.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use serde::Serialize;
 
 use super::text;
 
-/// One mistake in a script, with its place as far as there is one.
+/// An error in a script, with its location where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScriptDiagnostic {
-    /// The file, as it was named to us.
+    /// The file, as it was given.
     pub file: Arc<str>,
-    /// Line, from 1; none when the file as a whole is meant.
+    /// Line, from 1; `None` when it concerns the file as a whole.
     pub line: Option<u32>,
     /// Column in characters, from 1.
     pub column: Option<u32>,
-    /// What is wrong and, where it helps, what is accepted. A kilobyte at most, wherever it is
-    /// shown: a script writes it, and `/readyz` tells it to everybody.
+    /// What is wrong and, where it helps, what is accepted. Up to a kilobyte: scripts write it, and
+    /// `/readyz` shows it to everybody.
     pub reason: String,
 }
 
@@ -35,14 +35,13 @@ impl ScriptDiagnostic {
         Self { file: Arc::clone(file), line, column, reason: text::shortened(reason.into()) }
     }
 
-    /// From a script that does not compile.
+    /// An error of compilation.
     pub(super) fn parse(file: &Arc<str>, error: &ParseError) -> Self {
         let reason = lower_first(&text::diagnostic(error.err_type()));
         Self::new(file, place(error.position()), reason)
     }
 
-    /// From a run that ended early. The innermost place counts: where it went wrong, and not who
-    /// called that.
+    /// An error of a run. The innermost location is reported: where it failed, not the caller.
     pub(super) fn run(file: &Arc<str>, mut error: EvalAltResult, fallback: LineColumn) -> Self {
         let mut at = None;
         loop {

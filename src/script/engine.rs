@@ -1,8 +1,8 @@
-//! How every script of ours is run: what it may call, and how far it may go.
+//! The interpreter of all scripts: the functions they may call, and their limits.
 //!
-//! The interpreter is put together from the packages that compute; what sleeps, tells the time,
-//! reads files, loads modules or runs text as code is not there. Nothing in it knows a particular
-//! script, so each kind of script (the merge of the hour, aggregates) registers its own objects.
+//! The interpreter has only the packages that compute; functions that sleep, read the time or
+//! files, load modules or evaluate text are not registered. It does not depend on the kind of
+//! script, so each kind (the merge script, aggregates) registers its own objects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,14 +25,14 @@ const FUNCTION_EXPRESSION_DEPTH: usize = 32;
 const VARIABLES: usize = 256;
 const FUNCTIONS: usize = 256;
 pub(super) const STRING_BYTES: usize = 64 * 1024;
-/// Rhai measures a whole array at each push, so much longer ones would cost seconds.
+/// Rhai measures a whole array at each push, so much longer arrays would take seconds.
 pub(super) const ARRAY_ITEMS: usize = 10_000;
-/// What `print` and `debug` may write a minute, in lines.
+/// The most lines that `print` and `debug` may log per minute.
 const LINES_A_MINUTE: u64 = 60;
-/// The longest line that `print` writes, in characters.
+/// The longest line that `print` logs, in characters.
 const LINE_CHARS: usize = 1_000;
 
-/// An interpreter without objects of ours.
+/// An interpreter without the crate's own objects.
 pub(super) fn build(file: &Arc<str>, limits: ScriptLimits) -> Engine {
     let mut engine = Engine::new_raw();
     ArithmeticPackage::new().register_into_engine(&mut engine);
@@ -82,13 +82,13 @@ fn log_to_tracing(engine: &mut Engine, file: &Arc<str>) {
     });
 }
 
-/// What a script prints as one line of the log: it cannot forge others.
+/// A script's text as one log line: it cannot forge others.
 fn cut(text: &str) -> String {
     let cut = text.char_indices().nth(LINE_CHARS).map_or(text, |(end, _)| &text[..end]);
     crate::terminal::plain(cut)
 }
 
-/// How many lines were written this minute; the rest is counted and said once.
+/// Number of lines logged this minute; further ones are counted and reported once.
 struct LineQuota {
     watch: Stopwatch,
     minute: AtomicU64,
@@ -105,7 +105,7 @@ impl LineQuota {
         if self.minute.swap(minute, Ordering::Relaxed) != minute {
             let written = self.written.swap(0, Ordering::Relaxed);
             if written > LINES_A_MINUTE {
-                info!(file, left_out = written - LINES_A_MINUTE, "lines of the script left out");
+                info!(file, left_out = written - LINES_A_MINUTE, "script log lines dropped");
             }
         }
         self.written.fetch_add(1, Ordering::Relaxed) < LINES_A_MINUTE

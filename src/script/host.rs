@@ -1,9 +1,9 @@
-//! The script in force, and how one takes the place of another.
+//! The script in force, and its replacement.
 //!
 //! A script comes into force only after it compiled and ran on the sample and on the live window.
-//! Until a file does, the last good one goes on; without one the native sum stands in. A script
-//! that fails at a tick is replaced by the native sum for that tick only. The swap is one pointer,
-//! so a tick never sees half of it and never waits for a compilation.
+//! Until then the last good one remains in force; without one the native sum is used. When a script
+//! fails at a tick, the native sum is used for that tick only. The swap is one pointer, so a tick
+//! never sees a partial update and never waits for a compilation.
 
 use std::fs;
 use std::io::{self, Read};
@@ -27,19 +27,19 @@ use crate::model::window::Timestamp;
 use crate::script::rule::Rule;
 use crate::sync::lock;
 
-/// Characters of a line that is shown.
+/// The most characters of a quoted line.
 const LINE_CHARS: usize = 200;
 
-/// What decides the tally now.
+/// The source of the tally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InForce {
     /// The file as it is on disk.
     File,
-    /// An earlier text of the file: it is gone, or what it says now was refused.
+    /// An earlier text of the file: the file is gone, or its present text was refused.
     #[serde(rename = "last good")]
     LastGood,
-    /// The built-in text: there is no such file.
+    /// The built-in text: the file does not exist.
     #[serde(rename = "built-in")]
     BuiltIn,
     /// No script: plain addition.
@@ -52,23 +52,23 @@ pub enum InForce {
 /// The state of a script, for `/readyz` and the page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScriptStatus {
-    /// The file, as complaints name it.
+    /// The file, as errors name it.
     pub file: Arc<str>,
-    /// What decides the tally.
+    /// The source of the tally.
     pub in_force: InForce,
-    /// 16 hexadecimal digits made from the text in force; none when no script is.
+    /// Hash of the text in force, 16 hexadecimal digits; `None` without a script.
     pub hash: Option<String>,
     /// When this script, or none, came into force.
     pub since: Timestamp,
-    /// Why the file as it is now is not in force.
+    /// Why the file's present text is not in force.
     pub refused: Option<ScriptDiagnostic>,
-    /// The line of the refused text that the reason is about.
+    /// The line of the refused text that the reason concerns.
     pub refused_line: Option<String>,
-    /// Why the script made nothing of the last tick.
+    /// Why the script failed at the last tick.
     pub failed: Option<ScriptDiagnostic>,
 }
 
-/// What one tick brought.
+/// The result of one tick.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
     /// Names with counts above 0.
@@ -84,20 +84,20 @@ pub struct ScriptHost {
     file: Arc<str>,
     clock: Clock,
     force: ArcSwap<ForceState>,
-    /// Microseconds that the last run took; 0 before the first.
+    /// Duration of the last run in microseconds; 0 before the first.
     micros: AtomicU64,
-    /// What is put down before a text is tried; nothing without a store.
+    /// Where trials are recorded; `None` without a store.
     trials: Option<Trials>,
-    /// The text that was in force in an earlier run.
+    /// The text in force in an earlier run.
     proven: Option<u64>,
-    /// What was last found on disk, so that it is judged once. Held while it is judged.
+    /// The last state of the file, so that each is tried once. Locked during the trial.
     found: Mutex<FileState>,
 }
 
 #[derive(Debug)]
 struct ForceState {
     script: Option<Arc<Compiled>>,
-    /// What it makes of the built-in sample.
+    /// Its result for the built-in sample.
     sample: Option<Tally>,
     status: ScriptStatus,
 }
@@ -112,7 +112,7 @@ enum FileState {
 }
 
 impl ScriptStatus {
-    /// What is wrong now, if anything: with the file, else with the last tick.
+    /// The current error, if any: of the file, else of the last tick.
     #[must_use]
     pub fn diagnostic(&self) -> Option<&ScriptDiagnostic> {
         self.refused.as_ref().or(self.failed.as_ref())
@@ -120,14 +120,14 @@ impl ScriptStatus {
 }
 
 impl ScriptHost {
-    /// Begins with the last good text that an earlier run kept, if there is one; nothing is read
-    /// from disk before [`refresh`](Self::refresh). `file` is what complaints call the script.
+    /// Starts with the last good text of an earlier run, if there is one; reads nothing from disk
+    /// before [`refresh`](Self::refresh). `file` is the script's name in errors.
     #[must_use]
     pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
         Self::of(ScriptKind::Merge, file, last_good, None, clock)
     }
 
-    /// The same for a script of either kind. `trials` remembers what is tried. Blocks.
+    /// The same for either kind. `trials` records trials. Blocks.
     #[must_use]
     pub fn of(
         kind: ScriptKind,
@@ -143,7 +143,7 @@ impl ScriptHost {
             match attempt(kind, text, &file, trials.as_ref(), true, |_| None) {
                 Ok(compiled) => script = Some(Arc::new(compiled)),
                 Err(diagnostic) => {
-                    warn!(file = %file, %diagnostic, "the last good script no longer works");
+                    warn!(file = %file, %diagnostic, "the last good script no longer compiles");
                     refused = Some(diagnostic);
                 }
             }
@@ -174,26 +174,26 @@ impl ScriptHost {
         }
     }
 
-    /// The state now.
+    /// The current state.
     #[must_use]
     pub fn status(&self) -> ScriptStatus {
         self.force.load().status.clone()
     }
 
-    /// The text in force; none for the native sum.
+    /// The text in force; `None` for the native sum.
     #[must_use]
     pub fn source(&self) -> Option<Arc<str>> {
         self.force.load().script.as_ref().map(|script| Arc::clone(script.source()))
     }
 
-    /// What is counted for the script in force; none when none is, or it is the merge script.
+    /// The rule of the script in force; `None` without one, and for the merge script.
     #[must_use]
     pub fn rule(&self) -> Option<Rule> {
         self.force.load().script.as_ref().and_then(|script| script.rule().cloned())
     }
 
     /// The tally of a window by the script in force. Blocks until the run ends, which computes for
-    /// at most its deadline.
+    /// up to its deadline.
     pub fn merge(&self, window: &WindowSnapshot) -> Merged {
         match self.run(window) {
             None => Merged { tally: window.sum(), diagnostic: None },
@@ -202,7 +202,7 @@ impl ScriptHost {
         }
     }
 
-    /// What the script in force makes of a window; `None` when none is. Blocks as `merge` does.
+    /// The result of the script in force for a window; `None` without one. Blocks as `merge` does.
     pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, ScriptDiagnostic>> {
         let force = self.force.load_full();
         let script = force.script.as_ref()?;
@@ -219,12 +219,12 @@ impl ScriptHost {
         Some(outcome)
     }
 
-    /// How the script is, as JSON for everybody: no directory is named.
+    /// The state as JSON for everybody: without directories.
     #[must_use]
     pub fn about(&self) -> serde_json::Value {
         let force = self.force.load();
         let status = &force.status;
-        // Where the scripts lie is nobody's concern.
+        // The directory of the scripts is not public.
         let short = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
         let diagnostic = status.diagnostic();
         let line = diagnostic.and_then(|diagnostic| {
@@ -252,10 +252,9 @@ impl ScriptHost {
         })
     }
 
-    /// Looks at the file and, when it says something new, judges it: compiles it, tries it on the
-    /// sample and on the window that `live` gives, if any, and puts it in force or keeps its
-    /// complaint. Returns a text that came into force, for whoever keeps the last good one over
-    /// restarts. Blocks: reads and computes.
+    /// Checks the file and tries a new text: compiles it, runs it on the sample and on the window
+    /// that `live` returns, if any, and puts it in force or records its error. Returns a text that
+    /// came into force, to be stored as the last good one. Blocks: reads and computes.
     pub fn refresh<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
         L: FnOnce() -> Option<WindowSnapshot>,
@@ -263,7 +262,7 @@ impl ScriptHost {
         self.refresh_with(path, |_| live())
     }
 
-    /// The same; `live` is told what is to be counted.
+    /// The same; `live` receives the rule.
     pub fn refresh_with<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
         L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
@@ -286,7 +285,7 @@ impl ScriptHost {
         let kept = match read {
             Ok(Some(text)) => self.judge(&text, InForce::File, live),
             Ok(None) if built_in.is_some() => {
-                // It is here at the next start too: nothing to keep.
+                // It is available at the next start too, so there is nothing to store.
                 built_in.and_then(|text| self.judge(text, InForce::BuiltIn, live));
                 None
             }
@@ -301,8 +300,8 @@ impl ScriptHost {
         ScriptDiagnostic::new(&self.file, None, reason)
     }
 
-    /// Whether nothing that a user wrote would give way to a built-in text: a directory that is
-    /// away for a moment must not change the numbers.
+    /// Whether a built-in text may replace the present one: not when a directory is temporarily
+    /// unavailable, which must not change the numbers.
     fn may_take_built_in(&self) -> bool {
         let force = self.force.load();
         let is_shipped = |script: &Arc<Compiled>| shipped::is_built_in(script.source());
@@ -350,12 +349,12 @@ impl ScriptHost {
         source
     }
 
-    /// The file is not what is in force; what was goes on. Returns nothing to keep.
+    /// Refuses the file's text; the present script remains. Returns `None`: nothing to store.
     fn refuse(&self, diagnostic: &ScriptDiagnostic) -> Option<Arc<str>> {
         self.refuse_at(diagnostic, None)
     }
 
-    /// The same, with the line of the text that it is about.
+    /// The same, with the line that the error concerns.
     fn refuse_at(&self, diagnostic: &ScriptDiagnostic, line: Option<&str>) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
@@ -366,17 +365,17 @@ impl ScriptHost {
             ForceState { status, ..old.again() }
         });
         let stays = match self.force.load().status.in_force {
-            InForce::NativeSum => "the native sum stays in force",
-            InForce::Nothing => "there is no aggregate of this name",
+            InForce::NativeSum => "the native sum remains in force",
+            InForce::Nothing => "the aggregate is not available",
             InForce::File | InForce::LastGood | InForce::BuiltIn => {
-                "the last good script stays in force"
+                "the last good script remains in force"
             }
         };
         warn!(%diagnostic, "{stays}");
         None
     }
 
-    /// Keeps what came of a tick, unless another script is in force by now.
+    /// Records the result of a tick, unless another script came into force.
     fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&ScriptDiagnostic>) {
         let before = self.force.load();
         if before.status.failed.as_ref() == failed {
@@ -384,10 +383,10 @@ impl ScriptHost {
         }
         match (&before.status.failed, failed) {
             (None, Some(diagnostic)) if self.kind == ScriptKind::Aggregate => {
-                warn!(%diagnostic, "the aggregate stays as it was");
+                warn!(%diagnostic, "the script failed; the aggregate keeps its last result");
             }
             (None, Some(diagnostic)) => {
-                warn!(%diagnostic, "the native sum stands in for the script");
+                warn!(%diagnostic, "the script failed; the native sum is used instead");
             }
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}
@@ -410,13 +409,13 @@ impl ForceState {
     }
 }
 
-/// A line of a text, from 1, as far as a page has room for it.
+/// A line of a text, from 1, cut to the most characters of a quoted line.
 fn line_of(text: &str, line: u32) -> Option<String> {
     let at = usize::try_from(line).ok()?.checked_sub(1)?;
     text.lines().nth(at).map(|line| line.chars().take(LINE_CHARS).collect())
 }
 
-/// Compiles and tries a text, unless an earlier process died while it did.
+/// Compiles and tries a text, unless an earlier process died while it tried it.
 fn attempt(
     kind: ScriptKind,
     text: &str,
@@ -426,13 +425,14 @@ fn attempt(
     live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
 ) -> Result<Compiled, ScriptDiagnostic> {
     let hash = run::hash(text);
-    // A built-in text is not what the process died of.
+    // A built-in text cannot be the cause of a crash.
     let Some(trials) = trials.filter(|_| !shipped::is_built_in(text)) else {
         return run::prepare_as(kind, text, file, live);
     };
     if trials.is_deadly(hash, was_in_force) {
-        let reason = "the process ended while this text was being tried, so it is not tried again: \
-                      change it (`ghpulse script check FILE` tries it in a process of its own)";
+        let reason = "the process ended while it tried this script, so the script is not tried \
+                      again: change it (`ghpulse script check FILE` tries it in a separate \
+                      process)";
         return Err(ScriptDiagnostic::new(file, None, reason));
     }
     trials.begin(hash);
@@ -441,7 +441,7 @@ fn attempt(
     prepared
 }
 
-/// What there is without a script.
+/// What is in force without a script.
 fn without(kind: ScriptKind) -> InForce {
     match kind {
         ScriptKind::Merge => InForce::NativeSum,
@@ -449,7 +449,7 @@ fn without(kind: ScriptKind) -> InForce {
     }
 }
 
-/// The text of a file, `None` when it is not there; a text for people when it cannot be used.
+/// The text of a file, `None` when it does not exist; an error when it cannot be used.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -466,8 +466,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
         Err(error) => return Err(error.to_string()),
     };
     let mut bytes = Vec::new();
-    // One byte more than is allowed, so that the length is refused by whoever knows the limit.
+    // One byte more than the limit, so that the caller can refuse the length.
     let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
     file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
+    String::from_utf8(bytes).map(Some).map_err(|_| "not UTF-8 text".to_owned())
 }

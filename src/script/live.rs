@@ -1,4 +1,4 @@
-//! The live window as it travels from a running appliance to whoever tries a script on it.
+//! The live window in the form in which a running appliance sends it to `ghpulse script check`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::Second;
 
-/// A window and the one before it: the seconds that have counts.
+/// A window and the previous one: the seconds that have counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveWindow {
     /// The last second, since 1970.
@@ -19,7 +19,7 @@ pub struct LiveWindow {
 }
 
 impl LiveWindow {
-    /// Of this snapshot.
+    /// Converts a snapshot.
     #[must_use]
     pub fn of(snapshot: &WindowSnapshot) -> Self {
         let window = snapshot.window();
@@ -36,13 +36,13 @@ impl LiveWindow {
         }
     }
 
-    /// The snapshot again. Names beyond what a snapshot may have are left out.
+    /// Restores the snapshot. Names beyond its limits are left out.
     #[must_use]
     pub fn snapshot(&self) -> WindowSnapshot {
         let mut buckets = Buckets::new();
         for (second, counts) in &self.buckets {
             for (name, count) in counts {
-                // What is refused has no place here either.
+                // Invalid names are skipped.
                 let _ = buckets.add(Second(*second), name, *count);
             }
         }

@@ -1,9 +1,9 @@
-//! What one run may use: time, work inside native calls, memory of tallies.
+//! Limits of one run: time, work inside native calls, memory of tallies.
 //!
-//! Rhai counts its own operations, but not what a native call does: a loop of
-//! `total.add(window)` is few operations and much work. Each run has its thread (`run.rs`), so the
-//! meter is a thread's own and costs no lock. Time is the thread's too: a script cannot wait, so
-//! what it computes is all it does, and a machine that stalls is no fault of the script.
+//! Rhai counts its own operations, but not the work of native calls: a loop of `total.add(window)`
+//! has few operations and much work. Each run has a thread (`run.rs`), so the meter is thread-local
+//! and needs no lock. It measures the thread's CPU time: a script cannot wait, so it only computes,
+//! and a stalled machine does not count against it.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::model::tally::NAME_BYTES;
 /// Limits of one run. Reaching one ends the run; a script cannot catch it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScriptLimits {
-    /// Operations of the interpreter. An hour of 20 languages, each looped over by the script,
-    /// takes about 700,000.
+    /// Operations of the interpreter. An hour of 20 languages, each visited by the script, takes
+    /// about 700,000.
     pub(super) operations: u64,
     /// Single additions, copies and look-ups inside native calls.
     pub(super) native_work: u64,
-    /// Counts held by all tallies of a run together, 8 bytes each.
+    /// Counts in all tallies of a run together, 8 bytes each.
     pub(super) tally_cells: u64,
     /// The longest name of a tally, in bytes.
     pub(super) name_bytes: usize,
     /// Bytes of memory that it may be the first to touch: far above what a script needs.
     pub(super) memory: u64,
-    /// Time for which it computes.
+    /// CPU time of a run.
     pub(super) deadline: Duration,
 }
 
@@ -44,16 +44,16 @@ impl Default for ScriptLimits {
     }
 }
 
-/// How many operations or native steps pass between two looks at the clock.
+/// Operations or native steps between two checks of the clock.
 const LOOK_EVERY: u64 = 64;
 const NATIVE_LOOK_EVERY: u64 = 4_096;
-/// The longest time between two looks at clock and memory: one operation may copy a container of
+/// The longest time between two checks of clock and memory: one operation may copy a container of
 /// any size.
 const LOOK_AFTER: Duration = Duration::from_millis(1);
-/// The smallest page that systems have: where they are larger, more is allowed.
+/// The smallest page size; on systems with larger pages the limit is higher.
 const PAGE_BYTES: u64 = 4_096;
-/// By how many times its memory the whole process may grow meanwhile: of huge pages a thread
-/// touches few, and what others do counts here.
+/// How many times its memory limit the whole process may grow meanwhile: a thread touches few huge
+/// pages, and other threads' memory counts here.
 const MUCH_MORE: u64 = 4;
 
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ thread_local! {
     static LOOKED: Cell<Option<Stopwatch>> = const { Cell::new(None) };
 }
 
-/// Begins to measure this thread's run.
+/// Starts to measure the run of this thread.
 pub(super) fn begin(limits: ScriptLimits) {
     let meter = RunMeter {
         limits,
@@ -85,14 +85,14 @@ pub(super) fn begin(limits: ScriptLimits) {
     METER.set(Some(meter));
 }
 
-/// The longest name that this thread's run may use, in bytes.
+/// The longest name in this thread's run, in bytes.
 pub(super) fn name_bytes() -> usize {
     METER.get().map_or(NAME_BYTES, |meter| meter.limits.name_bytes)
 }
 
-/// For the interpreter's progress report: why to stop, if so.
+/// The interpreter's progress callback: the reason to stop, if any.
 pub(super) fn progress(operations: u64) -> Option<String> {
-    // Cheap enough to ask at each operation, and each may have been a long one.
+    // Cheap enough for each operation, and each may have been a long one.
     if LOOKED.get().is_some_and(|watch| watch.elapsed() >= LOOK_AFTER) {
         LOOKED.set(Some(Stopwatch::start()));
         return METER.get().and_then(|meter| meter.late().or_else(|| meter.large()));
@@ -103,12 +103,12 @@ pub(super) fn progress(operations: u64) -> Option<String> {
     METER.get().and_then(|meter| meter.late())
 }
 
-/// Accounts for steps inside a native call; an error ends the run.
+/// Records steps inside a native call; an error ends the run.
 pub(super) fn work(steps: usize) -> Result<(), Box<EvalAltResult>> {
     spend(steps, 0)
 }
 
-/// Accounts for memory of tallies; what is given back within a run is not subtracted.
+/// Records memory of tallies; memory freed within a run is not subtracted.
 pub(super) fn cells(count: usize) -> Result<(), Box<EvalAltResult>> {
     spend(count, count)
 }
@@ -137,7 +137,7 @@ fn spend(steps: usize, cells: usize) -> Result<(), Box<EvalAltResult>> {
 impl RunMeter {
     fn late(&self) -> Option<String> {
         let is_late = self.watch.has_reached(self.limits.deadline);
-        is_late.then(|| format!("it takes longer than {} ms", self.limits.deadline.as_millis()))
+        is_late.then(|| format!("ran longer than {} ms", self.limits.deadline.as_millis()))
     }
 
     fn large(&self) -> Option<String> {
@@ -151,7 +151,7 @@ impl RunMeter {
     }
 }
 
-/// What the system tells of memory, as far as it does.
+/// Memory figures of the system, as far as it reports them.
 #[derive(Clone, Copy)]
 struct Memory {
     /// Bytes that this thread was the first to touch.
@@ -191,12 +191,12 @@ mod tests {
     fn time_in_which_a_run_does_not_compute_is_not_its_own() {
         let deadline = Duration::from_millis(100);
         begin(ScriptLimits { deadline, native_work: u64::MAX, ..ScriptLimits::default() });
-        // The machine has other things to do for three times as long.
+        // The machine is busy with other work for three times as long.
         let (_silent, nothing) = channel::<()>();
         assert!(nothing.recv_timeout(3 * deadline).is_err());
         let look = usize::try_from(NATIVE_LOOK_EVERY).unwrap();
         assert!(work(look).is_ok() && progress(LOOK_EVERY).is_none());
         while work(look).is_ok() {}
-        assert_eq!(progress(LOOK_EVERY).as_deref(), Some("it takes longer than 100 ms"));
+        assert_eq!(progress(LOOK_EVERY).as_deref(), Some("ran longer than 100 ms"));
     }
 }

@@ -1,7 +1,7 @@
-//! Functions of rhai's packages in forms that measure before they make.
+//! Functions of rhai's packages that check sizes before they allocate.
 //!
-//! Rhai looks at sizes after a call, so one call may make gigabytes first. A function is replaced
-//! here when its result can be larger than its arguments are in memory by more than a constant. By
+//! Rhai checks sizes after a call, so one call could allocate gigabytes first. A function is
+//! replaced here when its result can exceed the memory of its arguments by more than a constant. By
 //! package:
 //!
 //! - Arithmetic, Logic, `BasicMath`: none; they make numbers, and `max` and `min` of texts.
@@ -26,7 +26,7 @@ use super::meter;
 use super::sum::{NativeResult, wrong};
 use super::text::{As, Bounded, shown, too_long, weigh, write_value};
 
-/// Puts them in front of the packages' own.
+/// Registers them in front of the packages' own.
 pub(super) fn register(engine: &mut Engine) {
     shows(engine);
     joins(engine);
@@ -127,7 +127,7 @@ fn replaces(engine: &mut Engine) {
         });
 }
 
-/// Whether a text may be so long; counted as work.
+/// Whether a text may have this length; counted as work.
 fn room(bytes: usize) -> NativeResult<()> {
     if bytes > STRING_BYTES {
         return too_long();
@@ -147,7 +147,7 @@ fn replace(text: &mut ImmutableString, find: &str, by: &str) -> NativeResult<()>
     Ok(())
 }
 
-/// Brings a text to a length in characters.
+/// Pads a text to a length in characters.
 fn pad(text: &mut ImmutableString, len: INT, by: &str) -> NativeResult<()> {
     let chars = text.chars().count();
     let missing = usize::try_from(len).unwrap_or(0).saturating_sub(chars);
@@ -273,7 +273,7 @@ fn are_equal(
     let is_one_kind = a.type_id() == b.type_id();
     match context.call_native_fn_raw("==", true, &mut [a, b]) {
         Ok(equal) => Ok(equal.as_bool().unwrap_or(false)),
-        // Values of two kinds are different where nothing says otherwise.
+        // Values of two types differ unless defined otherwise.
         Err(error) => match *error {
             EvalAltResult::ErrorFunctionNotFound(ref call, ..)
                 if call.starts_with("==") && !is_one_kind =>

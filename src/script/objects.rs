@@ -1,4 +1,5 @@
-//! What a merge script sees: `window`, its buckets, and `Tally()`. `scripts/README.md` is its page.
+//! Objects of a merge script: `window`, its buckets, and `Tally()`, documented in
+//! `scripts/README.md`.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::sum::{NativeResult, Sum, Weight, float, wrong};
 use crate::model::tally::{Bucket, WindowSnapshot};
 use crate::model::window;
 
-/// One second. A second without counts is a bucket too, an empty one.
+/// One second. A second without counts is an empty bucket.
 #[derive(Debug, Clone)]
 pub(super) struct BucketObject {
     taken: WindowSnapshot,
@@ -17,7 +18,7 @@ pub(super) struct BucketObject {
     counted: Option<Arc<Bucket>>,
 }
 
-/// The window, or the one before it.
+/// The window, or the previous one.
 #[derive(Debug, Clone)]
 pub(super) struct WindowObject {
     taken: WindowSnapshot,
@@ -116,7 +117,7 @@ impl IntoIterator for WindowObject {
     }
 }
 
-/// Makes the objects known to an interpreter.
+/// Registers the objects with an interpreter.
 pub(super) fn register(engine: &mut Engine) {
     register_window(engine);
     register_tally(engine);
@@ -190,7 +191,7 @@ fn add_window(sum: &mut Sum, seconds: &WindowObject, weight: Weight) -> NativeRe
     sum.add_buckets(&seconds.taken, seconds.buckets(), weight)
 }
 
-/// Changes the tally and hands back a copy, so that it can end a script.
+/// Changes the tally and returns a copy, so that the call can end a script.
 fn top(sum: &mut Sum, n: INT) -> NativeResult<Sum> {
     let Ok(n) = usize::try_from(n) else {
         return wrong(format!("top takes a whole number from 0 on, not {n}"));
@@ -207,7 +208,7 @@ fn text(name: &Arc<str>) -> Dynamic {
     ImmutableString::from(&**name).into()
 }
 
-/// The names of a list; those that are longer than a name may be are in no tally, and left out.
+/// The names of a list without those that exceed the longest name, which no tally has.
 fn texts(names: &Array) -> NativeResult<Vec<String>> {
     let mut all = Vec::new();
     for name in names {

@@ -1,5 +1,5 @@
-//! `ghpulse script check` and `bench`: what a script returns and what it costs, beside the native
-//! sum, without an appliance.
+//! `ghpulse script check` and `bench`: a script's results and cost, compared with the native sum,
+//! without an appliance.
 
 use std::fmt;
 use std::path::Path;
@@ -17,74 +17,74 @@ use crate::model::envelope::Facts;
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::script::rule::{Rule, Subject};
 
-/// How many runs a benchmark measures.
+/// Number of measured runs of a benchmark.
 const RUNS: usize = 50;
-/// Runs before it that are not measured.
+/// Number of unmeasured runs before it.
 const WARM_UP: usize = 5;
-/// How many names the text shows.
+/// The most names that the text shows.
 const SHOWN: usize = 10;
 
-/// What a script made of a window.
+/// A script's result for a window.
 #[derive(Debug, Clone, Serialize)]
 pub struct Trial {
     /// What the script returned.
     pub result: Tally,
-    /// The plain sum of the same window.
+    /// The native sum of the same window.
     pub native: Tally,
-    /// Time of the run, in microseconds.
+    /// Duration of the run in microseconds.
     pub micros: u64,
 }
 
-/// A script that may come into force.
+/// A script that passes all checks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Checked {
     /// The file, as it was given.
     pub file: Arc<str>,
-    /// 16 hexadecimal digits made from its text.
+    /// Hash of its text, 16 hexadecimal digits.
     pub hash: String,
-    /// What an aggregate counts; none for the merge script.
+    /// The rule of an aggregate; `None` for the merge script.
     pub config: Option<serde_json::Value>,
     /// On the built-in hour of 20 languages.
     pub sample: Trial,
-    /// On the window that was given, if one was.
+    /// On the given window, if any.
     pub live: Option<Trial>,
 }
 
-/// Times of several runs, in microseconds.
+/// Durations of several runs in microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Cost {
     /// The shortest.
     pub min_micros: u64,
-    /// The one in the middle.
+    /// The median.
     pub median_micros: u64,
 }
 
-/// What a script costs.
+/// Cost of a script.
 #[derive(Debug, Clone, Serialize)]
 pub struct Benched {
     /// The file, as it was given.
     pub file: Arc<str>,
-    /// 16 hexadecimal digits made from its text.
+    /// Hash of its text, 16 hexadecimal digits.
     pub hash: String,
     /// Seconds in the window.
     pub seconds: u32,
     /// Languages in each second.
     pub languages: usize,
-    /// How many runs were measured.
+    /// Number of measured runs.
     pub runs: usize,
-    /// The script, its thread included.
+    /// The script, including its thread.
     pub script: Cost,
     /// The native sum of the same window.
     pub native: Cost,
 }
 
-/// Compiles a script and tries it on the built-in sample, and on a live window if one is given.
+/// Compiles a script and runs it on the built-in sample, and on a live window if one is given.
 pub fn check(path: &Path, live: Option<&WindowSnapshot>) -> Result<Checked, ScriptDiagnostic> {
     let script = load(path, live)?;
     checked(path, &script, live)
 }
 
-/// The same for a file beside the merge script, which must be an aggregate.
+/// The same for a file next to the merge script, which must be an aggregate.
 pub fn check_aggregate(path: &Path) -> Result<Checked, ScriptDiagnostic> {
     checked(path, &load_as(Some(ScriptKind::Aggregate), path, None)?, None)
 }
@@ -103,8 +103,8 @@ fn checked(
     })
 }
 
-/// The paths of an aggregate's rule that none of these events has: misspelt, in all likelihood.
-/// Nothing for a merge script, and for one that does not hold. What the payload says is there.
+/// The paths of an aggregate's rule that none of these events has: probably misspelt. Empty for a
+/// merge script, and for an invalid one. Paths of the payload always exist.
 #[must_use]
 pub fn missing_paths(path: &Path, events: &[Arc<str>]) -> Vec<String> {
     let Ok(script) = load(path, None) else { return Vec::new() };
@@ -142,7 +142,7 @@ pub fn bench(path: &Path) -> Result<Benched, ScriptDiagnostic> {
     })
 }
 
-/// As what it is: a script with a `config` is an aggregate.
+/// By its kind: a script with a `config` is an aggregate.
 fn load(path: &Path, live: Option<&WindowSnapshot>) -> Result<Compiled, ScriptDiagnostic> {
     load_as(None, path, live)
 }
@@ -187,7 +187,7 @@ fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A time as people read it.
+/// A duration for people.
 struct Millis(u64);
 
 impl fmt::Display for Millis {

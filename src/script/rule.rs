@@ -1,9 +1,8 @@
-//! What an aggregate counts: which events, under which name, over how long a window.
+//! Rules of aggregates: which events are counted, under which name, over which window.
 //!
-//! A rule is data: it is read from a script's `config()` once and then asked for each event. What
-//! it asks of an event are slices of the event's own text, found by path; the text is gone through
-//! once for all rules. A value that is not there, null, an object or a list is no name: the event
-//! is not counted.
+//! A rule is data: it is read from a script's `config()` once and then applied to each event. The
+//! values it uses are slices of the event's own text, found by path; the text is scanned once for
+//! all rules. A missing value, null, an object or a list is not a name: the event is not counted.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -17,69 +16,69 @@ use crate::model::json;
 use crate::model::routing::{RoutingKey, RoutingPattern};
 use crate::model::tally::BucketLayout;
 
-/// The longest window, and so half of what the journal should hold for it.
+/// The longest window; the journal should reach back twice as far.
 pub const WINDOW: Duration = Duration::from_secs(86_400);
 /// The longest time between two ticks.
 pub const TICK: Duration = Duration::from_secs(3_600);
-/// The most buckets of a window. A longer one has wider buckets.
+/// The most buckets of a window. Longer windows have wider buckets.
 pub const BUCKETS: u32 = 3_600;
-/// The most names that are counted at once, in the window and the one before it.
+/// The most distinct names, in the window and the previous one.
 pub const NAMES: usize = 30_000;
 /// The longest name, in bytes; a repository's has at most 140.
 pub const NAME_BYTES: usize = 256;
-/// The most counts that are held, 16 bytes each: of a name in a bucket.
+/// The most counts, 16 bytes each: one per name and bucket.
 pub const CELLS: usize = 500_000;
 /// The most conditions of a rule, and the most values of one.
 pub const CONDITIONS: usize = 16;
 /// The longest value of a condition, in bytes.
 const VALUE_BYTES: usize = 512;
 
-/// What an aggregate counts.
+/// The rule of an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     by: ValueSource,
     conditions: Vec<RuleCondition>,
-    /// Seconds of the window: a multiple of the step.
+    /// Length of the window in seconds: a multiple of the step.
     window: u32,
     /// Seconds between two ticks.
     tick: u32,
 }
 
-/// One condition: where to look, and what is wanted there.
+/// One condition: a path and its accepted values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCondition {
     at: ValueSource,
-    /// One of them, if there are any.
+    /// Accepted values; if there are any, one of them must match.
     wanted: Vec<Pattern>,
-    /// None of them.
+    /// Excluded values.
     unwanted: Vec<Pattern>,
 }
 
-/// What a value may look like.
+/// Form of a value in a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
-    /// Of anything but a routing key.
+    /// Of any value other than a routing key.
     Text(Glob),
     /// Of a routing key.
     Key(RoutingPattern),
 }
 
-/// Where a value comes from.
+/// Source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ValueSource {
     /// The event's routing key.
     Key,
-    /// From the event; the names behind `event`.
+    /// From the event; the path behind `event`.
     Event(Vec<Box<str>>),
-    /// What is known about it; the name behind `payload`.
+    /// From the payload; the name behind `payload`.
     Payload(Box<str>),
 }
 
-/// A text in which `*` stands for any number of any characters.
+/// A text in which `*` matches any number of characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(Box<str>);
 
-/// An event as rules see it. What was looked up is kept, for the next rule.
+/// An event as rules see it. Values that were looked up are cached for the next rule.
 #[derive(Debug)]
 pub struct Subject<'a> {
     facts: &'a Facts,
@@ -87,12 +86,12 @@ pub struct Subject<'a> {
     top: OnceCell<[Option<&'a str>; TOP.len()]>,
 }
 
-/// The members of an event, picked together.
+/// Members of an event, read together.
 const TOP: [&str; 8] = ["type", "actor", "repo", "org", "payload", "id", "public", "created_at"];
 
 impl Rule {
-    /// Puts a rule together from what a script wrote: `by`, what is to be at which place, and the
-    /// two times. The error says what is accepted.
+    /// Builds a rule from a script's config: `by`, the conditions, and the two durations. The error
+    /// says what is accepted.
     pub fn new(
         by: &str,
         conditions: &[(String, Vec<String>)],
@@ -106,7 +105,7 @@ impl Rule {
         for (place, values) in conditions {
             list.push(RuleCondition::read(place, values)?);
         }
-        // A routing key, or a pattern of them, is the condition and the name in one.
+        // A routing key, or a pattern of keys, is condition and name in one.
         let by = if by.starts_with("evt.") {
             list.push(RuleCondition::read("key", &[by.to_owned()])?);
             ValueSource::Key
@@ -118,7 +117,10 @@ impl Rule {
         let seconds = whole.ok_or_else(|| {
             let most = show_duration(WINDOW);
             let given = show_duration(window);
-            format!("window: {given} is not taken; give whole seconds up to {most}, such as \"1h\"")
+            format!(
+                "window: {given} is not accepted; give whole seconds up to {most}, such as \
+                     \"1h\""
+            )
         })?;
         let step = seconds.div_ceil(BUCKETS);
         let least = Duration::from_secs(step.into());
@@ -128,14 +130,14 @@ impl Rule {
             let (given, least) = (show_duration(tick), show_duration(least));
             let most = show_duration(TICK);
             format!(
-                "tick: {given} is not taken; give whole seconds from {least} (a window has at \
+                "tick: {given} is not accepted; give whole seconds from {least} (a window has at \
                  most {BUCKETS} buckets) to {most}"
             )
         })?;
         Ok(Self { by, conditions: list, window: seconds.div_ceil(step) * step, tick })
     }
 
-    /// The name that an event is counted under; `None` when it is not counted.
+    /// The name under which an event is counted; `None` when it is not counted.
     #[must_use]
     pub fn name<'a>(&self, event: &Subject<'a>) -> Option<Cow<'a, str>> {
         if !self.conditions.iter().all(|condition| condition.holds(event)) {
@@ -144,13 +146,13 @@ impl Rule {
         event.value(&self.by).filter(|name| !name.is_empty())
     }
 
-    /// Every place it looks at: the name's first, then those of the conditions.
+    /// Every path it reads: the name's first, then those of the conditions.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
         self.sources().map(ToString::to_string).collect()
     }
 
-    /// Whether an event has a value at the place of this number in [`Self::paths`].
+    /// Whether an event has a value at the path of this index in [`Self::paths`].
     #[must_use]
     pub fn has(&self, path: usize, event: &Subject<'_>) -> bool {
         self.sources().nth(path).is_some_and(|source| event.value(source).is_some())
@@ -160,7 +162,7 @@ impl Rule {
         std::iter::once(&self.by).chain(self.conditions.iter().map(|condition| &condition.at))
     }
 
-    /// Seconds of its window.
+    /// Length of its window in seconds.
     #[must_use]
     pub fn window(&self) -> u32 {
         self.window
@@ -172,14 +174,14 @@ impl Rule {
         self.tick
     }
 
-    /// What its events are counted in.
+    /// Layout of its buckets.
     #[must_use]
     pub fn shape(&self) -> BucketLayout {
         let step = self.window.div_ceil(BUCKETS);
         BucketLayout { step, name_bytes: NAME_BYTES, names: NAMES, cells: CELLS }
     }
 
-    /// The name of a sample for `by`, as events have it there.
+    /// A sample name for `by`, in the form that events have.
     #[must_use]
     pub fn sample_name(&self, language: &str) -> String {
         let word: String = language.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -196,7 +198,7 @@ impl Rule {
         }
     }
 
-    /// The rule as JSON, for who asks what an aggregate counts.
+    /// The rule as JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         let conditions: serde_json::Map<_, _> =
@@ -210,24 +212,24 @@ impl Rule {
     }
 }
 
-/// What the payload has beside the flags.
+/// Names in the payload besides the flags.
 const KNOWN: [&str; 4] = ["language", "additions", "deletions", "enriched"];
 
 fn is_known(name: &str) -> bool {
     KNOWN.contains(&name) || Flags::default().named().iter().any(|(flag, _)| *flag == name)
 }
 
-/// `None` for none and for what has a fraction.
+/// `None` for a fraction or a missing value.
 fn whole_seconds(duration: Duration) -> Option<u32> {
     let seconds = u32::try_from(duration.as_secs()).ok()?;
     (duration.subsec_nanos() == 0 && seconds > 0).then_some(seconds)
 }
 
-/// A time as scripts write it: `"90s"`, `"1h"`, or a number of seconds.
+/// Parses a duration of a script: `"90s"`, `"1h"`, or a number of seconds.
 pub fn read_time(name: &str, text: &str) -> Result<Duration, String> {
     duration(text, Bare::Seconds).ok_or_else(|| {
         let shown: String = text.chars().take(20).collect();
-        format!("{name}: `{shown}` is no time; write one such as \"90s\" or \"1h\"")
+        format!("{name}: invalid duration `{shown}`; write one such as \"90s\" or \"1h\"")
     })
 }
 
@@ -243,16 +245,17 @@ impl ValueSource {
         let first: Option<Box<str>> = names.next();
         let names: Vec<Box<str>> = names.collect();
         match (first.as_deref(), &names[..]) {
-            (_, []) => Err(format!("`{text}` is no single value; write a path below it")),
+            (_, []) => Err(format!("`{text}` is not a single value; write a path below it")),
             (Some("payload"), [name]) if is_known(name) => Ok(Self::Payload(name.clone())),
             (Some("payload"), [_]) => {
                 let flags = Flags::default().named().map(|(name, _)| name).join(", ");
                 let known = KNOWN.join(", ");
                 Err(format!("`{text}` is not in the payload, which has {known}, {flags}"))
             }
-            (Some("payload"), _) => {
-                Err(format!("`{text}`: the payload has no objects; GitHub's is event.payload"))
-            }
+            (Some("payload"), _) => Err(format!(
+                "`{text}`: the payload has no nested objects; GitHub's payload is \
+                             event.payload"
+            )),
             _ => Ok(Self::Event(names)),
         }
     }
@@ -290,7 +293,7 @@ impl RuleCondition {
         Ok(Self { at, wanted, unwanted })
     }
 
-    /// What an event does not have is none of the wanted, and none of the unwanted either.
+    /// A missing value matches neither accepted nor excluded values.
     fn holds(&self, event: &Subject<'_>) -> bool {
         let Some(value) = event.value(&self.at) else { return self.wanted.is_empty() };
         let is_one = |forms: &[Pattern]| forms.iter().any(|form| form.matches(&value));
@@ -327,13 +330,13 @@ impl Pattern {
 }
 
 impl Glob {
-    /// One of this text.
+    /// Creates one from this text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Whether all of a text matches.
+    /// Whether the whole text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         glob::matches(&self.0, text.as_bytes())
@@ -341,13 +344,13 @@ impl Glob {
 }
 
 impl<'a> Subject<'a> {
-    /// Of an event and what is known about it.
+    /// Creates it from an event and its facts.
     #[must_use]
     pub fn new(facts: &'a Facts, text: &'a str) -> Self {
         Self { facts, text, top: OnceCell::new() }
     }
 
-    /// What is known about it.
+    /// The event's facts.
     #[must_use]
     pub fn facts(&self) -> &'a Facts {
         self.facts
@@ -359,7 +362,7 @@ impl<'a> Subject<'a> {
         self.member("type").and_then(json::text)
     }
 
-    /// The number of the actor or of the repository.
+    /// The id of the actor or of the repository.
     #[must_use]
     pub fn number_of(&self, who: &str) -> Option<u64> {
         self.member(who).and_then(|object| json::pick(object, ["id"])[0]).and_then(json::whole)
@@ -393,7 +396,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// What the payload of the bus says.
+    /// A value of the bus payload.
     fn known(&self, name: &str) -> Option<Cow<'a, str>> {
         let facts = self.facts;
         let number = |n: Option<u64>| n.map(|n| Cow::Owned(n.to_string()));

@@ -1,29 +1,34 @@
-//! What `fn config()` of an aggregate returns, read into a rule.
+//! Parses the result of an aggregate's `fn config()` into a rule.
 
 use rhai::{Array, Dynamic};
 
 use super::text;
 use crate::script::rule::{Rule, read_time};
 
-/// What a whole config looks like, for complaints.
+/// A complete config, for error messages.
 const EXAMPLE: &str = "#{ by: \"event.repo.name\", where: #{ \"event.type\": \"WatchEvent\" }, \
                        window: \"1h\", tick: \"1s\" }";
 const KEYS: [&str; 4] = ["by", "where", "window", "tick"];
 
-/// Reads a config; the error says what is accepted.
+/// Parses a config; the error says what is accepted.
 pub(super) fn read(config: &Dynamic) -> Result<Rule, String> {
     let Ok(map) = config.as_map_ref() else {
         return Err(format!("config must return a map such as {EXAMPLE}"));
     };
     if text::weigh(config).is_err() {
-        return Err(format!("config returns more text than a rule can have; write {EXAMPLE}"));
+        return Err(format!("config returns a text that is too long for a rule; write {EXAMPLE}"));
     }
     if let Some(key) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let known = KEYS.join(", ");
-        return Err(format!("config has no key `{key}`; it has {known}, as in {EXAMPLE}"));
+        return Err(format!("unknown key `{key}` in config; use {known}, as in {EXAMPLE}"));
     }
     let by = map.get("by").and_then(text_of);
-    let by = by.ok_or_else(|| format!("config must say by what is counted, as in {EXAMPLE}"))?;
+    let by = by.ok_or_else(|| {
+        format!(
+            "config must set `by`, the value to count by, as in \
+                                       {EXAMPLE}"
+        )
+    })?;
     let conditions = map.get("where").map_or(Ok(Vec::new()), conditions)?;
     let time = |name: &str| {
         let Some(value) = map.get(name) else { return Ok(None) };
@@ -55,7 +60,7 @@ fn texts(list: &Array) -> Option<Vec<String>> {
     list.iter().map(text_of).collect()
 }
 
-/// A text; numbers and truth are texts as JSON writes them.
+/// A text; numbers and booleans are texts as JSON writes them.
 fn text_of(value: &Dynamic) -> Option<String> {
     match value.type_name() {
         "string" => value.clone().into_string().ok(),

@@ -1,8 +1,8 @@
-//! From text to a script that can be run, and one run of it.
+//! Compiles scripts, and runs them.
 //!
-//! A run has a thread of its own, with a stack of known size: a script may nest data as deep as
-//! its limits allow, and dropping that recurses. A panic inside the interpreter ends that thread
-//! only, and is a complaint like any other.
+//! Each run has a thread with a stack of known size: a script may nest data as deep as its limits
+//! allow, and dropping it recurses. A panic inside the interpreter ends only that thread, and is
+//! reported as an error of the script.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,10 +17,10 @@ use super::{engine, rules, sample};
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::script::rule::{NAME_BYTES, Rule};
 
-/// The longest script, in bytes; the shipped one has less than 2,000.
+/// The longest script, in bytes; the built-in one has less than 2,000.
 pub const SOURCE_BYTES: usize = 256 * 1024;
 
-/// Room for the deepest data that the limits allow, dropped level by level.
+/// Stack for the deepest data that the limits allow, dropped level by level.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 const MERGE: &str = "merge";
@@ -28,19 +28,19 @@ const FORM: &str = "fn merge(window) { … }";
 const CONFIG: &str = "config";
 const CONFIG_FORM: &str = "fn config() { #{ by: \"event.repo.name\", window: \"1h\" } }";
 
-/// What a script is for.
+/// Kind of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScriptKind {
-    /// It makes the language map.
+    /// Computes the language map.
     Merge,
-    /// It says itself what is counted, and makes the value of an aggregate.
+    /// Defines its rule itself, and computes the value of an aggregate.
     Aggregate,
 }
 
-/// A script that compiled; run it as often as you like, from any thread.
+/// A compiled script; may be run any number of times, from any thread.
 #[derive(Debug)]
 pub struct Compiled {
-    /// What is counted for it; none for the merge script.
+    /// Its rule; `None` for the merge script.
     rule: Option<Rule>,
     file: Arc<str>,
     source: Arc<str>,
@@ -48,12 +48,12 @@ pub struct Compiled {
     engine: Engine,
     ast: AST,
     limits: ScriptLimits,
-    /// Where `fn merge` stands: the place of what has no other.
+    /// Location of `fn merge`, for errors without one.
     merge_at: LineColumn,
 }
 
-/// Compiles a merge script and tries it, on the built-in sample and, if given, on a live window.
-/// `file` is what complaints call it.
+/// Compiles a merge script and runs it on the built-in sample and, if given, on a live window.
+/// `file` is its name in errors.
 pub fn prepare(
     source: &str,
     file: &str,
@@ -62,7 +62,7 @@ pub fn prepare(
     prepare_as(ScriptKind::Merge, source, file, |_| live.cloned())
 }
 
-/// The same for either kind; `live` is told what is to be counted.
+/// The same for either kind; `live` receives the rule.
 pub(super) fn prepare_as(
     kind: ScriptKind,
     source: &str,
@@ -80,7 +80,7 @@ pub(super) fn prepare_as(
     Ok(compiled)
 }
 
-/// What tells one source from another: 16 hexadecimal digits.
+/// Identifies a source text: 16 hexadecimal digits.
 #[must_use]
 pub(super) fn fingerprint(hash: u64) -> String {
     format!("{hash:016x}")
@@ -92,7 +92,7 @@ pub(super) fn hash(source: &str) -> u64 {
 }
 
 impl Compiled {
-    /// Compiles and looks at the form; runs nothing.
+    /// Compiles and checks the form; runs nothing.
     pub(super) fn new(
         source: &str,
         file: &str,
@@ -135,7 +135,7 @@ impl Compiled {
         Ok(compiled)
     }
 
-    /// What is counted for it; none for the merge script.
+    /// Its rule; `None` for the merge script.
     #[must_use]
     pub fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref()
@@ -155,19 +155,19 @@ impl Compiled {
         &self.source
     }
 
-    /// What tells it from other scripts: 16 hexadecimal digits made from its text.
+    /// Hash of its text: 16 hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fingerprint(self.hash)
     }
 
-    /// What the script makes of a window: names with counts above 0. Computes for at most
-    /// the deadline of 200 ms; the calling thread waits for it.
+    /// The script's result for a window: names with counts above 0. Computes for up to the deadline
+    /// of 200 ms; the calling thread waits.
     pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, ScriptDiagnostic> {
         self.call(MERGE, (WindowObject::new(window.clone()),), self.merge_at, accept)
     }
 
-    /// Calls a function of the script, on a thread of its own, and reads what it returns there.
+    /// Calls a function of the script on a separate thread, and converts its result there.
     fn call<T: Send>(
         &self,
         name: &str,
@@ -199,22 +199,22 @@ impl Compiled {
     }
 }
 
-/// Runs `work` on a thread of its own and waits for it; what it panicked with is the error.
+/// Runs `work` on a separate thread and waits for it; a panic becomes an error.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("script".into()).stack_size(STACK_BYTES);
         let running = builder
             .spawn_scoped(scope, work)
-            .map_err(|error| format!("no thread to run it: {error}"))?;
+            .map_err(|error| format!("cannot start its thread: {error}"))?;
         running.join().map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            format!("the interpreter failed: {}", text.unwrap_or("for a reason it does not say"))
+            format!("the interpreter failed: {}", text.unwrap_or("no reason given"))
         })
     })
 }
 
-/// What a text is for that has no name to tell: with a `config` it is an aggregate.
+/// The kind of a text without a file name: with a `config` it is an aggregate.
 pub(super) fn kind_of(source: &str) -> ScriptKind {
     match find(CONFIG, source) {
         Some(_) => ScriptKind::Aggregate,
@@ -222,7 +222,7 @@ pub(super) fn kind_of(source: &str) -> ScriptKind {
     }
 }
 
-/// There must be a function of this name with so many parameters.
+/// Checks that a function of this name with this many parameters exists.
 fn check_form(ast: &AST, name: &str, params: usize, form: &str) -> Result<(), String> {
     let mut arities = Vec::new();
     for function in ast.iter_functions().filter(|function| function.name == name) {
@@ -233,7 +233,7 @@ fn check_form(ast: &AST, name: &str, params: usize, form: &str) -> Result<(), St
         arities.push(format!("takes {} parameters{private}", function.params.len()));
     }
     Err(match arities.first() {
-        None => format!("there is no function {name}; write {form}"),
+        None => format!("function {name} is missing; write {form}"),
         Some(arity) => format!("{name} {arity}; write {form}"),
     })
 }
@@ -261,7 +261,7 @@ fn find(function: &str, source: &str) -> Option<LineColumn> {
     None
 }
 
-/// A Tally, or a map of names and numbers.
+/// Converts a Tally, or a map of names and numbers.
 fn accept(result: &Dynamic) -> Result<Tally, String> {
     if let Some(sum) = result.read_lock::<Sum>() {
         return sum.finish();
@@ -289,7 +289,7 @@ fn accept(result: &Dynamic) -> Result<Tally, String> {
     Ok(tally)
 }
 
-/// What a person calls this value.
+/// The name of a value's type, for people.
 fn kind(value: &Dynamic) -> String {
     match value.type_name() {
         "()" => "nothing".to_owned(),

@@ -1,9 +1,9 @@
-//! The window that scripts are tried on before any event was seen: the counts are always the same.
+//! The window on which scripts are tried before any event was seen: its counts are always the same.
 
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::{Second, Window};
 
-/// An hour, as `interval.latestDuring` has by default.
+/// Length of an hour, the default of `interval.latestDuring`.
 pub(super) const SECONDS: u32 = 3_600;
 /// About as many languages as a second of GitHub has.
 pub(super) const LANGUAGES: usize = 20;
@@ -50,7 +50,7 @@ pub(super) fn window() -> WindowSnapshot {
     window_of(str::to_owned)
 }
 
-/// The same under other names, one for each language.
+/// The same with other names, one per language.
 pub(super) fn window_of(name_of: impl Fn(&str) -> String) -> WindowSnapshot {
     let names = NAMES.map(name_of);
     let mut buckets = Buckets::new();
@@ -59,7 +59,7 @@ pub(super) fn window_of(name_of: impl Fn(&str) -> String) -> WindowSnapshot {
         for nth in 0..LANGUAGES {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let random = usize::try_from(state >> 48).expect("16 bits");
-            // 13 and 32 have no common divisor, so the names of a second are all different.
+            // 13 and 32 are coprime, so the names of a second are distinct.
             let start = usize::try_from(age).expect("not negative");
             let name = (start + nth * 13) % NAMES.len();
             let n = 1 + random % (60 / (name + 1)).max(2);

@@ -1,8 +1,8 @@
 //! The `Tally` of a script: counts as floats, so that weights work, rounded once at the end.
 //!
-//! Counts of names that the window knows lie in columns by the name's number: adding a bucket is
-//! a handful of additions. Names that only the script knows lie beside them. A name whose count is
-//! 0 is not there. Copies share their counts until one of them is changed.
+//! Counts of the window's names are stored in columns indexed by the name's number: adding a bucket
+//! takes a few additions. Names that only the script uses are stored separately. A name with a
+//! count of 0 is absent. Copies share their counts until one of them is changed (copy on write).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::meter;
 use crate::model::tally::{Bucket, NAMES, Tally, WindowSnapshot};
 use crate::script::rule::Glob;
 
-/// The longest form of names that `sum` takes, in bytes.
+/// The longest pattern of names that `sum` accepts, in bytes.
 const FORM_BYTES: usize = 1_024;
 
-/// What a native call answers; the error takes the place of the call.
+/// Result of a native call; the error is raised at the call.
 pub(super) type NativeResult<T> = Result<T, Box<EvalAltResult>>;
 
 /// An error that a script may catch.
@@ -30,16 +30,16 @@ pub(super) struct Sum(Arc<SumCounts>);
 
 #[derive(Debug, Clone, Default)]
 struct SumCounts {
-    /// Whose numbers the columns have.
+    /// The names that the columns are numbered by.
     taken: Option<WindowSnapshot>,
     columns: Vec<f64>,
     others: BTreeMap<Arc<str>, f64>,
-    /// Whether a float was put in: the script then reads floats. Depends on the script alone,
-    /// never on the data, so that `/` does not divide whole numbers only now and then.
+    /// Whether a float was added: the script then reads floats. Depends only on the script, never
+    /// on the data, so that `/` always divides in the same way.
     fractional: bool,
 }
 
-/// By how much something is added, and whether the script wrote a float.
+/// The weight of an addition, and whether the script wrote a float.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weight {
     by: f64,
@@ -66,7 +66,7 @@ pub(super) fn float(n: i64) -> f64 {
     n as f64
 }
 
-/// Whole numbers only; what an `i64` cannot hold becomes its largest or smallest.
+/// Whole numbers only; saturates at the bounds of `i64`.
 #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as said")]
 pub(super) fn rounded(n: f64) -> i64 {
     n.round() as i64
@@ -85,7 +85,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 }
 
 impl SumCounts {
-    /// Where a name's count lies; made if it is not there.
+    /// The slot of a name's count, created if missing.
     fn cell(&mut self, name: &str) -> NativeResult<&mut f64> {
         if let Some(id) = self.taken.as_ref().and_then(|taken| taken.id(name)) {
             return Ok(&mut self.columns[usize::from(id)]);
@@ -108,7 +108,7 @@ impl SumCounts {
         }
     }
 
-    /// Makes columns for the names of this window. True when they fit its numbers.
+    /// Creates columns for the names of this window. Returns whether the numbering fits.
     fn fit(&mut self, taken: &WindowSnapshot) -> NativeResult<bool> {
         if let Some(own) = &self.taken {
             return Ok(own.same_names(taken));
@@ -122,7 +122,7 @@ impl SumCounts {
         Ok(true)
     }
 
-    /// Names and counts that are not 0, by name.
+    /// Names with counts other than 0, by name.
     fn entries(&self) -> Vec<(&Arc<str>, f64)> {
         let named = |(id, &n): (usize, &f64)| {
             let id = u16::try_from(id).ok()?;
@@ -142,7 +142,7 @@ impl SumCounts {
 }
 
 impl Sum {
-    /// The counts, to change them; copied first when another tally shares them.
+    /// The counts for a change; copied first when shared with another tally.
     fn own(&mut self) -> NativeResult<&mut SumCounts> {
         if Arc::get_mut(&mut self.0).is_none() {
             meter::cells(self.0.len())?;
@@ -198,13 +198,13 @@ impl Sum {
         Ok(())
     }
 
-    /// A name's count, 0 when it is not there: whole until a float was put into the tally.
+    /// A name's count, 0 when absent: an integer until a float was added to the tally.
     pub(super) fn get(&self, name: &str) -> Dynamic {
         let n = self.0.get(name);
         if self.0.fractional { n.into() } else { rounded(n).into() }
     }
 
-    /// The sum of the counts whose names are of this form, `*` standing for anything.
+    /// The sum of the counts whose names match this pattern, in which `*` matches anything.
     pub(super) fn sum(&self, form: &str) -> NativeResult<Dynamic> {
         if form.len() > FORM_BYTES {
             return wrong(format!("a form of names has at most {FORM_BYTES} bytes"));
@@ -227,7 +227,7 @@ impl Sum {
         Ok(())
     }
 
-    /// Moves a name's count to another name, where it is added.
+    /// Adds a name's count to another name and removes it.
     pub(super) fn rename(&mut self, from: &str, to: &str) -> NativeResult<()> {
         check_name(to).or_else(wrong)?;
         let n = self.0.get(from);
@@ -253,7 +253,7 @@ impl Sum {
         self.replace(&kept)
     }
 
-    /// Keeps the `n` names with the largest counts; at the edge the name that sorts first.
+    /// Keeps the `n` names with the largest counts; ties go to the name that sorts first.
     pub(super) fn top(&mut self, n: usize) -> NativeResult<()> {
         meter::work(self.0.len().saturating_mul(2))?;
         let whole = Arc::clone(&self.0);
@@ -275,13 +275,13 @@ impl Sum {
         Ok(())
     }
 
-    /// Names whose count is not 0, sorted.
+    /// Sorted names with counts other than 0.
     pub(super) fn names(&self) -> NativeResult<Vec<Arc<str>>> {
         meter::work(self.0.len().saturating_mul(2))?;
         Ok(self.0.entries().into_iter().map(|(name, _)| Arc::clone(name)).collect())
     }
 
-    /// What the world is told: whole numbers above 0.
+    /// The public result: integers above 0.
     pub(super) fn finish(&self) -> Result<Tally, String> {
         let mut tally = Tally::new();
         for (name, n) in self.0.entries() {
@@ -292,7 +292,7 @@ impl Sum {
     }
 }
 
-/// Puts a count into a result: rounded, and left out when that is not above 0.
+/// Inserts a count into a result: rounded, and left out unless it is above 0.
 pub(super) fn put(tally: &mut Tally, name: Arc<str>, n: f64) -> Result<(), String> {
     if !n.is_finite() {
         return Err(format!("the count of \"{name}\" is {n}; a finite number is accepted"));

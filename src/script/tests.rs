@@ -1,4 +1,4 @@
-//! What a script can do, what it cannot, and what is said about it.
+//! What scripts can do, what they cannot, and how errors are reported.
 
 mod calls;
 mod hosting;
@@ -14,7 +14,7 @@ use super::run::Compiled;
 use crate::model::tally::{Buckets, Tally, WindowSnapshot};
 use crate::model::window::{Second, Window};
 
-/// Ten seconds up to 100, and what came before them.
+/// Ten seconds up to 100, and the previous window.
 pub(super) fn window(entries: &[(i64, &str, i64)]) -> WindowSnapshot {
     let mut buckets = Buckets::new();
     for &(second, name, n) in entries {
@@ -23,7 +23,7 @@ pub(super) fn window(entries: &[(i64, &str, i64)]) -> WindowSnapshot {
     buckets.snapshot(Window::ending_with(Second(100), 10))
 }
 
-/// Seconds 91 and 100 of the window, and 85 of the one before.
+/// Seconds 91 and 100 of the window, and 85 of the previous one.
 pub(super) fn small() -> WindowSnapshot {
     window(&[(85, "Go", 8), (91, "Go", 1), (91, "C", 4), (100, "Go", 2), (100, "Rust", 16)])
 }
@@ -32,7 +32,7 @@ pub(super) fn tally(pairs: &[(&str, i64)]) -> Tally {
     pairs.iter().map(|&(name, n)| (name, n)).collect()
 }
 
-/// Runs a whole source on a window; limits of time are wide, for busy machines.
+/// Runs a source on a window; time limits are wide, for busy machines.
 pub(super) fn run(source: &str, window: &WindowSnapshot) -> Result<Tally, ScriptDiagnostic> {
     let wide =
         ScriptLimits { deadline: std::time::Duration::from_secs(20), ..ScriptLimits::default() };

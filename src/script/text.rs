@@ -1,8 +1,8 @@
-//! Values of a script as text, never longer than a limit.
+//! Formats values of a script as text within a limit.
 //!
-//! A few texts that a container shares many times, or containers in containers, are small in memory
-//! and gigabytes when they are written out. So a text is measured while it is written, and nothing
-//! is written past its limit.
+//! A few texts that a container shares many times, or nested containers, are small in memory and
+//! take gigabytes as text. So the length is checked while the text is written, and nothing is
+//! written beyond the limit.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -12,10 +12,10 @@ use super::engine::STRING_BYTES;
 use super::meter;
 use super::sum::NativeResult;
 
-/// The longest text that a diagnostic quotes or consists of, in bytes.
+/// The longest text in a diagnostic, in bytes.
 pub(super) const DIAGNOSTIC_BYTES: usize = 1_000;
 
-/// A text that takes no more than its limit; writing more is an error.
+/// A text up to a limit; writing more is an error.
 pub(super) struct Bounded {
     text: String,
     left: usize,
@@ -54,17 +54,17 @@ pub(super) fn diagnostic(value: impl Display) -> String {
     }
 }
 
-/// A diagnostic that is a text already, cut likewise.
+/// A diagnostic that already is a text, cut likewise.
 pub(super) fn shortened(text: String) -> String {
     if text.len() <= DIAGNOSTIC_BYTES + "…".len() { text } else { diagnostic(text) }
 }
 
-/// How a value is written.
+/// How a value is formatted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum As {
     /// As `print` and interpolation do.
     Text,
-    /// As `debug` does, and both do inside of containers.
+    /// As `debug` does, and both do inside containers.
     Debug,
 }
 
@@ -77,7 +77,7 @@ impl As {
     }
 }
 
-/// A value as text, as the interpreter writes it; an error when it is longer than a text may be.
+/// A value as text, as the interpreter formats it; an error when it exceeds the longest text.
 pub(super) fn shown(
     context: &NativeCallContext<'_>,
     value: &Dynamic,
@@ -96,7 +96,7 @@ pub(super) fn shown(
     Ok(context.engine().map_type_name(&out.text).into())
 }
 
-/// One that is part of another, or is added to a text.
+/// A value that is part of another, or is appended to a text.
 pub(super) fn write_value(
     context: &NativeCallContext<'_>,
     value: &Dynamic,
@@ -121,7 +121,7 @@ pub(super) fn write_value(
         }
         return put(out, "}");
     }
-    // A text is shared, and objects of ours show a few names.
+    // Texts are shared, and native objects show a few names.
     let mut leaf = value.clone();
     match context.call_native_fn_raw(how.function(), true, &mut [&mut leaf]) {
         Ok(text) => match text.into_immutable_string() {
@@ -133,7 +133,7 @@ pub(super) fn write_value(
     }
 }
 
-/// Whether it is a limit that ended a call, and not a call that does not exist.
+/// Whether a call ended because of a limit, and not because the function does not exist.
 fn is_limit(error: &EvalAltResult) -> bool {
     matches!(
         error.unwrap_inner(),
@@ -148,7 +148,7 @@ fn put(out: &mut Bounded, text: &str) -> NativeResult<()> {
     out.write_str(text).or_else(|_| too_long())
 }
 
-/// Fails when a value and all in it have more bytes of text than a text may have.
+/// Fails when a value with all its members exceeds the longest text.
 pub(super) fn weigh(value: &Dynamic) -> NativeResult<()> {
     let mut left = STRING_BYTES;
     weigh_part(value, &mut left)
@@ -185,7 +185,7 @@ fn weigh_part(value: &Dynamic, left: &mut usize) -> NativeResult<()> {
     }
 }
 
-/// What rhai says of a text past its limit.
+/// Rhai's error for a text beyond its limit.
 pub(super) fn too_long<T>() -> NativeResult<T> {
     let what = "Length of string".to_owned();
     Err(EvalAltResult::ErrorDataTooLarge(what, rhai::Position::NONE).into())

@@ -1,31 +1,31 @@
-//! Remembers across a crash which text was being tried.
+//! Remembers across crashes which text was being tried.
 //!
-//! A script is tried before it is in force, and at each start. Should a trial end the process after
-//! all, the next start would try the same text again, for ever. So what is tried is put down in the
-//! store first, and a text under which the process died is not tried again: one that was never in
-//! force at the first death, one that was in force before at the second, because a process may be
-//! killed for other reasons while it starts.
+//! A script is tried before it comes into force, and at each start. If a trial ended the process,
+//! the next start would try the same text again, forever. So each trial is recorded in the store
+//! first, and a text during whose trial the process died is not tried again: a new one after the
+//! first death, one that was in force before after the second, because a process may be killed for
+//! other reasons while it starts.
 
 use crate::store::keys::MetaKey;
 use crate::store::{Store, StoreError};
 
-/// Under which names of the store it is kept.
+/// Prefix of the store's keys.
 const TRYING: &str = "script.trying.";
-/// Deaths of the process after which a text is not tried again: one that is new, and one that was
-/// in force in an earlier run.
+/// Deaths after which a text is not tried again: of a new one, and of one that was in force in an
+/// earlier run.
 const DEATHS: [u8; 2] = [1, 2];
 
-/// The trials of one script. All calls block, and belong beside the async workers.
+/// The trials of one script. All calls block, so call them on the blocking pool.
 #[derive(Clone)]
 pub struct Trials {
     store: Store,
     key: MetaKey,
-    /// Which text an earlier process died under, and how often.
+    /// The text during whose trial an earlier process died, and how often.
     died: Option<(u64, u8)>,
 }
 
 impl Trials {
-    /// Of the script of that name; reads what an earlier process left.
+    /// Reads the record of the script of that name.
     pub fn read(store: &Store, name: &str) -> Result<Self, StoreError> {
         let key = MetaKey(format!("{TRYING}{name}"));
         let kept = store.reader().get(&key)?;
@@ -36,13 +36,14 @@ impl Trials {
         Ok(Self { store: store.clone(), key, died })
     }
 
-    /// Whether the process died under this text; `was_in_force` is whether it worked before.
+    /// Whether the process died during trials of this text; `was_in_force` is whether it worked
+    /// before.
     pub(super) fn is_deadly(&self, hash: u64, was_in_force: bool) -> bool {
         let most = DEATHS[usize::from(was_in_force)];
         self.died.is_some_and(|(died, deaths)| died == hash && deaths >= most)
     }
 
-    /// Puts down that a text is tried now.
+    /// Records the start of a trial.
     pub(super) fn begin(&self, hash: u64) {
         let before = self.died.filter(|(died, _)| *died == hash).map_or(0, |(_, deaths)| deaths);
         let mut row = vec![before.saturating_add(1)];
@@ -50,7 +51,7 @@ impl Trials {
         self.commit(Some(row));
     }
 
-    /// Puts down that the process lived.
+    /// Records the end of a trial.
     pub(super) fn end(&self) {
         self.commit(None);
     }
@@ -64,9 +65,9 @@ impl Trials {
             }
             Ok(())
         });
-        // A store that fails ends the process by its own stages.
+        // A failing store ends the process through its own stages.
         if let Err(error) = tokio::runtime::Handle::current().block_on(kept) {
-            tracing::error!(%error, "what script is tried cannot be put down");
+            tracing::error!(%error, "cannot record which script is being tried");
         }
     }
 }

@@ -1,30 +1,30 @@
-//! What a rule has met: how many events it has counted, and which of its paths no event had. A path
-//! that is misspelt is a path like any other, and shows only by this.
+//! What a rule has matched: how many events it counted, and which of its paths no event had. A
+//! misspelt path is a valid path, and is noticed only in this way.
 
 use super::rule::{Rule, Subject};
 
-/// Events after which a path that none of them had is taken for misspelt.
+/// Events after which a path that none of them had is reported as misspelt.
 const ENOUGH: u64 = 1_000;
 
-/// What one rule has met.
+/// What one rule has matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Events it was asked about.
+    /// Number of events it was applied to.
     read: u64,
-    /// Those that it has counted.
+    /// Number of events it counted.
     counted: u64,
-    /// Which of [`Rule::paths`] no event had yet; not looked at any more once it has counted one.
+    /// Paths of [`Rule::paths`] that no event had yet; no longer updated once an event was counted.
     missing: Vec<usize>,
 }
 
 impl Usage {
-    /// Of a rule that has met nothing yet.
+    /// Creates it for a new rule.
     #[must_use]
     pub(crate) fn new(rule: &Rule) -> Self {
         Self { read: 0, counted: 0, missing: (0..rule.paths().len()).collect() }
     }
 
-    /// An event was met, and counted or not.
+    /// Records an event, counted or not.
     pub(crate) fn meet(&mut self, rule: &Rule, event: &Subject<'_>, is_counted: bool) {
         self.read += 1;
         if is_counted {
@@ -34,14 +34,14 @@ impl Usage {
         }
     }
 
-    /// How many events it has counted.
+    /// Number of events it counted.
     #[must_use]
     pub(crate) fn counted(&self) -> u64 {
         self.counted
     }
 
-    /// What is to be said of a rule that has counted nothing; `None` of any other, and before it
-    /// was asked about an event.
+    /// A note about a rule that has counted no event; `None` for any other, and before the first
+    /// event.
     #[must_use]
     pub(crate) fn words(&self, rule: &Rule) -> Option<String> {
         if self.counted > 0 || self.read == 0 {
@@ -50,15 +50,15 @@ impl Usage {
         let paths = rule.paths();
         let missing: Vec<&str> = self.missing.iter().map(|at| &*paths[*at]).collect();
         let why = match missing[..] {
-            [] => "`where` takes none of them".to_owned(),
-            [path] => format!("none of them has `{path}`; is it spelt right?"),
-            _ => format!("none of them has `{}`; are they spelt right?", missing.join("`, `")),
+            [] => "none matches `where`".to_owned(),
+            [path] => format!("none of them has `{path}`; check its spelling"),
+            _ => format!("none of them has `{}`; check their spelling", missing.join("`, `")),
         };
         let events = if self.read == 1 { "event" } else { "events" };
-        Some(format!("it has counted nothing of {} {events}: {why}", self.read))
+        Some(format!("it has counted none of {} {events}: {why}", self.read))
     }
 
-    /// The paths that none of the events had that it was asked about.
+    /// The paths that none of the events had.
     #[must_use]
     pub(crate) fn missing(&self, rule: &Rule) -> Vec<String> {
         let paths = rule.paths();
@@ -66,7 +66,7 @@ impl Usage {
         missing.map(|at| paths[*at].clone()).collect()
     }
 
-    /// Whether that is surely a mistake: a path was missing in a thousand events.
+    /// Whether it is surely an error: a path was missing in a thousand events.
     #[must_use]
     pub(crate) fn is_mistaken(&self) -> bool {
         self.counted == 0 && self.read >= ENOUGH && !self.missing.is_empty()
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn a_path_that_no_event_has_is_named_and_soon_a_mistake() {
-        let said = "it has counted nothing of 10 events: none of them has `event.repo.nmae`; is it \
-                    spelt right?";
+        let said = "it has counted none of 10 events: none of them has `event.repo.nmae`; check \
+                    its spelling";
         assert_eq!(met("event.repo.nmae", &[], 10), (Some(said.to_owned()), false));
         assert!(met("event.repo.nmae", &[], 1_000).1);
         let (said, mistaken) = met("event.repo.name", &[("event.typ", "PushEvent")], 1_000);
@@ -112,7 +112,7 @@ mod tests {
         let (said, mistaken) = met("event.repo.name", &[("event.type", "ForkEvent")], 5_000);
         assert_eq!(
             said.as_deref(),
-            Some("it has counted nothing of 5000 events: `where` takes none of them")
+            Some("it has counted none of 5000 events: none matches `where`")
         );
         assert!(!mistaken);
     }

@@ -1,8 +1,8 @@
 //! Kept counts over HTTP: `/history` for charts, `/now` for the latest values, `/completeness` and
 //! `/hours` for citing.
 //!
-//! A chart and the latest values are the same for everyone, so each is computed at most once in a
-//! few seconds and shared ([`Shared`]).
+//! A chart and the latest values are the same for every client, so the server computes each at most
+//! once every few seconds and shares the response ([`Shared`]).
 
 mod csv;
 mod written;
@@ -27,20 +27,20 @@ use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
 use crate::serve::server::ServerState;
 
-/// What is asked for when nothing is said: the last 24 hours.
+/// The default range: the last 24 hours.
 const USUAL: Duration = Duration::from_secs(86_400);
-/// The most hours that one answer holds: 31 days, and the hour that has begun.
+/// The longest range of one response: 31 days plus the current hour.
 const MOST_HOURS: i64 = 31 * 24 + 1;
-/// How far ahead of this machine's clock a `since` may lie.
+/// How far `since` may lie ahead of this machine's clock.
 const AHEAD: Duration = Duration::from_secs(60);
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv; charset=utf-8";
 
-/// Answers that are the same for everyone, each with the time from which on it is made anew.
+/// Responses shared by all clients, each with the time at which it expires.
 #[derive(Debug, Default)]
 pub(crate) struct Shared([Mutex<Option<(Instant, Bytes)>>; 3]);
 
-/// One of them, and for how long it holds.
+/// Which shared response; it determines how long the response is fresh.
 #[derive(Debug, Clone, Copy)]
 enum Which {
     Recent,
@@ -88,8 +88,8 @@ pub(crate) async fn history(
     shared(&server, which, made).await
 }
 
-/// `/now`: the day's figures, languages with the window before, the busiest repositories, and the
-/// value of each aggregate.
+/// `/now`: today's figures, languages of the current and the previous window, the busiest
+/// repositories, and the value of each aggregate.
 pub(crate) async fn now(State(server): State<Arc<ServerState>>) -> Response {
     let made = async {
         let languages = match server.operate.kept(KeptQuery::Languages).await {
@@ -101,8 +101,7 @@ pub(crate) async fn now(State(server): State<Arc<ServerState>>) -> Response {
     shared(&server, Which::Now, made).await
 }
 
-/// `/completeness?since=…[&until=…][&format=csv]`: by hour and type, how many events were received
-/// and how many were missed.
+/// `/completeness?since=…[&until=…][&format=csv]`: events received and missed, by hour and type.
 pub(crate) async fn completeness(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
@@ -123,8 +122,7 @@ pub(crate) async fn completeness(
     table(answer.await)
 }
 
-/// `/hours?since=…[&until=…][&format=csv]`: what was counted of each hour of `created_at`, by
-/// origin.
+/// `/hours?since=…[&until=…][&format=csv]`: counts by hour of `created_at` and origin.
 pub(crate) async fn hours(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
@@ -141,7 +139,7 @@ pub(crate) async fn hours(
     table(answer.await)
 }
 
-/// Writes an answer that may be long beside the async workers.
+/// Serialises a possibly long response on the blocking pool.
 async fn aside(
     write: impl FnOnce() -> (&'static str, String) + Send + 'static,
 ) -> Result<(&'static str, String), Problem> {
@@ -156,7 +154,7 @@ fn table(answer: Result<(&'static str, String), Problem>) -> Response {
     }
 }
 
-/// The hours that a request asks for, and whether it wants CSV.
+/// Parses the requested hours, and whether the client wants CSV.
 fn asked(server: &ServerState, request: &Request<Body>) -> Result<(Range<i64>, bool), Problem> {
     let pairs = negotiation::pairs(request.uri()).map_err(|error| bad("the URL's query", error))?;
     let is_csv = match last(&pairs, "format") {
@@ -187,7 +185,7 @@ fn asked(server: &ServerState, request: &Request<Body>) -> Result<(Range<i64>, b
 }
 
 fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    // A `+` of a time in a URL comes as a space.
+    // The `+` of a UTC offset is decoded as a space in a query string.
     let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
     let read = config::moment(text, now).or_else(|| Timestamp::parse(&with_plus()?));
     read.ok_or_else(|| {
@@ -196,7 +194,7 @@ fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> 
     })
 }
 
-/// The last of several values of a parameter.
+/// The last value of a repeated parameter.
 fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
     named.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -214,7 +212,7 @@ fn unavailable(reason: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
 }
 
-/// An answer that is shared; who comes while it is made waits for it.
+/// Returns a shared response. Requests that arrive while it is computed wait for it.
 async fn shared(
     server: &ServerState,
     which: Which,

@@ -17,7 +17,7 @@ pub struct ServeOptions {
     pub base_path: Option<String>,
     /// Origins that may connect, in lower case without a trailing `/`; empty or `*` is any.
     pub allowed_origins: Vec<String>,
-    /// Origins whose pages may show ours in a frame, as `allowed_origins`; empty is none.
+    /// Origins whose pages may embed ours in a frame, as in `allowed_origins`; empty allows none.
     pub frame_ancestors: Vec<String>,
     /// Bearer token for the sync from other hosts.
     pub admin_token: Option<Secret>,
@@ -25,11 +25,11 @@ pub struct ServeOptions {
     pub ops_secret: Option<Secret>,
     /// Proxies whose header names the client.
     pub trusted_proxies: Proxies,
-    /// Longest idle time between two requests of a connection.
+    /// Longest idle time between two requests on a connection.
     pub keep_alive: Duration,
     /// Certificate and key of the public listeners; `None` is plain text.
     pub tls: Option<TlsConfig>,
-    /// The same files, read and renewable; without it they are read once.
+    /// The certificate and key, loaded and reloadable; `None` loads the files once.
     pub certificate: Option<Certificate>,
     /// Limits for clients.
     pub limits: ServerLimits,
@@ -42,7 +42,7 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// The options of a configuration, with the intervals of the contract for pings and silence.
+    /// Options from a configuration, with the contract's intervals for pings and silence.
     #[must_use]
     pub fn of(server: &ServerConfig) -> Self {
         Self {

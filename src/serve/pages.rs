@@ -29,7 +29,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/te
 /// Where a page's data and its script's nonce are inserted.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
-/// Parts of the pages, inserted where their names stand.
+/// Fragments of the pages, inserted at their placeholders.
 const PIECES: [(&str, &str); 10] = [
     ("{{style}}", include_str!("pages/ui/shared.css")),
     ("{{wall-style}}", include_str!("pages/ui/wall.css")),
@@ -43,7 +43,7 @@ const PIECES: [(&str, &str); 10] = [
     ("{{status}}", include_str!("pages/ui/status.js")),
 ];
 
-/// A page with its parts.
+/// Inserts its fragments into a page.
 fn whole(page: &str) -> String {
     let page = page.to_owned();
     PIECES.iter().fold(page, |page, (name, piece)| page.replace(name, piece))
@@ -100,7 +100,7 @@ pub(crate) struct TextPage<'a> {
     pub(crate) verdict: (&'a str, &'static str),
     /// The text.
     pub(crate) body: &'a str,
-    /// Whether the page refreshes and shows the completeness.
+    /// Whether the page refreshes and shows completeness.
     pub(crate) is_live: bool,
     /// Whether the events are simulated.
     pub(crate) simulated: bool,

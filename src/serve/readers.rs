@@ -1,7 +1,7 @@
-//! Readers: what a client of each endpoint receives, and the parameters that it may send.
+//! Readers: what a client of each endpoint receives, and the parameters it may send.
 //!
-//! A [`Reader`] is the same for both transports: [`crate::serve::ws::connection`] sends its
-//! messages as frames of a WebSocket, [`crate::serve::http::body`] as a response body.
+//! A [`Reader`] is independent of the transport: [`crate::serve::ws::connection`] sends its
+//! messages as WebSocket frames, [`crate::serve::http::body`] as a response body.
 
 pub(crate) mod gauges;
 pub(crate) mod languages;
@@ -21,7 +21,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// One client's reader of an endpoint.
 pub(crate) trait Reader: Send + Unpin + 'static {
-    /// One or more whole messages as they are sent.
+    /// One or more complete messages, encoded for sending.
     type Message: Into<Frame> + Into<Bytes>;
     /// The endpoint's path, as metrics and logs name it.
     const NAME: &'static str;
@@ -30,18 +30,18 @@ pub(crate) trait Reader: Send + Unpin + 'static {
     /// Interval of [`Self::heartbeat`]; `None` without one.
     const HEARTBEAT: Option<Duration> = None;
 
-    /// The first message, which needs no parameters.
+    /// The first message, which requires no parameters.
     fn first(&mut self) -> Option<Self::Message>;
 
-    /// Applies parameters of a WebSocket message. Invalid ones change nothing.
+    /// Applies the parameters of a WebSocket message. Invalid parameters change nothing.
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams>;
 
-    /// Whether it has valid parameters from the start.
+    /// Whether the reader has valid parameters from the start.
     fn has_asked(&self) -> bool {
         false
     }
 
-    /// Takes what is there now, up to a limit. Never waits.
+    /// Returns the messages available now, up to a limit. Never waits.
     fn take(&mut self) -> ReaderBatch<Self::Message>;
 
     /// The message that reports invalid parameters.
@@ -64,23 +64,23 @@ pub(crate) trait Reader: Send + Unpin + 'static {
     }
 }
 
-/// What a reader takes at once.
+/// The messages that a reader returns at once.
 #[derive(Debug)]
 pub(crate) struct ReaderBatch<M> {
-    /// In order.
+    /// The messages, in order.
     pub(crate) messages: Vec<M>,
-    /// Events or values in them.
+    /// Number of events or values in the messages.
     pub(crate) count: u64,
-    /// Whether more is there already, of which the notifier does not notify again.
+    /// Whether more messages are available already; the notifier does not notify again for these.
     pub(crate) more: bool,
-    /// Why nothing comes any more: code and reason of the close frame.
+    /// Set after the last message: code and reason of the close frame.
     pub(crate) ended: Option<(u16, &'static str)>,
-    /// Counts the messages for their client until they are sent.
+    /// Charges the messages to the client's memory quota until they are sent.
     pub(crate) charge: Option<MemoryCharge>,
 }
 
 impl<M> ReaderBatch<M> {
-    /// One message, or none.
+    /// A batch of one message, or an empty batch.
     fn one(message: Option<M>) -> Self {
         let count = u64::from(message.is_some());
         let messages = message.into_iter().collect();

@@ -1,5 +1,5 @@
-//! `/scripts`: each script with its state, its output now, what it costs and what it counted, as
-//! JSON and as a page. Read-only: scripts are files of the operator.
+//! `/scripts`: the state, current output, cost and counters of each script, as JSON and as a page.
+//! Read-only: scripts are files that the operator edits.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::serve::history::ranked;
 use crate::serve::pages;
 use crate::serve::server::ServerState;
 
-/// Entries of an output.
+/// Most entries of an output.
 const ENTRIES: usize = 20;
 
 pub(crate) async fn show(

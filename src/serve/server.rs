@@ -18,7 +18,7 @@ use crate::serve::ws::connection::SocketOptions;
 
 /// Rejected connections that are kept open for a response, in all and per address.
 const REFUSED: (usize, usize) = (128, 8);
-/// Connections of an ops listener. They are counted apart, so the public cannot exhaust them.
+/// Connections of an ops listener. They are counted separately, so the public cannot exhaust them.
 const OPS_CONNECTIONS: usize = 256;
 
 pub(crate) struct ServerState {
@@ -32,7 +32,7 @@ pub(crate) struct ServerState {
     pub(crate) ops: Arc<Admission>,
     /// Rejected connections that receive a response.
     pub(crate) refused: Arc<Admission>,
-    /// `/openapi.json`, written for the first request; it does not change.
+    /// `/openapi.json`, generated at the first request; it does not change.
     pub(crate) openapi: OnceLock<Bytes>,
     /// `/asyncapi.json`, likewise.
     pub(crate) asyncapi: OnceLock<Bytes>,

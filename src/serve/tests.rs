@@ -1,6 +1,6 @@
-//! The server through its sockets: clients in the same process, on free ports.
+//! Tests of the server through its sockets: clients in the same process, on free ports.
 //!
-//! Nothing here waits for time to pass: a pong says that the params before the ping hold.
+//! No test waits for time to pass: a pong confirms that the parameters sent before the ping apply.
 
 mod frames;
 mod front;
@@ -35,10 +35,10 @@ use crate::model::event::Event;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 
-/// No wait of a test takes longer.
+/// The deadline of every wait in a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An appliance that is what a test says.
+/// An appliance whose results each test sets.
 #[derive(Clone, Default)]
 struct Around {
     simulated: bool,
@@ -105,7 +105,7 @@ struct Served {
     running: JoinHandle<anyhow::Result<()>>,
 }
 
-/// What the configuration says when it says nothing.
+/// The default options.
 fn options() -> ServeOptions {
     let request = Request::of_process(Lookup::Nothing, Vec::new());
     let loaded = crate::config::load(&Request { environment: Vec::new(), ..request }).unwrap();
@@ -142,7 +142,7 @@ impl Served {
         self.connect_with(path, &[]).await.expect("a WebSocket")
     }
 
-    /// Connects with further headers; the answer's status when it is refused.
+    /// Connects with additional headers; returns the response status if the server refuses.
     async fn connect_with(
         &self,
         path: &str,
@@ -162,7 +162,7 @@ impl Served {
         }
     }
 
-    /// Sends a request as it is and reads the answer to the end.
+    /// Sends a raw request and reads the response to the end.
     async fn ask(&self, head: &str) -> String {
         ask(self.public, head).await
     }
@@ -171,7 +171,7 @@ impl Served {
         self.ask(&format!("GET {path} HTTP/1.1")).await
     }
 
-    /// Appends events of these ids.
+    /// Appends events with these ids.
     fn append(&self, ids: impl IntoIterator<Item = u64>) {
         self.append_texts(
             ids.into_iter().map(|id| format!(r#"{{"id":"{id}","type":"PushEvent"}}"#)),
@@ -203,7 +203,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
-/// The other end of a WebSocket.
+/// The client end of a WebSocket.
 struct Client(WebSocketStream<TcpStream>);
 
 impl Client {
@@ -226,13 +226,13 @@ impl Client {
         }
     }
 
-    /// Sends params and waits until they hold.
+    /// Sends parameters and waits until they apply.
     async fn follow(&mut self, params: &str) {
         self.send(params).await;
         self.settle().await;
     }
 
-    /// Waits until everything sent so far was heard.
+    /// Waits until the server has processed everything sent so far.
     async fn settle(&mut self) {
         self.0.send(Message::Ping("settled".into())).await.unwrap();
         loop {
@@ -244,7 +244,7 @@ impl Client {
         }
     }
 
-    /// The code and reason of the close frame that comes next.
+    /// The code and reason of the next close frame.
     async fn closed(&mut self) -> (u16, String) {
         loop {
             match self.next().await {
@@ -257,7 +257,7 @@ impl Client {
         }
     }
 
-    /// The field of the error object that comes next.
+    /// The field of the next error object.
     async fn error_field(&mut self) -> Option<String> {
         let text = self.text().await;
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! How many requests a caller has under way: GitHub refuses more than a hundred of one account, for
+//! Counts a caller's concurrent requests: GitHub refuses more than a hundred of one account, for
 //! pages and queries together.
 
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use super::state::SharedWorld;
 
 /// GitHub's secondary limit.
 const MOST: u32 = 100;
-/// How long GitHub wants to be left alone then.
+/// The wait that GitHub asks for in that case.
 pub(super) const WAIT: Duration = Duration::from_secs(60);
 
-/// A request that is under way, until it is dropped.
+/// A request in flight, until it is dropped.
 pub(super) struct AtOnce {
     shared: Arc<SharedWorld>,
     payer: Caller,
 }
 
 impl AtOnce {
-    /// One more of this caller; `None` when there are too many.
+    /// Counts another request of this caller; `None` when there are too many.
     pub(super) fn enter(shared: &Arc<SharedWorld>, caller: &Caller) -> Option<Self> {
         let payer = caller.payer();
         let mut state = shared.state();
@@ -49,7 +49,7 @@ impl Drop for AtOnce {
     }
 }
 
-/// What is said to the one too many.
+/// The response to a request above the limit.
 pub(super) fn refusal() -> SimulatedRefusal {
     let message = "You have exceeded a secondary rate limit. Please wait.";
     SimulatedRefusal::new(StatusCode::FORBIDDEN, message).retry_after(WAIT.as_secs())

@@ -1,8 +1,8 @@
 //! The people and repositories of the seeded world.
 //!
-//! A few are busy and most are rare, as on GitHub, and some are new: so first-time flags, caches
-//! and language shares behave as they would. Both lists are bounded; beyond, newcomers replace
-//! others.
+//! As on GitHub, a few are busy, most are rare, and some are new, so first-time flags, caches and
+//! language shares behave realistically. Both lists are bounded; when they are full, newcomers
+//! replace others.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ const PEOPLE_AT_FIRST: usize = 2_500;
 const MAX_PEOPLE: usize = 50_000;
 const REPOSITORIES_AT_FIRST: usize = 1_800;
 const MAX_REPOSITORIES: usize = 30_000;
-/// One in so many actors has never been seen before.
+/// One in this many actors has not appeared before.
 const NEWCOMER: u32 = 25;
-/// New repositories get ids from here on, older ones lie below.
+/// New repositories get ids from here on; older ones have lower ids.
 const FIRST_NEW_REPOSITORY: u64 = 1_302_000_000;
 const FIRST_NEW_PERSON: u64 = 262_000_000;
-/// 2015-01-01 and 2026-01-01: older repositories were created between.
+/// 2015-01-01 to 2026-01-01: older repositories were created in this range.
 const CREATED: std::ops::Range<i64> = 1_420_070_400..1_767_225_600;
 
-/// What an account is.
+/// The type of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CastAccount {
     User,
@@ -31,7 +31,7 @@ pub(super) enum CastAccount {
     Organization,
 }
 
-/// An account: whoever acts or owns.
+/// An account, as an actor or owner.
 #[derive(Debug)]
 pub(super) struct Person {
     pub(super) id: u64,
@@ -60,24 +60,25 @@ impl Repository {
     }
 }
 
-/// Everybody and everything.
+/// All people and repositories.
 pub(super) struct Cast {
     people: Vec<Arc<Person>>,
     organizations: Vec<Arc<Person>>,
     bots: Vec<Arc<Person>>,
     repositories: Vec<Arc<Repository>>,
-    /// The last number given to an issue or pull request, beside each repository.
+    /// The last number given to an issue or pull request of each repository, in the order of the
+    /// repositories.
     numbers: Vec<u32>,
     next_person: u64,
     next_repository: u64,
 }
 
-/// Where a repository stands in the cast.
+/// The index of a repository in the cast.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CastPlace(usize);
 
 impl Cast {
-    /// The cast at the beginning.
+    /// The cast at the start.
     pub(super) fn new(rng: &mut Rng) -> Self {
         let account =
             |id, login: &str, account| Arc::new(Person { id, login: login.to_owned(), account });
@@ -115,7 +116,7 @@ impl Cast {
             let created = Second(rng.i64(CREATED));
             cast.new_repository(rng, owner, created, None);
         }
-        // The busiest come first in the lists; age must not decide who that is.
+        // The busiest come first in the lists; age must not decide which these are.
         rng.shuffle(&mut cast.people);
         rng.shuffle(&mut cast.repositories);
         cast.next_repository = FIRST_NEW_REPOSITORY;
@@ -133,7 +134,7 @@ impl Cast {
     fn new_person(&mut self, rng: &mut Rng) -> Arc<Person> {
         self.next_person += rng.u64(1..40);
         let (first, last) = (pick(rng, names::FIRST), pick(rng, names::LAST));
-        // The id's tail keeps logins apart.
+        // The last digits of the id keep logins distinct.
         let tail = self.next_person % 10_000;
         let login = match rng.u32(0..4) {
             0 => format!("{first}-{last}{tail}"),
@@ -150,7 +151,7 @@ impl Cast {
         person
     }
 
-    /// Who acts next: mostly one of the busy, now and then a bot or somebody new.
+    /// The next actor: mostly a busy person, sometimes a bot or a newcomer.
     pub(super) fn someone(&mut self, rng: &mut Rng) -> Arc<Person> {
         match rng.u32(0..100) {
             0..6 => pick(rng, &self.bots).clone(),
@@ -159,28 +160,28 @@ impl Cast {
         }
     }
 
-    /// Who acts, when it must be a person.
+    /// The next actor, where it must be a person.
     pub(super) fn somebody(&mut self, rng: &mut Rng) -> Arc<Person> {
         self.people[skewed(rng, self.people.len())].clone()
     }
 
-    /// Where something happens next.
+    /// The repository of the next event.
     pub(super) fn somewhere(&self, rng: &mut Rng) -> CastPlace {
         CastPlace(skewed(rng, self.repositories.len()))
     }
 
-    /// The repository at a place.
+    /// The repository at an index.
     pub(super) fn at(&self, place: CastPlace) -> Arc<Repository> {
         self.repositories[place.0].clone()
     }
 
-    /// The next number for an issue or pull request there.
+    /// The next number for an issue or pull request of a repository.
     pub(super) fn next_number(&mut self, place: CastPlace) -> u32 {
         self.numbers[place.0] += 1;
         self.numbers[place.0]
     }
 
-    /// Creates a repository; as a fork it takes over name and language.
+    /// Creates a repository; a fork takes over name and language.
     pub(super) fn new_repository(
         &mut self,
         rng: &mut Rng,
@@ -209,7 +210,7 @@ impl Cast {
             created,
         });
         let place = put(rng, &mut self.repositories, repository.clone(), MAX_REPOSITORIES);
-        // A repository that was there for years has numbers behind it.
+        // A repository that has existed for years already has numbered issues.
         let behind = if parent.is_some() { 0 } else { magnitude(rng, 12) };
         if place == self.numbers.len() {
             self.numbers.push(behind);
@@ -219,7 +220,7 @@ impl Cast {
         repository
     }
 
-    /// Somebody creates a repository of their own, now.
+    /// Creates a repository owned by one of the people, now.
     pub(super) fn founded(&mut self, rng: &mut Rng, at: Timestamp) -> Arc<Repository> {
         let owner = self.somebody(rng);
         self.new_repository(rng, owner, at.second(), None)
@@ -241,12 +242,12 @@ fn language(rng: &mut Rng) -> Option<&'static str> {
     })
 }
 
-/// One of a list, each as likely.
+/// A random element of a list, each equally likely.
 pub(super) fn pick<'a, T>(rng: &mut Rng, list: &'a [T]) -> &'a T {
     &list[rng.usize(0..list.len())]
 }
 
-/// An index below `len`, the small ones far more often.
+/// An index below `len`; small ones are far more likely.
 fn skewed(rng: &mut Rng, len: usize) -> usize {
     let lot = rng.f64();
     #[expect(
@@ -259,13 +260,13 @@ fn skewed(rng: &mut Rng, len: usize) -> usize {
     index.min(len - 1)
 }
 
-/// A number of up to `bits` bits; each length is as likely, so most numbers are small.
+/// A number of up to `bits` bits. Each length is equally likely, so most numbers are small.
 pub(super) fn magnitude(rng: &mut Rng, bits: u32) -> u32 {
     let top = rng.u32(0..=bits.min(31));
     rng.u32(0..(1 << top))
 }
 
-/// Adds to a list, or replaces one of its members when it is full; says where.
+/// Adds to a list, or replaces one of its elements when it is full. Returns the index.
 fn put<T>(rng: &mut Rng, list: &mut Vec<T>, item: T, limit: usize) -> usize {
     if list.len() < limit {
         list.push(item);

@@ -1,7 +1,7 @@
-//! What can go wrong on request, by name: `--fault error-503`, `--fault slow:500ms:0.1`.
+//! The faults that can be requested, by name: `--fault error-503`, `--fault slow:500ms:0.1`.
 //!
-//! A fault hits a share of the requests, decided by seed and number of the request alone, so a
-//! run can be repeated.
+//! A fault affects a share of the requests, determined only by the seed and the number of the
+//! request, so a run can be repeated.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use super::limits::account;
 
-/// Requests hit when nothing else is said.
+/// Default share of the requests that are affected.
 pub const DEFAULT_SHARE: f64 = 0.2;
 
-/// A way to fail.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
     /// 500 with GitHub's JSON.
     Error500,
-    /// 502 with a page of HTML, as a proxy in front would send it.
+    /// 502 with an HTML page, as a proxy in front of GitHub would send it.
     Error502,
     /// 503 with GitHub's JSON.
     Error503,
-    /// 403, `x-ratelimit-remaining: 0`, reset after the fault's wait.
+    /// 403 with `x-ratelimit-remaining: 0`; the reset is after the fault's wait.
     Limited,
     /// 403 without any limit header: the account is suspended.
     Suspended,
@@ -29,44 +29,45 @@ pub enum FaultKind {
     RetryAfter,
     /// 401: the token is no longer valid.
     Revoked,
-    /// The answer comes after the fault's wait.
+    /// The response is sent after the fault's wait.
     Slow,
     /// The connection ends in the middle of the body.
     CutOff,
-    /// A page of some time ago is served once more, with its `ETag` of then.
+    /// An older page is served again, with its `ETag` of that time.
     Stale,
-    /// Something that is no page: no JSON, half of it, no list, a list with things that are no
-    /// events.
+    /// A body that is not a page: not JSON, half of it, not a list, or a list with values that are
+    /// not events.
     Garbage,
-    /// The events of the page in any order.
+    /// The events of the page in random order.
     Reordered,
-    /// The feed stands still.
+    /// The feed does not change.
     Frozen,
-    /// Nothing is on page 2.
+    /// Page 2 is empty.
     PageMissing,
-    /// A query: 502 with a page of HTML, at once.
+    /// A query: 502 with an HTML page, at once.
     QueryBroken,
     /// A query: the same after the fault's wait, as when it took too long.
     QueryTimeout,
-    /// A query: the answer comes after the fault's wait.
+    /// A query: the response is sent after the fault's wait.
     QuerySlow,
-    /// A query: half of the answer, and that limits of resources were exceeded.
+    /// A query: half of the response, and an error that resource limits were exceeded.
     QueryPartial,
-    /// A query: some of what was asked for is not there.
+    /// A query: some of the requested objects do not exist.
     QueryGone,
-    /// A query: 200 with the error that the hourly limit is exceeded, reset after the fault's wait.
+    /// A query: 200 with the error that the hourly limit is exceeded; the reset is after the
+    /// fault's wait.
     QueryLimited,
     /// A query: 403 with `retry-after`.
     QuerySecondary,
     /// A query: 200 with an error and no data.
     QueryError,
-    /// Queries: node ids are others than they were, and the old ones are not found.
+    /// Queries: node ids have changed, and the old ones are not found.
     QueryIds,
-    /// A query: the organisations let this asker see nothing, as without single sign-on.
+    /// A query: the organisations hide everything from this account, as without single sign-on.
     QueryForbidden,
 }
 
-/// Every name, in the order of [`FaultKind`].
+/// All names, in the order of [`FaultKind`].
 const NAMES: &[(&str, FaultKind)] = &[
     ("error-500", FaultKind::Error500),
     ("error-502", FaultKind::Error502),
@@ -95,7 +96,7 @@ const NAMES: &[(&str, FaultKind)] = &[
 ];
 
 impl FaultKind {
-    /// All of them.
+    /// All kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         NAMES.iter().map(|(_, kind)| *kind)
     }
@@ -107,20 +108,20 @@ impl FaultKind {
     }
 }
 
-/// A fault, and what it hits.
+/// A fault, and the requests that it affects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The kind.
     pub kind: FaultKind,
-    /// Which share of the requests it hits, 0 to 1.
+    /// The share of the requests that it affects, 0 to 1.
     pub share: f64,
-    /// How long `slow` waits, and how long `limited` and `retry-after` ask for.
+    /// How long `slow` waits, and the wait that `limited` and `retry-after` ask for.
     pub wait: Duration,
-    /// Hits requests with this token only, or with those of this account.
+    /// Affects only requests with this token or of this account.
     pub token: Option<String>,
 }
 
-/// Text that names no fault.
+/// Text that does not name a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{text}' is no fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN], as in \
@@ -128,21 +129,21 @@ pub struct Fault {
     names()
 )]
 pub struct NoFault {
-    /// What was given.
+    /// The given text.
     pub text: String,
     /// What is wrong with it.
     pub reason: String,
 }
 
-/// The names of all faults, with commas.
+/// The names of all faults, separated by commas.
 #[must_use]
 pub fn names() -> String {
     NAMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 impl Fault {
-    /// The fault with its usual share and wait: a frozen feed is frozen for everybody, and so is
-    /// a token revoked or an account suspended when a token is named.
+    /// The fault with its default share and wait. A frozen feed affects every request; a revoked
+    /// token or a suspended account affects every request when a token is named.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
         let lasting =
@@ -157,13 +158,13 @@ impl Fault {
         Self { kind, share, wait, token: None }
     }
 
-    /// The fault hitting every request.
+    /// The fault, affecting every request.
     #[must_use]
     pub fn always(kind: FaultKind) -> Self {
         Self { share: 1.0, ..Self::new(kind) }
     }
 
-    /// The fault hitting this share of the requests, 0 to 1.
+    /// The fault, affecting this share of the requests, 0 to 1.
     #[must_use]
     pub fn share(self, share: f64) -> Self {
         Self { share: share.clamp(0.0, 1.0), ..self }
@@ -175,13 +176,13 @@ impl Fault {
         Self { wait, ..self }
     }
 
-    /// The fault hitting every request with this token, or of this account, and no other.
+    /// The fault, affecting every request with this token or of this account, and no other.
     #[must_use]
     pub fn token(self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), share: 1.0, ..self }
     }
 
-    /// Whether the request of this number is hit.
+    /// Whether the request with this number is affected.
     pub(super) fn hits(&self, seed: u64, request: u64, token: Option<&str>) -> bool {
         let is = |named: &str| token.is_some_and(|it| it == named || account(it) == named);
         let meant = self.token.as_deref().is_none_or(is);
@@ -189,7 +190,7 @@ impl Fault {
     }
 }
 
-/// Chance that depends on nothing but these numbers.
+/// Randomness that depends only on these numbers.
 pub(super) fn lot(seed: u64, request: u64, salt: u64) -> fastrand::Rng {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let mixed = seed.rotate_left(17) ^ request.wrapping_mul(ODD) ^ (salt << 56);
@@ -245,12 +246,12 @@ fn duration_of(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(unit)?))
 }
 
-/// As the command line takes it.
+/// The syntax of the command line.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}ms", self.kind.name(), self.share, self.wait.as_millis())?;
         match &self.token {
-            // Even an invented token may be somebody's real one, given by mistake.
+            // Even an invented token may be a real one, given by mistake.
             Some(_) => f.write_str(":token=‹secret›"),
             None => Ok(()),
         }

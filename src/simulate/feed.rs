@@ -1,9 +1,10 @@
-//! What `/events` shows: the newest of each part, split by position as GitHub splits it.
+//! The content of `/events`: the newest events of each part, split by position as GitHub splits
+//! it.
 //!
 //! The first 100 positions are the newest Push, Create and Delete events, the 200 behind them the
-//! newest of everything else. A part that is short is filled from the other, so up to 300 events
-//! are always all in sight. An event only ever moves to later positions: whoever reads the pages
-//! in order cannot miss one between two of them.
+//! newest of all other types. A part that is short is filled from the other, so all of up to 300
+//! events are always visible. An event only ever moves to later positions, so a client that reads
+//! the pages in order cannot miss one between two of them.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -11,15 +12,15 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-/// So many events are in sight; no page lies behind them.
+/// Number of events that are visible; there are no pages behind them.
 pub(super) const VISIBLE: usize = 300;
-/// So many of them are pushes, creates and deletes, if there are enough.
+/// Number of pushes, creates and deletes among them, if there are enough.
 const PUSHES: usize = 100;
 
 /// An event in the feed.
 #[derive(Debug, Clone)]
 pub(super) struct FeedEntry {
-    /// Its place in the order in which events came into the feed.
+    /// Its number in the order in which events were put into the feed.
     pub(super) number: u64,
     pub(super) text: Arc<str>,
 }
@@ -39,7 +40,7 @@ struct Typed<'a> {
 }
 
 impl Feed {
-    /// Puts an event in.
+    /// Puts an event into the feed.
     pub(super) fn put(&mut self, text: &Arc<str>) {
         let kind = serde_json::from_str::<Typed>(text).map_or(Cow::Borrowed(""), |it| it.kind);
         let part = match &*kind {
@@ -51,12 +52,12 @@ impl Feed {
         self.next += 1;
     }
 
-    /// How many events were ever put in.
+    /// The total number of events ever put into the feed.
     pub(super) fn len(&self) -> u64 {
         self.next
     }
 
-    /// A page, newest first; pages count from 1. Empty where the feed is.
+    /// A page, newest first; pages count from 1. Empty behind the last event.
     pub(super) fn page(&self, page: usize, per_page: usize) -> Vec<FeedEntry> {
         let start = page.saturating_sub(1).saturating_mul(per_page);
         let mut entries: Vec<FeedEntry> =
@@ -65,7 +66,7 @@ impl Feed {
         entries
     }
 
-    /// Everything in sight, position by position.
+    /// All visible events in the order of positions.
     fn positions(&self) -> impl Iterator<Item = &FeedEntry> {
         let pushes = self.pushes.len().min(PUSHES);
         self.pushes

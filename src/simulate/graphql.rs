@@ -1,6 +1,7 @@
 //! `POST /graphql`: pull requests of the seeded world by node id or by name, under the limits that
-//! GitHub has beside the number of requests: ten seconds a query, a minute of work a minute and
-//! account, points an hour. Recorded events have no world behind them, so nothing of them is found.
+//! GitHub has in addition to the number of requests: ten seconds per query, a minute of work per
+//! minute and account, points per hour. Recorded events have no world, so their pull requests are
+//! not found.
 
 mod language;
 mod schema;
@@ -24,23 +25,23 @@ use super::limits::{Caller, LimitStanding, account};
 use super::server::{SimulatedRefusal, admit, tell_of};
 use super::state::{SharedWorld, Ticket};
 
-/// GitHub gives up on a query that takes longer.
+/// GitHub aborts a query that takes longer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Work of queries is counted over this span.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Accounts whose work is counted; beyond, all are forgotten.
+/// Maximum number of accounts whose work is counted; beyond it, all are forgotten.
 const MOST_WORKERS: usize = 10_000;
-/// Mixed into chance, so that what a fault does is not tied to whether it hits.
+/// Mixed into the randomness, so that what a fault does is independent of whether it applies.
 const SALT: u64 = 65;
 
-/// How `/graphql` behaves.
+/// Options of `/graphql`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueryOptions {
-    /// Points an hour for an account; a query costs one.
+    /// Points per hour for an account; a query costs one.
     pub limit: u32,
-    /// Time that a query takes.
+    /// Base duration of a query.
     pub delay: Duration,
-    /// Time that each pull request adds to it.
+    /// Additional duration for each pull request.
     pub delay_each: Duration,
     /// Work that an account may cause in a minute.
     pub work_a_minute: Duration,
@@ -62,7 +63,7 @@ impl Default for QueryOptions {
 pub(super) struct QueryWork(HashMap<String, VecDeque<(Instant, Duration)>>);
 
 impl QueryWork {
-    /// Adds work; how long to stay away when there was too much of it before.
+    /// Adds work. Returns how long to wait when there was too much of it before.
     fn add(
         &mut self,
         account: &str,
@@ -186,7 +187,7 @@ fn answer(
     end(shared, fault.unwrap_or("200"), told(StatusCode::OK, &body, standing))
 }
 
-/// The answer when a fault leaves none.
+/// The response when a fault prevents an answer.
 async fn fault_response(
     shared: &SharedWorld,
     ticket: &Ticket,

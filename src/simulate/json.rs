@@ -1,7 +1,7 @@
-//! Writes JSON objects with their keys in the order given.
+//! Writes JSON objects with their keys in the given order.
 //!
-//! `serde_json` sorts the keys of its maps; GitHub's events begin with `id` and `type`, and a
-//! reader of the feed expects them there. A value is text all along, so an event is encoded once.
+//! `serde_json` sorts the keys of its maps; GitHub's events begin with `id` and `type`, and
+//! readers of the feed expect them there. Values are kept as text, so an event is encoded once.
 
 use std::fmt::{Display, Write};
 
@@ -21,20 +21,20 @@ impl Object {
         let _ = write!(self.0, "\"{key}\":");
     }
 
-    /// A member that is JSON text already.
+    /// Adds a member whose value is already JSON.
     pub(super) fn raw(mut self, key: &str, json: &str) -> Self {
         self.key(key);
         self.0.push_str(json);
         self
     }
 
-    /// A text member.
+    /// Adds a string member.
     pub(super) fn text(self, key: &str, value: &str) -> Self {
         let quoted = quoted(value);
         self.raw(key, &quoted)
     }
 
-    /// A text member that may be null.
+    /// Adds a string member that may be null.
     pub(super) fn maybe(self, key: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.text(key, value),
@@ -42,19 +42,19 @@ impl Object {
         }
     }
 
-    /// A number, a boolean, whatever prints as JSON.
+    /// Adds a number, a boolean, or any value that prints as JSON.
     pub(super) fn bare(mut self, key: &str, value: impl Display) -> Self {
         self.key(key);
         let _ = write!(self.0, "{value}");
         self
     }
 
-    /// A member that is null.
+    /// Adds a null member.
     pub(super) fn null(self, key: &str) -> Self {
         self.raw(key, "null")
     }
 
-    /// Text members that are `base` with something after it.
+    /// Adds string members that are `base` followed by a suffix.
     pub(super) fn links(mut self, base: &str, links: &[(&str, &str)]) -> Self {
         for (key, tail) in links {
             self.key(key);
@@ -70,12 +70,12 @@ impl Object {
     }
 }
 
-/// A text in JSON's quotes.
+/// A JSON string, with quotes.
 pub(super) fn quoted(value: &str) -> String {
     serde_json::to_string(value).expect("a text is always JSON")
 }
 
-/// A list of values that are JSON text already.
+/// A JSON list of values that are already JSON.
 pub(super) fn list<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> String {
     let mut out = String::from("[");
     for value in values {

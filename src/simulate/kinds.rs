@@ -1,4 +1,4 @@
-//! Which types of events there are, how often each falls, and the two sequences of their ids.
+//! The types of events, their frequencies, and the two sequences of their ids.
 
 use fastrand::Rng;
 
@@ -24,7 +24,7 @@ pub(super) const SHARES: &[(EventKind, u32)] = &[
     (EventKind::Discussion, 1),
 ];
 
-/// One in so many ids of a sequence comes after its successor.
+/// One in this many ids of a sequence comes after its successor.
 const INVERSION: u32 = 150;
 
 /// A type of event.
@@ -76,7 +76,7 @@ impl EventKind {
         for &(kind, share) in SHARES {
             if left < share {
                 return match (kind, shape) {
-                    // Discussions were not in the feed then.
+                    // The feed did not contain discussions then.
                     (Self::Discussion, Shape::Old) => Self::Issues,
                     _ => kind,
                 };
@@ -91,17 +91,17 @@ impl EventKind {
 pub(super) struct Ids {
     last: u64,
     step: u64,
-    /// The id that was passed over and comes next.
+    /// The id that was skipped and comes next.
     held: Option<u64>,
 }
 
 impl Ids {
-    /// The sequence behind `first`; from one id to the next it is `step` at most, mostly.
+    /// A sequence starting after `first`, with steps of usually up to `step`.
     pub(super) fn new(first: u64, step: u64) -> Self {
         Self { last: first, step, held: None }
     }
 
-    /// The next id; none comes twice.
+    /// The next id; ids never repeat.
     pub(super) fn next(&mut self, rng: &mut Rng) -> u64 {
         if let Some(held) = self.held.take() {
             return held;

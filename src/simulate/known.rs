@@ -1,12 +1,12 @@
-//! The pull requests of the seeded world that can be asked for, as they stand now: the truth that
-//! `/graphql` answers with, and that tests compare with. Bounded; the oldest are forgotten first.
+//! The current pull requests of the seeded world that can be queried: the data behind `/graphql`,
+//! which tests compare with. Bounded; the oldest are forgotten first.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::node::node_id;
 use super::pulls::SimulatedPull;
 
-/// Pull requests that are remembered.
+/// Maximum number of pull requests remembered.
 const MOST: usize = 50_000;
 
 /// All of them.
@@ -19,7 +19,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Takes in how a pull request stands now.
+    /// Records the current state of a pull request.
     pub(super) fn put(&mut self, pull: &SimulatedPull) {
         let node = node(pull);
         let name = name(&pull.repository.full_name(), u64::from(pull.number));
@@ -36,12 +36,12 @@ impl Known {
         }
     }
 
-    /// By its node id.
+    /// Looks up a pull request by its node id.
     pub(super) fn node(&self, id: &str) -> Option<&SimulatedPull> {
         self.by_node.get(id)
     }
 
-    /// By `owner/name` and number.
+    /// Looks up a pull request by `owner/name` and number.
     pub(super) fn named(&self, repository: &str, number: u64) -> Option<&SimulatedPull> {
         self.by_name.get(&name(repository, number)).and_then(|node| self.by_node.get(node))
     }

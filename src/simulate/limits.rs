@@ -1,28 +1,28 @@
 //! The hourly budgets of callers, counted as GitHub counts: by account, or by address without a
-//! token. A token's account is what its text begins with, up to the first `/`: `alice/laptop` and
-//! `alice/server` are two tokens of one account, and a token without one is alone in its own.
+//! token. A token's account is its text up to the first `/`: `alice/laptop` and `alice/server` are
+//! two tokens of one account, and a token without a `/` has an account of its own.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::model::window::{Second, Timestamp};
 
-/// Budgets last this long from their first request on.
+/// Length of a budget's window, which starts with its first request.
 const WINDOW_SECONDS: i64 = 3_600;
-/// So many callers have budgets of their own; those beyond share one.
+/// Maximum number of callers with separate budgets; those beyond share one.
 const MAX_CALLERS: usize = 10_000;
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
     Token(String),
     Address(IpAddr),
-    /// Anybody, once there are too many to tell apart.
+    /// Any caller, once there are too many to distinguish.
     Overflow,
 }
 
 impl Caller {
-    /// Who pays: the account, where it is a token.
+    /// The caller that is charged: the account, for a token.
     pub(super) fn payer(&self) -> Self {
         match self {
             Self::Token(token) => Self::Token(account(token).to_owned()),
@@ -36,17 +36,17 @@ pub(super) fn account(token: &str) -> &str {
     token.split('/').next().unwrap_or(token)
 }
 
-/// How a caller stands, as the headers of a response say it.
+/// The state of a caller's budget, as reported in the headers of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LimitStanding {
     pub(super) limit: u32,
     pub(super) used: u32,
-    /// When the budget is whole again.
+    /// When the budget is reset.
     pub(super) reset: Second,
 }
 
 impl LimitStanding {
-    /// Requests that are left in this hour.
+    /// Number of requests left in this hour.
     pub(super) fn remaining(self) -> u32 {
         self.limit.saturating_sub(self.used)
     }
@@ -60,18 +60,18 @@ pub(super) struct SimulatedLimits {
 }
 
 impl SimulatedLimits {
-    /// Requests an hour for a token, and for an address without one.
+    /// Budgets with these requests per hour for a token, and for an address without one.
     pub(super) fn new(limit: u32, anonymous: u32) -> Self {
         Self { limit, anonymous, budgets: HashMap::new() }
     }
 
-    /// How the caller stands now. Nothing is spent.
+    /// The caller's budget now, without spending anything.
     pub(super) fn standing(&mut self, caller: &Caller, now: Timestamp) -> LimitStanding {
         let (limit, budget) = self.budget(caller, now);
         LimitStanding { limit, used: budget.0, reset: budget.1 }
     }
 
-    /// Spends one request; how the caller stands after it.
+    /// Spends one request. Returns the caller's budget after it.
     pub(super) fn spend(&mut self, caller: &Caller, now: Timestamp) -> LimitStanding {
         let (limit, budget) = self.budget(caller, now);
         budget.0 = budget.0.saturating_add(1).min(limit);

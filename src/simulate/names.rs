@@ -1,9 +1,8 @@
-//! What the invented people, repositories and pull requests are called.
+//! Names of the invented people, repositories and pull requests.
 //!
-//! Every name is put together from these words; a name that exists on GitHub would be a
-//! coincidence.
+//! All names are composed of these words; one that exists on GitHub is a coincidence.
 
-/// Languages by weight: the shares fall as on GitHub, so that a language wall looks as it would.
+/// Languages by weight, with shares as on GitHub, so that a language map looks realistic.
 pub(super) const LANGUAGES: &[(&str, u32)] = &[
     ("TypeScript", 1900),
     ("Python", 1750),
@@ -49,7 +48,7 @@ pub(super) const LANGUAGES: &[(&str, u32)] = &[
     ("Fortran", 6),
 ];
 
-/// Of a thousand repositories, so many have no language that GitHub could tell.
+/// Number of repositories in a thousand for which GitHub detects no language.
 pub(super) const NO_LANGUAGE_PER_MILLE: u32 = 70;
 
 pub(super) const FIRST: &[&str] = &[
@@ -206,7 +205,7 @@ pub(super) const OBJECTS: &[&str] = &[
     "translations (français, 日本語)",
 ];
 
-/// Name and colour, as labels have them.
+/// Name and colour of labels.
 pub(super) const LABELS: &[(&str, &str)] = &[
     ("bug", "d73a4a"),
     ("dependencies", "0366d6"),

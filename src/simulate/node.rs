@@ -1,11 +1,10 @@
-//! Node ids as GitHub makes them: a prefix and the numbers behind it, in `MessagePack` and
-//! base64url.
+//! Node ids in GitHub's format: a prefix followed by the numbers, in `MessagePack` and base64url.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The node id of a thing with this prefix; `numbers` are its repository's id, if it has one, and
-/// its own.
+/// The node id of an object with this prefix; `numbers` are its repository's id, if it has one,
+/// and its own.
 pub(super) fn node_id(prefix: &str, numbers: &[u64]) -> String {
     let len = u8::try_from(numbers.len() + 1).expect("two or three numbers");
     let mut bytes = vec![0x90 | len, 0];
@@ -15,7 +14,7 @@ pub(super) fn node_id(prefix: &str, numbers: &[u64]) -> String {
     format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Appends a whole number in its shortest `MessagePack` form.
+/// Appends an integer in its shortest `MessagePack` encoding.
 fn pack(bytes: &mut Vec<u8>, number: u64) {
     let wide = number.to_be_bytes();
     let (tag, len) = match number {
@@ -35,7 +34,7 @@ mod tests {
 
     #[test]
     fn node_ids_are_as_github_makes_them() {
-        // From GitHub's documentation, and from answers of its own.
+        // From GitHub's documentation and its responses.
         let known: [(&str, &[u64], &str); 7] = [
             ("R", &[1], "R_kgAB"),
             ("U", &[161], "U_kgDMoQ"),
@@ -48,7 +47,7 @@ mod tests {
         for (prefix, numbers, id) in known {
             assert_eq!(node_id(prefix, numbers), id);
         }
-        // Every width of number.
+        // Every encoded width.
         let bytes = |number| {
             let id = node_id("R", &[number]);
             URL_SAFE_NO_PAD.decode(&id[2..]).unwrap()

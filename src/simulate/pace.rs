@@ -1,7 +1,7 @@
-//! The stage that puts events into the feed in time: so many a second, or at their recorded pace.
+//! The stage that puts events into the feed over time: at a fixed rate, or at their recorded pace.
 //!
-//! A feed of recorded events waits, once its pages are full, for the first request: whoever
-//! starts the server and then a client gets all of them.
+//! Once its pages are full, a feed of recorded events waits for the first request, so that a
+//! client started after the server receives all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::feed::VISIBLE;
 use super::recorded::created_at;
 use super::state::SharedWorld;
 
-/// Several events may be put in at once, but no later than this after their time.
+/// Maximum delay of an event; several may be put in together.
 const TICK: Duration = Duration::from_millis(20);
-/// After a pause of the process no more than this is made up for.
+/// Maximum time that is made up for after the process was suspended.
 const MAX_OWED: Duration = Duration::from_secs(1);
-/// A longer gap between two recorded events is cut to this.
+/// A longer gap between two recorded events is shortened to this.
 const MAX_GAP: Duration = Duration::from_secs(5);
 
-/// Runs until `stop`.
+/// Runs until `stop` is cancelled.
 pub(super) async fn run(shared: Arc<SharedWorld>) -> anyhow::Result<()> {
     let stop = shared.stop.clone();
     let recorded = shared.is_recorded();
@@ -95,7 +95,7 @@ async fn as_recorded(shared: &Arc<SharedWorld>, speed: f64) {
     }
 }
 
-/// How many events can go in before one leaves the pages.
+/// How many events can be put in before one leaves the pages.
 fn room(shared: &SharedWorld) -> usize {
     let count = usize::try_from(shared.state().feed.len()).unwrap_or(usize::MAX);
     VISIBLE.saturating_sub(count)

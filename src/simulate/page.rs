@@ -1,5 +1,4 @@
-//! One page as it goes out: which events, which `ETag`, which bytes, and what faults make of
-//! them.
+//! One page as it is sent: its events, `ETag` and bytes, after faults are applied.
 
 use std::fmt::Write;
 
@@ -8,16 +7,16 @@ use super::feed::FeedEntry;
 use super::json::list;
 use super::state::{SharedWorld, Ticket};
 
-/// Mixed into chance, so that what a fault does is not tied to whether it hits.
+/// Mixed into the randomness, so that what a fault does is independent of whether it applies.
 const SALT: u64 = 64;
 
 /// A page before it is sent.
 pub(super) struct Page {
     pub(super) entries: Vec<FeedEntry>,
     pub(super) body: String,
-    /// Weak, with its quotes; a page that is garbage has none.
+    /// Weak, with its quotes; `None` for a garbage page.
     pub(super) etag: Option<String>,
-    /// The fault that made it what it is.
+    /// The fault that was applied.
     pub(super) fault: Option<&'static str>,
 }
 
@@ -59,7 +58,7 @@ pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -
     Page { entries, body, etag: Some(format!("W/\"{hash:032x}\"")), fault }
 }
 
-/// Something that is no page, in five ways.
+/// A body that is not a page, in five variants.
 fn garbage(way: u32, entries: Vec<FeedEntry>, body: &str, fault: Option<&'static str>) -> Page {
     let spoilt = |body: String| Page { entries: Vec::new(), body, etag: None, fault };
     match way {
@@ -74,7 +73,7 @@ fn garbage(way: u32, entries: Vec<FeedEntry>, body: &str, fault: Option<&'static
         2 => spoilt(r#"{"message":"Something went wrong","events":[]}"#.to_owned()),
         3 => spoilt(String::new()),
         _ => {
-            // The events among the rubbish are good ones.
+            // The events among the rubbish are valid.
             let rubbish = ["null", "42", "\"text\"", "[]", "true", "{}"];
             let mut mixed = String::from("[null");
             for (n, entry) in entries.iter().enumerate() {

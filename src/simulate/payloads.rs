@@ -1,4 +1,4 @@
-//! What both shapes of payload are made of: envelope, accounts, repositories, labels.
+//! The common parts of both payload forms: envelope, accounts, repositories, labels.
 
 use super::Shape;
 use super::cast::{CastAccount, Person, Repository};
@@ -140,7 +140,7 @@ pub(super) fn person(person: &Person) -> String {
         .end()
 }
 
-/// A repository with everything GitHub says about it.
+/// A repository with all fields that GitHub sends.
 pub(super) fn repository(repository: &Repository, now: Second) -> String {
     let full_name = repository.full_name();
     let web = format!("{WEB}/{full_name}");
@@ -216,7 +216,7 @@ pub(super) fn pull_request_event(shape: Shape, step: &Step) -> String {
     }
 }
 
-/// The pull request as events carry it.
+/// The pull request as contained in events.
 pub(super) fn pull_request(shape: Shape, pull: &SimulatedPull) -> String {
     match shape {
         Shape::Old => payloads_old::pull_request(pull),
@@ -224,7 +224,7 @@ pub(super) fn pull_request(shape: Shape, pull: &SimulatedPull) -> String {
     }
 }
 
-/// Who or what was added to a pull request, beside it in the event; the same in both shapes.
+/// The person or label added to a pull request, next to it in the event; the same in both forms.
 pub(super) fn additions(event: Object, step: &Step) -> Object {
     use super::pulls::Action::{Assigned, Labeled, Unassigned};
     let pull = &step.pull;

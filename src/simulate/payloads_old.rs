@@ -1,4 +1,4 @@
-//! Payloads as they were until October 2025: the whole pull request, the commits of a push.
+//! Payloads in the form before October 2025: the whole pull request, and the commits of a push.
 //!
 //! A merge is `closed` with `merged` true, and `base.repo.language` names the language.
 
@@ -30,7 +30,7 @@ pub(super) fn pull_request_event(step: &Step) -> String {
     additions(payload, step).end()
 }
 
-/// The pull request with everything.
+/// The pull request with all fields.
 pub(super) fn pull_request(pull: &SimulatedPull) -> String {
     let home = &pull.repository;
     let url = format!("{}/pulls/{}", api(home), pull.number);
@@ -126,7 +126,7 @@ fn links(pull: &SimulatedPull, url: &str, html: &str) -> String {
         .end()
 }
 
-/// What somebody is to a repository.
+/// The association of a person with a repository.
 pub(super) fn association(who: &Person, home: &Repository) -> &'static str {
     match who.id {
         id if id == home.owner.id => "OWNER",

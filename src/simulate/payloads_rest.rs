@@ -1,4 +1,4 @@
-//! Payloads of everything that is neither push nor pull request; the shapes differ in single
+//! Payloads of all types other than push and pull request; the two forms differ only in single
 //! keys.
 
 use fastrand::Rng;
@@ -15,14 +15,14 @@ use crate::model::window::Second;
 
 const REVIEW_STATES: &[&str] = &["approved", "commented", "changes_requested"];
 
-/// Who does what where, and when.
+/// Actor, repository and time of an event.
 pub(super) struct Scene<'a> {
     pub(super) shape: Shape,
     pub(super) actor: &'a Person,
     pub(super) repository: &'a Repository,
-    /// A number nobody else has, for whatever comes into being.
+    /// A unique id for the created object.
     pub(super) id: u64,
-    /// A number in the repository, where an issue or discussion comes into being.
+    /// A number in the repository, for a created issue or discussion.
     pub(super) number: u32,
     pub(super) at: Second,
 }
@@ -32,7 +32,7 @@ impl Scene<'_> {
         node_id(prefix, &[self.repository.id, self.id])
     }
 
-    /// `author_association` went away in some places in October 2025.
+    /// `author_association` was removed in some places in October 2025.
     fn association_before_2025(&self, object: Object) -> Object {
         match self.shape {
             Shape::Old => {
@@ -94,7 +94,7 @@ impl Scene<'_> {
         Object::new().text("action", action).raw("issue", &issue).end()
     }
 
-    /// Somebody wrote below an issue.
+    /// A comment on an issue.
     pub(super) fn issue_comment(&self, rng: &mut Rng) -> String {
         let issue = self.issue(rng, false);
         let html = format!("{}/issues/{}", web(self.repository), self.number);
@@ -153,7 +153,7 @@ impl Scene<'_> {
             .end()
     }
 
-    /// Somebody wrote below a commit.
+    /// A comment on a commit.
     pub(super) fn commit_comment(&self, rng: &mut Rng) -> String {
         let (sha, repository) = (sha(rng), self.repository);
         let url = format!("{}/comments/{}", api(repository), self.id);
@@ -183,7 +183,7 @@ impl Scene<'_> {
         payload.raw("comment", &comment.end()).end()
     }
 
-    /// Somebody judged a pull request.
+    /// A review of a pull request.
     pub(super) fn review(&self, rng: &mut Rng, pull: &SimulatedPull) -> String {
         let url = format!("{}/pulls/{}", api(self.repository), pull.number);
         let html = format!("{}/pull/{}", web(self.repository), pull.number);
@@ -212,7 +212,7 @@ impl Scene<'_> {
             .end()
     }
 
-    /// Somebody wrote at a line of a pull request.
+    /// A comment on a line of a pull request.
     pub(super) fn review_comment(&self, rng: &mut Rng, pull: &SimulatedPull) -> String {
         let url = format!("{}/pulls/comments/{}", api(self.repository), self.id);
         let line = 1 + magnitude(rng, 9);
@@ -271,12 +271,12 @@ impl Scene<'_> {
         Object::new().text("action", "published").raw("release", &release).end()
     }
 
-    /// Somebody else became a collaborator.
+    /// Another person became a collaborator.
     pub(super) fn member(who: &Person) -> String {
         Object::new().raw("member", &person(who)).text("action", "added").end()
     }
 
-    /// A page of the wiki was written.
+    /// A page of the wiki was edited.
     pub(super) fn gollum(&self, rng: &mut Rng) -> String {
         let name = title(rng);
         let page = Object::new()
@@ -290,7 +290,7 @@ impl Scene<'_> {
         Object::new().raw("pages", &list([page])).end()
     }
 
-    /// A discussion was begun.
+    /// A discussion was started.
     pub(super) fn discussion(&self, rng: &mut Rng) -> String {
         let html = format!("{}/discussions/{}", web(self.repository), self.number);
         let discussion = Object::new()

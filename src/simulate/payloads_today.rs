@@ -1,4 +1,4 @@
-//! Payloads as they are since October 2025: a pull request has five keys, a push no commits.
+//! Payloads in the form since October 2025: a pull request has five keys, a push no commits.
 
 use fastrand::Rng;
 
@@ -7,7 +7,7 @@ use super::json::Object;
 use super::payloads::{additions, api};
 use super::pulls::{Action, SimulatedPull, Step, sha};
 
-/// The payload of a pull-request event: a merge is an action of its own.
+/// The payload of a pull-request event; a merge has its own action.
 pub(super) fn pull_request_event(step: &Step) -> String {
     let action = match step.action {
         Action::Opened => "opened",
@@ -25,7 +25,7 @@ pub(super) fn pull_request_event(step: &Step) -> String {
     additions(payload, step).end()
 }
 
-/// The five keys that are left.
+/// The five remaining keys.
 pub(super) fn pull_request(pull: &SimulatedPull) -> String {
     let repository = &pull.repository;
     Object::new()

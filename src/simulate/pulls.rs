@@ -1,5 +1,5 @@
 //! The life of pull requests: opened first, then perhaps labeled or assigned, then merged or
-//! closed; a closed one may be reopened, a merged one never changes again.
+//! closed. A closed one may be reopened; a merged one never changes again.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::model::window::Second;
 
 const MAX_OPEN: usize = 2_000;
 const MAX_CLOSED: usize = 200;
-/// Ids of pull requests passed 2^32 in August 2026.
+/// Ids of pull requests exceeded 2^32 in August 2026.
 const FIRST_ID: u64 = 4_333_041_929;
 
-/// What happened to a pull request. A merge is written differently in the two shapes.
+/// An action on a pull request. A merge is written differently in the two forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Opened,
@@ -26,7 +26,7 @@ pub(super) enum Action {
     Unassigned,
 }
 
-/// A pull request as it stands after its last action.
+/// A pull request after its last action.
 #[derive(Debug, Clone)]
 pub(super) struct SimulatedPull {
     pub(super) id: u64,
@@ -47,20 +47,20 @@ pub(super) struct SimulatedPull {
     pub(super) assignee: Option<Arc<Person>>,
     pub(super) created: Second,
     pub(super) updated: Second,
-    /// When it was merged or closed, and by a merge or not.
+    /// When it was merged or closed, and whether it was merged.
     pub(super) ended: Option<(Second, bool)>,
-    /// Who did that.
+    /// The person who merged or closed it.
     pub(super) ended_by: Option<Arc<Person>>,
 }
 
-/// One step in a life.
+/// One step in the life of a pull request.
 pub(super) struct Step {
     pub(super) action: Action,
     pub(super) pull: SimulatedPull,
     pub(super) actor: Arc<Person>,
 }
 
-/// All pull requests that something can still happen to.
+/// All pull requests that can still change.
 pub(super) struct Pulls {
     open: Vec<SimulatedPull>,
     closed: Vec<SimulatedPull>,
@@ -68,12 +68,12 @@ pub(super) struct Pulls {
 }
 
 impl Pulls {
-    /// None yet: whatever is merged later was seen to be opened.
+    /// No pull requests yet: each merged one has been opened before.
     pub(super) fn new() -> Self {
         Self { open: Vec::new(), closed: Vec::new(), next_id: FIRST_ID }
     }
 
-    /// Lets the next thing happen, at `at` or, where the life so far demands it, a little later.
+    /// Performs the next step, at `at` or, where the previous steps require it, a little later.
     pub(super) fn step(&mut self, rng: &mut Rng, cast: &mut Cast, at: Second) -> Step {
         let lot = rng.u32(0..1000);
         let action = match lot {
@@ -140,7 +140,7 @@ impl Pulls {
         let pull = &mut self.open[place];
         pull.updated = pull.updated.max(at);
         let mut shown = pull.clone();
-        // Whoever was taken off is named once more in the event.
+        // The event still names the person who was unassigned.
         pull.assignee = None;
         shown.assignee.get_or_insert_with(|| actor.clone());
         Step { action: Action::Unassigned, pull: shown, actor }
@@ -175,7 +175,7 @@ impl Pulls {
         }
     }
 
-    /// A pull request that people talk about: an open one, if there is any.
+    /// A pull request to comment on: an open one, if there is any.
     pub(super) fn under_review(&self, rng: &mut Rng) -> Option<&SimulatedPull> {
         (!self.open.is_empty()).then(|| pick(rng, &self.open))
     }
@@ -186,7 +186,7 @@ pub(super) fn sha(rng: &mut Rng) -> String {
     format!("{:016x}{:016x}{:08x}", rng.u64(..), rng.u64(..), rng.u32(..))
 }
 
-/// The name of a branch somebody works on.
+/// The name of a branch.
 pub(super) fn branch(rng: &mut Rng) -> String {
     let (kind, what) = (pick(rng, names::BRANCHES), pick(rng, names::NOUNS));
     format!("{kind}/{what}-{}", rng.u32(1..10_000))
@@ -210,7 +210,7 @@ mod tests {
         let mut pulls = Pulls::new();
         let mut lives: HashMap<u64, (Action, Second)> = HashMap::new();
         for n in 0..30_000_i64 {
-            // Time that jumps back and forth, as late events make it.
+            // Time that jumps back and forth, as with late events.
             let at = Second(1_790_000_000 + n - rng.i64(0..500));
             let step = pulls.step(&mut rng, &mut cast, at);
             let before = lives.insert(step.pull.id, (step.action, step.pull.updated));

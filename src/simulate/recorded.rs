@@ -1,7 +1,7 @@
-//! Recorded events: files with one event a line, plain or gzipped, read as they are needed.
+//! Recorded events: files with one event per line, plain or gzip, read as they are needed.
 //!
-//! A line is passed on byte for byte, whatever it holds, as long as it is JSON. What is not is
-//! left out, counted and, the first few times, logged: it would spoil the whole page.
+//! A line is passed on byte for byte, whatever its content, as long as it is JSON. Other lines are
+//! skipped, counted and, the first few times, logged, because they would damage the whole page.
 
 use std::fs::File;
 use std::io::{BufRead, Read};
@@ -15,14 +15,14 @@ use serde_json::value::RawValue;
 use crate::gunzip::MaybeZipped;
 use crate::model::window::Timestamp;
 
-/// Longer lines are left out. GitHub's longest events are below 3 MB.
+/// Longer lines are skipped. GitHub's longest events are below 3 MB.
 const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
-/// So many bad lines are logged one by one.
+/// Maximum number of bad lines that are logged individually.
 const MAX_COMPLAINTS: u64 = 10;
 
 /// The events of some files, one file after the other.
 pub(super) struct Recorded {
-    /// Files to come, the next one last.
+    /// Remaining files, the next one last.
     files: Vec<PathBuf>,
     current: Option<Lines>,
     left_out: u64,
@@ -35,7 +35,7 @@ struct Lines {
 }
 
 impl Recorded {
-    /// Opens the files once, so that a missing one is known at once.
+    /// Opens each file once, so that a missing one is detected at once.
     pub(super) fn open(files: &[PathBuf]) -> anyhow::Result<Self> {
         for path in files {
             Lines::open(path)?;
@@ -43,7 +43,7 @@ impl Recorded {
         Ok(Self { files: files.iter().rev().cloned().collect(), current: None, left_out: 0 })
     }
 
-    /// How many lines were no JSON.
+    /// Number of lines that were not JSON.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
     }
@@ -78,7 +78,7 @@ impl Recorded {
                     }
                     self.current = Some(lines);
                 }
-                // The rest of a damaged file cannot be read; what came before stands.
+                // The rest of a damaged file cannot be read; the events before it remain valid.
                 Err(error) => {
                     let (path, line) = (lines.path.display(), lines.line);
                     tracing::warn!("{path}: cannot be read after line {line}: {error}");
@@ -130,7 +130,7 @@ impl Lines {
     }
 }
 
-/// When GitHub says the event happened.
+/// GitHub's time of the event.
 pub(super) fn created_at(text: &str) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Created {

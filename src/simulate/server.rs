@@ -1,4 +1,4 @@
-//! The HTTP side: routes, the checks before a page, GitHub's headers and refusals.
+//! The HTTP server: routes, the checks before a page, GitHub's headers and refusals.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ use crate::model::window::Second;
 const API_VERSIONS: &[&str] = &["2022-11-28", "2026-03-10"];
 const DEFAULT_PER_PAGE: usize = 15;
 const MAX_PER_PAGE: usize = 100;
-/// Open connections get so long to end once the server is asked to stop.
+/// How long open connections may take to end once the server is asked to stop.
 const GRACE: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: HeaderName = HeaderName::from_static("x-poll-interval");
 
-/// Serves until `stop`.
+/// Serves until `stop` is cancelled.
 pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyhow::Result<()> {
     let (stop, clock) = (shared.stop.clone(), shared.clock);
     let router = Router::new()
@@ -50,7 +50,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyh
         .with_state(shared)
         .into_make_service_with_connect_info::<SocketAddr>();
     let listener = listener.tap_io(|stream| {
-        // Small answers must not wait for more; where it is refused they do.
+        // Small responses must not be delayed by Nagle's algorithm; if the option is refused, they
+        // are.
         let _ = stream.set_nodelay(true);
     });
     let serving =
@@ -65,7 +66,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyh
     }
 }
 
-/// So that nobody takes this for GitHub.
+/// Marks every response, so that no client mistakes this server for GitHub.
 async fn mark(State(shared): State<Arc<SharedWorld>>, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-simulated", HeaderValue::from_static("ghpulse"));
@@ -133,7 +134,8 @@ async fn events(
     };
     let ticket = shared.begin(token);
     if let Some(slow) = ticket.fault(FaultKind::Slow) {
-        // A client that gives up meanwhile drops this; nothing is counted as served then.
+        // A client that disconnects meanwhile drops this future; nothing is counted as served
+        // then.
         shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;
     }
     let now = shared.clock.now();
@@ -155,7 +157,7 @@ async fn events(
     }
     let found = page::take(&shared, &ticket, (page, per_page));
     let mut response = answer(&shared, &ticket, &headers, found, method == Method::HEAD);
-    // A page the client already has costs nothing.
+    // A page that the client already has costs nothing.
     let standing = if response.status() == StatusCode::NOT_MODIFIED {
         standing
     } else {
@@ -172,7 +174,7 @@ async fn events(
     response
 }
 
-/// Who asks, if it may at all.
+/// Identifies the caller, if it is admitted.
 pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, SimulatedRefusal> {
     if headers.get(header::USER_AGENT).is_none_or(HeaderValue::is_empty) {
         let message = "Request forbidden by administrative rules. Please make sure your request \
@@ -200,7 +202,7 @@ pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Sim
     }
 }
 
-/// Page and size asked for; what is no number counts as not said.
+/// The requested page and size; values that are not numbers are ignored.
 fn asked(query: &str) -> (usize, usize) {
     let get = |name: &str| {
         let mut found = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -211,7 +213,7 @@ fn asked(query: &str) -> (usize, usize) {
     (get("page").unwrap_or(1), per_page)
 }
 
-/// The page, or that it has not changed.
+/// The page, or a response that it is unchanged.
 fn answer(
     shared: &SharedWorld,
     ticket: &Ticket,
@@ -228,7 +230,7 @@ fn answer(
     };
     let etag = page.etag.as_deref().map(value);
     let mut response = match (known, &page.etag) {
-        // An old page comes whole even to somebody who has it: that is the fault.
+        // A stale page is sent in full even to a client that has it: that is the fault.
         (Some(known), Some(etag))
             if page::is_known(known, etag) && page.fault != Some(FaultKind::Stale.name()) =>
         {
@@ -253,14 +255,14 @@ fn answer(
     response
 }
 
-/// Promises the whole body, sends half and hangs up.
+/// Announces the whole body, sends half and closes the connection.
 fn cut_off(body: &str) -> Response {
     let half = bytes::Bytes::copy_from_slice(&body.as_bytes()[..body.len() / 2]);
     let broken = stream::unfold(Some(half), |half| async move {
         if let Some(half) = half {
             return Some((Ok(half), None));
         }
-        // Lets the half go out before the connection breaks.
+        // Lets the first half be sent before the connection breaks.
         tokio::task::yield_now().await;
         let kind = std::io::ErrorKind::ConnectionAborted;
         Some((Err(std::io::Error::new(kind, "cut off on request")), None))
@@ -271,7 +273,7 @@ fn cut_off(body: &str) -> Response {
     response
 }
 
-/// A refusal as GitHub words it.
+/// A refusal with GitHub's wording.
 pub(super) struct SimulatedRefusal {
     status: StatusCode,
     message: String,
@@ -396,12 +398,12 @@ pub(super) fn json(status: StatusCode, body: String) -> Response {
     response
 }
 
-/// The limit headers.
+/// Sets the rate-limit headers.
 pub(super) fn tell(headers: &mut HeaderMap, standing: LimitStanding) {
     tell_of(headers, standing, "core");
 }
 
-/// The limit headers of one of GitHub's resources.
+/// Sets the rate-limit headers of one of GitHub's resources.
 pub(super) fn tell_of(headers: &mut HeaderMap, standing: LimitStanding, resource: &'static str) {
     headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining()));

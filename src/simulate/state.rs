@@ -1,5 +1,5 @@
-//! What the server, the pace and the control share: the source of events, and everything that
-//! moves.
+//! State shared by the server, the pace and the control: the source of events, and all mutable
+//! state.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,12 +19,12 @@ use super::world::World;
 use crate::clock::Clock;
 use crate::sync::lock;
 
-/// So many different pages (number and size) are remembered for the fault `stale`, …
+/// Maximum number of different pages (number and size) remembered for the fault `stale`, …
 const MAX_REMEMBERED: usize = 64;
-/// … each as it was so many different times.
+/// … and of older versions of each.
 const MAX_VERSIONS: usize = 6;
 
-/// What there is one of in a simulation.
+/// The shared parts of a simulation.
 pub(super) struct SharedWorld {
     pub(super) seed: u64,
     pub(super) poll_interval: u32,
@@ -39,53 +39,53 @@ pub(super) struct SharedWorld {
     changes: watch::Sender<u64>,
 }
 
-/// Where events come from.
+/// The source of events.
 enum EventSupply {
     World(Box<World>),
     Recorded(Recorded),
 }
 
-/// Everything that moves.
+/// All mutable state.
 pub(super) struct SimulatedState {
     pub(super) feed: Feed,
     /// The feed as the fault `frozen` shows it.
     pub(super) frozen: Option<Feed>,
     pub(super) faults: Vec<Fault>,
     pub(super) limits: SimulatedLimits,
-    /// The same for GraphQL.
+    /// The limits of GraphQL.
     pub(super) queries: SimulatedLimits,
     pub(super) work: QueryWork,
     pub(super) recent: RecentPages,
     pub(super) ledger: RequestLedger,
-    /// Responses by status, and what hit them.
+    /// Number of responses by status and fault.
     pub(super) outcomes: BTreeMap<String, u64>,
-    /// Requests for pages so far.
+    /// Number of requests for pages so far.
     pub(super) requests: u64,
-    /// GraphQL queries so far.
+    /// Number of GraphQL queries so far.
     pub(super) asked: u64,
-    /// Requests of each caller that are under way.
+    /// Number of requests in flight of each caller.
     pub(super) at_once: HashMap<Caller, u32>,
-    /// The most of them that ever were, of one caller.
+    /// The largest number of requests in flight of one caller so far.
     pub(super) most_at_once: u32,
-    /// Whether the recorded events are at their end.
+    /// Whether the recorded events have ended.
     pub(super) finished: bool,
 }
 
-/// A request for a page has come in.
+/// A received request for a page.
 pub(super) struct Ticket {
     pub(super) number: u64,
     pub(super) faults: Vec<Fault>,
 }
 
 impl Ticket {
-    /// The fault of this kind, when it hits this request.
+    /// The fault of this kind, when it affects this request.
     pub(super) fn fault(&self, kind: FaultKind) -> Option<&Fault> {
         self.faults.iter().find(|fault| fault.kind == kind)
     }
 }
 
 impl SharedWorld {
-    /// Opens the source, fills in the backlog.
+    /// Opens the source and fills in the backlog.
     pub(super) fn new(
         options: Options,
         clock: Clock,
@@ -132,10 +132,10 @@ impl SharedWorld {
         Ok(shared)
     }
 
-    /// The state, for a moment; never across a wait.
+    /// Locks the state briefly; never held across an await.
     pub(super) fn state(&self) -> MutexGuard<'_, SimulatedState> {
-        // Nothing under the lock leaves a half-made state behind, so a panic elsewhere is no
-        // reason.
+        // No code leaves the state inconsistent under the lock, so a panic elsewhere does not
+        // matter.
         lock(&self.state)
     }
 
@@ -143,7 +143,7 @@ impl SharedWorld {
         lock(&self.source)
     }
 
-    /// Puts the next `n` events in; how many there were.
+    /// Puts the next `n` events into the feed. Returns how many there were.
     pub(super) fn emit(&self, n: usize) -> usize {
         let mut source = self.source();
         let put = (0..n)
@@ -155,7 +155,7 @@ impl SharedWorld {
         put
     }
 
-    /// The next event, which then is the caller's to put in.
+    /// The next event, which the caller then puts into the feed.
     pub(super) fn next_event(&self) -> Option<Arc<str>> {
         let mut source = self.source();
         self.next_from(&mut source)
@@ -172,18 +172,18 @@ impl SharedWorld {
         event
     }
 
-    /// Puts any text in.
+    /// Puts any text into the feed.
     pub(super) fn put(&self, event: Arc<str>) {
         self.state().put(event);
         self.changed();
     }
 
-    /// Whether the events are recorded ones.
+    /// Whether the events are recorded.
     pub(super) fn is_recorded(&self) -> bool {
         matches!(*self.source(), EventSupply::Recorded(_))
     }
 
-    /// Lines of recorded files that were no JSON.
+    /// Number of lines of recorded files that were not JSON.
     pub(super) fn left_out(&self) -> u64 {
         match &*self.source() {
             EventSupply::World(_) => 0,
@@ -191,7 +191,7 @@ impl SharedWorld {
         }
     }
 
-    /// Somebody asks for a page: its number, and the faults that hit it.
+    /// Starts a request for a page. Returns its number and the faults that affect it.
     pub(super) fn begin(&self, token: Option<&str>) -> Ticket {
         let mut state = self.state();
         let number = state.requests;
@@ -203,7 +203,7 @@ impl SharedWorld {
         Ticket { number, faults }
     }
 
-    /// Somebody sends a query: its number, and the faults that hit it.
+    /// Starts a query. Returns its number and the faults that affect it.
     pub(super) fn begin_query(&self, token: &str) -> Ticket {
         let mut state = self.state();
         let number = state.asked;
@@ -215,11 +215,11 @@ impl SharedWorld {
         Ticket { number, faults }
     }
 
-    /// Somebody asks whose a token is: the faults that hit every request of it. Chance is no part
-    /// of it, so that what hits the pages of a run does not depend on it.
+    /// Starts a request for the account of a token. Returns the faults that affect every request
+    /// with it. No randomness is used, so the faults of page requests do not depend on it.
     pub(super) fn begin_user(&self, token: &str) -> Ticket {
         let state = self.state();
-        // A token that is revoked for some requests is revoked for who asks whose it is.
+        // A token that is revoked for some requests is revoked for identity requests too.
         let ends = |kind| matches!(kind, FaultKind::Revoked | FaultKind::Suspended);
         let hit = |fault: &&Fault| {
             let always = Fault { share: 1.0, ..(*fault).clone() };
@@ -228,7 +228,7 @@ impl SharedWorld {
         Ticket { number: 0, faults: state.faults.iter().filter(hit).cloned().collect() }
     }
 
-    /// Looks at the pull requests that can be asked for; none of recorded events.
+    /// Reads the pull requests that can be queried; there are none for recorded events.
     pub(super) fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
         match &*self.source() {
             EventSupply::World(world) => look(world.known()),
@@ -242,12 +242,12 @@ impl SharedWorld {
         self.changed();
     }
 
-    /// Tells whoever waits that something moved.
+    /// Notifies waiting tasks of a change.
     pub(super) fn changed(&self) {
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Hears of every move from now on.
+    /// Notifications of every change from now on.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -260,7 +260,7 @@ impl SimulatedState {
     }
 }
 
-/// Pages as they were, for the fault `stale`.
+/// Older versions of pages, for the fault `stale`.
 #[derive(Default)]
 pub(super) struct RecentPages(HashMap<(usize, usize), VecDeque<Vec<FeedEntry>>>);
 
@@ -284,13 +284,13 @@ impl RecentPages {
         versions.push_back(page.to_vec());
     }
 
-    /// The page as it was longest ago.
+    /// The oldest remembered version of the page.
     pub(super) fn oldest(&self, key: (usize, usize)) -> Option<Vec<FeedEntry>> {
         self.0.get(&key)?.front().cloned()
     }
 }
 
-/// What went in and what went out.
+/// Records which events were put in and which were served.
 pub(super) struct RequestLedger {
     limit: usize,
     /// The number of the first event that is still remembered.
@@ -311,7 +311,7 @@ impl RequestLedger {
         }
     }
 
-    /// These were in a response.
+    /// Records that these events were in a response.
     pub(super) fn serve(&mut self, entries: &[FeedEntry]) {
         for entry in entries {
             let row = entry.number.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
@@ -321,12 +321,12 @@ impl RequestLedger {
         }
     }
 
-    /// Every event remembered, and whether it was served.
+    /// Every remembered event, and whether it was served.
     pub(super) fn rows(&self) -> impl Iterator<Item = &(Arc<str>, bool)> {
         self.rows.iter()
     }
 
-    /// How many events went in but are no longer remembered.
+    /// Number of events put in that are no longer remembered.
     pub(super) fn forgotten(&self) -> u64 {
         self.first
     }

@@ -1,4 +1,5 @@
-//! The server seen through a socket: bytes out, bytes in, by a client that knows nothing of ours.
+//! Tests of the server over a socket, byte by byte, with a client that shares no code with
+//! ghpulse.
 
 mod faulty;
 mod queries;
@@ -27,7 +28,7 @@ struct Reply {
     status: u16,
     headers: BTreeMap<String, String>,
     body: String,
-    /// Whether as much came as was promised.
+    /// Whether the response was complete.
     whole: bool,
 }
 
@@ -187,7 +188,7 @@ async fn each_token_and_each_address_has_its_budget() {
     let reset: i64 = over.header("x-ratelimit-reset").parse().unwrap();
     assert!((NOW + 3_590..=NOW + 3_610).contains(&reset), "{reset}");
     assert!(over.json()["message"].as_str().unwrap().contains("rate limit"));
-    // The older way to write a token, another token, no token.
+    // The older way to send a token, another token, no token.
     assert_eq!(github.ask(PAGE_1, &["User-Agent: t", "Authorization: token a"]).await.status, 403);
     assert_eq!(github.ask(PAGE_1, &["User-Agent: t", "Authorization: token b"]).await.status, 200);
     assert_eq!(github.get(PAGE_1).await.status, 200);
@@ -227,7 +228,7 @@ async fn what_went_in_and_what_went_out_is_told() {
     github.end().await;
 }
 
-/// 900 lines with odd spacing, one of which is no event, and a last one that is no JSON.
+/// 900 lines with odd spacing, one of which is not an event, and a last one that is not JSON.
 fn hour(dir: &Path) -> (PathBuf, Vec<String>) {
     let path = dir.join("hour.ndjson");
     let kinds = ["PushEvent", "PullRequestEvent", "WatchEvent", "DeleteEvent"];
@@ -294,7 +295,7 @@ async fn the_pace_is_the_rate_or_the_recorded_one() {
         let at = Timestamp::from_seconds(NOW + second);
         format!("{{\"type\":\"X\",\"created_at\":\"{at}\"}}\n")
     };
-    // Two seconds, then back in time, then a long gap that is cut to five.
+    // Two seconds, then back in time, then a long gap that is shortened to five.
     std::fs::write(&path, [0, 20, 10, 10_000].map(line).concat()).unwrap();
     let options = Options { speed: Some(10.0), events: vec![path], ..Options::by_hand(1) };
     let github = start(options).await;

@@ -1,5 +1,5 @@
-//! `GET /user`: whose a token is. A token that begins with `ghs_` is an installation's, which has
-//! no user.
+//! `GET /user`: the account of a token. A token that begins with `ghs_` belongs to an app
+//! installation, which has no user.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::limits::{Caller, account};
 use super::server::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
 use super::state::SharedWorld;
 
-/// What the tokens of installations begin with.
+/// The prefix of app installation tokens.
 const INSTALLATION: &str = "ghs_";
 
 pub(super) async fn user(
@@ -57,7 +57,7 @@ pub(super) async fn user(
     response
 }
 
-/// A number for an account: any, and always the same.
+/// A stable number for an account.
 fn number(login: &str) -> u32 {
     login.bytes().fold(1, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
 }

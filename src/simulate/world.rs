@@ -1,9 +1,9 @@
-//! The seeded world: asked for the next event again and again, it lives.
+//! The seeded world: a generator of events.
 //!
-//! The same seed gives the same events but for their times, which come from the clock of the
-//! caller. Types fall as in today's feed. Ids are GitHub's: decimal strings above 2^32 from two
-//! sequences, Push/Create/Delete and the rest, which overlap, so the same number denotes two
-//! events of different types; inside a sequence they rise with small inversions. Some events
+//! The same seed gives the same events except for their times, which come from the caller's clock.
+//! Types are distributed as in today's feed. Ids are like GitHub's: decimal strings above 2^32
+//! from two sequences, Push/Create/Delete and the rest, which overlap, so the same number denotes
+//! two events of different types; within a sequence they rise with small inversions. Some events
 //! arrive late.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::model::window::{Second, Timestamp};
 const FIRST_ID: u64 = 13_653_287_000;
 const FIRST_PUSH_ID: u64 = 33_810_491_505;
 const FIRST_OBJECT_ID: u64 = 4_512_000_000;
-/// People, repositories, pull requests, and chance.
+/// People, repositories, pull requests, and the random number generator.
 pub struct World {
     rng: Rng,
     shape: Shape,
@@ -47,7 +47,7 @@ struct PullDraft {
 }
 
 impl World {
-    /// The world of a seed at its beginning, whose events have this shape.
+    /// The initial world of a seed, with events of this form.
     #[must_use]
     pub fn new(seed: u64, shape: Shape) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -58,7 +58,7 @@ impl World {
             shape,
             pulls: Pulls::new(),
             known: Known::default(),
-            // The steps even out the shares, so the sequences stay side by side and collide.
+            // The steps balance the shares, so the sequences stay close together and collide.
             pushes: Ids::new(FIRST_ID, 5),
             rest: Ids::new(FIRST_ID, 7),
             push_id: FIRST_PUSH_ID,
@@ -66,8 +66,7 @@ impl World {
         }
     }
 
-    /// What happens next, seen at `at`: an event as GitHub's JSON. It was created at `at` or
-    /// before.
+    /// The next event as GitHub's JSON, seen at `at`. It was created at `at` or before.
     pub fn next_event(&mut self, at: Timestamp) -> Arc<str> {
         let created = at.minus(late(&mut self.rng)).second();
         let kind = EventKind::next(&mut self.rng, self.shape);
@@ -83,7 +82,7 @@ impl World {
         event.into()
     }
 
-    /// The pull requests that can be asked for.
+    /// The pull requests that can be queried.
     pub(super) fn known(&self) -> &Known {
         &self.known
     }
@@ -123,7 +122,7 @@ impl World {
             number: pull.number,
             at: created,
         };
-        // What is written draws on chance of its own: in both shapes the same things happen.
+        // Texts use a separate random generator, so that the same things happen in both forms.
         let ink = &mut self.rng.fork();
         let payload = if kind == EventKind::Review {
             scene.review(ink, pull)
@@ -191,7 +190,8 @@ impl World {
     }
 }
 
-/// How long after it happened an event shows up: mostly seconds, some minutes, rarely a day.
+/// How long after an event it appears in the feed: mostly seconds, sometimes minutes, rarely a
+/// day.
 fn late(rng: &mut Rng) -> Duration {
     Duration::from_secs(match rng.u32(0..200) {
         0 => rng.u64(0..86_400),

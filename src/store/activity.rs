@@ -1,8 +1,8 @@
-//! Kept counts of events by time of receiving and type, and what is known of their completeness.
+//! Kept counts of events by time of receipt and type, and their completeness.
 //!
-//! A row is the whole count of its minute or hour. It is written in the batch that applies the
-//! events, so it is exact across any crash. Minutes are kept for [`MINUTES_FOR`], hours for
-//! [`HOURS_FOR`].
+//! A row holds the complete count of its minute or hour. It is written in the same batch that
+//! applies the events, so it is exact across crashes. Minutes are retained for [`MINUTES_FOR`],
+//! hours for [`HOURS_FOR`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,24 +17,24 @@ use super::reader::Reader;
 use crate::model::activity::{Activity, Coverage, SLOTS, Span};
 use crate::model::window::{Hour, Timestamp};
 
-/// How long counts by minute are kept.
+/// Retention of counts by minute.
 pub const MINUTES_FOR: Duration = Duration::from_secs(8 * 86_400);
-/// How long counts by hour are kept: five years and a day.
+/// Retention of counts by hour: five years and a day.
 pub const HOURS_FOR: Duration = Duration::from_secs((5 * 365 + 2) * 86_400);
-/// Rows of a time that lies further ahead go: a clock was wrong.
+/// Rows further in the future are deleted: the clock was wrong.
 const AHEAD: Duration = Duration::from_secs(2 * 86_400);
 
-/// Events of one batch, counted before they are added to the rows.
+/// Counts of the events of one batch, before they are added to the rows.
 #[derive(Debug, Default)]
 pub struct Counting {
-    /// By span and its number.
+    /// By span and its number since 1970.
     received: BTreeMap<ActivityKey, Activity>,
     /// By hour of `created_at`.
     created: BTreeMap<Hour, i64>,
 }
 
 impl Counting {
-    /// Counts one event; `column` is its type's.
+    /// Counts one event; `column` is the column of its type.
     pub fn count(&mut self, received_at: Timestamp, created_at: Timestamp, column: usize) {
         for span in Span::ALL {
             let (at, slot) = span.locate(received_at);
@@ -46,7 +46,7 @@ impl Counting {
         *self.created.entry(created_at.hour()).or_default() += 1;
     }
 
-    /// Adds what was counted to the rows.
+    /// Adds the counts to the rows.
     pub fn write(self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         for (key, counted) in self.received {
             let stored = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
@@ -74,12 +74,12 @@ fn decode_coverage(key: &CoverageKey, value: &[u8]) -> Result<Coverage, StoreErr
     Coverage::decode(value).ok_or_else(|| StoreError::corrupt("coverage", &key.to_bytes()))
 }
 
-/// Writes what is known of a minute or an hour.
+/// Writes the completeness of a minute or an hour.
 pub fn put_coverage(batch: &mut Batch<'_>, span: Span, at: i64, coverage: &Coverage) {
     batch.put(&CoverageKey { span, at }, &coverage.encode());
 }
 
-/// What is known of an hour, from its minutes; `changed` are minutes that are not written yet.
+/// Sums the completeness of an hour over its minutes; `changed` holds minutes not yet written.
 pub fn sum_hour(
     reader: Reader<'_>,
     hour: Hour,
@@ -96,7 +96,7 @@ pub fn sum_hour(
     Ok(sum)
 }
 
-/// Removes rows that are older than they are kept for, and those of a wrong clock's future.
+/// Deletes rows past their retention, and rows in the future that a wrong clock left.
 pub(super) fn drop_due(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), StoreError> {
     for (span, kept) in [(Span::Minute, MINUTES_FOR), (Span::Hour, HOURS_FOR)] {
         let (oldest, _) = span.locate(now.minus(kept));
@@ -112,8 +112,8 @@ pub(super) fn drop_due(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), Stor
 }
 
 impl Reader<'_> {
-    /// The rows of counts of these minutes or hours, by number; those without a row had no event,
-    /// or this node did not run.
+    /// Reads the counts of these minutes or hours, by number. A missing row means that no event was
+    /// received, or that this node did not run.
     pub fn activity(
         &self,
         span: Span,
@@ -130,7 +130,7 @@ impl Reader<'_> {
         Ok(rows)
     }
 
-    /// What is known of the completeness of these minutes or hours, by number.
+    /// Reads the completeness of these minutes or hours, by number.
     pub fn coverage(
         &self,
         span: Span,
@@ -147,7 +147,7 @@ impl Reader<'_> {
         Ok(rows)
     }
 
-    /// The counts of these hours of `created_at`, by hour, origin and metric.
+    /// Reads the counts of these hours of `created_at`, by hour, origin and metric.
     pub fn hours(&self, range: Range<i64>) -> Result<Vec<(HourKey, i64)>, StoreError> {
         let first = HourKey {
             hour: Hour(range.start),

@@ -1,4 +1,4 @@
-//! Kept counts put together for pictures, `/completeness` and `/hours`.
+//! Assembles kept counts for charts, `/completeness` and `/hours`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,16 +13,16 @@ use crate::model::activity::{
 use crate::model::kinds::COLUMNS;
 use crate::model::window::{Hour, Minute, Second, Timestamp};
 
-/// Events may be held for their details so long before they are counted; slots that are younger
-/// are not shown.
+/// Events may be held this long for enrichment before they are counted, so younger slots are not
+/// shown.
 const SETTLED: Duration = Duration::from_secs(20);
-/// Slots of the recent chart: 15 minutes of ten seconds.
+/// Slots of the recent chart: 15 minutes in steps of ten seconds.
 const RECENT: i64 = 90;
-/// Slots of the day's chart: 24 hours of ten minutes.
+/// Slots of the day's chart: 24 hours in steps of ten minutes.
 const DAY: i64 = 144;
 
-/// The last 15 minutes by ten seconds. `since` is when this node began to run: since then nothing
-/// received means that nothing came.
+/// Returns the last 15 minutes in steps of ten seconds. `since` is when this node started: from
+/// then on, a slot without a row is a slot without events.
 pub fn recent(reader: Reader<'_>, now: Timestamp, since: Timestamp) -> Result<Chart, StoreError> {
     let step = Span::Minute.slot_seconds();
     let until = now.minus(SETTLED).second().0.div_euclid(step) * step;
@@ -47,7 +47,7 @@ pub fn recent(reader: Reader<'_>, now: Timestamp, since: Timestamp) -> Result<Ch
     })
 }
 
-/// The last 24 hours by ten minutes.
+/// Returns the last 24 hours in steps of ten minutes.
 pub fn day(reader: Reader<'_>, now: Timestamp, since: Timestamp) -> Result<Chart, StoreError> {
     let step = Span::Hour.slot_seconds();
     let until = now.minus(SETTLED).second().0.div_euclid(step) * step;
@@ -77,7 +77,7 @@ pub fn day(reader: Reader<'_>, now: Timestamp, since: Timestamp) -> Result<Chart
     })
 }
 
-/// Hours of receiving of which anything is known, oldest first.
+/// Returns the hours of receipt with any known counts, oldest first.
 pub fn completeness(
     reader: Reader<'_>,
     range: Range<i64>,
@@ -98,7 +98,7 @@ pub fn completeness(
     Ok(hours.into_values().collect())
 }
 
-/// Hours of `created_at` of which anything was counted, oldest first.
+/// Returns the hours of `created_at` with any counts, oldest first.
 pub fn counted_hours(
     reader: Reader<'_>,
     range: Range<i64>,
@@ -121,14 +121,14 @@ pub fn counted_hours(
             HourMetric::Events => counts.events = Some(n),
         }
     }
-    // The number of events is what makes an import one; without it there is none.
+    // An import always stores the number of events; rows without it are not an import.
     for hour in hours.values_mut() {
         hour.import = hour.import.filter(|counts| counts.events.is_some());
     }
     Ok(hours.into_values().filter(|hour| hour.live.or(hour.import).is_some()).collect())
 }
 
-/// What is kept of the minutes of a chart.
+/// The stored minutes of a chart.
 struct Minutes {
     range: Range<i64>,
     received: BTreeMap<i64, Activity>,

@@ -1,10 +1,9 @@
-//! Reads what the two queries answer: text in columns, into figures.
+//! Parses the results of the two queries from text columns into figures.
 //!
-//! A column goes to the figure that has its name, whatever its place; the figures that no column
-//! is named after take the other columns in their order. So a query whose names are its own still
-//! works, and one that names its columns may put them anywhere. NULL is nothing, a number may be a
-//! DECIMAL; whatever else is there is refused by row and column, because a figure that is half
-//! understood would be shown to everybody.
+//! A column goes to the figure of its name, in any order; remaining figures take the remaining
+//! columns in their order. So a query with its own column names works, and one with the figures'
+//! names may order them freely. NULL means no value, and a number may be a DECIMAL; any other value
+//! is refused by row and column, because a misread figure would be shown to everybody.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use super::query::Query;
 use crate::model::window::{Day, Timestamp, Year};
 use crate::store::keys::history::{HistoryFigure, HistoryMetric};
 
-/// An answer as the server sent it, every cell as text, NULL as `None`.
+/// A result as the server sent it: every cell as text, NULL as `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct AnswerTable {
     /// Names of the columns.
@@ -21,22 +20,22 @@ pub(super) struct AnswerTable {
     pub(super) rows: Vec<Vec<Option<String>>>,
 }
 
-/// More rows than this are no days of a year.
+/// The most rows: more cannot be the days of a year.
 pub(super) const MOST_ROWS: usize = 5_000;
-/// So much of a text that is refused is quoted.
+/// The most characters of a refused text that an error quotes.
 const QUOTED_CHARS: usize = 60;
 
-/// What is wrong with an answer. Rows count from 1.
+/// An error in a result. Rows count from 1.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedAnswer {
     /// Too few or too many columns.
-    #[error("it has {} columns ({}), and {wanted} are needed: {needed}", found.len(), found.join(", "))]
+    #[error("it has {} columns ({}), not {wanted}: {needed}", found.len(), found.join(", "))]
     Columns {
         /// Their names.
         found: Vec<String>,
         /// How many there should be.
         wanted: usize,
-        /// Their names.
+        /// Names of the needed columns.
         needed: String,
     },
     /// Too many rows.
@@ -45,7 +44,7 @@ pub enum MalformedAnswer {
         /// The limit.
         most: usize,
     },
-    /// A text that is no count.
+    /// A text that is not a count.
     #[error(
         "column {column} of row {row} is {text:?}; must be a whole number from 0 to {}",
         i64::MAX
@@ -55,31 +54,31 @@ pub enum MalformedAnswer {
         row: usize,
         /// Which column, by the server's name.
         column: String,
-        /// What it says.
+        /// The text.
         text: String,
     },
-    /// A text that is no time.
-    #[error("column {column} of row {row} is {text:?}, which is no time like 2026-01-31 12:34:56")]
+    /// A text that is not a time.
+    #[error("column {column} of row {row} is {text:?}; must be a time like 2026-01-31 12:34:56")]
     Time {
         /// Which row.
         row: usize,
         /// Which column, by the server's name.
         column: String,
-        /// What it says.
+        /// The text.
         text: String,
     },
-    /// A text that is no day.
-    #[error("column {column} of row {row} is {text:?}, which is no day like 2026-01-31")]
+    /// A text that is not a date.
+    #[error("column {column} of row {row} is {text:?}; must be a date like 2026-01-31")]
     Date {
         /// Which row.
         row: usize,
         /// Which column, by the server's name.
         column: String,
-        /// What it says.
+        /// The text.
         text: String,
     },
-    /// A day that was there before.
-    #[error("row {row} is for {day}, and so is an earlier one: group by day")]
+    /// A day that an earlier row has too.
+    #[error("row {row} is for {day}, as an earlier row is: group by day")]
     Twice {
         /// Which row.
         row: usize,
@@ -88,7 +87,7 @@ pub enum MalformedAnswer {
     },
 }
 
-/// What a column is for: the day, or a metric, with the names it goes by.
+/// What a column is for: the day, or a metric, with its accepted names.
 type WantedColumn = (&'static str, Option<HistoryMetric>);
 
 const DAILY: [WantedColumn; 5] = [
@@ -112,7 +111,7 @@ fn wanted(query: Query) -> &'static [WantedColumn] {
     }
 }
 
-/// Whether columns with these names can be read; says for each wanted one which it is.
+/// Whether columns with these names can be read; returns the index of each wanted one.
 pub(super) fn places(query: Query, columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
     let names: Vec<&str> = wanted(query).iter().map(|(name, _)| *name).collect();
     places_of(&names, columns)
@@ -137,7 +136,7 @@ pub(super) fn places_of(
     Ok(by_name.iter().filter_map(place).collect())
 }
 
-/// The figures of an answer; those that are zero are left out. `year` is that of a yearly answer.
+/// The figures of a result without zeros. `year` is that of a yearly result.
 pub(super) fn read(
     query: Query,
     year: Year,
@@ -160,7 +159,7 @@ pub(super) fn read(
         for (&at, (_, metric)) in places.iter().zip(wanted(query)) {
             let column = || quoted(table.columns.get(at).map_or("", String::as_str));
             let Some(metric) = *metric else {
-                // Events without a day belong to none: NULL, or MySQL's date that is none.
+                // Events without a day: NULL, or MySQL's zero date.
                 let Some(text) = cell(at).filter(|text| !is_no_date(text)) else { break };
                 let refuse = || MalformedAnswer::Date { row, column: column(), text: quoted(text) };
                 day = read_day(text).ok_or_else(refuse)?;
@@ -180,8 +179,8 @@ pub(super) fn read(
     Ok(figures)
 }
 
-/// `0000-00-00`, with or without a time: what `MySQL` keeps where there is no date (its manual,
-/// "The DATE, DATETIME, and TIMESTAMP Types").
+/// `0000-00-00`, with or without a time: what `MySQL` stores for a missing date (its manual, "The
+/// DATE, DATETIME, and TIMESTAMP Types").
 fn is_no_date(text: &str) -> bool {
     text.trim().starts_with("0000-00-00")
 }
@@ -196,8 +195,8 @@ fn read_day(text: &str) -> Option<Day> {
     Day::parse(date)
 }
 
-/// A count: digits, perhaps with a fraction, which is cut off, or as a float is written. `None`
-/// also beyond [`i64::MAX`]: a figure that nobody said is not shown.
+/// A count: digits, with an optional fraction, which is truncated, or a float. `None` above
+/// [`i64::MAX`].
 pub(super) fn read_number(text: &str) -> Option<i64> {
     let text = text.trim().trim_start_matches('+');
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -206,7 +205,7 @@ pub(super) fn read_number(text: &str) -> Option<i64> {
         return if whole.is_empty() { Some(0) } else { whole.parse().ok() };
     }
     let float: f64 = text.parse().ok().filter(|float: &f64| float.is_finite())?;
-    // 2^63 is the first float beyond; below it every whole part fits.
+    // 2^63 is the first float out of range; every smaller integer part fits.
     let fits = (0.0..9_223_372_036_854_775_808.0).contains(&float);
     #[expect(clippy::cast_possible_truncation, reason = "a count's fraction means nothing")]
     fits.then_some(float as i64)

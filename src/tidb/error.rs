@@ -1,4 +1,4 @@
-//! What can go wrong between us and TiDB, in words that say where to look. A password is in none.
+//! Errors of TiDB, in words that say where to look. None contains a password.
 
 use std::time::Duration;
 
@@ -6,90 +6,91 @@ use super::answer::MalformedAnswer;
 use super::query::Text;
 use crate::store::StoreError;
 
-/// Why figures could not be had. `at` is host and port.
+/// Why figures could not be read. `at` is host and port.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// Its name leads nowhere.
-    #[error("no host is called {host} ({cause}): correct `tidb.host`, or the name service")]
+    /// The host name does not resolve.
+    #[error("cannot resolve host {host} ({cause}): check `tidb.host` and DNS")]
     Resolve {
         /// The host.
         host: String,
-        /// What the system says.
+        /// The system's message.
         cause: String,
     },
-    /// Nobody listens there, or there is no way.
+    /// Nothing listens there, or there is no route.
     #[error(
-        "cannot connect to {at} ({cause}): is the server up, and are `tidb.host`, `tidb.port` and \
-         the firewall right"
+        "cannot connect to {at} ({cause}): check that the server runs, `tidb.host`, `tidb.port` \
+         and the firewall"
     )]
     Unreachable {
         /// Where.
         at: String,
-        /// What the system says.
+        /// The system's message.
         cause: String,
     },
-    /// Connecting and logging in took too long.
+    /// Connecting and logging in exceeded the time limit.
     #[error(
-        "{at} did not let us in within {} ms: is it overloaded, or does a firewall drop us",
+        "{at} did not complete the login within {} ms: it may be overloaded, or a firewall may \
+         drop packets",
         after.as_millis()
     )]
     ConnectTimeout {
         /// Where.
         at: String,
-        /// The limit that was passed.
+        /// The limit.
         after: Duration,
     },
-    /// It cannot encrypt.
+    /// The server does not offer TLS.
     #[error(
-        "{at} offers no TLS: switch it on there, or set `tidb.tls: off` on a network you trust"
+        "{at} does not offer TLS: enable it there, or set `tidb.tls: off` on a network you trust"
     )]
     TlsMissing {
         /// Where.
         at: String,
     },
-    /// It accepts nothing in the clear.
-    #[error("{at} accepts only TLS ({cause}): set `tidb.tls: on`")]
+    /// The server requires TLS.
+    #[error("{at} requires TLS ({cause}): set `tidb.tls: on`")]
     TlsRequired {
         /// Where.
         at: String,
-        /// What the server says.
+        /// The server's message.
         cause: String,
     },
-    /// Its certificate, or ours, is not accepted.
+    /// A certificate is not accepted.
     #[error(
-        "TLS with {at} fails ({cause}): does `tidb.ca` name the authority of its certificate, and \
-         is `tidb.host` a name in it"
+        "TLS handshake with {at} failed ({cause}): check that `tidb.ca` holds the authority of \
+         its certificate, and that the certificate names `tidb.host`"
     )]
     Tls {
         /// Where.
         at: String,
-        /// What TLS says.
+        /// The TLS library's message.
         cause: String,
     },
-    /// Our own authority's file is of no use.
+    /// The file of the certificate authority is unusable.
     #[error("cannot use `tidb.ca` {path}: {cause}")]
     CaFile {
         /// The file.
         path: String,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
-    /// User or password are not accepted.
+    /// The user name or password is not accepted.
     #[error(
-        "{at} refuses user `{user}` ({cause}): correct `tidb.user` and `tidb.password`, or let this \
-         user in from here{hint}"
+        "{at} refused user `{user}` ({cause}): check `tidb.user` and `tidb.password`, and that \
+         this user may connect from here{hint}"
     )]
     Login {
         /// Where.
         at: String,
-        /// As whom.
+        /// The user.
         user: String,
-        /// What the server says.
+        /// The server's message.
         cause: String,
-        /// What else it may be.
+        /// Another possible cause.
         hint: &'static str,
     },
-    /// There is no such database.
+    /// The database does not exist.
     #[error("{at} has no database `{db}`: correct `tidb.db`")]
     Database {
         /// Where.
@@ -98,89 +99,89 @@ pub enum HistoryError {
         db: String,
     },
     /// The user may not read.
-    #[error("user `{user}` lacks a right at {at} ({cause}): grant it SELECT")]
+    #[error("user `{user}` is missing a privilege at {at} ({cause}): grant SELECT")]
     Right {
         /// Where.
         at: String,
-        /// Who.
+        /// The user.
         user: String,
-        /// What the server says.
+        /// The server's message.
         cause: String,
     },
-    /// The query names what is not there.
+    /// The query names a missing table, column or function.
     #[error("`{query}` does not fit database `{db}` ({cause}): correct the query, or `tidb.db`")]
     Schema {
         /// Which query.
         query: Text,
         /// In which database.
         db: String,
-        /// What the server says.
+        /// The server's message.
         cause: String,
     },
-    /// The server refuses the query for another reason.
-    #[error("`{query}` fails with error {code}: {cause}")]
+    /// The server refused the query for another reason.
+    #[error("`{query}` failed with error {code}: {cause}")]
     Refused {
         /// Which query.
         query: Text,
-        /// The server's number for it.
+        /// The server's error code.
         code: u16,
-        /// What the server says.
+        /// The server's message.
         cause: String,
     },
-    /// The server refuses us for another reason.
-    #[error("{at} fails with error {code}: {cause}")]
+    /// The server refused the session for another reason.
+    #[error("{at} failed with error {code}: {cause}")]
     Server {
         /// Where.
         at: String,
-        /// The server's number for it.
+        /// The server's error code.
         code: u16,
-        /// What the server says.
+        /// The server's message.
         cause: String,
     },
-    /// The answer took too long.
+    /// The query exceeded its time limit.
     #[error(
-        "`{query}` was not answered within {} s: does it need an index, or the server more power",
+        "`{query}` was not answered within {} s: add an index, or raise `tidb.timeout`",
         after.as_secs_f32()
     )]
     QueryTimeout {
         /// Which query.
         query: Text,
-        /// The limit that was passed.
+        /// The limit.
         after: Duration,
     },
-    /// It was answered with something else than was wanted.
-    #[error("`{query}` answers wrongly: {cause}")]
+    /// The result does not have the needed form.
+    #[error("`{query}` returned an unusable result: {cause}")]
     MalformedAnswer {
         /// Which query.
         query: Text,
         /// What is wrong.
         cause: MalformedAnswer,
     },
-    /// Its year is not ours.
-    #[error("{at} says it is the year {theirs}, here it is {ours}: set the clocks right")]
+    /// The server's clock shows another year.
+    #[error("{at} reports the year {theirs}, this machine {ours}: correct the clocks")]
     Clock {
         /// Where.
         at: String,
-        /// The year there.
+        /// The server's year.
         theirs: String,
-        /// The year here.
+        /// This machine's year.
         ours: i32,
     },
-    /// The connection ended in the middle.
+    /// The connection was lost during an operation.
     #[error("the connection to {at} broke: {cause}")]
     Broken {
         /// Where.
         at: String,
-        /// What broke.
+        /// The cause.
         cause: String,
     },
-    /// Our own store fails.
+    /// Our own store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl HistoryError {
-    /// Whether the same may well succeed a little later, without anybody changing anything.
+    /// Whether a retry may succeed without any change.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -205,7 +206,7 @@ impl HistoryError {
         }
     }
 
-    /// Whether another query can be asked on the same connection.
+    /// Whether the same connection can run another query.
     pub(super) fn leaves_connection(&self) -> bool {
         matches!(
             self,

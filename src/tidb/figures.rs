@@ -1,13 +1,13 @@
-//! The figures of the history in memory and in the store, and how they are shown with ours.
+//! The figures of the history in memory and in the store, and how they are merged with ours.
 //!
-//! Shown is `max(base + since, ours)`, figure by figure: the base is what TiDB said, `since` what
-//! we counted of events *received* after its query began. So an event that a node applies late,
-//! from a backlog, is not counted a second time, and an event that came while the query ran is not
-//! forgotten: what is counted from a query's begin is collected beside the old `since`, and
-//! becomes the new one in the same batch that writes the base.
+//! The result is `max(base + since, ours)`, figure by figure: the base is what TiDB returned,
+//! `since` what we counted of events *received* after its query began. So an event that a node
+//! applies late, from a backlog, is not counted twice, and an event received while the query ran is
+//! not lost: counts from the start of a query are collected separately from the old `since`, and
+//! replace it in the batch that writes the base.
 //!
-//! Memory changes only on the writing thread, inside a batch, so it always is what the store will
-//! be after that batch; a batch that cannot be written closes the store for good.
+//! Memory changes only on the writing thread, inside a batch, so it always equals the store after
+//! that batch; a batch that cannot be written closes the store for good.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -20,7 +20,7 @@ use crate::store::keys::history::{HistoryFigure, HistoryKey, HistoryMetric, Sinc
 use crate::store::keys::{Key as _, MetaKey};
 use crate::store::{Batch, Store, StoreError, read_count};
 
-/// Base, since, and what is shown of them.
+/// Base, since, and the merged figures.
 #[derive(Debug)]
 pub(super) struct Figures(Mutex<FigureState>);
 
@@ -32,18 +32,18 @@ struct FigureState {
     since: FigureValues,
     daily: QueryTimes,
     yearly: QueryTimes,
-    /// What was counted here, as of the last tick.
+    /// Our own counts, as of the last tick.
     ours: Option<PullRequestCounts>,
-    /// Whether the base changed since it was shown.
+    /// Whether the base changed since the last merge.
     is_new: bool,
 }
 
-/// When a query was asked.
+/// Start times of a query.
 #[derive(Debug, Default)]
 struct QueryTimes {
-    /// The begin of the one that the base is from.
+    /// Start of the query that brought the base.
     base: Option<Timestamp>,
-    /// The one that runs.
+    /// Start of the running query.
     running: Option<RunningQuery>,
 }
 
@@ -63,7 +63,7 @@ impl FigureState {
 }
 
 impl Figures {
-    /// Reads what the store has. Blocks.
+    /// Reads the stored figures. Blocks.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let reader = store.reader();
         let mut inner = FigureState::default();
@@ -90,7 +90,7 @@ impl Figures {
         crate::sync::lock(&self.0)
     }
 
-    /// Whether the history ever said anything.
+    /// Whether the history ever returned figures.
     pub(super) fn has_base(&self) -> bool {
         let inner = self.lock();
         inner.daily.base.is_some() || inner.yearly.base.is_some()
@@ -129,18 +129,18 @@ impl Figures {
         }
     }
 
-    /// A query begins now.
+    /// Marks the start of a query.
     pub(super) fn begin(&self, query: Query, now: Timestamp) {
         let running = RunningQuery { began: now, since: FigureValues::new() };
         self.lock().times(query).running = Some(running);
     }
 
-    /// It brought nothing.
+    /// The query failed.
     pub(super) fn give_up(&self, query: Query) {
         self.lock().times(query).running = None;
     }
 
-    /// It brought this: writes it, when it began, and what was counted since it began.
+    /// The query returned these figures: writes them, their start time, and the counts since then.
     pub(super) fn replace(&self, batch: &mut Batch<'_>, query: Query, base: &FigureValues) {
         let mut inner = self.lock();
         let Some(running) = inner.times(query).running.take() else { return };
@@ -157,7 +157,7 @@ impl Figures {
         inner.is_new = true;
     }
 
-    /// What is shown, when it changed: because `ours` did, or because the base is new.
+    /// The merged figures, if `ours` or the base changed.
     pub(super) fn merge(&self, ours: Option<PullRequestCounts>) -> Option<PullRequestCounts> {
         let mut inner = self.lock();
         let is_new = std::mem::take(&mut inner.is_new);
@@ -188,7 +188,7 @@ fn add(numbers: &mut FigureValues, figure: HistoryFigure, n: i64) {
     *sum = sum.saturating_add(n);
 }
 
-/// Puts one query's figures in the place of those that were there, and tells each that changes.
+/// Replaces the figures of one query, and reports each change.
 fn swap(
     numbers: &mut FigureValues,
     query: Query,
@@ -209,9 +209,8 @@ fn swap(
     }
 }
 
-/// What an event adds to which figures. Only events of the year in which they are received (or of
-/// the next, by GitHub's clock) are ever shown, so there are never more figures than two years
-/// have.
+/// The figures an event adds to. Only events of the year in which they are received (or of the
+/// next, by GitHub's clock) are shown, so there are never more figures than two years have.
 fn counted(facts: &Facts, happened_at: Timestamp) -> impl Iterator<Item = (HistoryFigure, i64)> {
     let (day, year) = (happened_at.day(), happened_at.year());
     let received = facts.received_at.year().0;

@@ -1,9 +1,8 @@
-//! Languages of repositories that TiDB knows: they need not be asked of GitHub, and without a token
-//! cannot be.
+//! Languages of repositories that TiDB knows, which saves requests to GitHub and works without a
+//! token.
 //!
-//! `repo_id`, `language` and, where the database knows it, `as_of`; a row without a language says
-//! nothing. What is taken goes into the store's cache beside what events and GitHub told, and never
-//! over what is newer.
+//! Columns: `repo_id`, `language` and, where the database has it, `as_of`; a row without a language
+//! is ignored. Accepted rows go into the store's cache of languages, and never replace a newer one.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +14,13 @@ use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
 use crate::store::{Store, repos};
 
-/// Repositories that one query may bring.
+/// The most repositories of one query.
 const MOST_REPOS: usize = 100_000;
-/// So many are written at once.
+/// The most rows of one write.
 const BATCH: usize = 5_000;
 const COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
 
-/// A repository's language, and as of when.
+/// A repository's language, with its date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RepoLanguage {
     repo: u64,
@@ -29,7 +28,7 @@ struct RepoLanguage {
     as_of: Option<Timestamp>,
 }
 
-/// Asks, and keeps what is news; how many repositories that were.
+/// Runs the query and stores new languages. Returns the number of repositories that changed.
 pub(super) async fn fetch(
     session: &mut TidbSession<'_>,
     store: &Store,
@@ -54,13 +53,13 @@ pub(super) async fn fetch(
     Ok(taken)
 }
 
-/// Whether columns with these names can be read; says for each wanted one which it is.
+/// Whether columns with these names can be read; returns the index of each wanted one.
 pub(super) fn places(columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
     let wanted = if columns.len() == 2 { &COLUMNS[..2] } else { &COLUMNS };
     answer::places_of(wanted, columns)
 }
 
-/// The rows that say a language; of a repository that has several, the newest.
+/// The rows with a language; the newest of each repository.
 fn read(table: &AnswerTable) -> Result<Vec<RepoLanguage>, MalformedAnswer> {
     let places = places(&table.columns)?;
     let mut told: BTreeMap<u64, RepoLanguage> = BTreeMap::new();
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_known_by_name_or_place_and_the_time_may_be_missing() {
+    fn columns_match_by_name_or_position_time_is_optional() {
         let rows: &[&[_]] = &[
             &[Some("2026-01-31 12:34:56.5"), Some("7"), Some("C")],
             &[None, Some("8"), Some("Zig")],
@@ -127,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_no_time_or_too_few_columns_is_refused_by_its_place() {
+    fn invalid_cells_and_missing_columns_are_refused_by_place() {
         let refused = |columns: &[&str], row: &[Option<&str>]| {
             read(&table(columns, &[row])).unwrap_err().to_string()
         };
         let words = refused(&["repo_id", "language"], &[Some("-1"), Some("C")]);
         assert!(words.contains("column repo_id of row 1 is \"-1\""), "{words}");
         let words = refused(&COLUMNS, &[Some("1"), Some("C"), Some("yesterday")]);
-        assert!(words.contains("no time like"), "{words}");
+        assert!(words.contains("must be a time like"), "{words}");
         let words = refused(&["repo_id"], &[Some("1")]);
         assert!(words.contains("repo_id, language, as_of"), "{words}");
     }

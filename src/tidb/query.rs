@@ -1,25 +1,25 @@
-//! The queries, by the keys of the configuration that hold them.
+//! The queries, by their configuration keys.
 
 use std::fmt;
 
-/// Which of the two queries of figures.
+/// One of the two queries for figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Query {
-    /// The days' counts.
+    /// Counts per day.
     Daily,
-    /// The year's sums.
+    /// Sums of the year.
     Yearly,
 }
 
 impl Query {
-    /// Both, in the order they are asked in.
+    /// Both, in the order in which they run.
     pub const ALL: [Self; 2] = [Self::Daily, Self::Yearly];
 }
 
-/// Which text of the configuration.
+/// An SQL text of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
-    /// One that answers with figures.
+    /// A query that returns figures.
     Figures(Query),
     /// The languages of repositories.
     Languages,
@@ -31,7 +31,7 @@ impl From<Query> for Text {
     }
 }
 
-/// The key of the configuration that holds it.
+/// Its configuration key.
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

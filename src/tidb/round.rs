@@ -1,4 +1,4 @@
-//! What came of a sync.
+//! The result of a sync.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use serde::Serialize;
 use super::error::HistoryError;
 use super::query::Query;
 
-/// What came of a sync.
+/// The result of a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Synced {
-    /// Whether anything was asked; not when there is no TiDB, or too many are waiting.
+    /// Whether a query ran; `false` without TiDB, or when too many requests wait.
     pub tried: bool,
-    /// The days, when they were written: how many figures.
+    /// Number of daily figures, if they were written.
     pub daily: Option<usize>,
-    /// The year, when it was written: how many figures.
+    /// Number of yearly figures, if they were written.
     pub yearly: Option<usize>,
-    /// Repositories whose language was news; not when it was not asked for.
+    /// Number of repositories whose language changed, if it was queried.
     pub languages: Option<usize>,
-    /// Milliseconds that it took.
+    /// Duration in milliseconds.
     pub took_ms: u64,
-    /// What went wrong, if anything did.
+    /// The error, if any.
     pub error: Option<String>,
 }
 
 impl Synced {
-    /// Whether every query that was asked brought its figures.
+    /// Whether every query that ran returned its figures.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.tried && self.error.is_none()
@@ -38,7 +38,7 @@ impl Synced {
     }
 }
 
-/// One line: what was written, and what went wrong.
+/// One line: what was written, and the error.
 impl fmt::Display for Synced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = Vec::new();
@@ -55,7 +55,7 @@ impl fmt::Display for Synced {
     }
 }
 
-/// What came of asking once.
+/// The result of one round of queries.
 #[derive(Debug, Default)]
 pub(super) struct SyncRound {
     pub(super) daily: Option<usize>,
@@ -72,7 +72,7 @@ impl SyncRound {
         }
     }
 
-    /// Where the number of figures that `query` brought is kept.
+    /// Where the number of figures of `query` is recorded.
     pub(super) fn slot(&mut self, query: Query) -> &mut Option<usize> {
         match query {
             Query::Daily => &mut self.daily,
@@ -80,7 +80,7 @@ impl SyncRound {
         }
     }
 
-    /// What it came to, for whoever asked.
+    /// The result for the requester.
     pub(super) fn synced(&self, took: Duration, error: Option<String>) -> Synced {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let Self { daily, yearly, languages, .. } = *self;

@@ -1,39 +1,39 @@
-//! When which query is asked: each at its own pace, again soon when it failed.
+//! When each query runs: at its own interval, sooner after a failure.
 
 use tokio::time::Instant;
 
 use super::query::Query;
 use crate::config::IntervalConfig;
 
-/// When which query is asked next; `None` is only when somebody wants it.
+/// When each query runs next; `None` means only on request.
 #[derive(Debug)]
 pub(super) struct QuerySchedule {
     daily: Option<Instant>,
     yearly: Option<Instant>,
-    /// Failures of the round that is being tried.
+    /// Failures of the current round.
     failures: u32,
 }
 
 impl QuerySchedule {
-    /// Both at the same time, or only when somebody wants it.
+    /// Both at the same time, or only on request.
     pub(super) fn starting(at: Option<Instant>) -> Self {
         Self { daily: at, yearly: at, failures: 0 }
     }
 
-    /// When anything is due.
+    /// When the next query is due.
     pub(super) fn next(&self) -> Option<Instant> {
         self.daily.into_iter().chain(self.yearly).min()
     }
 
-    /// The queries whose time has come.
+    /// The queries that are due.
     pub(super) fn due(&self, now: Instant) -> Vec<Query> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let both = [(Query::Daily, self.daily), (Query::Yearly, self.yearly)];
         both.into_iter().filter(|(_, at)| is_due(*at)).map(|(query, _)| query).collect()
     }
 
-    /// After `asked` was done at `now`: what `failed`, and may succeed later, is tried again soon,
-    /// until there were as many attempts as the interval says; then it waits for its turn.
+    /// After `asked` ran at `now`: schedules an early retry of those in `failed`, up to the
+    /// configured number of attempts; then they wait for their interval.
     pub(super) fn advance(
         &mut self,
         asked: &[Query],
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_tried_again_as_often_as_is_said_and_then_in_turn() {
+    fn failed_query_is_retried_then_waits_for_its_turn() {
         let all = asked(5, |_, query| query == Yearly);
         let expected = [(0, vec![Daily, Yearly]), (10, vec![Yearly]), (20, vec![Yearly])];
         assert_eq!(all[..3], expected);

@@ -1,10 +1,9 @@
-//! Door to `mysql_async`: one connection a sync, the texts of SQL, answers as text.
+//! One connection per sync, the SQL texts, and results as text. The only user of `mysql_async`.
 //!
-//! A fresh connection each time and no pool: a query an hour wants none, and a connection that was
-//! given up in the middle is closed, not cleaned. Everything here has a time limit, also what the
-//! server is asked to keep to itself. The session's clock is set to ours, in UTC, so that a query
-//! that says `YEAR(NOW())` speaks of the same year as we do, wherever the server is and however
-//! its clock goes; a server that does not let us is asked which year it has.
+//! Uses a fresh connection each time and no pool: one query an hour needs none, and an abandoned
+//! connection is closed, not cleaned. Every operation has a time limit, which the server is asked
+//! to enforce too. The session's clock is set to ours, in UTC, so that `YEAR(NOW())` in a query
+//! means the same year here and there; if the server does not allow that, its year is compared.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,32 +20,31 @@ use crate::model::window::{Timestamp, Year};
 use crate::reload;
 use crate::sync::blocking;
 
-/// How long what may take.
+/// Time limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueryLimits {
-    /// Finding, connecting and logging in; also each small question that is not a query of the
-    /// user's.
+    /// Resolving, connecting and logging in; also each small internal query.
     pub connect: Duration,
-    /// One query; `tidb.timeout`.
+    /// One configured query; `tidb.timeout`.
     pub query: Duration,
 }
 
 impl QueryLimits {
-    /// What holds outside tests.
+    /// The limits outside tests.
     #[must_use]
     pub fn of(tidb: &TidbConfig) -> Self {
         Self { connect: Duration::from_secs(10), query: tidb.timeout }
     }
 }
 
-/// A packet of the server: a row is five numbers.
+/// The most bytes of a packet: a row is five numbers.
 const PACKET_BYTES: usize = 1 << 20;
-/// Dead connections are noticed within this and a few tries of the kernel.
+/// A dead connection is noticed within this time and a few retries of the kernel.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Saying good-bye is a courtesy.
+/// Time limit for closing a connection.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// The server that the configuration names.
+/// The configured server.
 #[derive(Debug)]
 pub(super) struct TidbServer {
     tidb: TidbConfig,
@@ -54,14 +52,14 @@ pub(super) struct TidbServer {
     limits: QueryLimits,
 }
 
-/// A connection, logged in.
+/// A connection after login.
 pub(super) struct TidbSession<'s> {
     server: &'s TidbServer,
     conn: Conn,
     year: Year,
 }
 
-/// What is being done when something fails.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy)]
 enum TidbAction {
     Connecting,
@@ -84,7 +82,7 @@ impl TidbServer {
         &self.at
     }
 
-    /// Whether there is a query of languages.
+    /// Whether a query for languages is configured.
     pub(super) fn knows_languages(&self) -> bool {
         self.tidb.repo_languages.is_some()
     }
@@ -121,7 +119,7 @@ impl TidbServer {
         let tidb = &self.tidb;
         let host = tidb.host.trim_matches(['[', ']']).to_owned();
         let unknown = |cause: String| HistoryError::Resolve { host: tidb.host.clone(), cause };
-        // Asked for here, so that a wrong name and a dead server are told apart.
+        // Resolved here, so that a wrong name and a dead server are distinguished.
         let found = tokio::net::lookup_host((host.as_str(), tidb.port)).await;
         let found = found.map_err(|error| unknown(error.to_string()))?;
         let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
@@ -136,7 +134,7 @@ impl TidbServer {
             .user(Some(&tidb.user))
             .pass(tidb.password.as_ref().map(Secret::expose))
             .db_name(Some(&tidb.db))
-            // A server on this machine would otherwise be asked again over its socket.
+            // Otherwise a server on this machine would be contacted again over its socket.
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE))
             .stmt_cache_size(0)
@@ -149,7 +147,7 @@ impl TidbServer {
         let Some(path) = &self.tidb.ca else { return Ok(SslOpts::default()) };
         let refuse =
             |cause: String| HistoryError::CaFile { path: path.display().to_string(), cause };
-        // While it is bad, the last good one stays in use.
+        // While it is invalid, the last valid one stays in use.
         let path = path.clone();
         let read = move || reload::read_good(&path, reload::check_authorities);
         let read = blocking(read).await.unwrap_or_else(|error| Err(error.to_string()));
@@ -157,7 +155,7 @@ impl TidbServer {
         Ok(SslOpts::default().with_root_certs(vec![read.to_vec().into()]))
     }
 
-    /// What a failure means. No text of ours that could hold a password is quoted.
+    /// The meaning of an error. Quotes none of our texts that could contain a password.
     fn fault(&self, doing: TidbAction, error: Error) -> HistoryError {
         let at = self.at.clone();
         match (doing, error) {
@@ -171,7 +169,7 @@ impl TidbServer {
             (TidbAction::Connecting, Error::Io(IoError::Io(error))) => {
                 let cause = error.to_string();
                 match error.kind() {
-                    // What the TLS library says comes as invalid data.
+                    // An error of the TLS library arrives as invalid data.
                     std::io::ErrorKind::InvalidData if self.tidb.tls => {
                         HistoryError::Tls { at, cause }
                     }
@@ -185,20 +183,20 @@ impl TidbServer {
     fn server_fault(&self, doing: TidbAction, code: u16, cause: String) -> HistoryError {
         let (at, user, db) = (self.at.clone(), self.tidb.user.clone(), self.tidb.db.clone());
         match (code, doing) {
-            // Access denied; this host may not connect; the user must be given differently.
+            // Access denied; this host may not connect; another authentication method is needed.
             (1045 | 1130 | 1251 | 1524 | 1698 | 1862, _) => {
-                // Servers do not say that it is for want of TLS.
-                let hint = if self.tidb.tls { "" } else { "; does it need `tidb.tls: on`" };
+                // Servers do not say that TLS is missing.
+                let hint = if self.tidb.tls { "" } else { "; it may require `tidb.tls: on`" };
                 HistoryError::Login { at, user, cause, hint }
             }
-            // Only TLS: MySQL and MariaDB by number, TiDB in words.
+            // TLS required: MySQL and MariaDB by number, TiDB in words.
             (3159, _) => HistoryError::TlsRequired { at, cause },
             _ if cause.to_ascii_lowercase().contains("insecure transport") => {
                 HistoryError::TlsRequired { at, cause }
             }
             (1049, _) => HistoryError::Database { at, db },
             (1044 | 1142 | 1143 | 1227 | 1370, _) => HistoryError::Right { at, user, cause },
-            // No such table, column or function; not understood.
+            // No such table, column or function; syntax error.
             (1054 | 1064 | 1146 | 1305 | 1630, TidbAction::Asking(query)) => {
                 HistoryError::Schema { query, db, cause }
             }
@@ -209,21 +207,21 @@ impl TidbServer {
 }
 
 impl TidbSession<'_> {
-    /// Asks for small things: what the server does not know of them is no reason to stop.
+    /// Sets the session's variables. A server that does not know one of them is accepted.
     async fn prepare(&mut self, now: Timestamp) -> Result<(), HistoryError> {
         let micros = now.micros();
         let millis = self.server.limits.query.as_millis();
         let wishes = [
             "SET time_zone = '+00:00'".to_owned(),
             format!("SET timestamp = {}.{:06}", micros / 1_000_000, micros % 1_000_000),
-            // So that a query we no longer wait for does not go on there.
+            // So that an abandoned query does not keep running on the server.
             format!("SET max_execution_time = {millis}"),
         ];
         for wish in wishes {
             match self.conn.query_drop(wish).await {
                 Ok(()) => {}
                 Err(Error::Server(error)) => {
-                    tracing::debug!(at = self.server.at, %error, "a setting is not known there");
+                    tracing::debug!(at = self.server.at, %error, "session setting not supported");
                 }
                 Err(error) => return Err(self.server.fault(TidbAction::Connecting, error)),
             }
@@ -236,12 +234,12 @@ impl TidbSession<'_> {
         Err(HistoryError::Clock { at: self.server.at.clone(), theirs, ours })
     }
 
-    /// The year that its clock was set to.
+    /// The server's year.
     pub(super) fn year(&self) -> Year {
         self.year
     }
 
-    /// Runs a query of the configuration; at most so many rows are taken.
+    /// Runs a configured query; reads up to `most` rows.
     pub(super) async fn ask(
         &mut self,
         query: Text,
@@ -268,13 +266,13 @@ impl TidbSession<'_> {
         }
     }
 
-    /// Whether a query would be answered, and with the columns that are needed; no row is read.
+    /// Whether the server accepts a query and returns the needed columns; reads no row.
     pub(super) async fn try_out(&mut self, query: Text) -> Result<(), HistoryError> {
         let text = self.server.text_of(query).trim().trim_end_matches(';').to_owned();
-        // On lines of their own, because the text may end with a comment.
+        // On separate lines, because the text may end with a comment.
         let nothing = format!("SELECT * FROM (\n{text}\n) AS ghpulse_check LIMIT 0");
         let answered = match self.ask_text(query, nothing, answer::MOST_ROWS).await {
-            // Not everything that answers with rows can stand in brackets.
+            // Not every statement that returns rows can be a subquery.
             Err(HistoryError::Schema { .. } | HistoryError::Refused { .. }) => {
                 let explain = format!("EXPLAIN {text}");
                 return self.ask_text(query, explain, answer::MOST_ROWS).await.map(drop);
@@ -288,7 +286,7 @@ impl TidbSession<'_> {
         checked.map(drop).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }
 
-    /// What the server calls itself.
+    /// The server's version text.
     pub(super) async fn version(&mut self) -> Result<String, HistoryError> {
         let asked =
             tokio::time::timeout(self.server.limits.connect, self.one_text("SELECT VERSION()"));
@@ -308,9 +306,9 @@ impl TidbSession<'_> {
         Ok(row.as_ref().and_then(|row| cell(row, 0)).unwrap_or_default())
     }
 
-    /// Hangs up, whatever is still on its way.
+    /// Closes the connection, whatever is in flight.
     pub(super) async fn close(self) {
-        // A server that does not take it has lost us all the same.
+        // The server drops the connection anyway.
         let _ = tokio::time::timeout(GOODBYE, self.conn.disconnect()).await;
     }
 }
@@ -335,12 +333,12 @@ async fn table(
     Ok(Ok(AnswerTable { columns, rows }))
 }
 
-/// A cell as text; bytes that are no text are shown as far as they are.
+/// A cell as text; invalid UTF-8 is replaced.
 fn cell(row: &Row, at: usize) -> Option<String> {
     match row.as_ref(at)? {
         Value::NULL => None,
         Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        // The text protocol sends nothing else.
+        // The text protocol returns nothing else.
         other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
     }
 }
@@ -382,16 +380,16 @@ mod tests {
         let asking = TidbAction::Asking(Query::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [
-            (1045, TidbAction::Connecting, "denied", "refuses user `me` (denied)"),
-            (1130, TidbAction::Connecting, "not allowed", "let this user in from here"),
+            (1045, TidbAction::Connecting, "denied", "refused user `me` (denied)"),
+            (1130, TidbAction::Connecting, "not allowed", "this user may connect from here"),
             (3159, TidbAction::Connecting, "only TLS", "set `tidb.tls: on`"),
             (1105, TidbAction::Connecting, insecure, "set `tidb.tls: on`"),
-            (1105, TidbAction::Connecting, "unknown", "fails with error 1105: unknown"),
+            (1105, TidbAction::Connecting, "unknown", "failed with error 1105: unknown"),
             (1049, TidbAction::Connecting, "", "has no database `gh`"),
-            (1142, asking, "SELECT denied", "grant it SELECT"),
+            (1142, asking, "SELECT denied", "grant SELECT"),
             (1146, asking, "no x", "`tidb.sql.yearly` does not fit database `gh` (no x)"),
             (1054, asking, "no column x", "correct the query"),
-            (8175, asking, "out of memory", "`tidb.sql.yearly` fails with error 8175"),
+            (8175, asking, "out of memory", "`tidb.sql.yearly` failed with error 8175"),
         ];
         for (code, doing, cause, expected) in said {
             let error = server.server_fault(doing, code, cause.to_owned()).to_string();

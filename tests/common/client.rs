@@ -1,4 +1,4 @@
-//! A WebSocket reader, and plain HTTP.
+//! A WebSocket client and an HTTP client.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,13 +14,13 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::running::{PATIENCE, soon};
 
-/// A connection to one of the endpoints.
+/// A WebSocket connection to an endpoint.
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     kept: VecDeque<Came>,
 }
 
-/// What came.
+/// What the client received.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Came {
     Text(String),
@@ -34,7 +34,7 @@ impl Client {
         opened.unwrap_or_else(|answer| panic!("no WebSocket: {answer:?}"))
     }
 
-    /// With these headers; or the answer that was no WebSocket.
+    /// Connects with these headers; returns the response if the server refuses the upgrade.
     pub async fn open(
         address: SocketAddr,
         path: &str,
@@ -44,7 +44,7 @@ impl Client {
         Self::over(stream, path, headers).await
     }
 
-    /// The same over a connection that is there already.
+    /// Does the same over an existing connection.
     pub async fn over(
         stream: TcpStream,
         path: &str,
@@ -71,7 +71,7 @@ impl Client {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
-    /// Sends, unless the other side has closed already.
+    /// Sends a message; returns false if the other side has already closed.
     pub async fn try_send(&mut self, text: &str) -> bool {
         self.socket.send(Message::text(text)).await.is_ok()
     }
@@ -80,14 +80,14 @@ impl Client {
         self.socket.send(message).await.unwrap();
     }
 
-    /// Says goodbye with this code.
+    /// Sends a close frame with this code.
     pub async fn goodbye(&mut self, code: u16) {
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         self.socket.close(Some(frame)).await.unwrap();
     }
 
-    /// Sends params and waits until they hold: messages are read in order, so a ping behind them
-    /// is answered after they were.
+    /// Sends parameters and waits until they apply: the server reads messages in order, so the pong
+    /// for a ping sent after them arrives once they do.
     pub async fn subscribe(&mut self, params: &str) {
         self.send(params).await;
         self.send_message(Message::Ping(b"params".as_slice().into())).await;
@@ -99,7 +99,7 @@ impl Client {
         }
     }
 
-    /// The next thing that is no ping.
+    /// The next item other than a ping.
     pub async fn next(&mut self) -> Came {
         match self.kept.pop_front() {
             Some(came) => came,
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// The next message, which must be text.
+    /// The next message, which must be a text message.
     pub async fn text(&mut self) -> String {
         match self.next().await {
             Came::Text(text) => text,
@@ -130,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Reads on until this text comes.
+    /// Reads messages until this text arrives.
     pub async fn until(&mut self, wanted: &str) {
         let mut last = String::new();
         let came = tokio::time::timeout(PATIENCE, async {
@@ -149,7 +149,7 @@ impl Client {
     }
 }
 
-/// An answer over HTTP/1.1.
+/// A response over HTTP/1.1.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -163,7 +163,7 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own; `headers` are whole lines.
+/// Sends one request on a new connection; `headers` are complete header lines.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let headers = headers.iter().flat_map(|line| [line, "\r\n"]).collect::<String>();
@@ -186,7 +186,7 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[&
     Answer { status, head: head.into_owned(), body }
 }
 
-/// Of bytes: a chunk may end within a character.
+/// Decodes chunked bytes; a chunk may end within a character.
 fn unchunked(mut body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::new();
     while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {

@@ -1,4 +1,4 @@
-//! The history of a node that has no TiDB.
+//! A history without TiDB.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use ghpulse::config::IntervalConfig;
 use ghpulse::store::Store;
 use ghpulse::tidb::{History, Setup};
 
-/// What shows no more than this node has counted, and asks nobody.
+/// A history that shows only what this node has counted, and queries no database.
 pub fn no_history(store: &Store, clock: Clock) -> History {
     let every = Duration::from_secs(3_600);
     let interval = IntervalConfig {

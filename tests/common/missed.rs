@@ -1,4 +1,4 @@
-//! Runs that miss a known part of a simulated feed: what is estimated, beside the truth.
+//! Runs that miss a known part of a simulated feed: compares the estimate with the truth.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use ghpulse::simulate::{Control, Options, Shape, Simulation};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Reads of all pages in a run.
+/// Reads of all pages per run.
 const READS: usize = 20;
-/// So many that none has to wait.
+/// Enough tokens that no request has to wait.
 const TOKENS: usize = 60;
-/// Of all events of the simulated feed: pushes, creations and deletions.
+/// The fraction of pushes, creations and deletions in the simulated feed.
 const PUSHES: f64 = 0.555;
 
-/// One run: all pages together, then each page; estimated and true.
+/// One run. Returns estimated and true numbers: of all pages together, then of each page.
 pub async fn run(seed: u64, share: f64) -> [(Missed, f64); 4] {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let stop = CancellationToken::new();
@@ -48,12 +48,12 @@ pub async fn run(seed: u64, share: f64) -> [(Missed, f64); 4] {
     [(known(report.all.missed), pushes + rest), (page(0), pushes), (page(1), rest), (page(2), rest)]
 }
 
-/// Whether the truth lies in the interval; counts are whole, so half an event is none.
+/// Whether the truth lies in the interval. Counts are integers, so half an event is tolerated.
 pub fn holds((missed, truth): &(Missed, f64)) -> bool {
     (missed.low - 0.5..=missed.high + 0.5).contains(truth)
 }
 
-/// Events between two reads, so that about this share is not shown.
+/// Number of events between two reads, chosen so that about this share is never shown.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
 fn step(share: f64, chance: &mut fastrand::Rng) -> usize {
     if share <= 0.0 {
@@ -68,7 +68,7 @@ fn step(share: f64, chance: &mut fastrand::Rng) -> usize {
     (mean * (0.8 + 0.4 * chance.f64())) as usize
 }
 
-/// Pushes and others that went in and were never shown.
+/// Pushes and other events that were emitted and never shown.
 fn unserved(control: &Control) -> (f64, f64) {
     let served: HashSet<Arc<str>> = control.served().into_iter().collect();
     let mut counts = [0_u32; 2];
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// Reads all pages, the deepest first, as events move to later pages.
+    /// Reads all pages, the last first, because events move to later pages.
     async fn read(&mut self) {
         for at in [2, 1, 0] {
             let lease = self.lease().await;

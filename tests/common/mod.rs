@@ -1,6 +1,6 @@
-//! What the tests of the whole share: an independent model of what is to be counted, what a store
-//! really holds, and an appliance in this process. The model reads JSON with `serde_json` and knows
-//! none of the house's code.
+//! Shared parts of the integration tests: an independent model of the expected counts, a reader of
+//! the actual content of a store, and an appliance in this process. The model parses JSON with
+//! `serde_json` and uses no code of the crate.
 
 #![allow(dead_code, unreachable_pub, reason = "each test target uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]

@@ -1,4 +1,4 @@
-//! Counts from the simulated world's own list, the plain way.
+//! Counts the simulated world's events in the simplest possible way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Type and id.
 pub type Key = (String, String);
 
-/// What is to be found after all events were applied once.
+/// The expected state after all events were applied once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     pub events: BTreeMap<Key, Value>,
@@ -33,7 +33,7 @@ pub struct Year {
 }
 
 impl Expected {
-    /// Counts events; doubles once.
+    /// Counts events; duplicates count once.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a str>) -> Self {
         let mut expected = Self::default();
         for text in events {
@@ -42,7 +42,7 @@ impl Expected {
         expected
     }
 
-    /// Counts one more.
+    /// Counts one event.
     pub fn add(&mut self, text: &str) {
         let event: Value = serde_json::from_str(text).expect("the world makes JSON");
         let key = key_of(&event);
@@ -84,7 +84,7 @@ impl Expected {
     }
 }
 
-/// What GitHub knows of pull requests, by number, as `Control::pull_requests` tells it.
+/// GitHub's data about pull requests by number, from `Control::pull_requests`.
 pub struct Truth(BTreeMap<u64, Value>);
 
 impl Truth {
@@ -94,7 +94,7 @@ impl Truth {
         Self(pulls.iter().map(pull).map(numbered).collect())
     }
 
-    /// The event with what GitHub left out of its pull request.
+    /// Fills in the pull-request fields that GitHub left out of the event.
     pub fn completed(&self, text: &str) -> String {
         let mut event: Value = serde_json::from_str(text).expect("the world makes JSON");
         let kind = event["type"].as_str().unwrap_or_default().to_owned();
@@ -122,7 +122,7 @@ pub fn key_of(event: &Value) -> Key {
     (text("type"), text("id"))
 }
 
-/// The event as readers get it, brought back to what GitHub sent: `merged` is written back where
+/// Restores an event that readers received to the form in which GitHub sent it: adds `merged` where
 /// it was left out.
 pub fn as_sent(mut event: Value, sent: &Value) -> Value {
     if sent["payload"]["pull_request"].get("merged").is_none()

@@ -1,4 +1,4 @@
-//! A whole appliance in this process, on free ports, and the GitHub it follows.
+//! A complete appliance in this process, on free ports, and the simulated GitHub it follows.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,20 +13,20 @@ use ghpulse::supervise::{ProcessFailure, Stop};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for anything; only a failure takes so long.
+/// The deadline of every wait; only a failure takes this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits, and fails with words when it takes too long.
+/// Waits for a future; panics with `what` after the deadline.
 pub async fn soon<T>(what: &str, waited_for: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(PATIENCE, waited_for).await;
     waited.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
-/// Between two looks at a state that nothing announces.
+/// Interval for polling a state without notifications.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Looks at a state until it is as wanted: until `look` answers with something. It rests between
-/// two looks, so that what is waited for has the processor.
+/// Polls a state until `look` returns `Some`. Sleeps in between, so that the awaited work can use
+/// the processor.
 pub async fn until_some<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     let looked = async {
         loop {
@@ -46,7 +46,7 @@ pub struct GitHub {
     stop: CancellationToken,
 }
 
-/// What a clock is moved by, in microseconds; see [`Clock::stepped`].
+/// The offset of a clock in microseconds; see [`Clock::stepped`].
 pub fn steps() -> &'static AtomicI64 {
     Box::leak(Box::default())
 }
@@ -56,7 +56,7 @@ impl GitHub {
         Self::start_at(options, Clock::system()).await
     }
 
-    /// The same by another clock.
+    /// Does the same with another clock.
     pub async fn start_at(options: Options, clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
@@ -81,7 +81,7 @@ pub struct Running {
     ended: tokio::task::JoinHandle<Result<(), ProcessFailure>>,
 }
 
-/// The configuration with these keys set, as `GHPULSE_…` variables would.
+/// A configuration with these keys set, as by `GHPULSE_…` variables.
 pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Config {
     let mut environment = vec![
         ("GHPULSE_DATA_DIR".to_owned(), dir.display().to_string()),
@@ -89,7 +89,7 @@ pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Co
         ("GHPULSE_SERVER_BIND".to_owned(), "127.0.0.1".to_owned()),
         ("GHPULSE_SERVER_PORT".to_owned(), "0".to_owned()),
         ("GHPULSE_OPS_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
-        // A token, so that the pace is ours and a test does not wait for poll intervals.
+        // With a token, tests set the pace instead of waiting for poll intervals.
         ("GHPULSE_GITHUB_TOKENS".to_owned(), "token-of-a-test".to_owned()),
         ("GHPULSE_GITHUB_LOOP_BREAK".to_owned(), "20".to_owned()),
     ];
@@ -115,7 +115,7 @@ impl Running {
         Self::start_at(dir, github, settings, Clock::system()).await
     }
 
-    /// The same by another clock.
+    /// Does the same with another clock.
     pub async fn start_at(
         dir: &Path,
         github: &str,
@@ -131,13 +131,13 @@ impl Running {
         Self { public, ops, stop, ended }
     }
 
-    /// The header that a POST to the ops listener must have, of the appliance on that directory.
+    /// The authorization header for a POST to the ops listener of the appliance on that directory.
     pub fn secret(data: &Path) -> String {
         let found = ghpulse::appliance::ops_file::read(data).unwrap();
         format!("authorization: Bearer {}", found.secret.expose())
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Stops the appliance and waits until it has ended.
     pub async fn end(self) {
         self.stop.soft.cancel();
         let ended = soon("the appliance stops", self.ended).await.unwrap();

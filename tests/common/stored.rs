@@ -1,4 +1,4 @@
-//! What a store holds, read when nobody writes it, and held against the model.
+//! Reads the content of a store that has no writer, and compares it with the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,14 +21,14 @@ use serde_json::Value;
 
 use super::model::{Expected, as_sent, key_of};
 
-/// Events in the journal, of whatever bus.
+/// Events in the journal, of any bus.
 pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
     let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let start = JournalKey { tag: BusTag(0), position: Position::default() };
     let mut found = Vec::new();
     let read = |key: JournalKey, value: &[u8]| {
         let row = decode_journal(&key, value)?;
-        // What readers choose by is kept as it would be read.
+        // The stored selection fields equal those computed from the event.
         let head = EventIndex::of(&Event::read(row.event).unwrap(), &row.facts);
         assert_eq!(row.index(), Some(head), "{}", row.event);
         found.push((key.position, row.facts, serde_json::from_str(row.event).unwrap()));
@@ -38,7 +38,7 @@ pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
     found
 }
 
-/// Panics, naming what differs, unless the store holds exactly what the model expects.
+/// Panics with the differences unless the store holds exactly what the model expects.
 pub fn assert_holds(dir: &Path, expected: &Expected) {
     let journal = journal(dir);
     let mut seen = BTreeMap::new();
@@ -73,8 +73,8 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     assert_eq!(received(&store, Span::Hour), hours, "counts by hour and type");
 }
 
-/// Panics unless the counts of a store are those of the events that its journal has, whatever these
-/// are. Gives back their positions.
+/// Panics unless the counts of a store match the events in its journal. Returns the positions of
+/// the events.
 pub fn assert_agrees_with_itself(dir: &Path) -> BTreeSet<Position> {
     let journal = journal(dir);
     let texts: Vec<String> = journal.iter().map(|(_, _, event)| event.to_string()).collect();
@@ -137,7 +137,7 @@ fn rows<K: Key>(store: &Store, from: &K) -> usize {
     count
 }
 
-/// Events by minute or hour of receiving, and column of their type.
+/// Events by minute or hour of receipt, and by the column of their type.
 fn received(store: &Store, span: Span) -> BTreeMap<(i64, usize), u64> {
     let rows = store.reader().activity(span, i64::MIN..i64::MAX).unwrap();
     let all = rows.into_iter().flat_map(|(at, row)| {

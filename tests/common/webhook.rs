@@ -1,11 +1,11 @@
-//! What is posted to a webhook.
+//! Receives what is posted to a webhook.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A small HTTP server, and the JSON that is posted to it.
+/// Starts a small HTTP server; returns its URL and a channel of the JSON posted to it.
 pub async fn webhook() -> (String, mpsc::UnboundedReceiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -18,7 +18,7 @@ pub async fn webhook() -> (String, mpsc::UnboundedReceiver<Value>) {
     (url, posts)
 }
 
-/// Takes posts until the connection ends.
+/// Receives posts until the connection ends.
 async fn take_posts(mut stream: TcpStream, posts: mpsc::UnboundedSender<Value>) -> Option<()> {
     let mut bytes = Vec::new();
     loop {

@@ -1,8 +1,8 @@
-//! RabbitMQ, a real one, fed by ghpulse: what GHTorrent's readers were promised, by their own
-//! client, and that nothing is left out when broker or feeder stop.
+//! ghpulse feeding a real RabbitMQ: delivers what GHTorrent's readers were promised, to their own
+//! client, and loses nothing when the broker or the feeder stops.
 //!
-//! Where there can be no RabbitMQ the tests fail and say so, unless
-//! `GHPULSE_TEST_WITHOUT_SERVERS=1` is set.
+//! Without a RabbitMQ the tests fail with a message, unless `GHPULSE_TEST_WITHOUT_SERVERS=1` is
+//! set.
 
 mod broker;
 mod faults;
@@ -74,7 +74,7 @@ async fn the_tutorials_own_client_and_pika_are_served_as_promised() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_killed_and_a_feeder_that_stops_leave_nothing_out() {
+async fn killed_broker_and_stopped_publisher_lose_nothing() {
     let Some(mut broker) = broker("a_broker_that_is_killed").await else { return };
     let dir = tempfile::tempdir().unwrap();
     let options = broker.options("ght-streams");
@@ -98,7 +98,7 @@ async fn a_broker_that_is_killed_and_a_feeder_that_stops_leave_nothing_out() {
         seen.insert(reader.message().await["id"].as_str().unwrap().to_owned());
     }
 
-    // What the outage made it publish twice is before this one in the queue.
+    // Events that the outage caused to be published twice precede this one in the queue.
     node.admit(&pushes(700, 701)).await;
     while seen.len() < 701 {
         seen.insert(reader.message().await["id"].as_str().unwrap().to_owned());
@@ -121,11 +121,11 @@ async fn what_is_wrong_with_a_broker_is_said_by_name() {
     let Some(broker) = broker("what_is_wrong_with_a_broker").await else { return };
     let clock = Clock::system();
     let found = probe(&broker.options("ght-streams"), clock).await.unwrap();
-    assert_eq!(found, "logged in; exchange `ght-streams` is there");
+    assert_eq!(found, "logged in; exchange `ght-streams` exists");
     let found = probe(&broker.options("new"), clock).await.unwrap();
-    assert_eq!(found, "logged in; exchange `new` is not there yet and will be declared");
+    assert_eq!(found, "logged in; exchange `new` does not exist yet and will be declared");
     let direct = probe(&broker.options("amq.direct"), clock).await.unwrap_err().to_string();
-    assert!(direct.contains("`amq.direct`: it is there and is not a durable topic"), "{direct}");
+    assert!(direct.contains("`amq.direct`: it exists and is not a durable topic"), "{direct}");
 
     let mut wrong = broker.options("ght-streams");
     let secret = format!("amqp://ghpulse:telltale@127.0.0.1:{}/", broker.port());

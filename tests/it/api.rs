@@ -1,11 +1,12 @@
-//! The contract, line by line: a whole appliance in this process, on free ports, read by clients
-//! that know nothing of it. The events are made up here and served by the simulated GitHub; what
-//! is expected is written out, byte for byte.
+//! The contract, line by line: a complete appliance in this process, on free ports, with
+//! independent clients. The tests make up the events, which the simulated GitHub serves; expected
+//! messages are written out byte for byte.
 //!
-//! `aggregates`: numbers as streams. `clients`: what Node programs read with. `documents`, `http`,
-//! `limits`, `program`, `renewed`, `script`, `store`, `tail`: what surrounds the three endpoints.
-//! `pasted`: the clients that it serves. `recorded`: hours of real events, where the machine has
-//! them. `docs`, `monitoring`, `upgrade`, `watchdog`: what an operator relies on.
+//! `aggregates`: numbers as streams. `clients`: WebSocket libraries of Node. `documents`, `http`,
+//! `limits`, `program`, `renewed`, `script`, `store`, `tail`: everything around the three
+//! endpoints. `pasted`: the clients that the server offers. `recorded`: hours of real events, on
+//! machines that have them. `docs`, `monitoring`, `upgrade`, `watchdog`: what an operator relies
+//! on.
 
 mod aggregates;
 mod clients;

@@ -1,6 +1,6 @@
-//! Hours in and out, by the program itself: seen live and imported, twice, out of order, killed in
-//! the middle, through a running appliance; and an hour that is exported and imported elsewhere
-//! gives the same numbers. What is to be counted says the model, from the world's own list.
+//! Imports and exports hours with the program itself: seen live and imported, twice, out of order,
+//! killed midway, through a running appliance. An hour that is exported and imported elsewhere
+//! gives the same numbers. The model computes the expected counts from the world's own list.
 
 pub(crate) mod live;
 
@@ -21,11 +21,11 @@ use ghpulse::simulate::{Options, Shape, World};
 use ghpulse::store::{Durability, Store};
 use serde_json::Value;
 
-/// When the world's events happen.
+/// When the simulated events happen.
 const FROM: &str = "2026-03-10T22:40:00Z";
-/// Events of a test; they spread over some hours of two days.
+/// Events of a test, spread over some hours of two days.
 const EVENTS: usize = 900;
-/// Seconds from one to the next.
+/// Seconds between two events.
 const STEP: i64 = 8;
 
 pub(crate) fn world(seed: u64, shape: Shape) -> Vec<String> {
@@ -35,7 +35,7 @@ pub(crate) fn world(seed: u64, shape: Shape) -> Vec<String> {
     (0..EVENTS).map(|n| world.next_event(at(n)).to_string()).collect()
 }
 
-/// Writes the events as an archive would: each in the file of the hour it was created in.
+/// Writes the events as an archive would: each to the file of the hour in which it was created.
 pub(crate) fn archive(dir: &Path, events: &[String]) -> Vec<PathBuf> {
     let mut hours: BTreeMap<String, String> = BTreeMap::new();
     for event in events {
@@ -55,7 +55,7 @@ pub(crate) fn archive(dir: &Path, events: &[String]) -> Vec<PathBuf> {
     hours.into_iter().map(write).collect()
 }
 
-/// Runs the program with a store; `fault` is a place to die at.
+/// Runs the program with a store; `fault` names the fault point at which it dies.
 fn ghpulse(data: &Path, arguments: &[&str], files: &[PathBuf], fault: Option<&str>) -> Output {
     let (command, rest) = arguments.split_first().unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
@@ -67,7 +67,7 @@ fn ghpulse(data: &Path, arguments: &[&str], files: &[PathBuf], fault: Option<&st
     process.output().unwrap()
 }
 
-/// The lines of JSON that it prints.
+/// The lines of JSON that the program prints.
 fn lines(output: &Output) -> Vec<Value> {
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{words}");
@@ -79,7 +79,7 @@ fn import(data: &Path, files: &[PathBuf]) -> Vec<Value> {
     lines(&ghpulse(data, &["import", "--json"], files, None))
 }
 
-/// Panics unless readers would be told what the model counts.
+/// Panics unless readers would receive what the model counts.
 pub(crate) fn assert_figures(data: &Path, expected: &Expected) {
     assert_eq!(figures(data), wanted(expected));
 }
@@ -146,20 +146,20 @@ fn an_imported_hour_stands_for_what_was_seen_of_it_live() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let events = world(5, Shape::Old);
-    // The feed showed every third event; of the last hours nothing was archived.
+    // The feed showed every third event; the last hours were not archived.
     let seen: Vec<String> = events.iter().step_by(3).cloned().collect();
     let files = archive(dir.path(), &events);
     live::apply(&data, &seen);
     assert_figures(&data, &Expected::of(seen.iter().map(String::as_str)));
     import(&data, &files);
     assert_figures(&data, &model(&events));
-    // What comes live of an imported hour afterwards changes nothing.
+    // Live events of an hour that was imported before change nothing.
     live::apply(&data, &events);
     assert_figures(&data, &model(&events));
 }
 
 #[test]
-fn a_killed_import_is_finished_by_the_next_and_counts_no_half_hour() {
+fn killed_import_counts_nothing_and_the_next_finishes_it() {
     let events = world(7, Shape::Old);
     let expected = model(&events);
     for (point, done) in
@@ -195,7 +195,7 @@ fn an_export_imported_elsewhere_gives_the_same_numbers() {
         let events = world(11, shape);
         live::apply(&here, &events);
         let arguments = ["export", "--json", "--since", "2026-01-01", "--to", to];
-        // It dies before a file has its name, and leaves none that is half.
+        // It dies before a file has its final name, and leaves no partial file.
         let killed = ghpulse(&here, &arguments, &[], Some("export.before_rename:2"));
         assert_eq!(killed.status.code(), None);
         assert_eq!(files_in(&hours).len(), 1);
@@ -221,7 +221,7 @@ fn key(text: &str) -> crate::common::model::Key {
     key_of(&serde_json::from_str(text).unwrap())
 }
 
-/// The files that have a name of an hour.
+/// The files whose name is that of an hour.
 pub(crate) fn files_in(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let is_named = |path: &PathBuf| !path.file_name().unwrap().to_str().unwrap().starts_with('.');
@@ -243,7 +243,7 @@ fn what_is_no_hour_is_said_and_does_not_hold_up_the_rest() {
     let output = ghpulse(&data, &["import"], &files, None);
     assert_eq!(output.status.code(), Some(65));
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(words.contains("half-2026-03-01-1.json.gz: breaks off at line"), "{words}");
+    assert!(words.contains("half-2026-03-01-1.json.gz: truncated at line"), "{words}");
     assert_figures(&data, &model(&events));
 }
 
@@ -259,7 +259,7 @@ async fn a_running_appliance_is_asked_to_do_it() {
     let imported = tokio::task::spawn_blocking(move || import(&place, &asked)).await.unwrap();
     assert_eq!(imported.len(), files.len());
     assert!(imported.iter().all(|file| file["state"] == "imported"));
-    // What goes wrong is said alike, with the same exit code, whoever has the store.
+    // Errors have the same message and exit code, whether or not an appliance has the store open.
     let (busy, free) = (data.clone(), dir.path().join("other"));
     let odd = [dir.path().join("2026-03-09-1.json.gz"), dir.path().join("notes.txt")];
     std::fs::create_dir(&odd[0]).unwrap();
@@ -279,7 +279,7 @@ async fn a_running_appliance_is_asked_to_do_it() {
     let place = data.clone();
     let exported = tokio::task::spawn_blocking(move || ghpulse(&place, &export, &[], None));
     assert_eq!(lines(&exported.await.unwrap())[0]["hours"], serde_json::json!([]));
-    // Who asks has the secret, at the ops listener, and is not a web page.
+    // Requests need the secret, must come to the ops listener, and not from a web page.
     let refused = request(running.public, "POST", "/archive", &[]).await;
     assert_eq!(refused.status, 404);
     let secret = Running::secret(&data);

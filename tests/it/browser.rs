@@ -1,7 +1,7 @@
-//! The page at `/` as a person sees it: a headless Chromium on a running appliance.
+//! The page at `/` in a headless Chromium, on a running appliance.
 //!
-//! The browser is driven over its own debugging protocol by a client of ours (`devtools`), so
-//! nothing but the browser itself has to be there. Screenshots go to `target/tmp`.
+//! The tests drive the browser over its debugging protocol with our own client (`devtools`), so
+//! only the browser itself must be installed. Screenshots go to `target/tmp`.
 
 mod access;
 mod devtools;
@@ -14,7 +14,7 @@ use ghpulse::simulate::Options;
 use relay::Relay;
 use serde_json::json;
 
-/// What the page must come to, as an expression of its own.
+/// What the page must reach, as a JavaScript expression.
 const EVENTS_PASS: &str = "document.querySelectorAll('#events li').length >= 20";
 const WALL_FILLS: &str = "document.querySelectorAll('#languages .language').length >= 5";
 const FIGURES: &str = "Number(document.getElementById('open').textContent.replace(',', '')) > 0 \
@@ -42,7 +42,7 @@ impl Site {
     }
 }
 
-/// The browser, or a line that says why the test does not run.
+/// The browser; `None`, with a message, if the test cannot run.
 async fn browser(test: &str) -> Option<Browser> {
     let browser = Browser::start().await;
     if browser.is_none() {
@@ -55,7 +55,7 @@ async fn shows(page: &mut Page, what: &str) {
     soon(what, page.until(what)).await;
 }
 
-/// Nothing went wrong in the page, and it asked nobody but the appliance.
+/// Asserts that the page reported no errors, and sent requests only to the appliance.
 fn check_quiet(page: &Page, host: &str) {
     assert_eq!(page.complaints, Vec::<String>::new(), "complaints in the console");
     assert!(!page.requests.is_empty());
@@ -119,7 +119,7 @@ async fn the_page_works_below_a_base_path_and_says_when_the_connection_is_lost()
     page.open(&format!("http://{host}/websocket/")).await;
     shows(&mut page, EVENTS_PASS).await;
     shows(&mut page, LIVE).await;
-    // What is not as it should be is said where everyone looks.
+    // Problems are shown prominently.
     shows(&mut page, "document.getElementById('trouble').offsetHeight > 0").await;
     let trouble = page.evaluate("document.getElementById('trouble').innerText").await;
     assert!(trouble.as_str().unwrap().contains("merge_latest.rhai"), "{trouble}");
@@ -258,8 +258,8 @@ async fn what_comes_from_outside_is_text_and_nothing_else() {
     running.end().await;
 }
 
-/// What an `EventSource` got, kept in the page: cursors of events, and the types of the others
-/// (of gaps, their reasons).
+/// The messages that an `EventSource` received, kept in the page: cursors of events, and the types
+/// of other messages (for gaps, their reasons).
 const FOLLOW: &str = "window.got = []; window.others = new Set(); \
     window.source = new EventSource('/stream?types=PushEvent&latest=5'); \
     source.addEventListener('event', (e) => got.push([JSON.parse(e.data).cursor, e.lastEventId])); \
@@ -297,7 +297,7 @@ async fn an_event_source_comes_back_by_itself_and_misses_nothing() {
         polled.map(|message| message["cursor"].as_str().unwrap().to_owned()).collect();
     let got: Vec<String> = got.into_iter().skip(1).map(|(cursor, _)| cursor).collect();
     assert_eq!(got, polled[..got.len()], "twice, left out, or out of order");
-    // What GitHub showed while nobody asked is said to be missing; nothing else may be.
+    // Events that GitHub showed during the disconnect are reported as missing; no others may be.
     for reason in ["retention", "slow", "bus_changed"] {
         let told = page.evaluate(&format!("others.has('{reason}')")).await;
         assert_eq!(told, json!(false), "{reason}");
@@ -353,7 +353,7 @@ async fn the_stream_can_be_tried_resumed_and_taken_elsewhere() {
                        !control.textContent.trim() && !control.labels?.length).length";
         assert_eq!(page.evaluate(unnamed).await, json!(0), "every control has a name");
         page.screenshot(&format!("play-{name}.png")).await;
-        // A query that cannot be read is said, and the page can go on.
+        // An invalid query is reported, and the page can continue.
         page.evaluate("document.getElementById('keys').value = 'evt.#.#.#.x'").await;
         page.evaluate(&press("go")).await;
         shows(&mut page, "document.querySelector('#events .note.bad') !== null").await;
@@ -407,7 +407,8 @@ async fn the_examples_of_the_page_work_as_they_stand() {
         };
         assert!(!found.starts_with("again"), "{found}");
     }
-    // The page's policy lets nothing be made a script of, so it runs in a page without one.
+    // The page's policy forbids scripts from strings, so the script runs in a page without a
+    // policy.
     let mut bare = browser.page(800, 600, "light").await;
     let run = format!("window.said = []; console.log = (...all) => said.push(all); {script}");
     bare.evaluate(&format!("{{ {run} }}; true")).await;

@@ -1,9 +1,9 @@
-//! The program as a shell sees it: exit codes, what goes to stdout and what to stderr.
+//! The program as used from a shell: exit codes, standard output, standard error.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs the program in a directory of its own, with nothing of our environment but the path.
+/// Runs the program in a new directory, with only the path of our environment.
 fn ghpulse(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ghpulse"))
         .args(arguments)
@@ -37,7 +37,7 @@ fn the_unit_is_started_again_for_as_long_as_a_disk_is_full() {
     assert_eq!(value("StartLimitIntervalSec"), "0", "no number of failed starts is the last");
     let prevented: Vec<&str> = value("RestartPreventExitStatus").split(' ').collect();
     assert_eq!(prevented, ["64", "78"], "74 mends itself");
-    // What a check finds is said in the journal; only the start itself decides.
+    // The log shows what the check reports; a failed check does not prevent the start.
     let check = value("ExecStartPre");
     assert!(check.starts_with('-') && check.contains(" check --offline "), "{check}");
     assert_eq!(value("WatchdogSec"), "60");
@@ -150,7 +150,7 @@ fn a_token_that_github_refuses_is_78_and_never_printed() {
     let _ = github.wait();
     assert_eq!(code, 78, "{stdout}");
     assert!(stdout.contains("ok: github.tokens: token 1 of 3: GitHub accepts it"), "{stdout}");
-    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refuses it"), "{stdout}");
+    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refused it"), "{stdout}");
     assert!(stdout.contains("ok: github.tokens: token 3 of 3"), "{stdout}");
     assert!(
         stdout.ends_with("\n1 error, 0 warnings\n") && !stdout.contains("telltale"),
@@ -182,7 +182,7 @@ fn unusable_directories_and_ports_are_74_and_each_is_named() {
     let (code, stdout, _) = read(&ghpulse(directory.path(), &arguments, &environment));
     let json: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!((code, &json["errors"], &json["warnings"]), (74, &5.into(), &0.into()), "{json}");
-    // Nothing was made by looking.
+    // Nothing was created by looking.
     assert_eq!(std::fs::read_dir(directory.path()).expect("it can be read").count(), 0);
 }
 
@@ -201,7 +201,7 @@ fn secrets_that_others_can_read_are_a_warning() {
     };
     let secret = "server: {adminToken: telltale}\n";
     let warned = said(secret, 0o644);
-    assert!(warned.contains("warning: server.adminToken: config.yaml: every user"), "{warned}");
+    assert!(warned.contains("warning: server.adminToken: config.yaml: readable by"), "{warned}");
     assert!(!warned.contains("telltale"));
     assert!(!said(secret, 0o640).contains("every user"));
     assert!(!said("server: {grace: 5s}\n", 0o644).contains("every user"));
@@ -209,7 +209,7 @@ fn secrets_that_others_can_read_are_a_warning() {
 
 #[cfg(feature = "amqp")]
 #[test]
-fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() {
+fn unavailable_rabbitmq_exits_69_misconfigured_exits_78() {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -225,7 +225,7 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
     };
     let (code, said) = about(&[], &["check"]);
     assert_eq!(code, 69, "{said}");
-    assert!(said.contains(&format!("amqp at {address}: connecting: nobody listens")), "{said}");
+    assert!(said.contains(&format!("amqp at {address}: connecting: nothing is")), "{said}");
 
     let missing = [("GHPULSE_AMQP_CA", "nowhere.pem")];
     for arguments in [["check"].as_slice(), &["check", "--offline"]] {
@@ -240,8 +240,8 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
     let empty = [("GHPULSE_AMQP_CA", "empty.pem")];
     let run = ["run", "--listen", "127.0.0.1:0"];
     for (environment, arguments, words) in [
-        (&empty, ["check"].as_slice(), "empty.pem: it holds no PEM certificate"),
-        (&empty, &run, "empty.pem: it holds no PEM certificate"),
+        (&empty, ["check"].as_slice(), "empty.pem: contains no PEM certificate"),
+        (&empty, &run, "empty.pem: contains no PEM certificate"),
         (&missing, &run, "nowhere.pem: No such file"),
     ] {
         let (code, said) = about(environment, arguments);
@@ -251,7 +251,7 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
 }
 
 #[test]
-fn a_key_file_that_is_not_there_ends_with_78_before_anything_is_served() {
+fn missing_key_file_exits_78_before_serving() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = "pulsar:\n  env: prod\n  host: pulsar+ssl://pulsar.invalid:6651\n  audience: urn:a\n  \
                 keypath: key.json\n  producer: {topic: t}\n  consumer: {topic: t, name: n}\n";
@@ -268,7 +268,7 @@ fn the_printed_default_file_is_a_configuration() {
     let directory = tempfile::tempdir().expect("a directory");
     let (_, text, _) = run(&["config", "default"]);
     std::fs::write(directory.path().join("config.yaml"), text).expect("written");
-    // Whatever else uses the default ports of this machine.
+    // Free ports, whatever else uses the default ports of this machine.
     let ports = [("GHPULSE_SERVER_PORT", "0"), ("GHPULSE_OPS_LISTEN", "off")];
     let (code, stdout, _) = read(&ghpulse(directory.path(), &["check", "--offline"], &ports));
     assert_eq!(code, 0, "{stdout}");
@@ -279,7 +279,7 @@ fn the_printed_default_file_is_a_configuration() {
 fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("config.yaml"), "server: {prot: 1}").expect("written");
-    // `run` is what happens without a command, with its flags.
+    // Without a command, the program executes `run`, with its flags.
     for arguments in [["run"].as_slice(), &[], &["--listen", "127.0.0.1:0"]] {
         let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &[]));
         assert_eq!((code, stdout.as_str()), (78, ""), "{arguments:?}");
@@ -298,7 +298,7 @@ fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
 }
 
 #[test]
-fn a_package_gets_man_pages_completions_the_manual_and_monitoring() {
+fn package_gets_man_pages_completions_manual_monitoring() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = ghpulse(directory.path(), &["documents", "out"], &[]);
     assert_eq!(read(&output).0, 0, "{output:?}");
@@ -327,7 +327,7 @@ fn a_package_gets_man_pages_completions_the_manual_and_monitoring() {
     assert!(read("manual/index.html").contains("href=\"config.html\""));
     assert!(read("manual/all.html").contains("id=\"config-pulsar\""));
     assert!(read("config/grafana.json").contains("ghpulse_events_applied_total"));
-    // Bash reads the completions and knows the word afterwards.
+    // Bash loads the completions and knows the command afterwards.
     let script = "source out/completions/ghpulse.bash && complete -p ghpulse";
     let mut bash = Command::new("bash");
     let bash = bash.args(["--norc", "-c", script]).current_dir(directory.path());

@@ -1,5 +1,5 @@
-//! The process dies at every named place, and by `kill -9` at any other, while the simulated
-//! GitHub serves on. After the next start nothing is lost and nothing is counted twice.
+//! The process dies at every fault point, and by `kill -9` at any other moment, while the simulated
+//! GitHub keeps serving. After the next start, nothing is lost and nothing is counted twice.
 
 mod copies;
 mod cuts;
@@ -22,9 +22,9 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for anything; only a failure takes so long.
+/// The deadline of every wait; only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Restarts that are tried until all that is served is applied.
+/// Maximum number of restarts until all served events are applied.
 const RESTARTS: usize = 8;
 
 struct Site {
@@ -46,19 +46,19 @@ impl Site {
         Self { url, control, stop, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// An appliance of its own process; `fault` is a place to die at.
+    /// Starts an appliance in its own process; `fault` names the fault point at which it dies.
     fn start(&self, fault: Option<&str>) -> Child {
         self.start_with(fault, &[])
     }
 
-    /// The same with settings.
+    /// Does the same with settings.
     fn start_with(&self, fault: Option<&str>, settings: &[(&str, &str)]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
         command.args(["run", "--listen", "127.0.0.1:0"]);
         self.start_as(command, self.dir.path(), fault, settings)
     }
 
-    /// The same by a command that so far names the program and what it is to do.
+    /// Does the same with a command that already names the program and its subcommand.
     fn start_as(
         &self,
         mut command: Command,
@@ -70,10 +70,10 @@ impl Site {
             .args(["--github", &self.url, "--data"])
             .arg(dir)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            // A token, so that the pace is ours and a test does not wait for poll intervals.
+            // With a token, tests set the pace instead of waiting for poll intervals.
             .env("GHPULSE_GITHUB_TOKENS", "token-of-a-test")
             .env("GHPULSE_GITHUB_LOOP_BREAK", "20")
-            // Nothing goes out without what it lacks: the model knows all of it.
+            // Every event is enriched before it is published: the model knows all fields.
             .env("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")
             .env("GHPULSE_OPS_LISTEN", "127.0.0.1:0")
             .env("GHPULSE_LOG_LEVEL", "warn")
@@ -86,7 +86,7 @@ impl Site {
         command.spawn().unwrap()
     }
 
-    /// Feeds until the process has died.
+    /// Feeds events until the process has died.
     async fn feed_until_death(&self, child: &mut Child) {
         let death = async {
             loop {
@@ -102,13 +102,14 @@ impl Site {
         assert!(!status.success(), "it was to die, and ended well");
     }
 
-    /// Lets it run until all that was served is applied, and holds that against the model.
+    /// Runs the appliance until all served events are applied, and compares the store with the
+    /// model.
     async fn finish(self) {
         self.finish_in(self.dir.path()).await;
         self.stop.cancel();
     }
 
-    /// The same in any directory.
+    /// Does the same in any directory.
     async fn finish_in(&self, dir: &Path) {
         let truth = Truth::of(&self.control.pull_requests());
         let emitted = self.control.emitted();
@@ -130,14 +131,14 @@ impl Site {
             }
         }
         stored::assert_holds(dir, &expected);
-        // A reader who was there all the time got everything, and is told so.
+        // A reader that was connected all the time missed nothing, and receives no gap.
         let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
         let missed = gaps::behind(store.reader(), store.bus_tag(), Position::default(), 9);
         assert_eq!((missed.unwrap(), store.lost_tail()), (Vec::new(), None));
     }
 }
 
-/// SIGTERM, and exit 0.
+/// Sends SIGTERM and expects exit code 0.
 async fn end(child: &mut Child) {
     let pid = child.id().expect("it runs").to_string();
     let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
@@ -146,12 +147,12 @@ async fn end(child: &mut Child) {
     assert!(status.unwrap().success(), "a stop that was asked for is exit 0");
 }
 
-/// Dies at a place the first time it is passed, and, in a second life, the third time.
+/// Dies at a fault point the first time it is passed and, in a second run, the third time.
 async fn dies_at(point: &str) {
-    // Only today's events wait for what they lack.
+    // Only today's events have missing fields and wait for enrichment.
     let shape = if point == "enrich.waiting" { Shape::Today } else { Shape::Old };
     let site = Site::new(7, shape).await;
-    // Retention passes once a minute: its first time is all that is waited for.
+    // Retention runs once a minute, so the test waits only for its first pass.
     let second = if point.starts_with("retention") { 1 } else { 3 };
     for times in [1, second] {
         let mut child = site.start(Some(&format!("{point}:{times}")));
@@ -160,8 +161,8 @@ async fn dies_at(point: &str) {
     site.finish().await;
 }
 
-/// Places that are passed when hours are imported and exported (`archive` goes through them)
-/// and when stores are copied and dead letters tried again (`copies`).
+/// Fault points of importing and exporting hours (covered by `archive`), and of copying stores and
+/// retrying dead letters (covered by `copies`).
 const ELSEWHERE: &[&str] = &[
     "archive.before_commit",
     "archive.after_commit",

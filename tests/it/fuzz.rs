@@ -1,15 +1,15 @@
-//! Inputs that nobody thought of: mutations of small seeds, for everything that reads from outside.
+//! Fuzzing: mutations of small seeds, for every parser of outside input.
 //!
-//! A stable toolchain has no coverage guidance. In its place an input is kept and mutated further
-//! when what came of it (accepted or not, which error, how much) was not seen before.
+//! A stable toolchain has no coverage guidance. Instead, an input is kept and mutated further if
+//! its outcome (accepted or not, which error, how much) was not seen before.
 //!
 //! ```sh
 //! make fuzz SECONDS=60        # each target for a minute, with a fresh seed
 //! ```
 //!
-//! In `make test` each target has a few thousand inputs that are the same in every run. A panic,
-//! a property that does not hold, or an input that takes longer than [`LONGEST`] fails the target,
-//! and is printed with the command that repeats it.
+//! In `make test`, each target runs a few thousand inputs, the same in every run. A panic, a
+//! violated property, or an input that takes longer than [`LONGEST`] fails the target and prints
+//! the command that repeats it.
 
 mod served;
 mod stored;
@@ -21,15 +21,15 @@ use std::time::Duration;
 
 use ghpulse::clock::Clock;
 
-/// Inputs of a target in `make test`.
+/// Inputs per target in `make test`.
 const INPUTS: u64 = 2_000;
-/// Longest that one input may take; a loaded machine takes its time too.
+/// Longest time for one input; generous, for loaded machines.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Inputs that are kept to be mutated further; of more the oldest go.
+/// Most inputs kept for further mutation; the oldest are dropped first.
 const KEPT: usize = 2_000;
-/// Largest input, bytes.
+/// Largest input in bytes.
 const LARGEST: usize = 64 << 10;
-/// Bytes and pieces at which readers go wrong.
+/// Bytes and fragments that often break parsers.
 const PIECES: &[&[u8]] = &[
     b"\0",
     b"\xff",
@@ -69,7 +69,7 @@ const PIECES: &[&[u8]] = &[
     b"language",
 ];
 
-/// Inputs, one after the other.
+/// A source of inputs.
 pub(super) struct Fuzz {
     name: &'static str,
     seed: u64,
@@ -86,12 +86,12 @@ enum Until {
 }
 
 impl Fuzz {
-    /// Inputs that begin with these seeds.
+    /// A source that mutates these seeds.
     pub(super) fn new(name: &'static str, seeds: &[&[u8]]) -> Self {
         Self::slow(name, seeds, 1)
     }
 
-    /// Where an input takes long: one in so many of the usual number.
+    /// For slow targets: divides the usual number of inputs by `times`.
     pub(super) fn slow(name: &'static str, seeds: &[&[u8]], times: u64) -> Self {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
         let seed = number("TEST_FUZZ_SEED").unwrap_or(1);
@@ -110,7 +110,7 @@ impl Fuzz {
         }
     }
 
-    /// The next input, until it is enough.
+    /// The next input; `None` at the end.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         let goes_on = match self.until {
             Until::Inputs(inputs) => self.inputs < inputs,
@@ -134,7 +134,7 @@ impl Fuzz {
         Some(input)
     }
 
-    /// Keeps an input of which something new came.
+    /// Keeps an input whose outcome is new.
     pub(super) fn came(&mut self, input: Vec<u8>, outcome: u64) {
         if self.seen.insert(outcome) {
             if self.kept.len() >= KEPT {
@@ -159,7 +159,7 @@ impl Fuzz {
             }
             2 => drop(input.drain(at..end)),
             3 => {
-                // Deep, or long.
+                // Nested deeply, or long.
                 let piece = input[at..end].repeat(1 << rng.u8(..10));
                 drop(input.splice(at..at, piece));
             }
@@ -180,7 +180,7 @@ impl Fuzz {
         }
     }
 
-    /// What is printed of an input that fails.
+    /// The message printed for a failing input.
     pub(super) fn words(&self, input: &[u8]) -> String {
         let Self { name, seed, inputs, .. } = self;
         let short = &input[..input.len().min(2_000)];
@@ -193,8 +193,8 @@ impl Fuzz {
     }
 }
 
-/// Holds a reader against all inputs: `check` panics where something is wrong, and gives a number
-/// that tells outcomes apart.
+/// Runs a parser on all inputs: `check` panics on an error, and returns a number that distinguishes
+/// outcomes.
 pub(super) fn fuzz(name: &'static str, seeds: &[&[u8]], check: impl Fn(&[u8]) -> u64) {
     fuzz_with(Fuzz::new(name, seeds), check);
 }
@@ -212,7 +212,7 @@ pub(super) fn fuzz_with(mut fuzz: Fuzz, check: impl Fn(&[u8]) -> u64) {
     }
 }
 
-/// A number for an outcome.
+/// Hashes an outcome.
 pub(super) fn outcome(of: impl std::hash::Hash) -> u64 {
     use std::hash::{DefaultHasher, Hasher as _};
     let mut hasher = DefaultHasher::new();
@@ -220,7 +220,7 @@ pub(super) fn outcome(of: impl std::hash::Hash) -> u64 {
     hasher.finish()
 }
 
-/// The text of an input; what is no UTF-8 is replaced.
+/// The text of an input; invalid UTF-8 is replaced.
 pub(super) fn text(input: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(input)
 }

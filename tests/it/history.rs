@@ -1,6 +1,6 @@
-//! The history against a real database: MariaDB 10.11 from Debian in `make test`, and a real TiDB
-//! in `make test-tidb`. Whatever happens to it, what is shown is what it said last and what we
-//! counted since, never anything twice.
+//! The history with a real database: Debian's MariaDB 10.11 in `make test`, and a real TiDB in
+//! `make test-tidb`. Whatever happens to the database, the figures shown are its last result plus
+//! what this node counted since, without duplicates.
 
 #![expect(unreachable_pub, reason = "read by the modules beside it")]
 

@@ -1,5 +1,5 @@
-//! The tests of the whole, in one program, so that RocksDB is linked once: each module starts
-//! appliances, in this process or in their own, and looks at them from outside.
+//! The integration tests, in one program so that RocksDB is linked only once. Each module starts
+//! appliances, in this process or in their own, and tests them from outside.
 //!
 //! ```sh
 //! cargo test --release --locked --test it                     # all of it
@@ -8,10 +8,10 @@
 //! cargo test --release --locked --test it -- --list           # their names
 //! ```
 //!
-//! Tests of different modules may share a process, and the same program may run several times at
-//! once with other filters (`.ci/test` does so): none changes the environment, the current
-//! directory, limits or signals of its own process, and what needs one of these is a process of
-//! its own. Ports are asked of the system; directories are temporary.
+//! Tests of different modules may share a process, and several instances of this program may run in
+//! parallel with different filters (`.ci/test` does so). Therefore no test changes the environment,
+//! the current directory, limits or signals of its own process; a test that needs this starts
+//! another process. Ports are assigned by the system; directories are temporary.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 

@@ -1,8 +1,8 @@
-//! Nodes on a real Pulsar: what is admitted is produced, and what is produced is applied by every
-//! node, once each, in the topic's order, whatever happens to the broker meanwhile.
+//! Nodes on a real Pulsar: admitted events are produced, and every node applies what was produced,
+//! once each, in the topic's order, whatever happens to the broker meanwhile.
 //!
-//! The broker is started by the tests; the first time it is fetched from Maven Central. Where that
-//! cannot be, the tests fail and say so, unless `GHPULSE_TEST_WITHOUT_SERVERS=1` is set.
+//! The tests start the broker; the first time, they download it from Maven Central. If that is
+//! impossible, they fail with a message, unless `GHPULSE_TEST_WITHOUT_SERVERS=1` is set.
 
 #![expect(clippy::large_futures, reason = "the client library's are, and a test has few of them")]
 

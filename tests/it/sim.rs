@@ -1,9 +1,8 @@
-//! Seeded runs against a simulated GitHub that fails in every way it can: what it served is what a
-//! reader got, once each, and what the store holds, by a model that counts from the world's list.
+//! Seeded runs against a simulated GitHub that fails in every possible way: a reader receives what
+//! it served, exactly once, and the store matches a model that counts from the world's list.
 //!
-//! A failing run names its seed; `GHPULSE_SIM_SEED=N cargo test --release --test it -- sim::`
-//! repeats it.
-//! `GHPULSE_SIM_RUNS=N` makes more runs.
+//! A failing run prints its seed; `GHPULSE_SIM_SEED=N cargo test --release --test it -- sim::`
+//! repeats it. `GHPULSE_SIM_RUNS=N` makes more runs.
 
 mod buses;
 mod clock;
@@ -24,10 +23,10 @@ use crate::common::stored;
 use ghpulse::simulate::{Fault, FaultKind, Options, Shape};
 use serde_json::Value;
 
-/// Seeded runs of `make test`.
+/// Seeded runs in `make test`.
 const RUNS: u64 = 6;
-/// What may go wrong in them. Benched tokens are a matter of hours, so those two have tests of
-/// their own beside the poller.
+/// Faults that may occur in them. Tokens are quarantined for hours, so the two faults that cause it
+/// have their own tests next to the poller.
 const FAULTS: &[FaultKind] = &[
     FaultKind::Error500,
     FaultKind::Error502,
@@ -46,7 +45,7 @@ const FAULTS: &[FaultKind] = &[
     FaultKind::QuerySecondary,
     FaultKind::QueryError,
 ];
-/// Nothing goes out without what it lacks: the model knows all of it.
+/// Every event is enriched before it is published: the model knows all fields.
 const PATIENT: &[(&str, &str)] = &[("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")];
 
 fn number(name: &str) -> Option<u64> {
@@ -98,7 +97,7 @@ async fn run(seed: u64) {
     }
 }
 
-/// Waits until all that was ever in the feed can be read again, once each.
+/// Waits until every event that was ever in the feed can be replayed, once each.
 async fn until_replayed(appliance: &Running, github: &GitHub) {
     let wanted = github.control.emitted().len();
     let accept = ["accept: application/x-ndjson"];
@@ -115,7 +114,7 @@ async fn until_replayed(appliance: &Running, github: &GitHub) {
     soon("all is applied", replayed).await;
 }
 
-/// What is to be found of all that was in the feed, with what GitHub knows of its pull requests.
+/// The expected counts of all events in the feed, with GitHub's data about their pull requests.
 fn expected(github: &GitHub) -> Expected {
     let truth = Truth::of(&github.control.pull_requests());
     let emitted = github.control.emitted();
@@ -123,7 +122,7 @@ fn expected(github: &GitHub) -> Expected {
     Expected::of(completed.iter().map(AsRef::as_ref))
 }
 
-/// Some faults begin, at a share that lets most requests through.
+/// Starts some faults, with a probability that lets most requests succeed.
 fn provoke(github: &GitHub, chance: &mut fastrand::Rng) {
     github.control.clear_faults();
     for _ in 0..chance.usize(0..4) {
@@ -133,7 +132,7 @@ fn provoke(github: &GitHub, chance: &mut fastrand::Rng) {
     }
 }
 
-/// One event, which must be as it was sent and new.
+/// Receives one event, which must be unchanged and new.
 async fn take(
     client: &mut Client,
     expected: &Expected,

@@ -1,5 +1,5 @@
-//! Aggregates: how fast they read what lies behind after a start, and what the shipped ones cost a
-//! tick. Reading rests as long as it works, so the rate by the clock is about half of a core's.
+//! Aggregates: how fast they replay the journal after a start, and the cost of the shipped ones per
+//! tick. Replaying sleeps as long as it works, so the wall-clock rate is about half of a core's.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use tokio_util::sync::CancellationToken;
 use crate::measure::{Usage, events};
 use crate::report::Report;
 
-/// Where the shipped scripts are.
+/// The directory of the shipped scripts.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
-/// Rows of the journal that is read.
+/// Rows in the replayed journal.
 const ROWS: usize = 200_000;
-/// Rows that are written at once.
+/// Rows written per batch.
 const BATCH: usize = 2_000;
 const TAG: BusTag = BusTag(1);
 
-/// Measures.
+/// Measures aggregates.
 pub fn run(report: &mut Report) {
     report.section("aggregates", "The shipped scripts, and reading a journal after a start.");
     for name in ["stars", "bots", "growth"] {
@@ -45,7 +45,7 @@ pub fn run(report: &mut Report) {
     runtime.block_on(catch_up(report));
 }
 
-/// Reads a journal from the start until the day's counts are shown.
+/// Replays a journal from the start until the day's counts are visible.
 async fn catch_up(report: &mut Report) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let clock = Clock::system();

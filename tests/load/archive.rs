@@ -1,5 +1,5 @@
-//! `ghpulse import` of an hour beside `zcat FILE | jq -c .id`: whole processes, by turns, so that
-//! both have the same machine; opening a new store and the sync at the end included.
+//! `ghpulse import` of an hour next to `zcat FILE | jq -c .id`: complete processes, alternating, so
+//! that both see the same machine. Includes opening a new store and the final sync.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,14 +11,14 @@ use ghpulse::clock::Stopwatch;
 use crate::measure::events;
 use crate::report::Report;
 
-/// Runs of each.
+/// Runs of each program.
 const RUNS: usize = 3;
-/// The same file into a table of `DuckDB`, types found by itself.
+/// Loads the same file into a `DuckDB` table, with inferred types.
 const DUCKDB: &str = "import duckdb, sys
 duckdb.sql(f\"create table events as from read_json('{sys.argv[1]}', \
 format='newline_delimited', union_by_name=true, ignore_errors=true)\")";
 
-/// Measures.
+/// Measures the import.
 pub fn run(report: &mut Report, recorded: Option<&Path>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (name, hour) = events(recorded);
@@ -42,7 +42,7 @@ pub fn run(report: &mut Report, recorded: Option<&Path>) {
     add(report, "DuckDB, read_json into a table", &duck_took, hour.len());
 }
 
-/// An hour of simulated events as a file; named after the hour of the first of them.
+/// Writes an hour of simulated events to a file, named after the hour of the first event.
 fn simulated(dir: &Path, events: &[String]) -> PathBuf {
     let at = events[0].rsplit("\"created_at\":\"").next().unwrap_or_default();
     let hour = at[11..13].trim_start_matches('0');
@@ -57,7 +57,7 @@ fn simulated(dir: &Path, events: &[String]) -> PathBuf {
     path
 }
 
-/// How long a process took; nothing when it is not there or fails.
+/// Duration of a process in seconds; `None` if it is not installed or fails.
 fn seconds(command: &mut Command) -> Option<f64> {
     let watch = Stopwatch::start();
     let ended = command.stdout(Stdio::null()).stderr(Stdio::null()).status();

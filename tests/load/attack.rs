@@ -1,11 +1,11 @@
-//! `make bench ARGS=attack`: what strangers can make the server hold and how long an honest client
-//! waits meanwhile, for each way of asking for much that was ever found.
+//! `make bench ARGS=attack`: how much memory strangers can make the server use, and how long an
+//! honest client waits meanwhile, for each known way of asking for too much.
 //!
-//! The server is the program itself, a process of its own, with the default limits; attackers and
-//! the honest client are this process, each from an address of its own of the loopback network. An
-//! attack is bounded by [`DURING`]; then everybody leaves, and after [`AFTER`] the memory is read
-//! again. The honest client asks for `/health` and for `/stream?poll=1&latest=5`, over and over.
-//! `ARGS="attack 3 5"` measures those with these numbers alone.
+//! The server is the program itself, in its own process, with the default limits; attackers and the
+//! honest client are this process, each with its own address of the loopback network. An attack
+//! lasts [`DURING`]; then all attackers leave, and after [`AFTER`] the memory is read again. The
+//! honest client requests `/health` and `/stream?poll=1&latest=5` repeatedly. `ARGS="attack 3 5"`
+//! runs only the attacks with these numbers.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,31 +20,31 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Small events that the journal has before it begins.
+/// Small events in the journal before the attack begins.
 const KEPT: u64 = 30_000;
-/// Bytes of the text of the comment that comes twice a second.
+/// Bytes of a comment's text; such a comment arrives twice a second.
 const COMMENT: usize = 130_000;
 const BEFORE: Duration = Duration::from_secs(4);
 const DURING: Duration = Duration::from_secs(12);
 const AFTER: Duration = Duration::from_secs(60);
-/// The honest client gives up after so long.
+/// How long the honest client waits before it gives up.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two of its requests.
+/// Interval between the honest client's requests.
 const BETWEEN: Duration = Duration::from_millis(20);
-/// Attackers that connect at once.
+/// Attackers that connect at the same time.
 const AT_ONCE: usize = 64;
 const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
-/// One way of asking for much.
+/// One attack.
 struct Attack {
     name: &'static str,
     sockets: usize,
-    /// Addresses that they come from.
+    /// Number of source addresses of the attackers.
     addresses: u8,
-    /// The request's path and what is sent behind the handshake, for each socket by its number.
+    /// The request's path and what is sent after the handshake, for each socket by its number.
     path: fn(usize) -> String,
     sent: fn(usize) -> Vec<u8>,
-    /// What is sent over and over, and how often.
+    /// What is sent repeatedly, and how often.
     again: Option<Again>,
 }
 
@@ -115,7 +115,7 @@ const ATTACKS: [Attack; 6] = [
     },
 ];
 
-/// Measures and prints.
+/// Measures and prints the results.
 pub fn run() {
     println!(
         "attack: memory (MiB) before, at most during, {} s after; milliseconds that an honest \
@@ -136,7 +136,7 @@ pub fn run() {
     }
 }
 
-/// The server, and the GitHub that it follows.
+/// The server, and the simulated GitHub that it follows.
 struct Site {
     process: Child,
     address: SocketAddr,
@@ -186,7 +186,7 @@ impl Site {
         site
     }
 
-    /// A row of the table.
+    /// Runs one attack; returns its row of the table.
     async fn measure(mut self, attack: &'static Attack) -> String {
         let live = tokio::spawn({
             let (control, told, clock) = (self.control.clone(), Arc::clone(&self.told), self.clock);
@@ -216,7 +216,7 @@ impl Site {
         )
     }
 
-    /// What an honest client waits, for so long.
+    /// How long the honest client waits for responses, measured for this time.
     async fn honest(&self, time: Duration) -> String {
         let watch = Stopwatch::start();
         let (mut took, mut failed) = (Vec::new(), 0);
@@ -247,7 +247,7 @@ impl Site {
         highest
     }
 
-    /// MiB.
+    /// Resident memory in MiB.
     fn resident(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).unwrap_or_default();
@@ -259,7 +259,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -280,7 +280,7 @@ fn tell(control: &Control, told: &AtomicU64, bytes: usize) {
     ));
 }
 
-/// Connects all of them, keeps them, and says how many there are in the end.
+/// Opens all connections and holds them; returns how many are still open at the end.
 async fn attackers(
     attack: &'static Attack,
     to: SocketAddr,
@@ -319,7 +319,7 @@ async fn attackers(
             () = clock.sleep(every) => {}
         }
         for stream in &held {
-            // Those that the server has closed take nothing.
+            // Sockets that the server has closed accept nothing.
             let _ = stream.try_write(&sent());
         }
     }
@@ -334,7 +334,7 @@ async fn open(to: SocketAddr, from: Ipv4Addr) -> Option<TcpStream> {
     socket.connect(to).await.ok()
 }
 
-/// The status of an answer that came to its end.
+/// The status of a complete response; `None` if it did not complete.
 async fn ask(to: SocketAddr, path: &str) -> Option<u16> {
     let mut stream = open(to, HONEST).await?;
     let head = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\r\n");
@@ -353,12 +353,12 @@ fn text(text: &str) -> Vec<u8> {
     frame(0x81, text.as_bytes())
 }
 
-/// A message of this length whose last part never comes.
+/// A message of this length whose last part is never sent.
 fn unfinished(bytes: usize) -> Vec<u8> {
     frame(0x01, &vec![b' '; bytes])
 }
 
-/// Masked with zeros, which leaves the text as it is.
+/// Masked with zeros, which leaves the text unchanged.
 fn frame(first: u8, body: &[u8]) -> Vec<u8> {
     let mut sent = vec![first];
     match (u8::try_from(body.len()), u16::try_from(body.len())) {

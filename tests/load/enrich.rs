@@ -1,6 +1,6 @@
-//! How many pull-request events are enriched in time at the highest rate that GitHub's feed was
-//! estimated at, with few tokens, under the limits of GraphQL: points an hour, ten seconds a query,
-//! a minute of work a minute. What a query costs in work is a guess: GitHub does not say.
+//! How many pull-request events are enriched in time at the highest estimated rate of GitHub's
+//! feed, with few tokens, under the limits of GraphQL: points per hour, ten seconds per query, and
+//! a minute of work per minute. The work of a query is a guess: GitHub does not publish it.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use ghpulse::store::{Durability, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Pull-request events a second; they are 27 of 100 events.
+/// Pull-request events per second, then their share of all events.
 const PULLS: f64 = 64.0;
 const SHARE: f64 = 0.27;
-/// What is left out of the figures, while budgets and the size of queries settle.
+/// Excluded from the figures, while budgets and the size of queries settle.
 const WARM: Duration = Duration::from_secs(25);
 const MEASURED: Duration = Duration::from_secs(60);
-/// A query of a hundred takes two seconds, and so much of it does not depend on their number.
+/// A query for 100 pull requests takes two seconds: a fixed part, and a part per pull request.
 const DELAY: Duration = Duration::from_millis(300);
 const DELAY_EACH: Duration = Duration::from_millis(17);
-/// GitHub's points an hour.
+/// GitHub's points per hour.
 const POINTS: u32 = 5_000;
 
-/// What was seen of pull-request events.
+/// The pull-request events seen.
 #[derive(Default)]
 struct Seen {
     delays: Vec<Duration>,
@@ -111,7 +111,7 @@ async fn with_tokens(tokens: usize) {
 fn print(tokens: usize, mut seen: Seen, queries: u64) {
     seen.delays.sort_unstable();
     let count = seen.delays.len().max(1);
-    // The delay that so many of a hundred do not pass.
+    // A percentile of the delay.
     let at = |percent: usize| {
         let delay = seen.delays.get((count - 1) * percent / 100);
         delay.map_or(0.0, Duration::as_secs_f64)
@@ -130,7 +130,7 @@ fn print(tokens: usize, mut seen: Seen, queries: u64) {
     );
 }
 
-/// Takes events from the bus for a while.
+/// Reads events from the bus for a while.
 async fn watch(store: &Store, clock: Clock, span: Duration) -> Seen {
     let mut bus = EmbeddedBus::new(store.clone());
     let (mut seen, watch) = (Seen::default(), Stopwatch::start());

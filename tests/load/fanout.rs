@@ -1,8 +1,8 @@
-//! Readers of `/sampling` through the real server, beside other servers and beside the floor: CPU a
-//! delivery, time from admission to arrival, memory a connection.
+//! Readers of `/sampling` through the real server, next to other servers and the machine's minimum
+//! cost: CPU per delivery, latency from admission to arrival, memory per connection.
 //!
-//! A case is a process that is the server, and a second one that is all its readers. What readers
-//! cost is not in the server's figures, except that both share the machine's cores.
+//! A case consists of two processes: the server, and all its readers. The server's figures exclude
+//! the cost of the readers, except that both share the machine's cores.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -28,20 +28,21 @@ use crate::opponents::{floor, gorilla, plain, tuned};
 use crate::readers::{DEFLATED, READERS, STAMP_DIGITS};
 use crate::report::Report;
 
-/// As what this program is started for one case.
+/// The argument that starts this program as one case.
 pub const CASE: &str = "case-of-fanout";
-/// Before a figure that a case prints.
+/// Prefix of a figure that a case prints.
 const FIGURE: &str = "figure\t";
-/// How long events come before those that are measured, and how long those come.
+/// How long events are sent before the measurement, and during it.
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASURED: Duration = Duration::from_secs(5);
-/// Long enough for what was sent last to arrive, and for buffers that are let go to be let go.
+/// Long enough for the last message to arrive, and for unused buffers to be released.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Readers that come and go before memory is counted, so that it is the connections' own.
+/// Readers that connect and leave before memory is measured, so that the result is that of
+/// connections alone.
 const FIRST_READERS: usize = 16;
-/// How long idle connections are watched.
+/// How long idle connections are observed.
 const IDLE: Duration = Duration::from_secs(30);
-/// After a crowd has left.
+/// How long the server is observed after all readers have left.
 const LEFT: Duration = Duration::from_secs(60);
 
 const WHOLE: &str = r#"{"samplingRate":1}"#;
@@ -57,10 +58,10 @@ const BEST: &[&str] = &["ghpulse", "floor", "axum, tuned", "gorilla"];
 const SELECTING: &[&str] = &["ghpulse", "axum, tuned"];
 const DEFLATING: &[&str] = &["ghpulse", "gorilla"];
 
-/// What is asked of each server, and which can do it.
+/// A workload, and the servers that support it.
 struct Case {
     readers: usize,
-    /// Events a second.
+    /// Events per second.
     rate: usize,
     bytes: usize,
     form: &'static str,
@@ -89,7 +90,7 @@ impl Case {
     }
 }
 
-/// Measures.
+/// Runs all cases.
 pub fn run(report: &mut Report) {
     report.section(
         "fanout",
@@ -122,7 +123,7 @@ pub fn run(report: &mut Report) {
     measure(report, "crowd", &case, "ghpulse", None);
 }
 
-/// Runs a case as a process of its own, and adds what it prints.
+/// Runs a case in a separate process, and adds the figures it prints.
 fn measure(report: &mut Report, section: &str, case: &Case, server: &str, go: Option<&Path>) {
     let Some(go) = go.or((server != "gorilla").then_some(Path::new(""))) else { return };
     let this = std::env::current_exe().expect("a program knows itself");
@@ -209,7 +210,7 @@ impl Run<'_> {
         Readers::start(&self.server.address, count, &self.params()).await
     }
 
-    /// Sends at the rate for that long; how many that were.
+    /// Sends at the rate for this time; returns the number of events sent.
     async fn send(&mut self, span: Duration, stamped: bool) -> usize {
         let rate = u32::try_from(self.rate).expect("it is small");
         let between = Duration::from_secs(1) / rate;
@@ -240,7 +241,8 @@ impl Run<'_> {
         let busy = self.server.resident();
         let cpu = usage.figures(1).cpu_seconds;
         let [arrived, p50, p99, _, closed] = readers.end();
-        // Stamps of the warm-up are zeros and not counted; deflated ones cannot be told apart.
+        // Timestamps of the warm-up are zeros and not counted; in deflated messages they are
+        // invisible.
         let deflated = self.form == "deflated";
         let warm = if deflated { float(self.readers * self.rate) } else { 0.0 };
         let arrived = arrived - warm;
@@ -289,7 +291,7 @@ fn float(count: usize) -> f64 {
     count as f64
 }
 
-/// What is measured.
+/// A server under test.
 struct Server {
     address: String,
     kind: Kind,
@@ -357,7 +359,7 @@ impl Server {
     }
 }
 
-/// The message that a reader of everything gets.
+/// The message for a reader of all events.
 fn message(event: &str) -> String {
     let flags = r#"{"pr":0,"open":0,"merge":0,"close":0,"devDay":0,"devYear":0,"repoYear":0}"#;
     format!(r#"{{"event":{event},"payload":{flags}}}"#)
@@ -370,7 +372,7 @@ fn kind_of(event: &str) -> &str {
 
 fn ours(socket: TcpListener, clock: Clock) -> Kind {
     let mut options = ServeOptions::of(&defaults().server);
-    // All readers have one address here, and there may be more than by default.
+    // All readers share one address here, and may exceed the default limit.
     options.limits.connections = options.limits.connections.max(12_000);
     options.limits.per_address = options.limits.connections;
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
@@ -381,7 +383,7 @@ fn ours(socket: TcpListener, clock: Clock) -> Kind {
     Kind::Ours { hub, published: 0, clock }
 }
 
-/// The process with the readers.
+/// The process that runs the readers.
 pub struct Readers {
     process: Child,
     said: BufReader<std::process::ChildStdout>,
@@ -406,7 +408,7 @@ impl Readers {
         Self { said: waiting.await.expect("no panic"), process }
     }
 
-    /// Deliveries; microseconds: median, 99th of a hundred, longest; connections that were closed.
+    /// Deliveries; median, 99th percentile and maximum latency in microseconds; closed connections.
     pub fn end(mut self) -> [f64; 5] {
         drop(self.process.stdin.take());
         let mut line = String::new();
@@ -416,7 +418,7 @@ impl Readers {
         numbers.try_into().unwrap_or_else(|_| panic!("five numbers, not {line}"))
     }
 }
-/// The appliance around the server, which no reader of `/sampling` asks for anything.
+/// The appliance behind the server; readers of `/sampling` never call it.
 pub struct NothingToOperate;
 
 impl Operate for NothingToOperate {

@@ -1,5 +1,5 @@
-//! The filter of the stream: nanoseconds an event, for queries as people ask them and for the worst
-//! that its limits allow, beside one comparison of text.
+//! The filter of the stream: nanoseconds per event, for typical queries and for the worst that the
+//! limits permit, next to a single string comparison.
 
 use ghpulse::clock::Stopwatch;
 use ghpulse::hub::{
@@ -13,7 +13,7 @@ use crate::report::Report;
 const EVENTS: u64 = 1_000;
 const ROUNDS: u32 = 200;
 
-/// Measures.
+/// Measures the filter.
 pub fn run(report: &mut Report) {
     let events: Vec<TailEvent> = (0..EVENTS).map(event).collect();
     report.section("filter", &format!("A query on {EVENTS} events, {ROUNDS} times."));
@@ -55,7 +55,7 @@ pub fn run(report: &mut Report) {
     report.add("filter", "one comparison of the type, by hand", "an event, ns", plain);
 }
 
-/// As many stars and patterns as are taken, each long, each nearly found over and over.
+/// The maximum number of stars and patterns, each long, each with many near matches.
 fn worst() -> StreamQuery {
     let glob = |i: usize| format!("!*{}{i}*", "ab".repeat((VALUE_BYTES - 8) / 2));
     let short = |i: usize| format!("!*a{}*b{i}*", "a".repeat(i));

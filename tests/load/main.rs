@@ -1,11 +1,11 @@
-//! `make bench`: what is measured, each beside something else in the same run, written to
-//! `target/bench/report.md` with its charts. Nothing here passes or fails; compare figures of one
+//! `make bench`: measures ghpulse next to other programs in the same run, and writes
+//! `target/bench/report.md` with charts. Nothing passes or fails here; compare only figures of one
 //! report.
 //!
-//! `make bench ARGS=fanout` measures one of: pipeline, script, fanout, enrich, plan, missed, start,
+//! `make bench ARGS=fanout` runs one of: pipeline, script, fanout, enrich, plan, missed, start,
 //! import, filter, stream, aggregates, attack. `GHPULSE_BENCH_RUNS=1` runs each once instead of
-//! three times. A case of fan-out is a process of its own, and so are its readers, so that memory
-//! and CPU are whose they are: this program starts itself again for both.
+//! three times. A fan-out case and its readers are separate processes, so that memory and CPU are
+//! attributed correctly; this program starts itself for both.
 
 #![expect(unreachable_pub, reason = "a program of its own: public is what other files use")]
 
@@ -31,12 +31,12 @@ use std::path::PathBuf;
 
 use report::{Aim, Bound, Report};
 
-/// As in the program.
+/// The same allocator as in the program.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The recorded hour, when it is at hand.
+/// A recorded hour, if available.
 const RECORDED: &str = "../shared/data/gharchive-2015-01-01-0.json.gz";
 /// Runs of each measurement.
 const RUNS: usize = 3;
@@ -44,7 +44,7 @@ const RUNS: usize = 3;
 const WHOLE_200: &str = "200 readers, 100/s of 1300 B, whole: ghpulse";
 const WHOLE_1000: &str = "1000 readers, 100/s of 1300 B, whole: ghpulse";
 
-/// What each figure should be, on two cores.
+/// The targets, for a machine with two cores.
 const AIMS: [Aim; 14] = [
     ("fanout", WHOLE_200, "CPU a delivery, us", Bound::AtMost(1.8)),
     ("fanout", WHOLE_1000, "CPU a delivery, us", Bound::AtMost(0.9)),
@@ -77,7 +77,7 @@ const AIMS: [Aim; 14] = [
     ("filter", "worst that is accepted: ghpulse", "an event, ns", Bound::AtMost(1_000.0)),
 ];
 
-/// Measures once, and adds what came of it.
+/// Measures once, and adds the results to the report.
 type Measure<'a> = &'a dyn Fn(&mut Report);
 
 fn main() {
@@ -92,7 +92,8 @@ fn main() {
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
-    // What varies from run to run, and what a second run would only repeat.
+    // First the measurements that vary between runs, then those that a second run would only
+    // repeat.
     let timed: [(&str, Measure<'_>); 8] = [
         ("pipeline", &|report| pipeline::run(report, recorded)),
         ("script", &script::run),

@@ -1,4 +1,4 @@
-//! CPU and time of a process, and events to measure with.
+//! CPU and wall-clock time of a process, and events for benchmarks.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -9,19 +9,19 @@ use ghpulse::config::{self, Config, Lookup, Request};
 
 use crate::report::Report;
 
-/// Events of one size; they are used in turn.
+/// Number of events of one size, used in rotation.
 const SIZED: usize = 500;
-/// Clock ticks a second of `/proc`, on every Linux that runs us.
+/// Clock ticks per second in `/proc`, on every supported Linux.
 const TICKS: f64 = 100.0;
 
-/// A moment to measure from.
+/// The start of a measurement.
 pub struct Usage {
     watch: Stopwatch,
     process: Process,
     cpu: f64,
 }
 
-/// The process that is measured.
+/// The measured process.
 #[derive(Clone, Copy)]
 pub enum Process {
     This,
@@ -38,7 +38,7 @@ impl Process {
     }
 }
 
-/// What a measured piece of work came to.
+/// The result of a measured piece of work.
 pub struct Figures {
     pub count: usize,
     pub seconds: f64,
@@ -66,36 +66,36 @@ impl Figures {
         self.cpu_seconds * 1e6 / self.count as f64
     }
 
-    /// Pieces a second.
+    /// Pieces per second.
     #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
     pub fn each_second(&self) -> f64 {
         self.count as f64 / self.seconds
     }
 
-    /// Adds pieces a second and CPU each to a table.
+    /// Adds pieces per second and CPU per piece to a table.
     pub fn add(&self, report: &mut Report, section: &str, row: &str) {
         report.add(section, row, "a second", self.each_second());
         report.add(section, row, "CPU each, us", self.cpu_micros_each());
     }
 }
 
-/// User and system time of a process so far, all threads.
+/// User and system time of a process so far, over all threads.
 fn cpu_seconds(process: Process) -> f64 {
     let stat = process.file("stat");
-    // The name may hold anything, spaces too: fields are counted behind its closing bracket.
+    // The name may contain anything, even spaces, so fields are counted after its closing bracket.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
     (ticks(12) + ticks(13)) / TICKS
 }
 
-/// Bytes that this process has given to the disk so far, by the kernel's own count.
+/// Bytes that this process has written to the disk so far, as counted by the kernel.
 pub fn written_bytes() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").expect("Linux has it");
     let line = io.lines().find(|line| line.starts_with("write_bytes:")).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// Memory that a process holds, bytes.
+/// Resident memory of a process in bytes.
 pub fn resident_bytes(process: Process) -> u64 {
     let status = process.file("status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
@@ -103,8 +103,8 @@ pub fn resident_bytes(process: Process) -> u64 {
     kilobytes.unwrap_or(0) << 10
 }
 
-/// Events of that size: shorter ones get a string made of the text of others, which deflates as
-/// events do; longer ones are left out.
+/// Events of this size: shorter ones are padded with text of others, which compresses like events;
+/// longer ones are omitted.
 pub fn sized(events: &[String], bytes: usize) -> Vec<String> {
     const FRAME: usize = 14; // "padding":"…",
     let text: String = events.iter().take(64).map(String::as_str).collect();
@@ -122,7 +122,7 @@ pub fn sized(events: &[String], bytes: usize) -> Vec<String> {
     padded
 }
 
-/// The configuration that holds when nothing is configured.
+/// The default configuration.
 pub fn defaults() -> Config {
     let request = Request {
         lookup: Lookup::Nothing,
@@ -134,7 +134,7 @@ pub fn defaults() -> Config {
     config::load(&request).unwrap_or_else(|_| panic!("the defaults hold")).config
 }
 
-/// An hour of events, and where it is from: recorded when it is at hand, else of the seeded world.
+/// An hour of events and its origin: a recorded hour if available, otherwise the seeded world.
 pub fn events(recorded: Option<&Path>) -> (String, Vec<String>) {
     if let Some(path) = recorded {
         let file = std::fs::File::open(path).expect("it was seen to be there");

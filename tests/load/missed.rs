@@ -1,9 +1,9 @@
-//! Missed events: the estimate beside the simulated GitHub's own list, at shares of 0 to 90 %. A
-//! run reads all three pages twenty times; what the pages never showed is the truth.
+//! Missed events: compares the estimate with the simulated GitHub's own list, at shares of 0 to 90
+//! %. A run reads all three pages twenty times; the truth is what the pages never showed.
 
 use crate::missing;
 
-/// Runs at each share.
+/// Runs for each share.
 const RUNS: u64 = 25;
 const SHARES: [f64; 6] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9];
 

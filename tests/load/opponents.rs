@@ -1,4 +1,4 @@
-//! What fan-out is measured beside.
+//! Baselines for fan-out.
 
 pub mod floor;
 pub mod gorilla;

@@ -1,5 +1,5 @@
-//! From page bytes to journal, with a sync a batch: events a second and CPU an event, beside what
-//! the machine does for the same bytes without us.
+//! From page bytes to journal, with a sync per batch: events per second and CPU per event, next to
+//! the machine's own cost for the same bytes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use tokio_util::sync::CancellationToken;
 use crate::measure::{Figures, Usage, defaults, events, written_bytes};
 use crate::report::Report;
 
-/// Events on a page, as GitHub serves them.
+/// Events per page, as GitHub serves them.
 const PAGE: usize = 100;
-/// Times that the hour goes through, each time with other ids.
+/// How often the hour is processed, each time with new ids.
 const ROUNDS: usize = 8;
 
-/// The row of the pipeline that loses nothing when the power goes.
+/// The row of the pipeline that loses nothing in a power cut.
 pub const BATCH: &str = "page bytes to journal, `store.sync: batch`: ghpulse";
 const EVERY_SECOND: &str = "page bytes to journal, `store.sync: 1s`: ghpulse";
 
-/// Measures.
+/// Measures the pipeline.
 #[expect(clippy::cast_precision_loss, reason = "bytes of a benchmark are few")]
 pub fn run(report: &mut Report, recorded: Option<&Path>) {
     let (name, hour) = events(recorded);
@@ -54,7 +54,7 @@ pub fn run(report: &mut Report, recorded: Option<&Path>) {
     }
 }
 
-/// The same events under other ids, so that each round is new.
+/// The same events with different ids, so that each round is new.
 fn renumbered(hour: &[String], round: usize) -> Vec<String> {
     let rename = |text: &String| text.replacen("{\"id\":\"", &format!("{{\"id\":\"{round}"), 1);
     hour.iter().map(rename).collect()
@@ -119,7 +119,7 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
     })
 }
 
-/// Opening a store that remembers ten million events.
+/// Measures opening a store that remembers ten million events.
 pub fn start(report: &mut Report) {
     use ghpulse::model::event::{EventId, EventKey};
     use ghpulse::store::keys::SeenKey;
@@ -134,7 +134,7 @@ pub fn start(report: &mut Report) {
     for first in (0..SEEN).step_by(50_000) {
         let put = store.commit(move |batch| {
             for id in first..first + 50_000 {
-                // Spread, as ids of two sequences come.
+                // Spread like the ids of two sequences.
                 let id = EventId::Number(id.wrapping_mul(0x9e37_79b9) | 1 << 33);
                 let key = EventKey { id, kind: "PushEvent".to_owned() };
                 batch.put(&SeenKey::new(today, &key), b"");
@@ -152,6 +152,6 @@ pub fn start(report: &mut Report) {
     let row = format!("{SEEN} seen keys: ghpulse");
     report.add("start", &row, "until ready, s", watch.elapsed().as_secs_f64());
     drop(store);
-    // A temporary directory that stays is only untidy.
+    // A leftover temporary directory is harmless.
     let _ = std::fs::remove_dir_all(&dir);
 }

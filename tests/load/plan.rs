@@ -1,9 +1,10 @@
-//! What can be caught: for so many tokens and so many events a second, which part of the pushes and
-//! of the pull requests is on a page that is read. In simulated time, by the poller's own
-//! schedule and its pool of tokens with their budgets and GitHub's seconds of work. The feed is
-//! split as GitHub splits it, and answers take as long as GitHub's do.
+//! How complete polling can be: for a number of tokens and a rate of events, the share of pushes
+//! and of pull requests that appears on a page that is read. Runs in simulated time, with the
+//! poller's own schedule, its token pool with budgets, and GitHub's limit on work. The feed is
+//! split as GitHub splits it, and responses take as long as GitHub's.
 //!
-//! It is a model: GitHub's pages are no steady window, and what it never shows is in no figure.
+//! This is a model: GitHub's pages are not a steady window, and events that it never shows are not
+//! in any figure.
 
 use std::time::Duration;
 
@@ -19,15 +20,15 @@ use tokio::time::Instant;
 
 const TOKENS: [usize; 4] = [0, 1, 3, 10];
 const RATES: [u32; 4] = [50, 100, 160, 250];
-/// Of all events: pushes, creations and deletions; the others are on pages 2 and 3.
+/// Share of pushes, creations and deletions; all other events are on pages 2 and 3.
 const PUSHES: f64 = 0.375;
-/// How long GitHub takes for page 1, and for the others.
+/// GitHub's response time for page 1, and for the other pages.
 const ANSWERS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1_400)];
 const LOOP_BREAK: Duration = Duration::from_secs(1);
-/// What an address without a token is told to wait.
+/// The poll interval that GitHub requests from an address without a token.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
-/// Simulated time, of which the first part is not counted: the first hour's budget is only known
-/// from the first answer on.
+/// Simulated time. Its first part is not counted: the budget of the first hour is known only from
+/// the first response on.
 const TIME: Duration = Duration::from_secs(1_800);
 const WARM_UP: Duration = Duration::from_secs(300);
 const WINDOW: i64 = 3_600;
@@ -50,17 +51,17 @@ pub fn run() {
     }
 }
 
-/// A part of the feed: events are numbered as they come; pages show the newest.
+/// A part of the feed: events are numbered in order; pages show the newest.
 struct Part {
     rate: f64,
     seen: Vec<bool>,
 }
 
-/// A request under way.
+/// A request in flight.
 struct Flight {
     page: usize,
     lease: Lease,
-    /// When GitHub looked, and when its answer is here.
+    /// When GitHub reads the page, and when its response arrives.
     looked_at: Instant,
     lands_at: Instant,
 }
@@ -71,13 +72,13 @@ impl Part {
         Self { rate, seen: vec![false; (rate * TIME.as_secs_f64()) as usize + 1_000] }
     }
 
-    /// The number of the newest event after so long.
+    /// The number of the newest event after this time.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of events")]
     fn newest(&self, after: Duration) -> usize {
         (self.rate * after.as_secs_f64()) as usize
     }
 
-    /// Which part of the events between two times was shown.
+    /// The fraction of the events between two times that was shown.
     #[expect(clippy::cast_precision_loss, reason = "counts of events")]
     fn share(&self, from: Duration, to: Duration) -> f64 {
         let seen = &self.seen[self.newest(from)..self.newest(to)];
@@ -85,7 +86,7 @@ impl Part {
     }
 }
 
-/// The poller's own schedule and pool against a feed of this rate.
+/// Runs the poller's own schedule and token pool against a feed of this rate.
 async fn follow(tokens: usize, rate: f64) -> (f64, f64) {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
     let secrets = (0..tokens).map(|n| Secret::new(format!("token-{n}"))).collect();
@@ -154,7 +155,7 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
     lease.settle(TokenVerdict::Served, &limits, took);
 }
 
-/// The hundred events up to that one.
+/// The hundred events up to this one.
 fn shown(page: usize, newest: usize) -> Vec<PageSighting> {
     let sequence = u64::from(page > 0);
     let number = |n: usize| u64::try_from(n).expect("counts of events");

@@ -1,10 +1,10 @@
-//! The readers of a fan-out case: a process with one thread and many connections, as cheap as it
-//! can be made, because it runs on the same cores as what is measured.
+//! The readers of a fan-out case: a process with one thread and many connections, as cheap as
+//! possible, because it shares the cores with the measured server.
 //!
-//! It prints `ready` when all have subscribed, then reads until its own input ends, then prints
-//! what it saw: deliveries, how long they took, in microseconds, from the stamp inside, and how
-//! many connections the server closed. Deflated messages are counted, and their stamps are not
-//! read.
+//! It prints `ready` when all readers have subscribed, reads until its own input ends, and then
+//! prints its results: deliveries, their latencies in microseconds by the embedded timestamp, and
+//! the number of connections that the server closed. Deflated messages are counted, but their
+//! timestamps are not read.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,26 +16,26 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// As what this program is started for this.
+/// The argument that starts this program as the readers.
 pub const READERS: &str = "readers-of-a-case";
-/// Digits of a stamp: microseconds since 1970; zeros are not counted.
+/// Digits of a timestamp: microseconds since 1970; zeros are not counted.
 pub const STAMP_DIGITS: usize = 16;
-/// The stamp is the first value of an event, so it is in the first bytes of a message.
+/// The timestamp is the first value of an event, so it is within the first bytes of a message.
 const STAMP_WITHIN: usize = 192;
-/// First byte of a text message that is deflated (RFC 7692).
+/// First byte of a deflated text message (RFC 7692).
 const DEFLATED_TEXT: u8 = 0xc1;
-/// Readers that connect at once.
+/// Readers that connect at the same time.
 const AT_ONCE: usize = 32;
-/// Bytes that a read has room for at least.
+/// Minimum free buffer space for a read.
 const READ_BYTES: usize = 32 << 10;
 
-/// Before the params of readers that offer to deflate.
+/// Prefix of the parameters of readers that offer compression.
 pub const DEFLATED: &str = "deflated ";
 const OFFER: &str = "sec-websocket-extensions: permessage-deflate; client_no_context_takeover; \
     server_no_context_takeover\r\n";
 
-/// Runs `[address, count, params]`. Params that begin with `/` are paths of their own, one a line,
-/// dealt out in turn; others are sent to `/sampling`.
+/// Runs `[address, count, params]`. Parameters that begin with `/` are paths, one per line,
+/// assigned in turn; others are sent to `/sampling`.
 pub fn run(args: &[String]) {
     let [address, count, params] = args else { panic!("three words, not {args:?}") };
     let address: SocketAddr = address.parse().expect("an address");
@@ -87,14 +87,15 @@ async fn read_all(address: SocketAddr, count: usize, params: &str) {
     println!("{arrived} {} {} {last} {}", at(50), at(99), closed.load(Ordering::Relaxed));
 }
 
-/// How long deliveries took, and how many had a stamp that cannot be read.
+/// Latencies of deliveries, and the number of unreadable timestamps.
 #[derive(Default)]
 struct Took {
     micros: Vec<u32>,
     unread: u64,
 }
 
-/// Connects, sends params, and waits until they hold: a ping behind them is answered after them.
+/// Connects, sends parameters, and waits until they apply: the server answers the ping sent after
+/// them once they do.
 async fn subscribe(address: SocketAddr, params: &str) -> (TcpStream, Frames) {
     let (offer, params) = params.strip_prefix(DEFLATED).map_or(("", params), |rest| (OFFER, rest));
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
@@ -114,7 +115,7 @@ async fn subscribe(address: SocketAddr, params: &str) -> (TcpStream, Frames) {
         }
     };
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    // Masked with zeros, which leaves the text as it is.
+    // Masked with zeros, which leaves the text unchanged.
     let length = u16::try_from(params.len()).expect("params are short").to_be_bytes();
     let mut sent = Vec::new();
     if !params.is_empty() {
@@ -146,17 +147,17 @@ async fn follow(mut stream: TcpStream, mut frames: Frames, took: &Mutex<Took>) {
     }
 }
 
-/// What came and is not a whole frame yet.
+/// Received bytes that do not form a complete frame yet.
 struct Frames(Vec<u8>);
 
 impl Frames {
     async fn read(&mut self, stream: &mut TcpStream) -> usize {
         self.0.reserve(READ_BYTES);
-        // One that the server reset has ended, as one that it closed.
+        // A reset connection has ended, like one that the server closed.
         stream.read_buf(&mut self.0).await.unwrap_or(0)
     }
 
-    /// Gives the whole frames away: their first byte and their body.
+    /// Passes the complete frames on: their first byte and their payload.
     fn each(&mut self, mut take: impl FnMut(u8, &[u8])) {
         let mut at = 0;
         while let Some((head, length)) = header(&self.0[at..]) {
@@ -168,7 +169,7 @@ impl Frames {
     }
 }
 
-/// Bytes of a frame's header and of its body.
+/// Lengths of a frame's header and payload.
 fn header(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.get(1)? {
         126 => Some((4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)))),

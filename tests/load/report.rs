@@ -1,17 +1,17 @@
-//! What was measured, as a page: medians and spread of the runs, a chart for each table, the aims,
-//! the machine, and what was not measured.
+//! The report: medians and spread of the runs, a chart per table, the targets, the machine, and
+//! what was not measured.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Width of a chart, and of the part that holds its bars.
+/// Size of a chart, then the part of it that holds the bars.
 const CHART: (f64, f64) = (860.0, 420.0);
-/// Height of a bar with the space below it.
+/// Height of a bar including the gap below it.
 const BAR: f64 = 22.0;
 
-/// Everything that the runs have measured so far.
+/// All results so far.
 #[derive(Default)]
 pub struct Report {
     sections: Vec<Section>,
@@ -21,26 +21,26 @@ pub struct Report {
 struct Section {
     name: &'static str,
     about: String,
-    /// Rows and columns in the order in which they were measured first.
+    /// Rows and columns in the order in which they were first added.
     rows: Vec<String>,
     columns: Vec<&'static str>,
     samples: BTreeMap<(usize, usize), Vec<f64>>,
 }
 
-/// What a figure should be.
+/// The bound of a target.
 #[derive(Clone, Copy)]
 pub enum Bound {
     AtMost(f64),
     AtLeast(f64),
-    /// At most that many times the same figure of another row.
+    /// At most this many times the same figure of another row.
     TimesRow(f64, &'static str),
 }
 
-/// A figure, by section, row and column, and its bound.
+/// A target: section, row and column of a figure, and its bound.
 pub type Aim = (&'static str, &'static str, &'static str, Bound);
 
 impl Report {
-    /// Begins or continues a table. `about` says what was done, in a sentence or two.
+    /// Starts or continues a table. `about` describes the measurement in a sentence or two.
     pub fn section(&mut self, name: &'static str, about: &str) {
         println!("{name}: {about}");
         if !self.sections.iter().any(|section| section.name == name) {
@@ -64,13 +64,13 @@ impl Report {
         section.samples.entry((row, column)).or_default().push(value);
     }
 
-    /// Says that something could not be measured here, or is not measured by default, and why.
+    /// Records what could not be measured here, or is not measured by default, and why.
     pub fn not_measured(&mut self, what: &str) {
         println!("  not measured: {what}");
         index(&mut self.not_measured, what.to_owned());
     }
 
-    /// Writes `report.md` and its charts into a directory, and returns the page's path.
+    /// Writes `report.md` and its charts into a directory; returns the path of the page.
     pub fn write(&self, dir: &Path, aims: &[Aim]) -> std::io::Result<PathBuf> {
         std::fs::create_dir_all(dir)?;
         let mut page = String::from("# Measurements\n\n");
@@ -146,7 +146,7 @@ impl Section {
         text
     }
 
-    /// Bars of the first column, with the spread of its runs.
+    /// A bar chart of the first column, with the spread of its runs.
     fn chart(&self) -> Option<String> {
         let bars: Vec<(&String, (f64, f64, f64))> = (self.rows.iter().enumerate())
             .filter_map(|(r, row)| Some((row, spread(self.samples.get(&(r, 0))?))))
@@ -200,7 +200,7 @@ fn index<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
     })
 }
 
-/// Median, least, most.
+/// Median, minimum, maximum.
 fn spread(samples: &[f64]) -> (f64, f64, f64) {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -215,7 +215,7 @@ fn cell(samples: &[f64]) -> String {
     format!("{} ({}–{})", number(median), number(least), number(most))
 }
 
-/// Three digits that mean something; thousands in groups.
+/// Formats with three significant digits and grouped thousands.
 fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 1_000.0 {
@@ -242,7 +242,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
-/// What it ran on.
+/// Describes the machine.
 fn machine() -> String {
     let said = |program: &str, args: &[&str]| {
         let output = Command::new(program).args(args).output().ok()?;

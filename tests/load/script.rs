@@ -1,5 +1,5 @@
-//! The merge script on an hour: 3,600 seconds of 20 languages, beside the native sum and beside
-//! the plain way, which is maps of names.
+//! The merge script on an hour: 3,600 seconds of 20 languages, next to the native sum and a naive
+//! implementation with maps of names.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,12 +9,12 @@ use ghpulse::script;
 
 use crate::report::Report;
 
-/// The script as it is shipped.
+/// The shipped script.
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/merge_latest.rhai");
-/// Runs of the plain way; as many as the script has.
+/// Runs of the naive implementation; as many as of the script.
 const RUNS: usize = 50;
 
-/// Measures.
+/// Measures the script.
 pub fn run(report: &mut Report) {
     let benched = script::bench(Path::new(SHIPPED)).expect("the shipped script holds");
     let (seconds, languages) = (benched.seconds as usize, benched.languages);
@@ -26,10 +26,10 @@ pub fn run(report: &mut Report) {
     add("a HashMap<String, i64> a second, added up in Rust", maps(seconds, languages));
 }
 
-/// The median of adding up maps of names, microseconds.
+/// The median time of summing maps of names, in microseconds.
 fn maps(seconds: usize, languages: usize) -> u64 {
     let bucket = |second: usize| -> HashMap<String, i64> {
-        // As many names in all as the script's sample has.
+        // As many distinct names as in the script's sample.
         (0..languages).map(|nth| (format!("Language {}", (second + nth * 13) % 32), 3)).collect()
     };
     let window: Vec<HashMap<String, i64>> = (0..seconds).map(bucket).collect();

@@ -1,5 +1,5 @@
-//! `/stream`: a thousand live readers with twenty queries, alone, and beside one reader that has
-//! the whole journal replayed to it.
+//! `/stream`: a thousand live readers with twenty queries, alone, and next to one reader that
+//! replays the whole journal.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -27,20 +27,20 @@ use crate::measure::{Process, Usage, defaults, events, resident_bytes};
 use crate::readers::STAMP_DIGITS;
 use crate::report::Report;
 
-/// As what this program is started for the case.
+/// The argument that starts this program as the case.
 pub const CASE: &str = "case-of-stream";
-/// Events of the journal that is replayed.
+/// Events in the replayed journal.
 const KEPT: u64 = 200_000;
-/// Events written at once.
+/// Events written per batch.
 const BATCH: u64 = 1_000;
 /// Live readers.
 const READERS: usize = 1_000;
-/// Between two live events: 100 a second.
+/// Interval between two live events: 100 a second.
 const BETWEEN: Duration = Duration::from_millis(10);
-/// Live events that are measured.
+/// Number of measured live events.
 const MEASURED: usize = 1_000;
 const SETTLE: Duration = Duration::from_secs(1);
-/// Events that are told to one reader as they are, and deflated.
+/// Events sent to one reader, uncompressed and then deflated.
 const FRAMES: u32 = 10_000;
 const TAG: BusTag = BusTag(1);
 
@@ -65,9 +65,9 @@ const QUERIES: &str = "/stream
 /stream?languages=Go,Rust,C*
 /stream?types=*Comment*";
 
-/// The row of a replay that nothing else runs beside.
+/// The row of a replay without other readers.
 pub const REPLAY: &str = "replay alone, lines: ghpulse";
-/// Before a figure that the case prints.
+/// Prefix of a figure that the case prints.
 const FIGURE: &str = "figure\t";
 const COLUMNS: [&str; 8] = [
     "a second",
@@ -80,7 +80,7 @@ const COLUMNS: [&str; 8] = [
     "resident, MB",
 ];
 
-/// Measures, in a process of its own.
+/// Measures, in a separate process.
 pub fn run(report: &mut Report) {
     let about = format!(
         "{READERS} live readers with 20 queries at 100 events a second, and a reader that has a \
@@ -106,7 +106,7 @@ fn figure(row: &str, column: &'static str, value: f64) {
     println!("{FIGURE}{row}\t{column}\t{value}");
 }
 
-/// The case.
+/// Runs the case.
 pub fn case(recorded: Option<&Path>) {
     let (_, events) = events(recorded);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -171,7 +171,7 @@ pub fn case(recorded: Option<&Path>) {
     });
 }
 
-/// What the journal takes on the disk, with what its background work has made of it so far.
+/// The size of the journal on disk, after the background work done so far.
 async fn stored(store: &Store, json: u64) {
     let families = store.read(inspect::families).await.expect("the store can be read");
     let journal = families.iter().find(|look| look.family == "journal").expect("it is there");
@@ -180,7 +180,7 @@ async fn stored(store: &Store, json: u64) {
     figure(row, "of its JSON, %", float(journal.about_bytes) * 100.0 / float(json));
 }
 
-/// What a replay takes on the wire, and of the processor, its reader included.
+/// Bytes on the wire and CPU time of a replay, including its reader.
 fn on_the_wire(address: &str, encoding: &str, json: u64) {
     let usage = Usage::now();
     let mut stream = ask(address, encoding);
@@ -198,7 +198,7 @@ fn on_the_wire(address: &str, encoding: &str, json: u64) {
     figure(&row, "of its JSON, %", float(bytes) * 100.0 / float(json));
 }
 
-/// Asks for the whole journal.
+/// Requests the whole journal.
 fn ask(address: &str, encoding: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     let head = format!(
@@ -209,7 +209,7 @@ fn ask(address: &str, encoding: &str) -> TcpStream {
     stream
 }
 
-/// What the last events take as frames, as they are and deflated, and what deflating costs.
+/// Size of the last events as frames, uncompressed and deflated, and the cost of deflating.
 fn as_frames(address: &str) {
     const OFFER: &str = "sec-websocket-extensions: permessage-deflate\r\n";
     let [plain, deflated] = ["", OFFER].map(|headers| {
@@ -222,7 +222,7 @@ fn as_frames(address: &str) {
         );
         stream.write_all(head.as_bytes()).expect("it is open");
         let (mut bytes, mut space, mut end) = (0, vec![0; 1 << 20], Vec::new());
-        // Up to the reason of its close frame.
+        // Up to the reason in its close frame.
         while !end.ends_with(b"that is all there is now") {
             let read = stream.read(&mut space).expect("it is open");
             assert!(read > 0, "it ends with a goodbye");
@@ -277,7 +277,7 @@ fn tell(hub: &Hub, event: &str, entry: u64, clock: Clock) {
     hub.append(vec![TailEvent::new(cursor, Envelope { facts, event: event.into() })]);
 }
 
-/// Has the journal replayed at least once, and until it is stopped: events and bytes a second.
+/// Replays the journal at least once, and until it is stopped. Returns events and bytes per second.
 fn replay(address: &str, stop: &AtomicBool) -> [f64; 2] {
     let watch = Stopwatch::start();
     let (mut lines, mut bytes, mut replays) = (0, 0, 0);

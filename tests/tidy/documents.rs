@@ -1,4 +1,4 @@
-//! Rules about documents: what can be measured and set is told, and what is told exists.
+//! Rules about documents: every metric and setting is documented, and everything documented exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use crate::source::{files_below, is_a, line_of, read_rust};
 use crate::{read, root, settle};
 
-/// Variables with our prefix that stand for no configuration key.
+/// Variables with our prefix that are not configuration keys.
 const OTHER_VARIABLES: &[&str] = &[
     "GHPULSE_FAULT",
     "GHPULSE_SIM_SEED",
@@ -56,9 +56,9 @@ fn every_metric_is_in_the_table_and_no_other() {
     settle(&untold.chain(gone).collect::<Vec<_>>());
 }
 
-/// Bytes that the README has at most: the first ten minutes, and links to the rest.
+/// Maximum size of the README in bytes: the first ten minutes, and links to the rest.
 const README_BYTES: usize = 15 << 10;
-/// Characters of a line of prose in a page; tables, code and links are as long as they are.
+/// Maximum length of a line of prose in a page; tables, code and links may be longer.
 const PROSE_CHARS: usize = 100;
 
 #[test]

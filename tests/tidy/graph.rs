@@ -1,5 +1,5 @@
-//! What the rules of `tidy.rs` ask of the module graph: where a file stands, whether a row of the
-//! table allows a path, whether there is a circle, where a dependency is named.
+//! Queries of the module graph for the rules in `tidy.rs`: the module of a file, whether the table
+//! permits a path, whether there is a cycle, and where a dependency is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 

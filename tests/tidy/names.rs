@@ -1,11 +1,11 @@
-//! Finds type names that stand for more than one thing.
+//! Finds type names that are used for more than one type.
 
 use std::collections::BTreeMap;
 
 use crate::source::{Source, ends_in_word, line_of, read_rust};
 use crate::{root, settle};
 
-/// Names that still stand for several types. The number may only shrink.
+/// Names still used for several types. The number may only shrink.
 const SHARED: usize = 110;
 
 #[test]

@@ -1,6 +1,6 @@
-//! Reads source text for the rules: what is code, what is comment or string, what is a test, and
-//! which names of the crate it uses. A small lexer and no parser: the rules need words and places,
-//! and a parser would be the largest dependency of the project.
+//! Reads source text for the rules: what is code, comment, string or test, and which names of the
+//! crate it uses. This is a small lexer rather than a parser: the rules only need words and
+//! positions, and a parser would be the project's largest dependency.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,14 +8,14 @@ use std::path::Path;
 
 use crate::graph::module_of;
 
-/// Stands for a character inside a string literal in [`Source::code`].
+/// Replaces a character inside a string literal in [`Source::code`].
 const IN_STRING: char = '\u{1}';
-/// Stands for each further byte of a blanked character, so that all forms have the same offsets.
+/// Replaces each further byte of a blanked character, so that all forms have the same offsets.
 const FILLER: char = '\u{2}';
 
-/// One file of Rust.
+/// A Rust file.
 pub(crate) struct Source {
-    /// From the top of the repository, with `/`.
+    /// Its path from the root of the repository, with `/`.
     pub path: String,
     /// As written.
     pub text: String,
@@ -171,7 +171,7 @@ fn string_span(chars: &[char], at: usize) -> (usize, usize) {
     (i + 1, (end + 1).min(chars.len()))
 }
 
-/// Blanks every item that stands under `#[cfg(test)]`.
+/// Blanks every item under `#[cfg(test)]`.
 fn without_tests(code: &str) -> String {
     let mut live = code.to_owned();
     let mut from = 0;
@@ -277,7 +277,7 @@ pub(crate) fn absolute_paths(source: &Source) -> Vec<Vec<String>> {
     found
 }
 
-/// How many modules stand above a file's items: 0 for `lib.rs`, 2 for `store/keys.rs`.
+/// The number of modules above a file's items: 0 for `lib.rs`, 2 for `store/keys.rs`.
 fn depth(path: &str) -> usize {
     let inner = path.trim_start_matches("src/").trim_end_matches(".rs");
     let parts = inner.split('/').count();

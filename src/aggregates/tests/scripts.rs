@@ -116,16 +116,20 @@ fn what_is_shipped_holds_and_is_all_there_is() {
 fn what_is_wrong_with_a_config_is_said_with_its_place() {
     let merge = "fn merge(window) { Tally() }\n";
     for (config, said) in [
-        ("", "x.rhai:1:1: there is no function config; write fn config() {"),
+        ("", "x.rhai:1:1: function config is missing; write fn config() {"),
         ("fn config(a) { 1 }", "x.rhai:2:1: config takes 1 parameters; write fn config()"),
         ("fn config() { 1 }", "x.rhai:2:1: config must return a map such as #{ by:"),
-        ("fn config() { #{ bye: 1 } }", "x.rhai:2:1: config has no key `bye`; it has by, where,"),
+        ("fn config() { #{ bye: 1 } }", "x.rhai:2:1: unknown key `bye` in config; use by, where,"),
         ("fn config() { #{ by: \"repo\" } }", "x.rhai:2:1: by: `repo` begins with neither"),
         (
             "fn config() { #{ by: \"key\", window: \"25h\" } }",
-            "x.rhai:2:1: window: 25h is not taken",
+            "x.rhai:2:1: window: 25h is not accepted",
         ),
-        ("fn config() { #{ by: \"key\", tick: \"soon\" } }", "x.rhai:2:1: tick: `soon` is no time"),
+        (
+            "fn config() { #{ by: \"key\", tick: \"soon\" } }",
+            "x.rhai:2:1: tick: invalid duration \
+                                                              `soon`",
+        ),
         ("fn config() { #{ by: \"key\", where: 1 } }", "x.rhai:2:1: where: write a map"),
         ("fn config() {\n  #{ by: who }\n}", "x.rhai:3:10: undefined variable: who"),
     ] {
@@ -169,7 +173,7 @@ async fn a_file_becomes_an_aggregate_with_its_past_and_goes_with_it() {
     assert_eq!((&value["value"], &value["complete"]), (&json!({ "x/y": 1 }), &json!(true)));
     let troubles = bench.troubles.borrow().clone();
     assert_eq!(troubles.len(), 1, "{troubles:?}");
-    assert!(troubles[0].to_string().contains("no name.rhai: it is no name of an aggregate"));
+    assert!(troubles[0].to_string().contains("no name.rhai: invalid aggregate name"));
     // The same rule, another sum: what is counted stays.
     fs::write(&path, pushes("3")).unwrap();
     let mut bench = bench;

@@ -119,7 +119,7 @@ async fn each_window_is_exact_and_so_is_it_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_journal_no_longer_has_is_said_and_an_empty_one_is_empty() {
+async fn expired_events_are_reported_and_empty_journal_is_empty() {
     let (dir, none) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(dir.path());
     let bench = Bench::new(&store, none.path(), NOW).await.settle().await;
@@ -139,7 +139,7 @@ async fn what_the_journal_no_longer_has_is_said_and_an_empty_one_is_empty() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_that_retention_overtakes_says_from_when_on_it_is_complete() {
+async fn new_counter_overtaken_by_retention_reports_its_start() {
     let (dir, none) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(dir.path());
     let old: Vec<_> =
@@ -170,7 +170,7 @@ async fn a_newcomer_that_retention_overtakes_says_from_when_on_it_is_complete() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn event_from_the_future_is_counted_in_its_second_and_hides_no_other() {
+async fn future_event_counts_in_its_second_and_hides_no_other() {
     let (dir, none) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(dir.path());
     let ago = |id, seconds, actor| event(id, NOW - seconds, "PushEvent", actor, "x/y", "Go");

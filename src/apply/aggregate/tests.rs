@@ -1,4 +1,4 @@
-//! What is applied over one bus, over another, and over the first again.
+//! Applying over one bus, over another, and over the first again.
 
 use super::*;
 use crate::model::message::Incoming;
@@ -18,7 +18,7 @@ fn event(cursor: Cursor) -> Prepared {
     Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere)
 }
 
-/// Applies the entries of a bus.
+/// Applies entries of a bus.
 async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64>) -> usize {
     let (own, now) = (store.bus_tag(), Clock::system().now());
     let at = |n| Cursor { tag, position: Position::counted(n) };
@@ -58,7 +58,7 @@ async fn bus_that_is_taken_back_continues_with_a_gap_of_what_went_over_the_other
     assert_eq!(reasons, [(60, GapReason::BusChanged)], "and so does one at 60");
     let dropped = store.reader().journal(topic).unwrap().dropped();
     assert_eq!(dropped, Some(Position::counted(9)));
-    // The topic keeps what its subscribers have not read: nothing of it is missing.
+    // The topic keeps what its subscribers have not read, so nothing is missing.
     assert_eq!(apply(&store, topic, 8..=12).await, 3);
     let gaps = store.reader().journal(topic).unwrap().gaps(Position::counted(9), 9).unwrap();
     assert_eq!(gaps, []);

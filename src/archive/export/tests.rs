@@ -186,7 +186,7 @@ async fn hours_before_the_journals_beginning_are_said_to_be_cut() {
 }
 
 #[tokio::test]
-async fn a_journal_that_is_older_is_said_to_be_whole_however_slow_the_feed() {
+async fn older_journal_is_complete_even_with_a_slow_feed() {
     let site = Site::new();
     site.journal("2026-02-03T09:10:00Z", &[(1, "09:09:00")]).await;
     site.journal("2026-02-03T10:20:00Z", &[(2, "10:19:00")]).await;
@@ -201,7 +201,7 @@ async fn a_journal_that_is_older_is_said_to_be_whole_however_slow_the_feed() {
 }
 
 #[tokio::test]
-async fn the_stage_begins_no_file_of_an_hour_that_the_journal_lacks_the_beginning_of() {
+async fn stage_creates_no_file_for_a_cut_hour() {
     let site = Site::new();
     let early = [(1, "10:12:00"), (2, "12:41:00"), (3, "12:42:00")];
     site.journal("2026-02-03T12:42:00Z", &early).await;
@@ -218,7 +218,7 @@ async fn the_stage_begins_no_file_of_an_hour_that_the_journal_lacks_the_beginnin
 }
 
 #[tokio::test]
-async fn a_late_event_of_an_hour_whose_file_was_taken_away_makes_no_new_one() {
+async fn late_event_does_not_recreate_a_removed_file() {
     let site = Site::new();
     site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
@@ -243,7 +243,7 @@ async fn an_empty_journal_has_no_hours() {
 }
 
 #[tokio::test]
-async fn hour_whose_beginning_was_dropped_is_cut_though_an_older_event_came_late() {
+async fn hour_with_dropped_beginning_is_cut_despite_a_late_event() {
     let site = Site::new();
     site.journal("2026-02-03T08:30:00Z", &[(1, "08:29:00")]).await;
     site.journal("2026-02-03T10:10:00Z", &[(2, "10:09:00")]).await;
@@ -270,7 +270,7 @@ async fn hour_whose_beginning_was_dropped_is_cut_though_an_older_event_came_late
 }
 
 #[tokio::test]
-async fn what_is_added_to_a_padded_file_comes_behind_its_last_whole_member() {
+async fn additions_to_a_padded_file_follow_its_last_member() {
     let site = Site::new();
     site.journal("2026-02-03T09:59:00Z", &[(1, "10:00:00")]).await;
     std::fs::create_dir(site.to()).unwrap();

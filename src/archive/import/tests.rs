@@ -91,7 +91,7 @@ async fn a_file_becomes_the_counts_of_its_hour_each_event_once() {
 }
 
 #[tokio::test]
-async fn a_second_run_changes_nothing_and_another_file_replaces_the_first() {
+async fn second_run_changes_nothing_another_file_replaces() {
     let site = Site::new();
     let first = lines_of(&[merge(1, 0), merge(2, 1)]);
     site.import(NAME, &first).await.unwrap();
@@ -214,7 +214,7 @@ async fn what_is_behind_a_gzip_costs_nothing_and_is_named() {
         assert_eq!((imported.events, imported.broken), (counted, broken), "{}", behind.len());
         if broken > 0 {
             let BrokenLine { line, reason } = &imported.complaints[0];
-            assert!(*line == 3 && reason.starts_with("7 bytes behind the end"), "{reason}");
+            assert!(*line == 3 && reason.starts_with("ignored 7 bytes after"), "{reason}");
         }
     }
     // What is cut off is not whole.
@@ -225,7 +225,7 @@ async fn what_is_behind_a_gzip_costs_nothing_and_is_named() {
 }
 
 #[tokio::test]
-async fn an_hour_as_a_list_is_read_on_one_line_and_told_what_to_do_on_several() {
+async fn hour_as_a_list_is_read_on_one_line_refused_on_several() {
     let events = [merge(1, 0), push(2), merge(3, 5)];
     for (open, comma, close) in
         [("[", ",", "]"), ("[ ", " , ", " ]\n"), ("\u{feff}[\n", ",\n", "]")]

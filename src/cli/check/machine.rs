@@ -1,5 +1,5 @@
-//! What this machine must give: directories that can be written, free ports, files that can be
-//! read, and by nobody else. Nothing that is looked at is changed.
+//! Requirements of this machine: writable directories, free ports, and readable files that are
+//! private. Checks change nothing.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -12,15 +12,13 @@ use crate::appliance::DEFAULT_OPS;
 use crate::config::{self, Config, ConfigError, ValueOrigin, ValueOrigins};
 use crate::store;
 
-/// How often a port that is taken is tried again, and after which pause: another `check` holds it
-/// for a moment.
+/// How often a port in use is retried, and the pause: another `check` may hold it briefly.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
-/// The first bytes of a file of tokens that are looked at.
+/// The most bytes of a file of tokens that are checked.
 const TOKENS_BYTES: u64 = 1 << 20;
 
-/// Looks at all of it. Keys with a complaint are left out: what stands in their place is not what
-/// was written.
+/// Runs all checks. Keys with an error are skipped: their values are not what was written.
 pub(super) fn look(
     config: &Config,
     places: &ValueOrigins,
@@ -47,7 +45,7 @@ pub(super) fn look(
         found.push(port("server.port", config.server.listen(), in_use, false));
     }
     if let Some(ops) = config.ops_listen.filter(|_| !is_refused("ops.listen")) {
-        // Another one is taken in the place of the default, as `run` does.
+        // Another port replaces a default one that is in use, as in `run`.
         let is_default = ops.to_string() == DEFAULT_OPS;
         found.push(port("ops.listen", ops, in_use, is_default));
     }
@@ -55,7 +53,7 @@ pub(super) fn look(
     found
 }
 
-/// Whether a directory can be written, or made. Leaves nothing behind.
+/// Whether a directory is writable, or can be created. Leaves nothing behind.
 fn try_directory(dir: &Path) -> Result<String, String> {
     match std::fs::metadata(dir) {
         Ok(about) if !about.is_dir() => return Err("is not a directory".to_owned()),
@@ -64,18 +62,18 @@ fn try_directory(dir: &Path) -> Result<String, String> {
             let above = existing_above(dir);
             let made = write_in(&above);
             return made
-                .map(|()| "is not there yet and can be made".to_owned())
-                .map_err(|why| format!("cannot be made in {}: {why}", above.display()));
+                .map(|()| "does not exist yet and can be created".to_owned())
+                .map_err(|why| format!("cannot be created in {}: {why}", above.display()));
         }
-        Err(error) => return Err(format!("cannot be looked at: {error}")),
+        Err(error) => return Err(format!("cannot be examined: {error}")),
     }
     write_in(dir).map_err(|why| format!("cannot be written: {why}"))?;
-    // A store that another user has made is in the way, however the directory is.
+    // A store of another user prevents the start, whatever the directory's permissions.
     let lock = dir.join("LOCK");
     if lock.exists()
         && let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open(&lock)
     {
-        let why = format!("holds a store that cannot be written: {}: {error}", lock.display());
+        let why = format!("contains a store that is not writable: {}: {error}", lock.display());
         return Err(why);
     }
     Ok("can be written".to_owned())
@@ -89,7 +87,7 @@ fn write_in(dir: &Path) -> Result<(), String> {
     tried.map(drop).map_err(|error| plain(&error))
 }
 
-/// What the system said, without the made-up name of the file that was tried.
+/// The system's message without the generated name of the test file.
 fn plain(error: &std::io::Error) -> String {
     let text = error.get_ref().map_or_else(|| error.to_string(), ToString::to_string);
     text.split(" at path").next().unwrap_or(&text).to_owned()
@@ -115,13 +113,13 @@ fn try_log(file: &Path) -> Result<String, String> {
         _ => Path::new("."),
     };
     if !dir.exists() {
-        return Err(format!("cannot be made: directory {} does not exist", dir.display()));
+        return Err(format!("cannot be created: directory {} does not exist", dir.display()));
     }
-    let made = write_in(dir).map(|()| "can be made".to_owned());
-    made.map_err(|why| format!("cannot be made in {}: {why}", dir.display()))
+    let made = write_in(dir).map(|()| "can be created".to_owned());
+    made.map_err(|why| format!("cannot be created in {}: {why}", dir.display()))
 }
 
-/// Whether a port is free. `in_use`: an appliance runs on the data directory, and may have it.
+/// Whether a port is free. `in_use`: an appliance runs on the data directory and may have it.
 fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) -> Finding {
     let mut bound = TcpListener::bind(address);
     for _ in 1..TRIES {
@@ -135,21 +133,22 @@ fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) 
     }
     match bound {
         Ok(_) => Finding::ok(key, address, "is free"),
-        Err(error) if error.kind() == ErrorKind::AddrInUse && in_use => {
-            Finding::note(key, address, "is taken; an appliance runs on data.dir, and may have it")
-        }
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_default => {
-            Finding::warning(key, address, "is taken: another port will be used")
-        }
-        Err(error) => Finding::io(
+        Err(error) if error.kind() == ErrorKind::AddrInUse && in_use => Finding::note(
             key,
             address,
-            format!("cannot be listened on: {error}; set {key} to a free one"),
+            "is in use, possibly by the appliance that runs on \
+                                         data.dir",
         ),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_default => {
+            Finding::warning(key, address, "is in use: another port will be used")
+        }
+        Err(error) => {
+            Finding::io(key, address, format!("cannot listen: {error}; set {key} to a free port"))
+        }
     }
 }
 
-/// Files that hold secrets and that every user of this machine may read.
+/// Files with secrets that every user of this machine may read.
 fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
     let secret = |key: &&config::ConfigKey| key.is_secret() && places.contains_key(key.path);
@@ -168,7 +167,10 @@ fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let open = files.into_iter().filter(|(_, path)| is_readable_by_others(path));
     open.map(|(key, path)| {
         let path = path.display();
-        let cure = format!("every user of this machine can read its secrets: chmod o= {path}");
+        let cure = format!(
+            "readable by every user of this machine, with its secrets: chmod o= \
+                            {path}"
+        );
         Finding::warning(key, path, cure)
     })
     .collect()
@@ -184,7 +186,7 @@ fn is_readable_by_others(path: &Path) -> bool {
     has(&path, READ) && path.ancestors().skip(1).all(|above| has(above, ENTER))
 }
 
-/// The lines of a file of tokens; `None` when it cannot be read, which is said elsewhere.
+/// The lines of a file of tokens; `None` when it is unreadable, which is reported elsewhere.
 pub(super) fn tokens_of(path: &Path) -> Option<config::TokenLines> {
     let about = std::fs::metadata(path).ok()?;
     let text = std::fs::read_to_string(path).ok().filter(|_| about.len() <= TOKENS_BYTES)?;
@@ -200,12 +202,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let below = dir.path().join("a/b");
         assert_eq!(try_directory(dir.path()).as_deref(), Ok("can be written"));
-        assert!(try_directory(&below).unwrap().contains("can be made"));
+        assert!(try_directory(&below).unwrap().contains("can be created"));
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(try_directory(&file).unwrap_err(), "is not a directory");
         assert!(try_directory(&file.join("x")).is_err());
-        // Not even root can make anything there.
+        // Not even root can create anything there.
         assert!(try_directory(Path::new("/proc/nope")).unwrap_err().contains("/proc"));
         assert!(try_log(Path::new("/proc/nope/x.log")).is_err());
         assert!(try_log(dir.path()).is_err());
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!(level(false, false).1, Some(super::super::Exit::Io));
         drop(taken);
         assert_eq!(level(false, false), (super::super::report::Level::Ok, None));
-        // An address of a network that is only for documents is nobody's.
+        // An address reserved for documentation belongs to no machine.
         let elsewhere = port("server.bind", "192.0.2.1:0".parse().unwrap(), false, false);
         assert_eq!(elsewhere.exit, Some(super::super::Exit::Io));
     }

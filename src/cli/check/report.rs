@@ -1,4 +1,4 @@
-//! What `ghpulse check` found: as lines, as JSON, and as an exit code.
+//! The report of `ghpulse check`: as lines, as JSON, and as an exit code.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::ServerCheck;
 use crate::cli::{Exit, line_of};
 use crate::config::{self, ConfigError, ConfigWarning};
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
@@ -18,22 +18,22 @@ pub(super) enum Level {
     Ok,
     /// Worth knowing.
     Note,
-    /// Something will probably not do what was meant.
+    /// Something probably does not have the intended effect.
     Warning,
     /// It cannot work.
     Error,
 }
 
-/// What came of trying one thing.
+/// The result of one test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) level: Level,
-    /// The key that it is about.
+    /// The key that it concerns.
     pub(super) key: &'static str,
-    /// The directory, file, address or other value that was tried; never a secret.
+    /// The directory, file, address or other value that was tested; never a secret.
     pub(super) what: String,
     pub(super) said: String,
-    /// How the command ends because of it.
+    /// The exit code that it causes.
     #[serde(skip)]
     pub(super) exit: Option<Exit>,
 }
@@ -91,7 +91,7 @@ impl Finding {
     }
 }
 
-/// All that was found.
+/// All findings.
 pub(super) struct CheckReport {
     pub(super) file: Option<PathBuf>,
     pub(super) config_warnings: Vec<ConfigWarning>,
@@ -167,13 +167,13 @@ impl CheckReport {
             lines.push(said.to_owned());
         }
         if self.offline {
-            lines.push("note: --offline: no server was tried".to_owned());
+            lines.push("note: --offline: no server was contacted".to_owned());
         }
         lines.extend(self.config_errors.iter().map(|error| format!("error: {error}")));
         let count = |n: usize, of: &str| format!("{n} {of}{}", if n == 1 { "" } else { "s" });
         let (errors, warnings) = (self.errors(), self.warnings());
         if errors == 0 {
-            lines.push("the configuration holds".to_owned());
+            lines.push("the configuration is valid".to_owned());
         }
         lines.push(format!("{}, {}", count(errors, "error"), count(warnings, "warning")));
         lines.join("\n")

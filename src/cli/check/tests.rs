@@ -67,11 +67,11 @@ fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
     assert!(scripts(&config).is_empty());
     std::fs::write(directory.path().join("stars.rhai"), script::SHIPPED).unwrap();
     let said = scripts(&config);
-    assert!(said[0].contains("stars.rhai:1:1: there is no function config"), "{said:?}");
+    assert!(said[0].contains("stars.rhai:1:1: function config is missing"), "{said:?}");
 }
 
 #[test]
-fn missing_script_is_a_note_and_missing_named_directory_a_warning() {
+fn missing_script_is_a_note_missing_directory_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let of = |path: &std::path::Path| {
         let text = format!("scripts: {{dir: {}}}\nops: {{listen: off}}", path.display());
@@ -102,7 +102,7 @@ fn the_report_names_file_and_warnings_and_counts() {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(text.contains(&format!("ok: data.dir: {data}: can be written")), "{text}");
-    assert!(text.ends_with("the configuration holds\n0 errors, 2 warnings"), "{text}");
+    assert!(text.ends_with("the configuration is valid\n0 errors, 2 warnings"), "{text}");
     assert_eq!(report.exit(), Exit::Fine);
 }
 
@@ -110,7 +110,7 @@ fn the_report_names_file_and_warnings_and_counts() {
 fn each_kind_of_error_has_its_exit_code_and_the_gravest_counts() {
     let mut report = report_of("data: {dir: /proc/nope}\nserver: {port: 0}\nops: {listen: off}");
     assert_eq!(report.exit(), Exit::Io);
-    assert!(report.text().contains("error: data.dir: /proc/nope: cannot be made"));
+    assert!(report.text().contains("error: data.dir: /proc/nope: cannot be created"));
     assert!(report.text().contains("\n1 error, "), "{}", report.text());
     report.findings.push(Finding::error("github.tokens", "token 1 of 1", "no", Exit::Config));
     assert_eq!(report.exit(), Exit::Config);
@@ -127,8 +127,8 @@ fn bad_token_lines_are_errors_and_an_empty_file_a_warning() {
     let config = format!("github: {{tokensFile: {}}}\nops: {{listen: off}}", path.display());
     std::fs::write(&path, "NAME=ghp_telltale\n").unwrap();
     let text = report_of(&config).text();
-    assert!(text.contains("tokens:1 is a name and a value"), "{text}");
+    assert!(text.contains("tokens:1 is NAME=VALUE"), "{text}");
     assert!(!text.contains("telltale"), "{text}");
     std::fs::write(&path, "# none\n").unwrap();
-    assert!(report_of(&config).text().contains("it holds no token"));
+    assert!(report_of(&config).text().contains("contains no token"));
 }

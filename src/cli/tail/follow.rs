@@ -1,4 +1,4 @@
-//! The connection: read line by line, and reopened behind the last printed event.
+//! Reads the stream line by line, and reconnects behind the last printed event.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl TailConnection {
                     let wait = wait.unwrap_or_else(|| self.backoff.next_wait());
                     if self.backoff.times() == 1 {
                         let reason = output::plain(&reason);
-                        output::complain(&format!("note: {reason}; connecting again"));
+                        output::complain(&format!("note: {reason}; reconnecting"));
                     }
                     clock.sleep(wait).await;
                 }
@@ -113,7 +113,7 @@ impl TailConnection {
                     }
                     line.extend_from_slice(rest);
                     if line.len() > LINE_BYTES {
-                        return again("a line is longer than 16 MiB: not a ghpulse stream");
+                        return again("received a line longer than 16 MiB: not a ghpulse stream");
                     }
                 }
                 Ok(None) => return again("the server ended the stream"),

@@ -1,6 +1,6 @@
 //! Messages of the stream as lines for a terminal, or as they were received.
 //!
-//! Strangers write the text of events, so nothing that a terminal interprets is ever printed.
+//! The text of events comes from strangers, so nothing that a terminal interprets is printed.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,10 +15,6 @@ const DETAIL_CHARS: usize = 90;
 const NAME_CHARS: usize = 200;
 /// Most warnings of an `ack` that are printed.
 const MOST_WARNINGS: usize = 100;
-
-/// Columns of a terminal that does not say how many it has, and the fewest that are used.
-const COLUMNS: usize = 80;
-const LEAST_COLUMNS: usize = 40;
 
 /// A message as it was received. Values are picked from its text, because an event may hold what no
 /// JSON library represents, such as half a surrogate pair or a number beyond all bounds.
@@ -75,8 +71,7 @@ impl Printer {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let is_terminal = std::io::stdout().is_terminal();
         let colour = !json && wanted && is_terminal;
-        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let columns = is_terminal.then(|| columns.unwrap_or(COLUMNS).max(LEAST_COLUMNS));
+        let columns = is_terminal.then(output::columns);
         Self { json, escaped: is_terminal, colour, columns, left: limit }
     }
 

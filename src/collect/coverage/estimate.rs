@@ -1,22 +1,22 @@
-//! How many events passed unseen, by the ids of those that were seen.
+//! Estimates how many events were missed from the ids of those that were seen.
 //!
-//! The method. GitHub draws ids in order, for private events too, so an id is a clock that our
-//! reads cannot disturb. What one read shows of a sequence is a run of neighbours: it covers the
-//! ids from its first to its last. Where two runs meet, nothing was missed between them. Where
-//! they do not, the gap of G ids held about G x d - 1 events, d being how many events there are
-//! an id, as the runs themselves show. The sum over all gaps of the last ten minutes is the
-//! estimate. Its interval comes from the spacings in the gaps (their number times v, the squared
-//! coefficient of variation, is a variance) and from d, whose relative error is that of a mean
-//! of as many spacings as were seen.
+//! Method: GitHub assigns ids in order, for private events too, so an id is a clock that our reads
+//! cannot disturb. One read shows a run of neighbours of a sequence, which covers the ids from its
+//! first to its last. Where two runs meet, nothing was missed between them. Otherwise the gap of G
+//! ids held about G × d − 1 events, where d is the density of events per id in the runs. The
+//! estimate is the sum over all gaps of the last ten minutes. Its interval comes from the spacings
+//! in the gaps (their number times v, the squared coefficient of variation, is a variance) and
+//! from d, whose relative error is that of a mean over all spacings seen.
 //!
-//! A read need not show all neighbours: then two runs over the same ids show different events, and
-//! how many they share tells which part p of what is there one read shows (Petersen). What n reads
-//! of the same ids leave unseen is (1 - p)^n.
+//! A read may leave out some neighbours. Two runs over the same ids then show different events,
+//! and the number they share gives the fraction p of events that one read shows (Petersen
+//! estimator). After n reads of the same ids, the fraction (1 − p)^n remains unseen.
 //!
-//! Of a page: its gaps, as far as no other page shows what is in them. So a page misses nothing
-//! where nothing was missed, and events that wander from page to page are counted once.
+//! For a single page, only those parts of its gaps count that no other page shows. So a page
+//! misses nothing when nothing was missed, and events that move from page to page are counted
+//! once.
 //!
-//! What is not known: what GitHub itself never shows. No poller sees that.
+//! Events that GitHub never shows are not part of the estimate, because no poller sees them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,30 +24,31 @@ use std::time::Duration;
 use crate::model::coverage::Missed;
 use crate::model::window::Timestamp;
 
-/// How far back the estimate reaches.
+/// The period that the estimate covers.
 pub const WINDOW: Duration = Duration::from_secs(600);
-/// Runs that are kept; older ones go, and the window is shorter then.
+/// Maximum number of runs; older ones are dropped, which shortens the window.
 const MOST_RUNS: usize = 4_096;
-/// A step so many times the middle one ends a run: a late event far below is no neighbour.
+/// A step larger than this multiple of the median step ends a run: a late event far below is not a
+/// neighbour.
 const RUN_BREAK: u64 = 24;
-/// Fewer ids are no run.
+/// Minimum number of ids in a run.
 const SHORTEST_RUN: usize = 6;
-/// Two runs that are no more than so many usual steps apart meet: two pages of one moment do.
+/// Two runs at most this many usual steps apart meet, like two pages of the same moment.
 const NEIGHBOURS: f64 = 3.0;
-/// Standard deviations to each side of a 95 % interval, and a little for what is not modelled.
+/// Standard deviations on each side of a 95 % interval, plus a margin for what is not modelled.
 const DEVIATIONS: f64 = 2.4;
-/// Events must be shared by more than this part for a run to count as all neighbours.
+/// Two reads must share more than this fraction of their events for a run to count as complete.
 const WHOLE: f64 = 0.9;
-/// Ids are told apart by how many reads covered them, up to so many.
+/// Maximum number of reads up to which ids are distinguished by how many reads covered them.
 const DEPTHS: usize = 32;
-/// Fewer events in common ranges say nothing of the part that a read shows.
+/// Minimum number of events in common ranges to estimate the fraction that a read shows.
 const ENOUGH_COMMON: f64 = 60.0;
 
-/// The runs of ids that reads of one sequence covered.
+/// The runs of ids covered by the reads of one sequence.
 #[derive(Debug, Default)]
 pub(super) struct IdCoverage {
     runs: VecDeque<Run>,
-    /// The ids of the read before, ascending.
+    /// The ids of the previous read, ascending.
     before: Vec<u64>,
 }
 
@@ -59,12 +60,13 @@ struct Run {
     events: u32,
     /// Sum of the squares of the steps.
     squares: f64,
-    /// Events in the ids that the read before covered too: in either, and twice those in both.
+    /// Events among the ids that the previous read covered too: in either read, and twice those in
+    /// both.
     either: f64,
     both: f64,
 }
 
-/// A stretch of ids that is covered.
+/// A covered range of ids.
 #[derive(Debug, Clone, Copy)]
 struct Island {
     /// When its first part was read.
@@ -74,7 +76,7 @@ struct Island {
 }
 
 impl Missed {
-    /// Two sequences, or two pages, together.
+    /// The sum for two sequences or two pages.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let spread = |a: f64, b: f64| a.hypot(b);
@@ -89,7 +91,7 @@ impl Missed {
         }
     }
 
-    /// The missed part of all events, 0 to 1: lower end, most likely, upper end.
+    /// The missed fraction of all events, 0 to 1: lower bound, most likely value, upper bound.
     #[must_use]
     pub fn shares(self) -> [f64; 3] {
         let share = |missed: f64| if missed > 0.0 { missed / (missed + self.seen) } else { 0.0 };
@@ -98,7 +100,7 @@ impl Missed {
 }
 
 impl IdCoverage {
-    /// A read showed these ids of the sequence, in any order.
+    /// Records the ids of the sequence shown by a read, in any order.
     pub(super) fn take(&mut self, mut ids: Vec<u64>, at: Timestamp) {
         ids.sort_unstable();
         ids.dedup();
@@ -126,7 +128,7 @@ impl IdCoverage {
         }
     }
 
-    /// Lets go of what is older than the window.
+    /// Drops everything older than the window.
     pub(super) fn roll(&mut self, now: Timestamp) {
         let from = now.minus(WINDOW);
         while self.runs.front().is_some_and(|run| run.at < from) {
@@ -134,13 +136,13 @@ impl IdCoverage {
         }
     }
 
-    /// What was missed in the window.
+    /// Estimates the events missed in the window.
     pub(super) fn missed(&self) -> Missed {
         self.estimate(&self.islands(), &self.gaps())
     }
 
-    /// What was missed of what was to be read since `from`: the gaps below what was read since
-    /// then. `None` when nothing was read since.
+    /// Estimates the events missed since `from`: the gaps below what was read since then. `None`
+    /// when nothing was read since.
     pub(super) fn missed_since(&self, from: Timestamp) -> Option<Missed> {
         let read = self.islands_since(from);
         if read.is_empty() {
@@ -155,14 +157,14 @@ impl IdCoverage {
         Some(self.estimate(&read, &gaps))
     }
 
-    /// What was missed of what passed one page: the part of its gaps that no other page shows
-    /// either. `self` is all pages together. A page that is taken up by another sequence for a
-    /// while, as when the feed is short, has gaps that mean nothing.
+    /// Estimates the events missed on one page: the parts of its gaps that no other page shows.
+    /// `self` is all pages together. Gaps of a page that another sequence occupies for a while, as
+    /// when the feed is short, are meaningless.
     pub(super) fn missed_on(&self, page: &Self) -> Missed {
         self.estimate(&page.islands(), &common(&page.gaps(), &self.gaps()))
     }
 
-    /// Islands of ids that are covered, and what lies in these gaps, by the spacing of all ids.
+    /// Estimates the events in the gaps from the spacing of all ids in the covered islands.
     fn estimate(&self, islands: &[Island], gaps: &[(u64, u64)]) -> Missed {
         let steps: f64 = self.runs.iter().map(|run| f64::from(run.events - 1)).sum();
         let length: f64 = self.runs.iter().map(|run| float(run.last - run.first)).sum();
@@ -177,11 +179,11 @@ impl IdCoverage {
             ids * density + count(islands.len())
         };
         let seen = events(islands);
-        // A sum of nothing is -0, which would be shown.
+        // An empty sum is -0, which would be displayed.
         let gap_ids = gaps.iter().fold(0.0, |sum, (from, to)| sum + float(to - from));
         let number = count(gaps.len());
         let expected = (gap_ids * density - number).max(0.0);
-        // Every spacing was seen by many reads and tells something once.
+        // A spacing seen by several reads is one observation.
         let drawn = events(&self.islands()).max(1.0);
         let known = (DEVIATIONS * (variation / drawn).sqrt()).min(0.9);
         let own = DEVIATIONS * ((gap_ids * density + number) * variation).sqrt();
@@ -196,12 +198,12 @@ impl IdCoverage {
         })
     }
 
-    /// Stretches of ids that are covered, ascending.
+    /// The covered ranges of ids, ascending.
     fn islands(&self) -> Vec<Island> {
         self.islands_since(Timestamp::from_micros(i64::MIN))
     }
 
-    /// The same of what was read since a time.
+    /// The covered ranges of ids read since a time, ascending.
     fn islands_since(&self, from: Timestamp) -> Vec<Island> {
         let mut runs: Vec<&Run> = self.runs.iter().filter(|run| run.at >= from).collect();
         runs.sort_unstable_by_key(|run| run.first);
@@ -221,8 +223,8 @@ impl IdCoverage {
         islands
     }
 
-    /// Gaps between islands, ascending. A gap is one only when what lies above it was read no
-    /// earlier than what lies below: after GitHub began its ids anew, or served an old page, there
+    /// The gaps between islands, ascending. A gap counts only when the range above it was read no
+    /// earlier than the range below: after GitHub restarted its ids or served an old page, there
     /// is nothing between the two.
     fn gaps(&self) -> Vec<(u64, u64)> {
         let islands = self.islands();
@@ -230,7 +232,7 @@ impl IdCoverage {
         pairs.map(|pair| (pair[0].last, pair[1].first)).collect()
     }
 
-    /// Adds what lies unseen between the events of reads that show only a part.
+    /// Adds the events that reads left out between those they showed.
     fn with_holes(&self, gap: Missed) -> Missed {
         let either: f64 = self.runs.iter().map(|run| run.either).sum();
         let both: f64 = self.runs.iter().map(|run| run.both).sum();
@@ -243,7 +245,8 @@ impl IdCoverage {
             return gap;
         }
         let depths = self.depths();
-        // What is seen of all, and how many there are: a read's density is a part of the true one.
+        // The fraction seen corrects the number of events: the density of a read is only part of
+        // the true one.
         let shown = |part: f64| 1.0 - hidden(&depths, part.clamp(0.02, 1.0));
         let there = |part: f64| gap.seen / part.clamp(0.02, 1.0);
         let seen = there(part) * shown(part);
@@ -260,7 +263,8 @@ impl IdCoverage {
         }
     }
 
-    /// How many ids were covered by one read, by two, and so on; the last stands for more.
+    /// The number of ids covered by one read, by two, and so on; the last element includes all
+    /// higher counts.
     fn depths(&self) -> [f64; DEPTHS] {
         let mut ends: Vec<(u64, bool)> = Vec::with_capacity(2 * self.runs.len());
         for run in &self.runs {
@@ -279,7 +283,7 @@ impl IdCoverage {
     }
 }
 
-/// The part that no read shows, when each shows `part` of the ids that it covers.
+/// The fraction that no read shows, when each shows `part` of the ids that it covers.
 fn hidden(depths: &[f64; DEPTHS], part: f64) -> f64 {
     let (mut missed, mut all, mut unseen) = (0.0, 0.0, 1.0);
     for length in depths {
@@ -290,7 +294,7 @@ fn hidden(depths: &[f64; DEPTHS], part: f64) -> f64 {
     if all > 0.0 { (missed / all).min(0.98) } else { 0.0 }
 }
 
-/// What both of two lists of stretches hold; both ascending.
+/// The intersection of two lists of ranges, both ascending.
 fn common(one: &[(u64, u64)], other: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let (mut both, mut a, mut b) = (Vec::new(), 0, 0);
     while let (Some(left), Some(right)) = (one.get(a), other.get(b)) {

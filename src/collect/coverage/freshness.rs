@@ -1,8 +1,9 @@
-//! Which tokens are shown old pages: each page as one token saw it, beside what others had seen.
+//! Detects tokens that get stale pages, by comparing the pages of each token with those of the
+//! others.
 //!
-//! A read is behind when another token was shown something newer on the same page a while before.
-//! A token whose every read is behind, for long and often enough, is stale, unless all are: then
-//! it is the feed, not the token.
+//! A read is behind when another token was shown something newer on the same page some time
+//! before. A token whose every read is behind, for long and often enough, is stale, unless all
+//! tokens are: then the feed is stale, not the token.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,22 +11,22 @@ use std::time::Duration;
 use crate::github::tokens::TokenSlotId;
 use crate::model::window::Timestamp;
 
-/// A read may be so much older than the newest one: answers overtake each other.
+/// How much older than the newest read a read may be, because responses overtake each other.
 const BEHIND: Duration = Duration::from_secs(3);
-/// So many reads in a row, …
+/// A token is stale after this many reads behind in a row, …
 const READS: u32 = 10;
-/// … over at least so long, are no accident.
+/// … over at least this time.
 const LASTING: Duration = Duration::from_secs(30);
-/// How long what was newest is remembered.
+/// How long the newest ids are remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// How often the newest is remembered, a page and sequence.
+/// Maximum number of entries with newest ids, per page and sequence.
 const MOST_FRONTS: usize = 512;
-/// Tokens looked at; more than anyone has.
+/// Maximum number of tokens that are tracked; more than any configuration has.
 const MOST_TOKENS: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Freshness {
-    /// By page and sequence: the newest ids as they were first shown, ascending.
+    /// By page and sequence: the newest ids when first shown, ascending.
     fronts: BTreeMap<(usize, usize), VecDeque<Front>>,
     tokens: BTreeMap<TokenSlotId, TokenFreshness>,
 }
@@ -37,12 +38,12 @@ struct Front {
     token: TokenSlotId,
 }
 
-/// How one token does.
+/// The freshness of one token.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TokenFreshness {
     /// By page: sequence and newest id of the last read.
     shown: BTreeMap<usize, (usize, u64)>,
-    /// By how much the last read was behind.
+    /// How far the last read was behind.
     pub(super) behind: Duration,
     since: Option<Timestamp>,
     in_a_row: u32,
@@ -51,7 +52,7 @@ pub(super) struct TokenFreshness {
 }
 
 impl Freshness {
-    /// A token was shown a page whose newest id of that sequence is `id`.
+    /// Records that a token was shown a page whose newest id of that sequence is `id`.
     pub(super) fn shown(
         &mut self,
         page: usize,
@@ -86,7 +87,7 @@ impl Freshness {
         }
     }
 
-    /// A token was told that a page is still as it was shown before.
+    /// Records that a page is unchanged since the token was last shown it.
     pub(super) fn unchanged(&mut self, page: usize, token: TokenSlotId, at: Timestamp) {
         let shown = self.tokens.get(&token).and_then(|known| known.shown.get(&page).copied());
         if let Some((sequence, id)) = shown {
@@ -114,17 +115,17 @@ impl Freshness {
         self.tokens.get(&token)?.since
     }
 
-    /// Whether a token's last reads were as new as others'.
+    /// Whether a token's last reads were as new as those of other tokens.
     pub(super) fn is_fresh(&self, token: TokenSlotId) -> bool {
         self.tokens.get(&token).is_some_and(|token| token.fresh >= READS)
     }
 
-    /// Begins anew with a token.
+    /// Forgets what is known of a token.
     pub(super) fn forget(&mut self, token: TokenSlotId) {
         self.tokens.remove(&token);
     }
 
-    /// All that were looked at.
+    /// All tracked tokens.
     pub(super) fn all(&self) -> impl Iterator<Item = (TokenSlotId, &TokenFreshness)> {
         self.tokens.iter().map(|(id, token)| (*id, token))
     }

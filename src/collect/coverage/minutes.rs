@@ -1,7 +1,7 @@
-//! What each minute of polling came to, for the store.
+//! Coverage figures for each minute of polling, for the store.
 //!
-//! A minute is judged at the first assessment after its end. Where assessments are further apart
-//! than a minute, as without a token, what was missed is spread evenly over the minutes between.
+//! A minute is assessed at the first assessment after its end. When assessments are more than a
+//! minute apart, as without a token, the missed events are spread evenly over the minutes between.
 
 use std::collections::VecDeque;
 
@@ -10,22 +10,23 @@ use crate::model::activity::{MinuteSample, MissedRange};
 use crate::model::coverage::Missed;
 use crate::model::window::{Minute, Timestamp};
 
-/// Minutes that are remembered, for a store that is slow; more than lie in the estimate's window.
+/// Maximum number of minutes remembered for a slow store; more than the estimate's window holds.
 const REMEMBERED: usize = 12;
-/// Assessments that are further apart say nothing of the time between: the estimate's window.
+/// Maximum number of minutes between two assessments that say anything about the time between: the
+/// estimate's window.
 const APART: i64 = 10;
 
 /// The last minutes, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Minutes {
-    /// When the minutes began that are not judged yet, and whether all was known since.
+    /// The start of the minutes not assessed yet, and whether the figures were known throughout.
     open: Option<(Timestamp, bool)>,
     samples: VecDeque<MinuteSample>,
 }
 
 impl Minutes {
-    /// An assessment; `is_known` says whether its figures mean anything. `lag` is the median lag
-    /// in milliseconds.
+    /// Records an assessment; `is_known` says whether its figures are meaningful. `lag` is the
+    /// median lag in milliseconds.
     pub(super) fn roll(
         &mut self,
         now: Timestamp,
@@ -40,7 +41,7 @@ impl Minutes {
         *was_known &= is_known;
         let (first, end) = (from.minute(), now.minute());
         if end <= first {
-            // A clock that was set back begins anew.
+            // Starts again after the clock was set back.
             if end < first {
                 self.open = Some((now, false));
             }
@@ -52,7 +53,7 @@ impl Minutes {
             return;
         }
         let missed = sequences.each_ref().map(|sequence| sequence.missed_since(from));
-        // A sequence of which nothing was read has shown nothing; with neither nothing is known.
+        // A sequence without reads has shown nothing; without reads of either, nothing is known.
         if missed.iter().all(Option::is_none) {
             return;
         }
@@ -66,7 +67,7 @@ impl Minutes {
         }
     }
 
-    /// The last minutes of which something is known, oldest first.
+    /// The last minutes with known figures, oldest first.
     pub(super) fn samples(&self) -> Vec<MinuteSample> {
         self.samples.iter().copied().collect()
     }
@@ -85,7 +86,7 @@ mod tests {
         Timestamp::from_seconds(6_000 + second)
     }
 
-    /// Reads of `count` ids from `first` on, four apart.
+    /// Reads `count` ids from `first` on, four apart.
     fn read(sequence: &mut IdCoverage, first: u64, count: u64, second: i64) {
         sequence.take((0..count).map(|n| first + 4 * n).collect(), at(second));
     }

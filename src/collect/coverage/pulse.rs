@@ -1,30 +1,31 @@
-//! Whether answers still come: figures of a page that is not answered any more are unknown, not 0.
+//! Tracks whether a page is still answered: the figures of a page that is not answered any more
+//! are unknown, not 0.
 
 use std::time::Duration;
 
 use crate::model::window::Timestamp;
 
-/// Without an answer for so long, a page is not followed, however often it is read.
+/// After this time without a response, a page is not followed, however often it is read.
 const LEAST: Duration = Duration::from_secs(30);
-/// So many usual times between two answers without one are as good as none.
+/// This many usual intervals without a response count as no response.
 const USUAL: f64 = 3.0;
-/// The weight of the newest time between two answers.
+/// The weight of the newest interval between two responses.
 const WEIGHT: f64 = 0.3;
 
-/// The answers of one page.
+/// The responses for one page.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     last: Option<Timestamp>,
     answers: u64,
-    /// Seconds between two answers, the newest weighted.
+    /// Seconds between two responses, as a weighted average.
     spacing: f64,
 }
 
 impl Pulse {
-    /// An answer came.
+    /// Records a response.
     pub(super) fn beat(&mut self, at: Timestamp) {
         if let Some(last) = self.last {
-            // A silence is not what is usual, unless it comes again and again.
+            // An outage is not the usual interval, unless it happens repeatedly.
             let seconds = at.since(last).as_secs_f64().min(2.0 * self.patience().as_secs_f64());
             let weight = if self.answers == 1 { 1.0 } else { WEIGHT };
             self.spacing += (seconds - self.spacing) * weight;
@@ -33,12 +34,13 @@ impl Pulse {
         self.answers = self.answers.saturating_add(1);
     }
 
-    /// How long the next answer may take.
+    /// How long the next response may take.
     fn patience(&self) -> Duration {
         LEAST.max(Duration::from_secs_f64(self.spacing * USUAL))
     }
 
-    /// Whether the page was answered twice, so that what lies between is known, and lately.
+    /// Whether the page was answered at least twice, so that what lies between is known, and
+    /// recently.
     pub(super) fn is_followed(&self, now: Timestamp) -> bool {
         self.answers >= 2 && self.last.is_some_and(|last| now.since(last) <= self.patience())
     }

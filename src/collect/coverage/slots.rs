@@ -1,26 +1,27 @@
-//! What came lately beside what used to come, by type.
+//! Compares recent event counts with the usual ones, by type.
 //!
-//! Ten seconds are a slot. The last minute is compared with up to half an hour before it; slots in
-//! which something was wrong are left out of that, so that what is missing for long does not
-//! become what is usual.
+//! A slot is ten seconds long. The last minute is compared with up to half an hour before it.
+//! Slots with a problem are left out of that baseline, so that a lasting loss does not become the
+//! usual value.
 
 use std::collections::VecDeque;
 
 use crate::collect::overlap::KINDS;
 use crate::model::window::Timestamp;
 
-/// Seconds of a slot.
+/// Length of a slot in seconds.
 const SLOT: i64 = 10;
 const SLOT_MICROS: f64 = 1e7;
-/// Slots of the last minute; the newest of them is still open, so they cover 50 to 60 seconds.
+/// Number of slots in the last minute; the newest one is still open, so they cover 50 to 60
+/// seconds.
 const RECENT: usize = 6;
 const WHOLE: f64 = 6.0;
-/// Slots before it that are kept.
+/// Maximum number of earlier slots.
 const MOST: usize = 180;
-/// Slots before it without which nothing is usual yet.
+/// Minimum number of earlier slots for a baseline.
 const LEAST: usize = 6;
-/// Events that are to be expected before none of them means anything: that a type has none by
-/// chance happens once in three million minutes.
+/// Minimum number of expected events before their absence means anything: a type is absent by
+/// chance once in three million minutes.
 const EXPECTED: f64 = 15.0;
 
 type KindCounts = [u32; KINDS.len()];
@@ -37,23 +38,23 @@ struct Slot {
 pub(super) struct Slots {
     recent: VecDeque<Slot>,
     before: VecDeque<Slot>,
-    /// The first answer, and the latest time that was told.
+    /// The time of the first response, and the latest time seen.
     began: Option<Timestamp>,
     now: Timestamp,
 }
 
-/// One type now and before.
+/// The counts of one type: recent and usual.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Compared {
     pub(super) kind: usize,
     /// Events of the last minute.
     pub(super) now: f64,
-    /// Events that would have been usual, in as many answered slots.
+    /// The usual number of events in as many slots with responses.
     pub(super) usual: f64,
 }
 
 impl Slots {
-    /// Moves on to this time; `odd`: something is wrong now.
+    /// Advances to this time; `odd` means that there is a problem now.
     pub(super) fn roll(&mut self, now: Timestamp, odd: bool) {
         self.now = now;
         let start = now.micros().div_euclid(1_000_000).div_euclid(SLOT);
@@ -73,7 +74,7 @@ impl Slots {
         }
     }
 
-    /// An answer came, with these new events by type; after [`Self::roll`].
+    /// Records a response with these new events by type; call [`Self::roll`] first.
     pub(super) fn add(&mut self, counts: &KindCounts) {
         self.began.get_or_insert(self.now);
         if let Some(slot) = self.recent.back_mut() {
@@ -84,18 +85,18 @@ impl Slots {
         }
     }
 
-    /// Answers of the last minute.
+    /// Responses of the last minute.
     pub(super) fn answers(&self) -> u32 {
         self.recent.iter().map(|slot| slot.answers).sum()
     }
 
-    /// Events that the recent slots hold.
+    /// Number of events in the recent slots.
     fn events(&self) -> f64 {
         self.recent.iter().flat_map(|slot| slot.counts).map(f64::from).sum()
     }
 
-    /// Slots that have passed since the recent ones began, the open one as the part of it that has
-    /// passed; counted from the first answer.
+    /// Number of slots since the first recent one began, counted from the first response; the open
+    /// slot counts by the fraction that has passed.
     fn passed(&self) -> f64 {
         let oldest = self.recent.front().map_or(0, |slot| slot.start.saturating_mul(SLOT));
         let (Some(began), from) = (self.began, Timestamp::from_seconds(oldest)) else { return 0.0 };
@@ -103,25 +104,25 @@ impl Slots {
         micros / SLOT_MICROS
     }
 
-    /// Events a minute, of the last minute; `None` while less than a slot has passed.
+    /// Events per minute over the last minute; `None` before one slot has passed.
     pub(super) fn a_minute(&self) -> Option<f64> {
         let passed = self.passed();
         (passed >= 1.0).then(|| self.events() / passed * WHOLE)
     }
 
-    /// Whether what is usual is known.
+    /// Whether there is a baseline.
     pub(super) fn is_known(&self) -> bool {
         self.before.len() >= LEAST
     }
 
-    /// Each type now and before; those without any are left out.
+    /// The recent and usual counts of each type; types without any are left out.
     pub(super) fn compared(&self) -> Vec<Compared> {
         let answered = |slots: &VecDeque<Slot>| {
             let slots = slots.iter().filter(|slot| slot.answers > 0).count();
             f64::from(u32::try_from(slots).unwrap_or(u32::MAX))
         };
-        // Of the open slot only the part that has passed; without any answer it is a whole minute
-        // that is missing.
+        // Only the part of the open slot that has passed counts; without any response a whole
+        // minute is missing.
         let open = self.recent.back().filter(|slot| slot.answers > 0).map_or(0.0, |slot| {
             let from = Timestamp::from_seconds(slot.start.saturating_mul(SLOT));
             1.0 - (self.now.since(from).as_secs_f64() * 1e6 / SLOT_MICROS).min(1.0)
@@ -142,7 +143,7 @@ impl Slots {
             .collect()
     }
 
-    /// Types of which there is none in the last minute, though there should be.
+    /// Types absent from the last minute although they should be present.
     pub(super) fn missing(&self) -> Vec<usize> {
         if !self.is_known() {
             return Vec::new();
@@ -151,8 +152,8 @@ impl Slots {
         compared.filter(|c| c.now == 0.0 && c.usual >= EXPECTED).map(|c| c.kind).collect()
     }
 
-    /// Since when slots have had less than this part of their usual events: the beginning of the
-    /// oldest such slot that only such slots follow. `None` when the newest slot has more.
+    /// Since when slots have had less than this fraction of their usual events: the start of the
+    /// oldest slot from which on all slots did. `None` when the newest slot has more.
     pub(super) fn slow_since(&self, part: f64) -> Option<Timestamp> {
         let events = |slot: &Slot| slot.counts.iter().map(|count| f64::from(*count)).sum::<f64>();
         let slots = f64::from(u32::try_from(self.before.len()).unwrap_or(u32::MAX));
@@ -161,7 +162,8 @@ impl Slots {
         slow.map(|slot| Timestamp::from_seconds(slot.start.saturating_mul(SLOT)))
     }
 
-    /// Events now as a part of what is usual; `None` while that is not known, or few.
+    /// Recent events as a fraction of the usual ones; `None` while that is unknown or few are
+    /// expected.
     pub(super) fn activity(&self) -> Option<f64> {
         let usual: f64 = self.compared().iter().map(|compared| compared.usual).sum();
         (self.is_known() && usual >= 3.0 * EXPECTED).then(|| self.events() / usual)

@@ -1,10 +1,10 @@
 use super::*;
 
 const START: i64 = 1_800_000_000;
-/// What is told must be told within so many seconds.
+/// Seconds within which a problem must be reported.
 const SOON: i64 = 120;
 
-/// A feed split by position as GitHub splits it, read once a second, all in simulated time.
+/// A feed split by position, as GitHub splits it, read once a second in simulated time.
 struct World {
     rng: fastrand::Rng,
     feed: [VecDeque<PageSighting>; 2],
@@ -15,14 +15,14 @@ struct World {
     frozen: bool,
     /// Short parts are filled from the other, as GitHub does.
     fills: bool,
-    /// Feeds of the seconds before, the oldest first.
+    /// The feeds of the previous seconds, oldest first.
     past: VecDeque<[VecDeque<PageSighting>; 2]>,
     completeness: Completeness,
     report: Option<Report>,
     quarantined: Vec<TokenSlotId>,
 }
 
-/// What a page shows instead of what it should.
+/// What a page shows instead of its events.
 #[derive(Clone, Copy, PartialEq)]
 enum Odd {
     Nothing,
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// The same of a feed whose parts are filled from each other while they are short.
+    /// Like `page`, for a feed whose parts are filled from each other while they are short.
     fn filled_page(feed: &[VecDeque<PageSighting>; 2], page: usize) -> Vec<PageSighting> {
         let pushes = feed[0].len().min(100);
         let positions = feed[0].iter().take(pushes).chain(&feed[1]);
@@ -93,7 +93,8 @@ impl World {
         positions.take(300).chain(rest).skip(page * 100).take(100).copied().collect()
     }
 
-    /// One second and one round: `slot_id` of each page, `age` of the feed that it is shown.
+    /// Simulates one second and one round: the token for each page, and the `age` of the feed that
+    /// it is shown.
     fn round(&mut self, slot_id: impl Fn(usize) -> (u64, usize), odd: (usize, Odd)) {
         self.second += 1;
         self.owed += if self.frozen { 0.0 } else { self.rate };
@@ -136,7 +137,7 @@ impl World {
         }
     }
 
-    /// Whether figures of each page are known.
+    /// Whether the figures of each page are known.
     fn known(&self) -> Vec<bool> {
         let report = self.report.as_ref().unwrap();
         report.pages.iter().map(|page| page.figures.missed.is_some()).collect()
@@ -146,7 +147,7 @@ impl World {
         self.report.as_ref().map_or(&[], |report| &report.troubles)
     }
 
-    /// Goes on until something is told; fails when that takes too long.
+    /// Runs rounds until a problem is reported; fails when that takes too long.
     fn told(&mut self, mut round: impl FnMut(&mut Self)) -> Trouble {
         let begin = self.second;
         while self.troubles().is_empty() {
@@ -171,7 +172,7 @@ fn a_feed_that_is_well_has_figures_and_no_troubles() {
             let missed = report.all.missed.expect("it is known");
             assert!(missed.high <= 0.0, "{missed:?}");
         } else {
-            // Of 200 pushes a second 100 are shown.
+            // Of 200 pushes a second, 100 are shown.
             let [low, share, high] = report.pages[0].figures.missed_share.unwrap();
             assert!(low > 0.4 && (0.45..0.55).contains(&share) && high < 0.6, "{low} {high}");
         }
@@ -220,7 +221,7 @@ fn a_feed_that_hardly_moves_is_frozen_too() {
 
 #[test]
 fn figures_are_unknown_from_the_first_odd_answer_on() {
-    // Two answers show that a feed stands still.
+    // Two responses show that a feed stands still.
     let mut world = World::new(21, 20.0);
     world.well(100);
     assert_eq!(world.known(), [true; 3]);
@@ -234,7 +235,7 @@ fn figures_are_unknown_from_the_first_odd_answer_on() {
         world.round(|_| (1, 0), (0, Odd::Nothing));
     }
     assert_eq!(world.known(), [true; 3]);
-    // One shows that something is missing on a page.
+    // One response shows that something is missing on a page.
     for odd in [Odd::Empty, Odd::Failing, Odd::LikePageOne, Odd::WithoutPullRequests] {
         let mut world = World::new(22, 40.0);
         world.well(100);
@@ -288,7 +289,7 @@ fn a_token_that_is_shown_old_pages_is_told_and_benched() {
     assert!(trouble.since.since(began) <= Duration::from_secs(10), "{trouble:?}");
     assert!(trouble.text.contains("token 2"));
     assert_eq!(world.quarantined, [TokenSlotId(2)]);
-    // It rests; when it is back and well, that is told too.
+    // The token is not used; its recovery is reported too.
     for turn in 0..100 {
         world.round(|at| (if (turn + at) % 2 == 0 { 1 } else { 3 }, 0), (0, Odd::Nothing));
     }
@@ -346,7 +347,7 @@ fn a_page_that_was_never_there_is_told_from_the_beginning() {
 
 #[test]
 fn a_quiet_feed_that_fills_its_pages_has_no_troubles() {
-    // Long enough for 500 events and more.
+    // Long enough for more than 500 events.
     for (rate, seconds) in [(0.2, 2_500), (1.0, 1_200), (3.0, 900)] {
         let mut world = World::new(15, rate);
         world.feed = Default::default();
@@ -378,7 +379,7 @@ fn what_is_not_known_is_not_zero() {
         }
         assert!(report.all.missed.is_none() && report.all.events_a_minute.is_none());
     };
-    // After one read, and when it stands still.
+    // After one read, and while the feed stands still.
     let mut world = World::new(17, 20.0);
     world.well(1);
     unknown(&world, &[0, 1, 2]);
@@ -392,7 +393,7 @@ fn what_is_not_known_is_not_zero() {
     world.well(60);
     world.told(|world| world.round(|_| (1, 0), (1, Odd::Empty)));
     unknown(&world, &[1]);
-    // No answer comes any more.
+    // No more responses arrive.
     let mut world = World::new(19, 20.0);
     world.well(60);
     world.second += 40;
@@ -407,7 +408,7 @@ fn what_is_not_known_is_not_zero() {
 fn time_in_which_nothing_is_asked_raises_no_trouble() {
     let mut world = World::new(20, 20.0);
     world.well(60);
-    // One page is odd for a moment, and nothing is new in the last answers.
+    // One page is odd for a moment, and the last responses show nothing new.
     world.round(|_| (1, 0), (1, Odd::LikePageOne));
     world.round(|_| (1, 0), (2, Odd::Failing));
     let now = world.now();

@@ -1,8 +1,9 @@
-//! How GitHub is asked: in which form, how many at once, and when.
+//! Fetches pull requests from GitHub's GraphQL API: query form, concurrency and timing.
 //!
-//! Promises: never more than the tokens' budgets for queries allow; half as many at once after
-//! what was too heavy, and slowly more again; by names until GitHub's own node ids are seen to be
-//! the computed ones, and again when they no longer are; a failure is waited out, longer each time.
+//! Guarantees: queries stay within the tokens' budgets. The batch size is halved after a query
+//! that was too heavy and grows again slowly. Pull requests are queried by name until GitHub's
+//! node ids are proven equal to the computed ones, and again whenever they differ. Failures are
+//! retried with backoff.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,34 +25,34 @@ use crate::github::tokens::{
     AccountId, Lease, TokenGrant, TokenMode, TokenPool, TokenSlotId, TokenVerdict,
 };
 
-/// Queries under way at once.
+/// Maximum number of queries in flight.
 const MOST_FLIGHTS: usize = 16;
 const _: () = assert!(MOST_FLIGHTS <= MOST_AT_ONCE as usize / 2);
-/// More may come to be asked for together: a query waits for so long unless it is full.
+/// How long a query that is not full waits for more pull requests to join it.
 const GATHER: Duration = Duration::from_secs(1);
-/// Whole answers after which more are asked for at once.
+/// Number of complete responses after which the batch size grows.
 const GROW_AFTER: u32 = 10;
-/// Halvings one after the other, without a pause between.
+/// Maximum number of consecutive halvings without a pause.
 const MOST_HALVINGS: u32 = 3;
-/// How long names are used after node ids were not what they should be.
+/// How long queries use names after computed node ids turned out to be wrong.
 const DISTRUST_FOR: Duration = Duration::from_secs(3_600);
-/// Waits after failures.
+/// First and longest wait after a failure.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// What asking needs.
+/// Configuration of the GraphQL lookup.
 #[derive(Debug, Clone)]
 pub struct LookupOptions {
-    /// The GraphQL interface.
+    /// The URL of the GraphQL API.
     pub url: String,
-    /// Longest time that an event waits.
+    /// Maximum time that an event is held.
     pub deadline: Duration,
-    /// Pull requests in one query, 1 to 100.
+    /// Number of pull requests in one query, 1 to 100.
     pub batch: usize,
-    /// The part of each token's GraphQL limit that may be used.
+    /// The fraction of each token's GraphQL limit that may be used.
     pub budget: f64,
 }
 
-/// Who can be asked.
+/// Access to the GraphQL API with the tokens of a pool.
 #[derive(Debug)]
 pub struct Lookup {
     graphql: Arc<GraphQl>,
@@ -61,10 +62,10 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Asks with the tokens of a pool; nothing is asked yet.
+    /// Creates a lookup that uses the tokens of `pool`. Sends nothing yet.
     ///
     /// # Errors
-    /// When the address is none, or TLS cannot be set up.
+    /// When the URL is invalid or TLS cannot be set up.
     pub fn new(
         options: &LookupOptions,
         pool: Arc<TokenPool>,
@@ -77,29 +78,29 @@ impl Lookup {
     }
 }
 
-/// What is known of the node ids that we compute.
+/// Whether computed node ids can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Trust {
-    /// Nothing yet.
+    /// Not known yet.
     Unproven,
-    /// GitHub's own are the same.
+    /// GitHub's node ids equal the computed ones.
     Proven,
-    /// A whole query of them found nothing: the same are asked for by names.
+    /// A whole query by node id found nothing; the same pull requests are queried again by name.
     Doubted,
-    /// They are not what they should be.
+    /// GitHub's node ids differ from the computed ones.
     Refused { until: Instant },
 }
 
 /// A query that has ended.
 pub(super) struct InFlightQuery {
     form: AskedBy,
-    /// With which token it was asked, and whose that is.
+    /// The token used for the query, and its account.
     asked_with: (TokenSlotId, AccountId),
     pub(super) wanted: Vec<WantedPull>,
     outcome: QueryOutcome,
 }
 
-/// Asks.
+/// Sends queries and interprets the responses.
 pub(super) struct Fetcher {
     pub(super) lookup: Lookup,
     clock: Clock,
@@ -107,12 +108,12 @@ pub(super) struct Fetcher {
     size: usize,
     whole_answers: u32,
     trust: Trust,
-    /// Numbers of the pull requests that node ids found nothing of, while in doubt.
+    /// Numbers of the pull requests that a query by node id did not find, while in doubt.
     doubted: HashSet<u64>,
     backoff: Backoff,
     not_before: Option<Instant>,
     forbidden: Forbidden,
-    /// The pool's lists of tokens, as they are replaced.
+    /// Notifies when the pool's list of tokens is replaced.
     lists: watch::Receiver<u64>,
 }
 
@@ -135,12 +136,12 @@ impl Fetcher {
         }
     }
 
-    /// Whether there is a token that GitHub takes.
+    /// Whether the pool has a token that GitHub accepts.
     pub(super) fn can_ask(&self) -> bool {
         self.lookup.pool.census().mode == TokenMode::Tokens
     }
 
-    /// Sends what may be sent; when to look again, while something waits to be sent.
+    /// Sends every query that is due. Returns when to check again while anything is queued.
     pub(super) fn send_due(&mut self, pending: &mut PendingQueue) -> Option<Instant> {
         let now = self.clock.instant();
         let gather = GATHER.min(self.lookup.deadline / 4);
@@ -169,8 +170,8 @@ impl Fetcher {
         }
     }
 
-    /// A token, and pull requests that it may see as far as is known; else when to look again,
-    /// `None` when there is no token.
+    /// Chooses a token and the pull requests that its account may see, as far as is known.
+    /// Otherwise returns when to check again, or `None` when there is no token.
     fn next_query(
         &self,
         pending: &mut PendingQueue,
@@ -190,7 +191,7 @@ impl Fetcher {
         let owner = pending.next()?.owner().to_owned();
         let others = pool.grant_query_of(|account| forbidden.may(account, &owner, now));
         let Some(other) = others else {
-            // All are forbidden to see it: whichever is asked with, GitHub says so.
+            // All accounts are forbidden to see it: with any of them, GitHub's response says so.
             return Some(Ok((lease, pending.take(self.size, |_| true))));
         };
         lease.settle(TokenVerdict::Unsent, &RateLimits::default(), Duration::ZERO);
@@ -204,8 +205,8 @@ impl Fetcher {
         })
     }
 
-    /// The next query that ends; `None` when there are other tokens to ask with, which ends every
-    /// wait for the old ones. Waits for ever while neither happens.
+    /// Returns the next query that ends, or `None` when the list of tokens has been replaced,
+    /// which ends every wait for the old tokens. Pending while neither happens.
     pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery>> {
         let ended = tokio::select! {
             Some(ended) = self.in_flight.join_next() => ended,
@@ -231,7 +232,8 @@ impl Fetcher {
         if self.trust == Trust::Proven { AskedBy::NodeIds } else { AskedBy::Names }
     }
 
-    /// What a query came to, one for each that was wanted; `None` when it was not even tried.
+    /// The result of a query, one per requested pull request; `None` when the query was not
+    /// executed.
     pub(super) fn settle(&mut self, query: &InFlightQuery) -> Option<Vec<PullLookup>> {
         let (now, count) = (self.clock.instant(), query.wanted.len());
         match &query.outcome {
@@ -250,7 +252,7 @@ impl Fetcher {
             }
             QueryOutcome::TooHeavy(why) => {
                 let wait = self.backoff.next_wait();
-                // Fewer at once may do; when they do not, time may.
+                // A smaller batch may succeed; after too many halvings, only waiting may help.
                 if count == 1 || self.backoff.times() > MOST_HALVINGS {
                     self.not_before = Some(now + wait);
                 }
@@ -266,7 +268,7 @@ impl Fetcher {
         }
     }
 
-    /// What an account may not see is asked for again with another one, if there is one.
+    /// Queues what the account may not see for another account, if there is one.
     fn ask_others(
         &mut self,
         query: &InFlightQuery,
@@ -291,7 +293,7 @@ impl Fetcher {
     }
 
     fn report(&self, slot: TokenSlotId, owner: &str, said: &str, has_other: bool) {
-        // One that has left the configuration since has no number.
+        // A token removed from the configuration since then has no number.
         let token = self.lookup.pool.number(slot).unwrap_or_default();
         let tokens = self.lookup.pool.census().tokens;
         let then = if has_other {
@@ -329,8 +331,8 @@ impl Fetcher {
         }
     }
 
-    /// Learns from an answer whether computed node ids can be used; whether its nulls mean nothing,
-    /// so that the same has to be asked again.
+    /// Updates the trust in computed node ids from a response. Returns whether its nulls are
+    /// meaningless, so that the same pull requests have to be queried again.
     fn judge(
         &mut self,
         form: AskedBy,
@@ -363,7 +365,7 @@ impl Fetcher {
             same += usize::from(own.is_some());
         }
         let trusted = match self.trust {
-            // Nothing was asked for that was doubted: nobody waits for it any more.
+            // None of the doubtful pull requests was queried: no event waits for them any more.
             Trust::Doubted => confirmed || same > 0,
             Trust::Unproven => same > 0,
             Trust::Proven | Trust::Refused { .. } => false,

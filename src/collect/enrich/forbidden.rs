@@ -1,5 +1,5 @@
-//! Whom GitHub forbids to see what: single sign-on, an IP allow list and policies on tokens are
-//! about the fetcher, so another account is asked with.
+//! Which owners' repositories GitHub forbids an account to see. Single sign-on, IP allow lists and
+//! token policies depend on the account, so another account is tried instead.
 //!
 //! Pure: takes the current time as an argument and performs no I/O.
 
@@ -10,15 +10,16 @@ use tokio::time::Instant;
 
 use crate::github::tokens::AccountId;
 
-/// How long an account is not asked with for what it was forbidden to see.
+/// How long an account is not used for an owner whose repositories it may not see.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(3_600);
-/// Pairs of account and owner that are remembered; beyond it, all are forgotten and asked again.
+/// Maximum number of remembered pairs of account and owner; beyond it, all are forgotten and tried
+/// again.
 const MOST: usize = 10_000;
 
-/// An account of ours, and an owner of repositories in lower case.
+/// One of our accounts, and a repository owner in lower case.
 type Pair = (AccountId, String);
 
-/// What is remembered of answers that said so.
+/// The pairs that GitHub's responses have refused.
 #[derive(Debug, Default)]
 pub(super) struct Forbidden {
     until: HashMap<Pair, Instant>,
@@ -26,7 +27,8 @@ pub(super) struct Forbidden {
 }
 
 impl Forbidden {
-    /// An account may not see what this owner has. Whether that is to be reported: the first time.
+    /// Records that an account may not see this owner's repositories. Returns whether to report
+    /// it, which is the case the first time.
     pub(super) fn learn(&mut self, account: AccountId, owner: &str, now: Instant) -> bool {
         if self.until.len() >= MOST || self.reported.len() >= MOST {
             self.until.clear();
@@ -37,7 +39,7 @@ impl Forbidden {
         self.reported.insert(pair)
     }
 
-    /// Whether an account may be asked with for what this owner has, as far as is known.
+    /// Whether an account may be used for this owner's repositories, as far as is known.
     pub(super) fn may(&self, account: AccountId, owner: &str, now: Instant) -> bool {
         if self.until.is_empty() {
             return true;

@@ -1,11 +1,12 @@
-//! Events that wait for an answer, and what there is to ask. Pure: it is told the time and asks
-//! nobody.
+//! Events held for a response, and the queue of pull requests to fetch. Pure: takes the current
+//! time as an argument and performs no I/O.
 //!
-//! Promises: a pull request is asked for once, however many events wait for it; an event leaves at
-//! its deadline at the latest, and not before an older one of its poll that waits; the newest polls
-//! are asked for first, because when there are more than can be asked for, the oldest will be late
-//! anyway, and of a poll the oldest events, because the others wait for them. Nothing here is on
-//! disk: the inbox keeps the rows until their events have moved on, and a restart reads them again.
+//! Guarantees: a pull request is fetched once, however many events wait for it. An event is
+//! released no later than its deadline, and never before an older held event of its poll. The
+//! newest polls are fetched first, because the oldest will miss their deadline anyway when there
+//! is more than can be fetched. Within a poll the oldest events come first, because the others
+//! wait for them. Nothing here is persisted: the inbox keeps the rows until their events have
+//! moved, and a restart reads them again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,41 +20,45 @@ use crate::github::graphql::{Language, PullDetails, PullLookup, WantedPull};
 use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
 
-/// Events that wait at most; more go on at once, without, and before those that wait.
+/// Maximum number of held events. Beyond it, events are released at once without enrichment, ahead
+/// of those that are held.
 pub(super) const MOST_EVENTS: usize = 20_000;
-/// Times that a pull request is asked for before its events go on without.
+/// Maximum number of attempts to fetch a pull request before its events are released without
+/// enrichment.
 const MOST_TRIES: u32 = 10;
-/// How long it is remembered that GitHub has a pull request no more.
+/// How long a deleted pull request is remembered.
 const GONE_FOR: Duration = Duration::from_secs(3_600);
-/// Pull requests of which that is remembered; beyond, the oldest half is forgotten.
+/// Maximum number of deleted pull requests that are remembered; beyond it, the oldest half is
+/// forgotten.
 const MOST_GONE: usize = 50_000;
 
-/// Base repository and pull request, by GitHub's numbers.
+/// GitHub's ids of the base repository and the pull request.
 type PullKey = (u64, u64);
 
-/// A place in the queue: the poll, and of its events the oldest last, which is asked for first.
+/// A position in the queue: the poll, then its events with the oldest last. The last entry is
+/// fetched first.
 type QueuePlace = (Timestamp, Reverse<u64>);
 
-/// How an event leaves.
+/// Why an event is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReleaseReason {
-    /// It lacked nothing, or nothing that can be asked for.
+    /// Nothing was missing, or nothing that can be fetched.
     AsItCame,
-    /// With what it lacked.
+    /// The missing fields were filled in.
     Enriched,
-    /// Its deadline came, or it was asked for too often.
+    /// Its deadline passed, or its pull request was fetched too often.
     Late,
-    /// GitHub has the pull request no more.
+    /// GitHub does not have the pull request any more.
     Gone,
-    /// GitHub shows it to none of the accounts that can be asked with.
+    /// None of the accounts may see the pull request.
     Forbidden,
-    /// Too many wait.
+    /// Too many events are held.
     Full,
-    /// There is no token to ask with.
+    /// No token is available.
     NoToken,
 }
 
-/// An event that goes on.
+/// A released event.
 #[derive(Debug)]
 pub(super) struct ReleasedEvent {
     pub(super) event: AdmittedEvent,
@@ -65,7 +70,7 @@ struct HeldEvent {
     event: AdmittedEvent,
     key: PullKey,
     deadline: Instant,
-    /// How it leaves, once only its order keeps it.
+    /// Why it is released, once only the release order holds it.
     leaving: Option<ReleaseReason>,
 }
 
@@ -74,27 +79,28 @@ struct PendingLookup {
     wanted: WantedPull,
     admissions: Vec<u64>,
     place: QueuePlace,
-    /// Whether it is in the queue; not while it is asked for.
+    /// Whether it is queued; false while its query is in flight.
     is_queued: bool,
-    /// Since when the first of them is in our hands.
+    /// When the first of its events was received.
     since: Instant,
     tries: u32,
 }
 
-/// All that waits.
+/// All held events and queued pull requests.
 #[derive(Debug, Default)]
 pub(super) struct PendingQueue {
     events: HashMap<u64, HeldEvent>,
     deadlines: BTreeSet<(Instant, u64)>,
     order: ReleaseOrder,
     asks: HashMap<PullKey, PendingLookup>,
-    /// What is to be asked for; the last one first.
+    /// The pull requests to fetch; the last one is fetched first.
     queue: BTreeMap<QueuePlace, PullKey>,
     gone: HashMap<PullKey, Instant>,
 }
 
 impl PendingQueue {
-    /// Lets an event wait until `deadline`; those that leave: it, when it cannot wait, or nobody.
+    /// Holds an event until `deadline`. Returns the events released by that: this one when it
+    /// cannot be held, otherwise none.
     pub(super) fn hold(
         &mut self,
         event: AdmittedEvent,
@@ -103,7 +109,7 @@ impl PendingQueue {
         now: Instant,
     ) -> Vec<ReleasedEvent> {
         let key = (wanted.base_repo_id, wanted.pull_id);
-        // When it is too late for this one, it is for all older ones.
+        // When the deadline of this event has passed, so have those of all older ones.
         if deadline <= now {
             return vec![ReleasedEvent { event, leaving: ReleaseReason::Late }];
         }
@@ -120,8 +126,8 @@ impl PendingQueue {
         }
         if let Some(ask) = self.asks.get_mut(&key) {
             ask.admissions.push(admission);
-            // It is asked for when the newest poll of those is that wait for it: else all of that
-            // poll would wait behind this event.
+            // Takes the position of the newest poll that waits for it; otherwise all of that poll
+            // would wait behind this event.
             let place = place.max(ask.place);
             if ask.is_queued && self.queue.remove(&ask.place).is_some() {
                 self.queue.insert(place, key);
@@ -136,24 +142,24 @@ impl PendingQueue {
         Vec::new()
     }
 
-    /// Pull requests to be asked for.
+    /// Number of queued pull requests.
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Since when the oldest of them waits.
+    /// Since when the oldest queued pull request has been waiting.
     pub(super) fn oldest_queued(&self) -> Option<Instant> {
         let key = self.queue.values().next()?;
         self.asks.get(key).map(|ask| ask.since)
     }
 
-    /// The one that is to be asked for next.
+    /// The pull request to fetch next.
     pub(super) fn next(&self) -> Option<&WantedPull> {
         let key = self.queue.values().next_back()?;
         self.asks.get(key).map(|ask| &ask.wanted)
     }
 
-    /// Takes those out that are to be asked for next, at most this many, of those that `may` be.
+    /// Takes up to `most` of the next pull requests to fetch for which `may` holds.
     pub(super) fn take(
         &mut self,
         most: usize,
@@ -174,7 +180,8 @@ impl PendingQueue {
         taken
     }
 
-    /// What an answer said of one that was taken: the events that go on, and what was details.
+    /// Applies the response for a pull request that was taken. Returns the released events and the
+    /// details that were found.
     pub(super) fn answered(
         &mut self,
         wanted: &WantedPull,
@@ -202,15 +209,16 @@ impl PendingQueue {
         }
     }
 
-    /// Puts one that was taken back to its place, unless nobody waits for it any more. The
-    /// events that go on without, when it `counts` as a try and was tried too often.
+    /// Returns a pull request that was taken to its position in the queue, unless no event waits
+    /// for it any more. When this `counts` as an attempt and there were too many, returns its
+    /// events, released without enrichment.
     pub(super) fn put_back(&mut self, wanted: &WantedPull, counts: bool) -> Vec<ReleasedEvent> {
         let key = (wanted.base_repo_id, wanted.pull_id);
         let Some(ask) = self.asks.get_mut(&key) else { return Vec::new() };
         if !counts {
             ask.tries = ask.tries.saturating_sub(1);
         }
-        // It was held again meanwhile, and the queue holds it once.
+        // It was held again in the meantime, and the queue contains it once.
         if ask.is_queued {
             return Vec::new();
         }
@@ -222,7 +230,7 @@ impl PendingQueue {
         Vec::new()
     }
 
-    /// The events whose deadline has come.
+    /// Releases the events whose deadline has passed.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<ReleasedEvent> {
         let mut late = Vec::new();
         while let Some((deadline, admission)) = self.deadlines.first().copied()
@@ -236,7 +244,8 @@ impl PendingQueue {
         late
     }
 
-    /// Lets one leave as soon as no older one of its poll waits; those that leave now.
+    /// Marks an event to be released as soon as no older held event of its poll remains. Returns
+    /// the events released now.
     fn free(&mut self, admission: u64, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
         let Some(held) = self.events.get_mut(&admission) else { return Vec::new() };
         held.leaving = Some(leaving);
@@ -244,7 +253,7 @@ impl PendingQueue {
         leave.into_iter().filter_map(|admission| self.go(admission)).collect()
     }
 
-    /// It leaves: as it was to, or late.
+    /// Releases an event, as marked or as late.
     fn go(&mut self, admission: u64) -> Option<ReleasedEvent> {
         let held = self.events.remove(&admission)?;
         self.deadlines.remove(&(held.deadline, admission));
@@ -252,7 +261,7 @@ impl PendingQueue {
             && let Some(ask) = self.asks.get_mut(&held.key)
         {
             ask.admissions.retain(|waiting| *waiting != admission);
-            // One that is under way is let come: it teaches a language.
+            // A query in flight is allowed to finish: its response fills the language cache.
             if ask.is_queued && ask.admissions.is_empty() {
                 self.queue.remove(&ask.place);
                 self.asks.remove(&held.key);
@@ -264,7 +273,7 @@ impl PendingQueue {
         })
     }
 
-    /// All events, at once: nobody can be asked.
+    /// Releases all events at once, because no token is available.
     pub(super) fn release(&mut self) -> Vec<ReleasedEvent> {
         self.deadlines.clear();
         self.order.clear();
@@ -278,7 +287,7 @@ impl PendingQueue {
         all.map(|(_, held)| ready(held)).collect()
     }
 
-    /// When the next event has to go on.
+    /// The deadline of the next event.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -288,7 +297,7 @@ impl PendingQueue {
         ended.flat_map(|admission| self.free(admission, leaving)).collect()
     }
 
-    /// Removes what was taken, and gives the events that waited for it.
+    /// Removes a pull request that was taken and returns the events that waited for it.
     fn end(&mut self, wanted: &WantedPull) -> Vec<u64> {
         let key = (wanted.base_repo_id, wanted.pull_id);
         self.asks.remove(&key).map(|ask| ask.admissions).unwrap_or_default()
@@ -305,7 +314,7 @@ impl PendingQueue {
     }
 }
 
-/// Adds what was details to what the event says; never over it.
+/// Fills the missing fields of the event from the details; never overwrites a field.
 fn complete(event: &mut AdmittedEvent, details: &PullDetails) {
     let facts = &mut event.facts;
     if event.lacks_language {

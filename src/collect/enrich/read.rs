@@ -1,5 +1,5 @@
-//! What the inbox holds, read: what an event says by itself, what it lacks, and what it teaches
-//! about repositories for nothing.
+//! Reads the inbox: what an event contains, which fields it is missing, and which repository
+//! languages it reveals.
 
 use tokio::time::Instant;
 
@@ -14,35 +14,35 @@ use crate::store::repos::RepoRow;
 use crate::store::rows::decode_inbox;
 use crate::store::{Reader, StoreError};
 
-/// Events read at once.
+/// Maximum number of events read at once.
 const EVENTS: usize = 1_000;
-/// Bytes of them at once.
+/// Maximum number of bytes of events read at once.
 const EVENT_BYTES: usize = 8 << 20;
 
-/// An admitted event with what is known of it.
+/// An admitted event with its facts.
 #[derive(Debug, Clone)]
 pub(super) struct AdmittedEvent {
-    /// Its place in the inbox.
+    /// Its sequence number in the inbox.
     pub(super) admission: u64,
     pub(super) facts: Facts,
     /// Whether GitHub left the language out.
     pub(super) lacks_language: bool,
-    /// Since when it is in our hands.
+    /// When it was received.
     pub(super) since: Instant,
 }
 
-/// A repository and its language; `None` is that it has none.
+/// A repository and its language; `None` means that it has none.
 pub(super) type CachedLanguage = (RepoKey, Option<String>);
 
-/// What a reading of the inbox came to.
+/// The result of reading the inbox.
 #[derive(Default)]
 pub(super) struct InboxBatch {
-    /// Events, and what has to be asked for each; in the order of admission.
+    /// The events and the pull request to fetch for each, in admission order.
     pub(super) events: Vec<(AdmittedEvent, Option<WantedPull>)>,
     pub(super) cached: Vec<CachedLanguage>,
 }
 
-/// Reads the inbox from an admission on.
+/// Reads the inbox, starting at an admission.
 pub(super) fn read(
     reader: Reader<'_>,
     from: u64,
@@ -78,7 +78,7 @@ impl InboxBatch {
             admission,
             facts: Facts::of(event, received_at),
             lacks_language: missing.as_ref().is_some_and(|missing| missing.language),
-            // As long as it lies here already: a restart does not begin its wait again.
+            // Counts the time already spent in the inbox: a restart does not restart the wait.
             since: since.checked_sub(now.since(received_at)).unwrap_or(since),
         };
         self.cached.extend(cached(event, missing.as_ref()));
@@ -106,7 +106,7 @@ impl InboxBatch {
     }
 }
 
-/// By which names GitHub can be asked; `None` when the event lacks one.
+/// The names to query GitHub with; `None` when the event does not have one of them.
 fn wanted_of(event: &Event<'_>, missing: &MissingFields<'_>) -> Option<WantedPull> {
     let repo = event.repo_name.as_deref().filter(|name| name.contains('/'))?;
     Some(WantedPull {
@@ -117,7 +117,7 @@ fn wanted_of(event: &Event<'_>, missing: &MissingFields<'_>) -> Option<WantedPul
     })
 }
 
-/// What the event says about languages of repositories.
+/// The repository languages that the event contains.
 fn cached(event: &Event<'_>, missing: Option<&MissingFields<'_>>) -> Vec<CachedLanguage> {
     let named = |text: &str| json::text(text).map(std::borrow::Cow::into_owned);
     if let Some(missing) = missing {
@@ -132,7 +132,8 @@ fn cached(event: &Event<'_>, missing: Option<&MissingFields<'_>>) -> Vec<CachedL
     }
     let [forkee] = event.payload.map_or([None], |payload| json::pick(payload, ["forkee"]));
     let [id, language] = forkee.map_or([None; 2], |forkee| json::pick(forkee, ["id", "language"]));
-    // A fork begins as its parent is. A null only says that it was not looked at yet.
+    // A fork starts with the language of its parent. A null only means that GitHub has not looked
+    // yet.
     let Some(language) = language.and_then(named) else { return Vec::new() };
     let ids = [id.and_then(json::whole), event.repo_id];
     ids.into_iter().flatten().map(|id| (RepoKey(id), Some(language.clone()))).collect()

@@ -1,33 +1,32 @@
-//! The order in which the events of a poll leave that lack something: the one they were admitted
-//! in, however their answers come.
+//! Releases the held events of a poll in admission order, whatever the order of the responses.
 
 use std::collections::BTreeMap;
 
 use crate::model::window::Timestamp;
 
-/// Of each poll, by when it was received, the events that have not left, by their admissions; and
-/// whether nothing but the order keeps them.
+/// For each poll, by its time of receipt: the admissions of its held events, and whether only the
+/// order holds them.
 #[derive(Debug, Default)]
 pub(super) struct ReleaseOrder(BTreeMap<Timestamp, BTreeMap<u64, bool>>);
 
 impl ReleaseOrder {
-    /// One more of this poll waits.
+    /// Adds a held event of this poll.
     pub(super) fn join(&mut self, poll: Timestamp, admission: u64) {
         self.0.entry(poll).or_default().insert(admission, false);
     }
 
-    /// It may leave; those that do, oldest first: it and others, or nobody while an older one
-    /// waits.
+    /// Marks an event as ready. Returns those released by it, oldest first; none while an older
+    /// one is held.
     pub(super) fn free(&mut self, poll: Timestamp, admission: u64) -> Vec<u64> {
         self.advance(poll, admission, false)
     }
 
-    /// It has to leave, and so do all that are older.
+    /// Releases an event and all older ones of its poll.
     pub(super) fn drive_out(&mut self, poll: Timestamp, admission: u64) -> Vec<u64> {
         self.advance(poll, admission, true)
     }
 
-    /// Nobody waits any more.
+    /// Removes all events.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

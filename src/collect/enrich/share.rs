@@ -1,4 +1,4 @@
-//! Which part of the events that lacked something got it, lately.
+//! The fraction of recent events with missing fields that were enriched.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::model::coverage::Enriched;
 use crate::model::window::Timestamp;
 
-/// How far back the figures reach.
+/// The period that the figures cover.
 const WINDOW: Duration = Duration::from_secs(600);
-/// Seconds that are counted together.
+/// Length in seconds of one slot of counts.
 const SLOT: i64 = 10;
 
 /// Counts of the last ten minutes.
@@ -18,7 +18,7 @@ pub struct RecentShare {
 }
 
 impl RecentShare {
-    /// One event went on: enriched, or why not.
+    /// Counts a released event: enriched, or the reason why not.
     pub(super) fn add(&mut self, reason: Option<&'static str>, now: Timestamp) {
         let slot = now.second().0.div_euclid(SLOT);
         self.roll(slot);
@@ -37,7 +37,7 @@ impl RecentShare {
         }
     }
 
-    /// The figures now.
+    /// The current figures.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "ten minutes hold few events")]
     pub fn figures(&self, now: Timestamp) -> Enriched {

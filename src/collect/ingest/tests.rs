@@ -1,4 +1,4 @@
-//! Admission, on a real store.
+//! Tests of admission on a real store.
 
 use std::collections::VecDeque;
 
@@ -110,7 +110,8 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
     assert_eq!(admit(&store, poll).await.unwrap().new, 2);
 }
 
-/// Polls that are there, each behind a silence that began then; at their end it stops.
+/// A source with these polls, each after an outage that began at the given time; stops at their
+/// end.
 struct Polls {
     left: VecDeque<(Option<Timestamp>, Poll)>,
     silent_since: Option<Timestamp>,
@@ -146,15 +147,15 @@ async fn an_event_is_admitted_once_whatever_the_clock_shows() {
         let poll = Poll { received_at: second(days * DAY), ..poll(&[page]) };
         let admitted = admit(&store, poll).await.unwrap();
         assert_eq!((admitted.new, admitted.known), if n == 0 { (2, 0) } else { (0, 2) }, "{days}");
-        // Something new, so that this day has a claim too.
+        // A new event, so that this day has a claim too.
         let other = format!(r#"[{{"id":"9{n}","type":"PushEvent"}}]"#);
         let poll = Poll { received_at: second(days * DAY), ..self::poll(&[&other]) };
         assert_eq!(admit(&store, poll).await.unwrap().new, 1);
     }
 }
 
-/// A page of a hundred events, the last of which has this number, read at this second behind a
-/// silence since then.
+/// A page of a hundred events up to the number `last`, read at second `at` after an outage since
+/// `since`.
 fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll) {
     let event = |id: u64| format!(r#"{{"id":"{id}","type":"PushEvent"}}"#);
     let events: Vec<String> = (last - 99..=last).map(event).collect();
@@ -166,7 +167,7 @@ fn options(pages: u8) -> IngestOptions {
     IngestOptions { backlog_bytes: 1 << 30, pages, clock: Clock::system() }
 }
 
-/// One life of the stage, following one page; the outage that is pending then.
+/// Runs the stage once, following one page; returns the outage that is pending then.
 async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Option<PendingOutage> {
     let stop = CancellationToken::new();
     let source = Polls { left: polls.into(), silent_since: None, stop: stop.clone() };
@@ -183,11 +184,11 @@ fn outage(since: i64, until: i64, before: u64) -> PendingOutage {
 async fn outage_is_pending_before_the_first_event_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
-    // Half of the page was known; and nothing of it, but without an outage.
+    // Half of the page was known; then nothing of it, but without an outage.
     let polls =
         vec![full_page(1_200, 0, None), full_page(1_250, 60, Some(0)), full_page(1_500, 61, None)];
     assert_eq!(live(&store, polls).await, None);
-    // Nothing of it, after an outage.
+    // Nothing of it was known, after an outage.
     let polls = vec![full_page(1_510, 62, None), full_page(2_000, 200, Some(62))];
     assert_eq!(live(&store, polls).await, Some(outage(62, 200, 261)));
     let arrived = |found: PendingOutage| {
@@ -197,7 +198,7 @@ async fn outage_is_pending_before_the_first_event_after_it() {
         }
     };
     arrived(outage(62, 200, 261)).await;
-    // A later life knows when the one before it read last.
+    // A later run knows when the previous one read last.
     assert_eq!(live(&store, vec![full_page(2_050, 300, None)]).await, None);
     let found = live(&store, vec![full_page(9_000, 400, None)]).await;
     assert_eq!(found, Some(outage(300, 400, 411)));
@@ -220,7 +221,7 @@ async fn polls_after_an_outage_are_admitted_together_with_it() {
     assert_eq!(outages::pending(store.reader()).unwrap(), Some(outage(0, 60, 101)));
 }
 
-/// One poll, and then nothing for ever.
+/// A source with one poll and then nothing.
 struct Once(Option<Poll>);
 
 impl EventSource for Once {

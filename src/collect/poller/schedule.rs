@@ -1,12 +1,12 @@
-//! When which page is asked for: each has a pace of its own.
+//! Schedules the requests for each page at its own pace.
 //!
-//! With tokens a page is read as often as it changes: so that about a third of it is new each
-//! time, between twice as often as `loop.break` says and a quarter as often. A request that takes
-//! longer than that does not hold up the next one; a few are under way together. Without a token
-//! a page is asked for when the server's interval has passed since its last answer. A page that
-//! fails is asked for later and later; when it was all of them, the first answer calls all back.
+//! With tokens, a page is read as often as it changes, so that about a third of it is new each
+//! time: between twice as often as `loop.break` says and a quarter as often. A request that takes
+//! longer does not delay the next one; a few are in flight together. Without a token, a page is
+//! requested once the server's interval has passed since its last response. A failing page is
+//! retried with backoff; when all pages failed, the first response ends the wait of all.
 //!
-//! Pure: it is told the time and waits for nothing. Budgets are the pool's.
+//! Pure: takes the current time as an argument and performs no I/O. The pool keeps the budgets.
 
 use std::time::Duration;
 
@@ -14,25 +14,26 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 
-/// The part of a page that is to be new at each read: what comes in bursts fits into the rest.
+/// The fraction of a page that should be new at each read; the rest leaves space for bursts.
 const NEW_EACH_TIME: f64 = 1.0 / 3.0;
-/// At most so many times as often as `loop.break` says, and at least one in so many times.
+/// Factors that bound the pace: up to this many times as often as `loop.break` says, and no less
+/// than one in this many times.
 const FASTER: u32 = 2;
 const SLOWER: u32 = 4;
-/// The weight of the newest read in what is known of a page's pace.
+/// The weight of the newest read in a page's pace.
 const NEWEST_WEIGHT: f64 = 0.3;
-/// Requests for one page that are under way together.
+/// Maximum number of requests in flight for one page.
 pub(super) const MOST_UNDER_WAY: u32 = 4;
-/// Waits after a failure that may pass.
+/// First and longest wait after a temporary failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// By what right pages are asked for.
+/// The rule by which pages are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PollRule {
-    /// With tokens: as often as pays.
+    /// With tokens: as often as is useful.
     Tokens,
-    /// Without: so long after an answer, as the server says.
+    /// Without tokens: this long after a response, as the server says.
     Every(Duration),
 }
 
@@ -47,20 +48,20 @@ pub struct PageSchedule {
 #[derive(Debug)]
 struct Pace {
     asked_at: Option<Instant>,
-    /// A number that rises with each request, for taking turns.
+    /// A number that increases with each request, used to alternate between pages.
     asked_in: u64,
     landed_at: Option<Instant>,
     under_way: u32,
     not_before: Option<Instant>,
     backoff: Backoff,
-    /// How many times a second the whole page is new.
+    /// How many times per second the whole page is replaced.
     turnover: Option<f64>,
-    /// How it ended last time.
+    /// Whether the last request succeeded.
     is_well: bool,
 }
 
 impl PageSchedule {
-    /// So many pages, with tokens usually this far between two reads of one.
+    /// A schedule for this many pages, with `usual` between two reads of one with tokens.
     #[must_use]
     pub fn new(pages: usize, usual: Duration) -> Self {
         let page = || Pace {
@@ -76,8 +77,8 @@ impl PageSchedule {
         Self { usual, pages: (0..pages).map(|_| page()).collect(), turn: 0 }
     }
 
-    /// The pages (counted from 0) that may be asked for now; else when the first of the others
-    /// is due, `None` while all are waited for.
+    /// The pages (counted from 0) that may be requested now. Otherwise returns when the next one
+    /// is due; `None` while all have requests in flight.
     #[must_use]
     pub fn due(&self, now: Instant, rule: PollRule) -> (Vec<usize>, Option<Instant>) {
         let due = self.pages.iter().map(|page| page.due(now, rule, self.usual));
@@ -86,19 +87,19 @@ impl PageSchedule {
         (now.map(|(page, _)| page).collect(), later)
     }
 
-    /// In which turn a page was last asked for: a higher number is later.
+    /// The sequence number of the last request for a page; higher is later.
     #[must_use]
     pub fn asked_in(&self, page: usize) -> u64 {
         self.pages[page].asked_in
     }
 
-    /// Whether every page was well when it last came.
+    /// Whether the last request for every page succeeded.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.pages.iter().all(|page| page.is_well)
     }
 
-    /// A request for it goes out.
+    /// Records that a request for the page was sent.
     pub fn asked(&mut self, page: usize, now: Instant) {
         self.turn += 1;
         let page = &mut self.pages[page];
@@ -106,7 +107,7 @@ impl PageSchedule {
         page.under_way += 1;
     }
 
-    /// It came, this part of it new; `None`: not known.
+    /// Records a response of which this fraction is new; `None` means unknown.
     pub fn came(&mut self, page: usize, now: Instant, new: Option<f64>) {
         if self.pages.iter().all(|page| page.backoff.times() > 0) {
             self.pages.iter_mut().for_each(|page| page.not_before = None);
@@ -123,22 +124,23 @@ impl PageSchedule {
         (page.not_before, page.is_well) = (None, true);
     }
 
-    /// Ends every wait but the server's interval between requests without a token: there are other
-    /// tokens to ask with.
+    /// Ends all waits after the tokens were replaced, except for the server's interval between
+    /// requests without a token.
     pub fn recall(&mut self) {
         for page in &mut self.pages {
             (page.asked_at, page.not_before) = (None, None);
         }
     }
 
-    /// Something else came than a page: of limits, of tokens, or no list.
+    /// Records a response that is not a page: a limit, a refused token, or a body that is not a
+    /// list.
     pub fn refused(&mut self, page: usize, now: Instant) {
         let page = &mut self.pages[page];
         page.response(now);
         page.is_well = false;
     }
 
-    /// It did not come; not before this long from now again.
+    /// Records a failure. The page is not requested again for at least this long.
     pub fn failed(&mut self, page: usize, now: Instant, least: Duration) {
         let page = &mut self.pages[page];
         page.response(now);
@@ -169,7 +171,7 @@ impl Pace {
         Some(self.not_before.map_or(due, |from| due.max(from)))
     }
 
-    /// The time between two requests, with tokens.
+    /// The interval between two requests with tokens.
     fn interval(&self, usual: Duration) -> Duration {
         let Some(turnover) = self.turnover else { return usual };
         let wanted = NEW_EACH_TIME / turnover.max(1e-6);

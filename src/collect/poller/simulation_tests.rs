@@ -26,7 +26,7 @@ fn poller(simulation: &Simulation, tokens: &[&str]) -> Poller {
     Poller::new(options, Clock::system()).unwrap()
 }
 
-/// The events of a poll, as text; what is no list has none.
+/// The events of a poll as text; none when the body is not a list.
 fn events(poll: &Poll) -> Vec<String> {
     let mut all = Vec::new();
     for page in &poll.pages {
@@ -49,7 +49,7 @@ async fn every_event_that_a_troubled_server_served_is_brought() {
     let mut brought = BTreeSet::new();
     for _ in 0..8 {
         control.emit(40);
-        // Nothing moves on meanwhile, so whatever goes wrong, all of it is brought in the end.
+        // The feed does not advance meanwhile, so all of it arrives in the end, whatever fails.
         while control.unserved() > 0 || !texts(control.served()).is_subset(&brought) {
             let poll = tokio::time::timeout(Duration::from_secs(60), poller.next_poll()).await;
             brought.extend(events(&poll.expect("what is left is asked for").unwrap().unwrap()));
@@ -72,7 +72,7 @@ async fn anonymous_rounds_are_the_servers_interval_apart_and_unchanged_pages_are
         pages += poll.pages.len();
     }
     assert_eq!((pages, &brought), (3, &texts(control.served())));
-    // A second round finds nothing new and goes on; what is new then comes in the third.
+    // A second round finds nothing new and continues; new events arrive in the third.
     let mut later = {
         let next = poller.next_poll();
         tokio::pin!(next);
@@ -83,7 +83,7 @@ async fn anonymous_rounds_are_the_servers_interval_apart_and_unchanged_pages_are
         control.emit(10);
         events(&next.await.unwrap().unwrap())
     };
-    // A later page may come before the first, with events that were pushed down alone.
+    // A later page may arrive before the first, with events that were only pushed down.
     while later.iter().all(|event| brought.contains(event)) {
         let poll = tokio::time::timeout(Duration::from_secs(60), poller.next_poll()).await;
         later = events(&poll.expect("what is new comes").unwrap().unwrap());

@@ -1,4 +1,4 @@
-//! What the poller has to say, to the log, in metrics and by its status.
+//! Reports of the poller: log messages, metrics and its status.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use crate::github::tokens::TokenMode;
 use crate::metrics;
 use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
 
-/// Without an answer for so long, a source that had answered is down.
+/// A source that had answered is down after this time without a response.
 const DOWN_AFTER: Duration = Duration::from_secs(30);
-/// So many intervals without an answer are a silence, at least [`DOWN_AFTER`].
+/// Number of intervals without a response that make an outage, which is at least [`DOWN_AFTER`].
 const SILENT_INTERVALS: u32 = 3;
 
-/// What some answers came to, for the status.
+/// A summary of some responses, for the status.
 #[derive(Default)]
 pub(super) struct Summary {
-    /// A page came, or GitHub said that it has not changed.
+    /// Whether a page arrived or GitHub reported it as unchanged.
     pub(super) answered: bool,
-    /// GitHub set a limit or refused a token: it is there.
+    /// Whether GitHub applied a limit or refused a token: it is available.
     pub(super) limited: bool,
     pub(super) simulated: Option<bool>,
     pub(super) trouble: Option<String>,
 }
 
 impl Poller {
-    /// Tells how it stands after some answers.
+    /// Updates the status after some responses.
     pub(super) fn report(&mut self, summary: &Summary) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
         let interval = match self.rule() {
@@ -84,7 +84,7 @@ impl Poller {
     }
 }
 
-/// Says once that something is wrong, and once that it no longer is.
+/// Logs each problem once when it begins and once when it ends.
 pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
     let is_in = |all: &[Trouble], one: &Trouble| {
         all.iter().any(|other| (other.kind, other.of) == (one.kind, one.of))
@@ -98,7 +98,7 @@ pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
     }
 }
 
-/// Puts the figures into metrics; what is unknown is NaN, as it is for Prometheus.
+/// Publishes the figures as metrics; unknown ones are NaN, as in Prometheus.
 pub fn publish(report: &Report) {
     let unknown = f64::NAN;
     let [low, share, high] = report.all.missed_share.unwrap_or([unknown; 3]);
@@ -115,7 +115,7 @@ pub fn publish(report: &Report) {
     }
 }
 
-/// The least part that a page has in common with the read before it.
+/// Records the smallest overlap of a page with the read before it.
 pub(super) fn overlap(share: f64) {
     metrics::FEED_OVERLAP.set(share);
 }

@@ -18,12 +18,12 @@ fn poller(fake: &FakeServer, tokens: &[&str], loop_break_ms: u64) -> Poller {
     Poller::new(options, Clock::system()).unwrap()
 }
 
-/// A page with one event on it.
+/// A page with one event.
 fn page(id: u32) -> FakeReply {
     FakeReply::new(200, &format!("[{{\"id\":\"{id}\",\"type\":\"PushEvent\"}}]"))
 }
 
-/// With a limit so high that only intervals count.
+/// A reply with a limit so high that only intervals count.
 fn generous(reply: FakeReply) -> FakeReply {
     let reply = reply.with("X-RateLimit-Limit", 10_000_000);
     reply.with("X-RateLimit-Remaining", 9_999_999).with("X-RateLimit-Reset", 4_000_000_000_u64)
@@ -33,7 +33,7 @@ async fn next(poller: &mut Poller) -> Poll {
     poller.next_poll().await.unwrap().unwrap()
 }
 
-/// Goes on until every page came so many times; all that came.
+/// Polls until every page arrived this many times; returns all pages that arrived.
 async fn each(poller: &mut Poller, times: usize) -> Vec<PolledPage> {
     let mut pages: Vec<PolledPage> = Vec::new();
     while (1..=3).any(|n| pages.iter().filter(|page| page.number == n).count() < times) {
@@ -46,7 +46,7 @@ fn numbers(poll: &Poll) -> Vec<u8> {
     poll.pages.iter().map(|page| page.number).collect()
 }
 
-/// Lets it go on until the status is as wanted; fails when a page comes before.
+/// Polls until the status is as wanted; fails when a page arrives before that.
 async fn until(poller: &mut Poller, wanted: impl Fn(&SourceStatus) -> bool) -> SourceStatus {
     let mut status = poller.status();
     tokio::select! {
@@ -242,7 +242,7 @@ async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
     let said = format!("{status:?} {poller:?}");
     assert!(!said.contains("s3cret"), "{said}");
     let with_token = fake.asked().iter().filter(|a| a.header("authorization").is_some()).count();
-    // Each of three pages with each token at most, and whose the two are.
+    // Up to one request for each of three pages with each token, and two identity requests.
     assert!(with_token <= 8, "{with_token} requests with tokens that were refused");
 }
 
@@ -260,7 +260,7 @@ async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_n
     })
     .await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
-    // A page that hangs holds up no other; the future that waits is dropped again and again.
+    // A page that hangs does not delay any other; the pending future is dropped again and again.
     let mut brought = Vec::new();
     while fake.asked().len() < 3 || brought.len() < 2 {
         let turn = tokio::time::timeout(Duration::from_millis(5), poller.next_poll()).await;
@@ -303,7 +303,7 @@ async fn what_cannot_be_followed_is_refused_at_once() {
     }
 }
 
-/// What the token `ghp_s3cret_b` gets is a page, and every other request this.
+/// The token `ghp_s3cret_b` gets a page, and every other request gets `other`.
 async fn only_b_is_served(
     other: impl Fn() -> FakeReply + Send + Sync + Clone + 'static,
 ) -> FakeServer {

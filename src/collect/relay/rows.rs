@@ -1,5 +1,5 @@
-//! Rows between admission and the topic: what is sent together, what came back already, and how
-//! many wait.
+//! Rows between admission and the topic: batches to send, rows already on the topic, and the
+//! number of waiting rows.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::store::keys::{AppliedKey, InboxKey, OutboxKey, SeenKey};
 use crate::store::retention::claim_days;
 use crate::store::{Reader, StoreError, outages};
 
-/// Events that are sent together, as one entry of the topic.
+/// Maximum number of messages sent together, as one entry of the topic.
 const MESSAGES: usize = 500;
-/// Bytes of events that are sent together. With one event of the largest size more it still stays
-/// under the 5 MiB that brokers take.
+/// Maximum number of event bytes sent together. One more event of the largest size still keeps it
+/// below the 5 MiB that brokers accept.
 const MESSAGE_BYTES: usize = 512 << 10;
-/// Rows that a collector on standby looks at each time it asks.
+/// Maximum number of rows that a collector on standby compares each time it asks for the topic.
 const LOOKED_AT: usize = 2_000;
-/// Bytes of them.
+/// Maximum number of bytes of those rows.
 const LOOKED_AT_BYTES: usize = 16 << 20;
-/// Rows that are counted, of the inbox and of the outbox each.
+/// Maximum number of rows counted in each of inbox and outbox.
 const COUNTED: u64 = 100_000;
 
-/// What is sent together, and the rows that are given up for it.
+/// A batch to send, and the rows to delete once it is acknowledged.
 #[derive(Default)]
 pub(super) struct OutgoingBatch {
     pub(super) bodies: Vec<Outgoing>,
     pub(super) spent: Vec<OutboxReceipt>,
 }
 
-/// What reading for the topic goes by, for as long as it is granted.
+/// State used to read rows for the topic while it is granted.
 #[derive(Default)]
 pub(super) struct RowReader {
-    /// First-time flags that were sent.
+    /// The first-time flags that were sent.
     pub(super) announced: Announced,
     /// The outage that was sent, until it comes back.
     pub(super) outage: Option<Outage>,
@@ -44,7 +44,8 @@ pub(super) struct RowReader {
 }
 
 impl RowReader {
-    /// The next rows from entry `from` on, as messages. Rows of events that were applied get none.
+    /// Reads the next rows from entry `from` on as messages. Rows of events already applied get no
+    /// message.
     pub(super) fn read(
         &mut self,
         reader: Reader<'_>,
@@ -58,7 +59,7 @@ impl RowReader {
         for OutboxEntry { mut envelope, summary, spent } in entries {
             let facts = &mut envelope.facts;
             // Another collector may have produced it before this one was granted the topic, or
-            // while it was fenced off for a moment and did not notice.
+            // while this one was briefly fenced off without noticing.
             let is_known = is_applied(reader, &summary.key, facts.received_at, self.seen_for)?;
             messages.spent.push(spent);
             if is_known {
@@ -78,8 +79,9 @@ impl RowReader {
     }
 }
 
-/// Rows behind entry `after` whose events came back over the topic, at most as many as are looked
-/// at once, and the last entry of those; the largest number when there are none.
+/// Finds rows after entry `after` whose events came back over the topic, within the limit for one
+/// look. Returns them with the last entry compared, or with the largest number when there are no
+/// more.
 pub(super) fn came_back(
     reader: Reader<'_>,
     after: u64,
@@ -110,14 +112,14 @@ fn is_applied(
     Ok(false)
 }
 
-/// Rows that wait: admitted and not yet enriched, and enriched and not yet on the topic.
+/// Waiting rows: admitted but not yet enriched, and enriched but not yet on the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct WaitingRows {
     pub(super) inbox: u64,
     pub(super) outbox: u64,
 }
 
-/// Counts them.
+/// Counts the waiting rows.
 pub(super) fn count(reader: Reader<'_>) -> Result<WaitingRows, StoreError> {
     let mut waiting = WaitingRows::default();
     reader.scan(&InboxKey(0), |_, _| {

@@ -1,4 +1,4 @@
-//! A source that is asked only while this collector may produce.
+//! A source that is polled only while this collector may produce.
 
 use tokio::sync::watch;
 
@@ -6,19 +6,19 @@ use crate::bus::Grant;
 use crate::collect::source::{EventSource, Poll, SourceError};
 use crate::model::window::Timestamp;
 
-/// A source, bound to the grant of the topic. A collector on standby asks GitHub for nothing and
-/// admits nothing: a round that is under way when the topic is refused is left where it is.
+/// A source bound to the grant of the topic. A collector on standby sends no requests to GitHub
+/// and admits nothing; a round in progress when the topic is refused is suspended.
 pub struct WhenGranted<S> {
     source: S,
     grant: watch::Receiver<Grant>,
-    /// Whether the source stood still since its last round.
+    /// Whether the source was suspended since its last round.
     has_stood: bool,
 }
 
 impl<S: EventSource> WhenGranted<S> {
-    /// The source, bound to what [`super::Relay::grant`] says. It is not asked before the broker
-    /// has answered; when the broker does not answer, it is asked, and what it brings waits in
-    /// the outbox.
+    /// Binds the source to the state of [`super::Relay::grant`]. The source is not polled before
+    /// the broker has answered. If the broker does not answer, the source is polled and its events
+    /// wait in the outbox.
     #[must_use]
     pub fn new(source: S, grant: watch::Receiver<Grant>) -> Self {
         Self { source, grant, has_stood: false }
@@ -37,7 +37,7 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
             }
             let is_told = self.grant.wait_for(|grant| may_poll(*grant)).await.is_ok();
             if !is_told {
-                // The relay has ended, and with it the appliance.
+                // The relay has ended, and the appliance is stopping with it.
                 std::future::pending::<()>().await;
             }
             let Self { source, grant, .. } = self;
@@ -45,7 +45,8 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
             let is_told = tokio::select! {
                 biased;
                 is_told = refused => is_told,
-                // Dropping it loses nothing: what is under way lands with the next one.
+                // Dropping the future loses nothing: requests in flight are received by the next
+                // one.
                 poll = source.next_poll() => return poll,
             };
             if !is_told {

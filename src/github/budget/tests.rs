@@ -18,7 +18,8 @@ fn told(limit: u64, left: u64, after: u64) -> RateLimits {
     RateLimits { limit: Some(limit), remaining: Some(left), reset, ..RateLimits::default() }
 }
 
-/// Asks as fast as is allowed, each answered at once by `answer`; when each went.
+/// Sends requests as fast as the budget allows, each answered at once by `answer`. Returns when
+/// each was sent.
 fn times(
     budget: &mut Budget,
     from: Instant,
@@ -61,7 +62,7 @@ fn an_interval_alone_is_leave_to_keep_to_it() {
     let mut budget = Budget::new(ANONYMOUS, now);
     let went = times(&mut budget, now, now + seconds(10), |_| (Spent::One, short));
     assert!(went.len() >= 30, "{}", went.len());
-    // Sixty seconds say nothing of how many requests.
+    // Sixty seconds do not imply a number of requests.
     let usual = RateLimits { poll_interval: Some(seconds(60)), ..RateLimits::default() };
     let mut budget = Budget::new(ANONYMOUS, now);
     let went = times(&mut budget, now, now + seconds(3_600), |_| (Spent::One, usual));
@@ -134,7 +135,7 @@ fn refusals_without_a_time_wait_a_minute_and_then_longer() {
     let mut budget = Budget::new(TOKEN, now);
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
         budget.refused(now, None);
-        // Those that were under way at the same time change nothing.
+        // Refusals of requests in flight at the same time change nothing.
         budget.refused(now, None);
         assert_eq!(budget.ready_at(now), now + seconds(60 * minutes));
         now += seconds(60 * minutes);
@@ -157,7 +158,7 @@ fn a_wait_of_nothing_is_no_tight_loop() {
     assert_eq!(budget.ready_at(now), now + seconds(600), "what is said is kept to");
 }
 
-/// A server that counts in windows of its own, and answers late and out of order.
+/// A server that counts in its own windows and answers late and out of order.
 struct Server {
     limit: u64,
     window: u64,
@@ -166,7 +167,7 @@ struct Server {
 }
 
 impl Server {
-    /// What it counts for a request that arrives at `at`; panics when that is too many.
+    /// Counts a request that arrives at `at`; panics when that exceeds the limit.
     fn count(&mut self, at: Instant, free: bool) -> (u64, u64) {
         let window = (at - self.start).as_secs() / self.window;
         if self.counted.0 != window {
@@ -191,10 +192,10 @@ impl Server {
     }
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Debug, Clone, Copy)]
 struct Fate {
-    /// How long it and its answer travel, in milliseconds.
+    /// Round-trip time of the request and its response, in milliseconds.
     travel: u64,
     is_unchanged: bool,
     is_lost: bool,
@@ -210,8 +211,8 @@ fn fates(lost: f64) -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec(fate, 200..600)
 }
 
-/// Asks the server as fast as is allowed; panics when a window of its sees too many, answers by
-/// when each request went.
+/// Sends requests to the server as fast as the budget allows; panics when one of its windows sees
+/// too many. Returns when each request was sent.
 fn ask(mut server: Server, phase: Duration, fates: &[Fate]) -> Vec<Instant> {
     let start = server.start;
     let mut now = start + phase;
@@ -219,7 +220,7 @@ fn ask(mut server: Server, phase: Duration, fates: &[Fate]) -> Vec<Instant> {
     let mut waiting: Vec<(Instant, Reservation, Spent, RateLimits)> = Vec::new();
     let (mut arrived, mut went) = (now, Vec::new());
     for fate in fates {
-        // Answers that come before the next request may go.
+        // Responses that arrive before the next request may be sent.
         loop {
             let ready = budget.ready_at(now);
             waiting.sort_by_key(|(at, ..)| *at);
@@ -233,7 +234,7 @@ fn ask(mut server: Server, phase: Duration, fates: &[Fate]) -> Vec<Instant> {
         }
         let taken = budget.take(now);
         went.push(now);
-        // Requests arrive in the order they went, within a second; answers come in any.
+        // Requests arrive in the order they were sent, within a second; responses in any order.
         arrived = arrived.max(now + Duration::from_millis((fate.travel / 2).min(1_000)));
         let answered = arrived.max(now + Duration::from_millis(fate.travel));
         let counted = server.count(arrived, fate.is_unchanged);
@@ -260,8 +261,8 @@ proptest! {
     }
 }
 
-/// GitHub's window ends a little before ours. Whoever came between and was never answered counts
-/// in the new one.
+/// GitHub's window ends slightly before ours. A request sent in between and never answered counts
+/// in the new window.
 #[test]
 fn who_was_lost_at_a_windows_end_is_remembered_in_the_next() {
     let now = start();
@@ -269,7 +270,7 @@ fn who_was_lost_at_a_windows_end_is_remembered_in_the_next() {
     let mut budget = Budget::new(Plan { assumed: 3, ..ANONYMOUS }, now);
     let first = now + Duration::from_millis(58_300);
     let taken = budget.take(first);
-    // By the server's clock, which shows whole seconds, it is over in two seconds.
+    // By the server's clock, which has whole seconds, the window ends in two seconds.
     let counted = server.count(first, false);
     budget.settle(first, taken, Spent::One, &server.says(counted, first));
     let second = first + Duration::from_millis(1_800);
@@ -283,7 +284,7 @@ fn who_was_lost_at_a_windows_end_is_remembered_in_the_next() {
     assert_eq!(went.len(), 2, "three in the second window");
 }
 
-/// An answer of a window that is over here says nothing of the one that has begun.
+/// A response for a window that is over here says nothing about the new one.
 #[test]
 fn a_late_word_of_the_last_window_takes_nothing_from_the_next() {
     let now = start();
@@ -294,13 +295,14 @@ fn a_late_word_of_the_last_window_takes_nothing_from_the_next() {
     assert!(!budget.is_exhausted(over));
     budget.settle(over, late, Spent::One, &told(5_000, 0, 0));
     assert!(!budget.is_exhausted(over));
-    // Who was asked in the new one and still tells of the old one knows that it is not over.
+    // A request sent in the new window whose response still reports the old one shows that the old
+    // one is not over.
     let taken = budget.take(over);
     budget.settle(over, taken, Spent::One, &told(5_000, 0, 3));
     assert_eq!(budget.ready_at(over), over + seconds(3));
 }
 
-/// What was ahead of an even pace at a window's end is not that far ahead in the next.
+/// Requests sent ahead of an even pace at the end of a window are not that far ahead in the next.
 #[test]
 fn without_a_token_no_round_is_left_out() {
     let mut chance = fastrand::Rng::with_seed(1);
@@ -332,7 +334,7 @@ fn two_budgets_that_turn_out_to_be_one_have_spent_what_both_spent() {
     let now = start();
     let mut server = Server { limit: 60, window: 3_600, start: now, counted: (0, 0) };
     let mut budgets = [(); 2].map(|()| Budget::new(Plan { assumed: 60, ..ANONYMOUS }, now));
-    // The answer to the last request of each is not there yet.
+    // The response to the last request of each budget is still missing.
     let mut under_way = Vec::new();
     for budget in &mut budgets {
         for n in 0..3 {

@@ -1,23 +1,23 @@
-//! The two queries. Fields without lists cost nothing, so each query costs one point.
+//! The two query forms. Fields without lists cost nothing, so each query costs one point.
 
 use std::fmt::Write as _;
 
 use super::{AskedBy, WantedPull};
 use crate::github::node_id;
 
-/// What is asked of a pull request.
+/// The fields of a pull request.
 const PULL: &str = "id fullDatabaseId additions deletions changedFiles title isDraft";
-/// What is asked of its base repository.
+/// The fields of its base repository.
 const REPO: &str = "databaseId primaryLanguage{name}";
-/// What is asked of our limits.
+/// The fields of our rate limit.
 const RATE: &str = "rateLimit{cost remaining resetAt}";
 
-/// The alias of the `at`th repository that is asked for by name.
+/// The alias of repository number `at` in a query by name.
 pub(super) fn alias(at: usize) -> String {
     format!("p{at}")
 }
 
-/// The body of the request.
+/// Writes the request body.
 pub(super) fn write(form: AskedBy, wanted: &[WantedPull]) -> String {
     let body = match form {
         AskedBy::NodeIds => {
@@ -33,7 +33,7 @@ pub(super) fn write(form: AskedBy, wanted: &[WantedPull]) -> String {
             let mut query = format!("query{{{RATE}");
             for (at, one) in wanted.iter().enumerate() {
                 let (owner, name) = one.repo.split_once('/').unwrap_or(("", &one.repo));
-                // JSON's strings are GraphQL's strings.
+                // JSON strings are valid GraphQL strings.
                 let text = |text: &str| serde_json::Value::from(text).to_string();
                 let (alias, owner, name) = (alias(at), text(owner), text(name));
                 let _ = write!(

@@ -1,7 +1,8 @@
-//! Reads an answer of status 200, which may be all of it, a part, or nothing but errors.
+//! Parses a response with status 200, which may have all of the data, a part of it, or only
+//! errors.
 //!
-//! What is needed is picked from the text, as of events: a title that no Rust string can hold, or a
-//! number beyond all bounds, is unknown then, and costs nothing of what stands beside it.
+//! Fields are extracted from the text, as for events: a title that no Rust string can hold, or a
+//! number out of range, becomes unknown and does not affect other fields.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,10 +13,11 @@ use crate::github::shown::first_words;
 use crate::model::json;
 use crate::model::window::Timestamp;
 
-/// Errors of an answer that are looked at: one for each pull request, and some about the whole.
+/// Maximum number of errors in a response that are processed: one per pull request, and some about
+/// the whole query.
 const MOST_ERRORS: usize = 2 * MOST_PULLS;
 
-/// What the body says.
+/// The content of the body.
 pub(super) struct Read {
     pub(super) answer: GraphqlResponse,
     /// Points left, and until when.
@@ -26,30 +28,30 @@ pub(super) enum GraphqlResponse {
     Found(Vec<PullLookup>),
     TooHeavy(String),
     Limited,
-    /// No data, and words why.
+    /// No data, and the reason.
     Nothing(String),
 }
 
-/// An error of the answer.
+/// An error in the response.
 struct GraphqlError<'a> {
     kind: GraphqlErrorKind,
     message: Cow<'a, str>,
-    /// Where in the data it is, as JSON: names and numbers.
+    /// Its path in the data, as JSON: names and numbers.
     path: Vec<&'a str>,
 }
 
-/// What an error is about.
+/// The class of an error.
 #[derive(Clone, Copy, PartialEq)]
 enum GraphqlErrorKind {
     NotFound,
-    /// The asker may not see it; others may.
+    /// The token's account may not see it; others may.
     Forbidden,
     Heavy,
     Limited,
     Other,
 }
 
-/// The data, as far as a form asks for it: of each pull request the value, if there is one.
+/// The data, as far as a query form requests it: the value of each pull request, if there is one.
 enum ResponseData<'a> {
     Nodes(Vec<&'a str>),
     Names(HashMap<Cow<'a, [u8]>, &'a str>),
@@ -69,7 +71,7 @@ pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
     if has(GraphqlErrorKind::Limited) {
         return Read { answer: GraphqlResponse::Limited, rate };
     }
-    // One that names no place is about all that is missing.
+    // An error without a path applies to everything that is missing.
     let is_general = |trouble: &&GraphqlError<'_>| trouble.path.is_empty();
     let mut forbidden =
         troubles.iter().filter(|trouble| trouble.kind == GraphqlErrorKind::Forbidden);
@@ -107,7 +109,7 @@ pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
 }
 
 impl<'a> ResponseData<'a> {
-    /// `None` when it holds nothing that the form asks for.
+    /// Returns `None` when the data contains nothing that the form requests.
     fn read(form: AskedBy, data: &'a str) -> Option<Self> {
         match form {
             AskedBy::NodeIds => {
@@ -140,7 +142,7 @@ impl<'a> GraphqlError<'a> {
         PullLookup::Forbidden(words_of(self.message.as_bytes()))
     }
 
-    /// Whether it is about the `at`th that was asked for.
+    /// Whether the error is about pull request number `at`.
     fn is_of(&self, form: AskedBy, at: usize) -> bool {
         let first = self.path.first().copied().and_then(json::text);
         match form {
@@ -154,13 +156,13 @@ impl<'a> GraphqlError<'a> {
 }
 
 impl GraphqlErrorKind {
-    /// What an error means, by its type, else by its words: GitHub gives a type to some only.
+    /// Classifies an error by its type or else by its message: GitHub sets the type of only some.
     fn of(kind: &str, message: &str) -> Self {
         let words = message.to_lowercase();
         let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
         match kind {
             "NOT_FOUND" => Self::NotFound,
-            // Single sign-on, an IP allow list, a policy on tokens, a right that is not granted.
+            // Single sign-on, an IP allow list, a token policy, or a missing permission.
             "FORBIDDEN" | "INSUFFICIENT_SCOPES" => Self::Forbidden,
             "RATE_LIMITED" => Self::Limited,
             "RESOURCE_LIMITS_EXCEEDED" | "MAX_NODE_LIMIT_EXCEEDED" | "TIMEOUT" => Self::Heavy,
@@ -176,7 +178,7 @@ impl GraphqlErrorKind {
     }
 }
 
-/// `None` when it is null, no pull request, or another one than was wanted.
+/// Returns `None` when the value is null, not a pull request, or a different one than requested.
 fn details(form: AskedBy, wanted: &WantedPull, value: &str) -> Option<PullDetails> {
     let (pull, repo) = match form {
         AskedBy::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
@@ -186,7 +188,7 @@ fn details(form: AskedBy, wanted: &WantedPull, value: &str) -> Option<PullDetail
         ["id", "fullDatabaseId", "additions", "deletions", "changedFiles", "title", "isDraft"];
     let [node_id, id, additions, deletions, changed_files, title, draft] = json::pick(pull, names);
     let additions = additions.and_then(json::whole)?;
-    // A name may be another repository's by now. GitHub writes the number as a text.
+    // A name may meanwhile belong to another repository. GitHub writes the number as a string.
     let id = id.and_then(|id| json::whole(id.trim_matches('"')));
     if id.is_some_and(|id| id != wanted.pull_id) {
         return None;
@@ -221,7 +223,7 @@ fn rate(data: &str) -> Option<(u64, Timestamp)> {
     Some((json::whole(remaining?)?, reset))
 }
 
-/// The beginning of a text, for whoever reads the log.
+/// The beginning of a text, for the log.
 pub(super) fn words_of(body: &[u8]) -> String {
     first_words(body).unwrap_or_else(|| "nothing".to_owned())
 }

@@ -157,7 +157,7 @@ async fn a_right_of_the_asker_is_told_from_what_is_not_there() {
     let is_forbidden = |found: &PullLookup| matches!(found, PullLookup::Forbidden(_));
     assert!(is_forbidden(&found[0]) && is_forbidden(&found[2]) && is_forbidden(&found[3]));
     assert_eq!(found[1], PullLookup::Gone);
-    // Without a place it is about all that is missing.
+    // An error without a path applies to everything that is missing.
     let policy = r#"{"type":"FORBIDDEN","message":"The enterprise forbids access via a token."}"#;
     for data in [r#"{"nodes":[null,null]}"#, "null"] {
         let body = format!(r#"{{"data":{data},"errors":[{policy}]}}"#);

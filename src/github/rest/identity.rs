@@ -1,7 +1,9 @@
-//! Whose a token is: `GET /user`, which GitHub answers to a user's token of any kind and right.
+//! Finds the account of a token: `GET /user`, which GitHub answers for a user's token of any kind
+//! and with any permissions.
 //!
-//! An installation of an app has no user and is refused; its limits are its own. A refusal that
-//! is no word about limits is no reason to leave the token alone: its pages tell how it stands.
+//! An app installation has no user and is refused; its limits are its own. A refusal that is not
+//! about limits is not a reason to quarantine the token: the requests for pages show whether it
+//! works.
 
 use super::{API_VERSION, MEDIA_TYPE, Rest};
 use crate::config::Secret;
@@ -11,23 +13,23 @@ use crate::http::{HttpError, HttpRequest, HttpResponse};
 use crate::metrics;
 use crate::model::json;
 
-/// What GitHub says of a token that is only tried.
+/// GitHub's response to a token that is only checked.
 #[derive(Debug)]
 pub enum TokenCheck {
-    /// It serves requests with it.
+    /// GitHub accepts the token.
     Accepted,
-    /// It serves none.
+    /// GitHub refuses the token.
     Refused(DeadToken),
-    /// Its account has no request left now, or has asked too often.
+    /// Its account has no requests left now, or has sent too many.
     Limited,
-    /// An answer with this status that says neither.
+    /// A response with this status that is neither.
     Unclear(u16),
-    /// No answer.
+    /// No response.
     Away(HttpError),
 }
 
 impl Rest {
-    /// Tries a token, at the cost of one request.
+    /// Checks a token, at the cost of one request.
     pub async fn try_token(&self, token: &Secret) -> TokenCheck {
         let url = format!("{}/user", self.base);
         let authorization = format!("Bearer {}", token.expose());
@@ -44,18 +46,18 @@ impl Rest {
             (_, TokenVerdict::Served) => TokenCheck::Accepted,
             (_, TokenVerdict::Refused(dead)) => TokenCheck::Refused(dead),
             (_, TokenVerdict::Limited(_)) => TokenCheck::Limited,
-            // GitHub describes a suspension only in words.
+            // GitHub describes a suspension only in the message.
             (403, _) if String::from_utf8_lossy(&response.body).contains("suspended") => {
                 TokenCheck::Refused(DeadToken::Suspended)
             }
-            // An installation of an app has no user, and is refused only this.
+            // An app installation has no user, and is refused only this request.
             (403, _) if token.expose().starts_with("ghs_") => TokenCheck::Accepted,
             (status, _) => TokenCheck::Unclear(status),
         }
     }
 
-    /// Asks whose the lease's token is, and settles the lease with what came of it; `None` when
-    /// that is not known yet.
+    /// Asks GitHub for the account of the lease's token and settles the lease with the outcome.
+    /// `None` when the account is not known yet.
     pub async fn fetch_identity(&self, lease: Lease) -> Option<Identity> {
         let url = format!("{}/user", self.base);
         let authorization = format!("Bearer {}", lease.token()?.expose());
@@ -90,9 +92,9 @@ fn read(response: &HttpResponse, limits: &RateLimits) -> (TokenVerdict, Option<I
             (TokenVerdict::Served, id.map(Identity::User))
         }
         401 => (TokenVerdict::Refused(DeadToken::Revoked), None),
-        // A server of one's own may not have it at all.
+        // Other servers may not implement it at all.
         404 => (TokenVerdict::Failed, Some(Identity::Nobody)),
-        // An installation is refused like this; so is whom a server of one's own shows pages only.
+        // The response for an app installation, or from other servers that serve only pages.
         403 if !limits.is_about_limits(body) => (TokenVerdict::Failed, Some(Identity::Nobody)),
         status @ (403 | 429) => {
             let wait = match limits.refusal(status, body, true) {

@@ -24,7 +24,8 @@ fn lease(pool: &Arc<TokenPool>) -> Lease {
     }
 }
 
-/// One request, answered with `reply`; what came of it, and how the pool stands then.
+/// Sends one request, answered with `reply`. Returns the response and the state of the pool
+/// afterwards.
 async fn ask(with_token: bool, reply: fn() -> FakeReply) -> (PageResponse, Census, Arc<TokenPool>) {
     let fake = FakeServer::start(move |_| reply()).await;
     let pool = pool(with_token);
@@ -120,7 +121,7 @@ async fn a_429_waits_as_long_as_it_says_or_a_minute() {
         let (answer, _, pool) = ask(true, reply).await;
         assert!(matches!(answer.outcome, PageOutcome::Limited { .. }), "{answer:?}");
         let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
-        // From the answer on, which came some time after the question.
+        // Counted from the response, which arrived some time after the request.
         let since_asked = (until - asked).as_secs_f64();
         let wait = (until - Clock::system().instant()).as_secs_f64();
         let seconds = f64::from(seconds);
@@ -177,7 +178,7 @@ async fn no_answer_is_a_failure_that_names_the_host_and_no_token() {
 
 #[tokio::test]
 async fn a_server_that_is_away_costs_no_budget() {
-    // Nobody listens there, and nobody else gets the port meanwhile.
+    // No server listens on this port, and no other process gets it meanwhile.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = taken.local_addr().unwrap();
@@ -211,14 +212,14 @@ async fn whose_a_token_is_is_what_github_answers() {
     let (identity, census) =
         ask(|| FakeReply::new(200, r#"{"login":"octocat","id":583231,"type":"User"}"#)).await;
     assert_eq!((identity, census.usable), (Some(Identity::User(583_231)), 1));
-    // An installation has no user, and is well: its limits are in the headers of its pages.
+    // An app installation has no user and works: its limits are in the headers of its pages.
     let integration = || {
         let reply = FakeReply::new(403, r#"{"message":"Resource not accessible by integration"}"#);
         reply.with("X-RateLimit-Limit", 5_000).with("X-RateLimit-Remaining", 4_999)
     };
     let (identity, census) = ask(integration).await;
     assert_eq!((identity, census.usable, census.quarantined), (Some(Identity::Nobody), 1, 0));
-    // Who may not ask, in whatever words, may still read pages.
+    // A token refused here, with any message, may still read pages.
     for reply in [
         (|| FakeReply::new(404, "Not Found")) as fn() -> FakeReply,
         || FakeReply::new(403, "Forbidden"),
@@ -227,7 +228,7 @@ async fn whose_a_token_is_is_what_github_answers() {
         let (identity, census) = ask(reply).await;
         assert_eq!((identity, census.usable, census.quarantined), (Some(Identity::Nobody), 1, 0));
     }
-    // What says nothing of it is asked again.
+    // A response without that information causes another request.
     for reply in [
         (|| FakeReply::new(503, "")) as fn() -> FakeReply,
         || FakeReply::new(200, "<html>"),

@@ -1,4 +1,4 @@
-//! Whose limits a token counts against: GitHub's are an account's, and its tokens share them.
+//! The accounts whose limits the tokens share, because GitHub's limits apply to accounts.
 
 use std::collections::HashMap;
 
@@ -7,20 +7,20 @@ use tokio::time::Instant;
 use super::types::{Resource, TokenSlotId};
 use crate::github::budget::{Budget, Plan};
 
-/// GitHub's limit with a token, an hour and user.
+/// GitHub's limit with a token, per hour and user.
 const USER_LIMIT: u64 = 5_000;
-/// GitHub works at most 90 seconds a minute for a user, of these 60 for GraphQL. Pages take up to
-/// 60, one after another; queries are so far apart that they take the other 30.
+/// GitHub works at most 90 seconds per minute for a user, of these 60 for GraphQL. Pages take up
+/// to 60, one after another; queries are spaced to use the other 30.
 const QUERY_ANSWER_TIMES: f64 = 2.0;
-/// How many queries may go together: a poll brings many pull requests at once.
+/// How many queries may go together, because a poll brings many pull requests at once.
 const QUERY_BURST: u32 = 3;
 
 /// An account, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
-    /// That of this token, and of no other as far as is known.
+    /// The account of this token, and of no other as far as is known.
     Token(TokenSlotId),
-    /// GitHub's user of this number.
+    /// GitHub's user with this id.
     User(u64),
 }
 
@@ -28,19 +28,19 @@ pub(super) enum Owner {
 #[derive(Debug)]
 struct TokenAccount {
     pages: Budget,
-    /// What is left for GraphQL; never used without a token.
+    /// The budget for GraphQL; never used without a token.
     queries: Budget,
 }
 
-/// The budgets of all accounts that have a token here.
+/// The budgets of all accounts that own a token of the pool.
 #[derive(Debug)]
 pub(super) struct Accounts {
     all: HashMap<Owner, TokenAccount>,
-    /// The part of each account's limit that polling may use.
+    /// The fraction of each account's limit that polling may use.
     share: f64,
-    /// The same of the limit for queries.
+    /// The fraction of each account's limit that queries may use.
     query_share: f64,
-    /// Pages that may be asked for together.
+    /// Number of pages that may be requested together.
     burst: u32,
 }
 
@@ -49,14 +49,14 @@ impl Accounts {
         Self { all: HashMap::new(), share, query_share, burst }
     }
 
-    /// A new token's, of which nothing is known yet.
+    /// Opens the account of a new token, of which nothing is known yet.
     pub(super) fn open(&mut self, slot: TokenSlotId, now: Instant) -> Owner {
         let plan =
             Plan { assumed: USER_LIMIT, share: self.share, burst: self.burst, answer_times: 1.0 };
         self.open_with(plan, slot, now)
     }
 
-    /// That of requests without a token: nobody's, with limits that are said here.
+    /// Opens the account of requests without a token, with the limits of `plan`.
     pub(super) fn open_with(&mut self, plan: Plan, slot: TokenSlotId, now: Instant) -> Owner {
         let account =
             TokenAccount { pages: Budget::new(plan, now), queries: self.query_budget(now) };
@@ -65,7 +65,7 @@ impl Accounts {
         owner
     }
 
-    /// Sets the part of each limit for queries that may be used; before any of them.
+    /// Sets the fraction of each limit that queries may use. Call it before any query.
     pub(super) fn allow_queries(&mut self, share: f64, now: Instant) {
         self.query_share = share;
         let queries = self.query_budget(now);
@@ -74,7 +74,7 @@ impl Accounts {
         }
     }
 
-    /// Puts what is spent of one account down to another: they were found to be the same.
+    /// Merges the spending of one account into another: they turned out to be the same.
     pub(super) fn join(&mut self, from: Owner, to: Owner, now: Instant) {
         let Some(account) = self.all.remove(&from) else { return };
         match self.all.get_mut(&to) {
@@ -88,7 +88,7 @@ impl Accounts {
         }
     }
 
-    /// Forgets those that are not wanted.
+    /// Removes accounts that are not wanted.
     pub(super) fn retain(&mut self, wanted: impl Fn(Owner) -> bool) {
         self.all.retain(|owner, _| wanted(*owner));
     }

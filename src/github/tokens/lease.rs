@@ -1,4 +1,4 @@
-//! One request that may be sent, and its end.
+//! Leases: permission to send one request, settled with its outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::config::Secret;
 use crate::github::budget::Reservation;
 use crate::github::limits::RateLimits;
 
-/// One request that may be sent.
+/// Permission to send one request.
 #[derive(Debug)]
 pub struct Lease {
     pub(super) pool: Arc<TokenPool>,
@@ -23,13 +23,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whose it is: pages have an `ETag` for each.
+    /// The token slot: pages have a different `ETag` for each.
     #[must_use]
     pub fn slot(&self) -> TokenSlotId {
         self.slot
     }
 
-    /// The account it is charged to.
+    /// The account that is charged.
     #[must_use]
     pub fn account(&self) -> AccountId {
         AccountId(self.owner)
@@ -41,7 +41,7 @@ impl Lease {
         self.token.as_ref()
     }
 
-    /// Gives it back with what came of it.
+    /// Settles the lease with the outcome of the request.
     pub fn settle(mut self, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
         self.settled = true;
         self.pool.settle(&self, verdict, limits, took);

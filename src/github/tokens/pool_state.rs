@@ -1,4 +1,4 @@
-//! What the pool knows of its tokens, and what it says about them.
+//! The state of the tokens in the pool, and its log messages.
 
 use std::collections::HashSet;
 
@@ -10,17 +10,18 @@ use super::types::{Census, DeadToken, Resource, TokenMode, TokenSlotId};
 use crate::config::Secret;
 use crate::metrics;
 
-/// GitHub's limit without a token, an hour and address.
+/// GitHub's limit without a token, per hour and address.
 pub(super) const ANONYMOUS_LIMIT: u64 = 60;
 
 #[derive(Debug)]
 pub(super) struct PoolState {
     pub(super) slots: Vec<TokenSlot>,
-    /// Those of earlier lists that are not in this one: their answers may be under way, and count.
+    /// Tokens of earlier lists that are not in this one: requests with them may be in flight, and
+    /// count.
     pub(super) departed: Vec<TokenSlot>,
     pub(super) anonymous: TokenSlot,
     pub(super) accounts: Accounts,
-    /// The place in `slots` whose turn it is.
+    /// The index in `slots` of the next token.
     pub(super) turn: usize,
     /// The same for queries.
     pub(super) query_turn: usize,
@@ -32,10 +33,10 @@ pub(super) struct TokenSlot {
     pub(super) id: TokenSlotId,
     pub(super) token: Option<Secret>,
     pub(super) owner: Owner,
-    /// When GitHub is to be asked whose it is; `None` when that is answered.
+    /// When to ask GitHub for its account; `None` once that is answered.
     pub(super) introduced_at: Option<Instant>,
     pub(super) benched_until: Option<Instant>,
-    /// Its pages are old; an answer under way does not end that.
+    /// It gets stale pages until then; a response in flight does not end that.
     pub(super) resting_until: Option<Instant>,
 }
 
@@ -55,20 +56,20 @@ impl TokenSlot {
 }
 
 impl PoolState {
-    /// The slot of this number, also one that is no longer in the list.
+    /// The slot with this id, even one that is no longer in the list.
     pub(super) fn slot(&mut self, id: TokenSlotId) -> Option<&mut TokenSlot> {
         let all = self.slots.iter_mut().chain(&mut self.departed);
         all.chain([&mut self.anonymous]).find(|slot| slot.id == id)
     }
 
-    /// Benches a token until then, or no longer.
+    /// Quarantines a token until then, or ends its quarantine.
     pub(super) fn quarantine(&mut self, id: TokenSlotId, until: Option<Instant>) {
         if let Some(slot) = self.slot(id) {
             slot.benched_until = until;
         }
     }
 
-    /// Forgets accounts that no token is of.
+    /// Removes accounts without tokens.
     pub(super) fn tidy(&mut self) {
         let slots = self.slots.iter().chain(&self.departed).chain([&self.anonymous]);
         let owners: HashSet<Owner> = slots.map(|slot| slot.owner).collect();
@@ -90,7 +91,7 @@ pub(super) fn census(state: &mut PoolState, now: Instant) -> Census {
     Census { mode, tokens, quarantined, usable, accounts }
 }
 
-/// Says it when a token turned out to be of an account that another is of.
+/// Logs that a token turned out to share its account with another.
 pub(super) fn tell_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
     let place = state.slots.iter().position(|slot| slot.id == id);
     let other = state.slots.iter().position(|slot| slot.owner == owner && slot.id != id);

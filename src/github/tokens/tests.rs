@@ -63,7 +63,7 @@ async fn each_page_is_asked_for_by_one_token_after_the_other() {
         }
     }
     assert_eq!(pairs.len(), 9, "{pairs:?}");
-    // One alone goes each time.
+    // A single token is used each time.
     let one = pool(&["a"], clock());
     let lease = go(&one);
     let slot = lease.slot();
@@ -108,7 +108,8 @@ async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
     let lease = go(&pool);
     assert_eq!((shown(&lease).as_str(), lease.slot()), ("none", TokenSlotId(0)));
     settle(lease, TokenVerdict::Served, &RateLimits::default());
-    // After the rest they are tried again; one that is still refused is_quarantined once more.
+    // After the quarantine they are tried again; one that is still refused is quarantined once
+    // more.
     clock.sleep(QUARANTINE).await;
     assert_eq!(pool.census().mode, TokenMode::Tokens);
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
@@ -146,7 +147,8 @@ async fn without_tokens_sixty_go_in_an_hour() {
 async fn a_lease_that_is_dropped_counts_as_spent() {
     let pool = pool(&["a"], clock());
     settle(go(&pool), TokenVerdict::Served, &limits(501));
-    // One above the share of others is left: a second may not go until the window ends.
+    // One request is left above the share of others: a second may not be sent until the window
+    // ends.
     drop(go(&pool));
     assert!(matches!(pool.grant(), TokenGrant::Wait(_)));
     assert_eq!(pool.census().usable, 0);
@@ -168,7 +170,7 @@ async fn a_new_list_keeps_what_is_known_of_the_old_ones() {
     let lease = go(&pool);
     assert_eq!(shown(&lease), "c");
     pool.replace(vec![Secret::new("b")]);
-    // Its token is gone; nothing is left to settle with.
+    // Its token is gone; there is nothing left to settle with.
     settle(lease, TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     assert_eq!(
         pool.census(),
@@ -197,7 +199,7 @@ async fn queries_have_a_budget_of_their_own_and_need_a_token() {
     };
     let (first, second) = (query(), query());
     assert_eq!((shown(&first).as_str(), shown(&second).as_str()), ("a", "b"));
-    // Half of 5,000 are for others: both are used up, and pages are not.
+    // Half of the 5,000 is for other uses: both are exhausted, and pages are not.
     settle(first, TokenVerdict::Served, &limits(2_500));
     settle(second, TokenVerdict::Served, &limits(2_500));
     let Some(TokenGrant::Wait(until)) = pool.grant_query() else { panic!("nobody may go") };
@@ -226,7 +228,7 @@ async fn queries_leave_the_time_that_they_took_before_the_next() {
             went += 1;
         }
     }
-    // 30 seconds of work a minute, and the burst.
+    // 30 seconds of work per minute, and the burst.
     assert!((14..=18).contains(&went), "{went}");
 }
 
@@ -237,7 +239,7 @@ async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
     let lease = go(&pool);
     let (slot, name) = (lease.slot(), shown(&lease));
     pool.rest(slot, Duration::from_secs(600));
-    // What is under way ends as it would have, and wakes nobody up.
+    // A request in flight ends as it would have, and does not end the rest.
     settle(lease, TokenVerdict::Served, &limits(4_000));
     assert_eq!(
         pool.census(),
@@ -254,12 +256,12 @@ async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
         other => panic!("{other:?}"),
     };
     assert_ne!(query(), query());
-    // The last one never is_quarantined: old pages are better than none.
+    // The last token never rests: stale pages are better than none.
     let other = go(&pool);
     pool.rest(other.slot(), Duration::from_secs(600));
     settle(other, TokenVerdict::Served, &limits(4_000));
     assert_eq!(pool.census().usable, 1);
-    // A token that is no longer there is nobody's.
+    // A token that is no longer there is ignored.
     pool.rest(TokenSlotId(77), Duration::from_secs(600));
     clock.sleep(Duration::from_secs(601)).await;
     let names = [go(&pool), go(&pool)].map(|lease| shown(&lease));
@@ -284,7 +286,7 @@ async fn a_secondary_limit_holds_for_all_that_a_token_asks_and_the_hours_for_one
     assert!(matches!(primary.grant(), TokenGrant::Wait(_)));
 }
 
-/// Takes the two as tokens of these users.
+/// Registers the two as tokens of these users.
 fn introduced(pool: &Arc<TokenPool>, users: &[u64]) {
     for user in users {
         let lease = pool.grant_introduction().expect("it was not asked yet");
@@ -302,7 +304,7 @@ async fn tokens_of_one_account_share_its_hour() {
     assert_eq!(pool.census().accounts, 3, "nothing is known yet");
     introduced(&pool, &[7, 8, 7]);
     assert_eq!((pool.census().tokens, pool.census().accounts), (3, 2));
-    // What one of them is told is left is left for both.
+    // The remaining requests reported for one of them apply to both.
     clock.sleep(Duration::from_secs(60)).await;
     while shown(&go(&pool)) != "c" {}
     settle(go(&pool), TokenVerdict::Served, &limits(0));
@@ -352,7 +354,7 @@ async fn one_account_goes_no_faster_with_many_tokens_than_with_one() {
             match pool.grant() {
                 TokenGrant::Go(lease) => {
                     (went, left) = (went + 1, left - 1);
-                    // An answer takes a second of GitHub's work, which counts by account too.
+                    // A response takes a second of GitHub's work, which also counts by account.
                     lease.settle(TokenVerdict::Served, &limits(left), Duration::from_secs(1));
                 }
                 TokenGrant::Wait(until) => tokio::time::sleep_until(until).await,
@@ -382,7 +384,7 @@ async fn whose_a_token_is_is_asked_of_several_only_and_again_when_it_was_not_tol
     drop(again);
     assert!(pool.grant_introduction().is_none(), "an installation has no user");
     assert_eq!(pool.census().accounts, 2);
-    // One that is refused is not asked.
+    // A token that is refused is not used for this.
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     clock.sleep(ASK_AGAIN).await;
@@ -398,7 +400,7 @@ async fn what_a_token_that_was_taken_out_still_has_under_way_counts_for_its_acco
     pool.replace(vec![Secret::new("b"), Secret::new("c")]);
     settle(lease, TokenVerdict::Limited(Some(Duration::from_secs(90))), &RateLimits::default());
     assert_eq!(pool.census().usable, 1, "b is of the account that has to wait");
-    // Who is put back is who it was.
+    // A token that returns keeps its identity.
     pool.replace(vec![Secret::new("c")]);
     pool.replace(["b", "c", "a"].map(Secret::new).into());
     assert_eq!((pool.census().usable, pool.census().accounts), (1, 2));
@@ -431,7 +433,7 @@ async fn what_is_known_of_tokens_that_were_taken_out_has_an_end() {
     pool.replace(vec![Secret::new("x0"), Secret::new("b")]);
     pool.replace(vec![Secret::new("a"), Secret::new("b")]);
     assert_eq!(pool.census().quarantined, 1, "it and 999 of that list are 1,000");
-    // Behind a thousand others it is forgotten.
+    // After a thousand others it is forgotten.
     pool.replace((0..MOST_TOKENS).map(|n| Secret::new(format!("y{n}"))).collect());
     pool.replace(vec![Secret::new("c")]);
     pool.replace(vec![Secret::new("a")]);

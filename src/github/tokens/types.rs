@@ -1,4 +1,4 @@
-//! The words of the pool: how it is used, what came of a request, how it stands.
+//! Types of the pool: its options, the verdict on a request, and its state.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::account::Owner;
 use crate::config::Secret;
 
-/// How the pool is used.
+/// Options of the pool.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// The tokens in the order of the configuration; empty ones and doubles are left out.
+    /// The tokens in the order of the configuration; empty ones and duplicates are left out.
     pub tokens: Vec<Secret>,
-    /// The part of each token's limit that polling may use, above 0 and up to 1.
+    /// The fraction of each token's limit that polling may use, above 0 and up to 1.
     pub share: f64,
     /// How many requests may go together: the pages of a round.
     pub burst: u32,
@@ -20,7 +20,7 @@ pub struct PoolOptions {
 /// Whether requests carry a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenMode {
-    /// There is none, or none that GitHub takes.
+    /// There is no token, or none that GitHub accepts.
     Anonymous,
     /// At least one is not quarantined.
     Tokens,
@@ -31,7 +31,7 @@ pub enum TokenMode {
 pub enum DeadToken {
     /// 401: revoked, expired or mistyped.
     Revoked,
-    /// 403 without a word about limits: its account is suspended.
+    /// 403 that is not about limits: its account is suspended.
     Suspended,
 }
 
@@ -44,60 +44,60 @@ impl fmt::Display for DeadToken {
     }
 }
 
-/// What came of a request.
+/// The verdict on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenVerdict {
-    /// What was asked for.
+    /// It returned what was requested.
     Served,
-    /// The page is the same as before; costs nothing.
+    /// The page is unchanged; costs nothing.
     Unchanged,
-    /// Too much was asked; how long to wait, where that was said.
+    /// A limit was exceeded; how long to wait, where that was specified.
     Limited(Option<Duration>),
-    /// The token is no good.
+    /// The token is refused.
     Refused(DeadToken),
-    /// No answer, or one that says nothing of tokens.
+    /// No response, or one that says nothing about tokens.
     Failed,
-    /// The request never left: costs nothing.
+    /// The request was never sent: costs nothing.
     Unsent,
 }
 
-/// How the pool stands.
+/// The state of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Census {
     /// Whether requests carry a token now.
     pub mode: TokenMode,
-    /// Tokens in the configuration.
+    /// Number of tokens in the configuration.
     pub tokens: usize,
-    /// Tokens that GitHub refuses.
+    /// Number of tokens that GitHub refuses.
     pub quarantined: usize,
-    /// Tokens neither quarantined nor used up for now.
+    /// Number of tokens neither quarantined nor exhausted.
     pub usable: usize,
-    /// Accounts that the tokens are of: each has limits of its own. A token whose account GitHub
-    /// has not told counts as one.
+    /// Number of accounts that own the tokens: each has limits of its own. A token whose account
+    /// GitHub has not reported counts as one.
     pub accounts: usize,
 }
 
-/// What GitHub says of whose a token is.
+/// GitHub's answer about the account of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// Of the account with this number.
+    /// The account with this id.
     User(u64),
-    /// Of no user: an installation of an app, which has limits of its own.
+    /// No user: an app installation, which has limits of its own.
     Nobody,
 }
 
-/// Which token a request goes with; stays the same for a token as long as the pool has it.
+/// Identifies the token of a request; unchanged as long as the pool has the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenSlotId(pub(crate) u64);
 
-/// The account that a token is of, as far as is known: tokens of one account have equal ones once
-/// GitHub has told whose they are.
+/// The account of a token, as far as it is known: equal for tokens of one account once GitHub has
+/// reported it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AccountId(pub(super) Owner);
 
 #[cfg(test)]
 impl AccountId {
-    /// That of GitHub's user of this number.
+    /// The account of GitHub's user with this id.
     pub(crate) const fn of_test(user: u64) -> Self {
         Self(Owner::User(user))
     }

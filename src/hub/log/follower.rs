@@ -52,6 +52,8 @@ pub struct Follower {
     state: FollowerState,
     /// Whether it ends when it has caught up.
     once: bool,
+    /// Number of messages after which it ends, if it ends at all.
+    left: Option<u64>,
     has_caught_up: bool,
     /// Whether nothing was taken since the last query.
     is_fresh: bool,
@@ -119,6 +121,7 @@ impl Follower {
             offset,
             state,
             once: false,
+            left: None,
             has_caught_up: false,
             is_fresh: true,
             needs_journal: false,
@@ -215,9 +218,10 @@ impl Follower {
         has_no_gaps.then(|| selector.after(Cursor { position, ..first.cursor }))
     }
 
-    /// Whether this follower ends at its head and `position` has reached it.
+    /// Whether this follower ends at its head and `position` has reached it, or has received as
+    /// many messages as it may.
     fn is_complete(&self, position: Position) -> bool {
-        self.once && self.head.is_some_and(|head| position >= head)
+        self.once && (self.left == Some(0) || self.head.is_some_and(|head| position >= head))
     }
 
     /// [`Self::try_ask`] for a client with few waiting searches.
@@ -251,7 +255,13 @@ impl Follower {
 
     /// Sets whether it ends when it has caught up. To be called after each query.
     pub fn only_once(&mut self, once: bool) {
-        self.once = once;
+        (self.once, self.left) = (once, None);
+    }
+
+    /// The same, ending earlier after `limit` events and documents; those of one event are not
+    /// split.
+    pub fn only_next(&mut self, limit: u64) {
+        (self.once, self.left) = (true, Some(limit));
     }
 
     /// The next messages, up to a limit. Never waits; the connection is notified when there is
@@ -416,6 +426,7 @@ impl Follower {
             bytes: reading.page_bytes(),
             head: self.head.unwrap_or_else(|| self.log.newest(feed).position),
             until: self.head.filter(|_| self.once),
+            most: self.left,
             search: self.search.take(),
             searched: SearchProgress::default(),
         };
@@ -447,6 +458,7 @@ impl Follower {
         self.needs_journal = page.is_before_a_gap;
         self.offset = page.offset;
         batch.messages += page.messages;
+        self.count_down(page.messages);
         batch.more = true;
         if !page.bytes.is_empty() {
             batch.chunks.push(page.bytes);
@@ -490,6 +502,7 @@ impl Follower {
         for (next, event) in (first + 1..).zip(&ring.events) {
             // Events after the end are not part of `latest`.
             is_complete = self.once && self.head.is_some_and(|head| event.cursor.position > head);
+            is_complete |= self.left == Some(0);
             if is_complete {
                 break;
             }
@@ -502,7 +515,9 @@ impl Follower {
                 break;
             }
             if event.cursor.position > after {
-                batch.messages += self.selector.push(&mut out, self.encoding, event, None);
+                let pushed = self.selector.push(&mut out, self.encoding, event, None);
+                batch.messages += pushed;
+                self.count_down(pushed);
             }
             had = Some((next, event.cursor));
             if out.len() >= TAKE_BYTES {
@@ -517,6 +532,10 @@ impl Follower {
         batch.more = !self.once || !(ring.events.is_empty() || is_complete);
         self.state = FollowerState::Live(subscriber);
         !batch.more
+    }
+
+    fn count_down(&mut self, messages: u64) {
+        self.left = self.left.map(|left| left.saturating_sub(messages));
     }
 
     /// Chooses again how to continue from the offset. Returns false: more can be taken.

@@ -71,6 +71,8 @@ pub(super) struct PageRequest {
     pub(super) head: Position,
     /// The last event to send, for a follower that ends when it has caught up.
     pub(super) until: Option<Position>,
+    /// Number of messages after which the page ends.
+    pub(super) most: Option<u64>,
     /// The permit for a search for the start.
     pub(super) search: Option<SearchPermit>,
     pub(super) searched: SearchProgress,
@@ -116,7 +118,7 @@ pub(super) fn read(
     let mut out = Vec::with_capacity(request.bytes.min(4 << 10));
     let begun = begin(&journal, request, &mut out, slice, is_wanted)?;
     let Some(mut offset) = begun else { return Ok(None) };
-    let PageRequest { ref selector, encoding, bytes, until, .. } = *request;
+    let PageRequest { ref selector, encoding, bytes, until, most, .. } = *request;
     let sent = selector.is_partly_sent(offset).then_some(offset);
     let after = match sent {
         Some(offset) => offset.cursor.position.before().unwrap_or_default(),
@@ -160,7 +162,7 @@ pub(super) fn read(
         }
         events += 1;
         is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
-        is_end &= may_continue();
+        is_end &= may_continue() && most.is_none_or(|most| messages < most);
         Ok(is_end)
     })?;
     if is_end {

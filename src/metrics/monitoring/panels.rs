@@ -4,7 +4,7 @@
 pub(super) struct Panel {
     pub(super) row: &'static str,
     pub(super) title: &'static str,
-    /// A unit of Grafana.
+    /// A Grafana unit.
     pub(super) unit: &'static str,
     /// Expression and legend.
     pub(super) queries: &'static [(&'static str, &'static str)],

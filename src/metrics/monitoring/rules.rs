@@ -1,4 +1,4 @@
-//! The alerting rules: when, how grave, and what to do.
+//! The alerting rules: condition, severity, and what the operator should do.
 
 /// One rule.
 pub(super) struct Rule {
@@ -6,7 +6,7 @@ pub(super) struct Rule {
     pub(super) expr: &'static str,
     /// How long the expression must hold.
     pub(super) lasting: &'static str,
-    /// `critical`: somebody gets up. `warning`: look at it in working hours.
+    /// `critical`: requires immediate action. `warning`: can wait for working hours.
     pub(super) severity: &'static str,
     pub(super) summary: &'static str,
     pub(super) what_to_do: &'static str,

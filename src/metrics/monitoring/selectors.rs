@@ -1,8 +1,9 @@
-//! Reads which series an expression of `PromQL` names, and compares them with the table of metrics.
+//! Extracts the series selectors of a PromQL expression and validates them against the table of
+//! metrics.
 
 use crate::metrics::{ALL, MetricKind};
 
-/// Series that are not of the table: those of the process, and Prometheus' own of a scrape.
+/// Series outside the table: those of the process, and Prometheus' own series of a scrape.
 const OTHERS: &[&str] = &[
     "process_cpu_seconds_total",
     "process_open_fds",
@@ -15,7 +16,7 @@ const OTHERS: &[&str] = &[
 const PREFIXES: [&str; 2] = ["ghpulse_", "process_"];
 const OF_HISTOGRAM: [&str; 3] = ["_bucket", "_sum", "_count"];
 
-/// Each selector of an expression: name, and labels with their braces or nothing.
+/// Splits an expression into its selectors: each name, and its labels with their braces or nothing.
 pub(super) fn split(expr: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = expr;
@@ -39,12 +40,12 @@ pub(super) fn split(expr: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The names of the series of an expression.
+/// Returns the names of the series in an expression.
 pub(super) fn names(expr: &str) -> Vec<String> {
     split(expr).into_iter().map(|(name, _)| name).collect()
 }
 
-/// The metric that a series belongs to.
+/// Returns the metric that a series belongs to.
 pub(super) fn base_of(name: &str) -> &str {
     let base = OF_HISTOGRAM.iter().find_map(|end| name.strip_suffix(end));
     let is_histogram = |base: &str| {
@@ -53,7 +54,7 @@ pub(super) fn base_of(name: &str) -> &str {
     base.filter(|base| is_histogram(base)).unwrap_or(name)
 }
 
-/// Whether all series of an expression are of the table, with the labels and values that it has.
+/// Checks that all series of an expression are in the table, with their labels and values.
 pub(super) fn is_known(expr: &str) -> Result<(), String> {
     let selectors = split(expr);
     if selectors.is_empty() {
@@ -80,7 +81,7 @@ pub(super) fn is_known(expr: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The expression for the nodes that are chosen on the dashboard.
+/// Restricts an expression to the nodes selected on the dashboard.
 pub(super) fn scoped(expr: &str) -> String {
     const NODE: &str = "instance=~\"$instance\"";
     let mut scoped = String::new();

@@ -64,8 +64,8 @@ fn all_conditions_must_hold() {
 fn what_cannot_be_counted_is_said() {
     for (by, said) in [
         ("repo.name", "by: `repo.name` begins with neither"),
-        ("event", "by: `event` is no single value"),
-        ("payload.a.b", "the payload has no objects"),
+        ("event", "by: `event` is not a single value"),
+        ("payload.a.b", "the payload has no nested objects"),
     ] {
         assert!(rule(by, &[]).unwrap_err().contains(said), "{by}");
     }

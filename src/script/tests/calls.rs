@@ -49,7 +49,7 @@ fn the_window_before_is_there_once() {
 }
 
 #[test]
-fn a_tally_adds_buckets_windows_and_tallies_with_and_without_weight() {
+fn tally_adds_buckets_windows_and_tallies_with_weights() {
     let sums = [
         ("let t = Tally(); t.add(window); t", [("C", 4), ("Go", 3), ("Rust", 16)]),
         ("let t = Tally(); t.add(window, 2); t", [("C", 8), ("Go", 6), ("Rust", 32)]),

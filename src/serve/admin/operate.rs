@@ -1,4 +1,4 @@
-//! What the server needs from the appliance.
+//! The interface through which the server uses the appliance.
 //!
 //! Files are exchanged through directories in the data directory with unguessable names. The
 //! command and the appliance may see different file systems (a sandbox, another user), and the
@@ -15,7 +15,7 @@ use super::report::{Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
 use crate::model::tally::Tally;
 
-/// The appliance, as far as its server needs it.
+/// The operations of the appliance that the server exposes.
 pub trait Operate: Send + Sync + 'static {
     /// The state of each part, in reading order.
     fn parts(&self) -> Vec<Part>;
@@ -26,24 +26,24 @@ pub trait Operate: Send + Sync + 'static {
     /// Whether the events come from the simulated GitHub.
     fn simulated(&self) -> bool;
 
-    /// The status, with this many connections to the public listeners.
+    /// The status; `clients` is the number of connections to the public listeners.
     fn status(&self, clients: usize) -> Status;
 
     /// The merge script in use.
     fn script(&self) -> ScriptState;
 
-    /// Counts that are kept by time; an error where none are.
+    /// Reads kept counts; an error if none are stored.
     fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let reason = format!("no counts are kept here: {query:?}");
         Box::pin(async { Err(OpsError { is_io: true, reason }) })
     }
 
-    /// How the merge script is, as JSON for everybody; null where there is none.
+    /// The state of the merge script as public JSON; null without a script.
     fn merge_script(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// The live window that the merge script is given, as JSON; `None` where there is none.
+    /// The live window passed to the merge script, as JSON; `None` without one.
     fn window(&self) -> Option<serde_json::Value> {
         None
     }
@@ -55,25 +55,25 @@ pub trait Operate: Send + Sync + 'static {
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer>;
 }
 
-/// Which kept counts.
+/// Which kept counts to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeptQuery {
     /// The last 15 minutes.
     Recent,
     /// The last 24 hours.
     Day,
-    /// Completeness of these hours of receiving, in hours since 1970.
+    /// Completeness by hour of receipt, for this range of hours since 1970.
     Completeness(Range<i64>),
-    /// What was counted of these hours of `created_at`, in hours since 1970.
+    /// Counts by hour of `created_at`, for this range of hours since 1970.
     Hours(Range<i64>),
-    /// Pull-request events by language, in the rolling window and the one before it.
+    /// Pull-request events by language, in the rolling window and the previous one.
     Languages,
 }
 
 /// Kept counts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeptCounts {
-    /// Over a time.
+    /// A chart over a range of time.
     Chart(Chart),
     /// By hour, oldest first.
     Completeness(Vec<HourCompleteness>),
@@ -90,11 +90,11 @@ pub struct LanguageCounts {
     pub seconds: u32,
     /// In the rolling window.
     pub now: Tally,
-    /// In the one before it; `None` when this node did not count through all of it.
+    /// In the previous window; `None` unless this node counted through all of it.
     pub before: Option<Tally>,
 }
 
-/// What came of a [`StoreRequest`], or why nothing did.
+/// The result of a [`StoreRequest`], or why it failed.
 pub type StoreAnswer = Result<Box<RawValue>, OpsError>;
 
 /// Why a [`StoreRequest`] or an [`ArchiveRequest`] failed.
@@ -112,17 +112,17 @@ pub struct OpsError {
 pub enum StoreRequest {
     /// Makes a backup, as `backup` in an exchange directory.
     Backup {
-        /// Name of the exchange directory, which is made.
+        /// Name of the exchange directory, which is created.
         #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         into: String,
     },
     /// Shows the column families, or rows of one.
     Inspect {
-        /// The column family; `None` shows figures of all.
+        /// The column family; `None` shows statistics of all families.
         family: Option<String>,
-        /// Prefix of the keys.
+        /// Prefix of the keys to show.
         prefix: String,
-        /// Most rows.
+        /// Maximum number of rows.
         #[schemars(range(min = 1))]
         limit: usize,
     },
@@ -139,7 +139,7 @@ pub type ArchiveAnswer = Result<Box<RawValue>, OpsError>;
 pub enum ArchiveRequest {
     /// Imports the file of an hour.
     Import {
-        /// Name of its exchange directory.
+        /// Name of the exchange directory that holds the file.
         #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         from: String,
         /// Name of the file.
@@ -151,7 +151,7 @@ pub enum ArchiveRequest {
         from: i64,
         /// The hour after the last.
         until: i64,
-        /// Name of the exchange directory of the files, which is made.
+        /// Name of the exchange directory for the files, which is created.
         #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         into: String,
     },
@@ -172,9 +172,9 @@ pub struct SyncAnswer {
 /// The merge script in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScriptState {
-    /// Name of the script, or of what replaces it.
+    /// What is in use: a file, the built-in script, or the native sum.
     pub name: String,
-    /// Whether it is the current content of the file.
+    /// Whether the running script is the current content of the file.
     pub current: bool,
     /// Why it is not, with line and column.
     pub error: Option<String>,

@@ -19,7 +19,7 @@ pub struct Status {
     pub ready: bool,
     /// The version that answers.
     pub version: Cow<'static, str>,
-    /// The node's name; not on the public listener.
+    /// The node's name; omitted on the public listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// Whether the events come from the simulated GitHub.
@@ -30,15 +30,15 @@ pub struct Status {
     pub source: Option<SourceReport>,
     /// Enrichment; `None` on a node that does not poll.
     pub enrichment: Option<Enriched>,
-    /// Coverage of GitHub's feed; `None` before the first answers.
+    /// Coverage of GitHub's feed; `None` before the first responses.
     pub completeness: Option<Report>,
     /// The bus between ingest and the last stage.
     pub bus: BusReport,
     /// Clients of the public listeners.
     pub clients: ClientReport,
-    /// The file system of the data directory; `None` when it cannot be asked.
+    /// The file system of the data directory; `None` if its state cannot be read.
     pub disk: Option<DiskReport>,
-    /// Memory of the process; `None` when the system does not say.
+    /// Memory of the process; `None` if the system does not report it.
     pub memory: Option<MemoryReport>,
     /// Backups on a schedule; `None` without `backup.dir`.
     pub backups: Option<BackupReport>,
@@ -94,7 +94,7 @@ pub struct SourceReport {
     pub accounts: usize,
     /// Usual interval between two polls of a page, seconds.
     pub poll_interval_seconds: f64,
-    /// When a page was last answered.
+    /// When a page last received a response.
     pub last_poll_at: Option<Timestamp>,
     /// When the next page is due; `None` while one is in flight.
     pub next_poll_at: Option<Timestamp>,
@@ -119,7 +119,7 @@ pub struct BusReport {
     pub kind: Cow<'static, str>,
     /// Bytes of events that are not applied yet.
     pub backlog_bytes: u64,
-    /// Events admitted since the store was made.
+    /// Events admitted since the store was created.
     pub admitted: u64,
 }
 
@@ -143,13 +143,13 @@ pub struct MemoryReport {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BackupReport {
-    /// When the newest was made; `None` when there is none.
+    /// When the newest backup was made; `None` without one.
     pub last: Option<Timestamp>,
-    /// When the next is due.
+    /// When the next backup is due.
     pub next: Timestamp,
-    /// Since when none can be made; `None` while they can.
+    /// Since when backups have failed; `None` while they succeed.
     pub failing_since: Option<Timestamp>,
-    /// Why none can be made, without a path.
+    /// Why backups fail, without a path.
     pub error: Option<String>,
 }
 
@@ -179,7 +179,7 @@ pub struct JournalReport {
 pub struct ClockReport {
     /// `agrees`, `unconfirmed` or `disagrees`.
     pub state: Cow<'static, str>,
-    /// By how much it is ahead of the witness, seconds; `None` without one.
+    /// How far it is ahead of the witness, in seconds; `None` without a witness.
     pub seconds_ahead: Option<f64>,
     /// The witness that disagrees.
     pub witness: Option<Cow<'static, str>>,
@@ -188,7 +188,7 @@ pub struct ClockReport {
 }
 
 impl Part {
-    /// Whether nothing can be served well without it.
+    /// Whether the appliance cannot serve anything well without this part.
     fn is_vital(&self) -> bool {
         matches!(&*self.name, "store" | "bus" | "source")
     }

@@ -1,39 +1,67 @@
 //! The status as one screen of text, for `ghpulse status` and the page `/status`.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 
-use super::report::{SourceReport, Status};
+use super::report::{Part, PartState, SourceReport, Status};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::terminal;
 
-/// Most pages, tokens and troubles that are listed.
+/// Most pages, tokens and troubles to list.
 const ROWS: usize = 12;
 
-/// Shown for a figure while GitHub is not polled, or hides what it is computed from.
+/// Shown for a figure while GitHub is not polled, or hides the data it is computed from.
 const UNKNOWN: &str = "unknown";
 
+/// Columns of the names in front of the facts.
+const NAME_COLUMNS: usize = 10;
+/// Most lines that one fact takes on a terminal; a longer one is cut.
+const FACT_LINES: usize = 3;
+
 impl Status {
-    /// The status as text, one fact a line, without characters that a terminal acts on.
+    /// Renders the status as text, one fact per line and the verdict first, without terminal
+    /// control characters.
     #[must_use]
     pub fn screen(&self) -> String {
+        let facts = self.facts().0.into_iter();
+        facts.map(|(name, words)| format!("{name:<NAME_COLUMNS$} {words}\n")).collect()
+    }
+
+    /// The same for a terminal: long facts continue on a further line. What does not fit into
+    /// `rows` lines is left out, the least important facts first, and the last line says so.
+    #[must_use]
+    pub fn screen_within(&self, columns: usize, rows: usize) -> String {
+        let facts = self.facts().0;
+        let mut lines: Vec<String> =
+            facts.iter().flat_map(|(name, words)| wrapped(name, words, columns)).collect();
+        if lines.len() > rows {
+            let left_out = lines.len() - (rows - 1);
+            lines.truncate(rows - 1);
+            lines.push(format!("… {left_out} more lines: ghpulse status | less"));
+        }
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Name and words of each fact, the most important first.
+    fn facts(&self) -> Screen {
         let mut out = Screen::default();
         let ready = if self.ready { "ready" } else { "NOT READY" };
         let simulated = if self.simulated { ", simulated" } else { "" };
         let on = self.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
         out.line("ghpulse", format_args!("{}{on}: {ready}{simulated}", self.version));
-        for part in &self.parts {
-            let error = part.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-            let (state, since) = (part.state.name(), part.since);
-            out.line(&part.name, format_args!("{state} since {since}{error}"));
+        out.parts(&self.parts);
+        if let Some(report) = &self.completeness {
+            for trouble in report.troubles.iter().take(ROWS) {
+                out.line("TROUBLE", format_args!("{} (since {})", trouble.text, trouble.since));
+            }
         }
         if let Some(source) = &self.source {
             out.polling(source);
         }
+        if let Some(report) = &self.completeness {
+            out.coverage(&report.all);
+        }
         if let Some(enriched) = &self.enrichment {
             out.enrichment(enriched);
-        }
-        if let Some(report) = &self.completeness {
-            out.coverage(report);
         }
         let (bus, backlog) = (&self.bus, bytes(self.bus.backlog_bytes));
         out.line(
@@ -53,17 +81,60 @@ impl Status {
             let (free, all) = (bytes(disk.free_bytes), bytes(disk.all_bytes));
             out.line("disk", format_args!("{free} free of {all}"));
         }
-        out.0
+        if let Some(report) = &self.completeness {
+            out.pages_and_tokens(report);
+        }
+        out
     }
 }
 
+/// A fact as lines of up to `columns` characters, broken between words.
+fn wrapped(name: &str, words: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![format!("{name:<NAME_COLUMNS$}")];
+    let mut used = lines[0].chars().count();
+    for word in words.split(' ') {
+        let length = word.chars().count();
+        if used > NAME_COLUMNS + 1 && used + 1 + length > columns {
+            if lines.len() == FACT_LINES {
+                let last = lines.last_mut().expect("it was just written");
+                let kept: String = last.chars().take(columns.saturating_sub(2)).collect();
+                *last = format!("{} …", kept.trim_end());
+                return lines;
+            }
+            lines.push(" ".repeat(NAME_COLUMNS));
+            used = NAME_COLUMNS;
+        }
+        let room = columns.saturating_sub(used + 1);
+        let line = lines.last_mut().expect("there is always one");
+        line.push(' ');
+        line.extend(word.chars().take(room));
+        used += 1 + length.min(room);
+    }
+    lines
+}
+
 #[derive(Default)]
-struct Screen(String);
+struct Screen(Vec<(String, String)>);
 
 impl Screen {
     fn line(&mut self, name: &str, words: impl Display) {
-        let (name, words) = (terminal::plain(name), terminal::plain(&words.to_string()));
-        writeln!(self.0, "{name:<10} {words}").expect("a string takes all");
+        self.0.push((terminal::plain(name), terminal::plain(&words.to_string())));
+    }
+
+    /// A line for each part that does not work, and one for all others.
+    fn parts(&mut self, parts: &[Part]) {
+        let of = |state: PartState| parts.iter().filter(move |part| part.state == state);
+        for part in of(PartState::Down).chain(of(PartState::Degraded)) {
+            let error = part.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+            let (state, since) = (part.state.name(), part.since);
+            self.line(&part.name, format_args!("{state} since {since}{error}"));
+        }
+        for state in [PartState::Ok, PartState::Off] {
+            let names: Vec<&str> = of(state).map(|part| &*part.name).collect();
+            if !names.is_empty() {
+                self.line(state.name(), names.join(", "));
+            }
+        }
     }
 
     fn polling(&mut self, source: &SourceReport) {
@@ -93,14 +164,16 @@ impl Screen {
         self.line("enriched", words);
     }
 
-    fn coverage(&mut self, report: &Report) {
-        let all = &report.all;
+    fn coverage(&mut self, all: &Figures) {
         self.line("events", a_minute(all));
         self.line("missed", missed(all));
         if let Some(lag) = all.lag_seconds {
             let words = format!("p50 {:.1} s, p90 {:.1} s, max {:.1} s", lag.p50, lag.p90, lag.max);
             self.line("lag", words);
         }
+    }
+
+    fn pages_and_tokens(&mut self, report: &Report) {
         for page in report.pages.iter().take(ROWS) {
             let overlap = page.overlap.map_or_else(
                 || "not polled twice yet".to_owned(),
@@ -115,9 +188,6 @@ impl Screen {
             let behind = token.behind_seconds;
             let words = format!("{stale}, last page {behind:.1} s behind the others'");
             self.line(&format!("token {}", token.token), words);
-        }
-        for trouble in report.troubles.iter().take(ROWS) {
-            self.line("TROUBLE", format_args!("{} (since {})", trouble.text, trouble.since));
         }
         self.line("estimated", &report.method);
     }
@@ -211,5 +281,43 @@ mod tests {
         let written = serde_json::to_value(&status).unwrap();
         assert_eq!(serde_json::from_value::<Status>(written).unwrap(), status);
         assert!(!Status::default().screen().is_empty());
+    }
+
+    #[test]
+    fn screen_fits_a_terminal_and_begins_with_the_verdict() {
+        let at = "2027-01-01T00:00:00Z";
+        let error = "no answer ".repeat(40);
+        let part = |name: &str, state: &str| json!({ "name": name, "state": state, "since": at, "error": error });
+        let parts: Vec<_> = ["store", "source", "bus", "tidb", "amqp", "scripts", "files"]
+            .map(|name| part(name, "degraded"))
+            .into();
+        let trouble =
+            json!({ "kind": "page_missing", "of": 2, "text": "x".repeat(500), "since": at });
+        let all = json!({
+            "events_a_minute": 61.2, "missed": null, "missed_share": null, "lag_seconds": null,
+            "types": {},
+        });
+        let completeness = json!({
+            "at": at, "method": "by ids", "all": all, "pages": [page(1), page(2), page(3)],
+            "tokens": [], "troubles": vec![trouble; 3],
+        });
+        let mut status = json!({ "ready": false, "completeness": completeness, "parts": parts });
+        let fitted = |status: &serde_json::Value| {
+            let status: Status = serde_json::from_value(status.clone()).unwrap();
+            let screen = status.screen_within(80, 23);
+            assert!(screen.lines().count() <= 23, "{screen}");
+            assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+            screen
+        };
+        let screen = fitted(&status);
+        let mut lines = screen.lines();
+        assert!(lines.next().unwrap().contains("NOT READY"), "{screen}");
+        assert!(lines.next().unwrap().starts_with("store      degraded since"), "{screen}");
+        assert!(screen.lines().last().unwrap().contains("more lines"), "{screen}");
+        status["parts"] = json!([part("store", "ok"), part("bus", "ok"), part("tidb", "off")]);
+        status["completeness"]["troubles"] = json!([]);
+        let screen = fitted(&status);
+        assert!(screen.contains("\nok         store, bus\noff        tidb\n"), "{screen}");
+        assert!(screen.contains("\nestimated  by ids\n") && !screen.contains('…'), "{screen}");
     }
 }

@@ -35,14 +35,14 @@ pub(crate) async fn show(
     axum::Json(status).into_response()
 }
 
-/// Whether a browser asks. Programs that accept anything, such as curl, get JSON.
+/// Whether the client is a browser. Programs that accept any media type, such as curl, get JSON.
 pub(crate) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     let format = query.into_iter().flat_map(|query| query.split('&'));
     let format = format.filter_map(|pair| pair.strip_prefix("format=")).next_back();
     match format {
         Some("json") => false,
         Some("html") => true,
-        // JSON too when neither is acceptable.
+        // JSON also if neither is acceptable.
         _ => negotiation::choose(headers, 0, &["application/json", "text/html"]) == Some(1),
     }
 }

@@ -72,7 +72,7 @@ fn openapi_of(options: &ServeOptions) -> Value {
     })
 }
 
-/// Paths are served with and without the prefix.
+/// Paths are served both with and without the prefix.
 fn servers(options: &ServeOptions) -> Value {
     let mut servers = vec![json!({ "url": "/" })];
     servers.extend(options.base_path.as_ref().map(|base| json!({ "url": base })));
@@ -151,7 +151,7 @@ fn asyncapi_of(options: &ServeOptions) -> Value {
             let described = json!({ "action": action, "channel": channel, "messages": messages });
             operations.insert(format!("{verb}-{name}"), described);
         };
-        // `receive` and `send` are from the point of view of ghpulse.
+        // `receive` and `send` are from ghpulse's point of view.
         operation("receive", "ask", &frames.sent);
         operation("send", "follow", &frames.received);
     }

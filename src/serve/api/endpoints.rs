@@ -1,5 +1,5 @@
 //! The table of endpoints. The router, the list in a 404, `/openapi.json` and `/asyncapi.json` are
-//! made from it, so everything that is served is documented.
+//! generated from it, so everything served is documented.
 
 mod about;
 mod counts;
@@ -33,7 +33,7 @@ pub(crate) struct Endpoint {
     pub(crate) audience: Audience,
     pub(crate) route: MethodRouter<Arc<ServerState>>,
     pub(crate) operations: Vec<Operation>,
-    /// The messages, when it can be a WebSocket.
+    /// The messages, if the endpoint accepts WebSockets.
     pub(crate) frames: Option<SocketMessages>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.into_iter().map(Endpoint::complete).collect()
 }
 
-/// What is known of a path before its handler runs.
+/// The properties of a path, known before its handler runs.
 pub(crate) struct EndpointRow {
     path: EndpointPath,
     pub(crate) audience: Audience,
@@ -122,7 +122,7 @@ impl EndpointRow {
         self.allow.to_str().unwrap_or_default().split(", ").any(|known| known == method.as_str())
     }
 
-    /// The methods besides OPTIONS, as the `Allow` of a 405 lists them.
+    /// The methods except OPTIONS, as listed in the `Allow` header of a 405.
     pub(crate) fn methods(&self) -> HeaderValue {
         let allow = self.allow.to_str().unwrap_or_default().split(", ");
         let methods: Vec<&str> = allow.filter(|method| *method != "OPTIONS").collect();
@@ -132,7 +132,7 @@ impl EndpointRow {
     fn of(endpoint: &Endpoint) -> Self {
         let mut methods = vec!["OPTIONS".to_owned()];
         for operation in &endpoint.operations {
-            // A HEAD would run the sync.
+            // A HEAD request would run the sync.
             let has_head = operation.method == "get" && endpoint.path != EndpointPath::SyncEvent;
             methods.extend(has_head.then(|| "HEAD".to_owned()));
             methods.push(operation.method.to_uppercase());
@@ -178,7 +178,7 @@ impl EndpointPath {
         }
     }
 
-    /// Whether it is this path, or has a parameter and this path is below it.
+    /// Whether this path is the endpoint's own, or matches its parameter.
     pub(crate) fn covers(self, path: &str) -> bool {
         let Self::At(fixed) = self else { return false };
         let below = fixed.split_once('{').map(|(above, _)| above);
@@ -187,7 +187,7 @@ impl EndpointPath {
 }
 
 impl Endpoint {
-    /// Whether it is served on the listeners of this audience.
+    /// Whether the endpoint is served on the listeners of this audience.
     pub(crate) fn is_for(&self, audience: Audience) -> bool {
         self.audience.includes(audience)
     }
@@ -289,7 +289,7 @@ impl Operation {
         self
     }
 
-    /// Adds a response of this media type, unless it has one with this status and type.
+    /// Adds a response of this media type, unless there is one with this status and type.
     fn known(&mut self, status: u16, meaning: &'static str, kind: &'static str) {
         let schema = if kind == PROBLEM { named::<ProblemBody<'_>>() } else { text() };
         match self.answers.iter_mut().find(|answer| answer.status == status) {
@@ -333,7 +333,7 @@ fn text() -> Value {
     json!({ "type": "string" })
 }
 
-/// A cursor as its parser accepts it, with this suffix; an empty text is none.
+/// A cursor as its parser accepts it, with this suffix; an empty string is no cursor.
 fn cursor(behind: &str) -> Value {
     let tag = "[0-9a-f]{8}-";
     let (long, short) = (number(16), number(8));
@@ -379,7 +379,7 @@ fn nullable(schema: &Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
-/// Text -> a value of that schema.
+/// A map from text to values of this schema.
 fn map(values: &Value) -> Value {
     json!({ "type": "object", "additionalProperties": values })
 }
@@ -392,15 +392,14 @@ fn variant<T: JsonSchema>(kind: &str) -> Value {
     variants.next().cloned().expect("the enum has a message of that type")
 }
 
-/// Generates schemas of what is written, with references as OpenAPI and AsyncAPI have them.
+/// Creates a generator for schemas of serialised types, with OpenAPI and AsyncAPI references.
 fn generator() -> SchemaGenerator {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     settings.into_generator()
 }
 
-/// The schemas that have a name, derived from the types that are written; events are passed on as
-/// GitHub wrote them.
+/// The named schemas, derived from the serialised types; events are passed on as GitHub sent them.
 pub(crate) fn schemas() -> Value {
     let mut generator = generator();
     generator.subschema_for::<ProblemBody<'_>>();

@@ -1,5 +1,5 @@
-//! `/completeness` and `/hours` as CSV (RFC 4180): a head, then a line for each row. What is not
-//! known is an empty field.
+//! `/completeness` and `/hours` as CSV (RFC 4180): a header line, then one line per row. Unknown
+//! values are empty fields.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::model::activity::{CountedHour, HourCompleteness, MissedRange};
 use crate::model::kinds::KINDS;
 use crate::model::window::{Hour, Timestamp};
 
-/// By hour and type, `all` first; types without events are left out.
+/// By hour and type, `all` first; types without events are omitted.
 pub(super) fn completeness(hours: &[HourCompleteness]) -> String {
     let mut text =
         "hour,type,received,missed_low,missed,missed_high,minutes_known,lag_seconds\r\n".to_owned();
@@ -63,7 +63,7 @@ impl MissedWords {
     }
 }
 
-/// The first instant of an hour.
+/// The first instant of an hour, in UTC.
 pub(super) fn time(hour: Hour) -> Timestamp {
     Timestamp::from_seconds(hour.0.saturating_mul(3_600))
 }

@@ -1,4 +1,4 @@
-//! Kept counts as JSON.
+//! Kept counts serialised as JSON.
 
 use serde_json::{Map, Value, json};
 
@@ -12,15 +12,15 @@ use crate::model::window::{Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
 use crate::serve::server::ServerState;
 
-/// How the missed events of a type are estimated.
+/// How the number of missed events per type is estimated.
 const METHOD: &str = "received: events by the hour in which they were received; missed: estimated \
     from gaps in GitHub's ids, by minute, added up over the known minutes, interval ends too; of a \
     type: its part of its sequence of ids; null: not known";
-/// Languages, of the window and of the one before it.
+/// Most languages in the current and in the previous window.
 const LANGUAGES: usize = 60;
-/// Entries of an aggregate.
+/// Most entries of an aggregate.
 const ENTRIES: usize = 12;
-/// What the busiest repositories are counted by: the name here, and that of their counter.
+/// The rankings of repositories: the JSON name, and the name of the counter.
 const BUSIEST: [(&str, &str); 3] =
     [("stars", "stars"), ("pull_requests", "pulls"), ("pushes", "pushes")];
 
@@ -102,13 +102,13 @@ pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> S
     .to_string()
 }
 
-/// Events of the last minute, and their types; `null` before anything was counted.
+/// Events of the last minute by type; `null` before anything was counted.
 fn last_minute(server: &ServerState) -> Value {
     let latest = |name: &str| server.hub.rolling().get(name).and_then(|topic| topic.latest());
     let Some((activity, types)) = latest("activity/1m").zip(latest("types/1m")) else {
         return Value::Null;
     };
-    // Seconds before this node counted are not seconds without events.
+    // Seconds before this node started counting are unknown, not empty.
     let counted = activity.from.0.max(activity.counted_from.0);
     json!({
         "seconds": (activity.to.0 + 1 - counted).max(0),
@@ -117,7 +117,7 @@ fn last_minute(server: &ServerState) -> Value {
     })
 }
 
-/// Names and counts, the largest first.
+/// Names and counts in descending order of count.
 pub(crate) fn ranked(tally: &Tally, most: usize) -> Vec<(String, i64)> {
     let top = tally.top(most);
     let mut all: Vec<_> = top.iter().map(|(name, n)| (name.to_string(), n)).collect();
@@ -175,7 +175,7 @@ pub(super) fn completeness(hours: &[HourCompleteness], range: &std::ops::Range<i
     .to_string()
 }
 
-/// What was counted by hour and origin.
+/// Counts by hour and origin.
 pub(super) fn hours(hours: &[CountedHour], range: &std::ops::Range<i64>) -> String {
     let counts = |counts: HourCounts| {
         json!({

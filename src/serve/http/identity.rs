@@ -14,8 +14,8 @@ use crate::config::Secret;
 use crate::secrets::are_equal;
 use crate::serve::server::ServerState;
 
-/// Headers that proxies add, beside all that begin with [`FORWARDED`]. A request with one of them
-/// did not come from this machine.
+/// Headers that proxies add, in addition to all that begin with [`FORWARDED`]. A request with one
+/// of them did not come from this machine.
 const FORWARDING: [&str; 10] = [
     "forwarded",
     "via",

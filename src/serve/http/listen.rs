@@ -1,7 +1,7 @@
 //! Listeners: accepts connections, counts them, and serves TLS, HTTP/1.1 and HTTP/2.
 //!
-//! An accept loop of its own around hyper, so that every connection is counted, has time-outs,
-//! sends without delay (`TCP_NODELAY`), and is tracked until it ends.
+//! Uses its own accept loop around hyper, so that every connection is counted, has timeouts, sends
+//! without delay (`TCP_NODELAY`), and is tracked until it ends.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -60,8 +60,8 @@ pub(crate) async fn accept(
         let audience = listener.audience;
         let (slot, refusal) = match admit(&server, audience, address, false) {
             Ok(slot) => (slot, None),
-            // It receives the reason and may ask for the health check, where a slot for that is
-            // free.
+            // The client receives the reason, and may request the health check if a slot for that
+            // is free.
             Err(refusal) => {
                 let Ok(slot) = admit(&server, audience, address, true) else {
                     drop(refusal.problem());

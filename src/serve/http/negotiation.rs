@@ -10,8 +10,8 @@ pub(crate) const JSON: &str = "application/json";
 /// The header in which an `EventSource` sends the cursor to resume from.
 pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
 
-/// Names and values of a URL's query as a form encodes them, except that `++` is two pluses: nobody
-/// writes two spaces, and many write `C++`.
+/// Names and values of a URL's query, form-decoded, except that `++` is decoded as two pluses: two
+/// spaces are unlikely, but `C++` is common.
 pub(crate) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, QueryRejection> {
     let pluses = uri.query().filter(|query| query.contains("++"));
     let written =
@@ -50,9 +50,9 @@ pub(crate) fn choose(headers: &HeaderMap, usual: usize, offers: &[&str]) -> Opti
 enum Closeness {
     /// No range matches.
     None,
-    /// `*/*`.
+    /// The range `*/*`.
     Any,
-    /// `type/*`.
+    /// A range such as `type/*`.
     Kind,
     /// The media type itself.
     Exact,
@@ -97,7 +97,7 @@ pub(crate) fn encoding(headers: &HeaderMap, ours: &[&'static str]) -> Option<&'s
     liked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, name)| name)
 }
 
-/// Whether a body is JSON by its `Content-Type`; parameters are ignored.
+/// Whether `Content-Type` says that a body is JSON; parameters are ignored.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
@@ -118,7 +118,7 @@ fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, 
     })
 }
 
-/// Parses a quality, such as `0.5`; an invalid one is 0.
+/// Parses a quality such as `0.5`; an invalid one counts as 0.
 fn thousandths(quality: &str) -> u16 {
     let (whole, part) = quality.split_once('.').unwrap_or((quality, ""));
     let is_digits = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());

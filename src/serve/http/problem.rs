@@ -25,7 +25,7 @@ pub(crate) struct ProblemBody<'a> {
     status: u16,
     /// What is wrong, and what to do.
     detail: &'a str,
-    /// The public endpoints, where the path was unknown.
+    /// The public endpoints, if the path was unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<&'static [&'static str]>,
 }
@@ -40,15 +40,15 @@ impl Problem {
         Self { plain: true, ..Self::new(status, format!("{line}\n")) }
     }
 
-    /// With `Retry-After`, chosen at random from these seconds, so that clients do not return
-    /// together.
+    /// Adds `Retry-After` with a random number of seconds from this range, so that clients do not
+    /// all return at once.
     pub(crate) fn retry_within(mut self, seconds: std::ops::RangeInclusive<u64>) -> Self {
         let after = HeaderValue::from(fastrand::u64(seconds));
         self.headers.push((header::RETRY_AFTER, after));
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
         self

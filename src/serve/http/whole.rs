@@ -1,4 +1,4 @@
-//! Answers that are there as a whole, compressed: pages, JSON, CSV. Streams are in `encoding`.
+//! Compresses complete responses: pages, JSON, CSV. Streams are compressed in `encoding`.
 
 use std::io::Write as _;
 
@@ -9,18 +9,18 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderValue, StatusCode, header};
 
-/// The encoding that there is.
+/// The only supported encoding.
 pub(super) const GZIP: &str = "gzip";
-/// Shorter answers gain nothing.
+/// Shorter bodies are sent uncompressed: compression saves nothing.
 const SHORTEST: usize = 1 << 10;
-/// Longer ones are sent as they are.
+/// Longer bodies are sent uncompressed.
 const LONGEST: usize = 4 << 20;
-/// Longer ones are not compressed on an async worker.
+/// Longer bodies are compressed on the blocking pool.
 const AT_ONCE: usize = 64 << 10;
-/// How the media types begin that gain by it.
+/// Prefixes of the media types that compress well.
 const KINDS: [&str; 4] = ["text/html", "text/csv", "text/plain", "application/json"];
 
-/// The answer in this encoding, where it is a whole of a kind and length that gains by it.
+/// Compresses a complete response if its media type and length make it worthwhile.
 pub(super) async fn pack(response: Response, coding: Option<&'static str>) -> Response {
     let length = response.body().size_hint().exact().and_then(|n| usize::try_from(n).ok());
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());

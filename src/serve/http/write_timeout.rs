@@ -1,4 +1,4 @@
-//! A stream with time-outs for HTTP/1.1: for each write, for the head of a request, and between two
+//! A stream with timeouts for HTTP/1.1: for each write, for the head of a request, and between two
 //! requests.
 //!
 //! hyper waits for a slow peer without limit while its slot is taken, and has only one time-out for
@@ -29,11 +29,11 @@ pub(crate) struct WriteTimeoutStream {
     clock: Clock,
     /// Runs while the peer does not read.
     stuck: Option<Wait>,
-    /// Time-outs for requests; `None` for HTTP/2, which has its own.
+    /// Timeouts for requests; `None` for HTTP/2, which has its own.
     timeouts: Option<RequestTimeouts>,
 }
 
-/// Time-outs of requests.
+/// Timeouts of requests.
 struct RequestTimeouts {
     head: Duration,
     idle: Duration,
@@ -48,7 +48,7 @@ struct RequestTimeouts {
 enum Phase {
     /// Waiting for the head of a request.
     Head,
-    /// A request is being answered.
+    /// A response is in progress.
     Busy,
     /// Idle between two requests.
     Idle,
@@ -61,9 +61,9 @@ pub(crate) struct ConnectionRequests(Arc<RequestCounts>);
 #[derive(Debug, Default)]
 struct RequestCounts {
     begun: AtomicUsize,
-    /// Requests that are being answered.
+    /// Requests whose response is in progress.
     open: AtomicUsize,
-    /// Woken at the end of a response; the connection is not polled then otherwise.
+    /// Woken at the end of a response, when the connection is not polled otherwise.
     connection: AtomicWaker,
 }
 
@@ -97,7 +97,7 @@ impl Drop for RequestGuard {
 }
 
 impl RequestTimeouts {
-    /// Ready when a time-out has passed. `has_come` is whether the peer has just sent something.
+    /// Ready when a timeout has passed. `has_come` is whether the peer has just sent data.
     fn poll_over(&mut self, cx: &mut Context<'_>, clock: Clock, has_come: bool) -> Poll<()> {
         self.requests.0.connection.register(cx.waker());
         let begun = self.requests.begun();
@@ -149,7 +149,7 @@ impl WriteTimeoutStream {
         }
     }
 
-    /// The inner stream, without time-outs.
+    /// The inner stream, without timeouts.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
@@ -191,7 +191,7 @@ impl AsyncRead for WriteTimeoutStream {
             if timeouts.phase == Phase::Head {
                 metrics::REFUSED.add_for("handshake_timeout", 1);
             }
-            // hyper takes it for the end of the connection.
+            // hyper treats it as the end of the connection.
             buf.set_filled(before);
             return Poll::Ready(Ok(()));
         }

@@ -1,7 +1,7 @@
-//! `/docs`: the manual of exactly this version, a page for each document of the repository.
+//! `/docs`: the manual of exactly this version, one page per document of the repository.
 //!
-//! Rendered and compressed once, at the first request. The pages have no script, and the policy
-//! allows none; an `ETag` lets a browser keep what it has.
+//! Pages are rendered and compressed once, at the first request. They contain no script, and their
+//! content security policy allows none. Browsers revalidate their cached copy with the `ETag`.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -22,11 +22,11 @@ use crate::serve::http::head::Slashed;
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
 
-/// What these pages may do: show themselves in their own style, and follow links.
+/// The content security policy: own style sheet and images only.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
 
-/// A page or the style sheet, ready to be sent.
+/// A page or the style sheet, ready to send.
 struct Ready {
     kind: &'static str,
     tag: String,
@@ -71,7 +71,7 @@ fn answer(name: &str, request: &Request<Body>) -> Response {
         let detail = format!("the manual has no page `{shown}`; /docs has {names}");
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     };
-    // Below a path that ends with `/`, relative links would lead elsewhere.
+    // Below a path that ends with `/`, relative links would resolve to the wrong address.
     if request.extensions().get::<Slashed>().is_some() {
         let to = if name.is_empty() { "docs" } else { name };
         let location = [(header::LOCATION, format!("../{to}"))];

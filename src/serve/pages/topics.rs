@@ -43,7 +43,7 @@ pub(crate) struct TopicCatalogue {
     events: Vec<EventKey>,
     /// Documents.
     entities: Vec<EntityKeys>,
-    /// What never appears.
+    /// Keys that never occur.
     never: Vec<AbsentTopic>,
 }
 
@@ -57,11 +57,11 @@ struct EventKey {
 struct EntityKeys {
     collection: &'static str,
     keys: [String; 2],
-    /// Types of the events that it is made from.
+    /// Types of the events from which the document is derived.
     from: &'static [&'static str],
-    /// What makes an `insert`.
+    /// What causes an `insert`.
     insert: &'static str,
-    /// What a document with `partial` is missing.
+    /// What a document marked `partial` is missing.
     partial: &'static str,
 }
 

@@ -95,9 +95,9 @@ pub(crate) async fn rolling(
     answer::<true>(&server, request, &sheet, Asked { of: Some(of), back })
 }
 
-/// The window and the cursor of a request; of repeated parameters the last counts. `Last-Event-ID`
-/// takes precedence over the URL, and an invalid one is ignored: an `EventSource` could not send
-/// another.
+/// The window and the cursor of a request. The last of repeated parameters applies. `Last-Event-ID`
+/// takes precedence over the URL, and an invalid one is ignored, because an `EventSource` could not
+/// send another.
 fn asked(request: &Request<Body>) -> Result<(&'static str, Option<ResumeToken>), String> {
     let pairs =
         negotiation::pairs(request.uri()).map_err(|error| format!("the URL's query: {error}"))?;

@@ -13,7 +13,7 @@ use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier};
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
-/// Receives the languages with most events once it has parameters.
+/// Receives the languages with the most events, once it has parameters.
 #[derive(Debug)]
 struct LatestReader {
     hub: Arc<Hub>,
@@ -21,7 +21,7 @@ struct LatestReader {
     latest: Option<LatestLanguages>,
 }
 
-/// Receives the counts of all languages first, then those of its parameters as they change.
+/// Receives the counts of all languages first, then changes of those in its parameters.
 #[derive(Debug)]
 struct WatchReader {
     changes: LanguageChanges,

@@ -1,7 +1,7 @@
 //! Parameters that a client sends as a JSON object.
 //!
-//! Keys match without regard to case and unknown keys are ignored. Null, an empty text and an empty
-//! list count as absent. Any other invalid value is reported with what is accepted.
+//! Keys are case-insensitive, and unknown keys are ignored. Null, an empty string and an empty list
+//! count as absent. Any other invalid value is reported with what is accepted.
 
 use std::borrow::Cow;
 
@@ -84,7 +84,7 @@ pub(crate) fn latest(text: &str) -> Result<LanguageQuery, InvalidParams> {
     Ok(LanguageQuery::new(names, usize::try_from(top).unwrap_or(usize::MAX)))
 }
 
-/// Parses parameters of `/language/watch`: the languages.
+/// Parses parameters of `/language/watch`: the selected languages.
 pub(crate) fn watch(text: &str) -> Result<Vec<Box<str>>, InvalidParams> {
     read_languages(&ParamFields::read(text, LANGUAGE)?)
 }
@@ -138,7 +138,7 @@ pub(crate) fn bad(field: &'static str, what: &str, accepted: &str, example: &str
     InvalidParams { field: Some(field), message }
 }
 
-/// The beginning of a text, for a message.
+/// The beginning of a text, for an error message.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
@@ -211,7 +211,7 @@ impl<'a> ParamFields<'a> {
         }
     }
 
-    /// A text that names something.
+    /// A non-empty text that names something.
     fn name(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, InvalidParams> {
         let text = self.text(name, example)?;
         text.as_deref().map_or(Ok(()), |text| check_length(name, text, example))?;
@@ -234,7 +234,7 @@ impl<'a> ParamFields<'a> {
         entries.iter().map(text).collect()
     }
 
-    /// A whole number. `least` is for the message; the caller rejects smaller values.
+    /// A whole number. `least` only appears in the message; the caller rejects smaller values.
     fn whole(
         &self,
         name: &'static str,
@@ -252,7 +252,7 @@ impl<'a> ParamFields<'a> {
     }
 }
 
-/// Accepts `1.0` and `1e3` as whole numbers, up to where each has its own float.
+/// Accepts `1.0` and `1e3` as whole numbers, as long as floats represent every integer exactly.
 fn whole_float(value: &str) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {

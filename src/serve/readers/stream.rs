@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 
-pub(crate) use self::query::NAMES;
 use self::query::{Bounds, StreamParams};
+pub(crate) use self::query::{LIMIT_MOST, NAMES};
 use super::params::InvalidParams;
 use super::{HEARTBEAT, Reader, ReaderBatch};
 use crate::hub::{Follower, Frame, Notifier, StreamEncoding};
@@ -125,7 +125,7 @@ struct StreamReader {
     follower: Follower,
     /// What is wrong with the URL's query.
     refused: Option<InvalidParams>,
-    /// Whether the last query was refused because too many of the client's are waiting.
+    /// Whether the last query was refused because too many searches of the client are waiting.
     is_busy: bool,
 }
 
@@ -141,13 +141,16 @@ impl StreamReader {
 
     /// Replaces the query. Fails when too many searches of the client are waiting.
     fn select(&mut self, asked: StreamParams) -> Result<(), InvalidParams> {
-        let StreamParams { choice, start, once, warnings } = asked;
+        let StreamParams { choice, start, once, limit, warnings } = asked;
         if let Err(error) = self.follower.try_ask(choice, start, warnings) {
             metrics::REFUSED.add_for("searches", 1);
             self.is_busy = true;
             return Err(InvalidParams { field: None, message: error.to_string() });
         }
-        self.follower.only_once(once);
+        match limit {
+            Some(limit) => self.follower.only_next(limit),
+            None => self.follower.only_once(once),
+        }
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A WebSocket frame by frame: how it ends, what it keeps of what comes, that replies leave.
+//! WebSocket frames: close frames, limits on incoming messages, replies.
 
 use super::*;
 
@@ -8,12 +8,12 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// A client's frame, with a mask that changes nothing.
+/// A client's frame, masked with zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&announced(first, payload.len() as u64)[..], payload].concat()
 }
 
-/// The head of a client's frame that announces this many bytes.
+/// The header of a client's frame that announces a payload of this length.
 fn announced(first: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![first];
     match (u8::try_from(length), u16::try_from(length)) {
@@ -34,7 +34,7 @@ fn announced(first: u8, length: u64) -> Vec<u8> {
 struct Raw(TcpStream);
 
 impl Raw {
-    /// A connection to `/sampling` whose first message was read.
+    /// Connects to `/sampling` and reads the first message.
     async fn open(served: &Served, headers: &str) -> Self {
         let mut stream = TcpStream::connect(served.public).await.unwrap();
         let head = format!(
@@ -71,7 +71,7 @@ impl Raw {
         soon(read).await
     }
 
-    /// Code and reason of the close frame that comes next; texts before it are passed over.
+    /// Code and reason of the next close frame; skips text frames before it.
     async fn closed(&mut self) -> (u16, String) {
         loop {
             let (first, payload) = self.next().await;
@@ -93,10 +93,10 @@ async fn connection_ends_after_the_close_frame_of_the_peer() {
         let mut raw = Raw::open(&served, "").await;
         raw.send(&ends).await;
         assert_eq!(raw.closed().await.0, code);
-        // The peer still reads what came before the close frame: nothing ends it.
+        // The peer still reads what was sent before the close frame: nothing ends the connection.
         let early = tokio::time::timeout(Duration::from_millis(300), raw.0.read_u8()).await;
         assert!(early.is_err(), "{code}: ended before the peer answered: {early:?}");
-        // A frame that was on its way is passed over. The rest of the long message never comes.
+        // A frame in flight is discarded. The rest of the long message never arrives.
         if code != 1009 {
             raw.send(&[frame(PING, b"on its way"), frame(CLOSE, &code.to_be_bytes())].concat())
                 .await;
@@ -122,7 +122,7 @@ async fn every_ping_of_a_burst_and_the_close_frame_are_answered() {
             }
             assert_eq!(raw.closed().await.0, 1000);
         };
-        // Before the next ping of ours, which would wake the connection.
+        // Before our next ping, which would wake the connection.
         tokio::time::timeout(Duration::from_secs(10), answers).await.expect("a reply is kept back");
     }
 }
@@ -145,7 +145,7 @@ async fn unfinished_message_closes_the_connection_despite_pings() {
         assert_eq!(code, 1008);
         assert!(reason.contains("not finished"), "{reason}");
     }
-    // One that is finished in time counts for nothing later.
+    // A message that was completed in time does not count against later ones.
     let mut raw = Raw::open(&served, "").await;
     let (head, tail) = PARAMS.split_at(9);
     raw.send(&[frame(0x01, head), frame(0x80, tail)].concat()).await;
@@ -173,7 +173,7 @@ async fn too_long_message_is_rejected_by_its_header() {
         let mut raw = Raw::open(&served, headers).await;
         raw.send(&announced(TEXT, most + 1)).await;
         assert_eq!(raw.closed().await.0, 1009);
-        // Who was accepted is answered and stays, in one frame or in pieces.
+        // An accepted client receives replies and stays connected, whether or not it fragments.
         let mut raw = Raw::open(&served, headers).await;
         raw.send(&frame(TEXT, PARAMS)).await;
         let long = vec![b' '; usize::try_from(most).unwrap()];

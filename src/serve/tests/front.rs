@@ -1,4 +1,4 @@
-//! What holds for every endpoint: heads, origins, `OPTIONS`, listed values, idle connections.
+//! Tests of every endpoint: HEAD, origins, `OPTIONS`, listed values, idle connections.
 
 use super::*;
 use crate::config::Network;
@@ -10,14 +10,14 @@ fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
 }
 
-/// A header's value, in the head of an answer.
+/// The value of a header in a response head.
 fn told<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     let head = answer.split("\r\n\r\n").next().unwrap_or_default();
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
     lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// Sends these bytes and reads the answer to the end.
+/// Sends these bytes and reads the response to the end.
 async fn raw(address: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -108,7 +108,7 @@ async fn pages_may_read_every_public_endpoint_and_its_errors() {
                 }
             }
         }
-        // What does something has no part in it, and neither has the ops listener.
+        // Endpoints with side effects and the ops listener send no CORS headers.
         let sync = served.ask(&format!("GET /sync-event HTTP/1.1\r\norigin: {OK}")).await;
         assert_eq!(told(&sync, "access-control-allow-origin"), None, "{sync}");
         let get = format!("GET /status HTTP/1.1\r\norigin: {OK}");
@@ -142,7 +142,7 @@ async fn health_checks_are_answered_when_all_slots_are_in_use() {
         let answer = served.ask(&format!("{asked} HTTP/1.1")).await;
         assert_eq!(status(&answer), 200, "{asked}: {answer}");
     }
-    // The check of HAProxy when it is told nothing else.
+    // HAProxy's default health check.
     let answer = raw(served.public, "OPTIONS / HTTP/1.0\r\n\r\n").await;
     assert_eq!(status(&answer), 204, "{answer}");
     assert_eq!(status(&served.ask("POST /health HTTP/1.1").await), 503);
@@ -162,7 +162,7 @@ async fn options_lists_the_allowed_methods() {
         }
     }
     assert_eq!(status(&served.ask("OPTIONS /nowhere HTTP/1.1").await), 404);
-    // The ops endpoints look like nothing from outside, whatever the method.
+    // From outside, the ops endpoints look nonexistent, whatever the method.
     for path in paths(Audience::Ops) {
         for method in ["GET", "POST", "OPTIONS", "PUT"] {
             let answer = served.ask(&format!("{method} {path} HTTP/1.1")).await;
@@ -213,7 +213,7 @@ async fn all_endpoints_negotiate_content_alike() {
     }
 }
 
-/// A connection that has had one answer.
+/// A connection that has received one response.
 async fn asked_once(served: &Served) -> TcpStream {
     let mut stream = TcpStream::connect(served.public).await.unwrap();
     ask_again(&mut stream).await;
@@ -238,14 +238,14 @@ async fn idle_connections_have_their_own_timeout() {
     let early = tokio::time::timeout(Duration::from_millis(900), stream.read_u8()).await;
     assert!(early.is_err(), "ended by the time-out of a head: {early:?}");
     ask_again(&mut stream).await;
-    // A head that began has to end in time, also the second one.
+    // Every request head, also the second, must be complete in time.
     stream.write_all(b"GET /health HTTP/1.1\r\nho").await.unwrap();
     assert!(soon(stream.read_u8()).await.is_err());
 
     let short = served_by(|options| options.keep_alive = Duration::from_millis(500)).await;
     let mut stream = asked_once(&short).await;
     assert!(soon(stream.read_u8()).await.is_err());
-    // An answer that takes its time is not idle.
+    // A connection that waits for a slow response is not idle.
     let mut stream = TcpStream::connect(short.public).await.unwrap();
     let ask = b"GET /stream/types HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
     stream.write_all(ask).await.unwrap();

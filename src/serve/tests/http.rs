@@ -1,9 +1,9 @@
-//! The HTTP paths beside the `WebSocket` ones.
+//! The HTTP paths other than those of WebSockets.
 
 use super::*;
 use crate::config::Secret;
 
-/// The part behind the head.
+/// The body of a response.
 fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").expect("a head").1
 }

@@ -23,7 +23,7 @@ async fn tls(served: &Served, protocol: &[u8]) -> TlsStream<TcpStream> {
     stream
 }
 
-/// A connection; what drives it ends when the server ends it.
+/// Connects. The driver task ends when the server closes the connection.
 async fn connect(served: &Served) -> (Requests, JoinHandle<()>) {
     let (requests, connection) =
         soon(h2::client::handshake(tls(served, b"h2").await)).await.unwrap();
@@ -39,7 +39,7 @@ async fn get(requests: &mut Requests, path: &str, headers: &[(&str, &str)]) -> R
     ready.send_request(request.body(()).unwrap(), true).unwrap().0
 }
 
-/// Status and what has come of the body.
+/// The status, and the body received so far.
 async fn answer(requests: &mut Requests, path: &str) -> (u16, String) {
     let response = soon(get(requests, path, &[]).await).await.unwrap();
     let (status, mut body) = (response.status().as_u16(), response.into_body());
@@ -92,13 +92,13 @@ async fn each_open_http2_request_takes_a_slot() {
         assert_eq!(response.status().as_u16(), wanted);
         open.push(response);
     }
-    // As does a connection of HTTP/1.1, which is told so.
+    // An HTTP/1.1 connection takes a slot too, and is refused with 429.
     let mut stream = tls(&served, b"http/1.1").await;
     stream.write_all(b"GET /topics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut head = [0; 12];
     soon(stream.read_exact(&mut head)).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 429");
-    // A place is free as soon as a stream was left.
+    // A slot is free as soon as the client drops a stream.
     open.truncate(2);
     soon(async { while answer(&mut requests, "/topics").await.0 != 200 {} }).await;
 }
@@ -108,7 +108,7 @@ async fn unread_http2_stream_is_reset_alone() {
     let served =
         served_by(|options| options.limits.write_timeout = Duration::from_millis(200)).await;
     let stream = tls(&served, b"h2").await;
-    // Less than the first message.
+    // Smaller than the first message.
     let building = h2::client::Builder::new().initial_window_size(16).clone();
     let (mut requests, connection) = soon(building.handshake::<_, Bytes>(stream)).await.unwrap();
     tokio::spawn(async { drop(connection.await) });

@@ -1,4 +1,4 @@
-//! Limits and time-outs: who takes too much, too slowly, or says nothing.
+//! Tests of limits and timeouts: clients that take too much, are too slow, or stay silent.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -32,7 +32,7 @@ async fn connections_are_limited_in_all_and_per_address() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("retry-after: ") && answer.contains("server.limits.connections"));
     drop(first);
-    // The place is free as soon as the server has seen the end of the connection.
+    // The slot is free as soon as the server has seen the end of the connection.
     soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} }).await;
 
     let served = served_by(|options| options.limits.per_address = 1).await;
@@ -123,13 +123,13 @@ async fn client_that_answers_pings_stays() {
     })
     .await;
     let mut client = served.connect("/language/latest").await;
-    // Longer than the silence that is borne.
+    // Longer than the permitted silence.
     for _ in 0..100 {
         assert!(matches!(client.next().await, Message::Ping(_)));
     }
 }
 
-/// Events of 100 kB, so that a connection that is not read is soon full.
+/// Events of 100 kB, which soon fill the buffers of a connection that is not read.
 fn large(ids: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = String> {
     let filler = "x".repeat(100_000);
     ids.map(move |id| format!(r#"{{"id":"{id}","type":"PushEvent","filler":"{filler}"}}"#))
@@ -173,7 +173,7 @@ async fn non_reading_client_is_disconnected() {
     client.text().await;
     client.follow(r#"{"samplingRate":1}"#).await;
     served.append_texts(large(1..=200));
-    // Its place is free as soon as it was dropped.
+    // The slot is free as soon as the connection was dropped.
     soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} }).await;
     let mut last = None;
     while let Some(Ok(message)) = soon(client.0.next()).await {
@@ -190,19 +190,19 @@ async fn client_that_reads_no_responses_is_disconnected() {
     })
     .await;
     let (mut answers, mut asks) = TcpStream::connect(served.public).await.unwrap().into_split();
-    // More than all buffers on the way hold; nothing is read meanwhile.
+    // More than all buffers on the path hold; nothing is read meanwhile.
     let request = b"GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1_000);
     let asking = soon(async { while asks.write_all(&request).await.is_ok() {} });
     let free = soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} });
     tokio::join!(asking, free);
     let mut read = Vec::new();
-    // The end, or a reset.
+    // End of file, or a reset.
     let _ = soon(answers.read_to_end(&mut read)).await;
     let answered = String::from_utf8_lossy(&read).matches("HTTP/1.1 200 ").count();
     assert!(answered < 1_000, "all were answered, so nothing was cut off");
 }
 
-/// The folder with a certificate for `localhost` and its key, made for this test alone.
+/// The folder with a certificate for `localhost` and its key, used only by tests.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
 pub(super) fn tls_files() -> crate::config::TlsConfig {
@@ -210,7 +210,7 @@ pub(super) fn tls_files() -> crate::config::TlsConfig {
     crate::config::TlsConfig { cert, key }
 }
 
-/// A connection to a server that speaks TLS with those files, for one of these protocols.
+/// Connects to a TLS server with that certificate, offering one of these protocols.
 pub(super) async fn tls_to(stream: TcpStream, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(tls_files().cert).unwrap()).unwrap();
@@ -251,7 +251,7 @@ fn mismatched_certificate_and_key_change_nothing() {
 
 #[tokio::test]
 async fn data_buffered_by_tls_is_flushed_without_further_writes() {
-    // Less than TLS takes in at once, and more than the system does.
+    // Less than the TLS layer accepts at once, and more than the system's buffers.
     const BYTES: usize = 50_000;
     let [near, far] = [(); 2].map(|()| TcpSocket::new_v4().unwrap());
     near.set_send_buffer_size(4_096).unwrap();

@@ -1,4 +1,4 @@
-//! The three endpoints: first messages, params, what comes then, and how it ends.
+//! The three contract endpoints: first messages, parameters, later messages, and close frames.
 
 use std::sync::Arc;
 

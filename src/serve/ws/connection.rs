@@ -79,7 +79,7 @@ struct Connection<R> {
     asked: bool,
     /// Whether the reader has more without a notification.
     more: bool,
-    /// Counts the messages that are not written yet for their client.
+    /// Charges unwritten messages to the client's memory quota.
     charge: Option<MemoryCharge>,
     params: RateLimit,
     chatter: RateLimit,
@@ -88,7 +88,7 @@ struct Connection<R> {
     beat_at: Instant,
     /// Since when no byte was written, and how many were by then.
     stuck: Option<(Instant, u64)>,
-    /// Since when a message is incomplete, and its number.
+    /// Since when a message has been incomplete, and its number.
     unfinished: Option<(Instant, u64)>,
     timer: Timer,
 }
@@ -370,7 +370,7 @@ impl<R: Reader> Connection<R> {
         self.peer.get_mut().push(diagnostic);
     }
 
-    /// The timer has fired: sends a ping or a heartbeat, or closes the connection.
+    /// The timer fired: sends a ping or a heartbeat, or closes the connection.
     fn check_timeouts(&mut self) -> ControlFlow<ConnectionEnd> {
         let now = self.options.clock.instant();
         let silent_at = self.heard_at + self.options.silence;
@@ -393,7 +393,7 @@ impl<R: Reader> Connection<R> {
         }
         if self.pinged_at + self.options.ping_every <= now {
             self.pinged_at = now;
-            // They would only pile up for a client that does not read.
+            // They would only accumulate for a client that does not read.
             if self.stuck.is_none() {
                 self.peer.get_mut().push(Frame::ping());
             }

@@ -1,23 +1,23 @@
-//! As much of GraphQL as a client of ours may write: one query, variables, aliases, arguments,
-//! inline fragments. What is no such query is refused in words, as GitHub does.
+//! The subset of GraphQL that ghpulse's client may use: one query, variables, aliases, arguments,
+//! inline fragments. Anything else is refused with a message, as on GitHub.
 
 use serde_json::Value;
 
-/// Selections inside selections.
+/// Maximum nesting of selections.
 const DEEPEST: usize = 12;
-/// Fields of a query, all in all.
+/// Maximum number of fields in a query.
 const MOST_FIELDS: usize = 5_000;
 
-/// A field that is asked for.
+/// A requested field.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Field {
-    /// What the answer calls it.
+    /// Its name in the response.
     pub(super) alias: String,
     pub(super) name: String,
-    /// Names and values, variables filled in.
+    /// Names and values, with variables replaced.
     pub(super) arguments: Vec<(String, Value)>,
     pub(super) fields: Vec<Field>,
-    /// The type that it is asked of, inside `... on Type`.
+    /// The type in `... on Type` around it.
     pub(super) on: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl Field {
     }
 }
 
-/// Reads a query.
+/// Parses a query.
 pub(super) fn read(query: &str, variables: &Value) -> Result<Vec<Field>, String> {
     let mut parser = Parser { tokens: tokens(query)?, at: 0, variables, fields: 0 };
     if parser.peek() == Some("query") {
@@ -166,7 +166,7 @@ fn tokens(query: &str) -> Result<Vec<&str>, String> {
     }
 }
 
-/// Bytes of a text with both its quotes.
+/// Length in bytes of a string, including both quotes.
 fn text_length(rest: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in rest.bytes().enumerate().skip(1) {

@@ -1,5 +1,5 @@
-//! What can be asked of which type, and the answer. A field that GitHub does not have is an error,
-//! so a client that asks for one is found out here and not on the day it meets GitHub.
+//! The schema: the fields of each type, and their values. A field that GitHub does not have is an
+//! error, so that a client requesting one fails here rather than at GitHub.
 
 use serde_json::{Map, Value, json};
 
@@ -8,21 +8,21 @@ use super::super::payloads::time;
 use super::super::pulls::SimulatedPull;
 use super::language::Field;
 
-/// Ids in one call of `nodes`.
+/// Maximum number of ids in one call of `nodes`.
 const MOST_IDS: usize = 100;
 
-/// What an answer is made from.
+/// The inputs of a response.
 pub(super) struct QueryAnswering<'a> {
     pub(super) known: &'a Known,
     /// `rateLimit`: cost, remaining, resetAt.
     pub(super) rate: Value,
-    /// Node ids are refused, and those in answers are others: GitHub changed them.
+    /// Node ids are refused, and those in responses differ: GitHub changed them.
     pub(super) foreign_ids: bool,
-    /// Which of the things asked for, in their order, the answer leaves out, and why.
+    /// Which of the requested objects, in order, the response leaves out, and why.
     pub(super) left_out: &'a dyn Fn(usize) -> Option<QueryTrouble>,
 }
 
-/// Why something is left out.
+/// Why an object is left out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum QueryTrouble {
     Gone,
@@ -33,7 +33,7 @@ pub(super) enum QueryTrouble {
 /// Data and errors.
 pub(super) type SchemaAnswer = (Map<String, Value>, Vec<Value>);
 
-/// How many things a query asks for.
+/// Number of objects that a query requests.
 pub(super) fn count(fields: &[Field]) -> usize {
     let of = |field: &Field| match field.name.as_str() {
         "nodes" => field.argument("ids").as_array().map_or(0, Vec::len),
@@ -44,7 +44,7 @@ pub(super) fn count(fields: &[Field]) -> usize {
 }
 
 impl QueryAnswering<'_> {
-    /// Answers a query; an error in words when it asks for what there is not.
+    /// Answers a query; the error is a message when it requests something that does not exist.
     pub(super) fn answer(&self, fields: &[Field]) -> Result<SchemaAnswer, String> {
         let (mut data, mut errors) = (Map::new(), Vec::new());
         let mut asked = 0;
@@ -116,7 +116,7 @@ impl QueryAnswering<'_> {
                 }));
                 None
             }
-            // GitHub says once that it stopped, and not what it left out.
+            // GitHub reports once that it stopped, but not what it left out.
             Some(QueryTrouble::TooMuch) => None,
         }
     }
@@ -176,7 +176,7 @@ impl QueryAnswering<'_> {
     }
 }
 
-/// An object of plain fields.
+/// An object of scalar fields.
 fn pick(
     field: &Field,
     kind: &str,

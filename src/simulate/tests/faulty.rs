@@ -1,4 +1,4 @@
-//! Each fault, as a client meets it.
+//! Each fault as a client experiences it.
 
 use std::collections::HashSet;
 
@@ -67,7 +67,7 @@ async fn a_slow_answer_comes_after_its_wait() {
     let before = Clock::system().now();
     assert_eq!(github.get(PAGE_1).await.status, 200);
     assert!(Clock::system().now().since(before) >= wait);
-    // Stopping does not wait for it.
+    // Stopping does not wait for the slow response.
     github.control.set_fault(Fault::always(FaultKind::Slow).wait(Duration::from_secs(600)));
     let (url, control) = (github.url.clone(), github.control.clone());
     let asked = tokio::spawn(async move {

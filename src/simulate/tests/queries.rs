@@ -1,4 +1,4 @@
-//! `/graphql`: the truth of the world, its limits, and what faults make of it.
+//! `/graphql`: the data of the world, its limits, and the effect of faults.
 
 use serde_json::json;
 
@@ -113,7 +113,7 @@ async fn work_is_limited_by_the_minute_and_ten_seconds_end_a_query() {
         }
         served += 1;
     };
-    // Ten seconds, and five for each of these: the sixth meets 35.
+    // Ten seconds of work, then five for each of these; the sixth finds 35 s counted.
     assert_eq!(served, 5);
     assert_eq!(refused.status, 403);
     assert!(refused.body.contains("secondary"));

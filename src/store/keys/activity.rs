@@ -1,4 +1,4 @@
-//! Keys of kept counts by time of receiving, and of what is known of their completeness.
+//! Keys of kept counts by time of receipt, and of their completeness.
 
 use super::{Family, Key, KeyParts, push_i64};
 use crate::model::activity::Span;
@@ -6,18 +6,18 @@ use crate::model::activity::Span;
 /// Events received in a minute or an hour, by slot and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ActivityKey {
-    /// How long it is.
+    /// The length of the span.
     pub span: Span,
-    /// Its number since 1970.
+    /// The number of the span since 1970.
     pub at: i64,
 }
 
-/// What is known of the completeness of a minute or an hour.
+/// The completeness of a minute or an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CoverageKey {
-    /// How long it is.
+    /// The length of the span.
     pub span: Span,
-    /// Its number since 1970.
+    /// The number of the span since 1970.
     pub at: i64,
 }
 

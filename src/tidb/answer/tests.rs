@@ -68,7 +68,7 @@ fn a_wrong_number_of_columns_is_refused_by_name() {
     let error = yearly(&["developers", "repos"], &[Some("1"), Some("2")]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "it has 2 columns (developers, repos), and 4 are needed: developers, repos, additions, \
+        "it has 2 columns (developers, repos), not 4: developers, repos, additions, \
          deletions"
     );
     assert!(daily(&["a"; 6], &[]).is_err());
@@ -162,11 +162,11 @@ fn what_cannot_be_read_is_refused_by_row_and_column() {
     let bad = [Some("soon"), Some("1"), Some("2"), Some("3"), Some("4")];
     assert_eq!(
         daily(&names, &[&bad]).unwrap_err().to_string(),
-        "column event_day of row 1 is \"soon\", which is no day like 2026-01-31"
+        "column event_day of row 1 is \"soon\"; must be a date like 2026-01-31"
     );
     assert_eq!(
         daily(&names, &[ROW, ROW]).unwrap_err().to_string(),
-        "row 2 is for 2026-03-04, and so is an earlier one: group by day"
+        "row 2 is for 2026-03-04, as an earlier row is: group by day"
     );
     let long = "x".repeat(500);
     let bad = [Some("2026-03-05"), Some(long.as_str()), Some("2"), Some("3"), Some("4")];

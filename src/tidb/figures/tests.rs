@@ -99,7 +99,7 @@ async fn without_a_base_nothing_is_kept_and_ours_is_shown() {
 }
 
 #[tokio::test]
-async fn shown_is_the_base_and_what_was_received_since_the_query_began() {
+async fn result_is_base_plus_events_since_the_query_began() {
     let case = Case::new();
     case.figures.begin(Query::Daily, at("2026-03-01T10:00:00Z"));
     // While it runs: received before it began, and after.

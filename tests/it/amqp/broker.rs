@@ -1,5 +1,5 @@
 //! A real RabbitMQ: Debian's server on free ports in a temporary directory, with the definitions
-//! that `config/` has and one user more, killed and started again from outside.
+//! from `config/` and one more user. Tests kill and restart it from outside.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::common::ports::free_port;
 
-/// Until a broker that was started takes connections; a loaded machine takes a minute.
+/// How long a started broker may take until it accepts connections; a minute on a loaded machine.
 const READY: Duration = Duration::from_secs(180);
 /// How long a message may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -31,14 +31,14 @@ pub(crate) struct Broker {
     process: Option<Child>,
 }
 
-/// A program that reads it; its lines come one by one.
+/// A program that reads from the broker; its output is read line by line.
 pub(crate) struct Reader {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
 }
 
-/// Whether there is a RabbitMQ to test with; when the machine is said to have none, which is said
-/// aloud, there is not.
+/// Whether there is a RabbitMQ to test with. Prints a message if the environment says that there is
+/// none.
 fn may_have_one(test: &str) -> bool {
     if std::env::var_os("GHPULSE_TEST_WITHOUT_SERVERS").is_some_and(|value| value == "1") {
         let mut out = std::io::stdout();
@@ -54,7 +54,7 @@ fn may_have_one(test: &str) -> bool {
     true
 }
 
-/// A broker for a test; `None` when there is none.
+/// Starts a broker for a test; `None` if there is none.
 pub(crate) async fn broker(test: &str) -> Option<Broker> {
     if !may_have_one(test) {
         return None;
@@ -64,7 +64,7 @@ pub(crate) async fn broker(test: &str) -> Option<Broker> {
     Some(broker)
 }
 
-/// The same, with more lines in its configuration.
+/// The same, with additional lines in its configuration.
 pub(crate) async fn configured(test: &str, lines: &str) -> Option<Broker> {
     if !may_have_one(test) {
         return None;
@@ -74,8 +74,8 @@ pub(crate) async fn configured(test: &str, lines: &str) -> Option<Broker> {
     Some(broker)
 }
 
-/// The same, which also speaks TLS, with the certificate that stands in that directory as
-/// `cert.pem` and `key.pem`; and the port where it does.
+/// The same with TLS, by the certificate in `cert.pem` and `key.pem` of that directory; also
+/// returns the TLS port.
 pub(crate) async fn secured(test: &str, files: &Path) -> Option<(Broker, u16)> {
     if !may_have_one(test) {
         return None;
@@ -118,7 +118,7 @@ impl Broker {
         Self { dir, port, dist_port, epmd_port, process: None }
     }
 
-    /// How a program of its finds it.
+    /// A command with the environment by which RabbitMQ's programs find the broker.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -129,7 +129,7 @@ impl Broker {
         command
     }
 
-    /// Has it do something that its own tool can ask of it.
+    /// Runs `rabbitmqctl` with these arguments.
     pub(crate) async fn control(&self, arguments: &[&str]) {
         let mut command = self.command(CONTROL);
         command.args(arguments);
@@ -138,14 +138,14 @@ impl Broker {
         assert!(ran.status.success(), "{arguments:?}: {said}");
     }
 
-    /// Halts it where it is: the system goes on taking in what is sent to it.
+    /// Pauses the process: the system still accepts bytes that are sent to it.
     pub(crate) fn pause(&self) {
         let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap();
         let paused = Command::new("kill").args(["-STOP", pid.trim()]).status().unwrap();
         assert!(paused.success());
     }
 
-    /// Bytes that were sent to it, and that it has not read.
+    /// Number of bytes sent to the broker that it has not read.
     pub(crate) fn unread(&self) -> u64 {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let ours = format!(":{:04X}", self.port);
@@ -154,10 +154,10 @@ impl Broker {
         ours.map(|row| u64::from_str_radix(row[4].split(':').nth(1).unwrap(), 16).unwrap()).sum()
     }
 
-    /// Starts it on its directory, new or with what it had, and waits until it listens.
+    /// Starts it on its directory, empty or with existing data, and waits until it listens.
     pub(crate) async fn start(&mut self) {
-        // The shell waits for its own input to end, which it does when this program ends in
-        // whatever way, and ends what it started: the server, and the daemon of names on its port.
+        // The shell waits for its own input to end, which it does when this program ends in any
+        // way, and then kills what it started: the server, and the name daemon on its port.
         let script = "set -m; \"$0\" >>log 2>&1 & read -r rest; kill -9 -- -$!; wait; \
             epmd -port \"$ERL_EPMD_PORT\" -kill >/dev/null 2>&1; \
             test \"$rest\" = keep || rm -rf \"$PWD\"";
@@ -199,7 +199,7 @@ impl Broker {
         }
     }
 
-    /// Ends it as a power cut would, and keeps its directory.
+    /// Kills it as a power cut would, and keeps its directory.
     pub(crate) fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         process.stdin.take().unwrap().write_all(b"keep\n").unwrap();
@@ -210,7 +210,7 @@ impl Broker {
         self.port.to_string()
     }
 
-    /// How to feed an exchange on it.
+    /// The options for an exchange on this broker.
     pub(crate) fn options(&self, exchange: &str) -> AmqpOptions {
         AmqpOptions {
             url: Secret::new(format!("amqp://ghpulse:ghpulse@127.0.0.1:{}/", self.port)),
@@ -221,7 +221,7 @@ impl Broker {
         }
     }
 
-    /// A reader by pika, as whoever publishes, whose queue outlives a restart; it is bound.
+    /// Starts a reader based on pika, as the publishing user, with a bound, durable queue.
     pub(crate) async fn reader(&self, queue: &str, keys: &[&str]) -> Reader {
         let port = self.port();
         let mut args = vec!["reader.py", &port, "ghpulse", "ghpulse", queue, "1"];
@@ -257,23 +257,23 @@ impl Reader {
         Self { child, lines }
     }
 
-    /// Its next line.
+    /// The next line.
     pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(PATIENCE, self.lines.recv()).await;
         line.expect("a line in time").expect("the program goes on")
     }
 
-    /// Its next line, when there is one already.
+    /// The next line, if it is already there.
     pub(crate) fn line_now(&mut self) -> Option<String> {
         self.lines.try_recv().ok()
     }
 
-    /// Its next message.
+    /// The next message.
     pub(crate) async fn message(&mut self) -> serde_json::Value {
         serde_json::from_str(&self.line().await).unwrap()
     }
 
-    /// All lines to its end.
+    /// All remaining lines.
     pub(crate) async fn rest(mut self) -> Vec<String> {
         let mut rest = Vec::new();
         while let Ok(Some(line)) = tokio::time::timeout(PATIENCE, self.lines.recv()).await {

@@ -1,4 +1,4 @@
-//! What a broker can do to messages on their way: die with them, or take none for a while.
+//! Faults of a broker with messages in flight: it dies with them, or accepts none for a while.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::node::{Node, push};
 use crate::common::client::request;
 use crate::common::running::{GitHub, Running};
 
-/// Looks until it is so.
+/// Polls until `look` returns a value.
 async fn until<F: Future<Output = Option<T>>, T>(what: &str, look: impl Fn() -> F) -> T {
     let mut looks = tokio::time::interval(Duration::from_millis(50));
     let looking = async {
@@ -26,7 +26,7 @@ async fn until<F: Future<Output = Option<T>>, T>(what: &str, look: impl Fn() -> 
     waited.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain until {what}"))
 }
 
-/// Reads until there are so many events, in whatever order and however often.
+/// Reads until this many different events have arrived, in any order and any number of times.
 async fn read(reader: &mut Reader, seen: &mut BTreeSet<String>, events: usize) {
     while seen.len() < events {
         seen.insert(id(&reader.line().await));
@@ -44,7 +44,7 @@ async fn bound(broker: &Broker) -> Reader {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_broker_had_not_confirmed_when_it_was_killed_is_published_again() {
+async fn unconfirmed_messages_of_a_killed_broker_are_republished() {
     let Some(mut broker) = broker("what_a_broker_had_not_confirmed").await else { return };
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path(), &broker.options("ght-streams"));
@@ -54,8 +54,8 @@ async fn what_a_broker_had_not_confirmed_when_it_was_killed_is_published_again()
     node.admit(&(0..100).map(push).collect::<Vec<_>>()).await;
     read(&mut reader, &mut seen, 100).await;
 
-    // From here on it confirms nothing. What is sent stays in the buffers of its sockets, and is
-    // lost with them.
+    // From here on it confirms nothing. What is sent stays in its socket buffers, and is lost with
+    // them.
     broker.pause();
     node.admit(&(100..1_000).map(push).collect::<Vec<_>>()).await;
     let some = || async { (broker.unread() > 32 << 10).then_some(()) };

@@ -1,5 +1,6 @@
-//! A node as the appliance wires it, without what RabbitMQ does not touch: a store in a temporary
-//! directory, enrich, apply on the embedded bus, and what feeds the exchange.
+//! A node as the appliance wires it, reduced to the parts that RabbitMQ affects: a store in a
+//! temporary directory, the enrich and apply stages on the embedded bus, and the feeder of the
+//! exchange.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::common::history::no_history;
 
 const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
 
-/// A node that runs.
+/// A running node.
 pub(crate) struct Node {
     store: Store,
     state: watch::Receiver<SinkState>,
@@ -35,7 +36,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts one that feeds that exchange.
+    /// Starts a node that feeds this exchange.
     pub(crate) fn start(dir: &Path, options: &AmqpOptions) -> Self {
         let clock = Clock::system();
         let store = Store::open(dir, Durability::EveryBatch, clock).unwrap();
@@ -59,7 +60,7 @@ impl Node {
         Self { store, state, stages, stop }
     }
 
-    /// Stops it, as SIGTERM would, and closes its store.
+    /// Stops the node as by SIGTERM, and closes its store.
     pub(crate) async fn end(self) {
         self.stop.cancel();
         for stage in self.stages {
@@ -67,7 +68,7 @@ impl Node {
         }
     }
 
-    /// Waits until all that was applied is confirmed, and that is kept.
+    /// Waits until the broker has confirmed all applied events and the progress is stored.
     pub(crate) async fn has_fed_all(&self) {
         let mut looks = tokio::time::interval(Duration::from_millis(50));
         let look = |reader: Reader<'_>| Ok(reader.cursor(CURSOR)? == reader.applied()?);
@@ -87,7 +88,7 @@ impl Node {
         ingest::admit(&self.store, poll).await.unwrap();
     }
 
-    /// Waits until readers are reported to have missed something of that kind; what is said of it.
+    /// Waits for a warning of this kind about readers; returns its text.
     pub(crate) async fn has_noticed(&mut self, kind: ReaderWarningKind) -> String {
         let text = |state: &SinkState| {
             let notice = state.notices.iter().find(|notice| notice.kind == kind);
@@ -98,7 +99,7 @@ impl Node {
         text(&state).unwrap()
     }
 
-    /// Waits until that is what is wrong.
+    /// Waits for a trouble that contains these words.
     pub(crate) async fn is_in_trouble(&mut self, words: &str) {
         let waited = self.state.wait_for(|state| {
             state.trouble.as_ref().is_some_and(|trouble| trouble.contains(words))
@@ -120,7 +121,7 @@ impl Node {
         self.store.read(read).await.unwrap()
     }
 
-    /// Waits until the exchange is fed, or is not; gives back what is said of it.
+    /// Waits until the exchange is connected, or disconnected; returns the reason.
     pub(crate) async fn is_connected(&mut self, connected: bool) -> String {
         let waited = self.state.wait_for(|state| {
             state.connected == connected && state.trouble.as_deref() != Some("not connected yet")
@@ -135,13 +136,13 @@ pub(crate) fn push(id: usize) -> String {
     event(id, "PushEvent", r#"{"ref":"x"}"#)
 }
 
-/// An issue that was opened, or changed in another way.
+/// An issue that was opened, or changed by another action.
 pub(crate) fn issue(id: usize, issue: usize, action: &str) -> String {
     let payload = format!(r#"{{"action":"{action}","issue":{{"id":{issue},"title":"T"}}}}"#);
     event(id, "IssuesEvent", &payload)
 }
 
-/// A push with a payload of that many bytes more.
+/// A push with a payload larger by this many bytes.
 pub(crate) fn large_push(id: usize, bytes: usize) -> String {
     event(id, "PushEvent", &format!(r#"{{"ref":"{}"}}"#, "x".repeat(bytes)))
 }

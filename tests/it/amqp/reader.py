@@ -13,7 +13,7 @@ keys = sys.argv[6:]
 exchange = "ght-streams"
 if keys[0].startswith("--at="):
     exchange = keys.pop(0).removeprefix("--at=")
-# A broker that has just started listens before it lets anybody in.
+# A freshly started broker listens before it accepts logins.
 parameters = pika.ConnectionParameters(
     "127.0.0.1",
     int(port),

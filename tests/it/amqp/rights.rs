@@ -1,5 +1,5 @@
-//! What users of a broker may do to each other and to the feed: remove the exchange, lack a right,
-//! set a limit that an event does not fit.
+//! What the broker's users can do to each other and to the feed: delete the exchange, miss a right,
+//! or set a limit that an event exceeds.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use ghpulse::config::Secret;
 use super::broker::{Broker, Reader, broker, configured};
 use super::node::{Node, large_push, push};
 
-/// What one attempt to remove an exchange came to.
+/// The result of one attempt to delete an exchange.
 async fn delete(broker: &Broker, user: &str, exchange: &str) -> String {
     let port = broker.port();
     let args = ["tried.py", &port, user, user, "delete", exchange];
@@ -33,7 +33,7 @@ async fn removed_exchange_is_reported_to_the_operator() {
     node.admit(&[push(1)]).await;
     read(&mut reader, 0, 1).await;
 
-    // Nothing is published now: the absence is found by looking.
+    // No event is published now: a periodic check detects the missing exchange.
     assert_eq!(delete(&broker, "streamer", "ght-streams").await, "done");
     let said = node.has_noticed(ReaderWarningKind::Removed).await;
     assert!(said.contains("`ght-streams` was removed") && said.contains("bind again"), "{said}");
@@ -95,7 +95,7 @@ async fn refused_message_is_set_aside_and_the_rest_is_published() {
     let rejected = node.rejected().await;
     assert_eq!(rejected.len(), 2, "{rejected:?}");
     assert!(rejected.iter().all(|entry| entry.contains("RabbitMQ refused message")));
-    // The next ones need no care again.
+    // Later events are published normally again.
     node.admit(&(100..110).map(push).collect::<Vec<_>>()).await;
     while seen.len() < 50 {
         seen.insert(reader.message().await["id"].as_str().unwrap().to_owned());
@@ -111,14 +111,14 @@ async fn missing_right_to_write_is_named() {
     let mut options = broker.options("ght-streams");
     options.url = Secret::new(format!("amqp://silent:silent@127.0.0.1:{}/", broker.port()));
     let said = probe(&options, Clock::system()).await.unwrap_err().to_string();
-    assert!(said.contains("right to write") && said.contains("403"), "{said}");
+    assert!(said.contains("write permission") && said.contains("403"), "{said}");
 
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path(), &options);
     node.admit(&(0..50).map(push).collect::<Vec<_>>()).await;
-    // Each try has the broker's reason, never the state of a closed channel.
+    // Each attempt reports the broker's reason, never the state of a closed channel.
     for _ in 0..3 {
-        node.is_in_trouble("right to write").await;
+        node.is_in_trouble("write permission").await;
         node.is_connected(true).await;
     }
     node.end().await;

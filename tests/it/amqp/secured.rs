@@ -1,4 +1,4 @@
-//! A broker that speaks TLS, with a certificate authority of its own; and peers that are none.
+//! A broker with TLS and its own certificate authority; and servers that impersonate it.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use super::broker::{PATIENCE, secured};
 use super::node::{Node, push};
 
-/// Certificates in `dir`: `ca.pem`, `other.pem` of another authority, and `cert.pem` with
-/// `key.pem` for 127.0.0.1 and nothing else.
+/// Creates certificates in `dir`: `ca.pem`, `other.pem` of another authority, and `cert.pem` with
+/// `key.pem` for 127.0.0.1 only.
 fn certify(dir: &Path) {
     let openssl = |arguments: &str| {
         let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
@@ -65,26 +65,26 @@ async fn messages_arrive_over_tls_and_every_refusal_says_what_to_do() {
     };
     let with_url = |url: Secret| AmqpOptions { url, ..good.clone() };
     let unknown = refused(AmqpOptions { ca: None, ..good.clone() }).await;
-    let begin = format!("TLS with 127.0.0.1:{port} fails (");
+    let begin = format!("TLS handshake with 127.0.0.1:{port} failed (");
     assert!(unknown.starts_with(&begin) && unknown.contains("UnknownIssuer"), "{unknown}");
-    assert!(unknown.contains("of the one it is by in `amqp.ca`"), "{unknown}");
+    assert!(unknown.contains("set `amqp.ca` to the PEM file of its authority"), "{unknown}");
     let other = AmqpOptions { ca: Some(files.path().join("other.pem")), ..good.clone() };
     let said = refused(other.clone()).await;
-    assert!(said.contains("in `amqp.ca`, which has another one"), "{said}");
+    assert!(said.contains("signed by another authority than `amqp.ca` holds"), "{said}");
     let named = refused(with_url(at("amqps", "localhost", port))).await;
-    assert!(named.contains("localhost") && named.contains("use a host in `amqp.url`"), "{named}");
+    assert!(named.contains("localhost") && named.contains("use that name in"), "{named}");
     let plain = refused(with_url(at("amqps", "127.0.0.1", broker.port()))).await;
     assert!(plain.contains("write a port of TLS into amqp.url"), "{plain}");
     let clear = refused(with_url(at("amqp", "127.0.0.1", port))).await;
-    assert!(clear.contains("Then write amqps:// in amqp.url"), "{clear}");
+    assert!(clear.contains("write amqps:// in amqp.url"), "{clear}");
 
-    // What is wrong is also said by a node that runs, and is over when it is put right.
+    // A running node also reports the error, and recovers when it is fixed.
     let renewed = files.path().join("renewed.pem");
     std::fs::copy(files.path().join("other.pem"), &renewed).unwrap();
     let late = AmqpOptions { ca: Some(renewed.clone()), ..good.clone() };
     let mut node = Node::start(dir.path(), &late);
     let said = node.is_connected(false).await;
-    assert!(said.contains("in `amqp.ca`, which has another one"), "{said}");
+    assert!(said.contains("signed by another authority than `amqp.ca` holds"), "{said}");
     std::fs::copy(files.path().join("ca.pem"), &renewed).unwrap();
     node.is_connected(true).await;
     node.end().await;

@@ -1,5 +1,5 @@
-//! `/aggregate/NAME` and the rolling counts: scripts that are edited while it runs, four forms of
-//! the same messages, and the same numbers after a restart.
+//! `/aggregate/NAME` and the rolling counts: scripts that are edited at run time, four forms of the
+//! same messages, and the same numbers after a restart.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn star(id: u64, repo: &str) -> String {
     push(id).replace("PushEvent", "WatchEvent").replace("ann/tool", repo)
 }
 
-/// As editors save: another file is renamed over it.
+/// Saves as editors do: renames a new file over the old one.
 fn save(scripts: &Path, name: &str, text: &str) {
     let new = scripts.join(".new");
     std::fs::write(&new, text).unwrap();
@@ -32,7 +32,7 @@ async fn get(site: &Site, path: &str) -> Answer {
     request(site.running.public, "GET", path, &[]).await
 }
 
-/// Asks at each tick until the answer is as wanted.
+/// Polls at each tick until the response is as wanted.
 async fn until(site: &Site, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
     let mut last = None;
     let came = tokio::time::timeout(PATIENCE, async {
@@ -53,7 +53,7 @@ async fn until_value(site: &Site, path: &str, value: Value) -> Value {
     until(site, path, is).await.json()
 }
 
-/// A directory with a merge script, so that no built-in aggregate counts, and its settings.
+/// A directory with a merge script, so that no built-in aggregate runs, and its settings.
 fn folder() -> (tempfile::TempDir, [(&'static str, String); 2]) {
     let scripts = tempfile::tempdir().unwrap();
     let merge = include_str!("../../../scripts/merge_latest.rhai");
@@ -84,24 +84,24 @@ async fn a_misspelt_path_is_said_to_have_counted_nothing() {
     for round in 0..5 {
         let events: Vec<String> = (0..250).map(|n| star(round * 250 + n, "a/b")).collect();
         site.push(&events);
-        let read = format!("it has counted nothing of {} events", (round + 1) * 250);
+        let read = format!("it has counted none of {} events", (round + 1) * 250);
         let list = until(&site, "/aggregate", |answer| answer.body.contains(&read)).await.json();
         assert_eq!(list[0]["counted"], 0);
         assert!(list[0]["note"].as_str().unwrap().contains("`event.repo.nmae`"), "{list}");
     }
-    let said = |answer: &Answer| answer.body.contains("it has counted nothing of 1250 events");
+    let said = |answer: &Answer| answer.body.contains("it has counted none of 1250 events");
     let ready = until(&site, "/readyz", said).await;
-    assert!(ready.body.contains("nmae.rhai: it has counted nothing"), "{}", ready.body);
+    assert!(ready.body.contains("nmae.rhai: it has counted none"), "{}", ready.body);
     save(scripts.path(), "nmae.rhai", STARS);
     let counts = |answer: &Answer| answer.body.contains(r#""counted":1250"#);
     let list = until(&site, "/aggregate", counts).await.json();
     assert_eq!(list[0]["note"], Value::Null);
-    until(&site, "/readyz", |answer| !answer.body.contains("counted nothing")).await;
+    until(&site, "/readyz", |answer| !answer.body.contains("counted none")).await;
     site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_saved_file_is_served_with_its_past_and_a_broken_one_never_takes_its_place() {
+async fn saved_script_serves_its_past_and_a_broken_one_is_refused() {
     let (scripts, settings) = folder();
     let site = start(&settings).await;
     let none = get(&site, "/aggregate/stars").await;
@@ -131,7 +131,7 @@ async fn a_saved_file_is_served_with_its_past_and_a_broken_one_never_takes_its_p
     assert!(complains(&get(&site, "/").await), "the page says it too");
     assert_eq!(get(&site, "/aggregate/stars").await.json()["value"], json!({ "a/b": 2 }));
 
-    // Over a restart the last good one and its numbers stay.
+    // After a restart, the last valid script and its counts are still there.
     let site = restarted(site, &settings).await;
     until_value(&site, "/aggregate/stars", json!({ "a/b": 2 })).await;
     assert!(complains(&get(&site, "/aggregate").await));
@@ -142,7 +142,7 @@ async fn a_saved_file_is_served_with_its_past_and_a_broken_one_never_takes_its_p
     site.end().await;
 }
 
-/// Server-sent events, as a browser reads them.
+/// Server-sent events, parsed as a browser does.
 struct Events {
     lines: Lines<BufReader<TcpStream>>,
 }
@@ -159,7 +159,7 @@ impl Events {
         Self::back(site, path, accept, "").await
     }
 
-    /// Comes back with a cursor, as an `EventSource` does.
+    /// Reconnects with a cursor, as an `EventSource` does.
     async fn back(site: &Site, path: &str, accept: &str, last_id: &str) -> Self {
         let mut stream = TcpStream::connect(site.running.public).await.unwrap();
         let page = format!("origin: https://page.example.org\r\nlast-event-id: {last_id}");
@@ -185,7 +185,7 @@ impl Events {
         line.expect("it goes on")
     }
 
-    /// The next event. The sizes of chunks are passed over.
+    /// The next event. Skips the sizes of chunks.
     async fn next(&mut self) -> Said {
         let mut said = Said::default();
         loop {
@@ -234,12 +234,12 @@ async fn an_aggregate_is_told_at_each_tick_in_each_form() {
     while socket.json().await["value"] != wanted {}
     while events.next().await.data["value"] != wanted {}
     while lines.json().await["value"] != wanted {}
-    // Whoever follows what is taken away is told so.
+    // Subscribers to a removed aggregate are notified.
     std::fs::remove_file(scripts.path().join("stars.rhai")).unwrap();
     while socket.json().await["type"] != "bye" {}
     assert!(matches!(socket.next().await, Came::Closed(Some((1000, _)))));
     while events.next().await.event != "bye" {}
-    // And whoever follows a server that stops.
+    // So are subscribers when the server stops.
     let mut events = Events::open(&site, "/stream/types", "text/event-stream").await;
     assert_eq!(events.next().await.event, "hello");
     let mut socket = site.connect("/stream/activity").await;
@@ -259,7 +259,7 @@ async fn an_aggregate_is_told_at_each_tick_in_each_form() {
 
 type Map = BTreeMap<String, i64>;
 
-/// Adds what a message says to what was known.
+/// Applies a message to the known map.
 fn follow(map: &mut Map, message: &Value) {
     let changes = match message["type"].as_str() {
         Some("snapshot") => {
@@ -276,7 +276,8 @@ fn follow(map: &mut Map, message: &Value) {
     assert!(map.values().all(|n| *n > 0), "{message}");
 }
 
-/// Follows until the map is this; whenever the plain answer is of the same moment, it is the same.
+/// Follows until the map equals `wanted`. Whenever a plain response has the same time, it must
+/// match.
 async fn follow_until(site: &Site, client: &mut Client, map: &mut Map, wanted: &Map) -> usize {
     let mut compared = 0;
     while map != wanted {
@@ -293,11 +294,11 @@ async fn follow_until(site: &Site, client: &mut Client, map: &mut Map, wanted: &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
+async fn snapshot_plus_all_deltas_equals_the_latest_snapshot() {
     let (_scripts, settings) = folder();
     let site = start(&settings).await;
     until(&site, "/stream/languages", |answer| answer.status == 200).await;
-    // Known with the first answer of the simulated GitHub.
+    // Known after the first response of the simulated GitHub.
     until(&site, "/readyz", |answer| answer.head.contains("x-simulated")).await;
     let mut client = site.connect("/stream/languages?window=1m").await;
     let hello = client.json().await;
@@ -314,7 +315,7 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
         compared += follow_until(&site, &mut client, &mut map, &wanted).await;
     }
     assert!(compared > 0, "it was never of the same moment");
-    // Another window of the same connection begins with its snapshot.
+    // Another window on the same connection begins with its snapshot.
     client.send(r#"{"window":"1h"}"#).await;
     let snapshot = loop {
         let message = client.json().await;
@@ -325,7 +326,7 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
     assert_eq!(snapshot["type"], "snapshot");
     let mut hour = Map::new();
     follow(&mut hour, &snapshot);
-    // At a tick the windows come one after the other: the hour's may not have come yet.
+    // At a tick, the windows are updated one after the other: the hour may not be up to date yet.
     while hour != wanted {
         follow(&mut hour, &client.json().await);
     }
@@ -339,7 +340,7 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
     assert_eq!(refusal["error"]["field"], "window");
     let bad = get(&site, "/stream/types?window=2h").await;
     assert!(bad.status == 400 && bad.body.contains("give one of 1m, 1h, 24h"), "{}", bad.body);
-    // The minute's come in the same way.
+    // The one-minute window arrives in the same way.
     let mut minute = site.connect("/stream/languages?window=1m").await;
     let mut map = Map::new();
     while map.is_empty() {
@@ -349,7 +350,7 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_by_cursor_is_told_what_has_changed_and_never_a_wrong_sum() {
+async fn resume_by_cursor_yields_changes_and_never_a_wrong_sum() {
     const PATH: &str = "/stream/languages?window=1h";
     let (_scripts, settings) = folder();
     let site = start(&settings).await;
@@ -365,7 +366,7 @@ async fn who_comes_back_by_cursor_is_told_what_has_changed_and_never_a_wrong_sum
     site.push(&[opened(3, "Go"), opened(4, "Rust")]);
     let wanted: Map = [("Go".to_owned(), 2), ("C".to_owned(), 1), ("Rust".to_owned(), 1)].into();
     until_value(&site, PATH, json!(wanted)).await;
-    // Each way to come back, and the delta leads from what was had to what is.
+    // For each way to reconnect, the delta leads from the previous value to the current one.
     let changes = json!({ "Go": 1, "Rust": 1 });
     let back = format!("{PATH}&cursor={}", cursor.replace('~', "%7E"));
     let mut socket = site.connect(&back).await;
@@ -380,11 +381,11 @@ async fn who_comes_back_by_cursor_is_told_what_has_changed_and_never_a_wrong_sum
     let said = events.next().await;
     assert_eq!((said.event.as_str(), &said.data["changes"]), ("delta", &changes));
     assert_eq!(said.data["cursor"], said.id);
-    // Up to there the stream of events has not been counted: it goes on behind it.
+    // The cursor also resumes the stream of events, after the counted ones.
     let behind = get(&site, &format!("/stream?poll=1&cursor={cursor}")).await.body;
     assert_eq!(behind.matches(r#""type":"event""#).count(), 2, "{behind}");
 
-    // The same value of another life leads on too; what is not known there does not.
+    // A cursor of an equal value resumes across a restart; an unknown one gets a snapshot.
     let now = said.id;
     let site = restarted(site, &settings).await;
     until_value(&site, PATH, json!(wanted)).await;
@@ -400,7 +401,7 @@ async fn who_comes_back_by_cursor_is_told_what_has_changed_and_never_a_wrong_sum
     }
     let bad = get(&site, &format!("{PATH}&cursor=nonsense")).await;
     assert!(bad.status == 400 && bad.body.contains("cursor"), "{}", bad.body);
-    // What a page brings from elsewhere is no reason to refuse it.
+    // A cursor from elsewhere is ignored, not refused.
     let mut events = Events::back(&site, PATH, "text/event-stream", "nonsense").await;
     assert_eq!(events.next().await.event, "hello");
     assert_eq!(events.next().await.event, "snapshot");

@@ -1,5 +1,5 @@
-//! Clients that programs in Node use: they dispatch messages later than these arrive, so they show
-//! whether a connection ends before they have read everything.
+//! WebSocket libraries of Node: they dispatch messages later than these arrive, which shows whether
+//! a connection ends before the client has read everything.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,12 +12,12 @@ use super::site::Site;
 use crate::common::running::soon;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/api/clients/read.mjs");
-/// Connections of one client at once.
+/// Concurrent connections of one client.
 const TIMES: usize = 15;
-/// Events that each of them is to read.
+/// Events that each connection must read.
 const EVENTS: usize = 50;
 
-/// Where `.ci/setup test` puts undici and ws.
+/// The directory into which `.ci/setup test` installs undici and ws.
 fn modules() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
         let home = std::env::var_os("HOME")?;
@@ -26,7 +26,7 @@ fn modules() -> PathBuf {
     cache.unwrap_or_default().join("ghpulse-tests")
 }
 
-/// What each connection read; `None` when this client is not here, which is said.
+/// What each connection read; `None`, with a message, if this library is not installed.
 async fn read(test: &str, library: &str, url: &str, params: &str) -> Option<Vec<Value>> {
     let modules = modules();
     if library != "native" && !modules.join("node_modules").join(library).is_dir() {

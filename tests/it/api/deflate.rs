@@ -1,5 +1,5 @@
-//! Deflated messages (RFC 7692), byte by byte: what is agreed to, who shares which bytes, and what
-//! becomes of what a client sends.
+//! Compressed messages (RFC 7692), byte by byte: negotiation, sharing of compressed frames between
+//! readers, and handling of compressed messages from clients.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use serde_json::{Value, json};
@@ -10,12 +10,12 @@ use super::site::Site;
 
 const DEFLATED: u8 = TEXT | 0x40;
 const FLUSHED: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// As browsers offer it, and as the answer is.
+/// The extension header as browsers send it, and as the server responds.
 const OFFER: &str = "sec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n";
 const AGREED: &str = "sec-websocket-extensions: \
     permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
 
-/// Each message by itself: what went before may not be needed.
+/// Inflates one message on its own: it must not depend on previous messages.
 fn inflated(payload: &[u8]) -> String {
     let mut text = Vec::with_capacity(payload.len() * 100 + 1_000);
     let mut inflate = Decompress::new(false);
@@ -46,7 +46,7 @@ async fn plain(site: &Site, path: &str) -> Raw {
     raw
 }
 
-/// The next event's frame as it came, and its text; other messages are passed over.
+/// The next event's raw frame, and its text; skips other messages.
 async fn event(raw: &mut Raw) -> (u8, Vec<u8>, String) {
     loop {
         let (first, payload) = raw.next().await;
@@ -71,7 +71,7 @@ async fn readers_who_take_it_share_the_deflated_bytes_and_the_others_the_plain_o
             [deflating(&site, path).await, deflating(&site, path).await, plain(&site, path).await];
         for (at, raw) in readers.iter_mut().enumerate() {
             if let Some(params) = params {
-                // Deflated or not, as the sender likes.
+                // Compressed or not, at the sender's choice.
                 let sent = match at {
                     0 => frame(DEFLATED, &deflated(params)),
                     _ => frame(TEXT, params),
@@ -117,12 +117,12 @@ async fn a_deflated_query_is_read_in_pieces_and_a_bomb_ends_the_connection() {
     raw.send(&frame(0x89, b"between")).await;
     raw.send(&frame(0x80, tail)).await;
     assert_eq!(ack(&mut raw).await["warnings"][0]["value"], "colour");
-    // What is too long, but not by far, is answered; the query before holds on.
+    // A message slightly over the limit gets an error; the previous query stays in force.
     let long = format!(r#"{{"types":["{}"]}}"#, "x".repeat(5_000));
     raw.send(&frame(DEFLATED, &deflated(long.as_bytes()))).await;
     let error = ack(&mut raw).await;
     assert!(error["message"].as_str().unwrap().contains("server.limits.messageBytes"), "{error}");
-    // 30 MB in 30 kB.
+    // 30 MB that compress to 30 kB.
     raw.send(&frame(DEFLATED, &deflated(&vec![b' '; 30_000_000]))).await;
     assert_eq!(ack(&mut raw).await["type"], "error");
     let (first, payload) = raw.next().await;

@@ -1,11 +1,11 @@
-//! The manual at `/docs`: every link of every page leads somewhere, over real sockets.
+//! The manual at `/docs`, over real sockets: every link of every page has a target.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::site::Site;
 use crate::common::client::request;
 
-/// The address that a link on a page leads to, and its anchor.
+/// Resolves a link on a page to its path and anchor.
 fn followed(here: &str, link: &str) -> (String, Option<String>) {
     let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
     let anchor = Some(anchor.to_owned()).filter(|anchor| !anchor.is_empty());

@@ -1,4 +1,5 @@
-//! `/openapi.json` and `/asyncapi.json`: what is served is in them, and what they say is so.
+//! `/openapi.json` and `/asyncapi.json`: they document everything served, and what they say is
+//! true.
 
 use std::net::SocketAddr;
 
@@ -10,7 +11,7 @@ use crate::common::client::{Answer, Client, request};
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
-/// What a schema of ours can say, held against a value; `root` is where `$ref` leads.
+/// Validates a value against a schema, as far as our schemas go; `$ref` resolves against `root`.
 fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{at}: {value} {what} of {schema}"));
     if let Some(reference) = schema["$ref"].as_str() {
@@ -72,13 +73,13 @@ fn accept(root: &Value, schema: &Value, value: &Value, at: &str) {
     check(root, schema, value, at).unwrap_or_else(|why| panic!("{why}"));
 }
 
-/// Where a path leads that has a name in it: to one of the shipped aggregates.
+/// Fills in the name in a path: one of the shipped aggregates.
 fn filled(path: &str) -> String {
     path.replace("{name}", "stars").replace("{page}", "config")
 }
 
-/// Asks for a path of the document. Without an end are only answers that come as they are asked
-/// for, so the stream is asked for what is there.
+/// Requests a path of the document. Only streaming responses are endless, so the stream is polled
+/// for the events available now.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
     let path = format!("{}?poll=1", filled(path));
     request(address, &method.to_uppercase(), &path, &[]).await
@@ -113,7 +114,7 @@ fn operations(paths: &Value) -> Vec<(&String, &str, &Value)> {
     all
 }
 
-/// An answer is one of those that the document has, and of the shape that it says.
+/// Asserts that a response is one that the document lists, with the documented schema.
 fn expect_documented(root: &Value, place: &str, operation: &Value, answer: &Answer) {
     let described = &operation["responses"][answer.status.to_string()];
     assert!(described.is_object(), "{place} answers {}: {}", answer.status, answer.body);
@@ -148,7 +149,8 @@ async fn what_is_served_is_documented_and_answers_as_the_document_says() {
         for (address, is_there) in [(site.running.public, !is_ops), (site.running.ops, true)] {
             let answer = ask(address, method, path).await;
             if is_there {
-                // What takes a body gets none here, and says so by its own status.
+                // An operation with a request body gets none here, and responds with its own
+                // status.
                 if operation.get("requestBody").is_none() {
                     expect_documented(&root, &place, operation, &answer);
                 }
@@ -171,7 +173,7 @@ async fn what_is_served_is_documented_and_answers_as_the_document_says() {
     for path in ["/alive", "/readyz", "/status", "/openapi.json", "/metrics"] {
         assert!(root["paths"].get(path).is_some(), "{path} is not documented");
     }
-    // The endpoints that a lost client is pointed to are those of the same table.
+    // The endpoints listed in a 404 response come from the same table.
     let lost = request(site.running.public, "GET", "/nowhere", &[]).await.json();
     accept(&root, &root["components"]["schemas"]["Problem"], &lost, "problem");
     for path in lost["endpoints"].as_array().unwrap() {

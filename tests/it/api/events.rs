@@ -1,8 +1,8 @@
-//! Made-up events, in the shapes GitHub had until October 2025 and has since.
+//! Made-up events, in GitHub's formats before and since October 2025.
 
 use ghpulse::clock::Clock;
 
-/// A time of this UTC year, such as `at("01-02T00:00:00Z")`: what is told is this year's.
+/// A time of this UTC year, such as `at("01-02T00:00:00Z")`: the figures are those of this year.
 pub(crate) fn at(rest: &str) -> String {
     format!("{}-{rest}", year())
 }
@@ -12,7 +12,7 @@ pub(crate) fn year() -> i32 {
     Clock::system().now().year().0
 }
 
-/// A pull request's event, all that it can have.
+/// A pull-request event with all possible fields.
 pub(crate) struct Pull<'a> {
     pub(crate) id: u64,
     pub(crate) at: &'a str,
@@ -44,7 +44,7 @@ impl Pull<'_> {
     }
 }
 
-/// The members of an old pull request.
+/// The members of a pull request in the old format.
 pub(crate) fn old(merged: bool, additions: u64, deletions: u64, language: &str) -> String {
     format!(
         concat!(
@@ -58,7 +58,7 @@ pub(crate) fn old(merged: bool, additions: u64, deletions: u64, language: &str) 
     )
 }
 
-/// The members of one of today's.
+/// The members of a pull request in today's format.
 pub(crate) const TODAY: &str =
     r#""url":"u","id":5,"number":3,"head":{"ref":"x"},"base":{"ref":"main"}"#;
 
@@ -69,7 +69,7 @@ pub(crate) fn opened(id: u64, language: &str) -> String {
     Pull { id, at: &at, actor: id, repo: id, action: "opened", members: &pull }.text()
 }
 
-/// A push; a later one has a larger number.
+/// A push; later pushes have larger numbers.
 pub(crate) fn push(id: u64) -> String {
     format!(
         concat!(

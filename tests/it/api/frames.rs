@@ -1,4 +1,4 @@
-//! The WebSocket itself, byte by byte, as libraries other than ours may write it.
+//! WebSocket frames, byte by byte, as other libraries may write them.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
 
-/// A client's frame: masked, with a mask that changes every byte.
+/// A client's frame, with a mask that changes every byte.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = vec![first];
@@ -33,12 +33,12 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) struct Raw(TcpStream);
 
 impl Raw {
-    /// Sends the handshake and `early` in one write, and reads the answer's head.
+    /// Sends the handshake and `early` in one write, and reads the response head.
     async fn open(to: SocketAddr, path: &str, early: &[u8]) -> Self {
         Self::open_with(to, path, "", early).await.0
     }
 
-    /// The same with further headers, whole lines; the answer's head is given too.
+    /// Does the same with additional header lines; also returns the response head.
     pub(crate) async fn open_with(
         to: SocketAddr,
         path: &str,
@@ -58,7 +58,7 @@ impl Raw {
         }
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-        // The key and its answer are the example of RFC 6455.
+        // The key and its response are the example of RFC 6455.
         assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
         (Self(stream), answer)
     }
@@ -151,7 +151,7 @@ async fn a_handshake_that_is_none_is_refused_with_what_is_wrong() {
         (vec!["sec-websocket-version: 13", "sec-websocket-key: short"], 400, "Sec-WebSocket-Key"),
     ] {
         let all = [&upgrade[..], &headers].concat();
-        // `request` says `connection: close` too; the header may be there twice.
+        // `request` also sends `connection: close`: the header may occur twice.
         let answer = request(site.running.public, "GET", "/sampling", &all).await;
         assert_eq!(answer.status, status, "{headers:?}: {answer:?}");
         assert!(answer.body.contains(word), "{headers:?}: {answer:?}");

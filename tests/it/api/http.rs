@@ -1,4 +1,4 @@
-//! What is answered beside the endpoints.
+//! HTTP responses other than those of the contract's endpoints.
 
 use ghpulse::simulate::{Fault, FaultKind, Options};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::common::running::{GitHub, Running, soon};
 
 const ENDPOINTS: [&str; 3] = ["/sampling", "/language/latest", "/language/watch"];
 
-/// A header's value; `head` is what came before the body.
+/// The value of a header in the response head.
 pub(crate) fn header(answer: &Answer, name: &str) -> Option<String> {
     let lines = answer.head.lines().skip(1).filter_map(|line| line.split_once(':'));
     let mut found = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -70,7 +70,7 @@ async fn any_origin_may_connect_unless_some_are_named() {
         let told = [("origin", origin)];
         assert!(Client::open(site.running.public, "/sampling", &told).await.is_ok(), "{origin}");
     }
-    // The pages that are served here need not be named.
+    // The server's own origin need not be listed.
     let own = format!("http://{}", site.running.public);
     assert!(Client::open(site.running.public, "/sampling", &[("origin", &own)]).await.is_ok());
     let neighbour = format!("http://{}0", site.running.public);
@@ -124,7 +124,7 @@ async fn health_and_readiness_are_served() {
     site.end().await;
 }
 
-/// What `/readyz` says of a part, and its status.
+/// What `/readyz` reports about a part, and the response status.
 async fn part(site: &Site, name: &str) -> (u16, Value) {
     let answer = request(site.running.public, "GET", "/readyz", &[]).await;
     let parts = answer.json();
@@ -164,7 +164,7 @@ async fn a_source_that_is_away_is_503_in_readiness_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tidb_that_is_away_delays_and_stops_nothing() {
-    // Nobody listens there, and nobody else gets the port meanwhile.
+    // Reserved but not listening, so that no other process gets the port meanwhile.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

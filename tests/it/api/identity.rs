@@ -1,5 +1,5 @@
-//! Who may start a sync and use the ops listener: programs of this machine's operator, not pages in
-//! a browser, not names pointed here, not readers behind a proxy, not other users.
+//! Access to the sync and to the ops listener: granted to programs of this machine's operator;
+//! denied to pages in a browser, names pointed here, readers behind a proxy, and other users.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use super::site::Site;
 use crate::common::client::request;
 use crate::common::running::{Running, soon};
 
-/// What proxies add.
+/// Headers that proxies add.
 const PROXIED: [&str; 6] = [
     "x-forwarded-for: 127.0.0.1",
     "X-Forwarded-Port: 443",
@@ -22,7 +22,7 @@ const PROXIED: [&str; 6] = [
     "CF-Connecting-IP: 127.0.0.1",
     "via: 1.1 proxy",
 ];
-/// What browsers add to what a page causes.
+/// Headers that browsers add to requests caused by a page.
 const OF_PAGES: [&str; 6] = [
     "origin: http://127.0.0.1:8600",
     "sec-fetch-site: cross-site",
@@ -32,7 +32,7 @@ const OF_PAGES: [&str; 6] = [
     "referer: http://evil.test/",
 ];
 
-/// The status of a request whose first lines are these.
+/// The response status of a request with this head.
 async fn status_of(address: SocketAddr, head: &str) -> u16 {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let text = format!("{head}\r\nconnection: close\r\n\r\n");
@@ -145,7 +145,7 @@ async fn the_ops_listener_does_not_answer_to_names_of_strangers() {
         let head = format!("GET /metrics HTTP/1.1\r\nhost: {host}");
         assert_eq!(status_of(ops, &head).await, 200, "{host}");
     }
-    // On the public port a page of such a name is not one of ours where origins are listed.
+    // On the public port, a page with such a name is foreign if allowed origins are configured.
     for (host, origin, status) in [
         ("evil.test", "http://evil.test", 403),
         ("live.example.org", "https://live.example.org", 101),
@@ -163,7 +163,7 @@ async fn the_ops_listener_does_not_answer_to_names_of_strangers() {
     site.end().await;
 }
 
-/// The status of a handshake: it is not waited for the end of the connection.
+/// The response status of a handshake, without waiting for the end of the connection.
 async fn upgraded(address: SocketAddr, head: &str) -> u16 {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();

@@ -10,7 +10,7 @@ use crate::common::client::Client;
 
 type Map = BTreeMap<String, i64>;
 
-/// So many events of each language, ids from `from` on.
+/// This many events of each language, with ids from `from` on.
 fn events(from: u64, counts: &[(&str, u64)]) -> Vec<String> {
     let names = counts.iter().flat_map(|(name, n)| (0..*n).map(move |_| *name));
     names.zip(from..).map(|(name, id)| opened(id, name)).collect()
@@ -29,11 +29,11 @@ async fn latest_is_a_sorted_map_of_numbers_each_tick_and_empty_is_an_object() {
     site.push(&events(1, &[("Rust", 2), ("C#", 2), ("Go", 3), ("Java", 1), ("A \"b\"", 1)]));
     site.push(&[opened(90, "Java").replace("PullRequestEvent", "IssuesEvent")]);
     all.until(r#"{"A \"b\"":1,"C#":2,"Go":3,"Java":1,"Rust":2}"#).await;
-    // A tie at the edge is broken by name.
+    // Ties at the cutoff are broken by name.
     two.until(r#"{"C#":2,"Go":3}"#).await;
     some.until(r#"{"Go":3,"Rust":2}"#).await;
     first.until(r#"{"Rust":2}"#).await;
-    // Each tick, also when nothing has changed.
+    // A message at each tick, even without changes.
     for _ in 0..3 {
         assert_eq!(first.text().await, r#"{"Rust":2}"#);
     }
@@ -51,7 +51,7 @@ fn read(value: &Value) -> Map {
     members.iter().map(|(name, n)| (name.clone(), number(n))).collect()
 }
 
-/// Follows the changes from a first map.
+/// Applies the changes to a first map.
 struct Follower {
     client: Client,
     map: Map,
@@ -97,7 +97,7 @@ impl Follower {
         self.messages += 1;
     }
 
-    /// Follows until it has this map.
+    /// Follows until the map equals `wanted`.
     async fn until(&mut self, wanted: &Map) {
         while &self.map != wanted {
             assert!(self.messages < 1_000, "{wanted:?} was to come, not {:?}", self.map);
@@ -117,7 +117,7 @@ async fn watch_tells_the_first_map_and_then_what_leads_to_the_latest() {
     let mut early = Follower::new(&site).await;
     assert_eq!(early.map, Map::new());
     early.client.subscribe(r#"{"language":[]}"#).await;
-    // Params that come late, when the map has changed several times.
+    // Late parameters, after the map has changed several times.
     let mut late = Follower::new(&site).await;
     site.push(&events(1, &[("Go", 3), ("C", 1)]));
     early.until(&map(&[("Go", 3), ("C", 1)])).await;
@@ -133,7 +133,7 @@ async fn watch_tells_the_first_map_and_then_what_leads_to_the_latest() {
     for follower in [&mut early, &mut late, &mut middle] {
         follower.until(&Map::new()).await;
     }
-    // Whoever asked for one language hears of no other, and catches up on asking for more.
+    // A subscriber to one language receives no others, and catches up when it asks for more.
     early.client.subscribe(r#"{"language":["Go"]}"#).await;
     site.push(&events(100, &[("C", 1), ("Go", 2)]));
     early.until(&map(&[("Go", 2)])).await;

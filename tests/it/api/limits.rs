@@ -1,4 +1,4 @@
-//! Limits: each refusal names its reason, and one's slowness costs nobody else an event.
+//! Limits: each refusal names its reason, and a slow client never costs another one an event.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::site::Site;
 use crate::common::client::{Answer, Came, Client, request};
 use crate::common::running::soon;
 
-/// A connection from another address of this machine.
+/// Connects from another address of this machine.
 async fn from(host: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{host}:0").parse().unwrap()).unwrap();
@@ -38,7 +38,7 @@ async fn connections_are_limited_in_all_and_a_place_is_free_again_when_one_leave
     let plain = request(to, "GET", "/topics", &[]).await;
     assert_eq!(plain.status, 503);
     assert!(plain.head.to_ascii_lowercase().contains("retry-after: "), "{}", plain.head);
-    // Those on the ops listener have places of their own.
+    // Connections to the ops listener are counted separately.
     assert_eq!(request(site.running.ops, "GET", "/health", &[]).await.status, 200);
     let mut leaving = inside.swap_remove(0);
     leaving.goodbye(1000).await;
@@ -59,7 +59,7 @@ async fn connections_are_limited_for_each_address() {
     let to = site.running.public;
     let _one = Client::over(from("127.0.0.2", to).await, "/sampling", &[]).await.unwrap();
     let _two = Client::over(from("127.0.0.2", to).await, "/language/watch", &[]).await.unwrap();
-    // Without a trusted proxy nobody is believed to be somebody else.
+    // Without a trusted proxy, the header is ignored.
     let told = [("x-forwarded-for", "9.9.9.9")];
     let third = Client::over(from("127.0.0.2", to).await, "/sampling", &told).await;
     expect_refused(third, 429, "server.limits.perAddress");
@@ -80,15 +80,15 @@ async fn behind_a_trusted_proxy_the_client_is_whom_the_proxy_names() {
     };
     let _first = open("127.0.0.2", "9.9.9.9").await.unwrap();
     let _other = open("127.0.0.2", "8.8.8.8").await.unwrap();
-    // What the client wrote itself, left of what the proxies added, is not believed.
+    // Entries that the client wrote itself, to the left of those added by proxies, are ignored.
     for told in ["9.9.9.9", "1.1.1.1, 9.9.9.9", "7.7.7.7,9.9.9.9, 10.1.2.3"] {
         expect_refused(open("127.0.0.2", told).await, 429, "server.limits.perAddress");
     }
-    // One /64 is one address.
+    // A /64 counts as one address.
     let _six = open("127.0.0.2", "2001:db8:1:2::1").await.unwrap();
     expect_refused(open("127.0.0.2", "2001:db8:1:2:ffff::9").await, 429, "perAddress");
     assert!(open("127.0.0.2", "2001:db8:1:3::1").await.is_ok());
-    // Whoever is no proxy of ours is believed nothing.
+    // Headers from an address that is not a trusted proxy are ignored.
     let _direct = open("127.0.0.9", "5.5.5.5").await.unwrap();
     expect_refused(open("127.0.0.9", "6.6.6.6").await, 429, "server.limits.perAddress");
     site.end().await;
@@ -114,7 +114,7 @@ async fn params_too_often_end_the_connection_with_a_reason() {
     site.end().await;
 }
 
-/// An event of so many bytes and more.
+/// An event of at least this many bytes.
 fn heavy(id: u64, bytes: usize) -> String {
     push(id).replace(r#""public""#, &format!(r#""pad":"{}","public""#, "x".repeat(bytes)))
 }
@@ -142,7 +142,7 @@ async fn a_slow_reader_skips_forward_and_nobody_else_misses_anything() {
     let mut slow = Client::over(stream, "/sampling", &[]).await.unwrap();
     slow.text().await;
     slow.subscribe(r#"{"samplingRate":1}"#).await;
-    // In bursts that are shorter than the lag, so that the fast one is never that far behind.
+    // In bursts shorter than the permitted lag, so that the fast client never exceeds it.
     for first in (1..=EVENTS).step_by(BURST) {
         let burst = first..first + BURST as u64;
         site.push(&burst.clone().map(|id| heavy(id, BYTES)).collect::<Vec<_>>());
@@ -162,7 +162,7 @@ async fn a_slow_reader_skips_forward_and_nobody_else_misses_anything() {
     let line = metrics.lines().find(|line| line.starts_with("ghpulse_skipped_events_total "));
     let counted: u64 = line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap();
     assert!(counted >= EVENTS - got.len() as u64, "{counted}");
-    // It goes on like everyone else.
+    // It continues to receive events.
     site.push(&[push(EVENTS + 1)]);
     assert_eq!(id_of(&slow.json().await), EVENTS + 1);
     site.end().await;
@@ -194,7 +194,7 @@ async fn whoever_takes_nothing_at_all_is_cut_off_in_the_end() {
         }
     };
     soon("it is counted as cut off", cut_off).await;
-    // What the system had taken already comes, and then nothing.
+    // What the system had already accepted arrives, and then nothing.
     while !matches!(stuck.next().await, Came::Closed(None)) {}
     site.end().await;
 }
@@ -212,7 +212,7 @@ async fn filters_that_multiply_an_event_are_refused_by_name() {
     let refused = greedy.json().await;
     assert_eq!(refused["error"]["field"], "filter", "{refused}");
     assert!(matches!(greedy.next().await, Came::Closed(Some((1008, _)))));
-    // What was asked for before stays in force, and so does the connection.
+    // The previous parameters stay in force, and the connection stays open.
     let mut reader = site.sampling(&params(&["event.id", "event.id"])).await;
     reader.send(&params(&copies)).await;
     assert_eq!(reader.json().await["error"]["field"], "filter");

@@ -1,5 +1,5 @@
 //! The dashboard and the rules of `config/` in a real Prometheus (Debian's package `prometheus`)
-//! that scrapes an appliance: each series that they name is there, each expression can be computed.
+//! that scrapes an appliance: each series in them exists, each expression evaluates.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// One that scrapes that address every second; `None` where there is none.
+    /// Starts one that scrapes this address every second; `None` if it is not installed.
     fn start(scraped: SocketAddr) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/config/", "prometheus-rules.yml");
@@ -47,7 +47,7 @@ impl Prometheus {
         Some(Self { address, child, _dir: dir })
     }
 
-    /// Waits until it answers queries.
+    /// Waits until it responds to queries.
     async fn is_ready(&self) {
         let tried = async { while TcpStream::connect(self.address).await.is_err() {} };
         soon("Prometheus listens", tried).await;
@@ -56,7 +56,7 @@ impl Prometheus {
         soon("Prometheus is ready", ready).await;
     }
 
-    /// What a path of its API answers.
+    /// The response of its API for a path.
     async fn data(&self, path: &str) -> Value {
         let answer = request(self.address, "GET", &format!("/api/v1/{path}"), &[]).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
@@ -106,7 +106,7 @@ async fn every_panel_and_rule_finds_its_series() {
         }
     };
     let rules = soon("all rules were evaluated", evaluated).await;
-    // Nothing is wrong with an appliance that runs, at least nothing that pages somebody at once.
+    // A healthy appliance fires no rule, at least none that requires immediate action.
     let fires = |rule: &&Value| rule["state"] == "firing";
     let firing: Vec<&Value> = rules.iter().filter(fires).map(|rule| &rule["name"]).collect();
     assert_eq!(firing, Vec::<&Value>::new());

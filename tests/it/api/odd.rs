@@ -1,5 +1,5 @@
-//! One idea of JSON: whatever is admitted, every consumer carries. Events with everything that JSON
-//! allows and models of it have no place for go through a whole appliance and its programs.
+//! Every consumer carries any JSON that is admitted. Events with constructs that JSON allows, but
+//! that common data models cannot represent, pass through a complete appliance and its programs.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,12 +12,11 @@ use super::site::Site;
 use crate::common::client::request;
 use crate::common::running::soon;
 
-/// Events of a run; all are in sight at once.
+/// Events per run; GitHub's pages show all of them at once.
 const EVENTS: u64 = 60;
 const RUNS: u64 = 2;
 
-/// Types that have documents of their own, or a line of their own in a terminal; and one that
-/// nobody knows.
+/// Types with their own schema or their own line in a terminal, and an unknown one.
 const TYPES: [&str; 12] = [
     "PushEvent",
     "PullRequestEvent",
@@ -33,7 +32,7 @@ const TYPES: [&str; 12] = [
     "NeverSeenEvent",
 ];
 
-/// A value that is JSON, compact, and as odd as it may be.
+/// Generates a compact JSON value, as unusual as possible.
 fn odd(rng: &mut Rng, depth: usize) -> String {
     let deep = |n: usize, open: &str, inside: &str, close: &str| {
         [&open.repeat(n), inside, &close.repeat(n)].concat()
@@ -60,7 +59,7 @@ fn odd(rng: &mut Rng, depth: usize) -> String {
     }
 }
 
-/// An event of which everything but id and type may be odd.
+/// Generates an event in which everything except id and type may be unusual.
 fn event(rng: &mut Rng, id: u64, at: &str) -> String {
     let kind = TYPES[rng.usize(..TYPES.len())];
     let mut or = |usual: String| if rng.u8(0..3) == 0 { odd(rng, 3) } else { usual };
@@ -95,7 +94,7 @@ fn event(rng: &mut Rng, id: u64, at: &str) -> String {
     )
 }
 
-/// What the program says, when it ends well.
+/// The program's output; it must succeed.
 async fn said(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
     command.args(arguments).env_clear().current_dir(std::env::temp_dir()).kill_on_drop(true);
@@ -107,12 +106,12 @@ async fn said(arguments: &[&str]) -> String {
     out
 }
 
-/// Of the line that has this event, whether it holds the whole event as GitHub sent it.
+/// Asserts that the line with this event's id holds the complete event as GitHub sent it.
 fn assert_carried(what: &str, lines: &str, event: &str, id: u64) {
     let last = format!(r#""last":"{id}""#);
     let line = lines.lines().find(|line| line.contains(&last));
     let line = line.unwrap_or_else(|| panic!("{what}: {id} is missing: {event}"));
-    // The enrichment writes into pull requests; around them all is as it was.
+    // Enrichment modifies pull requests; everything around them is unchanged.
     let at = event.find(r#""pull_request":"#).unwrap();
     let behind = event.find(r#","issue":"#).unwrap();
     for part in [&event[..at], &event[behind..]] {
@@ -169,7 +168,7 @@ async fn run(seed: u64) {
     let data = site.dir.path().display().to_string();
     let hours = tempfile::tempdir().unwrap();
     let to = hours.path().display().to_string();
-    // Once beside the running appliance, and once by itself.
+    // Once through the running appliance, and once without it.
     export_and_import(&data, &to, &events).await;
     let Site { dir, running, .. } = site;
     running.end().await;

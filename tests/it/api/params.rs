@@ -1,4 +1,4 @@
-//! Params: every bad one is answered by name, and nobody else is disturbed.
+//! Parameters: every invalid one is rejected by name, and other clients are unaffected.
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
@@ -7,7 +7,7 @@ use super::events::push;
 use super::site::Site;
 use crate::common::client::{Came, Client};
 
-/// What is bad for `/sampling`, by the field that is named.
+/// Invalid parameters of `/sampling`, with the field that the error names.
 fn bad_for_sampling() -> Vec<(String, Value)> {
     let no_object =
         ["", "{", "null", "1", "\"x\"", "[]", "true", "{\"samplingRate\":1}}", "{'a':1}"];
@@ -47,7 +47,7 @@ fn bad_for_languages(watch: bool) -> Vec<(String, Value)> {
     bad
 }
 
-/// The error object, byte for byte but for the message, which must have an example.
+/// Checks the error object byte for byte except for the message, which must contain an example.
 fn check_error(text: &str, field: &Value, params: &str) {
     let error: Value = serde_json::from_str(text).unwrap();
     let message = error["error"]["message"].as_str().unwrap_or_default();
@@ -125,7 +125,7 @@ async fn later_bad_params_are_answered_and_the_first_stay_in_force() {
     site.end().await;
 }
 
-/// Good params of exactly so many bytes.
+/// Valid parameters of exactly this many bytes.
 fn padded(params: &str, bytes: usize) -> String {
     let tail = &params[1..];
     let pad = bytes - params.len() - r#""pad":"","#.len();
@@ -178,7 +178,7 @@ async fn binary_is_ignored_and_ping_is_answered_with_its_bytes() {
     client.send_message(Message::Binary(b"x".as_slice().into())).await;
     site.push(&[push(1)]);
     assert_eq!(client.json().await["event"]["id"], "1");
-    // A goodbye is answered with its own code.
+    // A close frame is answered with its own code.
     client.goodbye(1000).await;
     assert!(matches!(client.next().await, Came::Closed(Some((1000, _)))));
     site.end().await;

@@ -1,5 +1,5 @@
-//! `/client.js` and `/client.py` as programs run them: behind a proxy that cuts and freezes
-//! connections, ended without warning and started again, over a restart of the server.
+//! `/client.js` and `/client.py` run as programs: behind a proxy that cuts and freezes connections,
+//! killed and restarted, and across a restart of the server.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,17 +19,17 @@ use super::stream::{feed, polled};
 use crate::common::client::request;
 use crate::common::running::{Running, soon};
 
-/// Connections of each of the two clients that are cut or frozen.
+/// Connections of each client that are cut or frozen.
 const CUTS: usize = 100;
-/// One in this many of them is frozen in place of cut.
+/// One in this many of them is frozen instead of cut.
 const FROZEN: usize = 10;
-/// Bytes of an answer that pass before.
+/// Bytes of a response that pass before the cut.
 const PASSING: std::ops::Range<u64> = 100..50_000;
-/// Events that a client prints before it ends without warning.
+/// Events that a client prints before it is killed.
 const PRINTED: std::ops::Range<usize> = 20..60;
-/// What `/client.js` may have.
+/// Maximum size of `/client.js` in bytes.
 const BYTES: usize = 6 << 10;
-/// What the first connection is answered.
+/// The response to the first connection.
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
     content-type: application/problem+json\r\ncontent-length: 27\r\nconnection: close\r\n\r\n\
     {\"detail\":\"try again soon\"}";
@@ -39,7 +39,7 @@ struct Kind {
     path: &'static str,
     program: &'static str,
     script: &'static str,
-    /// What says how long it waits, and what says so in a test.
+    /// The constants of its timeouts, and their replacements in a test.
     waits: [(&'static str, &'static str); 2],
 }
 
@@ -56,7 +56,7 @@ const PYTHON: Kind = Kind {
     waits: [("SILENCE = 40.0", "SILENCE = 0.7"), ("BACKOFF = 60.0", "BACKOFF = 0.02")],
 };
 
-/// A client that runs.
+/// A running client.
 struct Reader {
     lines: Lines<BufReader<ChildStdout>>,
     child: Child,
@@ -65,7 +65,7 @@ struct Reader {
 }
 
 impl Kind {
-    /// Saves the client as the server gives it, but for its patience.
+    /// Saves the client as the server serves it, except for its timeouts.
     async fn download(&self, address: SocketAddr, dir: &Path) -> PathBuf {
         let answer = request(address, "GET", self.path, &[]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -80,7 +80,7 @@ impl Kind {
         path
     }
 
-    /// `None` when the program is not here, which is said.
+    /// `None`, with a message, if the program is not installed.
     fn run(&self, dir: &Path, url: &str, query: &Value, count: usize) -> Option<Reader> {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/api/clients");
         let name = if self.program == "node" { "client.mjs" } else { "client.py" };
@@ -97,7 +97,7 @@ impl Kind {
 }
 
 impl Reader {
-    /// The next event or counts; `None` at its end.
+    /// The next event or counts; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         loop {
             let line = soon("the client prints", self.lines.next_line()).await.unwrap()?;
@@ -108,7 +108,7 @@ impl Reader {
         }
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for it to exit, which must be successful.
     async fn end(mut self) -> Vec<String> {
         while self.next().await.is_some() {}
         let status = soon("the client ends", self.child.wait()).await.unwrap();
@@ -117,7 +117,7 @@ impl Reader {
     }
 }
 
-/// Passes connections on and spoils the first of them.
+/// Forwards connections and disturbs the first ones.
 struct Proxy {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
@@ -158,7 +158,7 @@ impl Proxy {
     }
 }
 
-/// Passes one connection on, after `cuts` of them to its end.
+/// Forwards one connection; to its end if `cuts` connections were already disturbed.
 async fn pass(
     mut client: TcpStream,
     target: SocketAddr,
@@ -182,13 +182,13 @@ async fn pass(
         return;
     }
     if spoilt.fetch_add(1, Ordering::SeqCst).is_multiple_of(FROZEN) {
-        // Nothing more comes; the client is the one that goes.
+        // The proxy sends nothing more; the client must close the connection.
         let _ = tokio::io::copy(&mut asks, &mut tokio::io::sink()).await;
     }
 }
 
-/// Reads through cuts, reloads and a restart of the server: the journal, nothing twice, nothing
-/// left out.
+/// Reads across cuts, reloads and a restart of the server; expects the complete journal without
+/// duplicates.
 async fn expect_the_journal(kind: &Kind, seed: u64) {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(100).await);
     let files = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ async fn expect_the_journal(kind: &Kind, seed: u64) {
         runs += 1;
     }
     let journal = polled(running.public, "").await;
-    // An id is unique among the events of its type only.
+    // An id is unique only among events of the same type.
     let line = |(cursor, event): (String, Value)| {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         format!("{cursor} {} {}", text(&event["key"]), text(&event["event"]["id"]))
@@ -243,7 +243,7 @@ async fn expect_the_journal(kind: &Kind, seed: u64) {
     running.end().await;
 }
 
-/// Folds the counts over cuts, and throws what the server says against a query.
+/// Folds counts across cuts, and expects the clients to throw the server's error for a bad query.
 async fn expect_counts_and_refusals(kind: &Kind) {
     let (site, files) = (Site::start(&[]).await, tempfile::tempdir().unwrap());
     kind.download(site.running.public, files.path()).await;

@@ -1,4 +1,4 @@
-//! The program in a process of its own: how it stops, what it exits with, what it never prints.
+//! The program in its own process: how it stops, its exit codes, and what it never prints.
 
 use std::process::Stdio;
 
@@ -15,7 +15,7 @@ use crate::common::model::Expected;
 use crate::common::running::{GitHub, soon};
 use crate::common::stored;
 
-/// A running program, and what it said so far.
+/// A running program with its output so far.
 pub(crate) struct Program {
     child: Child,
     said: Lines<BufReader<ChildStderr>>,
@@ -43,7 +43,7 @@ impl Program {
         Self { child, said, log: String::new() }
     }
 
-    /// Reads the log until it says where it serves.
+    /// Reads the log until it reports the address of the server.
     async fn address(&mut self) -> std::net::SocketAddr {
         let line = self.until("serving").await;
         let (_, behind) = line.split_once("http://").expect("the log names the address");
@@ -68,7 +68,7 @@ impl Program {
         assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
     }
 
-    /// Waits for the end: exit code, log, standard output.
+    /// Waits for the exit; returns exit code, log, standard output.
     pub(crate) async fn end(mut self) -> (Option<i32>, String, String) {
         let status = soon("it ends", self.child.wait()).await.unwrap();
         while let Some(line) = self.said.next_line().await.unwrap() {
@@ -119,7 +119,7 @@ async fn a_broken_script_is_so_since_it_broke_and_not_since_the_one_before_is_in
     let github = GitHub::start(Options::by_hand(1)).await;
     let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = scripts.path().join("merge_latest.rhai");
-    // As editors save: never half of it is there.
+    // Saves as editors do: the file is never incomplete.
     let save = |text: &str| {
         let new = scripts.path().join(".merge_latest.rhai.new");
         std::fs::write(&new, text).unwrap();
@@ -143,7 +143,7 @@ async fn a_broken_script_is_so_since_it_broke_and_not_since_the_one_before_is_in
     program.until(GOOD).await;
     let good_until = Clock::system().now();
     save("fn merge(window) {");
-    program.until("the last good script stays in force").await;
+    program.until("the last good script remains in force").await;
     let part = look().await;
     assert_eq!(part["state"], "degraded", "{part}");
     let since = Timestamp::parse(part["since"].as_str().unwrap()).unwrap();
@@ -157,7 +157,7 @@ async fn a_second_signal_ends_it_at_once() {
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();
     let mut command = run(&dir, &github.url);
-    // Longer than anybody waits: only the second signal can end it.
+    // Longer than the test's deadline: only the second signal can end the program.
     command.env("GHPULSE_SERVER_GRACE", "10m").env("GHPULSE_SERVER_LIMITS_WRITETIMEOUT", "10m");
     let mut program = Program::start(command);
     let address = program.address().await;
@@ -170,7 +170,7 @@ async fn a_second_signal_ends_it_at_once() {
     let mut reader = Client::connect(address, "/sampling").await;
     reader.text().await;
     reader.subscribe(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
-    // More than the system takes for somebody who does not read: its goodbye cannot be said.
+    // More than the system buffers for a client that does not read: its close frame cannot be sent.
     let pad = format!(r#""pad":"{}","public""#, "x".repeat(100_000));
     for id in 1..=80 {
         github.control.push_raw(&push(id).replace("\"public\"", &pad));
@@ -189,7 +189,7 @@ async fn a_second_signal_ends_it_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_events_go_from_simulate_to_run_once_each() {
-    // As many as the pages hold: none leaves them, however late they are read.
+    // As many as GitHub's pages hold, so that none disappears, however late they are read.
     const EVENTS: u64 = 300;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("made-up.ndjson");

@@ -1,5 +1,5 @@
-//! Hours of real events, where this machine has them beside the clone: through the simulated
-//! GitHub and a running appliance, every event once, and the counts of the model.
+//! Hours of real events, if this machine has them next to the clone: served by the simulated GitHub
+//! to a running appliance, which delivers every event once and matches the counts of the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::common::model::{Expected, as_sent, key_of};
 use crate::common::running::{GitHub, Running, soon};
 use crate::common::stored;
 
-/// Events that are put in at once: all of them are in sight, also when all are pushes.
+/// Events added at once: GitHub's pages show all of them, even if all are pushes.
 const STEP: usize = 100;
 
-/// The recorded files whose names begin so; none are said aloud.
+/// The recorded files with this prefix; prints a message if there are none.
 fn recorded(test: &str, begin: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let entries = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
@@ -30,7 +30,8 @@ fn recorded(test: &str, begin: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Serves the files, reads `/sampling`, and holds readers, store and first message to the model.
+/// Serves the files, reads `/sampling`, and compares readers, store and first message with the
+/// model.
 async fn come_out_once(files: Vec<PathBuf>) {
     let options = Options { events: files, ..Options::by_hand(1) };
     let github = GitHub::start(options).await;

@@ -1,5 +1,5 @@
-//! Files that are replaced while the program runs: the certificate of the public listeners, and
-//! the log's file. Nobody who is connected notices.
+//! Files that are replaced at run time: the certificate of the public listeners, and the log file.
+//! Connected clients are unaffected.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::common::running::{GitHub, soon, until_some};
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
-/// A TLS connection that trusts this certificate alone.
+/// A TLS connection that trusts only this certificate.
 async fn tls(address: SocketAddr, trusted: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(format!("{FILES}/{trusted}")).unwrap()).unwrap();
@@ -35,7 +35,7 @@ async fn tls(address: SocketAddr, trusted: &str) -> std::io::Result<TlsStream<Tc
     connector.connect("localhost".try_into().unwrap(), stream).await
 }
 
-/// Where the ops endpoints of the program on this data directory are.
+/// The address of the ops listener of the program on this data directory.
 async fn ops(dir: &Path) -> SocketAddr {
     until_some("the ops endpoints are there", async || {
         let text = std::fs::read_to_string(dir.join("ops")).unwrap_or_default();
@@ -44,7 +44,7 @@ async fn ops(dir: &Path) -> SocketAddr {
     .await
 }
 
-/// Waits until `/readyz` of the ops endpoints has this part, or has it no more.
+/// Waits until this part is listed in `/readyz` of the ops listener, or no longer is.
 async fn files_part(ops: SocketAddr, is_there: bool) -> String {
     until_some("the part `files`", async || {
         let parts = request(ops, "GET", "/readyz", &[]).await.body;
@@ -77,7 +77,7 @@ async fn a_renewed_certificate_is_taken_and_drops_nobody() {
     soon("the first message", reader.next()).await.unwrap().unwrap();
     reader.send(Message::text(r#"{"samplingRate":1}"#)).await.unwrap();
 
-    // A certificate without its key: the old pair stays, and it is said where.
+    // A certificate without its key: the old pair stays in use, and the error names the file.
     copy("renewed-cert.pem", "cert.pem");
     program.signal("-HUP").await;
     program.until("a renewed file is bad").await;
@@ -117,13 +117,13 @@ async fn the_log_is_opened_anew_when_it_was_moved_away() {
         };
         soon("the file has a line", said).await;
     };
-    // It answers before it says so.
+    // It serves requests before it logs this.
     has("serving").await;
     std::fs::rename(&log, &first).unwrap();
     program.signal("-HUP").await;
     has("opened anew").await;
     assert!(std::fs::read_to_string(&first).unwrap().contains("serving"));
-    // And without a signal, within seconds.
+    // Also without a signal, within seconds.
     std::fs::rename(&log, &second).unwrap();
     has("opened anew").await;
     program.signal("-TERM").await;

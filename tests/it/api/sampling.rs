@@ -1,4 +1,4 @@
-//! `/sampling`: its first message, its conditions, its forms.
+//! `/sampling`: its first message, its conditions, its message formats.
 
 use ghpulse::simulate::{Fault, FaultKind};
 
@@ -25,7 +25,7 @@ fn whole(event: &str, flags: [u8; 7]) -> String {
     format!("{{\"event\":{event},\"payload\":{}}}", payload(flags))
 }
 
-/// Events of two days of this year and one of the last, in the order in which they are told.
+/// Events of two days of this year and one of the last, in the order of delivery.
 fn story() -> Vec<String> {
     let times = [
         format!("{}-12-31T23:59:59Z", year() - 1),
@@ -90,8 +90,8 @@ async fn the_first_message_has_the_days_of_this_year_ascending_and_the_sums() {
     );
     assert_eq!(site.connect("/sampling").await.text().await, wanted);
 
-    // It is state, not memory: the next process says the same, to its first clients too, whom no
-    // tick has helped.
+    // This is stored state: the next process reports the same, even to clients that connect before
+    // the first tick.
     let languages = site.connect("/language/watch").await.text().await;
     for _ in 0..3 {
         let Site { github, dir, running } = site;
@@ -141,7 +141,7 @@ async fn the_whole_form_is_the_event_as_sent_and_seven_numbers() {
     site.end().await;
 }
 
-/// Odd events: what is missing, null, of another type, unknown, huge, or with spaces.
+/// Unusual events: values missing, null, of another type, unknown, huge, or with spaces.
 fn odd() -> [(String, &'static str); 9] {
     let plain = |text: &str| (text.to_owned(), "");
     [
@@ -184,12 +184,12 @@ async fn odd_events_pass_as_they_are_and_what_is_none_harms_nobody() {
         .map(|(event, compact)| if compact.is_empty() { event.as_str() } else { compact })
         .map(|event| whole(event, flags(event)))
         .collect();
-    // Those without a time happened when they were received: polls decide their order.
+    // Events without a time use their time of receipt, so the polls decide their order.
     came.sort();
     wanted.sort();
     assert_eq!(came, wanted);
 
-    // What has no type, repository or actor satisfies no condition on it.
+    // An event without a type, repository or actor matches no condition on it.
     for condition in [r#""eventType":"NewEvent""#, r#""repoName":"x""#, r#""userName":"ann""#] {
         let params = format!(r#"{{"samplingRate":1,{condition},"filter":["event.id"]}}"#);
         let mut chosen = site.sampling(&params).await;
@@ -209,7 +209,7 @@ async fn odd_events_pass_as_they_are_and_what_is_none_harms_nobody() {
     site.end().await;
 }
 
-/// Everything that comes until the event of this id, as ids.
+/// All messages until the event with this id, as ids.
 async fn ids_until(client: &mut Client, last: &str) -> Vec<String> {
     let mut ids = Vec::new();
     loop {
@@ -238,7 +238,7 @@ async fn one_in_n_is_counted_by_each_connection_from_its_params_on() {
         site.sampling(&format!(r#"{{"SAMPLINGRATE":2,{condition},{list},"unknown":[1]}}"#)).await;
     let mut none = site.sampling(&format!(r#"{{"samplingRate":1,"userName":"Ann",{list}}}"#)).await;
     let mut events = range(5, 13);
-    // Of another type, repository, actor: they count for nobody who asked for pushes of ann.
+    // Of another type, repository or actor: not counted for a subscriber to ann's pushes.
     events.insert(2, push(6).replace("PushEvent", "ForkEvent").replace("\"6\"", "\"6f\""));
     site.push(&events);
     let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
@@ -284,7 +284,7 @@ async fn a_filter_gives_a_sorted_map_or_a_list_in_its_own_order() {
     assert_eq!(also_map.text().await, wanted_map);
     let wanted_list = format!(r#"[1,0,"1",null,{actor},"1",{numbers},{big},0,null]"#);
     assert_eq!(list.text().await, wanted_list);
-    // The rule of 0 is for pull-request events alone.
+    // The rule about 0 applies to pull-request events only.
     let zeros = payload([0; 7]);
     let wanted =
         format!(r#"[0,null,"2",null,{{"id":1,"login":"ann"}},"2",{zeros},null,null,null]"#);
@@ -305,12 +305,13 @@ async fn params_may_come_before_the_first_message_is_read_and_again_at_any_time(
     site.push(&[push(1)]);
     site.settle(&mut reader, 1).await;
     assert_eq!(client.text().await, r#"["PushEvent","1"]"#);
-    // Null, an empty text and an empty list are as good as nothing.
+    // Null, an empty string and an empty list count as unset.
     let unset = r#"{"samplingRate":2,"eventType":null,"repoName":"","filter":[],"returnType":""}"#;
     client.subscribe(unset).await;
     site.push(&[push(2), push(3)]);
     assert_eq!(client.text().await, whole(&push(3), [0; 7]));
-    // A bad one is answered; the ones before stay, and so does the connection.
+    // Invalid parameters get an error; the previous ones stay in force, and the connection stays
+    // open.
     client.subscribe(r#"{"samplingRate":0}"#).await;
     assert_eq!(client.json().await["error"]["field"], "samplingRate");
     site.push(&[push(4), push(5)]);
@@ -323,7 +324,7 @@ async fn one_poll_is_told_oldest_first_by_time_and_then_by_id() {
     let site = Site::start(&[]).await;
     let mut reader =
         site.sampling(r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#).await;
-    // GitHub stands still until all of them are there: one poll brings them.
+    // GitHub's pages are frozen until all events are there, so that one poll returns all of them.
     site.github.control.set_fault(Fault::new(FaultKind::Frozen));
     let event = |id: &str, kind: &str, second: u64| {
         let at = at(&format!("01-01T00:00:{second:02}Z"));
@@ -338,7 +339,7 @@ async fn one_poll_is_told_oldest_first_by_time_and_then_by_id() {
         event("7", "CreateEvent", 59),
         event("400", "IssuesEvent", 0),
     ]);
-    // Nothing else that waits for the next answer can be between two of them.
+    // No other work that waits for the next response can come between two of them.
     site.github.control.clear_faults();
     assert_eq!(ids_until(&mut reader, "7").await, ["400", "500", "9", "10", "11", "8", "7"]);
     site.end().await;

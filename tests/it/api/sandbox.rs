@@ -1,5 +1,5 @@
-//! Commands of root beside a service in the sandbox of `config/ghpulse.service`: another user, a
-//! `/tmp` of its own, directories that it may not write. Imitated with `unshare` and `setpriv`.
+//! Commands run by root next to a service in the sandbox of `config/ghpulse.service`: another user,
+//! its own `/tmp`, read-only directories. Simulated with `unshare` and `setpriv`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,7 +18,7 @@ use crate::common::stored;
 const GHPULSE: &str = env!("CARGO_BIN_EXE_ghpulse");
 /// The user of the service: `nobody`.
 const USER: u32 = 65_534;
-/// `$1` the binary, `$2` what is read-only, the rest its arguments.
+/// `$1` is the binary, `$2` the read-only directory; the rest are its arguments.
 const SANDBOX: &str = r#"
     set -e
     mount -t tmpfs none /tmp
@@ -29,13 +29,13 @@ const SANDBOX: &str = r#"
     exec setpriv --reuid=65534 --regid=65534 --clear-groups /tmp/ghpulse "$@"
 "#;
 
-/// An hour of GH Archive.
+/// A file of GH Archive.
 const HOUR: &str = concat!(
     r#"{"id":"1","type":"WatchEvent","created_at":"2015-01-01T01:02:03Z","public":true,"#,
     r#""actor":{"id":1,"login":"a"},"repo":{"id":1,"name":"a/b"},"payload":{"action":"started"}}"#
 );
 
-/// Why the sandbox cannot be imitated here; `None` when it can.
+/// Why the sandbox cannot be simulated here; `None` if it can.
 async fn missing() -> Option<&'static str> {
     let works = async |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
@@ -51,7 +51,7 @@ async fn missing() -> Option<&'static str> {
     None
 }
 
-/// A directory that the sandbox shares with us, of that owner.
+/// A directory shared with the sandbox, owned by this user.
 fn shared(owner: Option<u32>) -> tempfile::TempDir {
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
     if let Some(owner) = owner {
@@ -60,7 +60,7 @@ fn shared(owner: Option<u32>) -> tempfile::TempDir {
     dir
 }
 
-/// Starts the service; gives it back when it serves.
+/// Starts the service; returns once it serves.
 async fn serve(data: &Path, read_only: &Path, github: &str) -> Child {
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", SANDBOX, "sandbox", GHPULSE]).arg(read_only);
@@ -85,7 +85,7 @@ async fn serve(data: &Path, read_only: &Path, github: &str) -> Child {
         panic!("the service ended: {said}");
     })
     .await;
-    // Nobody may wait for a pipe that nobody reads.
+    // Drain the pipe, so that the service never blocks on it.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     child
 }
@@ -96,7 +96,7 @@ async fn stop(mut child: Child) {
     soon("the service stops", child.wait()).await.unwrap();
 }
 
-/// What a command of root says, which must end well.
+/// The output of a command run by root, which must succeed.
 async fn command(data: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(GHPULSE);
     command.args(arguments).arg("--data").arg(data).env_clear().current_dir("/tmp");
@@ -107,7 +107,7 @@ async fn command(data: &Path, arguments: &[&str]) -> String {
     stdout
 }
 
-/// All files of a directory with owner, size and time of their last change.
+/// All files of a directory with owner, size and modification time.
 fn look(dir: &Path) -> BTreeMap<PathBuf, (u32, u64, i64, i64)> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -140,13 +140,13 @@ async fn root_works_with_a_service_in_its_sandbox() {
     let ops = ghpulse::appliance::ops_file::read(data).unwrap().url;
     let ops = ops.trim_start_matches("http://").parse().unwrap();
 
-    // Where the service sees another `/tmp`, and where it may not write.
+    // Where the service sees another `/tmp`, and where it must not write.
     for to in [ours.join("backup"), locked.join("deep").join("backup")] {
         let said = command(data, &["backup", to.to_str().unwrap()]).await;
         assert!(said.contains(to.to_str().unwrap()) && to.join("BACKUP").is_file(), "{said}");
         assert!(to.join("db").join("CURRENT").is_file());
     }
-    // A file that the service may not read.
+    // A file that the service must not read.
     let hour = ours.join("2015-01-01-1.json");
     std::fs::write(&hour, HOUR).unwrap();
     let said = command(data, &["import", "--json", hour.to_str().unwrap()]).await;
@@ -158,7 +158,7 @@ async fn root_works_with_a_service_in_its_sandbox() {
         look(data).into_keys().filter(|path| path.to_string_lossy().contains(".exch")).collect();
     assert!(left.is_empty(), "{left:?}");
 
-    // The schedule's directory is read-only there: everybody is told.
+    // The backup schedule's directory is read-only there: `/readyz` reports it publicly.
     let degraded = until_some("the failed backup is said", async || {
         let parts = request(ops, "GET", "/readyz", &[]).await.json();
         let is_degraded = parts[0]["state"] == "degraded";
@@ -169,7 +169,8 @@ async fn root_works_with_a_service_in_its_sandbox() {
     assert!(!degraded.contains(locked.to_str().unwrap()), "no path for strangers: {degraded}");
     stop(service).await;
 
-    // Looking writes nothing, and what else root does belongs to the service.
+    // Inspecting writes nothing; files that root's other commands write are owned by the service
+    // user.
     let before = look(data);
     command(data, &["inspect"]).await;
     command(data, &["inspect", "journal", "--json"]).await;
@@ -186,13 +187,13 @@ async fn root_works_with_a_service_in_its_sandbox() {
 }
 
 async fn expect_service_opens(data: &Path, locked: &Path, github: &str) {
-    // What this test read as root belongs to the service again.
+    // Files that this test wrote as root are given back to the service user.
     let owned = Command::new("chown").arg("-R").arg(USER.to_string()).arg(data).status().await;
     assert!(owned.unwrap().success());
     stop(serve(data, locked, github).await).await;
 }
 
-/// Directories of the README's examples are writable for the shipped unit.
+/// Directories in the README's examples are writable for the shipped unit.
 #[test]
 fn documented_directories_are_writable_in_the_unit() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! The merge script, edited while the appliance runs.
+//! The merge script, edited at run time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn shipped() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// As editors save: another file is renamed over it.
+/// Saves as editors do: renames a new file over the old one.
 fn save(scripts: &Path, text: &str) {
     let new = scripts.join(".merge_latest.rhai.new");
     std::fs::write(&new, text).unwrap();
@@ -35,7 +35,7 @@ async fn scripts_part(running: &Running) -> Value {
     found.unwrap().clone()
 }
 
-/// Waits until `/readyz` speaks of the third line.
+/// Waits until `/readyz` reports an error in line 3.
 async fn until_refused(latest: &mut Client, running: &Running) {
     let refused = async {
         loop {
@@ -74,7 +74,7 @@ async fn an_edit_shows_and_a_broken_one_never_is_in_force() {
     until_refused(&mut latest, &site.running).await;
     assert_eq!(latest.text().await, r#"{"C":2,"Go":4}"#, "the last good one stays");
 
-    // Over a restart too, and a file that is gone changes nothing.
+    // Also after a restart; deleting the file changes nothing.
     let Site { github, dir, running } = site;
     running.end().await;
     let running = Running::start(dir.path(), &github.url, &settings).await;
@@ -102,7 +102,7 @@ async fn since_is_when_a_part_changed_and_not_when_it_was_asked() {
     latest.text().await;
     let before = Clock::system().now();
     save(scripts.path(), BROKEN);
-    // A tick a second; nobody asks for parts meanwhile.
+    // A tick per second; no client requests `/readyz` meanwhile.
     for _ in 0..7 {
         latest.text().await;
     }
@@ -125,7 +125,7 @@ async fn missing_file_and_failing_ticks_are_the_plain_sum() {
     let mut latest = site.latest("{}").await;
     latest.until(r#"{"C":1,"Go":1}"#).await;
     assert_eq!(scripts_part(&site.running).await["state"], "ok", "nothing is degraded");
-    // Good on the sample and on the window of now, bad later.
+    // Succeeds on the sample and on the current window, fails later.
     let until_three = "fn merge(window) {\n    let t = Tally();\n    t.add(window);\n    \
                        if t.get(\"Go\") == 3 { throw \"three\"; }\n    t.set(\"Seen\", 7);\n    t\n}\n";
     save(scripts.path(), until_three);

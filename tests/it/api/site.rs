@@ -1,4 +1,4 @@
-//! An appliance with the GitHub it follows and a directory of its own.
+//! An appliance with the simulated GitHub it follows and its own data directory.
 
 use ghpulse::simulate::Options;
 
@@ -12,7 +12,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// With `GHPULSE_…` settings.
+    /// Starts with these `GHPULSE_…` settings.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
         let github = GitHub::start(Options::by_hand(1)).await;
         let dir = tempfile::tempdir().unwrap();
@@ -31,7 +31,7 @@ impl Site {
         Client::connect(self.running.public, path).await
     }
 
-    /// A reader of `/sampling` whose params hold, its first message read.
+    /// A reader of `/sampling` with parameters in force and its first message read.
     pub(crate) async fn sampling(&self, params: &str) -> Client {
         let mut client = self.connect("/sampling").await;
         assert_eq!(client.json().await["firstMessageTag"], true);
@@ -39,15 +39,15 @@ impl Site {
         client
     }
 
-    /// A reader of `/language/latest` whose params hold.
+    /// A reader of `/language/latest` with parameters in force.
     pub(crate) async fn latest(&self, params: &str) -> Client {
         let mut client = self.connect("/language/latest").await;
         client.subscribe(params).await;
         client
     }
 
-    /// Waits until all that is in the feed was taken in and a tick has seen it. `reader` must be
-    /// one of `/sampling` that gets every event; what comes is given back.
+    /// Waits until all events in the feed are applied and a tick has passed since. `reader` must be
+    /// a reader of `/sampling` that receives every event; returns what it received.
     pub(crate) async fn settle(&self, reader: &mut Client, count: usize) -> Vec<String> {
         let mut came = Vec::new();
         while came.len() < count {
@@ -57,10 +57,10 @@ impl Site {
         came
     }
 
-    /// Waits for a tick that began after now.
+    /// Waits for a tick that begins after this call.
     pub(crate) async fn tick(&self) {
         let mut ticks = self.latest("{}").await;
-        // The first may have begun before.
+        // The first tick may have begun earlier.
         ticks.text().await;
         ticks.text().await;
     }

@@ -1,5 +1,5 @@
-//! Backup, restore, inspect and requeue: through the ops listener of an appliance that runs, and
-//! on a store that nobody has.
+//! Backup, restore, inspect and requeue: through the ops listener of a running appliance, and on an
+//! unused store.
 
 use std::path::Path;
 use std::process::Output;
@@ -31,14 +31,14 @@ fn read(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// What it printed as JSON, a line each; it must have ended well.
+/// The command's output as JSON lines; the command must succeed.
 async fn lines(data: &Path, arguments: &[&str]) -> Vec<Value> {
     let (code, stdout, stderr) = read(&ghpulse(data, arguments).await);
     assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A site with so many pull requests applied.
+/// A site with this many pull requests applied.
 async fn site_with(count: u64, settings: &[(&str, &str)]) -> Site {
     let site = Site::start(settings).await;
     let mut reader = site.sampling(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
@@ -65,7 +65,7 @@ async fn a_backup_of_a_running_appliance_becomes_another_with_the_same_figures()
     assert_eq!(again.0, Some(65), "{}", again.2);
     assert!(again.2.contains("is not empty"), "{}", again.2);
     let figures = first_message(&site.running).await;
-    // Where somebody is, nothing is restored.
+    // A store in use is never replaced by a restore.
     let in_use = read(&ghpulse(data, &["restore", name]).await);
     assert_eq!(in_use.0, Some(75), "{}", in_use.2);
     let id = made[0]["store_id"].clone();
@@ -89,12 +89,12 @@ async fn a_backup_of_a_running_appliance_becomes_another_with_the_same_figures()
     site.end().await;
 }
 
-/// Events in the journal, asked of whoever has the store.
+/// The number of events in the journal, through the appliance if one has the store open.
 async fn stored_count(data: &Path) -> usize {
     lines(data, &["inspect", "journal", "--limit", "1000", "--json"]).await.len()
 }
 
-/// What is seen of a store with 30 events.
+/// Inspects a store with 30 events.
 async fn look_into(data: &Path) -> [Vec<Value>; 2] {
     let families = lines(data, &["inspect", "--json"]).await;
     let journal = families.iter().find(|row| row["family"] == "journal").unwrap();
@@ -133,8 +133,8 @@ async fn a_store_is_looked_into_alike_while_somebody_has_it_and_while_nobody_has
     assert!(none.0 == Some(65) && !nowhere.exists(), "{}", none.2);
 }
 
-/// Buries messages in a store that nobody has: of these one can be read, one is an event that is
-/// applied, one is still no event, one was cut.
+/// Adds dead letters to an unused store: one is readable, one is an event that was already applied,
+/// one is still not an event, one was truncated.
 async fn bury(data: &Path, known: &str) {
     let clock = Clock::system();
     let store = Store::open(data, Durability::EveryBatch, clock).unwrap();

@@ -1,5 +1,5 @@
-//! `/stream` through real sockets: the same query in each of its forms, from a cursor into live,
-//! across a disconnect and a restart.
+//! `/stream` through real sockets: the same query in each of its forms, from a cursor into live
+//! events, across a disconnect and a restart.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,11 +14,11 @@ use tokio::net::TcpStream;
 use crate::common::client::{Came, Client, request};
 use crate::common::running::{GitHub, Running, soon, steps, until_some};
 
-/// An answer that goes on: messages as they come, in whatever form.
+/// A streaming response: messages as they arrive, in any form.
 struct Flow {
     stream: TcpStream,
     head: String,
-    /// What came and was not read yet, chunks taken out.
+    /// Text that has arrived and was not read yet, without the chunk framing.
     text: String,
     raw: Vec<u8>,
     ended: bool,
@@ -51,7 +51,7 @@ impl Flow {
         self.ended |= read == 0;
     }
 
-    /// Takes whole chunks out of what came.
+    /// Decodes the complete chunks that have arrived.
     fn unchunk(&mut self) {
         while let Some(end) = self.raw.windows(2).position(|two| two == b"\r\n") {
             let size = std::str::from_utf8(&self.raw[..end]).unwrap();
@@ -65,7 +65,7 @@ impl Flow {
         }
     }
 
-    /// The text up to this mark; `None` when the answer ended before.
+    /// The text up to this delimiter; `None` if the response ended before.
     async fn until(&mut self, mark: &str) -> Option<String> {
         loop {
             if let Some((before, _)) = self.text.split_once(mark) {
@@ -98,12 +98,12 @@ impl Flow {
     }
 }
 
-/// A simulated feed at this many events a second.
+/// A simulated feed with this many events per second.
 pub(crate) async fn feed(rate: u32) -> GitHub {
     GitHub::start(Options { rate: f64::from(rate), ..Options::default() }).await
 }
 
-/// Ids of the events that a whole poll shows, in order.
+/// Ids of the events that a complete poll returns, in order.
 pub(crate) async fn polled(address: SocketAddr, query: &str) -> Vec<(String, Value)> {
     let path = format!("/stream?poll=1&{query}");
     let answer = request(address, "GET", &path, &["accept: application/x-ndjson"]).await;
@@ -186,7 +186,7 @@ async fn a_reader_comes_back_by_cursor_after_cuts_and_a_restart() {
         let mut taken = 0;
         while taken < 40 {
             let message = socket.json().await;
-            // The restart may take so long that more passes than the pages show.
+            // During a slow restart, more events may pass than GitHub's pages show.
             let is_told = message["type"] != "gap" || message["reason"] == "upstream";
             assert!(is_told, "{message}");
             if message["type"] == "event" {
@@ -234,20 +234,19 @@ async fn a_request_gets_the_form_it_likes_most() {
     ] {
         assert_eq!(kind("/stream?poll=1", accept).await, expected, "{accept}");
     }
-    // The value of now is refused until there is one.
+    // The latest value is refused until there is one.
     let accept = "application/json, text/event-stream;q=0.5";
-    let value = async || kind("/stream/types", accept).await;
-    let mut came = value().await;
-    while came == "application/problem+json" {
-        came = value().await;
-    }
+    let came = until_some("the first value of the types", async || {
+        Some(kind("/stream/types", accept).await).filter(|kind| kind != "application/problem+json")
+    })
+    .await;
     assert_eq!(came, "application/json");
     running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_over_http_holds_no_stop_up() {
-    // Whoever looks after a reader does so at half of this, long after a test has given up.
+    // The watchdogs of readers act after half of this, long after the test has timed out.
     let settings = [("GHPULSE_SERVER_LIMITS_WRITETIMEOUT", "10m"), ("GHPULSE_SERVER_GRACE", "10m")];
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(20).await);
     let running = Running::start(dir.path(), &github.url, &settings).await;
@@ -316,7 +315,7 @@ async fn a_query_changes_in_mid_stream_from_the_place_the_ack_names() {
 async fn a_poll_shows_the_latest_what_is_since_and_a_sample_and_ends() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(100).await);
     let running = Running::start(dir.path(), &github.url, &[]).await;
-    // The first page that is read may be one without any push.
+    // The first page that is read may contain no push.
     until_some("pushes are there", async || {
         (polled(running.public, "types=PushEvent").await.len() >= 7).then_some(())
     })
@@ -385,7 +384,7 @@ async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
     let before = polled_at_least(appliance.public, 150).await;
     let last = &before.last().unwrap().0;
     appliance.end().await;
-    // An hour passes, and more events than the pages show.
+    // An hour passes, with more events than the pages show.
     github.control.emit(2_000);
     time.store(3_600_000_000, Ordering::Relaxed);
     let appliance = Running::start_at(dir.path(), &github.url, &[], clock).await;
@@ -407,10 +406,10 @@ async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
     });
     assert_eq!(gap, told);
     assert!(events <= 300, "no more is shown than three pages: {events}");
-    // Something has to come behind it: who asks for what is there now is not told of its edge.
+    // The gap needs an event after it: polling readers do not receive a gap at the very end.
     github.control.emit(20);
     while flow.event().await.expect("it goes on").0 != "event" {}
-    // Whoever passes there later is told the same, at the same place.
+    // A later reader receives the same gap at the same position.
     let path = format!("/stream?poll=1&cursor={last}");
     let answer =
         request(appliance.public, "GET", &path, &["accept: application/x-ndjson"]).await.body;

@@ -27,7 +27,7 @@ async fn ended(mut command: Command) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-/// The ids of events that came as lines of JSON.
+/// The ids of events in lines of JSON.
 fn ids(lines: &str) -> Vec<u64> {
     let id = |line: &str| {
         let message: Value = serde_json::from_str(line).unwrap();
@@ -41,7 +41,7 @@ async fn site_with(count: u64) -> Site {
     site_at(0, count).await
 }
 
-/// The same at this port.
+/// Does the same at this port.
 async fn site_at(port: u16, count: u64) -> Site {
     let port = port.to_string();
     let site = Site::start(&[("GHPULSE_SERVER_PORT", &port)]).await;
@@ -52,7 +52,8 @@ async fn site_at(port: u16, count: u64) -> Site {
     site
 }
 
-/// Passes bytes on, and cuts each connection after so many of them; the last ones are whole.
+/// Forwards bytes, and cuts each connection after a number of bytes; the last connections stay
+/// whole.
 async fn cutting(to: SocketAddr, mut after: Vec<usize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -92,13 +93,13 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, mut left: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_cut_anywhere_lose_and_double_nothing() {
     let site = site_with(60).await;
-    // Few bytes: what travels is compressed.
+    // Only a few bytes, because the traffic is compressed.
     let address = cutting(site.running.public, vec![1_200, 700, 1_500, 650, 901]).await;
     let arguments = ["--since", "1h", "--json", "--limit", "60"];
     let (code, stdout, stderr) = ended(tail(address, &arguments)).await;
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(ids(&stdout), (1..=60).collect::<Vec<_>>());
-    assert!(stderr.contains("connecting again"), "{stderr}");
+    assert!(stderr.contains("reconnecting"), "{stderr}");
     site.end().await;
 }
 
@@ -150,10 +151,10 @@ async fn lines_are_for_people_and_queries_are_the_streams() {
     let (code, stdout, stderr) = ended(tail(public, &["--cursor", "nowhere"])).await;
     assert_eq!((code, stdout.as_str()), (Some(64), ""), "{stderr}");
     assert!(stderr.contains("nowhere"), "{stderr}");
-    // A reader that has what it wanted is no failure.
+    // A consumer that closes the pipe early is not an error.
     let mut child = tail(public, &["--since", "1h"]).spawn().unwrap();
     drop(child.stdout.take());
-    // It may have said all that there was before.
+    // It may have printed everything before.
     site.push(&[push(10)]);
     assert_eq!(soon("it ends", child.wait()).await.unwrap().code(), Some(0));
     site.end().await;
@@ -161,7 +162,7 @@ async fn lines_are_for_people_and_queries_are_the_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nobody_is_it_says_so() {
-    // Nobody listens there, and nobody else gets the port meanwhile.
+    // Reserved but not listening, so that no other process gets the port meanwhile.
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = taken.local_addr().unwrap();

@@ -1,9 +1,9 @@
-//! Stores that earlier versions wrote, in `tests/stores`: each must open, show the same figures and
-//! continue from the same cursors. A new version adds its own with
-//! `GHPULSE_TEST_WRITE_STORE=1 cargo test --release --test it -- upgrade`; none is ever removed.
+//! Stores written by earlier versions, in `tests/stores`: each must open, show the same figures and
+//! continue from the same cursors. A new version adds its own with `GHPULSE_TEST_WRITE_STORE=1
+//! cargo test --release --test it -- upgrade`; none is ever removed.
 //!
-//! The clock is the one of the day on which the store was written, so that neither retention nor a
-//! new year changes what is expected.
+//! The clock shows the day on which the store was written, so that neither retention nor a new year
+//! changes the expected figures.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,14 +20,14 @@ use crate::common::client::{Client, request};
 use crate::common::running::{GitHub, Running, steps};
 use crate::common::stored;
 
-/// Pull requests, and as many pushes after them.
+/// Number of pull requests; the same number of pushes follows.
 const PULLS: u64 = 20;
 
 fn stores() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores")
 }
 
-/// The figures that a reader gets first.
+/// The figures in a reader's first message.
 async fn first_message(running: &Running) -> Value {
     Client::connect(running.public, "/sampling").await.json().await
 }
@@ -49,7 +49,7 @@ fn tar(arguments: &[&str], file: &Path, dir: &Path) {
     assert!(done.unwrap().success(), "tar {arguments:?} {}", file.display());
 }
 
-/// Writes the store of this version and what is expected of it.
+/// Writes the store of this version, and the expected results.
 async fn write() {
     let now = Clock::system().now().micros();
     let site = Site::start(&[]).await;
@@ -87,7 +87,7 @@ async fn upgrade_opens_stores_of_all_earlier_versions() {
     assert!(tried > 0, "no store in {}", stores().display());
 }
 
-/// Starts this version on a copy, and compares.
+/// Runs this version on a copy, and compares.
 async fn opens(about: &Path) {
     let expected: Value = serde_json::from_slice(&std::fs::read(about).unwrap()).unwrap();
     let version = expected["version"].as_str().unwrap();
@@ -106,7 +106,7 @@ async fn opens(about: &Path) {
     assert_eq!(replayed(&running, "latest=100").await, events, "{version}");
     let (cursor, rest) = (&events[9].0, &events[10..]);
     assert_eq!(replayed(&running, &format!("cursor={cursor}")).await, rest, "{version}");
-    // It takes the store on: a new event follows the old ones, an old one is a duplicate.
+    // The store remains usable: a new event follows the old ones, an old one is a duplicate.
     let site = Site { github, dir, running };
     let mut reader = site.sampling(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
     let that_year = Timestamp::from_micros(written).year().0;

@@ -1,4 +1,4 @@
-//! What systemd is told: ready once, and alive for as long as the process is.
+//! Notifications to systemd: ready once, then the watchdog's keep-alive while the process runs.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! Events through the whole way into a store, as if they had come from the feed.
+//! Applies events to a store through all stages, as if they had come from the feed.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
     });
 }
 
-/// All events of some files.
+/// All events of these files.
 pub(crate) fn events_of(files: &[PathBuf]) -> Vec<String> {
     let mut text = String::new();
     for file in files {

@@ -1,11 +1,11 @@
-//! Each page as a screen reader and a keyboard find it: axe-core has nothing to say of it, in light
-//! and dark, on a phone and on a wall.
+//! Accessibility: axe-core finds no violation on any page, in light and dark mode, on a phone and
+//! on a large screen.
 
 use serde_json::json;
 
 use super::{Site, browser, shows};
 
-/// Where `.ci/setup test` puts axe-core.
+/// The axe-core installed by `.ci/setup test`.
 fn axe() -> Option<String> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
     let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;

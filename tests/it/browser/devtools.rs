@@ -1,4 +1,4 @@
-//! A client of Chromium's debugging protocol: just what the tests need.
+//! A client of Chromium's debugging protocol, limited to what the tests need.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,10 +14,10 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::common::running::soon;
 
-/// What a browser may be called.
+/// Possible names of the browser.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// A headless browser of its own process and profile.
+/// A headless browser with its own process and profile.
 pub(crate) struct Browser {
     child: Child,
     _profile: tempfile::TempDir,
@@ -26,19 +26,19 @@ pub(crate) struct Browser {
     path: String,
 }
 
-/// A tab, and what it did so far.
+/// A tab, with what it has reported so far.
 pub(crate) struct Page {
     socket: WebSocketStream<TcpStream>,
     session: String,
     next: u64,
-    /// Errors and warnings of the console, exceptions, what the policy blocked.
+    /// Errors and warnings of the console, exceptions, and policy violations.
     pub(crate) complaints: Vec<String>,
-    /// What was asked for, by whom ever.
+    /// URLs of all requests, whatever their initiator.
     pub(crate) requests: Vec<String>,
 }
 
 impl Browser {
-    /// `None` when there is none.
+    /// `None` if no browser is installed.
     pub(crate) async fn start() -> Option<Self> {
         let profile = tempfile::tempdir().unwrap();
         let mut child = NAMES.iter().find_map(|name| spawn(name, profile.path()))?;
@@ -52,7 +52,7 @@ impl Browser {
             }
         };
         let url = soon("the browser listens", listening).await;
-        // What else it has to say must not fill the pipe.
+        // Drain its remaining output, so that it does not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let (address, path) = url.split_once('/').unwrap();
         Some(Self {
@@ -63,7 +63,7 @@ impl Browser {
         })
     }
 
-    /// A new tab of this size and colour scheme.
+    /// Opens a tab with this size and colour scheme.
     pub(crate) async fn page(&mut self, width: u32, height: u32, scheme: &str) -> Page {
         let mut page = self.connect().await;
         let target = page.call("Target.createTarget", json!({"url": "about:blank"})).await;
@@ -81,7 +81,7 @@ impl Browser {
         page
     }
 
-    /// To the browser as a whole.
+    /// Connects to the browser rather than to one page.
     async fn connect(&self) -> Page {
         let stream = TcpStream::connect(&self.address).await.unwrap();
         let url = format!("ws://{}{}", self.address, self.path);
@@ -90,7 +90,8 @@ impl Browser {
         Page { socket, session: String::new(), next: 0, complaints, requests }
     }
 
-    /// Closes it. Were it killed, its helpers would go on writing into a profile that is removed.
+    /// Closes the browser. If it were killed, its helpers would continue to write to the removed
+    /// profile.
     pub(crate) async fn end(mut self) {
         self.connect().await.call("Browser.close", json!({})).await;
         soon("the browser ends", self.child.wait()).await.unwrap();
@@ -122,7 +123,7 @@ impl Page {
         assert_eq!(answer.get("errorText"), None, "{answer}");
     }
 
-    /// What an expression gives.
+    /// Returns the value of an expression.
     pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
         let parameters =
             json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
@@ -141,7 +142,7 @@ impl Page {
         assert_eq!(self.evaluate(&promise).await, json!(true));
     }
 
-    /// Keeps a picture of what is seen.
+    /// Saves a screenshot.
     pub(crate) async fn screenshot(&mut self, name: &str) {
         let answer = self.call("Page.captureScreenshot", json!({"format": "png"})).await;
         let data = answer["data"].as_str().unwrap();
@@ -149,7 +150,7 @@ impl Page {
         std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), bytes).unwrap();
     }
 
-    /// Calls a method and takes note of what happens until its answer.
+    /// Calls a method, and records the events that arrive before its response.
     async fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.next += 1;
         let id = self.next;

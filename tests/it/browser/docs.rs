@@ -1,4 +1,4 @@
-//! The manual as a browser reads it: valid, linked, and readable on a desk and on a phone.
+//! The manual in a browser: valid HTML, working links, readable on a desktop and on a phone.
 
 use serde_json::json;
 
@@ -19,8 +19,8 @@ const NAMES: [&str; 13] = [
     "/changes",
     "/all",
 ];
-/// Names of elements in the order of the text that was sent, and in that of the document that the
-/// browser made of it: they differ where it had to mend something.
+/// Element names in the order of the HTML that was sent, and in that of the parsed document: they
+/// differ where the browser had to repair the HTML.
 const AS_SENT: &str = "(async () => {
     const text = await (await fetch(location.href)).text();
     const sent = [...text.matchAll(/<([a-z][a-z0-9]*)/g)].map((found) => found[1]);
@@ -60,7 +60,7 @@ async fn pages_of_the_manual_are_valid_and_fit_their_window() {
         }
         check_quiet(&page, &host);
     }
-    // The policy of the pages lets nothing be fetched: the text comes through a page that may.
+    // The pages' policy forbids requests from scripts, so a page that permits them loads the text.
     let mut page = browser.page(800, 600, "light").await;
     for path in NAMES {
         page.open(&format!("http://{host}/play")).await;

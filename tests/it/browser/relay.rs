@@ -1,4 +1,4 @@
-//! A way to the appliance that can be held: what is sent then waits, and nobody is told.
+//! A proxy to the appliance that can be paused: data then waits, and neither side is notified.
 
 use std::net::SocketAddr;
 
@@ -6,10 +6,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Bytes that pass at once.
+/// Largest chunk that is forwarded at once.
 const CHUNK: usize = 16 << 10;
 
-/// Connections to one address, passed on while it is not held.
+/// Forwards connections to one address, except while it is paused.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     held: watch::Sender<bool>,
@@ -32,7 +32,7 @@ impl Relay {
         Self { address, held }
     }
 
-    /// Holds all that passes, or lets it go.
+    /// Pauses or resumes forwarding.
     pub(crate) fn hold(&self, is_held: bool) {
         self.held.send_replace(is_held);
     }

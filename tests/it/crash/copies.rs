@@ -1,5 +1,5 @@
-//! Copies of a store, and dead letters tried again: the process dies in the middle, and there is
-//! never half of anything.
+//! Backup, restore and retries of dead letters: the process dies midway and leaves no partial
+//! result.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use ghpulse::store::{Durability, Store};
 
 use crate::common::stored;
 
-/// Runs a command; with a fault it must die.
+/// Runs a command; with a fault point, it must die.
 fn ghpulse(data: &Path, arguments: &[&str], fault: Option<&str>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
     command.args(arguments).arg("--data").arg(data).current_dir(data.parent().unwrap()).env_clear();
@@ -118,7 +118,7 @@ async fn requeue_dies_at(point: &str) {
     });
     buried.await.unwrap();
     drop(store);
-    // They are tried in several batches: the second one is where it dies.
+    // They are retried in several batches; the process dies in the second one.
     ghpulse(&data, &["requeue"], Some(&format!("{point}:2")));
     ghpulse(&data, &["requeue"], None);
     let journal = stored::journal(&data);

@@ -1,10 +1,10 @@
-//! Power cuts: only what was synced survives, and it is enough.
+//! Power cuts: only what was synced survives, and that is enough.
 //!
-//! A process runs under `strace`; from the trace the directory is made anew as a cut at any moment
-//! would have left it (`disk`), and is held against what the process had told the world until then:
-//! events that were sent, exit codes, names.
+//! A process runs under `strace`. From the trace, the test rebuilds the directory as a power cut at
+//! any moment would have left it (`disk`), and compares it with what the process had reported until
+//! then: events sent, exit codes, names.
 //!
-//! `make cuts N=1000` makes more of them, with a fresh seed that it prints; a failing cut names the
+//! `make cuts N=1000` runs more cuts, with a fresh seed that it prints; a failing cut prints the
 //! command that repeats its run.
 
 mod disk;
@@ -28,23 +28,23 @@ use disk::{Disk, Keeps};
 use trace::Call;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ghpulse");
-/// Events of a run: GitHub shows so many that all of them are still there after a cut.
+/// Steps of a run: GitHub's pages still show all of its events after a cut.
 const STEPS: usize = 12;
 const EMITTED: usize = 20;
-/// Cuts of one run; each that has a number divisible by the second is run on until all is applied.
+/// Cuts per run. After every ninth one, the appliance runs until all events are applied.
 const CUTS_OF_A_RUN: usize = 100;
 const FINISHED: usize = 9;
 /// Cuts in `make test`.
 const CUTS: usize = 50;
 
-/// How many cuts are wanted in all, and the first seed.
+/// The total number of cuts, and the first seed.
 fn wanted() -> (usize, u64) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let cuts = number("TEST_CUTS").map_or(CUTS, |cuts| usize::try_from(cuts).unwrap());
     (cuts, number("TEST_CUTS_SEED").unwrap_or(1))
 }
 
-/// Whether processes can be traced here; says so where they cannot.
+/// Whether processes can be traced here; prints a message if not.
 pub(super) fn can_trace(test: &str) -> bool {
     let tried = std::process::Command::new("strace")
         .args(["-f", "--seccomp-bpf", "-e", "trace=write", "-o", "/dev/null", "true"])
@@ -58,7 +58,7 @@ pub(super) fn can_trace(test: &str) -> bool {
 
 pub(super) use trace::first_process;
 
-/// The program, where the n-th write or sync in this database fails.
+/// A command that runs the program so that its n-th write or sync in this database fails.
 pub(super) fn strace_that_fails(
     into: &Path,
     db: &Path,
@@ -68,7 +68,7 @@ pub(super) fn strace_that_fails(
     trace::failing(PROGRAM, into, db, error, call)
 }
 
-/// A directory before, and what was done to it.
+/// The initial content of a directory, and the calls that changed it.
 struct Traced {
     root: PathBuf,
     before: Disk,
@@ -80,11 +80,11 @@ impl Traced {
         self.calls.last().map_or(0, |call| call.ended)
     }
 
-    /// Shows the directory after each of some cuts: the line of the trace behind which it came, and
-    /// the place of what was left.
+    /// Rebuilds the directory after each of several cuts. Passes `check` the line of the trace at
+    /// which the last call before the cut ended, what survived, and the rebuilt directory.
     fn cut(mut self, seed: u64, cuts: usize, mut check: impl FnMut(usize, Keeps, &Path)) {
         let mut rng = fastrand::Rng::with_seed(seed);
-        // What changes nothing below the root is no moment of its own.
+        // Calls that change nothing below the root are not candidates for a cut.
         let mut at: Vec<usize> = (1..cuts).map(|_| rng.usize(..self.calls.len())).collect();
         at.push(self.calls.len() - 1);
         at.sort_unstable();
@@ -94,7 +94,7 @@ impl Traced {
                 self.before.follow(&self.calls[followed]);
                 followed += 1;
             }
-            // The last one comes when all is done: what was not synced then is missing.
+            // The last cut comes after all calls: only what was never synced is missing.
             let is_last = number + 1 == cuts;
             let keeps =
                 if is_last { Keeps::Nothing } else { Keeps::ALL[number % Keeps::ALL.len()] };
@@ -105,7 +105,7 @@ impl Traced {
         }
     }
 
-    /// Cursors that were sent over a connection, each with the line at which that began.
+    /// Cursors that were sent over a connection, each with the line at which the call began.
     fn told(&self) -> Vec<(usize, Cursor)> {
         let mut told = Vec::new();
         for call in &self.calls {
@@ -124,7 +124,7 @@ impl Traced {
     }
 }
 
-/// Runs a command to its good end, with a trace of what it does below `root`.
+/// Runs a command, which must succeed, and traces what it does below `root`.
 fn traced(root: &Path, arguments: &[&str]) -> Traced {
     let before = Disk::new(root);
     let around = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn traced(root: &Path, arguments: &[&str]) -> Traced {
     Traced { root: root.to_owned(), before, calls }
 }
 
-/// Runs an appliance on the site until a reader has all events, and stops it.
+/// Traces an appliance on the site until a reader has all events, and stops it.
 async fn traced_run(site: &Site, sync: &str) -> Traced {
     let (root, port) = (site.dir.path(), free_port());
     let before = Disk::new(root);
@@ -175,7 +175,7 @@ async fn traced_run(site: &Site, sync: &str) -> Traced {
     Traced { root: root.to_owned(), before, calls }
 }
 
-/// After a power cut the machine has another boot id than the one the process saw.
+/// After a power cut, the machine's boot id differs from the one that the process saw.
 fn in_another_boot(data: &Path) {
     let path = data.join("WRITTEN");
     let Ok(text) = std::fs::read_to_string(&path) else { return };
@@ -243,7 +243,7 @@ async fn what_power_cuts_lose_of_an_interval_is_reported() {
     }
 }
 
-/// Cuts of each of the four commands.
+/// Cuts for each of the four commands.
 fn cuts_of_a_command() -> usize {
     (wanted().0 * 4).div_ceil(50)
 }
@@ -313,7 +313,7 @@ fn exported_hours_are_whole_or_absent_after_a_power_cut() {
     traced.cut(wanted().1, cuts_of_a_command(), |line, _, left| {
         let hours = left.join("hours");
         let found = if hours.exists() { archive::files_in(&hours) } else { Vec::new() };
-        // What has a name is whole.
+        // A file with its final name is complete.
         for file in &found {
             let at = names.iter().position(|name| Some(*name) == file.file_name()).unwrap();
             let same = archive::live::events_of(std::slice::from_ref(file));

@@ -1,19 +1,19 @@
-//! Writes and syncs of the store that fail: `ENOSPC` and `EIO` at the n-th call, put there by
-//! `strace` between the process and the kernel. The process goes on or ends with the code that says
-//! so; after the next start nothing is lost and nothing is counted twice.
+//! Failing writes and syncs of the store: `strace` injects `ENOSPC` and `EIO` at the n-th call. The
+//! process continues, or exits with the matching code; after the next start, nothing is lost and
+//! nothing is counted twice.
 
 use super::cuts::{can_trace, first_process, strace_that_fails};
 use super::*;
 
-/// Runs with failing calls in `make test`, of each kind.
+/// Runs with failing calls in `make test`, for each error.
 const CALLS: u64 = 6;
-/// The last call that one of them is chosen from: `strace` counts those of each thread by itself,
-/// and few threads of a run make more.
+/// The last call that may be chosen to fail: `strace` counts the calls of each thread separately,
+/// and few threads make more per run.
 const LAST: u64 = 45;
-/// Exit codes of a process that cannot write: an error of input and output, and a stop.
+/// Permitted exit codes of a process that cannot write: a requested stop, and an I/O error.
 const ENDS: [i32; 2] = [0, 74];
 
-/// Lets one call of each thread fail, and everything after it go on. Gives back how many failed.
+/// Makes one call of each thread fail, and all later ones succeed. Returns the number of failures.
 async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
     println!("{error} at call {call}: TEST_ERRORS_SEED={seed}");
     let site = Site::new(seed, Shape::Old).await;
@@ -42,7 +42,7 @@ async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
     } else {
         let text = std::fs::read_to_string(&file).unwrap();
         let process = first_process(&text).expect("it opened its store");
-        // It may have ended meanwhile.
+        // The process may have exited meanwhile.
         let _ = Command::new("kill").args(["-TERM", &process]).status().await.unwrap();
         tokio::time::timeout(PATIENCE, child.wait()).await.expect("it stops").unwrap()
     };
@@ -67,7 +67,7 @@ async fn failing_writes_and_syncs_lose_and_double_nothing() {
     let mut failed = 0;
     for at in 0..calls {
         for error in ["ENOSPC", "EIO"] {
-            // All of the first ones, which a start makes, and then any.
+            // In a full run, each of the first calls, which a start makes; otherwise any.
             let call = if calls >= LAST { at + 1 } else { rng.u64(1..=LAST) };
             failed += fails_at(seed + at, error, call).await;
         }

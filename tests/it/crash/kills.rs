@@ -1,27 +1,27 @@
-//! `kill -9` at seeded moments, over and over on the same directory: while it starts, recovers,
-//! polls, waits for GitHub's answers and stops.
+//! `kill -9` at seeded moments, repeatedly on the same directory: while the process starts,
+//! recovers, polls, waits for GitHub's responses and stops.
 //!
-//! `make kills N=10000` makes more, with fresh seeds; what fails names the command that repeats it.
+//! `make kills N=10000` runs more, with fresh seeds; a failure prints the command that repeats it.
 
 use super::*;
 
 /// Kills in `make test`.
 const KILLS: u64 = 200;
-/// Kills of one directory, before all is applied and held against the model.
+/// Kills per directory before all events are applied and compared with the model.
 const OF_A_SITE: u64 = 50;
-/// Events for each kill: GitHub's pages show those of a hundred kills.
+/// Events per kill: GitHub's pages show those of a hundred kills.
 const EMITTED: usize = 3;
-/// Longest time in milliseconds that a process has after it began to start.
+/// Latest kill, in milliseconds after the start of the process.
 const LATEST: u64 = 900;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
 }
 
-/// Kills processes on one directory, and holds what is there in the end against the model.
+/// Kills processes on one directory, and compares the final store with the model.
 async fn killed_again_and_again(seed: u64, kills: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
-    // Today's events wait for GitHub's answers; those of old times are whole.
+    // Today's events wait for GitHub's responses; older ones are complete.
     let shape = if seed.is_multiple_of(2) { Shape::Today } else { Shape::Old };
     let sync = ["batch", "1s"][usize::from(rng.bool())];
     let site = Site::new(seed, shape).await;
@@ -32,7 +32,7 @@ async fn killed_again_and_again(seed: u64, kills: u64) {
         site.control.emit(EMITTED);
         let mut child = site.start_with(None, &[("GHPULSE_STORE_SYNC", sync)]);
         let requests = site.control.requests();
-        // A moment after it began, or behind some answers: whatever comes first.
+        // At a moment after the start, or after some responses, whichever comes first.
         let moment = Duration::from_micros(rng.u64(..LATEST * 1_000));
         let answers = rng.u64(1..12);
         let clock = Clock::system();
@@ -56,7 +56,7 @@ async fn kills_at_seeded_moments_lose_and_double_nothing() {
     let clock = Clock::system();
     let (began, mut done, mut seed) = (clock.instant(), 0, first);
     while done < kills {
-        // Two directories at once: most of the time a process waits.
+        // Two directories in parallel: a process waits most of the time.
         let sites = [seed, seed + 1];
         for seed in sites {
             println!("seed {seed}: TEST_KILLS_SEED={seed} make kills N={}", OF_A_SITE.min(kills));

@@ -1,6 +1,6 @@
-//! A process that is killed, and what happens to its write-ahead log before the next start: it is
-//! kept, cut as by a power cut, damaged or emptied. A reader who returns gets a gap exactly when
-//! something is missing, and no cursor names two events.
+//! A process is killed, and before the next start its write-ahead log is kept, cut as by a power
+//! cut, damaged, or emptied. A returning reader gets a gap exactly when events are missing, and no
+//! cursor names two events.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use ghpulse::model::position::Cursor;
 
 use super::*;
 
-/// The one log, or the longest of several.
+/// The write-ahead log, or the longest of several.
 fn log_of(dir: &Path) -> PathBuf {
     let files = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
     let logs = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
@@ -29,7 +29,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What a returning reader finds behind a cursor: the gaps, and the positions of events.
+/// What a returning reader receives after a cursor: the gaps, and the positions of events.
 fn behind(dir: &Path, had: Option<Cursor>) -> (Vec<u64>, Vec<u64>, Option<Cursor>) {
     let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let (tag, had) = (store.bus_tag(), had.map(|cursor| cursor.position).unwrap_or_default());
@@ -44,7 +44,7 @@ fn behind(dir: &Path, had: Option<Cursor>) -> (Vec<u64>, Vec<u64>, Option<Cursor
     (gaps, events, store.reader().applied().unwrap())
 }
 
-/// Feeds for a few polls.
+/// Feeds events for a few polls.
 async fn feed(site: &Site, steps: u64) {
     let requests = site.control.requests();
     for step in 1..=steps {
@@ -54,14 +54,14 @@ async fn feed(site: &Site, steps: u64) {
     }
 }
 
-/// Kills a process that syncs as told, harms the log it left, and lets the next one go on.
+/// Kills a process with this sync setting, damages the log it left, and starts the next one.
 async fn killed_with(sync: &str, harm: Option<fn(&mut Vec<u8>)>) {
     let site = Site::new(23, Shape::Old).await;
     let settings = [("GHPULSE_STORE_SYNC", sync)];
     let mut child = site.start_with(None, &settings);
     feed(&site, 12).await;
     child.kill().await.unwrap();
-    // What a reader can have had, from a copy: opening a store moves its log into tables.
+    // What a reader can have received, from a copy: opening a store moves its log into tables.
     let as_left = site.dir.path().with_extension("as-left");
     copy(site.dir.path(), &as_left);
     let (gaps, events, had) = behind(&as_left, None);
@@ -107,7 +107,7 @@ async fn damaged_log_leaves_a_gap() {
     killed_with("batch", Some(damage)).await;
 }
 
-/// Zeroes of a bad sector, in the middle of the largest table.
+/// Overwrites the middle of the largest table with zeros, as by a bad sector.
 fn damage_a_table(dir: &Path) {
     let files = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
     let tables = files.filter(|path| path.extension().is_some_and(|end| end == "sst"));
@@ -131,7 +131,7 @@ async fn damaged_block_of_the_journal_ends_nothing() {
     end(&mut child).await;
     let (_, before, had) = behind(site.dir.path(), None);
     damage_a_table(site.dir.path());
-    // It runs, applies what comes, and is stopped well.
+    // The process runs, applies new events, and stops cleanly.
     let mut child = site.start(None);
     feed(&site, 12).await;
     end(&mut child).await;

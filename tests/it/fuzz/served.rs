@@ -1,5 +1,6 @@
-//! What strangers send to an appliance that runs: heads of HTTP, WebSocket frames, compressed
-//! frames, params, queries, addresses. It answers or hangs up, and serves the next.
+//! Fuzzes a running appliance as a stranger could: HTTP heads, WebSocket frames, compressed frames,
+//! parameters, queries, addresses. The appliance responds or disconnects, and serves the next
+//! client.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,20 +15,20 @@ use crate::api::site::Site;
 use crate::common::client::request;
 use crate::common::running::soon;
 
-/// Of the usual number of inputs: each is a connection.
+/// Runs a tenth of the usual number of inputs: each is a connection.
 const SLOWER: u64 = 10;
-/// Longest that an answer is listened to; one that does not end is none to wait for.
+/// How long a response is read; an endless response is cut off then.
 const LISTEN: Duration = Duration::from_millis(40);
-/// Inputs between two looks at whether others are served.
+/// Inputs between two checks that other clients are served.
 const LOOK_EVERY: u64 = 20;
 const UPGRADE: &str = "GET /stream HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\n\
                        upgrade: websocket\r\nsec-websocket-version: 13\r\n\
                        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Sends bytes and gives the beginning of what comes back.
+/// Sends bytes and returns the beginning of the response.
 async fn answer(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = soon("it accepts", TcpStream::connect(to)).await.unwrap();
-    // It may hang up in the middle.
+    // The server may disconnect midway.
     let _ = soon("it reads or hangs up", stream.write_all(bytes)).await;
     let mut came = vec![0; 4_096];
     let mut length = 0;
@@ -44,7 +45,7 @@ async fn answer(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     came
 }
 
-/// Sends every input as `bytes` makes it, and looks whether others are served meanwhile.
+/// Sends every input as transformed by `bytes`, and checks that other clients are served meanwhile.
 async fn served(mut fuzz: Fuzz, bytes: impl Fn(&[u8]) -> Vec<u8>) {
     let site = Site::start(&[]).await;
     let to = site.running.public;

@@ -1,4 +1,4 @@
-//! Bytes on disk: keys, rows, compressed files. Whatever they are, they are read or refused.
+//! Fuzzes bytes on disk: keys, rows, compressed files. Any bytes are decoded or rejected.
 
 use std::io::{BufReader, Read as _, Write as _};
 
@@ -17,7 +17,7 @@ use ghpulse::store::rows;
 
 use super::{fuzz, outcome};
 
-/// What is read as a key is written as it was read.
+/// A decoded key encodes to the same bytes.
 fn key<K: Key>(bytes: &[u8]) -> bool {
     let Some(key) = K::decode(bytes) else { return false };
     assert_eq!(key.to_bytes(), bytes, "{}", std::any::type_name::<K>());
@@ -91,7 +91,7 @@ fn facts_on_disk() {
     });
 }
 
-/// Bytes that one input may come to; reading stops there.
+/// Largest decompressed size of one input; decoding stops there.
 const MOST: u64 = 4 << 20;
 
 #[test]

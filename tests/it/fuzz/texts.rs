@@ -1,4 +1,4 @@
-//! Texts: events, cursors, patterns, times, tokens, scripts, configuration.
+//! Fuzzes texts: events, cursors, patterns, times, tokens, scripts, configuration.
 
 use ghpulse::config::{self, Bare, Lookup, Request};
 use ghpulse::model::entity::entities;
@@ -35,7 +35,7 @@ const PUSH: &[u8] =
     br#"{ "id" : "1", "type" : "PushEvent", "payload" : {"commits":[{"sha":"a"}]} }"#;
 const AT: i64 = 1_772_359_200;
 
-/// What the text is as JSON, by another reader.
+/// The text parsed as JSON by `serde_json`.
 fn value(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
@@ -154,7 +154,7 @@ fn cursors() {
     });
 }
 
-/// A pattern by the letter: `*` is one word, `#` any number.
+/// Matches a pattern by definition: `*` is one word, `#` any number.
 fn matches(pattern: &[&str], key: &[&str]) -> bool {
     match pattern.split_first() {
         None => key.is_empty(),
@@ -181,7 +181,7 @@ fn topic_patterns() {
         };
         let (words, keys) = (split(pattern), split(key));
         let found = read.matches(key);
-        // The plain way takes exponential time.
+        // The naive algorithm takes exponential time.
         let wild = words.iter().filter(|word| **word == "#").count();
         if wild <= 3 && keys.len() <= 12 {
             assert_eq!(found, matches(&words, &keys));

@@ -1,6 +1,6 @@
-//! A real database server on a free port, in a directory of its own: Debian's MariaDB 10.11, which
-//! speaks TiDB's protocol and stands for it under its own name, or the TiDB that
-//! `GHPULSE_TEST_TIDB` names.
+//! A real database server on a free port, with its own directory: the TiDB named by
+//! `GHPULSE_TEST_TIDB`, or else Debian's MariaDB 10.11, which speaks TiDB's protocol and is
+//! reported as MariaDB.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -16,21 +16,21 @@ use mysql_async::{Conn, OptsBuilder};
 use crate::common::ports::free_port;
 use crate::common::running::soon;
 
-/// Longest wait for a server that starts on a busy machine.
+/// The deadline for a server to start on a busy machine.
 const START: Duration = Duration::from_secs(90);
 /// The password of the user that ghpulse logs in as.
 pub const PASSWORD: &str = "a-very-secret-word";
 
-/// Which server it is.
+/// The kind of server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Where `mariadbd` is.
+    /// Path of `mariadbd`.
     MariaDb(&'static str),
-    /// Where `tidb-server` is.
+    /// Path of `tidb-server`.
     TiDb(PathBuf),
 }
 
-/// A running server; it ends, and its directory goes, with its value.
+/// A running server; dropping it kills the server and removes its directory.
 pub struct Database {
     kind: Kind,
     child: Option<Child>,
@@ -39,8 +39,8 @@ pub struct Database {
     extra: Vec<String>,
 }
 
-/// The server to test with. Without one the test fails, unless
-/// `GHPULSE_TEST_WITHOUT_SERVERS=1` says that this machine has none.
+/// The server to test with. Without one the test fails, unless `GHPULSE_TEST_WITHOUT_SERVERS=1`
+/// says that this machine has none.
 pub fn kind(test: &str) -> Option<Kind> {
     if let Some(path) = std::env::var_os("GHPULSE_TEST_TIDB") {
         return Some(Kind::TiDb(path.into()));
@@ -59,12 +59,12 @@ pub fn kind(test: &str) -> Option<Kind> {
 }
 
 impl Database {
-    /// Starts a server with the table of events, and a user who may read it.
+    /// Starts a server with the table of events, and a user with the right to read it.
     pub async fn start(kind: &Kind) -> Self {
         Self::start_with(kind, &[]).await
     }
 
-    /// The same, with options of the server.
+    /// Does the same with options of the server.
     pub async fn start_with(kind: &Kind, extra: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         if let Kind::MariaDb(_) = kind {
@@ -88,7 +88,7 @@ impl Database {
         database
     }
 
-    /// Starts the server on its directory and port, and waits until it takes connections.
+    /// Starts the server on its directory and port, and waits until it accepts connections.
     pub fn run(&mut self) {
         let dir = self.dir.path().display();
         let port = self.port;
@@ -115,7 +115,7 @@ impl Database {
                 command
             }
         };
-        // What TiDB logs beside is nobody's: it goes with the directory.
+        // TiDB's additional log files are unused and removed with the directory.
         command.args(&self.extra).stdin(Stdio::null()).current_dir(self.dir.path());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, ready) = mpsc::channel();
@@ -139,14 +139,14 @@ impl Database {
         self.child.as_mut().expect("it runs")
     }
 
-    /// Ends it as a crash would.
+    /// Kills it as a crash would.
     pub fn kill(&mut self) {
         self.child().kill().unwrap();
         self.child().wait().unwrap();
         self.child = None;
     }
 
-    /// Stops it in the middle of whatever it does, or lets it go on.
+    /// Pauses the process, or resumes it.
     pub fn freeze(&mut self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
         let pid = self.child().id().to_string();
@@ -184,7 +184,7 @@ impl Database {
         Conn::new(opts).await.unwrap()
     }
 
-    /// How ghpulse is told of it; the peer's two queries are the default.
+    /// The configuration of ghpulse for this server; the default queries are the peer's two.
     pub fn config(&self) -> TidbConfig {
         let (events_daily, yearly) = default_queries();
         TidbConfig {
@@ -212,17 +212,17 @@ impl Drop for Database {
     }
 }
 
-/// Reads what a server says for as long as it runs: a full pipe would stop it.
+/// Drains a server's output while it runs: a full pipe would block it.
 fn watch(output: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            // Nobody listens once the server is ready.
+            // The receiver is dropped once the server is ready.
             let _ = lines.send(line);
         }
     });
 }
 
-/// A new data directory, made once and copied for each server.
+/// A new data directory, created once and copied for each server.
 fn template() -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,13 +242,13 @@ fn template() -> PathBuf {
     path
 }
 
-/// Who runs the tests: a server that root starts wants to be told.
+/// The user that runs the tests: MariaDB requires an explicit user when root starts it.
 fn user() -> String {
     let said = Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(said.stdout).unwrap().trim().to_owned()
 }
 
-/// The queries that hold when the configuration names none.
+/// The default queries of the configuration.
 fn default_queries() -> (String, String) {
     let request = ghpulse::config::Request {
         lookup: ghpulse::config::Lookup::Nothing,
@@ -265,7 +265,7 @@ fn default_queries() -> (String, String) {
     (tidb.events_daily, tidb.yearly)
 }
 
-/// The table of the peer's database, as far as its queries read it.
+/// The table of the peer's database, with the columns that its queries read.
 const SCHEMA: &str = "CREATE DATABASE gharchive;
     CREATE TABLE gharchive.github_events (
         id BIGINT, type VARCHAR(29), created_at DATETIME, repo_id BIGINT, repo_name VARCHAR(140),

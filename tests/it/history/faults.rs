@@ -1,5 +1,5 @@
-//! The database away, stopped, slow, and set up wrongly: each said in words that say what to do,
-//! none with the password, and what was said before is shown all the while.
+//! The database unavailable, frozen, slow, or misconfigured: each error says what to do, none
+//! contains the password, and the last known figures remain visible.
 
 use std::time::Duration;
 
@@ -40,19 +40,19 @@ fn one_is_shown(node: &Node) {
     assert_eq!(sums(&shown), [0, 0, 1, 1]);
 }
 
-/// Why a sync and `ghpulse check` fail, which must be the same.
+/// The error of a sync, which must match that of `ghpulse check`.
 async fn refused(tidb: TidbConfig) -> String {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), tidb.clone(), NOW, PATIENT);
     let said = node.failed().await;
-    // Degraded when the other query was answered.
+    // Degraded if the other query succeeded.
     assert!(matches!(node.health().state, HistoryState::Down | HistoryState::Degraded));
     assert_eq!(node.health().error.as_deref(), Some(said.as_str()));
     node.end().await;
     let clock = Clock::starting_at(at(NOW));
     let wrong = check(&tidb, PATIENT, clock).await.expect_err("check finds it too");
     let checked: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    // Where in the text it is wrong depends on what stands around it.
+    // The position of a syntax error depends on the surrounding text of the query.
     let same = |one: &String| one.split(" to use ").next() == said.split(" to use ").next();
     assert!(checked.iter().any(same), "{said}\n{checked:#?}");
     assert!(!format!("{checked:?}{wrong:?}{tidb:?}").contains(PASSWORD));
@@ -80,7 +80,7 @@ async fn a_database_that_is_killed_costs_nothing_but_fresh_figures() {
     let live = Pull { id: 2, received: "2026-03-03T10:10:00Z", ..PULL };
     node.apply(&[live]).await;
     assert_eq!(days(&node.shown_alone(2026))[0].1, [2, 0, 0, 2]);
-    // It is back with what it had: one event, by one developer.
+    // It is back with its previous data: one event, by one developer.
     database.run();
     node.synced().await;
     assert_eq!(node.health().state, HistoryState::Ok);
@@ -96,18 +96,18 @@ async fn a_database_that_stands_still_is_given_up_in_time() {
     let node = Node::start(dir.path(), database.config(), NOW, HASTY);
     database.freeze(true);
     let said = node.failed().await;
-    says(&said, &["did not let us in within 2000 ms"]);
+    says(&said, &["did not complete the login within 2000 ms"]);
     one_is_shown(&node);
     database.freeze(false);
-    // It may need more than one go until it is as quick as this node wants it.
+    // It may need several attempts until it is as fast as this node requires.
     soon("it answers in time", async { while node.sync().await.error.is_some() {} }).await;
     one_is_shown(&node);
     node.end().await;
 }
 
 #[tokio::test]
-async fn a_query_that_is_slow_is_given_up_in_time_and_the_other_is_not() {
-    let Some(kind) = kind("a_query_that_is_slow_is_given_up_in_time_and_the_other_is_not") else {
+async fn slow_query_times_out_and_the_other_succeeds() {
+    let Some(kind) = kind("slow_query_times_out_and_the_other_succeeds") else {
         return;
     };
     let database = Database::start(&kind).await;
@@ -118,7 +118,7 @@ async fn a_query_that_is_slow_is_given_up_in_time_and_the_other_is_not() {
     let limits = QueryLimits { query: Duration::from_secs(6), ..PATIENT };
     let node = Node::start(dir.path(), tidb, NOW, limits);
     let synced = node.sync().await;
-    // TiDB ends it itself at our wish; MariaDB does not know the setting.
+    // TiDB ends the query itself by the setting we send; MariaDB does not know the setting.
     assert!(synced.daily == Some(2) && synced.yearly.is_none(), "{synced}");
     says(&synced.error.unwrap(), &["tidb.sql.yearly"]);
     assert_eq!(days(&node.shown_alone(2026)).len(), 1);
@@ -131,7 +131,7 @@ async fn slow_daily_query_does_not_cost_the_yearly_one() {
     let database = Database::start(&kind).await;
     database.sql(&PULL.row()).await;
     let mut tidb = database.config();
-    // Given up by our own time limit, which costs the connection.
+    // Cancelled by our own time limit, which closes the connection.
     tidb.events_daily = "SELECT '2026-03-01', 1, 1, 1, SLEEP(60)".to_owned();
     tidb.repo_languages = Some("SELECT 7, 'Rust'".to_owned());
     let dir = tempfile::tempdir().unwrap();
@@ -152,14 +152,14 @@ async fn sync_requested_while_one_runs_sees_changes_made_before_it() {
     };
     let database = Database::start(&kind).await;
     let mut tidb = database.config();
-    // The yearly query reads at once and then takes its time.
+    // The yearly query returns rows at once and then takes its time.
     tidb.yearly = "SELECT COUNT(*), 0, 0, SLEEP(3) FROM github_events".to_owned();
     database.sql(&PULL.row()).await;
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), tidb, NOW, PATIENT);
     let early = node.sync();
     let late = async {
-        // Asked for once the first one is under way: it has a connection that runs the query.
+        // Requested once the first sync is in progress: it has a connection that runs the query.
         database.until_running("SLEEP(3)").await;
         database.sql(&Pull { id: 2, ..PULL }.row()).await;
         node.sync().await
@@ -181,17 +181,17 @@ async fn what_is_set_up_wrongly_is_said_in_words() {
         tidb
     };
     let said = refused(with(&|tidb| tidb.password = Some(Secret::new("wrong-one")))).await;
-    says(&said, &["refuses user `ghpulse`", "tidb.password"]);
+    says(&said, &["refused user `ghpulse`", "tidb.password"]);
     assert!(!said.contains("wrong-one"), "{said}");
     let said = refused(with(&|tidb| tidb.user = "nobody".to_owned())).await;
-    says(&said, &["refuses user `nobody`", "tidb.user"]);
+    says(&said, &["refused user `nobody`", "tidb.user"]);
     let said = refused(with(&|tidb| tidb.port = free_port())).await;
     says(&said, &["cannot connect to 127.0.0.1:", "tidb.host"]);
     let said = refused(with(&|tidb| tidb.host = "no-such-host.invalid".to_owned())).await;
-    says(&said, &["no host is called no-such-host.invalid", "tidb.host"]);
-    // Who may see nothing is not told whether it is there.
+    says(&said, &["cannot resolve host no-such-host.invalid", "tidb.host"]);
+    // A user without any rights is not told whether the table exists.
     let said = refused(with(&|tidb| tidb.user = "stranger".to_owned())).await;
-    says(&said, &["user `stranger` lacks a right", "SELECT"]);
+    says(&said, &["user `stranger` is missing a privilege", "SELECT"]);
     let said = refused(with(&|tidb| {
         tidb.user = "root".to_owned();
         tidb.password = None;
@@ -215,7 +215,7 @@ async fn what_is_set_up_wrongly_is_said_in_words() {
     says(&said, &["tidb.sql.yearly", "correct the query"]);
     let said =
         refused(with(&|tidb| tidb.yearly = "SELECT 1 AS developers, 2 AS b".to_owned())).await;
-    says(&said, &["tidb.sql.yearly", "it has 2 columns (developers, b), and 4 are needed"]);
+    says(&said, &["tidb.sql.yearly", "it has 2 columns (developers, b), not 4"]);
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn what_only_the_rows_show_is_said_by_row_and_column() {
     tidb.yearly = "SELECT 1 AS developers, 'a lot' AS repos, 1.5 AS c, NULL AS d".to_owned();
     let node = Node::start(dir.path(), tidb.clone(), NOW, PATIENT);
     says(&node.failed().await, &["tidb.sql.yearly", "column repos of row 1 is \"a lot\""]);
-    // The other one was written, and the old sums are kept.
+    // The other query's result was written, and the old sums are kept.
     one_is_shown(&node);
     node.end().await;
     tidb.events_daily = "SELECT 1 AS a, 2 AS b, 3 AS c, 4 AS d, 5 AS e".to_owned();
@@ -242,16 +242,16 @@ async fn columns_may_have_any_order_and_type() {
     let Some(kind) = kind("columns_may_have_any_order_and_type") else { return };
     let database = Database::start(&kind).await;
     let mut tidb = database.config();
-    // By name, turned round; a DATETIME, DECIMALs, a text, a float.
+    // Columns by name, in reverse order; a DATETIME, DECIMALs, a text, a float.
     tidb.events_daily = "SELECT CAST(4 AS DECIMAL(20,3)) AS merged_prs, '3' AS closed_prs, \
                          2e0 AS opened_prs, 1 AS developers, \
                          CAST('2026-03-01 08:00:00' AS DATETIME) AS event_day"
         .to_owned();
-    // By position, because no name is known; a comment at the end.
+    // Columns by position, because no name is known; a comment at the end.
     tidb.yearly = "SELECT 5, 6.00, CAST('64787714692' AS CHAR), NULL -- that is all".to_owned();
     let said = check(&tidb, PATIENT, Clock::starting_at(at(NOW))).await;
     let said = said.unwrap_or_else(|wrong| panic!("{wrong:?}"));
-    says(&said, &["without TLS", "`gharchive`", "the queries hold"]);
+    says(&said, &["without TLS", "`gharchive`", "all queries are accepted"]);
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), tidb, NOW, PATIENT);
     node.synced().await;
@@ -282,7 +282,7 @@ async fn who_asks_while_one_runs_gets_its_answer() {
     node.end().await;
 }
 
-/// A certificate authority, and a certificate for 127.0.0.1 by it.
+/// Creates a certificate authority, and a certificate for 127.0.0.1 signed by it.
 fn certificates(dir: &std::path::Path) -> bool {
     let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority \
                   -keyout ca.key -out ca.pem && \
@@ -304,7 +304,7 @@ async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
         .map(|what| format!("--ssl-{what}={}", file(&format!("{what}.pem")).display()))
         .into();
     if let Kind::TiDb(_) = kind {
-        // TiDB takes these from a file.
+        // TiDB reads these from a file.
         let entry = |what: &str| format!("ssl-{what} = {:?}\n", file(&format!("{what}.pem")));
         let text = format!("[security]\n{}{}", entry("cert"), entry("key"));
         std::fs::write(file("tidb.toml"), text).unwrap();
@@ -313,10 +313,10 @@ async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
     let database = Database::start_with(&kind, &extra).await;
     database.sql("ALTER USER 'ghpulse'@'%' REQUIRE SSL").await;
     let plain = database.config();
-    // Both servers refuse such a login as any other, without the reason.
-    says(&refused(plain.clone()).await, &["refuses user `ghpulse`", "tidb.tls: on"]);
+    // Both servers reject such a login like any other, without the reason.
+    says(&refused(plain.clone()).await, &["refused user `ghpulse`", "tidb.tls: on"]);
     let public = TidbConfig { tls: true, ..plain };
-    says(&refused(public.clone()).await, &["TLS with 127.0.0.1:", "tidb.ca"]);
+    says(&refused(public.clone()).await, &["TLS handshake with 127.0.0.1:", "tidb.ca"]);
     let missing = TidbConfig { ca: Some(file("none.pem")), ..public.clone() };
     says(&refused(missing).await, &["cannot use `tidb.ca`", "none.pem"]);
     let no_certificate = TidbConfig { ca: Some(file("ca.key")), ..public.clone() };
@@ -324,7 +324,7 @@ async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
     let ours = TidbConfig { ca: Some(file("ca.pem")), ..public };
     let said = check(&ours, PATIENT, Clock::starting_at(at(NOW))).await;
     let said = said.unwrap_or_else(|wrong| panic!("{wrong:?}"));
-    says(&said, &["with TLS", "the queries hold"]);
+    says(&said, &["with TLS", "all queries are accepted"]);
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), ours.clone(), NOW, PATIENT);
     node.synced().await;
@@ -340,5 +340,5 @@ async fn a_server_without_tls_says_so() {
     }
     let database = Database::start(&kind).await;
     let tidb = TidbConfig { tls: true, ..database.config() };
-    says(&refused(tidb).await, &["offers no TLS", "tidb.tls: off"]);
+    says(&refused(tidb).await, &["does not offer TLS", "tidb.tls: off"]);
 }

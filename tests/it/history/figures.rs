@@ -1,4 +1,4 @@
-//! What the database says and what is shown of it, over days, years, restarts and backlogs.
+//! What the database returns and what is shown of it, over days, years, restarts and backlogs.
 
 use super::database::{Database, kind};
 use super::node::{Node, PATIENT, Pull, counted, days, sums};
@@ -39,7 +39,7 @@ async fn the_peers_queries_are_shown_as_the_database_counts() {
     assert_eq!(days(&shown), expected);
     assert_eq!(sums(&shown), [20, 20, 3, 2]);
     node.end().await;
-    // The base is there at once after a restart, also when the database is not.
+    // After a restart the stored figures are available at once, even without the database.
     drop(database);
     let away = database_that_is_away();
     let node = Node::start(dir.path(), away, "2026-03-03T11:00:00Z", PATIENT);
@@ -69,7 +69,7 @@ async fn an_empty_year_is_no_figures_and_no_failure() {
     let database = Database::start(&kind).await;
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), database.config(), "2026-01-01T00:00:01Z", PATIENT);
-    // COUNT says 0 and SUM says NULL.
+    // COUNT returns 0 and SUM returns NULL.
     let synced = node.sync().await;
     assert_eq!((synced.daily, synced.yearly, synced.error), (Some(0), Some(0), None));
     let shown = node.shown_alone(2026);
@@ -83,20 +83,20 @@ async fn a_year_ends_and_the_next_begins_with_nothing() {
     let database = Database::start(&kind).await;
     insert(&database, PULLS).await;
     let dir = tempfile::tempdir().unwrap();
-    // The node's clock decides what `YEAR(NOW())` is, not the database's.
+    // The node's clock determines `YEAR(NOW())`, not the database's.
     let node = Node::start(dir.path(), database.config(), "2025-12-31T23:59:00Z", PATIENT);
     node.synced().await;
     let old = node.shown_alone(2025);
     assert_eq!(days(&old), [day("2025-12-31", [1, 0, 0, 1])]);
     assert_eq!(sums(&old), [0, 0, 1, 1]);
-    // Midnight passes before the next sync: the old year's figures are not the new one's.
+    // Midnight passes before the next sync: figures of the old year do not count for the new one.
     let first = pull(10, 5, "merged", "2026-01-01T00:00:03Z");
     node.apply(&[first]).await;
     let new = node.shown_alone(2026);
     assert_eq!(days(&new), [day("2026-01-01", [0, 1, 0, 1])]);
     assert_eq!(sums(&new), [10, 10, 1, 1]);
     node.end().await;
-    // And after it they are the database's.
+    // After the sync they are the database's.
     let node = Node::start(dir.path(), database.config(), "2026-03-03T00:00:00Z", PATIENT);
     node.synced().await;
     assert_eq!(sums(&node.shown_alone(2026)), [20, 20, 3, 2]);
@@ -116,7 +116,7 @@ async fn a_day_begins_with_ours_and_goes_on_with_both() {
     let shown = node.shown(counted(2026, "2026-03-03", 1));
     assert_eq!(days(&shown)[2], day("2026-03-03", [1, 0, 0, 1]));
     node.end().await;
-    // The database has that one too, and two that we never saw.
+    // The database also has that event, and two that this node never saw.
     insert(&database, &[pull(11, 7, "opened", "2026-03-03T00:00:01Z")]).await;
     insert(&database, &[pull(12, 8, "opened", "2026-03-03T00:10:00Z")]).await;
     insert(&database, &[pull(13, 9, "opened", "2026-03-03T00:20:00Z")]).await;
@@ -141,7 +141,7 @@ async fn a_figure_falls_when_the_database_says_so() {
     let shown = node.shown_alone(2026);
     assert_eq!(days(&shown), [day("2026-03-01", [1, 1, 0, 2])]);
     assert_eq!(sums(&shown), [10, 10, 2, 2]);
-    // But never below what was counted here.
+    // But never below what this node counted.
     let shown = node.shown(counted(2026, "2026-03-01", 9));
     assert_eq!(days(&shown), [day("2026-03-01", [9, 1, 0, 2])]);
     node.end().await;
@@ -158,11 +158,11 @@ async fn a_backlog_that_is_replayed_after_a_sync_is_not_counted_twice() {
     let node = Node::start(dir.path(), database.config(), "2026-03-03T10:00:00Z", PATIENT);
     node.synced().await;
     let before = node.shown_alone(2026);
-    // The bus gives it everything from before, which the database has counted.
+    // The bus delivers all earlier events, which the database has already counted.
     node.apply(&PULLS[..3]).await;
     node.apply(&PULLS[3..]).await;
     assert_eq!(node.shown_alone(2026), before);
-    // What comes live is on top, in every figure, and stays there over a restart.
+    // Live events are added to every figure, and remain after a restart.
     let live = Pull { received: "2026-03-03T10:30:00Z", ..PULLS[4] };
     node.apply(&[live]).await;
     node.end().await;

@@ -1,5 +1,5 @@
-//! Languages of repositories that the database knows: what is taken of them, and what they are good
-//! for where GitHub cannot be asked.
+//! Languages of repositories from the database: which of them are stored, and how they replace
+//! requests to GitHub that cannot be made.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ async fn insert(database: &Database, rows: &[(u64, &str, &str)]) {
 }
 
 #[tokio::test]
-async fn languages_are_taken_with_the_days_and_never_over_what_is_newer() {
-    let name = "languages_are_taken_with_the_days_and_never_over_what_is_newer";
+async fn languages_come_with_the_days_and_never_replace_newer_ones() {
+    let name = "languages_come_with_the_days_and_never_replace_newer_ones";
     let Some(kind) = kind(name) else { return };
     let database = Database::start(&kind).await;
     let rows = [
@@ -50,14 +50,14 @@ async fn languages_are_taken_with_the_days_and_never_over_what_is_newer() {
     known(7, "Zig", "2026-02-20T10:00:00Z");
     known(9, "Ada", "2026-03-01T09:00:00Z");
     assert_eq!(node.language(8), None);
-    // The same again is no news; what is newer is, and what is older is not.
+    // An equal value changes nothing; a newer one does, an older one does not.
     assert_eq!(node.sync().await.languages, Some(0));
     insert(&database, &[(7, "Rust", "2026-02-28 10:00:00"), (9, "C", "2026-02-28 10:00:00")]).await;
     assert_eq!(node.sync().await.languages, Some(1));
     known(7, "Rust", "2026-02-28T10:00:00Z");
     known(9, "Ada", "2026-03-01T09:00:00Z");
     node.end().await;
-    // A query that is wrong is named, and the figures are there all the same.
+    // A wrong query is named in the error, and the figures are still there.
     tidb.repo_languages = Some("SELECT repo_id, tongue FROM github_events".to_owned());
     let node = Node::start(dir.path(), tidb.clone(), "2026-03-01T11:00:00Z", PATIENT);
     let synced = node.sync().await;
@@ -65,7 +65,7 @@ async fn languages_are_taken_with_the_days_and_never_over_what_is_newer() {
     let error = synced.error.unwrap();
     assert!(error.contains("`tidb.sql.repoLanguages` does not fit database"), "{error}");
     node.end().await;
-    // Without it nothing is asked.
+    // Without the query, nothing is requested.
     tidb.repo_languages = None;
     let node = Node::start(dir.path(), tidb, "2026-03-01T12:00:00Z", PATIENT);
     let synced = node.sync().await;
@@ -74,11 +74,11 @@ async fn languages_are_taken_with_the_days_and_never_over_what_is_newer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_the_language_wall_has_what_the_database_knows() {
-    let name = "without_a_token_the_language_wall_has_what_the_database_knows";
+async fn without_a_token_languages_come_from_the_database() {
+    let name = "without_a_token_languages_come_from_the_database";
     let Some(kind) = kind(name) else { return };
     let database = Database::start(&kind).await;
-    // The same world, a while before.
+    // The same world, some time earlier.
     let options = || Options { shape: Shape::Today, ..Options::by_hand(61) };
     let earlier = GitHub::start(options()).await;
     earlier.control.emit(250);

@@ -1,4 +1,4 @@
-//! A node, as far as the history goes: a store, the figures, the stage that asks.
+//! A node reduced to the history: a store, the figures, and the stage that queries the database.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::running::soon;
 
-/// For servers that are well: only a failure takes so long.
+/// Limits for healthy servers: only a failure takes this long.
 pub const PATIENT: QueryLimits =
     QueryLimits { connect: Duration::from_secs(30), query: Duration::from_secs(30) };
-/// For those that are not.
+/// Limits for faulty servers.
 pub const HASTY: QueryLimits =
     QueryLimits { connect: Duration::from_secs(2), query: Duration::from_millis(1500) };
 
@@ -32,7 +32,7 @@ pub struct Node {
     stage: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
-/// An event of a pull request, as the peer's table and the bus have it.
+/// An event of a pull request, as in the peer's table and on the bus.
 #[derive(Debug, Clone, Copy)]
 pub struct Pull {
     pub id: i64,
@@ -46,7 +46,7 @@ pub struct Pull {
 }
 
 impl Pull {
-    /// The row that somebody else put into the database.
+    /// The row that another writer inserted into the database.
     pub fn row(&self) -> String {
         let (action, merged) = match self.action {
             "merged" => ("closed", true),
@@ -88,7 +88,7 @@ pub fn at(text: &str) -> Timestamp {
 }
 
 impl Node {
-    /// A node whose clock shows `now`; it asks only when it is told to.
+    /// A node whose clock starts at `now`; it queries only when a test calls `sync`.
     pub fn start(dir: &Path, tidb: TidbConfig, now: &str, limits: QueryLimits) -> Self {
         let clock = Clock::starting_at(at(now));
         let store = Store::open(dir, Durability::Every(Duration::from_millis(100)), clock).unwrap();
@@ -109,13 +109,13 @@ impl Node {
         Self { store, history, stop, stage }
     }
 
-    /// Ends it; the store is closed.
+    /// Stops the node and closes its store.
     pub async fn end(self) {
         self.stop.cancel();
         soon("the stage stops", self.stage).await.unwrap().unwrap();
     }
 
-    /// Applies events, in a batch as apply does.
+    /// Applies events in one batch, as the apply stage does.
     pub async fn apply(&self, pulls: &[Pull]) {
         let history = self.history.clone();
         let events: Vec<_> = pulls.iter().map(Pull::facts).collect();
@@ -130,13 +130,13 @@ impl Node {
         soon("the sync is done", self.history.sync_now()).await
     }
 
-    /// A sync that must succeed.
+    /// Syncs; the sync must succeed.
     pub async fn synced(&self) {
         let synced = self.sync().await;
         assert!(synced.tried && synced.error.is_none(), "{synced}");
     }
 
-    /// A sync that must fail; says why.
+    /// Syncs; the sync must fail. Returns the reason.
     pub async fn failed(&self) -> String {
         let synced = self.sync().await;
         let error = synced.error.unwrap_or_else(|| panic!("it succeeded"));
@@ -144,17 +144,17 @@ impl Node {
         error
     }
 
-    /// What is shown of a year beside what was counted here.
+    /// The figures shown for a year, given what was counted here.
     pub fn shown(&self, ours: PullRequestCounts) -> PullRequestCounts {
         self.history.merge(Some(ours)).unwrap()
     }
 
-    /// What is shown of a year of which nothing was counted here.
+    /// The figures shown for a year in which nothing was counted here.
     pub fn shown_alone(&self, year: i32) -> PullRequestCounts {
         self.shown(PullRequestCounts::of(Year(year)))
     }
 
-    /// What is known of a repository's language, and as of when.
+    /// The known language of a repository, and its time.
     pub fn language(&self, repo: u64) -> Option<(String, Timestamp)> {
         let value = self.store.reader().get(&RepoKey(repo)).unwrap()?;
         let row = RepoRow::decode(RepoKey(repo), &value).unwrap();
@@ -166,19 +166,19 @@ impl Node {
     }
 }
 
-/// The days that are shown: opened, merged, closed, developers.
+/// The days shown: opened, merged, closed, developers.
 pub fn days(counts: &PullRequestCounts) -> Vec<(String, [i64; 4])> {
     let figures = |day: DayCounts| [day.open, day.merge, day.close, day.developers];
     counts.filled_days().map(|(day, counts)| (day.to_string(), figures(counts))).collect()
 }
 
-/// The sums that are shown: additions, deletions, developers, repositories.
+/// The sums shown: additions, deletions, developers, repositories.
 pub fn sums(counts: &PullRequestCounts) -> [i64; 4] {
     let sums = counts.sums;
     [sums.additions, sums.deletions, sums.developers, sums.repositories]
 }
 
-/// One day that was counted here.
+/// Counts of a year with one day counted here.
 pub fn counted(year: i32, day: &str, opened: i64) -> PullRequestCounts {
     let mut counts = PullRequestCounts::of(Year(year));
     let figures = DayCounts { open: opened, ..DayCounts::default() };

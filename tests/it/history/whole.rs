@@ -1,5 +1,5 @@
-//! A whole appliance with a database: what a client of `/sampling` reads first, what `/sync-event`
-//! and `/readyz` answer, and whom it tells when the database is away.
+//! A complete appliance with a database: the first message of `/sampling`, the responses of
+//! `/sync-event` and `/readyz`, and the alert when the database is unavailable.
 
 use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
@@ -32,7 +32,7 @@ async fn the_first_message_has_what_the_database_says() {
         ("GHPULSE_TIDB_DB", "gharchive"),
         ("GHPULSE_TIDB_SQL_EVENTSDAILY", daily.as_str()),
         ("GHPULSE_TIDB_SQL_YEARLY", yearly.as_str()),
-        // Only when it is asked to.
+        // Sync only on request.
         ("GHPULSE_DISABLE_INTERVAL", "true"),
         ("GHPULSE_INTERVAL_LATEST", "100ms"),
     ];
@@ -45,7 +45,7 @@ async fn the_first_message_has_what_the_database_says() {
         "additions": "64787714692", "deletions": "25243554672", "dev": "2373829",
         "repo": "7594633",
     });
-    // The days are written before the year, and a tick may come between the two.
+    // The days are written before the year, and a tick may come between the two writes.
     let told = until_some("the database's figures and ours", async || {
         Some(first(&running).await).filter(|told| told["sumMap"] == sums)
     })
@@ -56,7 +56,7 @@ async fn the_first_message_has_what_the_database_says() {
     assert_eq!(told["mergeMap"], json!({ day.as_str(): "2" }));
     assert_eq!(told["devMap"], json!({ day.as_str(): "5" }));
     assert_eq!(tidb(&running).await["state"], "ok");
-    // Without the database the next life tells the same, and says what is wrong.
+    // Without the database, the restarted appliance reports the same figures and the error.
     running.end().await;
     database.kill();
     let running = Running::start(dir.path(), &github.url, &settings).await;
@@ -76,8 +76,8 @@ async fn the_first_message_has_what_the_database_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_are_told_when_the_database_is_away_and_when_it_is_back() {
-    let name = "people_are_told_when_the_database_is_away_and_when_it_is_back";
+async fn database_outage_and_recovery_raise_alerts() {
+    let name = "database_outage_and_recovery_raise_alerts";
     let Some(kind) = kind(name) else { return };
     let mut database = Database::start(&kind).await;
     let github = GitHub::start(Options::by_hand(2)).await;
@@ -117,7 +117,7 @@ async fn people_are_told_when_the_database_is_away_and_when_it_is_back() {
     }
 }
 
-/// The next alert about the database; on a slow machine the feed or the disk may have theirs.
+/// The next alert about the database; on a slow machine, the feed or the disk may cause others.
 async fn of_tidb(posts: &mut mpsc::UnboundedReceiver<Value>) -> Option<Value> {
     loop {
         let told = posts.recv().await?;
@@ -127,7 +127,7 @@ async fn of_tidb(posts: &mut mpsc::UnboundedReceiver<Value>) -> Option<Value> {
     }
 }
 
-/// What a new client of `/sampling` is told first.
+/// The first message to a new client of `/sampling`.
 async fn first(running: &Running) -> Value {
     let mut client = Client::connect(running.public, "/sampling").await;
     client.json().await

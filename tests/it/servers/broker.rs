@@ -1,8 +1,8 @@
-//! A real Pulsar: its standalone broker, started on free ports in a temporary directory, killed,
-//! paused and asked from outside.
+//! A real Pulsar: its standalone broker, started on free ports in a temporary directory. Tests
+//! kill, pause and query it from outside.
 //!
-//! One broker serves all tests of this program, each on topics of its own. A test that lets the
-//! broker suffer has it alone.
+//! One broker serves all tests of this program, each on its own topics. A test that disturbs the
+//! broker has exclusive use of it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::common::ports::free_port;
 
-/// Until a broker that was started is ready; a loaded machine takes a minute.
+/// How long a started broker may take until it is ready; a minute on a loaded machine.
 const READY: Duration = Duration::from_secs(180);
 /// The version that `pulsar.pom.xml` names.
 const JARS: &str = "pulsar-3.3.2";
@@ -29,38 +29,38 @@ pub(crate) struct Broker {
     dir: PathBuf,
     port: u16,
     web_port: u16,
-    /// What the admin interface wants of one that asks who everybody is.
+    /// Token for the admin interface of a broker that authenticates clients.
     bearer: Option<&'static str>,
     process: Mutex<Option<Process>>,
 }
 
-/// The process, through a shell that ends it, and removes its directory, when this program ends in
-/// whatever way: its standard input is closed then.
+/// The process, started through a shell that kills it and removes its directory when this program
+/// ends in any way: the shell's standard input is closed then.
 struct Process {
     shell: Child,
     java: u32,
 }
 
-/// The broker, used beside other tests.
+/// The broker, shared with other tests.
 pub(crate) struct Shared {
     pub(crate) broker: &'static Broker,
     _guard: RwLockReadGuard<'static, ()>,
 }
 
-/// The broker, alone.
+/// The broker, used exclusively.
 pub(crate) struct Alone {
     pub(crate) broker: &'static Broker,
     _guard: RwLockWriteGuard<'static, ()>,
 }
 
-/// The broker for a test; `None` when the machine is said to have none, which is said aloud.
+/// The broker for a test; `None`, with a message, if the environment says that there is none.
 pub(crate) async fn shared(test: &str) -> Option<Shared> {
     let guard = SUFFERING.read().await;
     let broker = broker(test).await?;
     Some(Shared { broker, _guard: guard })
 }
 
-/// The same for a test that lets it suffer.
+/// The same for a test that disturbs the broker.
 pub(crate) async fn alone(test: &str) -> Option<Alone> {
     let guard = SUFFERING.write().await;
     let broker = broker(test).await?;
@@ -69,7 +69,7 @@ pub(crate) async fn alone(test: &str) -> Option<Alone> {
 
 async fn broker(test: &str) -> Option<&'static Broker> {
     if std::env::var_os("GHPULSE_TEST_WITHOUT_SERVERS").is_some_and(|value| value == "1") {
-        // Not by `println!`, of which nothing is seen when a test passes.
+        // Not `println!`: the test harness hides its output when a test passes.
         let mut out = std::io::stdout();
         let why = "GHPULSE_TEST_WITHOUT_SERVERS=1 is set, so there is no Pulsar";
         writeln!(out, "skipped: {test}: {why}").unwrap();
@@ -84,13 +84,13 @@ async fn broker(test: &str) -> Option<&'static Broker> {
     Some(broker)
 }
 
-/// A broker of its own for a test that needs other settings; `settings` is told its directory.
+/// A separate broker for a test that needs other settings; `settings` receives its directory.
 pub(crate) async fn own(
     test: &str,
     bearer: &'static str,
     settings: impl FnOnce(&Path) -> String + Send + 'static,
 ) -> Option<Broker> {
-    // After the shared one, which has fetched what is started.
+    // After the shared broker, which has downloaded the program.
     broker(test).await?;
     let start = move || Broker::new(Some(bearer), settings).unwrap();
     let own = tokio::task::spawn_blocking(start).await.unwrap();
@@ -126,7 +126,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// One storage node in it, and nothing that a test does not need.
+    /// A configuration with one storage node and only what tests need.
     fn conf(&self) -> String {
         let Self { port, web_port, .. } = self;
         let settings = "\
@@ -146,23 +146,23 @@ impl Broker {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes its directory. Only when it was killed.
+    /// Removes its directory. Only after a kill.
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 
-    /// Removes what it has kept. Only when it was killed.
+    /// Removes its data. Only after a kill.
     pub(crate) fn forget(&self) {
         for dir in ["data", "zk", "bk"] {
             let _ = std::fs::remove_dir_all(self.dir.join(dir));
         }
     }
 
-    /// Removes what its storage node registered in its last life, as a metadata server does when
-    /// a session ends. The file that stands in for that server keeps it; the node that finds it
-    /// registers anew, sees the old registration go, takes that for its own, and so on without
-    /// end, thousands of times a second (apache/pulsar issue 17759). A topic that is made in
-    /// between finds no storage.
+    /// Removes what its storage node registered before the kill, as a metadata server does when a
+    /// session ends. The file that replaces that server keeps it. Otherwise the restarted node
+    /// registers again, sees the old registration disappear, takes it for its own, and repeats this
+    /// without end, thousands of times a second (apache/pulsar issue 17759). A topic created
+    /// meanwhile finds no storage.
     fn end_registration(&self) {
         let path = self.dir.join("data/metadata");
         if !path.exists() {
@@ -170,7 +170,7 @@ impl Broker {
         }
         let mut options = rocksdb::Options::default();
         let mut tables = rocksdb::BlockBasedOptions::default();
-        // The newest that the broker's RocksDB 7.9 reads.
+        // The newest format version that the broker's RocksDB 7.9 reads.
         tables.set_format_version(5);
         options.set_block_based_table_factory(&tables);
         let db = rocksdb::DB::open(&options, path).unwrap();
@@ -185,7 +185,7 @@ impl Broker {
         }
     }
 
-    /// Starts it on its directories, new or with what it had.
+    /// Starts it on its directories, empty or with existing data.
     pub(crate) fn start(&self) {
         self.end_registration();
         let opens = [
@@ -205,7 +205,8 @@ impl Broker {
         let rest = "org.apache.pulsar.PulsarStandaloneStarter -c standalone.conf -nfw -nss \
             -a 127.0.0.1 --zookeeper-dir zk --bookkeeper-dir bk";
         java.extend(rest.split_whitespace().map(str::to_owned));
-        // The shell says the broker's process id, waits for its own input to end, and kills.
+        // The shell prints the broker's process id, waits for its own input to end, and kills the
+        // broker.
         let script = "java \"$@\" >>log 2>&1 & echo $!; read -r rest; kill -9 $!; wait; \
             test \"$rest\" = keep || rm -rf \"$PWD\"";
         let mut shell = Command::new("sh")
@@ -223,19 +224,19 @@ impl Broker {
         *self.running() = Some(Process { shell, java });
     }
 
-    /// Ends it as a power cut would, and keeps its directories.
+    /// Kills it as a power cut would, and keeps its directories.
     pub(crate) fn kill(&self) {
         let Some(mut process) = self.running().take() else { return };
         process.shell.stdin.take().unwrap().write_all(b"keep\n").unwrap();
         process.shell.wait().unwrap();
     }
 
-    /// Stops it where it is; connections stay open and nothing is answered.
+    /// Pauses the process; connections stay open and receive no response.
     pub(crate) fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
@@ -245,13 +246,13 @@ impl Broker {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    /// Waits until it answers.
+    /// Waits until the broker responds.
     pub(crate) async fn ready(&self) {
         let mut tries = tokio::time::interval(Duration::from_millis(250));
         let answers = async {
             loop {
                 tries.tick().await;
-                // Well, and with a storage that takes a new topic, which comes a little later.
+                // Healthy, and with storage that accepts a new topic, which takes a little longer.
                 let asked = async {
                     let health = self.ask("GET", "/admin/v2/brokers/health", "").await;
                     let new = format!("ready-{:x}", fastrand::u64(..));
@@ -272,7 +273,7 @@ impl Broker {
         }
     }
 
-    /// Asks the admin interface: status and body.
+    /// Sends a request to the admin interface; returns status and body.
     pub(crate) async fn ask(
         &self,
         method: &str,
@@ -295,7 +296,7 @@ impl Broker {
         Ok((status, answer))
     }
 
-    /// Does something to a topic of the default namespace.
+    /// Sends a request for a topic of the default namespace.
     pub(crate) async fn to_topic(
         &self,
         method: &str,
@@ -309,7 +310,7 @@ impl Broker {
         answer
     }
 
-    /// Messages that a subscription has not acknowledged.
+    /// The number of messages that a subscription has not acknowledged.
     pub(crate) async fn backlog(&self, topic: &str, subscription: &str) -> i64 {
         let answer = self.to_topic("GET", topic, "/stats", "").await;
         let body = answer.split_once("\r\n\r\n").unwrap().1;
@@ -318,12 +319,12 @@ impl Broker {
         stats["subscriptions"][subscription]["msgBacklog"].as_i64().unwrap()
     }
 
-    /// Where it listens.
+    /// The broker's URL.
     pub(crate) fn url(&self) -> String {
         format!("pulsar://127.0.0.1:{}", self.port)
     }
 
-    /// How to reach a topic on it.
+    /// The options for a topic on this broker.
     pub(crate) fn options(&self, topic: &str) -> PulsarOptions {
         PulsarOptions {
             url: self.url(),

@@ -1,5 +1,5 @@
-//! A reader to whom nothing comes while all else is answered, as from a broker that cannot read
-//! what it has.
+//! A node that receives no messages although all other requests succeed, as from a broker that
+//! cannot read its storage.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_reader_to_whom_nothing_comes_asks_anew_however_the_topic_goes_on() {
     collector.admit(&events[..50]).await;
     edge.holds(50).await;
     way.loses_messages(true);
-    // The topic grows all the while, so its end is never twice the same.
+    // The topic keeps growing, so its end differs at every check.
     let mut admitted = 50;
     let mut pause = tokio::time::interval(Duration::from_millis(500));
     while edge.state.borrow().connected {
@@ -38,7 +38,7 @@ async fn a_reader_to_whom_nothing_comes_asks_anew_however_the_topic_goes_on() {
         trouble.contains("the broker delivers nothing, though the topic extends to"),
         "{trouble}"
     );
-    // And now it grows no more.
+    // Now it no longer grows.
     edge.is_connected(true).await;
     assert!(edge.state.borrow().stuck);
     edge.is_connected(false).await;

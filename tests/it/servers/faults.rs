@@ -1,4 +1,4 @@
-//! Through a broker that suffers: killed, paused, its topic unloaded or deleted, its data gone.
+//! Tests with a faulty broker: killed, paused, its topic unloaded or deleted, its data gone.
 
 use ghpulse::bus::Grant;
 use ghpulse::bus::pulsar::PulsarOptions;
@@ -8,7 +8,7 @@ use super::broker::{Alone, alone};
 use super::flow::{assert_same, is_acknowledged};
 use super::node::{Node, pull_requests};
 
-/// A collector and an edge on a broker that nobody else uses.
+/// A collector and an edge on a broker that no other test uses.
 struct Two {
     pulsar: Alone,
     topic: &'static str,
@@ -38,7 +38,7 @@ impl Two {
         }
     }
 
-    /// All that was admitted is applied by both, once each, in the same order.
+    /// Both have applied all admitted events, once each, in the same order.
     async fn assert_whole(self) {
         let here = self.collector.holds(1_200).await;
         let there = self.edge.holds(1_200).await;
@@ -55,11 +55,11 @@ impl Two {
 async fn a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing() {
     let Some(mut two) = Two::on("killed").await else { return };
     two.admit(0..200).await;
-    // Were it killed with a ledger of which nothing is written yet, its storage could not always
-    // open that again ("digest mismatch" of entry -1).
+    // If the broker were killed with an empty ledger, its storage could not always reopen it
+    // ("digest mismatch" of entry -1).
     two.edge.holds(1).await;
     two.admit(200..400).await;
-    // Somewhere in the middle of these.
+    // Somewhere in the middle of these events.
     two.pulsar.broker.kill();
     two.admit(400..800).await;
     two.edge.is_connected(false).await;
@@ -78,7 +78,7 @@ async fn a_broker_that_is_paused_is_noticed_and_waited_for() {
     two.edge.holds(400).await;
     two.pulsar.broker.pause();
     two.admit(400..800).await;
-    // Nothing is closed and nothing is answered: only asking finds out.
+    // Connections stay open and receive no response: only a request detects it.
     two.edge.is_connected(false).await;
     two.pulsar.broker.resume();
     two.admit(800..1_200).await;
@@ -107,12 +107,12 @@ async fn a_topic_that_is_deleted_begins_again_behind_what_it_was() {
     two.assert_whole().await;
 }
 
-/// A topic with entries that an edge has applied, on a broker that forgets all of it then; the
-/// topic that comes after it is shorter, and of an older ledger.
+/// A topic with entries that an edge has applied, on a broker that then loses all of it; the topic
+/// that replaces it is shorter, and has an older ledger.
 async fn forgotten(topic: &str) -> Option<(Alone, PulsarOptions, TempDir, Node)> {
     let pulsar = alone(topic).await?;
     for n in 0..10 {
-        // Each has a ledger, and their numbers ascend.
+        // Each topic has a ledger, with ascending numbers.
         pulsar.broker.to_topic("PUT", &format!("before-{topic}-{n}"), "", "").await;
     }
     let options = pulsar.broker.options(topic);
@@ -121,7 +121,7 @@ async fn forgotten(topic: &str) -> Option<(Alone, PulsarOptions, TempDir, Node)>
     let edge = Node::edge(&dir, &options).await;
     for page in pull_requests(1, 200).chunks(50) {
         collector.admit(page).await;
-        // An entry each.
+        // One entry each.
         collector.is_relayed().await;
     }
     edge.holds(200).await;
@@ -129,7 +129,7 @@ async fn forgotten(topic: &str) -> Option<(Alone, PulsarOptions, TempDir, Node)>
     Some((pulsar, options, dir, edge))
 }
 
-/// Another collector, on a topic that is new.
+/// Another collector, on a new topic.
 async fn after_all(dir: &TempDir, options: &PulsarOptions) -> Node {
     let new = Node::collector(dir, options).await;
     new.admit(&pull_requests(1_000, 1)).await;
@@ -166,7 +166,7 @@ async fn a_topic_whose_data_is_gone_is_told_by_a_node_that_was_there_before_anyt
     pulsar.broker.forget();
     pulsar.broker.start();
     pulsar.broker.ready().await;
-    // It is well: nothing says that an empty topic is another one.
+    // The edge is healthy: nothing shows yet that the empty topic is a different one.
     edge.is_connected(true).await;
     let other = tempdir().unwrap();
     let new = after_all(&other, &options).await;

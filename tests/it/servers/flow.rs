@@ -1,4 +1,4 @@
-//! Through a healthy broker.
+//! Tests with a healthy broker.
 
 use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions, PulsarOutlet};
 use ghpulse::bus::{Grant, Outlet as _, ProducerAccess};
@@ -14,7 +14,7 @@ use tempfile::tempdir;
 use super::broker::{Broker, shared};
 use super::node::{Node, Row, pull_request, pull_requests, soon, until};
 
-/// Waits until the broker knows that a node has all.
+/// Waits until the broker has a node's acknowledgement of every message.
 pub(crate) async fn is_acknowledged(broker: &Broker, topic: &str, node: &Node) {
     let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
     let acknowledged = async {
@@ -22,7 +22,7 @@ pub(crate) async fn is_acknowledged(broker: &Broker, topic: &str, node: &Node) {
             looks.tick().await;
         }
     };
-    // What was acknowledged while a topic moved is so again when it was redelivered.
+    // A message acknowledged while its topic moved is redelivered and acknowledged again.
     soon("all is acknowledged", acknowledged).await;
 }
 
@@ -49,7 +49,7 @@ async fn what_is_admitted_is_applied_once_on_every_node_at_the_same_cursors() {
     collector.is(Grant::Granted).await;
     let events = pull_requests(1, 1_500);
     for page in events.chunks(100) {
-        // Each page is served twice, as GitHub's overlap.
+        // Each page is served twice, because GitHub's pages overlap.
         assert_eq!(collector.admit(page).await.new, page.len() as u64);
         assert_eq!(collector.admit(page).await.new, 0);
     }
@@ -134,7 +134,7 @@ async fn what_is_produced_twice_is_applied_once() {
         Outgoing::new(&envelope, &EventSummary::of(event))
     };
     let together: Vec<_> = (1..=50).map(message).collect();
-    // A producer that died after sending and before it knew sends again, in other batches.
+    // A producer that died after sending, before the confirmation, sends again in other batches.
     outlet.send(together.clone()).await.unwrap();
     for few in together.chunks(7) {
         outlet.send(few.to_vec()).await.unwrap();
@@ -177,7 +177,8 @@ async fn a_check_finds_the_topic_free_or_taken_and_leaves_nothing_behind() {
     until("the collector still produces", || Some(*collector.grant.borrow())).await;
     collector.admit(&pull_requests(1, 5)).await;
     collector.holds(5).await;
-    // The look at the oldest message is given up soon: on a slow machine it takes several.
+    // The check of the oldest message has a short time limit: a slow machine needs several
+    // attempts.
     let oldest = async {
         loop {
             if let Some(oldest) = probe(&options, false, clock).await.unwrap().oldest {

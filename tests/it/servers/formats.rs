@@ -1,5 +1,5 @@
-//! The peer on the same topic: what it produces is consumed, what we produce is read by it, and
-//! what nobody can read is put aside.
+//! The peer on the same topic: we consume its messages, it can read ours, and unreadable messages
+//! go to the dead-letter queue.
 
 use futures_util::StreamExt as _;
 use ghpulse::model::window::{Day, Timestamp};
@@ -15,7 +15,7 @@ use super::broker::shared;
 use super::flow::{assert_same, is_acknowledged};
 use super::node::{Node, pull_request, pull_requests};
 
-/// What the peer reads of a message: its own types, where a number is a number.
+/// What the peer reads of a message, with the peer's own types, where a number is a number.
 #[derive(Debug, Deserialize)]
 struct PeerMessage {
     event: PeerEvent,
@@ -48,7 +48,7 @@ struct PeerPayload {
     dev_year: i64,
 }
 
-/// Produces as the peer does: shared, without a key, without properties.
+/// Produces as the peer does: shared access, without a key or properties.
 pub(crate) async fn produce(url: &str, topic: &str, bodies: Vec<Vec<u8>>) {
     let client: Pulsar<_> = Pulsar::builder(url, TokioExecutor).build().await.unwrap();
     let mut producer = client.producer().with_topic(topic).build().await.unwrap();
@@ -58,7 +58,7 @@ pub(crate) async fn produce(url: &str, topic: &str, bodies: Vec<Vec<u8>>) {
     producer.close().await.unwrap();
 }
 
-/// One message alone, packed by its producer.
+/// Produces one message, compressed by its producer.
 async fn produce_packed(url: &str, topic: &str, body: Vec<u8>, compression: Compression) {
     let client: Pulsar<_> = Pulsar::builder(url, TokioExecutor).build().await.unwrap();
     let options = ProducerOptions { compression: Some(compression), ..ProducerOptions::default() };
@@ -117,11 +117,11 @@ async fn messages_of_the_peer_are_counted_alike_on_every_node() {
         pull_request(1, 10, 5, "opened", false),
         pull_request(2, 10, 5, "closed", true),
         pull_request(3, 11, 6, "closed", false),
-        // Served to the peer twice.
+        // The peer received this event twice.
         pull_request(3, 11, 6, "closed", false),
         r#"{"id":"4","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z"}"#.to_owned(),
     ];
-    // What it claims to be the first is not believed: its counters say so too seldom.
+    // Its own flags of first occurrences are ignored: its counters report them too rarely.
     let payloads = ["{}", r#"{"pr":1,"merge":1,"devDay":1}"#, r#"{"pr":1}"#, "{}", "{}"];
     let bodies = events.iter().zip(payloads).map(|(event, payload)| peers(event, payload));
     produce(&options.url, topic, bodies.collect()).await;
@@ -142,7 +142,7 @@ async fn messages_of_the_peer_are_counted_alike_on_every_node() {
     for node in nodes {
         assert_eq!(node.count(&SizeKey { scope: Scope::DeveloperDay, period: day }), 2);
         is_acknowledged(pulsar.broker, topic, &node).await;
-        // What came over the topic is known to a collector's own polls.
+        // Events received over the topic are duplicates in a collector's own polls.
         assert_eq!(node.admit(&events[..2]).await.known, 2);
         node.end().await;
     }

@@ -1,5 +1,5 @@
-//! What gets lost between the broker and a node, what expires there while a node reads, what cannot
-//! be unpacked, and how a node knows that it has all.
+//! Entries lost between the broker and a node, entries that expire while a node reads, entries that
+//! cannot be decompressed, and how a node knows that it has all entries.
 
 use std::collections::BTreeSet;
 
@@ -17,17 +17,17 @@ use super::formats::{peers, produce};
 use super::node::{Node, PATIENCE, Row, pull_request, pull_requests, until};
 use super::way::{SPOILED, Way};
 
-/// The gaps that a node knows of.
+/// The gaps that a node has recorded.
 pub(crate) fn gaps_of(node: &Node, topic: &str) -> Vec<Gap> {
     gaps::behind(node.store.reader(), tag_of(topic).unwrap(), Position::default(), 9).unwrap()
 }
 
-/// The entries that rows came in.
+/// The entries that contained these rows.
 fn entries(rows: &[Row]) -> BTreeSet<(u64, u64)> {
     rows.iter().map(|row| (row.0.position.ledger, row.0.position.entry)).collect()
 }
 
-/// A collector, and an edge that has its first 50 events and to which the next 20 do not come.
+/// A collector, and an edge that has the first 50 events and misses the next 20.
 struct Lossy {
     pulsar: Shared,
     topic: &'static str,
@@ -59,7 +59,7 @@ impl Lossy {
         Some(Self { pulsar, topic, way, collector, edge, events, here, _dirs: dirs })
     }
 
-    /// The rest comes. All that the collector has, and what the edge has in the end.
+    /// Delivers the rest. Stores all rows of the collector; returns all rows of the edge.
     async fn go_on(&mut self, events: usize) -> Vec<Row> {
         self.way.loses_messages(false);
         self.collector.admit(&self.events[70..]).await;
@@ -107,7 +107,7 @@ async fn a_node_that_has_caught_up_with_a_quiet_topic_says_so() {
     collector.is_relayed().await;
     collector.end().await;
     let mut edge = Node::edge(&dirs[1], &options).await;
-    // How far behind a delivery was is told before it is applied.
+    // The lag of a delivery is reported before the delivery is applied.
     edge.holds(300).await;
     let has_all = edge.state.wait_for(|state| state.behind.is_none());
     let has_all = tokio::time::timeout(PATIENCE, has_all).await.is_ok();
@@ -115,7 +115,7 @@ async fn a_node_that_has_caught_up_with_a_quiet_topic_says_so() {
     edge.end().await;
 }
 
-/// The dead-letter log: numbers and reasons.
+/// The dead-letter queue: numbers and reasons.
 fn dead(node: &Node) -> Vec<(u64, String)> {
     let mut rows = Vec::new();
     let read = |key: DeadKey, value: &[u8]| {
@@ -126,7 +126,7 @@ fn dead(node: &Node) -> Vec<(u64, String)> {
     rows
 }
 
-/// Messages that can be read, and those that nobody can unpack on the way, an entry each.
+/// Readable messages, and messages that the proxy makes undecompressable, one entry each.
 fn good(id: usize) -> Vec<u8> {
     peers(&pull_request(id, id, id, "opened", false), "{}")
 }
@@ -137,7 +137,7 @@ fn bad(count: usize) -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_that_cannot_be_unpacked_at_the_end_of_a_topic_are_put_aside() {
-    // Behind something, and alone.
+    // After a readable message, and alone.
     for (topic, before) in [("spoiled", 1), ("all-spoiled", 0)] {
         let Some(pulsar) = shared(topic).await else { return };
         let options = pulsar.broker.options(topic);
@@ -179,7 +179,7 @@ async fn however_many_entries_cannot_be_unpacked_what_is_behind_them_comes() {
         edge.holds(before + 1).await;
         is_acknowledged(pulsar.broker, topic, &edge).await;
         let rows = dead(&edge);
-        // As many as the log keeps.
+        // As many as the queue holds.
         assert_eq!(rows.len(), 1_000);
         assert_eq!(gaps_of(&edge, topic), []);
         edge.end().await;

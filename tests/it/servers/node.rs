@@ -1,5 +1,5 @@
-//! A node as the appliance wires it, without what a bus does not touch: a store in a temporary
-//! directory, enrich and relay where it collects, apply.
+//! A node as the appliance wires it, reduced to the parts that a bus affects: a store in a
+//! temporary directory, the enrich and relay stages on a collector, and the apply stage.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,17 +29,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::history::no_history;
 
-/// How long anything may take on a loaded machine.
+/// The deadline of every wait on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
-/// How long events are remembered.
+/// How long event ids are remembered for deduplication.
 pub(crate) const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
 
-/// A node that runs.
+/// A running node.
 pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) state: watch::Receiver<BusState>,
     pub(crate) grant: watch::Receiver<Grant>,
-    /// Rows that wait and may not be sent.
+    /// Number of pending rows that must not be sent.
     pub(crate) waiting: watch::Receiver<u64>,
     pub(crate) subscription: String,
     hub: Arc<Hub>,
@@ -48,23 +48,23 @@ pub(crate) struct Node {
     topic: String,
 }
 
-/// An event of the journal: where it is, what is known of it, what it is.
+/// An event of the journal: its cursor, its facts, its JSON.
 pub(crate) type Row = (Cursor, Facts, String);
 
 impl Node {
-    /// A node that only follows the topic.
+    /// Starts a node that only consumes the topic.
     pub(crate) async fn edge(dir: &TempDir, options: &PulsarOptions) -> Self {
         Self::start(dir.path(), options, false).await
     }
 
-    /// A node that also produces, or waits to.
+    /// Starts a node that also produces, or is on standby to produce.
     pub(crate) async fn collector(dir: &TempDir, options: &PulsarOptions) -> Self {
         Self::start(dir.path(), options, true).await
     }
 
     async fn start(dir: &Path, options: &PulsarOptions, collects: bool) -> Self {
         let clock = Clock::system();
-        // What an aborted node was reading closes the store a moment later.
+        // The reads of an aborted node close the store a moment later.
         let open = || Store::open(dir, Durability::EveryBatch, clock).ok();
         let store = until("the store is free", open).await;
         let stop = CancellationToken::new();
@@ -101,7 +101,7 @@ impl Node {
         Self { store, state, grant, waiting, subscription, hub, stages, stop, topic }
     }
 
-    /// Stops it, as SIGTERM would, and closes its store.
+    /// Stops the node as by SIGTERM, and closes its store.
     pub(crate) async fn end(self) {
         self.stop.cancel();
         for stage in self.stages {
@@ -109,7 +109,7 @@ impl Node {
         }
     }
 
-    /// Stops it where it is: nothing that it waits for comes to an end.
+    /// Aborts the node: none of its work completes.
     pub(crate) async fn abort(self) {
         for stage in &self.stages {
             stage.abort();
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// The end of a stage that ends by itself.
+    /// Returns the error of a stage that ended on its own.
     pub(crate) async fn failure(mut self) -> String {
         let apply = self.stages.remove(0);
         let ended = tokio::time::timeout(PATIENCE, apply).await.expect("it goes on").unwrap();
@@ -131,7 +131,7 @@ impl Node {
         admit(&self.store, events).await
     }
 
-    /// Admits events into the store of a node that does not run: it was killed right after.
+    /// Admits events into the store of a stopped node, as if it was killed right after.
     pub(crate) async fn admit_and_die(dir: &TempDir, events: &[String]) {
         let open = || Store::open(dir.path(), Durability::EveryBatch, Clock::system()).ok();
         let store = until("the store is free", open).await;
@@ -153,12 +153,12 @@ impl Node {
         rows
     }
 
-    /// Events that readers were told of since it runs.
+    /// Number of events applied since the node started.
     pub(crate) fn applied(&self) -> u64 {
         self.hub.tail().end()
     }
 
-    /// The journal, as soon as there are so many events in it.
+    /// Waits until the journal holds this many events; returns it.
     pub(crate) async fn holds(&self, events: usize) -> Vec<Row> {
         until(&format!("{events} events are in the journal"), || {
             let journal = self.journal();
@@ -172,14 +172,14 @@ impl Node {
         self.store.reader().count(key).unwrap()
     }
 
-    /// Waits until this collector may produce, or may not.
+    /// Waits until this collector has this grant to produce.
     pub(crate) async fn is(&mut self, grant: Grant) {
         let waited = tokio::time::timeout(PATIENCE, self.grant.wait_for(|now| *now == grant));
         let now = waited.await.map(|now| *now.unwrap());
         assert_eq!(now.ok(), Some(grant), "still {:?}", *self.grant.borrow());
     }
 
-    /// Waits until the bus is connected, or is not.
+    /// Waits until the bus is connected, or disconnected.
     pub(crate) async fn is_connected(&mut self, connected: bool) {
         let waited = self.state.wait_for(|state| state.connected == connected);
         let waited = tokio::time::timeout(PATIENCE, waited).await.map(|state| state.is_ok());
@@ -202,7 +202,7 @@ async fn admit(store: &Store, events: &[String]) -> Admitted {
     ingest::admit(store, poll).await.unwrap()
 }
 
-/// Looks until there is something to be seen.
+/// Polls until `look` returns a value.
 pub(crate) async fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     let mut looks = tokio::time::interval(Duration::from_millis(50));
     let looking = async {
@@ -216,7 +216,7 @@ pub(crate) async fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     soon(what, looking).await
 }
 
-/// Waits, and fails with words when it takes too long.
+/// Waits for a future; panics with `what` after the deadline.
 pub(crate) async fn soon<T>(what: &str, waited_for: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(PATIENCE, waited_for).await;
     waited.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain until {what}"))
@@ -246,7 +246,7 @@ pub(crate) fn pull_request(
     .concat()
 }
 
-/// Pull-request events from number `from` on, each of another developer.
+/// Pull-request events from number `from` on, each by a different developer.
 pub(crate) fn pull_requests(from: usize, count: usize) -> Vec<String> {
     (from..from + count).map(|id| pull_request(id, id, id % 7, "opened", false)).collect()
 }

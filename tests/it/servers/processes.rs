@@ -1,6 +1,6 @@
-//! The whole of it: one collector and two edges, processes of their own, on a simulated GitHub and
-//! a real broker; an edge, the broker and the collector die in turn. All three count the same, and
-//! what GitHub's own list says.
+//! The complete system: one collector and two edges in their own processes, on a simulated GitHub
+//! and a real broker. An edge, the broker and the collector die in turn. All three nodes have the
+//! same counts, which match GitHub's own list.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ use crate::common::ports::free_port;
 use crate::common::running::{GitHub, soon};
 use crate::common::stored;
 
-/// How long everything may take on a loaded machine.
+/// The deadline of every wait on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 struct Process {
@@ -26,7 +26,7 @@ struct Process {
     ops: SocketAddr,
     settings: Vec<(&'static str, String)>,
     child: Child,
-    /// Events that it had applied in earlier lives.
+    /// Events applied in earlier runs.
     before: usize,
 }
 
@@ -64,19 +64,19 @@ impl Process {
         self.child = spawn(&self.dir, &self.settings);
     }
 
-    /// SIGTERM, and exit 0.
+    /// Sends SIGTERM and expects exit code 0.
     async fn end(&mut self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         assert!(soon("it stops", self.child.wait()).await.unwrap().success(), "{}", self.name);
     }
 
-    /// Waits until it has applied so many events.
+    /// Waits until it has applied this many events.
     async fn has_applied(&self, events: usize) {
         self.counts("ghpulse_events_applied_total ", events.saturating_sub(self.before)).await;
     }
 
-    /// Waits until a counter of this life has reached so much.
+    /// Waits until a counter of the current run has reached this value.
     async fn counts(&self, counter: &str, events: usize) {
         let mut looks = tokio::time::interval(Duration::from_millis(100));
         let looking = async {
@@ -168,14 +168,14 @@ async fn events_that_wait_in_a_killed_collector_reach_every_node() {
     let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(9) }).await;
     let url = pulsar.broker.url();
     let start = |name, collects| Process::start(name, &github.url, (&url, topic), collects);
-    // Its pull requests wait for answers that do not come.
+    // Its pull requests wait for responses that do not arrive.
     github.control.set_fault(Fault::always(FaultKind::QuerySlow).wait(PATIENCE));
     let mut first = start("the first collector", true);
     github.control.emit(100);
     first.counts("ghpulse_events_admitted_total ", 100).await;
     first.kill().await;
     github.control.clear_faults();
-    // The pages show only some of that now, and not all that is new.
+    // The pages now show only some of these events, and not all of the new ones.
     github.control.emit(300);
     let (mut second, mut edge) = (start("the second", true), start("the edge", false));
     second.counts("ghpulse_events_admitted_total ", 300).await;

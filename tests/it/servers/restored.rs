@@ -1,4 +1,4 @@
-//! What the topic does not have any more when a node needs it.
+//! Nodes that need data which the topic no longer has.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::broker::{Broker, shared};
 use super::flow::{assert_same, is_acknowledged};
 use super::node::{Node, pull_requests, soon};
 
-/// Copies a data directory that nobody uses, as a backup that was restored: under a new name.
+/// Copies an unused data directory, like a restored backup: under a new name.
 async fn restore(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -36,7 +36,7 @@ async fn forget_name(dir: &Path) {
     forgotten.await.unwrap();
 }
 
-/// Waits until the topic has let go of a ledger.
+/// Waits until the topic has deleted a ledger.
 async fn is_trimmed(broker: &Broker, topic: &str, ledger: u64) {
     let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
     let ledger = format!("\"ledgerId\":{ledger},");
@@ -65,7 +65,7 @@ async fn what_the_topic_no_longer_has_becomes_a_gap_once() {
     restore(dirs[1].path(), dirs[2].path()).await;
     forget_name(dirs[2].path()).await;
     pulsar.broker.to_topic("DELETE", topic, &format!("{subscription}?force=true"), "").await;
-    // After the backup, and gone before it is needed.
+    // Produced after the backup, and deleted before the node needs it.
     collector.admit(&events[100..200]).await;
     let here = collector.holds(200).await;
     pulsar.broker.to_topic("PUT", topic, "/unload", "").await;
@@ -90,7 +90,7 @@ async fn what_the_topic_no_longer_has_becomes_a_gap_once() {
     is_acknowledged(pulsar.broker, topic, &edge).await;
     let subscription = format!("/subscription/{}", edge.subscription);
     edge.end().await;
-    // Somebody makes the broker forget what is kept for it.
+    // An operator skips everything that the broker keeps for the node.
     collector.admit(&events[300..400]).await;
     collector.holds(400).await;
     pulsar.broker.to_topic("POST", topic, &format!("{subscription}/skip_all"), "").await;

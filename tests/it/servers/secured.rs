@@ -1,4 +1,4 @@
-//! A broker that asks who everybody is, over TLS with a certificate authority of its own.
+//! A broker that authenticates clients, over TLS with its own certificate authority.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,16 +14,16 @@ use super::broker::own;
 use super::node::{Node, pull_requests};
 use crate::common::ports::free_port;
 
-/// What the broker checks tokens with.
+/// The key with which the broker verifies tokens.
 const KEY: &str = "YS1zZWNyZXQtb2YtdGhlLXRlc3RzLTMyLWJ5dGVzISE=";
-/// A token of somebody who may do everything.
+/// A token with all rights.
 const ADMIN: &str =
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZG1pbiJ9.krbCsbJ_3Rqth6GMNh4IBaKYhx-mQNKlRYHAbGoFW5w";
-/// A token of somebody who may do nothing.
+/// A token without any rights.
 const STRANGER: &str =
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzdHJhbmdlciJ9.TC0XlHdHwVkYjKAyHraZjxjKNg8rJV8NwdWD5z_weGs";
 
-/// Certificates in `dir`: `ca.pem`, and `cert.pem` with `key.pem` for 127.0.0.1.
+/// Creates certificates in `dir`: `ca.pem`, and `cert.pem` with `key.pem` for 127.0.0.1.
 fn certify(dir: &Path) {
     let openssl = |arguments: &str| {
         let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
@@ -52,7 +52,7 @@ fn settings(dir: &Path, tls_port: u16) -> String {
     )
 }
 
-/// An issuer that gives everybody this token.
+/// An issuer that gives this token to every client.
 async fn issuer(token: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

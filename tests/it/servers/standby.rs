@@ -36,8 +36,8 @@ async fn a_second_collector_stands_by_and_takes_over_warm() {
     second.holds(400).await;
     first.abort().await;
     second.is(Grant::Granted).await;
-    // GitHub's page overlaps with what the first one had; the developers of the new events are
-    // those of old ones, whom only the first collector saw come in.
+    // GitHub's page overlaps with what the first collector had. The developers of the new events
+    // appear in old ones, which only the first collector admitted.
     let overlap = second.admit(&events[300..]).await;
     assert_eq!((overlap.new, overlap.known), (0, 100));
     let known: Vec<_> =
@@ -51,7 +51,7 @@ async fn a_second_collector_stands_by_and_takes_over_warm() {
     }
     let year = SizeKey { scope: Scope::DeveloperYear, period: 2026 };
     assert_eq!((second.count(&year), edge.count(&year)), (400, 400));
-    // The first comes back, applies what it missed, and now is the one that waits.
+    // The first collector returns, applies what it missed, and is on standby now.
     let mut first = Node::collector(&dirs[0], &options).await;
     first.is(Grant::Standby).await;
     assert_same(&rows, &first.holds(500).await);
@@ -70,7 +70,7 @@ async fn rows_that_the_other_collector_produced_too_are_given_up_while_standing_
     second.is(Grant::Granted).await;
     let mut first = Node::collector(&dirs[0], &options).await;
     first.is(Grant::Standby).await;
-    // Both polled the same page before the first knew that it was not granted.
+    // Both polled the same page before the first collector learned that it has no grant.
     let events = pull_requests(1, 20);
     assert_eq!(first.admit(&events).await.new, 20);
     assert_eq!(second.admit(&events).await.new, 20);
@@ -90,8 +90,8 @@ async fn rows_that_the_other_collector_produced_too_are_given_up_while_standing_
     second.end().await;
 }
 
-/// Waits until nothing is left to be sent, and compares what the nodes have: the events, the
-/// distinct counts, and the flags that say what they are the first of.
+/// Waits until nothing is left to send, and compares what the nodes have: the events, the distinct
+/// counts, and the flags of first occurrences.
 async fn agree(nodes: &[&Node], events: usize) -> Vec<Row> {
     let rows = nodes[0].holds(events).await;
     assert_eq!(rows.len(), events);
@@ -129,7 +129,7 @@ async fn rows_of_a_killed_collector_are_handed_over_once() {
     Node::admit_and_die(&dirs[0], &pull_requests(1, 30)).await;
     let mut second = Node::collector(&dirs[1], &options).await;
     second.is(Grant::Granted).await;
-    // Ten of them were seen by the other collector too, and more events of the same developers.
+    // The other collector has seen ten of these too, and more events of the same developers.
     second.admit(&pull_requests(21, 20)).await;
     let again: Vec<_> = (1..=10).map(|n| pull_request(100 + n, n, n % 7, "closed", true)).collect();
     second.admit(&again).await;
@@ -139,7 +139,7 @@ async fn rows_of_a_killed_collector_are_handed_over_once() {
     first.is(Grant::Standby).await;
     let rows = agree(&[&second, &first, &edge], 50).await;
     assert_eq!(rows[..30].iter().filter(|row| row.1.flags.dev_day).count(), 30);
-    // The one that had the topic has it again, and the one that handed over is on standby.
+    // The original holder has the topic again, and the other collector is on standby.
     second.admit(&pull_requests(41, 20)).await;
     agree(&[&second, &first, &edge], 70).await;
     assert_eq!((*second.grant.borrow(), *first.grant.borrow()), (Grant::Granted, Grant::Standby));
@@ -156,7 +156,7 @@ async fn rows_of_a_collector_that_became_an_edge_are_handed_over() {
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
-    // Nobody else produces.
+    // No other node produces.
     Node::admit_and_die(&dirs[0], &pull_requests(1, 30)).await;
     let edge = Node::edge(&dirs[0], &options).await;
     agree(&[&edge], 30).await;
@@ -191,7 +191,7 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
     let at = |second: i64| Timestamp::from_seconds(1_800_000_000 + second);
     let found = collector.store.commit(move |batch| {
         let outage = Outage { since: at(0), until: at(45) };
-        // The 21st event is the first after it.
+        // The 21st event is the first after the outage.
         outages::keep_pending(batch, PendingOutage { outage, before: 21 })
     });
     found.await.unwrap();
@@ -206,7 +206,7 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
         assert_eq!((gap.after, gap.until, gap.reason), (last, last, GapReason::Upstream));
         assert_eq!(outages::pending(node.store.reader()).unwrap(), None);
     }
-    // A node that comes later learns it from the topic.
+    // A node that starts later learns it from the topic.
     let dir = tempdir().unwrap();
     let late = Node::edge(&dir, &options).await;
     late.holds(60).await;
@@ -216,7 +216,7 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
     }
 }
 
-/// A source that counts how often it is asked.
+/// A source that counts how often it is polled.
 struct Counting(tokio::sync::watch::Sender<u32>);
 
 impl EventSource for Counting {
@@ -251,7 +251,7 @@ async fn a_source_is_asked_only_while_no_other_collector_produces() {
     assert!(source.has_stood() && !source.has_stood());
 }
 
-/// A source whose rounds never end by themselves, as when GitHub's pages do not change.
+/// A source whose rounds never end on their own, as when GitHub's pages do not change.
 struct Unchanged;
 
 impl EventSource for Unchanged {

@@ -1,5 +1,5 @@
-//! A way to the broker on which messages can get lost while all else is answered, and on which
-//! entries that say so come packed in a way that nobody can unpack.
+//! A proxy to the broker that can drop messages while all other commands pass, and that marks some
+//! entries as compressed in an unsupported format.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Pulsar's number for a command that carries a message to a consumer.
 const MESSAGE: u8 = 9;
-/// The field of a message's metadata that says how it is compressed, and Snappy, which is not read.
+/// The metadata field with the compression type, set to Snappy, which is not supported.
 const SNAPPY: [u8; 2] = [8 << 3, 4];
-/// What an entry holds that arrives so.
+/// The content of an entry that is spoiled in this way.
 pub(crate) const SPOILED: &str = "-spoiled-";
 
-/// A proxy that knows just enough of the protocol.
+/// A proxy with minimal knowledge of the protocol.
 pub(crate) struct Way {
     pub(crate) url: String,
     state: Arc<State>,
@@ -51,12 +51,12 @@ impl Way {
         Self { url: format!("pulsar://{here}"), state }
     }
 
-    /// Whether messages get lost from now on.
+    /// Starts or stops dropping messages.
     pub(crate) fn loses_messages(&self, loses: bool) {
         self.state.loses.store(loses, Ordering::SeqCst);
     }
 
-    /// Entries that got lost.
+    /// Number of dropped entries.
     pub(crate) fn lost(&self) -> usize {
         self.state.lost.load(Ordering::SeqCst)
     }
@@ -67,7 +67,7 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     let _ = to.shutdown().await;
 }
 
-/// Passes frames on, with our name in place of the broker's where it says who has the topic.
+/// Forwards frames; replaces the broker's address by ours in the lookup of a topic's owner.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -80,7 +80,7 @@ async fn pass(
         let mut frame = vec![0; size as usize];
         from.read_exact(&mut frame).await?;
         let find = |what: &[u8]| frame.windows(what.len()).position(|part| part == what);
-        // Size of the command, and its first field: which one it is.
+        // The size of the command, then its first field, which is its type.
         let is_message = frame[4..6] == [0x08, MESSAGE];
         if is_message && state.loses.load(Ordering::SeqCst) {
             state.lost.fetch_add(1, Ordering::SeqCst);
@@ -96,14 +96,14 @@ async fn pass(
     }
 }
 
-/// The message, said to be packed in another way than it is. Size and command, two bytes that say
-/// that a checksum of what follows is next, size and metadata, payload.
+/// Returns the message with another compression type. Layout: size and command, two magic bytes
+/// that announce a checksum of the rest, the checksum, size and metadata, payload.
 fn spoiled(frame: &[u8]) -> Vec<u8> {
     let size = |at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap()) as usize;
     let command = 4 + size(0);
     let metadata = command + 2 + 4 + 4;
     let (metadata, payload) = frame[metadata..].split_at(size(metadata - 4));
-    // Of a field that comes twice, the last one counts.
+    // If a field occurs twice, the last one applies.
     let metadata = [metadata, &SNAPPY].concat();
     let size = u32::try_from(metadata.len()).unwrap().to_be_bytes();
     let rest = [&size[..], &metadata, payload].concat();

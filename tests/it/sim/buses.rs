@@ -1,9 +1,9 @@
-//! The bus of a node changes, by mistake or for good, and changes back.
+//! A node's bus is changed, by mistake or for good, and changed back.
 
 use super::*;
 use crate::common::client::request;
 
-/// A broker that is not there.
+/// A broker that does not exist.
 const AWAY: &[(&str, &str)] = &[
     ("GHPULSE_PULSAR_ENV", "dev"),
     ("GHPULSE_PULSAR_DEVHOST", "pulsar://127.0.0.1:1"),
@@ -22,7 +22,7 @@ fn of<'m>(messages: &'m [Value], kind: &str) -> Vec<&'m Value> {
     messages.iter().filter(|message| message["type"] == kind).collect()
 }
 
-/// Serves this many more events, and waits until readers can have them.
+/// Emits this many more events, and waits until readers can receive them.
 async fn feed(github: &GitHub, appliance: &Running, more: usize, in_all: usize) {
     github.control.emit(more);
     let all = async {

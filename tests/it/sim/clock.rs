@@ -1,5 +1,5 @@
-//! Clocks that jump: by any step, in either direction, while the appliance runs and between two
-//! starts, nothing is deleted, nothing is counted twice, and the state has a name.
+//! Clock jumps: by any step, in either direction, while the appliance runs and between two starts.
+//! Nothing is deleted, nothing is counted twice, and the state of the clock is named.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -11,7 +11,7 @@ use crate::common::running::steps;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
-/// Seconds by which the clock is wrong for a while, and by which the next start finds it wrong.
+/// Seconds by which the clock is wrong for a while, and by which it is wrong at the next start.
 const STEPS: &[(i64, i64)] = &[
     (4 * DAY, 90),
     (30 * DAY, -700 * DAY),
@@ -29,8 +29,7 @@ async fn status(appliance: &Running) -> Value {
     request(appliance.ops, "GET", "/status?format=json", &[]).await.json()
 }
 
-/// Waits until the clock is judged so; where it agrees, until retention has had a pass since
-/// `before`.
+/// Waits for this state of the clock; for `agrees`, also until retention has run since `before`.
 async fn until_judged(appliance: &Running, state: &str, before: &Value) -> Value {
     until_some(state, async || {
         let status = status(appliance).await;
@@ -41,12 +40,12 @@ async fn until_judged(appliance: &Running, state: &str, before: &Value) -> Value
     .await
 }
 
-/// When retention last had a pass.
+/// The time of the last retention run.
 fn pass_of(status: &Value) -> Value {
     status["clock"]["last_retention_at"].clone()
 }
 
-/// Events come into the feed, and all of it is served.
+/// Emits events, and waits until GitHub has served all of them.
 async fn feed(github: &GitHub, count: usize) {
     github.control.emit(count);
     let served = github.control.until(|control| control.unserved() == 0);
@@ -68,7 +67,7 @@ async fn run(seed: u64, step: i64, start: i64) {
     let clock = Clock::stepped(time);
     let settings = [PATIENT[0], ("GHPULSE_STORE_JOURNAL_FOR", "1h")];
 
-    // A jump and back while it runs.
+    // A jump and back at run time.
     let appliance = Running::start_at(dir.path(), &github.url, &settings, clock).await;
     feed(&github, 40).await;
     let before = until_judged(&appliance, "agrees", &Value::Null).await;
@@ -91,7 +90,7 @@ async fn run(seed: u64, step: i64, start: i64) {
     appliance.end().await;
     stored::assert_holds(dir.path(), &expected(&github));
 
-    // A start by a wrong clock, which is corrected while it runs.
+    // A start with a wrong clock, which is corrected at run time.
     set(time, start);
     let appliance = Running::start_at(dir.path(), &github.url, &settings, clock).await;
     feed(&github, 20).await;
@@ -103,7 +102,7 @@ async fn run(seed: u64, step: i64, start: i64) {
     appliance.end().await;
     stored::assert_holds(dir.path(), &expected(&github));
 
-    // A new store begins by a wrong clock.
+    // A new store is created with a wrong clock.
     let dir = tempfile::tempdir().unwrap();
     set(time, start);
     let appliance = Running::start_at(dir.path(), &github.url, &settings, clock).await;

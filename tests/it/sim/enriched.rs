@@ -1,5 +1,5 @@
-//! Today's shape: what GitHub leaves out of pull requests comes back, or the event says that it did
-//! not.
+//! Events in today's format: fields that GitHub leaves out of pull requests are added, or the event
+//! is marked as not enriched.
 
 use ghpulse::model::envelope::Facts;
 
@@ -10,7 +10,7 @@ async fn today(seed: u64) -> GitHub {
     GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(seed) }).await
 }
 
-/// Feeds it, lets an appliance follow until all is applied, and stops it.
+/// Emits events, runs an appliance until all are applied, and stops it.
 async fn follow(github: &GitHub, dir: &std::path::Path, settings: &[(&str, &str)], steps: usize) {
     let appliance = Running::start(dir, &github.url, settings).await;
     let mut client = Client::connect(appliance.public, "/sampling").await;
@@ -28,7 +28,7 @@ async fn follow(github: &GitHub, dir: &std::path::Path, settings: &[(&str, &str)
     appliance.end().await;
 }
 
-/// Of events that lacked something: those that got it, and those that did not.
+/// Of events with missing fields: the number enriched, and the number not enriched.
 fn shares(journal: &[(ghpulse::model::position::Position, Facts, Value)]) -> (usize, usize) {
     let about = journal.iter().filter(|(_, facts, _)| facts.flags.pr);
     let whole = about.clone().filter(|(_, facts, _)| facts.enriched).count();
@@ -53,14 +53,14 @@ async fn todays_shape_gives_the_numbers_of_the_old_one() {
     };
     assert_eq!(sums(&old), sums(&new));
     assert!(sums(&new).1 > 0);
-    // A few queries, not one for each.
+    // A few queries rather than one per event.
     assert!(github.control.queries() < 40, "{}", github.control.queries());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pull_requests_of_a_poll_keep_their_order_whatever_answer_comes_first() {
     let github = today(27).await;
-    // Many queries for a poll, of which some take long.
+    // Many queries per poll, some of them slow.
     let slow = Fault::new(FaultKind::QuerySlow).share(0.4).wait(Duration::from_millis(700));
     github.control.set_fault(slow);
     let settings = [PATIENT[0], ("GHPULSE_GITHUB_ENRICH_BATCH", "4")];
@@ -71,7 +71,8 @@ async fn pull_requests_of_a_poll_keep_their_order_whatever_answer_comes_first() 
     for (_, facts, event) in stored::journal(dir.path()) {
         let text = |name: &str| event[name].as_str().unwrap().to_owned();
         let place = (text("created_at"), text("id").parse().unwrap());
-        // A review lacks nothing when its repository is known: it may pass by.
+        // A review has no missing fields if its repository is known, so it may pass straight
+        // through.
         match (facts.flags.pr, event["payload"].get("pull_request")) {
             (true, _) => polls.entry(facts.received_at).or_default()[1].push(place),
             (false, None) => polls.entry(facts.received_at).or_default()[0].push(place),

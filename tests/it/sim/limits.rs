@@ -1,5 +1,5 @@
-//! GitHub's limits of an account, as the simulated one keeps them: its tokens share them, and no
-//! more than a hundred of its requests are under way together.
+//! GitHub's limits per account, as simulated: all tokens of an account share them, and at most a
+//! hundred of its requests are in flight at once.
 
 use super::*;
 use crate::common::client::request;
@@ -41,7 +41,7 @@ async fn a_secondary_limit_of_one_token_keeps_all_tokens_of_its_account_away() {
     let requests = github.control.requests();
     let on = github.control.until(|control| control.requests() > requests + 200);
     soon("the others go on", on).await;
-    // Those that were under way when the first answer came: four for each of three pages.
+    // Requests in flight when the first response arrived: four for each of three pages.
     let refused = github.control.outcomes()["429 retry-after"];
     assert!((1..=12).contains(&refused), "{refused} of 40 tokens were refused");
     appliance.end().await;
@@ -52,7 +52,7 @@ async fn never_more_than_a_hundred_requests_of_an_account_are_under_way() {
     let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(42) }).await;
     let dir = tempfile::tempdir().unwrap();
     let tokens = tokens_of("alice", 30).join(",");
-    // More pages than GitHub has, and events that must not wait long: all that can be under way.
+    // More pages than GitHub has, and events that must not wait long: the maximum number in flight.
     let settings = [
         ("GHPULSE_GITHUB_TOKENS", tokens.as_str()),
         ("GHPULSE_GITHUB_LOOP_BREAK", "1"),
@@ -79,9 +79,9 @@ async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
     use std::os::unix::fs::symlink;
     let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(43) }).await;
     let wait = Duration::from_secs(600);
-    // It counts for the account as a whole: pages wait as well.
+    // The limit applies to the whole account: page requests wait as well.
     github.control.set_fault(Fault::new(FaultKind::QuerySecondary).token("alice").wait(wait));
-    // As Kubernetes mounts a secret: the file lies behind a link that is swapped.
+    // As Kubernetes mounts a secret: the file is behind a symbolic link that is swapped.
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     for token in ["alice", "bob"] {

@@ -1,4 +1,4 @@
-//! How many events were missed: the estimate beside what the simulated GitHub knows.
+//! The number of missed events: compares the estimate with the simulated GitHub's own record.
 
 use crate::common::missed;
 
@@ -19,7 +19,7 @@ async fn the_truth_lies_within_the_interval_of_all_and_of_each_page() {
                     let (missed, truth) = figure;
                     println!("seed {seed} at {share}, {part}: {missed:?}, truly {truth}");
                 }
-                // Nothing missed is no estimate: it is known.
+                // If nothing was missed, the number is known rather than estimated.
                 assert!(share > 0.0 || figure.0.high < 1.0, "{part}: {figure:?}");
             }
             let (missed, truth) = figures[0];

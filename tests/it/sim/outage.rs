@@ -1,4 +1,4 @@
-//! GitHub is away for a while: readers get the gap before the events that came after it.
+//! GitHub is unavailable for a while: readers receive the gap before the events that follow it.
 
 use std::sync::atomic::Ordering;
 
@@ -8,9 +8,9 @@ use super::*;
 use crate::common::client::request;
 use crate::common::running::steps;
 
-/// Seconds for which GitHub is not read.
+/// Seconds during which GitHub is not polled.
 const AWAY: i64 = 90;
-/// Events of that time, more than GitHub's pages show.
+/// Events in that time, more than GitHub's pages show.
 const MISSED: usize = 450;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn gap_of_an_outage_precedes_the_events_after_it() {
     }
     let [(0, gap)] = &gaps[..] else { panic!("not one gap before all events: {gaps:?}") };
     assert_eq!((&gap["reason"], &gap["from"]), (&"upstream".into(), &cursor.into()));
-    // Whoever comes later finds it at the same place.
+    // A later reader receives the gap at the same position.
     let path = format!("/stream?poll=1&cursor={cursor}");
     let later = request(appliance.public, "GET", &path, &accept).await.body;
     let kinds = later.lines().map(|line| {

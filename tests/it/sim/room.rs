@@ -1,5 +1,5 @@
-//! A disk that fills up: fetching pauses by name, readers are served, and it resumes when there is
-//! room again. On a real file system of its own, where one can be mounted.
+//! A full disk: polling pauses with a named reason, readers are still served, and polling resumes
+//! when there is space again. Uses a separate real file system, where one can be mounted.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,14 +7,14 @@ use std::process::Command;
 use super::*;
 use crate::common::client::request;
 
-/// The file system, in MiB; a twentieth of it is kept in reserve.
+/// Size of the file system in MiB; a twentieth of it is kept in reserve.
 const SIZE: u64 = 400;
 
-/// A file system of its own.
+/// A separate file system.
 struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    /// `None`, said aloud, where mounting is not allowed.
+    /// `None`, with a message, if mounting is not permitted.
     fn new(test: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let size = format!("size={SIZE}m");
@@ -47,7 +47,7 @@ async fn until(appliance: &Running, what: &str, wanted: &str) -> Value {
     .await
 }
 
-/// Takes room until this many MiB are left.
+/// Fills the disk until this many MiB are left.
 fn fill(dir: &Path, left: u64) {
     let disk = Command::new("df").args(["--output=avail", "-m"]).arg(dir).output().unwrap();
     let text = String::from_utf8(disk.stdout).unwrap();
@@ -73,7 +73,7 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     let part = until(&appliance, "fetching pauses", "degraded").await;
     let error = part["error"].as_str().unwrap();
     assert!(error.contains("polling paused") && error.contains("free some space"), "{error}");
-    // The poll that was under way is the last one.
+    // Only the poll in flight completes.
     let requests = github.control.requests();
     github.control.emit(60);
     for _ in 0..3 {
@@ -81,7 +81,7 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     }
     let asked = github.control.requests() - requests;
     assert!(asked <= 12, "{asked} requests while fetching is paused");
-    // Readers are served, and the process is well enough.
+    // Readers are served, and the process still counts as healthy.
     let ready = request(appliance.public, "GET", "/readyz", &[]).await;
     assert_eq!(ready.status, 200);
     let accept = ["accept: application/x-ndjson"];

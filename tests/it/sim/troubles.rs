@@ -1,6 +1,6 @@
-//! What goes wrong with the feed is named within two minutes: on `/status`, in the log, by alert.
-//! All three at once, each with a GitHub and an appliance of its own, at the usual pace: it takes
-//! as long as it takes people.
+//! Problems with the feed are reported within two minutes: on `/status`, in the log, and by alert.
+//! All three run in parallel, each with its own GitHub and appliance, at the normal pace, so the
+//! test takes as long as in production.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::common::running::config;
 use crate::common::webhook::webhook;
 
 const WITHIN: Duration = Duration::from_secs(120);
-/// Reads of pages before something goes wrong.
+/// Page reads before the fault begins.
 const WELL: u64 = 25;
 
-/// What is told of a fault: the trouble, which page or token, the alert, and words.
+/// How a fault is reported: the trouble, its page or token, the alert, and words of the message.
 struct Told {
     trouble: &'static str,
     of: u64,
@@ -25,7 +25,7 @@ struct Told {
     words: &'static str,
 }
 
-/// The next alert of this name.
+/// The next alert with this name.
 async fn next(posts: &mut UnboundedReceiver<Value>, name: &str) -> Value {
     let named = async {
         loop {
@@ -69,7 +69,7 @@ async fn follow_with(fault: Fault, told: Told, seed: u64, log: &std::path::Path)
     let line = log.lines().find(|line| line.contains(told.words) && line.contains("WARN"));
     assert!(line.is_some_and(|line| line.contains(told.trouble)), "{} is not logged", told.trouble);
 
-    // When it is over, that is told too. A stale token rests much longer.
+    // The end of a problem is reported too. A stale token stays quarantined much longer.
     github.control.clear_faults();
     if told.trouble != "stale_token" {
         let post = next(&mut posts, told.alert).await;

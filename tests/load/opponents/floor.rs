@@ -1,6 +1,6 @@
-//! What the machine asks for the same bytes on the same sockets: frames that are encoded before,
-//! gathered for as long as ghpulse gathers them, one write a connection. It selects nothing, limits
-//! nothing and keeps nothing; a server cannot be cheaper.
+//! The machine's minimum cost for the same bytes on the same sockets: frames that were encoded
+//! before, gathered for as long as ghpulse gathers them, one write per connection. It selects
+//! nothing, enforces no limits and stores nothing; a server cannot be cheaper.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Frames gather for as long as ghpulse gathers them.
 const FLUSH: Duration = Duration::from_millis(50);
-/// What answers the key that the readers of the benchmark send.
+/// The response to the key that the benchmark's readers send.
 const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
     connection: upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const PING: u8 = 0x89;
 const PONG: [u8; 2] = [0x8a, 0];
 
-/// Where frames are put for the next write.
+/// Collects frames for the next write.
 #[derive(Clone, Default)]
 pub struct Floor(Arc<Mutex<State>>);
 
@@ -26,13 +26,13 @@ struct State {
     arrived: Vec<TcpStream>,
 }
 
-/// A connection, and what the kernel has not taken yet.
+/// A connection, and the bytes that the kernel has not accepted yet.
 struct Connection {
     stream: TcpStream,
     rest: Vec<u8>,
 }
 
-/// Starts it.
+/// Starts the server.
 pub fn start(listener: TcpListener) -> Floor {
     let floor = Floor::default();
     let accepting = floor.clone();
@@ -52,7 +52,7 @@ pub fn start(listener: TcpListener) -> Floor {
             let connection = |stream| Connection { stream, rest: Vec::new() };
             connections.extend(arrived.into_iter().map(connection));
             connections.retain_mut(|connection: &mut Connection| connection.write(&frames));
-            // A reader that left is noticed when there is nothing to write.
+            // A reader that left is only noticed when there is nothing to write.
             if frames.is_empty() {
                 connections.retain(|connection| {
                     !matches!(connection.stream.try_read(&mut [0; 16]), Ok(0))
@@ -81,11 +81,11 @@ pub fn publish(floor: &Floor, text: &str) {
     state.frames.extend(text.as_bytes());
 }
 
-/// Reads up to the ping behind the params, and answers it.
+/// Reads up to the ping after the parameters, and answers it.
 async fn upgrade(mut stream: TcpStream, floor: Floor) {
     let mut heard = Vec::new();
     let mut upgraded = false;
-    // The ping is masked with zeros and has no body.
+    // The ping is masked with zeros and has no payload.
     while !heard.ends_with(&[PING, 0x80, 0, 0, 0, 0]) {
         if stream.read_buf(&mut heard).await.unwrap_or(0) == 0 {
             return;
@@ -100,7 +100,8 @@ async fn upgrade(mut stream: TcpStream, floor: Floor) {
 }
 
 impl Connection {
-    /// Writes what is left and these frames as far as the kernel takes them; whether it is open.
+    /// Writes as many of the pending bytes and these frames as the kernel accepts. Returns whether
+    /// the connection is open.
     fn write(&mut self, frames: &[u8]) -> bool {
         if !self.rest.is_empty() {
             self.rest.extend_from_slice(frames);

@@ -1,5 +1,5 @@
-//! A broadcast server in Go with gorilla/websocket at its best (`gorilla/main.go`), a process of
-//! its own that gets its messages as lines on its standard input.
+//! A well-tuned broadcast server in Go with gorilla/websocket (`gorilla/main.go`), in its own
+//! process, which reads its messages as lines from its standard input.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub struct Gorilla {
     pub address: String,
 }
 
-/// Builds it once; nothing when there is no Go or its module cannot be had.
+/// Builds the program; `None` if Go or its module is unavailable.
 pub fn build(dir: &Path) -> Option<PathBuf> {
     let program = dir.join("gorilla");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/load/opponents/gorilla");
@@ -49,7 +49,7 @@ impl Gorilla {
 impl Drop for Gorilla {
     fn drop(&mut self) {
         drop(self.input.take());
-        // It ends with its input; this is for one that hangs.
+        // It ends with its input; this is for a process that hangs.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

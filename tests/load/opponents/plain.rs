@@ -1,5 +1,5 @@
-//! What fan-out is measured beside: the server one writes in an afternoon. Axum's own WebSocket
-//! with its defaults, a broadcast channel, a task a reader, a write an event.
+//! A baseline for fan-out: the simplest server. Axum's WebSocket with its defaults, a broadcast
+//! channel, a task per reader, a write per event.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-/// Events that wait for a reader before it misses some.
+/// Events queued for a reader before it misses some.
 const WAITING: usize = 4_096;
 
-/// An event, as text and taken apart.
+/// An event, as text and parsed.
 pub struct Told {
     whole: Utf8Bytes,
     parts: Value,
 }
 
-/// Where events are told.
+/// The sender of events.
 pub type Plain = broadcast::Sender<Arc<Told>>;
 
-/// Starts it.
+/// Starts the server.
 pub fn start(listener: TcpListener) -> Plain {
     let plain = Plain::new(WAITING);
     let router = Router::new()
@@ -40,12 +40,12 @@ pub fn start(listener: TcpListener) -> Plain {
     plain
 }
 
-/// Tells all readers of an event.
+/// Sends an event to all readers.
 pub fn tell(plain: &Plain, event: &str) {
     let flags = r#"{"pr":0,"open":0,"merge":0,"close":0,"devDay":0,"devYear":0,"repoYear":0}"#;
     let whole = format!(r#"{{"event":{event},"payload":{flags}}}"#);
     let parts = serde_json::from_str(&whole).expect("events are JSON");
-    // An error only says that nobody listens.
+    // An error only means that no reader is connected.
     let _ = plain.send(Arc::new(Told { whole: whole.into(), parts }));
 }
 

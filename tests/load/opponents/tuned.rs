@@ -1,5 +1,5 @@
-//! The plain server at its best: axum's WebSocket with a small read buffer, messages that wait for
-//! a moment and leave in one write, text that all readers share.
+//! The plain server, optimised: axum's WebSocket with a small read buffer, messages that are
+//! gathered briefly and sent in one write, text shared by all readers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-/// Events that wait for a reader before it misses some.
+/// Events queued for a reader before it misses some.
 const WAITING: usize = 8_192;
 /// Messages gather for as long as ghpulse gathers them.
 const FLUSH: Duration = Duration::from_millis(50);
-/// Room for what gathers; a flush writes it.
+/// Buffer for gathered messages; a flush writes it.
 const WRITE_BYTES: usize = 512 << 10;
 
-/// An event: its message, and what a reader may choose by.
+/// An event: its message, and the fields by which a reader may select.
 pub struct Published {
     text: Utf8Bytes,
     parts: Option<Value>,
     kind: String,
 }
 
-/// Where events are published.
+/// The sender of events.
 pub type Tuned = broadcast::Sender<Arc<Published>>;
 
-/// Starts it.
+/// Starts the server.
 pub fn start(listener: TcpListener) -> Tuned {
     let tuned = Tuned::new(WAITING);
     let router = Router::new()
@@ -48,10 +48,10 @@ pub fn start(listener: TcpListener) -> Tuned {
     tuned
 }
 
-/// Publishes a message; `parts` when some reader wants a part of it.
+/// Publishes a message; `parts` if some reader selects parts of it.
 pub fn publish(tuned: &Tuned, text: String, parts: Option<Value>, kind: &str) {
     let message = Published { text: text.into(), parts, kind: kind.to_owned() };
-    // An error only says that nobody listens.
+    // An error only means that no reader is connected.
     let _ = tuned.send(Arc::new(message));
 }
 
@@ -69,7 +69,7 @@ async fn serve(socket: WebSocket, tuned: Tuned) {
         tokio::select! {
             _ = flush.tick() => {}
             heard = stream.next() => match heard {
-                // Pings are answered by the library, with the next flush.
+                // The library answers pings with the next flush.
                 Some(Ok(_)) => {}
                 _ => return,
             },

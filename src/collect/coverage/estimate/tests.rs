@@ -1,6 +1,6 @@
 use super::*;
 
-/// A sequence of ids as GitHub draws them: steps of many sizes, a few inversions.
+/// Draws a sequence of ids like GitHub's: steps of many sizes and a few inversions.
 fn draw(rng: &mut fastrand::Rng, n: usize) -> Vec<u64> {
     let mut id = 10_000_000_000_u64;
     let mut ids: Vec<u64> = (0..n)
@@ -22,7 +22,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_seconds(1_800_000_000 + second)
 }
 
-/// Reads the newest hundred after every `moved` ids, as long as there are any; the truth beside.
+/// Reads the newest hundred after every `moved` ids, to the end. Returns the estimate and the true
+/// number.
 fn read(rng: &mut fastrand::Rng, moved: impl Fn(&mut fastrand::Rng) -> usize) -> (Missed, f64) {
     let ids = draw(rng, 12_000);
     let mut coverage = IdCoverage::default();
@@ -68,8 +69,8 @@ fn what_passed_a_page_and_another_showed_is_not_missed_there() {
     let (mut all, mut page) = (IdCoverage::default(), IdCoverage::default());
     for (second, end) in (200..=ids.len()).step_by(150).enumerate() {
         let second = at(i64::try_from(second).unwrap());
-        // The page shows the second hundred, another one the first; half of what passes it is
-        // shown there only.
+        // The page shows the second hundred, another one the first; half of what passes the page
+        // is shown only there.
         for shown in [&ids[end - 100..end], &ids[end - 200..end - 100]] {
             all.take(shown.to_vec(), second);
         }
@@ -79,7 +80,7 @@ fn what_passed_a_page_and_another_showed_is_not_missed_there() {
     let missed = all.missed_on(&page);
     assert!(missed.low <= 0.0 && missed.high < 0.01 * missed.seen, "{missed:?}");
     assert!(missed.seen > 2_500.0, "{missed:?}");
-    // What nobody shows passed it all the same.
+    // Events that no page shows passed it all the same.
     all.take(ids[4_000..].iter().map(|id| id + 20_000).collect(), at(60));
     page.take(ids[4_000..].iter().map(|id| id + 20_000).collect(), at(60));
     let (whole, own) = (all.missed(), all.missed_on(&page));
@@ -119,7 +120,7 @@ fn late_events_new_sequences_and_old_pages_are_no_gaps() {
     coverage.take(first, at(0));
     coverage.take(ids[150..250].to_vec(), at(1));
     assert!(coverage.missed().high <= 0.0);
-    // An old page again, and ids that begin anew.
+    // An old page again, and ids that start again.
     coverage.take(ids[0..90].to_vec(), at(2));
     coverage.take((1..100).map(|id| id * 7).collect(), at(3));
     assert!(coverage.missed().high <= 0.0);

@@ -4,7 +4,7 @@ use crate::github::graphql::{Language, PullDetails, QueryError};
 use crate::github::tokens::PoolOptions;
 use crate::model::window::Timestamp;
 
-/// The caller.
+/// The token and account used for the queries.
 const ALICE: (TokenSlotId, AccountId) = (TokenSlotId(1), AccountId::of_test(1));
 
 fn fetcher(tokens: &[&str]) -> Fetcher {
@@ -32,7 +32,7 @@ fn pull(node_id: Option<String>) -> PullLookup {
     }))
 }
 
-/// What it makes of an answer that has this for each.
+/// Settles a response that has this result for each pull request.
 fn hear(
     fetcher: &mut Fetcher,
     count: u64,
@@ -120,7 +120,7 @@ async fn a_query_by_ids_that_finds_nothing_is_asked_again_by_names() {
         let expected = if refused { AskedBy::Names } else { AskedBy::NodeIds };
         assert_eq!(form(&mut fetcher), expected);
     }
-    // Some of them gone is nothing strange.
+    // Some missing pull requests are normal.
     let mut fetcher = fetcher(&["a"]);
     hear(&mut fetcher, 2, own);
     assert!(
@@ -169,7 +169,7 @@ async fn what_one_account_may_not_see_another_is_asked_for_and_then_it_is_forbid
         assert!(matches!(found[0], PullLookup::Pull(_)), "{at}");
         found[1].clone()
     };
-    // The two take turns.
+    // The two accounts alternate.
     assert_eq!(ask(0), PullLookup::Unanswered, "a token of another account may see it");
     assert_eq!(ask(1), no());
     assert_eq!(fetcher.size, 100, "nothing was too heavy");

@@ -14,7 +14,7 @@ fn now() -> Instant {
 fn event(admission: u64, pr: bool, since: Instant) -> AdmittedEvent {
     AdmittedEvent {
         admission,
-        // Each is from a poll of its own, unless a test says otherwise.
+        // Each event is from its own poll, unless a test says otherwise.
         facts: Facts {
             flags: Flags { pr, ..Flags::default() },
             received_at: Timestamp::from_seconds(i64::try_from(admission).unwrap()),
@@ -148,7 +148,7 @@ fn an_answer_waits_for_the_older_events_of_its_poll_and_their_deadline() {
     assert_eq!(answer(&mut pending, 5, &found(Language::Absent)), [enriched(5)], "another poll's");
     assert_eq!(answer(&mut pending, 1, &found(Language::Absent)), [enriched(1)]);
     assert_eq!(left(&pending.expire(now + 19 * SECOND)), []);
-    // The second one is late, and nobody waits longer than it.
+    // The second one is late, and no event waits longer than that one.
     let last = [(2, ReleaseReason::Late), (3, ReleaseReason::Gone), enriched(4)];
     assert_eq!(left(&pending.expire(now + 20 * SECOND)), last);
     assert_eq!((pending.queued(), pending.next_deadline()), (0, None));
@@ -165,13 +165,13 @@ fn the_newest_poll_is_asked_for_first_and_of_a_poll_the_oldest_that_others_wait_
     assert_eq!(pending.take(3, |_| true), [wanted(4), wanted(5), wanted(1)]);
     assert_eq!(left(&pending.put_back(&wanted(5), false)), []);
     assert_eq!(pending.take(2, |_| true), [wanted(5), wanted(2)], "it has its place again");
-    // One that an event of a newer poll waits for, too, goes with that poll.
+    // An event that one of a newer poll waits for too is fetched with that poll.
     let mut again = event(6, true, now);
     again.facts.received_at = Timestamp::from_seconds(300);
     pending.hold(again, wanted(3), now + 20 * SECOND, now);
     pending.hold(event(7, true, now), wanted(9), now + 20 * SECOND, now);
     assert_eq!((pending.take(1, |_| true), pending.queued()), (vec![wanted(3)], 1));
-    // What was asked for leaves at once, also of a poll that was asked for in part only.
+    // An answered event is released at once, even when its poll was fetched only in part.
     let (ready, _) = pending.answered(&wanted(1), &found(Language::Absent), now);
     assert_eq!(left(&ready), [(1, ReleaseReason::Enriched)]);
 }
@@ -200,7 +200,7 @@ proptest! {
         let (mut pending, mut now) = (PendingQueue::default(), now());
         let (mut admitted, mut gone_on) = (0, Vec::new());
         let mut taken: Vec<WantedPull> = Vec::new();
-        // As the stage does: all that leave together, in their order.
+        // As in the stage: all that are released together, in order.
         let mut keep = |mut ready: Vec<ReleasedEvent>| {
             ready.sort_by_key(|ready| ready.event.admission);
             gone_on.extend(ready.iter().map(|r| r.event.admission));

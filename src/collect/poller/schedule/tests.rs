@@ -3,7 +3,8 @@ use crate::clock::Clock;
 
 const USUAL: Duration = Duration::from_secs(1);
 
-/// Plays so long: a page is answered at once, so much of it new each second; the times of requests.
+/// Simulates this many seconds in which a page is answered at once, with this fraction of it new
+/// each second. Returns the times of requests.
 fn follow(schedule: &mut PageSchedule, start: Instant, seconds: u64, new: [f64; 2]) -> [usize; 2] {
     let (mut now, mut counts) = (start, [0; 2]);
     let mut last = [start; 2];
@@ -49,7 +50,7 @@ async fn a_slow_page_holds_up_neither_itself_nor_others_and_few_wait_together() 
         }
     }
     assert_eq!(asked, MOST_UNDER_WAY);
-    // Without a token there is one at a time, and the interval begins with its end.
+    // Without a token there is one request at a time, and the interval begins at its end.
     let end = start + Duration::from_secs(20);
     assert_eq!(schedule.due(end, PollRule::Every(USUAL)), (vec![1], None));
     for _ in 0..MOST_UNDER_WAY {
@@ -73,11 +74,11 @@ async fn a_page_that_fails_is_asked_for_later_and_later_and_the_first_answer_cal
     let soon = start + Duration::from_secs(29);
     assert_eq!(schedule.due(soon, PollRule::Tokens).0, [1]);
     assert!(!schedule.is_well());
-    // The other one is well: what fails waits on.
+    // The other page is well, so the failing one keeps waiting.
     schedule.asked(1, soon);
     schedule.came(1, soon, None);
     assert_eq!(schedule.due(soon + USUAL, PollRule::Tokens).0, [1]);
-    // All fail: with the first answer it is over for all.
+    // All pages fail: the first response ends the wait of all.
     for _ in 0..9 {
         fail(&mut schedule, 1);
     }

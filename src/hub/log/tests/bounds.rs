@@ -101,6 +101,7 @@ fn page(store: &Store, start: StreamStart, is_wanted: bool) -> page::StreamPage 
         bytes: PAGE_MOST,
         head: Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX },
         until: None,
+        most: None,
         search: None,
         searched: page::SearchProgress::default(),
     };

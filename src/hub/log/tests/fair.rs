@@ -87,6 +87,29 @@ async fn latest_counts_back_from_where_a_poll_ends() {
     }
 }
 
+/// Polls of the journal, of the ring, and across both.
+#[tokio::test]
+async fn limited_polls_continue_without_gap_or_duplicate() {
+    let (_dir, store) = new_store();
+    let hub = hub(&store).await;
+    let mut offset = Offset::after(Cursor { tag: TAG, position: Position::counted(1) });
+    let mut total = 0;
+    for limit in [1, 700, 1, 1_000, 1_000, 500] {
+        let notifier = Arc::new(Notifier::default());
+        let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
+        let start = StreamStart::Behind(offset);
+        follower.ask(selector(&StreamQuery::default()), start, Vec::new());
+        follower.only_next(limit);
+        let (messages, at) = read_all(&mut follower, &notifier).await;
+        assert_eq!(messages, limit.min(EVENTS - 1 - total), "limit={limit}");
+        total += messages;
+        let position = Position::counted(1 + total);
+        assert_eq!(at, Offset::after(Cursor { tag: TAG, position }), "limit={limit}");
+        offset = at;
+    }
+    assert_eq!(total, EVENTS - 1);
+}
+
 #[tokio::test]
 async fn few_newest_events_come_from_memory_without_a_search() {
     let (_dir, store) = new_store();

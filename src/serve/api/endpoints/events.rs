@@ -29,6 +29,7 @@ const MEANINGS: [&str; stream::NAMES.len()] = [
     "From then on: a time, a day, or how long ago (15m)",
     "The last so many that match, then live",
     "1: what is there now, and end; from the oldest on when nothing else is said",
+    "With `poll`: ends after this many events and documents; continue at the cursor of `caught_up`",
 ];
 
 /// The endpoint.
@@ -44,6 +45,7 @@ pub(super) fn endpoint() -> Endpoint {
             .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
     for (name, meaning) in stream::NAMES.into_iter().zip(MEANINGS) {
         let schema = match name {
+            "limit" => json!({ "type": "integer", "minimum": 1, "maximum": stream::LIMIT_MOST }),
             "sample" | "latest" => json!({ "type": "integer", "minimum": 1 }),
             "poll" => json!({ "type": "string", "enum": ["0", "1", "false", "true"] }),
             // Of an event, of a document made from it, or of counts.
@@ -131,7 +133,7 @@ fn frames() -> SocketMessages {
             ),
             control(
                 "caught_up",
-                "Everything up to here was sent; live events follow",
+                "Everything up to here was sent; live events follow, or a poll ends",
                 &json!({
                     "type": "caught_up", "cursor": CURSOR,
                 }),

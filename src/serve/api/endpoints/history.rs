@@ -1,4 +1,4 @@
-//! Rows of the table: kept counts.
+//! Endpoint table: kept counts.
 
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ const SINCE: &str =
 const UNTIL: &str = "Up to which time, that hour included; now without. One answer holds 31 days";
 const FORM: &str = "Which form; without it by `Accept`, else JSON";
 
-/// Their rows.
+/// The endpoints of kept counts.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public(EndpointPath::At("/history"), get(history::history)).on(chart()),

@@ -1,4 +1,4 @@
-//! Params: a table of good and bad ones.
+//! Parameters: a table of valid and invalid ones.
 
 use proptest::prelude::*;
 
@@ -179,7 +179,7 @@ fn paths_that_repeat_an_object_are_rejected_by_name() {
         assert!(refused.message.contains("times in each message"), "{}", refused.message);
     }
     assert!(of("list", &["event.id"; 100]).is_ok());
-    // In the map encoding each path is there once.
+    // In the map encoding, each path occurs once.
     assert!(of("map", &["event"; 100]).is_ok());
     let long: Vec<String> = (0..40).map(|i| format!("event.{i:0249}")).collect();
     let long: Vec<&str> = long.iter().map(String::as_str).collect();

@@ -19,6 +19,9 @@ use crate::serve::readers::params::{InvalidParams, ParamFields, bad, shown};
 /// Most events before the newest that `latest` may ask for.
 const LATEST_MOST: usize = 10_000;
 
+/// Largest `limit` of a poll.
+pub(crate) const LIMIT_MOST: u64 = 10_000;
+
 /// `since` may lie this far in the future, as clocks differ; the reader waits until then.
 const AHEAD: Duration = Duration::from_secs(60);
 
@@ -26,7 +29,7 @@ const AHEAD: Duration = Duration::from_secs(60);
 const MEMBERS: usize = 64;
 
 /// The parameters, in the order of the documentation.
-pub(crate) const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 14] = [
     "keys",
     "types",
     "repos",
@@ -40,11 +43,14 @@ pub(crate) const NAMES: [&str; 13] = [
     "since",
     "latest",
     "poll",
+    "limit",
 ];
 
-/// Parameters with one word or number, with an example.
-const NUMBERS: [(&str, &str); 3] =
-    [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1")];
+/// Parameters that take a single word or number, with an example.
+const NUMBERS: [(&str, &str); 4] =
+    [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1"), ("limit", LIMIT)];
+
+const LIMIT: &str = "poll=1&limit=1000";
 
 const EXAMPLE: &str = r#"{"types":["PushEvent"],"repos":["rust-lang/*"]}"#;
 
@@ -64,8 +70,10 @@ pub(super) struct Bounds {
 pub(super) struct StreamParams {
     pub(super) choice: StreamSelector,
     pub(super) start: StreamStart,
-    /// Whether it ends when everything that is there was sent.
+    /// Whether it ends after all available events were sent.
     pub(super) once: bool,
+    /// After how many events and documents it ends earlier; only with `once`.
+    pub(super) limit: Option<u64>,
     pub(super) warnings: Vec<QueryWarning>,
 }
 
@@ -92,7 +100,7 @@ pub(super) fn of_url(
     }
     let last_id = last_id.filter(|id| !id.is_empty());
     if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
-        // A page's `EventSource` gives up for good when it is refused, and cannot send another id.
+        // A page's `EventSource` gives up permanently when refused, and cannot send another id.
         let message = "not a cursor of events; the URL says where to begin".to_owned();
         given.warnings.push(QueryWarning { field: "Last-Event-ID", value: shown(junk), message });
     } else if let Some(last_id) = last_id {
@@ -125,7 +133,7 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, Invali
     given.read(bounds)
 }
 
-/// Parses a cursor. A cursor of counts leads behind the last event that is counted.
+/// Parses a cursor. A cursor of counts resumes after the last counted event.
 fn read_place(text: &str) -> Result<Offset, InvalidCursor> {
     let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
     place.or_else(|_| text.parse())
@@ -180,6 +188,7 @@ impl RawQuery {
                 return Err(bad("poll", &format!("is `{}`", shown(other)), "give 1", "poll=1"));
             }
         };
+        let limit = self.limit(once)?;
         let start = self.start(once, bounds.now)?;
         let fields = self.take("fields");
         if fields.len() > bounds.paths {
@@ -225,7 +234,19 @@ impl RawQuery {
             bad("fields", &error.to_string(), "give fewer or shorter paths", "fields=event.id")
         })?;
         let choice = StreamSelector::new(ask);
-        Ok(StreamParams { choice, start, once, warnings })
+        Ok(StreamParams { choice, start, once, limit, warnings })
+    }
+
+    fn limit(&mut self, once: bool) -> Result<Option<u64>, InvalidParams> {
+        let Some(limit) = self.whole("limit", LIMIT)? else { return Ok(None) };
+        let what = format!("is {limit}");
+        if limit > LIMIT_MOST {
+            return Err(bad("limit", &what, &format!("give at most {LIMIT_MOST}"), LIMIT));
+        }
+        if !once {
+            return Err(bad("limit", &what, "give it together with `poll`", LIMIT));
+        }
+        Ok(Some(limit))
     }
 
     fn start(&mut self, once: bool, now: Timestamp) -> Result<StreamStart, InvalidParams> {
@@ -319,6 +340,8 @@ mod tests {
         assert_eq!(start("latest=7"), StreamStart::Latest(7));
         assert_eq!(start("poll=1"), StreamStart::Oldest);
         assert_eq!(start("poll=1&latest=7"), StreamStart::Latest(7));
+        let limited = url("poll=1&limit=10000").unwrap();
+        assert_eq!((limited.start, limited.limit), (StreamStart::Oldest, Some(10_000)));
         let ago = StreamStart::Since(Timestamp::from_seconds(1_000_000 - 900));
         assert_eq!(start("since=15m"), ago);
         assert_eq!(start("since=0.25h"), ago);
@@ -356,6 +379,9 @@ mod tests {
             ("sample=1.5", Some("sample"), "whole number"),
             ("poll=2", Some("poll"), "give 1"),
             ("poll=", Some("poll"), "is empty"),
+            ("poll=1&limit=0", Some("limit"), "from 1 on"),
+            ("poll=1&limit=10001", Some("limit"), "at most 10000"),
+            ("limit=5", Some("limit"), "together with `poll`"),
             ("Latest= ", Some("latest"), "is empty"),
             ("sample=", Some("sample"), "is empty"),
             ("fields=id", Some("fields"), "neither `event` nor `payload`"),

@@ -35,7 +35,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What comes out when it comes in pieces of this size.
+/// The output when the input arrives in pieces of this size.
 fn through(bytes: &[u8], size: usize) -> Result<Vec<u8>, MessageError> {
     let (early, rest) = bytes.split_at(bytes.len().min(size / 2));
     read(&mut Decompressor::new(MOST, true, early), rest, size)
@@ -93,7 +93,7 @@ proptest! {
                 let opcode = if at == 0 { RSV1 | TEXT } else { CONTINUATION };
                 let fin = if at + 1 == pieces.len() { FIN } else { 0 };
                 sent.extend(frame(fin | opcode, piece));
-                // A ping between the pieces goes before the message.
+                // A ping between the fragments is delivered before the message.
                 if fin == 0 {
                     sent.extend(frame(0x89, b"here"));
                     wanted.extend(frame(0x89, b"here"));
@@ -119,7 +119,7 @@ proptest! {
 fn contract_examples_are_parsed() {
     for payload in [
         &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
-        // Without compression, with a last block, and in two blocks (RFC 7692, 7.2.3).
+        // Uncompressed, with a final block, and in two blocks (RFC 7692 §7.2.3).
         &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
         &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
         &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
@@ -136,12 +136,12 @@ fn inflating_stops_at_the_message_limit() {
     let text = vec![b'x'; MOST];
     let sent = frame(FIN | RSV1 | TEXT, &deflated(&text, 9));
     assert_eq!(through(&sent, 1_000), Ok(put_back(TEXT, &text)));
-    // 60 MB in 60 kB, and one byte too many.
+    // 60 MB that compress to 60 kB, and one byte over the limit.
     for bytes in [60_000_000, MOST + 1] {
         let bomb = frame(FIN | RSV1 | TEXT, &deflated(&vec![b'x'; bytes], 9));
         assert_eq!(through(&bomb, 1_000), Err(MessageError::TooLong));
     }
-    // Blocks of nothing without end are a message that is too long, too.
+    // An endless series of empty blocks also counts as a message that is too long.
     let nothing = [0x00, 0x00, 0x00, 0xff, 0xff].repeat(1_000);
     let mut sent = frame(RSV1 | TEXT, &nothing);
     for _ in 0..MOST / nothing.len() {
@@ -197,7 +197,7 @@ fn announced_length_beyond_the_limit_is_rejected() {
             assert_eq!(through(&sent, 100), Err(MessageError::TooLong), "{first:x} {length}");
         }
     }
-    // The fragments of a message are added up, whichever of them is the long one.
+    // The lengths of a message's fragments are summed, whichever of them is the long one.
     let sent = [frame(TEXT, b"12"), announced(CONTINUATION, MOST as u64 - 1)].concat();
     assert_eq!(through(&sent, 100), Err(MessageError::TooLong));
     let sent = [frame(TEXT, b"12"), announced(CONTINUATION, MOST as u64 - 2)].concat();
@@ -272,7 +272,7 @@ fn close_frame_is_found_after_any_data() {
         let at = found.iter().position(|found| *found).unwrap();
         assert!(at + 10 > rest.len(), "at {at} of {}", rest.len());
     }
-    // One that the library was given is remembered.
+    // A close frame that was already passed to the library is remembered.
     let mut decompressor = Decompressor::new(MOST, false, b"");
     read(&mut decompressor, &close, 4).unwrap();
     assert!(decompressor.skim());

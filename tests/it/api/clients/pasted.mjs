@@ -1,6 +1,6 @@
-// Reads with /client.js and prints events (cursor, key, id) or the counts, one a line; lines
-// with `#` say what else happens. Ends without cleaning up when it has printed COUNT lines and
-// has one more in hand.
+// Reads with /client.js and prints events (cursor, key, id) or the counts, one per line. Lines with
+// `#` report other messages. After COUNT lines it exits without cleanup, with one more message
+// received.
 //
 //   node pasted.mjs CLIENT URL QUERY CHECKPOINT COUNT
 import { readFileSync, renameSync, writeFileSync } from "node:fs";

@@ -1,10 +1,10 @@
-//! A disk that forgets: what a directory holds after a power cut, by the calls that were made
-//! before it.
+//! A disk that loses unsynced data: the content of a directory after a power cut, computed from the
+//! calls before it.
 //!
-//! By the letter of POSIX: what a file holds is safe by a sync of the file, and a name (made,
-//! renamed, removed) by a sync of its directory, each for what had ended when the sync began. Of
-//! the rest a cut may keep anything that comes first, so all of that is tried: nothing, some, the
-//! names without the contents, and nearly all with the last block torn.
+//! By the letter of POSIX: syncing a file makes its content durable, and syncing a directory makes
+//! the names in it durable (created, renamed, removed), in both cases for calls that had ended when
+//! the sync began. Of the remaining changes a cut may keep any prefix, so all cases are tried:
+//! none, some, the names without the contents, and nearly all with the last block torn.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,10 +13,10 @@ use std::rc::Rc;
 
 use super::trace::Call;
 
-/// What a torn write ends on.
+/// The unit at whose boundary a write is torn.
 const SECTOR: usize = 512;
 
-/// What of the unsynced survives.
+/// Which unsynced changes survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keeps {
     Nothing,
@@ -35,11 +35,11 @@ enum Change {
     Length(usize),
 }
 
-/// A file's contents as the changes that made them.
+/// A file's content as the list of changes that produced it.
 #[derive(Debug, Default)]
 struct Contents {
     changes: Vec<(usize, Change)>,
-    /// How many of the changes are safe.
+    /// Number of durable changes.
     safe: usize,
 }
 
@@ -83,7 +83,7 @@ enum Naming {
 #[derive(Debug)]
 struct Named {
     naming: Naming,
-    /// The directories of which a sync makes it safe.
+    /// The directories whose sync makes it durable.
     directories: Vec<PathBuf>,
     ended: usize,
     is_safe: bool,
@@ -95,7 +95,7 @@ struct Opened {
     appends: bool,
 }
 
-/// The directory below `root`, followed call by call.
+/// The content of the directory below `root`, updated call by call.
 pub(super) struct Disk {
     root: PathBuf,
     files: Vec<Contents>,
@@ -106,7 +106,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// What lies there now is safe.
+    /// Starts from the current content, which counts as durable.
     pub(super) fn new(root: &Path) -> Self {
         let mut disk = Self {
             root: root.to_owned(),
@@ -136,7 +136,7 @@ impl Disk {
         }
     }
 
-    /// Follows one call.
+    /// Applies one call.
     pub(super) fn follow(&mut self, call: &Call) {
         match call.name.as_str() {
             "open" | "openat" | "creat" => self.open(call),
@@ -172,7 +172,7 @@ impl Disk {
         }
     }
 
-    /// A path of a call; the process was started at the root.
+    /// The path in an argument of a call; the process was started at the root.
     fn path(&self, call: &Call, at: usize) -> PathBuf {
         self.root.join(call.path(at))
     }
@@ -203,7 +203,7 @@ impl Disk {
 
     fn write(&mut self, call: &Call, at: Option<u64>) {
         let Some(opened) = self.opened.get_mut(&call.descriptor(0)) else { return };
-        // A number that was given to something else meanwhile.
+        // The descriptor was reused for another file.
         if call.place(0).is_none_or(|place| !place.starts_with(&self.root)) {
             return;
         }
@@ -250,7 +250,7 @@ impl Disk {
         }
         rename_all(&mut self.names, &naming);
         if let Naming::Renamed(from, to) = &naming {
-            // What is not yet safe in a directory is synced under its new name.
+            // Changes that are not durable yet are synced under the directory's new name.
             for named in &mut self.namings {
                 for dir in &mut named.directories {
                     if let Ok(rest) = dir.strip_prefix(from) {
@@ -279,7 +279,7 @@ impl Disk {
         }
     }
 
-    /// Makes the directory that is found after a cut now.
+    /// Writes the directory as found after a power cut now.
     pub(super) fn after_a_cut(&self, keeps: Keeps, rng: &mut fastrand::Rng, to: &Path) {
         let unsafe_names = self.namings.iter().filter(|named| !named.is_safe).count();
         let mut kept = match keeps {
@@ -297,7 +297,7 @@ impl Disk {
         }
         for (path, node) in &names {
             let path = to.join(path.strip_prefix(&self.root).unwrap());
-            // In a directory whose own name is lost it cannot be found.
+            // Unreachable: the name of its own directory is lost.
             if !path.parent().unwrap().is_dir() {
                 continue;
             }
@@ -320,7 +320,7 @@ impl Disk {
         let next = contents.changes.get(contents.safe + whole);
         let torn = !matches!(keeps, Keeps::Nothing | Keeps::NamesOnly);
         if let Some((_, Change::Put { at, data })) = next.filter(|_| torn) {
-            // Up to a sector's end, and behind it nothing or zeroes.
+            // Up to a sector boundary, followed by nothing or by zeros.
             let end = (at + rng.usize(..=data.len())) / SECTOR * SECTOR;
             let some = data[..end.saturating_sub(*at).min(data.len())].into();
             apply(&mut bytes, &Change::Put { at: *at, data: some });
@@ -332,7 +332,7 @@ impl Disk {
     }
 }
 
-/// What names become by one naming; one of what is not there changes nothing.
+/// Applies one naming to the names; a missing path changes nothing.
 fn rename_all(names: &mut BTreeMap<PathBuf, Node>, naming: &Naming) {
     match naming {
         Naming::Made(path, node) => drop(names.insert(path.clone(), *node)),

@@ -1,39 +1,38 @@
-//! What a process asked of the kernel, from a trace of `strace`: every call that changes files, and
-//! every byte that it sent anywhere.
+//! Parses an `strace` trace: every call that changes files, and every byte that the process sent.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The calls that matter: names and contents of files, syncs, and what is sent over sockets.
+/// The traced calls: names and contents of files, syncs, and what is sent over sockets.
 const TRACED: &str = "trace=open,openat,creat,write,writev,pwrite64,pwritev,pwritev2,ftruncate,\
     truncate,rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,symlinkat,mkdir,\
     mkdirat,rmdir,fsync,fdatasync,sync,syncfs,lseek,copy_file_range,sendfile,sendto,sendmsg,msync";
 
-/// One call that succeeded.
+/// A successful call.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) name: String,
-    /// As they stand, what is between quotes taken out.
+    /// The arguments as printed, without the quoted strings.
     pub(super) args: Vec<String>,
-    /// What stood between quotes, in order: paths and data.
+    /// The quoted strings in order: paths and data.
     pub(super) bytes: Vec<Vec<u8>>,
-    /// What the call gave back.
+    /// The return value.
     pub(super) result: i64,
-    /// The line at which it began: nothing that ended later had happened when it began.
+    /// The line at which it began: calls that ended on a later line had not completed then.
     pub(super) begun: usize,
     /// The line at which it ended.
     pub(super) ended: usize,
 }
 
 impl Call {
-    /// What was written or sent.
+    /// The bytes written or sent.
     pub(super) fn data(&self) -> Vec<u8> {
         let mut data = self.bytes.concat();
         data.truncate(usize::try_from(self.result).unwrap());
         data
     }
 
-    /// A path: the text in quotes, made whole by the directory that is named before it.
+    /// A path: the quoted string, resolved against the directory named before it.
     pub(super) fn path(&self, at: usize) -> PathBuf {
         let path = PathBuf::from(String::from_utf8(self.bytes[at].clone()).unwrap());
         let place = self.args.iter().enumerate().filter(|(_, arg)| arg.contains('"')).nth(at);
@@ -42,13 +41,13 @@ impl Call {
         dir.map_or(path.clone(), |dir| dir.join(path))
     }
 
-    /// The number of an open file.
+    /// The file descriptor in an argument.
     pub(super) fn descriptor(&self, at: usize) -> i32 {
         let digits: String = self.args[at].chars().take_while(char::is_ascii_digit).collect();
         digits.parse().unwrap_or_else(|_| panic!("no file: {self:?}"))
     }
 
-    /// Where an open file lies now.
+    /// The path of an open file.
     pub(super) fn place(&self, at: usize) -> Option<PathBuf> {
         annotated(&self.args[at])
     }
@@ -58,14 +57,14 @@ impl Call {
     }
 }
 
-/// The path that is written behind a number, as in `4</var/lib>`.
+/// The path annotated after a descriptor, as in `4</var/lib>`.
 fn annotated(arg: &str) -> Option<PathBuf> {
     let (_, path) = arg.split_once('<')?;
     let path = unescaped(path.split('>').next()?);
     Some(PathBuf::from(String::from_utf8(path).ok()?))
 }
 
-/// `\x41` is A; what is not escaped stands for itself.
+/// Decodes escapes: `\x41` is A; all other characters stay as they are.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4);
     let mut rest = text.as_bytes();
@@ -82,7 +81,7 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The command that runs a program so that its calls go into this file.
+/// A command that runs a program with its calls traced to this file.
 pub(super) fn strace(program: &str, into: &Path, more: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "--seccomp-bpf", "-xx", "-y", "-s", "67108864", "-e", TRACED, "-o"]);
@@ -90,12 +89,12 @@ pub(super) fn strace(program: &str, into: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// The process that a trace is of: the first that is named in it.
+/// The process id that a trace starts with.
 pub(in crate::crash) fn first_process(text: &str) -> Option<String> {
     text.lines().next()?.split_whitespace().next().map(str::to_owned)
 }
 
-/// Reads a trace, in the order in which the calls ended.
+/// Parses a trace, in the order in which the calls ended.
 pub(super) fn read(text: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut unfinished = std::collections::HashMap::<&str, (usize, String)>::new();
@@ -119,7 +118,7 @@ pub(super) fn read(text: &str) -> Vec<Call> {
     calls
 }
 
-/// `None` for signals, ends, and calls that failed.
+/// `None` for signals, exits, and failed calls.
 fn call(text: &str, begun: usize, ended: usize) -> Option<Call> {
     let (name, rest) = text.split_once('(')?;
     let (args, result) = rest.rsplit_once(" = ")?;
@@ -140,10 +139,10 @@ fn call(text: &str, begun: usize, ended: usize) -> Option<Call> {
     })
 }
 
-/// Files of a database that calls are made to fail on, by their numbers.
+/// Highest number of the database files whose calls can be made to fail.
 const NUMBERED: u32 = 80;
 
-/// The command that runs a program whose n-th write or sync in this database fails with `error`.
+/// A command that runs a program whose n-th write or sync in this database fails with `error`.
 pub(super) fn failing(program: &str, into: &Path, db: &Path, error: &str, call: u64) -> Command {
     let mut command = Command::new("strace");
     let inject = format!("inject=write,pwrite64,fsync,fdatasync:error={error}:when={call}");

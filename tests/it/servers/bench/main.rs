@@ -1,11 +1,11 @@
-//! `make bench-servers`: a collector and an edge on a real broker, beside a plain producer and
-//! consumer of the same library in the same run. Nothing here passes or fails; compare figures of
-//! one machine and one run.
+//! `make bench-servers`: a collector and an edge on a real broker, next to a plain producer and
+//! consumer of the same library in the same run. Nothing passes or fails here; compare only figures
+//! of one machine and one run.
 //!
-//! `cargo bench --bench servers -- outage=60` says how many seconds the broker is away. Collector,
-//! edge and plain clients share this process, so its memory is that of all of them. An event has
-//! come to its reader when it is in the edge's tail, from where connections are served; that is
-//! looked at each millisecond.
+//! `cargo bench --bench servers -- outage=60` sets for how many seconds the broker is away.
+//! Collector, edge and plain clients share this process, so its memory is that of all of them. An
+//! event counts as delivered when it is in the edge's tail, from which connections are served; that
+//! is polled every millisecond.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 #![expect(clippy::large_futures, reason = "the client library's are, and there are few of them")]
@@ -43,23 +43,23 @@ use measure::{Process, Usage, resident_bytes};
 use node::Node;
 use report::{Aim, Bound, Report};
 
-/// Events as fast as they go.
+/// Events sent as fast as possible.
 const MANY: usize = 30_000;
-/// Events of each kind before that: a broker that has just started compiles itself, for some time
-/// on most of what two cores have.
+/// Warm-up events of each kind: the JVM of a fresh broker spends some time compiling, on most of
+/// two cores.
 const WARM: usize = 20_000;
-/// Events at [`STEADY`] a second.
+/// Events at [`STEADY`] per second.
 const TIMED: usize = 2_000;
-/// Events a second while it is measured how long one takes.
+/// Events per second while latency is measured.
 const STEADY: u64 = 100;
-/// Events a second while the broker is away.
+/// Events per second while the broker is away.
 const WHILE_AWAY: u64 = 200;
-/// Bytes that may wait between admission and topic before more is admitted.
+/// Most bytes between admission and topic before more events are admitted.
 const WAITING: u64 = 32 << 20;
 
 const COLLECTOR_TO_EDGE: &str = "collector to edge, from admission, both ends: ghpulse";
 
-/// What figures should be, on two cores.
+/// The targets, for a machine with two cores.
 const AIMS: [Aim; 2] = [
     ("broker", COLLECTOR_TO_EDGE, "a second", Bound::AtLeast(10_000.0)),
     ("broker", COLLECTOR_TO_EDGE, "CPU each, us", Bound::AtMost(130.0)),
@@ -70,7 +70,7 @@ struct Two {
     collector: Node,
     edge: Node,
     admitted: u64,
-    /// Made before, so that making them is not measured.
+    /// Generated in advance, so that generating them is not measured.
     events: std::vec::IntoIter<String>,
     world: World,
     _dirs: [TempDir; 2],
@@ -98,7 +98,7 @@ impl Two {
         self.collector.admit(&page).await;
     }
 
-    /// Has so many pass as fast as they go.
+    /// Sends this many events as fast as possible.
     async fn pass(&mut self, events: usize) {
         let end = self.admitted + events as u64;
         let mut waiting = self.collector.store.watermarks().backlog.subscribe();
@@ -109,7 +109,7 @@ impl Two {
         self.has_come().await;
     }
 
-    /// Waits until the edge has all that was admitted.
+    /// Waits until the edge has all admitted events.
     async fn has_come(&self) {
         let mut looks = ticks(Duration::from_millis(1));
         while self.edge.applied() < self.admitted {
@@ -172,13 +172,13 @@ async fn as_fast_as_it_goes(report: &mut Report, broker: &Broker) {
     two.end().await;
 }
 
-/// Packed as ours are when nothing is said.
+/// Compressed as by our default.
 fn lz4() -> ProducerOptions {
     let packed = pulsar::compression::Compression::Lz4(CompressionLz4::default());
     ProducerOptions { compression: Some(packed), ..ProducerOptions::default() }
 }
 
-/// A producer and a consumer, and what they share.
+/// A producer, a consumer, and their shared client.
 async fn plain(
     broker: &Broker,
     topic: &str,
@@ -221,8 +221,8 @@ async fn plain_fast(broker: &Broker, events: &[String]) -> measure::Figures {
     usage.figures(count)
 }
 
-/// Sends at a steady rate and says how long each took; ours and the plain ones in turn, so that
-/// both see the same machine.
+/// Sends at a steady rate and reports the latency of each event; alternates between ours and the
+/// plain ones, so that both see the same machine.
 async fn one_by_one(report: &mut Report, broker: &Broker) {
     let clock = Clock::system();
     let mut two = Two::on(broker, "steady", 0).await;
@@ -266,7 +266,7 @@ async fn one_by_one(report: &mut Report, broker: &Broker) {
 
 async fn while_it_is_away(report: &mut Report, broker: &Broker, outage: Duration) {
     let mut two = Two::on(broker, "away", 0).await;
-    // A ledger that has nothing yet could not always be opened again.
+    // An empty ledger cannot always be reopened.
     two.admit(usize::try_from(WHILE_AWAY).unwrap()).await;
     two.has_come().await;
     let before = megabytes();
