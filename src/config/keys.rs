@@ -12,7 +12,7 @@ macro_rules! keys {
             /// The whole configuration, checked. Relative paths count from the working directory.
             pub struct Config {
                 peer "api.version" => api_version: u64, ValueKind::Whole(0, COUNT), "2",
-                    "Number that the first messages carry as `apiVersion`.";
+                    "Value of `apiVersion` in the first messages.";
                 ours "node.name" => node_name: String, ValueKind::Text, "",
                     "Name of this node in logs and alerts; without it the host name.";
                 ours "data.dir" => data_dir: PathBuf, ValueKind::Path, "data",
@@ -24,7 +24,7 @@ macro_rules! keys {
                     "Where metrics, backup, inspect and sync are served; `off` for nowhere. Keep \
 it private.";
                 ours "archive.dir" => archive_dir: Option<PathBuf>, ValueKind::Path, "",
-                    "Directory that each past hour is exported to (`YYYY-MM-DD-H.json.gz`).";
+                    "Directory to which each past hour is exported (`YYYY-MM-DD-H.json.gz`).";
                 + server: ServerConfig, "The public server.";
                 + disable: DisableConfig, "What is switched off.";
                 + log: LogConfig, "The log.";
@@ -42,7 +42,7 @@ it private.";
             #[derive(Eq)]
             pub struct ServerConfig {
                 ours "server.bind" => bind: IpAddr, ValueKind::Address, "0.0.0.0",
-                    "IP address that the public server listens on; `::` is every address of both \
+                    "IP address on which the public server listens; `::` is every address of both \
 families.";
                 peer "server.port" => port: u16, ValueKind::Port, "8600",
                     "Port of the public server. Browsers refuse some, the peer's 6000 among them.";
@@ -51,8 +51,8 @@ families.";
                 peer "server.syncEvent" => sync_event: String, ValueKind::Route, "/sync-event",
                     "Path that runs the TiDB sync now, for loopback or with `server.adminToken`.";
                 ours "server.basePath" => base_path: Option<String>, ValueKind::Route, "",
-                    "Prefix under which all endpoints answer too (`/websocket`); the bare paths \
-stay.";
+                    "Prefix under which all endpoints are served too (`/websocket`); the bare \
+paths stay.";
                 ours "server.allowedOrigins" => allowed_origins: Vec<String>,
                     ValueKind::Origins, "",
                     "Web pages that may connect (`https://example.org`); without it, any.";
@@ -80,7 +80,7 @@ proxy before it.";
                     "Longest wait of a frame for others to share its write under load; 0s writes \
 each at once.";
                 ours "server.grace" => grace: Duration, span(0, 10 * M), "10s",
-                    "Longest time that stopping takes before connections are cut.";
+                    "Longest graceful shutdown before connections are closed.";
                 + tls: Option<TlsConfig>, "Certificate and key; `None` serves without TLS.";
                 + limits: ServerLimits, "What one client may take.";
             }
@@ -99,19 +99,19 @@ each at once.";
             pub struct ServerLimits {
                 ours "server.limits.connections" => connections: usize,
                     ValueKind::Whole(1, 1_000_000), "10000",
-                    "Connections open at once, in all.";
+                    "Connections open at once, in total.";
                 ours "server.limits.perAddress" => per_address: usize,
                     ValueKind::Whole(1, 1_000_000), "200",
                     "Connections open at once from one address (IPv6: one /64; a /48 has four \
 times as many).";
                 ours "server.limits.lag" => lag: u64, ValueKind::Whole(1, 1_000_000), "5000",
-                    "Events that a `/sampling` reader may be behind before it is moved forward.";
+                    "Events that a `/sampling` reader may lag behind before it skips ahead.";
                 ours "server.limits.messageBytes" => message_bytes: usize,
                     ValueKind::Bytes(1024, 16 * MIB), "64 KiB",
                     "Largest message from a client.";
                 ours "server.limits.paramsPerMinute" => params_per_minute: u32,
                     ValueKind::Whole(1, 100_000), "60",
-                    "Messages with params that one connection may send in a minute.";
+                    "Messages with params that one connection may send per minute.";
                 ours "server.limits.handshakeTimeout" => handshake_timeout: Duration,
                     span(100 * MS, 5 * M), "10s",
                     "Longest time from connecting to the end of the request's head.";
@@ -142,7 +142,7 @@ times as many).";
                     "error, warn, info, debug or trace, or directives \
 (`info,ghpulse::store=debug`).";
                 peer "log.file" => file: Option<PathBuf>, ValueKind::Path, "",
-                    "File that log lines are appended to; without it, stderr.";
+                    "File to which log lines are appended; stderr by default.";
                 peer "log.format" => format: LogFormat,
                     ValueKind::Choice(&["text", "json", "console"]), "text",
                     "Form of a log line; console is the peer's other word for text.";
@@ -152,15 +152,16 @@ times as many).";
             pub struct GitHubConfig {
                 ours "github.apiUrl" => api_url: String,
                     ValueKind::Url(HTTP), "https://api.github.com",
-                    "Where the REST interface is; for GitHub Enterprise `https://HOST/api/v3`.";
+                    "URL of the REST API; for GitHub Enterprise `https://HOST/api/v3`.";
                 ours "github.graphqlUrl" => graphql_url: String, ValueKind::Url(HTTP), "",
-                    "Where the GraphQL interface is; without it, the one that belongs to \
+                    "URL of the GraphQL API; by default the one that belongs to \
 `github.apiUrl`.";
                 peer "github.tokens" => tokens: Vec<Secret>, ValueKind::Tokens, "",
                     "Read-only tokens, used in turn; without any, anonymous within 60 requests an \
 hour.";
                 ours "github.tokensFile" => tokens_file: Option<PathBuf>, ValueKind::Path, "",
-                    "File with more tokens, one a line; read again when it changes, and on SIGHUP.";
+                    "File with more tokens, one per line; read again when it changes, and on \
+SIGHUP.";
                 peer "github.loop.timeout" => timeout: Duration,
                     bare(Bare::Milliseconds, 10, 10 * M), "5000",
                     "Longest time that one request may take; a bare number is milliseconds.";
@@ -175,13 +176,13 @@ milliseconds.";
             /// The enrichment: GraphQL queries for fields that the feed leaves out.
             pub struct EnrichConfig {
                 ours "github.enrich.enabled" => enabled: bool, ValueKind::Switch, "true",
-                    "Ask GraphQL for what the feed leaves out of pull requests; needs a token.";
+                    "Fetch missing fields of pull requests through GraphQL; needs a token.";
                 ours "github.enrich.deadline" => deadline: Duration, span(100 * MS, 10 * M), "20s",
-                    "Longest time that an event waits for it; then it goes out without.";
+                    "Longest time that an event waits for them; then it is published without.";
                 ours "github.enrich.batch" => batch: usize, ValueKind::Whole(1, 100), "100",
-                    "Pull requests asked for in one query.";
+                    "Pull requests per query.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
-                    "Share of each token's GraphQL limit that may be used for it.";
+                    "Share of each token's GraphQL limit that enrichment may use.";
             }
 
             /// Ticks and TiDB syncs.
@@ -212,9 +213,9 @@ milliseconds.";
                     "`batch` syncs each write to the disk; a duration syncs that often and can \
 lose that much at a power cut.";
                 ours "store.seenFor" => seen_for: Duration, span(H, 30 * DAY), "72h",
-                    "How long an event is remembered, so that it counts once.";
+                    "How long ids of events are kept for deduplication.";
                 ours "store.journal.for" => journal_for: Duration, span(M, 365 * DAY), "48h",
-                    "How long events can be read again.";
+                    "How long events are retained for replay.";
                 ours "store.journal.bytes" => journal_bytes: u64,
                     ValueKind::Bytes(MIB, 64 * TIB), "32 GiB",
                     "Most bytes that they take on the disk, compressed: enough for 48 hours of 300 \
@@ -222,7 +223,7 @@ events a second. How far back they really reach is in `hello`, `/status` and \
 a metric.";
                 ours "store.outboxBytes" => outbox_bytes: u64,
                     ValueKind::Bytes(MIB, 64 * TIB), "4 GiB",
-                    "Most bytes that wait for a broker that is away; then fetching pauses.";
+                    "Most bytes held for an unavailable broker; then polling pauses.";
             }
 
             /// The keys of [`PulsarConfig`], as written.
@@ -244,7 +245,7 @@ section, the embedded log is the bus.";
                     "Certificate authority (PEM) of the broker, when it is not a public one.";
                 ours "pulsar.compression" => compression: Compression,
                     ValueKind::Choice(&["none", "lz4", "zstd", "zlib"]), "lz4",
-                    "Compression of what is produced.";
+                    "Compression of produced messages.";
                 peer "pulsar.producer.topic" => producer_topic: Option<String>, ValueKind::Text, "",
                     "Topic to produce to; without it, `pulsar.consumer.topic`.";
                 peer "pulsar.producer.retry", ValueKind::Unused(
@@ -313,29 +314,29 @@ without the right to configure it cannot remove it. Without it: \
             #[derive(Eq)]
             pub(super) struct BackupKeys {
                 ours "backup.dir" => dir: Option<PathBuf>, ValueKind::Path, "",
-                    "Directory that online backups go to.";
+                    "Directory of online backups.";
                 ours "backup.every" => every: Duration, span(M, 365 * DAY), "24h",
                     "Pause between two backups.";
                 ours "backup.keep" => keep: usize, ValueKind::Whole(1, 10_000), "7",
-                    "Backups that are kept.";
+                    "Number of backups to keep.";
             }
 
             /// The keys of [`AlertsConfig`], as written.
             #[derive(Eq)]
             pub(super) struct AlertsKeys {
                 ours "alerts.webhook" => webhook: Option<Secret>, ValueKind::SecretUrl(HTTP), "",
-                    "URL that alerts are posted to.";
+                    "URL to which alerts are posted.";
                 ours "alerts.format" => format: AlertFormat,
                     ValueKind::Choice(&["json", "slack", "lark"]), "json",
-                    "Form of an alert.";
+                    "Format of an alert.";
                 ours "alerts.tolerance" => tolerance: u32, ValueKind::Whole(0, 1_000_000), "3",
-                    "Failures in a row that are tolerated before an alert.";
+                    "Consecutive failures that are tolerated before an alert.";
                 ours "alerts.pause" => pause: Duration, span(0, 7 * DAY), "10m",
-                    "Shortest time between two alerts about the same thing.";
+                    "Shortest time between two alerts about the same condition.";
                 peer "lark.webhook" => lark_webhook: Option<Secret>, ValueKind::SecretUrl(HTTP), "",
                     "The peer's spelling of `alerts.webhook`, with format lark.";
                 peer "lark.signKey" => sign_key: Option<Secret>, ValueKind::Secret, "",
-                    "Key that alerts to Lark are signed with.";
+                    "Key that signs alerts to Lark.";
                 peer "lark.minimumBreak" => lark_pause: Option<Duration>,
                     bare(Bare::Minutes, 0, 7 * DAY), "",
                     "The peer's spelling of `alerts.pause`; a bare number is minutes.";
@@ -344,8 +345,8 @@ without the right to configure it cannot remove it. Without it: \
                     "The peer's spelling of `alerts.tolerance`.";
                 peer "lark.errorToleranceBreak" => within: Duration,
                     bare(Bare::Minutes, 0, 7 * DAY), "5",
-                    "A failure that lasts so long is told whatever the tolerance; a bare number is \
-minutes.";
+                    "A failure that lasts this long is reported regardless of the tolerance; a \
+bare number is minutes.";
             }
         }
     };

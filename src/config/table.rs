@@ -106,7 +106,8 @@ pub(super) const RETIRED: &[(&str, &str)] = &[
     ),
     (
         "risingwave",
-        "not used: ghpulse counts by itself and needs no RisingWave; the section can be deleted",
+        "not used: ghpulse counts events itself and needs no RisingWave; the section can be \
+         deleted",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! What the exposition looks like before anything has happened, and by the rules of promtool.
+//! The exposition before any event: its content, and the rules of promtool.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ fn labels(series: &str) -> Vec<&str> {
     inside.split(',').filter_map(|pair| pair.split_once('=').map(|(name, _)| name)).collect()
 }
 
-/// The rules of `promtool check metrics` (promlint of Prometheus' client for Go) that hold for the
-/// text format: what it says of each metric that breaks one.
+/// The rules of `promtool check metrics` (promlint of Prometheus' client for Go) for the text
+/// format. Returns a message for each violation.
 fn lint(text: &str) -> Vec<String> {
     let of = |what: &str| -> BTreeMap<&str, &str> {
         let lines = text.lines().filter_map(|line| line.strip_prefix(what));
@@ -107,13 +107,13 @@ fn promtool_would_find_nothing_to_say() {
     install();
     let said = lint(&render());
     assert!(said.is_empty(), "{said:#?}");
-    // The imitation finds what the real one found.
+    // This function finds what promtool itself found.
     let wrong = "# HELP a_seconds x\n# TYPE a_seconds gauge\na_seconds{quantile=\"p50\"} 1\n";
     assert_eq!(lint(wrong), ["a_seconds: only a summary has the label quantile"]);
     assert_eq!(lint("# TYPE b counter\nb 1\n").len(), 2);
 }
 
-/// The real one, where Debian's package `prometheus` is installed.
+/// The real promtool, if Debian's package `prometheus` is installed.
 #[test]
 fn promtool_itself_finds_nothing_to_say() {
     use std::io::Write as _;

@@ -11,27 +11,27 @@ use serde::{Deserialize, Serialize};
 use super::activity::MinuteSample;
 use super::window::Timestamp;
 
-/// How the missed events are estimated, in one sentence, beside the figures.
+/// How the missed events are estimated, in one sentence shown next to the figures.
 pub const METHOD: &str = "ids are drawn in order: the ids between two reads that do not meet, \
      times the events an id on the pages, over ten minutes; 95 % interval; what GitHub never \
      shows is in no figure";
 
-/// What is wrong with the feed.
+/// A kind of problem with the feed.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum TroubleKind {
-    /// GitHub answers, and nothing new comes.
+    /// GitHub responds, but shows nothing new.
     FrozenFeed,
-    /// A token is shown old pages.
+    /// A token receives old pages.
     StaleToken,
-    /// A page lacks what it used to show, or is not there.
+    /// A page does not show what it used to show, or is missing.
     PageMissing,
 }
 
 impl TroubleKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::FrozenFeed, Self::StaleToken, Self::PageMissing];
 
     /// Its name on the wire.
@@ -45,29 +45,29 @@ impl TroubleKind {
     }
 }
 
-/// Something that is wrong with the feed.
+/// A problem with the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
-    /// What.
+    /// The kind of problem.
     pub kind: TroubleKind,
-    /// The token's place or the page's number; 0 for the whole feed.
+    /// The token's or the page's number; 0 for the whole feed.
     pub of: usize,
-    /// When it began, as far as the answers show.
+    /// When it began, as far as the responses show.
     pub since: Timestamp,
-    /// What, for a person.
+    /// A description for people.
     pub text: String,
 }
 
-/// How many events were missed, with the 95 % interval.
+/// How many events were missed, with a 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Missed {
     /// Distinct events seen in the window, approximately.
     pub seen: f64,
-    /// Lower end of the interval.
+    /// Lower bound of the interval.
     pub low: f64,
     /// Most likely number.
     pub estimate: f64,
-    /// Upper end of the interval.
+    /// Upper bound of the interval.
     pub high: f64,
 }
 
@@ -80,48 +80,48 @@ pub struct Enriched {
     pub enriched: u64,
     /// Events published without enrichment, by reason.
     pub unenriched: BTreeMap<Cow<'static, str>, u64>,
-    /// Enriched events by all that had missing fields, 0 to 1; `None` when there was none.
+    /// Enriched events as a fraction of those with missing fields, 0 to 1; `None` without any.
     pub share: Option<f64>,
 }
 
-/// How late events are shown, seconds behind `created_at`, of the newest ones.
+/// How late the newest events are, in seconds behind `created_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lag {
-    /// Half of them are sooner.
+    /// The median.
     pub p50: f64,
-    /// Nine of ten are sooner.
+    /// The 90th percentile.
     pub p90: f64,
-    /// The latest one.
+    /// The maximum.
     pub max: f64,
 }
 
-/// The part that one type has of all.
+/// How often one type occurs, now and usually.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Share {
     /// Events of the last minute.
     pub now: f64,
-    /// Events a minute as usual before; `None` while that is not known.
+    /// The usual number of events per minute before; `None` while unknown.
     pub usual: Option<f64>,
 }
 
-/// Figures of a page, or of all. What is not known is `None`, never 0: while pages are not
-/// answered, stand still, or do not show what they should.
+/// Figures of a page, or of all pages. Unknown figures are `None`, never 0: while pages get no
+/// response, do not change, or do not show what they should.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
-    /// New events a minute, of the last minute; `None` also in the first ten seconds.
+    /// New events per minute, in the last minute; `None` also in the first ten seconds.
     pub events_a_minute: Option<f64>,
     /// Missed events of the last ten minutes.
     pub missed: Option<Missed>,
-    /// The missed part of all events: lower end, most likely, upper end; 0 to 1.
+    /// The missed fraction of all events: lower bound, estimate, upper bound; 0 to 1.
     pub missed_share: Option<[f64; 3]>,
     /// How late events are.
     pub lag_seconds: Option<Lag>,
-    /// Events by type, lately and before.
+    /// Events by type, now and usually.
     pub types: BTreeMap<Cow<'static, str>, Share>,
 }
 
 impl Figures {
-    /// The same with nothing known but the events by type.
+    /// Figures in which only the events by type are known.
     #[must_use]
     pub fn unknown(self) -> Self {
         let Self { types, .. } = self;
@@ -129,42 +129,42 @@ impl Figures {
     }
 }
 
-/// How one page does.
+/// The state of one page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PageReport {
     /// Its number, from 1.
     pub page: usize,
     /// Events on it when it was last read.
     pub events: usize,
-    /// When it last came.
+    /// When it was last received.
     pub read_at: Option<Timestamp>,
-    /// The part of it that the read before showed too, 0 to 1; `None` until it was read twice.
+    /// The fraction of it that the previous read also showed, 0 to 1; `None` until the second read.
     pub overlap: Option<f64>,
-    /// Its figures. Missed on a page is what passed it and no other page showed either.
+    /// Its figures. Events missed on a page passed it unseen, and appeared on no other page.
     #[serde(flatten)]
     pub figures: Figures,
 }
 
-/// How one token does.
+/// The state of one token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenReport {
-    /// Its place in the configuration, from 1; 0 for requests without one.
+    /// Its number in the configuration, from 1; 0 for requests without a token.
     pub token: usize,
-    /// By how much its last page was older than what another token had been shown, seconds.
+    /// By how many seconds its last page was older than one that another token had received.
     pub behind_seconds: f64,
-    /// Whether it is shown old pages and rests.
+    /// Whether it receives old pages and is quarantined.
     pub stale: bool,
 }
 
-/// A report that is not renewed for so long says nothing of now.
+/// A report older than this says nothing about the present.
 const AGED: Duration = Duration::from_secs(60);
 
 /// How complete the feed is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// When this was put together.
+    /// When this report was made.
     pub at: Timestamp,
-    /// What the last minutes came to, oldest first; not shown.
+    /// The results of the last minutes, oldest first; not shown.
     #[serde(skip)]
     pub minutes: Vec<MinuteSample>,
     /// How the missed events are estimated.
@@ -175,13 +175,13 @@ pub struct Report {
     pub pages: Vec<PageReport>,
     /// Each token that was used.
     pub tokens: Vec<TokenReport>,
-    /// What is wrong.
+    /// The current problems.
     pub troubles: Vec<Trouble>,
 }
 
 impl Report {
-    /// The report as it is to be shown at this time: without figures when it is old, as on a
-    /// collector that does not poll any more.
+    /// The report as shown at this time: without figures if it is outdated, as on a collector that
+    /// no longer polls.
     #[must_use]
     pub fn shown_at(&self, now: Timestamp) -> Cow<'_, Self> {
         if now.since(self.at) <= AGED {

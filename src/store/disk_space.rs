@@ -1,6 +1,6 @@
 //! Free space on the disk: below a reserve, polling pauses; on a full disk, writes wait.
 //!
-//! A full disk is a state and not a failure, because it ends when somebody frees space. `RocksDB`
+//! A full disk is a state and not a failure, because it ends when space is freed. `RocksDB`
 //! stops writing, keeps serving reads, checks the disk every few seconds, and resumes; the writer
 //! thread retries the batch until then.
 

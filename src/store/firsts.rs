@@ -14,7 +14,7 @@ use crate::model::envelope::Flags;
 use crate::model::window::Timestamp;
 
 /// The keys that an event may be the first of: developer and day, developer and year, repository
-/// and year. `None` for an event that is not about a pull request, or lacks the id.
+/// and year. `None` for an event that is not about a pull request, or has no id.
 fn keys(
     flags: Flags,
     happened_at: Timestamp,

@@ -29,7 +29,7 @@ const LOOKED_AT: usize = 2_000_000;
 /// Why a store cannot be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// There is no family of that name.
+    /// There is no column family with that name.
     #[error("unknown column family `{name}`; use one of {}", names())]
     UnknownFamily {
         /// The requested name.

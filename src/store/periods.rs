@@ -2,7 +2,7 @@
 //!
 //! The set of a period is kept while it may still grow: until the period has been over, and the set
 //! unchanged, for [`KEPT`]. Then the set is deleted and the period closed. Its size stays for good,
-//! and events that arrive even later set no first-time flag, so nobody is counted twice.
+//! and events that arrive even later set no first-time flag, so no member is counted twice.
 //!
 //! An import of an hour of a closed period reopens it with an empty set. Its size then stays until
 //! the new set is larger: a period of which every hour was imported again is exact, and until then
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!((kept(&store, DAY), size(&store, DAY)), (4, 4));
         sweep(&store, at(DAY + 122)).await.unwrap();
         assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 4));
-        // Nobody is counted after the set is closed.
+        // No member is counted after the set is closed.
         assert_eq!(claim(&store, DAY, vec![1, 9], false).await, Vec::<u64>::new());
         assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 4));
         // The year is still open.

@@ -1,4 +1,4 @@
-//! Extracts the series selectors of a PromQL expression and validates them against the table of
+//! Extracts the series selectors of a `PromQL` expression and validates them against the table of
 //! metrics.
 
 use crate::metrics::{ALL, MetricKind};

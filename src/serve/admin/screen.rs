@@ -22,8 +22,9 @@ impl Status {
     /// control characters.
     #[must_use]
     pub fn screen(&self) -> String {
-        let facts = self.facts().0.into_iter();
-        facts.map(|(name, words)| format!("{name:<NAME_COLUMNS$} {words}\n")).collect()
+        let facts = self.facts().0;
+        let line = |(name, words): &(String, String)| format!("{name:<NAME_COLUMNS$} {words}");
+        facts.iter().map(line).collect::<Vec<_>>().join("\n") + "\n"
     }
 
     /// The same for a terminal: long facts continue on a further line. What does not fit into
@@ -38,7 +39,7 @@ impl Status {
             lines.truncate(rows - 1);
             lines.push(format!("… {left_out} more lines: ghpulse status | less"));
         }
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        lines.join("\n") + "\n"
     }
 
     /// Name and words of each fact, the most important first.
@@ -286,8 +287,10 @@ mod tests {
     #[test]
     fn screen_fits_a_terminal_and_begins_with_the_verdict() {
         let at = "2027-01-01T00:00:00Z";
-        let error = "no answer ".repeat(40);
-        let part = |name: &str, state: &str| json!({ "name": name, "state": state, "since": at, "error": error });
+        let part = |name: &str, state: &str| {
+            let error = "no answer ".repeat(40);
+            json!({ "name": name, "state": state, "since": at, "error": error })
+        };
         let parts: Vec<_> = ["store", "source", "bus", "tidb", "amqp", "scripts", "files"]
             .map(|name| part(name, "degraded"))
             .into();

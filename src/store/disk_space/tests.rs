@@ -12,7 +12,7 @@ use crate::store::{Durability, Store, StoreError};
 struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    /// `None`, with a message, where mounting is not allowed.
+    /// `None`, with a message, if mounting is not permitted.
     fn new(test: &str, mib: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let size = format!("size={mib}m");
@@ -47,7 +47,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Writes rows of a mebibyte that nothing compresses.
+/// Writes rows of one mebibyte of incompressible data.
 async fn put(store: &Store, rows: std::ops::Range<u64>) -> Result<(), StoreError> {
     for row in rows {
         let work = move |batch: &mut crate::store::Batch<'_>| {
@@ -153,12 +153,12 @@ async fn write_on_a_full_disk_waits_for_free_space() {
     assert!(kept.len() >= 75 && kept.iter().copied().eq(0..kept.len() as u64), "{kept:?}");
 }
 
-/// Writes rows, several at a time, while the disk fills up; some of it is free again a while after
-/// the log met its end. Whatever the durability, the same database writes on.
+/// Writes rows, several at a time, while the disk fills up; space is freed some time after the
+/// log's write failed. With any durability, the same database continues to write.
 async fn fill_up_and_make_room(test: &str, durability: Durability) {
     const WRITERS: u64 = 4;
     const ROWS: u64 = 400;
-    /// What is made free, bytes.
+    /// Bytes that are freed.
     const ROOM: u64 = 60 << 20;
     let Some(mounted) = Mounted::new(test, 200) else { return };
     let dir = mounted.0.path().join("data");

@@ -1,5 +1,5 @@
-# The client of GHTorrent's page on streaming, word for word but for host, port and key, which are
-# given, and for its end: it stops after so many messages.
+# The client from GHTorrent's page on streaming, verbatim except that host, port and key are
+# arguments, and that it stops after the given number of messages.
 require 'bunny'
 
 host, port, key, wanted = ARGV

@@ -124,6 +124,20 @@ async fn polled_at_least(address: SocketAddr, events: usize) -> Vec<(String, Val
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn limited_polls_continue_by_cursor() {
+    let (dir, github) = (tempfile::tempdir().unwrap(), feed(200).await);
+    let running = Running::start(dir.path(), &github.url, &[]).await;
+    let all = polled_at_least(running.public, 40).await;
+    let first = polled(running.public, "limit=25").await;
+    let next = polled(running.public, &format!("limit=15&cursor={}", first[24].0)).await;
+    assert_eq!([first, next].concat(), all[..40]);
+    let refused = request(running.public, "GET", "/stream?limit=5", &[]).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("together with `poll`"), "{}", refused.body);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_query_is_answered_alike_in_each_form() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(200).await);
     let running = Running::start(dir.path(), &github.url, &[]).await;

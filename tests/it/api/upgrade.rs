@@ -1,6 +1,6 @@
 //! Stores written by earlier versions, in `tests/stores`: each must open, show the same figures and
-//! continue from the same cursors. A new version adds its own with `GHPULSE_TEST_WRITE_STORE=1
-//! cargo test --release --test it -- upgrade`; none is ever removed.
+//! continue from the same cursors. A new version adds its own with
+//! `GHPULSE_TEST_WRITE_STORE=1 cargo test --release --test it -- upgrade`; none is ever removed.
 //!
 //! The clock shows the day on which the store was written, so that neither retention nor a new year
 //! changes the expected figures.

@@ -1,7 +1,7 @@
-// What the wall costs a browser: node tests/it/browser/cost.mjs URL [SECONDS]
+// Measures the dashboard's cost in a browser: node tests/it/browser/cost.mjs URL [SECONDS]
 //
 // Starts a headless Chromium on the page and prints one line of JSON: bytes of the page as sent,
-// milliseconds until the first event is shown, the part of a core that the whole browser took, and
+// milliseconds until the first event is shown, the fraction of a core that the browser used, and
 // the longest time between two frames. Needs Chromium, and the package `ws` where `.ci/setup test`
 // puts it.
 import { spawn } from "node:child_process";
@@ -50,7 +50,7 @@ const { sessionId } = await call("Target.attachToTarget", { targetId, flatten: t
 const evaluate = async (expression) => (await call("Runtime.evaluate",
   { expression, returnByValue: true, awaitPromise: true }, sessionId)).result?.value;
 
-// Seconds of processor time of the browser and all its processes, from /proc.
+// CPU seconds of the browser and all its processes, from /proc.
 function used() {
   const ticks = new Map();
   for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
@@ -59,7 +59,7 @@ function used() {
       const field = after.split(" ");
       ticks.set(Number(pid), [Number(field[1]), Number(field[11]) + Number(field[12])]);
     } catch {
-      // It has just ended.
+      // The process has just exited.
     }
   }
   const isOurs = (pid) => pid === browser.pid || (ticks.has(pid) && isOurs(ticks.get(pid)[0]));

@@ -189,7 +189,7 @@ async fn what_is_set_up_wrongly_is_said_in_words() {
     says(&said, &["cannot connect to 127.0.0.1:", "tidb.host"]);
     let said = refused(with(&|tidb| tidb.host = "no-such-host.invalid".to_owned())).await;
     says(&said, &["cannot resolve host no-such-host.invalid", "tidb.host"]);
-    // A user without any rights is not told whether the table exists.
+    // The error for a user without rights does not disclose whether the table exists.
     let said = refused(with(&|tidb| tidb.user = "stranger".to_owned())).await;
     says(&said, &["user `stranger` is missing a privilege", "SELECT"]);
     let said = refused(with(&|tidb| {

@@ -1,5 +1,5 @@
 
-// Pictures: drawn in the units of their box, so that letters and lines keep their size.
+// Charts, drawn in the pixels of their box, so that text and lines keep their size.
 const SVG = "http://www.w3.org/2000/svg";
 function drawn(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
@@ -8,7 +8,7 @@ function drawn(name, attributes, text) {
   return made;
 }
 
-// A round number that is at least this one.
+// The smallest round number that is at least this value.
 function roundUp(value) {
   const ten = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
   return ten * ([1, 2, 3, 4, 5, 6, 8, 10].find((step) => step * ten >= value) ?? 10);
@@ -17,7 +17,7 @@ function roundUp(value) {
 const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toPrecision(2)} M`
   : value >= 1e4 ? `${Math.round(value / 1e3)} k` : grouped.format(+value.toPrecision(3)));
 
-// An empty picture with its scale: what draws on it, and where a value and a step lie.
+// An empty chart with its scale, and functions from values and steps to coordinates.
 function canvas(box, most, steps, label) {
   const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
   const [width, height] = [Math.max(120, box.clientWidth), Math.max(60, box.clientHeight)];
@@ -44,8 +44,8 @@ function canvas(box, most, steps, label) {
 
 const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
 
-// Layers on one another: each has a class and values, as many as there are steps. A step of which
-// nothing is known is grey from top to bottom.
+// Stacked areas: each layer has a class and one value per step. A step without data is grey from
+// top to bottom.
 function stacked(box, layers, ticks, label, unknown, marked) {
   const steps = layers[0].values.length;
   const sums = Array.from({ length: steps }, (_, at) =>
@@ -75,7 +75,7 @@ function stacked(box, layers, ticks, label, unknown, marked) {
   box.replaceChildren(at.svg);
 }
 
-// A strip of cells over a time: each value is a part, 0 to 1, or null where it is not known.
+// A strip of cells over time: each value is a fraction, 0 to 1, or null where unknown.
 const GRADES = [[0.98, "good"], [0.9, "fair"], [0, "poor"]];
 const gradeOf = (part) => (part === null ? "unknown" : GRADES.find(([least]) => part >= least)[1]);
 function heat(box, parts, ticks, label) {
@@ -89,7 +89,7 @@ function heat(box, parts, ticks, label) {
   for (let cell = 0; cell < cells; cell += 1) {
     const [from, to] = [cell, cell + 1].map((at) => Math.floor((at * parts.length) / cells));
     const known = parts.slice(from, Math.max(to, from + 1)).filter((part) => part !== null);
-    // Of the minutes in a cell the worst is shown: a gap must not vanish on a small screen.
+    // A cell shows its worst minute, so that a gap does not vanish on a small screen.
     const grade = gradeOf(known.length ? Math.min(...known) : null);
     paths[grade] = `${paths[grade] ?? ""}M${x(cell).toFixed(1)} 0H${x(cell + 1).toFixed(1)}` +
       `V${(height - 1.4 * letter).toFixed(1)}H${x(cell).toFixed(1)}Z`;
@@ -104,7 +104,7 @@ function heat(box, parts, ticks, label) {
   box.replaceChildren(svg);
 }
 
-// Lines beside one another; `null` is a step of which nothing is known.
+// Grouped lines; `null` is a step without data.
 function lines(box, layers, ticks, label) {
   const steps = layers[0].values.length;
   const all = layers.flatMap((layer) => [...layer.values, layer.last]);
@@ -118,13 +118,13 @@ function lines(box, layers, ticks, label) {
         return;
       }
       path += pen + point(at.x(step), at.y(value));
-      // A day between two unknown ones is a dot.
+      // A day between two unknown days is a dot.
       if (pen === "M") path += "h0.1";
       pen = "L";
     });
     at.svg.append(drawn("path", { class: `line ${layer.kind}`, d: path }));
     if (layer.last === null) continue;
-    // The last step is not over yet: a dot without a line to it.
+    // The last step is incomplete: a dot without a line to it.
     at.svg.append(drawn("circle", { class: `area ${layer.kind}`, cx: at.x(steps - 1) - 4,
       cy: at.y(layer.last), r: 4 }));
   }
@@ -135,7 +135,7 @@ function lines(box, layers, ticks, label) {
   box.replaceChildren(at.svg);
 }
 
-// The same for those who hear it: a caption, heads, rows.
+// The same data for screen readers: a caption, headings, rows.
 function fillTable(table, caption, heads, rows) {
   const row = (cells, name) => {
     const made = element("tr");

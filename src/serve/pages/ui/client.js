@@ -3,7 +3,7 @@
 //   for await (const message of ghpulse("https://HOST/", { types: "PushEvent" })) …
 
 const NDJSON = "application/x-ndjson";
-// At most, ms: silence (heartbeats: 15 s), backoff, wait that the server asks for.
+// Limits in ms: silence (heartbeats: 15 s), backoff, wait that the server asks for.
 const SILENCE = 4e4, BACKOFF = 6e4, HINT = 6e5;
 const LINE = 64 << 20;
 
@@ -56,7 +56,7 @@ export async function* ghpulse(url, query = {}, options = {}) {
       const { type, warnings = [], value, changes = {}, ...rest } = message;
       if (type === "error") throw new Error(message.message);
       if (type === "ack") {
-        // A later one may stand before a gap.
+        // A later cursor may precede a gap.
         if (!cursor) await keep(message.cursor);
         for (const it of warnings) console.warn("ghpulse:", it.message);
       } else if (type === "bye" || type === "heartbeat") {
@@ -91,7 +91,7 @@ export async function* ghpulse(url, query = {}, options = {}) {
   }
 }
 
-// One connection. Its failure goes to `end.error`, the server's hint to `end.wait`, ms.
+// One connection. Its failure goes to `end.error`, the server's delay to `end.wait`, ms.
 async function* connect(url, { signal, headers }, end) {
   const control = new AbortController(), stop = () => control.abort();
   const attempt = async (promise) => {

@@ -83,7 +83,7 @@ def ghpulse(url, query=None, checkpoint=None, *, headers=None, retry=1.0, on_ret
                 return
             kind, shown = message.get("type"), message
             if kind == "ack":
-                # A later ack may stand before a gap, so it does not move the cursor.
+                # A later ack may precede a gap, so it does not move the cursor.
                 if not cursor:
                     keep(message.get("cursor"))
                 for warning in message.get("warnings", []):
@@ -158,7 +158,7 @@ def _connect(url, headers, end):
             _refuse(error, end)
         return
     except urllib.error.URLError as error:
-        # A wrong certificate or an unknown scheme does not become right by waiting.
+        # A retry does not help with a wrong certificate or an unknown scheme.
         if isinstance(error.reason, (ssl.SSLCertVerificationError, str)):
             raise
         end["error"] = error
@@ -178,7 +178,7 @@ def _connect(url, headers, end):
                 return
             if len(line) > LINE:
                 raise Refused(f"a line of more than {LINE} bytes")
-            # The connection was cut within the line: it comes again.
+            # The connection was cut within the line, which is sent again.
             if not line.endswith(b"\n"):
                 return
             if line.strip():

@@ -1,11 +1,11 @@
 
-// The list: of what comes between two looks an even sample, and how many more there were. Where
-// more comes than a list can show, the server is asked for every Nth event: the same for everyone,
-// and each type has its part.
+// The list of events: shows a uniform sample of those between two updates, and how many more there
+// were. When more arrive than a list can show, the page asks the server for every Nth event: the
+// same sample for every client, with each type in proportion.
 const ROWS = 60;
 const WANTED = 20;
 const MOST = 60;
-// What is shown at first is every Nth of the last events: a poll's pull requests come together.
+// The list starts with every Nth of the latest events: a poll's pull requests arrive together.
 const PREFILL = 12;
 let sample = 1;
 let came = 0;
@@ -27,7 +27,7 @@ let isLiveNow = false;
 let cursor = null;
 let missing = new Map();
 
-// Each that came has the same chance to be kept.
+// Reservoir sampling: each event has the same chance to be kept.
 function keep(row) {
   pool.all += 1;
   if (pool.rows.length < POOL) {
@@ -38,11 +38,11 @@ function keep(row) {
   if (place < POOL) pool.rows[place] = [pool.all, row];
 }
 
-// What a type does by itself goes without saying.
+// The usual action of a type is not shown.
 const USUAL = ["created", "submitted", "started", "published", "added", "forked"];
 const NAME = /^[\w.-]{1,100}$/;
 
-// Places on GitHub; none of what is no name.
+// URLs on GitHub; null for an invalid name.
 function repoAddress(repo) {
   const parts = String(repo ?? "").split("/");
   return parts.length === 2 && parts.every((part) => NAME.test(part) && !/^\.+$/.test(part))
@@ -118,7 +118,7 @@ function showEvents() {
 
 function addRows(rows) {
   const list = byId("events");
-  // Who reads further down keeps the place.
+  // Keep the scroll position of a user who reads further down.
   const below = list.scrollHeight - list.scrollTop;
   const isTop = list.scrollTop < 4;
   list.prepend(...rows.reverse());
@@ -164,7 +164,7 @@ function back(away) {
 function takeEvent({ fields }) {
   lastEvent = performance.now();
   if (!isLiveNow) {
-    // What was before is shown at once, without being counted as of now.
+    // Events from before the connection are shown at once, and not counted as current.
     before.push(fields);
     if (before.length > 20 * ROWS) before.splice(0, 10 * ROWS);
     return;
@@ -173,7 +173,7 @@ function takeEvent({ fields }) {
   keep(fields);
 }
 
-// Asks for more or fewer of them, on the same connection.
+// Requests a larger or smaller sample, on the same connection.
 function adjust() {
   const now = performance.now();
   const { socket } = links.get("stream");
@@ -212,7 +212,7 @@ function takeStream(message) {
     before = [];
     break;
   case "gap":
-    // What GitHub never showed is in the strip's estimate.
+    // Events that GitHub never showed are in the strip's estimate.
     if (message.reason === "upstream") break;
     missing.set(message.reason, (missing.get(message.reason) ?? 0) + (message.count ?? 0));
     say([...missing].map(([reason, lost]) =>

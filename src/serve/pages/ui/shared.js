@@ -1,13 +1,13 @@
 "use strict";
-// What all pages do. Whatever comes from outside is only ever set as text.
+// Shared by all pages. Outside data are only ever set as text.
 const byId = (id) => document.getElementById(id);
 const about = JSON.parse(byId("about").textContent);
 const base = location.pathname.replace(/\/(play|status|topics|scripts|docs)?\/*$/, "");
 const socketBase = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${base}`;
 const grouped = new Intl.NumberFormat("en");
 
-// Controls, and marks that turn the direction of writing, are shown by their number: a name that
-// has them must not look like another one.
+// Control characters and marks of writing direction are shown by their number, so that a name with
+// them does not look like another one.
 const UNSEEN = new RegExp("[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e" +
   "\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]", "g");
 function plain(text) {
@@ -25,7 +25,7 @@ function element(name, text, kind) {
 const FAMILIES = [[/^Push/, "push"], [/^PullRequest/, "pull"], [/^Issue/, "issue"],
   [/^(Watch|Fork|Release|Sponsor)/, "star"]];
 
-// An event's type in words, and the colour that its kind has.
+// An event's type in words, and the colour of its kind.
 function wordsOf(type) {
   const name = String(type ?? "?").replace(/Event$/, "");
   const family = FAMILIES.find(([pattern]) => pattern.test(name))?.[1] ?? "";
@@ -40,13 +40,13 @@ for (const link of document.querySelectorAll("nav a")) {
   if (link.dataset.to === here) link.setAttribute("aria-current", "page");
 }
 
-// When anything last came from the server, milliseconds of `performance.now()`.
+// When the server last sent anything, in milliseconds of `performance.now()`.
 const SILENCE = 5000;
 let heard = performance.now();
 const silentFor = () => performance.now() - heard;
 const seconds = (milliseconds) => Math.max(0, Math.ceil(milliseconds / 1000));
 
-// Counted seconds are for eyes only: a screen reader hears the words once.
+// Counting seconds are for the eye only: a screen reader reads the words once.
 function showLink(text, kind, counted) {
   const link = byId("link");
   const whole = text + (counted ?? "");
@@ -60,7 +60,7 @@ function showLink(text, kind, counted) {
   link.append(shown);
 }
 
-// What `/status` said last, and when.
+// The last response of `/status`, and its time.
 const STATUS_EVERY = 3000;
 let status = null;
 let statusAt = -Infinity;
@@ -68,7 +68,7 @@ let asking = false;
 
 function percent(share) {
   const value = 100 * share;
-  // What is nearly all or nearly nothing is not made all or nothing.
+  // Nearly all and nearly nothing are not rounded to all or nothing.
   if ((value > 99 && value < 100) || (value > 0 && value < 1)) {
     return String(Math.min(99.9, Math.max(0.1, Math.round(10 * value) / 10)));
   }
@@ -82,7 +82,7 @@ function duration(value) {
 
 const level = (value, warn, bad) => (value > bad ? "bad" : value > warn ? "warn" : "");
 
-// The figures of the strip: text, level, and a longer word on it.
+// The figures of the strip: text, level, and a longer explanation.
 function measures(said) {
   const all = said.completeness?.all;
   const missed = all?.missed_share;
@@ -127,7 +127,7 @@ function tokens(source) {
 
 const clock = (time) => String(time ?? "").replace(/^.*T(\d\d:\d\d).*$/, "$1");
 
-// What is wrong, in words, each with its name.
+// The current problems in words, each with its name.
 function troubles(said) {
   const parts = (said.parts ?? []).filter((part) => ["degraded", "down"].includes(part.state));
   const feed = said.completeness?.troubles ?? [];
@@ -139,7 +139,7 @@ function troubles(said) {
   ];
 }
 
-// Why nothing can come although the server answers; empty when there is no such reason.
+// Why no events can arrive although the server responds; empty without such a reason.
 function nothingNew(said) {
   const feed = said?.completeness?.troubles ?? [];
   if (feed.some((trouble) => trouble.kind === "frozen_feed")) return "GitHub shows nothing new";
@@ -179,7 +179,7 @@ function showTruth() {
   byId("simulated").hidden = !status.simulated;
 }
 
-// Asks again at once when the page is looked at again: timers of hidden pages are slow.
+// Refreshes at once when the page becomes visible: timers of hidden pages are slow.
 const onStatus = [];
 async function look() {
   if (asking) return;
@@ -192,7 +192,7 @@ async function look() {
     heard = statusAt = performance.now();
     for (const hook of onStatus) hook(status);
   } catch {
-    // The silence is said by its length.
+    // The time since the last response shows the failure.
   } finally {
     asking = false;
     showTruth();

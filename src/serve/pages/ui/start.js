@@ -1,5 +1,5 @@
 
-// The page's clock: once a second what is shown is as of now.
+// The page's clock: updates everything shown once a second.
 let day = today();
 function tick() {
   const now = performance.now();
@@ -22,7 +22,7 @@ function tick() {
   adjust();
 }
 
-// A page that was hidden shows at once how it is.
+// A page that was hidden shows the current state at once.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   asked.clear();

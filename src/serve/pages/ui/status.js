@@ -82,7 +82,7 @@ function showStatus(said) {
       ["version", known(said.version)], said.node && ["node", said.node]]));
 }
 
-// Coverage by hour, a week back.
+// Coverage by hour, for the last week.
 const HOURS = 168;
 let coveredAt = -Infinity;
 async function showCoverage() {
@@ -112,6 +112,6 @@ async function showCoverage() {
           grouped.format(received), share ? `${percent(1 - share[1])} %` : "unknown"];
       }));
   } catch {
-    // The silence is said by its length.
+    // The time since the last response shows the failure.
   }
 }

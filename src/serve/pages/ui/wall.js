@@ -3,7 +3,7 @@ if (new URLSearchParams(location.search).has("wall")) {
   document.documentElement.classList.add("wall");
 }
 
-// Sockets that come back by themselves. What hangs is given up as what is closed.
+// Sockets that reconnect automatically. A hanging socket is treated like a closed one.
 const links = new Map();
 const CONNECTING = 10000;
 function follow(name, hooks) {
@@ -54,7 +54,7 @@ function follow(name, hooks) {
   link.connect();
 }
 
-// What is so, in one word or two: nothing is called live that does not come.
+// The state in one or two words: without incoming data, nothing is called live.
 function showPulse() {
   const now = performance.now();
   const all = [...links.values()];
@@ -80,14 +80,14 @@ function showPulse() {
   document.body.classList.toggle("stale", !isLive());
 }
 
-// Languages: a race. Rows are kept by name, and what has no room is said.
+// Languages, ranked. Rows are kept by name; the number of languages that do not fit is shown.
 const languages = new Map();
 let ranked = [];
 let hourNow = new Map();
 let hourBefore = null;
 const isStill = matchMedia("(prefers-reduced-motion: reduce)");
 
-// The change against the hour before, in words.
+// The change from the previous hour, in words.
 function changeOf(name) {
   const [now, before] = [hourNow.get(name), hourBefore?.[name] ?? 0];
   if (hourBefore === null || now === undefined) return ["", ""];
@@ -104,7 +104,7 @@ function showLanguages(map) {
   const most = ranked.length ? ranked[0][1] : 1;
   const room = byId("languages");
   const letter = parseFloat(getComputedStyle(room).fontSize);
-  // Where the height is given, it decides; elsewhere the height follows.
+  // If the layout sets a height, it limits the rows; otherwise the height follows.
   const given = getComputedStyle(room).flexGrow === "1";
   const rows = given ? Math.max(2, Math.floor(room.clientHeight / (2.12 * letter))) : 12;
   const columns = Math.max(1, Math.min(Math.ceil(ranked.length / rows),
@@ -140,7 +140,7 @@ function showLanguages(map) {
   const before = new Map(isStill.matches ? [] : [...room.children].map((box) =>
     [box, box.getBoundingClientRect()]));
   room.replaceChildren(...boxes);
-  // Who overtakes is seen to overtake.
+  // Animates rows that change places.
   for (const box of boxes) {
     const [from, to] = [before.get(box), box.getBoundingClientRect()];
     if (!from || (from.x === to.x && from.y === to.y)) continue;
@@ -149,7 +149,7 @@ function showLanguages(map) {
   }
 }
 
-// What the server has counted, asked for again and again.
+// The server's counts, polled regularly.
 const KINDS = [["push", "pushes"], ["pull", "pull requests"], ["issue", "issues"],
   ["star", "stars, forks, releases"], ["other", "others"]];
 const kindOf = (type) => Math.max(0, KINDS.findIndex(([kind]) =>
@@ -170,7 +170,7 @@ async function ask(path, every, take) {
     take(await answer.json());
     heard = performance.now();
   } catch {
-    // The silence is said by its length.
+    // The time since the last response shows the failure.
   }
 }
 
@@ -197,7 +197,7 @@ function takeNow(said) {
   showPanels(said.aggregates ?? []);
 }
 
-// The busiest repositories: as many rows as there is room for.
+// The busiest repositories: as many rows as fit.
 function showTop(name, rows) {
   const list = byId(`top-${name}`);
   if (!list) return;
@@ -259,7 +259,7 @@ function showPanels(aggregates) {
   }));
 }
 
-// Events by type over a time, as the server kept them.
+// Events by type over time, as kept by the server.
 function layersOf(said) {
   const layers = KINDS.map(([kind]) => ({ kind, values: said.counted_seconds.map(() => 0) }));
   for (const [type, counts] of Object.entries(said.types)) {
@@ -327,7 +327,7 @@ function showHeat() {
     }));
 }
 
-// The year by day, as the server said last; the day's figures come more often.
+// The year by day, as last received from the server; today's figures are updated more often.
 const DAY = [["open", "opened"], ["merge", "merged"], ["close", "closed"]];
 let year = null;
 let yearAt = -Infinity;
@@ -373,7 +373,7 @@ function showYear() {
       [month, ...DAY.map(([name]) => grouped.format(sum(name, month)))]));
 }
 
-// The first message is the state as of now. Between two of them what comes is added.
+// The first message is the current state. Later events are added until the next one.
 function refreshYear() {
   yearAt = performance.now();
   const socket = new WebSocket(`${socketBase}/sampling`);

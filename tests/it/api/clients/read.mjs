@@ -1,5 +1,5 @@
-// Reads WebSockets to their end with one of the libraries that Node programs use, and prints for
-// each what came: how many events, and how it ended.
+// Reads WebSockets to their end with a library for Node, and prints for each the number of events
+// and how it ended.
 //
 //   node [--experimental-websocket] read.mjs native|undici|ws MODULES URL TIMES [PARAMS]
 import { createRequire } from "node:module";
