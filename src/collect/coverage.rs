@@ -9,6 +9,7 @@
 mod estimate;
 mod freshness;
 mod minutes;
+mod page;
 mod pulse;
 mod slots;
 
@@ -20,7 +21,7 @@ pub use self::estimate::WINDOW;
 use self::estimate::IdCoverage;
 use self::freshness::Freshness;
 use self::minutes::Minutes;
-use self::pulse::Pulse;
+use self::page::PageRecord;
 use self::slots::Slots;
 use super::overlap::{self, KINDS, PageSighting};
 use crate::github::tokens::TokenSlotId;
@@ -47,18 +48,6 @@ const SAME: f64 = 0.9;
 const SOON_AFTER: Duration = Duration::from_secs(10);
 /// A sequence belongs on a page when at least one in this many of the page's events is from it.
 const HOME: usize = 4;
-/// The weight of the newest read in the rate of new events of a page.
-const NEWEST_WEIGHT: f64 = 0.3;
-/// A page that was not read for this long takes precedence, whatever its rate.
-const LONGEST_UNREAD: Duration = Duration::from_secs(30);
-/// Maximum number of events on a page.
-const MOST_BROUGHT: f64 = 100.0;
-/// A page stands still when this many events were expected on it and none arrived, …
-const EXPECTED: f64 = 15.0;
-/// … in at least this many responses.
-const STILL_ANSWERS: u32 = 2;
-/// A type of which a page showed this many events does not disappear from it between two reads.
-const FIRM: u32 = 15;
 /// Maximum number of events remembered to detect new ones.
 const RECENT: usize = 50_000;
 /// Maximum number of events whose lag is kept: in total, and per page.
@@ -86,41 +75,6 @@ pub struct Completeness {
     answers_since: u32,
     troubles: Vec<Trouble>,
     minutes: Minutes,
-}
-
-#[derive(Debug, Default)]
-struct PageRecord {
-    hashes: HashSet<u64>,
-    overlap: Option<f64>,
-    read_at: Option<Timestamp>,
-    sequences: [IdCoverage; 2],
-    slots: Slots,
-    pulse: Pulse,
-    /// The time of the last response or failure.
-    heard: Option<Timestamp>,
-    lags: VecDeque<u32>,
-    is_empty: bool,
-    /// Since when the page is unexpectedly empty, and the total of new events at that time.
-    empty_since: Option<(Timestamp, u64)>,
-    /// Number of events of each type in the last read.
-    content: [u32; KINDS.len()],
-    /// Types that left the page gradually as new events pushed them on; they are not missing.
-    faded: [bool; KINDS.len()],
-    /// When the page last showed each type.
-    shown_at: [Option<Timestamp>; KINDS.len()],
-    /// Types of which the page showed many events and suddenly shows none.
-    vanished: [bool; KINDS.len()],
-    /// When a new event last arrived on the page, and the number of responses without one since.
-    moved_at: Option<Timestamp>,
-    still_answers: u32,
-    /// Whether expected events are missing on the page.
-    stands_still: bool,
-    failing_since: Option<Timestamp>,
-    same_since: Option<Timestamp>,
-    same_as: usize,
-    in_trouble: bool,
-    /// Events per second found only on this page, as a weighted average.
-    brings: f64,
 }
 
 impl Completeness {
@@ -475,78 +429,6 @@ impl Completeness {
 }
 
 impl PageRecord {
-    /// Records a read with this many new events.
-    fn brought(&mut self, new: u32, at: Timestamp) {
-        if let Some(before) = self.read_at {
-            let seconds = at.since(before).as_secs_f64().max(0.1);
-            self.brings += (f64::from(new) / seconds - self.brings) * NEWEST_WEIGHT;
-        }
-    }
-
-    /// The number of events that the page is expected to bring.
-    fn need(&self, now: Timestamp) -> f64 {
-        let unread = self.read_at.map_or(LONGEST_UNREAD, |at| now.since(at));
-        if unread >= LONGEST_UNREAD {
-            return f64::MAX;
-        }
-        (self.brings * unread.as_secs_f64()).min(MOST_BROUGHT)
-    }
-
-    /// Records a response with this many new events.
-    fn moved(&mut self, new: usize, at: Timestamp) {
-        if new > 0 {
-            (self.moved_at, self.still_answers, self.stands_still) = (Some(at), 0, false);
-            return;
-        }
-        self.still_answers = self.still_answers.saturating_add(1);
-        let still = self.moved_at.map(|moved_at| at.since(moved_at).as_secs_f64());
-        let expected = still.zip(self.slots.a_minute()).map(|(still, rate)| still / 60.0 * rate);
-        self.stands_still |= self.still_answers >= STILL_ANSWERS
-            && expected.is_some_and(|expected| expected >= EXPECTED);
-    }
-
-    /// Whether the figures are unreliable, `shown` being the total number of new events: something
-    /// is odd that has not lasted long enough to be a problem, or never becomes one.
-    fn is_odd(&self, shown: u64) -> bool {
-        self.stands_still
-            || self.vanished.contains(&true)
-            || self.failing_since.or(self.same_since).is_some()
-            || self.empty_since.is_some_and(|(_, before)| shown > before)
-    }
-
-    /// Whether anything is odd, even if only briefly so far.
-    fn is_suspect(&self) -> bool {
-        self.empty_since.is_some() || self.failing_since.or(self.same_since).is_some()
-    }
-
-    /// Types of which the page shows no events although it should.
-    fn missing(&self) -> Vec<usize> {
-        let mut missing = self.slots.missing();
-        missing.retain(|kind| !self.faded[*kind]);
-        missing
-    }
-
-    /// Records the types now on the page, of which `arrived` events are new. A type whose last
-    /// events were no more than those has moved on to later pages, as in a feed that fills up.
-    fn fade(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
-        let mut content = [0_u32; KINDS.len()];
-        for sighting in seen {
-            content[sighting.kind] += 1;
-        }
-        let is_slow = arrived <= seen.len() / 2;
-        for (kind, now) in content.iter().enumerate() {
-            if *now > 0 {
-                (self.faded[kind], self.vanished[kind]) = (false, false);
-                self.shown_at[kind] = Some(at);
-            } else if self.content[kind] > 0 {
-                let before = usize::try_from(self.content[kind]).unwrap_or(usize::MAX);
-                self.faded[kind] = is_slow && before <= arrived;
-                self.vanished[kind] = !self.faded[kind] && self.content[kind] >= FIRM;
-            }
-        }
-        self.content = content;
-    }
-
     fn report(&self, page: usize, is_known: bool, all: &Completeness) -> PageReport {
         let [one, other] = [0, 1].map(|at| all.sequences[at].missed_on(&self.sequences[at]));
         let figures = figures(one.and(other), &self.slots, &self.lags);

@@ -323,7 +323,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// Decodes a counter's value, as [`Batch::add`] writes it.
+/// Decodes a counter's value, as [`super::Batch::add`] writes it.
 pub fn read_count<K: CounterKey>(key: &K, value: &[u8]) -> Result<i64, StoreError> {
     let bytes = value.try_into();
     bytes
