@@ -220,8 +220,8 @@ proptest! {
                 3 => keep(pending.expire(now)),
                 _ => if let Some(one) = taken.pop() {
                     let forbidden = PullLookup::Forbidden("no".to_owned());
-                    let what =
-                        [found(Language::Unknown), PullLookup::Gone, PullLookup::Unanswered, forbidden];
+                    let (gone, none) = (PullLookup::Gone, PullLookup::Unanswered);
+                    let what = [found(Language::Unknown), gone, none, forbidden];
                     keep(pending.answered(&one, &what[usize::try_from(n).unwrap() % 4], now).0);
                 },
             }
