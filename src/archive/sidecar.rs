@@ -35,7 +35,9 @@ pub(super) fn write(
     }
     let known = charts::completeness(reader, hour.0..hour.0.saturating_add(1))?;
     let known = known.first().copied().unwrap_or(HourCompleteness::unknown(hour));
-    put(&path, format!("{}\n", written::of_one(&known)).as_bytes())
+    let text = serde_json::to_string(&written::of_one(&known)).map_err(io::Error::from);
+    let text = text.map_err(ArchiveError::file("write", &path))?;
+    put(&path, format!("{text}\n").as_bytes())
 }
 
 /// Brings what an appliance wrote beside the file of an hour.

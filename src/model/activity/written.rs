@@ -1,72 +1,85 @@
 //! The completeness of an hour as JSON: in `/completeness`, and beside exported hours.
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 use super::{HourCompleteness, MissedRange};
 use crate::model::kinds::KINDS;
-use crate::model::window::{Hour, Timestamp};
+use crate::model::window::Timestamp;
 
 /// How the missed events of a type are estimated.
 pub const METHOD: &str = "received: events by the hour in which they were received; missed: \
     estimated from gaps in GitHub's ids, by minute, added up over the known minutes, interval ends \
     too; of a type: its part of its sequence of ids; null: not known";
 
-/// One hour; what is not known is `null`.
+/// An hour as it is written; what is not known is `null`.
+#[derive(Debug, Serialize)]
+pub struct WrittenCompleteness {
+    hour: Timestamp,
+    received: Option<u64>,
+    missed: Option<WrittenRange>,
+    missed_share: Option<[f64; 3]>,
+    minutes_watched: u16,
+    minutes_known: u16,
+    lag_seconds: Option<f64>,
+    types: BTreeMap<&'static str, WrittenType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct WrittenType {
+    received: u64,
+    missed: Option<WrittenRange>,
+}
+
+#[derive(Debug, Serialize)]
+struct WrittenRange {
+    low: f64,
+    estimate: f64,
+    high: f64,
+}
+
+/// One hour of several.
 #[must_use]
-pub fn hour(hour: &HourCompleteness) -> Value {
-    Value::Object(members(hour))
+pub fn hour(hour: &HourCompleteness) -> WrittenCompleteness {
+    let coverage = &hour.coverage;
+    let all = coverage.missed();
+    let seen = coverage.seen[0] + coverage.seen[1];
+    let of = |column: usize| WrittenType {
+        received: hour.counts[column],
+        missed: hour.missed_of(column).map(range),
+    };
+    let types = (0..KINDS.len()).filter(|column| hour.counts[*column] > 0);
+    WrittenCompleteness {
+        hour: Timestamp::from_seconds(hour.hour.0.saturating_mul(3_600)),
+        received: Some(hour.counts.iter().sum()),
+        missed: all.map(range),
+        missed_share: all.map(|all| all.shares(seen)),
+        minutes_watched: coverage.watched,
+        minutes_known: coverage.known,
+        lag_seconds: coverage.lag.map(|lag| f64::from(lag) / 1e3),
+        types: types.map(|column| (KINDS[column], of(column))).collect(),
+        method: None,
+    }
 }
 
 /// One hour for itself, with the method; the events received are not known of one that nothing was
 /// counted in and that no node watched.
 #[must_use]
-pub fn of_one(hour: &HourCompleteness) -> Value {
-    let mut all = members(hour);
-    if hour.coverage.watched == 0 && hour.counts.iter().all(|count| *count == 0) {
-        all.insert("received".to_owned(), Value::Null);
-    }
-    all.insert("method".to_owned(), METHOD.into());
-    Value::Object(all)
+pub fn of_one(one: &HourCompleteness) -> WrittenCompleteness {
+    let is_unknown = one.coverage.watched == 0 && one.counts.iter().all(|count| *count == 0);
+    let written = hour(one);
+    let received = written.received.filter(|_| !is_unknown);
+    WrittenCompleteness { received, method: Some(METHOD), ..written }
 }
 
-fn members(hour: &HourCompleteness) -> Map<String, Value> {
-    let coverage = &hour.coverage;
-    let all = coverage.missed();
-    let seen = coverage.seen[0] + coverage.seen[1];
-    let types: Map<String, Value> = (0..KINDS.len())
-        .filter(|column| hour.counts[*column] > 0)
-        .map(|column| {
-            let value = json!({
-                "received": hour.counts[column],
-                "missed": missed(hour.missed_of(column)),
-            });
-            (KINDS[column].to_owned(), value)
-        })
-        .collect();
-    [
-        ("hour", json!(start(hour.hour))),
-        ("received", json!(hour.counts.iter().sum::<u64>())),
-        ("missed", missed(all)),
-        ("missed_share", json!(all.map(|all| all.shares(seen)))),
-        ("minutes_watched", json!(coverage.watched)),
-        ("minutes_known", json!(coverage.known)),
-        ("lag_seconds", json!(coverage.lag.map(|lag| f64::from(lag) / 1e3))),
-        ("types", Value::Object(types)),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
-}
-
-fn missed(missed: Option<MissedRange>) -> Value {
+fn range(missed: MissedRange) -> WrittenRange {
     let round = |number: f64| (number * 10.0).round() / 10.0;
-    json!(missed.map(|missed| json!({
-        "low": round(missed.low),
-        "estimate": round(missed.estimate),
-        "high": round(missed.high),
-    })))
-}
-
-fn start(hour: Hour) -> Timestamp {
-    Timestamp::from_seconds(hour.0.saturating_mul(3_600))
+    WrittenRange {
+        low: round(missed.low),
+        estimate: round(missed.estimate),
+        high: round(missed.high),
+    }
 }
