@@ -1,6 +1,8 @@
 //! What of public events is not passed on: people and repositories that are left out, and the
 //! e-mail addresses of commits.
 
+use std::fmt::Write as _;
+
 use sha1::{Digest as _, Sha1};
 
 use super::event::EVENT_BYTES;
@@ -116,8 +118,10 @@ fn hashed(value: &str) -> Option<String> {
     if local.is_empty() || is_hash(local) {
         return None;
     }
-    let mut new: String =
-        Sha1::digest(local.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut new = String::with_capacity(41 + domain.len());
+    for byte in Sha1::digest(local.as_bytes()) {
+        write!(new, "{byte:02x}").expect("a string takes it");
+    }
     new.push('@');
     new.push_str(domain);
     let mut out = String::with_capacity(new.len() + 2);
