@@ -23,28 +23,53 @@ const WORLD: u32 = 0o007;
 /// Directories below each other that [`give_to_owner`] descends into; a store has two.
 const DEEPEST: usize = 8;
 
-/// Makes a directory and those above it, as far as they are not there. One that is there keeps its
-/// permissions. What root makes below another user's directory belongs to that user.
+/// Creates a directory and its missing ancestors, without permissions for the world. An existing
+/// directory keeps its permissions. What root creates below another user's directory belongs to
+/// that user. The new names survive a power cut.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
-    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    let missing = missing(path);
     DirBuilder::new().recursive(true).mode(DIRECTORY).create(path)?;
-    let above = missing.last().and_then(|topmost| topmost.parent());
-    let above = above.map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
+    let above = missing.last().map(|topmost| parent(topmost));
     if let Some(owner) = above.filter(|_| is_root()).map(fs::metadata).transpose()?
         && owner.uid() != 0
     {
-        for made in missing {
+        for made in &missing {
             // A link that the owner has put there meanwhile is not followed.
             lchown(made, Some(owner.uid()), Some(owner.gid()))?;
         }
     }
-    Ok(())
+    missing.into_iter().try_for_each(|made| sync_dir(parent(made)))
 }
 
-/// Makes a directory that must not be there yet, nor a symbolic link of its name.
+/// Creates a directory and its missing ancestors, with the permissions of the umask: for files
+/// that are made for others. The new names survive a power cut.
+pub fn create_open_dir_all(path: &Path) -> io::Result<()> {
+    let missing = missing(path);
+    fs::create_dir_all(path)?;
+    missing.into_iter().try_for_each(|made| sync_dir(parent(made)))
+}
+
+/// Creates a directory, which must not exist, nor a symbolic link of its name. The new name
+/// survives a power cut.
 pub fn create_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(DIRECTORY).create(path)
+    DirBuilder::new().mode(DIRECTORY).create(path)?;
+    sync_dir(parent(path))
+}
+
+/// Syncs a directory: names that were created, renamed or removed in it survive a power cut.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// The directory that holds this name.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The directories on this path that do not exist, the deepest first.
+fn missing(path: &Path) -> Vec<&Path> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    path.ancestors().take_while(is_missing).collect()
 }
 
 /// Takes the world's permissions away from a directory, as far as it is ours to do so.

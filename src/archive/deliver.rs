@@ -13,7 +13,7 @@ use crate::private;
 /// Merges exported files into `to`, as an export into it does: an existing file is kept, and
 /// missing events are added. Returns the files with their counts. Blocks.
 pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Exported, ArchiveError> {
-    std::fs::create_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
+    private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;

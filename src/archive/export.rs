@@ -28,6 +28,7 @@ use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
+use crate::private;
 use crate::store::journal::JournalItem;
 use crate::store::keys::{JournalKey, Key as _, MetaKey};
 use crate::store::{Reader, Store, StoreError};
@@ -141,7 +142,7 @@ pub async fn run(
 async fn pass(store: &Store, until: Hour, to: &Target) -> Result<Vec<WrittenHour>, ArchiveError> {
     let (reading, to) = (store.clone(), to.clone());
     let work = move || -> Result<_, ArchiveError> {
-        std::fs::create_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
+        private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
         let reader = reading.reader();
         let Some(applied) = applied(reader)? else { return Ok(WrittenHours::default()) };
         let known = reader.cursor_on(CURSOR, applied.tag)?;

@@ -110,7 +110,7 @@ impl PartialFile {
             fault::point("export.before_rename");
             std::fs::rename(&self.part, &self.path)?;
             // The name is part of the directory, which is synced separately.
-            self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+            self.path.parent().map_or(Ok(()), private::sync_dir)
         };
         written().map_err(ArchiveError::file("write", &self.path))?;
         Ok(counts)

@@ -73,7 +73,8 @@ fn put(path: &Path, text: &[u8]) -> Result<(), ArchiveError> {
         let mut file = private::fresh(&part)?;
         file.write_all(text)?;
         file.sync_all()?;
-        std::fs::rename(&part, path)
+        std::fs::rename(&part, path)?;
+        path.parent().map_or(Ok(()), private::sync_dir)
     };
     written().map_err(ArchiveError::file("write", path))
 }

@@ -10,6 +10,7 @@ use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
 use crate::config;
 use crate::model::window::Timestamp;
+use crate::private;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -65,7 +66,7 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
 }
 
 async fn export_hours(args: &ExportArgs, found: &StoreAccess) -> Result<Exported, CommandFailure> {
-    std::fs::create_dir_all(&args.to).map_err(|error| CommandFailure {
+    private::create_open_dir_all(&args.to).map_err(|error| CommandFailure {
         exit: Exit::Io,
         reason: format!("cannot create {}: {error}", args.to.display()),
     })?;

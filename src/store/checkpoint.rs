@@ -6,7 +6,7 @@
 //! reads a broker's topic by its own subscription, and the positions of its embedded bus continue
 //! far after all that the original store can have given out since.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -169,7 +169,7 @@ pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<ExistingBackup, 
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
         return Err(CheckpointError::NotEmpty { dir: to });
     };
-    fs::create_dir_all(parent).map_err(failed("create", parent))?;
+    private::create_open_dir_all(parent).map_err(failed("create", parent))?;
     let partial =
         PartialDir(parent.join(format!(".{}.{}.part", name.to_string_lossy(), store.store_id())));
     partial.begin()?;
@@ -198,7 +198,7 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
         return Err(CheckpointError::NotEmpty { dir: to });
     };
-    fs::create_dir_all(parent).map_err(failed("create", parent))?;
+    private::create_open_dir_all(parent).map_err(failed("create", parent))?;
     expect_empty(&to)?;
     let ExistingBackup { note, .. } = read(made)?;
     match fs::rename(made, &to) {
@@ -388,7 +388,7 @@ fn size_of(dir: &Path) -> Result<u64, CheckpointError> {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), CheckpointError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("write", dir))
+    private::sync_dir(dir).map_err(failed("write", dir))
 }
 
 fn failed<'p>(

@@ -192,7 +192,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError>
         file.sync_all()?;
         std::fs::rename(&partial, path)?;
         // Sync the name too: a database without a version would be refused.
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        path.parent().map_or(Ok(()), private::sync_dir)
     };
     write().map_err(file_error("write", path))
 }

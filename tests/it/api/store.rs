@@ -77,7 +77,7 @@ async fn a_backup_of_a_running_appliance_becomes_another_with_the_same_figures()
     let fresh = around.path().join("data");
     let (code, words, stderr) = read(&ghpulse(&fresh, &["restore", name]).await);
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(words.contains(id.as_str().unwrap()) && words.contains("has everything up to"));
+    assert!(words.contains(id.as_str().unwrap()) && words.contains("it holds everything up to"));
     assert!(words.contains("subscribers of the stream receive a gap"), "{words}");
     let meta = lines(&fresh, &["inspect", "meta", "--prefix", "store_id", "--json"]).await;
     assert_ne!(meta[0]["value"], id, "a restored store is another one");

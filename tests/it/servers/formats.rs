@@ -99,7 +99,7 @@ async fn entries_that_unpack_to_too_much_are_dead_letters() {
     edge.store.reader().scan(&DeadKey(0), read).unwrap();
     assert_eq!(reasons.len(), 3);
     for reason in reasons {
-        assert!(reason.contains("unpacks to"), "{reason}");
+        assert!(reason.contains("decompresses to"), "{reason}");
     }
     edge.end().await;
 }
