@@ -240,6 +240,8 @@ async fn what_comes_from_outside_is_text_and_nothing_else() {
         "actor": {"id": 2, "login": "\u{202e}gnp.exe"}, "payload": {"action": {"odd": [1]},
             "pull_request": {"base": {"repo": {"language": NASTY}}}},
     });
+    // The list starts with a sample of the latest events; from this on it has each one.
+    shows(&mut page, "document.getElementById('events').dataset.sample === '1'").await;
     for event in [event, pull] {
         github.control.push_raw(&event.to_string());
     }

@@ -90,8 +90,8 @@ impl Case {
     }
 }
 
-/// Runs all cases.
-pub fn run(report: &mut Report) {
+/// Measures, with these numbers of readers alone when any are given.
+pub fn run(report: &mut Report, only: &[usize]) {
     report.section(
         "fanout",
         "Events through `/sampling`, the readers in another process. `floor`: frames encoded \
@@ -107,10 +107,15 @@ pub fn run(report: &mut Report) {
             "fan-out of gorilla/websocket: no Go here, or its module is not to be had",
         );
     }
-    for case in &CASES {
+    let is_wanted = |case: &&Case| only.is_empty() || only.contains(&case.readers);
+    for case in CASES.iter().filter(is_wanted) {
         for server in case.servers {
             measure(report, "fanout", case, server, go.as_deref());
         }
+    }
+    if !only.is_empty() {
+        let numbers = only.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return report.not_measured(&format!("fan-out to other numbers of readers than {numbers}"));
     }
     report.section("idle", "10,000 connections that get nothing but pings, watched for 30 s.");
     for server in BEST {

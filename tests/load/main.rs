@@ -2,6 +2,7 @@
 //! `target/bench/report.md` with charts. Nothing passes or fails here; compare only figures of one
 //! report.
 //!
+//! `make bench ARGS="fanout 200 1000"` measures fan-out to these numbers of readers alone.
 //! `make bench ARGS=fanout` runs one of: pipeline, script, fanout, enrich, plan, missed, start,
 //! import, filter, stream, aggregates, attack. `GHPULSE_BENCH_RUNS=1` runs each once instead of
 //! three times. A fan-out case and its readers are separate processes, so that memory and CPU are
@@ -92,12 +93,13 @@ fn main() {
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
+    let readers: Vec<usize> = wanted.iter().flat_map(|word| word.parse()).collect();
     // First the measurements that vary between runs, then those that a second run would only
     // repeat.
     let timed: [(&str, Measure<'_>); 8] = [
         ("pipeline", &|report| pipeline::run(report, recorded)),
         ("script", &script::run),
-        ("fanout", &fanout::run),
+        ("fanout", &|report| fanout::run(report, &readers)),
         ("start", &pipeline::start),
         ("import", &|report| archive::run(report, recorded)),
         ("filter", &filter::run),

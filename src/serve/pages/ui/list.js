@@ -199,6 +199,10 @@ function takeStream(message) {
   case "event":
     takeEvent(message);
     break;
+  case "ack":
+    // The sample that the server uses from here on.
+    if (isLiveNow) byId("events").dataset.sample = sample;
+    break;
   case "caught_up":
     if (isLiveNow) break;
     isLiveNow = true;
