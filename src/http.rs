@@ -40,7 +40,7 @@ pub struct HttpOptions {
     pub body_limit: usize,
 }
 
-/// Why there is no response. A response with an error status is not an `HttpError`.
+/// Why a request has no response. A response with an error status is not an `HttpError`.
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// The address is invalid.

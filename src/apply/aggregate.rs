@@ -56,7 +56,7 @@ pub struct Apply {
     pub hub: Arc<Hub>,
     /// How long an event is remembered as applied.
     pub seen_for: Duration,
-    /// What is left out, whoever admitted it.
+    /// What is left out, on whichever node it was admitted.
     pub privacy: Arc<Privacy>,
     /// The source of the current time.
     pub clock: Clock,

@@ -139,7 +139,7 @@ async fn next(
         let bytes = *backlog.borrow();
         tracing::warn!(bytes, limit, "fetching pauses: store.outboxBytes is reached");
         backlog.wait_for(|bytes| *bytes <= limit).await?;
-        tracing::info!("fetching goes on");
+        tracing::info!("polling resumed");
     }
     store.disk_space().wait().await;
     Ok(source.next_poll().await?)

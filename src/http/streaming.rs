@@ -25,7 +25,7 @@ impl Http {
     /// body; it fails when nothing arrives for `silence`.
     ///
     /// # Errors
-    /// When there is no response. An error status is a response.
+    /// When the request gets no response. An error status is a response.
     pub async fn open(
         &self,
         request: HttpRequest<'_>,

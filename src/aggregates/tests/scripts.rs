@@ -180,7 +180,7 @@ async fn a_file_becomes_an_aggregate_with_its_past_and_goes_with_it() {
     bench.at(NOW + 3);
     let bench = bench.settle().await;
     assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
-    // Broken: the last good one goes on, also after a restart.
+    // Broken: the last good one stays in force, also after a restart.
     fs::write(&path, "fn config() { #{ by: \"key\" } }\nfn merge(window) { totl }").unwrap();
     let mut bench = bench;
     bench.at(NOW + 5);

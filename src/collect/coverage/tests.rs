@@ -152,7 +152,7 @@ impl World {
         let begin = self.second;
         while self.troubles().is_empty() {
             round(self);
-            assert!(self.second - begin <= SOON, "nothing is told within {SOON} s");
+            assert!(self.second - begin <= SOON, "nothing is reported within {SOON} s");
         }
         assert_eq!(self.troubles().len(), 1, "{:?}", self.troubles());
         self.troubles()[0].clone()

@@ -171,7 +171,7 @@ impl Fetcher {
     }
 
     /// Chooses a token and the pull requests that its account may see, as far as is known.
-    /// Otherwise returns when to check again, or `None` when there is no token.
+    /// Otherwise returns when to check again, or `None` without a token.
     fn next_query(
         &self,
         pending: &mut PendingQueue,

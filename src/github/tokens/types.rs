@@ -20,7 +20,7 @@ pub struct PoolOptions {
 /// Whether requests carry a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenMode {
-    /// There is no token, or none that GitHub accepts.
+    /// No token is configured, or GitHub accepts none of them.
     Anonymous,
     /// At least one is not quarantined.
     Tokens,

@@ -260,7 +260,7 @@ impl Reader {
     /// The next line.
     pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(PATIENCE, self.lines.recv()).await;
-        line.expect("a line in time").expect("the program goes on")
+        line.expect("a line in time").expect("the program continues")
     }
 
     /// The next line, if it is already there.

@@ -81,7 +81,7 @@ async fn an_alarm_of_the_broker_is_said_and_only_its_readers_wait() {
     let running = Running::start(dir.path(), &github.url, &settings).await;
     let part = async || {
         let answer = request(running.ops, "GET", "/readyz", &[]).await;
-        assert_eq!(answer.status, 200, "what needs no RabbitMQ goes on");
+        assert_eq!(answer.status, 200, "what needs no RabbitMQ continues");
         let parts: Vec<Value> = serde_json::from_str(&answer.body).unwrap();
         let part = parts.into_iter().find(|part| part["name"] == "amqp").unwrap();
         let word = |name: &str| part[name].as_str().unwrap_or_default().to_owned();
@@ -103,7 +103,7 @@ async fn an_alarm_of_the_broker_is_said_and_only_its_readers_wait() {
 
     broker.control(&["set_vm_memory_high_watermark", "0.0000001"]).await;
     give(50..300);
-    let said = until("the alarm is told of", state("degraded")).await;
+    let said = until("the alarm is reported", state("degraded")).await;
     assert!(said.contains("its memory or disk alarm is on"), "{said}");
     let journal = || async {
         let accept = ["accept: application/x-ndjson"];

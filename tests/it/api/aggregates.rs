@@ -182,7 +182,7 @@ impl Events {
 
     async fn line(&mut self) -> String {
         let line = soon("a line comes", self.lines.next_line()).await.unwrap();
-        line.expect("it goes on")
+        line.expect("it continues")
     }
 
     /// The next event. Skips the sizes of chunks.

@@ -120,6 +120,6 @@ async fn a_mistake_in_a_script_is_shown_with_its_line() {
         (&json!(3), &json!("    let x = ;"))
     );
     assert!(mine["error"].as_str().unwrap().starts_with("mine.rhai:3:"), "{mine}");
-    assert!(!said.to_string().contains(folder.path().to_str().unwrap()), "no directory is told");
+    assert!(!said.to_string().contains(folder.path().to_str().unwrap()), "no directory is shown");
     site.running.end().await;
 }

@@ -147,7 +147,7 @@ async fn a_slow_reader_skips_forward_and_nobody_else_misses_anything() {
         let burst = first..first + BURST as u64;
         site.push(&burst.clone().map(|id| heavy(id, BYTES)).collect::<Vec<_>>());
         for id in burst {
-            assert_eq!(id_of(&fast.json().await), id, "whoever reads misses nothing");
+            assert_eq!(id_of(&fast.json().await), id, "a client that reads misses nothing");
         }
     }
     let mut got = Vec::new();
@@ -169,7 +169,7 @@ async fn a_slow_reader_skips_forward_and_nobody_else_misses_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_takes_nothing_at_all_is_cut_off_in_the_end() {
+async fn clients_that_read_nothing_are_cut_off_in_the_end() {
     ghpulse::metrics::install();
     let settings = [("GHPULSE_SERVER_LIMITS_WRITETIMEOUT", "500ms")];
     let site = Site::start(&settings).await;

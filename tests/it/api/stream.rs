@@ -407,7 +407,7 @@ async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
     let mut flow = Flow::open(appliance.public, &path, &headers).await;
     let (mut events, mut heartbeats) = (0, 0);
     let gap = loop {
-        let (name, _, frame) = flow.event().await.expect("it goes on");
+        let (name, _, frame) = flow.event().await.expect("it continues");
         events += usize::from(name == "event");
         heartbeats += usize::from(name == "heartbeat");
         assert!(heartbeats < 4, "the pages were read long ago");
@@ -422,7 +422,7 @@ async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
     assert!(events <= 300, "no more is shown than three pages: {events}");
     // The gap needs an event after it: polling readers do not receive a gap at the very end.
     github.control.emit(20);
-    while flow.event().await.expect("it goes on").0 != "event" {}
+    while flow.event().await.expect("it continues").0 != "event" {}
     // A later reader receives the same gap at the same position.
     let path = format!("/stream?poll=1&cursor={last}");
     let answer =

@@ -112,7 +112,7 @@ async fn it_goes_on_when_the_appliance_comes_back() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut came = Vec::new();
     while came.len() < 20 {
-        came.push(soon("a line", lines.next_line()).await.unwrap().expect("it goes on"));
+        came.push(soon("a line", lines.next_line()).await.unwrap().expect("it continues"));
     }
     site.running.end().await;
     let port = public.port().to_string();

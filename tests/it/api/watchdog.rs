@@ -30,7 +30,7 @@ async fn systemd_is_told_ready_once_and_alive_again_and_again() {
     let (mut ready, mut alive) = (0, 0);
     let mut words = [0; 256];
     while ready < 1 || alive < 3 {
-        let length = soon("systemd is told", socket.recv(&mut words)).await.unwrap();
+        let length = soon("systemd is notified", socket.recv(&mut words)).await.unwrap();
         match &words[..length] {
             b"READY=1" | b"READY=1\n" => ready += 1,
             b"WATCHDOG=1" | b"WATCHDOG=1\n" => alive += 1,

@@ -213,7 +213,7 @@ async fn runs_are_cut(sync: &str, share: usize, of: usize) {
             if sync == "batch" {
                 assert_eq!((missing, lost), (0, None), "of {} that were sent", told.len());
             } else if missing > 0 {
-                assert!(lost.is_some(), "{missing} that were sent are lost, and nobody is told");
+                assert!(lost.is_some(), "{missing} that were sent are lost without a gap");
             }
             if sync == "batch" && number % FINISHED == FINISHED - 1 {
                 let kept = tempfile::tempdir().unwrap();

@@ -33,7 +33,7 @@ async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
     let ended = tokio::select! {
         ended = child.wait() => Some(ended.unwrap()),
         fed = tokio::time::timeout(PATIENCE, fed) => {
-            fed.expect("it goes on or ends");
+            fed.expect("it continues or ends");
             None
         }
     };

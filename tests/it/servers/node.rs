@@ -123,7 +123,7 @@ impl Node {
     /// Returns the error of a stage that ended on its own.
     pub(crate) async fn failure(mut self) -> String {
         let apply = self.stages.remove(0);
-        let ended = tokio::time::timeout(PATIENCE, apply).await.expect("it goes on").unwrap();
+        let ended = tokio::time::timeout(PATIENCE, apply).await.expect("it continues").unwrap();
         ended.unwrap_err().to_string()
     }
 

@@ -115,7 +115,7 @@ fn spawn(dir: &TempDir, settings: &[(&'static str, String)]) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_and_two_edges_count_the_same_whoever_dies() {
+async fn collector_and_edges_count_the_same_after_any_kill() {
     let Some(pulsar) = alone("processes").await else { return };
     let broker = pulsar.broker;
     let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(4) }).await;

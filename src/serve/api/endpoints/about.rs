@@ -81,7 +81,7 @@ fn manual(what: &'static str) -> Operation {
     operation
 }
 
-const FORM: &str = "Which form; without it a page for whoever accepts HTML, else JSON";
+const FORM: &str = "Which form; without it a page for clients that accept HTML, else JSON";
 
 fn form() -> Value {
     json!({ "type": "string", "enum": ["json", "html"] })
