@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ghpulse::amqp::{AmqpOptions, CURSOR, ReaderWarningKind, Sink, SinkState};
-use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
@@ -23,9 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::PATIENCE;
-use crate::common::history::no_history;
-
-const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
+use crate::common::history::apply_stage;
 
 /// A running node.
 pub(crate) struct Node {
@@ -41,15 +37,8 @@ impl Node {
         let clock = Clock::system();
         let store = Store::open(dir, Durability::EveryBatch, clock).unwrap();
         let stop = CancellationToken::new();
-        let apply = Apply {
-            privacy: std::sync::Arc::default(),
-            store: store.clone(),
-            numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
-            history: no_history(&store, clock),
-            hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
-            seen_for: SEEN_FOR,
-            clock,
-        };
+        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+        let apply = apply_stage(&store, &hub, clock);
         let sink = Sink::new(store.clone(), store.bus_tag(), options.clone(), clock).unwrap();
         let state = sink.state();
         let bus = EmbeddedBus::new(store.clone());

@@ -3,12 +3,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
@@ -18,9 +15,7 @@ use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Durability, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::history::no_history;
-
-const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
+use crate::common::history::apply_stage;
 
 /// Applies events to the store in `data`.
 pub(crate) fn apply(data: &Path, events: &[String]) {
@@ -29,15 +24,8 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
         let clock = Clock::system();
         let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
         let stop = CancellationToken::new();
-        let apply = Apply {
-            privacy: std::sync::Arc::default(),
-            store: store.clone(),
-            numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
-            history: no_history(&store, clock),
-            hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
-            seen_for: SEEN_FOR,
-            clock,
-        };
+        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+        let apply = apply_stage(&store, &hub, clock);
         let stages = [
             tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())),
             tokio::spawn(apply.run(EmbeddedBus::new(store.clone()), stop.clone())),

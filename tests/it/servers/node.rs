@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::pulsar::{PulsarBus, PulsarOptions, PulsarOutlet, tag_of};
 use ghpulse::bus::{BusState, Grant};
 use ghpulse::clock::Clock;
@@ -27,12 +25,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::history::no_history;
+use crate::common::history::{SEEN_FOR, apply_stage};
 
 /// The deadline of every wait on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
-/// How long event ids are remembered for deduplication.
-pub(crate) const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
 
 /// A running node.
 pub(crate) struct Node {
@@ -71,15 +67,7 @@ impl Node {
         let bus = PulsarBus::new(options, store.clone(), clock).unwrap();
         let (state, subscription) = (bus.state(), bus.subscription().to_owned());
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
-        let apply = Apply {
-            privacy: std::sync::Arc::default(),
-            store: store.clone(),
-            numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
-            history: no_history(&store, clock),
-            hub: Arc::clone(&hub),
-            seen_for: SEEN_FOR,
-            clock,
-        };
+        let apply = apply_stage(&store, &hub, clock);
         let (granting, grant) = watch::channel(Grant::Unasked);
         let (counting, waiting) = watch::channel(0);
         let outlet = PulsarOutlet::new(options, clock).unwrap();
