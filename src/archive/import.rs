@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::name::HourName;
-use super::recorded::{RecordedEvent, RecordedPull};
+use super::recorded::{RecordedEvent, RecordedForRepo, RecordedPull};
 use super::{ArchiveError, BUFFER, lines};
 use crate::fault;
 use crate::model::counts::counted_lines;
@@ -21,6 +21,7 @@ use crate::model::envelope::Flags;
 use crate::model::window::Hour;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};
+use crate::store::ledger::import::LedgerHour;
 use crate::store::periods::reopen;
 use crate::store::{Batch, Store, StoreError};
 use crate::sync::blocking;
@@ -97,7 +98,7 @@ pub async fn import(
     };
     store
         .commit(move |batch| {
-            write(batch, hour, &counts)?;
+            write(batch, hour, counts)?;
             batch.put(&marker, &digest);
             fault::point("archive.before_commit");
             Ok(())
@@ -205,10 +206,12 @@ struct HourCounts {
     metrics: [i64; 8],
     actors: HashSet<u64, foldhash::fast::RandomState>,
     repos: HashSet<u64, foldhash::fast::RandomState>,
+    /// By repository.
+    ledger: LedgerHour,
 }
 
 impl EventsByHour {
-    fn add(&mut self, path: &Path, event: RecordedEvent) -> Result<(), ArchiveError> {
+    fn add(&mut self, path: &Path, event: RecordedEvent<'_>) -> Result<(), ArchiveError> {
         if !self.seen.insert(event.key) {
             self.doubles += 1;
             return Ok(());
@@ -225,6 +228,9 @@ impl EventsByHour {
             }
             Some(hour) => self.by_hour.entry(hour).or_default(),
         };
+        if let Some(RecordedForRepo { repo, metric, name, language }) = event.of_repo {
+            counts.ledger.count(repo, metric, [name.as_deref(), language.as_deref()]);
+        }
         counts.add(event.pull);
         Ok(())
     }
@@ -267,11 +273,12 @@ impl HourCounts {
         }
         self.actors.extend(other.actors);
         self.repos.extend(other.repos);
+        self.ledger.merge(other.ledger);
     }
 }
 
 /// Replaces the counts of an earlier import of the hour.
-fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), StoreError> {
+fn write(batch: &mut Batch<'_>, hour: Hour, counts: HourCounts) -> Result<(), StoreError> {
     let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
     reopen(batch, at)?;
     let mut claim = |actor, repo| {
@@ -293,6 +300,10 @@ fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), S
         };
         let before = batch.add(&key, 0)?;
         batch.add(&key, wanted.saturating_sub(before))?;
+    }
+    if !counts.ledger.write(batch, hour)? {
+        let hour = HourName(hour).to_string();
+        tracing::warn!(hour, "the ledger keeps its counts of this hour: its month is folded");
     }
     Ok(())
 }
