@@ -5,6 +5,7 @@ mod about;
 mod counts;
 mod events;
 mod history;
+mod ledger;
 mod operations;
 mod sockets;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::report::Status;
 use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
+use crate::serve::ledger::written::{RepoReport, TopReport};
 use crate::serve::options::ServeOptions;
 use crate::serve::pages::topics::TopicCatalogue;
 use crate::serve::server::ServerState;
@@ -42,6 +44,8 @@ pub(crate) struct Endpoint {
 pub(crate) enum EndpointPath {
     /// A fixed path.
     At(&'static str),
+    /// A form of the path of another endpoint, which serves it too.
+    Form(&'static str),
     /// `server.health`.
     Health,
     /// `server.syncEvent`.
@@ -92,6 +96,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.extend(counts::all());
     all.push(events::endpoint());
     all.extend(history::all());
+    all.extend(ledger::all());
     all.extend(about::all());
     all.extend(operations::all());
     all.into_iter().map(Endpoint::complete).collect()
@@ -158,7 +163,7 @@ static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
     let fixed = public.filter_map(|endpoint| match endpoint.path {
         EndpointPath::At(path) => Some(path),
-        EndpointPath::Health | EndpointPath::SyncEvent => None,
+        EndpointPath::Form(_) | EndpointPath::Health | EndpointPath::SyncEvent => None,
     });
     fixed.collect()
 });
@@ -172,7 +177,7 @@ impl EndpointPath {
     /// The configured path.
     pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
         match self {
-            Self::At(path) => path,
+            Self::At(path) | Self::Form(path) => path,
             Self::Health => &options.health,
             Self::SyncEvent => &options.sync_event,
         }
@@ -409,6 +414,8 @@ pub(crate) fn schemas() -> Value {
     generator.subschema_for::<SyncAnswer>();
     generator.subschema_for::<ArchiveRequest>();
     generator.subschema_for::<StoreRequest>();
+    generator.subschema_for::<RepoReport<'_>>();
+    generator.subschema_for::<TopReport<'_>>();
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Event".to_owned(), sockets::event_schema());
     Value::Object(schemas)
