@@ -1,5 +1,5 @@
-//! Kept counts over HTTP: `/history` for charts, `/now` for the latest values, `/completeness` and
-//! `/hours` for citing.
+//! Kept counts over HTTP: `/history` and `/days` for charts, `/now` for the latest values,
+//! `/completeness` and `/hours` for citing.
 //!
 //! A chart and the latest values are the same for every client, so the server computes each at most
 //! once every few seconds and shares the response ([`Shared`]).
@@ -38,7 +38,7 @@ const CSV: &str = "text/csv; charset=utf-8";
 
 /// Responses shared by all clients, each with the time at which it expires.
 #[derive(Debug, Default)]
-pub(crate) struct Shared([Mutex<Option<(Instant, Bytes)>>; 3]);
+pub(crate) struct Shared([Mutex<Option<(Instant, Bytes)>>; 4]);
 
 /// Which shared response; it determines how long the response is fresh.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,7 @@ enum Which {
     Recent,
     Day,
     Now,
+    Year,
 }
 
 impl From<OpsError> for Problem {
@@ -60,6 +61,7 @@ impl Which {
             Self::Now => Duration::from_secs(1),
             Self::Recent => Duration::from_secs(3),
             Self::Day => Duration::from_secs(20),
+            Self::Year => Duration::from_secs(30),
         }
     }
 }
@@ -99,6 +101,19 @@ pub(crate) async fn now(State(server): State<Arc<ServerState>>) -> Response {
         Ok(written::now(&server, languages.as_ref()))
     };
     shared(&server, Which::Now, made).await
+}
+
+/// `/days`: pull requests of this UTC year by day, and how many hours of each day were imported.
+pub(crate) async fn days(State(server): State<Arc<ServerState>>) -> Response {
+    let made = async {
+        let days = server.clock.now().year().days();
+        let hours = i64::from(days.start) * 24..i64::from(days.end) * 24;
+        match server.operate.kept(KeptQuery::Imported(hours)).await? {
+            KeptCounts::Imported(hours) => Ok(written::days(&server, &hours)),
+            _ => Err(unavailable("no counts are kept here")),
+        }
+    };
+    shared(&server, Which::Year, made).await
 }
 
 /// `/completeness?since=…[&until=…][&format=csv]`: events received and missed, by hour and type.
