@@ -15,6 +15,7 @@ use super::report::{Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
 use crate::model::ledger::{RankedBy, RankedWindow, RepoSeries, TopRepos};
 use crate::model::tally::Tally;
+use crate::model::window::Hour;
 
 /// The operations of the appliance that the server exposes.
 pub trait Operate: Send + Sync + 'static {
@@ -75,6 +76,8 @@ pub enum KeptQuery {
     Hours(Range<i64>),
     /// Pull-request events by language, in the rolling window and the previous one.
     Languages,
+    /// Which hours of `created_at` were imported, for this range of hours since 1970.
+    Imported(Range<i64>),
 }
 
 /// Kept counts.
@@ -88,6 +91,8 @@ pub enum KeptCounts {
     Hours(Vec<CountedHour>),
     /// By language.
     Languages(LanguageCounts),
+    /// Imported hours, oldest first.
+    Imported(Vec<Hour>),
 }
 
 /// What to read of the ledger.

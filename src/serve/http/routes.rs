@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header}
 use super::head::Slashed;
 use super::peer::Audience;
 use super::problem::Problem;
-use crate::serve::api::endpoints::{self, EndpointPath};
+use crate::serve::api::endpoint::EndpointPath;
+use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::ServerState;
 

@@ -3,7 +3,8 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{ApiResponse, Endpoint, EndpointPath, Operation, named, text};
+use crate::serve::api::endpoint::{ApiResponse, Endpoint, EndpointPath, Operation};
+use crate::serve::api::schema::{named, text};
 use crate::serve::ledger::written::{RepoReport, TopReport};
 use crate::serve::ledger::{self, FEWEST_DAYS, MOST_DAYS, MOST_TOP};
 
