@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::model::ledger::{RankedWindow, RepoDay, RepoSeries};
+use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries};
+use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
 use crate::store::ledger::rank::Ranking;
@@ -66,20 +67,27 @@ pub(super) async fn run(
     }
 }
 
-/// Answers a query.
+/// Answers a query. What `privacy.exclude` names is unknown here, also where an archive or an
+/// earlier configuration counted it.
 pub(super) async fn answer(
     store: Store,
-    rankings: Rankings,
+    (rankings, privacy): (Rankings, Arc<Privacy>),
     query: LedgerQuery,
 ) -> Result<LedgerAnswer, OpsError> {
+    let is_excluded = move |name: &str| privacy.leaves_out(None, None, Some(name));
     let read = store.read(move |reader| match query {
         LedgerQuery::Repo { name, days } => {
-            Ok(series(reader, &name, days)?.map_or(LedgerAnswer::Nothing, LedgerAnswer::Repo))
+            let series = series(reader, &name, days)?;
+            let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
+            Ok(series.map_or(LedgerAnswer::Nothing, LedgerAnswer::Repo))
         }
         LedgerQuery::Top { by, window, language, most } => {
             let ranking = lock(&rankings.0).get(&window).cloned();
             let Some(ranking) = ranking else { return Ok(LedgerAnswer::Nothing) };
-            ranking.top(reader, by, language.as_deref(), most).map(LedgerAnswer::Top)
+            let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
+            top.repos.retain(|repo| !repo.name.as_deref().is_some_and(&is_excluded));
+            top.repos.truncate(most);
+            Ok(LedgerAnswer::Top(top))
         }
     });
     // The disk's error message is not exposed to clients.

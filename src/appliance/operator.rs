@@ -248,7 +248,9 @@ impl Operate for Operator {
     }
 
     fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
-        Box::pin(ledger::answer(self.sight.store.clone(), self.sight.rankings.clone(), query))
+        let Sight { store, rankings, apply, .. } = &self.sight;
+        let kept = (rankings.clone(), Arc::clone(&apply.privacy));
+        Box::pin(ledger::answer(store.clone(), kept, query))
     }
 
     fn window(&self) -> Option<serde_json::Value> {
