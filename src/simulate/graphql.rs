@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use self::schema::{QueryAnswering, QueryTrouble};
 use super::at_once::{self, AtOnce};
 use super::faults::{Fault, FaultKind, lot};
-use super::limits::{Caller, LimitStanding, account};
+use super::limits::{LimitStanding, SimulatedCaller, account};
 use super::server::{SimulatedRefusal, admit, tell_of};
 use super::state::{SharedWorld, Ticket};
 
@@ -96,14 +96,14 @@ pub(super) async fn query(
     body: Bytes,
 ) -> Response {
     let token = match admit(&headers, peer) {
-        Ok(Caller::Token(token)) => token,
+        Ok(SimulatedCaller::Token(token)) => token,
         Ok(_) => {
             let message = "This endpoint requires you to be authenticated.";
             return end(&shared, "401", refused(StatusCode::UNAUTHORIZED, message));
         }
         Err(refusal) => return end(&shared, "refused", refusal.into_response()),
     };
-    let caller = Caller::Token(token.clone());
+    let caller = SimulatedCaller::Token(token.clone());
     let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
         return end(&shared, "secondary", secondary(at_once::WAIT));
     };

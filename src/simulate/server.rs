@@ -22,7 +22,7 @@ use super::faults::FaultKind;
 use super::feed::VISIBLE;
 use super::graphql;
 use super::json::Object;
-use super::limits::{Caller, LimitStanding};
+use super::limits::{LimitStanding, SimulatedCaller};
 use super::page::{self, Page};
 use super::state::{SharedWorld, Ticket};
 use super::user;
@@ -126,8 +126,8 @@ async fn events(
         Err(refusal) => return refused(&shared, refusal),
     };
     let token = match &caller {
-        Caller::Token(token) => Some(token.as_str()),
-        Caller::Address(_) | Caller::Overflow => None,
+        SimulatedCaller::Token(token) => Some(token.as_str()),
+        SimulatedCaller::Address(_) | SimulatedCaller::Overflow => None,
     };
     let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
         return refused(&shared, at_once::refusal());
@@ -175,7 +175,10 @@ async fn events(
 }
 
 /// Identifies the caller, if it is admitted.
-pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, SimulatedRefusal> {
+pub(super) fn admit(
+    headers: &HeaderMap,
+    peer: SocketAddr,
+) -> Result<SimulatedCaller, SimulatedRefusal> {
     if headers.get(header::USER_AGENT).is_none_or(HeaderValue::is_empty) {
         let message = "Request forbidden by administrative rules. Please make sure your request \
                        has a User-Agent header.";
@@ -191,12 +194,12 @@ pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Sim
         return Err(SimulatedRefusal::new(StatusCode::BAD_REQUEST, &message));
     }
     let Some(credentials) = headers.get(header::AUTHORIZATION) else {
-        return Ok(Caller::Address(peer.ip()));
+        return Ok(SimulatedCaller::Address(peer.ip()));
     };
     let token = credentials.to_str().ok().and_then(|text| text.split_once(' '));
     match token.map(|(scheme, token)| (scheme.to_ascii_lowercase(), token.trim())) {
         Some((scheme, token)) if ["bearer", "token"].contains(&&*scheme) && !token.is_empty() => {
-            Ok(Caller::Token(token.to_owned()))
+            Ok(SimulatedCaller::Token(token.to_owned()))
         }
         _ => Err(SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")),
     }

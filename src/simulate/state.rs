@@ -13,7 +13,7 @@ use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
 use super::graphql::{QueryOptions, QueryWork};
 use super::known::Known;
-use super::limits::{Caller, SimulatedLimits};
+use super::limits::{SimulatedCaller, SimulatedLimits};
 use super::recorded::Recorded;
 use super::world::World;
 use crate::clock::Clock;
@@ -64,7 +64,7 @@ pub(super) struct SimulatedState {
     /// Number of GraphQL queries so far.
     pub(super) asked: u64,
     /// Number of requests in flight of each caller.
-    pub(super) at_once: HashMap<Caller, u32>,
+    pub(super) at_once: HashMap<SimulatedCaller, u32>,
     /// The largest number of requests in flight of one caller so far.
     pub(super) most_at_once: u32,
     /// Whether the recorded events have ended.
