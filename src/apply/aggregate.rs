@@ -24,7 +24,7 @@ use crate::model::kinds::column;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::privacy::Privacy;
 use crate::model::window::{Day, Timestamp};
-use crate::store::activity::Counting;
+use crate::store::activity::BatchActivity;
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey, SeenKey,
@@ -338,7 +338,7 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 pub(super) struct JournalMinutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
     /// Events by minute and hour, whether or not they are kept in the journal.
-    counting: Counting,
+    counting: BatchActivity,
     /// Whether events may have positions in a dropped part of the journal: readers already
     /// received a gap for it, so nothing may be added there.
     has_old_places: bool,
