@@ -33,7 +33,7 @@ pub use query::{Query, Text};
 pub use round::Synced;
 pub use server::QueryLimits;
 
-use self::figures::Figures;
+use self::figures::HistoryFigures;
 use self::round::SyncRound;
 use self::schedule::QuerySchedule;
 use self::server::{TidbServer, TidbSession};
@@ -67,7 +67,7 @@ pub struct History(Arc<HistoryParts>);
 
 #[derive(Debug)]
 struct HistoryParts {
-    figures: Figures,
+    figures: HistoryFigures,
     health: Mutex<Health>,
     requests: mpsc::Sender<oneshot::Sender<Synced>>,
     is_configured: bool,
@@ -116,7 +116,7 @@ impl History {
         alerts: Alerts,
         clock: Clock,
     ) -> Result<(Self, HistorySync), StoreError> {
-        let figures = Figures::load(store)?;
+        let figures = HistoryFigures::load(store)?;
         let server = setup.tidb.clone().map(|(tidb, limits)| TidbServer::new(tidb, limits));
         let state = match (&server, figures.has_base()) {
             (None, _) => HistoryState::Off,

@@ -22,7 +22,7 @@ use crate::store::{Batch, Store, StoreError, read_count};
 
 /// Base, since, and the merged figures.
 #[derive(Debug)]
-pub(super) struct Figures(Mutex<FigureState>);
+pub(super) struct HistoryFigures(Mutex<FigureState>);
 
 type FigureValues = BTreeMap<HistoryFigure, i64>;
 
@@ -62,7 +62,7 @@ impl FigureState {
     }
 }
 
-impl Figures {
+impl HistoryFigures {
     /// Reads the stored figures. Blocks.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let reader = store.reader();

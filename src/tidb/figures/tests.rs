@@ -31,7 +31,7 @@ fn merged(received: &str, lines: u64) -> Facts {
 struct Case {
     dir: tempfile::TempDir,
     store: Option<Store>,
-    figures: std::sync::Arc<Figures>,
+    figures: std::sync::Arc<HistoryFigures>,
 }
 
 impl Case {
@@ -42,10 +42,10 @@ impl Case {
         case
     }
 
-    fn open(dir: &tempfile::TempDir) -> (Store, std::sync::Arc<Figures>) {
+    fn open(dir: &tempfile::TempDir) -> (Store, std::sync::Arc<HistoryFigures>) {
         let every = Durability::Every(std::time::Duration::from_secs(1));
         let store = Store::open(dir.path(), every, Clock::system()).unwrap();
-        let figures = Figures::load(&store).unwrap();
+        let figures = HistoryFigures::load(&store).unwrap();
         (store, figures.into())
     }
 
