@@ -44,11 +44,11 @@ pub(super) struct Operator {
     started_at: Timestamp,
     clock: Clock,
     /// The state of each part at the last check, since when, and the time of that check.
-    seen: Mutex<(Known, Timestamp)>,
+    seen: Mutex<(PartStates, Timestamp)>,
 }
 
 /// The state of each part, and since when.
-type Known = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
+type PartStates = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
 
 /// The state of the scripts.
 pub(super) struct Scripts {
