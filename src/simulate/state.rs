@@ -12,7 +12,7 @@ use super::Options;
 use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
 use super::graphql::{QueryOptions, QueryWork};
-use super::known::Known;
+use super::known::KnownPulls;
 use super::limits::{SimulatedCaller, SimulatedLimits};
 use super::recorded::Recorded;
 use super::world::World;
@@ -229,10 +229,10 @@ impl SharedWorld {
     }
 
     /// Reads the pull requests that can be queried; there are none for recorded events.
-    pub(super) fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    pub(super) fn with_known<T>(&self, look: impl FnOnce(&KnownPulls) -> T) -> T {
         match &*self.source() {
             EventSupply::World(world) => look(world.known()),
-            EventSupply::Recorded(_) => look(&Known::default()),
+            EventSupply::Recorded(_) => look(&KnownPulls::default()),
         }
     }
 

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
 use super::kinds::{EventKind, Ids};
-use super::known::Known;
+use super::known::KnownPulls;
 use super::payloads::{envelope, pull_request_event};
 use super::payloads_rest::Scene;
 use super::pulls::{Pulls, SimulatedPull, branch};
@@ -30,7 +30,7 @@ pub struct World {
     shape: Shape,
     cast: Cast,
     pulls: Pulls,
-    known: Known,
+    known: KnownPulls,
     pushes: Ids,
     rest: Ids,
     push_id: u64,
@@ -57,7 +57,7 @@ impl World {
             rng,
             shape,
             pulls: Pulls::new(),
-            known: Known::default(),
+            known: KnownPulls::default(),
             // The steps balance the shares, so the sequences stay close together and collide.
             pushes: Ids::new(FIRST_ID, 5),
             rest: Ids::new(FIRST_ID, 7),
@@ -83,7 +83,7 @@ impl World {
     }
 
     /// The pull requests that can be queried.
-    pub(super) fn known(&self) -> &Known {
+    pub(super) fn known(&self) -> &KnownPulls {
         &self.known
     }
 
