@@ -20,7 +20,7 @@ pub use self::estimate::WINDOW;
 
 use self::estimate::IdCoverage;
 use self::freshness::Freshness;
-use self::minutes::Minutes;
+use self::minutes::AssessedMinutes;
 use self::page::PageRecord;
 use self::slots::Slots;
 use super::overlap::{self, KINDS, PageSighting};
@@ -74,7 +74,7 @@ pub struct Completeness {
     shown: u64,
     answers_since: u32,
     troubles: Vec<Trouble>,
-    minutes: Minutes,
+    minutes: AssessedMinutes,
 }
 
 impl Completeness {
@@ -95,7 +95,7 @@ impl Completeness {
             shown: 0,
             answers_since: 0,
             troubles: Vec::new(),
-            minutes: Minutes::default(),
+            minutes: AssessedMinutes::default(),
         }
     }
 
