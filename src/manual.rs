@@ -12,7 +12,7 @@ mod tests;
 
 use std::sync::LazyLock;
 
-pub use pages::{Form, PAGES, Page, STYLE_NAME, WHOLE};
+pub use pages::{Form, ManualPage, PAGES, STYLE_NAME, WHOLE};
 use render::Rendered;
 
 const TEMPLATE: &str = include_str!("manual/page.html");

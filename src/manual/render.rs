@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
-use super::pages::{Form, PAGES, Page, STYLE_NAME};
+use super::pages::{Form, ManualPage, PAGES, STYLE_NAME};
 
 /// A heading of a page.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,12 +46,12 @@ impl Here<'_> {
 }
 
 /// Returns a page's anchor in the document of all pages.
-pub(super) fn section(page: &Page) -> &'static str {
+pub(super) fn section(page: &ManualPage) -> &'static str {
     if page.name.is_empty() { "start" } else { page.name }
 }
 
 /// Renders a page. In the document of all pages (`in_whole`), the page's name prefixes its anchors.
-pub(super) fn page(page: &Page, form: Form, in_whole: bool) -> Rendered {
+pub(super) fn page(page: &ManualPage, form: Form, in_whole: bool) -> Rendered {
     let parser = Parser::new_ext(page.text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
     let mut events: Vec<Event<'_>> = parser.collect();
     let prefix = if in_whole { format!("{}-", section(page)) } else { String::new() };
@@ -110,7 +110,7 @@ pub(super) enum Target {
 }
 
 /// Resolves a link on a page.
-pub(super) fn target(page: &Page, link: &str) -> Target {
+pub(super) fn target(page: &ManualPage, link: &str) -> Target {
     if link.contains("://") || link.starts_with("mailto:") {
         return Target::Elsewhere;
     }
@@ -137,7 +137,7 @@ pub(super) fn target(page: &Page, link: &str) -> Target {
 }
 
 struct Links<'a> {
-    page: &'a Page,
+    page: &'a ManualPage,
     form: Form,
     in_whole: bool,
     /// For each open link, whether it is kept as a link.
