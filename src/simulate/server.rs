@@ -23,7 +23,7 @@ use super::feed::VISIBLE;
 use super::graphql;
 use super::json::Object;
 use super::limits::{LimitStanding, SimulatedCaller};
-use super::page::{self, Page};
+use super::page::{self, SimulatedPage};
 use super::state::{SharedWorld, Ticket};
 use super::user;
 use crate::model::window::Second;
@@ -221,7 +221,7 @@ fn answer(
     shared: &SharedWorld,
     ticket: &Ticket,
     headers: &HeaderMap,
-    page: Page,
+    page: SimulatedPage,
     head: bool,
 ) -> Response {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
