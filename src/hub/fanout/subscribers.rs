@@ -109,7 +109,7 @@ pub(in crate::hub) struct GroupLog<Q: Query> {
     bytes: usize,
     /// The number of entries at which the log is trimmed next.
     trim_at: usize,
-    subscribers: BTreeMap<u64, Position>,
+    subscribers: BTreeMap<u64, SubscriberPosition>,
     next_id: u64,
 }
 
@@ -126,7 +126,7 @@ pub(in crate::hub) struct LogEntry<Q: Query> {
 
 /// Where a subscriber is in its group's log.
 #[derive(Debug)]
-struct Position {
+struct SubscriberPosition {
     /// The number of the next event to take.
     next: u64,
     /// Takes one event in this many.
@@ -187,7 +187,7 @@ impl<Q: Query> Subscribers<Q> {
         let subscribe = |group: &Group<Q>| {
             let mut log = lock(&group.log);
             let next = next(log.end);
-            log.subscribe(Position { next, rate, notifier: Arc::clone(notifier) })
+            log.subscribe(SubscriberPosition { next, rate, notifier: Arc::clone(notifier) })
         };
         let (group, id) = self.registry.join(key, begin, subscribe);
         Subscriber { all: Arc::clone(self), group, id, notifier: Arc::clone(notifier) }
@@ -251,7 +251,7 @@ impl<Q: Query> GroupLog<Q> {
         }
     }
 
-    fn subscribe(&mut self, position: Position) -> u64 {
+    fn subscribe(&mut self, position: SubscriberPosition) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.subscribers.insert(id, position);
