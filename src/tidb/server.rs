@@ -13,7 +13,7 @@ use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, S
 
 use super::answer::{self, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
-use super::query::{Query, Text};
+use super::query::{FigureQuery, Text};
 use crate::config::{Secret, TidbConfig};
 use crate::model::window::{Timestamp, Year};
 use crate::reload;
@@ -88,8 +88,8 @@ impl TidbServer {
 
     fn text_of(&self, query: Text) -> &str {
         match query {
-            Text::Figures(Query::Daily) => &self.tidb.events_daily,
-            Text::Figures(Query::Yearly) => &self.tidb.yearly,
+            Text::Figures(FigureQuery::Daily) => &self.tidb.events_daily,
+            Text::Figures(FigureQuery::Yearly) => &self.tidb.yearly,
             Text::Languages => self.tidb.repo_languages.as_deref().unwrap_or_default(),
         }
     }
@@ -376,7 +376,7 @@ mod tests {
     fn what_servers_say_by_number_becomes_what_to_do() {
         let server = server(false);
         assert_eq!(server.at(), "[::1]:4000");
-        let asking = TidbAction::Asking(Query::Yearly.into());
+        let asking = TidbAction::Asking(FigureQuery::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [
             (1045, TidbAction::Connecting, "denied", "refused user `me` (denied)"),
@@ -403,7 +403,7 @@ mod tests {
         assert!(fault(1040).is_transient() && fault(1105).is_transient());
         assert!(!fault(1045).is_transient() && !fault(1049).is_transient());
         let closed = DriverError::ConnectionClosed.into();
-        assert!(server.fault(TidbAction::Asking(Query::Daily.into()), closed).is_transient());
+        assert!(server.fault(TidbAction::Asking(FigureQuery::Daily.into()), closed).is_transient());
         let none = DriverError::NoClientSslFlagFromServer.into();
         assert!(!server.fault(TidbAction::Connecting, none).is_transient());
     }
