@@ -20,7 +20,7 @@ use crate::serve::http::identity;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
 use crate::serve::http::write_timeout::WriteTimeoutStream;
-use crate::serve::readers::Reader;
+use crate::serve::readers::ClientReader;
 use crate::serve::server::ServerState;
 
 /// 16 bytes in base64.
@@ -28,7 +28,7 @@ const KEY_CHARS: usize = 24;
 
 /// Answers a request for a WebSocket and serves it. `reader` receives whether permessage-deflate
 /// was negotiated.
-pub(crate) fn open<R: Reader>(
+pub(crate) fn open<R: ClientReader>(
     server: &Arc<ServerState>,
     mut request: Request<Body>,
     hint: &str,
