@@ -68,7 +68,7 @@ use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
-use crate::store::retention::{self, Retention};
+use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
@@ -395,7 +395,7 @@ fn start_stages(
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
     stages.start("aggregates", counting.run(soft.clone()));
-    let retention = Retention {
+    let retention = RetentionOptions {
         tag,
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
