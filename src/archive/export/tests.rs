@@ -27,8 +27,8 @@ impl Site {
         Self { tag: store.bus_tag(), store, dir }
     }
 
-    fn target(&self) -> Target {
-        Target { dir: self.to(), hashes_emails: true }
+    fn target(&self) -> ArchiveTarget {
+        ArchiveTarget { dir: self.to(), hashes_emails: true }
     }
 
     fn to(&self) -> PathBuf {
