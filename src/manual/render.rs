@@ -100,7 +100,7 @@ fn slug(text: &str) -> String {
 
 /// The target of a link.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum LinkTarget {
     /// A URL outside the manual, or an address on the reader's own machine.
     Elsewhere,
     /// A page of the manual, by its index, and an anchor on it.
@@ -110,9 +110,9 @@ pub(super) enum Target {
 }
 
 /// Resolves a link on a page.
-pub(super) fn target(page: &ManualPage, link: &str) -> Target {
+pub(super) fn target(page: &ManualPage, link: &str) -> LinkTarget {
     if link.contains("://") || link.starts_with("mailto:") {
-        return Target::Elsewhere;
+        return LinkTarget::Elsewhere;
     }
     let (path, anchor) = match link.split_once('#') {
         Some((path, anchor)) => (path, Some(anchor.to_owned())),
@@ -131,8 +131,8 @@ pub(super) fn target(page: &ManualPage, link: &str) -> Target {
     }
     let file = folders.join("/");
     match PAGES.iter().position(|page| page.file == file) {
-        Some(index) => Target::Page(index, anchor),
-        None => Target::File(file),
+        Some(index) => LinkTarget::Page(index, anchor),
+        None => LinkTarget::File(file),
     }
 }
 
@@ -194,13 +194,13 @@ impl Links<'_> {
     /// Returns the URL for a link; `None` if it has no target in this form.
     fn address(&self, link: &str) -> Option<String> {
         match target(self.page, link) {
-            Target::Elsewhere => Some(link.to_owned()),
-            Target::File(_) => None,
-            Target::Page(index, anchor) if self.in_whole => {
+            LinkTarget::Elsewhere => Some(link.to_owned()),
+            LinkTarget::File(_) => None,
+            LinkTarget::Page(index, anchor) if self.in_whole => {
                 let section = section(&PAGES[index]);
                 Some(anchor.map_or(format!("#{section}"), |a| format!("#{section}-{a}")))
             }
-            Target::Page(index, anchor) => {
+            LinkTarget::Page(index, anchor) => {
                 let there = PAGES[index].name;
                 let here = Here { name: self.page.name, form: self.form };
                 let anchor = anchor.map(|anchor| format!("#{anchor}")).unwrap_or_default();
