@@ -25,7 +25,7 @@ pub(in crate::hub) struct Projection {
     leads: Box<str>,
     lead_ends: Box<[u32]>,
     end: &'static str,
-    sources: Box<[ValueSource]>,
+    sources: Box<[FieldSource]>,
     /// The paths into the event, sorted by their names: paths into a value follow the path to it.
     order: Box<[u16]>,
     /// Whether a part of an event may be written more than once.
@@ -36,7 +36,7 @@ pub(in crate::hub) struct Projection {
 
 /// Where the value of a path comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ValueSource {
+enum FieldSource {
     /// The event. With `zero`, an unknown number is written as 0.
     Event { zero: bool },
     /// The whole payload.
@@ -88,9 +88,9 @@ impl Projection {
             push_key(&mut leads, path);
             lead_ends.push(u32::try_from(leads.len()).expect("paths are short"));
         }
-        let sources: Box<[ValueSource]> = paths.iter().map(ValueSource::of).collect();
+        let sources: Box<[FieldSource]> = paths.iter().map(FieldSource::of).collect();
         let is_of_event =
-            |slot: &u16| matches!(sources[usize::from(*slot)], ValueSource::Event { .. });
+            |slot: &u16| matches!(sources[usize::from(*slot)], FieldSource::Event { .. });
         let slots = 0..u16::try_from(paths.len()).expect("there are few paths");
         let mut order: Box<[u16]> = slots.filter(is_of_event).collect();
         let path = |slot: u16| &paths[usize::from(slot)];
@@ -102,7 +102,7 @@ impl Projection {
         let repeats = order.windows(2).any(is_within);
         // A value that is not from the event is `null`, a flag, or the payload.
         let ours =
-            |source: &ValueSource| if *source == ValueSource::Payload { PAYLOAD_BYTES } else { 4 };
+            |source: &FieldSource| if *source == FieldSource::Payload { PAYLOAD_BYTES } else { 4 };
         let leads_bytes = leads.len() + sources.iter().map(ours).sum::<usize>() + end.len();
         Self {
             leads: leads.into(),
@@ -163,17 +163,17 @@ impl Projection {
             begin = end;
             let value = values[slot];
             let value = match source {
-                ValueSource::Event { zero: true } if of.zeros => {
+                FieldSource::Event { zero: true } if of.zeros => {
                     value.filter(|value| *value != "null").unwrap_or("0")
                 }
-                ValueSource::Event { .. } => value.unwrap_or("null"),
-                ValueSource::Payload => of.payload,
-                ValueSource::Flag(i) => ["0", "1"][usize::from(flags[usize::from(*i)].1)],
-                ValueSource::Other => {
+                FieldSource::Event { .. } => value.unwrap_or("null"),
+                FieldSource::Payload => of.payload,
+                FieldSource::Flag(i) => ["0", "1"][usize::from(flags[usize::from(*i)].1)],
+                FieldSource::Other => {
                     let name = paths[slot].names().nth(1).unwrap_or_default();
                     json::pick(of.payload, [name])[0].unwrap_or("null")
                 }
-                ValueSource::Nothing => "null",
+                FieldSource::Nothing => "null",
             };
             parts.push(if value.len() <= left { value } else { "null" });
             left = left.saturating_sub(value.len());
@@ -193,7 +193,7 @@ pub(in crate::hub) struct ProjectedEvent<'a> {
     pub(in crate::hub) zeros: bool,
 }
 
-impl ValueSource {
+impl FieldSource {
     fn of(path: &FieldPath) -> Self {
         let mut names = path.names();
         if names.next() == Some(EVENT) {
