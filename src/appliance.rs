@@ -47,7 +47,7 @@ pub use self::tried::{TriedToken, check_certificate, check_key_file, check_token
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
-use crate::apply::numbers::{Numbers, bucket_span};
+use crate::apply::numbers::{NodeCounters, bucket_span};
 pub use crate::apply::requeue::Requeued;
 use crate::apply::tick::Ticker;
 use crate::archive;
@@ -97,7 +97,7 @@ pub struct Appliance {
 struct Parts {
     config: Config,
     store: Store,
-    numbers: Arc<Numbers>,
+    numbers: Arc<NodeCounters>,
     history: History,
     asking: HistorySync,
     alerts: Alerts,
@@ -283,7 +283,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());
-        let numbers = Numbers::load(&store, config.interval.latest_during, clock)?;
+        let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {
                 let (alerts, posting) = Alerts::new(settings, &config.node_name, clock)?;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claims::{claim_id, claim_seen, keep_dead_letter};
 use super::entities::claim_entities;
-use super::numbers::Numbers;
+use super::numbers::NodeCounters;
 use super::outage;
 use super::prepared::{FactsFrom, Prepared};
 use crate::bus::{Bus, Content, DeadLetter, Delivery};
@@ -45,7 +45,7 @@ pub struct Apply {
     /// The store.
     pub store: Store,
     /// The numbers kept in memory.
-    pub numbers: Arc<Numbers>,
+    pub numbers: Arc<NodeCounters>,
     /// The numbers imported from a history.
     pub history: History,
     /// The hub that notifies readers.
