@@ -52,7 +52,7 @@ pub use crate::apply::requeue::Requeued;
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
-use crate::bus::{Bus as _, Grant};
+use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
@@ -137,7 +137,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
-    let granting = Granting { grant: Sender::new(Grant::Unasked), waiting: Sender::new(0) };
+    let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
