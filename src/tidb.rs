@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::MalformedAnswer;
 pub use error::HistoryError;
-pub use query::{FigureQuery, Text};
+pub use query::{FigureQuery, SqlText};
 pub use round::Synced;
 pub use server::QueryLimits;
 
@@ -259,9 +259,9 @@ impl HistorySync {
     ) -> Result<SyncRound, StoreError> {
         let mut round = SyncRound::default();
         let languages = asked.contains(&FigureQuery::Daily) && server.knows_languages();
-        let texts = asked.iter().map(|query| Text::from(*query));
+        let texts = asked.iter().map(|query| SqlText::from(*query));
         let mut session = None;
-        for text in texts.chain(languages.then_some(Text::Languages)) {
+        for text in texts.chain(languages.then_some(SqlText::Languages)) {
             let mut open = match session.take() {
                 Some(open) => open,
                 None => match server.open(self.clock.now()).await {
@@ -296,15 +296,15 @@ impl HistorySync {
     async fn fetch(
         &self,
         session: &mut TidbSession<'_>,
-        text: Text,
+        text: SqlText,
         round: &mut SyncRound,
     ) -> Result<(), HistoryError> {
         match text {
-            Text::Figures(query) => {
+            SqlText::Figures(query) => {
                 let wrote = self.fetch_figures(session, query).await?;
                 *round.slot(query) = Some(wrote);
             }
-            Text::Languages => {
+            SqlText::Languages => {
                 let taken = languages::fetch(session, &self.store, self.clock.now()).await?;
                 round.languages = Some(taken);
             }
@@ -373,8 +373,8 @@ pub async fn check(
     let server = TidbServer::new(tidb.clone(), limits);
     let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
     let mut wrong = Vec::new();
-    let languages = server.knows_languages().then_some(Text::Languages);
-    for query in FigureQuery::ALL.into_iter().map(Text::from).chain(languages) {
+    let languages = server.knows_languages().then_some(SqlText::Languages);
+    for query in FigureQuery::ALL.into_iter().map(SqlText::from).chain(languages) {
         if let Err(error) = session.try_out(query).await {
             wrong.push(error);
         }

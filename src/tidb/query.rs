@@ -18,21 +18,21 @@ impl FigureQuery {
 
 /// An SQL text of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Text {
+pub enum SqlText {
     /// A query that returns figures.
     Figures(FigureQuery),
     /// The languages of repositories.
     Languages,
 }
 
-impl From<FigureQuery> for Text {
+impl From<FigureQuery> for SqlText {
     fn from(query: FigureQuery) -> Self {
         Self::Figures(query)
     }
 }
 
 /// Its configuration key.
-impl fmt::Display for Text {
+impl fmt::Display for SqlText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Figures(FigureQuery::Daily) => "tidb.sql.eventsDaily",
