@@ -42,7 +42,7 @@ use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
-use self::status::Sight;
+use self::status::StatusSources;
 pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
@@ -216,8 +216,8 @@ fn sight_of(
     apply: &Apply,
     has_broker: bool,
     (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
-) -> Sight {
-    Sight {
+) -> StatusSources {
+    StatusSources {
         files,
         witness,
         store: parts.store.clone(),
