@@ -248,7 +248,8 @@ fn start_watching(
 ) {
     let server = &parts.config.server;
     let address = ops.or_else(|| server.tls.is_none().then_some(public));
-    let proof = alive::Proof { store: parts.store.clone(), address, path: server.health.clone() };
+    let proof =
+        alive::LivenessCheck { store: parts.store.clone(), address, path: server.health.clone() };
     stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
