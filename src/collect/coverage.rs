@@ -22,7 +22,7 @@ use self::estimate::IdCoverage;
 use self::freshness::Freshness;
 use self::minutes::AssessedMinutes;
 use self::page::PageRecord;
-use self::slots::Slots;
+use self::slots::RecentCounts;
 use super::overlap::{self, KINDS, PageSighting};
 use crate::github::tokens::TokenSlotId;
 use crate::metrics;
@@ -61,7 +61,7 @@ pub struct Completeness {
     pages: Vec<PageRecord>,
     /// All pages together, by id sequence.
     sequences: [IdCoverage; 2],
-    slots: Slots,
+    slots: RecentCounts,
     lags: VecDeque<u32>,
     known: HashSet<u64>,
     order: VecDeque<u64>,
@@ -84,7 +84,7 @@ impl Completeness {
         Self {
             pages: (0..pages).map(|_| PageRecord::default()).collect(),
             sequences: Default::default(),
-            slots: Slots::default(),
+            slots: RecentCounts::default(),
             lags: VecDeque::new(),
             known: HashSet::new(),
             order: VecDeque::new(),
@@ -442,7 +442,7 @@ impl PageRecord {
     }
 }
 
-fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
+fn figures(missed: Missed, slots: &RecentCounts, lags: &VecDeque<u32>) -> Figures {
     let usual = |usual: f64| slots.is_known().then_some(usual);
     let compared = slots.compared().into_iter();
     Figures {
