@@ -24,12 +24,12 @@ pub(super) struct Rendered {
 
 /// The page that contains a link.
 #[derive(Clone, Copy)]
-pub(super) struct Here<'a> {
+pub(super) struct LinkingPage<'a> {
     pub(super) name: &'a str,
     pub(super) form: Form,
 }
 
-impl Here<'_> {
+impl LinkingPage<'_> {
     /// Returns the relative URL of another page, or of the style sheet.
     pub(super) fn to(self, other: &str) -> String {
         match (self.form, other) {
@@ -202,7 +202,7 @@ impl Links<'_> {
             }
             LinkTarget::Page(index, anchor) => {
                 let there = PAGES[index].name;
-                let here = Here { name: self.page.name, form: self.form };
+                let here = LinkingPage { name: self.page.name, form: self.form };
                 let anchor = anchor.map(|anchor| format!("#{anchor}")).unwrap_or_default();
                 let is_here = there == self.page.name && !anchor.is_empty();
                 let path = if is_here { String::new() } else { here.to(there) };
