@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::limits::SimulatedCaller;
-use super::server::SimulatedRefusal;
+use super::refusal::SimulatedRefusal;
 use super::state::SharedWorld;
 
 /// GitHub's secondary limit.

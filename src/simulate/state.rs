@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Options;
 use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
-use super::graphql::{QueryOptions, QueryWork};
 use super::known::KnownPulls;
 use super::limits::{SimulatedCaller, SimulatedLimits};
+use super::options::{Options, QueryOptions};
+use super::query_work::QueryWork;
 use super::recorded::Recorded;
 use super::world::World;
 use crate::clock::Clock;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::faults::FaultKind;
 use super::json::Object;
 use super::limits::{SimulatedCaller, account};
-use super::server::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
+use super::refusal::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
 use super::state::SharedWorld;
 
 /// The prefix of app installation tokens.

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
 use super::kinds::{EventKind, Ids};
 use super::known::KnownPulls;
-use super::payloads::{envelope, pull_request_event};
+use super::options::Shape;
+use super::payloads::envelope;
+use super::payloads_pulls::pull_request_event;
 use super::payloads_rest::Scene;
 use super::pulls::{Pulls, SimulatedPull, branch};
 use super::{payloads_old, payloads_today};
