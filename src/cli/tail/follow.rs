@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::super::{Exit, output};
+use super::super::exit::Exit;
+use super::super::output;
 use super::show::{Printed, Printer, TailMessage};
 use crate::backoff::Backoff;
 use crate::clock::Clock;

@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
-use super::super::{Exit, output};
+use super::super::exit::Exit;
+use super::super::output;
 use crate::model::json;
 use crate::terminal;
 
