@@ -424,7 +424,7 @@ impl Completeness {
             return None;
         }
         let since = missing.iter().filter_map(|kind| page.shown_at[*kind]).min().unwrap_or(now);
-        Some((since, format!("page {number} lacks what it used to show{}", usual())))
+        Some((since, format!("page {number} does not show what it used to{}", usual())))
     }
 }
 

@@ -133,7 +133,7 @@ times as many).";
                 peer "disable.producer" => producer: bool, ValueKind::Switch, "false",
                     "true makes an edge: no fetching and no producing, only applying and serving.";
                 peer "disable.interval" => interval: bool, ValueKind::Switch, "false",
-                    "true stops the TiDB sync; language ticks go on.";
+                    "true stops the TiDB sync; language ticks continue.";
             }
 
             /// The log.

@@ -105,7 +105,7 @@ rules! {
     GhpulseBusBehind warning "10m"
         "ghpulse_bus_behind_seconds > 120"
         "{{ $labels.instance }} is {{ $value | humanizeDuration }} behind the topic"
-        "After a start this is catching up and ends by itself. Otherwise look at the disk and the \
+        "After a start this is catching up and ends without intervention. Otherwise look at the disk and the \
          CPU of this node, and at Pulsar's subscription.";
     GhpulseBusLost warning "0m"
         "increase(ghpulse_bus_lost_total[15m]) > 3"

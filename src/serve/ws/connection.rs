@@ -1,9 +1,9 @@
 //! One WebSocket connection, in one task.
 //!
 //! The task sends the first message, then reads parameters and writes messages until either side
-//! closes. It takes messages from its [`ClientReader`] only when everything before is written, so a slow
-//! client holds a few shared frames and nothing else. Every close frame from here names its reason,
-//! and the connection is kept until the peer has had time to read it.
+//! closes. It takes messages from its [`ClientReader`] only when everything before is written, so a
+//! slow client holds a few shared frames and nothing else. Every close frame from here names its
+//! reason, and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
 use std::io;

@@ -141,7 +141,7 @@ fn check(
         return Err(stopping());
     }
     HeaderValue::from_str(&derive_accept_key(key))
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is no text"))
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is not text"))
 }
 
 /// The refusal while the server stops.
