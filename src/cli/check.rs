@@ -14,7 +14,6 @@ mod report;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 
 use self::report::{CheckReport, Finding, ServerCheck};
 use super::config_file::ConfigFileArgs;

@@ -15,7 +15,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use self::schema::{QueryAnswering, QueryTrouble};
 use super::at_once::{self, AtOnce};

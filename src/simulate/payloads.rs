@@ -3,7 +3,7 @@
 use super::cast::{CastAccount, Person, Repository};
 use super::json::{Object, list};
 use super::node::node_id;
-use super::pulls::{SimulatedPull, Step};
+use super::pulls::Step;
 use crate::model::window::Second;
 
 pub(super) const API: &str = "https://api.github.com";

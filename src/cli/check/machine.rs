@@ -196,10 +196,8 @@ pub(super) fn tokens_of(path: &Path) -> Option<config::TokenLines> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Exit;
-    use crate::cli::Exit;
     use crate::cli::check::report::Level;
-    use crate::cli::check::report::Level;
+    use crate::cli::exit::Exit;
 
     #[test]
     fn a_directory_is_tried_and_left_as_it_was() {
@@ -227,14 +225,14 @@ mod tests {
             let found = port("server.port", address, in_use, is_default);
             (found.level, found.exit)
         };
-        assert_eq!(level(true, false), (super::report::Level::Note, None));
-        assert_eq!(level(false, true), (super::report::Level::Warning, None));
-        assert_eq!(level(false, false).1, Some(super::super::exit::Exit::Io));
+        assert_eq!(level(true, false), (Level::Note, None));
+        assert_eq!(level(false, true), (Level::Warning, None));
+        assert_eq!(level(false, false).1, Some(Exit::Io));
         drop(taken);
-        assert_eq!(level(false, false), (super::report::Level::Ok, None));
+        assert_eq!(level(false, false), (Level::Ok, None));
         // An address reserved for documentation belongs to no machine.
         let elsewhere = port("server.bind", "192.0.2.1:0".parse().unwrap(), false, false);
-        assert_eq!(elsewhere.exit, Some(super::super::exit::Exit::Io));
+        assert_eq!(elsewhere.exit, Some(Exit::Io));
     }
 
     #[test]
