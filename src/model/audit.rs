@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,9 @@ pub struct SeenShare {
     pub share: Option<[f64; 3]>,
 }
 
+/// The share of each kind, as it is kept by hour.
+pub type HourShares = BTreeMap<Cow<'static, str>, Option<[f64; 3]>>;
+
 /// The sampled repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct AuditPanel {
@@ -121,7 +125,29 @@ pub struct AuditReport {
     pub conflict: Option<AuditConflict>,
 }
 
+/// A report older than this says nothing about the present.
+const OUTDATED: Duration = Duration::from_secs(2 * 3_600);
+
 impl AuditReport {
+    /// The report as shown at this time: without shares when it is outdated, as on a collector
+    /// whose stage has stopped.
+    #[must_use]
+    pub fn shown_at(&self, now: Timestamp) -> Cow<'_, Self> {
+        if now.since(self.at) <= OUTDATED {
+            return Cow::Borrowed(self);
+        }
+        let mut report = self.clone();
+        report.shares.values_mut().for_each(|share| share.share = None);
+        report.conflict = None;
+        Cow::Owned(report)
+    }
+
+    /// The share of each kind.
+    #[must_use]
+    pub fn all_shares(&self) -> HourShares {
+        self.shares.iter().map(|(name, share)| (name.clone(), share.share)).collect()
+    }
+
     /// The share of one kind: lower bound, estimate, upper bound; `None` while it is not known.
     #[must_use]
     pub fn share(&self, kind: AuditedKind) -> Option<[f64; 3]> {

@@ -43,6 +43,8 @@ pub enum Family {
     Activity,
     /// (minute or hour of receiving) -> how many were missed, as far as it is known.
     Coverage,
+    /// (): the audit's state; hour -> the seen shares as they were known then.
+    Audit,
     /// (bus, position, reason) -> end and size: gaps, where events are missing here.
     Gaps,
     /// name -> position.
@@ -86,6 +88,7 @@ pub const ALL: &[(Family, &str, ReadPattern)] = &[
     (Family::Minutes, "minutes", ReadPattern::Values),
     (Family::Activity, "activity", ReadPattern::Values),
     (Family::Coverage, "coverage", ReadPattern::Values),
+    (Family::Audit, "audit", ReadPattern::Values),
     (Family::Gaps, "gaps", ReadPattern::Values),
     (Family::Cursors, "cursors", ReadPattern::Values),
     (Family::Rejects, "rejects", ReadPattern::Log),

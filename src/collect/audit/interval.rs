@@ -143,6 +143,18 @@ impl Clusters {
         self.0.values().copied()
     }
 
+    /// Everything seen, and everything that the totals grew by.
+    pub(super) fn totals(&self) -> (u64, i64) {
+        let seen: f64 = self.0.values().map(|sum| sum.seen).sum();
+        let grown: f64 = self.0.values().map(|sum| sum.grown).sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "sums of whole numbers, far below 2^53"
+        )]
+        (seen as u64, grown as i64)
+    }
+
     /// Number of repositories.
     pub(super) fn len(&self) -> u64 {
         self.0.len() as u64

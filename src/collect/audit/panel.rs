@@ -7,7 +7,7 @@
 //! An event belongs to the interval in which it was created. An interval is closed only when late
 //! events have had [`AuditTimes::wait`] to arrive.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::interval::{Clusters, UndoneShare, seen_share};
 use super::sighting::AuditedEvent;
+use crate::github::graphql::{CountsLookup, RepositoryCounts};
 use crate::model::audit::{AuditPanel, AuditedKind, SeenShare, StatedTotals};
 use crate::model::window::Timestamp;
 
@@ -169,12 +170,43 @@ impl Panel {
     }
 
     /// Number of repositories in the sample.
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.repos.len()
     }
 
+    /// Whether any repository is due.
+    pub(super) fn has_due(&self, now: Timestamp, every: Duration) -> bool {
+        let (now, due_at) = (now.second().0, now.minus(every).second().0);
+        self.repos.values().any(|repo| repo.asked_at <= due_at || repo.asked_at > now)
+    }
+
+    /// Takes GitHub's answer about a repository.
+    pub(super) fn answered(&mut self, repo: &DueRepo, at: Timestamp, found: CountsLookup) {
+        match found {
+            CountsLookup::Counts(counts) if counts.repo_id == repo.id => {
+                let RepositoryCounts { stars, forks, releases, pull_requests, issues, .. } = counts;
+                self.looked(repo.hash, at, [stars, forks, releases, pull_requests, issues]);
+            }
+            // The name belongs to another repository by now.
+            CountsLookup::Counts(_) | CountsLookup::Gone => self.leave(repo.hash),
+            CountsLookup::Unanswered => self.unanswered(repo.hash),
+        }
+    }
+
+    /// After a start with an earlier clock: removes what lies in the future.
+    pub(super) fn forget_future(&mut self, now: Timestamp) {
+        let now = now.micros();
+        for repo in self.repos.values_mut() {
+            repo.looks.retain(|look| look.at <= now);
+        }
+        let second = Timestamp::from_micros(now).second().0;
+        self.closed.retain(|interval| interval.0 <= second);
+        self.range = self.range.filter(|(_, until)| *until <= second);
+    }
+
     /// Records what GitHub states.
-    pub(super) fn looked(&mut self, hash: u64, at: Timestamp, totals: StatedTotals) {
+    fn looked(&mut self, hash: u64, at: Timestamp, totals: StatedTotals) {
         let Some(repo) = self.repos.get_mut(&hash) else { return };
         let is_later = repo.looks.back().is_none_or(|look| look.at < at.micros());
         if is_later && repo.looks.len() < MOST_LOOKS {
@@ -187,7 +219,7 @@ impl Panel {
     }
 
     /// Removes a repository that GitHub no longer shows; its last interval counts nowhere.
-    pub(super) fn leave(&mut self, hash: u64) {
+    fn leave(&mut self, hash: u64) {
         if self.repos.remove(&hash).is_some() {
             self.gone += 1;
         }
@@ -286,7 +318,7 @@ impl Panel {
 
     /// The last names of the sampled repositories by id, for tests.
     #[cfg(test)]
-    pub(super) fn names(&self) -> HashMap<u64, String> {
+    fn names(&self) -> std::collections::HashMap<u64, String> {
         self.repos.values().map(|repo| (repo.id, repo.name.clone())).collect()
     }
 }
