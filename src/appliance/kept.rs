@@ -26,6 +26,7 @@ pub(super) async fn answer(
             Ok(KeptCounts::Completeness(hours, shares))
         }
         KeptQuery::Hours(hours) => charts::counted_hours(reader, hours).map(KeptCounts::Hours),
+        KeptQuery::Imported(hours) => reader.imported_hours(hours).map(KeptCounts::Imported),
         KeptQuery::Languages => {
             let window = numbers.window(now.second());
             let (now, before) = (window.sum(), window.sum_previous());
