@@ -76,7 +76,10 @@ mod tests {
         let hour = now.hour().0;
         let put = store.commit(move |batch| {
             put_state(batch, b"state");
-            put_shares(batch, Hour(5), &shares(0.1), Timestamp::from_seconds(0))?;
+            put_shares(batch, Hour(5), &shares(0.1), Timestamp::from_seconds(0))
+        });
+        put.await.unwrap();
+        let put = store.commit(move |batch| {
             put_shares(batch, Hour(hour), &shares(0.2), now)?;
             put_shares(batch, Hour(hour), &shares(0.4), now)
         });

@@ -98,7 +98,9 @@ pub(super) fn seen_share(
     let [low, high] = wilson(share, happened, quantile);
     // Where little is seen, one more busy repository of which all is seen would make much of a
     // difference: the upper bound is further away than the lower one.
-    let alike = (share * (1.0 - share) / variance.max(chance)).clamp(1.0, happened);
+    let scattered = variance.max(chance);
+    let alike = if scattered > 0.0 { share * (1.0 - share) / scattered } else { happened };
+    let alike = alike.clamp(1.0, happened);
     let [_, farther] = wilson(share, alike, quantile);
     let widen = |bound: f64| ((bound - share).powi(2) + quantile * quantile * more).sqrt();
     let varies = UNDONE_VARIES * undone.ratio / kept;
