@@ -483,7 +483,11 @@ fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<
 }
 
 /// The audit; only a collector that polls with tokens has one.
-fn audit_of(parts: &Parts, tag: BusTag, poller: Option<&Poller>) -> anyhow::Result<Option<Audit>> {
+fn audit_of(
+    parts: &ApplianceParts,
+    tag: BusTag,
+    poller: Option<&Poller>,
+) -> anyhow::Result<Option<Audit>> {
     let (github, clock) = (&parts.config.github, parts.clock);
     let Some(poller) = poller.filter(|_| github.audit.budget > 0.0) else { return Ok(None) };
     let options = AuditOptions {
