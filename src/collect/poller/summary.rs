@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{PollRule, Poller};
+use crate::collect::outage::SHORTEST;
 use crate::collect::status::{LastError, SourceMode, SourceState};
 use crate::github::tokens::TokenMode;
 use crate::metrics;
@@ -10,7 +11,7 @@ use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
 
 /// A source that had answered is down after this time without a response.
 const DOWN_AFTER: Duration = Duration::from_secs(30);
-/// Number of intervals without a response that make an outage, which is at least [`DOWN_AFTER`].
+/// Number of intervals without a response that make an outage, which is at least [`SHORTEST`].
 const SILENT_INTERVALS: u32 = 3;
 
 /// A summary of some responses, for the status.
@@ -34,7 +35,7 @@ impl Poller {
         };
         if summary.answered {
             let before = self.last_answer.replace((now, wall));
-            let long = DOWN_AFTER.max(interval * SILENT_INTERVALS);
+            let long = SHORTEST.max(interval * SILENT_INTERVALS);
             let silent = before.filter(|(last, _)| now - *last >= long);
             self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
         }
