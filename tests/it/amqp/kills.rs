@@ -1,5 +1,5 @@
-//! `kill -9` at seeded moments of an appliance with enrichment, aggregates and RabbitMQ: every event
-//! reaches RabbitMQ's reader, and is counted once by store and aggregates.
+//! `kill -9` at seeded moments of an appliance with enrichment, aggregates and RabbitMQ: every
+//! event reaches RabbitMQ's reader, and is counted once by store and aggregates.
 //!
 //! `make kills N=10000` runs a tenth of its kills here.
 

@@ -118,9 +118,11 @@ fn spawn(name: &str, profile: &Path) -> Option<Child> {
 }
 
 impl Page {
+    /// Opens a page, and waits until its document, styles and scripts are loaded.
     pub(crate) async fn open(&mut self, url: &str) {
         let answer = self.call("Page.navigate", json!({"url": url})).await;
         assert_eq!(answer.get("errorText"), None, "{answer}");
+        super::shows(self, "document.readyState === 'complete'").await;
     }
 
     /// Returns the value of an expression.

@@ -1,5 +1,5 @@
-//! Fuzzes what the servers around ghpulse send: GitHub's GraphQL API, the issuer of Pulsar's tokens,
-//! a database; and the files of an import.
+//! Fuzzes what the servers around ghpulse send: GitHub's GraphQL API, the issuer of Pulsar's
+//! tokens, a database; and the files of an import.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -115,9 +115,20 @@ fn runtime() -> Runtime {
 
 #[test]
 fn graphql_answers() {
+    let pull = r#"{"id":"PR_a","fullDatabaseId":"10","additions":3,"deletions":1,"changedFiles":2,
+        "title":"T","isDraft":true"#;
+    let nodes = format!(
+        r#"200 {{"data":{{"rateLimit":{{"cost":1,"remaining":4999,
+        "resetAt":"2026-03-01T10:00:00Z"}},"nodes":[{pull},"baseRepository":{{"databaseId":1,
+        "primaryLanguage":{{"name":"C"}}}}}},null]}}}}"#
+    );
+    let names = format!(
+        r#"200 {{"data":{{"p0":{{"databaseId":1,"primaryLanguage":null,"pullRequest":{pull}}}}},
+        "p1":null}},"errors":[{{"type":"NOT_FOUND","path":["p1"],"message":"gone"}}]}}"#
+    );
     let seeds: [&[u8]; 6] = [
-        br#"200 {"data":{"rateLimit":{"cost":1,"remaining":4999,"resetAt":"2026-03-01T10:00:00Z"},"nodes":[{"id":"PR_a","fullDatabaseId":"10","additions":3,"deletions":1,"changedFiles":2,"title":"T","isDraft":true,"baseRepository":{"databaseId":1,"primaryLanguage":{"name":"C"}}},null]}}"#,
-        br#"200 {"data":{"p0":{"databaseId":1,"primaryLanguage":null,"pullRequest":{"id":"PR_a","fullDatabaseId":"10","additions":3,"deletions":1,"title":"T"}},"p1":null},"errors":[{"type":"NOT_FOUND","path":["p1"],"message":"gone"}]}"#,
+        nodes.as_bytes(),
+        names.as_bytes(),
         br#"200 {"errors":[{"type":"RATE_LIMITED","message":"API rate limit exceeded"}]}"#,
         br#"200 {"data":{"nodes":[null]},"errors":[{"type":"FORBIDDEN","path":["nodes",0],"message":"SAML"},{"type":"RESOURCE_LIMITS_EXCEEDED"}]}"#,
         br#"403 {"message":"You have exceeded a secondary rate limit."}"#,
@@ -233,8 +244,17 @@ fn tidb_rows() {
 
 #[test]
 fn import_files() {
-    let pull = r#"{"id":"1","type":"PullRequestEvent","actor":{"id":1},"repo":{"id":2,"name":"a/b"},"payload":{"action":"opened","pull_request":{"id":3}},"created_at":"2026-03-01T01:00:00Z"}"#;
-    let old = r#"{"type":"PushEvent","actor":"a","repository":{"id":1,"name":"b","owner":"c"},"payload":{},"created_at":"2012-03-01T01:00:00-08:00"}"#;
+    let pull = [
+        r#"{"id":"1","type":"PullRequestEvent","actor":{"id":1},"repo":{"id":2,"name":"a/b"},"#,
+        r#""payload":{"action":"opened","pull_request":{"id":3}},"#,
+        r#""created_at":"2026-03-01T01:00:00Z"}"#,
+    ]
+    .concat();
+    let old = [
+        r#"{"type":"PushEvent","actor":"a","repository":{"id":1,"name":"b","owner":"c"},"#,
+        r#""payload":{},"created_at":"2012-03-01T01:00:00-08:00"}"#,
+    ]
+    .concat();
     let twice = format!("{pull}\n{pull}\n");
     let mixed = format!("{pull}\n\n{old}\nnull\n[]\n");
     let seeds: [&[u8]; 4] = [twice.as_bytes(), mixed.as_bytes(), old.as_bytes(), b"[\n{}\n]"];

@@ -3,7 +3,8 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{Endpoint, EndpointPath, Operation, list, map, nullable, object, text, whole};
+use crate::serve::api::endpoint::{Endpoint, EndpointPath, Operation};
+use crate::serve::api::schema::{list, map, nullable, object, text, whole};
 use crate::serve::history;
 
 const CSV: &str = "text/csv; charset=utf-8";
