@@ -96,7 +96,8 @@ impl Stage {
         let mut inbox = self.store.watermarks().inbox.subscribe();
         let mut done = 0;
         let mut again = None;
-        let mut admitted_after = None;
+        // A new store has nothing to read first.
+        let mut admitted_after = (*inbox.borrow() == done).then(|| self.clock.instant());
         loop {
             let wake = [self.pending.next_deadline(), again].into_iter().flatten().min();
             let now = self.clock.instant();
