@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, ConfigWarning, Flag, InvalidConfig, Loaded, Lookup, Request};
+use crate::config::{self, ConfigWarning, Flag, InvalidConfig, Loaded, ConfigPath, Request};
 use crate::logging;
 
 /// Exit codes of commands, by the convention of sysexits; part of the contract.
@@ -180,7 +180,7 @@ fn filled(text: &str) -> Result<String, String> {
 
 /// Loads the configuration of this process: file, environment, then these flags.
 fn load(file: &ConfigFileArgs, flags: Vec<Flag>) -> Result<Loaded, InvalidConfig> {
-    let lookup = file.config.clone().map_or(Lookup::Places, Lookup::File);
+    let lookup = file.config.clone().map_or(ConfigPath::Places, ConfigPath::File);
     config::load(&Request::of_process(lookup, flags))
 }
 
@@ -199,7 +199,7 @@ fn with_runtime<T>(command: impl Future<Output = T>) -> Result<T, Exit> {
 
 /// Sets the log up from the environment alone, for commands without a config file.
 fn install_log() -> Result<(), Exit> {
-    let loaded = config::load(&Request::of_process(Lookup::Nothing, Vec::new()));
+    let loaded = config::load(&Request::of_process(ConfigPath::Nothing, Vec::new()));
     let loaded = loaded.map_err(|refused| complain_all(&refused))?;
     logging::install(&loaded.config.log).map_err(|error| {
         output::complain(&format!("error: {error}"));
