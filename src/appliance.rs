@@ -42,7 +42,7 @@ use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
-use self::status::Sight;
+use self::status::StatusSources;
 pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
@@ -94,7 +94,7 @@ pub struct Appliance {
 }
 
 /// What the stages are built from.
-struct Parts {
+struct ApplianceParts {
     config: Config,
     store: Store,
     numbers: Arc<NodeCounters>,
@@ -198,7 +198,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
 
-fn apply_of(parts: &Parts) -> Apply {
+fn apply_of(parts: &ApplianceParts) -> Apply {
     Apply {
         store: parts.store.clone(),
         numbers: Arc::clone(&parts.numbers),
@@ -212,12 +212,12 @@ fn apply_of(parts: &Parts) -> Apply {
 
 /// What the operator's status is read from.
 fn sight_of(
-    parts: &Parts,
+    parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
     (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
-) -> Sight {
-    Sight {
+) -> StatusSources {
+    StatusSources {
         files,
         witness,
         store: parts.store.clone(),
@@ -241,14 +241,15 @@ fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
 /// Starts the tasks that watch the disk, the parts and the process itself, and raise alerts.
 fn start_watching(
     stages: &mut Stages,
-    parts: &Parts,
+    parts: &ApplianceParts,
     operator: Arc<dyn Operate>,
     source: Option<Receiver<SourceStatus>>,
     (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
     let server = &parts.config.server;
     let address = ops.or_else(|| server.tls.is_none().then_some(public));
-    let proof = alive::Proof { store: parts.store.clone(), address, path: server.health.clone() };
+    let proof =
+        alive::LivenessCheck { store: parts.store.clone(), address, path: server.health.clone() };
     stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
@@ -275,7 +276,7 @@ fn poller_of(
 }
 
 /// Opens the store and reads the initial state of the other parts from it.
-async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
+async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<ApplianceParts> {
     let opened = blocking(move || {
         let sync = match config.store.sync {
             StoreSync::Batch => Durability::EveryBatch,
@@ -312,7 +313,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let hub = Arc::new(Hub::new(&hub, clock));
         let numbers = Arc::new(numbers);
         let script = Arc::new(script);
-        Ok(Parts {
+        Ok(ApplianceParts {
             config,
             store,
             numbers,
@@ -331,7 +332,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
 }
 
 /// Attaches the journal to the stream.
-async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
+async fn keep_journal(parts: &ApplianceParts, tag: BusTag) -> anyhow::Result<()> {
     let known = move |reader: Reader<'_>| {
         // A bus that was in use before has a journal already, or had one.
         let journal = reader.journal(tag)?;
@@ -347,12 +348,13 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
 
 fn start_stages(
     stages: &mut Stages,
-    parts: Parts,
+    parts: ApplianceParts,
     (apply, ticker): (Apply, Ticker),
     (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
     (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
-    let Parts { config, store, numbers, asking, alerts, posting, script, chores, .. } = parts;
+    let ApplianceParts { config, store, numbers, asking, alerts, posting, script, chores, .. } =
+        parts;
     let (clock, soft) = (parts.clock, parts.stop.soft);
     let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
@@ -454,7 +456,7 @@ fn keep_last_good(store: &Store, text: &str) {
 }
 
 /// The second stage. A node that only follows a bus has no lookups.
-fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
+fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
     let (github, clock) = (&parts.config.github, parts.clock);
     let asking =
         poller.filter(|_| github.enrich.enabled && github.enrich.budget > 0.0).map(|poller| {

@@ -47,7 +47,7 @@ pub use typed::{
     AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, HashEmails, LogFormat,
     Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
-pub use units::{Bare, duration, moment, show_bytes, show_duration};
+pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 
 /// Where a config file is searched without `--config`, in this order, relative to the working
 /// directory.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::broker::BrokerState;
 use super::rabbit::RabbitState;
-use super::status::Sight;
+use super::status::StatusSources;
 use super::{copies, exchange, kept};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
@@ -40,15 +40,15 @@ pub(super) struct Operator {
     fed: Option<RabbitState>,
     scripts: Scripts,
     history: History,
-    sight: Sight,
+    sight: StatusSources,
     started_at: Timestamp,
     clock: Clock,
     /// The state of each part at the last check, since when, and the time of that check.
-    seen: Mutex<(Known, Timestamp)>,
+    seen: Mutex<(PartStates, Timestamp)>,
 }
 
 /// The state of each part, and since when.
-type Known = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
+type PartStates = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
 
 /// The state of the scripts.
 pub(super) struct Scripts {
@@ -69,7 +69,7 @@ impl Operator {
         (bus, fed): (Option<BrokerState>, Option<RabbitState>),
         scripts: Scripts,
         history: History,
-        sight: Sight,
+        sight: StatusSources,
         clock: Clock,
     ) -> Self {
         let started_at = clock.now();

@@ -19,7 +19,7 @@ use crate::serve::{
 use crate::store::Store;
 
 /// What the status is read from, besides the parts.
-pub(super) struct Sight {
+pub(super) struct StatusSources {
     pub(super) store: Store,
     /// Receives imported archives and retried dead letters.
     pub(super) apply: Apply,
@@ -39,7 +39,7 @@ pub(super) struct Sight {
     pub(super) clock: Clock,
 }
 
-impl Sight {
+impl StatusSources {
     /// The status. `parts` are the results of the parts' own checks.
     pub(super) fn report(
         &self,

@@ -112,7 +112,7 @@ pub async fn import(
 struct ReadFile {
     imported: Imported,
     /// The counts to write; `None` when they were imported before.
-    counted: Option<(Hour, HourCounts, [u8; 17])>,
+    counted: Option<(Hour, ImportedHourCounts, [u8; 17])>,
 }
 
 fn look(
@@ -190,16 +190,16 @@ fn digest_of(path: &Path) -> Result<[u8; 17], ArchiveError> {
 struct EventsByHour {
     seen: HashSet<u128, foldhash::fast::RandomState>,
     doubles: u64,
-    by_hour: HashMap<Hour, HourCounts, foldhash::fast::RandomState>,
+    by_hour: HashMap<Hour, ImportedHourCounts, foldhash::fast::RandomState>,
     /// Events without a creation time: they belong to the file's hour.
-    timeless: HourCounts,
+    timeless: ImportedHourCounts,
     /// Strays beyond the most hours that are distinguished.
     far: u64,
 }
 
 /// Counts of one hour.
 #[derive(Default)]
-struct HourCounts {
+struct ImportedHourCounts {
     events: u64,
     doubles: u64,
     /// Indexed by [`HourMetric`]; index 0 is unused.
@@ -231,9 +231,10 @@ impl EventsByHour {
     }
 
     /// The hour of most events, its counts, and the number of events of other hours.
-    fn settle(mut self) -> Option<(Hour, HourCounts, u64)> {
-        let size =
-            |(hour, counts): &(&Hour, &HourCounts)| (counts.events, std::cmp::Reverse(hour.0));
+    fn settle(mut self) -> Option<(Hour, ImportedHourCounts, u64)> {
+        let size = |(hour, counts): &(&Hour, &ImportedHourCounts)| {
+            (counts.events, std::cmp::Reverse(hour.0))
+        };
         let hour = *self.by_hour.iter().max_by_key(size)?.0;
         let mut counts = self.by_hour.remove(&hour)?;
         counts.merge(self.timeless);
@@ -243,7 +244,7 @@ impl EventsByHour {
     }
 }
 
-impl HourCounts {
+impl ImportedHourCounts {
     fn add(&mut self, pull: Option<RecordedPull>) {
         self.events += 1;
         let Some(pull) = pull else { return };
@@ -272,7 +273,7 @@ impl HourCounts {
 }
 
 /// Replaces the counts of an earlier import of the hour.
-fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), StoreError> {
+fn write(batch: &mut Batch<'_>, hour: Hour, counts: &ImportedHourCounts) -> Result<(), StoreError> {
     let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
     reopen(batch, at)?;
     let mut claim = |actor, repo| {

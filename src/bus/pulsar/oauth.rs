@@ -43,14 +43,14 @@ const REPEATED: usize = 200;
 pub(super) struct Credentials {
     http: Http,
     clock: Clock,
-    key: ArcSwap<ClientKey>,
+    key: ArcSwap<OauthClient>,
     audience: String,
     key_file: PathBuf,
     state: Mutex<LoginState>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
-struct ClientKey {
+struct OauthClient {
     client_id: String,
     client_secret: String,
     issuer_url: String,
@@ -272,16 +272,16 @@ pub fn check_key(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Reads the key of a file; while that is malformed, of its last good content.
-fn read_key(path: &Path) -> Result<ClientKey, String> {
+fn read_key(path: &Path) -> Result<OauthClient, String> {
     parse_key(&reload::read_good(path, check_key)?)
 }
 
-fn parse_key(bytes: &[u8]) -> Result<ClientKey, String> {
+fn parse_key(bytes: &[u8]) -> Result<OauthClient, String> {
     if bytes.len() > KEY_FILE_BYTES {
         return Err(format!("it has {} bytes; the limit is {KEY_FILE_BYTES}", bytes.len()));
     }
     // The parser's error may quote a value, so only its position is reported.
-    let key: ClientKey = serde_json::from_slice(bytes).map_err(|error| {
+    let key: OauthClient = serde_json::from_slice(bytes).map_err(|error| {
         format!(
             "malformed at line {} column {}: a key file is a JSON object with type, client_id, \
              client_secret and issuer_url",

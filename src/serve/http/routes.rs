@@ -21,7 +21,7 @@ pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::R
     let all = endpoints::all();
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
         let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
-        ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
+        ensure!(is_plain, "{key}: `{path}` is not a plain path: write one such as /health");
         let is_taken = all.iter().any(|endpoint| endpoint.path.covers(path));
         ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }

@@ -1,9 +1,9 @@
 //! One WebSocket connection, in one task.
 //!
 //! The task sends the first message, then reads parameters and writes messages until either side
-//! closes. It takes messages from its [`Reader`] only when everything before is written, so a slow
-//! client holds a few shared frames and nothing else. Every close frame from here names its reason,
-//! and the connection is kept until the peer has had time to read it.
+//! closes. It takes messages from its [`ClientReader`] only when everything before is written, so a
+//! slow client holds a few shared frames and nothing else. Every close frame from here names its
+//! reason, and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
 use std::io;
@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
 use crate::serve::http::tls::Stream;
-use crate::serve::readers::Reader;
+use crate::serve::readers::ClientReader;
 use crate::serve::readers::params::InvalidParams;
 use crate::serve::timer::{RateLimit, Timer};
 
@@ -104,7 +104,7 @@ enum SocketEvent {
 
 /// Serves a connection until it ends. `early` is what followed the handshake; `deflates` is whether
 /// permessage-deflate was negotiated.
-pub(crate) async fn serve<R: Reader>(
+pub(crate) async fn serve<R: ClientReader>(
     stream: Stream,
     early: Vec<u8>,
     deflates: bool,
@@ -165,7 +165,7 @@ pub(crate) async fn serve<R: Reader>(
     close::leave(wire, awaits_reply, options.clock, options.write_timeout).await;
 }
 
-impl<R: Reader> Connection<R> {
+impl<R: ClientReader> Connection<R> {
     async fn run(&mut self) -> ConnectionEnd {
         let soft = self.options.soft.clone();
         let mut stop = pin!(soft.cancelled());
