@@ -1,6 +1,6 @@
 //! An echo over the WebSocket module, and Autobahn's test suite on it.
 //!
-//! The echo exists in tests only. It is a [`Reader`] behind the real handshake, so decompressor,
+//! The echo exists in tests only. It is a [`ClientReader`] behind the real handshake, so decompressor,
 //! frames, limits and closing are those of every endpoint. `make autobahn` runs the suite: it sets
 //! `TEST_AUTOBAHN`, the command that runs `wstest`.
 
@@ -19,7 +19,7 @@ use crate::hub::Frame as SharedFrame;
 use crate::serve::http::peer::Peer;
 use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::params::InvalidParams;
-use crate::serve::readers::{Reader, ReaderBatch};
+use crate::serve::readers::{ClientReader, ReaderBatch};
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
@@ -37,7 +37,7 @@ const BINARY: u8 = 0x82;
 #[derive(Default)]
 struct Echo(Vec<SharedFrame>);
 
-impl Reader for Echo {
+impl ClientReader for Echo {
     type Message = SharedFrame;
     const NAME: &'static str = "/echo";
     const EXAMPLE: &'static str = "{}";
