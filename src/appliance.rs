@@ -16,6 +16,7 @@ mod coverage;
 mod files;
 mod gauges;
 mod kept;
+mod ledger;
 mod operator;
 mod ports;
 mod rabbit;
@@ -36,6 +37,7 @@ use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
+use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
 pub use self::ports::DEFAULT_OPS;
 use self::ports::{bind, bind_ops, serve_options, url_of};
@@ -106,6 +108,7 @@ struct ApplianceParts {
     script: Arc<ScriptHost>,
     hub: Arc<Hub>,
     chores: Chores,
+    rankings: Rankings,
     clock: Clock,
     stop: Stop,
 }
@@ -232,6 +235,7 @@ fn sight_of(
         witness,
         store: parts.store.clone(),
         apply: apply.clone(),
+        rankings: parts.rankings.clone(),
         data_dir: parts.config.data_dir.clone(),
         hashes_emails: parts.config.privacy.hash_emails.in_exports(),
         bus: if has_broker { "pulsar" } else { "embedded" },
@@ -335,6 +339,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
             script,
             hub,
             chores: Chores::new(clock),
+            rankings: Rankings::default(),
             clock,
             stop,
         })
@@ -385,6 +390,8 @@ fn start_stages(
     }
     stages.start("enrich", enrich.run(soft.clone()));
     let measured = store.clone();
+    let ranked = ledger::run(store.clone(), parts.rankings, clock, soft.clone());
+    stages.start("rankings", ranked);
     stages.start("gauges", gauges::run(measured, clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));

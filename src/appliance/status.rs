@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::chores::{BackupTimes, Chore, Failing};
+use super::ledger::Rankings;
 use super::renewed::RenewalState;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
@@ -24,6 +25,8 @@ pub(super) struct StatusSources {
     pub(super) store: Store,
     /// Receives imported archives and retried dead letters.
     pub(super) apply: Apply,
+    /// The ledger's rankings.
+    pub(super) rankings: Rankings,
     pub(super) data_dir: PathBuf,
     /// Whether addresses in commits are hashed in exported hours.
     pub(super) hashes_emails: bool,

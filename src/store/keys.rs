@@ -7,6 +7,7 @@ pub mod activity;
 pub mod audit;
 pub mod entity;
 pub mod history;
+pub mod ledger;
 
 use xxhash_rust::xxh3::xxh3_128;
 
