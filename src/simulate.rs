@@ -14,6 +14,7 @@
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
 //! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`.
 
+mod apps;
 mod at_once;
 mod cast;
 mod control;
@@ -51,6 +52,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use apps::SimulatedApp;
 pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
 pub use graphql::QueryOptions;
@@ -127,6 +129,9 @@ pub struct Options {
     pub query: QueryOptions,
     /// Number of events of the seeded world in the feed at the start.
     pub backlog: usize,
+    /// The GitHub App whose tokens are given; with one, other tokens that begin with `ghs_` are
+    /// refused.
+    pub app: Option<SimulatedApp>,
     /// How many events [`Control::emitted`] remembers: none outside tests, because the feed never
     /// ends.
     pub remember: usize,
@@ -146,6 +151,7 @@ impl Default for Options {
             anonymous_limit: HIGH_LIMIT,
             query: QueryOptions::default(),
             backlog: DEFAULT_BACKLOG,
+            app: None,
             remember: 0,
         }
     }

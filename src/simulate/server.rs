@@ -17,6 +17,7 @@ use axum::serve::ListenerExt;
 use futures_util::stream;
 use tokio::net::TcpListener;
 
+use super::apps;
 use super::at_once::{self, AtOnce};
 use super::faults::FaultKind;
 use super::feed::VISIBLE;
@@ -43,6 +44,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyh
         .route("/rate_limit", get(rate_limit))
         .route("/events", get(events))
         .route("/user", get(user::user))
+        .route("/app/installations", get(apps::installations))
+        .route("/app/installations/{id}/access_tokens", post(apps::access_token))
         .route("/graphql", post(graphql::query))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
@@ -92,7 +95,7 @@ async fn rate_limit(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refusal.into_response(),
     };
@@ -121,7 +124,7 @@ async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refused(&shared, refusal),
     };
@@ -175,7 +178,11 @@ async fn events(
 }
 
 /// Identifies the caller, if it is admitted.
-pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, SimulatedRefusal> {
+pub(super) fn admit(
+    shared: &SharedWorld,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+) -> Result<Caller, SimulatedRefusal> {
     if headers.get(header::USER_AGENT).is_none_or(HeaderValue::is_empty) {
         let message = "Request forbidden by administrative rules. Please make sure your request \
                        has a User-Agent header.";
@@ -195,7 +202,11 @@ pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Sim
     };
     let token = credentials.to_str().ok().and_then(|text| text.split_once(' '));
     match token.map(|(scheme, token)| (scheme.to_ascii_lowercase(), token.trim())) {
-        Some((scheme, token)) if ["bearer", "token"].contains(&&*scheme) && !token.is_empty() => {
+        Some((scheme, token))
+            if ["bearer", "token"].contains(&&*scheme)
+                && !token.is_empty()
+                && shared.state().apps.accepts(token, shared.clock.now()) =>
+        {
             Ok(Caller::Token(token.to_owned()))
         }
         _ => Err(SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")),
