@@ -2,7 +2,7 @@
 
 /// A condition that is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub enum AlertCondition {
     /// The bus cannot be reached.
     BusAway,
     /// GitHub cannot be polled.
@@ -23,11 +23,13 @@ pub enum Condition {
     PageMissing,
     /// Scheduled backups fail.
     BackupFailing,
+    /// GitHub's totals and the estimate from ids contradict each other.
+    AuditConflict,
 }
 
-impl Condition {
+impl AlertCondition {
     /// All conditions.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BusAway,
         Self::SourceAway,
         Self::TidbFailing,
@@ -38,6 +40,7 @@ impl Condition {
         Self::TokenStale,
         Self::PageMissing,
         Self::BackupFailing,
+        Self::AuditConflict,
     ];
 
     /// Its name in machine-readable messages.
@@ -54,6 +57,7 @@ impl Condition {
             Self::TokenStale => "token_stale",
             Self::PageMissing => "page_missing",
             Self::BackupFailing => "backup_failing",
+            Self::AuditConflict => "audit_conflict",
         }
     }
 
@@ -70,6 +74,7 @@ impl Condition {
             Self::TokenStale => "a GitHub token is shown old pages",
             Self::PageMissing => "a page of GitHub's feed is missing",
             Self::BackupFailing => "backups are not made",
+            Self::AuditConflict => "GitHub's totals contradict the estimate of missed events",
         }
     }
 

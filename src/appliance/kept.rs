@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::apply::numbers::Numbers;
+use crate::apply::numbers::NodeCounters;
 use crate::model::activity::Span;
 use crate::model::window::{Timestamp, Window};
 use crate::serve::{KeptCounts, KeptQuery, LanguageCounts, OpsError};
@@ -13,7 +13,7 @@ const MISSING: usize = 2;
 
 /// Answers a query. `since` is when this node began to run.
 pub(super) async fn answer(
-    (store, numbers): (Store, Arc<Numbers>),
+    (store, numbers): (Store, Arc<NodeCounters>),
     (now, since): (Timestamp, Timestamp),
     query: KeptQuery,
 ) -> Result<KeptCounts, OpsError> {
@@ -21,7 +21,9 @@ pub(super) async fn answer(
         KeptQuery::Recent => charts::recent(reader, now, since).map(KeptCounts::Chart),
         KeptQuery::Day => charts::day(reader, now, since).map(KeptCounts::Chart),
         KeptQuery::Completeness(hours) => {
-            charts::completeness(reader, hours).map(KeptCounts::Completeness)
+            let shares = reader.audit_shares(hours.clone())?;
+            let hours = charts::completeness(reader, hours)?;
+            Ok(KeptCounts::Completeness(hours, shares))
         }
         KeptQuery::Hours(hours) => charts::counted_hours(reader, hours).map(KeptCounts::Hours),
         KeptQuery::Imported(hours) => reader.imported_hours(hours).map(KeptCounts::Imported),

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::{Alerts, Condition};
+use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
+use crate::collect::audit::AuditReading;
 use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
 use crate::metrics;
@@ -65,7 +66,7 @@ fn space(dir: &Path) -> Option<(u64, u64)> {
 /// Watches until `stop` is cancelled.
 pub(super) async fn run(
     operator: Arc<dyn Operate>,
-    source: Option<watch::Receiver<SourceStatus>>,
+    (source, audit): (Option<watch::Receiver<SourceStatus>>, Option<AuditReading>),
     alerts: Alerts,
     data_dir: PathBuf,
     clock: Clock,
@@ -84,6 +85,12 @@ pub(super) async fn run(
             }
             tell_troubles(&alerts, &report.troubles);
         }
+        if let Some(report) = audit.as_ref().and_then(|audit| audit.borrow().clone()) {
+            match &report.conflict {
+                Some(conflict) => alerts.raise(AlertCondition::AuditConflict, &conflict.text),
+                None => alerts.clear(AlertCondition::AuditConflict),
+            }
+        }
         let dir = data_dir.clone();
         let full = blocking(move || nearly_full(&dir)).await?;
         match &full {
@@ -91,9 +98,9 @@ pub(super) async fn run(
                 if !was_full {
                     tracing::warn!("{text}");
                 }
-                alerts.raise(Condition::DiskNearlyFull, text);
+                alerts.raise(AlertCondition::DiskNearlyFull, text);
             }
-            None => alerts.clear(Condition::DiskNearlyFull),
+            None => alerts.clear(AlertCondition::DiskNearlyFull),
         }
         was_full = full.is_some();
         tokio::select! {
@@ -107,13 +114,14 @@ pub(super) async fn run(
 /// failure.
 fn tell(alerts: &Alerts, part: &Part) {
     let (condition, is_wrong) = match &*part.name {
-        "source" => (Condition::SourceAway, part.state == PartState::Down),
-        "bus" => (Condition::BusAway, part.state == PartState::Down),
+        "source" => (AlertCondition::SourceAway, part.state == PartState::Down),
+        "bus" => (AlertCondition::BusAway, part.state == PartState::Down),
         // Off is fine too: another node may do it.
-        "amqp" => {
-            (Condition::RabbitMqAway, matches!(part.state, PartState::Down | PartState::Degraded))
-        }
-        "scripts" => (Condition::ScriptBroken, part.state != PartState::Ok),
+        "amqp" => (
+            AlertCondition::RabbitMqAway,
+            matches!(part.state, PartState::Down | PartState::Degraded),
+        ),
+        "scripts" => (AlertCondition::ScriptBroken, part.state != PartState::Ok),
         _ => return,
     };
     if is_wrong {
@@ -128,9 +136,9 @@ fn tell(alerts: &Alerts, part: &Part) {
 fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
     for kind in TroubleKind::ALL {
         let condition = match kind {
-            TroubleKind::FrozenFeed => Condition::FeedFrozen,
-            TroubleKind::StaleToken => Condition::TokenStale,
-            TroubleKind::PageMissing => Condition::PageMissing,
+            TroubleKind::FrozenFeed => AlertCondition::FeedFrozen,
+            TroubleKind::StaleToken => AlertCondition::TokenStale,
+            TroubleKind::PageMissing => AlertCondition::PageMissing,
         };
         let texts: Vec<&str> = troubles
             .iter()

@@ -5,6 +5,7 @@
 //! repeats it. `GHPULSE_SIM_RUNS=N` makes more runs.
 
 mod app;
+mod audit;
 mod buses;
 mod clock;
 mod enriched;
