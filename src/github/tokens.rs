@@ -100,16 +100,16 @@ impl TokenPool {
         pool
     }
 
-    /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list. Every wait for a token of
-    /// this pool must then end, because the new tokens may be available.
+    /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list.
+    /// Every wait for a token of this pool must then end, because the new tokens may be available.
     #[must_use]
     pub fn lists(&self) -> watch::Receiver<u64> {
         self.lists.subscribe()
     }
 
-    /// Replaces the list of tokens, except those of app installations. A token that was there before keeps its account and its
-    /// quarantine, even when some lists in between did not have it. Does nothing when the list is
-    /// the same.
+    /// Replaces the list of tokens, except those of app installations. A token that was there
+    /// before keeps its account and its quarantine, even when some lists in between did not have
+    /// it. Does nothing when the list is the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
