@@ -96,20 +96,13 @@ pub(crate) async fn completeness(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
-    let asked = asked(&server, &request);
-    let answer = async {
-        let (hours, is_csv) = asked?;
-        match server.operate.kept(KeptQuery::Completeness(hours.clone())).await? {
-            KeptCounts::Completeness(all) if is_csv => {
-                aside(move || (CSV, csv::completeness(&all))).await
-            }
-            KeptCounts::Completeness(all) => {
-                aside(move || (JSON, written::completeness(&all, &hours))).await
-            }
-            _ => Err(unavailable("no counts are kept here")),
-        }
+    let rows = |counts| match counts {
+        KeptCounts::Completeness(rows) => Some(rows),
+        _ => None,
     };
-    table(answer.await)
+    let form = (csv::completeness as fn(&[_]) -> _, written::completeness as fn(&[_], &_) -> _);
+    let asked = asked(&server, &request);
+    table(&server, asked, KeptQuery::Completeness, rows, form).await
 }
 
 /// `/hours?since=…[&until=…][&format=csv]`: counts by hour of `created_at` and origin.
@@ -117,28 +110,36 @@ pub(crate) async fn hours(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
-    let asked = asked(&server, &request);
-    let answer = async {
-        let (hours, is_csv) = asked?;
-        match server.operate.kept(KeptQuery::Hours(hours.clone())).await? {
-            KeptCounts::Hours(all) if is_csv => aside(move || (CSV, csv::hours(&all))).await,
-            KeptCounts::Hours(all) => aside(move || (JSON, written::hours(&all, &hours))).await,
-            _ => Err(unavailable("no counts are kept here")),
-        }
+    let rows = |counts| match counts {
+        KeptCounts::Hours(rows) => Some(rows),
+        _ => None,
     };
-    table(answer.await)
+    let form = (csv::hours as fn(&[_]) -> _, written::hours as fn(&[_], &_) -> _);
+    let asked = asked(&server, &request);
+    table(&server, asked, KeptQuery::Hours, rows, form).await
 }
 
-/// Serialises a possibly long response on the blocking pool.
-async fn aside(
-    write: impl FnOnce() -> (&'static str, String) + Send + 'static,
-) -> Result<(&'static str, String), Problem> {
-    let written = tokio::task::spawn_blocking(write).await;
-    written.map_err(|_| unavailable("the server is stopping"))
-}
+/// Writes rows as CSV, and rows of the requested hours as JSON.
+type TableForms<T> = (fn(&[T]) -> String, fn(&[T], &Range<i64>) -> String);
 
-fn table(answer: Result<(&'static str, String), Problem>) -> Response {
-    match answer {
+/// A table by hour, as CSV or JSON; `rows` takes the rows out of what was read.
+async fn table<T: Send + 'static>(
+    server: &ServerState,
+    asked: Result<(Range<i64>, bool), Problem>,
+    query: fn(Range<i64>) -> KeptQuery,
+    rows: impl FnOnce(KeptCounts) -> Option<Vec<T>>,
+    (csv, json): TableForms<T>,
+) -> Response {
+    let written = async {
+        let (hours, is_csv) = asked?;
+        let rows = rows(server.operate.kept(query(hours.clone())).await?);
+        let rows = rows.ok_or_else(|| unavailable("no counts are kept here"))?;
+        // The text may be long, so it is written on the blocking pool.
+        let write = move || if is_csv { (CSV, csv(&rows)) } else { (JSON, json(&rows, &hours)) };
+        let written = tokio::task::spawn_blocking(write).await;
+        written.map_err(|_| unavailable("the server is stopping"))
+    };
+    match written.await {
         Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         Err(problem) => problem.into_response(),
     }
