@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::broker::BrokerState;
 use super::rabbit::RabbitState;
 use super::status::StatusSources;
-use super::{copies, exchange, kept};
+use super::{copies, exchange, kept, ledger};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
@@ -21,8 +21,8 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, Operate, OpsError, Part, PartState,
-    ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, Operate,
+    OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::sync::blocking;
 use crate::sync::lock;
@@ -245,6 +245,12 @@ impl Operate for Operator {
     fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let read = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         Box::pin(kept::answer(read, (self.clock.now(), self.started_at), query))
+    }
+
+    fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
+        let StatusSources { store, rankings, apply, .. } = &self.sight;
+        let kept = (rankings.clone(), Arc::clone(&apply.privacy));
+        Box::pin(ledger::answer(store.clone(), kept, query))
     }
 
     fn window(&self) -> Option<serde_json::Value> {

@@ -15,13 +15,14 @@ use xxhash_rust::xxh3::Xxh3;
 use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
 use super::name::HourName;
-use super::recorded::{RecordedEvent, RecordedPull};
+use super::recorded::{RecordedEvent, RecordedForRepo, RecordedPull};
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
 use crate::model::window::Hour;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};
+use crate::store::ledger::import::LedgerHour;
 use crate::store::periods::reopen;
 use crate::store::{Batch, Store, StoreError};
 use crate::sync::blocking;
@@ -98,7 +99,7 @@ pub async fn import(
     };
     store
         .commit(move |batch| {
-            write(batch, hour, &counts)?;
+            write(batch, hour, counts)?;
             batch.put(&marker, &digest);
             fault::point("archive.before_commit");
             Ok(())
@@ -206,10 +207,12 @@ struct ImportedHourCounts {
     metrics: [i64; 8],
     actors: HashSet<u64, foldhash::fast::RandomState>,
     repos: HashSet<u64, foldhash::fast::RandomState>,
+    /// By repository.
+    ledger: LedgerHour,
 }
 
 impl EventsByHour {
-    fn add(&mut self, path: &Path, event: RecordedEvent) -> Result<(), ArchiveError> {
+    fn add(&mut self, path: &Path, event: RecordedEvent<'_>) -> Result<(), ArchiveError> {
         if !self.seen.insert(event.key) {
             self.doubles += 1;
             return Ok(());
@@ -226,6 +229,9 @@ impl EventsByHour {
             }
             Some(hour) => self.by_hour.entry(hour).or_default(),
         };
+        if let Some(RecordedForRepo { repo, metric, name, language }) = event.of_repo {
+            counts.ledger.count(repo, metric, [name.as_deref(), language.as_deref()]);
+        }
         counts.add(event.pull);
         Ok(())
     }
@@ -269,11 +275,12 @@ impl ImportedHourCounts {
         }
         self.actors.extend(other.actors);
         self.repos.extend(other.repos);
+        self.ledger.merge(other.ledger);
     }
 }
 
 /// Replaces the counts of an earlier import of the hour.
-fn write(batch: &mut Batch<'_>, hour: Hour, counts: &ImportedHourCounts) -> Result<(), StoreError> {
+fn write(batch: &mut Batch<'_>, hour: Hour, counts: ImportedHourCounts) -> Result<(), StoreError> {
     let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
     reopen(batch, at)?;
     let mut claim = |actor, repo| {
@@ -295,6 +302,10 @@ fn write(batch: &mut Batch<'_>, hour: Hour, counts: &ImportedHourCounts) -> Resu
         };
         let before = batch.add(&key, 0)?;
         batch.add(&key, wanted.saturating_sub(before))?;
+    }
+    if !counts.ledger.write(batch, hour)? {
+        let hour = HourName(hour).to_string();
+        tracing::warn!(hour, "the ledger keeps its counts of this hour: its month is folded");
     }
     Ok(())
 }

@@ -96,13 +96,15 @@ pub(crate) async fn completeness(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
-    let rows = |counts| match counts {
-        KeptCounts::Completeness(rows) => Some(rows),
-        _ => None,
-    };
-    let form = (csv::completeness as fn(&[_]) -> _, written::completeness as fn(&[_], &_) -> _);
     let asked = asked(&server, &request);
-    table(&server, asked, KeptQuery::Completeness, rows, form).await
+    table(&server, asked, KeptQuery::Completeness, |counts, hours, is_csv| match counts {
+        KeptCounts::Completeness(all, _) if is_csv => Some(csv::completeness(&all)),
+        KeptCounts::Completeness(all, shares) => {
+            Some(written::completeness((&all, &shares), hours))
+        }
+        _ => None,
+    })
+    .await
 }
 
 /// `/hours?since=…[&until=…][&format=csv]`: counts by hour of `created_at` and origin.
@@ -110,34 +112,31 @@ pub(crate) async fn hours(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
-    let rows = |counts| match counts {
-        KeptCounts::Hours(rows) => Some(rows),
-        _ => None,
-    };
-    let form = (csv::hours as fn(&[_]) -> _, written::hours as fn(&[_], &_) -> _);
     let asked = asked(&server, &request);
-    table(&server, asked, KeptQuery::Hours, rows, form).await
+    table(&server, asked, KeptQuery::Hours, |counts, hours, is_csv| match counts {
+        KeptCounts::Hours(all) if is_csv => Some(csv::hours(&all)),
+        KeptCounts::Hours(all) => Some(written::hours(&all, hours)),
+        _ => None,
+    })
+    .await
 }
 
-/// Writes rows as CSV, and rows of the requested hours as JSON.
-type TableForms<T> = (fn(&[T]) -> String, fn(&[T], &Range<i64>) -> String);
-
-/// A table by hour, as CSV or JSON; `rows` takes the rows out of what was read.
-async fn table<T: Send + 'static>(
+/// A table of the requested hours, as CSV or JSON. `write` returns `None` for other counts than
+/// those of `query`.
+async fn table(
     server: &ServerState,
     asked: Result<(Range<i64>, bool), Problem>,
     query: fn(Range<i64>) -> KeptQuery,
-    rows: impl FnOnce(KeptCounts) -> Option<Vec<T>>,
-    (csv, json): TableForms<T>,
+    write: fn(KeptCounts, &Range<i64>, bool) -> Option<String>,
 ) -> Response {
     let written = async {
         let (hours, is_csv) = asked?;
-        let rows = rows(server.operate.kept(query(hours.clone())).await?);
-        let rows = rows.ok_or_else(|| unavailable("no counts are kept here"))?;
+        let counts = server.operate.kept(query(hours.clone())).await?;
         // The text may be long, so it is written on the blocking pool.
-        let write = move || if is_csv { (CSV, csv(&rows)) } else { (JSON, json(&rows, &hours)) };
-        let written = tokio::task::spawn_blocking(write).await;
-        written.map_err(|_| unavailable("the server is stopping"))
+        let text = tokio::task::spawn_blocking(move || write(counts, &hours, is_csv)).await;
+        let text = text.map_err(|_| unavailable("the server is stopping"))?;
+        let text = text.ok_or_else(|| unavailable("no counts are kept here"))?;
+        Ok::<_, Problem>((if is_csv { CSV } else { JSON }, text))
     };
     match written.await {
         Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
@@ -175,7 +174,8 @@ fn asked(server: &ServerState, request: &Request<Body>) -> Result<(Range<i64>, b
     Ok((hours, is_csv))
 }
 
-fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+/// Reads a time: RFC 3339, a day, or how long ago.
+pub(crate) fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     // The `+` of a UTC offset is decoded as a space in a query string.
     let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
     let read = config::moment(text, now).or_else(|| Timestamp::parse(&with_plus()?));
@@ -186,19 +186,22 @@ fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> 
 }
 
 /// The last value of a repeated parameter.
-fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
     named.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
 
-fn shown(text: &str) -> String {
+/// The beginning of a text from outside, for a message.
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
-fn bad(name: &str, reason: impl std::fmt::Display) -> Problem {
+/// A refused parameter.
+pub(crate) fn bad(name: &str, reason: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("{name}: {reason}"))
 }
 
-fn unavailable(reason: &str) -> Problem {
+/// What cannot be answered now.
+pub(crate) fn unavailable(reason: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
 }

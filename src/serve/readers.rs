@@ -64,6 +64,12 @@ pub(crate) trait ClientReader: Send + Unpin + 'static {
     /// Returns the messages available now, up to a limit. Never waits.
     fn take(&mut self) -> ReaderBatch<Self::Message>;
 
+    /// Whether binary messages are returned to the client, as only the echo of the tests does.
+    #[cfg(test)]
+    fn echoes(&mut self, _bytes: &[u8]) -> bool {
+        false
+    }
+
     /// The message that reports invalid parameters.
     fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {
         let error = ParamsError { code, field: bad.field, message: &bad.message };
