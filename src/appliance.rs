@@ -57,6 +57,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
+use crate::collect::audit::{Audit, AuditOptions, AuditReading};
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
@@ -144,6 +145,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
+    let audit = audit_of(&parts, tag, poller.as_ref())?;
+    let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
@@ -151,6 +154,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
+    let watching = (watching, audited.clone());
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
@@ -190,7 +194,10 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     );
     stages.start("serve", serve);
     let (public, url) = (public.0, url_of(&config.server, public.0));
-    start_watching(&mut stages, &parts, operator, watched, (ops, public));
+    start_watching(&mut stages, &parts, operator, (watched, audited), (ops, public));
+    if let Some(audit) = audit {
+        stages.start("audit", audit.run(parts.stop.soft.clone()));
+    }
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -218,7 +225,10 @@ fn sight_of(
     parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
-    (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
+    ((enriched, files, witness), audit): (
+        (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
+        Option<AuditReading>,
+    ),
 ) -> StatusSources {
     StatusSources {
         files,
@@ -231,6 +241,7 @@ fn sight_of(
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         enriched,
+        audit,
         failing: parts.chores.watch(),
         backups: parts.chores.watch_backups(),
         clock: parts.clock,
@@ -247,7 +258,7 @@ fn start_watching(
     stages: &mut Stages,
     parts: &ApplianceParts,
     operator: Arc<dyn Operate>,
-    source: Option<Receiver<SourceStatus>>,
+    (source, audit): (Option<Receiver<SourceStatus>>, Option<AuditReading>),
     (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
     let server = &parts.config.server;
@@ -260,7 +271,7 @@ fn start_watching(
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
     stages.start("coverage", kept);
     stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
-    stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
+    stages.start("watch", watch::run(operator, (source, audit), alerts, data_dir, clock, soft));
 }
 
 /// The poller; `None` on a node that only follows a bus.
@@ -476,6 +487,24 @@ fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<
             PullFetcher::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
+}
+
+/// The audit; only a collector that polls with tokens has one.
+fn audit_of(
+    parts: &ApplianceParts,
+    tag: BusTag,
+    poller: Option<&Poller>,
+) -> anyhow::Result<Option<Audit>> {
+    let (github, clock) = (&parts.config.github, parts.clock);
+    let Some(poller) = poller.filter(|_| github.audit.budget > 0.0) else { return Ok(None) };
+    let options = AuditOptions {
+        url: github.graphql_url.clone(),
+        budget: github.audit.budget,
+        repositories: github.audit.repositories,
+        every: github.audit.every,
+        wait: github.audit.wait,
+    };
+    Audit::new(&options, (parts.store.clone(), tag), poller.pool(), clock).map(Some)
 }
 
 fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {

@@ -12,7 +12,8 @@
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
-//! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`.
+//! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`
+//! and from the `totals` of repositories.
 
 mod at_once;
 mod cast;
@@ -40,6 +41,7 @@ mod recorded;
 mod refusal;
 mod server;
 mod state;
+mod totals;
 mod user;
 mod world;
 

@@ -11,6 +11,7 @@ use super::renewed::RenewalState;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
+use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
 use crate::collect::status::SourceStatus;
 use crate::serve::{
@@ -32,6 +33,8 @@ pub(super) struct StatusSources {
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<RecentShare>,
+    /// The audit; `None` where there is none.
+    pub(super) audit: Option<AuditReading>,
     pub(super) witness: Arc<Witness>,
     /// Files that were replaced by unusable ones.
     pub(super) files: RenewalState,
@@ -61,6 +64,12 @@ impl StatusSources {
             enrichment: source.map(|_| self.enriched.borrow().figures(self.clock.now())),
             completeness: completeness
                 .map(|report| report.shown_at(self.witness.stamp()).into_owned()),
+            audit: self.audit.as_ref().and_then(|audit| {
+                audit
+                    .borrow()
+                    .as_deref()
+                    .map(|report| report.shown_at(self.clock.now()).into_owned())
+            }),
             bus: BusReport {
                 kind: self.bus.into(),
                 backlog_bytes: *self.store.watermarks().backlog.borrow(),

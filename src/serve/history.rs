@@ -100,11 +100,11 @@ pub(crate) async fn completeness(
     let answer = async {
         let (hours, is_csv) = asked?;
         match server.operate.kept(KeptQuery::Completeness(hours.clone())).await? {
-            KeptCounts::Completeness(all) if is_csv => {
+            KeptCounts::Completeness(all, _) if is_csv => {
                 aside(move || (CSV, csv::completeness(&all))).await
             }
-            KeptCounts::Completeness(all) => {
-                aside(move || (JSON, written::completeness(&all, &hours))).await
+            KeptCounts::Completeness(all, shares) => {
+                aside(move || (JSON, written::completeness((&all, &shares), &hours))).await
             }
             _ => Err(unavailable("no counts are kept here")),
         }

@@ -157,7 +157,8 @@ pub(super) fn fault_refusal(
             | FaultKind::QuerySecondary
             | FaultKind::QueryError
             | FaultKind::QueryIds
-            | FaultKind::QueryForbidden => return None,
+            | FaultKind::QueryForbidden
+            | FaultKind::Hidden => return None,
         };
         Some(SimulatedRefusal { fault: Some(fault.kind.name()), ..refusal })
     })

@@ -163,7 +163,13 @@ impl SharedWorld {
 
     fn next_from(&self, source: &mut EventSupply) -> Option<Arc<str>> {
         let event = match source {
-            EventSupply::World(world) => Some(world.next_event(self.clock.now())),
+            EventSupply::World(world) => {
+                let faults = self.state().faults.clone();
+                let hides = |kind: &str, number| {
+                    faults.iter().any(|fault| fault.hides(self.seed, number, kind))
+                };
+                Some(world.next_shown(self.clock.now(), hides))
+            }
             EventSupply::Recorded(recorded) => recorded.next_event(),
         };
         if event.is_none() {

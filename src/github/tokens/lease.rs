@@ -8,7 +8,7 @@ use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::github::budget::{Reservation, Spent};
-use crate::github::limits::RateLimits;
+use crate::github::limits::{AUDIT_POINTS, RateLimits};
 
 /// Permission to send one request.
 #[derive(Debug)]
@@ -79,7 +79,13 @@ impl SharedPool {
             _ => Spent::One,
         };
         let budget = state.accounts.budget(owner, lease.resource);
-        budget.settle(now, lease.taken, spent, limits);
+        if lease.resource == Resource::Audits {
+            // What is left of the hour is for everybody; the audit counts what it spends itself.
+            budget.assume(now, limits.limit.map(|limit| limit / AUDIT_POINTS));
+            budget.settle(now, lease.taken, spent, &RateLimits::default());
+        } else {
+            budget.settle(now, lease.taken, spent, limits);
+        }
         match verdict {
             TokenVerdict::Served | TokenVerdict::Unchanged => {
                 budget.answered(took);
@@ -87,7 +93,7 @@ impl SharedPool {
             }
             TokenVerdict::Limited(wait) => {
                 // A limit other than the hourly one counts all requests of an account.
-                let all = [Resource::Pages, Resource::Queries];
+                let all = [Resource::Pages, Resource::Queries, Resource::Audits];
                 let is_of_hour = limits.remaining == Some(0);
                 for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
                     state.accounts.budget(owner, resource).refused(now, wait);
