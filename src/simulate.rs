@@ -12,7 +12,8 @@
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
-//! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`.
+//! `server` serves its pages under `limits` and `faults`, `single` those of one repository or person
+//! from `histories`; `graphql` answers from what is `known`.
 
 mod at_once;
 mod cast;
@@ -20,6 +21,7 @@ mod control;
 mod faults;
 mod feed;
 mod graphql;
+mod histories;
 mod json;
 mod kinds;
 mod known;
@@ -34,7 +36,9 @@ mod payloads_rest;
 mod payloads_today;
 mod pulls;
 mod recorded;
+mod routes;
 mod server;
+mod single;
 mod state;
 mod user;
 mod world;
@@ -45,6 +49,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
@@ -68,6 +73,9 @@ pub const DEFAULT_RATE: f64 = 50.0;
 /// Default number of events in the feed at the start; all of them are on the pages, whatever their
 /// types.
 pub const DEFAULT_BACKLOG: usize = 150;
+
+/// Default number of events that single feeds are made from: about 40 MB.
+pub const DEFAULT_HISTORY: usize = 20_000;
 
 /// The form of the payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,6 +138,10 @@ pub struct Options {
     /// How many events [`Control::emitted`] remembers: none outside tests, because the feed never
     /// ends.
     pub remember: usize,
+    /// How many events the feeds of single repositories, owners and people are made from.
+    pub history: usize,
+    /// Longest time after which such a feed shows an event; each has a time of its own.
+    pub feed_delay: Duration,
 }
 
 impl Default for Options {
@@ -147,6 +159,8 @@ impl Default for Options {
             query: QueryOptions::default(),
             backlog: DEFAULT_BACKLOG,
             remember: 0,
+            history: DEFAULT_HISTORY,
+            feed_delay: Duration::ZERO,
         }
     }
 }
@@ -155,7 +169,8 @@ impl Options {
     /// An empty feed that advances only by hand and remembers up to a million events: for tests.
     #[must_use]
     pub fn by_hand(seed: u64) -> Self {
-        Self { seed, rate: 0.0, backlog: 0, remember: 1_000_000, ..Self::default() }
+        let many = 1_000_000;
+        Self { seed, rate: 0.0, backlog: 0, remember: many, history: many, ..Self::default() }
     }
 }
 
@@ -195,7 +210,7 @@ impl Simulation {
         let shared = Arc::new(SharedWorld::new(options, clock, address, stop)?);
         let mut tasks = JoinSet::new();
         tasks.spawn(pace::run(shared.clone()));
-        tasks.spawn(server::run(listener, shared.clone()));
+        tasks.spawn(routes::run(listener, shared.clone()));
         tracing::info!("simulated GitHub at http://{address}");
         Ok(Self { address, shared, tasks })
     }

@@ -65,6 +65,8 @@ pub enum FaultKind {
     QueryIds,
     /// A query: the organisations hide everything from this account, as without single sign-on.
     QueryForbidden,
+    /// An event: the public feed never shows it, feeds of single repositories and people do.
+    Hidden,
 }
 
 /// All names, in the order of [`FaultKind`].
@@ -93,6 +95,7 @@ const NAMES: &[(&str, FaultKind)] = &[
     ("query-error", FaultKind::QueryError),
     ("query-ids", FaultKind::QueryIds),
     ("query-forbidden", FaultKind::QueryForbidden),
+    ("hidden", FaultKind::Hidden),
 ];
 
 impl FaultKind {
