@@ -159,6 +159,17 @@ impl Budget {
         }
     }
 
+    /// Changes the fraction of the limit that may be used.
+    pub fn share(&mut self, share: f64) {
+        self.plan.share = share;
+    }
+
+    /// Changes the assumed limit, for a budget that hears no limits: its requests count against
+    /// one that another budget hears.
+    pub fn assume(&mut self, limit: u64) {
+        self.plan.assumed = limit;
+    }
+
     /// Returns the first instant, not before `now`, at which a request may be sent.
     pub fn ready_at(&mut self, now: Instant) -> Instant {
         self.roll(now);

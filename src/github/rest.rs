@@ -6,8 +6,10 @@
 //! set explicitly because GitHub's default differs. The API version is pinned. An `ETag` is sent
 //! back unchanged, including quotes and `W/`.
 
+mod feeds;
 mod identity;
 
+pub use self::feeds::{FeedOutcome, FeedResponse};
 pub use self::identity::TokenCheck;
 
 use std::time::Duration;

@@ -158,6 +158,32 @@ impl TokenPool {
         self.lock().accounts.allow_queries(share, now);
     }
 
+    /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
+    /// not: 0 while there are none.
+    pub fn allow_feeds(&self, share: f64) {
+        self.lock().accounts.allow_feeds(share);
+    }
+
+    /// A lease to read a single feed, always with the same token for the same `feed` while GitHub
+    /// accepts it, because an `ETag` is of one token; or when to ask again.
+    #[must_use]
+    pub fn grant_feed(self: &Arc<Self>, feed: u64) -> TokenGrant {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        let PoolState { slots, anonymous, accounts, .. } = &mut *state;
+        let count = slots.len();
+        let start = usize::try_from(feed % (count.max(1) as u64)).unwrap_or_default();
+        let slot = (start..start + count)
+            .map(|at| &slots[at % count])
+            .find(|slot| !slot.is_benched(now))
+            .unwrap_or(anonymous);
+        let ready = accounts.budget(slot.owner, Resource::Feeds).ready_at(now);
+        if ready > now {
+            return TokenGrant::Wait(ready);
+        }
+        TokenGrant::Go(self.lease(slot, accounts, Resource::Feeds, now))
+    }
+
     /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
     /// a single token shares its account with no other.
     #[must_use]
@@ -358,7 +384,15 @@ impl TokenPool {
             _ => Spent::One,
         };
         let budget = state.accounts.budget(owner, lease.resource);
-        budget.settle(now, lease.taken, spent, limits);
+        if lease.resource == Resource::Feeds {
+            // Its part is counted here; what is left of the whole is for the pages to know.
+            budget.settle(now, lease.taken, spent, &RateLimits::default());
+            if let Some(limit) = limits.limit {
+                budget.assume(limit);
+            }
+        } else {
+            budget.settle(now, lease.taken, spent, limits);
+        }
         match verdict {
             TokenVerdict::Served | TokenVerdict::Unchanged => {
                 budget.answered(took);
@@ -366,9 +400,10 @@ impl TokenPool {
             }
             TokenVerdict::Limited(wait) => {
                 // A limit other than the hourly one counts all requests of an account.
-                let all = [Resource::Pages, Resource::Queries];
+                let all = [Resource::Pages, Resource::Feeds, Resource::Queries];
                 let is_of_hour = limits.remaining == Some(0);
-                for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
+                let is_limited = |r: &Resource| !is_of_hour || r.shares_hour_with(lease.resource);
+                for resource in all.into_iter().filter(is_limited) {
                     state.accounts.budget(owner, resource).refused(now, wait);
                 }
             }

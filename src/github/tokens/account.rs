@@ -12,6 +12,8 @@ const USER_LIMIT: u64 = 5_000;
 /// GitHub works at most 90 seconds per minute for a user, of these 60 for GraphQL. Pages take up
 /// to 60, one after another; queries are spaced to use the other 30.
 const QUERY_ANSWER_TIMES: f64 = 2.0;
+/// How many single feeds may be read together: most of the answers are free.
+const FEED_BURST: u32 = 20;
 /// How many queries may go together, because a poll brings many pull requests at once.
 const QUERY_BURST: u32 = 3;
 
@@ -28,6 +30,8 @@ pub(super) enum Owner {
 #[derive(Debug)]
 struct TokenAccount {
     pages: Budget,
+    /// The budget for single feeds: a part of the limit for pages, counted here.
+    feeds: Budget,
     /// The budget for GraphQL; never used without a token.
     queries: Budget,
 }
@@ -38,6 +42,8 @@ pub(super) struct Accounts {
     all: HashMap<Owner, TokenAccount>,
     /// The fraction of each account's limit that polling may use.
     share: f64,
+    /// The fraction of each account's limit that single feeds may use; taken from `share`.
+    feed_share: f64,
     /// The fraction of each account's limit that queries may use.
     query_share: f64,
     /// Number of pages that may be requested together.
@@ -46,20 +52,23 @@ pub(super) struct Accounts {
 
 impl Accounts {
     pub(super) fn new(share: f64, query_share: f64, burst: u32) -> Self {
-        Self { all: HashMap::new(), share, query_share, burst }
+        Self { all: HashMap::new(), share, feed_share: 0.0, query_share, burst }
     }
 
     /// Opens the account of a new token, of which nothing is known yet.
     pub(super) fn open(&mut self, slot: TokenSlotId, now: Instant) -> Owner {
-        let plan =
-            Plan { assumed: USER_LIMIT, share: self.share, burst: self.burst, answer_times: 1.0 };
+        let share = self.share - self.feed_share;
+        let plan = Plan { assumed: USER_LIMIT, share, burst: self.burst, answer_times: 1.0 };
         self.open_with(plan, slot, now)
     }
 
     /// Opens the account of requests without a token, with the limits of `plan`.
     pub(super) fn open_with(&mut self, plan: Plan, slot: TokenSlotId, now: Instant) -> Owner {
-        let account =
-            TokenAccount { pages: Budget::new(plan, now), queries: self.query_budget(now) };
+        let account = TokenAccount {
+            pages: Budget::new(plan, now),
+            feeds: self.feed_budget(plan.assumed, now),
+            queries: self.query_budget(now),
+        };
         let owner = Owner::Token(slot);
         self.all.insert(owner, account);
         owner
@@ -74,12 +83,22 @@ impl Accounts {
         }
     }
 
+    /// Sets the fraction of each limit that single feeds may use; pages may use less by as much.
+    pub(super) fn allow_feeds(&mut self, share: f64) {
+        self.feed_share = share.min(self.share * 0.9);
+        for account in self.all.values_mut() {
+            account.pages.share(self.share - self.feed_share);
+            account.feeds.share(self.feed_share);
+        }
+    }
+
     /// Merges the spending of one account into another: they turned out to be the same.
     pub(super) fn join(&mut self, from: Owner, to: Owner, now: Instant) {
         let Some(account) = self.all.remove(&from) else { return };
         match self.all.get_mut(&to) {
             Some(known) => {
                 known.pages.join(&account.pages, now);
+                known.feeds.join(&account.feeds, now);
                 known.queries.join(&account.queries, now);
             }
             None => {
@@ -97,8 +116,14 @@ impl Accounts {
         let account = self.all.get_mut(&owner).expect("it is kept while a token names it");
         match resource {
             Resource::Pages => &mut account.pages,
+            Resource::Feeds => &mut account.feeds,
             Resource::Queries => &mut account.queries,
         }
+    }
+
+    fn feed_budget(&self, assumed: u64, now: Instant) -> Budget {
+        let burst = if assumed >= USER_LIMIT { FEED_BURST } else { 1 };
+        Budget::new(Plan { assumed, share: self.feed_share, burst, answer_times: 0.0 }, now)
     }
 
     fn query_budget(&self, now: Instant) -> Budget {

@@ -107,5 +107,15 @@ impl AccountId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resource {
     Pages,
+    /// Feeds of single repositories, owners and people: GitHub counts them with the pages, and they
+    /// have a share of their own.
+    Feeds,
     Queries,
+}
+
+impl Resource {
+    /// Whether GitHub has one hourly limit for both.
+    pub(super) fn shares_hour_with(self, other: Self) -> bool {
+        (self == Self::Queries) == (other == Self::Queries)
+    }
 }
