@@ -57,12 +57,14 @@ use crate::clock::Clock;
 use crate::clock::witness::Witness;
 use crate::collect::enrich::{Enrich, Lookup, LookupOptions, RecentShare};
 use crate::collect::ingest;
-use crate::collect::ingest::IngestOptions;
+use crate::collect::ingest::{Admission, IngestOptions, ShownBy};
+use crate::collect::listed::{ListFigures, Listed, ListedOptions};
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
+use crate::lists::Lists;
 use crate::model::position::BusTag;
 use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
@@ -141,13 +143,16 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
+    let grant = broker.as_ref().map(|_| granting.grant.subscribe());
+    let listed = listed_of(&parts, poller.as_ref(), grant)?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
-    let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
+    let figures = listed.as_ref().map(Listed::figures);
+    let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness), figures);
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
@@ -193,7 +198,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
     let ways = (broker, granting, counting);
-    start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
+    let sources = (poller, listed, enrich, witness);
+    start_stages(&mut stages, parts, (apply, ticker), sources, ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
@@ -215,10 +221,17 @@ fn sight_of(
     parts: &Parts,
     apply: &Apply,
     has_broker: bool,
-    (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
+    (enriched, files, witness, listed): (
+        Receiver<RecentShare>,
+        renewed::RenewalState,
+        Arc<Witness>,
+        Option<Receiver<Vec<ListFigures>>>,
+    ),
 ) -> Sight {
     Sight {
         files,
+        lists: Arc::clone(parts.hub.lists()),
+        listed,
         witness,
         store: parts.store.clone(),
         apply: apply.clone(),
@@ -303,11 +316,13 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let trials = Some(Trials::read(&store, "merge_latest")?);
         let file = file.display().to_string();
         let script = ScriptHost::of(ScriptKind::Merge, &file, last_good.as_deref(), trials, clock);
+        let lists = Arc::new(Lists::open(&config.lists.dir));
         let hub = HubOptions {
             api_version: config.api_version,
             lag: usize::try_from(config.server.limits.lag).unwrap_or(usize::MAX),
             flush_interval: config.server.flush_interval,
             tail_bytes: TAIL_BYTES,
+            lists,
         };
         let hub = Arc::new(Hub::new(&hub, clock));
         let numbers = Arc::new(numbers);
@@ -349,7 +364,7 @@ fn start_stages(
     stages: &mut Stages,
     parts: Parts,
     (apply, ticker): (Apply, Ticker),
-    (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
+    (poller, listed, enrich, witness): (Option<Poller>, Option<Listed>, Enrich, Arc<Witness>),
     (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
     let Parts { config, store, numbers, asking, alerts, posting, script, chores, .. } = parts;
@@ -361,7 +376,8 @@ fn start_stages(
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
         let privacy = Arc::clone(&apply.privacy);
-        let options = IngestOptions { backlog_bytes, pages, privacy, clock };
+        let lists = Arc::clone(apply.hub.lists());
+        let options = IngestOptions { backlog_bytes, pages, privacy, lists, clock };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
             let source = WhenGranted::new(poller, granting.grant.subscribe());
@@ -369,6 +385,11 @@ fn start_stages(
         } else {
             stages.start("ingest", ingest::run(poller, store, options, stop));
         }
+    }
+    let lists = Arc::clone(apply.hub.lists());
+    stages.start("lists", lists.follow(clock, soft.clone()));
+    if let Some(listed) = listed {
+        stages.start("listed", listed.run(soft.clone()));
     }
     stages.start("enrich", enrich.run(soft.clone()));
     let measured = store.clone();
@@ -466,6 +487,27 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
             Lookup::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
+}
+
+/// The source of what is on complete lists; `None` on a node that only follows a bus.
+fn listed_of(
+    parts: &Parts,
+    poller: Option<&Poller>,
+    grant: Option<Receiver<Grant>>,
+) -> anyhow::Result<Option<Listed>> {
+    let Some(poller) = poller else { return Ok(None) };
+    let config = &parts.config;
+    let options = ListedOptions {
+        api_url: config.github.api_url.clone(),
+        timeout: config.github.timeout,
+        within: config.lists.within,
+        share: config.lists.budget,
+        backlog_bytes: config.store.outbox_bytes,
+    };
+    let (privacy, lists) = (copies::privacy_of(config), Arc::clone(parts.hub.lists()));
+    let how = Admission { privacy, lists, shown_by: ShownBy::Own };
+    let (store, clock) = (parts.store.clone(), parts.clock);
+    Ok(Some(Listed::new(options, poller.pool(), store, how, grant, clock)?))
 }
 
 fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {

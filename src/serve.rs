@@ -28,8 +28,9 @@ pub use admin::operate::{
     ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
 };
 pub use admin::report::{
-    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
-    MemoryReport, Part, PartState, SourceReport, Status, is_ready,
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, IncompleteName,
+    JournalReport, ListFeedsReport, ListReport, MemoryReport, Part, PartState, SourceReport,
+    Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
 pub use http::proxies::Proxies;

@@ -11,10 +11,12 @@ use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::enrich::RecentShare;
+use crate::collect::listed::ListFigures;
 use crate::collect::status::SourceStatus;
+use crate::lists::Lists;
 use crate::serve::{
-    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
-    MemoryReport, Part, SourceReport, Status, is_ready,
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, IncompleteName,
+    JournalReport, ListFeedsReport, ListReport, MemoryReport, Part, SourceReport, Status, is_ready,
 };
 use crate::store::Store;
 
@@ -29,6 +31,9 @@ pub(super) struct Sight {
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<RecentShare>,
+    pub(super) lists: Arc<Lists>,
+    /// Figures of the lists; `None` on a node that does not poll.
+    pub(super) listed: Option<watch::Receiver<Vec<ListFigures>>>,
     pub(super) witness: Arc<Witness>,
     /// Files that were replaced by unusable ones.
     pub(super) files: RenewalState,
@@ -58,6 +63,7 @@ impl Sight {
             enrichment: source.map(|_| self.enriched.borrow().figures(self.clock.now())),
             completeness: completeness
                 .map(|report| report.shown_at(self.witness.stamp()).into_owned()),
+            lists: self.lists(),
             bus: BusReport {
                 kind: self.bus.into(),
                 backlog_bytes: *self.store.watermarks().backlog.borrow(),
@@ -72,6 +78,19 @@ impl Sight {
         }
     }
 
+    /// The lists, and the errors of their files.
+    pub(super) fn lists(&self) -> Vec<ListReport> {
+        let figures = self.listed.as_ref().map(|listed| listed.borrow().clone());
+        let figures = figures.unwrap_or_default();
+        let reports = self.lists.all().into_iter().map(|list| {
+            let known = figures.iter().find(|known| known.name == list.name());
+            let names = list.names();
+            let error = self.lists.error_of(list.name());
+            list_report((list.name(), names.len(), names.is_complete()), known, error)
+        });
+        reports.collect()
+    }
+
     /// When backups were made and are due; `None` without `backup.dir`.
     fn backups(&self) -> Option<BackupReport> {
         let BackupTimes { last, next } = (*self.backups.borrow())?;
@@ -80,6 +99,36 @@ impl Sight {
         let failing_since = failed.map(|(_, since)| since);
         let error = failed.map(|(why, _)| why.to_owned());
         Some(BackupReport { last, next, failing_since, error })
+    }
+}
+
+fn list_report(
+    (name, names, complete): (&str, usize, bool),
+    known: Option<&ListFigures>,
+    error: Option<String>,
+) -> ListReport {
+    let feeds = known.filter(|_| complete).map(|known| &known.feeds);
+    let named = feeds.into_iter().flat_map(|feeds| &feeds.named);
+    ListReport {
+        name: name.to_owned(),
+        names,
+        complete,
+        seen: known.map(|known| known.counts.seen),
+        filled: known.map(|known| known.counts.filled),
+        certain_holes: known.map(|known| known.counts.holes),
+        feeds: feeds.map(|feeds| ListFeedsReport {
+            read: feeds.read,
+            waiting: feeds.waiting,
+            closed: feeds.closed,
+        }),
+        incomplete: named
+            .map(|named| IncompleteName {
+                name: named.name.clone(),
+                reason: named.why.clone(),
+                since: named.since,
+            })
+            .collect(),
+        error,
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) use self::written::ranked;
 use crate::config;
 use crate::model::window::Timestamp;
 use crate::serve::admin::operate::{KeptCounts, KeptQuery, OpsError};
+use crate::serve::admin::redaction;
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
 use crate::serve::server::ServerState;
@@ -114,7 +115,8 @@ pub(crate) async fn completeness(
                 aside(move || (CSV, csv::completeness(&all))).await
             }
             KeptCounts::Completeness(all) => {
-                aside(move || (JSON, written::completeness(&all, &hours))).await
+                let lists = redaction::lists(server.operate.lists());
+                aside(move || (JSON, written::completeness(&all, &hours, &lists))).await
             }
             _ => Err(unavailable("no counts are kept here")),
         }

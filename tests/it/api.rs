@@ -20,6 +20,7 @@ mod http;
 mod identity;
 mod language;
 mod limits;
+mod lists;
 mod monitoring;
 mod odd;
 mod params;

@@ -10,6 +10,7 @@ use crate::model::kinds::KINDS;
 use crate::model::tally::Tally;
 use crate::model::window::{Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
+use crate::serve::admin::report::ListReport;
 use crate::serve::server::ServerState;
 
 /// Most languages in the current and in the previous window.
@@ -126,13 +127,18 @@ fn span(hours: &std::ops::Range<i64>) -> [Timestamp; 2] {
 }
 
 /// Completeness by hour and type.
-pub(super) fn completeness(hours: &[HourCompleteness], range: &std::ops::Range<i64>) -> String {
+pub(super) fn completeness(
+    hours: &[HourCompleteness],
+    range: &std::ops::Range<i64>,
+    lists: &[ListReport],
+) -> String {
     let [from, until] = span(range);
     json!({
         "method": written::METHOD,
         "from": from,
         "until": until,
         "hours": hours.iter().map(written::hour).collect::<Vec<_>>(),
+        "lists": lists,
     })
     .to_string()
 }

@@ -3,7 +3,9 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{Endpoint, EndpointPath, Operation, list, map, nullable, object, text, whole};
+use super::{
+    Endpoint, EndpointPath, Operation, list, map, nullable, object, reference, text, whole,
+};
 use crate::serve::history;
 
 const CSV: &str = "text/csv; charset=utf-8";
@@ -78,8 +80,13 @@ fn completeness() -> Operation {
         ("lag_seconds", nullable(&number())),
         ("types", map(&object(&[("received", whole()), ("missed", missed)]))),
     ]);
-    let schema =
-        object(&[("method", text()), ("from", time()), ("until", time()), ("hours", list(&hour))]);
+    let schema = object(&[
+        ("method", text()),
+        ("from", time()),
+        ("until", time()),
+        ("hours", list(&hour)),
+        ("lists", list(&reference("ListReport"))),
+    ]);
     let what = "How complete the events are, by hour of receiving and type";
     ranged(Operation::get(what).json("Hours, oldest first", schema).says(
         200,
