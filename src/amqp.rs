@@ -11,11 +11,11 @@
 mod dial;
 mod error;
 mod link;
+mod options;
 mod outbound;
 mod state;
 mod window;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::config::Secret;
 use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
@@ -31,6 +30,7 @@ use crate::store::journal::JournalItem;
 use crate::store::{Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
 use link::{BrokerLink, Unconfirmed};
+pub use options::AmqpOptions;
 use outbound::{OutboundMessage, messages};
 use state::Reporter;
 pub use state::{ReaderWarning, ReaderWarningKind, SinkState};
@@ -56,25 +56,6 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Backoff between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
-/// How long a missed message is reported.
-const NOTICE_FOR: Duration = Duration::from_secs(3_600);
-
-/// Options of the exchange to feed.
-#[derive(Debug, Clone)]
-pub struct AmqpOptions {
-    /// Broker with user, password and virtual host.
-    pub url: Secret,
-    /// The topic exchange that readers bind to.
-    pub exchange: String,
-    /// The topic exchange to publish to, when it is another one: the readers' exchange is bound to
-    /// it, and users who may not configure this one cannot remove it.
-    pub source: Option<String>,
-    /// Certificate authority of the broker (PEM), beside the public ones.
-    pub ca: Option<PathBuf>,
-    /// The name of this node, shown by the broker.
-    pub node: String,
-}
-
 /// The stage that publishes.
 pub struct Sink {
     store: Store,

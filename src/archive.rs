@@ -20,28 +20,11 @@ mod name;
 mod partial_file;
 mod recorded;
 mod sidecar;
-
-use std::path::PathBuf;
-use std::time::Duration;
+mod target;
 
 pub use deliver::deliver;
 pub use error::ArchiveError;
-pub use export::{Exported, WrittenHour, export, run, settled_until};
+pub use export::{Exported, SETTLED, WrittenHour, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
 pub use name::{HourName, file_name};
-
-/// How long after its end an hour's file is written: GitHub serves most events within minutes, some
-/// hours late. Later events go into a file that replaces the first.
-pub const SETTLED: Duration = Duration::from_secs(600);
-
-/// Where files go, and what is not shown in them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Their directory.
-    pub dir: PathBuf,
-    /// Whether e-mail addresses in commits are hashed, as GH Archive does.
-    pub hashes_emails: bool,
-}
-
-/// Buffer size for reading and writing files, bytes.
-const BUFFER: usize = 256 << 10;
+pub use target::Target;

@@ -12,6 +12,7 @@
 
 mod check;
 mod diagnostic;
+mod endpoint;
 mod impossible;
 mod joined;
 mod keys;
@@ -32,6 +33,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use self::endpoint::endpoint;
 pub use diagnostic::{ConfigError, ConfigWarning, Severity, ValueOrigin};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
@@ -166,12 +168,6 @@ pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
         return Ok(Loaded { config, file, warnings, places });
     }
     Err(InvalidConfig { file, errors, warnings, rest: Box::new(config), places })
-}
-
-/// Scheme, host and port of a configured URL; the port defaults to the scheme's.
-#[must_use]
-pub fn endpoint(url: &str) -> Option<(String, String, u16)> {
-    value::endpoint(url)
 }
 
 fn locate(request: &Request) -> Option<PathBuf> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Condition;
+use super::condition::Condition;
 use crate::backoff::Backoff;
 use crate::model::window::Timestamp;
 

@@ -19,8 +19,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::DropGuard;
 
 use super::dial::{Dialled, authority, away, dial, place, reason};
+use super::error::AmqpError;
+use super::options::AmqpOptions;
 use super::outbound::OutboundMessage;
-use super::{AmqpError, AmqpOptions};
 
 /// Not persisted by the broker: a disconnected reader catches up by cursor, from the stream.
 const TRANSIENT: u8 = 1;

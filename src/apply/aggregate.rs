@@ -14,15 +14,11 @@ use super::claims::{claim_id, claim_seen, keep_dead_letter};
 use super::entities::claim_entities;
 use super::numbers::Numbers;
 use super::outage;
+use super::prepared::{FactsFrom, Prepared};
 use crate::bus::{Bus, Content, DeadLetter, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
-use crate::model::entity::EntityRef;
-use crate::model::envelope::Envelope;
-use crate::model::event::EventKey;
-use crate::model::event_index::EventIndex;
-use crate::model::event_summary::EventSummary;
 use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::kinds::column;
 use crate::model::position::{BusTag, Cursor};
@@ -60,33 +56,6 @@ pub struct Apply {
     pub privacy: Arc<Privacy>,
     /// The source of the current time.
     pub clock: Clock,
-}
-
-/// A delivery after parsing.
-pub(super) struct Prepared {
-    pub(super) cursor: Cursor,
-    pub(super) key: EventKey,
-    pub(super) happened_at: Timestamp,
-    pub(super) received_at: Timestamp,
-    pub(super) actor_id: Option<u64>,
-    pub(super) repo_id: Option<u64>,
-    pub(super) facts_from: FactsFrom,
-    head: EventIndex,
-    is_left_out: bool,
-    /// The objects whose documents it contains.
-    pub(super) entity_refs: Box<[EntityRef]>,
-    pub(super) envelope: Envelope,
-}
-
-/// Where the facts of an event were determined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FactsFrom {
-    /// On this node, before the bus; the firsts are determined here.
-    Here,
-    /// On another node.
-    Elsewhere,
-    /// Nowhere: the firsts are not known yet.
-    Nobody,
 }
 
 /// A delivery that cannot be parsed.
@@ -217,42 +186,6 @@ fn prepare<R>(
         prepared.push(ArrivedDelivery { outage: delivery.outage, read });
     }
     (prepared, receipts)
-}
-
-impl Prepared {
-    pub(super) fn new(
-        cursor: Cursor,
-        envelope: Envelope,
-        summary: EventSummary,
-        facts_from: FactsFrom,
-    ) -> Self {
-        let received_at = envelope.facts.received_at;
-        Self {
-            cursor,
-            happened_at: summary.created_at.unwrap_or(received_at),
-            received_at,
-            actor_id: summary.actor_id,
-            repo_id: summary.repo_id,
-            facts_from,
-            head: EventIndex::of_summary(&summary, &envelope.facts),
-            entity_refs: summary.entity_refs,
-            key: summary.key,
-            envelope,
-            is_left_out: false,
-        }
-    }
-
-    /// The same with what is not passed on of it decided: events may come from a node with other
-    /// settings, or were admitted before these.
-    pub(super) fn under(mut self, privacy: &Privacy) -> Self {
-        let Self { head, .. } = &self;
-        self.is_left_out =
-            privacy.leaves_out(head.actor_login(), head.org_login(), head.repo_name());
-        if let Some(hashed) = privacy.hashed(&self.envelope.event) {
-            self.envelope.event = hashed.into();
-        }
-        self
-    }
 }
 
 /// Adds the deliveries that were not applied before to the batch and returns them.

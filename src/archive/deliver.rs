@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
+use super::error::ArchiveError;
 use super::export::Exported;
-use super::name::HourName;
+use super::name::{HourName, file_name};
 use super::partial_file::PartialFile;
-use super::{ArchiveError, Target, lines, sidecar};
+use super::target::Target;
+use super::{lines, sidecar};
 use crate::model::event::Event;
 use crate::private;
 
@@ -17,7 +19,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Expor
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
-        let file = from.join(super::file_name(of));
+        let file = from.join(file_name(of));
         let mut draft = PartialFile::open(to, of)?;
         let opened = private::open_plain(&file).map_err(ArchiveError::file("open", &file))?;
         lines::read_opened(
@@ -34,7 +36,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Expor
         )?;
         (hour.events, hour.fresh) = draft.finish()?;
         sidecar::bring(from, &to.dir, of, hour.fresh > 0)?;
-        hour.file = to.dir.join(super::file_name(of));
+        hour.file = to.dir.join(file_name(of));
     }
     Ok(exported)
 }

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::error::ArchiveError;
+use super::lines::{self, BUFFER};
 use super::name::HourName;
 use super::recorded::{RecordedEvent, RecordedPull};
-use super::{ArchiveError, BUFFER, lines};
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;

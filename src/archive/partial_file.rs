@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::error::ArchiveError;
+use super::lines::{self, BUFFER};
+use super::name::file_name;
 use super::recorded::key_of;
-use super::{ArchiveError, BUFFER, Target, file_name, lines};
+use super::target::Target;
 use crate::fault;
 use crate::model::event::Event;
 use crate::model::privacy::hash_emails;

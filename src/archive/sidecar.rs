@@ -7,7 +7,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::ArchiveError;
+use super::error::ArchiveError;
 use super::name::HourName;
 use crate::model::activity::{HourCompleteness, written};
 use crate::model::window::Hour;

@@ -223,7 +223,7 @@ impl Completeness {
             TroubleKind::StaleToken => false,
         });
         let page = &self.pages[at];
-        page.pulse.is_followed(now) && !in_trouble && !page.is_odd(self.shown)
+        page.pulse.is_followed(now) && !in_trouble && !page.is_odd(self.shown, now)
     }
 
     fn is_frozen(&self) -> bool {

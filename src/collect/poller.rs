@@ -12,6 +12,7 @@
 //! With several tokens the poller also asks GitHub, once per token, which account each belongs to:
 //! tokens of one account share its limits.
 
+mod report;
 mod schedule;
 mod summary;
 

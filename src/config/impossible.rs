@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::endpoint::endpoint;
 use super::secret::{HIDDEN, quotable};
 use super::table::{ConfigKey, ValueKind};
 
@@ -174,7 +175,7 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     if authority.contains(['/', '?', '#', '@']) {
         return Err(form());
     }
-    let (_, host, port) = super::value::endpoint(&bare).ok_or_else(form)?;
+    let (_, host, port) = endpoint(&bare).ok_or_else(form)?;
     let name = canonical(&host).ok_or_else(form)?;
     let port = if port == usual { String::new() } else { format!(":{port}") };
     let sent = format!("{scheme}://{name}{port}");

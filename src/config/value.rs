@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::endpoint::endpoint;
 use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
 use super::table::{ConfigKey, ValueKind};
@@ -232,30 +233,6 @@ fn route(text: &str) -> Option<String> {
         && !text.contains("//");
     let bare = text.trim_end_matches('/');
     fits.then(|| if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
-}
-
-/// Scheme, host and port of a URL; the port defaults to the scheme's.
-pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
-    let uri: http::Uri = url.parse().ok()?;
-    let scheme = uri.scheme_str()?.to_ascii_lowercase();
-    let usual = match scheme.as_str() {
-        "http" => 80,
-        "https" => 443,
-        "amqp" => 5672,
-        "amqps" => 5671,
-        "pulsar" => 6650,
-        "pulsar+ssl" => 6651,
-        _ => return None,
-    };
-    let authority = uri.authority()?;
-    let port = match authority.port() {
-        Some(port) => port.as_str().parse().ok()?,
-        // An invalid port stays part of the host, and fails there.
-        None if !authority.as_str().ends_with(authority.host()) => return None,
-        None => usual,
-    };
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    (!host.is_empty()).then_some((scheme, host, port))
 }
 
 fn url(text: &str, schemes: &[&str], is_secret: bool) -> Result<(), String> {

@@ -6,6 +6,7 @@
 //! pull request gets its own [`PullLookup`], and only what GitHub itself reports as not found is
 //! [`PullLookup::Gone`].
 
+mod pull;
 mod query;
 mod response;
 
@@ -13,94 +14,19 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+
 use crate::clock::Clock;
 use crate::github::limits::{LimitRefusal, RateLimits, Reset};
 use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
-/// Maximum number of pull requests in a query; GitHub accepts no more node ids.
-pub const MOST_PULLS: usize = 100;
 /// GitHub aborts a query after ten seconds; a later response is lost.
 const TIMEOUT: Duration = Duration::from_secs(12);
 /// Maximum size of a response in bytes: many times that of a hundred titles of the greatest
 /// length.
 const ANSWER_BYTES: usize = 4 << 20;
-
-/// A pull request, with all names by which it can be queried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedPull {
-    /// GitHub's id of its base repository.
-    pub base_repo_id: u64,
-    /// GitHub's id of the pull request.
-    pub pull_id: u64,
-    /// `owner/name` of the base repository.
-    pub repo: String,
-    /// Its number in that repository.
-    pub number: u64,
-}
-
-/// The names that a query uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskedBy {
-    /// Computed node ids: short, and still correct after a repository was renamed.
-    NodeIds,
-    /// Owner, name and number: always possible.
-    Names,
-}
-
-/// The details of a pull request; a field missing from the response is `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PullDetails {
-    /// GitHub's node id.
-    pub node_id: Option<String>,
-    /// Lines added.
-    pub additions: Option<u64>,
-    /// Lines deleted.
-    pub deletions: Option<u64>,
-    /// Files changed.
-    pub changed_files: Option<u64>,
-    /// The title.
-    pub title: Option<String>,
-    /// Whether it is a draft.
-    pub draft: Option<bool>,
-    /// The language of its base repository, as far as it is known.
-    pub language: Language,
-}
-
-/// The language of a repository, as far as it is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Language {
-    /// Not known.
-    #[default]
-    Unknown,
-    /// The repository has no language.
-    Absent,
-    /// The name of the language.
-    Named(String),
-}
-
-/// The result for one pull request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PullLookup {
-    /// It was found.
-    Pull(Box<PullDetails>),
-    /// GitHub reports that it does not exist.
-    Gone,
-    /// The token's account may not see it, with GitHub's explanation; a token of another account
-    /// may.
-    Forbidden(String),
-    /// The response does not mention it.
-    Unanswered,
-}
-
-impl WantedPull {
-    /// The owner of the base repository: a user or an organisation.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        self.repo.split('/').next().unwrap_or_default()
-    }
-}
 
 /// Why a query returned no data.
 #[derive(Debug, Error)]

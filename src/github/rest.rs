@@ -6,11 +6,8 @@
 //! set explicitly because GitHub's default differs. The API version is pinned. An `ETag` is sent
 //! back unchanged, including quotes and `W/`.
 
-mod feeds;
-mod identity;
-
-pub use self::feeds::{FeedOutcome, FeedResponse};
-pub use self::identity::TokenCheck;
+pub mod feeds;
+pub mod identity;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
-use super::{Form, PAGES, Page, STYLE_NAME};
+use super::pages::{Form, PAGES, Page, STYLE_NAME};
 
 /// A heading of a page.
 #[derive(Debug, PartialEq, Eq)]

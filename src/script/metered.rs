@@ -21,8 +21,7 @@ use rhai::{
     Array, Dynamic, Engine, EvalAltResult, INT, ImmutableString, Map, NativeCallContext, Position,
 };
 
-use super::engine::{ARRAY_ITEMS, STRING_BYTES};
-use super::meter;
+use super::meter::{self, ARRAY_ITEMS, STRING_BYTES};
 use super::sum::{NativeResult, wrong};
 use super::text::{As, Bounded, shown, too_long, weigh, write_value};
 

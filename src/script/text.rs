@@ -8,8 +8,7 @@ use std::fmt::{self, Display, Write as _};
 
 use rhai::{Dynamic, EvalAltResult, FnPtr, ImmutableString, NativeCallContext};
 
-use super::engine::STRING_BYTES;
-use super::meter;
+use super::meter::{self, STRING_BYTES};
 use super::sum::NativeResult;
 
 /// The longest text in a diagnostic, in bytes.

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::serve::admin::operate::Operate;
-use crate::serve::history;
+use crate::serve::history::shared::SharedResponses;
 use crate::serve::http::admission::Admission;
 use crate::serve::http::encoding;
 use crate::serve::options::ServeOptions;
@@ -37,7 +37,7 @@ pub(crate) struct ServerState {
     /// `/asyncapi.json`, likewise.
     pub(crate) asyncapi: OnceLock<Bytes>,
     /// Charts and latest values, which are the same for all clients.
-    pub(crate) shared: history::Shared,
+    pub(crate) shared: SharedResponses,
     /// One permit per response body that is compressed.
     pub(crate) compressors: Arc<Semaphore>,
     /// Every connection and every WebSocket.
@@ -64,7 +64,7 @@ impl ServerState {
             clock: hub.clock(),
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),
-            shared: history::Shared::default(),
+            shared: SharedResponses::default(),
             compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
             tracker: TaskTracker::new(),
             options,

@@ -11,6 +11,9 @@ use super::query::Query;
 use crate::model::window::{Day, Timestamp, Year};
 use crate::store::keys::history::{HistoryFigure, HistoryMetric};
 
+/// The columns of a result with languages; the last one may be absent.
+pub(super) const LANGUAGE_COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
+
 /// A result as the server sent it: every cell as text, NULL as `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct AnswerTable {
@@ -134,6 +137,12 @@ pub(super) fn places_of(
     let mut others = (0..columns.len()).filter(|at| !by_name.contains(&Some(*at)));
     let place = |at: &Option<usize>| at.or_else(|| others.next());
     Ok(by_name.iter().filter_map(place).collect())
+}
+
+/// The same for a result with languages.
+pub(super) fn language_places(columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
+    let wanted = if columns.len() == 2 { &LANGUAGE_COLUMNS[..2] } else { &LANGUAGE_COLUMNS };
+    places_of(wanted, columns)
 }
 
 /// The figures of a result without zeros. `year` is that of a yearly result.

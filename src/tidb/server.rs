@@ -13,7 +13,6 @@ use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, S
 
 use super::answer::{self, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
-use super::languages;
 use super::query::{Query, Text};
 use crate::config::{Secret, TidbConfig};
 use crate::model::window::{Timestamp, Year};
@@ -281,7 +280,7 @@ impl TidbSession<'_> {
         };
         let checked = match query {
             Text::Figures(query) => answer::places(query, &answered.columns),
-            Text::Languages => languages::places(&answered.columns),
+            Text::Languages => answer::language_places(&answered.columns),
         };
         checked.map(drop).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }

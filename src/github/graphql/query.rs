@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{AskedBy, WantedPull};
+use super::pull::{AskedBy, WantedPull};
 use crate::github::node_id;
 
 /// The fields of a pull request.

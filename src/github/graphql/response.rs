@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 use super::query::alias;
-use super::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 use crate::github::shown::first_words;
 use crate::model::json;
 use crate::model::window::Timestamp;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::types::{Resource, TokenSlotId};
+use super::types::{Owner, Resource, TokenSlotId};
 use crate::github::budget::{Budget, Plan};
 
 /// GitHub's limit with a token, per hour and user.
@@ -16,15 +16,6 @@ const QUERY_ANSWER_TIMES: f64 = 2.0;
 const FEED_BURST: u32 = 20;
 /// How many queries may go together, because a poll brings many pull requests at once.
 const QUERY_BURST: u32 = 3;
-
-/// An account, as far as it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
-    /// The account of this token, and of no other as far as is known.
-    Token(TokenSlotId),
-    /// GitHub's user with this id.
-    User(u64),
-}
 
 /// The budgets of an account: GitHub has a limit for each resource.
 #[derive(Debug)]

@@ -1,3 +1,4 @@
+use crate::github::limits::RateLimits;
 use std::collections::BTreeMap;
 
 use super::*;

@@ -161,7 +161,7 @@ impl<'a> Scan<'a> {
         let name = if is_plain {
             Cow::Borrowed(&quoted.as_bytes()[1..quoted.len() - 1])
         } else {
-            super::name(quoted)?
+            super::member_name::name(quoted)?
         };
         self.colon()?;
         Some(name)

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::Network;
-use crate::serve::api::endpoints::{self, EndpointPath};
+use crate::serve::api::endpoint::EndpointPath;
+use crate::serve::api::endpoints;
 
 const OK: &str = "https://ok.example";
 

@@ -4,10 +4,10 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::sockets::refused;
-use super::{
-    ApiMessage, Endpoint, EndpointPath, JSON, MARK, Operation, SocketMessages, cursor, list, map,
-    object, text, whole,
+use crate::serve::api::endpoint::{
+    ApiMessage, Endpoint, EndpointPath, JSON, Operation, SocketMessages,
 };
+use crate::serve::api::schema::{MARK, cursor, list, map, object, text, whole};
 use crate::serve::readers::gauges;
 
 const EVENTS: &str = "text/event-stream";

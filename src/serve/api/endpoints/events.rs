@@ -3,11 +3,11 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{
-    ApiMessage, Endpoint, EndpointPath, MARK, Operation, SocketMessages, cursor, list, number,
-    object, reference, text, variant,
-};
 use crate::hub::StreamMessage;
+use crate::serve::api::endpoint::{
+    ApiMessage, ApiResponse, Endpoint, EndpointPath, Operation, SocketMessages,
+};
+use crate::serve::api::schema::{MARK, cursor, list, number, object, reference, text, variant};
 use crate::serve::readers::stream;
 
 const SSE: &str = "text/event-stream";
@@ -57,7 +57,7 @@ pub(super) fn endpoint() -> Endpoint {
         get_it = get_it.parameter(name, meaning, &schema);
     }
     let meaning = "A WebSocket; its messages are in /asyncapi.json";
-    get_it.answers.insert(0, super::ApiResponse { status: 101, meaning, content: Vec::new() });
+    get_it.answers.insert(0, ApiResponse { status: 101, meaning, content: Vec::new() });
     Endpoint::public(EndpointPath::At("/stream"), get(stream::stream))
         .on(get_it)
         .with_frames(frames())

@@ -3,9 +3,10 @@
 use axum::routing::{get, post};
 use serde_json::json;
 
-use super::{Endpoint, EndpointPath, JSON, Operation, named};
 use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::ops;
+use crate::serve::api::endpoint::{Endpoint, EndpointPath, JSON, Operation};
+use crate::serve::api::schema::named;
 
 const NO_SECRET: &str = "Without the text of `ops.secret` in the data directory as bearer";
 

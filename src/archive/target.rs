@@ -1,0 +1,12 @@
+//! Where recorded hours are written, and how.
+
+use std::path::PathBuf;
+
+/// Where files go, and what is not shown in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// Whether e-mail addresses in commits are hashed, as GH Archive does.
+    pub hashes_emails: bool,
+}
