@@ -183,7 +183,8 @@ impl Lists {
         lists
     }
 
-    /// Follows the directory until `stop` is cancelled: a saved file is in force within two seconds.
+    /// Follows the directory until `stop` is cancelled: a saved file is in force within two
+    /// seconds.
     ///
     /// # Errors
     /// When SIGHUP cannot be observed.

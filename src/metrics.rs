@@ -60,7 +60,7 @@ metrics! {
     EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and admitted.";
     EVENTS_DUPLICATE Counter "ghpulse_events_duplicate_total" "" "Events served again after they were admitted.";
     EVENTS_FILLED Counter "ghpulse_events_filled_total" "" "Admitted events that the feed of a name on a complete list showed before the public feed.";
-    LIST_HOLES Counter "ghpulse_list_holes_total" "" "Times when more than 300 events of a name on a complete list came between two reads, so that some are missing.";
+    LIST_HOLES Counter "ghpulse_list_holes_total" "" "Times when more than 300 events of a name on a complete list came between two reads.";
     LIST_FEEDS Gauge "ghpulse_list_feeds" "state"
         ["read" "waiting" "closed"]
         "Feeds of what is on complete lists: `read`, `waiting` for the first read, `closed` by GitHub.";

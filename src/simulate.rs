@@ -12,8 +12,8 @@
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
-//! `server` serves its pages under `limits` and `faults`, `single` those of one repository or person
-//! from `histories`; `graphql` answers from what is `known`.
+//! `server` serves its pages under `limits` and `faults`, `single` those of one repository or
+//! person from `histories`; `graphql` answers from what is `known`.
 
 mod at_once;
 mod cast;
@@ -38,6 +38,7 @@ mod pulls;
 mod recorded;
 mod routes;
 mod server;
+mod shape;
 mod single;
 mod state;
 mod user;
@@ -59,6 +60,7 @@ use tokio_util::sync::CancellationToken;
 pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
 pub use graphql::QueryOptions;
+pub use shape::Shape;
 pub use world::World;
 
 use crate::clock::Clock;
@@ -76,29 +78,6 @@ pub const DEFAULT_BACKLOG: usize = 150;
 
 /// Default number of events that single feeds are made from: about 40 MB.
 pub const DEFAULT_HISTORY: usize = 20_000;
-
-/// The form of the payloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Shape {
-    /// The form before October 2025: whole pull requests, a merge is `closed` with `merged` true.
-    #[default]
-    Old,
-    /// The form since then: a pull request has five keys, a merge is the action `merged`.
-    Today,
-}
-
-/// The shape's name on the command line.
-impl std::str::FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "old" => Ok(Self::Old),
-            "today" => Ok(Self::Today),
-            _ => Err(format!("'{text}' is no shape of events; there are old and today")),
-        }
-    }
-}
 
 /// The account of a token: its text up to the first `/`.
 #[must_use]

@@ -108,7 +108,7 @@ fn list_report(
     error: Option<String>,
 ) -> ListReport {
     let feeds = known.filter(|_| complete).map(|known| &known.feeds);
-    let named = feeds.into_iter().flat_map(|feeds| &feeds.named);
+    let incomplete = feeds.into_iter().flat_map(|feeds| &feeds.named);
     ListReport {
         name: name.to_owned(),
         names,
@@ -121,7 +121,7 @@ fn list_report(
             waiting: feeds.waiting,
             closed: feeds.closed,
         }),
-        incomplete: named
+        incomplete: incomplete
             .map(|named| IncompleteName {
                 name: named.name.clone(),
                 reason: named.why.clone(),

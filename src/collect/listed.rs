@@ -47,8 +47,6 @@ const MOST_READS: usize = 6;
 const _: () = assert!(MOST_SENT + MOST_READS as u32 <= MOST_AT_ONCE / 2);
 /// The most feeds; of more names the first are read.
 pub const MOST_FEEDS: usize = 50_000;
-/// The most due feeds that are tried at a time, when the tokens of some have nothing left.
-const TRIED: usize = 100;
 /// The longest time that rows of feeds are kept in memory before they are written: after a crash,
 /// reads of that time are repeated.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -281,9 +279,7 @@ impl Listed {
             names.iter().map(|name| reader.list_counts(name)).collect::<Result<Vec<_>, _>>()
         });
         let counts = counts.await?;
-        let of = |(list, counts): (&Arc<LiveList>, ListCounts)| {
-            figures::of_list(list, counts, &state.feeds)
-        };
+        let of = |(list, counts): (&Arc<LiveList>, ListCounts)| of_list(list, counts, &state.feeds);
         self.figures.send_replace(lists.iter().zip(counts).map(of).collect());
         let all = state.feeds.figures(None);
         for (label, count) in [("read", all.read), ("waiting", all.waiting), ("closed", all.closed)]
@@ -292,4 +288,12 @@ impl Listed {
         }
         Ok(())
     }
+}
+
+/// The figures of a list.
+fn of_list(list: &LiveList, counts: ListCounts, feeds: &ListedFeeds) -> ListFigures {
+    let names = list.names();
+    let complete = names.is_complete();
+    let feeds = if complete { feeds.figures(Some(&names)) } else { FeedFigures::default() };
+    ListFigures { name: list.name().to_owned(), names: names.len(), complete, counts, feeds }
 }

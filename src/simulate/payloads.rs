@@ -1,10 +1,10 @@
 //! The common parts of both payload forms: envelope, accounts, repositories, labels.
 
-use super::Shape;
 use super::cast::{CastAccount, Person, Repository};
 use super::json::{Object, list};
 use super::node::node_id;
 use super::pulls::{SimulatedPull, Step};
+use super::shape::Shape;
 use super::{payloads_old, payloads_today};
 use crate::model::window::Second;
 

@@ -3,7 +3,6 @@
 
 use fastrand::Rng;
 
-use super::Shape;
 use super::cast::{Person, Repository, magnitude, pick};
 use super::json::{Object, list};
 use super::names;
@@ -11,6 +10,7 @@ use super::node::node_id;
 use super::payloads::{api, label, person, pull_request, reactions, repository as full, time, web};
 use super::payloads_old::association;
 use super::pulls::{SimulatedPull, branch, sha, title};
+use super::shape::Shape;
 use crate::model::window::Second;
 
 const REVIEW_STATES: &[&str] = &["approved", "commented", "changes_requested"];

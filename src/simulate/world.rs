@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
 use super::kinds::{EventKind, Ids};
 use super::known::Known;
 use super::payloads::{envelope, pull_request_event};
 use super::payloads_rest::Scene;
 use super::pulls::{Pulls, SimulatedPull, branch};
+use super::shape::Shape;
 use super::{payloads_old, payloads_today};
 use crate::model::window::{Second, Timestamp};
 

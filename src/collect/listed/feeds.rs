@@ -34,6 +34,8 @@ const CLOSED_AGAIN: Duration = Duration::from_secs(3_600);
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 /// The most due feeds of either queue that are compared by how urgent they are.
 const WEIGHED: usize = 1_000;
+/// The most due feeds that are tried at a time, when the tokens of some have nothing left.
+const TRIED: usize = 100;
 /// The most feeds that are named as closed or renamed.
 const NAMED: usize = 20;
 
@@ -136,7 +138,7 @@ impl ListedFeeds {
             }
         }
         due.sort_by(|(one, a), (other, b)| other.total_cmp(one).then_with(|| a.cmp(b)));
-        (due.into_iter().take(super::TRIED).map(|(_, name)| name.clone()).collect(), next)
+        (due.into_iter().take(TRIED).map(|(_, name)| name.clone()).collect(), next)
     }
 
     /// Begins to read a feed. Returns what is known of it.

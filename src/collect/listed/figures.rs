@@ -1,7 +1,5 @@
 //! The figures of lists and their feeds, for `/status` and `/completeness`.
 
-use super::feeds::ListedFeeds;
-use crate::lists::LiveList;
 use crate::model::window::Timestamp;
 use crate::store::feeds::ListCounts;
 
@@ -42,12 +40,4 @@ pub struct ClosedName {
     pub why: String,
     /// Since when, where it is known.
     pub since: Option<Timestamp>,
-}
-
-/// The figures of a list.
-pub(super) fn of_list(list: &LiveList, counts: ListCounts, feeds: &ListedFeeds) -> ListFigures {
-    let names = list.names();
-    let complete = names.is_complete();
-    let feeds = if complete { feeds.figures(Some(&names)) } else { FeedFigures::default() };
-    ListFigures { name: list.name().to_owned(), names: names.len(), complete, counts, feeds }
 }
