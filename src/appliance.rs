@@ -47,15 +47,15 @@ pub use self::tried::{TriedToken, check_certificate, check_key_file, check_token
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
-use crate::apply::numbers::{Numbers, bucket_span};
+use crate::apply::numbers::{NodeCounters, bucket_span};
 pub use crate::apply::requeue::Requeued;
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
-use crate::bus::{Bus as _, Grant};
+use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions, RecentShare};
+use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::{Admission, IngestOptions, ShownBy};
 use crate::collect::listed::{ListFigures, Listed, ListedOptions};
@@ -70,7 +70,7 @@ use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
-use crate::store::retention::{self, Retention};
+use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
@@ -99,7 +99,7 @@ pub struct Appliance {
 struct Parts {
     config: Config,
     store: Store,
-    numbers: Arc<Numbers>,
+    numbers: Arc<NodeCounters>,
     history: History,
     asking: HistorySync,
     alerts: Alerts,
@@ -139,7 +139,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
-    let granting = Granting { grant: Sender::new(Grant::Unasked), waiting: Sender::new(0) };
+    let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
@@ -296,7 +296,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());
-        let numbers = Numbers::load(&store, config.interval.latest_during, clock)?;
+        let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {
                 let (alerts, posting) = Alerts::new(settings, &config.node_name, clock)?;
@@ -405,7 +405,8 @@ fn start_stages(
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
         let witness = Arc::clone(&witness);
-        let to = archive::Target { dir, hashes_emails: config.privacy.hash_emails.in_exports() };
+        let to =
+            archive::ArchiveTarget { dir, hashes_emails: config.privacy.hash_emails.in_exports() };
         let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }
@@ -416,7 +417,7 @@ fn start_stages(
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
     stages.start("aggregates", counting.run(soft.clone()));
-    let retention = Retention {
+    let retention = RetentionOptions {
         tag,
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
@@ -484,7 +485,7 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
                 batch: github.enrich.batch,
                 budget: github.enrich.budget,
             };
-            Lookup::new(&options, poller.pool(), clock)
+            PullFetcher::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }
@@ -493,7 +494,7 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
 fn listed_of(
     parts: &Parts,
     poller: Option<&Poller>,
-    grant: Option<Receiver<Grant>>,
+    grant: Option<Receiver<ProducerGrant>>,
 ) -> anyhow::Result<Option<Listed>> {
     let Some(poller) = poller else { return Ok(None) };
     let config = &parts.config;

@@ -32,7 +32,7 @@ use self::read::{FeedReader, FinishedRead};
 use super::ingest::{self, Admission};
 use super::poller::MOST_SENT;
 use super::source::{PageBody, Poll, PolledPage, SourceError};
-use crate::bus::Grant;
+use crate::bus::ProducerGrant;
 use crate::clock::Clock;
 use crate::github::limits::MOST_AT_ONCE;
 use crate::github::rest::{Rest, RestOptions};
@@ -76,7 +76,7 @@ pub struct Listed {
     how: Admission,
     options: ListedOptions,
     /// Whether this node may produce; `None` without a broker.
-    grant: Option<watch::Receiver<Grant>>,
+    grant: Option<watch::Receiver<ProducerGrant>>,
     figures: watch::Sender<Vec<ListFigures>>,
     clock: Clock,
 }
@@ -101,7 +101,7 @@ impl Listed {
         pool: Arc<TokenPool>,
         store: Store,
         how: Admission,
-        grant: Option<watch::Receiver<Grant>>,
+        grant: Option<watch::Receiver<ProducerGrant>>,
         clock: Clock,
     ) -> Result<Self, SourceError> {
         let rest = RestOptions { api_url: options.api_url.clone(), timeout: options.timeout };
@@ -156,7 +156,9 @@ impl Listed {
     /// Waits until this node may produce, and the store has room.
     async fn may_read(&mut self) {
         if let Some(grant) = &mut self.grant {
-            let may = |grant: &Grant| matches!(grant, Grant::Granted | Grant::Unanswered);
+            let may = |grant: &ProducerGrant| {
+                matches!(grant, ProducerGrant::Granted | ProducerGrant::Unanswered)
+            };
             if grant.wait_for(may).await.is_err() {
                 // The relay has ended, and the appliance is stopping with it.
                 std::future::pending::<()>().await;
