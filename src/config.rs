@@ -38,8 +38,8 @@ pub use diagnostic::{ConfigError, ConfigWarning, Severity, ValueOrigin};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use sections::{
-    Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, ListsConfig, LogConfig,
-    PrivacyConfig, ServerConfig, ServerLimits, StoreConfig,
+    AuditConfig, Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, ListsConfig,
+    LogConfig, PrivacyConfig, ServerConfig, ServerLimits, StoreConfig,
 };
 pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
@@ -47,7 +47,7 @@ pub use typed::{
     AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, HashEmails, LogFormat,
     Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
-pub use units::{Bare, duration, moment, show_bytes, show_duration};
+pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 
 /// Where a config file is searched without `--config`, in this order, relative to the working
 /// directory.

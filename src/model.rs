@@ -1,6 +1,7 @@
 //! Domain types: events, positions, counts, time. No I/O, no runtime, no database.
 
 pub mod activity;
+pub mod audit;
 pub mod counts;
 pub mod coverage;
 pub mod entity;
@@ -12,6 +13,7 @@ pub mod gap;
 pub mod glob;
 pub mod json;
 pub mod kinds;
+pub mod ledger;
 pub mod message;
 pub mod missing_fields;
 pub mod offset;

@@ -13,7 +13,8 @@
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
 //! `server` serves its pages under `limits` and `faults`, `single` those of one repository or
-//! person from `histories`; `graphql` answers from what is `known`.
+//! person from `histories`; `graphql` answers from what is `known` and from the `totals` of
+//! repositories.
 
 mod at_once;
 mod cast;
@@ -28,19 +29,23 @@ mod known;
 mod limits;
 mod names;
 mod node;
+mod options;
 mod pace;
 mod page;
 mod payloads;
 mod payloads_old;
+mod payloads_pulls;
 mod payloads_rest;
 mod payloads_today;
 mod pulls;
+mod query_work;
 mod recorded;
+mod refusal;
 mod routes;
 mod server;
-mod shape;
 mod single;
 mod state;
+mod totals;
 mod user;
 mod world;
 
@@ -48,9 +53,7 @@ mod world;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
@@ -59,98 +62,19 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
-pub use graphql::QueryOptions;
-pub use shape::Shape;
+pub use options::{
+    DEFAULT_BACKLOG, DEFAULT_HISTORY, DEFAULT_RATE, HIGH_LIMIT, MAX_RATE, Options, QueryOptions,
+    Shape,
+};
 pub use world::World;
 
 use crate::clock::Clock;
 use state::SharedWorld;
 
-/// Maximum rate in events per second: no page could show more.
-pub const MAX_RATE: f64 = 100_000.0;
-/// Default number of requests per hour: more than any client sends.
-pub const HIGH_LIMIT: u32 = 10_000_000;
-/// Default rate in events per second.
-pub const DEFAULT_RATE: f64 = 50.0;
-/// Default number of events in the feed at the start; all of them are on the pages, whatever their
-/// types.
-pub const DEFAULT_BACKLOG: usize = 150;
-
-/// Default number of events that single feeds are made from: about 40 MB.
-pub const DEFAULT_HISTORY: usize = 20_000;
-
 /// The account of a token: its text up to the first `/`.
 #[must_use]
 pub fn account_of(token: &str) -> &str {
     limits::account(token)
-}
-
-/// Options of the simulation. The defaults are those of `ghpulse simulate`.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The seed of everything random.
-    pub seed: u64,
-    /// Events per second that go into the feed, 0 to [`MAX_RATE`]; with 0, only [`Control::emit`]
-    /// adds events.
-    pub rate: f64,
-    /// The payload form of the seeded world; recorded payloads stay as they are.
-    pub shape: Shape,
-    /// Files of recorded events, one event per line, plain or gzip, used instead of the seeded
-    /// world, in this order. The feed stops before any event would leave its pages until a client
-    /// has requested one.
-    pub events: Vec<PathBuf>,
-    /// Replays recorded events at the pace of their `created_at`, this many times as fast, instead
-    /// of at `rate`.
-    pub speed: Option<f64>,
-    /// Ten seconds of work, then five for each of these; the sixth finds 35 s counted.
-    pub faults: Vec<Fault>,
-    /// `X-Poll-Interval`, in seconds.
-    pub poll_interval: u32,
-    /// Requests per hour for an account with tokens; see [`account_of`].
-    pub limit: u32,
-    /// Requests per hour for an address without a token.
-    pub anonymous_limit: u32,
-    /// Options of `/graphql`.
-    pub query: QueryOptions,
-    /// Number of events of the seeded world in the feed at the start.
-    pub backlog: usize,
-    /// How many events [`Control::emitted`] remembers: none outside tests, because the feed never
-    /// ends.
-    pub remember: usize,
-    /// How many events the feeds of single repositories, owners and people are made from.
-    pub history: usize,
-    /// Longest time after which such a feed shows an event; each has a time of its own.
-    pub feed_delay: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            rate: DEFAULT_RATE,
-            shape: Shape::default(),
-            events: Vec::new(),
-            speed: None,
-            faults: Vec::new(),
-            poll_interval: 1,
-            limit: HIGH_LIMIT,
-            anonymous_limit: HIGH_LIMIT,
-            query: QueryOptions::default(),
-            backlog: DEFAULT_BACKLOG,
-            remember: 0,
-            history: DEFAULT_HISTORY,
-            feed_delay: Duration::ZERO,
-        }
-    }
-}
-
-impl Options {
-    /// An empty feed that advances only by hand and remembers up to a million events: for tests.
-    #[must_use]
-    pub fn by_hand(seed: u64) -> Self {
-        let many = 1_000_000;
-        Self { seed, rate: 0.0, backlog: 0, remember: many, history: many, ..Self::default() }
-    }
 }
 
 /// A running server and its feed.

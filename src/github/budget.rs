@@ -164,12 +164,6 @@ impl Budget {
         self.plan.share = share;
     }
 
-    /// Changes the assumed limit, for a budget that hears no limits: its requests count against
-    /// one that another budget hears.
-    pub fn assume(&mut self, limit: u64) {
-        self.plan.assumed = limit;
-    }
-
     /// Returns the first instant, not before `now`, at which a request may be sent.
     pub fn ready_at(&mut self, now: Instant) -> Instant {
         self.roll(now);
@@ -208,6 +202,16 @@ impl Budget {
         }
         if self.under_way == 0 {
             self.lost += std::mem::take(&mut self.unheard);
+        }
+    }
+
+    /// Sets the requests per hour that are assumed while nothing is reported; `None` changes
+    /// nothing.
+    pub fn assume(&mut self, now: Instant, limit: Option<u64>) {
+        let limit = limit.unwrap_or(self.plan.assumed).max(1);
+        if limit != self.plan.assumed {
+            self.plan.assumed = limit;
+            self.due = now + self.step(now);
         }
     }
 

@@ -241,6 +241,25 @@ impl TokenPool {
         }
     }
 
+    /// Sets the fraction of each account's GraphQL limit that the audit may use: above 0, at most
+    /// 1. Call it before any query.
+    pub fn allow_audits(&self, share: f64) {
+        let now = self.shared.clock.instant();
+        self.shared.lock().accounts.allow_audits(share, now);
+    }
+
+    /// Like `grant_query`, within the audit's share.
+    #[must_use]
+    pub fn grant_audit(&self) -> Option<TokenGrant> {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
+        let request = TokenRequest { resource: Resource::Audits, last: None, may: &|_| true };
+        match self.next_seat(&mut state, 0, &request, now) {
+            Ok((lease, _)) => Some(TokenGrant::Go(lease)),
+            Err(earliest) => earliest.map(TokenGrant::Wait),
+        }
+    }
+
     /// A lease for one request with the next token, or when to ask again.
     #[must_use]
     pub fn grant(&self) -> TokenGrant {

@@ -18,11 +18,10 @@ use super::faults::FaultKind;
 use super::feed::VISIBLE;
 use super::histories::HistoryOf;
 use super::json::list;
-use super::limits::Caller;
+use super::limits::SimulatedCaller;
 use super::page;
-use super::server::{
-    POLL_INTERVAL, SimulatedRefusal, admit, asked, fault_refusal, json, limited, refused, tell,
-};
+use super::refusal::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
+use super::server::{POLL_INTERVAL, asked};
 use super::state::SharedWorld;
 
 type SingleRequest = (State<Arc<SharedWorld>>, ConnectInfo<SocketAddr>, Uri, HeaderMap);
@@ -80,8 +79,8 @@ async fn feed((shared, peer, uri, headers): SingleRequest, of: HistoryOf) -> Res
         Err(refusal) => return refused(&shared, refusal),
     };
     let token = match &caller {
-        Caller::Token(token) => Some(token.as_str()),
-        Caller::Address(_) | Caller::Overflow => None,
+        SimulatedCaller::Token(token) => Some(token.as_str()),
+        SimulatedCaller::Address(_) | SimulatedCaller::Overflow => None,
     };
     let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
         return refused(&shared, at_once::refusal());

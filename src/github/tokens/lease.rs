@@ -8,7 +8,7 @@ use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::github::budget::{Reservation, Spent};
-use crate::github::limits::RateLimits;
+use crate::github::limits::{AUDIT_POINTS, RateLimits};
 
 /// Permission to send one request.
 #[derive(Debug)]
@@ -81,10 +81,12 @@ impl SharedPool {
         let budget = state.accounts.budget(owner, lease.resource);
         if lease.resource == Resource::Feeds {
             // Its part is counted here; what is left of the whole is for the pages to know.
+            budget.assume(now, limits.limit);
             budget.settle(now, lease.taken, spent, &RateLimits::default());
-            if let Some(limit) = limits.limit {
-                budget.assume(limit);
-            }
+        } else if lease.resource == Resource::Audits {
+            // What is left of the hour is for everybody; the audit counts what it spends itself.
+            budget.assume(now, limits.limit.map(|limit| limit / AUDIT_POINTS));
+            budget.settle(now, lease.taken, spent, &RateLimits::default());
         } else {
             budget.settle(now, lease.taken, spent, limits);
         }
@@ -95,7 +97,7 @@ impl SharedPool {
             }
             TokenVerdict::Limited(wait) => {
                 // A limit other than the hourly one counts all requests of an account.
-                let all = [Resource::Pages, Resource::Feeds, Resource::Queries];
+                let all = [Resource::Pages, Resource::Feeds, Resource::Queries, Resource::Audits];
                 let is_of_hour = limits.remaining == Some(0);
                 let is_limited = |r: &Resource| !is_of_hour || r.shares_hour_with(lease.resource);
                 for resource in all.into_iter().filter(is_limited) {

@@ -119,11 +119,15 @@ pub(super) enum Resource {
     /// have a share of their own.
     Feeds,
     Queries,
+    /// Queries of the audit, which count against the limit of queries and have a small share of it
+    /// for themselves.
+    Audits,
 }
 
 impl Resource {
-    /// Whether GitHub has one hourly limit for both.
+    /// Whether a refusal for one says that the hourly limit for the other is used up too.
     pub(super) fn shares_hour_with(self, other: Self) -> bool {
-        (self == Self::Queries) == (other == Self::Queries)
+        let is_rest = |it: Self| matches!(it, Self::Pages | Self::Feeds);
+        self == other || (is_rest(self) && is_rest(other))
     }
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::audit::AuditReport;
 use crate::model::coverage::{Enriched, Report};
 use crate::model::window::Timestamp;
 
@@ -34,6 +35,8 @@ pub struct Status {
     pub completeness: Option<Report>,
     /// Lists of names (`lists.dir`), by name.
     pub lists: Vec<ListReport>,
+    /// The audit; `None` without a token, before the first report, and where nothing is polled.
+    pub audit: Option<AuditReport>,
     /// The bus between ingest and the last stage.
     pub bus: BusReport,
     /// Clients of the public listeners.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::site::Site;
 use super::stream::polled;
@@ -10,9 +10,12 @@ use crate::common::client::request;
 use crate::common::running::until_some;
 
 fn event(id: u32, repo: &str, actor: &str) -> String {
-    format!(
-        r#"{{"id":"{id}","type":"WatchEvent","actor":{{"id":{id},"login":"{actor}"}},"repo":{{"id":{id},"name":"{repo}"}},"payload":{{"action":"started"}},"public":true,"created_at":"2026-11-21T05:00:00Z"}}"#
-    )
+    let (actor, repo) = (json!({"id": id, "login": actor}), json!({"id": id, "name": repo}));
+    json!({
+        "id": id.to_string(), "type": "WatchEvent", "actor": actor, "repo": repo, "public": true,
+        "payload": {"action": "started"}, "created_at": "2026-11-21T05:00:00Z",
+    })
+    .to_string()
 }
 
 /// Saves as editors do: renames a new file over the old one.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ghpulse::simulate::{Fault, FaultKind, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::client::request;
 use crate::common::running::{GitHub, Running, until_some};
@@ -44,12 +44,17 @@ impl Place {
     fn push(&mut self, count: u64, repo: &str, actor: &str) -> BTreeSet<String> {
         let first = self.next_id;
         self.next_id += count;
-        let org = if repo.starts_with("org/") { r#","org":{"id":9,"login":"org"}"# } else { "" };
         let created = ghpulse::clock::Clock::system().now();
         for id in first..self.next_id {
-            self.github.control.push_raw(&format!(
-                r#"{{"id":"{id}","type":"WatchEvent","actor":{{"id":7,"login":"{actor}"}},"repo":{{"id":8,"name":"{repo}"}},"payload":{{"action":"started"}},"public":true,"created_at":"{created}"{org}}}"#
-            ));
+            let mut event = json!({
+                "id": id.to_string(), "type": "WatchEvent", "actor": {"id": 7, "login": actor},
+                "repo": {"id": 8, "name": repo}, "payload": {"action": "started"}, "public": true,
+                "created_at": created,
+            });
+            if repo.starts_with("org/") {
+                event["org"] = json!({"id": 9, "login": "org"});
+            }
+            self.github.control.push_raw(&event.to_string());
         }
         (first..self.next_id).map(|id| id.to_string()).collect()
     }
@@ -85,7 +90,7 @@ impl Place {
     }
 
     fn hide(&self, share: f64) {
-        self.github.control.set_fault(Fault::new(FaultKind::Hidden).share(share));
+        self.github.control.set_fault(Fault::new(FaultKind::Withheld).share(share));
     }
 }
 
@@ -195,7 +200,7 @@ a/old
     assert!(text.contains("now called a/new: put that name on the list"), "{text}");
     assert_eq!((&list["feeds"]["closed"], &list["certain_holes"]), (&1.into(), &0.into()));
     let public = request(place.running().public, "GET", "/status?format=json", &[]).await.json();
-    assert_eq!(public["lists"][0]["incomplete"], serde_json::json!([]), "not for strangers");
+    assert_eq!(public["lists"][0]["incomplete"], json!([]), "not for strangers");
 
     place.stop().await;
     let newest: Vec<String> = place.push(450, "a/busy", "bob").into_iter().skip(150).collect();

@@ -94,6 +94,12 @@ function measures(said) {
   } else {
     shown.push(["seen unknown", "warn", "How much is missed cannot be said now."]);
   }
+  const stars = said.audit?.shares?.stars?.share;
+  if (stars) {
+    const [low, middle, high] = stars.map(percent);
+    shown.push([`stars ${middle} % (${low} to ${high})`, level(1 - stars[2], 0.05, 0.2),
+      `By GitHub's totals of ${said.audit.panel.repositories} repositories. ${said.audit.method}`]);
+  }
   const lag = all?.lag_seconds?.p50;
   shown.push(lag === undefined || lag === null ? ["lag unknown", "warn", ""]
     : [`lag ${duration(lag)}`, level(lag, 60, 900), "Half of the events came sooner after " +
