@@ -60,8 +60,8 @@ use crate::clock::witness::Witness;
 use crate::collect::audit::{Audit, AuditOptions, AuditReading};
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
-use crate::collect::ingest::{Admission, IngestOptions, ShownBy};
-use crate::collect::listed::{ListFigures, Listed, ListedOptions};
+use crate::collect::ingest::{IngestOptions, IngestRules, ShownBy};
+use crate::collect::listed::{ListFigures, ListedOptions, ListedSource};
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
@@ -157,7 +157,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
-    let figures = listed.as_ref().map(Listed::figures);
+    let figures = listed.as_ref().map(ListedSource::figures);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
     let watching = (watching, audited.clone(), figures);
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
@@ -377,7 +377,7 @@ fn start_stages(
     stages: &mut Stages,
     parts: ApplianceParts,
     (apply, ticker): (Apply, Ticker),
-    (poller, listed, enrich, witness): (Option<Poller>, Option<Listed>, Enrich, Arc<Witness>),
+    (poller, listed, enrich, witness): (Option<Poller>, Option<ListedSource>, Enrich, Arc<Witness>),
     (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
     let ApplianceParts { config, store, numbers, asking, alerts, posting, script, chores, .. } =
@@ -511,7 +511,7 @@ fn listed_of(
     parts: &ApplianceParts,
     poller: Option<&Poller>,
     grant: Option<Receiver<ProducerGrant>>,
-) -> anyhow::Result<Option<Listed>> {
+) -> anyhow::Result<Option<ListedSource>> {
     let Some(poller) = poller else { return Ok(None) };
     let config = &parts.config;
     let options = ListedOptions {
@@ -522,9 +522,9 @@ fn listed_of(
         backlog_bytes: config.store.outbox_bytes,
     };
     let (privacy, lists) = (copies::privacy_of(config), Arc::clone(parts.hub.lists()));
-    let how = Admission { privacy, lists, shown_by: ShownBy::Own };
+    let how = IngestRules { privacy, lists, shown_by: ShownBy::Own };
     let (store, clock) = (parts.store.clone(), parts.clock);
-    Ok(Some(Listed::new(options, poller.pool(), store, how, grant, clock)?))
+    Ok(Some(ListedSource::new(options, poller.pool(), store, how, grant, clock)?))
 }
 
 /// The audit; only a collector that polls with tokens has one.

@@ -51,7 +51,7 @@ pub struct IngestOptions {
 
 /// How a poll is admitted.
 #[derive(Debug, Clone, Default)]
-pub struct Admission {
+pub struct IngestRules {
     /// What is left out.
     pub privacy: Arc<Privacy>,
     /// The lists whose events are counted.
@@ -92,7 +92,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (privacy, lists) = (Arc::clone(&options.privacy), Arc::clone(&options.lists));
-    let how = Admission { privacy, lists, shown_by: ShownBy::Public };
+    let how = IngestRules { privacy, lists, shown_by: ShownBy::Public };
     let mut polled = store.read(outages::polled).await?;
     let mut held: Option<HeldPolls> = None;
     loop {
@@ -146,7 +146,11 @@ async fn reached(clock: Clock, deadline: Option<Instant>) {
 }
 
 /// Admits the polls that were held after an outage.
-async fn admit_held(store: &Store, how: &Admission, held: Option<HeldPolls>) -> anyhow::Result<()> {
+async fn admit_held(
+    store: &Store,
+    how: &IngestRules,
+    held: Option<HeldPolls>,
+) -> anyhow::Result<()> {
     if let Some((poll, outage)) = held.map(HeldPolls::release) {
         take_in(store, poll, Some(outage), how).await?;
     }
@@ -171,11 +175,15 @@ async fn next(
 
 /// Admits one poll of the public feed, of which nothing is left out.
 pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
-    take_in(store, poll, None, &Admission::default()).await
+    take_in(store, poll, None, &IngestRules::default()).await
 }
 
 /// Admits events of a feed of their own.
-pub async fn admit_own(store: &Store, poll: Poll, how: &Admission) -> Result<Admitted, StoreError> {
+pub async fn admit_own(
+    store: &Store,
+    poll: Poll,
+    how: &IngestRules,
+) -> Result<Admitted, StoreError> {
     take_in(store, poll, None, how).await
 }
 
@@ -184,7 +192,7 @@ async fn take_in(
     store: &Store,
     poll: Poll,
     outage: Option<Outage>,
-    how: &Admission,
+    how: &IngestRules,
 ) -> Result<Admitted, StoreError> {
     let (received_at, shown_by) = (poll.received_at, how.shown_by);
     let sorted = blocking({
@@ -248,7 +256,7 @@ struct Sorted {
 }
 
 /// Collects the events on the pages, oldest first.
-fn sort(poll: &Poll, how: &Admission) -> Sorted {
+fn sort(poll: &Poll, how: &IngestRules) -> Sorted {
     let mut sorted = Sorted { lists: how.lists.all(), ..Sorted::default() };
     for page in &poll.pages {
         let entries = page.body.entries();

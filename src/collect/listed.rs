@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::feeds::{FeedRules, ListedFeeds, Settled};
 pub use self::figures::{ClosedName, FeedFigures, ListFigures};
 use self::read::{FeedReader, FinishedRead};
-use super::ingest::{self, Admission};
+use super::ingest::{self, IngestRules};
 use super::poller::MOST_SENT;
 use super::source::{PageBody, Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
@@ -69,11 +69,11 @@ pub struct ListedOptions {
 }
 
 /// The stage.
-pub struct Listed {
+pub struct ListedSource {
     reader: Arc<FeedReader>,
     pool: Arc<TokenPool>,
     store: Store,
-    how: Admission,
+    how: IngestRules,
     options: ListedOptions,
     /// Whether this node may produce; `None` without a broker.
     grant: Option<watch::Receiver<ProducerGrant>>,
@@ -91,7 +91,7 @@ struct ListedState {
     reported_at: Option<Instant>,
 }
 
-impl Listed {
+impl ListedSource {
     /// Creates the stage; it has not sent anything yet.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl Listed {
         options: ListedOptions,
         pool: Arc<TokenPool>,
         store: Store,
-        how: Admission,
+        how: IngestRules,
         grant: Option<watch::Receiver<ProducerGrant>>,
         clock: Clock,
     ) -> Result<Self, SourceError> {

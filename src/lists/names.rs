@@ -13,7 +13,7 @@ const REPO_BYTES: usize = 100;
 /// What a line may be, for error messages.
 const ACCEPTED: &str = "a line is `owner/repo`, `owner/*`, `@login` or `complete: true`";
 
-type Names = HashSet<Box<str>, foldhash::fast::RandomState>;
+type NameSet = HashSet<Box<str>, foldhash::fast::RandomState>;
 
 /// A name on a list, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,9 +48,9 @@ pub struct ListLineError {
 /// The names on a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NameList {
-    repos: Names,
-    owners: Names,
-    logins: Names,
+    repos: NameSet,
+    owners: NameSet,
+    logins: NameSet,
     is_complete: bool,
 }
 

@@ -296,7 +296,7 @@ async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
     };
     let page = format!("[{},{}]", event(1, "Ann"), event(2, "bob"));
     let privacy = Arc::new(Privacy::new(&["ann".to_owned()], false));
-    let how = Admission { privacy, ..Admission::default() };
+    let how = IngestRules { privacy, ..IngestRules::default() };
     let first = take_in(&store, poll(&[&page]), None, &how).await.unwrap();
     assert_eq!(first, Admitted { new: 1, known: 0, rejected: 0, left_out: 1 });
     assert_eq!(bodies(&store), [event(2, "bob")]);
