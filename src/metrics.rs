@@ -51,7 +51,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS Counter "ghpulse_github_requests_total" "outcome"
-        ["fresh" "not_modified" "limited" "token_refused" "failed" "identity"]
+        ["fresh" "not_modified" "limited" "token_refused" "failed" "identity" "app"]
         "Requests to GitHub by outcome.";
     FEED_READS Counter "ghpulse_github_feed_requests_total" "outcome"
         ["fresh" "not_modified" "closed" "refused" "failed"]

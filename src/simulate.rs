@@ -16,6 +16,7 @@
 //! person from `histories`; `graphql` answers from what is `known` and from the `totals` of
 //! repositories.
 
+mod apps;
 mod at_once;
 mod cast;
 mod control;
@@ -23,6 +24,7 @@ mod faults;
 mod feed;
 mod graphql;
 mod histories;
+mod installations;
 mod json;
 mod kinds;
 mod known;
@@ -62,6 +64,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
+pub use installations::SimulatedApp;
 pub use options::{
     DEFAULT_BACKLOG, DEFAULT_HISTORY, DEFAULT_RATE, HIGH_LIMIT, MAX_RATE, Options, QueryOptions,
     Shape,
@@ -70,12 +73,6 @@ pub use world::World;
 
 use crate::clock::Clock;
 use state::SharedWorld;
-
-/// The account of a token: its text up to the first `/`.
-#[must_use]
-pub fn account_of(token: &str) -> &str {
-    limits::account(token)
-}
 
 /// A running server and its feed.
 pub struct Simulation {

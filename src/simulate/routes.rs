@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
+use super::apps;
 use super::graphql;
 use super::server::{events, mark, not_found, rate_limit, root};
 use super::single;
@@ -32,6 +33,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyh
         .route("/orgs/{org}/events", get(single::organization))
         .route("/users/{login}/events/public", get(single::person))
         .route("/user", get(user::user))
+        .route("/app/installations", get(apps::installations))
+        .route("/app/installations/{id}/access_tokens", post(apps::access_token))
         .route("/graphql", post(graphql::query))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)

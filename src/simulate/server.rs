@@ -52,7 +52,7 @@ pub(super) async fn rate_limit(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refusal.into_response(),
     };
@@ -81,7 +81,7 @@ pub(super) async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refused(&shared, refusal),
     };

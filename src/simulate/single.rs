@@ -74,7 +74,7 @@ fn not_found(shared: &SharedWorld) -> Response {
 
 async fn feed((shared, peer, uri, headers): SingleRequest, of: HistoryOf) -> Response {
     let (State(shared), ConnectInfo(peer)) = (shared, peer);
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refused(&shared, refusal),
     };
