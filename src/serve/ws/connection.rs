@@ -38,6 +38,9 @@ const REPLY_BYTES: usize = 16 << 10;
 /// Pings, pongs, binary messages and fragments accepted per minute; more close the connection.
 const CHATTER_PER_MINUTE: u32 = 600;
 
+/// Batches of messages taken before the connection is read again.
+const TAKES: usize = 2;
+
 const GOING_AWAY: u16 = 1001;
 const PROTOCOL_ERROR: u16 = 1002;
 const NO_TEXT: u16 = 1007;
@@ -96,7 +99,9 @@ struct Connection<R> {
 enum SocketEvent {
     Received(Option<Result<Message, Error>>),
     Chatter,
-    Fetch,
+    /// Enough was written for one turn; there may be more.
+    Written,
+    Ended(ConnectionEnd),
     Time,
     Stop,
     Broken,
@@ -173,7 +178,8 @@ impl<R: Reader> Connection<R> {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
                 SocketEvent::Received(heard) => self.receive(heard),
                 SocketEvent::Chatter => end_chatter(),
-                SocketEvent::Fetch => self.fetch(),
+                SocketEvent::Written => ControlFlow::Continue(()),
+                SocketEvent::Ended(ending) => ControlFlow::Break(ending),
                 SocketEvent::Time => self.check_timeouts(),
                 SocketEvent::Stop => {
                     let reason = "the server is stopping: connect again in a while";
@@ -205,21 +211,37 @@ impl<R: Reader> Connection<R> {
             return Poll::Ready(SocketEvent::Received(heard));
         }
         self.note_unfinished();
-        match self.peer.get_mut().poll_drain(cx) {
-            Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Broken),
-            Poll::Ready(Ok(())) => {
-                self.stuck = None;
-                self.charge = None;
-                if self.more || self.notifier.poll_notified(cx).is_ready() {
-                    return Poll::Ready(SocketEvent::Fetch);
-                }
-            }
-            Poll::Pending => self.note_stuck(),
+        if let Poll::Ready(event) = self.poll_write(cx) {
+            return Poll::Ready(event);
         }
         if stop.poll(cx).is_ready() {
             return Poll::Ready(SocketEvent::Stop);
         }
         self.timer.sleep.poll_unpin(cx).map(|()| SocketEvent::Time)
+    }
+
+    /// Writes what is queued, then takes and writes new messages; pending when there is nothing
+    /// to write, or the peer does not read.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
+        for _ in 0..TAKES {
+            match self.peer.get_mut().poll_drain(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Broken),
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => {
+                    self.note_stuck();
+                    return Poll::Pending;
+                }
+            }
+            self.stuck = None;
+            self.charge = None;
+            if !self.more && self.notifier.poll_notified(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let ControlFlow::Break(ending) = self.fetch() {
+                return Poll::Ready(SocketEvent::Ended(ending));
+            }
+        }
+        Poll::Ready(SocketEvent::Written)
     }
 
     /// Whether the fragments received are within the limit.
