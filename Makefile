@@ -107,6 +107,12 @@ test-deb: build ## installs, runs, upgrades and removes the package in a clean D
 	@.ci/setup deb
 	@.ci/deb-test "$${CARGO_TARGET_DIR:-target}/package"
 
+.PHONY: picture
+picture: setup ## takes the README's picture of the wall anew: .github/wall.webp
+	@.ci/setup test
+	@$(IT) browser::picture
+	@cp "$${CARGO_TARGET_DIR:-target}/tmp/wall.webp" .github/wall.webp
+
 .PHONY: documents
 documents: build ## regenerates the Grafana dashboard and the Prometheus rules in config/
 	@$(CARGO_RUN) documents target/package/documents

@@ -24,6 +24,7 @@ pub(super) async fn answer(
             charts::completeness(reader, hours).map(KeptCounts::Completeness)
         }
         KeptQuery::Hours(hours) => charts::counted_hours(reader, hours).map(KeptCounts::Hours),
+        KeptQuery::Imported(hours) => reader.imported_hours(hours).map(KeptCounts::Imported),
         KeptQuery::Languages => {
             let window = numbers.window(now.second());
             let (now, before) = (window.sum(), window.sum_previous());

@@ -1,5 +1,5 @@
-//! Kept counts over HTTP: `/history` for charts, `/now` for the latest values, `/completeness` and
-//! `/hours` for citing.
+//! Kept counts over HTTP: `/history` and `/days` for charts, `/now` for the latest values,
+//! `/completeness` and `/hours` for citing.
 //!
 //! A chart and the latest values are the same for every client, so the server computes each at most
 //! once every few seconds and shares the response ([`SharedResponses`](shared::SharedResponses)).
@@ -76,6 +76,19 @@ pub(crate) async fn now(State(server): State<Arc<ServerState>>) -> Response {
         Ok(written::now(&server, languages.as_ref()))
     };
     server.shared.get(SharedResponse::Now, server.clock, made).await
+}
+
+/// `/days`: pull requests of this UTC year by day, and how many hours of each day were imported.
+pub(crate) async fn days(State(server): State<Arc<ServerState>>) -> Response {
+    let made = async {
+        let days = server.clock.now().year().days();
+        let hours = i64::from(days.start) * 24..i64::from(days.end) * 24;
+        match server.operate.kept(KeptQuery::Imported(hours)).await? {
+            KeptCounts::Imported(hours) => Ok(written::days(&server, &hours)),
+            _ => Err(unavailable("no counts are kept here")),
+        }
+    };
+    server.shared.get(SharedResponse::Year, server.clock, made).await
 }
 
 /// `/completeness?since=…[&until=…][&format=csv]`: events received and missed, by hour and type.

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::report::{Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
 use crate::model::tally::Tally;
+use crate::model::window::Hour;
 
 /// The operations of the appliance that the server exposes.
 pub trait Operate: Send + Sync + 'static {
@@ -68,6 +69,8 @@ pub enum KeptQuery {
     Hours(Range<i64>),
     /// Pull-request events by language, in the rolling window and the previous one.
     Languages,
+    /// Which hours of `created_at` were imported, for this range of hours since 1970.
+    Imported(Range<i64>),
 }
 
 /// Kept counts.
@@ -81,6 +84,8 @@ pub enum KeptCounts {
     Hours(Vec<CountedHour>),
     /// By language.
     Languages(LanguageCounts),
+    /// Imported hours, oldest first.
+    Imported(Vec<Hour>),
 }
 
 /// Pull-request events by language.

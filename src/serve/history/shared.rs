@@ -13,7 +13,7 @@ use crate::serve::http::problem::Problem;
 
 /// Responses shared by all clients, each with the time at which it expires.
 #[derive(Debug, Default)]
-pub(crate) struct SharedResponses([Mutex<Option<(Instant, Bytes)>>; 3]);
+pub(crate) struct SharedResponses([Mutex<Option<(Instant, Bytes)>>; 4]);
 
 /// Which shared response; it determines how long the response is fresh.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,7 @@ pub(super) enum SharedResponse {
     Recent,
     Day,
     Now,
+    Year,
 }
 
 impl SharedResponse {
@@ -29,6 +30,7 @@ impl SharedResponse {
             Self::Now => Duration::from_secs(1),
             Self::Recent => Duration::from_secs(3),
             Self::Day => Duration::from_secs(20),
+            Self::Year => Duration::from_secs(30),
         }
     }
 }

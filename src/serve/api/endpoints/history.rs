@@ -17,6 +17,7 @@ const FORM: &str = "Which form; without it by `Accept`, else JSON";
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public(EndpointPath::At("/history"), get(history::history)).on(chart()),
+        Endpoint::public(EndpointPath::At("/days"), get(history::days)).on(days()),
         Endpoint::public(EndpointPath::At("/now"), get(history::now)).on(Operation::get(
             "The latest values: events of the last minute, the day's pull requests, languages \
              with the window before, the hour's busiest repositories, each aggregate",
@@ -52,6 +53,28 @@ fn chart() -> Operation {
         .parameter("span", "How long: by ten seconds, or by ten minutes", &span)
         .json("Counts of each step, oldest first; null is not known", schema)
         .refuses(400, "No such span")
+        .refuses(503, "The counts cannot be read now")
+}
+
+fn days() -> Operation {
+    let day = object(&[
+        ("day", json!({ "type": "string", "format": "date" })),
+        ("opened", whole()),
+        ("merged", whole()),
+        ("closed", whole()),
+        ("developers", whole()),
+        ("imported_hours", whole()),
+    ]);
+    let schema = object(&[
+        ("year", whole()),
+        ("days", list(&day)),
+        ("developers", whole()),
+        ("repositories", whole()),
+        ("additions", whole()),
+        ("deletions", whole()),
+    ]);
+    Operation::get("Pull requests of this UTC year by day, as in the first message of `/sampling`")
+        .json("Days with counts, oldest first, and the sums of the year", schema)
         .refuses(503, "The counts cannot be read now")
 }
 
