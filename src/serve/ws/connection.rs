@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ::metrics::Counter;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -84,6 +85,7 @@ struct Connection<R> {
     more: bool,
     /// Charges unwritten messages to the client's memory quota.
     charge: Option<MemoryCharge>,
+    deliveries: Counter,
     params: RateLimit,
     chatter: RateLimit,
     heard_at: Instant,
@@ -144,6 +146,7 @@ pub(crate) async fn serve<R: Reader>(
         asked,
         more: asked,
         charge: None,
+        deliveries: metrics::DELIVERIES.series(R::NAME),
         params: RateLimit::new(options.params_per_minute, now),
         chatter: RateLimit::new(CHATTER_PER_MINUTE, now),
         heard_at: now,
@@ -278,7 +281,7 @@ impl<R: Reader> Connection<R> {
         self.more = taken.more;
         self.charge = taken.charge;
         if taken.count > 0 {
-            metrics::DELIVERIES.add_for(R::NAME, taken.count);
+            self.deliveries.increment(taken.count);
         }
         for message in taken.messages {
             self.peer.get_mut().push(message.into());
