@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use self::condition::Condition;
+pub use self::condition::AlertCondition;
 use self::ledger::{AlertLedger, AlertMessage};
 use crate::clock::Clock;
 use crate::config::{self, AlertFormat, Secret};
@@ -103,7 +103,7 @@ impl Alerts {
     }
 
     /// Reports that the condition holds, again or still. `text` is the explanation for people.
-    pub fn raise(&self, condition: Condition, text: &str) {
+    pub fn raise(&self, condition: AlertCondition, text: &str) {
         if let Some(shared) = &self.0 {
             let clock = shared.clock;
             shared.lock().raise(condition, text, clock.now(), clock.instant());
@@ -112,7 +112,7 @@ impl Alerts {
     }
 
     /// Reports that the condition does not hold, or no longer.
-    pub fn clear(&self, condition: Condition) {
+    pub fn clear(&self, condition: AlertCondition) {
         if let Some(shared) = &self.0
             && shared.lock().clear(condition, shared.clock.now())
         {

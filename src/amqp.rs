@@ -29,7 +29,7 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::journal::JournalItem;
 use crate::store::{Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
-use link::{BrokerLink, Unconfirmed};
+use link::{AmqpLink, Unconfirmed};
 pub use options::AmqpOptions;
 use outbound::{OutboundMessage, messages};
 use state::Reporter;
@@ -190,7 +190,7 @@ impl Sink {
     ) -> PublishFailure {
         let opened = tokio::select! {
             () = stop.cancelled() => return PublishFailure::Asked,
-            opened = BrokerLink::open(&self.options) => opened,
+            opened = AmqpLink::open(&self.options) => opened,
             () = self.clock.sleep(CONNECT) => Err(late("connecting", CONNECT)),
         };
         let link = match opened {
@@ -233,7 +233,7 @@ impl Sink {
 
     async fn publish(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         progress: &mut Progress,
         backoff: &mut Backoff,
         stop: &CancellationToken,
@@ -294,7 +294,7 @@ impl Sink {
     /// Waits for events and checks the connection.
     async fn idle(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         progress: &mut Progress,
         applied: &mut watch::Receiver<u64>,
         stop: &CancellationToken,
@@ -320,7 +320,7 @@ impl Sink {
     /// is identified. Moves that one to the reject log.
     async fn publish_carefully(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         (position, messages): (Position, Vec<OutboundMessage>),
         progress: &mut Progress,
         stop: &CancellationToken,
@@ -379,7 +379,7 @@ impl Sink {
     /// Waits for the oldest confirm.
     async fn confirm(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         window: &mut ConfirmWindow<Unconfirmed>,
         progress: &mut Progress,
         stop: &CancellationToken,
@@ -398,7 +398,7 @@ impl Sink {
     /// publishers.
     async fn patiently<T>(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         stop: &CancellationToken,
         doing: &'static str,
         work: impl Future<Output = Result<T, AmqpError>>,
@@ -459,7 +459,7 @@ impl Sink {
     /// Stores the cursor and checks the readers' exchange, each at its own interval.
     async fn now_and_then(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         progress: &mut Progress,
         stop: &CancellationToken,
     ) -> Result<(), PublishFailure> {
@@ -496,7 +496,7 @@ impl Sink {
 /// Tests a broker without changing anything. Returns a description of what it found.
 pub async fn probe(options: &AmqpOptions, clock: Clock) -> Result<String, AmqpError> {
     let found = tokio::select! {
-        found = Box::pin(BrokerLink::probe(options)) => found?,
+        found = Box::pin(AmqpLink::probe(options)) => found?,
         () = clock.sleep(CONNECT) => return Err(late("connecting", CONNECT)),
     };
     Ok(format!("logged in; exchange `{}` {found}", options.exchange))

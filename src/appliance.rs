@@ -16,6 +16,7 @@ mod coverage;
 mod files;
 mod gauges;
 mod kept;
+mod ledger;
 mod operator;
 mod ports;
 mod rabbit;
@@ -36,26 +37,27 @@ use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
+use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
 pub use self::ports::DEFAULT_OPS;
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
-use self::status::Sight;
+use self::status::StatusSources;
 pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
-use crate::apply::numbers::{Numbers, bucket_span};
+use crate::apply::numbers::{NodeCounters, bucket_span};
 pub use crate::apply::requeue::Requeued;
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
-use crate::bus::{Bus as _, Grant};
+use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions, RecentShare};
+use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
@@ -68,7 +70,7 @@ use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
-use crate::store::retention::{self, Retention};
+use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
@@ -94,10 +96,10 @@ pub struct Appliance {
 }
 
 /// What the stages are built from.
-struct Parts {
+struct ApplianceParts {
     config: Config,
     store: Store,
-    numbers: Arc<Numbers>,
+    numbers: Arc<NodeCounters>,
     history: History,
     asking: HistorySync,
     alerts: Alerts,
@@ -105,6 +107,7 @@ struct Parts {
     script: Arc<ScriptHost>,
     hub: Arc<Hub>,
     chores: Chores,
+    rankings: Rankings,
     clock: Clock,
     stop: Stop,
 }
@@ -137,7 +140,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
-    let granting = Granting { grant: Sender::new(Grant::Unasked), waiting: Sender::new(0) };
+    let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
@@ -198,7 +201,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
 
-fn apply_of(parts: &Parts) -> Apply {
+fn apply_of(parts: &ApplianceParts) -> Apply {
     Apply {
         store: parts.store.clone(),
         numbers: Arc::clone(&parts.numbers),
@@ -212,16 +215,17 @@ fn apply_of(parts: &Parts) -> Apply {
 
 /// What the operator's status is read from.
 fn sight_of(
-    parts: &Parts,
+    parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
     (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
-) -> Sight {
-    Sight {
+) -> StatusSources {
+    StatusSources {
         files,
         witness,
         store: parts.store.clone(),
         apply: apply.clone(),
+        rankings: parts.rankings.clone(),
         data_dir: parts.config.data_dir.clone(),
         hashes_emails: parts.config.privacy.hash_emails.in_exports(),
         bus: if has_broker { "pulsar" } else { "embedded" },
@@ -241,14 +245,15 @@ fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
 /// Starts the tasks that watch the disk, the parts and the process itself, and raise alerts.
 fn start_watching(
     stages: &mut Stages,
-    parts: &Parts,
+    parts: &ApplianceParts,
     operator: Arc<dyn Operate>,
     source: Option<Receiver<SourceStatus>>,
     (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
     let server = &parts.config.server;
     let address = ops.or_else(|| server.tls.is_none().then_some(public));
-    let proof = alive::Proof { store: parts.store.clone(), address, path: server.health.clone() };
+    let proof =
+        alive::LivenessCheck { store: parts.store.clone(), address, path: server.health.clone() };
     stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
@@ -275,7 +280,7 @@ fn poller_of(
 }
 
 /// Opens the store and reads the initial state of the other parts from it.
-async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
+async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<ApplianceParts> {
     let opened = blocking(move || {
         let sync = match config.store.sync {
             StoreSync::Batch => Durability::EveryBatch,
@@ -283,7 +288,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());
-        let numbers = Numbers::load(&store, config.interval.latest_during, clock)?;
+        let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {
                 let (alerts, posting) = Alerts::new(settings, &config.node_name, clock)?;
@@ -312,7 +317,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let hub = Arc::new(Hub::new(&hub, clock));
         let numbers = Arc::new(numbers);
         let script = Arc::new(script);
-        Ok(Parts {
+        Ok(ApplianceParts {
             config,
             store,
             numbers,
@@ -323,6 +328,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             script,
             hub,
             chores: Chores::new(clock),
+            rankings: Rankings::default(),
             clock,
             stop,
         })
@@ -331,7 +337,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
 }
 
 /// Attaches the journal to the stream.
-async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
+async fn keep_journal(parts: &ApplianceParts, tag: BusTag) -> anyhow::Result<()> {
     let known = move |reader: Reader<'_>| {
         // A bus that was in use before has a journal already, or had one.
         let journal = reader.journal(tag)?;
@@ -347,12 +353,13 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
 
 fn start_stages(
     stages: &mut Stages,
-    parts: Parts,
+    parts: ApplianceParts,
     (apply, ticker): (Apply, Ticker),
     (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
     (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
-    let Parts { config, store, numbers, asking, alerts, posting, script, chores, .. } = parts;
+    let ApplianceParts { config, store, numbers, asking, alerts, posting, script, chores, .. } =
+        parts;
     let (clock, soft) = (parts.clock, parts.stop.soft);
     let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
@@ -372,6 +379,8 @@ fn start_stages(
     }
     stages.start("enrich", enrich.run(soft.clone()));
     let measured = store.clone();
+    let ranked = ledger::run(store.clone(), parts.rankings, clock, soft.clone());
+    stages.start("rankings", ranked);
     stages.start("gauges", gauges::run(measured, clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
@@ -384,7 +393,8 @@ fn start_stages(
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
         let witness = Arc::clone(&witness);
-        let to = archive::Target { dir, hashes_emails: config.privacy.hash_emails.in_exports() };
+        let to =
+            archive::ArchiveTarget { dir, hashes_emails: config.privacy.hash_emails.in_exports() };
         let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }
@@ -395,7 +405,7 @@ fn start_stages(
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
     stages.start("aggregates", counting.run(soft.clone()));
-    let retention = Retention {
+    let retention = RetentionOptions {
         tag,
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
@@ -453,7 +463,7 @@ fn keep_last_good(store: &Store, text: &str) {
 }
 
 /// The second stage. A node that only follows a bus has no lookups.
-fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
+fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
     let (github, clock) = (&parts.config.github, parts.clock);
     let asking =
         poller.filter(|_| github.enrich.enabled && github.enrich.budget > 0.0).map(|poller| {
@@ -463,7 +473,7 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
                 batch: github.enrich.batch,
                 budget: github.enrich.budget,
             };
-            Lookup::new(&options, poller.pool(), clock)
+            PullFetcher::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }

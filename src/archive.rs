@@ -27,4 +27,4 @@ pub use error::ArchiveError;
 pub use export::{Exported, SETTLED, WrittenHour, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
 pub use name::{HourName, file_name};
-pub use target::Target;
+pub use target::ArchiveTarget;

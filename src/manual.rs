@@ -12,7 +12,7 @@ mod tests;
 
 use std::sync::LazyLock;
 
-pub use pages::{Form, PAGES, Page, STYLE_NAME, WHOLE};
+pub use pages::{Form, ManualPage, PAGES, STYLE_NAME, WHOLE};
 use render::Rendered;
 
 const TEMPLATE: &str = include_str!("manual/page.html");
@@ -54,7 +54,7 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
     let served = form == Form::Served;
     let root = if depth == 0 { "./" } else { "../" };
     let site = if served { SITE.replace("{{root}}", root) } else { String::new() };
-    let here = render::Here { name, form };
+    let here = render::LinkingPage { name, form };
     let all = PAGES.iter().map(|page| (page.name, page.title));
     let all = all.chain([(WHOLE, "All on one page")]);
     let pages = all.map(|(other, title)| {

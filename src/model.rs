@@ -12,6 +12,7 @@ pub mod gap;
 pub mod glob;
 pub mod json;
 pub mod kinds;
+pub mod ledger;
 pub mod message;
 pub mod missing_fields;
 pub mod offset;

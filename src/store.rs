@@ -21,6 +21,7 @@ mod identity;
 pub mod inspect;
 pub mod journal;
 pub mod keys;
+pub mod ledger;
 mod lock;
 mod open;
 pub mod outages;

@@ -2,7 +2,7 @@
 
 /// A condition that is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub enum AlertCondition {
     /// The bus cannot be reached.
     BusAway,
     /// GitHub cannot be polled.
@@ -25,7 +25,7 @@ pub enum Condition {
     BackupFailing,
 }
 
-impl Condition {
+impl AlertCondition {
     /// All conditions.
     pub const ALL: [Self; 10] = [
         Self::BusAway,

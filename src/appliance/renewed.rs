@@ -131,7 +131,7 @@ impl Renewed {
         match logging::follow_rotation() {
             Ok(opened) => {
                 if opened {
-                    tracing::info!("log.file was moved away and is opened anew");
+                    tracing::info!("log.file was moved; opened again");
                 }
                 self.log = None;
             }
@@ -219,7 +219,7 @@ mod tests {
 
     fn watched(text: &str) -> (Renewed, RenewalState) {
         let request = crate::config::Request {
-            lookup: crate::config::Lookup::Nothing,
+            lookup: crate::config::ConfigPath::Nothing,
             directory: ".".into(),
             environment: text
                 .lines()

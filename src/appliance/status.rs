@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::chores::{BackupTimes, Chore, Failing};
+use super::ledger::Rankings;
 use super::renewed::RenewalState;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
@@ -19,10 +20,12 @@ use crate::serve::{
 use crate::store::Store;
 
 /// What the status is read from, besides the parts.
-pub(super) struct Sight {
+pub(super) struct StatusSources {
     pub(super) store: Store,
     /// Receives imported archives and retried dead letters.
     pub(super) apply: Apply,
+    /// The ledger's rankings.
+    pub(super) rankings: Rankings,
     pub(super) data_dir: PathBuf,
     /// Whether addresses in commits are hashed in exported hours.
     pub(super) hashes_emails: bool,
@@ -39,7 +42,7 @@ pub(super) struct Sight {
     pub(super) clock: Clock,
 }
 
-impl Sight {
+impl StatusSources {
     /// The status. `parts` are the results of the parts' own checks.
     pub(super) fn report(
         &self,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claims::{claim_id, claim_seen, keep_dead_letter};
 use super::entities::claim_entities;
-use super::numbers::Numbers;
+use super::numbers::NodeCounters;
 use super::outage;
 use super::prepared::{FactsFrom, Prepared};
 use crate::bus::{Bus, Content, DeadLetter, Delivery};
@@ -20,15 +20,18 @@ use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
 use crate::model::gap::{Gap, GapReason, Outage};
+use crate::model::json;
 use crate::model::kinds::column;
+use crate::model::ledger::LedgerMetric;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::privacy::Privacy;
 use crate::model::window::{Day, Timestamp};
-use crate::store::activity::Counting;
+use crate::store::activity::BatchActivity;
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey, SeenKey,
 };
+use crate::store::ledger::counting::{LedgerCounting, LedgerEvent};
 use crate::store::retention::claim_days;
 use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
@@ -45,7 +48,7 @@ pub struct Apply {
     /// The store.
     pub store: Store,
     /// The numbers kept in memory.
-    pub numbers: Arc<Numbers>,
+    pub numbers: Arc<NodeCounters>,
     /// The numbers imported from a history.
     pub history: History,
     /// The hub that notifies readers.
@@ -294,6 +297,7 @@ pub(super) fn apply_once(
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
     count_numbers(batch, event)?;
     minutes.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
+    count_in_ledger(batch, event, &mut minutes.ledger);
     if minutes.is_dropped(batch, event.cursor)? {
         return Ok(Applied::Fresh);
     }
@@ -333,12 +337,30 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Counts an event of a repository in the ledger, if it is of a type that it counts.
+fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCounting) {
+    let Some(repo) = event.repo_id else { return };
+    let facts = &event.envelope.facts;
+    let action = || {
+        let [payload] = json::pick(&event.envelope.event, ["payload"]);
+        let [action] = json::pick(payload?, ["action"]);
+        json::text(action?)
+    };
+    if let Some(metric) = LedgerMetric::of(&event.key.kind, facts.flags, action) {
+        let (name, language) = (event.head.repo_name(), facts.counted_language());
+        let created_at = event.happened_at;
+        ledger.count(batch, LedgerEvent { repo, name, created_at, metric, language });
+    }
+}
+
 /// The minutes of the journal that a batch touches.
 #[derive(Default)]
 pub(super) struct JournalMinutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
     /// Events by minute and hour, whether or not they are kept in the journal.
-    counting: Counting,
+    counting: BatchActivity,
+    /// Events by repository and day.
+    ledger: LedgerCounting,
     /// Whether events may have positions in a dropped part of the journal: readers already
     /// received a gap for it, so nothing may be added there.
     has_old_places: bool,
@@ -384,6 +406,7 @@ impl JournalMinutes {
         for (key, row) in self.rows {
             batch.put(&key, &row.encode());
         }
+        self.ledger.write(batch)?;
         self.counting.write(batch)
     }
 }

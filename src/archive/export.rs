@@ -24,7 +24,7 @@ use super::error::ArchiveError;
 use super::name::{HourName, file_name};
 use super::partial_file::PartialFile;
 use super::sidecar;
-use super::target::Target;
+use super::target::ArchiveTarget;
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
@@ -93,7 +93,7 @@ pub fn export(
     store: &Store,
     from: Hour,
     until: Hour,
-    to: &Target,
+    to: &ArchiveTarget,
 ) -> Result<Exported, ArchiveError> {
     let reader = store.reader();
     let Some(applied) = applied(reader)? else { return Ok(Exported::default()) };
@@ -115,7 +115,7 @@ pub fn export(
 /// stage: the error is reported and the pass retried. `went` receives the result of each pass.
 pub async fn run(
     store: Store,
-    to: Target,
+    to: ArchiveTarget,
     (witness, went): (Arc<Witness>, impl Fn(Option<&ArchiveError>) + Send),
     clock: Clock,
     stop: CancellationToken,
@@ -145,7 +145,11 @@ pub async fn run(
     }
 }
 
-async fn pass(store: &Store, until: Hour, to: &Target) -> Result<Vec<WrittenHour>, ArchiveError> {
+async fn pass(
+    store: &Store,
+    until: Hour,
+    to: &ArchiveTarget,
+) -> Result<Vec<WrittenHour>, ArchiveError> {
     let (reading, to) = (store.clone(), to.clone());
     let work = move || -> Result<_, ArchiveError> {
         private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
@@ -236,7 +240,7 @@ fn write(
     reader: Reader<'_>,
     start: Cursor,
     wanted: &WantedHours,
-    to: &Target,
+    to: &ArchiveTarget,
 ) -> Result<WrittenHours, ArchiveError> {
     write_with(reader, start, wanted, to, OPEN)
 }
@@ -246,7 +250,7 @@ fn write_with(
     reader: Reader<'_>,
     start: Cursor,
     wanted: &WantedHours,
-    to: &Target,
+    to: &ArchiveTarget,
     open: usize,
 ) -> Result<WrittenHours, ArchiveError> {
     let _alone = lock(&WRITING);

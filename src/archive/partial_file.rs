@@ -15,7 +15,7 @@ use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
 use super::name::file_name;
 use super::recorded::key_of;
-use super::target::Target;
+use super::target::ArchiveTarget;
 use crate::fault;
 use crate::model::event::Event;
 use crate::model::privacy::hash_emails;
@@ -40,7 +40,7 @@ pub(super) struct PartialFile {
 
 impl PartialFile {
     /// Starts or extends the file of an hour.
-    pub(super) fn open(to: &Target, hour: Hour) -> Result<Self, ArchiveError> {
+    pub(super) fn open(to: &ArchiveTarget, hour: Hour) -> Result<Self, ArchiveError> {
         let name = file_name(hour);
         let (path, part) = (to.dir.join(&name), to.dir.join(format!(".{name}.part")));
         let (mut seen, mut whole) = (HashSet::default(), None);

@@ -14,7 +14,10 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{ConfigFileArgs, Exit, load, output};
+use super::config_file::ConfigFileArgs;
+use super::config_file::load;
+use super::exit::Exit;
+use super::output;
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
@@ -121,7 +124,8 @@ pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
     let refused = |exit| CommandFailure { exit, reason: "the configuration is refused".to_owned() };
-    let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
+    let config =
+        loaded.map_err(|refusal| refused(super::config_file::complain_all(&refusal)))?.config;
     // The log file is the appliance's: a line written by root would create it as root's.
     let log = LogConfig { file: None, ..config.log.clone() };
     logging::install(&log)
@@ -245,7 +249,7 @@ impl StoreAccess {
             Self::Here(store, config) => {
                 let store = store.clone();
                 let hashes_emails = config.privacy.hash_emails.in_exports();
-                let to = archive::Target { dir: to, hashes_emails };
+                let to = archive::ArchiveTarget { dir: to, hashes_emails };
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => asking.export(from, until, &to).await,
@@ -381,7 +385,7 @@ impl OpsClient {
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
         let exported: Exported = self.ask("archive", &asked).await?;
         // The appliance has hashed what its configuration says.
-        let to = archive::Target { dir: to.to_owned(), hashes_emails: false };
+        let to = archive::ArchiveTarget { dir: to.to_owned(), hashes_emails: false };
         let at = exchange.path.clone();
         Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }

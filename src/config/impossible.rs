@@ -53,7 +53,9 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.[]*/".contains(c);
     if !text.chars().all(fits) || text.matches('/').count() > 1 {
         let shown = quotable(text);
-        return Err(format!("{shown} is no name of GitHub's: use ann, spam-*, ann/tool or */tool"));
+        return Err(format!(
+            "{shown} is not a name that GitHub accepts: use ann, spam-*, ann/tool or */tool"
+        ));
     }
     if text.chars().all(|c| "*/".contains(c)) {
         return Err(format!("{} would leave out everything", quotable(text)));

@@ -9,7 +9,7 @@ use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
 use super::table::{ConfigKey, ValueKind};
 use super::typed::{Network, StoreSync};
-use super::units::{self, Bare};
+use super::units::{self, BareUnit};
 
 /// A parsed value.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,10 +166,10 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
         ValueKind::Span(bare, least, most) => {
             let unit = match bare {
-                Bare::InvalidConfig => "a duration with its unit, as 90s, 5m or 1h30m",
-                Bare::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
-                Bare::Seconds => "seconds, or a duration as 30m or 1h",
-                Bare::Minutes => "minutes, or a duration as 90s or 10m",
+                BareUnit::InvalidConfig => "a duration with its unit, as 90s, 5m or 1h30m",
+                BareUnit::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
+                BareUnit::Seconds => "seconds, or a duration as 30m or 1h",
+                BareUnit::Minutes => "minutes, or a duration as 90s or 10m",
             };
             let (least, most) = (units::show_duration(least), units::show_duration(most));
             format!("{unit}, from {least} to {most}")
@@ -276,7 +276,7 @@ fn sync(text: &str) -> Option<StoreSync> {
         return Some(StoreSync::Batch);
     }
     let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
-    units::duration(text, Bare::InvalidConfig)
+    units::duration(text, BareUnit::InvalidConfig)
         .filter(|every| bounds.contains(every))
         .map(StoreSync::Every)
 }

@@ -2,7 +2,7 @@
 
 /// One page of the manual.
 #[derive(Debug, Clone, Copy)]
-pub struct Page {
+pub struct ManualPage {
     /// Its name in URLs, `config` for `/docs/config`; empty for the first page.
     pub name: &'static str,
     /// The text of links to it.
@@ -29,7 +29,7 @@ pub const STYLE_NAME: &str = "style.css";
 macro_rules! pages {
     ($($name:literal $title:literal $file:literal;)*) => {
         /// All pages, in reading order.
-        pub const PAGES: &[Page] = &[$(Page {
+        pub const PAGES: &[ManualPage] = &[$(ManualPage {
             name: $name,
             title: $title,
             file: $file,

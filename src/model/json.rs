@@ -14,7 +14,7 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-pub use self::find::{FoundValues, find};
+pub use self::find::{FoundValues, PathSet, find, walk};
 use self::member_name::{MemberName, name};
 pub use self::pieces::{BrokenPiece, PieceError, pieces};
 

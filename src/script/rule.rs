@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use crate::config::{Bare, duration, show_duration};
+use crate::config::{BareUnit, duration, show_duration};
 use crate::hub::FieldPath;
 use crate::model::envelope::{Facts, Flags};
 use crate::model::glob;
@@ -35,7 +35,7 @@ const VALUE_BYTES: usize = 512;
 
 /// The rule of an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct AggregateRule {
     by: ValueSource,
     conditions: Vec<RuleCondition>,
     /// Length of the window in seconds: a multiple of the step.
@@ -89,7 +89,7 @@ pub struct Subject<'a> {
 /// Members of an event, read together.
 const TOP: [&str; 8] = ["type", "actor", "repo", "org", "payload", "id", "public", "created_at"];
 
-impl Rule {
+impl AggregateRule {
     /// Builds a rule from a script's config: `by`, the conditions, and the two durations. The error
     /// says what is accepted.
     pub fn new(
@@ -227,7 +227,7 @@ fn whole_seconds(duration: Duration) -> Option<u32> {
 
 /// Parses a duration of a script: `"90s"`, `"1h"`, or a number of seconds.
 pub fn read_time(name: &str, text: &str) -> Result<Duration, String> {
-    duration(text, Bare::Seconds).ok_or_else(|| {
+    duration(text, BareUnit::Seconds).ok_or_else(|| {
         let shown: String = text.chars().take(20).collect();
         format!("{name}: invalid duration `{shown}`; write one such as \"90s\" or \"1h\"")
     })

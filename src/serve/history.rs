@@ -174,7 +174,8 @@ fn asked(server: &ServerState, request: &Request<Body>) -> Result<(Range<i64>, b
     Ok((hours, is_csv))
 }
 
-fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+/// Reads a time: RFC 3339, a day, or how long ago.
+pub(crate) fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     // The `+` of a UTC offset is decoded as a space in a query string.
     let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
     let read = config::moment(text, now).or_else(|| Timestamp::parse(&with_plus()?));
@@ -185,19 +186,22 @@ fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> 
 }
 
 /// The last value of a repeated parameter.
-fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
     named.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
 
-fn shown(text: &str) -> String {
+/// The beginning of a text from outside, for a message.
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
-fn bad(name: &str, reason: impl std::fmt::Display) -> Problem {
+/// A refused parameter.
+pub(crate) fn bad(name: &str, reason: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("{name}: {reason}"))
 }
 
-fn unavailable(reason: &str) -> Problem {
+/// What cannot be answered now.
+pub(crate) fn unavailable(reason: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
 }

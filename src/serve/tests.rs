@@ -2,6 +2,7 @@
 //!
 //! No test waits for time to pass: a pong confirms that the parameters sent before the ping apply.
 
+mod echo;
 mod frames;
 mod front;
 mod http;
@@ -28,7 +29,7 @@ use super::{
     PartState, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
-use crate::config::{Lookup, Request};
+use crate::config::{ConfigPath, Request};
 use crate::hub::{Hub, HubOptions, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::event::Event;
@@ -107,7 +108,7 @@ struct Served {
 
 /// The default options.
 fn options() -> ServeOptions {
-    let request = Request::of_process(Lookup::Nothing, Vec::new());
+    let request = Request::of_process(ConfigPath::Nothing, Vec::new());
     let loaded = crate::config::load(&Request { environment: Vec::new(), ..request }).unwrap();
     ServeOptions::of(&loaded.config.server)
 }

@@ -124,7 +124,7 @@ pub struct Fault {
 /// Text that does not name a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{text}' is no fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN], as in \
+    "'{text}' is not a fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN], as in \
      error-503, slow:500ms, garbage:0.1, stale:all, revoked:token=ghp_x; the names are {}",
     names()
 )]
@@ -288,7 +288,7 @@ mod tests {
             ["", "eror-500", "slow:fast", "stale:1.5", "stale:-1", "slow:99999999999999999s"]
         {
             let message = text.parse::<Fault>().unwrap_err().to_string();
-            assert!(message.starts_with(&format!("'{text}' is no fault: ")), "{message}");
+            assert!(message.starts_with(&format!("'{text}' is not a fault: ")), "{message}");
             for (name, _) in NAMES {
                 assert!(message.contains(name), "{message} lacks {name}");
             }

@@ -11,14 +11,14 @@ const MOST: usize = 50_000;
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct KnownPulls {
     by_node: HashMap<String, SimulatedPull>,
     /// `owner/name#number` in lower case -> node id.
     by_name: HashMap<String, String>,
     order: VecDeque<String>,
 }
 
-impl Known {
+impl KnownPulls {
     /// Records the current state of a pull request.
     pub(super) fn put(&mut self, pull: &SimulatedPull) {
         let node = node(pull);

@@ -3,13 +3,14 @@
 
 use fastrand::Rng;
 
-use super::Shape;
 use super::cast::{Person, Repository, magnitude, pick};
 use super::json::{Object, list};
 use super::names;
 use super::node::node_id;
-use super::payloads::{api, label, person, pull_request, reactions, repository as full, time, web};
+use super::options::Shape;
+use super::payloads::{api, label, person, reactions, repository as full, time, web};
 use super::payloads_old::association;
+use super::payloads_pulls::pull_request;
 use super::pulls::{SimulatedPull, branch, sha, title};
 use crate::model::window::Second;
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
 use super::kinds::{EventKind, Ids};
-use super::known::Known;
-use super::payloads::{envelope, pull_request_event};
+use super::known::KnownPulls;
+use super::options::Shape;
+use super::payloads::envelope;
+use super::payloads_pulls::pull_request_event;
 use super::payloads_rest::Scene;
 use super::pulls::{Pulls, SimulatedPull, branch};
 use super::{payloads_old, payloads_today};
@@ -30,7 +31,7 @@ pub struct World {
     shape: Shape,
     cast: Cast,
     pulls: Pulls,
-    known: Known,
+    known: KnownPulls,
     pushes: Ids,
     rest: Ids,
     push_id: u64,
@@ -57,7 +58,7 @@ impl World {
             rng,
             shape,
             pulls: Pulls::new(),
-            known: Known::default(),
+            known: KnownPulls::default(),
             // The steps balance the shares, so the sequences stay close together and collide.
             pushes: Ids::new(FIRST_ID, 5),
             rest: Ids::new(FIRST_ID, 7),
@@ -83,7 +84,7 @@ impl World {
     }
 
     /// The pull requests that can be queried.
-    pub(super) fn known(&self) -> &Known {
+    pub(super) fn known(&self) -> &KnownPulls {
         &self.known
     }
 

@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod entity;
 pub mod history;
+pub mod ledger;
 
 use xxhash_rust::xxh3::xxh3_128;
 

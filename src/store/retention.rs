@@ -13,6 +13,7 @@ use super::error::StoreError;
 use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
 use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey, SeenKey};
+use super::ledger::fold::{self, FoldProgress};
 use super::open::Store;
 use super::reach::{bytes_on_disk, reach};
 use super::reader::Reader;
@@ -27,7 +28,7 @@ use crate::{fault, metrics};
 
 /// How long and how much data is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Retention {
+pub struct RetentionOptions {
     /// The bus whose journal is kept. The journal of another bus is dropped once this one has taken
     /// over.
     pub tag: BusTag,
@@ -73,12 +74,12 @@ pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::Range
 /// When the store cannot be read or written.
 pub async fn run(
     store: Store,
-    retention: Retention,
+    retention: RetentionOptions,
     witness: Arc<Witness>,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut repo = RepoKey(0);
+    let (mut repo, mut folded) = (RepoKey(0), FoldProgress::default());
     let (mut last_pass, mut last_look): (Option<Instant>, Option<Instant>) = (None, None);
     let (mut told, mut last_sweep): (_, Option<Instant>) = (None, None);
     witness.saw_pass(store.read(last_pass_at).await?);
@@ -97,6 +98,7 @@ pub async fn run(
             drop_due(&store, retention, now).await?;
             witness.saw_pass(Some(now));
             repo = repos::sweep(&store, repo, now).await?;
+            folded = fold::fold_due(&store, folded, now).await?;
             if last_sweep.is_none_or(|last| clock.instant() - last >= SWEEP) {
                 last_sweep = Some(clock.instant());
                 periods::sweep(&store, now).await?;
@@ -144,7 +146,7 @@ fn last_pass_at(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
 /// Runs one pass: drops what has expired by `now`, which must come from a trusted clock.
 pub async fn drop_due(
     store: &Store,
-    retention: Retention,
+    retention: RetentionOptions,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let tag = retention.tag;
@@ -245,7 +247,7 @@ struct Cut {
 fn journal_cut(
     reader: Reader<'_>,
     tag: BusTag,
-    retention: Retention,
+    retention: RetentionOptions,
     now: Timestamp,
 ) -> Result<Option<Cut>, StoreError> {
     let mut minutes = Vec::new();

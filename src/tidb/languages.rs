@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{self, AnswerTable, MalformedAnswer, quoted};
 use super::error::HistoryError;
-use super::query::Text;
+use super::query::SqlText;
 use super::server::TidbSession;
 use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
@@ -32,7 +32,7 @@ pub(super) async fn fetch(
     store: &Store,
     now: Timestamp,
 ) -> Result<usize, HistoryError> {
-    let query = Text::Languages;
+    let query = SqlText::Languages;
     let table = session.ask(query, MOST_REPOS).await?;
     let told = read(&table).map_err(|cause| HistoryError::MalformedAnswer { query, cause })?;
     let mut taken = 0;

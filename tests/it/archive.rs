@@ -14,7 +14,7 @@ use crate::common::model::{Expected, key_of};
 use crate::common::running::{GitHub, Running};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ghpulse::apply::numbers::Numbers;
+use ghpulse::apply::numbers::NodeCounters;
 use ghpulse::clock::Clock;
 use ghpulse::model::window::{Timestamp, Year};
 use ghpulse::simulate::{Options, Shape, World};
@@ -89,7 +89,7 @@ type Figures = (Vec<(String, [i64; 4])>, [i64; 4]);
 fn figures(data: &Path) -> Figures {
     let clock = Clock::system();
     let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
-    let numbers = Numbers::load(&store, 3_600, clock).unwrap();
+    let numbers = NodeCounters::load(&store, 3_600, clock).unwrap();
     let counts = numbers.refresh(&store, Year(2026)).unwrap().unwrap();
     let days = counts.days.iter().map(|(day, counts)| {
         (day.to_string(), [counts.open, counts.merge, counts.close, counts.developers])
@@ -139,6 +139,8 @@ fn hours_imported_out_of_order_and_twice_are_counted_once() {
     assert!(import(&data, &files).iter().all(|file| file["state"] == "unchanged"));
     assert_figures(&data, &model(&events));
     assert_eq!(crate::common::stored::journal(&data).len(), 0, "nothing of it is in the journal");
+    let store = Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap();
+    crate::common::stored::assert_ledger(&store, &model(&events));
 }
 
 #[test]
@@ -178,6 +180,8 @@ fn killed_import_counts_nothing_and_the_next_finishes_it() {
         let before = states.iter().take_while(|file| file["state"] == "unchanged").count();
         assert_eq!(before, done, "{point}");
         assert_figures(&data, &expected);
+        let store = Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap();
+        crate::common::stored::assert_ledger(&store, &expected);
     }
 }
 

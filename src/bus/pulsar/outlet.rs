@@ -14,12 +14,12 @@ use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
 
 use super::diagnosis::{away, is_taken};
 use super::error::PulsarError;
-use super::link::{BrokerLink, OPEN, PulsarClient, within};
+use super::link::{OPEN, PulsarClient, PulsarLink, within};
 use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
 use super::topic::tag_of;
-use crate::bus::{BusError, Grant, Outlet, ProducerAccess};
+use crate::bus::{BusError, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
 use crate::metrics;
 use crate::model::message::{GAP, Outgoing};
@@ -40,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The topic as an outlet.
 pub struct PulsarOutlet {
-    link: Arc<BrokerLink>,
+    link: Arc<PulsarLink>,
     session: Option<ProducerSession>,
 }
 
@@ -54,7 +54,7 @@ impl PulsarOutlet {
     /// The topic, to produce to. Reads the files that the options name; connects at the first
     /// [`Outlet::ask`].
     pub fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
-        Ok(Self { link: Arc::new(BrokerLink::new(options, clock)?), session: None })
+        Ok(Self { link: Arc::new(PulsarLink::new(options, clock)?), session: None })
     }
 
     async fn open(&self, access: ProducerAccess) -> Result<Option<ProducerSession>, PulsarError> {
@@ -104,10 +104,10 @@ impl PulsarOutlet {
 }
 
 impl Outlet for PulsarOutlet {
-    async fn ask(&mut self, access: ProducerAccess) -> Result<Grant, BusError> {
+    async fn ask(&mut self, access: ProducerAccess) -> Result<ProducerGrant, BusError> {
         self.session = None;
         self.session = within(OPEN, || self.doing(), Box::pin(self.open(access))).await?;
-        Ok(if self.session.is_some() { Grant::Granted } else { Grant::Standby })
+        Ok(if self.session.is_some() { ProducerGrant::Granted } else { ProducerGrant::Standby })
     }
 
     async fn end(&mut self) -> Result<Option<Cursor>, BusError> {

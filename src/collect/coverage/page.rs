@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::estimate::IdCoverage;
 use super::pulse::Pulse;
-use super::slots::Slots;
+use super::slots::RecentCounts;
 use crate::collect::overlap::{KINDS, PageSighting};
 use crate::model::window::Timestamp;
 
@@ -32,7 +32,7 @@ pub(super) struct PageRecord {
     pub(super) overlap: Option<f64>,
     pub(super) read_at: Option<Timestamp>,
     pub(super) sequences: [IdCoverage; 2],
-    pub(super) slots: Slots,
+    pub(super) slots: RecentCounts,
     pub(super) pulse: Pulse,
     /// The time of the last response or failure.
     pub(super) heard: Option<Timestamp>,

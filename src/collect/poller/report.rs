@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::summary::{Summary, mode, overlap};
 use super::{PollRule, Poller};
+use crate::collect::outage::SHORTEST;
 use crate::collect::status::{LastError, SourceState};
 use crate::github::tokens::TokenMode;
 
 /// A source that had answered is down after this time without a response.
 const DOWN_AFTER: Duration = Duration::from_secs(30);
-/// Number of intervals without a response that make an outage, which is at least [`DOWN_AFTER`].
+/// Number of intervals without a response that make an outage, which is at least [`SHORTEST`].
 const SILENT_INTERVALS: u32 = 3;
 
 impl Poller {
@@ -22,7 +23,7 @@ impl Poller {
         };
         if summary.answered {
             let before = self.last_answer.replace((now, wall));
-            let long = DOWN_AFTER.max(interval * SILENT_INTERVALS);
+            let long = SHORTEST.max(interval * SILENT_INTERVALS);
             let silent = before.filter(|(last, _)| now - *last >= long);
             self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
         }

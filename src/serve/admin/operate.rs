@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::report::{Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
+use crate::model::ledger::{RankedBy, RankedWindow, RepoSeries, TopRepos};
 use crate::model::tally::Tally;
 use crate::model::window::Hour;
 
@@ -36,6 +37,12 @@ pub trait Operate: Send + Sync + 'static {
     /// Reads kept counts; an error if none are stored.
     fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let reason = format!("no counts are kept here: {query:?}");
+        Box::pin(async { Err(OpsError { is_io: true, reason }) })
+    }
+
+    /// Reads the ledger; an error if none is kept.
+    fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
+        let reason = format!("no ledger is kept here: {query:?}");
         Box::pin(async { Err(OpsError { is_io: true, reason }) })
     }
 
@@ -86,6 +93,40 @@ pub enum KeptCounts {
     Languages(LanguageCounts),
     /// Imported hours, oldest first.
     Imported(Vec<Hour>),
+}
+
+/// What to read of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerQuery {
+    /// A repository by day.
+    Repo {
+        /// Its name, or an earlier one.
+        name: String,
+        /// The days since 1970.
+        days: Range<i32>,
+    },
+    /// The first repositories of a window.
+    Top {
+        /// The figure.
+        by: RankedBy,
+        /// The window.
+        window: RankedWindow,
+        /// Of one language only.
+        language: Option<String>,
+        /// How many, at most.
+        most: usize,
+    },
+}
+
+/// What the ledger has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LedgerAnswer {
+    /// A repository by day.
+    Repo(RepoSeries),
+    /// The first repositories of a window.
+    Top(TopRepos),
+    /// No such repository, or a ranking that is not computed yet.
+    Nothing,
 }
 
 /// Pull-request events by language.

@@ -113,7 +113,7 @@ fn described(endpoint: &Endpoint, path: &str, operation: &Operation) -> Value {
 
 /// `{name}` in a path.
 fn in_path(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.split_once('}')?.0))
 }
 
 fn operation_id(method: &str, path: &str) -> String {

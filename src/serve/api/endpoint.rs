@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
 pub(crate) enum EndpointPath {
     /// A fixed path.
     At(&'static str),
+    /// A form of the path of another endpoint, which serves it too.
+    Form(&'static str),
     /// `server.health`.
     Health,
     /// `server.syncEvent`.
@@ -73,7 +75,7 @@ impl EndpointPath {
     /// The configured path.
     pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
         match self {
-            Self::At(path) => path,
+            Self::At(path) | Self::Form(path) => path,
             Self::Health => &options.health,
             Self::SyncEvent => &options.sync_event,
         }

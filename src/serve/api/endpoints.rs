@@ -5,6 +5,7 @@ mod about;
 mod counts;
 mod events;
 mod history;
+mod ledger;
 mod operations;
 mod sockets;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.extend(counts::all());
     all.push(events::endpoint());
     all.extend(history::all());
+    all.extend(ledger::all());
     all.extend(about::all(self::all));
     all.extend(operations::all());
     all.into_iter().map(Endpoint::complete).collect()
@@ -91,7 +93,7 @@ static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
     let fixed = public.filter_map(|endpoint| match endpoint.path {
         EndpointPath::At(path) => Some(path),
-        EndpointPath::Health | EndpointPath::SyncEvent => None,
+        EndpointPath::Form(_) | EndpointPath::Health | EndpointPath::SyncEvent => None,
     });
     fixed.collect()
 });

@@ -8,6 +8,7 @@ use crate::hub::StreamMessage;
 use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::report::Status;
 use crate::serve::http::problem::ProblemBody;
+use crate::serve::ledger::written::{RepoReport, TopReport};
 use crate::serve::pages::topics::TopicCatalogue;
 
 /// A reference to a schema of [`schemas`].
@@ -100,6 +101,8 @@ pub(in crate::serve::api) fn schemas() -> Value {
     generator.subschema_for::<SyncAnswer>();
     generator.subschema_for::<ArchiveRequest>();
     generator.subschema_for::<StoreRequest>();
+    generator.subschema_for::<RepoReport<'_>>();
+    generator.subschema_for::<TopReport<'_>>();
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Event".to_owned(), event_schema());
     Value::Object(schemas)

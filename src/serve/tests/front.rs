@@ -38,7 +38,8 @@ fn paths(audience: Audience) -> Vec<String> {
     let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
     let options = options();
     all.map(|endpoint| {
-        endpoint.path.resolve(&options).replace("{name}", "stars").replace("{page}", "config")
+        let path = endpoint.path.resolve(&options).replace("{owner}", "ann");
+        path.replace("{name}", "stars").replace("{page}", "config")
     })
     .collect()
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::known::{Known, node};
+use super::super::known::{KnownPulls, node};
 use super::super::payloads::time;
 use super::super::pulls::SimulatedPull;
 use super::language::Field;
@@ -13,7 +13,7 @@ const MOST_IDS: usize = 100;
 
 /// The inputs of a response.
 pub(super) struct QueryAnswering<'a> {
-    pub(super) known: &'a Known,
+    pub(super) known: &'a KnownPulls,
     /// `rateLimit`: cost, remaining, resetAt.
     pub(super) rate: Value,
     /// Node ids are refused, and those in responses differ: GitHub changed them.

@@ -1,5 +1,7 @@
 //! How the keys and values of each column family are shown.
 
+mod ledger;
+
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -87,6 +89,11 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
             row("events by the time they were received, and type", activity, activity_row)
         }
         Family::Coverage => row("estimates of missed events, by time", coverage, coverage_row),
+        Family::Ledger => row("counts of repositories by day", ledger::key, ledger::value),
+        Family::LedgerMonths => {
+            row("counts of repositories by month", ledger::month_key, ledger::month_value)
+        }
+        Family::RepoNames => row("names of repositories", ledger::name_key, ledger::name_value),
         Family::Gaps => row("gaps of the bus", gap, gap_row),
         Family::Cursors => by_name("cursors of the stages and consumers", name, cursor),
         Family::Rejects => numbered("rejected input, with the reason", refused),

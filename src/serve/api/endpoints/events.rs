@@ -23,11 +23,11 @@ const MEANINGS: [&str; stream::NAMES.len()] = [
     "Logins of organisations",
     "Languages, which events about pull requests have",
     "`payload.action`, such as opened",
-    "One in so many, by a hash of type and id: the same events for everyone",
+    "One in N, by a hash of type and id: the same events for everyone",
     "Only these values: paths that begin with `event` or `payload`",
     "Behind this cursor",
     "From then on: a time, a day, or how long ago (15m)",
-    "The last so many that match, then live",
+    "The last N that match, then live",
     "1: what is there now, and end; from the oldest on when nothing else is said",
     "With `poll`: ends after this many events and documents; continue at the cursor of `caught_up`",
 ];

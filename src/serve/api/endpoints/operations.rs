@@ -33,7 +33,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         .json("What came of it", json!({ "type": "object" }))
         .refuses(401, NO_SECRET)
         .refuses(404, "Not on the ops listener")
-        .refuses(422, "A file is no hour")
+        .refuses(422, "A file is not an hour")
         .refuses(507, "A file cannot be read or written")),
         Endpoint::ops("/store", post(ops::store)).on(Operation::post(
             "Copies the store, looks into it, or tries dead letters again (`ghpulse backup`, \

@@ -12,6 +12,7 @@ function tick() {
     asked.delete("/days");
   }
   ask("/now", NOW_EVERY, takeNow);
+  askRanked();
   ask("/history?span=15m", RECENT_EVERY, (said) => {
     recent = said;
     showTypes();

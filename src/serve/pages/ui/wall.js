@@ -197,7 +197,9 @@ function takeNow(said) {
   byId("languages-of").textContent = `of pull-request events, ${duration(window)}` +
     (hourBefore === null ? "" : `, against the ${duration(window)} before`);
   showLanguages();
-  for (const [name, rows] of Object.entries(said.busiest ?? {})) showTop(name, rows);
+  if (byId("ranked-window").value === "1h") {
+    for (const [name, rows] of Object.entries(said.busiest ?? {})) showTop(name, rows);
+  }
   showPanels(said.aggregates ?? []);
 }
 
@@ -220,7 +222,11 @@ function showTop(name, rows) {
   }
   list.replaceChildren(...rows.slice(0, most).map(([repo, count]) => {
     const row = element("li");
-    row.append(linked(repo, repoAddress(repo), "repo"), element("b", grouped.format(count)));
+    const chart = element("button", grouped.format(count));
+    chart.type = "button";
+    chart.title = "Chart";
+    chart.addEventListener("click", () => showChart(repo, name === "pull_requests" ? "prs" : name));
+    row.append(linked(repo, repoAddress(repo), "repo"), chart);
     row.title = plain(`${repo}: ${count}`);
     return row;
   }));
