@@ -15,6 +15,7 @@ mod copies;
 mod coverage;
 mod files;
 mod gauges;
+mod github_app;
 mod kept;
 mod ledger;
 mod operator;
@@ -37,6 +38,7 @@ use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
+use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
 pub use self::ports::DEFAULT_OPS;
@@ -45,7 +47,9 @@ use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
 use self::status::StatusSources;
-pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
+pub use self::tried::{
+    TriedApp, TriedToken, check_app, check_app_key, check_certificate, check_key_file, check_tokens,
+};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
@@ -57,6 +61,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
+use crate::collect::audit::{Audit, AuditOptions, AuditReading};
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
@@ -64,6 +69,7 @@ use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
+use crate::github::app::AppStanding;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, ScriptHost, ScriptKind, Trials};
@@ -141,9 +147,11 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
     let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
-    let poller = poller_of(config, broker.is_some(), tokens, clock)?;
+    let (poller, app) = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
+    let audit = audit_of(&parts, tag, poller.as_ref())?;
+    let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
@@ -151,6 +159,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
+    let standing = app.as_ref().map(GitHubApp::standing);
+    let watching = (watching, audited.clone(), standing);
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
@@ -158,15 +168,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
     // The latest values exist before any client can connect: a first message is never corrected.
     ticker.tick().await?;
-    let counting = Aggregates {
-        store: parts.store.clone(),
-        tag,
-        hub: Arc::clone(&parts.hub),
-        scripts: config.scripts_dir.clone(),
-        clock,
-        troubles,
-    };
-    let counting = counting.begin(COUNTED_WITHIN).await?;
+    let counting = aggregates_of(&parts, tag, troubles).begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen(), Audience::Public).await?;
@@ -190,7 +192,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     );
     stages.start("serve", serve);
     let (public, url) = (public.0, url_of(&config.server, public.0));
-    start_watching(&mut stages, &parts, operator, watched, (ops, public));
+    start_watching(&mut stages, &parts, operator, (watched, audited), (ops, public));
+    start_github(&mut stages, audit, app, &parts.stop.soft);
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -199,6 +202,36 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+/// Starts what asks GitHub, besides the stages.
+fn start_github(
+    stages: &mut Stages,
+    audit: Option<Audit>,
+    app: Option<GitHubApp>,
+    soft: &CancellationToken,
+) {
+    if let Some(audit) = audit {
+        stages.start("audit", audit.run(soft.clone()));
+    }
+    if let Some(app) = app {
+        stages.start("github_app", app.run(soft.clone()));
+    }
+}
+
+fn aggregates_of(
+    parts: &ApplianceParts,
+    tag: BusTag,
+    troubles: Sender<Vec<script::ScriptDiagnostic>>,
+) -> Aggregates {
+    Aggregates {
+        store: parts.store.clone(),
+        tag,
+        hub: Arc::clone(&parts.hub),
+        scripts: parts.config.scripts_dir.clone(),
+        clock: parts.clock,
+        troubles,
+    }
 }
 
 fn apply_of(parts: &ApplianceParts) -> Apply {
@@ -218,9 +251,14 @@ fn sight_of(
     parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
-    (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
+    ((enriched, files, witness), audit, app): (
+        (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
+        Option<AuditReading>,
+        Option<Receiver<AppStanding>>,
+    ),
 ) -> StatusSources {
     StatusSources {
+        app,
         files,
         witness,
         store: parts.store.clone(),
@@ -231,6 +269,7 @@ fn sight_of(
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         enriched,
+        audit,
         failing: parts.chores.watch(),
         backups: parts.chores.watch_backups(),
         clock: parts.clock,
@@ -247,7 +286,7 @@ fn start_watching(
     stages: &mut Stages,
     parts: &ApplianceParts,
     operator: Arc<dyn Operate>,
-    source: Option<Receiver<SourceStatus>>,
+    (source, audit): (Option<Receiver<SourceStatus>>, Option<AuditReading>),
     (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
     let server = &parts.config.server;
@@ -260,23 +299,25 @@ fn start_watching(
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
     stages.start("coverage", kept);
     stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
-    stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
+    stages.start("watch", watch::run(operator, (source, audit), alerts, data_dir, clock, soft));
 }
 
-/// The poller; `None` on a node that only follows a bus.
+/// The poller, and the app that brings it tokens; `None` on a node that only follows a bus.
 fn poller_of(
     config: &Config,
     has_broker: bool,
     tokens: Vec<Secret>,
     clock: Clock,
-) -> anyhow::Result<Option<Poller>> {
+) -> anyhow::Result<(Option<Poller>, Option<GitHubApp>)> {
     if !config.disable.producer {
-        return Ok(Some(Poller::new(poller_options(&config.github, tokens), clock)?));
+        let poller = Poller::new(poller_options(&config.github, tokens), clock)?;
+        let app = GitHubApp::new(&config.github, poller.pool(), clock)?;
+        return Ok((Some(poller), app));
     }
     if !has_broker {
         tracing::warn!("disable.producer without pulsar: nothing is fetched or brought here");
     }
-    Ok(None)
+    Ok((None, None))
 }
 
 /// Opens the store and reads the initial state of the other parts from it.
@@ -476,6 +517,24 @@ fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<
             PullFetcher::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
+}
+
+/// The audit; only a collector that polls with tokens has one.
+fn audit_of(
+    parts: &ApplianceParts,
+    tag: BusTag,
+    poller: Option<&Poller>,
+) -> anyhow::Result<Option<Audit>> {
+    let (github, clock) = (&parts.config.github, parts.clock);
+    let Some(poller) = poller.filter(|_| github.audit.budget > 0.0) else { return Ok(None) };
+    let options = AuditOptions {
+        url: github.graphql_url.clone(),
+        budget: github.audit.budget,
+        repositories: github.audit.repositories,
+        every: github.audit.every,
+        wait: github.audit.wait,
+    };
+    Audit::new(&options, (parts.store.clone(), tag), poller.pool(), clock).map(Some)
 }
 
 fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {

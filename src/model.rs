@@ -1,6 +1,7 @@
 //! Domain types: events, positions, counts, time. No I/O, no runtime, no database.
 
 pub mod activity;
+pub mod audit;
 pub mod counts;
 pub mod coverage;
 pub mod entity;

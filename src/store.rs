@@ -5,6 +5,7 @@
 //! [`Durability::EveryBatch`], a batch whose commit has returned survives a power cut.
 
 pub mod activity;
+pub mod audit;
 mod batch;
 mod buses;
 pub mod charts;

@@ -23,11 +23,13 @@ pub enum AlertCondition {
     PageMissing,
     /// Scheduled backups fail.
     BackupFailing,
+    /// GitHub's totals and the estimate from ids contradict each other.
+    AuditConflict,
 }
 
 impl AlertCondition {
     /// All conditions.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BusAway,
         Self::SourceAway,
         Self::TidbFailing,
@@ -38,6 +40,7 @@ impl AlertCondition {
         Self::TokenStale,
         Self::PageMissing,
         Self::BackupFailing,
+        Self::AuditConflict,
     ];
 
     /// Its name in machine-readable messages.
@@ -54,6 +57,7 @@ impl AlertCondition {
             Self::TokenStale => "token_stale",
             Self::PageMissing => "page_missing",
             Self::BackupFailing => "backup_failing",
+            Self::AuditConflict => "audit_conflict",
         }
     }
 
@@ -70,6 +74,7 @@ impl AlertCondition {
             Self::TokenStale => "a GitHub token is shown old pages",
             Self::PageMissing => "a page of GitHub's feed is missing",
             Self::BackupFailing => "backups are not made",
+            Self::AuditConflict => "GitHub's totals contradict the estimate of missed events",
         }
     }
 

@@ -171,7 +171,20 @@ SIGHUP.";
 milliseconds.";
                 ours "github.pages" => pages: u8, ValueKind::Whole(1, 3), "3",
                     "Pages of `/events` to follow; pull requests are on the second and third.";
+                + app: Option<GitHubAppConfig>, "The GitHub App whose installations are used \
+beside the tokens; `None` for none.";
                 + enrich: EnrichConfig, "What GraphQL is asked for.";
+                + audit: AuditConfig, "What GitHub's totals are compared with.";
+            }
+
+            /// The keys of [`GitHubAppConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct GitHubAppKeys {
+                ours "github.app.id" => id: Option<String>, ValueKind::Text, "",
+                    "Id or client id of a GitHub App; each of its installations has limits of \
+its own.";
+                ours "github.app.keyFile" => key_file: Option<PathBuf>, ValueKind::Path, "",
+                    "Private key of that app (PEM), as GitHub made it; read at each use.";
             }
 
             /// The enrichment: GraphQL queries for fields that the feed leaves out.
@@ -184,6 +197,19 @@ milliseconds.";
                     "Pull requests per query.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
                     "Share of each token's GraphQL limit that enrichment may use.";
+            }
+
+            /// The audit: how much was seen, by GitHub's totals of sampled repositories.
+            pub struct AuditConfig {
+                ours "github.audit.budget" => budget: f64, ValueKind::Share, "0.05",
+                    "Share of each token's GraphQL limit that the audit may use; 0 turns it off.";
+                ours "github.audit.repositories" => repositories: usize,
+                    ValueKind::Whole(100, 20_000), "5000",
+                    "Repositories in the sample.";
+                ours "github.audit.every" => every: Duration, span(S, DAY), "1h",
+                    "Time between two looks at a repository; longer where the budget is small.";
+                ours "github.audit.wait" => wait: Duration, span(S, DAY), "1h",
+                    "How late an event may arrive and still count as seen, at most 24 looks.";
             }
 
             /// What of the events is not passed on.

@@ -9,12 +9,15 @@
 mod pull;
 mod query;
 mod response;
+mod totals;
 
 use std::time::Duration;
 
 use thiserror::Error;
 
 pub use self::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+use self::response::Read;
+pub use self::totals::{CountsLookup, MOST_REPOSITORIES, RepositoryCounts};
 
 use crate::clock::Clock;
 use crate::github::limits::{LimitRefusal, RateLimits, Reset};
@@ -48,9 +51,9 @@ pub enum QueryError {
 
 /// The outcome of a query.
 #[derive(Debug)]
-pub enum QueryOutcome {
-    /// A response; one result per pull request, in the order of the query.
-    Answered(Vec<PullLookup>),
+pub enum QueryOutcome<T = PullLookup> {
+    /// A response; one result per requested object, in the order of the query.
+    Answered(Vec<T>),
     /// There is no data because the query was too heavy: a timeout, or a resource limit.
     TooHeavy(String),
     /// The token's limit was exceeded; its budget knows until when.
@@ -67,18 +70,41 @@ pub enum QueryOutcome {
     Failed(QueryError),
 }
 
+/// The result of a query for one object.
+trait QueryLookup {
+    /// Whether the response does not mention the object.
+    fn is_unanswered(&self) -> bool;
+}
+
+impl QueryLookup for PullLookup {
+    fn is_unanswered(&self) -> bool {
+        *self == Self::Unanswered
+    }
+}
+
+impl QueryLookup for CountsLookup {
+    fn is_unanswered(&self) -> bool {
+        *self == Self::Unanswered
+    }
+}
+
 impl QueryOutcome {
     /// Its label in the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Answered(found) if found.contains(&PullLookup::Unanswered) => "partial",
-            Self::Answered(_) => "answered",
-            Self::TooHeavy(_) => "too_heavy",
-            Self::Limited { .. } => "limited",
-            Self::TokenDead { .. } => "token_refused",
-            Self::Failed(_) => "failed",
-        }
+        name_of(self)
+    }
+}
+
+/// The outcome's label in the metrics.
+fn name_of<T: QueryLookup>(outcome: &QueryOutcome<T>) -> &'static str {
+    match outcome {
+        QueryOutcome::Answered(found) if found.iter().any(T::is_unanswered) => "partial",
+        QueryOutcome::Answered(_) => "answered",
+        QueryOutcome::TooHeavy(_) => "too_heavy",
+        QueryOutcome::Limited { .. } => "limited",
+        QueryOutcome::TokenDead { .. } => "token_refused",
+        QueryOutcome::Failed(_) => "failed",
     }
 }
 
@@ -105,6 +131,26 @@ impl GraphQl {
     /// Queries up to [`MOST_PULLS`] pull requests and settles the lease with the outcome.
     pub async fn ask(&self, form: AskedBy, wanted: &[WantedPull], lease: Lease) -> QueryOutcome {
         let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
+        self.send(body, |body| response::read(form, wanted, body), lease).await.0
+    }
+
+    /// Queries the totals of up to [`MOST_REPOSITORIES`] repositories, `owner/name`, and settles
+    /// the lease with the outcome. Also returns the points that GitHub says it has cost.
+    pub async fn ask_totals(
+        &self,
+        names: &[String],
+        lease: Lease,
+    ) -> (QueryOutcome<CountsLookup>, Option<u64>) {
+        let names = &names[..names.len().min(MOST_REPOSITORIES)];
+        self.send(totals::write(names), |body| totals::read(names.len(), body), lease).await
+    }
+
+    async fn send<T: QueryLookup>(
+        &self,
+        body: String,
+        read: impl FnOnce(&[u8]) -> Read<T>,
+        lease: Lease,
+    ) -> (QueryOutcome<T>, Option<u64>) {
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
         let mut request = HttpRequest::post(&self.url, body.into())
             .header("content-type", "application/json")
@@ -115,33 +161,35 @@ impl GraphQl {
         let start = self.clock.instant();
         let result = self.http.send(request).await;
         let took = self.clock.instant() - start;
+        let mut cost = None;
         let (outcome, limits) = match result {
-            Ok(response) => self.read(form, wanted, &response),
+            Ok(response) => self.read(read, &response, &mut cost),
             Err(error @ HttpError::Timeout { .. }) => {
                 (QueryOutcome::TooHeavy(error.to_string()), RateLimits::default())
             }
             Err(error) => (QueryOutcome::Failed(error.into()), RateLimits::default()),
         };
         lease.settle(verdict(&outcome), &limits, took);
-        metrics::QUERIES.add_for(outcome.name(), 1);
-        outcome
+        metrics::QUERIES.add_for(name_of(&outcome), 1);
+        (outcome, cost)
     }
 
-    fn read(
+    fn read<T>(
         &self,
-        form: AskedBy,
-        wanted: &[WantedPull],
+        read: impl FnOnce(&[u8]) -> Read<T>,
         response: &HttpResponse,
-    ) -> (QueryOutcome, RateLimits) {
+        cost: &mut Option<u64>,
+    ) -> (QueryOutcome<T>, RateLimits) {
         let now = self.clock.now();
         let mut limits = RateLimits::read(&response.headers, now);
         let said = || response::words_of(&response.body);
         let outcome = match response.status {
             200 => {
-                let read = response::read(form, wanted, &response.body);
-                if let Some((remaining, reset)) = read.rate.filter(|_| limits.remaining.is_none()) {
-                    limits.remaining = Some(remaining);
-                    limits.reset = Some(Reset::at(reset, now));
+                let read = read(&response.body);
+                *cost = read.rate.and_then(|rate| rate.cost);
+                if let Some(rate) = read.rate.filter(|_| limits.remaining.is_none()) {
+                    limits.remaining = Some(rate.remaining);
+                    limits.reset = Some(Reset::at(rate.reset, now));
                 }
                 match read.answer {
                     response::GraphqlResponse::Found(found) => QueryOutcome::Answered(found),
@@ -178,7 +226,7 @@ fn wait(limits: &RateLimits) -> Option<Duration> {
     limits.retry_after.or_else(|| until_reset().map(|reset| reset.after))
 }
 
-fn verdict(outcome: &QueryOutcome) -> TokenVerdict {
+fn verdict<T>(outcome: &QueryOutcome<T>) -> TokenVerdict {
     match outcome {
         // GitHub also worked on a query that was too heavy: its seconds count.
         QueryOutcome::Answered(_) | QueryOutcome::TooHeavy(_) => TokenVerdict::Served,

@@ -29,6 +29,22 @@ impl Control {
         self.0.put(event.into());
     }
 
+    /// Removes an installation of the app; its tokens end.
+    pub fn remove_installation(&self, installation: u64) {
+        self.0.state().apps.remove(installation);
+    }
+
+    /// Suspends an installation of the app; its tokens end.
+    pub fn suspend_installation(&self, installation: u64) {
+        self.0.state().apps.suspended.push(installation);
+    }
+
+    /// Number of tokens given to an installation so far.
+    #[must_use]
+    pub fn installation_tokens(&self, installation: u64) -> usize {
+        self.0.state().apps.tokens(installation)
+    }
+
     /// Every event put into the feed, in order, as far as [`super::Options::remember`] reaches.
     #[must_use]
     pub fn emitted(&self) -> Vec<Arc<str>> {
@@ -66,6 +82,12 @@ impl Control {
         self.0.left_out()
     }
 
+    /// By type: how often events happened, and how often they were hidden.
+    #[must_use]
+    pub fn happened(&self) -> BTreeMap<&'static str, (u64, u64)> {
+        self.0.with_known(|known| known.totals.happened().clone())
+    }
+
     /// Whether the recorded events have ended. The seeded world never ends.
     #[must_use]
     pub fn finished(&self) -> bool {
@@ -78,7 +100,9 @@ impl Control {
         if fault.kind == FaultKind::Frozen {
             state.frozen = Some(state.feed.clone());
         }
-        state.faults.retain(|known| known.kind != fault.kind || known.token != fault.token);
+        state.faults.retain(|known| {
+            (known.kind, &known.token, &known.only) != (fault.kind, &fault.token, &fault.only)
+        });
         state.faults.push(fault);
     }
 

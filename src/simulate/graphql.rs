@@ -1,4 +1,5 @@
-//! `POST /graphql`: pull requests of the seeded world by node id or by name, under the limits that
+//! `POST /graphql`: pull requests of the seeded world by node id or by name, and totals of its
+//! repositories by name, under the limits that
 //! GitHub has in addition to the number of requests: ten seconds per query, a minute of work per
 //! minute and account, points per hour. Recorded events have no world, so their pull requests are
 //! not found.
@@ -25,6 +26,8 @@ use super::state::{SharedWorld, Ticket};
 
 /// GitHub aborts a query that takes longer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Maximum number of points that a query costs.
+const MOST_COST: u32 = 1_000;
 /// Mixed into the randomness, so that what a fault does is independent of whether it applies.
 const SALT: u64 = 65;
 
@@ -34,7 +37,7 @@ pub(super) async fn query(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let token = match admit(&headers, peer) {
+    let token = match admit(&shared, &headers, peer) {
         Ok(SimulatedCaller::Token(token)) => token,
         Ok(_) => {
             let message = "This endpoint requires you to be authenticated.";
@@ -72,21 +75,28 @@ pub(super) async fn query(
     if let Some(wait) = added {
         return end(&shared, "secondary", secondary(wait));
     }
-    let standing = shared.state().queries.spend(&caller, now);
+    let cost = schema::cost(&fields);
+    let standing = {
+        let mut state = shared.state();
+        for _ in 1..cost.min(MOST_COST) {
+            state.queries.spend(&caller, now);
+        }
+        state.queries.spend(&caller, now)
+    };
     if work > Duration::ZERO {
         shared.stop.run_until_cancelled(shared.clock.sleep(work)).await;
     }
     if work >= TIME_LIMIT {
         return end(&shared, "502", bad_gateway());
     }
-    answer(&shared, &ticket, &fields, count, standing)
+    answer(&shared, &ticket, &fields, (count, cost), standing)
 }
 
 fn answer(
     shared: &SharedWorld,
     ticket: &Ticket,
     fields: &[language::Field],
-    count: u32,
+    (count, cost): (u32, u32),
     standing: LimitStanding,
 ) -> Response {
     let (gone, partial) =
@@ -101,7 +111,7 @@ fn answer(
         _ => None,
     };
     let rate = json!({
-        "cost": 1, "limit": standing.limit, "remaining": standing.remaining(),
+        "cost": cost, "limit": standing.limit, "remaining": standing.remaining(),
         "resetAt": super::payloads::time(standing.reset),
     });
     let foreign_ids = ticket.fault(FaultKind::QueryIds).is_some();

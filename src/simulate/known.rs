@@ -1,10 +1,12 @@
-//! The current pull requests of the seeded world that can be queried: the data behind `/graphql`,
-//! which tests compare with. Bounded; the oldest are forgotten first.
+//! The current pull requests of the seeded world that can be queried, and the totals of its
+//! repositories: the data behind `/graphql`, which tests compare with. Bounded; the oldest are
+//! forgotten first.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::node::node_id;
 use super::pulls::SimulatedPull;
+use super::totals::Totals;
 
 /// Maximum number of pull requests remembered.
 const MOST: usize = 50_000;
@@ -16,6 +18,7 @@ pub(super) struct KnownPulls {
     /// `owner/name#number` in lower case -> node id.
     by_name: HashMap<String, String>,
     order: VecDeque<String>,
+    pub(super) totals: Totals,
 }
 
 impl KnownPulls {

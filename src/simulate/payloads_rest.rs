@@ -90,9 +90,14 @@ impl Scene<'_> {
 
     /// An issue was opened, closed or reopened.
     pub(super) fn issues(&self, rng: &mut Rng) -> String {
-        let action = *pick(rng, &["opened", "opened", "closed", "closed", "reopened"]);
+        let action = Self::issue_action(rng);
         let issue = self.issue(rng, action == "closed");
         Object::new().text("action", action).raw("issue", &issue).end()
+    }
+
+    /// What happens to an issue.
+    pub(super) fn issue_action(rng: &mut Rng) -> &'static str {
+        *pick(rng, &["opened", "opened", "closed", "closed", "reopened"])
     }
 
     /// A comment on an issue.

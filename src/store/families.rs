@@ -43,6 +43,8 @@ pub enum Family {
     Activity,
     /// (minute or hour of receiving) -> how many were missed, as far as it is known.
     Coverage,
+    /// (): the audit's state; hour -> the seen shares as they were known then.
+    Audit,
     /// (day, repository) -> counts by hour and metric; the same by language, and in all.
     Ledger,
     /// (month, repository) -> counts by day and metric, folded from days.
@@ -94,6 +96,7 @@ pub const ALL: &[(Family, &str, ReadPattern)] = &[
     (Family::Minutes, "minutes", ReadPattern::Values),
     (Family::Activity, "activity", ReadPattern::Values),
     (Family::Coverage, "coverage", ReadPattern::Values),
+    (Family::Audit, "audit", ReadPattern::Values),
     (Family::Ledger, "ledger", ReadPattern::Ledger),
     (Family::LedgerMonths, "ledger_months", ReadPattern::Ledger),
     (Family::RepoNames, "repo_names", ReadPattern::Ledger),

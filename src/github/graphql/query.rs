@@ -10,7 +10,7 @@ const PULL: &str = "id fullDatabaseId additions deletions changedFiles title isD
 /// The fields of its base repository.
 const REPO: &str = "databaseId primaryLanguage{name}";
 /// The fields of our rate limit.
-const RATE: &str = "rateLimit{cost remaining resetAt}";
+pub(super) const RATE: &str = "rateLimit{cost remaining resetAt}";
 
 /// The alias of repository number `at` in a query by name.
 pub(super) fn alias(at: usize) -> String {

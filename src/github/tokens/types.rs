@@ -116,4 +116,7 @@ impl AccountId {
 pub(super) enum Resource {
     Pages,
     Queries,
+    /// Queries of the audit, which count against the limit of queries and have a small share of it
+    /// for themselves.
+    Audits,
 }

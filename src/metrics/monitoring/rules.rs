@@ -56,6 +56,12 @@ rules! {
         "{{ $labels.instance }} misses at least {{ $value | humanizePercentage }} of all events"
         "Add a token of another account (tokens of one account share its limits). `ghpulse status` \
          shows how often each page is read.";
+    GhpulseAuditConflict warning "0m"
+        "ghpulse_audit_conflict > 0"
+        "GitHub's totals contradict what {{ $labels.instance }} estimates from ids"
+        "`ghpulse status` says which kinds, and how much of them was seen. GitHub may hide events \
+         from the feed: the ids cannot show that, the totals can. The page How complete says what \
+         else raises totals.";
     GhpulseFeedTrouble warning "10m"
         "ghpulse_feed_troubles > 0"
         "{{ $labels.instance }}: {{ $labels.kind }}"

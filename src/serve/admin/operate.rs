@@ -4,6 +4,7 @@
 //! command and the appliance may see different file systems (a sandbox, another user), and the
 //! appliance opens no other file on behalf of a network client.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use futures_util::future::BoxFuture;
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::report::{Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
+use crate::model::audit::HourShares;
 use crate::model::ledger::{RankedBy, RankedWindow, RepoSeries, TopRepos};
 use crate::model::tally::Tally;
 use crate::model::window::Hour;
@@ -85,8 +87,8 @@ pub enum KeptQuery {
 pub enum KeptCounts {
     /// A chart over a range of time.
     Chart(Chart),
-    /// By hour, oldest first.
-    Completeness(Vec<HourCompleteness>),
+    /// By hour, oldest first; and the audit's shares by hour since 1970.
+    Completeness(Vec<HourCompleteness>, BTreeMap<i64, HourShares>),
     /// By hour, oldest first.
     Hours(Vec<CountedHour>),
     /// By language.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::audit::AuditReport;
 use crate::model::coverage::{Enriched, Report};
 use crate::model::window::Timestamp;
 
@@ -32,6 +33,8 @@ pub struct Status {
     pub enrichment: Option<Enriched>,
     /// Coverage of GitHub's feed; `None` before the first responses.
     pub completeness: Option<Report>,
+    /// The audit; `None` without a token, before the first report, and where nothing is polled.
+    pub audit: Option<AuditReport>,
     /// The bus between ingest and the last stage.
     pub bus: BusReport,
     /// Clients of the public listeners.
@@ -98,8 +101,36 @@ pub struct SourceReport {
     pub last_poll_at: Option<Timestamp>,
     /// When the next page is due; `None` while one is in flight.
     pub next_poll_at: Option<Timestamp>,
+    /// The GitHub App; `None` without one, and for the public.
+    pub app: Option<AppReport>,
     /// The last error; it stays after recovery.
     pub last_error: Option<ErrorReport>,
+}
+
+/// A GitHub App (`github.app`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AppReport {
+    /// Its id, as configured.
+    pub id: String,
+    /// Why its installations cannot be listed now.
+    pub error: Option<String>,
+    /// Its installations, by id.
+    pub installations: Vec<InstallationReport>,
+}
+
+/// An installation of a GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct InstallationReport {
+    /// GitHub's id of it.
+    pub id: u64,
+    /// The login of its account.
+    pub account: String,
+    /// When its token expires; `None` while it has none.
+    pub token_expires_at: Option<Timestamp>,
+    /// Why it has no token, or no new one.
+    pub error: Option<String>,
 }
 
 /// An error and its time.

@@ -8,6 +8,7 @@ use super::csv::time;
 use crate::model::activity::{
     Chart, ChartSlot, CountedHour, HourCompleteness, HourCounts, written,
 };
+use crate::model::audit::HourShares;
 use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::kinds::KINDS;
 use crate::model::tally::Tally;
@@ -163,13 +164,17 @@ fn span(hours: &std::ops::Range<i64>) -> [Timestamp; 2] {
 }
 
 /// Completeness by hour and type.
-pub(super) fn completeness(hours: &[HourCompleteness], range: &std::ops::Range<i64>) -> String {
+pub(super) fn completeness(
+    (hours, shares): (&[HourCompleteness], &BTreeMap<i64, HourShares>),
+    range: &std::ops::Range<i64>,
+) -> String {
+    let hour = |hour: &HourCompleteness| written::hour(hour, shares.get(&hour.hour.0));
     let [from, until] = span(range);
     json!({
         "method": written::METHOD,
         "from": from,
         "until": until,
-        "hours": hours.iter().map(written::hour).collect::<Vec<_>>(),
+        "hours": hours.iter().map(hour).collect::<Vec<_>>(),
     })
     .to_string()
 }

@@ -101,6 +101,7 @@ fn completeness() -> Operation {
         ("minutes_known", whole()),
         ("lag_seconds", nullable(&number())),
         ("types", map(&object(&[("received", whole()), ("missed", missed)]))),
+        ("audit", nullable(&map(&nullable(&list(&number()))))),
     ]);
     let schema =
         object(&[("method", text()), ("from", time()), ("until", time()), ("hours", list(&hour))]);

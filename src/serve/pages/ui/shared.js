@@ -60,6 +60,19 @@ function showLink(text, kind, counted) {
   link.append(shown);
 }
 
+// Shows whether the server answers, and for how long it has not.
+function showSilence() {
+  const isSilent = silentFor() > SILENCE;
+  document.body.classList.toggle("stale", isSilent);
+  if (isSilent) showLink("No answer", "lost", ` for ${Math.floor(silentFor() / 1000)} s`);
+  else showLink("Live", "live");
+}
+
+function showVerdict(words, kind) {
+  byId("verdict").className = `verdict ${kind}`;
+  if (byId("verdict").textContent !== words) byId("verdict").textContent = words;
+}
+
 // The last response of `/status`, and its time.
 const STATUS_EVERY = 3000;
 let status = null;
@@ -93,6 +106,12 @@ function measures(said) {
       `An estimate of the last ten minutes. ${said.completeness.method ?? ""}`]);
   } else {
     shown.push(["seen unknown", "warn", "How much is missed cannot be said now."]);
+  }
+  const stars = said.audit?.shares?.stars?.share;
+  if (stars) {
+    const [low, middle, high] = stars.map(percent);
+    shown.push([`stars ${middle} % (${low} to ${high})`, level(1 - stars[2], 0.05, 0.2),
+      `By GitHub's totals of ${said.audit.panel.repositories} repositories. ${said.audit.method}`]);
   }
   const lag = all?.lag_seconds?.p50;
   shown.push(lag === undefined || lag === null ? ["lag unknown", "warn", ""]

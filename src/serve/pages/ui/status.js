@@ -28,6 +28,9 @@ function sourceRows({ source, enrichment }) {
     source.mode === "tokens" && ["tokens", `${source.tokens_usable} usable, ` +
       `${source.tokens_benched} refused or resting, of ${source.accounts} accounts`,
     source.tokens_benched > 0 ? "degraded" : ""],
+    source.app && ["GitHub App", `${source.app.id}: ${source.app.error ?? source.app.installations
+      .map(({ account, error }) => `${account}${error ? ` (${error})` : ""}`).join(", ")}`,
+    source.app.error ? "degraded" : ""],
     ["read last", timeOf(source.last_poll_at)], ["reads every", `${known(source
       .poll_interval_seconds)} s`], ["enriched", enrichment?.share === undefined ||
       enrichment?.share === null ? "nothing needed it" : `${percent(enrichment.share)} %`],
@@ -46,6 +49,17 @@ function feedRows({ completeness }) {
       : "unknown"],
     ...completeness.pages.map((page) => [`page ${page.page}`, `${page.events} events, ` +
       `${page.overlap === null ? "not read twice yet" : `${percent(page.overlap)} % as before`}`])];
+}
+
+function auditRows({ audit }) {
+  if (!audit) return [["seen", "unknown: this needs a token, and a look at GitHub's totals"]];
+  const words = ({ seen, grown, share }) => share
+    ? `${percent(share[1])} % (${percent(share[0])} to ${percent(share[2])})`
+    : `not known yet: ${grouped.format(seen)} seen of ${grouped.format(grown)}`;
+  return [...Object.entries(audit.shares).map(([kind, share]) => [kind.replace("_", " "),
+    words(share)]), ["sample", `${grouped.format(audit.panel.repositories)} repositories, ` +
+      `${grouped.format(audit.panel.seen_lately)} of them seen lately`],
+    audit.conflict && ["conflict", audit.conflict.text, "degraded"]];
 }
 
 function storeRows({ journal, disk, memory, backups, clock: machine, bus }) {
@@ -77,6 +91,7 @@ function showStatus(said) {
   byId("parts").replaceChildren(...said.parts.map(partRow));
   byId("cards").replaceChildren(card("Source", sourceRows(said)),
     card("Completeness, last ten minutes", feedRows(said)),
+    card("Seen by GitHub's totals, last day", auditRows(said)),
     card("Store and machine", storeRows(said)),
     card("Clients", [["connections", known(said.clients?.connections)],
       ["version", known(said.version)], said.node && ["node", said.node]]));
