@@ -51,7 +51,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS Counter "ghpulse_github_requests_total" "outcome"
-        ["fresh" "not_modified" "limited" "token_refused" "failed" "identity"]
+        ["fresh" "not_modified" "limited" "token_refused" "failed" "identity" "app"]
         "Requests to GitHub by outcome.";
     EVENTS_FETCHED Counter "ghpulse_events_fetched_total" "" "Events in the pages that GitHub served, duplicates included.";
     EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and admitted.";
