@@ -9,14 +9,14 @@
 //!
 //! **Export**: from the journal. An hour's file is written [`SETTLED`] after the end of the hour;
 //! later events of it are added to the file, which is replaced as a whole. A file is never visible
-//! half written.
+//! half written. The files are rows or columns ([`HourFormat`]), or both with the same events.
 
+mod columns;
 mod deliver;
 mod error;
 mod export;
 mod import;
 mod lines;
-mod name;
 mod partial_file;
 mod recorded;
 mod sidecar;
@@ -24,11 +24,14 @@ mod sidecar;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::HourFormat;
+use crate::model::hour_file;
+use crate::model::window::Hour;
+
 pub use deliver::deliver;
 pub use error::ArchiveError;
 pub use export::{Exported, WrittenHour, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
-pub use name::{HourName, file_name};
 
 /// How long after its end an hour's file is written: GitHub serves most events within minutes, some
 /// hours late. Later events go into a file that replaces the first.
@@ -39,8 +42,19 @@ pub const SETTLED: Duration = Duration::from_secs(600);
 pub struct Target {
     /// Their directory.
     pub dir: PathBuf,
+    /// Rows or columns.
+    pub format: HourFormat,
     /// Whether e-mail addresses in commits are hashed, as GH Archive does.
     pub hashes_emails: bool,
+}
+
+impl Target {
+    /// The file of an hour; of both, that of the rows.
+    fn file(&self, hour: Hour) -> PathBuf {
+        let has_rows = self.format.has_rows();
+        let name = if has_rows { hour_file::rows_name } else { hour_file::columns_name };
+        self.dir.join(name(hour))
+    }
 }
 
 /// Buffer size for reading and writing files, bytes.

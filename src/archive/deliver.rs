@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use super::export::Exported;
-use super::name::HourName;
 use super::partial_file::PartialFile;
 use super::{ArchiveError, Target, lines, sidecar};
 use crate::model::event::Event;
+use crate::model::hour_file::{HourName, rows_name};
 use crate::private;
 
 /// Merges exported files into `to`, as an export into it does: an existing file is kept, and
@@ -17,7 +17,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Expor
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
-        let file = from.join(super::file_name(of));
+        let file = from.join(rows_name(of));
         let mut draft = PartialFile::open(to, of)?;
         let opened = private::open_plain(&file).map_err(ArchiveError::file("open", &file))?;
         lines::read_opened(
@@ -34,7 +34,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Expor
         )?;
         (hour.events, hour.fresh) = draft.finish()?;
         sidecar::bring(from, &to.dir, of, hour.fresh > 0)?;
-        hour.file = to.dir.join(super::file_name(of));
+        hour.file = to.file(of);
     }
     Ok(exported)
 }

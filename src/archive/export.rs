@@ -20,12 +20,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::name::HourName;
 use super::partial_file::PartialFile;
-use super::{ArchiveError, SETTLED, Target, file_name, sidecar};
+use super::{ArchiveError, SETTLED, Target, sidecar};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
+use crate::model::hour_file::HourName;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
 use crate::private;
@@ -290,7 +290,7 @@ fn write_with(
             }
             let (events, fresh) = draft.finish()?;
             sidecar::write(reader, &to.dir, hour, fresh > 0)?;
-            let file = to.dir.join(file_name(hour));
+            let file = to.file(hour);
             done.insert(hour, WrittenHour { file, events, fresh, cut });
         }
         if later.is_empty() {

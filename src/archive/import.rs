@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::name::HourName;
 use super::recorded::{RecordedEvent, RecordedPull};
 use super::{ArchiveError, BUFFER, lines};
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
+use crate::model::hour_file::HourName;
 use crate::model::window::Hour;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};

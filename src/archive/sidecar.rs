@@ -8,19 +8,14 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::ArchiveError;
-use super::name::HourName;
 use crate::model::activity::{HourCompleteness, written};
+use crate::model::hour_file::coverage_name;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::{Reader, charts};
 
 /// The largest that is read, bytes; one has about 2 KiB.
 const LARGEST: u64 = 1 << 20;
-
-/// `2015-01-31-5.coverage.json`.
-fn file_name(hour: Hour) -> String {
-    format!("{}.coverage.json", HourName(hour))
-}
 
 /// Writes it beside the file of an hour that has changed, or that has none yet.
 pub(super) fn write(
@@ -29,7 +24,7 @@ pub(super) fn write(
     hour: Hour,
     has_changed: bool,
 ) -> Result<(), ArchiveError> {
-    let path = dir.join(file_name(hour));
+    let path = dir.join(coverage_name(hour));
     if !has_changed && path.exists() {
         return Ok(());
     }
@@ -47,7 +42,7 @@ pub(super) fn bring(
     hour: Hour,
     has_changed: bool,
 ) -> Result<(), ArchiveError> {
-    let (name, path) = (file_name(hour), to.join(file_name(hour)));
+    let (name, path) = (coverage_name(hour), to.join(coverage_name(hour)));
     if !has_changed && path.exists() {
         return Ok(());
     }

@@ -24,7 +24,12 @@ macro_rules! keys {
                     "Where metrics, backup, inspect and sync are served; `off` for nowhere. Keep \
 it private.";
                 ours "archive.dir" => archive_dir: Option<PathBuf>, ValueKind::Path, "",
-                    "Directory to which each past hour is exported (`YYYY-MM-DD-H.json.gz`).";
+                    "Directory to which each past hour is exported (`YYYY-MM-DD-H.json.gz`), and \
+from which `/archive/` serves.";
+                ours "archive.format" => archive_format: HourFormat,
+                    ValueKind::Choice(&["json", "parquet", "both"]), "json",
+                    "How hours are exported there: `json` lines, `parquet` columns \
+(`YYYY-MM-DD-H.parquet`), or both.";
                 + server: ServerConfig, "The public server.";
                 + disable: DisableConfig, "What is switched off.";
                 + log: LogConfig, "The log.";

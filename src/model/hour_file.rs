@@ -1,9 +1,9 @@
-//! Names of hours: `YYYY-MM-DD-H`, the hour without a leading zero.
+//! Names of the files of hours: `YYYY-MM-DD-H`, the hour without a leading zero.
 
 use std::fmt;
 use std::path::Path;
 
-use crate::model::window::{Day, Hour};
+use super::window::{Day, Hour};
 
 /// Suffix of an hour's file.
 const ENDS: [&str; 2] = [".json.gz", ".json"];
@@ -30,7 +30,8 @@ impl HourName {
 
     /// Whether events of that hour of UTC belong into a file of this name: the same hour in UTC, or
     /// in Pacific time, summer or winter.
-    pub(super) fn fits(self, hour: Hour) -> bool {
+    #[must_use]
+    pub fn fits(self, hour: Hour) -> bool {
         matches!(hour.0 - self.0.0, 0 | 7 | 8)
     }
 }
@@ -43,10 +44,22 @@ impl fmt::Display for HourName {
     }
 }
 
-/// `2015-01-31-5.json.gz`.
+/// Name of an hour's file of rows: `2015-01-31-5.json.gz`.
 #[must_use]
-pub fn file_name(hour: Hour) -> String {
+pub fn rows_name(hour: Hour) -> String {
     format!("{}.json.gz", HourName(hour))
+}
+
+/// Name of an hour's file of columns: `2015-01-31-5.parquet`.
+#[must_use]
+pub fn columns_name(hour: Hour) -> String {
+    format!("{}.parquet", HourName(hour))
+}
+
+/// Name of the file that says how complete an hour is: `2015-01-31-5.coverage.json`.
+#[must_use]
+pub fn coverage_name(hour: Hour) -> String {
+    format!("{}.coverage.json", HourName(hour))
 }
 
 #[cfg(test)]
@@ -57,7 +70,7 @@ mod tests {
     fn names_are_read_and_written() {
         for text in ["2015-01-01-0.json.gz", "2012-02-29-23.json.gz"] {
             let name = HourName::of(Path::new(text)).unwrap();
-            assert_eq!(file_name(name.0), text);
+            assert_eq!(rows_name(name.0), text);
         }
         let prefixed = HourName::of(Path::new("/x/gharchive-2015-01-01-7.json")).unwrap();
         assert_eq!(prefixed.to_string(), "2015-01-01-7");
