@@ -1,4 +1,4 @@
-//! Hours in columns: files of Apache Parquet, for DuckDB, pandas, Spark and the like.
+//! Hours in columns: files of Apache Parquet, for `DuckDB`, pandas, Spark and the like.
 //!
 //! The fields that most questions are about are typed columns. `payload` is the payload as JSON
 //! text, and `other` holds every member of the event that no column has, so no field is lost.

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
+use super::error::ArchiveError;
 use super::export::Exported;
 use super::partial_file::PartialFile;
-use super::{ArchiveError, Target, lines, sidecar};
+use super::target::Target;
+use super::{lines, sidecar};
 use crate::model::event::Event;
 use crate::model::hour_file::{HourName, rows_name};
 use crate::private;

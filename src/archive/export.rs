@@ -20,8 +20,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::error::ArchiveError;
 use super::partial_file::PartialFile;
-use super::{ArchiveError, SETTLED, Target, sidecar};
+use super::target::Target;
+use super::{SETTLED, sidecar};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
@@ -289,7 +291,7 @@ fn write_with(
                 }
             }
             let (events, fresh) = draft.finish()?;
-            sidecar::write(reader, &to.dir, hour, fresh > 0)?;
+            sidecar::write(reader, &to.dir, hour, (fresh > 0, cut))?;
             let file = to.file(hour);
             done.insert(hour, WrittenHour { file, events, fresh, cut });
         }

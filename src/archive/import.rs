@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::error::ArchiveError;
+use super::lines;
 use super::recorded::{RecordedEvent, RecordedPull};
-use super::{ArchiveError, BUFFER, lines};
+use super::target::BUFFER;
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;

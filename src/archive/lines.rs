@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
-use super::{ArchiveError, BUFFER};
+use super::error::ArchiveError;
+use super::target::BUFFER;
 use crate::gunzip::MaybeZipped;
 use crate::model::event::is_event;
 use crate::model::json;

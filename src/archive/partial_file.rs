@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::error::ArchiveError;
 use super::recorded::key_of;
-use super::{ArchiveError, BUFFER, Target, columns, lines};
+use super::target::{BUFFER, Target};
+use super::{columns, lines};
 use crate::config::HourFormat;
 use crate::fault;
 use crate::model::event::Event;

@@ -364,7 +364,7 @@ impl OpsClient {
         let to = copy.clone();
         blocking(move || lend(&from, &data, &into, &to)).await??;
         let asked = json!({ "import": { "from": exchange.name, "file": name } });
-        match self.ask::<Imported>("archive", &asked).await {
+        match self.ask::<Imported>("recorded", &asked).await {
             Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
             Err(CommandFailure { exit, reason }) => {
                 // The appliance received the copy.
@@ -384,7 +384,7 @@ impl OpsClient {
         let exchange = self.exchange();
         let into = &exchange.name;
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
-        let exported: Exported = self.ask("archive", &asked).await?;
+        let exported: Exported = self.ask("recorded", &asked).await?;
         // The appliance has hashed what its configuration says.
         let to = archive::Target { dir: to.to_owned(), format, hashes_emails: false };
         let at = exchange.path.clone();

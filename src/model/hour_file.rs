@@ -44,6 +44,67 @@ impl fmt::Display for HourName {
     }
 }
 
+/// A file of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveFile {
+    /// Its hour.
+    pub hour: Hour,
+    /// What is in it.
+    pub kind: FileKind,
+}
+
+/// What is in a file of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// Events as JSON lines in gzip.
+    Rows,
+    /// Events as columns, in Parquet.
+    Columns,
+    /// How complete the hour is, in JSON.
+    Coverage,
+}
+
+impl ArchiveFile {
+    /// Parses a file's name; `None` for any other spelling than [`Self::name`] gives.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (stem, ending) = name.split_once('.')?;
+        let kind = match ending {
+            "json.gz" => FileKind::Rows,
+            "parquet" => FileKind::Columns,
+            "coverage.json" => FileKind::Coverage,
+            _ => return None,
+        };
+        let (day, hour) = stem.rsplit_once('-')?;
+        let number = hour.parse::<u8>().ok().filter(|number| *number < 24)?;
+        let hour = Hour(Day::parse(day)?.start().hour().0 + i64::from(number));
+        let file = Self { hour, kind };
+        (file.name() == name).then_some(file)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self.kind {
+            FileKind::Rows => rows_name(self.hour),
+            FileKind::Columns => columns_name(self.hour),
+            FileKind::Coverage => coverage_name(self.hour),
+        }
+    }
+}
+
+impl FileKind {
+    /// Its media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Rows => "application/gzip",
+            Self::Columns => "application/vnd.apache.parquet",
+            Self::Coverage => "application/json",
+        }
+    }
+}
+
 /// Name of an hour's file of rows: `2015-01-31-5.json.gz`.
 #[must_use]
 pub fn rows_name(hour: Hour) -> String {
@@ -74,6 +135,33 @@ mod tests {
         }
         let prefixed = HourName::of(Path::new("/x/gharchive-2015-01-01-7.json")).unwrap();
         assert_eq!(prefixed.to_string(), "2015-01-01-7");
+    }
+
+    #[test]
+    fn only_the_spelling_of_an_archive_is_a_file_of_it() {
+        for (name, kind) in [
+            ("2026-11-29-5.json.gz", FileKind::Rows),
+            ("2026-11-29-0.parquet", FileKind::Columns),
+            ("2026-11-29-23.coverage.json", FileKind::Coverage),
+        ] {
+            let file = ArchiveFile::parse(name).unwrap();
+            assert_eq!((file.kind, file.name().as_str()), (kind, name));
+        }
+        for name in [
+            "",
+            "2026-11-29-05.json.gz",
+            "2026-11-29-24.json.gz",
+            "2026-11-29-+5.json.gz",
+            "x2026-11-29-5.json.gz",
+            ".2026-11-29-5.json.gz.part",
+            "2026-11-29-5.json",
+            "2026-11-29-5.json.gz/",
+            "../2026-11-29-5.json.gz",
+            "2026-11-29.json.gz",
+            "2026-02-30-5.parquet",
+        ] {
+            assert_eq!(ArchiveFile::parse(name), None, "{name}");
+        }
     }
 
     #[test]

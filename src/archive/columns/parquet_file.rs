@@ -24,14 +24,14 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, TypePtr};
 
 use self::fields::{ColumnValues, EventColumns, TEXTS_THAT_DIFFER};
-use crate::archive::BUFFER;
 use crate::archive::recorded::key_of_parts;
+use crate::archive::target::BUFFER;
 use crate::model::event::{Event, EventId};
 use crate::private;
 
 /// Bytes of events in a row group; the last event may exceed it.
 const GROUP_BYTES: usize = 64 << 20;
-/// Rows of a row group: a multiple of the 2,048 that DuckDB processes at once.
+/// Rows of a row group: a multiple of the 2,048 that `DuckDB` processes at once.
 const GROUP_ROWS: usize = 61_440;
 
 /// The schema of a file, in Parquet's own notation.

@@ -25,6 +25,8 @@ pub struct WrittenCompleteness {
     lag_seconds: Option<f64>,
     types: BTreeMap<&'static str, WrittenType>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'static str>,
 }
 
@@ -61,18 +63,20 @@ pub fn hour(hour: &HourCompleteness) -> WrittenCompleteness {
         minutes_known: coverage.known,
         lag_seconds: coverage.lag.map(|lag| f64::from(lag) / 1e3),
         types: types.map(|column| (KINDS[column], of(column))).collect(),
+        cut: None,
         method: None,
     }
 }
 
 /// One hour for itself, with the method; the events received are not known of one that nothing was
-/// counted in and that no node watched.
+/// counted in and that no node watched. `cut` says whether the beginning of its file may be
+/// missing.
 #[must_use]
-pub fn of_one(one: &HourCompleteness) -> WrittenCompleteness {
+pub fn of_one(one: &HourCompleteness, cut: bool) -> WrittenCompleteness {
     let is_unknown = one.coverage.watched == 0 && one.counts.iter().all(|count| *count == 0);
     let written = hour(one);
     let received = written.received.filter(|_| !is_unknown);
-    WrittenCompleteness { received, method: Some(METHOD), ..written }
+    WrittenCompleteness { received, cut: Some(cut), method: Some(METHOD), ..written }
 }
 
 fn range(missed: MissedRange) -> WrittenRange {

@@ -2,6 +2,7 @@
 //! generated from it, so everything served is documented.
 
 mod about;
+mod archive;
 mod counts;
 mod events;
 mod history;
@@ -92,6 +93,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.extend(counts::all());
     all.push(events::endpoint());
     all.extend(history::all());
+    all.extend(archive::all());
     all.extend(about::all());
     all.extend(operations::all());
     all.into_iter().map(Endpoint::complete).collect()

@@ -421,6 +421,7 @@ fn end_chatter() -> ControlFlow<ConnectionEnd> {
 }
 
 /// Counts a connection of an endpoint while it lives.
+#[derive(Debug)]
 pub(crate) struct ConnectionGauge(&'static str);
 
 impl ConnectionGauge {

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use parquet::data_type::ByteArray;
 
-use crate::model::event::{Event, PULL_REQUEST};
+use crate::model::event::{Event, PULL_REQUEST, PullRequest};
 use crate::model::json;
+use crate::model::window::Timestamp;
 
 /// The schema of a file. `payload` and `other` are JSON text.
 pub(super) const SCHEMA: &str = "message event {
@@ -154,7 +155,7 @@ fn values_of(event: &Event<'_>) -> [ColumnValue; COLUMNS] {
     [
         ColumnValue::Text(Some(Bytes::from(event.key.id.to_string()))),
         text(Some(Cow::Borrowed(kind.as_str())).filter(|kind| !kind.is_empty())),
-        ColumnValue::Number(event.created_at.map(|at| at.micros())),
+        ColumnValue::Number(event.created_at.map(Timestamp::micros)),
         ColumnValue::Flag(public.and_then(|public| public.parse().ok())),
         number(event.actor_id),
         text(event.actor_login.clone()),
@@ -166,7 +167,7 @@ fn values_of(event: &Event<'_>) -> [ColumnValue; COLUMNS] {
         number([own, pull, issue].into_iter().flatten().find_map(json::whole)),
         text(name.and_then(json::text)),
         text(ref_type.and_then(json::text)),
-        ColumnValue::Flag(request.filter(|_| *kind == PULL_REQUEST).map(|pull| pull.is_merge())),
+        ColumnValue::Flag(request.filter(|_| *kind == PULL_REQUEST).map(PullRequest::is_merge)),
         text(request.and_then(|pull| pull.language.clone())),
         number(request.and_then(|pull| pull.additions)),
         number(request.and_then(|pull| pull.deletions)),

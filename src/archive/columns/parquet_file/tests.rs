@@ -1,5 +1,6 @@
 //! What was written is read back.
 
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::record::Row;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -173,7 +174,8 @@ fn rows_above_the_limit_begin_another_group() {
         .collect();
     write(&path, None, &events);
     let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
-    let groups: Vec<_> = reader.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
+    let groups: Vec<_> =
+        reader.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect();
     assert_eq!(groups, [22, 8]);
 }
 
