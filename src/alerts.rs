@@ -34,7 +34,7 @@ const ANSWER_BYTES: usize = 64 << 10;
 
 /// A condition that is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub enum AlertCondition {
     /// The bus cannot be reached.
     BusAway,
     /// GitHub cannot be polled.
@@ -57,7 +57,7 @@ pub enum Condition {
     BackupFailing,
 }
 
-impl Condition {
+impl AlertCondition {
     /// All conditions.
     pub const ALL: [Self; 10] = [
         Self::BusAway,
@@ -181,7 +181,7 @@ impl Alerts {
     }
 
     /// Reports that the condition holds, again or still. `text` is the explanation for people.
-    pub fn raise(&self, condition: Condition, text: &str) {
+    pub fn raise(&self, condition: AlertCondition, text: &str) {
         if let Some(shared) = &self.0 {
             let clock = shared.clock;
             shared.lock().raise(condition, text, clock.now(), clock.instant());
@@ -190,7 +190,7 @@ impl Alerts {
     }
 
     /// Reports that the condition does not hold, or no longer.
-    pub fn clear(&self, condition: Condition) {
+    pub fn clear(&self, condition: AlertCondition) {
         if let Some(shared) = &self.0
             && shared.lock().clear(condition, shared.clock.now())
         {

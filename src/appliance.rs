@@ -47,15 +47,15 @@ pub use self::tried::{TriedToken, check_certificate, check_key_file, check_token
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
-use crate::apply::numbers::{Numbers, bucket_span};
+use crate::apply::numbers::{NodeCounters, bucket_span};
 pub use crate::apply::requeue::Requeued;
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
-use crate::bus::{Bus as _, Grant};
+use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions, RecentShare};
+use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
@@ -68,7 +68,7 @@ use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
-use crate::store::retention::{self, Retention};
+use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
@@ -97,7 +97,7 @@ pub struct Appliance {
 struct Parts {
     config: Config,
     store: Store,
-    numbers: Arc<Numbers>,
+    numbers: Arc<NodeCounters>,
     history: History,
     asking: HistorySync,
     alerts: Alerts,
@@ -137,7 +137,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
-    let granting = Granting { grant: Sender::new(Grant::Unasked), waiting: Sender::new(0) };
+    let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
@@ -283,7 +283,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());
-        let numbers = Numbers::load(&store, config.interval.latest_during, clock)?;
+        let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {
                 let (alerts, posting) = Alerts::new(settings, &config.node_name, clock)?;
@@ -385,7 +385,7 @@ fn start_stages(
         };
         let witness = Arc::clone(&witness);
         let hashes_emails = config.privacy.hash_emails.in_exports();
-        let to = archive::Target { dir, format: config.archive_format, hashes_emails };
+        let to = archive::ArchiveTarget { dir, format: config.archive_format, hashes_emails };
         let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }
@@ -396,7 +396,7 @@ fn start_stages(
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
     stages.start("aggregates", counting.run(soft.clone()));
-    let retention = Retention {
+    let retention = RetentionOptions {
         tag,
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
@@ -464,7 +464,7 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
                 batch: github.enrich.batch,
                 budget: github.enrich.budget,
             };
-            Lookup::new(&options, poller.pool(), clock)
+            PullFetcher::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }

@@ -121,7 +121,7 @@ pub trait Bus: Send + 'static {
 
 /// Whether this collector may produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grant {
+pub enum ProducerGrant {
     /// The first request to the broker is under way.
     Unasked,
     /// The broker has not answered the first request: admitted events wait in the outbox.
@@ -148,7 +148,7 @@ pub trait Outlet: Send + 'static {
     fn ask(
         &mut self,
         access: ProducerAccess,
-    ) -> impl Future<Output = Result<Grant, BusError>> + Send;
+    ) -> impl Future<Output = Result<ProducerGrant, BusError>> + Send;
 
     /// The position of the topic's last message, or `None` when the broker cannot say. While this
     /// node holds the grant, only its own messages come after it.

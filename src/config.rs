@@ -56,7 +56,7 @@ const LARGEST_FILE: u64 = 1 << 20;
 
 /// The config file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup {
+pub enum ConfigPath {
     /// This file; it must exist.
     File(PathBuf),
     /// The first of [`PLACES`] that exists, or none.
@@ -80,7 +80,7 @@ pub struct Flag {
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Which file.
-    pub lookup: Lookup,
+    pub lookup: ConfigPath,
     /// Directory for relative paths of the search.
     pub directory: PathBuf,
     /// All environment variables; those without the prefix are ignored.
@@ -94,7 +94,7 @@ pub struct Request {
 impl Request {
     /// The inputs of this process.
     #[must_use]
-    pub fn of_process(lookup: Lookup, flags: Vec<Flag>) -> Self {
+    pub fn of_process(lookup: ConfigPath, flags: Vec<Flag>) -> Self {
         let environment = std::env::vars_os()
             .map(|(name, value)| {
                 (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
@@ -176,12 +176,12 @@ pub fn endpoint(url: &str) -> Option<(String, String, u16)> {
 
 fn locate(request: &Request) -> Option<PathBuf> {
     match &request.lookup {
-        Lookup::File(path) => Some(path.clone()),
-        Lookup::Places => {
+        ConfigPath::File(path) => Some(path.clone()),
+        ConfigPath::Places => {
             let mut places = PLACES.iter().map(PathBuf::from);
             places.find(|place| request.directory.join(place).exists())
         }
-        Lookup::Nothing => None,
+        ConfigPath::Nothing => None,
     }
 }
 

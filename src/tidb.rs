@@ -37,7 +37,7 @@ use self::figures::Figures;
 use self::round::SyncRound;
 use self::schedule::QuerySchedule;
 use self::server::{TidbServer, TidbSession};
-use crate::alerts::{Alerts, Condition};
+use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
 use crate::config::{IntervalConfig, TidbConfig};
 use crate::metrics;
@@ -337,10 +337,10 @@ impl HistorySync {
         if let Some(error) = &error {
             metrics::TIDB_SYNCS.add_for("failed", 1);
             tracing::warn!(%error, "TiDB sync failed");
-            self.alerts.raise(Condition::TidbFailing, error);
+            self.alerts.raise(AlertCondition::TidbFailing, error);
         } else {
             metrics::TIDB_SYNCS.add_for("ok", 1);
-            self.alerts.clear(Condition::TidbFailing);
+            self.alerts.clear(AlertCondition::TidbFailing);
         }
         self.history.set_health(error.as_deref(), self.clock.now());
         let synced = round.synced(took, error);

@@ -12,7 +12,7 @@ use super::member::AggregateCounter;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::model::window::Second;
-use crate::script::rule::Rule;
+use crate::script::rule::AggregateRule;
 use crate::script::usage::Usage;
 use crate::script::{
     InForce, MERGE_FILE, SHIPPED_ALL, ScriptDiagnostic, ScriptHost, ScriptKind, Trials,
@@ -183,7 +183,12 @@ impl ScriptFolder {
 }
 
 /// An aggregate in the list of all aggregates.
-fn about(name: &str, host: &ScriptHost, caught_up: bool, usage: Option<(&Usage, &Rule)>) -> Value {
+fn about(
+    name: &str,
+    host: &ScriptHost,
+    caught_up: bool,
+    usage: Option<(&Usage, &AggregateRule)>,
+) -> Value {
     let mut about = host.about();
     about["name"] = json!(name);
     about["counts"] = json!(host.rule().map(|rule| rule.json()));

@@ -10,7 +10,7 @@ use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::Second;
 use crate::script::ScriptHost;
-use crate::script::rule::{Rule, Subject};
+use crate::script::rule::{AggregateRule, Subject};
 use crate::script::usage::Usage;
 
 /// The number of windows of up to an hour, counted per second; the day has buckets of 24 seconds.
@@ -33,7 +33,7 @@ enum MemberKind {
 struct ScriptCounter {
     name: String,
     host: Arc<ScriptHost>,
-    rule: Rule,
+    rule: AggregateRule,
     buckets: Buckets,
     left_out: u64,
     ticked_at: Option<Second>,
@@ -42,7 +42,7 @@ struct ScriptCounter {
 
 impl AggregateCounter {
     /// Creates the counter of a script with this rule.
-    pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
+    pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: AggregateRule) -> Self {
         let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
@@ -80,7 +80,7 @@ impl AggregateCounter {
     }
 
     /// The script's rule.
-    pub(super) fn rule(&self) -> Option<&Rule> {
+    pub(super) fn rule(&self) -> Option<&AggregateRule> {
         match &self.counter {
             MemberKind::Script(scripted) => Some(&scripted.rule),
             _ => None,

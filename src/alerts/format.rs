@@ -91,12 +91,12 @@ pub(super) fn accepted(format: AlertFormat, status: u16, body: &[u8]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alerts::Condition;
+    use crate::alerts::AlertCondition;
 
     fn message(over: bool) -> AlertMessage {
         let at = |text| Timestamp::parse(text).unwrap();
         AlertMessage {
-            condition: Condition::TidbFailing,
+            condition: AlertCondition::TidbFailing,
             text: "1 < 2 & \"x\"".to_owned(),
             failures: 4,
             began: at("2026-03-01T10:00:00Z"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Condition;
+use super::AlertCondition;
 use crate::backoff::Backoff;
 use crate::model::window::Timestamp;
 
@@ -16,7 +16,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 /// A message to report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AlertMessage {
-    pub(super) condition: Condition,
+    pub(super) condition: AlertCondition,
     /// The last text.
     pub(super) text: String,
     /// Number of failures.
@@ -32,12 +32,12 @@ pub(super) struct AlertLedger {
     tolerance: u32,
     within: Duration,
     pause: Duration,
-    entries: [LedgerEntry; Condition::ALL.len()],
+    entries: [LedgerEntry; AlertCondition::ALL.len()],
 }
 
 #[derive(Debug)]
 struct LedgerEntry {
-    condition: Condition,
+    condition: AlertCondition,
     /// The condition as it holds now.
     standing: Option<AlertState>,
     /// The condition as reported, and since when it is over.
@@ -61,7 +61,7 @@ impl AlertLedger {
     /// More than `tolerance` failures in a row are reported, and a failure that lasts for
     /// `within`. The beginning of the same condition is reported at most once per `pause`.
     pub(super) fn new(tolerance: u32, within: Duration, pause: Duration) -> Self {
-        let entries = Condition::ALL.map(|condition| LedgerEntry {
+        let entries = AlertCondition::ALL.map(|condition| LedgerEntry {
             condition,
             standing: None,
             told: None,
@@ -73,14 +73,14 @@ impl AlertLedger {
         Self { tolerance, within, pause, entries }
     }
 
-    fn entry(&mut self, condition: Condition) -> &mut LedgerEntry {
+    fn entry(&mut self, condition: AlertCondition) -> &mut LedgerEntry {
         let at = self.entries.iter().position(|entry| entry.condition == condition);
         &mut self.entries[at.expect("each condition has its entry")]
     }
 
     pub(super) fn raise(
         &mut self,
-        condition: Condition,
+        condition: AlertCondition,
         text: &str,
         wall: Timestamp,
         now: Instant,
@@ -102,7 +102,7 @@ impl AlertLedger {
     }
 
     /// Whether there is anything to report now.
-    pub(super) fn clear(&mut self, condition: Condition, wall: Timestamp) -> bool {
+    pub(super) fn clear(&mut self, condition: AlertCondition, wall: Timestamp) -> bool {
         let entry = self.entry(condition);
         let Some(standing) = entry.standing.take() else { return false };
         entry.cleared = Some(wall);
@@ -168,7 +168,7 @@ impl AlertLedger {
     }
 
     /// Records that a message was not delivered. Returns how long to wait before the retry.
-    pub(super) fn failed(&mut self, condition: Condition, now: Instant) -> Duration {
+    pub(super) fn failed(&mut self, condition: AlertCondition, now: Instant) -> Duration {
         let entry = self.entry(condition);
         let wait = entry.backoff.next_wait();
         entry.retry_at = Some(now + wait);
@@ -178,7 +178,7 @@ impl AlertLedger {
 
 #[cfg(test)]
 mod tests {
-    use Condition::{DiskNearlyFull, TidbFailing};
+    use AlertCondition::{DiskNearlyFull, TidbFailing};
 
     use super::*;
 
@@ -206,12 +206,12 @@ mod tests {
             Timestamp::from_seconds(i64::try_from(self.seconds).unwrap())
         }
 
-        fn raise(&mut self, condition: Condition) {
+        fn raise(&mut self, condition: AlertCondition) {
             let (wall, now) = (self.wall(), self.now());
             self.ledger.raise(condition, "no", wall, now);
         }
 
-        fn clear(&mut self, condition: Condition) {
+        fn clear(&mut self, condition: AlertCondition) {
             let wall = self.wall();
             self.ledger.clear(condition, wall);
         }

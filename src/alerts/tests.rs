@@ -61,20 +61,20 @@ async fn next(posts: &mut tokio::sync::mpsc::UnboundedReceiver<Value>) -> Value 
 async fn one_post_when_it_begins_and_one_when_it_is_over() {
     let (case, mut posts) = Case::start(AlertFormat::Json, 2, |_| FakeReply::new(200, "")).await;
     for failure in 1..=3 {
-        case.alerts.raise(Condition::SourceAway, &format!("failure {failure}"));
+        case.alerts.raise(AlertCondition::SourceAway, &format!("failure {failure}"));
     }
     let begins = next(&mut posts).await;
     assert_eq!(begins["state"], "begins");
     assert_eq!((&begins["condition"], &begins["node"]), (&"source_away".into(), &"box".into()));
     assert_eq!((&begins["text"], &begins["failures"]), (&"failure 3".into(), &3.into()));
-    case.alerts.raise(Condition::SourceAway, "still");
-    case.alerts.raise(Condition::BusAway, "once, which is tolerated");
-    case.alerts.clear(Condition::BusAway);
-    case.alerts.clear(Condition::SourceAway);
+    case.alerts.raise(AlertCondition::SourceAway, "still");
+    case.alerts.raise(AlertCondition::BusAway, "once, which is tolerated");
+    case.alerts.clear(AlertCondition::BusAway);
+    case.alerts.clear(AlertCondition::SourceAway);
     let over = next(&mut posts).await;
     assert_eq!((&over["condition"], &over["state"]), (&"source_away".into(), &"over".into()));
     // Another condition is reported separately, which shows that no message came in between.
-    case.alerts.raise(Condition::ScriptBroken, "line 3");
+    case.alerts.raise(AlertCondition::ScriptBroken, "line 3");
     assert_eq!(next(&mut posts).await["condition"], "script_broken");
     assert_eq!(case.end().await, 3);
 }
@@ -87,7 +87,7 @@ async fn a_webhook_that_refuses_is_asked_again() {
         _ => FakeReply::new(200, "{\"code\":0}"),
     };
     let (case, mut posts) = Case::start(AlertFormat::Lark, 0, answer).await;
-    case.alerts.raise(Condition::DiskNearlyFull, "1 GiB left");
+    case.alerts.raise(AlertCondition::DiskNearlyFull, "1 GiB left");
     for _ in 0..3 {
         let post = next(&mut posts).await;
         assert_eq!(post["msg_type"], "text");
@@ -95,7 +95,7 @@ async fn a_webhook_that_refuses_is_asked_again() {
         let text = post["content"]["text"].as_str().unwrap();
         assert!(text.contains("the disk is nearly full") && text.ends_with("1 GiB left"), "{text}");
     }
-    case.alerts.clear(Condition::DiskNearlyFull);
+    case.alerts.clear(AlertCondition::DiskNearlyFull);
     let text = next(&mut posts).await["content"]["text"].to_string();
     assert!(text.contains("over"), "{text}");
     assert_eq!(case.end().await, 4);
@@ -122,7 +122,7 @@ async fn the_address_is_shown_nowhere() {
     let url = format!("http://user:very-secret@{}/very-secret", listener.local_addr().unwrap());
     drop(listener);
     let (alerts, posting) = Alerts::new(&settings(&url), "box", Clock::system()).unwrap();
-    alerts.raise(Condition::BusAway, "x");
+    alerts.raise(AlertCondition::BusAway, "x");
     let message = posting.shared.lock().next(Clock::system().instant()).0.unwrap();
     let error = posting.post(&message).await.unwrap_err();
     assert!(error.contains("cannot connect to 127.0.0.1") && !error.contains("secret"), "{error}");
@@ -140,9 +140,9 @@ async fn only_alerts_with_a_webhook_keep_messages() {
     let (posted, _posting) =
         Alerts::new(&settings("http://127.0.0.1:1/hook"), "box", Clock::system()).unwrap();
     for (alerts, kept) in [(posted, Some("x".to_owned())), (Alerts::off(), None)] {
-        alerts.raise(Condition::BusAway, "x");
+        alerts.raise(AlertCondition::BusAway, "x");
         assert_eq!(pending(&alerts), kept);
-        alerts.clear(Condition::BusAway);
+        alerts.clear(AlertCondition::BusAway);
         assert_eq!(pending(&alerts), None, "it was over before it was reported");
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::chores::{BackupTimes, Chore, Chores};
-use crate::alerts::{Alerts, Condition};
+use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, TOLERANCE, Witness};
 use crate::config;
@@ -62,7 +62,7 @@ pub(super) async fn run(
             chores.went(Chore::Backup, failed);
             match pass {
                 Ok(made) => {
-                    alerts.clear(Condition::BackupFailing);
+                    alerts.clear(AlertCondition::BackupFailing);
                     if let Some(made) = made {
                         metrics::BACKUPS.add_for("made", 1);
                         let dir = made.dir.display();
@@ -72,7 +72,7 @@ pub(super) async fn run(
                 Err(error) => {
                     metrics::BACKUPS.add_for("failed", 1);
                     tracing::error!(%error, "no backup can be made; trying again");
-                    alerts.raise(Condition::BackupFailing, &error.to_string());
+                    alerts.raise(AlertCondition::BackupFailing, &error.to_string());
                     not_before = clock.instant() + AGAIN;
                 }
             }

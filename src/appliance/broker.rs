@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::bus::pulsar::{
     OAuthOptions, Probed, PulsarBus, PulsarCompression, PulsarOptions, PulsarOutlet, probe,
 };
-use crate::bus::{BusError, BusState, Grant};
+use crate::bus::{BusError, BusState, ProducerGrant};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::serve::PartState;
@@ -28,7 +28,7 @@ pub(super) struct Broker {
 /// The reports of the relay.
 pub(super) struct Granting {
     /// Whether this collector produces.
-    pub(super) grant: watch::Sender<Grant>,
+    pub(super) grant: watch::Sender<ProducerGrant>,
     /// Number of waiting rows that may not be sent now.
     pub(super) waiting: watch::Sender<u64>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Granting {
 pub(super) struct BrokerState {
     bus: watch::Receiver<BusState>,
     /// `None` on an edge.
-    grant: Option<watch::Receiver<Grant>>,
+    grant: Option<watch::Receiver<ProducerGrant>>,
     waiting: watch::Receiver<u64>,
 }
 
@@ -90,7 +90,8 @@ impl BrokerState {
             let words = format!("catching up: {seconds} s behind the newest message");
             return (PartState::Degraded, bus.since, Some(words));
         }
-        let standby = self.grant.as_ref().is_some_and(|grant| *grant.borrow() == Grant::Standby);
+        let standby =
+            self.grant.as_ref().is_some_and(|grant| *grant.borrow() == ProducerGrant::Standby);
         let words = match (standby, waiting) {
             (true, 0) => Some("on standby: another collector produces".to_owned()),
             (true, waiting) => {
@@ -148,7 +149,7 @@ pub async fn check_bus(
         })?;
         let words = match tried.grant {
             None => "can be read",
-            Some(Grant::Standby) => "can be read; another collector produces to it now",
+            Some(ProducerGrant::Standby) => "can be read; another collector produces to it now",
             Some(_) => "can be read and produced to",
         };
         found.push(format!("{} {words}{}", tried.topic, reach(&tried, clock)));

@@ -9,7 +9,7 @@ use serde_json::value::to_raw_value;
 use super::exchange;
 use crate::alerts::Alerts;
 use crate::apply::aggregate::Apply;
-use crate::apply::numbers::Numbers;
+use crate::apply::numbers::NodeCounters;
 use crate::apply::requeue::Requeued;
 use crate::clock::Clock;
 use crate::config::{Config, HashEmails};
@@ -50,7 +50,7 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) ->
 
 /// Retries the dead letters of a store that no appliance uses.
 pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
-    let numbers = Numbers::load(store, config.interval.latest_during, clock)?;
+    let numbers = NodeCounters::load(store, config.interval.latest_during, clock)?;
     let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
     let setup = Setup { tidb, interval: config.interval.clone(), on_request: true };
     let (history, _) = History::load(store, setup, Alerts::off(), clock)?;

@@ -109,7 +109,7 @@ mod tests {
     use crate::model::activity::MissedRange;
     use crate::model::window::Timestamp;
     use crate::store::Durability;
-    use crate::store::activity::Counting;
+    use crate::store::activity::BatchActivity;
 
     const FIRST: i64 = 30_000_000;
 
@@ -121,7 +121,7 @@ mod tests {
     async fn keeper(dir: &std::path::Path) -> Keeper {
         let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
         let counted = store.commit(|batch| {
-            let mut counting = Counting::default();
+            let mut counting = BatchActivity::default();
             let at = Timestamp::from_seconds((FIRST + 1) * 60);
             counting.count(at, at, 0);
             counting.write(batch)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::apply::numbers::Numbers;
+use crate::apply::numbers::NodeCounters;
 use crate::model::activity::Span;
 use crate::model::window::{Timestamp, Window};
 use crate::serve::{KeptCounts, KeptQuery, LanguageCounts, OpsError};
@@ -13,7 +13,7 @@ const MISSING: usize = 2;
 
 /// Answers a query. `since` is when this node began to run.
 pub(super) async fn answer(
-    (store, numbers): (Store, Arc<Numbers>),
+    (store, numbers): (Store, Arc<NodeCounters>),
     (now, since): (Timestamp, Timestamp),
     query: KeptQuery,
 ) -> Result<KeptCounts, OpsError> {

@@ -271,8 +271,11 @@ impl Operate for Operator {
                 ArchiveRequest::Export { from, until, into } => {
                     let export = move || {
                         let to = exchange::make(store.dir(), &into)?;
-                        let to =
-                            archive::Target { dir: to, format: HourFormat::Json, hashes_emails };
+                        let to = archive::ArchiveTarget {
+                            dir: to,
+                            format: HourFormat::Json,
+                            hashes_emails,
+                        };
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))
                     };

@@ -219,7 +219,7 @@ mod tests {
 
     fn watched(text: &str) -> (Renewed, RenewalState) {
         let request = crate::config::Request {
-            lookup: crate::config::Lookup::Nothing,
+            lookup: crate::config::ConfigPath::Nothing,
             directory: ".".into(),
             environment: text
                 .lines()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::{Alerts, Condition};
+use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
 use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
@@ -91,9 +91,9 @@ pub(super) async fn run(
                 if !was_full {
                     tracing::warn!("{text}");
                 }
-                alerts.raise(Condition::DiskNearlyFull, text);
+                alerts.raise(AlertCondition::DiskNearlyFull, text);
             }
-            None => alerts.clear(Condition::DiskNearlyFull),
+            None => alerts.clear(AlertCondition::DiskNearlyFull),
         }
         was_full = full.is_some();
         tokio::select! {
@@ -107,13 +107,14 @@ pub(super) async fn run(
 /// failure.
 fn tell(alerts: &Alerts, part: &Part) {
     let (condition, is_wrong) = match &*part.name {
-        "source" => (Condition::SourceAway, part.state == PartState::Down),
-        "bus" => (Condition::BusAway, part.state == PartState::Down),
+        "source" => (AlertCondition::SourceAway, part.state == PartState::Down),
+        "bus" => (AlertCondition::BusAway, part.state == PartState::Down),
         // Off is fine too: another node may do it.
-        "amqp" => {
-            (Condition::RabbitMqAway, matches!(part.state, PartState::Down | PartState::Degraded))
-        }
-        "scripts" => (Condition::ScriptBroken, part.state != PartState::Ok),
+        "amqp" => (
+            AlertCondition::RabbitMqAway,
+            matches!(part.state, PartState::Down | PartState::Degraded),
+        ),
+        "scripts" => (AlertCondition::ScriptBroken, part.state != PartState::Ok),
         _ => return,
     };
     if is_wrong {
@@ -128,9 +129,9 @@ fn tell(alerts: &Alerts, part: &Part) {
 fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
     for kind in TroubleKind::ALL {
         let condition = match kind {
-            TroubleKind::FrozenFeed => Condition::FeedFrozen,
-            TroubleKind::StaleToken => Condition::TokenStale,
-            TroubleKind::PageMissing => Condition::PageMissing,
+            TroubleKind::FrozenFeed => AlertCondition::FeedFrozen,
+            TroubleKind::StaleToken => AlertCondition::TokenStale,
+            TroubleKind::PageMissing => AlertCondition::PageMissing,
         };
         let texts: Vec<&str> = troubles
             .iter()

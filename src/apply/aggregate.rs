@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claims::{claim_id, claim_seen, keep_dead_letter};
 use super::entities::claim_entities;
-use super::numbers::Numbers;
+use super::numbers::NodeCounters;
 use super::outage;
 use crate::bus::{Bus, Content, DeadLetter, Delivery};
 use crate::clock::Clock;
@@ -28,7 +28,7 @@ use crate::model::kinds::column;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::privacy::Privacy;
 use crate::model::window::{Day, Timestamp};
-use crate::store::activity::Counting;
+use crate::store::activity::BatchActivity;
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey, SeenKey,
@@ -49,7 +49,7 @@ pub struct Apply {
     /// The store.
     pub store: Store,
     /// The numbers kept in memory.
-    pub numbers: Arc<Numbers>,
+    pub numbers: Arc<NodeCounters>,
     /// The numbers imported from a history.
     pub history: History,
     /// The hub that notifies readers.
@@ -405,7 +405,7 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 pub(super) struct JournalMinutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
     /// Events by minute and hour, whether or not they are kept in the journal.
-    counting: Counting,
+    counting: BatchActivity,
     /// Whether events may have positions in a dropped part of the journal: readers already
     /// received a gap for it, so nothing may be added there.
     has_old_places: bool,

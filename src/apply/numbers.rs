@@ -18,7 +18,7 @@ use crate::sync::lock;
 
 /// The numbers of this node.
 #[derive(Debug)]
-pub struct Numbers {
+pub struct NodeCounters {
     /// Length of the rolling window in seconds (`interval.latestDuring`).
     seconds: u32,
     buckets: Mutex<Buckets>,
@@ -41,7 +41,7 @@ struct DayFigures {
     deletions: i64,
 }
 
-impl Numbers {
+impl NodeCounters {
     /// Loads the rolling windows of `seconds` seconds from the store. Blocks.
     ///
     /// Keeps the newest of the stored counts, whatever the clock says, because it may be corrected

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::ArchiveError;
 use super::export::Exported;
 use super::partial_file::PartialFile;
-use super::target::Target;
+use super::target::ArchiveTarget;
 use super::{lines, sidecar};
 use crate::model::event::Event;
 use crate::model::hour_file::{HourName, rows_name};
@@ -14,7 +14,11 @@ use crate::private;
 
 /// Merges exported files into `to`, as an export into it does: an existing file is kept, and
 /// missing events are added. Returns the files with their counts. Blocks.
-pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Exported, ArchiveError> {
+pub fn deliver(
+    mut exported: Exported,
+    from: &Path,
+    to: &ArchiveTarget,
+) -> Result<Exported, ArchiveError> {
     private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
-use super::target::Target;
+use super::target::ArchiveTarget;
 use super::{SETTLED, sidecar};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
@@ -89,7 +89,7 @@ pub fn export(
     store: &Store,
     from: Hour,
     until: Hour,
-    to: &Target,
+    to: &ArchiveTarget,
 ) -> Result<Exported, ArchiveError> {
     let reader = store.reader();
     let Some(applied) = applied(reader)? else { return Ok(Exported::default()) };
@@ -111,7 +111,7 @@ pub fn export(
 /// stage: the error is reported and the pass retried. `went` receives the result of each pass.
 pub async fn run(
     store: Store,
-    to: Target,
+    to: ArchiveTarget,
     (witness, went): (Arc<Witness>, impl Fn(Option<&ArchiveError>) + Send),
     clock: Clock,
     stop: CancellationToken,
@@ -141,7 +141,11 @@ pub async fn run(
     }
 }
 
-async fn pass(store: &Store, until: Hour, to: &Target) -> Result<Vec<WrittenHour>, ArchiveError> {
+async fn pass(
+    store: &Store,
+    until: Hour,
+    to: &ArchiveTarget,
+) -> Result<Vec<WrittenHour>, ArchiveError> {
     let (reading, to) = (store.clone(), to.clone());
     let work = move || -> Result<_, ArchiveError> {
         private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
@@ -232,7 +236,7 @@ fn write(
     reader: Reader<'_>,
     start: Cursor,
     wanted: &WantedHours,
-    to: &Target,
+    to: &ArchiveTarget,
 ) -> Result<WrittenHours, ArchiveError> {
     write_with(reader, start, wanted, to, OPEN)
 }
@@ -242,7 +246,7 @@ fn write_with(
     reader: Reader<'_>,
     start: Cursor,
     wanted: &WantedHours,
-    to: &Target,
+    to: &ArchiveTarget,
     open: usize,
 ) -> Result<WrittenHours, ArchiveError> {
     let _alone = lock(&WRITING);

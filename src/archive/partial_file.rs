@@ -17,7 +17,7 @@ use flate2::write::GzEncoder;
 
 use super::error::ArchiveError;
 use super::recorded::key_of;
-use super::target::{BUFFER, Target};
+use super::target::{ArchiveTarget, BUFFER};
 use super::{columns, lines};
 use crate::config::HourFormat;
 use crate::fault;
@@ -54,7 +54,7 @@ pub(super) struct PartialFile {
 
 impl PartialFile {
     /// Starts or extends the file of an hour.
-    pub(super) fn open(to: &Target, hour: Hour) -> Result<Self, ArchiveError> {
+    pub(super) fn open(to: &ArchiveTarget, hour: Hour) -> Result<Self, ArchiveError> {
         let hidden = |name: &str| to.dir.join(format!(".{name}.part"));
         let (rows, columns) = (rows_name(hour), columns_name(hour));
         let (part, columns_part) = (hidden(&rows), hidden(&columns));

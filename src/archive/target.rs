@@ -8,7 +8,7 @@ use crate::model::window::Hour;
 
 /// Where files go, and what is not shown in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct ArchiveTarget {
     /// Their directory.
     pub dir: PathBuf,
     /// Rows or columns.
@@ -17,7 +17,7 @@ pub struct Target {
     pub hashes_emails: bool,
 }
 
-impl Target {
+impl ArchiveTarget {
     /// The file of an hour; of both, that of the rows.
     pub(super) fn file(&self, hour: Hour) -> PathBuf {
         let has_rows = self.format.has_rows();

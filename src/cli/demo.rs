@@ -11,7 +11,7 @@ use super::simulate::WorldArgs;
 use super::{Exit, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
-use crate::config::{self, Config, Flag, Lookup, Request, Secret};
+use crate::config::{self, Config, ConfigPath, Flag, Request, Secret};
 use crate::simulate::{Options, Shape, Simulation};
 use crate::supervise::{ProcessFailure, Stop};
 
@@ -34,7 +34,7 @@ pub(super) struct DemoArgs {
 
 /// Runs the demo until a signal.
 pub(super) fn demo(args: &DemoArgs) -> Exit {
-    let request = Request::of_process(Lookup::Nothing, run::listen_flags(&args.listen));
+    let request = Request::of_process(ConfigPath::Nothing, run::listen_flags(&args.listen));
     let config = match run::prepare(config::load(&on_loopback(request))) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -122,7 +122,7 @@ mod tests {
             };
             let variable = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
             let request = Request {
-                lookup: Lookup::Nothing,
+                lookup: ConfigPath::Nothing,
                 directory: ".".into(),
                 environment: environment.iter().map(variable).collect(),
                 flags: flags.iter().map(flag).collect(),
@@ -141,7 +141,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let name = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let request = Request {
-            lookup: Lookup::Nothing,
+            lookup: ConfigPath::Nothing,
             directory: ".".into(),
             environment: vec![
                 name("GHPULSE_GITHUB_TOKENS", "real"),

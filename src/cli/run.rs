@@ -147,7 +147,7 @@ pub(super) async fn appliance(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Lookup, Request};
+    use crate::config::{ConfigPath, Request};
 
     fn written(text: &str) -> Vec<String> {
         let args = ListenArgs { listen: Some(listen(text).unwrap()) };
@@ -171,7 +171,7 @@ mod tests {
         let url = Some("http://127.0.0.1:8601/".to_owned());
         let args = RunArgs { data: Some("d".into()), github: url, ..RunArgs::default() };
         let request = Request {
-            lookup: Lookup::Nothing,
+            lookup: ConfigPath::Nothing,
             directory: ".".into(),
             environment: Vec::new(),
             flags: flags(&args),

@@ -245,7 +245,7 @@ impl StoreAccess {
             Self::Here(store, config) => {
                 let store = store.clone();
                 let hashes_emails = config.privacy.hash_emails.in_exports();
-                let to = archive::Target { dir: to, format, hashes_emails };
+                let to = archive::ArchiveTarget { dir: to, format, hashes_emails };
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => asking.export(from, until, (&to, format)).await,
@@ -386,7 +386,7 @@ impl OpsClient {
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
         let exported: Exported = self.ask("recorded", &asked).await?;
         // The appliance has hashed what its configuration says.
-        let to = archive::Target { dir: to.to_owned(), format, hashes_emails: false };
+        let to = archive::ArchiveTarget { dir: to.to_owned(), format, hashes_emails: false };
         let at = exchange.path.clone();
         Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }

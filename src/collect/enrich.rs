@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::fetcher::{Fetcher, InFlightQuery};
-pub use self::fetcher::{Lookup, LookupOptions};
+pub use self::fetcher::{LookupOptions, PullFetcher};
 use self::pending::{PendingQueue, ReleaseReason, ReleasedEvent};
 use self::read::{CachedLanguage, InboxBatch, read};
 pub use self::share::RecentShare;
@@ -48,7 +48,7 @@ pub struct Enrich {
     pub store: Store,
     /// The GraphQL lookup; `None` passes every event through unchanged, except for cached
     /// languages.
-    pub lookup: Option<Lookup>,
+    pub lookup: Option<PullFetcher>,
     /// Receives the warning whenever it changes.
     pub warning: watch::Sender<EnrichWarning>,
     /// Counts the events published with and without enrichment.

@@ -25,7 +25,7 @@ use self::rows::{OutgoingBatch, RowReader, WaitingRows, came_back, count};
 pub use self::when_granted::WhenGranted;
 use crate::backoff::Backoff;
 use crate::bus::outbox::{self, OutboxReceipt};
-use crate::bus::{BusError, BusState, Grant, Outlet, ProducerAccess};
+use crate::bus::{BusError, BusState, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
 use crate::model::position::Cursor;
 use crate::store::{Store, StoreError};
@@ -68,7 +68,7 @@ pub struct Relay {
     /// How long an event is remembered as applied.
     pub seen_for: Duration,
     /// Receives whether this collector produces.
-    pub grant: watch::Sender<Grant>,
+    pub grant: watch::Sender<ProducerGrant>,
     /// Receives the number of waiting rows that this node may not send now.
     pub waiting: watch::Sender<u64>,
     /// The state of the topic's consumer.
@@ -118,8 +118,8 @@ impl Relay {
                     self.clock.sleep(pause).await;
                 }
                 Err(error) if error.is_transient() => {
-                    if *self.grant.borrow() == Grant::Unasked {
-                        self.report(Grant::Unanswered);
+                    if *self.grant.borrow() == ProducerGrant::Unasked {
+                        self.report(ProducerGrant::Unanswered);
                     }
                     self.report_waiting().await?;
                     tracing::warn!(%error, "cannot send the outbox; retrying");
@@ -143,10 +143,10 @@ impl Relay {
     ) -> anyhow::Result<Result<Duration, BusError>> {
         if self.produces {
             match self.ask(outlet).await {
-                Ok(Grant::Granted) => {
+                Ok(ProducerGrant::Granted) => {
                     *refused = None;
                     *standby = Standby::default();
-                    self.report(Grant::Granted);
+                    self.report(ProducerGrant::Granted);
                     self.waiting.send_replace(0);
                     return self.send(outlet, Until::Lost).await;
                 }
@@ -155,10 +155,10 @@ impl Relay {
             }
             let now = self.clock.instant();
             let since = *refused.get_or_insert(now);
-            if *self.grant.borrow() == Grant::Granted && now.duration_since(since) < GRACE {
+            if *self.grant.borrow() == ProducerGrant::Granted && now.duration_since(since) < GRACE {
                 return Ok(Ok(ASK_BACK));
             }
-            self.report(Grant::Standby);
+            self.report(ProducerGrant::Standby);
         }
         self.give_up_applied(standby).await?;
         let waiting = self.report_waiting().await?;
@@ -175,28 +175,30 @@ impl Relay {
     }
 
     /// Asks for the topic as a collector. Polling starts if the first answer is late.
-    async fn ask(&self, outlet: &mut impl Outlet) -> Result<Grant, BusError> {
+    async fn ask(&self, outlet: &mut impl Outlet) -> Result<ProducerGrant, BusError> {
         let asking = outlet.ask(ProducerAccess::Free);
         tokio::pin!(asking);
-        if *self.grant.borrow() == Grant::Unasked {
+        if *self.grant.borrow() == ProducerGrant::Unasked {
             tokio::select! {
                 biased;
                 answer = &mut asking => return answer,
-                () = self.clock.sleep(FIRST_ANSWER) => self.report(Grant::Unanswered),
+                () = self.clock.sleep(FIRST_ANSWER) => self.report(ProducerGrant::Unanswered),
             }
         }
         asking.await
     }
 
-    fn report(&self, grant: Grant) {
+    fn report(&self, grant: ProducerGrant) {
         if self.grant.send_replace(grant) != grant {
             match grant {
-                Grant::Granted => tracing::info!("this collector produces"),
-                Grant::Standby => {
+                ProducerGrant::Granted => tracing::info!("this collector produces"),
+                ProducerGrant::Standby => {
                     tracing::info!("another producer has the topic: on standby");
                 }
-                Grant::Unanswered => tracing::info!("polling while the broker does not answer"),
-                Grant::Unasked => {}
+                ProducerGrant::Unanswered => {
+                    tracing::info!("polling while the broker does not answer")
+                }
+                ProducerGrant::Unasked => {}
             }
         }
     }
@@ -245,7 +247,7 @@ impl Relay {
         waiting: WaitingRows,
     ) -> anyhow::Result<Result<(), BusError>> {
         match outlet.ask(ProducerAccess::Fencing).await {
-            Ok(Grant::Granted) => {}
+            Ok(ProducerGrant::Granted) => {}
             Ok(_) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
         }

@@ -9,7 +9,7 @@ use super::*;
 
 fn request(directory: &Path) -> Request {
     Request {
-        lookup: Lookup::Places,
+        lookup: ConfigPath::Places,
         directory: directory.to_owned(),
         environment: Vec::new(),
         flags: Vec::new(),
@@ -430,9 +430,9 @@ fn the_first_file_that_is_there_is_read() {
     assert_eq!(port(&request), 400);
     std::fs::remove_dir_all(inner.join("config")).unwrap();
     assert_eq!(port(&request), 300);
-    request.lookup = Lookup::Nothing;
+    request.lookup = ConfigPath::Nothing;
     assert_eq!(port(&request), 8600);
-    request.lookup = Lookup::File("absent.yaml".into());
+    request.lookup = ConfigPath::File("absent.yaml".into());
     let refused = load(&request).unwrap_err();
     assert!(refused.errors[0].to_string().starts_with("absent.yaml: cannot be read: No such"));
 }

@@ -24,7 +24,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::metrics;
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
-use crate::script::rule::Rule;
+use crate::script::rule::AggregateRule;
 use crate::sync::lock;
 
 /// The most characters of a quoted line.
@@ -188,7 +188,7 @@ impl ScriptHost {
 
     /// The rule of the script in force; `None` without one, and for the merge script.
     #[must_use]
-    pub fn rule(&self) -> Option<Rule> {
+    pub fn rule(&self) -> Option<AggregateRule> {
         self.force.load().script.as_ref().and_then(|script| script.rule().cloned())
     }
 
@@ -265,7 +265,7 @@ impl ScriptHost {
     /// The same; `live` receives the rule.
     pub fn refresh_with<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
-        L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+        L: FnOnce(Option<&AggregateRule>) -> Option<WindowSnapshot>,
     {
         let read = read(path);
         let built_in = match &read {
@@ -310,7 +310,7 @@ impl ScriptHost {
 
     fn judge<L>(&self, text: &str, in_force: InForce, live: L) -> Option<Arc<str>>
     where
-        L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+        L: FnOnce(Option<&AggregateRule>) -> Option<WindowSnapshot>,
     {
         let was_in_force = self.proven == Some(run::hash(text));
         let trials = self.trials.as_ref();
@@ -422,7 +422,7 @@ fn attempt(
     file: &Arc<str>,
     trials: Option<&Trials>,
     was_in_force: bool,
-    live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+    live: impl FnOnce(Option<&AggregateRule>) -> Option<WindowSnapshot>,
 ) -> Result<Compiled, ScriptDiagnostic> {
     let hash = run::hash(text);
     // A built-in text cannot be the cause of a crash.

@@ -15,7 +15,7 @@ use super::{host, sample};
 use crate::clock::Stopwatch;
 use crate::model::envelope::Facts;
 use crate::model::tally::{Tally, WindowSnapshot};
-use crate::script::rule::{Rule, Subject};
+use crate::script::rule::{AggregateRule, Subject};
 
 /// Number of measured runs of a benchmark.
 const RUNS: usize = 50;
@@ -97,7 +97,7 @@ fn checked(
     Ok(Checked {
         file: path.to_string_lossy().into(),
         hash: script.fingerprint(),
-        config: script.rule().map(Rule::json),
+        config: script.rule().map(AggregateRule::json),
         sample: attempt(script, &script.sample())?,
         live: live.map(|live| attempt(script, live)).transpose()?,
     })

@@ -35,7 +35,7 @@ const VALUE_BYTES: usize = 512;
 
 /// The rule of an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct AggregateRule {
     by: ValueSource,
     conditions: Vec<RuleCondition>,
     /// Length of the window in seconds: a multiple of the step.
@@ -89,7 +89,7 @@ pub struct Subject<'a> {
 /// Members of an event, read together.
 const TOP: [&str; 8] = ["type", "actor", "repo", "org", "payload", "id", "public", "created_at"];
 
-impl Rule {
+impl AggregateRule {
     /// Builds a rule from a script's config: `by`, the conditions, and the two durations. The error
     /// says what is accepted.
     pub fn new(

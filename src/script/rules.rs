@@ -3,7 +3,7 @@
 use rhai::{Array, Dynamic};
 
 use super::text;
-use crate::script::rule::{Rule, read_time};
+use crate::script::rule::{AggregateRule, read_time};
 
 /// A complete config, for error messages.
 const EXAMPLE: &str = "#{ by: \"event.repo.name\", where: #{ \"event.type\": \"WatchEvent\" }, \
@@ -11,7 +11,7 @@ const EXAMPLE: &str = "#{ by: \"event.repo.name\", where: #{ \"event.type\": \"W
 const KEYS: [&str; 4] = ["by", "where", "window", "tick"];
 
 /// Parses a config; the error says what is accepted.
-pub(super) fn read(config: &Dynamic) -> Result<Rule, String> {
+pub(super) fn read(config: &Dynamic) -> Result<AggregateRule, String> {
     let Ok(map) = config.as_map_ref() else {
         return Err(format!("config must return a map such as {EXAMPLE}"));
     };
@@ -35,7 +35,7 @@ pub(super) fn read(config: &Dynamic) -> Result<Rule, String> {
         let text = text_of(value).ok_or_else(|| format!("{name}: write a text such as \"1h\""))?;
         read_time(name, &text).map(Some)
     };
-    Rule::new(&by, &conditions, time("window")?, time("tick")?)
+    AggregateRule::new(&by, &conditions, time("window")?, time("tick")?)
 }
 
 /// `#{ "event.type": "WatchEvent", "event.actor.login": ["a", "b"] }`.

@@ -15,7 +15,7 @@ use super::objects::{self, WindowObject};
 use super::sum::{self, Sum};
 use super::{engine, rules, sample};
 use crate::model::tally::{Tally, WindowSnapshot};
-use crate::script::rule::{NAME_BYTES, Rule};
+use crate::script::rule::{AggregateRule, NAME_BYTES};
 
 /// The longest script, in bytes; the built-in one has less than 2,000.
 pub const SOURCE_BYTES: usize = 256 * 1024;
@@ -41,7 +41,7 @@ pub enum ScriptKind {
 #[derive(Debug)]
 pub struct Compiled {
     /// Its rule; `None` for the merge script.
-    rule: Option<Rule>,
+    rule: Option<AggregateRule>,
     file: Arc<str>,
     source: Arc<str>,
     hash: u64,
@@ -67,7 +67,7 @@ pub(super) fn prepare_as(
     kind: ScriptKind,
     source: &str,
     file: &str,
-    live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+    live: impl FnOnce(Option<&AggregateRule>) -> Option<WindowSnapshot>,
 ) -> Result<Compiled, ScriptDiagnostic> {
     let compiled = match kind {
         ScriptKind::Merge => Compiled::new(source, file, ScriptLimits::default())?,
@@ -137,7 +137,7 @@ impl Compiled {
 
     /// Its rule; `None` for the merge script.
     #[must_use]
-    pub fn rule(&self) -> Option<&Rule> {
+    pub fn rule(&self) -> Option<&AggregateRule> {
         self.rule.as_ref()
     }
 

@@ -1,7 +1,7 @@
 //! What a rule has matched: how many events it counted, and which of its paths no event had. A
 //! misspelt path is a valid path, and is noticed only in this way.
 
-use super::rule::{Rule, Subject};
+use super::rule::{AggregateRule, Subject};
 
 /// Events after which a path that none of them had is reported as misspelt.
 const ENOUGH: u64 = 1_000;
@@ -13,19 +13,19 @@ pub(crate) struct Usage {
     read: u64,
     /// Number of events it counted.
     counted: u64,
-    /// Paths of [`Rule::paths`] that no event had yet; no longer updated once an event was counted.
+    /// Paths of [`AggregateRule::paths`] that no event had yet; no longer updated once an event was counted.
     missing: Vec<usize>,
 }
 
 impl Usage {
     /// Creates it for a new rule.
     #[must_use]
-    pub(crate) fn new(rule: &Rule) -> Self {
+    pub(crate) fn new(rule: &AggregateRule) -> Self {
         Self { read: 0, counted: 0, missing: (0..rule.paths().len()).collect() }
     }
 
     /// Records an event, counted or not.
-    pub(crate) fn meet(&mut self, rule: &Rule, event: &Subject<'_>, is_counted: bool) {
+    pub(crate) fn meet(&mut self, rule: &AggregateRule, event: &Subject<'_>, is_counted: bool) {
         self.read += 1;
         if is_counted {
             self.counted += 1;
@@ -43,7 +43,7 @@ impl Usage {
     /// A note about a rule that has counted no event; `None` for any other, and before the first
     /// event.
     #[must_use]
-    pub(crate) fn words(&self, rule: &Rule) -> Option<String> {
+    pub(crate) fn words(&self, rule: &AggregateRule) -> Option<String> {
         if self.counted > 0 || self.read == 0 {
             return None;
         }
@@ -60,7 +60,7 @@ impl Usage {
 
     /// The paths that none of the events had.
     #[must_use]
-    pub(crate) fn missing(&self, rule: &Rule) -> Vec<String> {
+    pub(crate) fn missing(&self, rule: &AggregateRule) -> Vec<String> {
         let paths = rule.paths();
         let missing = self.missing.iter().filter(|_| self.counted == 0);
         missing.map(|at| paths[*at].clone()).collect()
@@ -81,7 +81,7 @@ mod tests {
     fn met(by: &str, conditions: &[(&str, &str)], times: u64) -> (Option<String>, bool) {
         let read = |(at, value): &(&str, &str)| ((*at).to_owned(), vec![(*value).to_owned()]);
         let conditions: Vec<_> = conditions.iter().map(read).collect();
-        let rule = Rule::new(by, &conditions, None, None).unwrap();
+        let rule = AggregateRule::new(by, &conditions, None, None).unwrap();
         let facts = Facts::default();
         let event = Subject::new(&facts, r#"{"type":"PushEvent","repo":{"name":"a/b"}}"#);
         let mut usage = Usage::new(&rule);

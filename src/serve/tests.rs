@@ -28,7 +28,7 @@ use super::{
     PartState, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
-use crate::config::{Lookup, Request};
+use crate::config::{ConfigPath, Request};
 use crate::hub::{Hub, HubOptions, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::event::Event;
@@ -107,7 +107,7 @@ struct Served {
 
 /// The default options.
 fn options() -> ServeOptions {
-    let request = Request::of_process(Lookup::Nothing, Vec::new());
+    let request = Request::of_process(ConfigPath::Nothing, Vec::new());
     let loaded = crate::config::load(&Request { environment: Vec::new(), ..request }).unwrap();
     ServeOptions::of(&loaded.config.server)
 }

@@ -26,14 +26,14 @@ const AHEAD: Duration = Duration::from_secs(2 * 86_400);
 
 /// Counts of the events of one batch, before they are added to the rows.
 #[derive(Debug, Default)]
-pub struct Counting {
+pub struct BatchActivity {
     /// By span and its number since 1970.
     received: BTreeMap<ActivityKey, Activity>,
     /// By hour of `created_at`.
     created: BTreeMap<Hour, i64>,
 }
 
-impl Counting {
+impl BatchActivity {
     /// Counts one event; `column` is the column of its type.
     pub fn count(&mut self, received_at: Timestamp, created_at: Timestamp, column: usize) {
         for span in Span::ALL {

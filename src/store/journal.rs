@@ -284,12 +284,12 @@ mod tests {
     use crate::clock::Clock;
     use crate::model::envelope::Facts;
     use crate::model::window::Timestamp;
-    use crate::store::retention::{Retention, drop_due};
+    use crate::store::retention::{RetentionOptions, drop_due};
     use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(9);
     /// Keeps the journal of the last minute.
-    const LAST_MINUTE: Retention = Retention {
+    const LAST_MINUTE: RetentionOptions = RetentionOptions {
         tag: TAG,
         seen_for: Duration::from_secs(3_600),
         buckets: Duration::from_secs(3_600),

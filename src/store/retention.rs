@@ -27,7 +27,7 @@ use crate::{fault, metrics};
 
 /// How long and how much data is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Retention {
+pub struct RetentionOptions {
     /// The bus whose journal is kept. The journal of another bus is dropped once this one has taken
     /// over.
     pub tag: BusTag,
@@ -73,7 +73,7 @@ pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::Range
 /// When the store cannot be read or written.
 pub async fn run(
     store: Store,
-    retention: Retention,
+    retention: RetentionOptions,
     witness: Arc<Witness>,
     clock: Clock,
     stop: CancellationToken,
@@ -144,7 +144,7 @@ fn last_pass_at(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
 /// Runs one pass: drops what has expired by `now`, which must come from a trusted clock.
 pub async fn drop_due(
     store: &Store,
-    retention: Retention,
+    retention: RetentionOptions,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let tag = retention.tag;
@@ -245,7 +245,7 @@ struct Cut {
 fn journal_cut(
     reader: Reader<'_>,
     tag: BusTag,
-    retention: Retention,
+    retention: RetentionOptions,
     now: Timestamp,
 ) -> Result<Option<Cut>, StoreError> {
     let mut minutes = Vec::new();

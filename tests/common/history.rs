@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::numbers::Numbers;
+use ghpulse::apply::numbers::NodeCounters;
 use ghpulse::clock::Clock;
 use ghpulse::config::IntervalConfig;
 use ghpulse::hub::Hub;
@@ -20,7 +20,7 @@ pub fn apply_stage(store: &Store, hub: &Arc<Hub>, clock: Clock) -> Apply {
     Apply {
         privacy: Arc::default(),
         store: store.clone(),
-        numbers: Arc::new(Numbers::load(store, 3_600, clock).unwrap()),
+        numbers: Arc::new(NodeCounters::load(store, 3_600, clock).unwrap()),
         history: no_history(store, clock),
         hub: Arc::clone(hub),
         seen_for: SEEN_FOR,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ghpulse::appliance::Appliance;
 use ghpulse::clock::Clock;
-use ghpulse::config::{self, Lookup, Request};
+use ghpulse::config::{self, ConfigPath, Request};
 use ghpulse::simulate::{Control, Options, Simulation};
 use ghpulse::supervise::{ProcessFailure, Stop};
 use tokio::net::TcpListener;
@@ -98,7 +98,7 @@ pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Co
         environment.push(((*name).to_owned(), (*value).to_owned()));
     }
     let request = Request {
-        lookup: Lookup::Nothing,
+        lookup: ConfigPath::Nothing,
         directory: env!("CARGO_MANIFEST_DIR").into(),
         environment,
         flags: Vec::new(),

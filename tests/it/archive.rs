@@ -15,7 +15,7 @@ use crate::common::model::{Expected, key_of};
 use crate::common::running::{GitHub, Running};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ghpulse::apply::numbers::Numbers;
+use ghpulse::apply::numbers::NodeCounters;
 use ghpulse::clock::Clock;
 use ghpulse::model::window::{Timestamp, Year};
 use ghpulse::simulate::{Options, Shape, World};
@@ -90,7 +90,7 @@ type Figures = (Vec<(String, [i64; 4])>, [i64; 4]);
 fn figures(data: &Path) -> Figures {
     let clock = Clock::system();
     let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
-    let numbers = Numbers::load(&store, 3_600, clock).unwrap();
+    let numbers = NodeCounters::load(&store, 3_600, clock).unwrap();
     let counts = numbers.refresh(&store, Year(2026)).unwrap().unwrap();
     let days = counts.days.iter().map(|(day, counts)| {
         (day.to_string(), [counts.open, counts.merge, counts.close, counts.developers])

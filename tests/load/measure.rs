@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use ghpulse::clock::Stopwatch;
-use ghpulse::config::{self, Config, Lookup, Request};
+use ghpulse::config::{self, Config, ConfigPath, Request};
 
 use crate::report::Report;
 
@@ -125,7 +125,7 @@ pub fn sized(events: &[String], bytes: usize) -> Vec<String> {
 /// The default configuration.
 pub fn defaults() -> Config {
     let request = Request {
-        lookup: Lookup::Nothing,
+        lookup: ConfigPath::Nothing,
         directory: env!("CARGO_MANIFEST_DIR").into(),
         environment: Vec::new(),
         flags: Vec::new(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::numbers::Numbers;
+use ghpulse::apply::numbers::NodeCounters;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::collect::enrich::Enrich;
@@ -80,7 +80,7 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
     runtime.block_on(async {
         let clock = Clock::system();
         let store = Store::open(dir.path(), sync, clock).expect("a new store opens");
-        let numbers = Arc::new(Numbers::load(&store, 3_600, clock).expect("it is empty"));
+        let numbers = Arc::new(NodeCounters::load(&store, 3_600, clock).expect("it is empty"));
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let stop = CancellationToken::new();
         let seen_for = Duration::from_secs(72 * 3_600);
@@ -153,7 +153,7 @@ pub fn start(report: &mut Report) {
     drop(store);
     let watch = Stopwatch::start();
     let store = Store::open(&dir, Durability::EveryBatch, clock).expect("it opens again");
-    let numbers = Numbers::load(&store, 3_600, clock).expect("it is read");
+    let numbers = NodeCounters::load(&store, 3_600, clock).expect("it is read");
     numbers.refresh(&store, clock.now().year()).expect("it is read");
     report.section("start", "Opening a store, until the first event could be admitted.");
     let row = format!("{SEEN} seen keys: ghpulse");

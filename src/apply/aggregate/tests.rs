@@ -4,7 +4,7 @@ use super::*;
 use crate::model::message::Incoming;
 use crate::model::position::Position;
 use crate::store::Durability;
-use crate::store::retention::{Retention, drop_due};
+use crate::store::retention::{RetentionOptions, drop_due};
 
 const SEEN_FOR: Duration = Duration::from_secs(3_600);
 
@@ -33,7 +33,7 @@ async fn bus_that_is_taken_back_continues_with_a_gap_of_what_went_over_the_other
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let (own, topic) = (store.bus_tag(), BusTag(store.bus_tag().0 ^ 1));
-    let retention = |tag| Retention {
+    let retention = |tag| RetentionOptions {
         tag,
         seen_for: SEEN_FOR,
         buckets: SEEN_FOR,

@@ -28,8 +28,8 @@ impl Site {
         Self { tag: store.bus_tag(), store, dir }
     }
 
-    fn target(&self) -> Target {
-        Target { dir: self.to(), format: HourFormat::Json, hashes_emails: true }
+    fn target(&self) -> ArchiveTarget {
+        ArchiveTarget { dir: self.to(), format: HourFormat::Json, hashes_emails: true }
     }
 
     fn to(&self) -> PathBuf {
@@ -256,7 +256,7 @@ async fn hour_with_dropped_beginning_is_cut_despite_a_late_event() {
     site.journal("2026-02-03T08:30:00Z", &[(1, "08:29:00")]).await;
     site.journal("2026-02-03T10:10:00Z", &[(2, "10:09:00")]).await;
     site.journal("2026-02-03T10:40:00Z", &[(3, "10:39:00")]).await;
-    let retention = crate::store::retention::Retention {
+    let retention = crate::store::retention::RetentionOptions {
         tag: site.tag,
         seen_for: Duration::from_secs(3_600),
         buckets: Duration::from_secs(3_600),

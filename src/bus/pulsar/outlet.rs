@@ -19,7 +19,7 @@ use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
 use super::topic::tag_of;
-use crate::bus::{BusError, Grant, Outlet, ProducerAccess};
+use crate::bus::{BusError, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
 use crate::metrics;
 use crate::model::message::{GAP, Outgoing};
@@ -104,10 +104,10 @@ impl PulsarOutlet {
 }
 
 impl Outlet for PulsarOutlet {
-    async fn ask(&mut self, access: ProducerAccess) -> Result<Grant, BusError> {
+    async fn ask(&mut self, access: ProducerAccess) -> Result<ProducerGrant, BusError> {
         self.session = None;
         self.session = within(OPEN, || self.doing(), Box::pin(self.open(access))).await?;
-        Ok(if self.session.is_some() { Grant::Granted } else { Grant::Standby })
+        Ok(if self.session.is_some() { ProducerGrant::Granted } else { ProducerGrant::Standby })
     }
 
     async fn end(&mut self) -> Result<Option<Cursor>, BusError> {

@@ -11,7 +11,7 @@ use super::error::PulsarError;
 use super::link::{BrokerLink, OPEN, within};
 use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
-use crate::bus::Grant;
+use crate::bus::ProducerGrant;
 use crate::clock::Clock;
 use crate::model::window::Timestamp;
 
@@ -21,7 +21,7 @@ pub struct Probed {
     /// The topic's full name.
     pub topic: String,
     /// Whether this node could produce now; `None` when that was not tested.
-    pub grant: Option<Grant>,
+    pub grant: Option<ProducerGrant>,
     /// When the oldest message of the topic was published; `None` when none arrived in time.
     pub oldest: Option<Timestamp>,
 }
@@ -63,9 +63,9 @@ pub async fn probe(
                 Ok(mut producer) => {
                     // The connection's end closes it in any case.
                     let _ = Box::pin(producer.close()).await;
-                    Some(Grant::Granted)
+                    Some(ProducerGrant::Granted)
                 }
-                Err(error) if is_taken(&error) => Some(Grant::Standby),
+                Err(error) if is_taken(&error) => Some(ProducerGrant::Standby),
                 Err(error) => return Err(away(doing("producing to"), &error)),
             }
         } else {

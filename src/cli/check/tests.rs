@@ -5,7 +5,7 @@ fn loaded(text: &str) -> Loaded {
     let path = directory.path().join("config.yaml");
     std::fs::write(&path, text).unwrap();
     let request = config::Request {
-        lookup: config::Lookup::File(path),
+        lookup: config::ConfigPath::File(path),
         directory: directory.path().to_owned(),
         environment: Vec::new(),
         flags: Vec::new(),

@@ -54,14 +54,14 @@ pub struct LookupOptions {
 
 /// Access to the GraphQL API with the tokens of a pool.
 #[derive(Debug)]
-pub struct Lookup {
+pub struct PullFetcher {
     graphql: Arc<GraphQl>,
     pool: Arc<TokenPool>,
     pub(super) deadline: Duration,
     batch: usize,
 }
 
-impl Lookup {
+impl PullFetcher {
     /// Creates a lookup that uses the tokens of `pool`. Sends nothing yet.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ pub(super) struct InFlightQuery {
 
 /// Sends queries and interprets the responses.
 pub(super) struct Fetcher {
-    pub(super) lookup: Lookup,
+    pub(super) lookup: PullFetcher,
     clock: Clock,
     in_flight: JoinSet<InFlightQuery>,
     size: usize,
@@ -118,7 +118,7 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    pub(super) fn new(lookup: Lookup, clock: Clock) -> Self {
+    pub(super) fn new(lookup: PullFetcher, clock: Clock) -> Self {
         let size = lookup.batch;
         let lists = lookup.pool.lists();
         Self {

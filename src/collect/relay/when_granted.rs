@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::bus::Grant;
+use crate::bus::ProducerGrant;
 use crate::collect::source::{EventSource, Poll, SourceError};
 use crate::model::window::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::model::window::Timestamp;
 /// and admits nothing; a round in progress when the topic is refused is suspended.
 pub struct WhenGranted<S> {
     source: S,
-    grant: watch::Receiver<Grant>,
+    grant: watch::Receiver<ProducerGrant>,
     /// Whether the source was suspended since its last round.
     has_stood: bool,
 }
@@ -20,19 +20,19 @@ impl<S: EventSource> WhenGranted<S> {
     /// the broker has answered. If the broker does not answer, the source is polled and its events
     /// wait in the outbox.
     #[must_use]
-    pub fn new(source: S, grant: watch::Receiver<Grant>) -> Self {
+    pub fn new(source: S, grant: watch::Receiver<ProducerGrant>) -> Self {
         Self { source, grant, has_stood: false }
     }
 }
 
-fn may_poll(grant: Grant) -> bool {
-    matches!(grant, Grant::Granted | Grant::Unanswered)
+fn may_poll(grant: ProducerGrant) -> bool {
+    matches!(grant, ProducerGrant::Granted | ProducerGrant::Unanswered)
 }
 
 impl<S: EventSource> EventSource for WhenGranted<S> {
     async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
         loop {
-            if *self.grant.borrow_and_update() == Grant::Standby {
+            if *self.grant.borrow_and_update() == ProducerGrant::Standby {
                 self.has_stood = true;
             }
             let is_told = self.grant.wait_for(|grant| may_poll(*grant)).await.is_ok();

@@ -34,7 +34,7 @@ use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::keys::{JournalKey, MinuteKey};
-use crate::store::retention::{Retention, drop_due};
+use crate::store::retention::{RetentionOptions, drop_due};
 use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{Durability, Store};
 
@@ -230,7 +230,7 @@ impl World {
     }
 
     async fn retain(&mut self) {
-        let retention = Retention {
+        let retention = RetentionOptions {
             tag: self.tag,
             seen_for: Duration::from_secs(3_600),
             buckets: Duration::from_secs(3_600),

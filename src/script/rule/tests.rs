@@ -9,16 +9,16 @@ use crate::model::window::Timestamp;
 const STAR: &str = r#"{"id":"5","type":"WatchEvent","actor":{"id":7,"login":"a[bot]"},
     "repo":{"id":9,"name":"x/y"},"payload":{"action":"started","n":1.50,"o":{}},"public":true}"#;
 
-fn rule(by: &str, conditions: &[(&str, &[&str])]) -> Result<Rule, String> {
+fn rule(by: &str, conditions: &[(&str, &[&str])]) -> Result<AggregateRule, String> {
     let text = |text: &&str| (*text).to_owned();
     let conditions: Vec<_> = conditions
         .iter()
         .map(|(at, values)| (text(at), values.iter().map(text).collect()))
         .collect();
-    Rule::new(by, &conditions, None, None)
+    AggregateRule::new(by, &conditions, None, None)
 }
 
-fn name(rule: &Rule, text: &str) -> Option<String> {
+fn name(rule: &AggregateRule, text: &str) -> Option<String> {
     let facts = Facts::of(&Event::read(text).unwrap(), Timestamp::default());
     rule.name(&Subject::new(&facts, text)).map(Cow::into_owned)
 }
@@ -71,7 +71,7 @@ fn what_cannot_be_counted_is_said() {
     }
     assert!(rule("key", &[("x", &["y"])]).unwrap_err().starts_with("where: `x`"));
     let times = |window, tick| {
-        Rule::new("key", &[], Some(Duration::from_millis(window)), tick)
+        AggregateRule::new("key", &[], Some(Duration::from_millis(window)), tick)
             .map(|rule| (rule.window(), rule.tick(), rule.shape().step))
     };
     assert_eq!(times(60_000, None), Ok((60, 1, 1)));

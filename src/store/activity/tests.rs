@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
 
 async fn count(store: &Store, events: Vec<(i64, usize)>) {
     let counted = store.commit(move |batch| {
-        let mut counting = Counting::default();
+        let mut counting = BatchActivity::default();
         for (second, column) in events {
             counting.count(at(second), at(second - 7_200), column);
         }

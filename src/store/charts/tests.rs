@@ -1,4 +1,4 @@
-use super::super::activity::{Counting, put_coverage};
+use super::super::activity::{BatchActivity, put_coverage};
 use super::*;
 use crate::clock::Clock;
 use crate::model::activity::MissedRange;
@@ -14,7 +14,7 @@ fn second(at: i64) -> Timestamp {
 async fn store(dir: &std::path::Path, events: Vec<i64>) -> Store {
     let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let counted = store.commit(move |batch| {
-        let mut counting = Counting::default();
+        let mut counting = BatchActivity::default();
         for at in events {
             counting.count(second(at), second(at), 0);
         }

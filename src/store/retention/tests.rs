@@ -18,8 +18,8 @@ fn opened() -> (tempfile::TempDir, Store, BusTag, Timestamp) {
 }
 
 /// The usual limits; tests change single ones.
-fn usual(tag: BusTag) -> Retention {
-    Retention {
+fn usual(tag: BusTag) -> RetentionOptions {
+    RetentionOptions {
         tag,
         seen_for: hours(72),
         buckets: hours(2),
@@ -115,7 +115,7 @@ async fn journal_limit_counts_compressed_bytes() {
         .await
         .unwrap();
     store.shared.database.flush(Family::Journal).unwrap();
-    let limit = |journal_bytes| Retention { journal_bytes, ..usual(tag) };
+    let limit = |journal_bytes| RetentionOptions { journal_bytes, ..usual(tag) };
     drop_due(&store, limit(300_000), now).await.unwrap();
     assert_eq!(journal(&store, tag).len(), 10, "two million bytes compress to less than 300,000");
     drop_due(&store, limit(4_000), now).await.unwrap();
@@ -131,13 +131,14 @@ async fn cursor_holds_the_journal_back_up_to_the_byte_limit() {
         batch.put_cursor("reader", Cursor { tag, position: Position::counted(7) })
     };
     store.commit(put).await.unwrap();
-    let retention = Retention { journal_bytes: 100_000, held_by: Some("reader"), ..usual(tag) };
+    let retention =
+        RetentionOptions { journal_bytes: 100_000, held_by: Some("reader"), ..usual(tag) };
     let oldest = || journal(&store, tag)[0];
     drop_due(&store, retention, now).await.unwrap();
     assert_eq!(oldest(), 7, "the cursor's minute stays, however old");
-    drop_due(&store, Retention { journal_bytes: 250, ..retention }, now).await.unwrap();
+    drop_due(&store, RetentionOptions { journal_bytes: 250, ..retention }, now).await.unwrap();
     assert_eq!(oldest(), 9, "but not beyond the limit of bytes");
-    drop_due(&store, Retention { held_by: None, ..retention }, now).await.unwrap();
+    drop_due(&store, RetentionOptions { held_by: None, ..retention }, now).await.unwrap();
     assert_eq!(oldest(), 10, "without a cursor nothing is held back");
 }
 

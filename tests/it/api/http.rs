@@ -201,7 +201,7 @@ async fn a_path_that_an_endpoint_has_is_refused_for_another_before_anything_star
     for path in paths.into_iter().filter(|path| !["/health", "/sync-event"].contains(&&***path)) {
         let path = path.replace("{name}", "stars");
         let refused = ghpulse::config::load(&ghpulse::config::Request {
-            lookup: ghpulse::config::Lookup::Nothing,
+            lookup: ghpulse::config::ConfigPath::Nothing,
             directory: env!("CARGO_MANIFEST_DIR").into(),
             environment: vec![("GHPULSE_SERVER_HEALTH".to_owned(), path.clone())],
             flags: Vec::new(),

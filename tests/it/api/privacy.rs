@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
-use ghpulse::archive::{self, Target};
+use ghpulse::archive::{self, ArchiveTarget};
 use ghpulse::clock::Clock;
 use ghpulse::config::HourFormat;
 use ghpulse::model::window::Hour;
@@ -94,7 +94,7 @@ async fn addresses_are_hashed_in_exports_and_on_request_everywhere() {
     let hour = Hour(day.start().hour().0 + 5);
     let to = tempfile::tempdir().unwrap();
     let target =
-        Target { dir: to.path().to_owned(), format: HourFormat::Json, hashes_emails: true };
+        ArchiveTarget { dir: to.path().to_owned(), format: HourFormat::Json, hashes_emails: true };
     let exported = archive::export(&store, hour, Hour(hour.0 + 1), &target).unwrap();
     assert_eq!(exported.hours[0].events, 2);
     let mut text = String::new();

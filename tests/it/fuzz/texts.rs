@@ -1,6 +1,6 @@
 //! Fuzzes texts: events, cursors, patterns, times, tokens, scripts, configuration.
 
-use ghpulse::config::{self, Bare, Lookup, Request};
+use ghpulse::config::{self, Bare, ConfigPath, Request};
 use ghpulse::model::entity::entities;
 use ghpulse::model::envelope::{Facts, written_back};
 use ghpulse::model::event::{Event, is_event};
@@ -243,7 +243,7 @@ fn configuration_file() {
     fuzz_with(Fuzz::slow("configuration_file", &seeds, 5), |input| {
         std::fs::write(&file, input).unwrap();
         let request = Request {
-            lookup: Lookup::File(file.clone()),
+            lookup: ConfigPath::File(file.clone()),
             directory: dir.path().to_owned(),
             environment: Vec::new(),
             flags: Vec::new(),
@@ -267,7 +267,7 @@ fn configuration_variables() {
         let (at, value) = text.split_once('\n').unwrap_or(("0", &text));
         let key = &config::KEYS[at.parse::<usize>().unwrap_or_default() % config::KEYS.len()];
         let request = Request {
-            lookup: Lookup::Nothing,
+            lookup: ConfigPath::Nothing,
             directory: ".".into(),
             environment: vec![(key.variable(), value.to_owned())],
             flags: Vec::new(),

@@ -251,7 +251,7 @@ fn user() -> String {
 /// The default queries of the configuration.
 fn default_queries() -> (String, String) {
     let request = ghpulse::config::Request {
-        lookup: ghpulse::config::Lookup::Nothing,
+        lookup: ghpulse::config::ConfigPath::Nothing,
         directory: ".".into(),
         environment: vec![
             ("GHPULSE_TIDB_HOST".to_owned(), "x".to_owned()),

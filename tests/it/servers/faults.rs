@@ -1,6 +1,6 @@
 //! Tests with a faulty broker: killed, paused, its topic unloaded or deleted, its data gone.
 
-use ghpulse::bus::Grant;
+use ghpulse::bus::ProducerGrant;
 use ghpulse::bus::pulsar::PulsarOptions;
 use tempfile::{TempDir, tempdir};
 
@@ -25,7 +25,7 @@ impl Two {
         let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         let mut collector = Node::collector(&dirs[0], &options).await;
         let mut edge = Node::edge(&dirs[1], &options).await;
-        collector.is(Grant::Granted).await;
+        collector.is(ProducerGrant::Granted).await;
         collector.is_connected(true).await;
         edge.is_connected(true).await;
         let events = pull_requests(1, 1_200);

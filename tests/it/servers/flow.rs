@@ -1,7 +1,7 @@
 //! Tests with a healthy broker.
 
 use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions, PulsarOutlet};
-use ghpulse::bus::{Grant, Outlet as _, ProducerAccess};
+use ghpulse::bus::{Outlet as _, ProducerAccess, ProducerGrant};
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
@@ -46,7 +46,7 @@ async fn what_is_admitted_is_applied_once_on_every_node_at_the_same_cursors() {
     let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
     let mut collector = Node::collector(&dirs[0], &options).await;
     let edge = Node::edge(&dirs[1], &options).await;
-    collector.is(Grant::Granted).await;
+    collector.is(ProducerGrant::Granted).await;
     let events = pull_requests(1, 1_500);
     for page in events.chunks(100) {
         // Each page is served twice, because GitHub's pages overlap.
@@ -125,7 +125,7 @@ async fn what_is_produced_twice_is_applied_once() {
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
     let mut outlet = PulsarOutlet::new(&options, Clock::system()).unwrap();
-    assert_eq!(outlet.ask(ProducerAccess::Free).await.unwrap(), Grant::Granted);
+    assert_eq!(outlet.ask(ProducerAccess::Free).await.unwrap(), ProducerGrant::Granted);
     let message = |id| {
         let text = pull_request(id, id, id, "opened", false);
         let event = Event::read(&text).unwrap();
@@ -168,11 +168,11 @@ async fn a_check_finds_the_topic_free_or_taken_and_leaves_nothing_behind() {
     let clock = Clock::system();
     let found = probe(&options, true, clock).await.unwrap();
     assert_eq!(found.topic, "persistent://public/default/checked");
-    assert_eq!((found.grant, found.oldest), (Some(Grant::Granted), None));
+    assert_eq!((found.grant, found.oldest), (Some(ProducerGrant::Granted), None));
     let dir = tempdir().unwrap();
     let mut collector = Node::collector(&dir, &options).await;
-    collector.is(Grant::Granted).await;
-    assert_eq!(probe(&options, true, clock).await.unwrap().grant, Some(Grant::Standby));
+    collector.is(ProducerGrant::Granted).await;
+    assert_eq!(probe(&options, true, clock).await.unwrap().grant, Some(ProducerGrant::Standby));
     assert_eq!(probe(&options, false, clock).await.unwrap().grant, None);
     until("the collector still produces", || Some(*collector.grant.borrow())).await;
     collector.admit(&pull_requests(1, 5)).await;

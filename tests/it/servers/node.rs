@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ghpulse::bus::pulsar::{PulsarBus, PulsarOptions, PulsarOutlet, tag_of};
-use ghpulse::bus::{BusState, Grant};
+use ghpulse::bus::{BusState, ProducerGrant};
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
@@ -34,7 +34,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) state: watch::Receiver<BusState>,
-    pub(crate) grant: watch::Receiver<Grant>,
+    pub(crate) grant: watch::Receiver<ProducerGrant>,
     /// Number of pending rows that must not be sent.
     pub(crate) waiting: watch::Receiver<u64>,
     pub(crate) subscription: String,
@@ -68,7 +68,7 @@ impl Node {
         let (state, subscription) = (bus.state(), bus.subscription().to_owned());
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let apply = apply_stage(&store, &hub, clock);
-        let (granting, grant) = watch::channel(Grant::Unasked);
+        let (granting, grant) = watch::channel(ProducerGrant::Unasked);
         let (counting, waiting) = watch::channel(0);
         let outlet = PulsarOutlet::new(options, clock).unwrap();
         let relay = Relay {
@@ -162,7 +162,7 @@ impl Node {
     }
 
     /// Waits until this collector has this grant to produce.
-    pub(crate) async fn is(&mut self, grant: Grant) {
+    pub(crate) async fn is(&mut self, grant: ProducerGrant) {
         let waited = tokio::time::timeout(PATIENCE, self.grant.wait_for(|now| *now == grant));
         let now = waited.await.map(|now| *now.unwrap());
         assert_eq!(now.ok(), Some(grant), "still {:?}", *self.grant.borrow());

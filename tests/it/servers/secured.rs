@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ghpulse::bus::Grant;
+use ghpulse::bus::ProducerGrant;
 use ghpulse::bus::pulsar::{OAuthOptions, PulsarOptions, probe};
 use ghpulse::clock::Clock;
 use tempfile::tempdir;
@@ -101,7 +101,7 @@ async fn a_login_over_tls_is_taken_and_every_refusal_says_what_to_do() {
         ..broker.options("secured")
     };
     let clock = Clock::system();
-    assert_eq!(probe(&good, true, clock).await.unwrap().grant, Some(Grant::Granted));
+    assert_eq!(probe(&good, true, clock).await.unwrap().grant, Some(ProducerGrant::Granted));
     let dir = tempdir().unwrap();
     let node = Node::collector(&dir, &good).await;
     node.admit(&pull_requests(1, 40)).await;

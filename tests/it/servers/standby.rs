@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use ghpulse::bus::Grant;
+use ghpulse::bus::ProducerGrant;
 use ghpulse::clock::Clock;
 use ghpulse::collect::relay::WhenGranted;
 use ghpulse::collect::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
@@ -25,9 +25,9 @@ async fn a_second_collector_stands_by_and_takes_over_warm() {
     let options = pulsar.broker.options(topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
     let mut first = Node::collector(&dirs[0], &options).await;
-    first.is(Grant::Granted).await;
+    first.is(ProducerGrant::Granted).await;
     let mut second = Node::collector(&dirs[1], &options).await;
-    second.is(Grant::Standby).await;
+    second.is(ProducerGrant::Standby).await;
     let edge = Node::edge(&dirs[2], &options).await;
     let events = pull_requests(1, 400);
     for page in events.chunks(100) {
@@ -35,7 +35,7 @@ async fn a_second_collector_stands_by_and_takes_over_warm() {
     }
     second.holds(400).await;
     first.abort().await;
-    second.is(Grant::Granted).await;
+    second.is(ProducerGrant::Granted).await;
     // GitHub's page overlaps with what the first collector had. The developers of the new events
     // appear in old ones, which only the first collector admitted.
     let overlap = second.admit(&events[300..]).await;
@@ -53,7 +53,7 @@ async fn a_second_collector_stands_by_and_takes_over_warm() {
     assert_eq!((second.count(&year), edge.count(&year)), (400, 400));
     // The first collector returns, applies what it missed, and is on standby now.
     let mut first = Node::collector(&dirs[0], &options).await;
-    first.is(Grant::Standby).await;
+    first.is(ProducerGrant::Standby).await;
     assert_same(&rows, &first.holds(500).await);
     for node in [first, second, edge] {
         node.end().await;
@@ -67,9 +67,9 @@ async fn rows_that_the_other_collector_produced_too_are_given_up_while_standing_
     let options = pulsar.broker.options(topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
     let mut second = Node::collector(&dirs[1], &options).await;
-    second.is(Grant::Granted).await;
+    second.is(ProducerGrant::Granted).await;
     let mut first = Node::collector(&dirs[0], &options).await;
-    first.is(Grant::Standby).await;
+    first.is(ProducerGrant::Standby).await;
     // Both polled the same page before the first collector learned that it has no grant.
     let events = pull_requests(1, 20);
     assert_eq!(first.admit(&events).await.new, 20);
@@ -128,7 +128,7 @@ async fn rows_of_a_killed_collector_are_handed_over_once() {
     let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
     Node::admit_and_die(&dirs[0], &pull_requests(1, 30)).await;
     let mut second = Node::collector(&dirs[1], &options).await;
-    second.is(Grant::Granted).await;
+    second.is(ProducerGrant::Granted).await;
     // The other collector has seen ten of these too, and more events of the same developers.
     second.admit(&pull_requests(21, 20)).await;
     let again: Vec<_> = (1..=10).map(|n| pull_request(100 + n, n, n % 7, "closed", true)).collect();
@@ -136,13 +136,16 @@ async fn rows_of_a_killed_collector_are_handed_over_once() {
     let edge = Node::edge(&dirs[2], &options).await;
     edge.holds(30).await;
     let mut first = Node::collector(&dirs[0], &options).await;
-    first.is(Grant::Standby).await;
+    first.is(ProducerGrant::Standby).await;
     let rows = agree(&[&second, &first, &edge], 50).await;
     assert_eq!(rows[..30].iter().filter(|row| row.1.flags.dev_day).count(), 30);
     // The original holder has the topic again, and the other collector is on standby.
     second.admit(&pull_requests(41, 20)).await;
     agree(&[&second, &first, &edge], 70).await;
-    assert_eq!((*second.grant.borrow(), *first.grant.borrow()), (Grant::Granted, Grant::Standby));
+    assert_eq!(
+        (*second.grant.borrow(), *first.grant.borrow()),
+        (ProducerGrant::Granted, ProducerGrant::Standby)
+    );
     let waiting = first.waiting.clone();
     until("no rows are said to wait", || (*waiting.borrow() == 0).then_some(())).await;
     for node in [first, second, edge] {
@@ -163,7 +166,7 @@ async fn rows_of_a_collector_that_became_an_edge_are_handed_over() {
     edge.end().await;
     // A collector does.
     let mut collector = Node::collector(&dirs[1], &options).await;
-    collector.is(Grant::Granted).await;
+    collector.is(ProducerGrant::Granted).await;
     collector.admit(&pull_requests(31, 10)).await;
     Node::admit_and_die(&dirs[0], &pull_requests(41, 700)).await;
     let edge = Node::edge(&dirs[0], &options).await;
@@ -181,9 +184,9 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
     let options = pulsar.broker.options(topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
     let mut collector = Node::collector(&dirs[0], &options).await;
-    collector.is(Grant::Granted).await;
+    collector.is(ProducerGrant::Granted).await;
     let mut standby = Node::collector(&dirs[1], &options).await;
-    standby.is(Grant::Standby).await;
+    standby.is(ProducerGrant::Standby).await;
     let edge = Node::edge(&dirs[2], &options).await;
     let events = pull_requests(1, 60);
     collector.admit(&events[..20]).await;
@@ -235,16 +238,16 @@ impl EventSource for Counting {
 #[tokio::test]
 async fn a_source_is_asked_only_while_no_other_collector_produces() {
     let (asking, asked) = tokio::sync::watch::channel(0);
-    let (granting, grant) = tokio::sync::watch::channel(Grant::Unasked);
+    let (granting, grant) = tokio::sync::watch::channel(ProducerGrant::Unasked);
     let mut source = WhenGranted::new(Counting(asking), grant);
-    for refused in [Grant::Unasked, Grant::Standby] {
+    for refused in [ProducerGrant::Unasked, ProducerGrant::Standby] {
         granting.send_replace(refused);
         let before = *asked.borrow();
         let waiting = source.next_poll();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert_eq!(*asked.borrow(), before);
-        granting.send_replace(Grant::Unanswered);
+        granting.send_replace(ProducerGrant::Unanswered);
         waiting.await.unwrap();
     }
     assert_eq!(*asked.borrow(), 2);
@@ -262,13 +265,13 @@ impl EventSource for Unchanged {
 
 #[tokio::test]
 async fn a_round_under_way_is_left_when_the_topic_is_refused() {
-    let (granting, grant) = tokio::sync::watch::channel(Grant::Granted);
+    let (granting, grant) = tokio::sync::watch::channel(ProducerGrant::Granted);
     let mut source = WhenGranted::new(Unchanged, grant);
     {
         let waiting = source.next_poll();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        granting.send_replace(Grant::Standby);
+        granting.send_replace(ProducerGrant::Standby);
         assert!(futures_util::poll!(&mut waiting).is_pending());
     }
     assert!(source.has_stood(), "it asked on");

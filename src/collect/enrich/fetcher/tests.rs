@@ -14,7 +14,7 @@ fn fetcher(tokens: &[&str]) -> Fetcher {
     let url = "http://127.0.0.1:9/graphql".to_owned();
     let deadline = Duration::from_secs(20);
     let options = LookupOptions { url, deadline, batch: 100, budget: 0.5 };
-    Fetcher::new(Lookup::new(&options, pool, clock).unwrap(), clock)
+    Fetcher::new(PullFetcher::new(&options, pool, clock).unwrap(), clock)
 }
 
 fn wanted(count: u64) -> Vec<WantedPull> {

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use ghpulse::bus::Grant;
+use ghpulse::bus::ProducerGrant;
 use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions};
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::simulate::{Shape, World};
@@ -83,7 +83,7 @@ impl Two {
         let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         let mut collector = Node::collector(&dirs[0], &options).await;
         let mut edge = Node::edge(&dirs[1], &options).await;
-        collector.is(Grant::Granted).await;
+        collector.is(ProducerGrant::Granted).await;
         collector.is_connected(true).await;
         edge.is_connected(true).await;
         let mut world = World::new(1, Shape::Old);
