@@ -55,7 +55,9 @@ IT := cargo test --release --locked --test it --
 .PHONY: kills
 kills: N ?= 10000
 kills: setup ## kills with -9 at N=10000 seeded moments; nothing may be lost or counted twice
-	@TEST_KILLS=$(N) TEST_KILLS_SEED=$(call fresh,$(TEST_KILLS_SEED)) $(IT) --show-output crash::kills
+	@.ci/setup test
+	@TEST_KILLS=$(N) TEST_KILLS_SEED=$(call fresh,$(TEST_KILLS_SEED)) $(IT) --show-output \
+	    crash::kills amqp::kills servers::processes::nodes_killed
 
 .PHONY: cuts
 cuts: N ?= 1000
@@ -76,14 +78,28 @@ fuzz: setup ## fuzzes each target for SECONDS=60; TARGET=name selects one
 	    $(IT) --show-output $(if $(TARGET),$(TARGET),fuzz::)
 
 .PHONY: mutants
-mutants: setup ## builds small deliberate bugs, each of which its test must find; ONLY=word selects
+mutants: setup ## builds small deliberate bugs, each of which its test must find; ONLY='gap|claim' selects
 	@.ci/mutants
+
+.PHONY: mutants-model
+mutants-model: setup ## runs cargo-mutants on the module `model`; SHARD=0/15 selects a part
+	@.ci/mutants-model
 
 .PHONY: soak
 soak: MINUTES ?= 20
-soak: setup ## runs all seeded suites with fresh seeds, in parallel, for MINUTES=20
+soak: setup ## runs one appliance with all parts while everything around it fails, for MINUTES=20
 	@.ci/setup test
-	@MINUTES=$(MINUTES) .ci/soak
+	@TEST_SOAK_MINUTES=$(MINUTES) TEST_SOAK_SEED=$(call fresh,$(TEST_SOAK_SEED)) $(IT) --nocapture soak::
+
+.PHONY: suites
+suites: MINUTES ?= 20
+suites: setup ## runs all seeded suites with fresh seeds, in parallel, for MINUTES=20
+	@.ci/setup test
+	@MINUTES=$(MINUTES) .ci/suites
+
+.PHONY: autobahn
+autobahn: setup ## runs Autobahn's WebSocket suite, 517 cases; needs Python 2.7; ONLY="1.*" selects
+	@.ci/autobahn
 
 .PHONY: bench
 bench: setup ## benchmarks against other servers: target/bench/report.md; needs an idle machine
@@ -106,6 +122,12 @@ deb: build ## builds the Debian package for this architecture, in target/package
 test-deb: build ## installs, runs, upgrades and removes the package in a clean Debian root; needs root
 	@.ci/setup deb
 	@.ci/deb-test "$${CARGO_TARGET_DIR:-target}/package"
+
+.PHONY: picture
+picture: setup ## takes the README's picture of the wall anew: .github/wall.webp
+	@.ci/setup test
+	@$(IT) browser::picture
+	@cp "$${CARGO_TARGET_DIR:-target}/tmp/wall.webp" .github/wall.webp
 
 .PHONY: documents
 documents: build ## regenerates the Grafana dashboard and the Prometheus rules in config/

@@ -11,6 +11,7 @@
 //!
 //! A webhook's URL is a secret: only its host is ever shown.
 
+mod condition;
 mod format;
 mod ledger;
 
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use self::condition::AlertCondition;
 use self::ledger::{AlertLedger, AlertMessage};
 use crate::clock::Clock;
 use crate::config::{self, AlertFormat, Secret};
@@ -31,86 +33,6 @@ use crate::metrics;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of a response in bytes; usual ones have a word or two.
 const ANSWER_BYTES: usize = 64 << 10;
-
-/// A condition that is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlertCondition {
-    /// The bus cannot be reached.
-    BusAway,
-    /// GitHub cannot be polled.
-    SourceAway,
-    /// The history is not being updated.
-    TidbFailing,
-    /// RabbitMQ is not being fed, or its consumers have missed messages.
-    RabbitMqAway,
-    /// The merge script fails; the last good one is in use.
-    ScriptBroken,
-    /// The disk of the store is almost full.
-    DiskNearlyFull,
-    /// GitHub answers, but there are no new events.
-    FeedFrozen,
-    /// A token gets stale pages.
-    TokenStale,
-    /// A page is missing, or events that it used to show are.
-    PageMissing,
-    /// Scheduled backups fail.
-    BackupFailing,
-}
-
-impl AlertCondition {
-    /// All conditions.
-    pub const ALL: [Self; 10] = [
-        Self::BusAway,
-        Self::SourceAway,
-        Self::TidbFailing,
-        Self::RabbitMqAway,
-        Self::ScriptBroken,
-        Self::DiskNearlyFull,
-        Self::FeedFrozen,
-        Self::TokenStale,
-        Self::PageMissing,
-        Self::BackupFailing,
-    ];
-
-    /// Its name in machine-readable messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BusAway => "bus_away",
-            Self::SourceAway => "source_away",
-            Self::TidbFailing => "tidb_failing",
-            Self::RabbitMqAway => "rabbitmq_away",
-            Self::ScriptBroken => "script_broken",
-            Self::DiskNearlyFull => "disk_nearly_full",
-            Self::FeedFrozen => "feed_frozen",
-            Self::TokenStale => "token_stale",
-            Self::PageMissing => "page_missing",
-            Self::BackupFailing => "backup_failing",
-        }
-    }
-
-    /// Its name for display.
-    fn title(self) -> &'static str {
-        match self {
-            Self::BusAway => "the bus is away",
-            Self::SourceAway => "GitHub cannot be followed",
-            Self::TidbFailing => "the sync with TiDB fails",
-            Self::RabbitMqAway => "RabbitMQ is not fed",
-            Self::ScriptBroken => "the merge script is broken",
-            Self::DiskNearlyFull => "the disk is nearly full",
-            Self::FeedFrozen => "GitHub's feed is frozen",
-            Self::TokenStale => "a GitHub token is shown old pages",
-            Self::PageMissing => "a page of GitHub's feed is missing",
-            Self::BackupFailing => "backups are not made",
-        }
-    }
-
-    /// Whether it is a failure that may pass without intervention and is tolerated for a while.
-    /// The others last until an operator acts, so they are reported at once.
-    fn may_pass(self) -> bool {
-        matches!(self, Self::BusAway | Self::SourceAway | Self::TidbFailing | Self::RabbitMqAway)
-    }
-}
 
 /// Why alerts cannot be posted at all.
 #[derive(Debug, thiserror::Error)]

@@ -11,11 +11,11 @@
 mod dial;
 mod error;
 mod link;
+mod options;
 mod outbound;
 mod state;
 mod window;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::config::Secret;
 use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::journal::JournalItem;
 use crate::store::{Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
-use link::{BrokerLink, Unconfirmed};
+use link::{AmqpLink, Unconfirmed};
+pub use options::AmqpOptions;
 use outbound::{OutboundMessage, messages};
 use state::Reporter;
 pub use state::{ReaderWarning, ReaderWarningKind, SinkState};
@@ -56,25 +56,6 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Backoff between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
-/// How long a missed message is reported.
-const NOTICE_FOR: Duration = Duration::from_secs(3_600);
-
-/// Options of the exchange to feed.
-#[derive(Debug, Clone)]
-pub struct AmqpOptions {
-    /// Broker with user, password and virtual host.
-    pub url: Secret,
-    /// The topic exchange that readers bind to.
-    pub exchange: String,
-    /// The topic exchange to publish to, when it is another one: the readers' exchange is bound to
-    /// it, and users who may not configure this one cannot remove it.
-    pub source: Option<String>,
-    /// Certificate authority of the broker (PEM), beside the public ones.
-    pub ca: Option<PathBuf>,
-    /// The name of this node, shown by the broker.
-    pub node: String,
-}
-
 /// The stage that publishes.
 pub struct Sink {
     store: Store,
@@ -209,7 +190,7 @@ impl Sink {
     ) -> PublishFailure {
         let opened = tokio::select! {
             () = stop.cancelled() => return PublishFailure::Asked,
-            opened = BrokerLink::open(&self.options) => opened,
+            opened = AmqpLink::open(&self.options) => opened,
             () = self.clock.sleep(CONNECT) => Err(late("connecting", CONNECT)),
         };
         let link = match opened {
@@ -252,7 +233,7 @@ impl Sink {
 
     async fn publish(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         progress: &mut Progress,
         backoff: &mut Backoff,
         stop: &CancellationToken,
@@ -313,7 +294,7 @@ impl Sink {
     /// Waits for events and checks the connection.
     async fn idle(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         progress: &mut Progress,
         applied: &mut watch::Receiver<u64>,
         stop: &CancellationToken,
@@ -339,7 +320,7 @@ impl Sink {
     /// is identified. Moves that one to the reject log.
     async fn publish_carefully(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         (position, messages): (Position, Vec<OutboundMessage>),
         progress: &mut Progress,
         stop: &CancellationToken,
@@ -398,7 +379,7 @@ impl Sink {
     /// Waits for the oldest confirm.
     async fn confirm(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         window: &mut ConfirmWindow<Unconfirmed>,
         progress: &mut Progress,
         stop: &CancellationToken,
@@ -417,7 +398,7 @@ impl Sink {
     /// publishers.
     async fn patiently<T>(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         stop: &CancellationToken,
         doing: &'static str,
         work: impl Future<Output = Result<T, AmqpError>>,
@@ -478,7 +459,7 @@ impl Sink {
     /// Stores the cursor and checks the readers' exchange, each at its own interval.
     async fn now_and_then(
         &self,
-        link: &BrokerLink,
+        link: &AmqpLink,
         progress: &mut Progress,
         stop: &CancellationToken,
     ) -> Result<(), PublishFailure> {
@@ -515,7 +496,7 @@ impl Sink {
 /// Tests a broker without changing anything. Returns a description of what it found.
 pub async fn probe(options: &AmqpOptions, clock: Clock) -> Result<String, AmqpError> {
     let found = tokio::select! {
-        found = Box::pin(BrokerLink::probe(options)) => found?,
+        found = Box::pin(AmqpLink::probe(options)) => found?,
         () = clock.sleep(CONNECT) => return Err(late("connecting", CONNECT)),
     };
     Ok(format!("logged in; exchange `{}` {found}", options.exchange))

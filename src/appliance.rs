@@ -16,6 +16,7 @@ mod coverage;
 mod files;
 mod gauges;
 mod kept;
+mod ledger;
 mod operator;
 mod ports;
 mod rabbit;
@@ -36,13 +37,14 @@ use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
+use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
 pub use self::ports::DEFAULT_OPS;
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
-use self::status::Sight;
+use self::status::StatusSources;
 pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
@@ -55,6 +57,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
+use crate::collect::audit::{Audit, AuditOptions, AuditReading};
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
@@ -94,7 +97,7 @@ pub struct Appliance {
 }
 
 /// What the stages are built from.
-struct Parts {
+struct ApplianceParts {
     config: Config,
     store: Store,
     numbers: Arc<NodeCounters>,
@@ -105,6 +108,7 @@ struct Parts {
     script: Arc<ScriptHost>,
     hub: Arc<Hub>,
     chores: Chores,
+    rankings: Rankings,
     clock: Clock,
     stop: Stop,
 }
@@ -141,6 +145,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
+    let audit = audit_of(&parts, tag, poller.as_ref())?;
+    let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
@@ -148,6 +154,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
+    let watching = (watching, audited.clone());
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
@@ -187,7 +194,10 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     );
     stages.start("serve", serve);
     let (public, url) = (public.0, url_of(&config.server, public.0));
-    start_watching(&mut stages, &parts, operator, watched, (ops, public));
+    start_watching(&mut stages, &parts, operator, (watched, audited), (ops, public));
+    if let Some(audit) = audit {
+        stages.start("audit", audit.run(parts.stop.soft.clone()));
+    }
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -198,7 +208,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
 
-fn apply_of(parts: &Parts) -> Apply {
+fn apply_of(parts: &ApplianceParts) -> Apply {
     Apply {
         store: parts.store.clone(),
         numbers: Arc::clone(&parts.numbers),
@@ -212,21 +222,26 @@ fn apply_of(parts: &Parts) -> Apply {
 
 /// What the operator's status is read from.
 fn sight_of(
-    parts: &Parts,
+    parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
-    (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
-) -> Sight {
-    Sight {
+    ((enriched, files, witness), audit): (
+        (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
+        Option<AuditReading>,
+    ),
+) -> StatusSources {
+    StatusSources {
         files,
         witness,
         store: parts.store.clone(),
         apply: apply.clone(),
+        rankings: parts.rankings.clone(),
         data_dir: parts.config.data_dir.clone(),
         hashes_emails: parts.config.privacy.hash_emails.in_exports(),
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         enriched,
+        audit,
         failing: parts.chores.watch(),
         backups: parts.chores.watch_backups(),
         clock: parts.clock,
@@ -241,21 +256,22 @@ fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
 /// Starts the tasks that watch the disk, the parts and the process itself, and raise alerts.
 fn start_watching(
     stages: &mut Stages,
-    parts: &Parts,
+    parts: &ApplianceParts,
     operator: Arc<dyn Operate>,
-    source: Option<Receiver<SourceStatus>>,
+    (source, audit): (Option<Receiver<SourceStatus>>, Option<AuditReading>),
     (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
     let server = &parts.config.server;
     let address = ops.or_else(|| server.tls.is_none().then_some(public));
-    let proof = alive::Proof { store: parts.store.clone(), address, path: server.health.clone() };
+    let proof =
+        alive::LivenessCheck { store: parts.store.clone(), address, path: server.health.clone() };
     stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
     stages.start("coverage", kept);
     stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
-    stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
+    stages.start("watch", watch::run(operator, (source, audit), alerts, data_dir, clock, soft));
 }
 
 /// The poller; `None` on a node that only follows a bus.
@@ -275,7 +291,7 @@ fn poller_of(
 }
 
 /// Opens the store and reads the initial state of the other parts from it.
-async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
+async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<ApplianceParts> {
     let opened = blocking(move || {
         let sync = match config.store.sync {
             StoreSync::Batch => Durability::EveryBatch,
@@ -312,7 +328,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let hub = Arc::new(Hub::new(&hub, clock));
         let numbers = Arc::new(numbers);
         let script = Arc::new(script);
-        Ok(Parts {
+        Ok(ApplianceParts {
             config,
             store,
             numbers,
@@ -323,6 +339,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             script,
             hub,
             chores: Chores::new(clock),
+            rankings: Rankings::default(),
             clock,
             stop,
         })
@@ -331,7 +348,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
 }
 
 /// Attaches the journal to the stream.
-async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
+async fn keep_journal(parts: &ApplianceParts, tag: BusTag) -> anyhow::Result<()> {
     let known = move |reader: Reader<'_>| {
         // A bus that was in use before has a journal already, or had one.
         let journal = reader.journal(tag)?;
@@ -347,12 +364,13 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
 
 fn start_stages(
     stages: &mut Stages,
-    parts: Parts,
+    parts: ApplianceParts,
     (apply, ticker): (Apply, Ticker),
     (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
     (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
-    let Parts { config, store, numbers, asking, alerts, posting, script, chores, .. } = parts;
+    let ApplianceParts { config, store, numbers, asking, alerts, posting, script, chores, .. } =
+        parts;
     let (clock, soft) = (parts.clock, parts.stop.soft);
     let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
@@ -372,6 +390,8 @@ fn start_stages(
     }
     stages.start("enrich", enrich.run(soft.clone()));
     let measured = store.clone();
+    let ranked = ledger::run(store.clone(), parts.rankings, clock, soft.clone());
+    stages.start("rankings", ranked);
     stages.start("gauges", gauges::run(measured, clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
@@ -454,7 +474,7 @@ fn keep_last_good(store: &Store, text: &str) {
 }
 
 /// The second stage. A node that only follows a bus has no lookups.
-fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
+fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
     let (github, clock) = (&parts.config.github, parts.clock);
     let asking =
         poller.filter(|_| github.enrich.enabled && github.enrich.budget > 0.0).map(|poller| {
@@ -467,6 +487,24 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
             PullFetcher::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
+}
+
+/// The audit; only a collector that polls with tokens has one.
+fn audit_of(
+    parts: &ApplianceParts,
+    tag: BusTag,
+    poller: Option<&Poller>,
+) -> anyhow::Result<Option<Audit>> {
+    let (github, clock) = (&parts.config.github, parts.clock);
+    let Some(poller) = poller.filter(|_| github.audit.budget > 0.0) else { return Ok(None) };
+    let options = AuditOptions {
+        url: github.graphql_url.clone(),
+        budget: github.audit.budget,
+        repositories: github.audit.repositories,
+        every: github.audit.every,
+        wait: github.audit.wait,
+    };
+    Audit::new(&options, (parts.store.clone(), tag), poller.pool(), clock).map(Some)
 }
 
 fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {

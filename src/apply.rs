@@ -6,5 +6,6 @@ mod claims;
 mod entities;
 pub mod numbers;
 mod outage;
+mod prepared;
 pub mod requeue;
 pub mod tick;

@@ -23,14 +23,8 @@ mod recorded;
 mod sidecar;
 mod target;
 
-use std::time::Duration;
-
 pub use deliver::deliver;
 pub use error::ArchiveError;
-pub use export::{Exported, WrittenHour, export, run, settled_until};
+pub use export::{Exported, SETTLED, WrittenHour, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
 pub use target::ArchiveTarget;
-
-/// How long after its end an hour's file is written: GitHub serves most events within minutes, some
-/// hours late. Later events go into a file that replaces the first.
-pub const SETTLED: Duration = Duration::from_secs(600);

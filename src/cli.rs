@@ -4,10 +4,13 @@
 //! stderr; `--json` makes results machine-readable. Nothing here ends the process: the exit code is
 //! returned to `main`.
 
+mod args;
 mod backup;
 mod check;
+mod config_file;
 mod demo;
 mod documents;
+mod exit;
 mod export;
 mod import;
 mod inspect;
@@ -15,6 +18,7 @@ mod output;
 mod requeue;
 mod restore;
 mod run;
+mod runtime;
 mod script;
 mod show;
 mod simulate;
@@ -23,51 +27,11 @@ mod store_access;
 mod tail;
 mod version;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::{self, ConfigWarning, Flag, InvalidConfig, Loaded, Lookup, Request};
-use crate::logging;
-
-/// Exit codes of commands, by the convention of sysexits; part of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Success.
-    Fine = 0,
-    /// Invalid command line.
-    Usage = 64,
-    /// Invalid input data.
-    Data = 65,
-    /// A required server is unavailable.
-    Unavailable = 69,
-    /// A stage failed.
-    Stage = 70,
-    /// Reading or writing failed.
-    Io = 74,
-    /// Another process has the store open.
-    StoreInUse = 75,
-    /// Invalid configuration.
-    Config = 78,
-}
-
-impl Exit {
-    /// The exit code of that number; an unknown one means a failed stage.
-    fn of(code: u8) -> Self {
-        [Self::Unavailable, Self::Stage, Self::Io, Self::StoreInUse, Self::Config]
-            .into_iter()
-            .find(|exit| *exit as u8 == code)
-            .unwrap_or(Self::Stage)
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
+pub use exit::Exit;
 
 /// Follows GitHub's public events, counts them exactly, and streams them to browsers, programs and
 /// brokers.
@@ -125,15 +89,6 @@ enum Command {
     Version(version::VersionArgs),
 }
 
-/// Where the configuration file is.
-#[derive(Debug, Clone, Default, Args)]
-struct ConfigFileArgs {
-    /// Configuration file; by default the first of ./config.yaml, ./config/config.yaml,
-    /// ../config/config.yaml
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
 /// Parses the process's arguments and runs the command. Returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -164,84 +119,14 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Requeue(args) => requeue::requeue(&args),
         Command::Tail(args) => tail::tail(&args),
         Command::Status(args) => status::status(&args),
-        Command::Documents(args) => documents::documents(&args),
+        Command::Documents(args) => documents::documents(&args, &Cli::command()),
         Command::Version(args) => version::version(&args),
     }
 }
 
-/// Parses a required text: a name, a time, a cursor, an address. An empty one is usually an unset
-/// variable; treating it as a missing option would do something unintended.
-fn filled(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
-        return Err("empty value; give one, or leave the option out".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// Loads the configuration of this process: file, environment, then these flags.
-fn load(file: &ConfigFileArgs, flags: Vec<Flag>) -> Result<Loaded, InvalidConfig> {
-    let lookup = file.config.clone().map_or(Lookup::Places, Lookup::File);
-    config::load(&Request::of_process(lookup, flags))
-}
-
-/// Runs a future on a new runtime.
-fn with_runtime<T>(command: impl Future<Output = T>) -> Result<T, Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| {
-        output::complain(&format!("error: cannot start threads: {error}"));
-        Exit::Stage
-    })?;
-    let ended = runtime.block_on(command);
-    // Threads that still block after the shutdown timeout are left to the system.
-    runtime.shutdown_background();
-    Ok(ended)
-}
-
-/// Sets the log up from the environment alone, for commands without a config file.
-fn install_log() -> Result<(), Exit> {
-    let loaded = config::load(&Request::of_process(Lookup::Nothing, Vec::new()));
-    let loaded = loaded.map_err(|refused| complain_all(&refused))?;
-    logging::install(&loaded.config.log).map_err(|error| {
-        output::complain(&format!("error: {error}"));
-        exit_of_log(&error)
-    })
-}
-
-/// An unwritable file is not an error of the configuration.
-fn exit_of_log(error: &logging::LoggingError) -> Exit {
-    match error {
-        logging::LoggingError::File { .. } => Exit::Io,
-        _ => Exit::Config,
-    }
-}
-
-/// Prints all errors of the configuration to stderr.
-fn complain_all(refused: &InvalidConfig) -> Exit {
-    for line in lines_of(refused) {
-        output::complain(&line);
-    }
-    output::complain("not started; `ghpulse config reference` explains every key");
-    Exit::Config
-}
-
-/// Warnings and errors as lines, the most severe last, where readers look first.
-fn lines_of(refused: &InvalidConfig) -> Vec<String> {
-    let warnings = refused.warnings.iter().map(line_of);
-    let errors = refused.errors.iter().map(|error| format!("error: {error}"));
-    warnings.chain(errors).collect()
-}
-
-fn line_of(warning: &ConfigWarning) -> String {
-    let level = match warning.level {
-        config::Severity::Warning => "warning",
-        config::Severity::Info => "note",
-    };
-    format!("{level}: {warning}")
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::path::PathBuf;
 
     use super::*;
 

@@ -1,5 +1,6 @@
 //! Collection, from GitHub to the outbox: events are fetched, admitted once and enriched.
 
+pub mod audit;
 pub mod coverage;
 pub mod enrich;
 pub mod entries;

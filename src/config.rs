@@ -12,6 +12,7 @@
 
 mod check;
 mod diagnostic;
+mod endpoint;
 mod impossible;
 mod joined;
 mod keys;
@@ -32,12 +33,13 @@ mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use self::endpoint::endpoint;
 pub use diagnostic::{ConfigError, ConfigWarning, Severity, ValueOrigin};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use sections::{
-    Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, PrivacyConfig,
-    ServerConfig, ServerLimits, StoreConfig,
+    AuditConfig, Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig,
+    PrivacyConfig, ServerConfig, ServerLimits, StoreConfig,
 };
 pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
@@ -45,7 +47,7 @@ pub use typed::{
     AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, HashEmails, HourFormat,
     LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
-pub use units::{Bare, duration, moment, show_bytes, show_duration};
+pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 
 /// Where a config file is searched without `--config`, in this order, relative to the working
 /// directory.
@@ -166,12 +168,6 @@ pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
         return Ok(Loaded { config, file, warnings, places });
     }
     Err(InvalidConfig { file, errors, warnings, rest: Box::new(config), places })
-}
-
-/// Scheme, host and port of a configured URL; the port defaults to the scheme's.
-#[must_use]
-pub fn endpoint(url: &str) -> Option<(String, String, u16)> {
-    value::endpoint(url)
 }
 
 fn locate(request: &Request) -> Option<PathBuf> {

@@ -72,13 +72,13 @@ impl<R: Read> BufRead for MaybeZipped<R> {
 /// Reads what is packed.
 #[derive(Debug)]
 pub struct Gunzip<R: BufRead> {
-    at: Place<R>,
+    at: GunzipState<R>,
     whole: u64,
     garbage: u64,
 }
 
 #[derive(Debug)]
-enum Place<R: BufRead> {
+enum GunzipState<R: BufRead> {
     /// In a member; whether nothing of it was read yet, and whether it is the first.
     Member {
         member: Box<GzDecoder<Counted<R>>>,
@@ -100,7 +100,7 @@ impl<R: BufRead> Gunzip<R> {
     #[must_use]
     pub fn new(from: R) -> Self {
         let member = Box::new(GzDecoder::new(Counted { from, taken: 0 }));
-        let at = Place::Member { member, is_fresh: true, is_first: true };
+        let at = GunzipState::Member { member, is_fresh: true, is_first: true };
         Self { at, whole: 0, garbage: 0 }
     }
 
@@ -130,7 +130,7 @@ impl<R: BufRead> Gunzip<R> {
                     raw.consume(zeros);
                     if is_member {
                         let member = Box::new(GzDecoder::new(raw));
-                        self.at = Place::Member { member, is_fresh: true, is_first: false };
+                        self.at = GunzipState::Member { member, is_fresh: true, is_first: false };
                         return Ok(());
                     }
                     return self.leave_out(raw);
@@ -157,7 +157,7 @@ impl<R: BufRead> Read for Gunzip<R> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        while let Place::Member { member, is_fresh, is_first } = &mut self.at {
+        while let GunzipState::Member { member, is_fresh, is_first } = &mut self.at {
             match member.read(buffer) {
                 Ok(0) => {}
                 Ok(read) => {
@@ -172,8 +172,8 @@ impl<R: BufRead> Read for Gunzip<R> {
                         && error.kind() == ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
             }
-            let Place::Member { member, is_fresh, is_first } =
-                std::mem::replace(&mut self.at, Place::End)
+            let GunzipState::Member { member, is_fresh, is_first } =
+                std::mem::replace(&mut self.at, GunzipState::End)
             else {
                 break;
             };

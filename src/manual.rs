@@ -5,66 +5,15 @@
 //! shown as text. They are rendered once, at first use: that takes a few milliseconds for all
 //! pages, whereas a build script would add the Markdown parser to every build.
 
+mod pages;
 mod render;
 #[cfg(test)]
 mod tests;
 
 use std::sync::LazyLock;
 
+pub use pages::{Form, ManualPage, PAGES, STYLE_NAME, WHOLE};
 use render::Rendered;
-
-/// One page of the manual.
-#[derive(Debug, Clone, Copy)]
-pub struct Page {
-    /// Its name in URLs, `config` for `/docs/config`; empty for the first page.
-    pub name: &'static str,
-    /// The text of links to it.
-    pub title: &'static str,
-    /// Its file in the repository, with `/` between folders.
-    pub file: &'static str,
-    text: &'static str,
-}
-
-/// The kind of link targets in a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Pages of a server: `/docs` and `/docs/NAME`. Links are relative, so that any prefix works.
-    Served,
-    /// Files of one folder: `index.html` and `NAME.html`.
-    Files,
-}
-
-/// The name of the page that contains all others, for the browser's search.
-pub const WHOLE: &str = "all";
-/// The name of the style sheet.
-pub const STYLE_NAME: &str = "style.css";
-
-macro_rules! pages {
-    ($($name:literal $title:literal $file:literal;)*) => {
-        /// All pages, in reading order.
-        pub const PAGES: &[Page] = &[$(Page {
-            name: $name,
-            title: $title,
-            file: $file,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $file)),
-        }),*];
-    };
-}
-
-pages! {
-    "" "Start" "README.md";
-    "config" "Configure and deploy" "config/README.md";
-    "scripts" "Scripts" "scripts/README.md";
-    "data" "State, backup, archives" "data/README.md";
-    "api" "API" "src/serve/README.md";
-    "coverage" "Coverage" "src/collect/README.md";
-    "architecture" "Architecture" "src/README.md";
-    "threats" "Threats" "src/THREATS.md";
-    "tests" "Tests" "tests/README.md";
-    "measurements" "Measurements" "tests/load/README.md";
-    "security" "Security" ".github/SECURITY.md";
-    "changes" "Changes" "CHANGELOG.md";
-}
 
 const TEMPLATE: &str = include_str!("manual/page.html");
 const CONTENTS_DEPTH: u8 = 3;
@@ -105,7 +54,7 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
     let served = form == Form::Served;
     let root = if depth == 0 { "./" } else { "../" };
     let site = if served { SITE.replace("{{root}}", root) } else { String::new() };
-    let here = render::Here { name, form };
+    let here = render::LinkingPage { name, form };
     let all = PAGES.iter().map(|page| (page.name, page.title));
     let all = all.chain([(WHOLE, "All on one page")]);
     let pages = all.map(|(other, title)| {

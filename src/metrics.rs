@@ -98,6 +98,19 @@ metrics! {
     FEED_TROUBLES Gauge "ghpulse_feed_troubles" "kind"
         ["frozen_feed" "stale_token" "page_missing"]
         "Problems of the feed now: `frozen_feed`, `stale_token` (number), `page_missing` (number).";
+    AUDIT_SEEN Gauge "ghpulse_audit_seen_ratio" "kind"
+        ["stars" "forks" "releases" "pull_requests" "issues" "numbers"]
+        "Share of what happened that was seen here, by GitHub's totals of sampled repositories, \
+            over 24 looks; NaN while unknown.";
+    AUDIT_SEEN_LOW Gauge "ghpulse_audit_seen_low_ratio" "kind"
+        ["stars" "forks" "releases" "pull_requests" "issues" "numbers"]
+        "Low end of its 95 % interval.";
+    AUDIT_SEEN_HIGH Gauge "ghpulse_audit_seen_high_ratio" "kind"
+        ["stars" "forks" "releases" "pull_requests" "issues" "numbers"]
+        "High end of its 95 % interval.";
+    AUDIT_CONFLICT Gauge "ghpulse_audit_conflict" "" "1 while the estimate from ids has long been outside of the audit's interval, else 0.";
+    AUDIT_REPOSITORIES Gauge "ghpulse_audit_repositories" "" "Repositories in the audit's sample.";
+    AUDIT_POINTS Counter "ghpulse_audit_points_total" "" "Points of GitHub's GraphQL limit that the audit has spent.";
     SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of a script.";
     SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks at which a script failed; the native sum was used, or its aggregate stayed.";
     TIDB_SYNCS Counter "ghpulse_tidb_syncs_total" "outcome"
@@ -184,8 +197,15 @@ impl Metric {
 }
 
 /// Gauges of the feed, which are unknown (NaN) until the first responses.
-const UNKNOWN_AT_FIRST: &[Metric] =
-    &[FEED_LAG_SECONDS, FEED_OVERLAP, FEED_MISSED, EVENT_LAG_SECONDS];
+const UNKNOWN_AT_FIRST: &[Metric] = &[
+    FEED_LAG_SECONDS,
+    FEED_OVERLAP,
+    FEED_MISSED,
+    EVENT_LAG_SECONDS,
+    AUDIT_SEEN,
+    AUDIT_SEEN_LOW,
+    AUDIT_SEEN_HIGH,
+];
 
 impl Metric {
     /// Describes the metric and creates all its series.

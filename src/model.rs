@@ -1,6 +1,7 @@
 //! Domain types: events, positions, counts, time. No I/O, no runtime, no database.
 
 pub mod activity;
+pub mod audit;
 pub mod counts;
 pub mod coverage;
 pub mod entity;
@@ -13,6 +14,7 @@ pub mod glob;
 pub mod hour_file;
 pub mod json;
 pub mod kinds;
+pub mod ledger;
 pub mod message;
 pub mod missing_fields;
 pub mod offset;

@@ -10,6 +10,7 @@ mod api;
 mod archive;
 mod history;
 mod http;
+mod ledger;
 mod options;
 mod pages;
 mod readers;
@@ -25,8 +26,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, Operate, OpsError,
-    ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, LedgerAnswer,
+    LedgerQuery, Operate, OpsError, ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
 };
 pub use admin::report::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,

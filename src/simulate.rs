@@ -12,7 +12,8 @@
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
-//! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`.
+//! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`
+//! and from the `totals` of repositories.
 
 mod at_once;
 mod cast;
@@ -26,16 +27,21 @@ mod known;
 mod limits;
 mod names;
 mod node;
+mod options;
 mod pace;
 mod page;
 mod payloads;
 mod payloads_old;
+mod payloads_pulls;
 mod payloads_rest;
 mod payloads_today;
 mod pulls;
+mod query_work;
 mod recorded;
+mod refusal;
 mod server;
 mod state;
+mod totals;
 mod user;
 mod world;
 
@@ -43,7 +49,6 @@ mod world;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -53,110 +58,18 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
-pub use graphql::QueryOptions;
+pub use options::{
+    DEFAULT_BACKLOG, DEFAULT_RATE, HIGH_LIMIT, MAX_RATE, Options, QueryOptions, Shape,
+};
 pub use world::World;
 
 use crate::clock::Clock;
 use state::SharedWorld;
 
-/// Maximum rate in events per second: no page could show more.
-pub const MAX_RATE: f64 = 100_000.0;
-/// Default number of requests per hour: more than any client sends.
-pub const HIGH_LIMIT: u32 = 10_000_000;
-/// Default rate in events per second.
-pub const DEFAULT_RATE: f64 = 50.0;
-/// Default number of events in the feed at the start; all of them are on the pages, whatever their
-/// types.
-pub const DEFAULT_BACKLOG: usize = 150;
-
-/// The form of the payloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Shape {
-    /// The form before October 2025: whole pull requests, a merge is `closed` with `merged` true.
-    #[default]
-    Old,
-    /// The form since then: a pull request has five keys, a merge is the action `merged`.
-    Today,
-}
-
-/// The shape's name on the command line.
-impl std::str::FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "old" => Ok(Self::Old),
-            "today" => Ok(Self::Today),
-            _ => Err(format!("'{text}' is no shape of events; there are old and today")),
-        }
-    }
-}
-
 /// The account of a token: its text up to the first `/`.
 #[must_use]
 pub fn account_of(token: &str) -> &str {
     limits::account(token)
-}
-
-/// Options of the simulation. The defaults are those of `ghpulse simulate`.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The seed of everything random.
-    pub seed: u64,
-    /// Events per second that go into the feed, 0 to [`MAX_RATE`]; with 0, only [`Control::emit`]
-    /// adds events.
-    pub rate: f64,
-    /// The payload form of the seeded world; recorded payloads stay as they are.
-    pub shape: Shape,
-    /// Files of recorded events, one event per line, plain or gzip, used instead of the seeded
-    /// world, in this order. The feed stops before any event would leave its pages until a client
-    /// has requested one.
-    pub events: Vec<PathBuf>,
-    /// Replays recorded events at the pace of their `created_at`, this many times as fast, instead
-    /// of at `rate`.
-    pub speed: Option<f64>,
-    /// Ten seconds of work, then five for each of these; the sixth finds 35 s counted.
-    pub faults: Vec<Fault>,
-    /// `X-Poll-Interval`, in seconds.
-    pub poll_interval: u32,
-    /// Requests per hour for an account with tokens; see [`account_of`].
-    pub limit: u32,
-    /// Requests per hour for an address without a token.
-    pub anonymous_limit: u32,
-    /// Options of `/graphql`.
-    pub query: QueryOptions,
-    /// Number of events of the seeded world in the feed at the start.
-    pub backlog: usize,
-    /// How many events [`Control::emitted`] remembers: none outside tests, because the feed never
-    /// ends.
-    pub remember: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            rate: DEFAULT_RATE,
-            shape: Shape::default(),
-            events: Vec::new(),
-            speed: None,
-            faults: Vec::new(),
-            poll_interval: 1,
-            limit: HIGH_LIMIT,
-            anonymous_limit: HIGH_LIMIT,
-            query: QueryOptions::default(),
-            backlog: DEFAULT_BACKLOG,
-            remember: 0,
-        }
-    }
-}
-
-impl Options {
-    /// An empty feed that advances only by hand and remembers up to a million events: for tests.
-    #[must_use]
-    pub fn by_hand(seed: u64) -> Self {
-        Self { seed, rate: 0.0, backlog: 0, remember: 1_000_000, ..Self::default() }
-    }
 }
 
 /// A running server and its feed.

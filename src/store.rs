@@ -5,6 +5,7 @@
 //! [`Durability::EveryBatch`], a batch whose commit has returned survives a power cut.
 
 pub mod activity;
+pub mod audit;
 mod batch;
 mod buses;
 pub mod charts;
@@ -21,6 +22,7 @@ mod identity;
 pub mod inspect;
 pub mod journal;
 pub mod keys;
+pub mod ledger;
 mod lock;
 mod open;
 pub mod outages;

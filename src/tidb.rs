@@ -29,11 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::MalformedAnswer;
 pub use error::HistoryError;
-pub use query::{Query, Text};
+pub use query::{FigureQuery, SqlText};
 pub use round::Synced;
 pub use server::QueryLimits;
 
-use self::figures::Figures;
+use self::figures::HistoryFigures;
 use self::round::SyncRound;
 use self::schedule::QuerySchedule;
 use self::server::{TidbServer, TidbSession};
@@ -67,7 +67,7 @@ pub struct History(Arc<HistoryParts>);
 
 #[derive(Debug)]
 struct HistoryParts {
-    figures: Figures,
+    figures: HistoryFigures,
     health: Mutex<Health>,
     requests: mpsc::Sender<oneshot::Sender<Synced>>,
     is_configured: bool,
@@ -116,7 +116,7 @@ impl History {
         alerts: Alerts,
         clock: Clock,
     ) -> Result<(Self, HistorySync), StoreError> {
-        let figures = Figures::load(store)?;
+        let figures = HistoryFigures::load(store)?;
         let server = setup.tidb.clone().map(|(tidb, limits)| TidbServer::new(tidb, limits));
         let state = match (&server, figures.has_base()) {
             (None, _) => HistoryState::Off,
@@ -218,7 +218,7 @@ impl HistorySync {
             let asked = if waiting.is_empty() {
                 schedule.due(self.clock.instant())
             } else {
-                Query::ALL.to_vec()
+                FigureQuery::ALL.to_vec()
             };
             if asked.is_empty() {
                 continue;
@@ -236,7 +236,8 @@ impl HistorySync {
                 // Languages are queried together with the daily figures.
                 let languages = !server.knows_languages() || round.languages.is_some();
                 let failed = |query| {
-                    let all = round.wrote(query).is_some() && (languages || query != Query::Daily);
+                    let all =
+                        round.wrote(query).is_some() && (languages || query != FigureQuery::Daily);
                     round.is_transient() && !all
                 };
                 schedule.advance(&asked, failed, &self.setup.interval, now);
@@ -251,12 +252,16 @@ impl HistorySync {
     /// Runs each query once and keeps the first of several errors. A query that loses the
     /// connection costs no other query: the next one gets a new connection. Only a failure to
     /// connect or to log in ends the round. Returns an error only of our own store.
-    async fn ask(&self, server: &TidbServer, asked: &[Query]) -> Result<SyncRound, StoreError> {
+    async fn ask(
+        &self,
+        server: &TidbServer,
+        asked: &[FigureQuery],
+    ) -> Result<SyncRound, StoreError> {
         let mut round = SyncRound::default();
-        let languages = asked.contains(&Query::Daily) && server.knows_languages();
-        let texts = asked.iter().map(|query| Text::from(*query));
+        let languages = asked.contains(&FigureQuery::Daily) && server.knows_languages();
+        let texts = asked.iter().map(|query| SqlText::from(*query));
         let mut session = None;
-        for text in texts.chain(languages.then_some(Text::Languages)) {
+        for text in texts.chain(languages.then_some(SqlText::Languages)) {
             let mut open = match session.take() {
                 Some(open) => open,
                 None => match server.open(self.clock.now()).await {
@@ -291,15 +296,15 @@ impl HistorySync {
     async fn fetch(
         &self,
         session: &mut TidbSession<'_>,
-        text: Text,
+        text: SqlText,
         round: &mut SyncRound,
     ) -> Result<(), HistoryError> {
         match text {
-            Text::Figures(query) => {
+            SqlText::Figures(query) => {
                 let wrote = self.fetch_figures(session, query).await?;
                 *round.slot(query) = Some(wrote);
             }
-            Text::Languages => {
+            SqlText::Languages => {
                 let taken = languages::fetch(session, &self.store, self.clock.now()).await?;
                 round.languages = Some(taken);
             }
@@ -311,7 +316,7 @@ impl HistorySync {
     async fn fetch_figures(
         &self,
         session: &mut TidbSession<'_>,
-        query: Query,
+        query: FigureQuery,
     ) -> Result<usize, HistoryError> {
         let figures = &self.history.0.figures;
         let now = self.clock.now();
@@ -368,8 +373,8 @@ pub async fn check(
     let server = TidbServer::new(tidb.clone(), limits);
     let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
     let mut wrong = Vec::new();
-    let languages = server.knows_languages().then_some(Text::Languages);
-    for query in Query::ALL.into_iter().map(Text::from).chain(languages) {
+    let languages = server.knows_languages().then_some(SqlText::Languages);
+    for query in FigureQuery::ALL.into_iter().map(SqlText::from).chain(languages) {
         if let Err(error) = session.try_out(query).await {
             wrong.push(error);
         }

@@ -13,6 +13,8 @@ mod documents;
 mod graph;
 #[path = "tidy/names.rs"]
 mod names;
+#[path = "tidy/promises.rs"]
+mod promises;
 #[path = "tidy/source.rs"]
 mod source;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::AlertCondition;
+use super::condition::AlertCondition;
 use crate::backoff::Backoff;
 use crate::model::window::Timestamp;
 

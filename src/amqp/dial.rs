@@ -14,7 +14,8 @@ use lapin::{Connection, ConnectionProperties, ErrorKind};
 use rustls::{AlertDescription, CertificateError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{AmqpError, AmqpOptions};
+use super::error::AmqpError;
+use super::options::AmqpOptions;
 use crate::{config, reload};
 
 /// Heartbeat interval of an idle connection in seconds, unless the URL sets another.

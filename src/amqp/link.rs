@@ -19,8 +19,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::DropGuard;
 
 use super::dial::{Dialled, authority, away, dial, place, reason};
+use super::error::AmqpError;
+use super::options::AmqpOptions;
 use super::outbound::OutboundMessage;
-use super::{AmqpError, AmqpOptions};
 
 /// Not persisted by the broker: a disconnected reader catches up by cursor, from the stream.
 const TRANSIENT: u8 = 1;
@@ -34,7 +35,7 @@ const PRECONDITION_FAILED: u16 = 406;
 const REASON: Duration = Duration::from_secs(1);
 
 /// A connection to publish on.
-pub(super) struct BrokerLink {
+pub(super) struct AmqpLink {
     connection: Connection,
     channel: Channel,
     /// The exchange to publish to.
@@ -66,7 +67,7 @@ fn name(exchange: &str) -> Result<ShortString, AmqpError> {
         .map_err(|_| AmqpError::ExchangeName { exchange: exchange.chars().take(80).collect() })
 }
 
-impl BrokerLink {
+impl AmqpLink {
     /// Connects, logs in, and declares missing exchanges: durable topic exchanges, the readers'
     /// bound to the source where there is one.
     pub(super) async fn open(options: &AmqpOptions) -> Result<Self, AmqpError> {

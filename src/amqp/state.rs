@@ -1,11 +1,15 @@
 //! The state of publishing to RabbitMQ, for the operator.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
-use super::NOTICE_FOR;
 use crate::clock::Clock;
 use crate::metrics;
 use crate::model::window::Timestamp;
+
+/// How long a missed message is reported.
+const NOTICE_FOR: Duration = Duration::from_secs(3_600);
 
 /// The state of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]

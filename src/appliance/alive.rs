@@ -24,7 +24,7 @@ const FINE: &[u8] = b"HTTP/1.1 200 ";
 
 /// What is checked.
 #[derive(Clone)]
-pub(super) struct Proof {
+pub(super) struct LivenessCheck {
     pub(super) store: Store,
     /// A listener that speaks plain HTTP; `None` when all use TLS.
     pub(super) address: Option<SocketAddr>,
@@ -34,7 +34,11 @@ pub(super) struct Proof {
 
 /// Checks and reports until `stop` is cancelled; where systemd expects no reports, only waits for
 /// that.
-pub(super) async fn run(proof: Proof, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn run(
+    proof: LivenessCheck,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let Some(period) = sd_notify::watchdog_enabled() else {
         stop.cancelled().await;
         return Ok(());
@@ -62,7 +66,7 @@ fn report() {
     }
 }
 
-impl Proof {
+impl LivenessCheck {
     /// Runs all checks. Fails when one fails or takes longer than `limit`.
     async fn within(&self, limit: Duration, clock: Clock) -> anyhow::Result<()> {
         tokio::select! {
@@ -116,9 +120,9 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
     const BRIEFLY: Duration = Duration::from_millis(200);
 
-    fn proof(dir: &tempfile::TempDir, address: Option<SocketAddr>) -> Proof {
+    fn proof(dir: &tempfile::TempDir, address: Option<SocketAddr>) -> LivenessCheck {
         let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
-        Proof { store, address, path: "/health".to_owned() }
+        LivenessCheck { store, address, path: "/health".to_owned() }
     }
 
     async fn answers(text: &'static str) -> SocketAddr {

@@ -165,7 +165,7 @@ fn reach(tried: &Probed, clock: Clock) -> String {
     let name = tried.topic.split_once("://").map_or(tried.topic.as_str(), |(_, name)| name);
     let namespace = name.rsplit_once('/').map_or(name, |(namespace, _)| namespace);
     let cure = format!("pulsar-admin namespaces set-retention {namespace} --time 72h --size -1");
-    let why = "a node restored from an older backup lacks what is between";
+    let why = "a node restored from an older backup does not have what is between";
     format!(" (goes back {hours} h; {why}; to keep more: {cure})")
 }
 

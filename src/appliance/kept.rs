@@ -21,9 +21,12 @@ pub(super) async fn answer(
         KeptQuery::Recent => charts::recent(reader, now, since).map(KeptCounts::Chart),
         KeptQuery::Day => charts::day(reader, now, since).map(KeptCounts::Chart),
         KeptQuery::Completeness(hours) => {
-            charts::completeness(reader, hours).map(KeptCounts::Completeness)
+            let shares = reader.audit_shares(hours.clone())?;
+            let hours = charts::completeness(reader, hours)?;
+            Ok(KeptCounts::Completeness(hours, shares))
         }
         KeptQuery::Hours(hours) => charts::counted_hours(reader, hours).map(KeptCounts::Hours),
+        KeptQuery::Imported(hours) => reader.imported_hours(hours).map(KeptCounts::Imported),
         KeptQuery::Languages => {
             let window = numbers.window(now.second());
             let (now, before) = (window.sum(), window.sum_previous());

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::broker::BrokerState;
 use super::rabbit::RabbitState;
-use super::status::Sight;
-use super::{copies, exchange, kept};
+use super::status::StatusSources;
+use super::{copies, exchange, kept, ledger};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
@@ -22,8 +22,8 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, Operate, OpsError, Part, PartState,
-    ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, Operate,
+    OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::sync::blocking;
 use crate::sync::lock;
@@ -41,15 +41,15 @@ pub(super) struct Operator {
     fed: Option<RabbitState>,
     scripts: Scripts,
     history: History,
-    sight: Sight,
+    sight: StatusSources,
     started_at: Timestamp,
     clock: Clock,
     /// The state of each part at the last check, since when, and the time of that check.
-    seen: Mutex<(Known, Timestamp)>,
+    seen: Mutex<(PartStates, Timestamp)>,
 }
 
 /// The state of each part, and since when.
-type Known = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
+type PartStates = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
 
 /// The state of the scripts.
 pub(super) struct Scripts {
@@ -70,7 +70,7 @@ impl Operator {
         (bus, fed): (Option<BrokerState>, Option<RabbitState>),
         scripts: Scripts,
         history: History,
-        sight: Sight,
+        sight: StatusSources,
         clock: Clock,
     ) -> Self {
         let started_at = clock.now();
@@ -246,6 +246,12 @@ impl Operate for Operator {
     fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let read = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         Box::pin(kept::answer(read, (self.clock.now(), self.started_at), query))
+    }
+
+    fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
+        let StatusSources { store, rankings, apply, .. } = &self.sight;
+        let kept = (rankings.clone(), Arc::clone(&apply.privacy));
+        Box::pin(ledger::answer(store.clone(), kept, query))
     }
 
     fn window(&self) -> Option<serde_json::Value> {

@@ -131,7 +131,7 @@ impl Renewed {
         match logging::follow_rotation() {
             Ok(opened) => {
                 if opened {
-                    tracing::info!("log.file was moved away and is opened anew");
+                    tracing::info!("log.file was moved; opened again");
                 }
                 self.log = None;
             }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::chores::{BackupTimes, Chore, Failing};
+use super::ledger::Rankings;
 use super::renewed::RenewalState;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
+use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
 use crate::collect::status::SourceStatus;
 use crate::serve::{
@@ -19,16 +21,20 @@ use crate::serve::{
 use crate::store::Store;
 
 /// What the status is read from, besides the parts.
-pub(super) struct Sight {
+pub(super) struct StatusSources {
     pub(super) store: Store,
     /// Receives imported archives and retried dead letters.
     pub(super) apply: Apply,
+    /// The ledger's rankings.
+    pub(super) rankings: Rankings,
     pub(super) data_dir: PathBuf,
     /// Whether addresses in commits are hashed in exported hours.
     pub(super) hashes_emails: bool,
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<RecentShare>,
+    /// The audit; `None` where there is none.
+    pub(super) audit: Option<AuditReading>,
     pub(super) witness: Arc<Witness>,
     /// Files that were replaced by unusable ones.
     pub(super) files: RenewalState,
@@ -39,7 +45,7 @@ pub(super) struct Sight {
     pub(super) clock: Clock,
 }
 
-impl Sight {
+impl StatusSources {
     /// The status. `parts` are the results of the parts' own checks.
     pub(super) fn report(
         &self,
@@ -58,6 +64,12 @@ impl Sight {
             enrichment: source.map(|_| self.enriched.borrow().figures(self.clock.now())),
             completeness: completeness
                 .map(|report| report.shown_at(self.witness.stamp()).into_owned()),
+            audit: self.audit.as_ref().and_then(|audit| {
+                audit
+                    .borrow()
+                    .as_deref()
+                    .map(|report| report.shown_at(self.clock.now()).into_owned())
+            }),
             bus: BusReport {
                 kind: self.bus.into(),
                 backlog_bytes: *self.store.watermarks().backlog.borrow(),

@@ -6,7 +6,8 @@ use futures_util::stream::{self, StreamExt as _};
 use crate::bus::pulsar;
 use crate::clock::Clock;
 use crate::config::{GitHubConfig, Secret, ServerConfig};
-use crate::github::rest::{Rest, RestOptions, TokenCheck};
+use crate::github::rest::identity::TokenCheck;
+use crate::github::rest::{Rest, RestOptions};
 use crate::serve;
 
 /// Maximum number of tokens checked; each costs a request.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
+use crate::collect::audit::AuditReading;
 use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
 use crate::metrics;
@@ -65,7 +66,7 @@ fn space(dir: &Path) -> Option<(u64, u64)> {
 /// Watches until `stop` is cancelled.
 pub(super) async fn run(
     operator: Arc<dyn Operate>,
-    source: Option<watch::Receiver<SourceStatus>>,
+    (source, audit): (Option<watch::Receiver<SourceStatus>>, Option<AuditReading>),
     alerts: Alerts,
     data_dir: PathBuf,
     clock: Clock,
@@ -83,6 +84,12 @@ pub(super) async fn run(
                 publish(&aged);
             }
             tell_troubles(&alerts, &report.troubles);
+        }
+        if let Some(report) = audit.as_ref().and_then(|audit| audit.borrow().clone()) {
+            match &report.conflict {
+                Some(conflict) => alerts.raise(AlertCondition::AuditConflict, &conflict.text),
+                None => alerts.clear(AlertCondition::AuditConflict),
+            }
         }
         let dir = data_dir.clone();
         let full = blocking(move || nearly_full(&dir)).await?;

@@ -14,17 +14,15 @@ use super::claims::{claim_id, claim_seen, keep_dead_letter};
 use super::entities::claim_entities;
 use super::numbers::NodeCounters;
 use super::outage;
+use super::prepared::{FactsFrom, Prepared};
 use crate::bus::{Bus, Content, DeadLetter, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
-use crate::model::entity::EntityRef;
-use crate::model::envelope::Envelope;
-use crate::model::event::EventKey;
-use crate::model::event_index::EventIndex;
-use crate::model::event_summary::EventSummary;
 use crate::model::gap::{Gap, GapReason, Outage};
+use crate::model::json;
 use crate::model::kinds::column;
+use crate::model::ledger::LedgerMetric;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::privacy::Privacy;
 use crate::model::window::{Day, Timestamp};
@@ -33,6 +31,7 @@ use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey, SeenKey,
 };
+use crate::store::ledger::counting::{LedgerCounting, LedgerEvent};
 use crate::store::retention::claim_days;
 use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
@@ -60,33 +59,6 @@ pub struct Apply {
     pub privacy: Arc<Privacy>,
     /// The source of the current time.
     pub clock: Clock,
-}
-
-/// A delivery after parsing.
-pub(super) struct Prepared {
-    pub(super) cursor: Cursor,
-    pub(super) key: EventKey,
-    pub(super) happened_at: Timestamp,
-    pub(super) received_at: Timestamp,
-    pub(super) actor_id: Option<u64>,
-    pub(super) repo_id: Option<u64>,
-    pub(super) facts_from: FactsFrom,
-    head: EventIndex,
-    is_left_out: bool,
-    /// The objects whose documents it contains.
-    pub(super) entity_refs: Box<[EntityRef]>,
-    pub(super) envelope: Envelope,
-}
-
-/// Where the facts of an event were determined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FactsFrom {
-    /// On this node, before the bus; the firsts are determined here.
-    Here,
-    /// On another node.
-    Elsewhere,
-    /// Nowhere: the firsts are not known yet.
-    Nobody,
 }
 
 /// A delivery that cannot be parsed.
@@ -219,42 +191,6 @@ fn prepare<R>(
     (prepared, receipts)
 }
 
-impl Prepared {
-    pub(super) fn new(
-        cursor: Cursor,
-        envelope: Envelope,
-        summary: EventSummary,
-        facts_from: FactsFrom,
-    ) -> Self {
-        let received_at = envelope.facts.received_at;
-        Self {
-            cursor,
-            happened_at: summary.created_at.unwrap_or(received_at),
-            received_at,
-            actor_id: summary.actor_id,
-            repo_id: summary.repo_id,
-            facts_from,
-            head: EventIndex::of_summary(&summary, &envelope.facts),
-            entity_refs: summary.entity_refs,
-            key: summary.key,
-            envelope,
-            is_left_out: false,
-        }
-    }
-
-    /// The same with what is not passed on of it decided: events may come from a node with other
-    /// settings, or were admitted before these.
-    pub(super) fn under(mut self, privacy: &Privacy) -> Self {
-        let Self { head, .. } = &self;
-        self.is_left_out =
-            privacy.leaves_out(head.actor_login(), head.org_login(), head.repo_name());
-        if let Some(hashed) = privacy.hashed(&self.envelope.event) {
-            self.envelope.event = hashed.into();
-        }
-        self
-    }
-}
-
 /// Adds the deliveries that were not applied before to the batch and returns them.
 fn count(
     batch: &mut Batch<'_>,
@@ -361,6 +297,7 @@ pub(super) fn apply_once(
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
     count_numbers(batch, event)?;
     minutes.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
+    count_in_ledger(batch, event, &mut minutes.ledger);
     if minutes.is_dropped(batch, event.cursor)? {
         return Ok(Applied::Fresh);
     }
@@ -400,12 +337,30 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Counts an event of a repository in the ledger, if it is of a type that it counts.
+fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCounting) {
+    let Some(repo) = event.repo_id else { return };
+    let facts = &event.envelope.facts;
+    let action = || {
+        let [payload] = json::pick(&event.envelope.event, ["payload"]);
+        let [action] = json::pick(payload?, ["action"]);
+        json::text(action?)
+    };
+    if let Some(metric) = LedgerMetric::of(&event.key.kind, facts.flags, action) {
+        let (name, language) = (event.head.repo_name(), facts.counted_language());
+        let created_at = event.happened_at;
+        ledger.count(batch, LedgerEvent { repo, name, created_at, metric, language });
+    }
+}
+
 /// The minutes of the journal that a batch touches.
 #[derive(Default)]
 pub(super) struct JournalMinutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
     /// Events by minute and hour, whether or not they are kept in the journal.
     counting: BatchActivity,
+    /// Events by repository and day.
+    ledger: LedgerCounting,
     /// Whether events may have positions in a dropped part of the journal: readers already
     /// received a gap for it, so nothing may be added there.
     has_old_places: bool,
@@ -451,6 +406,7 @@ impl JournalMinutes {
         for (key, row) in self.rows {
             batch.put(&key, &row.encode());
         }
+        self.ledger.write(batch)?;
         self.counting.write(batch)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::aggregate::{FactsFrom, Prepared};
+use super::prepared::{FactsFrom, Prepared};
 use crate::bus::DeadLetter;
 use crate::model::envelope::Flags;
 use crate::model::position::Cursor;

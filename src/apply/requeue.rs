@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{Applied, Apply, FactsFrom, JournalMinutes, Prepared, apply_once};
+use super::aggregate::{Applied, Apply, JournalMinutes, apply_once};
+use super::prepared::{FactsFrom, Prepared};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 use crate::store::StoreError;

@@ -10,6 +10,6 @@ mod absent;
 mod parquet_file;
 
 #[cfg(not(feature = "parquet"))]
-pub(super) use self::absent::{ColumnFile, read_keys, rows};
+pub(super) use self::absent::{AbsentColumnFile as ColumnFile, read_keys, rows};
 #[cfg(feature = "parquet")]
 pub(super) use self::parquet_file::{ColumnFile, read_keys, rows};

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
+use super::sidecar;
 use super::target::ArchiveTarget;
-use super::{SETTLED, sidecar};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
@@ -36,6 +36,10 @@ use crate::store::keys::{JournalKey, Key as _, MetaKey};
 use crate::store::{Reader, Store, StoreError};
 use crate::sync::blocking;
 use crate::sync::lock;
+
+/// How long after its end an hour's file is written: GitHub serves most events within minutes, some
+/// hours late. Later events go into a file that replaces the first.
+pub const SETTLED: Duration = Duration::from_secs(600);
 
 /// The most files that are written at the same time.
 const OPEN: usize = 48;

@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::ArchiveError;
-use super::lines;
-use super::recorded::{RecordedEvent, RecordedPull};
-use super::target::BUFFER;
+use super::lines::{self, BUFFER};
+use super::recorded::{RecordedEvent, RecordedForRepo, RecordedPull};
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
@@ -23,6 +22,7 @@ use crate::model::hour_file::HourName;
 use crate::model::window::Hour;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};
+use crate::store::ledger::import::LedgerHour;
 use crate::store::periods::reopen;
 use crate::store::{Batch, Store, StoreError};
 use crate::sync::blocking;
@@ -99,7 +99,7 @@ pub async fn import(
     };
     store
         .commit(move |batch| {
-            write(batch, hour, &counts)?;
+            write(batch, hour, counts)?;
             batch.put(&marker, &digest);
             fault::point("archive.before_commit");
             Ok(())
@@ -113,7 +113,7 @@ pub async fn import(
 struct ReadFile {
     imported: Imported,
     /// The counts to write; `None` when they were imported before.
-    counted: Option<(Hour, HourCounts, [u8; 17])>,
+    counted: Option<(Hour, ImportedHourCounts, [u8; 17])>,
 }
 
 fn look(
@@ -191,26 +191,28 @@ fn digest_of(path: &Path) -> Result<[u8; 17], ArchiveError> {
 struct EventsByHour {
     seen: HashSet<u128, foldhash::fast::RandomState>,
     doubles: u64,
-    by_hour: HashMap<Hour, HourCounts, foldhash::fast::RandomState>,
+    by_hour: HashMap<Hour, ImportedHourCounts, foldhash::fast::RandomState>,
     /// Events without a creation time: they belong to the file's hour.
-    timeless: HourCounts,
+    timeless: ImportedHourCounts,
     /// Strays beyond the most hours that are distinguished.
     far: u64,
 }
 
 /// Counts of one hour.
 #[derive(Default)]
-struct HourCounts {
+struct ImportedHourCounts {
     events: u64,
     doubles: u64,
     /// Indexed by [`HourMetric`]; index 0 is unused.
     metrics: [i64; 8],
     actors: HashSet<u64, foldhash::fast::RandomState>,
     repos: HashSet<u64, foldhash::fast::RandomState>,
+    /// By repository.
+    ledger: LedgerHour,
 }
 
 impl EventsByHour {
-    fn add(&mut self, path: &Path, event: RecordedEvent) -> Result<(), ArchiveError> {
+    fn add(&mut self, path: &Path, event: RecordedEvent<'_>) -> Result<(), ArchiveError> {
         if !self.seen.insert(event.key) {
             self.doubles += 1;
             return Ok(());
@@ -227,14 +229,18 @@ impl EventsByHour {
             }
             Some(hour) => self.by_hour.entry(hour).or_default(),
         };
+        if let Some(RecordedForRepo { repo, metric, name, language }) = event.of_repo {
+            counts.ledger.count(repo, metric, [name.as_deref(), language.as_deref()]);
+        }
         counts.add(event.pull);
         Ok(())
     }
 
     /// The hour of most events, its counts, and the number of events of other hours.
-    fn settle(mut self) -> Option<(Hour, HourCounts, u64)> {
-        let size =
-            |(hour, counts): &(&Hour, &HourCounts)| (counts.events, std::cmp::Reverse(hour.0));
+    fn settle(mut self) -> Option<(Hour, ImportedHourCounts, u64)> {
+        let size = |(hour, counts): &(&Hour, &ImportedHourCounts)| {
+            (counts.events, std::cmp::Reverse(hour.0))
+        };
         let hour = *self.by_hour.iter().max_by_key(size)?.0;
         let mut counts = self.by_hour.remove(&hour)?;
         counts.merge(self.timeless);
@@ -244,7 +250,7 @@ impl EventsByHour {
     }
 }
 
-impl HourCounts {
+impl ImportedHourCounts {
     fn add(&mut self, pull: Option<RecordedPull>) {
         self.events += 1;
         let Some(pull) = pull else { return };
@@ -269,11 +275,12 @@ impl HourCounts {
         }
         self.actors.extend(other.actors);
         self.repos.extend(other.repos);
+        self.ledger.merge(other.ledger);
     }
 }
 
 /// Replaces the counts of an earlier import of the hour.
-fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), StoreError> {
+fn write(batch: &mut Batch<'_>, hour: Hour, counts: ImportedHourCounts) -> Result<(), StoreError> {
     let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
     reopen(batch, at)?;
     let mut claim = |actor, repo| {
@@ -295,6 +302,10 @@ fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), S
         };
         let before = batch.add(&key, 0)?;
         batch.add(&key, wanted.saturating_sub(before))?;
+    }
+    if !counts.ledger.write(batch, hour)? {
+        let hour = HourName(hour).to_string();
+        tracing::warn!(hour, "the ledger keeps its counts of this hour: its month is folded");
     }
     Ok(())
 }

@@ -9,10 +9,12 @@ use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use super::error::ArchiveError;
-use super::target::BUFFER;
 use crate::gunzip::MaybeZipped;
 use crate::model::event::is_event;
 use crate::model::json;
+
+/// Buffer size for reading and writing files, bytes.
+pub(super) const BUFFER: usize = 256 << 10;
 
 /// The longest line that is read, bytes: hours of 2012 without line ends have about 20 MB.
 const LONGEST_LINE: u64 = 64 << 20;

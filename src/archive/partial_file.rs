@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::columns;
 use super::error::ArchiveError;
+use super::lines::{self, BUFFER};
 use super::recorded::key_of;
-use super::target::{ArchiveTarget, BUFFER};
-use super::{columns, lines};
+use super::target::ArchiveTarget;
 use crate::config::HourFormat;
 use crate::fault;
 use crate::model::event::Event;

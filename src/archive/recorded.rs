@@ -5,11 +5,14 @@
 //! only, has `repository` for `repo`, and Pacific times, at first written as `2012/03/11 12:00:00
 //! -0700`. An actor or repository without an id gets a number derived from its name.
 
+use std::borrow::Cow;
+
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::model::envelope::{Facts, Flags};
 use crate::model::event::{Event, EventId, InvalidEvent};
 use crate::model::json;
+use crate::model::ledger::LedgerMetric;
 use crate::model::window::Timestamp;
 
 /// Bit of numbers that are derived from a name: GitHub's ids are far below.
@@ -17,11 +20,21 @@ const OF_A_NAME: u64 = 1 << 63;
 
 /// An event, as far as it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RecordedEvent {
+pub(super) struct RecordedEvent<'a> {
     /// Hash of type and id.
     pub(super) key: u128,
     pub(super) created_at: Option<Timestamp>,
     pub(super) pull: Option<RecordedPull>,
+    pub(super) of_repo: Option<RecordedForRepo<'a>>,
+}
+
+/// What the ledger counts of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RecordedForRepo<'a> {
+    pub(super) repo: u64,
+    pub(super) metric: LedgerMetric,
+    pub(super) name: Option<Cow<'a, str>>,
+    pub(super) language: Option<String>,
 }
 
 /// A pull-request event.
@@ -34,19 +47,41 @@ pub(super) struct RecordedPull {
     pub(super) repo: Option<u64>,
 }
 
-impl RecordedEvent {
-    pub(super) fn read(text: &str) -> Result<Self, InvalidEvent> {
+impl<'a> RecordedEvent<'a> {
+    pub(super) fn read(text: &'a str) -> Result<Self, InvalidEvent> {
         let event = Event::read(text)?;
         let created_at = event.created_at.or_else(|| {
             let [at] = json::pick(text, ["created_at"]);
             first_form(&at.and_then(json::text)?)
         });
-        Ok(Self { key: key_of(&event), created_at, pull: pull_of(&event) })
+        let facts = Facts::of(&event, Timestamp::default());
+        let (pull, of_repo) = (pull_of(&event, &facts), of_repo(&event, &facts));
+        Ok(Self { key: key_of(&event), created_at, pull, of_repo })
     }
 }
 
-fn pull_of(event: &Event<'_>) -> Option<RecordedPull> {
-    let facts = Facts::of(event, Timestamp::default());
+/// What the ledger counts; `None` for a repository without an id of GitHub.
+fn of_repo<'a>(event: &Event<'a>, facts: &Facts) -> Option<RecordedForRepo<'a>> {
+    let action = || {
+        let [action] = json::pick(event.payload?, ["action"]);
+        json::text(action?)
+    };
+    let metric = LedgerMetric::of(&event.key.kind, facts.flags, action)?;
+    let language = facts.counted_language().map(str::to_owned);
+    if let Some(repo) = event.repo_id {
+        let name = event.repo_name.clone();
+        return Some(RecordedForRepo { repo, metric, name, language });
+    }
+    let [repository] = json::pick(event.text, ["repository"]);
+    let [id, owner, name] = json::pick(repository?, ["id", "owner", "name"]);
+    let name = || {
+        let (owner, name) = (json::text(owner?)?, json::text(name?)?);
+        Some(Cow::Owned(format!("{owner}/{name}")))
+    };
+    Some(RecordedForRepo { repo: id.and_then(json::whole)?, metric, name: name(), language })
+}
+
+fn pull_of(event: &Event<'_>, facts: &Facts) -> Option<RecordedPull> {
     facts.flags.pr.then(|| {
         let lines = |n: Option<u64>| if facts.flags.merge { n.unwrap_or(0) } else { 0 };
         RecordedPull {
@@ -128,7 +163,8 @@ mod tests {
         let pull = read.pull.clone().unwrap();
         assert!(pull.flags.merge && !pull.flags.close);
         assert_eq!((pull.additions, pull.deletions, pull.repo), (7, 2, Some(9)));
-        let lower = RecordedEvent::read(&TIMELINE.replace("Ann", "ann")).unwrap();
+        let lower = TIMELINE.replace("Ann", "ann");
+        let lower = RecordedEvent::read(&lower).unwrap();
         assert_eq!(lower.pull.unwrap().actor, pull.actor);
         assert!(pull.actor.unwrap() >= OF_A_NAME);
         // Without an id, the text identifies the event.

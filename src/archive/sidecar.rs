@@ -35,7 +35,9 @@ pub(super) fn write(
     let cut = cut && !was_whole(&path);
     let known = charts::completeness(reader, hour.0..hour.0.saturating_add(1))?;
     let known = known.first().copied().unwrap_or(HourCompleteness::unknown(hour));
-    let text = serde_json::to_string(&written::of_one(&known, cut)).map_err(io::Error::from);
+    let shares = reader.audit_shares(hour.0..hour.0.saturating_add(1))?;
+    let written = written::of_one(&known, shares.get(&hour.0), cut);
+    let text = serde_json::to_string(&written).map_err(io::Error::from);
     let text = text.map_err(ArchiveError::file("write", &path))?;
     put(&path, format!("{text}\n").as_bytes())
 }

@@ -1,4 +1,4 @@
-//! Where an export writes, and how.
+//! Where recorded hours are written, and how.
 
 use std::path::PathBuf;
 
@@ -25,6 +25,3 @@ impl ArchiveTarget {
         self.dir.join(name(hour))
     }
 }
-
-/// Buffer size for reading and writing files, bytes.
-pub(super) const BUFFER: usize = 256 << 10;

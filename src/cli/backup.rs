@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::exit::Exit;
+use super::output;
 use super::store_access::{self, CommandFailure, StoreArgs};
-use super::{Exit, output};
 use crate::store::checkpoint::ExistingBackup;
 
 /// Arguments of `backup`.
@@ -29,7 +30,7 @@ pub(super) struct BackupArgs {
 
 /// Makes the backup, in the running appliance if there is one.
 pub(super) fn backup(args: &BackupArgs) -> Exit {
-    super::with_runtime(async {
+    super::runtime::with_runtime(async {
         match make(args).await {
             Ok(made) if args.json => output::json(&made),
             Ok(made) => output::text(&format!(

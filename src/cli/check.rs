@@ -14,10 +14,11 @@ mod report;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 
-use self::report::{CheckReport, Finding};
-use super::{ConfigFileArgs, Exit, output};
+use self::report::{CheckReport, Finding, ServerCheck};
+use super::config_file::ConfigFileArgs;
+use super::exit::Exit;
+use super::output;
 use crate::appliance::{
     TriedToken, Unusable, check_amqp, check_bus, check_certificate, check_key_file, check_tokens,
 };
@@ -71,22 +72,9 @@ enum ServerKind {
     Amqp(Box<config::AmqpConfig>, String),
 }
 
-/// The result of testing a server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct ServerCheck {
-    server: &'static str,
-    address: String,
-    /// Whether it is usable, as far as tested; `None` when it was not tested.
-    connected: Option<bool>,
-    said: String,
-    /// Whether only a change of the configuration helps.
-    #[serde(skip)]
-    misconfigured: bool,
-}
-
 /// Runs all checks and prints the report.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    let report = match look(super::load(&args.file, Vec::new()), args.offline) {
+    let report = match look(super::config_file::load(&args.file, Vec::new()), args.offline) {
         Ok(report) => report,
         Err(error) => {
             output::complain(&format!("error: cannot start the runtime: {error}"));

@@ -6,9 +6,10 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use super::exit::Exit;
+use super::output;
 use super::run::{self, ListenArgs};
 use super::simulate::WorldArgs;
-use super::{Exit, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigPath, Flag, Request, Secret};

@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{Cli, Exit, output};
+use super::exit::Exit;
+use super::output;
 use crate::manual::{self, Form, PAGES};
 use crate::metrics::monitoring;
 
@@ -20,9 +21,10 @@ pub(super) struct DocumentsArgs {
     to: PathBuf,
 }
 
-/// Writes man pages, completions of shells, the manual as HTML, the dashboard and the rules.
-pub(super) fn documents(args: &DocumentsArgs) -> Exit {
-    match write(&args.to) {
+/// Writes man pages, completions of shells for `command`, the manual as HTML, the dashboard and the
+/// rules.
+pub(super) fn documents(args: &DocumentsArgs, command: &Command) -> Exit {
+    match write(&args.to, command) {
         Ok(()) => output::text(&format!("wrote {}", args.to.display())),
         Err(error) => {
             output::complain(&format!("error: cannot write to {}: {error}", args.to.display()));
@@ -31,15 +33,15 @@ pub(super) fn documents(args: &DocumentsArgs) -> Exit {
     }
 }
 
-fn write(to: &Path) -> std::io::Result<()> {
+fn write(to: &Path, command: &Command) -> std::io::Result<()> {
     let below = |name: &str| {
         let dir = to.join(name);
         fs::create_dir_all(&dir).map(|()| dir)
     };
-    clap_mangen::generate_to(Cli::command(), below("man")?)?;
+    clap_mangen::generate_to(command.clone(), below("man")?)?;
     let completions = below("completions")?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "ghpulse", &completions)?;
+        clap_complete::generate_to(shell, &mut command.clone(), "ghpulse", &completions)?;
     }
     let pages = below("manual")?;
     for name in PAGES.iter().map(|page| page.name).chain([manual::WHOLE]) {

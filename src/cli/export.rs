@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::exit::Exit;
+use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
-use super::{Exit, output};
 use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
 use crate::config::{self, HourFormat};
@@ -53,7 +54,7 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
         ));
         return Exit::Usage;
     }
-    super::with_runtime(async {
+    super::runtime::with_runtime(async {
         let found = match store_access::find_existing(&args.store).await {
             Ok(found) => found,
             Err(failed) => return store_access::complain(&failed),

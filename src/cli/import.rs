@@ -7,8 +7,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use super::exit::Exit;
+use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
-use super::{Exit, output};
 use crate::archive::{ImportOutcome, Imported};
 
 /// Arguments of `import`.
@@ -33,7 +34,7 @@ pub(super) struct ImportArgs {
 
 /// Imports the files one after the other. A failure does not stop the rest.
 pub(super) fn import(args: &ImportArgs) -> Exit {
-    super::with_runtime(async {
+    super::runtime::with_runtime(async {
         match store_access::find(&args.store).await {
             Ok(found) => {
                 let exit = import_all(args, &found).await;

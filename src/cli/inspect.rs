@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::json;
 
+use super::args::filled;
+use super::exit::Exit;
+use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
-use super::{Exit, filled, output};
 use crate::store::inspect::{InspectedFamily, Inspection};
 
 /// The most characters of a value in the text output.
@@ -41,7 +43,7 @@ pub(super) struct InspectArgs {
 
 /// Prints the rows, read by the running appliance if there is one.
 pub(super) fn inspect(args: &InspectArgs) -> Exit {
-    super::with_runtime(async {
+    super::runtime::with_runtime(async {
         let found = match store_access::find_to_look(&args.store).await {
             Ok(found) => found,
             Err(failed) => return store_access::complain(&failed),

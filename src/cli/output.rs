@@ -4,8 +4,9 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 use serde::Serialize;
 
-use super::Exit;
+use super::exit::Exit;
 use crate::terminal;
+
 pub(super) use crate::terminal::plain;
 
 /// Columns of a terminal without `$COLUMNS`, and the fewest that are used.

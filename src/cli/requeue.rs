@@ -2,8 +2,9 @@
 
 use clap::Args;
 
+use super::exit::Exit;
+use super::output;
 use super::store_access::{self, CommandFailure, StoreArgs};
-use super::{Exit, output};
 use crate::appliance::Requeued;
 
 /// Arguments of `requeue`.
@@ -24,7 +25,7 @@ pub(super) struct RequeueArgs {
 
 /// Retries them, in the running appliance if there is one.
 pub(super) fn requeue(args: &RequeueArgs) -> Exit {
-    super::with_runtime(async {
+    super::runtime::with_runtime(async {
         match try_all(args).await {
             Ok(requeued) if args.json => output::json(&requeued),
             Ok(requeued) => {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::exit::Exit;
+use super::output;
 use super::store_access::{self, CommandFailure, StoreArgs};
-use super::{Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::checkpoint::{self, Restored};
@@ -35,7 +36,7 @@ pub(super) struct RestoreArgs {
 
 /// Restores the backup and prints which events the store is missing and how it catches up.
 pub(super) fn restore(args: &RestoreArgs) -> Exit {
-    super::with_runtime(async {
+    super::runtime::with_runtime(async {
         match make(args).await {
             Ok((restored, _)) if args.json => output::json(&restored),
             Ok((restored, config)) => output::text(&words(&restored, &config)),

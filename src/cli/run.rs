@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ConfigFileArgs, Exit, filled, load, output};
+use super::args::filled;
+use super::config_file::ConfigFileArgs;
+use super::config_file::load;
+use super::exit::Exit;
+use super::output;
 use crate::appliance::Appliance;
 use crate::clock::Clock;
 use crate::config::{Config, Flag, InvalidConfig, Loaded, Severity};
@@ -92,10 +96,10 @@ fn listen(text: &str) -> Result<Listen, String> {
 
 /// Loads the configuration and logs its warnings; or returns the exit code.
 pub(super) fn prepare(loaded: Result<Loaded, InvalidConfig>) -> Result<Config, Exit> {
-    let loaded = loaded.map_err(|refused| super::complain_all(&refused))?;
+    let loaded = loaded.map_err(|refused| super::config_file::complain_all(&refused))?;
     logging::install(&loaded.config.log).map_err(|error| {
         output::complain(&format!("error: {error}"));
-        super::exit_of_log(&error)
+        super::config_file::exit_of_log(&error)
     })?;
     metrics::install();
     let file = loaded.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
@@ -115,7 +119,7 @@ where
     F: Future<Output = Result<(), ProcessFailure>>,
 {
     let stop = Stop::default();
-    let ended = super::with_runtime(async {
+    let ended = super::runtime::with_runtime(async {
         supervise::listen_to_signals(&stop).map_err(anyhow::Error::from)?;
         work(stop.clone()).await
     });

@@ -11,7 +11,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Exit, filled, output};
+use super::args::filled;
+use super::exit::Exit;
+use super::output;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 use crate::model::tally::WindowSnapshot;
 use crate::model::window::Timestamp;
@@ -163,7 +165,7 @@ fn live(url: &str) -> Result<WindowSnapshot, Exit> {
         output::complain(&format!("error: --url: {error}"));
         return Err(Exit::Usage);
     }
-    let fetched = super::with_runtime(async {
+    let fetched = super::runtime::with_runtime(async {
         let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: WINDOW_BYTES });
         let http = http.map_err(|error| error.to_string())?;
         let answer = http.send(HttpRequest::get(&format!("{base}/window"))).await;

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Exit, output};
+use super::exit::Exit;
+use super::output;
 use crate::config;
 
 /// Arguments of `config`.

@@ -8,7 +8,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, output};
+use super::exit::Exit;
+use super::output;
 use crate::clock::Clock;
 use crate::simulate::{self, Fault, Options, Shape, Simulation};
 use crate::supervise::{self, Stop};
@@ -64,10 +65,10 @@ pub(super) struct WorldArgs {
 
 /// Serves until a signal arrives.
 pub(super) fn simulate(args: SimulateArgs) -> Exit {
-    if let Err(exit) = super::install_log() {
+    if let Err(exit) = super::config_file::install_log() {
         return exit;
     }
-    super::with_runtime(begin(args)).unwrap_or_else(|exit| exit)
+    super::runtime::with_runtime(begin(args)).unwrap_or_else(|exit| exit)
 }
 
 /// An address and a port, or a port on loopback.

@@ -7,7 +7,9 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Exit, filled, output};
+use super::args::filled;
+use super::exit::Exit;
+use super::output;
 use crate::appliance::Status;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 
@@ -40,7 +42,7 @@ pub(super) struct StatusArgs {
 
 /// Prints the state. Exits with 0 when the appliance is ready, otherwise with 69.
 pub(super) fn status(args: &StatusArgs) -> Exit {
-    super::with_runtime(ask(args)).unwrap_or_else(|exit| exit)
+    super::runtime::with_runtime(ask(args)).unwrap_or_else(|exit| exit)
 }
 
 async fn ask(args: &StatusArgs) -> Exit {

@@ -14,7 +14,10 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{ConfigFileArgs, Exit, load, output};
+use super::config_file::ConfigFileArgs;
+use super::config_file::load;
+use super::exit::Exit;
+use super::output;
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
@@ -121,7 +124,8 @@ pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
     let refused = |exit| CommandFailure { exit, reason: "the configuration is refused".to_owned() };
-    let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
+    let config =
+        loaded.map_err(|refusal| refused(super::config_file::complain_all(&refusal)))?.config;
     // The log file is the appliance's: a line written by root would create it as root's.
     let log = LogConfig { file: None, ..config.log.clone() };
     logging::install(&log)

@@ -7,7 +7,9 @@ use clap::Args;
 
 use self::follow::{TailConnection, TailEnd};
 use self::show::Printer;
-use super::{Exit, filled, output};
+use super::args::filled;
+use super::exit::Exit;
+use super::output;
 use crate::http;
 
 /// Arguments of `tail`.
@@ -80,7 +82,7 @@ pub(super) fn tail(args: &TailArgs) -> Exit {
         output::complain(&format!("error: --url: {error}"));
         return Exit::Usage;
     }
-    super::with_runtime(run(args, base)).unwrap_or_else(|exit| exit)
+    super::runtime::with_runtime(run(args, base)).unwrap_or_else(|exit| exit)
 }
 
 async fn run(args: &TailArgs, base: &str) -> Exit {

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, output};
+use super::exit::Exit;
+use super::output;
 
 /// The text of `--version` after the name.
 pub(super) const LINE: &str = concat!(

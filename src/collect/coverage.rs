@@ -20,9 +20,9 @@ pub use self::estimate::WINDOW;
 
 use self::estimate::IdCoverage;
 use self::freshness::Freshness;
-use self::minutes::Minutes;
+use self::minutes::AssessedMinutes;
 use self::page::PageRecord;
-use self::slots::Slots;
+use self::slots::RecentCounts;
 use super::overlap::{self, KINDS, PageSighting};
 use crate::github::tokens::TokenSlotId;
 use crate::metrics;
@@ -61,7 +61,7 @@ pub struct Completeness {
     pages: Vec<PageRecord>,
     /// All pages together, by id sequence.
     sequences: [IdCoverage; 2],
-    slots: Slots,
+    slots: RecentCounts,
     lags: VecDeque<u32>,
     known: HashSet<u64>,
     order: VecDeque<u64>,
@@ -74,7 +74,7 @@ pub struct Completeness {
     shown: u64,
     answers_since: u32,
     troubles: Vec<Trouble>,
-    minutes: Minutes,
+    minutes: AssessedMinutes,
 }
 
 impl Completeness {
@@ -84,7 +84,7 @@ impl Completeness {
         Self {
             pages: (0..pages).map(|_| PageRecord::default()).collect(),
             sequences: Default::default(),
-            slots: Slots::default(),
+            slots: RecentCounts::default(),
             lags: VecDeque::new(),
             known: HashSet::new(),
             order: VecDeque::new(),
@@ -95,7 +95,7 @@ impl Completeness {
             shown: 0,
             answers_since: 0,
             troubles: Vec::new(),
-            minutes: Minutes::default(),
+            minutes: AssessedMinutes::default(),
         }
     }
 
@@ -223,7 +223,7 @@ impl Completeness {
             TroubleKind::StaleToken => false,
         });
         let page = &self.pages[at];
-        page.pulse.is_followed(now) && !in_trouble && !page.is_odd(self.shown)
+        page.pulse.is_followed(now) && !in_trouble && !page.is_odd(self.shown, now)
     }
 
     fn is_frozen(&self) -> bool {
@@ -424,7 +424,7 @@ impl Completeness {
             return None;
         }
         let since = missing.iter().filter_map(|kind| page.shown_at[*kind]).min().unwrap_or(now);
-        Some((since, format!("page {number} lacks what it used to show{}", usual())))
+        Some((since, format!("page {number} does not show what it used to{}", usual())))
     }
 }
 
@@ -442,7 +442,7 @@ impl PageRecord {
     }
 }
 
-fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
+fn figures(missed: Missed, slots: &RecentCounts, lags: &VecDeque<u32>) -> Figures {
     let usual = |usual: f64| slots.is_known().then_some(usual);
     let compared = slots.compared().into_iter();
     Figures {

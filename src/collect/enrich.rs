@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::fetcher::{Fetcher, InFlightQuery};
 pub use self::fetcher::{LookupOptions, PullFetcher};
 use self::pending::{PendingQueue, ReleaseReason, ReleasedEvent};
-use self::read::{CachedLanguage, InboxBatch, read};
+use self::read::{CachedLanguage, InboxBatch, ReadTime, read};
 pub use self::share::RecentShare;
 use crate::clock::Clock;
 use crate::store::keys::{InboxKey, OutboxKey};
@@ -96,6 +96,8 @@ impl Stage {
         let mut inbox = self.store.watermarks().inbox.subscribe();
         let mut done = 0;
         let mut again = None;
+        // A new store has nothing to read first.
+        let mut admitted_after = (*inbox.borrow() == done).then(|| self.clock.instant());
         loop {
             let wake = [self.pending.next_deadline(), again].into_iter().flatten().min();
             let now = self.clock.instant();
@@ -117,11 +119,13 @@ impl Stage {
             let mut holding = false;
             match woken {
                 Woken::Grown => {
+                    let (wall, now) = (self.clock.now(), self.clock.instant());
                     let head = *inbox.borrow();
-                    let now = (self.clock.now(), self.clock.instant());
+                    let time = ReadTime { wall, now, admitted_after };
                     let reading =
-                        self.store.read(move |reader| read(reader, done + 1, now)).await?;
+                        self.store.read(move |reader| read(reader, done + 1, time)).await?;
                     done = reading.events.last().map_or(head, |(event, _)| event.admission);
+                    admitted_after = if done >= head { Some(now) } else { admitted_after };
                     holding = self.admit(reading, &mut ready, &mut cached);
                 }
                 Woken::Landed(query) => self.take_in(&query, &mut ready, &mut cached),

@@ -35,7 +35,7 @@ const JOINING: usize = 5;
 /// Close means within this multiple of the usual distance between new ids.
 const CLOSE: u64 = 20;
 /// A shorter time without a poll is not an outage.
-const SHORTEST: Duration = Duration::from_secs(10);
+pub(super) const SHORTEST: Duration = Duration::from_secs(10);
 
 /// An event on a page, and whether it is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 //! With several tokens the poller also asks GitHub, once per token, which account each belongs to:
 //! tokens of one account share its limits.
 
+mod report;
 mod schedule;
 mod summary;
 
@@ -311,7 +312,7 @@ impl Poller {
                 if entries.is_list() && !entries.is_whole() {
                     let (number, (parts, _)) = (number(at), entries.broken());
                     summary.trouble =
-                        Some(format!("page {number} is damaged: {parts} parts of it are no JSON"));
+                        Some(format!("page {number} is damaged: {parts} parts of it are not JSON"));
                 }
                 if entries.is_list() {
                     let seen = overlap::sightings(&entries);
@@ -322,7 +323,7 @@ impl Poller {
                     self.completeness.failed(at, wall);
                     self.schedule.refused(at, now);
                     let number = number(at);
-                    summary.trouble = Some(format!("page {number} is no JSON list of events"));
+                    summary.trouble = Some(format!("page {number} is not a JSON list of events"));
                 }
                 return Some(PolledPage { number: number(at), body: PageBody::Entries(entries) });
             }

@@ -33,6 +33,7 @@ const TAKEN: &[&str] = &[
     "/openapi.json",
     "/play",
     "/history",
+    "/days",
     "/now",
     "/completeness",
     "/hours",

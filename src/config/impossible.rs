@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::endpoint::endpoint;
 use super::secret::{HIDDEN, quotable};
 use super::table::{ConfigKey, ValueKind};
 
@@ -52,7 +53,9 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.[]*/".contains(c);
     if !text.chars().all(fits) || text.matches('/').count() > 1 {
         let shown = quotable(text);
-        return Err(format!("{shown} is no name of GitHub's: use ann, spam-*, ann/tool or */tool"));
+        return Err(format!(
+            "{shown} is not a name that GitHub accepts: use ann, spam-*, ann/tool or */tool"
+        ));
     }
     if text.chars().all(|c| "*/".contains(c)) {
         return Err(format!("{} would leave out everything", quotable(text)));
@@ -174,7 +177,7 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     if authority.contains(['/', '?', '#', '@']) {
         return Err(form());
     }
-    let (_, host, port) = super::value::endpoint(&bare).ok_or_else(form)?;
+    let (_, host, port) = endpoint(&bare).ok_or_else(form)?;
     let name = canonical(&host).ok_or_else(form)?;
     let port = if port == usual { String::new() } else { format!(":{port}") };
     let sent = format!("{scheme}://{name}{port}");

@@ -151,7 +151,7 @@ columns asks for many parts of a file.";
                 peer "disable.producer" => producer: bool, ValueKind::Switch, "false",
                     "true makes an edge: no fetching and no producing, only applying and serving.";
                 peer "disable.interval" => interval: bool, ValueKind::Switch, "false",
-                    "true stops the TiDB sync; language ticks go on.";
+                    "true stops the TiDB sync; language ticks continue.";
             }
 
             /// The log.
@@ -182,14 +182,15 @@ hour.";
                     "File with more tokens, one per line; read again when it changes, and on \
 SIGHUP.";
                 peer "github.loop.timeout" => timeout: Duration,
-                    bare(Bare::Milliseconds, 10, 10 * M), "5000",
+                    bare(BareUnit::Milliseconds, 10, 10 * M), "5000",
                     "Longest time that one request may take; a bare number is milliseconds.";
-                peer "github.loop.break" => pace: Duration, bare(Bare::Milliseconds, 0, H), "1000",
+                peer "github.loop.break" => pace: Duration, bare(BareUnit::Milliseconds, 0, H), "1000",
                     "Pause between two fetches with tokens, at least 1ms; a bare number is \
 milliseconds.";
                 ours "github.pages" => pages: u8, ValueKind::Whole(1, 3), "3",
                     "Pages of `/events` to follow; pull requests are on the second and third.";
                 + enrich: EnrichConfig, "What GraphQL is asked for.";
+                + audit: AuditConfig, "What GitHub's totals are compared with.";
             }
 
             /// The enrichment: GraphQL queries for fields that the feed leaves out.
@@ -202,6 +203,19 @@ milliseconds.";
                     "Pull requests per query.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
                     "Share of each token's GraphQL limit that enrichment may use.";
+            }
+
+            /// The audit: how much was seen, by GitHub's totals of sampled repositories.
+            pub struct AuditConfig {
+                ours "github.audit.budget" => budget: f64, ValueKind::Share, "0.05",
+                    "Share of each token's GraphQL limit that the audit may use; 0 turns it off.";
+                ours "github.audit.repositories" => repositories: usize,
+                    ValueKind::Whole(100, 20_000), "5000",
+                    "Repositories in the sample.";
+                ours "github.audit.every" => every: Duration, span(S, DAY), "1h",
+                    "Time between two looks at a repository; longer where the budget is small.";
+                ours "github.audit.wait" => wait: Duration, span(S, DAY), "1h",
+                    "How late an event may arrive and still count as seen, at most 24 looks.";
             }
 
             /// What of the events is not passed on.
@@ -228,12 +242,12 @@ on, everywhere: names or globs (`ann`, `spam-*`, `ann/secret`).";
                 peer "interval.retry" => retry: u32, ValueKind::Whole(0, 1000), "3",
                     "Attempts at a query before the sync has failed; 0 counts as 1.";
                 peer "interval.retryWait" => retry_wait: Duration,
-                    bare(Bare::Milliseconds, 0, H), "10000",
+                    bare(BareUnit::Milliseconds, 0, H), "10000",
                     "Wait after each failed attempt; a bare number is milliseconds.";
                 peer "interval.latest" => latest: Duration, span(50 * MS, H), "1s",
                     "Tick of the language endpoints.";
                 peer "interval.latestDuring" => latest_during: u32,
-                    bare(Bare::Seconds, S, DAY), "3600",
+                    bare(BareUnit::Seconds, S, DAY), "3600",
                     "Length of their rolling window, in whole seconds.";
             }
 
@@ -369,13 +383,13 @@ without the right to configure it cannot remove it. Without it: \
                 peer "lark.signKey" => sign_key: Option<Secret>, ValueKind::Secret, "",
                     "Key that signs alerts to Lark.";
                 peer "lark.minimumBreak" => lark_pause: Option<Duration>,
-                    bare(Bare::Minutes, 0, 7 * DAY), "",
+                    bare(BareUnit::Minutes, 0, 7 * DAY), "",
                     "The peer's spelling of `alerts.pause`; a bare number is minutes.";
                 peer "lark.errorTolerance" => lark_tolerance: Option<u32>,
                     ValueKind::Whole(0, 1_000_000), "",
                     "The peer's spelling of `alerts.tolerance`.";
                 peer "lark.errorToleranceBreak" => within: Duration,
-                    bare(Bare::Minutes, 0, 7 * DAY), "5",
+                    bare(BareUnit::Minutes, 0, 7 * DAY), "5",
                     "A failure that lasts this long is reported regardless of the tolerance; a \
 bare number is minutes.";
             }

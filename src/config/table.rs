@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::keys::keys;
-use super::units::Bare;
+use super::units::BareUnit;
 
 /// What a key accepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ pub enum ValueKind {
     /// Address and port, or `off`.
     Listen,
     /// A duration: what a bare number means; bounds, both included.
-    Span(Bare, Duration, Duration),
+    Span(BareUnit, Duration, Duration),
     /// A size in bytes; bounds, both included.
     Bytes(u64, u64),
     /// `batch`, or a duration.
@@ -143,10 +143,10 @@ const COUNT: u64 = 1_000_000_000;
 
 /// A duration with bounds in milliseconds; a bare number is refused.
 const fn span(least: u64, most: u64) -> ValueKind {
-    bare(Bare::InvalidConfig, least, most)
+    bare(BareUnit::InvalidConfig, least, most)
 }
 
-const fn bare(unit: Bare, least: u64, most: u64) -> ValueKind {
+const fn bare(unit: BareUnit, least: u64, most: u64) -> ValueKind {
     ValueKind::Span(unit, Duration::from_millis(least), Duration::from_millis(most))
 }
 

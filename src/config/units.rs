@@ -38,7 +38,7 @@ const SIZES: &[(&str, u64)] = &[
 
 /// The unit of a number without one, as the peer's keys define it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bare {
+pub enum BareUnit {
     /// Refused; only zero needs no unit.
     InvalidConfig,
     /// Milliseconds.
@@ -49,7 +49,7 @@ pub enum Bare {
     Minutes,
 }
 
-impl Bare {
+impl BareUnit {
     fn micros(self) -> Option<u64> {
         match self {
             Self::InvalidConfig => None,
@@ -62,7 +62,7 @@ impl Bare {
 
 /// Parses a duration; `None` when invalid or out of range.
 #[must_use]
-pub fn duration(text: &str, bare: Bare) -> Option<Duration> {
+pub fn duration(text: &str, bare: BareUnit) -> Option<Duration> {
     let text = text.trim();
     if let Ok(number) = text.parse::<u64>() {
         let unit = if number == 0 { 1 } else { bare.micros()? };
@@ -91,7 +91,7 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let time = Timestamp::parse(text).filter(|_| !text.contains('['));
     time.or_else(|| Timestamp::parse_utc(text))
         .or_else(|| Day::parse(text).map(Day::start))
-        .or_else(|| duration(text, Bare::InvalidConfig).map(|ago| now.minus(ago)))
+        .or_else(|| duration(text, BareUnit::InvalidConfig).map(|ago| now.minus(ago)))
 }
 
 /// Parses a size in bytes; `None` when invalid or out of range.
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn durations_read_as_people_write_them() {
-        let read = |text| duration(text, Bare::InvalidConfig).map(|found| found.as_millis());
+        let read = |text| duration(text, BareUnit::InvalidConfig).map(|found| found.as_millis());
         assert_eq!(read("90s"), Some(90_000));
         assert_eq!(read("5m"), Some(300_000));
         assert_eq!(read("1h30m"), Some(5_400_000));
@@ -200,11 +200,11 @@ mod tests {
     #[test]
     fn a_bare_number_has_the_unit_of_its_key() {
         let seconds = |bare| duration("30", bare).map(|found| found.as_secs_f64());
-        assert_eq!(seconds(Bare::Milliseconds), Some(0.03));
-        assert_eq!(seconds(Bare::Seconds), Some(30.0));
-        assert_eq!(seconds(Bare::Minutes), Some(1800.0));
-        assert_eq!(seconds(Bare::InvalidConfig), None);
-        assert_eq!(duration(&u64::MAX.to_string(), Bare::Minutes), None);
+        assert_eq!(seconds(BareUnit::Milliseconds), Some(0.03));
+        assert_eq!(seconds(BareUnit::Seconds), Some(30.0));
+        assert_eq!(seconds(BareUnit::Minutes), Some(1800.0));
+        assert_eq!(seconds(BareUnit::InvalidConfig), None);
+        assert_eq!(duration(&u64::MAX.to_string(), BareUnit::Minutes), None);
     }
 
     #[test]
@@ -225,13 +225,13 @@ mod tests {
         #[test]
         fn what_is_shown_reads_back(micros in 0u64..1 << 50, size in any::<u64>()) {
             let time = Duration::from_micros(micros);
-            prop_assert_eq!(duration(&show_duration(time), Bare::InvalidConfig), Some(time));
+            prop_assert_eq!(duration(&show_duration(time), BareUnit::InvalidConfig), Some(time));
             prop_assert_eq!(bytes(&show_bytes(size)), Some(size));
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in ".*") {
-            let _ = (duration(&text, Bare::Minutes), bytes(&text));
+            let _ = (duration(&text, BareUnit::Minutes), bytes(&text));
         }
     }
 }

@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::endpoint::endpoint;
 use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
 use super::table::{ConfigKey, ValueKind};
 use super::typed::{Network, StoreSync};
-use super::units::{self, Bare};
+use super::units::{self, BareUnit};
 
 /// A parsed value.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,10 +166,10 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
         ValueKind::Span(bare, least, most) => {
             let unit = match bare {
-                Bare::InvalidConfig => "a duration with its unit, as 90s, 5m or 1h30m",
-                Bare::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
-                Bare::Seconds => "seconds, or a duration as 30m or 1h",
-                Bare::Minutes => "minutes, or a duration as 90s or 10m",
+                BareUnit::InvalidConfig => "a duration with its unit, as 90s, 5m or 1h30m",
+                BareUnit::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
+                BareUnit::Seconds => "seconds, or a duration as 30m or 1h",
+                BareUnit::Minutes => "minutes, or a duration as 90s or 10m",
             };
             let (least, most) = (units::show_duration(least), units::show_duration(most));
             format!("{unit}, from {least} to {most}")
@@ -234,30 +235,6 @@ fn route(text: &str) -> Option<String> {
     fits.then(|| if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
 }
 
-/// Scheme, host and port of a URL; the port defaults to the scheme's.
-pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
-    let uri: http::Uri = url.parse().ok()?;
-    let scheme = uri.scheme_str()?.to_ascii_lowercase();
-    let usual = match scheme.as_str() {
-        "http" => 80,
-        "https" => 443,
-        "amqp" => 5672,
-        "amqps" => 5671,
-        "pulsar" => 6650,
-        "pulsar+ssl" => 6651,
-        _ => return None,
-    };
-    let authority = uri.authority()?;
-    let port = match authority.port() {
-        Some(port) => port.as_str().parse().ok()?,
-        // An invalid port stays part of the host, and fails there.
-        None if !authority.as_str().ends_with(authority.host()) => return None,
-        None => usual,
-    };
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    (!host.is_empty()).then_some((scheme, host, port))
-}
-
 fn url(text: &str, schemes: &[&str], is_secret: bool) -> Result<(), String> {
     if let Some(why) = impossible::url(text, is_secret) {
         return Err(why);
@@ -299,7 +276,7 @@ fn sync(text: &str) -> Option<StoreSync> {
         return Some(StoreSync::Batch);
     }
     let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
-    units::duration(text, Bare::InvalidConfig)
+    units::duration(text, BareUnit::InvalidConfig)
         .filter(|every| bounds.contains(every))
         .map(StoreSync::Every)
 }

@@ -200,6 +200,16 @@ impl Budget {
         }
     }
 
+    /// Sets the requests per hour that are assumed while nothing is reported; `None` changes
+    /// nothing.
+    pub fn assume(&mut self, now: Instant, limit: Option<u64>) {
+        let limit = limit.unwrap_or(self.plan.assumed).max(1);
+        if limit != self.plan.assumed {
+            self.plan.assumed = limit;
+            self.due = now + self.step(now);
+        }
+    }
+
     /// Records the response time of a request that was not refused.
     pub fn answered(&mut self, took: Duration) {
         let before = self.answer_time.as_secs_f64();

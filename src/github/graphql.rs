@@ -6,12 +6,18 @@
 //! pull request gets its own [`PullLookup`], and only what GitHub itself reports as not found is
 //! [`PullLookup::Gone`].
 
+mod pull;
 mod query;
 mod response;
+mod totals;
 
 use std::time::Duration;
 
 use thiserror::Error;
+
+pub use self::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+use self::response::Read;
+pub use self::totals::{CountsLookup, MOST_REPOSITORIES, RepositoryCounts};
 
 use crate::clock::Clock;
 use crate::github::limits::{LimitRefusal, RateLimits, Reset};
@@ -19,88 +25,11 @@ use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
-/// Maximum number of pull requests in a query; GitHub accepts no more node ids.
-pub const MOST_PULLS: usize = 100;
 /// GitHub aborts a query after ten seconds; a later response is lost.
 const TIMEOUT: Duration = Duration::from_secs(12);
 /// Maximum size of a response in bytes: many times that of a hundred titles of the greatest
 /// length.
 const ANSWER_BYTES: usize = 4 << 20;
-
-/// A pull request, with all names by which it can be queried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedPull {
-    /// GitHub's id of its base repository.
-    pub base_repo_id: u64,
-    /// GitHub's id of the pull request.
-    pub pull_id: u64,
-    /// `owner/name` of the base repository.
-    pub repo: String,
-    /// Its number in that repository.
-    pub number: u64,
-}
-
-/// The names that a query uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskedBy {
-    /// Computed node ids: short, and still correct after a repository was renamed.
-    NodeIds,
-    /// Owner, name and number: always possible.
-    Names,
-}
-
-/// The details of a pull request; a field missing from the response is `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PullDetails {
-    /// GitHub's node id.
-    pub node_id: Option<String>,
-    /// Lines added.
-    pub additions: Option<u64>,
-    /// Lines deleted.
-    pub deletions: Option<u64>,
-    /// Files changed.
-    pub changed_files: Option<u64>,
-    /// The title.
-    pub title: Option<String>,
-    /// Whether it is a draft.
-    pub draft: Option<bool>,
-    /// The language of its base repository, as far as it is known.
-    pub language: Language,
-}
-
-/// The language of a repository, as far as it is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Language {
-    /// Not known.
-    #[default]
-    Unknown,
-    /// The repository has no language.
-    Absent,
-    /// The name of the language.
-    Named(String),
-}
-
-/// The result for one pull request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PullLookup {
-    /// It was found.
-    Pull(Box<PullDetails>),
-    /// GitHub reports that it does not exist.
-    Gone,
-    /// The token's account may not see it, with GitHub's explanation; a token of another account
-    /// may.
-    Forbidden(String),
-    /// The response does not mention it.
-    Unanswered,
-}
-
-impl WantedPull {
-    /// The owner of the base repository: a user or an organisation.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        self.repo.split('/').next().unwrap_or_default()
-    }
-}
 
 /// Why a query returned no data.
 #[derive(Debug, Error)]
@@ -122,9 +51,9 @@ pub enum QueryError {
 
 /// The outcome of a query.
 #[derive(Debug)]
-pub enum QueryOutcome {
-    /// A response; one result per pull request, in the order of the query.
-    Answered(Vec<PullLookup>),
+pub enum QueryOutcome<T = PullLookup> {
+    /// A response; one result per requested object, in the order of the query.
+    Answered(Vec<T>),
     /// There is no data because the query was too heavy: a timeout, or a resource limit.
     TooHeavy(String),
     /// The token's limit was exceeded; its budget knows until when.
@@ -141,18 +70,41 @@ pub enum QueryOutcome {
     Failed(QueryError),
 }
 
+/// The result of a query for one object.
+trait QueryLookup {
+    /// Whether the response does not mention the object.
+    fn is_unanswered(&self) -> bool;
+}
+
+impl QueryLookup for PullLookup {
+    fn is_unanswered(&self) -> bool {
+        *self == Self::Unanswered
+    }
+}
+
+impl QueryLookup for CountsLookup {
+    fn is_unanswered(&self) -> bool {
+        *self == Self::Unanswered
+    }
+}
+
 impl QueryOutcome {
     /// Its label in the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Answered(found) if found.contains(&PullLookup::Unanswered) => "partial",
-            Self::Answered(_) => "answered",
-            Self::TooHeavy(_) => "too_heavy",
-            Self::Limited { .. } => "limited",
-            Self::TokenDead { .. } => "token_refused",
-            Self::Failed(_) => "failed",
-        }
+        name_of(self)
+    }
+}
+
+/// The outcome's label in the metrics.
+fn name_of<T: QueryLookup>(outcome: &QueryOutcome<T>) -> &'static str {
+    match outcome {
+        QueryOutcome::Answered(found) if found.iter().any(T::is_unanswered) => "partial",
+        QueryOutcome::Answered(_) => "answered",
+        QueryOutcome::TooHeavy(_) => "too_heavy",
+        QueryOutcome::Limited { .. } => "limited",
+        QueryOutcome::TokenDead { .. } => "token_refused",
+        QueryOutcome::Failed(_) => "failed",
     }
 }
 
@@ -179,6 +131,26 @@ impl GraphQl {
     /// Queries up to [`MOST_PULLS`] pull requests and settles the lease with the outcome.
     pub async fn ask(&self, form: AskedBy, wanted: &[WantedPull], lease: Lease) -> QueryOutcome {
         let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
+        self.send(body, |body| response::read(form, wanted, body), lease).await.0
+    }
+
+    /// Queries the totals of up to [`MOST_REPOSITORIES`] repositories, `owner/name`, and settles
+    /// the lease with the outcome. Also returns the points that GitHub says it has cost.
+    pub async fn ask_totals(
+        &self,
+        names: &[String],
+        lease: Lease,
+    ) -> (QueryOutcome<CountsLookup>, Option<u64>) {
+        let names = &names[..names.len().min(MOST_REPOSITORIES)];
+        self.send(totals::write(names), |body| totals::read(names.len(), body), lease).await
+    }
+
+    async fn send<T: QueryLookup>(
+        &self,
+        body: String,
+        read: impl FnOnce(&[u8]) -> Read<T>,
+        lease: Lease,
+    ) -> (QueryOutcome<T>, Option<u64>) {
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
         let mut request = HttpRequest::post(&self.url, body.into())
             .header("content-type", "application/json")
@@ -189,33 +161,35 @@ impl GraphQl {
         let start = self.clock.instant();
         let result = self.http.send(request).await;
         let took = self.clock.instant() - start;
+        let mut cost = None;
         let (outcome, limits) = match result {
-            Ok(response) => self.read(form, wanted, &response),
+            Ok(response) => self.read(read, &response, &mut cost),
             Err(error @ HttpError::Timeout { .. }) => {
                 (QueryOutcome::TooHeavy(error.to_string()), RateLimits::default())
             }
             Err(error) => (QueryOutcome::Failed(error.into()), RateLimits::default()),
         };
         lease.settle(verdict(&outcome), &limits, took);
-        metrics::QUERIES.add_for(outcome.name(), 1);
-        outcome
+        metrics::QUERIES.add_for(name_of(&outcome), 1);
+        (outcome, cost)
     }
 
-    fn read(
+    fn read<T>(
         &self,
-        form: AskedBy,
-        wanted: &[WantedPull],
+        read: impl FnOnce(&[u8]) -> Read<T>,
         response: &HttpResponse,
-    ) -> (QueryOutcome, RateLimits) {
+        cost: &mut Option<u64>,
+    ) -> (QueryOutcome<T>, RateLimits) {
         let now = self.clock.now();
         let mut limits = RateLimits::read(&response.headers, now);
         let said = || response::words_of(&response.body);
         let outcome = match response.status {
             200 => {
-                let read = response::read(form, wanted, &response.body);
-                if let Some((remaining, reset)) = read.rate.filter(|_| limits.remaining.is_none()) {
-                    limits.remaining = Some(remaining);
-                    limits.reset = Some(Reset::at(reset, now));
+                let read = read(&response.body);
+                *cost = read.rate.and_then(|rate| rate.cost);
+                if let Some(rate) = read.rate.filter(|_| limits.remaining.is_none()) {
+                    limits.remaining = Some(rate.remaining);
+                    limits.reset = Some(Reset::at(rate.reset, now));
                 }
                 match read.answer {
                     response::GraphqlResponse::Found(found) => QueryOutcome::Answered(found),
@@ -252,7 +226,7 @@ fn wait(limits: &RateLimits) -> Option<Duration> {
     limits.retry_after.or_else(|| until_reset().map(|reset| reset.after))
 }
 
-fn verdict(outcome: &QueryOutcome) -> TokenVerdict {
+fn verdict<T>(outcome: &QueryOutcome<T>) -> TokenVerdict {
     match outcome {
         // GitHub also worked on a query that was too heavy: its seconds count.
         QueryOutcome::Answered(_) | QueryOutcome::TooHeavy(_) => TokenVerdict::Served,

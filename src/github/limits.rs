@@ -19,6 +19,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(3_600);
 pub const MOST_AT_ONCE: u32 = 100;
 /// Number of bytes of a refusal's body that are searched for the reason.
 const REASON_BYTES: usize = 4_096;
+/// Points of the hourly limit that a query of the audit costs at most.
+pub const AUDIT_POINTS: u64 = 4;
 
 /// The rate-limit headers of one response; a missing header is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

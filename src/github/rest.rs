@@ -6,9 +6,7 @@
 //! set explicitly because GitHub's default differs. The API version is pinned. An `ETag` is sent
 //! back unchanged, including quotes and `W/`.
 
-mod identity;
-
-pub use self::identity::TokenCheck;
+pub mod identity;
 
 use std::time::Duration;
 

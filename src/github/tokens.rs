@@ -19,28 +19,25 @@ mod lease;
 mod pool_state;
 mod types;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::account::{Accounts, Owner};
+use self::account::Accounts;
 pub use self::lease::Lease;
-use self::pool_state::{
-    ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, tell_bench, tell_shared,
-};
-use self::types::Resource;
+use self::lease::SharedPool;
+pub use self::pool_state::QUARANTINE;
+use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, tell_shared};
 pub use self::types::{
     AccountId, Census, DeadToken, Identity, PoolOptions, TokenMode, TokenSlotId, TokenVerdict,
 };
+use self::types::{Owner, Resource};
 use crate::clock::Clock;
 use crate::config::Secret;
-use crate::github::budget::{Plan, Spent};
-use crate::github::limits::RateLimits;
+use crate::github::budget::Plan;
 
-/// How long a token that GitHub refused is quarantined.
-pub const QUARANTINE: Duration = Duration::from_secs(6 * 3_600);
 /// The fraction of each token's limit for queries, unless set by [`TokenPool::allow_queries`].
 const QUERY_SHARE: f64 = 0.5;
 /// How long after an identity request without a result the next one is sent.
@@ -69,8 +66,7 @@ pub enum TokenGrant {
 /// All tokens, and the slot for requests without one.
 #[derive(Debug)]
 pub struct TokenPool {
-    clock: Clock,
-    state: Mutex<PoolState>,
+    shared: Arc<SharedPool>,
     /// Counts the lists of tokens that differed from the previous one.
     lists: watch::Sender<u64>,
 }
@@ -95,7 +91,7 @@ impl TokenPool {
             next_id: 1,
         };
         let lists = watch::Sender::new(0);
-        let pool = Arc::new(Self { clock, state: Mutex::new(state), lists });
+        let pool = Arc::new(Self { shared: Arc::new(SharedPool::new(state, clock)), lists });
         pool.replace(options.tokens);
         pool
     }
@@ -111,8 +107,8 @@ impl TokenPool {
     /// quarantine, even when some lists in between did not have it. Does nothing when the list is
     /// the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
-        let now = self.clock.instant();
-        let mut state = self.lock();
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
         let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
         // The tokens of the last list come last, because the last ones are kept longest.
         let mut old = std::mem::take(&mut state.departed);
@@ -154,16 +150,16 @@ impl TokenPool {
     /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1.
     /// Call it before any query.
     pub fn allow_queries(&self, share: f64) {
-        let now = self.clock.instant();
-        self.lock().accounts.allow_queries(share, now);
+        let now = self.shared.clock.instant();
+        self.shared.lock().accounts.allow_queries(share, now);
     }
 
     /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
     /// a single token shares its account with no other.
     #[must_use]
-    pub fn grant_introduction(self: &Arc<Self>) -> Option<Lease> {
-        let now = self.clock.instant();
-        let mut state = self.lock();
+    pub fn grant_introduction(&self) -> Option<Lease> {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
         let PoolState { slots, accounts, .. } = &mut *state;
         if slots.len() < 2 {
             return None;
@@ -180,8 +176,8 @@ impl TokenPool {
     /// Records the account of a token. From then on it shares its limits with the other tokens of
     /// that account, including what is already spent.
     pub fn introduce(&self, id: TokenSlotId, identity: Identity) {
-        let now = self.clock.instant();
-        let mut state = self.lock();
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
         let Some(slot) = state.slot(id) else { return };
         slot.introduced_at = None;
         let Identity::User(user) = identity else { return };
@@ -198,16 +194,16 @@ impl TokenPool {
     /// A lease for one GraphQL query with the next token, or when to ask again. `None` when GitHub
     /// accepts none of the tokens, because queries require one.
     #[must_use]
-    pub fn grant_query(self: &Arc<Self>) -> Option<TokenGrant> {
+    pub fn grant_query(&self) -> Option<TokenGrant> {
         self.grant_query_of(|_| true)
     }
 
     /// Like `grant_query`, with a token of one of these accounts. `None` when GitHub accepts none
     /// of their tokens.
     #[must_use]
-    pub fn grant_query_of(self: &Arc<Self>, may: impl Fn(AccountId) -> bool) -> Option<TokenGrant> {
-        let now = self.clock.instant();
-        let mut state = self.lock();
+    pub fn grant_query_of(&self, may: impl Fn(AccountId) -> bool) -> Option<TokenGrant> {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
         let turn = state.query_turn;
         let request = TokenRequest { resource: Resource::Queries, last: None, may: &may };
         match self.next_seat(&mut state, turn, &request, now) {
@@ -219,18 +215,37 @@ impl TokenPool {
         }
     }
 
+    /// Sets the fraction of each account's GraphQL limit that the audit may use: above 0, at most
+    /// 1. Call it before any query.
+    pub fn allow_audits(&self, share: f64) {
+        let now = self.shared.clock.instant();
+        self.shared.lock().accounts.allow_audits(share, now);
+    }
+
+    /// Like `grant_query`, within the audit's share.
+    #[must_use]
+    pub fn grant_audit(&self) -> Option<TokenGrant> {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
+        let request = TokenRequest { resource: Resource::Audits, last: None, may: &|_| true };
+        match self.next_seat(&mut state, 0, &request, now) {
+            Ok((lease, _)) => Some(TokenGrant::Go(lease)),
+            Err(earliest) => earliest.map(TokenGrant::Wait),
+        }
+    }
+
     /// A lease for one request with the next token, or when to ask again.
     #[must_use]
-    pub fn grant(self: &Arc<Self>) -> TokenGrant {
+    pub fn grant(&self) -> TokenGrant {
         self.grant_after(None)
     }
 
     /// Like `grant`, but with a token other than the one last used for the same page, if there is
     /// one: a token that gets stale pages is detected by comparison with others.
     #[must_use]
-    pub fn grant_after(self: &Arc<Self>, last: Option<TokenSlotId>) -> TokenGrant {
-        let now = self.clock.instant();
-        let mut state = self.lock();
+    pub fn grant_after(&self, last: Option<TokenSlotId>) -> TokenGrant {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
         let turn = state.turn;
         let request = TokenRequest { resource: Resource::Pages, last, may: &|_| true };
         let earliest = match self.next_seat(&mut state, turn, &request, now) {
@@ -257,8 +272,8 @@ impl TokenPool {
     /// Does not use this token for pages for this long, because it gets stale ones, unless it is
     /// the last token. Its budgets and its queries are not affected.
     pub fn rest(&self, id: TokenSlotId, time: Duration) {
-        let now = self.clock.instant();
-        let mut state = self.lock();
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
         let works =
             |slot: &TokenSlot| slot.id != id && !slot.is_benched(now) && !slot.is_resting(now);
         if state.slots.iter().any(works)
@@ -273,7 +288,7 @@ impl TokenPool {
     /// is no longer there.
     #[must_use]
     pub fn number(&self, id: TokenSlotId) -> Option<usize> {
-        let state = self.lock();
+        let state = self.shared.lock();
         let place = state.slots.iter().position(|slot| slot.id == id);
         place.map(|place| place + 1).or_else(|| (state.anonymous.id == id).then_some(0))
     }
@@ -281,20 +296,20 @@ impl TokenPool {
     /// Whether GitHub accepts a token of one of these accounts.
     #[must_use]
     pub fn has_account(&self, may: impl Fn(AccountId) -> bool) -> bool {
-        let (state, now) = (self.lock(), self.clock.instant());
+        let (state, now) = (self.shared.lock(), self.shared.clock.instant());
         state.slots.iter().any(|slot| !slot.is_benched(now) && may(AccountId(slot.owner)))
     }
 
     /// The current state of the pool.
     #[must_use]
     pub fn census(&self) -> Census {
-        census(&mut self.lock(), self.clock.instant())
+        census(&mut self.shared.lock(), self.shared.clock.instant())
     }
 
     /// A lease from the first available slot from `turn` on, and the slot that is next. Otherwise
     /// the earliest time at which one is available; `None` when all are quarantined.
     fn next_seat(
-        self: &Arc<Self>,
+        &self,
         state: &mut PoolState,
         turn: usize,
         request: &TokenRequest<'_>,
@@ -330,14 +345,14 @@ impl TokenPool {
     }
 
     fn lease(
-        self: &Arc<Self>,
+        &self,
         slot: &TokenSlot,
         accounts: &mut Accounts,
         resource: Resource,
         now: Instant,
     ) -> Lease {
         Lease {
-            pool: Arc::clone(self),
+            pool: Arc::clone(&self.shared),
             slot: slot.id,
             owner: slot.owner,
             token: slot.token.clone(),
@@ -345,47 +360,6 @@ impl TokenPool {
             taken: accounts.budget(slot.owner, resource).take(now),
             settled: false,
         }
-    }
-
-    fn settle(&self, lease: &Lease, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
-        let now = self.clock.instant();
-        let mut state = self.lock();
-        let before = census(&mut state, now);
-        // `None`: the token was removed from the configuration some time ago.
-        let Some(owner) = state.slot(lease.slot).map(|slot| slot.owner) else { return };
-        let spent = match verdict {
-            TokenVerdict::Unchanged | TokenVerdict::Unsent => Spent::Nothing,
-            _ => Spent::One,
-        };
-        let budget = state.accounts.budget(owner, lease.resource);
-        budget.settle(now, lease.taken, spent, limits);
-        match verdict {
-            TokenVerdict::Served | TokenVerdict::Unchanged => {
-                budget.answered(took);
-                state.quarantine(lease.slot, None);
-            }
-            TokenVerdict::Limited(wait) => {
-                // A limit other than the hourly one counts all requests of an account.
-                let all = [Resource::Pages, Resource::Queries];
-                let is_of_hour = limits.remaining == Some(0);
-                for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
-                    state.accounts.budget(owner, resource).refused(now, wait);
-                }
-            }
-            TokenVerdict::Refused(why) if lease.token.is_some() => {
-                state.quarantine(lease.slot, Some(now + QUARANTINE));
-                tell_bench(&mut state, lease.slot, why, now);
-            }
-            TokenVerdict::Refused(_) | TokenVerdict::Failed | TokenVerdict::Unsent => {}
-        }
-        if census(&mut state, now) != before {
-            publish(&mut state, now);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // The state is plain numbers and is consistent between any two statements that can panic.
-        crate::sync::lock(&self.state)
     }
 }
 

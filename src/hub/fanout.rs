@@ -3,6 +3,7 @@
 pub(super) mod deflate;
 pub(super) mod fair_queue;
 pub(super) mod frame;
+pub(super) mod header;
 pub(super) mod memory;
 pub(super) mod notifier;
 mod registry;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
-use super::{Form, PAGES, Page, STYLE_NAME};
+use super::pages::{Form, ManualPage, PAGES, STYLE_NAME};
 
 /// A heading of a page.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub(super) struct Rendered {
 
 /// The page that contains a link.
 #[derive(Clone, Copy)]
-pub(super) struct Here<'a> {
+pub(super) struct LinkingPage<'a> {
     pub(super) name: &'a str,
     pub(super) form: Form,
 }
 
-impl Here<'_> {
+impl LinkingPage<'_> {
     /// Returns the relative URL of another page, or of the style sheet.
     pub(super) fn to(self, other: &str) -> String {
         match (self.form, other) {
@@ -46,12 +46,12 @@ impl Here<'_> {
 }
 
 /// Returns a page's anchor in the document of all pages.
-pub(super) fn section(page: &Page) -> &'static str {
+pub(super) fn section(page: &ManualPage) -> &'static str {
     if page.name.is_empty() { "start" } else { page.name }
 }
 
 /// Renders a page. In the document of all pages (`in_whole`), the page's name prefixes its anchors.
-pub(super) fn page(page: &Page, form: Form, in_whole: bool) -> Rendered {
+pub(super) fn page(page: &ManualPage, form: Form, in_whole: bool) -> Rendered {
     let parser = Parser::new_ext(page.text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
     let mut events: Vec<Event<'_>> = parser.collect();
     let prefix = if in_whole { format!("{}-", section(page)) } else { String::new() };
@@ -100,7 +100,7 @@ fn slug(text: &str) -> String {
 
 /// The target of a link.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum LinkTarget {
     /// A URL outside the manual, or an address on the reader's own machine.
     Elsewhere,
     /// A page of the manual, by its index, and an anchor on it.
@@ -110,9 +110,9 @@ pub(super) enum Target {
 }
 
 /// Resolves a link on a page.
-pub(super) fn target(page: &Page, link: &str) -> Target {
+pub(super) fn target(page: &ManualPage, link: &str) -> LinkTarget {
     if link.contains("://") || link.starts_with("mailto:") {
-        return Target::Elsewhere;
+        return LinkTarget::Elsewhere;
     }
     let (path, anchor) = match link.split_once('#') {
         Some((path, anchor)) => (path, Some(anchor.to_owned())),
@@ -131,13 +131,13 @@ pub(super) fn target(page: &Page, link: &str) -> Target {
     }
     let file = folders.join("/");
     match PAGES.iter().position(|page| page.file == file) {
-        Some(index) => Target::Page(index, anchor),
-        None => Target::File(file),
+        Some(index) => LinkTarget::Page(index, anchor),
+        None => LinkTarget::File(file),
     }
 }
 
 struct Links<'a> {
-    page: &'a Page,
+    page: &'a ManualPage,
     form: Form,
     in_whole: bool,
     /// For each open link, whether it is kept as a link.
@@ -194,15 +194,15 @@ impl Links<'_> {
     /// Returns the URL for a link; `None` if it has no target in this form.
     fn address(&self, link: &str) -> Option<String> {
         match target(self.page, link) {
-            Target::Elsewhere => Some(link.to_owned()),
-            Target::File(_) => None,
-            Target::Page(index, anchor) if self.in_whole => {
+            LinkTarget::Elsewhere => Some(link.to_owned()),
+            LinkTarget::File(_) => None,
+            LinkTarget::Page(index, anchor) if self.in_whole => {
                 let section = section(&PAGES[index]);
                 Some(anchor.map_or(format!("#{section}"), |a| format!("#{section}-{a}")))
             }
-            Target::Page(index, anchor) => {
+            LinkTarget::Page(index, anchor) => {
                 let there = PAGES[index].name;
-                let here = Here { name: self.page.name, form: self.form };
+                let here = LinkingPage { name: self.page.name, form: self.form };
                 let anchor = anchor.map(|anchor| format!("#{anchor}")).unwrap_or_default();
                 let is_here = there == self.page.name && !anchor.is_empty();
                 let path = if is_here { String::new() } else { here.to(there) };

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::render::{Target, target};
+use super::render::{LinkTarget, target};
 use super::*;
 
 const FORMS: [Form; 2] = [Form::Served, Form::Files];
@@ -93,7 +93,7 @@ fn every_file_that_a_page_names_is_in_the_repository() {
     for page in PAGES {
         for part in page.text.split("](").skip(1) {
             let link = part.split(')').next().expect("a link ends");
-            if let Target::File(file) = target(page, link) {
+            if let LinkTarget::File(file) = target(page, link) {
                 assert!(root.join(&file).exists(), "{}: `{link}`", page.file);
                 assert!(!file.contains(".md"), "{}: `{file}` is missing in PAGES", page.file);
             }

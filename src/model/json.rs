@@ -5,15 +5,17 @@
 //! Of repeated members the last one counts, as in every common parser.
 
 mod find;
+mod member_name;
 mod pieces;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-pub use self::find::{FoundValues, find};
+pub use self::find::{FoundValues, PathSet, find, walk};
+use self::member_name::{MemberName, name};
 pub use self::pieces::{BrokenPiece, PieceError, pieces};
 
 /// The members with these names, as text; all `None` when `json` is not an object.
@@ -157,12 +159,6 @@ pub fn offset_in(whole: &str, part: &str) -> Option<usize> {
     (offset + part.len() <= whole.len()).then_some(offset)
 }
 
-/// The name of a member, from its quoted text.
-fn name(quoted: &str) -> Option<Cow<'_, [u8]>> {
-    let mut reader = serde_json::Deserializer::from_str(quoted);
-    MemberName::deserialize(&mut reader).ok().map(|MemberName(name)| name)
-}
-
 struct ItemsVisitor {
     most: usize,
 }
@@ -187,16 +183,6 @@ impl<'de> Visitor<'de> for ItemsVisitor {
     }
 }
 
-/// A member's name, borrowed when it has no escapes. It is bytes, because JSON allows an unpaired
-/// surrogate in a name, and such a name must not hide the other members.
-struct MemberName<'a>(Cow<'a, [u8]>);
-
-impl<'de> Deserialize<'de> for MemberName<'de> {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_bytes(NameVisitor).map(Self)
-    }
-}
-
 struct MembersVisitor;
 
 impl<'de> Visitor<'de> for MembersVisitor {
@@ -212,24 +198,6 @@ impl<'de> Visitor<'de> for MembersVisitor {
             members.push((key, map.next_value::<&'de RawValue>()?.get()));
         }
         Ok(members)
-    }
-}
-
-struct NameVisitor;
-
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Cow<'de, [u8]>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(name.to_vec()))
     }
 }
 

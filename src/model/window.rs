@@ -29,6 +29,10 @@ pub struct Hour(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Day(pub i32);
 
+/// A UTC month: twelve times the year, plus the month from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Month(pub i32);
+
 /// A UTC year of the common era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Year(pub i32);
@@ -236,6 +240,14 @@ impl Day {
         Some(Self::from_date(date))
     }
 
+    /// Its month, and its number in it, from 1.
+    #[must_use]
+    pub fn in_month(self) -> (Month, u8) {
+        let date = self.date();
+        let month = Month(i32::from(date.year()) * 12 + i32::from(date.month()) - 1);
+        (month, date.day().unsigned_abs())
+    }
+
     fn from_date(date: civil::Date) -> Self {
         let midnight =
             date.to_zoned(TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_second());
@@ -252,6 +264,29 @@ impl Day {
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.date())
+    }
+}
+
+impl Month {
+    /// Its first day.
+    #[must_use]
+    pub fn first_day(self) -> Day {
+        let year = i16::try_from(self.0.div_euclid(12)).unwrap_or(1970).clamp(0, 9999);
+        let month = i8::try_from(self.0.rem_euclid(12)).unwrap_or(0) + 1;
+        Day::from_date(civil::Date::constant(year, month, 1))
+    }
+
+    /// The days of this month.
+    #[must_use]
+    pub fn days(self) -> std::ops::Range<i32> {
+        self.first_day().0..Self(self.0.saturating_add(1)).first_day().0
+    }
+}
+
+/// `2026-01`.
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
     }
 }
 

@@ -14,7 +14,7 @@ use rhai::packages::{
 use rhai::{Engine, Position};
 use tracing::{debug, info};
 
-use super::meter::{self, ScriptLimits};
+use super::meter::{self, ARRAY_ITEMS, STRING_BYTES, ScriptLimits};
 use super::metered;
 use crate::clock::Stopwatch;
 use crate::model::tally::NAMES;
@@ -24,9 +24,6 @@ const EXPRESSION_DEPTH: usize = 64;
 const FUNCTION_EXPRESSION_DEPTH: usize = 32;
 const VARIABLES: usize = 256;
 const FUNCTIONS: usize = 256;
-pub(super) const STRING_BYTES: usize = 64 * 1024;
-/// Rhai measures a whole array at each push, so much longer arrays would take seconds.
-pub(super) const ARRAY_ITEMS: usize = 10_000;
 /// The most lines that `print` and `debug` may log per minute.
 const LINES_A_MINUTE: u64 = 60;
 /// The longest line that `print` logs, in characters.

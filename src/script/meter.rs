@@ -13,6 +13,10 @@ use rhai::{EvalAltResult, Position};
 use crate::clock::{Stopwatch, WorkWatch};
 use crate::model::tally::NAME_BYTES;
 
+pub(super) const STRING_BYTES: usize = 64 * 1024;
+/// Rhai measures a whole array at each push, so much longer arrays would take seconds.
+pub(super) const ARRAY_ITEMS: usize = 10_000;
+
 /// Limits of one run. Reaching one ends the run; a script cannot catch it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScriptLimits {

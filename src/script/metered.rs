@@ -21,10 +21,9 @@ use rhai::{
     Array, Dynamic, Engine, EvalAltResult, INT, ImmutableString, Map, NativeCallContext, Position,
 };
 
-use super::engine::{ARRAY_ITEMS, STRING_BYTES};
-use super::meter;
+use super::meter::{self, ARRAY_ITEMS, STRING_BYTES};
 use super::sum::{NativeResult, wrong};
-use super::text::{As, Bounded, shown, too_long, weigh, write_value};
+use super::text::{Bounded, ValueFormat, shown, too_long, weigh, write_value};
 
 /// Registers them in front of the packages' own.
 pub(super) fn register(engine: &mut Engine) {
@@ -50,8 +49,8 @@ fn shows(engine: &mut Engine) {
                 });)*
         };
     }
-    show!(As::Text, "print" "to_string");
-    show!(As::Debug, "debug" "to_debug");
+    show!(ValueFormat::Text, "print" "to_string");
+    show!(ValueFormat::Debug, "debug" "to_debug");
     engine.register_fn("to_json", |map: &mut Map| -> NativeResult<String> {
         let taken = Dynamic::from_map(std::mem::take(map));
         let weighed = weigh(&taken);
@@ -62,14 +61,14 @@ fn shows(engine: &mut Engine) {
 
 fn show_array(context: &NativeCallContext<'_>, array: &mut Array) -> NativeResult<ImmutableString> {
     let taken = Dynamic::from_array(std::mem::take(array));
-    let text = shown(context, &taken, As::Debug);
+    let text = shown(context, &taken, ValueFormat::Debug);
     *array = taken.cast::<Array>();
     text
 }
 
 fn show_map(context: &NativeCallContext<'_>, map: &mut Map) -> NativeResult<ImmutableString> {
     let taken = Dynamic::from_map(std::mem::take(map));
-    let text = shown(context, &taken, As::Debug);
+    let text = shown(context, &taken, ValueFormat::Debug);
     *map = taken.cast::<Map>();
     text
 }
@@ -84,7 +83,7 @@ fn joins(engine: &mut Engine) {
         )
         .register_fn("+", |context: NativeCallContext, value: &mut Dynamic, text: &str| {
             let mut out = Bounded::new(STRING_BYTES);
-            write_value(&context, value, As::Text, &mut out)?;
+            write_value(&context, value, ValueFormat::Text, &mut out)?;
             out.write_str(text).or_else(|_| too_long())?;
             Ok::<ImmutableString, Box<EvalAltResult>>(out.into_text().into())
         });
@@ -104,7 +103,7 @@ fn append(
 ) -> NativeResult<ImmutableString> {
     let mut out = Bounded::new(STRING_BYTES);
     out.write_str(text).or_else(|_| too_long())?;
-    write_value(context, more, As::Text, &mut out)?;
+    write_value(context, more, ValueFormat::Text, &mut out)?;
     Ok(out.into_text().into())
 }
 

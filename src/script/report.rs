@@ -26,7 +26,7 @@ const SHOWN: usize = 10;
 
 /// A script's result for a window.
 #[derive(Debug, Clone, Serialize)]
-pub struct Trial {
+pub struct TrialRun {
     /// What the script returned.
     pub result: Tally,
     /// The native sum of the same window.
@@ -45,9 +45,9 @@ pub struct Checked {
     /// The rule of an aggregate; `None` for the merge script.
     pub config: Option<serde_json::Value>,
     /// On the built-in hour of 20 languages.
-    pub sample: Trial,
+    pub sample: TrialRun,
     /// On the given window, if any.
-    pub live: Option<Trial>,
+    pub live: Option<TrialRun>,
 }
 
 /// Durations of several runs in microseconds.
@@ -164,10 +164,10 @@ fn load_as(
     }
 }
 
-fn attempt(script: &Compiled, window: &WindowSnapshot) -> Result<Trial, ScriptDiagnostic> {
+fn attempt(script: &Compiled, window: &WindowSnapshot) -> Result<TrialRun, ScriptDiagnostic> {
     let watch = Stopwatch::start();
     let result = script.run(window)?;
-    Ok(Trial { result, native: window.sum(), micros: micros(watch.elapsed()) })
+    Ok(TrialRun { result, native: window.sum(), micros: micros(watch.elapsed()) })
 }
 
 fn cost(mut work: impl FnMut() -> Result<(), ScriptDiagnostic>) -> Result<Cost, ScriptDiagnostic> {
@@ -196,7 +196,7 @@ impl fmt::Display for Millis {
     }
 }
 
-impl Trial {
+impl TrialRun {
     fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         let (took, names) = (Millis(self.micros), self.result.len());
         writeln!(f, "{what}: {names} names in {took} (native sum: {} names)", self.native.len())?;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use crate::config::{Bare, duration, show_duration};
+use crate::config::{BareUnit, duration, show_duration};
 use crate::hub::FieldPath;
 use crate::model::envelope::{Facts, Flags};
 use crate::model::glob;
@@ -227,7 +227,7 @@ fn whole_seconds(duration: Duration) -> Option<u32> {
 
 /// Parses a duration of a script: `"90s"`, `"1h"`, or a number of seconds.
 pub fn read_time(name: &str, text: &str) -> Result<Duration, String> {
-    duration(text, Bare::Seconds).ok_or_else(|| {
+    duration(text, BareUnit::Seconds).ok_or_else(|| {
         let shown: String = text.chars().take(20).collect();
         format!("{name}: invalid duration `{shown}`; write one such as \"90s\" or \"1h\"")
     })

@@ -8,8 +8,7 @@ use std::fmt::{self, Display, Write as _};
 
 use rhai::{Dynamic, EvalAltResult, FnPtr, ImmutableString, NativeCallContext};
 
-use super::engine::STRING_BYTES;
-use super::meter;
+use super::meter::{self, STRING_BYTES};
 use super::sum::NativeResult;
 
 /// The longest text in a diagnostic, in bytes.
@@ -61,14 +60,14 @@ pub(super) fn shortened(text: String) -> String {
 
 /// How a value is formatted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum As {
+pub(super) enum ValueFormat {
     /// As `print` and interpolation do.
     Text,
     /// As `debug` does, and both do inside containers.
     Debug,
 }
 
-impl As {
+impl ValueFormat {
     fn function(self) -> &'static str {
         match self {
             Self::Text => "to_string",
@@ -81,15 +80,15 @@ impl As {
 pub(super) fn shown(
     context: &NativeCallContext<'_>,
     value: &Dynamic,
-    how: As,
+    how: ValueFormat,
 ) -> NativeResult<ImmutableString> {
     let mut out = Bounded::new(STRING_BYTES);
     if value.is_array() || value.is_map() {
         write_value(context, value, how, &mut out)?;
     } else {
         let written = match how {
-            As::Text => write!(out, "{value}"),
-            As::Debug => write!(out, "{value:?}"),
+            ValueFormat::Text => write!(out, "{value}"),
+            ValueFormat::Debug => write!(out, "{value:?}"),
         };
         written.or_else(|_| too_long())?;
     }
@@ -100,7 +99,7 @@ pub(super) fn shown(
 pub(super) fn write_value(
     context: &NativeCallContext<'_>,
     value: &Dynamic,
-    how: As,
+    how: ValueFormat,
     out: &mut Bounded,
 ) -> NativeResult<()> {
     meter::work(1)?;
@@ -108,7 +107,7 @@ pub(super) fn write_value(
         put(out, "[")?;
         for (at, item) in array.iter().enumerate() {
             put(out, if at == 0 { "" } else { ", " })?;
-            write_value(context, item, As::Debug, out)?;
+            write_value(context, item, ValueFormat::Debug, out)?;
         }
         return put(out, "]");
     }
@@ -117,7 +116,7 @@ pub(super) fn write_value(
         for (at, (key, item)) in map.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
             write!(out, "{comma}{key:?}: ").or_else(|_| too_long())?;
-            write_value(context, item, As::Debug, out)?;
+            write_value(context, item, ValueFormat::Debug, out)?;
         }
         return put(out, "}");
     }

@@ -13,7 +13,8 @@ pub(crate) struct Usage {
     read: u64,
     /// Number of events it counted.
     counted: u64,
-    /// Paths of [`AggregateRule::paths`] that no event had yet; no longer updated once an event was counted.
+    /// Paths of [`AggregateRule::paths`] that no event had yet; no longer updated once an event was
+    /// counted.
     missing: Vec<usize>,
 }
 

@@ -1,4 +1,6 @@
 //! The table of endpoints, and the API documents that are made from it.
 
-pub(crate) mod documents;
+mod documents;
+pub(crate) mod endpoint;
 pub(crate) mod endpoints;
+mod schema;

@@ -3,6 +3,7 @@
 //! A download is a task of its own size: it has limits of its own, and is read in chunks on the
 //! blocking pool. A file that is replaced or removed meanwhile is sent to its end as it was.
 
+mod about;
 mod index;
 pub(crate) mod limits;
 mod range;
@@ -18,9 +19,9 @@ use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use serde::Deserialize;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 
+use self::about::{HourAbout, unavailable};
 use self::limits::DownloadSlot;
 use self::range::{Selection, Validators};
 use crate::metrics;
@@ -34,12 +35,6 @@ use crate::sync::blocking;
 
 /// Bytes that are read and sent at a time.
 const CHUNK: usize = 128 << 10;
-/// The largest file about completeness that is read, bytes; one has about 2 KiB.
-const LARGEST_ABOUT: u64 = 1 << 20;
-
-const COVERAGE: HeaderName = HeaderName::from_static("x-coverage");
-const CUT: HeaderName = HeaderName::from_static("x-cut");
-
 /// `/archive/`: which hours there are.
 pub(crate) async fn list(
     State(server): State<Arc<ServerState>>,
@@ -54,7 +49,7 @@ pub(crate) async fn list(
     let (asked, _) = request.into_parts();
     let answer = async {
         let dir = directory(&server)?.to_owned();
-        let slot = server.downloads.admit(&server, &asked)?;
+        let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
         index::answer(&server, &asked, dir, slot).await
     };
     answer.await.unwrap_or_else(IntoResponse::into_response)
@@ -70,7 +65,7 @@ pub(crate) async fn file(
     let answer = async {
         let dir = directory(&server)?;
         let Some(file) = ArchiveFile::parse(&name) else { return Err(no_file(&name)) };
-        let slot = server.downloads.admit(&server, &asked)?;
+        let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
         let (path, about) = (dir.join(&name), dir.join(coverage_name(file.hour)));
         let opened = blocking(move || Opened::open(&path, &about)).await;
         let opened = match opened.map_err(|_| unavailable("the server is stopping"))? {
@@ -102,16 +97,12 @@ fn no_file(name: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-fn unavailable(reason: &str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
-}
-
 /// A file to send.
 struct Opened {
     file: File,
     length: u64,
     validators: Validators,
-    about: About,
+    about: HourAbout,
 }
 
 impl Opened {
@@ -129,48 +120,7 @@ impl Opened {
         );
         let modified = Timestamp::from_seconds(metadata.mtime());
         let validators = Validators { tag, modified };
-        Ok(Self { file, length: metadata.len(), validators, about: About::read(about) })
-    }
-}
-
-/// What the file beside an hour says of it; `None` is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct About {
-    /// The part of all events that was seen, 0 to 1.
-    coverage: Option<f64>,
-    /// Whether the beginning of the hour may be missing.
-    cut: Option<bool>,
-}
-
-impl About {
-    /// Reads the file; all is unknown without one, or when it cannot be understood. Blocks.
-    fn read(path: &Path) -> Self {
-        #[derive(Deserialize)]
-        struct WrittenAbout {
-            missed_share: Option<[f64; 3]>,
-            cut: Option<bool>,
-        }
-        let read = || -> io::Result<WrittenAbout> {
-            let file = io::Read::take(private::open_plain(path)?, LARGEST_ABOUT);
-            serde_json::from_reader(io::BufReader::new(file)).map_err(io::Error::from)
-        };
-        read().map_or_else(
-            |_| Self::default(),
-            |written| Self {
-                coverage: written.missed_share.map(|[_, estimate, _]| 1.0 - estimate),
-                cut: written.cut,
-            },
-        )
-    }
-
-    /// The values of the headers.
-    fn headers(self) -> [(HeaderName, HeaderValue); 2] {
-        let value = |text: Option<String>| {
-            let unknown = HeaderValue::from_static("unknown");
-            text.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or(unknown)
-        };
-        let coverage = self.coverage.map(|share| format!("{share:.4}"));
-        [(COVERAGE, value(coverage)), (CUT, value(self.cut.map(|cut| cut.to_string())))]
+        Ok(Self { file, length: metadata.len(), validators, about: HourAbout::read(about) })
     }
 }
 

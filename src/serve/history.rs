@@ -1,10 +1,11 @@
-//! Kept counts over HTTP: `/history` for charts, `/now` for the latest values, `/completeness` and
-//! `/hours` for citing.
+//! Kept counts over HTTP: `/history` and `/days` for charts, `/now` for the latest values,
+//! `/completeness` and `/hours` for citing.
 //!
 //! A chart and the latest values are the same for every client, so the server computes each at most
-//! once every few seconds and shares the response ([`Shared`]).
+//! once every few seconds and shares the response ([`SharedResponses`](shared::SharedResponses)).
 
 mod csv;
+pub(crate) mod shared;
 mod written;
 
 use std::ops::Range;
@@ -14,11 +15,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use http::{Request, StatusCode, Uri, header};
 
+use self::shared::SharedResponse;
 pub(crate) use self::written::ranked;
 use crate::config;
 use crate::model::window::Timestamp;
@@ -36,31 +35,9 @@ const AHEAD: Duration = Duration::from_secs(60);
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv; charset=utf-8";
 
-/// Responses shared by all clients, each with the time at which it expires.
-#[derive(Debug, Default)]
-pub(crate) struct Shared([Mutex<Option<(Instant, Bytes)>>; 3]);
-
-/// Which shared response; it determines how long the response is fresh.
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    Recent,
-    Day,
-    Now,
-}
-
 impl From<OpsError> for Problem {
     fn from(refusal: OpsError) -> Self {
         unavailable(&refusal.reason)
-    }
-}
-
-impl Which {
-    fn fresh_for(self) -> Duration {
-        match self {
-            Self::Now => Duration::from_secs(1),
-            Self::Recent => Duration::from_secs(3),
-            Self::Day => Duration::from_secs(20),
-        }
     }
 }
 
@@ -71,8 +48,8 @@ pub(crate) async fn history(
 ) -> Response {
     let asked = negotiation::pairs(request.uri()).map_err(|error| bad("the URL's query", error));
     let asked = asked.and_then(|pairs| match last(&pairs, "span") {
-        None | Some("15m") => Ok((Which::Recent, KeptQuery::Recent)),
-        Some("24h") => Ok((Which::Day, KeptQuery::Day)),
+        None | Some("15m") => Ok((SharedResponse::Recent, KeptQuery::Recent)),
+        Some("24h") => Ok((SharedResponse::Day, KeptQuery::Day)),
         Some(other) => Err(bad("span", format!("`{}`: give 15m or 24h", shown(other)))),
     });
     let (which, query) = match asked {
@@ -85,7 +62,7 @@ pub(crate) async fn history(
             _ => Err(unavailable("no counts are kept here")),
         }
     };
-    shared(&server, which, made).await
+    server.shared.get(which, server.clock, made).await
 }
 
 /// `/now`: today's figures, languages of the current and the previous window, the busiest
@@ -98,7 +75,20 @@ pub(crate) async fn now(State(server): State<Arc<ServerState>>) -> Response {
         };
         Ok(written::now(&server, languages.as_ref()))
     };
-    shared(&server, Which::Now, made).await
+    server.shared.get(SharedResponse::Now, server.clock, made).await
+}
+
+/// `/days`: pull requests of this UTC year by day, and how many hours of each day were imported.
+pub(crate) async fn days(State(server): State<Arc<ServerState>>) -> Response {
+    let made = async {
+        let days = server.clock.now().year().days();
+        let hours = i64::from(days.start) * 24..i64::from(days.end) * 24;
+        match server.operate.kept(KeptQuery::Imported(hours)).await? {
+            KeptCounts::Imported(hours) => Ok(written::days(&server, &hours)),
+            _ => Err(unavailable("no counts are kept here")),
+        }
+    };
+    server.shared.get(SharedResponse::Year, server.clock, made).await
 }
 
 /// `/completeness?since=…[&until=…][&format=csv]`: events received and missed, by hour and type.
@@ -110,11 +100,11 @@ pub(crate) async fn completeness(
     let answer = async {
         let (hours, is_csv) = asked?;
         match server.operate.kept(KeptQuery::Completeness(hours.clone())).await? {
-            KeptCounts::Completeness(all) if is_csv => {
+            KeptCounts::Completeness(all, _) if is_csv => {
                 aside(move || (CSV, csv::completeness(&all))).await
             }
-            KeptCounts::Completeness(all) => {
-                aside(move || (JSON, written::completeness(&all, &hours))).await
+            KeptCounts::Completeness(all, shares) => {
+                aside(move || (JSON, written::completeness((&all, &shares), &hours))).await
             }
             _ => Err(unavailable("no counts are kept here")),
         }
@@ -203,7 +193,8 @@ fn hours_in(
     Ok(hours)
 }
 
-fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+/// Reads a time: RFC 3339, a day, or how long ago.
+pub(crate) fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     // The `+` of a UTC offset is decoded as a space in a query string.
     let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
     let read = config::moment(text, now).or_else(|| Timestamp::parse(&with_plus()?));
@@ -214,45 +205,22 @@ fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> 
 }
 
 /// The last value of a repeated parameter.
-fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
     named.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
 
-fn shown(text: &str) -> String {
+/// The beginning of a text from outside, for a message.
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
-fn bad(name: &str, reason: impl std::fmt::Display) -> Problem {
+/// A refused parameter.
+pub(crate) fn bad(name: &str, reason: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("{name}: {reason}"))
 }
 
-fn unavailable(reason: &str) -> Problem {
+/// What cannot be answered now.
+pub(crate) fn unavailable(reason: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
-}
-
-/// Returns a shared response. Requests that arrive while it is computed wait for it.
-async fn shared(
-    server: &ServerState,
-    which: Which,
-    made: impl Future<Output = Result<String, Problem>>,
-) -> Response {
-    let mut kept = server.shared.0[which as usize].lock().await;
-    let now = server.clock.instant();
-    let bytes = match &*kept {
-        Some((until, bytes)) if now < *until => bytes.clone(),
-        _ => match made.await {
-            Ok(text) => {
-                let bytes = Bytes::from(text);
-                *kept = Some((now + which.fresh_for(), bytes.clone()));
-                bytes
-            }
-            Err(problem) => return problem.into_response(),
-        },
-    };
-    drop(kept);
-    let age = format!("public, max-age={}", which.fresh_for().as_secs());
-    let age = HeaderValue::from_str(&age).unwrap_or(HeaderValue::from_static("no-store"));
-    let kind = HeaderValue::from_static(JSON);
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, age)], bytes).into_response()
 }

@@ -7,6 +7,9 @@ use crate::config::{Secret, ServerConfig, ServerLimits, TlsConfig};
 use crate::serve::http::proxies::Proxies;
 use crate::serve::http::tls::Certificate;
 
+/// Enough for every client that pings once a second and answers pings.
+const CHATTER_PER_MINUTE: u32 = 600;
+
 /// Options of the server. The limits apply to the public listeners.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
@@ -42,6 +45,8 @@ pub struct ServeOptions {
     pub silence: Duration,
     /// Longest time from the first byte of a message, or of its first fragment, to its last.
     pub message_within: Duration,
+    /// Pings, pongs, binary messages and fragments that a WebSocket may send in a minute.
+    pub chatter_per_minute: u32,
 }
 
 impl ServeOptions {
@@ -68,6 +73,7 @@ impl ServeOptions {
             ping_every: Duration::from_secs(30),
             silence: Duration::from_secs(75),
             message_within: Duration::from_secs(10),
+            chatter_per_minute: CHATTER_PER_MINUTE,
         }
     }
 }

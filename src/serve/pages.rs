@@ -31,7 +31,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/te
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
 /// Fragments of the pages, inserted at their placeholders.
-const PIECES: [(&str, &str); 10] = [
+const PIECES: [(&str, &str); 11] = [
     ("{{style}}", include_str!("pages/ui/shared.css")),
     ("{{wall-style}}", include_str!("pages/ui/wall.css")),
     ("{{nav}}", include_str!("pages/ui/nav.html")),
@@ -40,6 +40,7 @@ const PIECES: [(&str, &str); 10] = [
     ("{{charts}}", include_str!("pages/ui/charts.js")),
     ("{{wall}}", include_str!("pages/ui/wall.js")),
     ("{{list}}", include_str!("pages/ui/list.js")),
+    ("{{ranked}}", include_str!("pages/ui/ranked.js")),
     ("{{start}}", include_str!("pages/ui/start.js")),
     ("{{status}}", include_str!("pages/ui/status.js")),
 ];
@@ -154,7 +155,7 @@ fn answer(about: &impl Serialize, page: impl FnOnce(&str, &str) -> String) -> Re
     let nonce = secrets::word();
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
-         connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
+         connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'"
     );
     let page = page(&nonce, &about);

@@ -1,6 +1,6 @@
 //! Readers: what a client of each endpoint receives, and the parameters it may send.
 //!
-//! A [`Reader`] is independent of the transport: [`crate::serve::ws::connection`] sends its
+//! A [`ClientReader`] is independent of the transport: [`crate::serve::ws::connection`] sends its
 //! messages as WebSocket frames, [`crate::serve::http::body`] as a response body.
 
 pub(crate) mod gauges;
@@ -20,7 +20,7 @@ use crate::hub::{Frame, FrameBatch, MemoryCharge};
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// One client's reader of an endpoint.
-pub(crate) trait Reader: Send + Unpin + 'static {
+pub(crate) trait ClientReader: Send + Unpin + 'static {
     /// One or more complete messages, encoded for sending.
     type Message: Into<Frame> + Into<Bytes>;
     /// The endpoint's path, as metrics and logs name it.
@@ -43,6 +43,12 @@ pub(crate) trait Reader: Send + Unpin + 'static {
 
     /// Returns the messages available now, up to a limit. Never waits.
     fn take(&mut self) -> ReaderBatch<Self::Message>;
+
+    /// Whether binary messages are returned to the client, as only the echo of the tests does.
+    #[cfg(test)]
+    fn echoes(&mut self, _bytes: &[u8]) -> bool {
+        false
+    }
 
     /// The message that reports invalid parameters.
     fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {

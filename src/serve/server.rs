@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::serve::admin::operate::Operate;
 use crate::serve::archive::limits::Downloads;
-use crate::serve::history;
+use crate::serve::history::shared::SharedResponses;
 use crate::serve::http::admission::Admission;
 use crate::serve::http::encoding;
 use crate::serve::options::ServeOptions;
@@ -38,7 +38,7 @@ pub(crate) struct ServerState {
     /// `/asyncapi.json`, likewise.
     pub(crate) asyncapi: OnceLock<Bytes>,
     /// Charts and latest values, which are the same for all clients.
-    pub(crate) shared: history::Shared,
+    pub(crate) shared: SharedResponses,
     /// Downloads of the archive.
     pub(crate) downloads: Downloads,
     /// One permit per response body that is compressed.
@@ -67,7 +67,7 @@ impl ServerState {
             clock: hub.clock(),
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),
-            shared: history::Shared::default(),
+            shared: SharedResponses::default(),
             downloads: Downloads::new(limits, hub.clock()),
             compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
             tracker: TaskTracker::new(),
@@ -89,6 +89,7 @@ impl ServerState {
             ping_every: self.options.ping_every,
             silence: self.options.silence,
             message_within: self.options.message_within,
+            chatter_per_minute: self.options.chatter_per_minute,
             soft: self.soft.clone(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! No test waits for time to pass: a pong confirms that the parameters sent before the ping apply.
 
+mod echo;
 mod frames;
 mod front;
 mod http;

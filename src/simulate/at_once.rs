@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use super::limits::Caller;
-use super::server::SimulatedRefusal;
+use super::limits::SimulatedCaller;
+use super::refusal::SimulatedRefusal;
 use super::state::SharedWorld;
 
 /// GitHub's secondary limit.
@@ -18,12 +18,12 @@ pub(super) const WAIT: Duration = Duration::from_secs(60);
 /// A request in flight, until it is dropped.
 pub(super) struct AtOnce {
     shared: Arc<SharedWorld>,
-    payer: Caller,
+    payer: SimulatedCaller,
 }
 
 impl AtOnce {
     /// Counts another request of this caller; `None` when there are too many.
-    pub(super) fn enter(shared: &Arc<SharedWorld>, caller: &Caller) -> Option<Self> {
+    pub(super) fn enter(shared: &Arc<SharedWorld>, caller: &SimulatedCaller) -> Option<Self> {
         let payer = caller.payer();
         let mut state = shared.state();
         let known = state.at_once.get(&payer).copied().unwrap_or(0);

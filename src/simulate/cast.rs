@@ -181,6 +181,11 @@ impl Cast {
         self.numbers[place.0]
     }
 
+    /// The last number given to an issue or pull request of a repository; 0 before the first.
+    pub(super) fn last_number(&self, place: CastPlace) -> u32 {
+        self.numbers[place.0]
+    }
+
     /// Creates a repository; a fork takes over name and language.
     pub(super) fn new_repository(
         &mut self,

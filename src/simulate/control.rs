@@ -66,6 +66,12 @@ impl Control {
         self.0.left_out()
     }
 
+    /// By type: how often events happened, and how often they were hidden.
+    #[must_use]
+    pub fn happened(&self) -> BTreeMap<&'static str, (u64, u64)> {
+        self.0.with_known(|known| known.totals.happened().clone())
+    }
+
     /// Whether the recorded events have ended. The seeded world never ends.
     #[must_use]
     pub fn finished(&self) -> bool {
@@ -78,7 +84,9 @@ impl Control {
         if fault.kind == FaultKind::Frozen {
             state.frozen = Some(state.feed.clone());
         }
-        state.faults.retain(|known| known.kind != fault.kind || known.token != fault.token);
+        state.faults.retain(|known| {
+            (known.kind, &known.token, &known.only) != (fault.kind, &fault.token, &fault.only)
+        });
         state.faults.push(fault);
     }
 

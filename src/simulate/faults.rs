@@ -65,6 +65,9 @@ pub enum FaultKind {
     QueryIds,
     /// A query: the organisations hide everything from this account, as without single sign-on.
     QueryForbidden,
+    /// Events happen and are never shown: no page has them, and no id is drawn for them. The share
+    /// is one of events.
+    Hidden,
 }
 
 /// All names, in the order of [`FaultKind`].
@@ -93,6 +96,7 @@ const NAMES: &[(&str, FaultKind)] = &[
     ("query-error", FaultKind::QueryError),
     ("query-ids", FaultKind::QueryIds),
     ("query-forbidden", FaultKind::QueryForbidden),
+    ("hidden", FaultKind::Hidden),
 ];
 
 impl FaultKind {
@@ -119,13 +123,16 @@ pub struct Fault {
     pub wait: Duration,
     /// Affects only requests with this token or of this account.
     pub token: Option<String>,
+    /// Hides only events of this type; for [`FaultKind::Hidden`].
+    pub only: Option<String>,
 }
 
 /// Text that does not name a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{text}' is no fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN], as in \
-     error-503, slow:500ms, garbage:0.1, stale:all, revoked:token=ghp_x; the names are {}",
+    "'{text}' is not a fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN][:type=TYPE], \
+     as in error-503, slow:500ms, garbage:0.1, stale:all, revoked:token=ghp_x, \
+     hidden:0.5:type=WatchEvent; the names are {}",
     names()
 )]
 pub struct NoFault {
@@ -155,7 +162,7 @@ impl Fault {
             FaultKind::Limited | FaultKind::QueryLimited => Duration::from_secs(5),
             _ => Duration::from_secs(1),
         };
-        Self { kind, share, wait, token: None }
+        Self { kind, share, wait, token: None, only: None }
     }
 
     /// The fault, affecting every request.
@@ -180,6 +187,19 @@ impl Fault {
     #[must_use]
     pub fn token(self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), share: 1.0, ..self }
+    }
+
+    /// The fault, hiding only events of this type.
+    #[must_use]
+    pub fn only(self, kind: &str) -> Self {
+        Self { only: Some(kind.to_owned()), ..self }
+    }
+
+    /// Whether the event with this number is hidden.
+    pub(super) fn hides(&self, seed: u64, number: u64, kind: &str) -> bool {
+        self.kind == FaultKind::Hidden
+            && self.only.as_deref().is_none_or(|only| only == kind)
+            && self.hits(seed, number, None)
     }
 
     /// Whether the request with this number is affected.
@@ -213,13 +233,15 @@ impl FromStr for Fault {
         for part in parts {
             if let Some(token) = part.strip_prefix("token=") {
                 fault = fault.token(token);
+            } else if let Some(kind) = part.strip_prefix("type=") {
+                fault = fault.only(kind);
             } else if let Some(share) = share_of(part) {
                 fault.share = share;
             } else if let Some(wait) = duration_of(part) {
                 fault.wait = wait;
             } else {
-                let what =
-                    "is neither a share (0.2, 20%, all) nor a duration (500ms, 3s) nor a token";
+                let what = "is neither a share (0.2, 20%, all) nor a duration (500ms, 3s) nor a \
+                            token nor a type";
                 return Err(fail(format!("'{part}' {what}")));
             }
         }
@@ -250,6 +272,9 @@ fn duration_of(text: &str) -> Option<Duration> {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}ms", self.kind.name(), self.share, self.wait.as_millis())?;
+        if let Some(kind) = &self.only {
+            write!(f, ":type={kind}")?;
+        }
         match &self.token {
             // Even an invented token may be a real one, given by mistake.
             Some(_) => f.write_str(":token=‹secret›"),
@@ -288,7 +313,7 @@ mod tests {
             ["", "eror-500", "slow:fast", "stale:1.5", "stale:-1", "slow:99999999999999999s"]
         {
             let message = text.parse::<Fault>().unwrap_err().to_string();
-            assert!(message.starts_with(&format!("'{text}' is no fault: ")), "{message}");
+            assert!(message.starts_with(&format!("'{text}' is not a fault: ")), "{message}");
             for (name, _) in NAMES {
                 assert!(message.contains(name), "{message} lacks {name}");
             }

@@ -1,4 +1,5 @@
-//! `POST /graphql`: pull requests of the seeded world by node id or by name, under the limits that
+//! `POST /graphql`: pull requests of the seeded world by node id or by name, and totals of its
+//! repositories by name, under the limits that
 //! GitHub has in addition to the number of requests: ten seconds per query, a minute of work per
 //! minute and account, points per hour. Recorded events have no world, so their pull requests are
 //! not found.
@@ -6,7 +7,6 @@
 mod language;
 mod schema;
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,78 +16,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use self::schema::{QueryAnswering, QueryTrouble};
 use super::at_once::{self, AtOnce};
 use super::faults::{Fault, FaultKind, lot};
-use super::limits::{Caller, LimitStanding, account};
-use super::server::{SimulatedRefusal, admit, tell_of};
+use super::limits::{LimitStanding, SimulatedCaller, account};
+use super::refusal::{SimulatedRefusal, admit, tell_of};
 use super::state::{SharedWorld, Ticket};
 
 /// GitHub aborts a query that takes longer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Work of queries is counted over this span.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Maximum number of accounts whose work is counted; beyond it, all are forgotten.
-const MOST_WORKERS: usize = 10_000;
+/// Maximum number of points that a query costs.
+const MOST_COST: u32 = 1_000;
 /// Mixed into the randomness, so that what a fault does is independent of whether it applies.
 const SALT: u64 = 65;
-
-/// Options of `/graphql`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct QueryOptions {
-    /// Points per hour for an account; a query costs one.
-    pub limit: u32,
-    /// Base duration of a query.
-    pub delay: Duration,
-    /// Additional duration for each pull request.
-    pub delay_each: Duration,
-    /// Work that an account may cause in a minute.
-    pub work_a_minute: Duration,
-}
-
-impl Default for QueryOptions {
-    fn default() -> Self {
-        Self {
-            limit: super::HIGH_LIMIT,
-            delay: Duration::ZERO,
-            delay_each: Duration::ZERO,
-            work_a_minute: Duration::from_secs(60),
-        }
-    }
-}
-
-/// The work of each account in the last minute.
-#[derive(Default)]
-pub(super) struct QueryWork(HashMap<String, VecDeque<(Instant, Duration)>>);
-
-impl QueryWork {
-    /// Adds work. Returns how long to wait when there was too much of it before.
-    fn add(
-        &mut self,
-        account: &str,
-        now: Instant,
-        work: Duration,
-        most: Duration,
-    ) -> Option<Duration> {
-        if self.0.len() >= MOST_WORKERS && !self.0.contains_key(account) {
-            self.0.clear();
-        }
-        let done = self.0.entry(account.to_owned()).or_default();
-        while done.front().is_some_and(|(at, _)| now.duration_since(*at) >= MINUTE) {
-            done.pop_front();
-        }
-        let sum: Duration = done.iter().map(|(_, work)| *work).sum();
-        if sum > most
-            && let Some((oldest, _)) = done.front()
-        {
-            return Some(MINUTE.saturating_sub(now.duration_since(*oldest)));
-        }
-        done.push_back((now, work));
-        None
-    }
-}
 
 pub(super) async fn query(
     State(shared): State<Arc<SharedWorld>>,
@@ -96,14 +38,14 @@ pub(super) async fn query(
     body: Bytes,
 ) -> Response {
     let token = match admit(&headers, peer) {
-        Ok(Caller::Token(token)) => token,
+        Ok(SimulatedCaller::Token(token)) => token,
         Ok(_) => {
             let message = "This endpoint requires you to be authenticated.";
             return end(&shared, "401", refused(StatusCode::UNAUTHORIZED, message));
         }
         Err(refusal) => return end(&shared, "refused", refusal.into_response()),
     };
-    let caller = Caller::Token(token.clone());
+    let caller = SimulatedCaller::Token(token.clone());
     let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
         return end(&shared, "secondary", secondary(at_once::WAIT));
     };
@@ -133,21 +75,28 @@ pub(super) async fn query(
     if let Some(wait) = added {
         return end(&shared, "secondary", secondary(wait));
     }
-    let standing = shared.state().queries.spend(&caller, now);
+    let cost = schema::cost(&fields);
+    let standing = {
+        let mut state = shared.state();
+        for _ in 1..cost.min(MOST_COST) {
+            state.queries.spend(&caller, now);
+        }
+        state.queries.spend(&caller, now)
+    };
     if work > Duration::ZERO {
         shared.stop.run_until_cancelled(shared.clock.sleep(work)).await;
     }
     if work >= TIME_LIMIT {
         return end(&shared, "502", bad_gateway());
     }
-    answer(&shared, &ticket, &fields, count, standing)
+    answer(&shared, &ticket, &fields, (count, cost), standing)
 }
 
 fn answer(
     shared: &SharedWorld,
     ticket: &Ticket,
     fields: &[language::Field],
-    count: u32,
+    (count, cost): (u32, u32),
     standing: LimitStanding,
 ) -> Response {
     let (gone, partial) =
@@ -162,7 +111,7 @@ fn answer(
         _ => None,
     };
     let rate = json!({
-        "cost": 1, "limit": standing.limit, "remaining": standing.remaining(),
+        "cost": cost, "limit": standing.limit, "remaining": standing.remaining(),
         "resetAt": super::payloads::time(standing.reset),
     });
     let foreign_ids = ticket.fault(FaultKind::QueryIds).is_some();
@@ -230,7 +179,7 @@ fn end(shared: &SharedWorld, outcome: &str, response: Response) -> Response {
 }
 
 fn told(status: StatusCode, body: &Value, standing: LimitStanding) -> Response {
-    let mut response = super::server::json(status, body.to_string());
+    let mut response = super::refusal::json(status, body.to_string());
     tell_of(response.headers_mut(), standing, "graphql");
     response
 }

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::Shape;
+use super::options::Shape;
 
 /// Shares of the types in today's feed, per mille.
 pub(super) const SHARES: &[(EventKind, u32)] = &[

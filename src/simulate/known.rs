@@ -1,24 +1,27 @@
-//! The current pull requests of the seeded world that can be queried: the data behind `/graphql`,
-//! which tests compare with. Bounded; the oldest are forgotten first.
+//! The current pull requests of the seeded world that can be queried, and the totals of its
+//! repositories: the data behind `/graphql`, which tests compare with. Bounded; the oldest are
+//! forgotten first.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::node::node_id;
 use super::pulls::SimulatedPull;
+use super::totals::Totals;
 
 /// Maximum number of pull requests remembered.
 const MOST: usize = 50_000;
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct KnownPulls {
     by_node: HashMap<String, SimulatedPull>,
     /// `owner/name#number` in lower case -> node id.
     by_name: HashMap<String, String>,
     order: VecDeque<String>,
+    pub(super) totals: Totals,
 }
 
-impl Known {
+impl KnownPulls {
     /// Records the current state of a pull request.
     pub(super) fn put(&mut self, pull: &SimulatedPull) {
         let node = node(pull);

@@ -14,14 +14,14 @@ const MAX_CALLERS: usize = 10_000;
 
 /// The sender of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Caller {
+pub(super) enum SimulatedCaller {
     Token(String),
     Address(IpAddr),
     /// Any caller, once there are too many to distinguish.
     Overflow,
 }
 
-impl Caller {
+impl SimulatedCaller {
     /// The caller that is charged: the account, for a token.
     pub(super) fn payer(&self) -> Self {
         match self {
@@ -56,7 +56,7 @@ impl LimitStanding {
 pub(super) struct SimulatedLimits {
     limit: u32,
     anonymous: u32,
-    budgets: HashMap<Caller, (u32, Second)>,
+    budgets: HashMap<SimulatedCaller, (u32, Second)>,
 }
 
 impl SimulatedLimits {
@@ -66,19 +66,19 @@ impl SimulatedLimits {
     }
 
     /// The caller's budget now, without spending anything.
-    pub(super) fn standing(&mut self, caller: &Caller, now: Timestamp) -> LimitStanding {
+    pub(super) fn standing(&mut self, caller: &SimulatedCaller, now: Timestamp) -> LimitStanding {
         let (limit, budget) = self.budget(caller, now);
         LimitStanding { limit, used: budget.0, reset: budget.1 }
     }
 
     /// Spends one request. Returns the caller's budget after it.
-    pub(super) fn spend(&mut self, caller: &Caller, now: Timestamp) -> LimitStanding {
+    pub(super) fn spend(&mut self, caller: &SimulatedCaller, now: Timestamp) -> LimitStanding {
         let (limit, budget) = self.budget(caller, now);
         budget.0 = budget.0.saturating_add(1).min(limit);
         LimitStanding { limit, used: budget.0, reset: budget.1 }
     }
 
-    fn budget(&mut self, caller: &Caller, now: Timestamp) -> (u32, &mut (u32, Second)) {
+    fn budget(&mut self, caller: &SimulatedCaller, now: Timestamp) -> (u32, &mut (u32, Second)) {
         let now = now.second();
         let caller = &caller.payer();
         if self.budgets.len() >= MAX_CALLERS && !self.budgets.contains_key(caller) {
@@ -86,10 +86,10 @@ impl SimulatedLimits {
         }
         let full = self.budgets.len() >= MAX_CALLERS && !self.budgets.contains_key(caller);
         let limit = match caller {
-            Caller::Token(_) => self.limit,
-            Caller::Address(_) | Caller::Overflow => self.anonymous,
+            SimulatedCaller::Token(_) => self.limit,
+            SimulatedCaller::Address(_) | SimulatedCaller::Overflow => self.anonymous,
         };
-        let caller = if full { Caller::Overflow } else { caller.clone() };
+        let caller = if full { SimulatedCaller::Overflow } else { caller.clone() };
         let fresh = (0, Second(now.0 + WINDOW_SECONDS));
         let budget = self.budgets.entry(caller).or_insert(fresh);
         if budget.1 <= now {
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_budget_is_spent_and_whole_again_after_an_hour() {
         let mut limits = SimulatedLimits::new(2, 1);
-        let token = Caller::Token("a".into());
+        let token = SimulatedCaller::Token("a".into());
         assert_eq!(limits.standing(&token, now()).remaining(), 2);
         assert_eq!(limits.spend(&token, now()).remaining(), 1);
         assert_eq!(limits.spend(&token, now()).remaining(), 0);
@@ -125,17 +125,17 @@ mod tests {
     #[test]
     fn tokens_of_one_account_share_a_budget() {
         let mut limits = SimulatedLimits::new(5, 1);
-        limits.spend(&Caller::Token("alice/laptop".into()), now());
-        assert_eq!(limits.standing(&Caller::Token("alice/server".into()), now()).used, 1);
-        assert_eq!(limits.standing(&Caller::Token("bob/laptop".into()), now()).used, 0);
+        limits.spend(&SimulatedCaller::Token("alice/laptop".into()), now());
+        assert_eq!(limits.standing(&SimulatedCaller::Token("alice/server".into()), now()).used, 1);
+        assert_eq!(limits.standing(&SimulatedCaller::Token("bob/laptop".into()), now()).used, 0);
     }
 
     #[test]
     fn callers_do_not_share_until_there_are_too_many() {
         let mut limits = SimulatedLimits::new(5, 1);
-        limits.spend(&Caller::Token("a".into()), now());
-        assert_eq!(limits.standing(&Caller::Token("b".into()), now()).used, 0);
-        let address = |n: u32| Caller::Address(IpAddr::V4(Ipv4Addr::from_bits(n)));
+        limits.spend(&SimulatedCaller::Token("a".into()), now());
+        assert_eq!(limits.standing(&SimulatedCaller::Token("b".into()), now()).used, 0);
+        let address = |n: u32| SimulatedCaller::Address(IpAddr::V4(Ipv4Addr::from_bits(n)));
         for n in 0..20_000 {
             limits.spend(&address(n), now());
         }

@@ -102,6 +102,6 @@ fn room(shared: &SharedWorld) -> usize {
 }
 
 async fn first_request(shared: &Arc<SharedWorld>) {
-    tracing::info!("the pages are full; the feed goes on with the first request for one");
+    tracing::info!("the pages are full; the feed continues with the first request for one");
     Control::new(shared.clone()).until(|control| control.requests() > 0).await;
 }

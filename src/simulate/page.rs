@@ -11,7 +11,7 @@ use super::state::{SharedWorld, Ticket};
 const SALT: u64 = 64;
 
 /// A page before it is sent.
-pub(super) struct Page {
+pub(super) struct SimulatedPage {
     pub(super) entries: Vec<FeedEntry>,
     pub(super) body: String,
     /// Weak, with its quotes; `None` for a garbage page.
@@ -21,7 +21,7 @@ pub(super) struct Page {
 }
 
 /// Takes the page from the feed. `key` is its number, from 1, and its size.
-pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -> Page {
+pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -> SimulatedPage {
     let mut state = shared.state();
     let mut fault = None;
     let mut hit = |kind: FaultKind| {
@@ -55,12 +55,17 @@ pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -
         return garbage(rng.u32(0..5), entries, &body, fault);
     }
     let hash = xxhash_rust::xxh3::xxh3_128(body.as_bytes());
-    Page { entries, body, etag: Some(format!("W/\"{hash:032x}\"")), fault }
+    SimulatedPage { entries, body, etag: Some(format!("W/\"{hash:032x}\"")), fault }
 }
 
 /// A body that is not a page, in five variants.
-fn garbage(way: u32, entries: Vec<FeedEntry>, body: &str, fault: Option<&'static str>) -> Page {
-    let spoilt = |body: String| Page { entries: Vec::new(), body, etag: None, fault };
+fn garbage(
+    way: u32,
+    entries: Vec<FeedEntry>,
+    body: &str,
+    fault: Option<&'static str>,
+) -> SimulatedPage {
+    let spoilt = |body: String| SimulatedPage { entries: Vec::new(), body, etag: None, fault };
     match way {
         0 => spoilt("<html><body><h1>Whoa there!</h1></body></html>\n".to_owned()),
         1 => {
@@ -83,7 +88,7 @@ fn garbage(way: u32, entries: Vec<FeedEntry>, body: &str, fault: Option<&'static
                 }
             }
             mixed.push(']');
-            Page { entries, body: mixed, etag: None, fault }
+            SimulatedPage { entries, body: mixed, etag: None, fault }
         }
     }
 }

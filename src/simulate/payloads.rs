@@ -1,11 +1,9 @@
 //! The common parts of both payload forms: envelope, accounts, repositories, labels.
 
-use super::Shape;
 use super::cast::{CastAccount, Person, Repository};
 use super::json::{Object, list};
 use super::node::node_id;
-use super::pulls::{SimulatedPull, Step};
-use super::{payloads_old, payloads_today};
+use super::pulls::Step;
 use crate::model::window::Second;
 
 pub(super) const API: &str = "https://api.github.com";
@@ -206,22 +204,6 @@ pub(super) fn label(repository: &Repository, (name, colour): (&str, &str)) -> St
         .bare("default", true)
         .null("description")
         .end()
-}
-
-/// The payload of a pull-request event.
-pub(super) fn pull_request_event(shape: Shape, step: &Step) -> String {
-    match shape {
-        Shape::Old => payloads_old::pull_request_event(step),
-        Shape::Today => payloads_today::pull_request_event(step),
-    }
-}
-
-/// The pull request as contained in events.
-pub(super) fn pull_request(shape: Shape, pull: &SimulatedPull) -> String {
-    match shape {
-        Shape::Old => payloads_old::pull_request(pull),
-        Shape::Today => payloads_today::pull_request(pull),
-    }
 }
 
 /// The person or label added to a pull request, next to it in the event; the same in both forms.

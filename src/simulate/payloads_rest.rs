@@ -3,13 +3,14 @@
 
 use fastrand::Rng;
 
-use super::Shape;
 use super::cast::{Person, Repository, magnitude, pick};
 use super::json::{Object, list};
 use super::names;
 use super::node::node_id;
-use super::payloads::{api, label, person, pull_request, reactions, repository as full, time, web};
+use super::options::Shape;
+use super::payloads::{api, label, person, reactions, repository as full, time, web};
 use super::payloads_old::association;
+use super::payloads_pulls::pull_request;
 use super::pulls::{SimulatedPull, branch, sha, title};
 use crate::model::window::Second;
 
@@ -89,9 +90,14 @@ impl Scene<'_> {
 
     /// An issue was opened, closed or reopened.
     pub(super) fn issues(&self, rng: &mut Rng) -> String {
-        let action = *pick(rng, &["opened", "opened", "closed", "closed", "reopened"]);
+        let action = Self::issue_action(rng);
         let issue = self.issue(rng, action == "closed");
         Object::new().text("action", action).raw("issue", &issue).end()
+    }
+
+    /// What happens to an issue.
+    pub(super) fn issue_action(rng: &mut Rng) -> &'static str {
+        *pick(rng, &["opened", "opened", "closed", "closed", "reopened"])
     }
 
     /// A comment on an issue.

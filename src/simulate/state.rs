@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Options;
 use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
-use super::graphql::{QueryOptions, QueryWork};
-use super::known::Known;
-use super::limits::{Caller, SimulatedLimits};
+use super::known::KnownPulls;
+use super::limits::{SimulatedCaller, SimulatedLimits};
+use super::options::{Options, QueryOptions};
+use super::query_work::QueryWork;
 use super::recorded::Recorded;
 use super::world::World;
 use crate::clock::Clock;
@@ -64,7 +64,7 @@ pub(super) struct SimulatedState {
     /// Number of GraphQL queries so far.
     pub(super) asked: u64,
     /// Number of requests in flight of each caller.
-    pub(super) at_once: HashMap<Caller, u32>,
+    pub(super) at_once: HashMap<SimulatedCaller, u32>,
     /// The largest number of requests in flight of one caller so far.
     pub(super) most_at_once: u32,
     /// Whether the recorded events have ended.
@@ -163,7 +163,13 @@ impl SharedWorld {
 
     fn next_from(&self, source: &mut EventSupply) -> Option<Arc<str>> {
         let event = match source {
-            EventSupply::World(world) => Some(world.next_event(self.clock.now())),
+            EventSupply::World(world) => {
+                let faults = self.state().faults.clone();
+                let hides = |kind: &str, number| {
+                    faults.iter().any(|fault| fault.hides(self.seed, number, kind))
+                };
+                Some(world.next_shown(self.clock.now(), hides))
+            }
             EventSupply::Recorded(recorded) => recorded.next_event(),
         };
         if event.is_none() {
@@ -229,10 +235,10 @@ impl SharedWorld {
     }
 
     /// Reads the pull requests that can be queried; there are none for recorded events.
-    pub(super) fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    pub(super) fn with_known<T>(&self, look: impl FnOnce(&KnownPulls) -> T) -> T {
         match &*self.source() {
             EventSupply::World(world) => look(world.known()),
-            EventSupply::Recorded(_) => look(&Known::default()),
+            EventSupply::Recorded(_) => look(&KnownPulls::default()),
         }
     }
 

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::faults::FaultKind;
 use super::json::Object;
-use super::limits::{Caller, account};
-use super::server::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
+use super::limits::{SimulatedCaller, account};
+use super::refusal::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
 use super::state::SharedWorld;
 
 /// The prefix of app installation tokens.
@@ -26,7 +26,7 @@ pub(super) async fn user(
         Ok(caller) => caller,
         Err(refusal) => return refusal.into_response(),
     };
-    let Caller::Token(token) = &caller else {
+    let SimulatedCaller::Token(token) = &caller else {
         return SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Requires authentication")
             .into_response();
     };

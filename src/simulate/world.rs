@@ -11,30 +11,37 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
 use super::kinds::{EventKind, Ids};
-use super::known::Known;
-use super::payloads::{envelope, pull_request_event};
+use super::known::KnownPulls;
+use super::options::Shape;
+use super::payloads::envelope;
+use super::payloads_pulls::pull_request_event;
 use super::payloads_rest::Scene;
-use super::pulls::{Pulls, SimulatedPull, branch};
+use super::pulls::{Action, Pulls, SimulatedPull, branch};
+use super::totals::Raises;
 use super::{payloads_old, payloads_today};
 use crate::model::window::{Second, Timestamp};
 
 const FIRST_ID: u64 = 13_653_287_000;
 const FIRST_PUSH_ID: u64 = 33_810_491_505;
 const FIRST_OBJECT_ID: u64 = 4_512_000_000;
+/// Maximum number of hidden events in a row; the next one is shown.
+const MOST_HIDDEN: u32 = 1_000;
+
 /// People, repositories, pull requests, and the random number generator.
 pub struct World {
     rng: Rng,
     shape: Shape,
     cast: Cast,
     pulls: Pulls,
-    known: Known,
+    known: KnownPulls,
     pushes: Ids,
     rest: Ids,
     push_id: u64,
     object_id: u64,
+    /// Number of events so far, hidden ones included.
+    happened: u64,
 }
 
 /// An event before its envelope.
@@ -44,6 +51,7 @@ struct PullDraft {
     repository: Arc<Repository>,
     payload: String,
     created: Second,
+    raises: Raises,
 }
 
 impl World {
@@ -57,20 +65,43 @@ impl World {
             rng,
             shape,
             pulls: Pulls::new(),
-            known: Known::default(),
+            known: KnownPulls::default(),
             // The steps balance the shares, so the sequences stay close together and collide.
             pushes: Ids::new(FIRST_ID, 5),
             rest: Ids::new(FIRST_ID, 7),
             push_id: FIRST_PUSH_ID,
             object_id: FIRST_OBJECT_ID,
+            happened: 0,
         }
     }
 
     /// The next event as GitHub's JSON, seen at `at`. It was created at `at` or before.
     pub fn next_event(&mut self, at: Timestamp) -> Arc<str> {
-        let created = at.minus(late(&mut self.rng)).second();
-        let kind = EventKind::next(&mut self.rng, self.shape);
-        let draft = self.draft(kind, created);
+        self.next_shown(at, |_, _| false)
+    }
+
+    /// The next event that GitHub shows. `hides` is called with the type and the number of each
+    /// event; hidden ones happen, and no id is drawn for them.
+    pub(super) fn next_shown(
+        &mut self,
+        at: Timestamp,
+        hides: impl Fn(&str, u64) -> bool,
+    ) -> Arc<str> {
+        let mut hidden = 0;
+        let draft = loop {
+            let created = at.minus(late(&mut self.rng)).second();
+            let kind = EventKind::next(&mut self.rng, self.shape);
+            let draft = self.draft(kind, created);
+            let kind = draft.kind.name();
+            let is_hidden = hidden < MOST_HIDDEN && hides(kind, self.happened);
+            self.happened += 1;
+            self.known.totals.raise(&draft.repository, draft.raises);
+            self.known.totals.count(kind, is_hidden);
+            if !is_hidden {
+                break draft;
+            }
+            hidden += 1;
+        };
         let ids = match draft.kind {
             EventKind::Push | EventKind::Create | EventKind::Delete => &mut self.pushes,
             _ => &mut self.rest,
@@ -83,7 +114,7 @@ impl World {
     }
 
     /// The pull requests that can be queried.
-    pub(super) fn known(&self) -> &Known {
+    pub(super) fn known(&self) -> &KnownPulls {
         &self.known
     }
 
@@ -98,6 +129,11 @@ impl World {
                     repository: step.pull.repository.clone(),
                     created: step.pull.updated,
                     actor: step.actor,
+                    raises: if step.action == Action::Opened {
+                        Raises::Pulls
+                    } else {
+                        Raises::Nothing
+                    },
                 }
             }
             EventKind::Review | EventKind::ReviewComment => {
@@ -129,7 +165,8 @@ impl World {
         } else {
             scene.review_comment(ink, pull)
         };
-        PullDraft { kind, repository: pull.repository.clone(), payload, created, actor }
+        let (repository, raises) = (pull.repository.clone(), Raises::Nothing);
+        PullDraft { kind, repository, payload, created, actor, raises }
     }
 
     fn elsewhere(&mut self, kind: EventKind, at: Second) -> PullDraft {
@@ -143,10 +180,18 @@ impl World {
             actor = repository.owner.clone();
         }
         let number = match kind {
-            EventKind::Issues | EventKind::Discussion => self.cast.next_number(place),
+            EventKind::Issues | EventKind::Discussion => 0,
             _ => 1 + magnitude(rng, 9),
         };
         self.object_id += rng.u64(2..20);
+        let ink = &mut rng.fork();
+        let opens = kind == EventKind::Issues && Scene::issue_action(&mut ink.clone()) == "opened";
+        let number = match kind {
+            EventKind::Discussion => self.cast.next_number(place),
+            EventKind::Issues if opens => self.cast.next_number(place),
+            EventKind::Issues => self.cast.last_number(place).max(1),
+            _ => number,
+        };
         let scene = Scene {
             shape: self.shape,
             actor: &actor,
@@ -155,7 +200,6 @@ impl World {
             number,
             at,
         };
-        let ink = &mut rng.fork();
         let payload = match kind {
             EventKind::Push => {
                 self.push_id += rng.u64(1..9);
@@ -186,7 +230,14 @@ impl World {
             | EventKind::Review
             | EventKind::ReviewComment => r#"{"action":"started"}"#.to_owned(),
         };
-        PullDraft { kind, actor, payload, created: at, repository }
+        let raises = match kind {
+            EventKind::Watch => Raises::Stars,
+            EventKind::Fork => Raises::Forks,
+            EventKind::Release => Raises::Releases,
+            EventKind::Issues if opens => Raises::Issues,
+            _ => Raises::Nothing,
+        };
+        PullDraft { kind, actor, payload, created: at, repository, raises }
     }
 }
 

@@ -147,6 +147,25 @@ impl Reader<'_> {
         Ok(rows)
     }
 
+    /// Reads which of these hours of `created_at` were imported, oldest first.
+    pub fn imported_hours(&self, range: Range<i64>) -> Result<Vec<Hour>, StoreError> {
+        let metric = HourMetric::Opened;
+        let first = HourKey { hour: Hour(range.start), origin: HourSource::Live, metric };
+        let mut hours = Vec::new();
+        self.scan(&first, |key, value| {
+            if key.hour.0 >= range.end {
+                return Ok(false);
+            }
+            // An import always stores the number of events.
+            let is_import = (key.origin, key.metric) == (HourSource::Archive, HourMetric::Events);
+            if is_import && read_count(&key, value)? != 0 {
+                hours.push(key.hour);
+            }
+            Ok(true)
+        })?;
+        Ok(hours)
+    }
+
     /// Reads the counts of these hours of `created_at`, by hour, origin and metric.
     pub fn hours(&self, range: Range<i64>) -> Result<Vec<(HourKey, i64)>, StoreError> {
         let first = HourKey {

@@ -16,6 +16,8 @@ use crate::model::window::Day;
 /// Counters that are cached in memory; the cache is emptied when it has more.
 const COUNTERS: usize = 200_000;
 
+/// Names of repositories that are cached in memory; the cache is emptied when it has more.
+const NAMES: usize = 200_000;
 /// Periods that a batch caches; the events of a batch belong to a few.
 const PERIODS: usize = 16;
 /// Most days of claims that are checked. There are only a few, unless retention is waiting or
@@ -26,6 +28,8 @@ const DAYS_HELD: usize = 400;
 #[derive(Debug, Default)]
 pub(super) struct CounterCache {
     values: HashMap<(Family, Vec<u8>), CachedCounter, foldhash::fast::RandomState>,
+    /// Hashes of the current names of repositories, as they are on disk.
+    names: HashMap<u64, u64, foldhash::fast::RandomState>,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,9 @@ impl<'w> Batch<'w> {
     pub(super) fn new(database: &'w Database, counters: &'w mut CounterCache) -> Self {
         if counters.values.len() > COUNTERS {
             counters.values.clear();
+        }
+        if counters.names.len() > NAMES {
+            counters.names.clear();
         }
         Self {
             database,
@@ -156,6 +163,26 @@ impl<'w> Batch<'w> {
     /// Reads a row on disk; what this batch wrote is not seen.
     pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(key)
+    }
+
+    /// Reads the rows on disk of these keys, which ascend; what this batch wrote is not seen.
+    pub(super) fn get_many(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.database.get_many(family, keys)
+    }
+
+    /// Whether a hash is that of the current name of a repository. False when it is not cached.
+    pub(super) fn is_name_known(&self, repo: u64, hash: u64) -> bool {
+        self.counters.names.get(&repo) == Some(&hash)
+    }
+
+    /// Caches the hash of the name that a repository has once this batch is written. A batch that
+    /// is not written closes the store, so the cache never differs from the disk.
+    pub(super) fn know_name(&mut self, repo: u64, hash: u64) {
+        self.counters.names.insert(repo, hash);
     }
 
     /// Claims a key: true the first time, false ever after, also within this batch.

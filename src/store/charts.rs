@@ -26,7 +26,7 @@ pub fn recent(reader: Reader<'_>, now: Timestamp, since: Timestamp) -> Result<Ch
     let step = Span::Minute.slot_seconds();
     let until = now.minus(SETTLED).second().0.div_euclid(step) * step;
     let from = until - RECENT * step;
-    let minutes = Minutes::read(reader, from.div_euclid(60)..(until + 59).div_euclid(60))?;
+    let minutes = ChartMinutes::read(reader, from.div_euclid(60)..(until + 59).div_euclid(60))?;
     let slot = |at: i64| {
         let start = from + at * step;
         let (minute, slot) = Span::Minute.locate(Timestamp::from_seconds(start));
@@ -52,7 +52,7 @@ pub fn day(reader: Reader<'_>, now: Timestamp, since: Timestamp) -> Result<Chart
     let until = now.minus(SETTLED).second().0.div_euclid(step) * step;
     let from = until - DAY * step;
     let last = now.minus(SETTLED).minute().0;
-    let minutes = Minutes::read(reader, from.div_euclid(60)..last)?;
+    let minutes = ChartMinutes::read(reader, from.div_euclid(60)..last)?;
     let hours = from.div_euclid(3_600)..(until + 3_599).div_euclid(3_600);
     let received = reader.activity(Span::Hour, hours.clone())?;
     let slot = |at: i64| {
@@ -124,13 +124,13 @@ pub fn counted_hours(
 }
 
 /// The stored minutes of a chart.
-struct Minutes {
+struct ChartMinutes {
     range: Range<i64>,
     received: BTreeMap<i64, Activity>,
     coverage: BTreeMap<i64, Coverage>,
 }
 
-impl Minutes {
+impl ChartMinutes {
     fn read(reader: Reader<'_>, range: Range<i64>) -> Result<Self, StoreError> {
         let received = reader.activity(Span::Minute, range.clone())?;
         let coverage = reader.coverage(Span::Minute, range.clone())?;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options, Range, ReadOptions,
+    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options, Range,
+    ReadOptions,
 };
 
 use super::error::StoreError;
@@ -102,6 +103,26 @@ impl Database {
     pub(super) fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StoreError> {
         let found = self.db.get_pinned_cf_opt(self.family(family), key, &self.reads);
         found.map(|row| row.is_some()).map_err(|e| self.error(&e))
+    }
+
+    /// Reads the rows of these keys, which ascend.
+    pub(super) fn get_many(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.get_many_with(family, keys, &self.reads)
+    }
+
+    fn get_many_with(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+        reads: &ReadOptions,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let rows = self.db.batched_multi_get_cf_opt(self.family(family), keys, true, reads);
+        let copied = rows.into_iter().map(|row| row.map(|row| row.map(|bytes| bytes.to_vec())));
+        copied.collect::<Result<_, _>>().map_err(|e| self.error(&e))
     }
 
     /// Reads a counter; 0 when it does not exist.
@@ -231,6 +252,13 @@ impl Database {
         Ok(())
     }
 
+    /// Compacts the rows from `from` to before `until`: after many deletions, so that they are not
+    /// stepped over again and again.
+    pub(super) fn compact<K: Key>(&self, from: &K, until: &K) {
+        let family = self.family(K::FAMILY);
+        self.db.compact_range_cf(family, Some(from.to_bytes()), Some(until.to_bytes()));
+    }
+
     /// Estimates the rows of a family, and their bytes on the disk and in memory.
     pub(super) fn estimate(&self, family: Family) -> Result<(u64, u64), StoreError> {
         let of = |property| {
@@ -287,6 +315,30 @@ impl Snapshot<'_> {
     pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         let family = self.database.family(K::FAMILY);
         self.snapshot.get_cf(family, key.to_bytes()).map_err(|e| self.database.error(&e))
+    }
+
+    /// Reads the rows of these keys, which ascend.
+    pub(super) fn get_many(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let mut reads = ReadOptions::default();
+        reads.set_snapshot(&self.snapshot);
+        self.database.get_many_with(family, keys, &reads)
+    }
+
+    /// The error of an iterator.
+    pub(super) fn error(&self, error: &rocksdb::Error) -> StoreError {
+        self.database.error(error)
+    }
+
+    /// An iterator over the rows of a family. The blocks that it reads do not enter the block
+    /// cache.
+    pub(super) fn rows(&self, family: Family) -> DBRawIterator<'_> {
+        let mut reads = ReadOptions::default();
+        reads.fill_cache(false);
+        self.snapshot.raw_iterator_cf_opt(self.database.family(family), reads)
     }
 
     /// Passes rows to `take` while it returns true: forward from the first row at or after `from`,
@@ -354,7 +406,7 @@ fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(5);
-    if matches!(pattern, ReadPattern::Membership | ReadPattern::Values) {
+    if matches!(pattern, ReadPattern::Membership | ReadPattern::Values | ReadPattern::Ledger) {
         table.set_bloom_filter(10.0, false);
     }
     let mut options = Options::default();
@@ -368,6 +420,13 @@ fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {
         }
         ReadPattern::Membership => {
             options.set_compression_type(DBCompressionType::None);
+            options.set_memtable_whole_key_filtering(true);
+            options.set_memtable_prefix_bloom_ratio(0.05);
+        }
+        ReadPattern::Ledger => {
+            table.set_block_size(16 << 10);
+            options.set_compression_type(DBCompressionType::Lz4);
+            options.set_bottommost_compression_type(DBCompressionType::Zstd);
             options.set_memtable_whole_key_filtering(true);
             options.set_memtable_prefix_bloom_ratio(0.05);
         }

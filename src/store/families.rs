@@ -43,6 +43,14 @@ pub enum Family {
     Activity,
     /// (minute or hour of receiving) -> how many were missed, as far as it is known.
     Coverage,
+    /// (): the audit's state; hour -> the seen shares as they were known then.
+    Audit,
+    /// (day, repository) -> counts by hour and metric; the same by language, and in all.
+    Ledger,
+    /// (month, repository) -> counts by day and metric, folded from days.
+    LedgerMonths,
+    /// repository -> its name; name -> its repository.
+    RepoNames,
     /// (bus, position, reason) -> end and size: gaps, where events are missing here.
     Gaps,
     /// name -> position.
@@ -64,6 +72,8 @@ pub enum ReadPattern {
     Log,
     /// Small values, read and overwritten.
     Values,
+    /// Many millions of small values, kept for years.
+    Ledger,
 }
 
 /// All families, in the order of the pipeline.
@@ -86,6 +96,10 @@ pub const ALL: &[(Family, &str, ReadPattern)] = &[
     (Family::Minutes, "minutes", ReadPattern::Values),
     (Family::Activity, "activity", ReadPattern::Values),
     (Family::Coverage, "coverage", ReadPattern::Values),
+    (Family::Audit, "audit", ReadPattern::Values),
+    (Family::Ledger, "ledger", ReadPattern::Ledger),
+    (Family::LedgerMonths, "ledger_months", ReadPattern::Ledger),
+    (Family::RepoNames, "repo_names", ReadPattern::Ledger),
     (Family::Gaps, "gaps", ReadPattern::Values),
     (Family::Cursors, "cursors", ReadPattern::Values),
     (Family::Rejects, "rejects", ReadPattern::Log),

@@ -4,8 +4,10 @@
 //! sort as the values do. A key has at most one string, at its end.
 
 pub mod activity;
+pub mod audit;
 pub mod entity;
 pub mod history;
+pub mod ledger;
 
 use xxhash_rust::xxh3::xxh3_128;
 

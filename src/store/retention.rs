@@ -13,6 +13,7 @@ use super::error::StoreError;
 use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
 use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey, SeenKey};
+use super::ledger::fold::{self, FoldProgress};
 use super::open::Store;
 use super::reach::{bytes_on_disk, reach};
 use super::reader::Reader;
@@ -78,7 +79,7 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut repo = RepoKey(0);
+    let (mut repo, mut folded) = (RepoKey(0), FoldProgress::default());
     let (mut last_pass, mut last_look): (Option<Instant>, Option<Instant>) = (None, None);
     let (mut told, mut last_sweep): (_, Option<Instant>) = (None, None);
     witness.saw_pass(store.read(last_pass_at).await?);
@@ -97,6 +98,7 @@ pub async fn run(
             drop_due(&store, retention, now).await?;
             witness.saw_pass(Some(now));
             repo = repos::sweep(&store, repo, now).await?;
+            folded = fold::fold_due(&store, folded, now).await?;
             if last_sweep.is_none_or(|last| clock.instant() - last >= SWEEP) {
                 last_sweep = Some(clock.instant());
                 periods::sweep(&store, now).await?;

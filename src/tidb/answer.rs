@@ -7,9 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use super::query::Query;
+use super::query::FigureQuery;
 use crate::model::window::{Day, Timestamp, Year};
 use crate::store::keys::history::{HistoryFigure, HistoryMetric};
+
+/// The columns of a result with languages; the last one may be absent.
+pub(super) const LANGUAGE_COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
 
 /// A result as the server sent it: every cell as text, NULL as `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -104,15 +107,18 @@ const YEARLY: [WantedColumn; 4] = [
     ("deletions", Some(HistoryMetric::YearDeletions)),
 ];
 
-fn wanted(query: Query) -> &'static [WantedColumn] {
+fn wanted(query: FigureQuery) -> &'static [WantedColumn] {
     match query {
-        Query::Daily => &DAILY,
-        Query::Yearly => &YEARLY,
+        FigureQuery::Daily => &DAILY,
+        FigureQuery::Yearly => &YEARLY,
     }
 }
 
 /// Whether columns with these names can be read; returns the index of each wanted one.
-pub(super) fn places(query: Query, columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
+pub(super) fn places(
+    query: FigureQuery,
+    columns: &[String],
+) -> Result<Vec<usize>, MalformedAnswer> {
     let names: Vec<&str> = wanted(query).iter().map(|(name, _)| *name).collect();
     places_of(&names, columns)
 }
@@ -136,16 +142,22 @@ pub(super) fn places_of(
     Ok(by_name.iter().filter_map(place).collect())
 }
 
+/// The same for a result with languages.
+pub(super) fn language_places(columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
+    let wanted = if columns.len() == 2 { &LANGUAGE_COLUMNS[..2] } else { &LANGUAGE_COLUMNS };
+    places_of(wanted, columns)
+}
+
 /// The figures of a result without zeros. `year` is that of a yearly result.
 pub(super) fn read(
-    query: Query,
+    query: FigureQuery,
     year: Year,
     table: &AnswerTable,
 ) -> Result<BTreeMap<HistoryFigure, i64>, MalformedAnswer> {
     let places = places(query, &table.columns)?;
     let most = match query {
-        Query::Daily => MOST_ROWS,
-        Query::Yearly => 1,
+        FigureQuery::Daily => MOST_ROWS,
+        FigureQuery::Yearly => 1,
     };
     if table.rows.len() > most {
         return Err(MalformedAnswer::Rows { most });

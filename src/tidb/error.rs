@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::answer::MalformedAnswer;
-use super::query::Text;
+use super::query::SqlText;
 use crate::store::StoreError;
 
 /// Why figures could not be read. `at` is host and port.
@@ -112,7 +112,7 @@ pub enum HistoryError {
     #[error("`{query}` does not fit database `{db}` ({cause}): correct the query, or `tidb.db`")]
     Schema {
         /// Which query.
-        query: Text,
+        query: SqlText,
         /// In which database.
         db: String,
         /// The server's message.
@@ -122,7 +122,7 @@ pub enum HistoryError {
     #[error("`{query}` failed with error {code}: {cause}")]
     Refused {
         /// Which query.
-        query: Text,
+        query: SqlText,
         /// The server's error code.
         code: u16,
         /// The server's message.
@@ -145,7 +145,7 @@ pub enum HistoryError {
     )]
     QueryTimeout {
         /// Which query.
-        query: Text,
+        query: SqlText,
         /// The limit.
         after: Duration,
     },
@@ -153,7 +153,7 @@ pub enum HistoryError {
     #[error("`{query}` returned an unusable result: {cause}")]
     MalformedAnswer {
         /// Which query.
-        query: Text,
+        query: SqlText,
         /// What is wrong.
         cause: MalformedAnswer,
     },

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use super::query::Query;
+use super::query::FigureQuery;
 use crate::model::counts::{DayCounts, PullRequestCounts, counted_lines};
 use crate::model::envelope::Facts;
 use crate::model::window::{Timestamp, Year};
@@ -22,7 +22,7 @@ use crate::store::{Batch, Store, StoreError, read_count};
 
 /// Base, since, and the merged figures.
 #[derive(Debug)]
-pub(super) struct Figures(Mutex<FigureState>);
+pub(super) struct HistoryFigures(Mutex<FigureState>);
 
 type FigureValues = BTreeMap<HistoryFigure, i64>;
 
@@ -54,15 +54,15 @@ struct RunningQuery {
 }
 
 impl FigureState {
-    fn times(&mut self, query: Query) -> &mut QueryTimes {
+    fn times(&mut self, query: FigureQuery) -> &mut QueryTimes {
         match query {
-            Query::Daily => &mut self.daily,
-            Query::Yearly => &mut self.yearly,
+            FigureQuery::Daily => &mut self.daily,
+            FigureQuery::Yearly => &mut self.yearly,
         }
     }
 }
 
-impl Figures {
+impl HistoryFigures {
     /// Reads the stored figures. Blocks.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let reader = store.reader();
@@ -75,7 +75,7 @@ impl Figures {
             inner.since.insert(key.0, read_count(&key, value)?);
             Ok(true)
         })?;
-        for query in Query::ALL {
+        for query in FigureQuery::ALL {
             let key = began_key(query);
             if let Some(value) = reader.get(&key)? {
                 let micros = value.as_slice().try_into().map(i64::from_be_bytes);
@@ -130,18 +130,18 @@ impl Figures {
     }
 
     /// Marks the start of a query.
-    pub(super) fn begin(&self, query: Query, now: Timestamp) {
+    pub(super) fn begin(&self, query: FigureQuery, now: Timestamp) {
         let running = RunningQuery { began: now, since: FigureValues::new() };
         self.lock().times(query).running = Some(running);
     }
 
     /// The query failed.
-    pub(super) fn give_up(&self, query: Query) {
+    pub(super) fn give_up(&self, query: FigureQuery) {
         self.lock().times(query).running = None;
     }
 
     /// The query returned these figures: writes them, their start time, and the counts since then.
-    pub(super) fn replace(&self, batch: &mut Batch<'_>, query: Query, base: &FigureValues) {
+    pub(super) fn replace(&self, batch: &mut Batch<'_>, query: FigureQuery, base: &FigureValues) {
         let mut inner = self.lock();
         let Some(running) = inner.times(query).running.take() else { return };
         inner.times(query).base = Some(running.began);
@@ -171,16 +171,16 @@ impl Figures {
     }
 }
 
-fn began_key(query: Query) -> MetaKey {
+fn began_key(query: FigureQuery) -> MetaKey {
     let name = match query {
-        Query::Daily => "history_daily_began",
-        Query::Yearly => "history_yearly_began",
+        FigureQuery::Daily => "history_daily_began",
+        FigureQuery::Yearly => "history_yearly_began",
     };
     MetaKey(name.to_owned())
 }
 
-fn query_of(metric: HistoryMetric) -> Query {
-    if metric.is_daily() { Query::Daily } else { Query::Yearly }
+fn query_of(metric: HistoryMetric) -> FigureQuery {
+    if metric.is_daily() { FigureQuery::Daily } else { FigureQuery::Yearly }
 }
 
 fn add(numbers: &mut FigureValues, figure: HistoryFigure, n: i64) {
@@ -191,7 +191,7 @@ fn add(numbers: &mut FigureValues, figure: HistoryFigure, n: i64) {
 /// Replaces the figures of one query, and reports each change.
 fn swap(
     numbers: &mut FigureValues,
-    query: Query,
+    query: FigureQuery,
     new: &FigureValues,
     mut tell: impl FnMut(HistoryFigure, Option<i64>),
 ) {

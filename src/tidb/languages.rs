@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{self, AnswerTable, MalformedAnswer, quoted};
 use super::error::HistoryError;
-use super::query::Text;
+use super::query::SqlText;
 use super::server::TidbSession;
 use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
@@ -18,8 +18,6 @@ use crate::store::{Store, repos};
 const MOST_REPOS: usize = 100_000;
 /// The most rows of one write.
 const BATCH: usize = 5_000;
-const COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
-
 /// A repository's language, with its date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RepoLanguage {
@@ -34,7 +32,7 @@ pub(super) async fn fetch(
     store: &Store,
     now: Timestamp,
 ) -> Result<usize, HistoryError> {
-    let query = Text::Languages;
+    let query = SqlText::Languages;
     let table = session.ask(query, MOST_REPOS).await?;
     let told = read(&table).map_err(|cause| HistoryError::MalformedAnswer { query, cause })?;
     let mut taken = 0;
@@ -53,15 +51,9 @@ pub(super) async fn fetch(
     Ok(taken)
 }
 
-/// Whether columns with these names can be read; returns the index of each wanted one.
-pub(super) fn places(columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
-    let wanted = if columns.len() == 2 { &COLUMNS[..2] } else { &COLUMNS };
-    answer::places_of(wanted, columns)
-}
-
 /// The rows with a language; the newest of each repository.
 fn read(table: &AnswerTable) -> Result<Vec<RepoLanguage>, MalformedAnswer> {
-    let places = places(&table.columns)?;
+    let places = answer::language_places(&table.columns)?;
     let mut told: BTreeMap<u64, RepoLanguage> = BTreeMap::new();
     for (row, cells) in table.rows.iter().enumerate() {
         let row = row + 1;
@@ -132,7 +124,7 @@ mod tests {
         };
         let words = refused(&["repo_id", "language"], &[Some("-1"), Some("C")]);
         assert!(words.contains("column repo_id of row 1 is \"-1\""), "{words}");
-        let words = refused(&COLUMNS, &[Some("1"), Some("C"), Some("yesterday")]);
+        let words = refused(&answer::LANGUAGE_COLUMNS, &[Some("1"), Some("C"), Some("yesterday")]);
         assert!(words.contains("must be a time like"), "{words}");
         let words = refused(&["repo_id"], &[Some("1")]);
         assert!(words.contains("repo_id, language, as_of"), "{words}");

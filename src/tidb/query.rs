@@ -4,39 +4,39 @@ use std::fmt;
 
 /// One of the two queries for figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Query {
+pub enum FigureQuery {
     /// Counts per day.
     Daily,
     /// Sums of the year.
     Yearly,
 }
 
-impl Query {
+impl FigureQuery {
     /// Both, in the order in which they run.
     pub const ALL: [Self; 2] = [Self::Daily, Self::Yearly];
 }
 
 /// An SQL text of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Text {
+pub enum SqlText {
     /// A query that returns figures.
-    Figures(Query),
+    Figures(FigureQuery),
     /// The languages of repositories.
     Languages,
 }
 
-impl From<Query> for Text {
-    fn from(query: Query) -> Self {
+impl From<FigureQuery> for SqlText {
+    fn from(query: FigureQuery) -> Self {
         Self::Figures(query)
     }
 }
 
 /// Its configuration key.
-impl fmt::Display for Text {
+impl fmt::Display for SqlText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Figures(Query::Daily) => "tidb.sql.eventsDaily",
-            Self::Figures(Query::Yearly) => "tidb.sql.yearly",
+            Self::Figures(FigureQuery::Daily) => "tidb.sql.eventsDaily",
+            Self::Figures(FigureQuery::Yearly) => "tidb.sql.yearly",
             Self::Languages => "tidb.sql.repoLanguages",
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::HistoryError;
-use super::query::Query;
+use super::query::FigureQuery;
 
 /// The result of a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,18 +65,18 @@ pub(super) struct SyncRound {
 }
 
 impl SyncRound {
-    pub(super) fn wrote(&self, query: Query) -> Option<usize> {
+    pub(super) fn wrote(&self, query: FigureQuery) -> Option<usize> {
         match query {
-            Query::Daily => self.daily,
-            Query::Yearly => self.yearly,
+            FigureQuery::Daily => self.daily,
+            FigureQuery::Yearly => self.yearly,
         }
     }
 
     /// Where the number of figures of `query` is recorded.
-    pub(super) fn slot(&mut self, query: Query) -> &mut Option<usize> {
+    pub(super) fn slot(&mut self, query: FigureQuery) -> &mut Option<usize> {
         match query {
-            Query::Daily => &mut self.daily,
-            Query::Yearly => &mut self.yearly,
+            FigureQuery::Daily => &mut self.daily,
+            FigureQuery::Yearly => &mut self.yearly,
         }
     }
 

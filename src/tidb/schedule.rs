@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::query::Query;
+use super::query::FigureQuery;
 use crate::config::IntervalConfig;
 
 /// When each query runs next; `None` means only on request.
@@ -26,9 +26,9 @@ impl QuerySchedule {
     }
 
     /// The queries that are due.
-    pub(super) fn due(&self, now: Instant) -> Vec<Query> {
+    pub(super) fn due(&self, now: Instant) -> Vec<FigureQuery> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let both = [(Query::Daily, self.daily), (Query::Yearly, self.yearly)];
+        let both = [(FigureQuery::Daily, self.daily), (FigureQuery::Yearly, self.yearly)];
         both.into_iter().filter(|(_, at)| is_due(*at)).map(|(query, _)| query).collect()
     }
 
@@ -36,8 +36,8 @@ impl QuerySchedule {
     /// configured number of attempts; then they wait for their interval.
     pub(super) fn advance(
         &mut self,
-        asked: &[Query],
-        failed: impl Fn(Query) -> bool,
+        asked: &[FigureQuery],
+        failed: impl Fn(FigureQuery) -> bool,
         interval: &IntervalConfig,
         now: Instant,
     ) {
@@ -46,13 +46,13 @@ impl QuerySchedule {
         self.failures = if again { self.failures + 1 } else { 0 };
         for &query in asked {
             let pace = match query {
-                Query::Daily => interval.day_count,
-                Query::Yearly => interval.year_count,
+                FigureQuery::Daily => interval.day_count,
+                FigureQuery::Yearly => interval.year_count,
             };
             let wait = if again && failed(query) { interval.retry_wait } else { pace };
             let next = match query {
-                Query::Daily => &mut self.daily,
-                Query::Yearly => &mut self.yearly,
+                FigureQuery::Daily => &mut self.daily,
+                FigureQuery::Yearly => &mut self.yearly,
             };
             *next = Some(now + wait);
         }
@@ -63,7 +63,7 @@ impl QuerySchedule {
 mod tests {
     use std::time::Duration;
 
-    use Query::{Daily, Yearly};
+    use FigureQuery::{Daily, Yearly};
 
     use super::*;
     use crate::clock::Clock;
@@ -83,7 +83,10 @@ mod tests {
     }
 
     /// At which seconds which queries are asked, when `failed` says what fails at which one.
-    fn asked(times: usize, failed: impl Fn(u64, Query) -> bool) -> Vec<(u64, Vec<Query>)> {
+    fn asked(
+        times: usize,
+        failed: impl Fn(u64, FigureQuery) -> bool,
+    ) -> Vec<(u64, Vec<FigureQuery>)> {
         let start = Clock::system().instant();
         let mut schedule = QuerySchedule::starting(Some(start));
         let mut all = Vec::new();

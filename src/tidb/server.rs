@@ -13,8 +13,7 @@ use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, S
 
 use super::answer::{self, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
-use super::languages;
-use super::query::{Query, Text};
+use super::query::{FigureQuery, SqlText};
 use crate::config::{Secret, TidbConfig};
 use crate::model::window::{Timestamp, Year};
 use crate::reload;
@@ -63,7 +62,7 @@ pub(super) struct TidbSession<'s> {
 #[derive(Debug, Clone, Copy)]
 enum TidbAction {
     Connecting,
-    Asking(Text),
+    Asking(SqlText),
 }
 
 impl TidbServer {
@@ -87,11 +86,11 @@ impl TidbServer {
         self.tidb.repo_languages.is_some()
     }
 
-    fn text_of(&self, query: Text) -> &str {
+    fn text_of(&self, query: SqlText) -> &str {
         match query {
-            Text::Figures(Query::Daily) => &self.tidb.events_daily,
-            Text::Figures(Query::Yearly) => &self.tidb.yearly,
-            Text::Languages => self.tidb.repo_languages.as_deref().unwrap_or_default(),
+            SqlText::Figures(FigureQuery::Daily) => &self.tidb.events_daily,
+            SqlText::Figures(FigureQuery::Yearly) => &self.tidb.yearly,
+            SqlText::Languages => self.tidb.repo_languages.as_deref().unwrap_or_default(),
         }
     }
 
@@ -242,7 +241,7 @@ impl TidbSession<'_> {
     /// Runs a configured query; reads up to `most` rows.
     pub(super) async fn ask(
         &mut self,
-        query: Text,
+        query: SqlText,
         most: usize,
     ) -> Result<AnswerTable, HistoryError> {
         let text = self.server.text_of(query).to_owned();
@@ -251,7 +250,7 @@ impl TidbSession<'_> {
 
     async fn ask_text(
         &mut self,
-        query: Text,
+        query: SqlText,
         text: String,
         most: usize,
     ) -> Result<AnswerTable, HistoryError> {
@@ -267,7 +266,7 @@ impl TidbSession<'_> {
     }
 
     /// Whether the server accepts a query and returns the needed columns; reads no row.
-    pub(super) async fn try_out(&mut self, query: Text) -> Result<(), HistoryError> {
+    pub(super) async fn try_out(&mut self, query: SqlText) -> Result<(), HistoryError> {
         let text = self.server.text_of(query).trim().trim_end_matches(';').to_owned();
         // On separate lines, because the text may end with a comment.
         let nothing = format!("SELECT * FROM (\n{text}\n) AS ghpulse_check LIMIT 0");
@@ -280,8 +279,8 @@ impl TidbSession<'_> {
             answered => answered?,
         };
         let checked = match query {
-            Text::Figures(query) => answer::places(query, &answered.columns),
-            Text::Languages => languages::places(&answered.columns),
+            SqlText::Figures(query) => answer::places(query, &answered.columns),
+            SqlText::Languages => answer::language_places(&answered.columns),
         };
         checked.map(drop).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }
@@ -377,7 +376,7 @@ mod tests {
     fn what_servers_say_by_number_becomes_what_to_do() {
         let server = server(false);
         assert_eq!(server.at(), "[::1]:4000");
-        let asking = TidbAction::Asking(Query::Yearly.into());
+        let asking = TidbAction::Asking(FigureQuery::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [
             (1045, TidbAction::Connecting, "denied", "refused user `me` (denied)"),
@@ -404,7 +403,7 @@ mod tests {
         assert!(fault(1040).is_transient() && fault(1105).is_transient());
         assert!(!fault(1045).is_transient() && !fault(1049).is_transient());
         let closed = DriverError::ConnectionClosed.into();
-        assert!(server.fault(TidbAction::Asking(Query::Daily.into()), closed).is_transient());
+        assert!(server.fault(TidbAction::Asking(FigureQuery::Daily.into()), closed).is_transient());
         let none = DriverError::NoClientSslFlagFromServer.into();
         assert!(!server.fault(TidbAction::Connecting, none).is_transient());
     }

@@ -11,5 +11,6 @@ pub mod missed;
 pub mod model;
 pub mod ports;
 pub mod running;
+pub mod small_disk;
 pub mod stored;
 pub mod webhook;

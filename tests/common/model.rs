@@ -14,6 +14,8 @@ pub struct Expected {
     pub days: BTreeMap<String, Day>,
     pub years: BTreeMap<String, Year>,
     pub languages: BTreeMap<String, i64>,
+    /// By repository and day, then by the ledger's name of what is counted.
+    pub ledger: BTreeMap<(u64, String), BTreeMap<&'static str, u64>>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,7 +54,30 @@ impl Expected {
         if key.0 == "PullRequestEvent" {
             self.add_pull_request(&event);
         }
+        self.add_to_ledger(&event);
         self.events.insert(key, event);
+    }
+
+    fn add_to_ledger(&mut self, event: &Value) {
+        let merged = event["payload"]["pull_request"]["merged"] == true;
+        let kind = event["type"].as_str().unwrap_or_default();
+        let name = match (kind, event["payload"]["action"].as_str().unwrap_or_default()) {
+            ("WatchEvent", _) => "stars",
+            ("ForkEvent", _) => "forks",
+            ("PushEvent", _) => "pushes",
+            ("PullRequestEvent", "opened") => "prs_opened",
+            ("PullRequestEvent", "merged") => "prs_merged",
+            ("PullRequestEvent", "closed") if merged => "prs_merged",
+            ("PullRequestEvent", "closed") => "prs_closed",
+            ("IssuesEvent", "opened") => "issues_opened",
+            ("IssuesEvent", "closed") => "issues_closed",
+            ("ReleaseEvent", "published") => "releases",
+            _ => return,
+        };
+        let Some(repo) = event["repo"]["id"].as_u64() else { return };
+        let day = event["created_at"].as_str().expect("the world's events have a time");
+        let day = self.ledger.entry((repo, day[..10].to_owned())).or_default();
+        *day.entry(name).or_default() += 1;
     }
 
     fn add_pull_request(&mut self, event: &Value) {

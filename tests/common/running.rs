@@ -137,6 +137,14 @@ impl Running {
         format!("authorization: Bearer {}", found.secret.expose())
     }
 
+    /// Waits until the appliance has ended without being stopped; returns why.
+    pub async fn ended(&mut self) -> String {
+        match (&mut self.ended).await.unwrap() {
+            Ok(()) => "without an error".to_owned(),
+            Err(failure) => format!("{:#}", failure.error),
+        }
+    }
+
     /// Stops the appliance and waits until it has ended.
     pub async fn end(self) {
         self.stop.soft.cancel();

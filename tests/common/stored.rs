@@ -9,8 +9,10 @@ use ghpulse::model::envelope::Facts;
 use ghpulse::model::event::Event;
 use ghpulse::model::event_index::EventIndex;
 use ghpulse::model::kinds::column;
+use ghpulse::model::ledger::{LedgerCounts, LedgerMetric};
 use ghpulse::model::position::{BusTag, Position};
 use ghpulse::model::window::{Day, Hour, Second};
+use ghpulse::store::keys::ledger::LedgerKey;
 use ghpulse::store::keys::{
     BodyKey, BucketKey, HourKey, HourMetric, HourSource, InboxKey, JournalKey, Key, MetaKey,
     OutboxKey, Scope, SizeKey,
@@ -125,6 +127,33 @@ fn assert_counts(store: &Store, expected: &Expected, facts: &[Facts]) {
     assert_eq!(flag(|facts| facts.flags.dev_year), firsts(|y| y.developers.len()), "flags devYear");
     assert_eq!(flag(|f| f.flags.repo_year), firsts(|y| y.repositories.len()), "flags repoYear");
     assert_eq!(languages(store), expected.languages, "counts by language");
+    assert_ledger(store, expected);
+}
+
+/// Panics unless the ledger has each repository's days, and the sums of all.
+pub fn assert_ledger(store: &Store, expected: &Expected) {
+    let reader = store.reader();
+    let mut sums: BTreeMap<Day, LedgerCounts> = BTreeMap::new();
+    for ((repo, name), wanted) in &expected.ledger {
+        let day = Day::parse(name).unwrap();
+        let found = reader.ledger_of(*repo, day.0..day.0 + 1).unwrap();
+        let counts = found.get(&day).copied().unwrap_or_default();
+        sums.entry(day).or_default().add_all(&counts);
+        let counts = LedgerMetric::ALL.map(|metric| (metric.name(), counts.get(metric)));
+        let counts: BTreeMap<_, _> = counts.into_iter().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(&counts, wanted, "the ledger of repository {repo} on {name}");
+    }
+    let mut rows = 0;
+    let counting = |key: LedgerKey, _: &[u8]| {
+        rows += usize::from(matches!(key, LedgerKey::Repo(..)));
+        Ok(true)
+    };
+    reader.scan(&LedgerKey::Repo(Day(i32::MIN), 0), counting).unwrap();
+    assert_eq!(rows, expected.ledger.len(), "rows of the ledger");
+    for (day, wanted) in sums {
+        let found = reader.ledger_sum(&LedgerKey::All(day), day).unwrap();
+        assert_eq!(found, wanted, "the ledger of all on {day}");
+    }
 }
 
 fn rows<K: Key>(store: &Store, from: &K) -> usize {

@@ -4,8 +4,9 @@
 //! Without a RabbitMQ the tests fail with a message, unless `GHPULSE_TEST_WITHOUT_SERVERS=1` is
 //! set.
 
-mod broker;
+pub(crate) mod broker;
 mod faults;
+mod kills;
 mod node;
 mod rights;
 mod secured;

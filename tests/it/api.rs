@@ -19,6 +19,7 @@ mod history;
 mod http;
 mod identity;
 mod language;
+mod ledger;
 mod limits;
 mod monitoring;
 mod odd;

@@ -140,6 +140,8 @@ fn hours_imported_out_of_order_and_twice_are_counted_once() {
     assert!(import(&data, &files).iter().all(|file| file["state"] == "unchanged"));
     assert_figures(&data, &model(&events));
     assert_eq!(crate::common::stored::journal(&data).len(), 0, "nothing of it is in the journal");
+    let store = Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap();
+    crate::common::stored::assert_ledger(&store, &model(&events));
 }
 
 #[test]
@@ -179,6 +181,8 @@ fn killed_import_counts_nothing_and_the_next_finishes_it() {
         let before = states.iter().take_while(|file| file["state"] == "unchanged").count();
         assert_eq!(before, done, "{point}");
         assert_figures(&data, &expected);
+        let store = Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap();
+        crate::common::stored::assert_ledger(&store, &expected);
     }
 }
 

@@ -6,6 +6,8 @@
 mod access;
 mod devtools;
 mod docs;
+mod empty;
+mod picture;
 mod relay;
 
 use crate::common::running::{GitHub, Running, soon};
@@ -179,6 +181,11 @@ async fn the_query_stands_in_the_address() {
     assert_eq!(page.evaluate(kinds).await, json!(true), "only what was asked for");
     let whole = "document.documentElement.scrollHeight <= window.innerHeight";
     assert_eq!(page.evaluate(whole).await, json!(true), "a wall has nothing to scroll for");
+    let in_full = "(() => { const box = document.getElementById('events').getBoundingClientRect(); \
+                   return [...document.querySelectorAll('#events li')].every((row) => { \
+                   const { left, bottom } = row.getBoundingClientRect(); \
+                   return left >= box.right - 1 || bottom <= box.bottom + 1; }); })()";
+    assert_eq!(page.evaluate(in_full).await, json!(true), "no row is cut in half");
     page.screenshot("page-wall.png").await;
     check_quiet(&page, &host);
     let mut page = browser.page(1280, 900, "light").await;
@@ -228,7 +235,7 @@ async fn what_comes_from_outside_is_text_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path(), &github.url, &[]).await;
     let host = running.public.to_string();
-    let mut page = browser.page(1280, 900, "dark").await;
+    let mut page = browser.page(1920, 1080, "dark").await;
     page.open(&format!("http://{host}/")).await;
     shows(&mut page, LIVE).await;
     let event = json!({

@@ -4,7 +4,7 @@
 mod copies;
 mod cuts;
 mod errors;
-mod kills;
+pub(crate) mod kills;
 mod log;
 
 use std::path::Path;
@@ -27,15 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Maximum number of restarts until all served events are applied.
 const RESTARTS: usize = 8;
 
-struct Site {
+pub(crate) struct Site {
     url: String,
-    control: Control,
+    pub(crate) control: Control,
     stop: CancellationToken,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Site {
-    async fn new(seed: u64, shape: Shape) -> Self {
+    pub(crate) async fn new(seed: u64, shape: Shape) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
         let options = Options { shape, ..Options::by_hand(seed) };
@@ -52,7 +52,7 @@ impl Site {
     }
 
     /// Does the same with settings.
-    fn start_with(&self, fault: Option<&str>, settings: &[(&str, &str)]) -> Child {
+    pub(crate) fn start_with(&self, fault: Option<&str>, settings: &[(&str, &str)]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
         command.args(["run", "--listen", "127.0.0.1:0"]);
         self.start_as(command, self.dir.path(), fault, settings)
@@ -104,7 +104,7 @@ impl Site {
 
     /// Runs the appliance until all served events are applied, and compares the store with the
     /// model.
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.finish_in(self.dir.path()).await;
         self.stop.cancel();
     }
@@ -139,7 +139,7 @@ impl Site {
 }
 
 /// Sends SIGTERM and expects exit code 0.
-async fn end(child: &mut Child) {
+pub(crate) async fn end(child: &mut Child) {
     let pid = child.id().expect("it runs").to_string();
     let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
     assert!(sent.success());

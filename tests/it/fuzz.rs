@@ -11,6 +11,7 @@
 //! violated property, or an input that takes longer than [`LONGEST`] fails the target and prints
 //! the command that repeats it.
 
+mod peers;
 mod served;
 mod stored;
 mod texts;

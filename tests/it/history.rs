@@ -4,9 +4,9 @@
 
 #![expect(unreachable_pub, reason = "read by the modules beside it")]
 
-mod database;
+pub(crate) mod database;
 mod faults;
 mod figures;
 mod languages;
-mod node;
+pub(crate) mod node;
 mod whole;

@@ -29,3 +29,5 @@ mod fuzz;
 mod history;
 mod servers;
 mod sim;
+#[cfg(feature = "amqp")]
+mod soak;

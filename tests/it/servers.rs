@@ -6,7 +6,7 @@
 
 #![expect(clippy::large_futures, reason = "the client library's are, and a test has few of them")]
 
-mod broker;
+pub(crate) mod broker;
 mod deaf;
 mod faults;
 mod flow;

@@ -4,9 +4,9 @@
 //!
 //! `make bench ARGS="fanout 200 1000"` measures fan-out to these numbers of readers alone.
 //! `make bench ARGS=fanout` runs one of: pipeline, script, fanout, enrich, plan, missed, start,
-//! import, filter, stream, aggregates, attack. `GHPULSE_BENCH_RUNS=1` runs each once instead of
-//! three times. A fan-out case and its readers are separate processes, so that memory and CPU are
-//! attributed correctly; this program starts itself for both.
+//! import, filter, stream, aggregates, attack, ledger. `GHPULSE_BENCH_RUNS=1` runs each once
+//! instead of three times. A fan-out case and its readers are separate processes, so that memory
+//! and CPU are attributed correctly; this program starts itself for both.
 
 #![expect(unreachable_pub, reason = "a program of its own: public is what other files use")]
 
@@ -16,6 +16,7 @@ mod attack;
 mod enrich;
 mod fanout;
 mod filter;
+mod ledger;
 mod measure;
 mod missed;
 #[path = "../common/missed.rs"]
@@ -106,11 +107,13 @@ fn main() {
         ("stream", &stream::run),
         ("aggregates", &aggregates::run),
     ];
-    let once: [(&str, &dyn Fn()); 4] = [
+    let most = wanted.iter().find_map(|word| word.parse().ok());
+    let once: [(&str, &dyn Fn()); 5] = [
         ("enrich", &enrich::run),
         ("plan", &plan::run),
         ("missed", &missed::run),
         ("attack", &attack::run),
+        ("ledger", &|| ledger::run(most)),
     ];
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let runs = std::env::var("GHPULSE_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok());

@@ -250,13 +250,15 @@ pub(crate) fn crate_paths(source: &Source) -> Vec<(usize, Vec<String>)> {
 }
 
 /// Every path into the crate that live code names by `crate`, `super` or `self`, from the crate's
-/// top. Paths of modules inside a file are taken for paths of the file.
+/// top, except where it names a visibility (`pub(in crate::hub)`). Paths of modules inside a file
+/// are taken for paths of the file.
 pub(crate) fn absolute_paths(source: &Source) -> Vec<Vec<String>> {
     let own: Vec<String> = module_of(&source.path).split("::").map(str::to_owned).collect();
     let mut found = Vec::new();
     for start in ["crate::", "super::", "self::"] {
         for (at, _) in source.live.match_indices(start) {
-            if source.live[..at].ends_with(':') || ends_in_word(&source.live[..at]) {
+            let before = &source.live[..at];
+            if before.ends_with(':') || before.ends_with("pub(in ") || ends_in_word(before) {
                 continue;
             }
             let (mut base, mut rest) = (own.clone(), at + start.len());

@@ -8,13 +8,13 @@ use std::path::Path;
 use crate::model::event::Event;
 
 /// A file that cannot be written.
-pub(in crate::archive) enum ColumnFile {}
+pub(in crate::archive) enum AbsentColumnFile {}
 
 fn absent() -> io::Error {
     io::Error::other("this build cannot write Parquet: build with --features parquet")
 }
 
-impl ColumnFile {
+impl AbsentColumnFile {
     /// Fails.
     pub(in crate::archive) fn create(_: File, _: Option<File>) -> io::Result<Self> {
         Err(absent())

@@ -24,8 +24,8 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, TypePtr};
 
 use self::fields::{ColumnValues, EventColumns, TEXTS_THAT_DIFFER};
+use crate::archive::lines::BUFFER;
 use crate::archive::recorded::key_of_parts;
-use crate::archive::target::BUFFER;
 use crate::model::event::{Event, EventId};
 use crate::private;
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::delivery::PulsarReceipt;
 use super::error::PulsarError;
-use super::link::{BrokerLink, OPEN, within};
+use super::link::{OPEN, PulsarLink, within};
 use super::options::PulsarOptions;
 use super::progress::{entry_of, is_hole};
 use super::reader::{SubscribeOptions, TopicReader};
@@ -42,7 +42,7 @@ const SUBSCRIPTION: &str = "pulsar_subscription";
 
 /// The topic as a bus.
 pub struct PulsarBus {
-    link: Arc<BrokerLink>,
+    link: Arc<PulsarLink>,
     store: Store,
     name: String,
     subscription: String,
@@ -61,7 +61,7 @@ impl PulsarBus {
     /// The topic, read for this store. Reads the files that the options name; connects at the first
     /// call of [`Bus::next`].
     pub fn new(options: &PulsarOptions, store: Store, clock: Clock) -> Result<Self, PulsarError> {
-        let link = Arc::new(BrokerLink::new(options, clock)?);
+        let link = Arc::new(PulsarLink::new(options, clock)?);
         let since = clock.now();
         let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
         Ok(Self {

@@ -50,7 +50,7 @@ const TLS_PORT: u16 = 6651;
 const OUTBOUND: usize = 1_000;
 
 /// The checked options of a connection.
-pub(super) struct BrokerLink {
+pub(super) struct PulsarLink {
     pub(super) url: String,
     /// The topic's full name.
     pub(super) topic: String,
@@ -61,7 +61,7 @@ pub(super) struct BrokerLink {
     credentials: Option<Arc<Credentials>>,
 }
 
-impl BrokerLink {
+impl PulsarLink {
     /// Checks the options without connecting, and reads the files that they name.
     pub(super) fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
         check_address(&options.url)?;
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn refused(options: &PulsarOptions) -> String {
-        match BrokerLink::new(options, Clock::system()) {
+        match PulsarLink::new(options, Clock::system()) {
             Ok(_) => panic!("{options:?} was accepted"),
             Err(error) => error.to_string(),
         }
@@ -306,7 +306,7 @@ mod tests {
         let url = format!("pulsar://{}", free.local_addr().unwrap());
         drop(free);
         let link =
-            BrokerLink::new(&PulsarOptions { url: url.clone(), ..options() }, Clock::system());
+            PulsarLink::new(&PulsarOptions { url: url.clone(), ..options() }, Clock::system());
         let Err(error) = Box::pin(link.unwrap().client()).await else {
             panic!("something listens there")
         };

@@ -34,6 +34,8 @@ const KEY_FILE_BYTES: usize = 64 << 10;
 const LIFE: f64 = 600.0;
 /// The longest lifetime of a token that is believed, in seconds.
 const LONGEST_LIFE: f64 = 86_400.0;
+/// The longest address of an issuer's token endpoint, in bytes.
+const ENDPOINT_BYTES: usize = 2 << 10;
 /// The longest part of an issuer's error that is quoted, in characters.
 const REPEATED: usize = 200;
 
@@ -41,14 +43,14 @@ const REPEATED: usize = 200;
 pub(super) struct Credentials {
     http: Http,
     clock: Clock,
-    key: ArcSwap<ClientKey>,
+    key: ArcSwap<OauthClient>,
     audience: String,
     key_file: PathBuf,
     state: Mutex<LoginState>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
-struct ClientKey {
+struct OauthClient {
     client_id: String,
     client_secret: String,
     issuer_url: String,
@@ -104,8 +106,13 @@ impl Credentials {
         Login(Arc::clone(self))
     }
 
-    /// A valid token: the cached one, or a new one.
+    /// A valid token: the cached one, or a new one. No error contains the secret, whatever an
+    /// issuer repeats.
     pub(super) async fn token(&self) -> Result<String, String> {
+        self.valid_token().await.map_err(|why| self.without_secret(&why))
+    }
+
+    async fn valid_token(&self) -> Result<String, String> {
         let mut state = self.state.lock().await;
         self.renew(&mut state);
         if let Some(token) = &state.token
@@ -156,6 +163,9 @@ impl Credentials {
         }
         let found: Result<Discovered, _> = serde_json::from_slice(&answer.body);
         let endpoint = found.map_err(|_| wrong("sent no token_endpoint"))?.token_endpoint;
+        if endpoint.len() > ENDPOINT_BYTES {
+            return Err(wrong(&format!("sent a token_endpoint of {} bytes", endpoint.len())));
+        }
         // The secret will be sent there.
         if !keeps_secrets(&endpoint) {
             let what = format!("sent a token_endpoint that is not https: {}", shown(&endpoint));
@@ -262,16 +272,16 @@ pub fn check_key(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Reads the key of a file; while that is malformed, of its last good content.
-fn read_key(path: &Path) -> Result<ClientKey, String> {
+fn read_key(path: &Path) -> Result<OauthClient, String> {
     parse_key(&reload::read_good(path, check_key)?)
 }
 
-fn parse_key(bytes: &[u8]) -> Result<ClientKey, String> {
+fn parse_key(bytes: &[u8]) -> Result<OauthClient, String> {
     if bytes.len() > KEY_FILE_BYTES {
         return Err(format!("it has {} bytes; the limit is {KEY_FILE_BYTES}", bytes.len()));
     }
     // The parser's error may quote a value, so only its position is reported.
-    let key: ClientKey = serde_json::from_slice(bytes).map_err(|error| {
+    let key: OauthClient = serde_json::from_slice(bytes).map_err(|error| {
         format!(
             "malformed at line {} column {}: a key file is a JSON object with type, client_id, \
              client_secret and issuer_url",

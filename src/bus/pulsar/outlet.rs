@@ -14,7 +14,7 @@ use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
 
 use super::diagnosis::{away, is_taken};
 use super::error::PulsarError;
-use super::link::{BrokerLink, OPEN, PulsarClient, within};
+use super::link::{OPEN, PulsarClient, PulsarLink, within};
 use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
@@ -40,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The topic as an outlet.
 pub struct PulsarOutlet {
-    link: Arc<BrokerLink>,
+    link: Arc<PulsarLink>,
     session: Option<ProducerSession>,
 }
 
@@ -54,7 +54,7 @@ impl PulsarOutlet {
     /// The topic, to produce to. Reads the files that the options name; connects at the first
     /// [`Outlet::ask`].
     pub fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
-        Ok(Self { link: Arc::new(BrokerLink::new(options, clock)?), session: None })
+        Ok(Self { link: Arc::new(PulsarLink::new(options, clock)?), session: None })
     }
 
     async fn open(&self, access: ProducerAccess) -> Result<Option<ProducerSession>, PulsarError> {

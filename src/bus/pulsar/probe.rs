@@ -8,7 +8,7 @@ use pulsar::consumer::InitialPosition;
 
 use super::diagnosis::{away, is_taken};
 use super::error::PulsarError;
-use super::link::{BrokerLink, OPEN, within};
+use super::link::{OPEN, PulsarLink, within};
 use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
 use crate::bus::ProducerGrant;
@@ -40,7 +40,7 @@ pub async fn probe(
     produce: bool,
     clock: Clock,
 ) -> Result<Probed, PulsarError> {
-    let link = Arc::new(BrokerLink::new(options, clock)?);
+    let link = Arc::new(PulsarLink::new(options, clock)?);
     let doing = || format!("testing {} at {}", link.topic, link.url);
     let trying = Box::pin(async {
         let name = format!("ghpulse-check-{:016x}", fastrand::u64(..));

@@ -25,7 +25,7 @@ use super::diagnosis::away;
 use super::entry::{EntryMessages, PackedEntry, TopicMessage, UnreadableEntry};
 use super::error::PulsarError;
 use super::frames::{FRAME_BYTES, FrameCodec, PulsarFrame};
-use super::link::{BrokerLink, Duplex};
+use super::link::{Duplex, PulsarLink};
 
 /// Messages that the broker may send ahead; more than any producer puts into one entry.
 const AHEAD: u32 = 2_000;
@@ -67,7 +67,7 @@ pub(super) struct TopicReader {
     has_ended: bool,
     /// A token that is being fetched because the broker asked for a new login.
     token: Option<TokenTask>,
-    link: Arc<BrokerLink>,
+    link: Arc<PulsarLink>,
 }
 
 /// A message, or an entry that cannot be unpacked.
@@ -76,7 +76,7 @@ pub(super) type ReceivedMessage = Result<TopicMessage, UnreadableEntry>;
 impl TopicReader {
     /// Connects to the topic's broker and opens an exclusive subscription.
     pub(super) async fn open(
-        link: &Arc<BrokerLink>,
+        link: &Arc<PulsarLink>,
         to: &SubscribeOptions,
     ) -> Result<Self, PulsarError> {
         let doing = || format!("subscribing to {} at {}", link.topic, link.url);
@@ -90,7 +90,7 @@ impl TopicReader {
 
     async fn begin(
         stream: Box<dyn Duplex>,
-        link: &Arc<BrokerLink>,
+        link: &Arc<PulsarLink>,
         address: &BrokerAddress,
         to: &SubscribeOptions,
     ) -> Result<Self, ConnectionError> {

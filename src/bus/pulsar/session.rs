@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::delivery::{PulsarReceipt, read, size, unpacked};
 use super::diagnosis::away;
 use super::error::PulsarError;
-use super::link::{BrokerLink, within};
+use super::link::{PulsarLink, within};
 use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
 use super::reader::{ReceivedMessage, TopicReader};
 use crate::bus::Delivery;
@@ -118,7 +118,7 @@ impl ReaderSession {
     /// Cancel safe: nothing is awaited between the first delivery and the return.
     pub(super) async fn receive(
         &mut self,
-        link: &BrokerLink,
+        link: &PulsarLink,
         stuck: &mut Stuck,
     ) -> Result<Vec<Delivery<PulsarReceipt>>, PulsarError> {
         if let Some(error) = self.broken.take() {
@@ -174,7 +174,7 @@ impl ReaderSession {
     /// them all. An unknown end proves nothing.
     fn settle(
         &mut self,
-        link: &BrokerLink,
+        link: &PulsarLink,
         end: Option<EntryId>,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
@@ -191,7 +191,7 @@ impl ReaderSession {
     /// Waits for something on the stream. After a silence it checks that the broker answers for
     /// this consumer and has no entries that it does not deliver. A topic that grows meanwhile
     /// proves nothing.
-    async fn first(&mut self, link: &BrokerLink, stuck: &mut Stuck) -> Result<Waited, PulsarError> {
+    async fn first(&mut self, link: &PulsarLink, stuck: &mut Stuck) -> Result<Waited, PulsarError> {
         let mut doubted = None;
         loop {
             if let Ok(received) = tokio::time::timeout(SILENCE, self.reader.next()).await {
@@ -230,19 +230,19 @@ impl ReaderSession {
     }
 
     /// The age of the newest delivery while more are waiting.
-    pub(super) fn behind(&self, link: &BrokerLink) -> Option<Duration> {
+    pub(super) fn behind(&self, link: &PulsarLink) -> Option<Duration> {
         let is_behind = self.ahead.is_some() || self.is_late && self.has_more;
         self.age(link).filter(|_| is_behind)
     }
 
-    fn age(&self, link: &BrokerLink) -> Option<Duration> {
+    fn age(&self, link: &PulsarLink) -> Option<Duration> {
         Some(link.clock.now().since(self.published_at?))
     }
 
     /// Adds the delivery of something that arrived.
     fn take(
         &mut self,
-        link: &BrokerLink,
+        link: &PulsarLink,
         came: ReadResult,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
@@ -266,7 +266,7 @@ impl ReaderSession {
     /// Passes a delivery on, or withholds it.
     fn pass(
         &mut self,
-        link: &BrokerLink,
+        link: &PulsarLink,
         delivery: Delivery<PulsarReceipt>,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
@@ -283,7 +283,7 @@ impl ReaderSession {
     /// Whether a delivery at that position may be passed on. When entries before it are missing,
     /// the session ends: entries that were lost in transit arrive in the next one, and those that
     /// the topic has lost show there as a gap.
-    fn advance(&mut self, link: &BrokerLink, at: Position) -> Result<bool, PulsarError> {
+    fn advance(&mut self, link: &PulsarLink, at: Position) -> Result<bool, PulsarError> {
         match self.progress.advance(at) {
             NextStep::Pass => Ok(true),
             NextStep::Withhold => Ok(false),
@@ -306,7 +306,7 @@ impl ReaderSession {
 
 /// The topic's last entry; `None` when its newest ledger is empty.
 pub(super) async fn end_of(
-    link: &BrokerLink,
+    link: &PulsarLink,
     reader: &mut TopicReader,
 ) -> Result<Option<EntryId>, PulsarError> {
     Ok(last_id(link, reader).await?.map(|id| (id.ledger_id, id.entry_id)))
@@ -314,7 +314,7 @@ pub(super) async fn end_of(
 
 /// The id of the topic's last message; `None` when its newest ledger is empty.
 pub(super) async fn last_id(
-    link: &BrokerLink,
+    link: &PulsarLink,
     reader: &mut TopicReader,
 ) -> Result<Option<MessageIdData>, PulsarError> {
     let doing = || format!("asking {} for the end of {}", link.url, link.topic);

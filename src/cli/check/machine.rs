@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Finding;
+use super::report::Finding;
 use crate::appliance::DEFAULT_OPS;
 use crate::config::{self, Config, ConfigError, ValueOrigin, ValueOrigins};
 use crate::store;
@@ -196,6 +196,8 @@ pub(super) fn tokens_of(path: &Path) -> Option<config::TokenLines> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::check::report::Level;
+    use crate::cli::exit::Exit;
 
     #[test]
     fn a_directory_is_tried_and_left_as_it_was() {
@@ -223,14 +225,14 @@ mod tests {
             let found = port("server.port", address, in_use, is_default);
             (found.level, found.exit)
         };
-        assert_eq!(level(true, false), (super::super::report::Level::Note, None));
-        assert_eq!(level(false, true), (super::super::report::Level::Warning, None));
-        assert_eq!(level(false, false).1, Some(super::super::Exit::Io));
+        assert_eq!(level(true, false), (Level::Note, None));
+        assert_eq!(level(false, true), (Level::Warning, None));
+        assert_eq!(level(false, false).1, Some(Exit::Io));
         drop(taken);
-        assert_eq!(level(false, false), (super::super::report::Level::Ok, None));
+        assert_eq!(level(false, false), (Level::Ok, None));
         // An address reserved for documentation belongs to no machine.
         let elsewhere = port("server.bind", "192.0.2.1:0".parse().unwrap(), false, false);
-        assert_eq!(elsewhere.exit, Some(super::super::Exit::Io));
+        assert_eq!(elsewhere.exit, Some(Exit::Io));
     }
 
     #[test]

@@ -6,9 +6,22 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use super::ServerCheck;
-use crate::cli::{Exit, line_of};
+use crate::cli::config_file::line_of;
+use crate::cli::exit::Exit;
 use crate::config::{self, ConfigError, ConfigWarning};
+
+/// The result of testing a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ServerCheck {
+    pub(super) server: &'static str,
+    pub(super) address: String,
+    /// Whether it is usable, as far as tested; `None` when it was not tested.
+    pub(super) connected: Option<bool>,
+    pub(super) said: String,
+    /// Whether only a change of the configuration helps.
+    #[serde(skip)]
+    pub(super) misconfigured: bool,
+}
 
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

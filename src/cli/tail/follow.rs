@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::super::{Exit, output};
-use super::show::{Printed, Printer, StreamMessage};
+use super::super::exit::Exit;
+use super::super::output;
+use super::show::{Printed, Printer, TailMessage};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::http::streaming::Streaming;
@@ -152,7 +153,7 @@ impl TailConnection {
             return None;
         }
         let text = String::from_utf8_lossy(line);
-        let Some(message) = StreamMessage::read(&text) else {
+        let Some(message) = TailMessage::read(&text) else {
             return Some(TailEnd::Away("not a ghpulse server".to_owned()));
         };
         let shown = show.message(&message, line);

@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
-use super::super::{Exit, output};
+use super::super::exit::Exit;
+use super::super::output;
 use crate::model::json;
 use crate::terminal;
 
@@ -18,13 +19,13 @@ const MOST_WARNINGS: usize = 100;
 
 /// A message as it was received. Values are picked from its text, because an event may hold what no
 /// JSON library represents, such as half a surrogate pair or a number beyond all bounds.
-pub(super) struct StreamMessage<'a> {
+pub(super) struct TailMessage<'a> {
     line: &'a str,
     /// Its `type`.
     pub(super) kind: Cow<'a, str>,
 }
 
-impl<'a> StreamMessage<'a> {
+impl<'a> TailMessage<'a> {
     /// Reads a line; `None` when it is not a message of a stream.
     pub(super) fn read(line: &'a str) -> Option<Self> {
         let line = line.trim();
@@ -76,7 +77,7 @@ impl Printer {
     }
 
     /// Shows a message; `line` is it as it came.
-    pub(super) fn message(&mut self, message: &StreamMessage<'_>, line: &[u8]) -> Printed {
+    pub(super) fn message(&mut self, message: &TailMessage<'_>, line: &[u8]) -> Printed {
         match &*message.kind {
             "event" | "entity" => {}
             "gap" => {
@@ -145,7 +146,7 @@ fn note(text: &str) {
     output::complain(&format!("note: {text}"));
 }
 
-fn gap(message: &StreamMessage<'_>) -> String {
+fn gap(message: &TailMessage<'_>) -> String {
     let count = message.at(&["count"]).and_then(json::whole);
     let what = count.map_or_else(|| "events".to_owned(), |count| format!("{count} events"));
     let why = match message.text(&["reason"]).as_deref() {
@@ -168,7 +169,7 @@ fn short(text: &str) -> String {
 }
 
 /// One line: when, what, where, who, and what about.
-fn event(message: &StreamMessage<'_>, colour: bool) -> String {
+fn event(message: &TailMessage<'_>, colour: bool) -> String {
     let paint = |code: &str, text: &str| {
         if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
@@ -267,7 +268,7 @@ fn shown(value: &str) -> Cow<'_, str> {
 }
 
 /// What there is to say about an event.
-fn detail(message: &StreamMessage<'_>, kind: &str) -> String {
+fn detail(message: &TailMessage<'_>, kind: &str) -> String {
     let part = |path: &[&str]| {
         let path = [&["event", "payload"], path].concat();
         message.shown(&path)
@@ -302,7 +303,7 @@ mod tests {
 
     fn line_of(message: &Value, colour: bool) -> String {
         let text = message.to_string();
-        event(&StreamMessage::read(&text).unwrap(), colour)
+        event(&TailMessage::read(&text).unwrap(), colour)
     }
 
     #[test]
@@ -369,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_said_in_words() {
-        let gap = |message: Value| gap(&StreamMessage::read(&message.to_string()).unwrap());
+        let gap = |message: Value| gap(&TailMessage::read(&message.to_string()).unwrap());
         let said = gap(json!({ "type": "gap", "count": 3, "reason": "retention" }));
         assert_eq!(said, "3 events are missing here: kept no longer");
         let said = gap(json!({ "type": "gap", "count": null, "reason": "upstream" }));
@@ -388,15 +389,15 @@ mod tests {
                 r#"{{"type":"event","cursor":"c","event":{{"type":"PushEvent","\ud800":{odd},
                 "repo":{{"name":"a/b"}},"payload":{{"ref":{odd}}}}}}}"#
             );
-            let message = StreamMessage::read(&line).unwrap();
+            let message = TailMessage::read(&line).unwrap();
             assert_eq!(message.text(&["cursor"]).as_deref(), Some("c"));
             let expected = format!("--:--:-- push                a/b by null {shown}");
             assert_eq!(event(&message, false), expected);
             let fields = format!(r#"{{"type":"event","fields":{{"event.x":{odd}}}}}"#);
-            assert!(event(&StreamMessage::read(&fields).unwrap(), false).starts_with("event.x="));
+            assert!(event(&TailMessage::read(&fields).unwrap(), false).starts_with("event.x="));
         }
         for line in ["", "<html>", "{}", "[]", "{\"type\":7}", "{\"type\":\"event\""] {
-            assert!(StreamMessage::read(line).is_none(), "{line}");
+            assert!(TailMessage::read(line).is_none(), "{line}");
         }
     }
 }

@@ -18,13 +18,13 @@ const APART: i64 = 10;
 
 /// The last minutes, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Minutes {
+pub(super) struct AssessedMinutes {
     /// The start of the minutes not assessed yet, and whether the figures were known throughout.
     open: Option<(Timestamp, bool)>,
     samples: VecDeque<MinuteSample>,
 }
 
-impl Minutes {
+impl AssessedMinutes {
     /// Records an assessment; `is_known` says whether its figures are meaningful. `lag` is the
     /// median lag in milliseconds.
     pub(super) fn roll(
@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_minute_has_the_gaps_that_were_found_in_it() {
-        let (mut minutes, mut sequences) = (Minutes::default(), <[IdCoverage; 2]>::default());
+        let (mut minutes, mut sequences) =
+            (AssessedMinutes::default(), <[IdCoverage; 2]>::default());
         minutes.roll(at(-10), true, &sequences, None);
         read(&mut sequences[0], 1_000, 50, -5);
         minutes.roll(at(0), true, &sequences, None);
@@ -114,7 +115,8 @@ mod tests {
 
     #[test]
     fn minutes_between_two_far_reads_share_what_was_missed() {
-        let (mut minutes, mut sequences) = (Minutes::default(), <[IdCoverage; 2]>::default());
+        let (mut minutes, mut sequences) =
+            (AssessedMinutes::default(), <[IdCoverage; 2]>::default());
         minutes.roll(at(-90), true, &sequences, None);
         read(&mut sequences[1], 1_000, 50, -1);
         minutes.roll(at(0), true, &sequences, None);
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_gives_no_sample() {
-        let (mut minutes, sequences) = (Minutes::default(), <[IdCoverage; 2]>::default());
+        let (mut minutes, sequences) = (AssessedMinutes::default(), <[IdCoverage; 2]>::default());
         for second in [0, 1, 60, 120] {
             minutes.roll(at(second), second != 60, &sequences, None);
         }

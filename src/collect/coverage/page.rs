@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::estimate::IdCoverage;
 use super::pulse::Pulse;
-use super::slots::Slots;
+use super::slots::RecentCounts;
 use crate::collect::overlap::{KINDS, PageSighting};
 use crate::model::window::Timestamp;
 
@@ -19,8 +19,12 @@ const MOST_BROUGHT: f64 = 100.0;
 const EXPECTED: f64 = 15.0;
 /// … in at least this many responses.
 const STILL_ANSWERS: u32 = 2;
-/// A type of which a page showed this many events does not disappear from it between two reads.
+/// A type of which a page showed this many events does not disappear from it between two reads, …
 const FIRM: u32 = 15;
+/// … if the page showed as many for this long: a feed that fills up mixes types for a few seconds.
+const FIRM_FOR: Duration = Duration::from_secs(10);
+/// After this time, the comparison with the usual numbers decides whether a type is missing.
+const JUDGED_AFTER: Duration = Duration::from_mins(3);
 
 #[derive(Debug, Default)]
 pub(super) struct PageRecord {
@@ -28,7 +32,7 @@ pub(super) struct PageRecord {
     pub(super) overlap: Option<f64>,
     pub(super) read_at: Option<Timestamp>,
     pub(super) sequences: [IdCoverage; 2],
-    pub(super) slots: Slots,
+    pub(super) slots: RecentCounts,
     pub(super) pulse: Pulse,
     /// The time of the last response or failure.
     pub(super) heard: Option<Timestamp>,
@@ -42,8 +46,10 @@ pub(super) struct PageRecord {
     pub(super) faded: [bool; KINDS.len()],
     /// When the page last showed each type.
     pub(super) shown_at: [Option<Timestamp>; KINDS.len()],
-    /// Types of which the page showed many events and suddenly shows none.
-    pub(super) vanished: [bool; KINDS.len()],
+    /// Since when every read showed at least [`FIRM`] events of each type.
+    firm_since: [Option<Timestamp>; KINDS.len()],
+    /// When each type disappeared of which the page had shown many events.
+    vanished_at: [Option<Timestamp>; KINDS.len()],
     /// When a new event last arrived on the page, and the number of responses without one since.
     pub(super) moved_at: Option<Timestamp>,
     pub(super) still_answers: u32,
@@ -90,9 +96,10 @@ impl PageRecord {
 
     /// Whether the figures are unreliable, `shown` being the total number of new events: something
     /// is odd that has not lasted long enough to be a problem, or never becomes one.
-    pub(super) fn is_odd(&self, shown: u64) -> bool {
+    pub(super) fn is_odd(&self, shown: u64, now: Timestamp) -> bool {
+        let is_recent = |at: &Timestamp| now.since(*at) < JUDGED_AFTER;
         self.stands_still
-            || self.vanished.contains(&true)
+            || self.vanished_at.iter().flatten().any(is_recent)
             || self.failing_since.or(self.same_since).is_some()
             || self.empty_since.is_some_and(|(_, before)| shown > before)
     }
@@ -118,13 +125,18 @@ impl PageRecord {
         }
         let is_slow = arrived <= seen.len() / 2;
         for (kind, now) in content.iter().enumerate() {
+            let firm_since = self.firm_since[kind].take();
             if *now > 0 {
-                (self.faded[kind], self.vanished[kind]) = (false, false);
+                (self.faded[kind], self.vanished_at[kind]) = (false, None);
                 self.shown_at[kind] = Some(at);
+                if *now >= FIRM {
+                    self.firm_since[kind] = Some(firm_since.unwrap_or(at));
+                }
             } else if self.content[kind] > 0 {
                 let before = usize::try_from(self.content[kind]).unwrap_or(usize::MAX);
                 self.faded[kind] = is_slow && before <= arrived;
-                self.vanished[kind] = !self.faded[kind] && self.content[kind] >= FIRM;
+                let is_firm = firm_since.is_some_and(|since| at.since(since) >= FIRM_FOR);
+                self.vanished_at[kind] = (!self.faded[kind] && is_firm).then_some(at);
             }
         }
         self.content = content;

@@ -35,7 +35,7 @@ struct Slot {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Slots {
+pub(super) struct RecentCounts {
     recent: VecDeque<Slot>,
     before: VecDeque<Slot>,
     /// The time of the first response, and the latest time seen.
@@ -53,7 +53,7 @@ pub(super) struct Compared {
     pub(super) usual: f64,
 }
 
-impl Slots {
+impl RecentCounts {
     /// Advances to this time; `odd` means that there is a problem now.
     pub(super) fn roll(&mut self, now: Timestamp, odd: bool) {
         self.now = now;

@@ -251,6 +251,20 @@ fn figures_are_unknown_from_the_first_odd_answer_on() {
 }
 
 #[test]
+fn figures_are_known_soon_after_a_feed_has_filled_up() {
+    // Pushes leave the last page between two reads while the parts of the feed fill up.
+    for rate in [20.0, 60.0, 100.0, 120.0, 150.0, 250.0] {
+        let mut world = World::new(23, rate);
+        world.fills = true;
+        world.feed.iter_mut().for_each(|part| part.truncate(50));
+        for _ in 0..90 {
+            world.round(|_| (1, 0), (0, Odd::Nothing));
+        }
+        assert_eq!(world.known(), [true; 3], "{rate} events a second");
+    }
+}
+
+#[test]
 fn answers_without_change_are_told_as_frozen() {
     let mut world = World::new(9, 20.0);
     world.well(60);

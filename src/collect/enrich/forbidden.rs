@@ -17,13 +17,13 @@ const FORBIDDEN_FOR: Duration = Duration::from_secs(3_600);
 const MOST: usize = 10_000;
 
 /// One of our accounts, and a repository owner in lower case.
-type Pair = (AccountId, String);
+type AccountAndOwner = (AccountId, String);
 
 /// The pairs that GitHub's responses have refused.
 #[derive(Debug, Default)]
 pub(super) struct Forbidden {
-    until: HashMap<Pair, Instant>,
-    reported: HashSet<Pair>,
+    until: HashMap<AccountAndOwner, Instant>,
+    reported: HashSet<AccountAndOwner>,
 }
 
 impl Forbidden {

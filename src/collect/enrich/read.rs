@@ -42,11 +42,29 @@ pub(super) struct InboxBatch {
     pub(super) cached: Vec<CachedLanguage>,
 }
 
+/// When the inbox is read, and since when its rows may be there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadTime {
+    pub(super) wall: Timestamp,
+    pub(super) now: Instant,
+    /// The rows were admitted after this: the inbox was read to its end then. `None` after a start.
+    pub(super) admitted_after: Option<Instant>,
+}
+
+impl ReadTime {
+    /// When an event was received. The time that it spent in the inbox counts, so a restart does
+    /// not restart its wait. A clock that steps ahead makes no event of this process older.
+    fn of(self, received_at: Timestamp) -> Instant {
+        let since = self.now.checked_sub(self.wall.since(received_at)).unwrap_or(self.now);
+        self.admitted_after.map_or(since, |after| since.max(after))
+    }
+}
+
 /// Reads the inbox, starting at an admission.
 pub(super) fn read(
     reader: Reader<'_>,
     from: u64,
-    now: (Timestamp, Instant),
+    time: ReadTime,
 ) -> Result<InboxBatch, StoreError> {
     let mut reading = InboxBatch::default();
     let mut bytes = 0;
@@ -57,7 +75,7 @@ pub(super) fn read(
         let raw = reader.get(&body)?.ok_or_else(missing)?;
         let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
         let event = Event::read(text).map_err(|_| missing())?;
-        reading.add(reader, key.0, &event, received_at, now)?;
+        reading.add(reader, key.0, &event, received_at, time)?;
         bytes += raw.len();
         Ok(reading.events.len() < EVENTS && bytes < EVENT_BYTES)
     })?;
@@ -71,15 +89,14 @@ impl InboxBatch {
         admission: u64,
         event: &Event<'_>,
         received_at: Timestamp,
-        (now, since): (Timestamp, Instant),
+        time: ReadTime,
     ) -> Result<(), StoreError> {
         let missing = MissingFields::of(event);
         let mut admitted = AdmittedEvent {
             admission,
             facts: Facts::of(event, received_at),
             lacks_language: missing.as_ref().is_some_and(|missing| missing.language),
-            // Counts the time already spent in the inbox: a restart does not restart the wait.
-            since: since.checked_sub(now.since(received_at)).unwrap_or(since),
+            since: time.of(received_at),
         };
         self.cached.extend(cached(event, missing.as_ref()));
         let mut wanted = None;
@@ -91,7 +108,7 @@ impl InboxBatch {
                 }
                 None => None,
             };
-            let fresh = known.as_ref().is_some_and(|row| row.is_fresh(now));
+            let fresh = known.as_ref().is_some_and(|row| row.is_fresh(time.wall));
             if let Some(row) = known {
                 admitted.facts.language = row.language;
             }
@@ -141,6 +158,8 @@ fn cached(event: &Event<'_>, missing: Option<&MissingFields<'_>>) -> Vec<CachedL
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn taught_by(text: &str) -> Vec<CachedLanguage> {
@@ -173,5 +192,18 @@ mod tests {
         assert_eq!(taught_by(&pull(",\"language\":null")), [(RepoKey(9), None)]);
         assert_eq!(taught_by(&pull(",\"language\":7")), []);
         assert_eq!(taught_by(&pull("")), []);
+    }
+
+    #[test]
+    fn clock_that_steps_ahead_makes_no_event_older() {
+        let (wall, second) = (Timestamp::from_seconds(1_800_000_000), Duration::from_secs(1));
+        let start = crate::clock::Clock::system().instant();
+        let now = start + 100 * second;
+        let of = |admitted_after, age| {
+            ReadTime { wall, now, admitted_after }.of(wall.minus(age * second))
+        };
+        assert_eq!(of(None, 60), now - 60 * second, "after a restart its age counts");
+        assert_eq!(of(Some(now - second), 60), now - second);
+        assert_eq!(of(Some(start), 60), now - 60 * second);
     }
 }

@@ -77,7 +77,7 @@ async fn what_is_no_event_is_counted_and_kept_with_its_reason() {
     store.reader().scan(&RejectKey(0), read).unwrap();
     assert_eq!(reasons[0], ("not a JSON object".to_owned(), "1".to_owned()));
     assert!(reasons[2].0.contains("neither `id` nor `type`"), "{reasons:?}");
-    assert!(reasons[3].0.contains("page 2 is no JSON list"), "{reasons:?}");
+    assert!(reasons[3].0.contains("page 2 is not a JSON list"), "{reasons:?}");
 }
 
 #[tokio::test]

@@ -1,17 +1,9 @@
-//! Reports of the poller: log messages, metrics and its status.
+//! Reports of the poller: log messages and metrics.
 
-use std::time::Duration;
-
-use super::{PollRule, Poller};
-use crate::collect::status::{LastError, SourceMode, SourceState};
+use crate::collect::status::SourceMode;
 use crate::github::tokens::TokenMode;
 use crate::metrics;
 use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
-
-/// A source that had answered is down after this time without a response.
-const DOWN_AFTER: Duration = Duration::from_secs(30);
-/// Number of intervals without a response that make an outage, which is at least [`DOWN_AFTER`].
-const SILENT_INTERVALS: u32 = 3;
 
 /// A summary of some responses, for the status.
 #[derive(Default)]
@@ -22,66 +14,6 @@ pub(super) struct Summary {
     pub(super) limited: bool,
     pub(super) simulated: Option<bool>,
     pub(super) trouble: Option<String>,
-}
-
-impl Poller {
-    /// Updates the status after some responses.
-    pub(super) fn report(&mut self, summary: &Summary) {
-        let (now, wall) = (self.clock.instant(), self.clock.now());
-        let interval = match self.rule() {
-            PollRule::Tokens => self.loop_break,
-            PollRule::Every(interval) => interval,
-        };
-        if summary.answered {
-            let before = self.last_answer.replace((now, wall));
-            let long = DOWN_AFTER.max(interval * SILENT_INTERVALS);
-            let silent = before.filter(|(last, _)| now - *last >= long);
-            self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
-        }
-        let census = self.pool.census();
-        let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
-        let all_refused = census.tokens > 0 && census.mode == TokenMode::Anonymous;
-        let state = if !(summary.answered || summary.limited || lately) {
-            SourceState::Down
-        } else if !summary.answered
-            || summary.trouble.is_some()
-            || !self.schedule.is_well()
-            || all_refused
-        {
-            SourceState::Degraded
-        } else {
-            SourceState::Ok
-        };
-        let known = self.status.borrow().overlap.iter().flatten().copied().reduce(f64::min);
-        if let Some(share) = known {
-            overlap(share);
-        }
-        self.status.send_modify(|status| {
-            status.simulated = summary.simulated.unwrap_or(status.simulated);
-            let turned = status.turn(state, wall);
-            if let Some(message) = &summary.trouble {
-                let again = status.last_error.as_ref().is_some_and(|last| last.message == *message);
-                if turned || !again {
-                    tracing::warn!(state = state.name(), "{message}");
-                }
-                status.last_error = Some(LastError { at: wall, message: message.clone() });
-            } else if turned {
-                tracing::info!(
-                    state = state.name(),
-                    simulated = status.simulated,
-                    "GitHub answers"
-                );
-            }
-            status.mode = mode(census.mode);
-            status.tokens_usable = census.usable;
-            status.tokens_quarantined = census.quarantined;
-            status.accounts = census.accounts;
-            status.poll_interval = interval;
-            if summary.answered {
-                status.last_poll_at = Some(wall);
-            }
-        });
-    }
 }
 
 /// Logs each problem once when it begins and once when it ends.

@@ -285,7 +285,7 @@ async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
     assert!(fake.asked().iter().all(|asked| asked.header("if-none-match").is_none()));
     let status = poller.status().borrow().clone();
     assert_eq!(status.state, SourceState::Degraded);
-    assert!(status.last_error.unwrap().message.contains("is no JSON list"));
+    assert!(status.last_error.unwrap().message.contains("is not a JSON list"));
 }
 
 #[tokio::test]

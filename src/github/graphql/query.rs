@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{AskedBy, WantedPull};
+use super::pull::{AskedBy, WantedPull};
 use crate::github::node_id;
 
 /// The fields of a pull request.
@@ -10,7 +10,7 @@ const PULL: &str = "id fullDatabaseId additions deletions changedFiles title isD
 /// The fields of its base repository.
 const REPO: &str = "databaseId primaryLanguage{name}";
 /// The fields of our rate limit.
-const RATE: &str = "rateLimit{cost remaining resetAt}";
+pub(super) const RATE: &str = "rateLimit{cost remaining resetAt}";
 
 /// The alias of repository number `at` in a query by name.
 pub(super) fn alias(at: usize) -> String {

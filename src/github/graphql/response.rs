@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 use super::query::alias;
-use super::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 use crate::github::shown::first_words;
 use crate::model::json;
 use crate::model::window::Timestamp;
@@ -18,14 +18,24 @@ use crate::model::window::Timestamp;
 const MOST_ERRORS: usize = 2 * MOST_PULLS;
 
 /// The content of the body.
-pub(super) struct Read {
-    pub(super) answer: GraphqlResponse,
-    /// Points left, and until when.
-    pub(super) rate: Option<(u64, Timestamp)>,
+pub(super) struct Read<T = PullLookup> {
+    pub(super) answer: GraphqlResponse<T>,
+    pub(super) rate: Option<QueryRate>,
 }
 
-pub(super) enum GraphqlResponse {
-    Found(Vec<PullLookup>),
+/// What the response says about the hourly limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct QueryRate {
+    /// Points left.
+    pub(super) remaining: u64,
+    /// Until when.
+    pub(super) reset: Timestamp,
+    /// Points that this query has cost.
+    pub(super) cost: Option<u64>,
+}
+
+pub(super) enum GraphqlResponse<T = PullLookup> {
+    Found(Vec<T>),
     TooHeavy(String),
     Limited,
     /// No data, and the reason.
@@ -61,14 +71,9 @@ pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
     let text = String::from_utf8_lossy(body);
     let [data, errors] = json::pick(text.trim(), ["data", "errors"]);
     let rate = data.and_then(rate);
-    let errors = json::items(errors.unwrap_or_default(), MOST_ERRORS);
-    let troubles: Vec<_> = errors.into_iter().map(GraphqlError::read).collect();
-    let has = |wanted: GraphqlErrorKind| troubles.iter().any(|trouble| trouble.kind == wanted);
-    let words = || match troubles.first() {
-        Some(trouble) => words_of(trouble.message.as_bytes()),
-        None => words_of(body),
-    };
-    if has(GraphqlErrorKind::Limited) {
+    let errors = ResponseErrors::read(errors);
+    let troubles = &errors.0;
+    if errors.is_limited() {
         return Read { answer: GraphqlResponse::Limited, rate };
     }
     // An error without a path applies to everything that is missing.
@@ -80,15 +85,9 @@ pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
         if let Some(forbidden) = forbidden {
             return Read { answer: GraphqlResponse::Found(vec![forbidden; wanted.len()]), rate };
         }
-        let heavy = has(GraphqlErrorKind::Heavy);
-        let answer = if heavy {
-            GraphqlResponse::TooHeavy(words())
-        } else {
-            GraphqlResponse::Nothing(words())
-        };
-        return Read { answer, rate };
+        return Read { answer: errors.without_data(body), rate };
     };
-    let partial = has(GraphqlErrorKind::Heavy) || has(GraphqlErrorKind::Other);
+    let partial = errors.is_heavy() || errors.has(GraphqlErrorKind::Other);
     let found = wanted.iter().enumerate().map(|(at, one)| {
         let value = data.value(at);
         if let Some(details) = value.and_then(|value| details(form, one, value)) {
@@ -106,6 +105,52 @@ pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
         }
     });
     Read { answer: GraphqlResponse::Found(found.collect()), rate }
+}
+
+/// The errors of a response.
+pub(super) struct ResponseErrors<'a>(Vec<GraphqlError<'a>>);
+
+impl<'a> ResponseErrors<'a> {
+    /// Parses the list of errors; there are none without one.
+    pub(super) fn read(errors: Option<&'a str>) -> Self {
+        let errors = json::items(errors.unwrap_or_default(), MOST_ERRORS);
+        Self(errors.into_iter().map(GraphqlError::read).collect())
+    }
+
+    /// Whether the hourly limit is exceeded.
+    pub(super) fn is_limited(&self) -> bool {
+        self.has(GraphqlErrorKind::Limited)
+    }
+
+    /// Whether the object with this alias does not exist.
+    pub(super) fn says_gone(&self, alias: &str) -> bool {
+        let is_named = |error: &&GraphqlError<'_>| {
+            error.path.first().copied().and_then(json::text).is_some_and(|name| name == alias)
+        };
+        let found = self.0.iter().find(is_named);
+        found.is_some_and(|error| error.kind == GraphqlErrorKind::NotFound)
+    }
+
+    /// What a response without data means.
+    pub(super) fn without_data<T>(&self, body: &[u8]) -> GraphqlResponse<T> {
+        let words = match self.0.first() {
+            Some(error) => words_of(error.message.as_bytes()),
+            None => words_of(body),
+        };
+        if self.is_heavy() {
+            GraphqlResponse::TooHeavy(words)
+        } else {
+            GraphqlResponse::Nothing(words)
+        }
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.has(GraphqlErrorKind::Heavy)
+    }
+
+    fn has(&self, kind: GraphqlErrorKind) -> bool {
+        self.0.iter().any(|error| error.kind == kind)
+    }
 }
 
 impl<'a> ResponseData<'a> {
@@ -216,11 +261,12 @@ fn language(repo: &str) -> Language {
     }
 }
 
-fn rate(data: &str) -> Option<(u64, Timestamp)> {
-    let [remaining, reset] =
-        json::pick(json::pick(data, ["rateLimit"])[0]?, ["remaining", "resetAt"]);
+pub(super) fn rate(data: &str) -> Option<QueryRate> {
+    let [remaining, reset, cost] =
+        json::pick(json::pick(data, ["rateLimit"])[0]?, ["remaining", "resetAt", "cost"]);
     let reset = Timestamp::parse(&json::text(reset?)?)?;
-    Some((json::whole(remaining?)?, reset))
+    let cost = cost.and_then(json::whole);
+    Some(QueryRate { remaining: json::whole(remaining?)?, reset, cost })
 }
 
 /// The beginning of a text, for the log.

@@ -103,7 +103,7 @@ async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
         let PageOutcome::Limited { wait } = answer.outcome else { panic!("{answer:?}") };
         assert_eq!(wait, Some(Duration::from_secs(90)));
         assert_eq!((census.quarantined, census.usable), (0, 0));
-        let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+        let TokenGrant::Wait(until) = pool.grant() else { panic!("no request may be sent") };
         let wait = until - Clock::system().instant();
         assert!(wait > Duration::from_secs(30) && wait <= Duration::from_secs(90), "{wait:?}");
     }
@@ -120,7 +120,7 @@ async fn a_429_waits_as_long_as_it_says_or_a_minute() {
         let asked = Clock::system().instant();
         let (answer, _, pool) = ask(true, reply).await;
         assert!(matches!(answer.outcome, PageOutcome::Limited { .. }), "{answer:?}");
-        let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+        let TokenGrant::Wait(until) = pool.grant() else { panic!("no request may be sent") };
         // Counted from the response, which arrived some time after the request.
         let since_asked = (until - asked).as_secs_f64();
         let wait = (until - Clock::system().instant()).as_secs_f64();

@@ -4,25 +4,21 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::types::{Resource, TokenSlotId};
+use super::types::{Owner, Resource, TokenSlotId};
 use crate::github::budget::{Budget, Plan};
+use crate::github::limits::AUDIT_POINTS;
 
 /// GitHub's limit with a token, per hour and user.
 const USER_LIMIT: u64 = 5_000;
 /// GitHub works at most 90 seconds per minute for a user, of these 60 for GraphQL. Pages take up
-/// to 60, one after another; queries are spaced to use the other 30.
-const QUERY_ANSWER_TIMES: f64 = 2.0;
+/// to 60, one after another; queries are spaced to use 26 of the other 30, …
+const QUERY_ANSWER_TIMES: f64 = 2.3;
+/// … and those of the audit to use 3.
+const AUDIT_ANSWER_TIMES: f64 = 20.0;
+/// The audit's share of each limit, unless set.
+const AUDIT_SHARE: f64 = 0.05;
 /// How many queries may go together, because a poll brings many pull requests at once.
 const QUERY_BURST: u32 = 3;
-
-/// An account, as far as it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
-    /// The account of this token, and of no other as far as is known.
-    Token(TokenSlotId),
-    /// GitHub's user with this id.
-    User(u64),
-}
 
 /// The budgets of an account: GitHub has a limit for each resource.
 #[derive(Debug)]
@@ -30,6 +26,9 @@ struct TokenAccount {
     pages: Budget,
     /// The budget for GraphQL; never used without a token.
     queries: Budget,
+    /// The audit's part of it. It counts only what the audit spends, in queries of that many
+    /// points, so that it neither takes from others nor waits for them.
+    audits: Budget,
 }
 
 /// The budgets of all accounts that own a token of the pool.
@@ -40,13 +39,15 @@ pub(super) struct Accounts {
     share: f64,
     /// The fraction of each account's limit that queries may use.
     query_share: f64,
+    /// The fraction of each account's limit of queries that the audit may use.
+    audit_share: f64,
     /// Number of pages that may be requested together.
     burst: u32,
 }
 
 impl Accounts {
     pub(super) fn new(share: f64, query_share: f64, burst: u32) -> Self {
-        Self { all: HashMap::new(), share, query_share, burst }
+        Self { all: HashMap::new(), share, query_share, audit_share: AUDIT_SHARE, burst }
     }
 
     /// Opens the account of a new token, of which nothing is known yet.
@@ -58,8 +59,11 @@ impl Accounts {
 
     /// Opens the account of requests without a token, with the limits of `plan`.
     pub(super) fn open_with(&mut self, plan: Plan, slot: TokenSlotId, now: Instant) -> Owner {
-        let account =
-            TokenAccount { pages: Budget::new(plan, now), queries: self.query_budget(now) };
+        let account = TokenAccount {
+            pages: Budget::new(plan, now),
+            queries: self.query_budget(now),
+            audits: self.audit_budget(now),
+        };
         let owner = Owner::Token(slot);
         self.all.insert(owner, account);
         owner
@@ -74,6 +78,15 @@ impl Accounts {
         }
     }
 
+    /// Sets the fraction of each limit that the audit may use. Call it before any query.
+    pub(super) fn allow_audits(&mut self, share: f64, now: Instant) {
+        self.audit_share = share;
+        let audits = self.audit_budget(now);
+        for account in self.all.values_mut() {
+            account.audits = audits.clone();
+        }
+    }
+
     /// Merges the spending of one account into another: they turned out to be the same.
     pub(super) fn join(&mut self, from: Owner, to: Owner, now: Instant) {
         let Some(account) = self.all.remove(&from) else { return };
@@ -81,6 +94,7 @@ impl Accounts {
             Some(known) => {
                 known.pages.join(&account.pages, now);
                 known.queries.join(&account.queries, now);
+                known.audits.join(&account.audits, now);
             }
             None => {
                 self.all.insert(to, account);
@@ -98,7 +112,18 @@ impl Accounts {
         match resource {
             Resource::Pages => &mut account.pages,
             Resource::Queries => &mut account.queries,
+            Resource::Audits => &mut account.audits,
         }
+    }
+
+    fn audit_budget(&self, now: Instant) -> Budget {
+        let plan = Plan {
+            assumed: USER_LIMIT / AUDIT_POINTS,
+            share: self.audit_share,
+            burst: 1,
+            answer_times: AUDIT_ANSWER_TIMES,
+        };
+        Budget::new(plan, now)
     }
 
     fn query_budget(&self, now: Instant) -> Budget {

@@ -1,19 +1,19 @@
 //! Leases: permission to send one request, settled with its outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::TokenPool;
-use super::account::Owner;
-use super::types::{AccountId, Resource, TokenSlotId, TokenVerdict};
+use super::pool_state::{PoolState, QUARANTINE, census, publish, tell_bench};
+use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
+use crate::clock::Clock;
 use crate::config::Secret;
-use crate::github::budget::Reservation;
-use crate::github::limits::RateLimits;
+use crate::github::budget::{Reservation, Spent};
+use crate::github::limits::{AUDIT_POINTS, RateLimits};
 
 /// Permission to send one request.
 #[derive(Debug)]
 pub struct Lease {
-    pub(super) pool: Arc<TokenPool>,
+    pub(super) pool: Arc<SharedPool>,
     pub(super) slot: TokenSlotId,
     pub(super) owner: Owner,
     pub(super) token: Option<Secret>,
@@ -53,5 +53,65 @@ impl Drop for Lease {
         if !self.settled {
             self.pool.settle(self, TokenVerdict::Failed, &RateLimits::default(), Duration::ZERO);
         }
+    }
+}
+
+/// The state of a pool, which its leases settle with.
+#[derive(Debug)]
+pub(super) struct SharedPool {
+    pub(super) clock: Clock,
+    state: Mutex<PoolState>,
+}
+
+impl SharedPool {
+    pub(super) fn new(state: PoolState, clock: Clock) -> Self {
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    fn settle(&self, lease: &Lease, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        let before = census(&mut state, now);
+        // `None`: the token was removed from the configuration some time ago.
+        let Some(owner) = state.slot(lease.slot).map(|slot| slot.owner) else { return };
+        let spent = match verdict {
+            TokenVerdict::Unchanged | TokenVerdict::Unsent => Spent::Nothing,
+            _ => Spent::One,
+        };
+        let budget = state.accounts.budget(owner, lease.resource);
+        if lease.resource == Resource::Audits {
+            // What is left of the hour is for everybody; the audit counts what it spends itself.
+            budget.assume(now, limits.limit.map(|limit| limit / AUDIT_POINTS));
+            budget.settle(now, lease.taken, spent, &RateLimits::default());
+        } else {
+            budget.settle(now, lease.taken, spent, limits);
+        }
+        match verdict {
+            TokenVerdict::Served | TokenVerdict::Unchanged => {
+                budget.answered(took);
+                state.quarantine(lease.slot, None);
+            }
+            TokenVerdict::Limited(wait) => {
+                // A limit other than the hourly one counts all requests of an account.
+                let all = [Resource::Pages, Resource::Queries, Resource::Audits];
+                let is_of_hour = limits.remaining == Some(0);
+                for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
+                    state.accounts.budget(owner, resource).refused(now, wait);
+                }
+            }
+            TokenVerdict::Refused(why) if lease.token.is_some() => {
+                state.quarantine(lease.slot, Some(now + QUARANTINE));
+                tell_bench(&mut state, lease.slot, why, now);
+            }
+            TokenVerdict::Refused(_) | TokenVerdict::Failed | TokenVerdict::Unsent => {}
+        }
+        if census(&mut state, now) != before {
+            publish(&mut state, now);
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
+        // The state is plain numbers and is consistent between any two statements that can panic.
+        crate::sync::lock(&self.state)
     }
 }

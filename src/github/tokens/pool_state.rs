@@ -1,14 +1,17 @@
 //! The state of the tokens in the pool, and its log messages.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::QUARANTINE;
-use super::account::{Accounts, Owner};
-use super::types::{Census, DeadToken, Resource, TokenMode, TokenSlotId};
+use super::account::Accounts;
+use super::types::{Census, DeadToken, Owner, Resource, TokenMode, TokenSlotId};
 use crate::config::Secret;
 use crate::metrics;
+
+/// How long a token that GitHub refused is quarantined.
+pub const QUARANTINE: Duration = Duration::from_secs(6 * 3_600);
 
 /// GitHub's limit without a token, per hour and address.
 pub(super) const ANONYMOUS_LIMIT: u64 = 60;

@@ -1,3 +1,4 @@
+use crate::github::limits::RateLimits;
 use std::collections::BTreeMap;
 
 use super::*;
@@ -84,7 +85,7 @@ async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
     assert_eq!(shown(&lease), "b");
     settle(lease, TokenVerdict::Limited(Some(Duration::from_secs(300))), &RateLimits::default());
     assert_eq!(pool.census().usable, 0);
-    let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+    let TokenGrant::Wait(until) = pool.grant() else { panic!("no request may be sent") };
     assert_eq!(until, clock.instant() + Duration::from_secs(300));
     clock.sleep(Duration::from_secs(300)).await;
     assert_eq!(shown(&go(&pool)), "b");
@@ -202,7 +203,9 @@ async fn queries_have_a_budget_of_their_own_and_need_a_token() {
     // Half of the 5,000 is for other uses: both are exhausted, and pages are not.
     settle(first, TokenVerdict::Served, &limits(2_500));
     settle(second, TokenVerdict::Served, &limits(2_500));
-    let Some(TokenGrant::Wait(until)) = pool.grant_query() else { panic!("nobody may go") };
+    let Some(TokenGrant::Wait(until)) = pool.grant_query() else {
+        panic!("no request may be sent")
+    };
     assert_eq!(until, clock.instant() + Duration::from_secs(1_000));
     assert_eq!(pool.census().usable, 2);
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
@@ -421,7 +424,7 @@ async fn a_token_that_was_taken_out_and_is_put_back_still_waits() {
         pool.census(),
         Census { mode: TokenMode::Tokens, tokens: 2, quarantined: 1, usable: 0, accounts: 2 }
     );
-    let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+    let TokenGrant::Wait(until) = pool.grant() else { panic!("no request may be sent") };
     assert_eq!(until, refused_at + wait);
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::account::Owner;
 use crate::config::Secret;
 
 /// Options of the pool.
@@ -15,6 +14,15 @@ pub struct PoolOptions {
     pub share: f64,
     /// How many requests may go together: the pages of a round.
     pub burst: u32,
+}
+
+/// An account, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// The account of this token, and of no other as far as is known.
+    Token(TokenSlotId),
+    /// GitHub's user with this id.
+    User(u64),
 }
 
 /// Whether requests carry a token.
@@ -108,4 +116,7 @@ impl AccountId {
 pub(super) enum Resource {
     Pages,
     Queries,
+    /// Queries of the audit, which count against the limit of queries and have a small share of it
+    /// for themselves.
+    Audits,
 }

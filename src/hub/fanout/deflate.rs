@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use flate2::{Compress, Compression, FlushCompress};
 
-use crate::hub::fanout::frame::push_header;
+use super::header::push_header;
 
 /// Shorter texts are not compressed, bytes.
 pub(in crate::hub) const WORTH_BYTES: usize = 256;

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::header::push_header;
 use super::{deflate, memory};
 
 /// The longest reason in a close frame: 125 bytes of payload less two for the code.
@@ -149,22 +150,6 @@ impl PartialEq for Frame {
 }
 
 impl Eq for Frame {}
-
-/// Appends the header of an unmasked frame with a payload of `length` bytes (RFC 6455 §5.2).
-pub(in crate::hub) fn push_header(bytes: &mut Vec<u8>, first: u8, length: usize) {
-    bytes.push(first);
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short), _) if short < 126 => bytes.push(short),
-        (_, Ok(medium)) => {
-            bytes.push(126);
-            bytes.extend_from_slice(&medium.to_be_bytes());
-        }
-        _ => {
-            bytes.push(127);
-            bytes.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -46,7 +46,7 @@ pub(in crate::hub) enum LagPolicy {
 }
 
 /// What a group's subscribers asked for: how an event is encoded, and the group's limits.
-pub(in crate::hub) trait Query: Debug + Send + Sync + 'static {
+pub(in crate::hub) trait SubscriberQuery: Debug + Send + Sync + 'static {
     /// Equal for subscribers that share a group.
     type Key: Debug + Clone + Eq + Hash + Send + Sync;
     type Event: Debug + Send + Sync;
@@ -83,7 +83,7 @@ pub(in crate::hub) trait Query: Debug + Send + Sync + 'static {
 
 /// All groups of one kind of query.
 #[derive(Debug)]
-pub(in crate::hub) struct Subscribers<Q: Query> {
+pub(in crate::hub) struct Subscribers<Q: SubscriberQuery> {
     registry: Registry<Q::Key, Group<Q>>,
     /// Encodes large events on a blocking thread.
     encoders: Arc<FairQueue>,
@@ -91,7 +91,7 @@ pub(in crate::hub) struct Subscribers<Q: Query> {
 
 /// The subscribers of one query, and the events that they have not taken yet.
 #[derive(Debug)]
-pub(in crate::hub) struct Group<Q: Query> {
+pub(in crate::hub) struct Group<Q: SubscriberQuery> {
     key: Q::Key,
     pub(in crate::hub) query: Q,
     log: Mutex<GroupLog<Q>>,
@@ -99,7 +99,7 @@ pub(in crate::hub) struct Group<Q: Query> {
 
 /// The matching events of a group, by ascending numbers.
 #[derive(Debug)]
-pub(in crate::hub) struct GroupLog<Q: Query> {
+pub(in crate::hub) struct GroupLog<Q: SubscriberQuery> {
     entries: VecDeque<Arc<LogEntry<Q>>>,
     /// All matching events with a number from `from` up to, but without, `end` are in the log.
     from: u64,
@@ -109,13 +109,13 @@ pub(in crate::hub) struct GroupLog<Q: Query> {
     bytes: usize,
     /// The number of entries at which the log is trimmed next.
     trim_at: usize,
-    subscribers: BTreeMap<u64, Position>,
+    subscribers: BTreeMap<u64, SubscriberPosition>,
     next_id: u64,
 }
 
 /// An event in a group's log.
 #[derive(Debug)]
-pub(in crate::hub) struct LogEntry<Q: Query> {
+pub(in crate::hub) struct LogEntry<Q: SubscriberQuery> {
     number: u64,
     pub(in crate::hub) event: Arc<Q::Event>,
     encoded: OnceLock<Q::Encoded>,
@@ -126,7 +126,7 @@ pub(in crate::hub) struct LogEntry<Q: Query> {
 
 /// Where a subscriber is in its group's log.
 #[derive(Debug)]
-struct Position {
+struct SubscriberPosition {
     /// The number of the next event to take.
     next: u64,
     /// Takes one event in this many.
@@ -136,7 +136,7 @@ struct Position {
 
 /// One subscriber of a group. Dropping it unsubscribes.
 #[derive(Debug)]
-pub(in crate::hub) struct Subscriber<Q: Query> {
+pub(in crate::hub) struct Subscriber<Q: SubscriberQuery> {
     all: Arc<Subscribers<Q>>,
     group: Arc<Group<Q>>,
     id: u64,
@@ -145,7 +145,7 @@ pub(in crate::hub) struct Subscriber<Q: Query> {
 
 /// The next events for a subscriber.
 #[derive(Debug)]
-pub(in crate::hub) struct Taken<Q: Query> {
+pub(in crate::hub) struct Taken<Q: SubscriberQuery> {
     pub(in crate::hub) entries: Vec<Arc<LogEntry<Q>>>,
     /// Everything up to here is in `entries`, was taken before, or does not match.
     pub(in crate::hub) upto: Option<Cursor>,
@@ -156,19 +156,19 @@ pub(in crate::hub) struct Taken<Q: Query> {
 }
 
 /// The encoding of a large event on a blocking thread.
-struct Encoding<Q: Query> {
+struct Encoding<Q: SubscriberQuery> {
     group: Arc<Group<Q>>,
     entry: Arc<LogEntry<Q>>,
 }
 
-impl<Q: Query> Default for Subscribers<Q> {
+impl<Q: SubscriberQuery> Default for Subscribers<Q> {
     fn default() -> Self {
         let encoders = Arc::new(FairQueue::new(ENCODERS));
         Self { registry: Registry::default(), encoders }
     }
 }
 
-impl<Q: Query> Subscribers<Q> {
+impl<Q: SubscriberQuery> Subscribers<Q> {
     /// Joins the group of this key. `begin` makes the query of a new group and says with which
     /// number its log begins; `next` says, given the end of the log, with which number the
     /// subscriber begins. It takes one event in `rate`.
@@ -187,7 +187,7 @@ impl<Q: Query> Subscribers<Q> {
         let subscribe = |group: &Group<Q>| {
             let mut log = lock(&group.log);
             let next = next(log.end);
-            log.subscribe(Position { next, rate, notifier: Arc::clone(notifier) })
+            log.subscribe(SubscriberPosition { next, rate, notifier: Arc::clone(notifier) })
         };
         let (group, id) = self.registry.join(key, begin, subscribe);
         Subscriber { all: Arc::clone(self), group, id, notifier: Arc::clone(notifier) }
@@ -216,7 +216,7 @@ impl<Q: Query> Subscribers<Q> {
     }
 }
 
-impl<Q: Query> Group<Q> {
+impl<Q: SubscriberQuery> Group<Q> {
     /// Changes the log under its lock.
     pub(in crate::hub) fn append<R>(&self, change: impl FnOnce(&mut GroupLog<Q>, &Q) -> R) -> R {
         change(&mut lock(&self.log), &self.query)
@@ -237,7 +237,7 @@ impl<Q: Query> Group<Q> {
     }
 }
 
-impl<Q: Query> GroupLog<Q> {
+impl<Q: SubscriberQuery> GroupLog<Q> {
     fn new(end: u64) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -251,7 +251,7 @@ impl<Q: Query> GroupLog<Q> {
         }
     }
 
-    fn subscribe(&mut self, position: Position) -> u64 {
+    fn subscribe(&mut self, position: SubscriberPosition) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.subscribers.insert(id, position);
@@ -388,7 +388,7 @@ impl<Q: Query> GroupLog<Q> {
 }
 
 /// The index of the first entry with this number or a later one.
-fn index_of<Q: Query>(log: &VecDeque<Arc<LogEntry<Q>>>, number: u64) -> usize {
+fn index_of<Q: SubscriberQuery>(log: &VecDeque<Arc<LogEntry<Q>>>, number: u64) -> usize {
     let Some(oldest) = log.front() else { return 0 };
     // Where the numbers have no holes, the index follows from the number.
     let guess = usize::try_from(number.saturating_sub(oldest.number)).unwrap_or(usize::MAX);
@@ -398,14 +398,14 @@ fn index_of<Q: Query>(log: &VecDeque<Arc<LogEntry<Q>>>, number: u64) -> usize {
     }
 }
 
-impl<Q: Query> Taken<Q> {
+impl<Q: SubscriberQuery> Taken<Q> {
     /// Whether the next event is being encoded; the connection is notified after that.
     pub(in crate::hub) fn is_waiting(&self) -> bool {
         self.large.is_some()
     }
 }
 
-impl<Q: Query> SlicedWork for Encoding<Q> {
+impl<Q: SubscriberQuery> SlicedWork for Encoding<Q> {
     fn run(self: Box<Self>) -> Option<Box<dyn SlicedWork>> {
         let (query, entry) = (&self.group.query, &self.entry);
         entry.waiters.serve(entry.bytes, |notifier| {
@@ -415,7 +415,7 @@ impl<Q: Query> SlicedWork for Encoding<Q> {
     }
 }
 
-impl<Q: Query> Subscriber<Q> {
+impl<Q: SubscriberQuery> Subscriber<Q> {
     pub(in crate::hub) fn group(&self) -> &Group<Q> {
         &self.group
     }
@@ -459,7 +459,7 @@ impl<Q: Query> Subscriber<Q> {
     }
 }
 
-impl<Q: Query> Drop for Subscriber<Q> {
+impl<Q: SubscriberQuery> Drop for Subscriber<Q> {
     fn drop(&mut self) {
         self.all.registry.leave(&self.group.key, || {
             let subscribers = &mut lock(&self.group.log).subscribers;

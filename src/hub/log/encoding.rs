@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::hub::fanout::deflate;
-use crate::hub::fanout::frame::push_header;
+use crate::hub::fanout::header::push_header;
 
 /// How messages are encoded on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::encoding::StreamEncoding;
 use super::selector::{StreamSelection, StreamSelector};
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::fanout::subscribers::{Group, LagPolicy, Query, Subscriber, Subscribers};
+use crate::hub::fanout::subscribers::{Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers};
 use crate::hub::log::tail::TailEvent;
 use crate::model::position::{Cursor, Position};
 use crate::sync::lock;
@@ -56,7 +56,7 @@ pub(super) struct LiveBatch {
     pub(super) is_waiting: bool,
 }
 
-impl Query for LiveQuery {
+impl SubscriberQuery for LiveQuery {
     type Key = (Arc<StreamSelection>, StreamEncoding);
     type Event = TailEvent;
     type Encoded = (Bytes, u64);

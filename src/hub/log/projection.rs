@@ -4,18 +4,12 @@
 //! path leads to are skipped. Values are slices of the text, so numbers keep their last digit. In
 //! addition to the paths, a projection takes about as much memory as they do.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
 use crate::hub::fanout::frame::Frame;
 use crate::hub::log::paths::{by_names, room};
 use crate::hub::log::query::FieldPath;
 use crate::hub::log::tail::{TailEvent, payload};
 use crate::model::envelope::Flags;
-use crate::model::json;
+use crate::model::json::{self, PathSet};
 
 /// How the values at some paths are found, and the text that is written around them. The paths are
 /// passed to each call, because the query of the subscribers holds them already.
@@ -25,7 +19,7 @@ pub(in crate::hub) struct Projection {
     leads: Box<str>,
     lead_ends: Box<[u32]>,
     end: &'static str,
-    sources: Box<[ValueSource]>,
+    sources: Box<[FieldSource]>,
     /// The paths into the event, sorted by their names: paths into a value follow the path to it.
     order: Box<[u16]>,
     /// Whether a part of an event may be written more than once.
@@ -36,7 +30,7 @@ pub(in crate::hub) struct Projection {
 
 /// Where the value of a path comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ValueSource {
+enum FieldSource {
     /// The event. With `zero`, an unknown number is written as 0.
     Event { zero: bool },
     /// The whole payload.
@@ -88,9 +82,9 @@ impl Projection {
             push_key(&mut leads, path);
             lead_ends.push(u32::try_from(leads.len()).expect("paths are short"));
         }
-        let sources: Box<[ValueSource]> = paths.iter().map(ValueSource::of).collect();
+        let sources: Box<[FieldSource]> = paths.iter().map(FieldSource::of).collect();
         let is_of_event =
-            |slot: &u16| matches!(sources[usize::from(*slot)], ValueSource::Event { .. });
+            |slot: &u16| matches!(sources[usize::from(*slot)], FieldSource::Event { .. });
         let slots = 0..u16::try_from(paths.len()).expect("there are few paths");
         let mut order: Box<[u16]> = slots.filter(is_of_event).collect();
         let path = |slot: u16| &paths[usize::from(slot)];
@@ -102,7 +96,7 @@ impl Projection {
         let repeats = order.windows(2).any(is_within);
         // A value that is not from the event is `null`, a flag, or the payload.
         let ours =
-            |source: &ValueSource| if *source == ValueSource::Payload { PAYLOAD_BYTES } else { 4 };
+            |source: &FieldSource| if *source == FieldSource::Payload { PAYLOAD_BYTES } else { 4 };
         let leads_bytes = leads.len() + sources.iter().map(ours).sum::<usize>() + end.len();
         Self {
             leads: leads.into(),
@@ -144,14 +138,11 @@ impl Projection {
         write: impl FnOnce(&[&str]) -> R,
     ) -> R {
         let mut values = vec![None; self.sources.len()];
-        let at = PathSubtree { paths, slots: &self.order, at: EVENT.len() };
-        if at.walk(of.text, &mut values).is_err() {
-            // For example because of a number out of range. Then each path is looked up alone.
-            for slot in &*self.order {
-                let slot = usize::from(*slot);
-                let names: Vec<&str> = paths[slot].names().skip(1).collect();
-                values[slot] = json::at(of.text, &names);
-            }
+        let all = PathSubtree { paths, slots: &self.order, at: EVENT.len() };
+        let (whole, within) = all.enter(&mut values);
+        whole.set(of.text, &mut values);
+        if !within.is_empty() && json::walk(of.text, within, &mut values).is_none() {
+            within.enter(&mut values);
         }
         let flags = of.flags.named();
         let mut left = room(of.text.len());
@@ -163,17 +154,17 @@ impl Projection {
             begin = end;
             let value = values[slot];
             let value = match source {
-                ValueSource::Event { zero: true } if of.zeros => {
+                FieldSource::Event { zero: true } if of.zeros => {
                     value.filter(|value| *value != "null").unwrap_or("0")
                 }
-                ValueSource::Event { .. } => value.unwrap_or("null"),
-                ValueSource::Payload => of.payload,
-                ValueSource::Flag(i) => ["0", "1"][usize::from(flags[usize::from(*i)].1)],
-                ValueSource::Other => {
+                FieldSource::Event { .. } => value.unwrap_or("null"),
+                FieldSource::Payload => of.payload,
+                FieldSource::Flag(i) => ["0", "1"][usize::from(flags[usize::from(*i)].1)],
+                FieldSource::Other => {
                     let name = paths[slot].names().nth(1).unwrap_or_default();
                     json::pick(of.payload, [name])[0].unwrap_or("null")
                 }
-                ValueSource::Nothing => "null",
+                FieldSource::Nothing => "null",
             };
             parts.push(if value.len() <= left { value } else { "null" });
             left = left.saturating_sub(value.len());
@@ -193,7 +184,7 @@ pub(in crate::hub) struct ProjectedEvent<'a> {
     pub(in crate::hub) zeros: bool,
 }
 
-impl ValueSource {
+impl FieldSource {
     fn of(path: &FieldPath) -> Self {
         let mut names = path.names();
         if names.next() == Some(EVENT) {
@@ -231,103 +222,35 @@ impl<'p> PathSubtree<'p> {
     fn ending(&self) -> usize {
         self.slots.partition_point(|slot| self.text(*slot).len() == self.at)
     }
+}
 
-    /// The paths that continue with the member of this name. No path may end here.
-    fn member(&self, name: &str) -> Self {
-        let next = |slot: &u16| self.text(*slot)[self.at + 1..].split('.').next();
+impl PathSet for PathSubtree<'_> {
+    fn through(self, name: &[u8]) -> Self {
+        let next = |slot: &u16| {
+            self.text(*slot).as_bytes()[self.at + 1..].split(|byte| *byte == b'.').next()
+        };
         let begin = self.slots.partition_point(|slot| next(slot) < Some(name));
         let count = self.slots[begin..].partition_point(|slot| next(slot) == Some(name));
         let slots = &self.slots[begin..begin + count];
-        Self { slots, at: self.at + 1 + name.len(), ..*self }
+        Self { slots, at: self.at + 1 + name.len(), ..self }
     }
 
-    /// Sets the values of all paths from the text of this value.
-    fn walk<'a>(self, text: &'a str, values: &mut [Option<&'a str>]) -> serde_json::Result<()> {
-        let (here, beyond) = self.slots.split_at(self.ending());
-        for slot in here {
-            values[usize::from(*slot)] = Some(text);
+    fn is_empty(self) -> bool {
+        self.slots.is_empty()
+    }
+
+    fn enter(self, values: &mut [Option<&str>]) -> (Self, Self) {
+        for slot in self.slots {
+            values[usize::from(*slot)] = None;
         }
-        if beyond.is_empty() {
-            return Ok(());
+        let (ending, beyond) = self.slots.split_at(self.ending());
+        (Self { slots: ending, ..self }, Self { slots: beyond, ..self })
+    }
+
+    fn set<'a>(self, value: &'a str, values: &mut [Option<&'a str>]) {
+        for slot in self.slots {
+            values[usize::from(*slot)] = Some(value);
         }
-        let mut reader = serde_json::Deserializer::from_str(text);
-        SubtreeWalk { below: Self { slots: beyond, ..self }, values }.deserialize(&mut reader)
-    }
-}
-
-struct SubtreeWalk<'p, 'v, 'de> {
-    below: PathSubtree<'p>,
-    values: &'v mut [Option<&'de str>],
-}
-
-/// The name of a member, borrowed if it has no escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> DeserializeSeed<'de> for SubtreeWalk<'_, '_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
-        reader.deserialize_any(self)
-    }
-}
-
-/// Walks objects; all other values have no members and are skipped.
-impl<'de> Visitor<'de> for SubtreeWalk<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
-            let child = self.below.member(&name);
-            if child.slots.is_empty() {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            // Nothing holds an earlier member of the same name: the last one counts.
-            for slot in child.slots {
-                self.values[usize::from(*slot)] = None;
-            }
-            if child.ending() == 0 {
-                map.next_value_seed(SubtreeWalk { below: child, values: &mut *self.values })?;
-            } else {
-                let text = map.next_value::<&'de RawValue>()?.get();
-                child.walk(text, self.values).map_err(serde::de::Error::custom)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::memory::{self, MemoryCharge};
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::fanout::subscribers::{Group, LagPolicy, Query, Subscriber, Subscribers};
+use crate::hub::fanout::subscribers::{Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers};
 use crate::hub::log::projection::Projection;
 use crate::hub::log::query::{SamplingEncoding, SamplingQuery};
 use crate::hub::log::tail::TailEvent;
@@ -61,7 +61,7 @@ impl CompiledSampling {
     }
 }
 
-impl Query for CompiledSampling {
+impl SubscriberQuery for CompiledSampling {
     type Key = Arc<SamplingQuery>;
     type Event = TailEvent;
     type Encoded = Frame;

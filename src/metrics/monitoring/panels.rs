@@ -31,6 +31,14 @@ panels! {
             ["rate(ghpulse_events_duplicate_total[1m])" "served again"];
         "Missed, estimate with 95 % interval" "percentunit"
             ["ghpulse_feed_missed_ratio" "{{bound}}"];
+        "Seen by GitHub's totals, with 95 % interval" "percentunit"
+            ["ghpulse_audit_seen_ratio" "{{kind}}"]
+            ["ghpulse_audit_seen_low_ratio" "{{kind}} low"]
+            ["ghpulse_audit_seen_high_ratio" "{{kind}} high"];
+        "Audit" "short"
+            ["ghpulse_audit_repositories" "repositories"]
+            ["increase(ghpulse_audit_points_total[1h])" "points in an hour"]
+            ["ghpulse_audit_conflict" "conflict with ids"];
         "Lag of the feed" "s"
             ["ghpulse_feed_lag_seconds" "newest event of a page"]
             ["ghpulse_event_lag_seconds" "{{point}}"];

@@ -1,7 +1,7 @@
 //! The alerting rules: condition, severity, and what the operator should do.
 
 /// One rule.
-pub(super) struct Rule {
+pub(super) struct AlertRule {
     pub(super) name: &'static str,
     pub(super) expr: &'static str,
     /// How long the expression must hold.
@@ -15,7 +15,7 @@ pub(super) struct Rule {
 macro_rules! rules {
     ($($name:ident $severity:ident $lasting:literal $expr:literal
         $summary:literal $what_to_do:literal;)*) => {
-        pub(super) const RULES: &[Rule] = &[$(Rule {
+        pub(super) const RULES: &[AlertRule] = &[$(AlertRule {
             name: stringify!($name),
             expr: $expr,
             lasting: $lasting,
@@ -56,6 +56,12 @@ rules! {
         "{{ $labels.instance }} misses at least {{ $value | humanizePercentage }} of all events"
         "Add a token of another account (tokens of one account share its limits). `ghpulse status` \
          shows how often each page is read.";
+    GhpulseAuditConflict warning "0m"
+        "ghpulse_audit_conflict > 0"
+        "GitHub's totals contradict what {{ $labels.instance }} estimates from ids"
+        "`ghpulse status` says which kinds, and how much of them was seen. GitHub may hide events \
+         from the feed: the ids cannot show that, the totals can. The page How complete says what \
+         else raises totals.";
     GhpulseFeedTrouble warning "10m"
         "ghpulse_feed_troubles > 0"
         "{{ $labels.instance }}: {{ $labels.kind }}"
@@ -105,7 +111,7 @@ rules! {
     GhpulseBusBehind warning "10m"
         "ghpulse_bus_behind_seconds > 120"
         "{{ $labels.instance }} is {{ $value | humanizeDuration }} behind the topic"
-        "After a start this is catching up and ends by itself. Otherwise look at the disk and the \
+        "After a start this is catching up and ends without intervention. Otherwise look at the disk and the \
          CPU of this node, and at Pulsar's subscription.";
     GhpulseBusLost warning "0m"
         "increase(ghpulse_bus_lost_total[15m]) > 3"

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{HourCompleteness, MissedRange};
+use crate::model::audit::HourShares;
 use crate::model::kinds::KINDS;
 use crate::model::window::Timestamp;
 
 /// How the missed events of a type are estimated.
 pub const METHOD: &str = "received: events by the hour in which they were received; missed: \
     estimated from gaps in GitHub's ids, by minute, added up over the known minutes, interval ends \
-    too; of a type: its part of its sequence of ids; null: not known";
+    too; of a type: its part of its sequence of ids; audit: the seen share, 95 % interval, by what \
+    GitHub's totals of sampled repositories grew by over a day; null: not known";
 
 /// An hour as it is written; what is not known is `null`.
 #[derive(Debug, Serialize)]
@@ -24,6 +26,8 @@ pub struct WrittenCompleteness {
     minutes_known: u16,
     lag_seconds: Option<f64>,
     types: BTreeMap<&'static str, WrittenType>,
+    /// The seen shares by GitHub's totals, as they were known at the end of the hour.
+    audit: Option<HourShares>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,9 +47,9 @@ struct WrittenRange {
     high: f64,
 }
 
-/// One hour of several.
+/// One hour of several, with the audit's shares at its end.
 #[must_use]
-pub fn hour(hour: &HourCompleteness) -> WrittenCompleteness {
+pub fn hour(hour: &HourCompleteness, audit: Option<&HourShares>) -> WrittenCompleteness {
     let coverage = &hour.coverage;
     let all = coverage.missed();
     let seen = coverage.seen[0] + coverage.seen[1];
@@ -64,6 +68,7 @@ pub fn hour(hour: &HourCompleteness) -> WrittenCompleteness {
         lag_seconds: coverage.lag.map(|lag| f64::from(lag) / 1e3),
         types: types.map(|column| (KINDS[column], of(column))).collect(),
         cut: None,
+        audit: audit.cloned(),
         method: None,
     }
 }
@@ -72,9 +77,13 @@ pub fn hour(hour: &HourCompleteness) -> WrittenCompleteness {
 /// counted in and that no node watched. `cut` says whether the beginning of its file may be
 /// missing.
 #[must_use]
-pub fn of_one(one: &HourCompleteness, cut: bool) -> WrittenCompleteness {
+pub fn of_one(
+    one: &HourCompleteness,
+    audit: Option<&HourShares>,
+    cut: bool,
+) -> WrittenCompleteness {
     let is_unknown = one.coverage.watched == 0 && one.counts.iter().all(|count| *count == 0);
-    let written = hour(one);
+    let written = hour(one, audit);
     let received = written.received.filter(|_| !is_unknown);
     WrittenCompleteness { received, cut: Some(cut), method: Some(METHOD), ..written }
 }

@@ -18,41 +18,102 @@ pub struct FoundValues<'a, const N: usize> {
 /// The most paths of one search: one bit for each.
 const PATHS: usize = u64::BITS as usize;
 
+/// Paths that lead through the value at which a walk is, to its members.
+pub trait PathSet: Copy {
+    /// The paths that lead to or through the member of this name.
+    #[must_use]
+    fn through(self, name: &[u8]) -> Self;
+    /// Whether no path is left.
+    fn is_empty(self) -> bool;
+    /// Sets the values of all these paths to `None`, and splits them into those that end at this
+    /// value and those that lead further.
+    fn enter(self, values: &mut [Option<&str>]) -> (Self, Self);
+    /// Sets the values of all these paths.
+    fn set<'a>(self, value: &'a str, values: &mut [Option<&'a str>]);
+}
+
 /// Finds the values at up to 64 paths of member names; none when `json` is not an object. Text
 /// after the object is ignored. The recursion is as deep as the longest path, so paths must not
 /// come from a client.
 #[must_use]
 pub fn find<'a, const N: usize>(json: &'a str, paths: [&[&str]; N]) -> FoundValues<'a, N> {
     const { assert!(N <= PATHS, "there is one bit for each path") };
-    let nothing = FoundValues { values: [None; N], is_compact: false };
-    let mut walk = PathWalk {
-        scan: Scan { text: json, at: 0, is_compact: true, open: Vec::new() },
-        paths,
-        values: [None; N],
-    };
-    if walk.scan.token() != Some(b'{') {
-        return nothing;
+    let among = if N == PATHS { u64::MAX } else { (1 << N) - 1 };
+    let mut values = [None; N];
+    match walk(json, NamedPaths { paths: &paths, among, depth: 0 }, &mut values) {
+        Some(is_compact) => FoundValues { values, is_compact },
+        None => FoundValues { values: [None; N], is_compact: false },
     }
-    let all = if N == PATHS { u64::MAX } else { (1 << N) - 1 };
-    match walk.object(all, 0) {
-        Some(()) => {
-            let is_compact = walk.scan.is_compact && walk.scan.at == json.len();
-            FoundValues { values: walk.values, is_compact }
+}
+
+/// Finds the values at `paths` in the object `json`, in one pass over its text, and returns whether
+/// the text is exactly the object, without white space between its tokens. `None` when it does not
+/// begin with an object; the values are unspecified then. The recursion is as deep as the longest
+/// path.
+pub fn walk<'a, P: PathSet>(
+    json: &'a str,
+    paths: P,
+    values: &mut [Option<&'a str>],
+) -> Option<bool> {
+    let scan = Scan { text: json, at: 0, is_compact: true, open: Vec::new() };
+    let mut walk = PathWalk { scan, values };
+    if walk.scan.token() != Some(b'{') {
+        return None;
+    }
+    walk.object(paths, false)?;
+    Some(walk.scan.is_compact && walk.scan.at == json.len())
+}
+
+/// Some of up to 64 paths, at a depth.
+#[derive(Clone, Copy)]
+struct NamedPaths<'p, const N: usize> {
+    paths: &'p [&'p [&'p str]; N],
+    /// One bit for each path.
+    among: u64,
+    depth: usize,
+}
+
+impl<const N: usize> PathSet for NamedPaths<'_, N> {
+    fn through(self, name: &[u8]) -> Self {
+        let mut among = 0;
+        for path in bits(self.among) {
+            if self.paths[path].get(self.depth).is_some_and(|wanted| wanted.as_bytes() == name) {
+                among |= 1 << path;
+            }
         }
-        None => nothing,
+        Self { among, depth: self.depth + 1, ..self }
+    }
+
+    fn is_empty(self) -> bool {
+        self.among == 0
+    }
+
+    fn enter(self, values: &mut [Option<&str>]) -> (Self, Self) {
+        let (mut ending, mut beyond) = (0, 0);
+        for path in bits(self.among) {
+            values[path] = None;
+            let ends = self.paths[path].len() == self.depth;
+            *(if ends { &mut ending } else { &mut beyond }) |= 1 << path;
+        }
+        (Self { among: ending, ..self }, Self { among: beyond, ..self })
+    }
+
+    fn set<'a>(self, value: &'a str, values: &mut [Option<&'a str>]) {
+        for path in bits(self.among) {
+            values[path] = Some(value);
+        }
     }
 }
 
 /// The walk along the paths. Its functions return `None` when the text is not JSON.
-struct PathWalk<'a, 'p, const N: usize> {
+struct PathWalk<'a, 'v> {
     scan: Scan<'a>,
-    paths: [&'p [&'p str]; N],
-    values: [Option<&'a str>; N],
+    values: &'v mut [Option<&'a str>],
 }
 
-impl<const N: usize> PathWalk<'_, '_, N> {
-    /// Walks an object at `depth` on the paths in `among`.
-    fn object(&mut self, among: u64, depth: usize) -> Option<()> {
+impl PathWalk<'_, '_> {
+    /// Walks an object on these paths; `is_inner` says whether it is a member of another one.
+    fn object(&mut self, paths: impl PathSet, is_inner: bool) -> Option<()> {
         self.scan.at += 1;
         if self.scan.token()? == b'}' {
             self.scan.at += 1;
@@ -60,12 +121,12 @@ impl<const N: usize> PathWalk<'_, '_, N> {
         }
         loop {
             // Names of inner objects are validated here, since nothing has skipped over them.
-            let name = self.scan.name(depth > 0)?;
-            let here = self.paths_through(among, depth, &name);
-            if here == 0 {
+            let name = self.scan.name(is_inner)?;
+            let through = paths.through(&name);
+            if through.is_empty() {
                 self.scan.value()?;
             } else {
-                self.member(here, depth)?;
+                self.member(through)?;
             }
             match self.scan.token()? {
                 b',' => self.scan.at += 1,
@@ -78,37 +139,19 @@ impl<const N: usize> PathWalk<'_, '_, N> {
         }
     }
 
-    /// The paths in `among` that have this name at this depth.
-    fn paths_through(&self, among: u64, depth: usize, name: &[u8]) -> u64 {
-        let mut here = 0;
-        for path in bits(among) {
-            if self.paths[path].get(depth).is_some_and(|wanted| wanted.as_bytes() == name) {
-                here |= 1 << path;
-            }
-        }
-        here
-    }
-
-    /// Reads the value of a member that the paths in `here` lead through.
-    fn member(&mut self, here: u64, depth: usize) -> Option<()> {
-        let (mut wanted, mut below) = (0, 0);
-        for path in bits(here) {
-            // Of two members of one name the last one counts, with everything in it.
-            self.values[path] = None;
-            let ends = self.paths[path].len() == depth + 1;
-            *(if ends { &mut wanted } else { &mut below }) |= 1 << path;
-        }
+    /// Reads the value of a member that these paths lead to or through.
+    fn member(&mut self, paths: impl PathSet) -> Option<()> {
+        // Of two members of one name the last one counts, with everything in it.
+        let (ending, beyond) = paths.enter(self.values);
         let is_object = self.scan.token()? == b'{';
         let begin = self.scan.at;
-        if is_object && below != 0 {
-            self.object(below, depth + 1)?;
+        if is_object && !beyond.is_empty() {
+            self.object(beyond, true)?;
         } else {
             self.scan.value()?;
         }
         let value = &self.scan.text[begin..self.scan.at];
-        for path in bits(wanted) {
-            self.values[path] = Some(value);
-        }
+        ending.set(value, self.values);
         Some(())
     }
 }
@@ -161,7 +204,7 @@ impl<'a> Scan<'a> {
         let name = if is_plain {
             Cow::Borrowed(&quoted.as_bytes()[1..quoted.len() - 1])
         } else {
-            super::name(quoted)?
+            super::member_name::name(quoted)?
         };
         self.colon()?;
         Some(name)

@@ -63,7 +63,7 @@ pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
         name: "commit_comments",
         from: &["CommitCommentEvent"],
         insert: "a comment was made",
-        partial: "where the event lacks `author_association`, as it does since October 2025",
+        partial: "where the event has no `author_association`, as it does since October 2025",
     },
     Collection {
         name: "commits",
@@ -76,31 +76,31 @@ pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
         name: "forks",
         from: &["ForkEvent"],
         insert: "a repository was forked",
-        partial: "where the event lacks `subscribers_count`, which it mostly does",
+        partial: "where the event has no `subscribers_count`, which it mostly does",
     },
     Collection {
         name: "issue_comments",
         from: &["IssueCommentEvent"],
         insert: "a comment was made on an issue or a pull request",
-        partial: "where the event lacks its `body`, which it mostly has",
+        partial: "where the event has no `body`, which it mostly has",
     },
     Collection {
         name: "issues",
         from: &["IssuesEvent"],
         insert: "an issue was opened",
-        partial: "where the event lacks its `title`, which it mostly has",
+        partial: "where the event has no `title`, which it mostly has",
     },
     Collection {
         name: "pull_request_comments",
         from: &["PullRequestReviewCommentEvent"],
         insert: "a comment was made on a line of a pull request",
-        partial: "where the event lacks `author_association`, as it does since October 2025",
+        partial: "where the event has no `author_association`, as it does since October 2025",
     },
     Collection {
         name: "pull_requests",
         from: &["PullRequestEvent"],
         insert: "a pull request was opened",
-        partial: "where the event lacks `commits`, as it does since October 2025; enriched \
+        partial: "where the event has no `commits`, as it does since October 2025; enriched \
                   fields are in it",
     },
     Collection {
@@ -113,7 +113,7 @@ pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
         name: "repos",
         from: &["CreateEvent", "ForkEvent"],
         insert: "a repository was created, or a fork was made",
-        partial: "where the event lacks `subscribers_count`, which it mostly does",
+        partial: "where the event has no `subscribers_count`, which it mostly does",
     },
     Collection {
         name: "watchers",

@@ -4,6 +4,7 @@
 //! command and the appliance may see different file systems (a sandbox, another user), and the
 //! appliance opens no other file on behalf of a network client.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use futures_util::future::BoxFuture;
@@ -13,7 +14,10 @@ use serde_json::value::RawValue;
 
 use super::report::{Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
+use crate::model::audit::HourShares;
+use crate::model::ledger::{RankedBy, RankedWindow, RepoSeries, TopRepos};
 use crate::model::tally::Tally;
+use crate::model::window::Hour;
 
 /// The operations of the appliance that the server exposes.
 pub trait Operate: Send + Sync + 'static {
@@ -35,6 +39,12 @@ pub trait Operate: Send + Sync + 'static {
     /// Reads kept counts; an error if none are stored.
     fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let reason = format!("no counts are kept here: {query:?}");
+        Box::pin(async { Err(OpsError { is_io: true, reason }) })
+    }
+
+    /// Reads the ledger; an error if none is kept.
+    fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
+        let reason = format!("no ledger is kept here: {query:?}");
         Box::pin(async { Err(OpsError { is_io: true, reason }) })
     }
 
@@ -68,6 +78,8 @@ pub enum KeptQuery {
     Hours(Range<i64>),
     /// Pull-request events by language, in the rolling window and the previous one.
     Languages,
+    /// Which hours of `created_at` were imported, for this range of hours since 1970.
+    Imported(Range<i64>),
 }
 
 /// Kept counts.
@@ -75,12 +87,48 @@ pub enum KeptQuery {
 pub enum KeptCounts {
     /// A chart over a range of time.
     Chart(Chart),
-    /// By hour, oldest first.
-    Completeness(Vec<HourCompleteness>),
+    /// By hour, oldest first; and the audit's shares by hour since 1970.
+    Completeness(Vec<HourCompleteness>, BTreeMap<i64, HourShares>),
     /// By hour, oldest first.
     Hours(Vec<CountedHour>),
     /// By language.
     Languages(LanguageCounts),
+    /// Imported hours, oldest first.
+    Imported(Vec<Hour>),
+}
+
+/// What to read of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerQuery {
+    /// A repository by day.
+    Repo {
+        /// Its name, or an earlier one.
+        name: String,
+        /// The days since 1970.
+        days: Range<i32>,
+    },
+    /// The first repositories of a window.
+    Top {
+        /// The figure.
+        by: RankedBy,
+        /// The window.
+        window: RankedWindow,
+        /// Of one language only.
+        language: Option<String>,
+        /// How many, at most.
+        most: usize,
+    },
+}
+
+/// What the ledger has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LedgerAnswer {
+    /// A repository by day.
+    Repo(RepoSeries),
+    /// The first repositories of a window.
+    Top(TopRepos),
+    /// No such repository, or a ranking that is not computed yet.
+    Nothing,
 }
 
 /// Pull-request events by language.

@@ -123,7 +123,7 @@ async fn read<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem>
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let bytes = to_bytes(body, ASKED_BYTES).await.map_err(|error| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the request is no request: {error}"))
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("malformed request: {error}"))
     })?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let detail = format!("the request is none that this path takes: {error}");

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::audit::AuditReport;
 use crate::model::coverage::{Enriched, Report};
 use crate::model::window::Timestamp;
 
@@ -32,6 +33,8 @@ pub struct Status {
     pub enrichment: Option<Enriched>,
     /// Coverage of GitHub's feed; `None` before the first responses.
     pub completeness: Option<Report>,
+    /// The audit; `None` without a token, before the first report, and where nothing is polled.
+    pub audit: Option<AuditReport>,
     /// The bus between ingest and the last stage.
     pub bus: BusReport,
     /// Clients of the public listeners.

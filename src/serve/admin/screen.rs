@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::report::{Part, PartState, SourceReport, Status};
+use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::terminal;
 
@@ -60,6 +61,9 @@ impl Status {
         }
         if let Some(report) = &self.completeness {
             out.coverage(&report.all);
+        }
+        if let Some(audit) = &self.audit {
+            out.audit(audit);
         }
         if let Some(enriched) = &self.enrichment {
             out.enrichment(enriched);
@@ -165,6 +169,26 @@ impl Screen {
         self.line("enriched", words);
     }
 
+    /// A line with the seen share of each kind, and one when ids say otherwise.
+    fn audit(&mut self, audit: &AuditReport) {
+        if let Some(conflict) = &audit.conflict {
+            self.line("CONFLICT", format_args!("{} (since {})", conflict.text, conflict.since));
+        }
+        let of = |kind: AuditedKind| {
+            let [low, share, high] = audit.share(kind)?.map(|share| share * 100.0);
+            let name = kind.name().replace('_', " ");
+            Some(format!("{name} {share:.1} % ({low:.1} to {high:.1})"))
+        };
+        let known: Vec<String> = AuditedKind::ALL.into_iter().filter_map(of).collect();
+        let repositories = audit.panel.repositories;
+        let words = if known.is_empty() {
+            format!("not known yet, {repositories} repositories in the sample")
+        } else {
+            format!("{} of {repositories} repositories", known.join(", "))
+        };
+        self.line("seen", words);
+    }
+
     fn coverage(&mut self, all: &Figures) {
         self.line("events", a_minute(all));
         self.line("missed", missed(all));
@@ -258,6 +282,15 @@ mod tests {
             "enrichment": {
                 "window_seconds": 600, "enriched": 97, "unenriched": {"gone": 1, "late": 2}, "share": 0.97,
             },
+            "audit": {
+                "at": at, "method": "", "from": at, "until": at, "points": 8,
+                "panel": {"repositories": 4_000, "seen_lately": 900, "gone": 3},
+                "shares": {"stars": {
+                    "seen": 71, "grown": 100, "repositories": 9, "undone": 0.1,
+                    "share": [0.65, 0.71, 0.76],
+                }},
+                "conflict": {"since": at, "text": "ids say 99 %"},
+            },
             "disk": {"free_bytes": 3_221_225_472_u64},
             "journal": {"reach_seconds": 9_000},
         });
@@ -269,6 +302,8 @@ mod tests {
             "page 3     100 events, not polled twice yet, new: unknown, missed unknown",
             "missed     2.0 % (1.0 to 3.0), 3 events in ten minutes",
             "events     61 a minute",
+            "CONFLICT   ids say 99 % (since 2027-01-01T00:00:00Z)",
+            "seen       stars 71.0 % (65.0 to 76.0) of 4000 repositories",
             "token 1    stale",
             "1 token usable",
             "TROUBLE    page 2 is empty (since 2027-01-01T00:00:00Z)",
@@ -278,7 +313,7 @@ mod tests {
         ] {
             assert!(screen.contains(part), "{part} is not in\n{screen}");
         }
-        assert!(!screen.contains('\u{1b}') && screen.lines().count() <= 24, "{screen}");
+        assert!(!screen.contains('\u{1b}') && screen.lines().count() <= 26, "{screen}");
         let written = serde_json::to_value(&status).unwrap();
         assert_eq!(serde_json::from_value::<Status>(written).unwrap(), status);
         assert!(!Status::default().screen().is_empty());

@@ -4,28 +4,31 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
-use super::endpoints;
-use super::endpoints::{ApiMessage, ApiResponse, Endpoint, Operation, SocketMessages};
+use super::endpoint::{ApiMessage, ApiResponse, Endpoint, Operation, SocketMessages};
+use super::schema::schemas;
 use crate::serve::http::peer::Audience;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::ServerState;
 
 const LICENSE: &str = "Apache-2.0";
 
-/// The HTTP endpoints.
-pub(crate) async fn openapi(State(server): State<Arc<ServerState>>) -> Response {
-    let document = || openapi_of(&server.options);
-    said(&server.openapi, document)
+/// The handler of the document about the HTTP endpoints of `table`.
+pub(super) fn openapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
+    get(async move |State(server): State<Arc<ServerState>>| {
+        said(&server.openapi, || openapi_of(&server.options, &table()))
+    })
 }
 
-/// The WebSocket endpoints.
-pub(crate) async fn asyncapi(State(server): State<Arc<ServerState>>) -> Response {
-    let document = || asyncapi_of(&server.options);
-    said(&server.asyncapi, document)
+/// The handler of the document about the WebSocket endpoints of `table`.
+pub(super) fn asyncapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
+    get(async move |State(server): State<Arc<ServerState>>| {
+        said(&server.asyncapi, || asyncapi_of(&server.options, &table()))
+    })
 }
 
 fn said(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
@@ -34,13 +37,13 @@ fn said(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
     ([(header::CONTENT_TYPE, kind)], bytes).into_response()
 }
 
-fn openapi_of(options: &ServeOptions) -> Value {
+fn openapi_of(options: &ServeOptions, table: &[Endpoint]) -> Value {
     let mut paths = Map::new();
-    for endpoint in endpoints::all() {
+    for endpoint in table {
         let path = endpoint.path.resolve(options).to_owned();
         let methods = endpoint.operations.iter();
         let methods: Map<_, _> = methods
-            .map(|operation| (operation.method.to_owned(), described(&endpoint, &path, operation)))
+            .map(|operation| (operation.method.to_owned(), described(endpoint, &path, operation)))
             .collect();
         paths.insert(path, Value::Object(methods));
     }
@@ -61,7 +64,7 @@ fn openapi_of(options: &ServeOptions) -> Value {
         ],
         "paths": paths,
         "components": {
-            "schemas": endpoints::schemas(),
+            "schemas": schemas(),
             "securitySchemes": {
                 "adminToken": {
                     "type": "http", "scheme": "bearer",
@@ -110,7 +113,7 @@ fn described(endpoint: &Endpoint, path: &str, operation: &Operation) -> Value {
 
 /// `{name}` in a path.
 fn in_path(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.split_once('}')?.0))
 }
 
 fn operation_id(method: &str, path: &str) -> String {
@@ -134,9 +137,9 @@ fn answer(answer: &ApiResponse) -> (String, Value) {
     (answer.status.to_string(), described)
 }
 
-fn asyncapi_of(options: &ServeOptions) -> Value {
+fn asyncapi_of(options: &ServeOptions, table: &[Endpoint]) -> Value {
     let (mut channels, mut operations) = (Map::new(), Map::new());
-    for endpoint in endpoints::all() {
+    for endpoint in table {
         let Some(frames) = &endpoint.frames else { continue };
         let path = endpoint.path.resolve(options);
         let name = path.trim_start_matches('/').replace('/', "-").replace(['{', '}'], "");
@@ -167,7 +170,7 @@ fn asyncapi_of(options: &ServeOptions) -> Value {
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
-        "components": { "schemas": endpoints::schemas() },
+        "components": { "schemas": schemas() },
     })
 }
 

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use serde::Serialize;
 
+use super::about::{HourAbout, unavailable};
 use super::limits::DownloadSlot;
-use super::{About, unavailable};
 use crate::model::hour_file::{ArchiveFile, FileKind, HourName, coverage_name};
 use crate::model::window::{Hour, Timestamp};
 use crate::serve::admin::status;
@@ -31,7 +31,7 @@ const USUAL: Duration = Duration::from_secs(31 * 86_400);
 
 /// The hours of a range.
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedHours {
     from: Timestamp,
     until: Timestamp,
     /// The first hour of all.
@@ -83,7 +83,7 @@ pub(super) async fn answer(
 }
 
 /// Reads the directory. Blocks. One that does not exist yet is empty.
-fn list(dir: &Path, asked: Range<i64>) -> io::Result<Listed> {
+fn list(dir: &Path, asked: Range<i64>) -> io::Result<ListedHours> {
     let mut found: BTreeMap<Hour, Vec<FileKind>> = BTreeMap::new();
     let (mut earliest, mut latest): (Option<Hour>, Option<Hour>) = (None, None);
     let entries = match std::fs::read_dir(dir) {
@@ -107,7 +107,7 @@ fn list(dir: &Path, asked: Range<i64>) -> io::Result<Listed> {
     }
     let listed = |(hour, mut kinds): (Hour, Vec<FileKind>)| {
         kinds.sort_unstable();
-        let About { coverage, cut } = About::read(&dir.join(coverage_name(hour)));
+        let HourAbout { coverage, cut } = HourAbout::read(&dir.join(coverage_name(hour)));
         let coverage = coverage.map(|share| (share * 1e4).round() / 1e4);
         let files = kinds.into_iter().filter_map(|kind| {
             let name = ArchiveFile { hour, kind }.name();
@@ -120,7 +120,7 @@ fn list(dir: &Path, asked: Range<i64>) -> io::Result<Listed> {
         ListedHour { hour: start(hour), coverage, cut, files: files.collect() }
     };
     let hours = found.into_iter().rev().map(listed).filter(|hour| !hour.files.is_empty());
-    Ok(Listed {
+    Ok(ListedHours {
         from: start(Hour(asked.start)),
         until: start(Hour(asked.end)),
         earliest: earliest.map(start),
@@ -134,7 +134,7 @@ fn start(hour: Hour) -> Timestamp {
 }
 
 /// The rows of the table. Everything in them is made of numbers.
-fn rows(listed: &Listed) -> String {
+fn rows(listed: &ListedHours) -> String {
     let mut out = String::new();
     for hour in &listed.hours {
         let files = hour.files.iter().map(|file| {
@@ -160,7 +160,7 @@ fn rows(listed: &Listed) -> String {
     out
 }
 
-fn range(listed: &Listed) -> String {
+fn range(listed: &ListedHours) -> String {
     let Some((earliest, latest)) = listed.earliest.zip(listed.latest) else {
         return "There is no hour yet: the first file is written ten minutes after a whole hour \
                 has ended."

@@ -16,7 +16,7 @@ use crate::metrics;
 use crate::serve::http::admission::{Admission, ClientKey, ConnectionSlot, Rejection};
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
-use crate::serve::server::ServerState;
+use crate::serve::http::proxies::Proxies;
 use crate::serve::ws::connection::ConnectionGauge;
 use crate::sync::lock;
 
@@ -33,7 +33,7 @@ pub(crate) struct Downloads {
     places: Arc<Admission>,
     per_minute: u32,
     begun: Mutex<Begun>,
-    pace: Arc<Pace>,
+    pace: Arc<DownloadPace>,
 }
 
 /// Downloads begun since a moment, by address.
@@ -45,7 +45,7 @@ struct Begun {
 
 /// When the next byte may be sent.
 #[derive(Debug)]
-struct Pace {
+struct DownloadPace {
     clock: Clock,
     /// In a second, over all downloads.
     bytes: u64,
@@ -55,7 +55,7 @@ struct Pace {
 /// The place of a download; dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct DownloadSlot {
-    pace: Arc<Pace>,
+    pace: Arc<DownloadPace>,
     _counted: Option<(ConnectionSlot, ConnectionGauge)>,
 }
 
@@ -65,22 +65,21 @@ impl Downloads {
             places: Arc::new(Admission::new(limits.downloads, limits.downloads_per_address)),
             per_minute: limits.downloads_per_minute,
             begun: Mutex::default(),
-            pace: Arc::new(Pace { clock, bytes: limits.download_bytes, next: Mutex::default() }),
+            pace: Arc::new(DownloadPace {
+                clock,
+                bytes: limits.download_bytes,
+                next: Mutex::default(),
+            }),
         }
     }
 
     /// Admits a request for a file or the list. On the ops listener no limit applies but the pace.
-    pub(super) fn admit(
-        &self,
-        server: &ServerState,
-        asked: &Parts,
-    ) -> Result<DownloadSlot, Problem> {
+    pub(super) fn admit(&self, proxies: &Proxies, asked: &Parts) -> Result<DownloadSlot, Problem> {
         let pace = Arc::clone(&self.pace);
         let peer = asked.extensions.get::<Peer>();
         let Some(peer) = peer.filter(|peer| peer.audience == Audience::Public) else {
             return Ok(DownloadSlot { pace, _counted: None });
         };
-        let proxies = &server.options.trusted_proxies;
         let client = proxies.client_behind(peer.address, &asked.headers);
         self.count(client)?;
         let counted = self.places.connection(Some(client)).map_err(refusal)?;
@@ -132,7 +131,7 @@ fn refusal(rejection: Rejection) -> Problem {
 impl DownloadSlot {
     /// Waits until this many bytes may be sent. Downloads take turns, a chunk each.
     pub(super) async fn pace(&self, bytes: usize) {
-        let Pace { clock, bytes: in_a_second, next } = &*self.pace;
+        let DownloadPace { clock, bytes: in_a_second, next } = &*self.pace;
         let nanos = (bytes as u64).saturating_mul(1_000_000_000) / (*in_a_second).max(1);
         let (now, took) = (clock.instant(), Duration::from_nanos(nanos));
         let turn = {

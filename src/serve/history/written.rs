@@ -1,14 +1,18 @@
 //! Kept counts serialised as JSON.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::csv::time;
 use crate::model::activity::{
     Chart, ChartSlot, CountedHour, HourCompleteness, HourCounts, written,
 };
+use crate::model::audit::HourShares;
+use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::kinds::KINDS;
 use crate::model::tally::Tally;
-use crate::model::window::{Hour, Timestamp};
+use crate::model::window::{Day, Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
 use crate::serve::server::ServerState;
 
@@ -98,6 +102,40 @@ pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> S
     .to_string()
 }
 
+/// The pull requests of this UTC year by day, oldest first. A day without counts is left out.
+pub(super) fn days(server: &ServerState, imported: &[Hour]) -> String {
+    let year = server.clock.now().year();
+    let counts = server.hub.latest_values().counts();
+    let counts = if counts.year == year { (*counts).clone() } else { PullRequestCounts::of(year) };
+    let mut imported_hours: BTreeMap<Day, u32> = BTreeMap::new();
+    for hour in imported {
+        *imported_hours.entry(hour.day()).or_default() += 1;
+    }
+    let mut days: BTreeMap<Day, DayCounts> = counts.filled_days().collect();
+    for day in imported_hours.keys() {
+        days.entry(*day).or_default();
+    }
+    let day = |(day, counts): (&Day, &DayCounts)| {
+        json!({
+            "day": day.to_string(),
+            "opened": counts.open,
+            "merged": counts.merge,
+            "closed": counts.close,
+            "developers": counts.developers,
+            "imported_hours": imported_hours.get(day).copied().unwrap_or(0),
+        })
+    };
+    json!({
+        "year": year.0,
+        "days": days.iter().map(day).collect::<Vec<_>>(),
+        "developers": counts.sums.developers,
+        "repositories": counts.sums.repositories,
+        "additions": counts.sums.additions,
+        "deletions": counts.sums.deletions,
+    })
+    .to_string()
+}
+
 /// Events of the last minute by type; `null` before anything was counted.
 fn last_minute(server: &ServerState) -> Value {
     let latest = |name: &str| server.hub.rolling().get(name).and_then(|topic| topic.latest());
@@ -126,13 +164,17 @@ fn span(hours: &std::ops::Range<i64>) -> [Timestamp; 2] {
 }
 
 /// Completeness by hour and type.
-pub(super) fn completeness(hours: &[HourCompleteness], range: &std::ops::Range<i64>) -> String {
+pub(super) fn completeness(
+    (hours, shares): (&[HourCompleteness], &BTreeMap<i64, HourShares>),
+    range: &std::ops::Range<i64>,
+) -> String {
+    let hour = |hour: &HourCompleteness| written::hour(hour, shares.get(&hour.hour.0));
     let [from, until] = span(range);
     json!({
         "method": written::METHOD,
         "from": from,
         "until": until,
-        "hours": hours.iter().map(written::hour).collect::<Vec<_>>(),
+        "hours": hours.iter().map(hour).collect::<Vec<_>>(),
     })
     .to_string()
 }

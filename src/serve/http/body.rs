@@ -26,7 +26,7 @@ use super::problem::Problem;
 use crate::clock::Clock;
 use crate::hub::{MemoryCharge, Notifier, StreamEncoding, retry_after};
 use crate::metrics;
-use crate::serve::readers::{HEARTBEAT, Reader};
+use crate::serve::readers::{ClientReader, HEARTBEAT};
 use crate::serve::server::ServerState;
 use crate::serve::timer::Timer;
 use crate::serve::ws::connection::ConnectionGauge;
@@ -71,7 +71,7 @@ impl OfferedAt {
     }
 }
 
-impl<R: Reader> StreamBody<R> {
+impl<R: ClientReader> StreamBody<R> {
     /// A body for the client of this request.
     pub(crate) fn new(
         server: &Arc<ServerState>,
@@ -207,7 +207,7 @@ pub(crate) fn answer(kind: &'static str, body: Result<impl IntoResponse, Problem
     response
 }
 
-impl<R: Reader> Stream for StreamBody<R> {
+impl<R: ClientReader> Stream for StreamBody<R> {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

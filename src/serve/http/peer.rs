@@ -38,6 +38,15 @@ pub(crate) struct Peer {
     pub(super) _slot: Option<Arc<ConnectionSlot>>,
 }
 
+#[cfg(test)]
+impl Peer {
+    /// A public peer without a slot.
+    pub(crate) fn of_test(address: IpAddr) -> Self {
+        let cut = CancellationToken::new();
+        Self { address, audience: Audience::Public, cut, _slot: None }
+    }
+}
+
 /// A peer, and why its connection was rejected, if it was.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {

@@ -12,6 +12,7 @@ use super::head::Slashed;
 use super::peer::Audience;
 use super::problem::Problem;
 use crate::model::hour_file::ArchiveFile;
+use crate::serve::api::endpoint::EndpointPath;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::ServerState;
@@ -22,12 +23,14 @@ pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::R
     let all = endpoints::all();
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
         let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
-        ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
+        ensure!(is_plain, "{key}: `{path}` is not a plain path: write one such as /health");
         let is_taken = all.iter().any(|endpoint| endpoint.path.covers(path));
         ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }
     ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
     let for_audience = all.into_iter().filter(|endpoint| endpoint.is_for(audience));
+    let for_audience =
+        for_audience.filter(|endpoint| !matches!(endpoint.path, EndpointPath::Form(_)));
     let routes = for_audience.fold(Router::new(), |router, endpoint| {
         router.route(endpoint.path.resolve(&server.options), endpoint.route)
     });

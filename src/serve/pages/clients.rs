@@ -34,7 +34,7 @@ pub(crate) fn show(file: File, headers: &HeaderMap) -> Response {
 }
 
 /// Whether `If-None-Match` names the text with this tag (RFC 9110 §13.1.2: compared weakly).
-pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
     known
         .flat_map(|list| list.split(','))

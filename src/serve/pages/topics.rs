@@ -40,7 +40,7 @@ pub(crate) struct TopicCatalogue {
     /// How keys of unlisted types are formed.
     rule: &'static str,
     /// Events.
-    events: Vec<EventKey>,
+    events: Vec<EventRoutingKey>,
     /// Documents.
     entities: Vec<EntityKeys>,
     /// Keys that never occur.
@@ -48,7 +48,8 @@ pub(crate) struct TopicCatalogue {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct EventKey {
+#[schemars(rename = "EventKey")]
+struct EventRoutingKey {
     key: String,
     r#type: &'static str,
 }
@@ -73,7 +74,7 @@ enum AbsentTopic {
 }
 
 fn catalogue() -> TopicCatalogue {
-    let events = event_topics().map(|topic| EventKey { key: topic.key, r#type: topic.kind });
+    let events = event_topics().map(|topic| EventRoutingKey { key: topic.key, r#type: topic.kind });
     let entities = ENTITY_TOPICS.iter().map(|topic| EntityKeys {
         collection: topic.name,
         keys: keys(topic.name),

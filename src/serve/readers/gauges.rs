@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 
 use super::params::{self, InvalidParams};
-use super::{HEARTBEAT, Reader, ReaderBatch};
+use super::{ClientReader, HEARTBEAT, ReaderBatch};
 use crate::hub::{
     Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
     WINDOWS,
@@ -198,7 +198,7 @@ impl<const IS_ROLLING: bool> GaugeReader<IS_ROLLING> {
     }
 }
 
-impl<const IS_ROLLING: bool> Reader for GaugeReader<IS_ROLLING> {
+impl<const IS_ROLLING: bool> ClientReader for GaugeReader<IS_ROLLING> {
     type Message = Frame;
     const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
     const EXAMPLE: &'static str = if IS_ROLLING { r#"{"window":"1m"}"# } else { "{}" };

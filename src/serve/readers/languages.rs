@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::Request;
 
 use super::params::{self, InvalidParams};
-use super::{Reader, ReaderBatch};
+use super::{ClientReader, ReaderBatch};
 use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier};
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
@@ -49,7 +49,7 @@ pub(crate) async fn watch(
     })
 }
 
-impl Reader for LatestReader {
+impl ClientReader for LatestReader {
     type Message = Frame;
     const NAME: &'static str = "/language/latest";
     const EXAMPLE: &'static str = r#"{"top":10}"#;
@@ -69,7 +69,7 @@ impl Reader for LatestReader {
     }
 }
 
-impl Reader for WatchReader {
+impl ClientReader for WatchReader {
     type Message = Frame;
     const NAME: &'static str = "/language/watch";
     const EXAMPLE: &'static str = r#"{"language":["Java"]}"#;

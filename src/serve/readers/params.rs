@@ -156,12 +156,12 @@ impl<'a> ParamFields<'a> {
         // Any value first, so that a list is distinguished from invalid JSON.
         let value: &RawValue = serde::Deserialize::deserialize(&mut reader)
             .and_then(|value| reader.end().map(|()| value))
-            .map_err(|error| no_object(format!("this is no JSON: {error}")))?;
+            .map_err(|error| no_object(format!("this is not JSON: {error}")))?;
         if !json::is_object(value.get()) {
             return Err(no_object("this is JSON but no object".to_owned()));
         }
         let members = json::members(value.get());
-        members.map(Self).map_err(|error| no_object(format!("this is no JSON: {error}")))
+        members.map(Self).map_err(|error| no_object(format!("this is not JSON: {error}")))
     }
 
     /// The value of a key, unless it counts as absent; of repeated keys the last.

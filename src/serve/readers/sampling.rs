@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::Request;
 
 use super::params::{self, InvalidParams};
-use super::{Reader, ReaderBatch};
+use super::{ClientReader, ReaderBatch};
 use crate::hub::{Frame, Hub, Notifier, SamplingSubscriber};
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
@@ -34,7 +34,7 @@ pub(crate) async fn sampling(
     })
 }
 
-impl Reader for SamplingReader {
+impl ClientReader for SamplingReader {
     type Message = Frame;
     const NAME: &'static str = "/sampling";
     const EXAMPLE: &'static str = r#"{"samplingRate":1}"#;

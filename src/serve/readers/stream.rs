@@ -17,7 +17,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use self::query::{Bounds, StreamParams};
 pub(crate) use self::query::{LIMIT_MOST, NAMES};
 use super::params::InvalidParams;
-use super::{HEARTBEAT, Reader, ReaderBatch};
+use super::{ClientReader, HEARTBEAT, ReaderBatch};
 use crate::hub::{Follower, Frame, Notifier, StreamEncoding};
 use crate::metrics;
 use crate::serve::http::body::{self, StreamBody};
@@ -155,7 +155,7 @@ impl StreamReader {
     }
 }
 
-impl Reader for StreamReader {
+impl ClientReader for StreamReader {
     type Message = Bytes;
     const NAME: &'static str = "/stream";
     const EXAMPLE: &'static str = r#"{"types":["PushEvent"]}"#;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::Network;
-use crate::serve::api::endpoints::{self, EndpointPath};
+use crate::serve::api::endpoint::EndpointPath;
+use crate::serve::api::endpoints;
 
 const OK: &str = "https://ok.example";
 
@@ -37,7 +38,8 @@ fn paths(audience: Audience) -> Vec<String> {
     let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
     let options = options();
     all.map(|endpoint| {
-        endpoint.path.resolve(&options).replace("{name}", "stars").replace("{page}", "config")
+        let path = endpoint.path.resolve(&options).replace("{owner}", "ann");
+        path.replace("{name}", "stars").replace("{page}", "config")
     })
     .collect()
 }

@@ -1,9 +1,9 @@
 //! One WebSocket connection, in one task.
 //!
 //! The task sends the first message, then reads parameters and writes messages until either side
-//! closes. It takes messages from its [`Reader`] only when everything before is written, so a slow
-//! client holds a few shared frames and nothing else. Every close frame from here names its reason,
-//! and the connection is kept until the peer has had time to read it.
+//! closes. It takes messages from its [`ClientReader`] only when everything before is written, so a
+//! slow client holds a few shared frames and nothing else. Every close frame from here names its
+//! reason, and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
 use std::io;
@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
 use crate::serve::http::tls::Stream;
-use crate::serve::readers::Reader;
+use crate::serve::readers::ClientReader;
 use crate::serve::readers::params::InvalidParams;
 use crate::serve::timer::{RateLimit, Timer};
 
@@ -35,8 +35,6 @@ use crate::serve::timer::{RateLimit, Timer};
 const READ_BYTES: usize = 1 << 10;
 /// Most bytes of replies that tungstenite buffers.
 const REPLY_BYTES: usize = 16 << 10;
-/// Pings, pongs, binary messages and fragments accepted per minute; more close the connection.
-const CHATTER_PER_MINUTE: u32 = 600;
 
 const GOING_AWAY: u16 = 1001;
 const PROTOCOL_ERROR: u16 = 1002;
@@ -55,6 +53,8 @@ pub(crate) struct SocketOptions {
     pub(crate) silence: Duration,
     /// Longest time from the first byte of a message to its last.
     pub(crate) message_within: Duration,
+    /// Pings, pongs, binary messages and fragments accepted per minute; more close the connection.
+    pub(crate) chatter_per_minute: u32,
     /// Closes every connection.
     pub(crate) soft: CancellationToken,
 }
@@ -104,7 +104,7 @@ enum SocketEvent {
 
 /// Serves a connection until it ends. `early` is what followed the handshake; `deflates` is whether
 /// permessage-deflate was negotiated.
-pub(crate) async fn serve<R: Reader>(
+pub(crate) async fn serve<R: ClientReader>(
     stream: Stream,
     early: Vec<u8>,
     deflates: bool,
@@ -140,7 +140,7 @@ pub(crate) async fn serve<R: Reader>(
         more: asked,
         charge: None,
         params: RateLimit::new(options.params_per_minute, now),
-        chatter: RateLimit::new(CHATTER_PER_MINUTE, now),
+        chatter: RateLimit::new(options.chatter_per_minute, now),
         heard_at: now,
         pinged_at: now,
         beat_at: now,
@@ -165,14 +165,14 @@ pub(crate) async fn serve<R: Reader>(
     close::leave(wire, awaits_reply, options.clock, options.write_timeout).await;
 }
 
-impl<R: Reader> Connection<R> {
+impl<R: ClientReader> Connection<R> {
     async fn run(&mut self) -> ConnectionEnd {
         let soft = self.options.soft.clone();
         let mut stop = pin!(soft.cancelled());
         loop {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
                 SocketEvent::Received(heard) => self.receive(heard),
-                SocketEvent::Chatter => end_chatter(),
+                SocketEvent::Chatter => self.end_chatter(),
                 SocketEvent::Fetch => self.fetch(),
                 SocketEvent::Time => self.check_timeouts(),
                 SocketEvent::Stop => {
@@ -273,13 +273,18 @@ impl<R: Reader> Connection<R> {
         self.heard_at = self.options.clock.instant();
         match heard {
             Some(Ok(Message::Text(text))) => self.receive_params(&text),
+            #[cfg(test)]
+            Some(Ok(Message::Binary(bytes))) if self.reader.echoes(&bytes) => {
+                self.more = true;
+                ControlFlow::Continue(())
+            }
             // A close frame from the peer: its reply is queued, and the next read returns
             // `ConnectionClosed`.
             Some(Ok(_)) if self.chatter.take(self.heard_at) => {
                 self.peer.get_mut().decompressor().take_skipped();
                 ControlFlow::Continue(())
             }
-            Some(Ok(_)) => end_chatter(),
+            Some(Ok(_)) => self.end_chatter(),
             None | Some(Err(Error::ConnectionClosed)) => {
                 ControlFlow::Break(ConnectionEnd::Answered)
             }
@@ -365,6 +370,13 @@ impl<R: Reader> Connection<R> {
         ConnectionEnd::Close(TOO_BIG, format!("a message of more than {most} bytes"))
     }
 
+    fn end_chatter(&self) -> ControlFlow<ConnectionEnd> {
+        metrics::REFUSED.add_for("chatter", 1);
+        let most = self.options.chatter_per_minute;
+        let reason = format!("more than {most} pings, binary messages or fragments a minute");
+        ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
+    }
+
     fn send_diagnostic(&mut self, code: &'static str, bad: &InvalidParams) {
         let diagnostic = self.reader.diagnostic(code, bad);
         self.peer.get_mut().push(diagnostic);
@@ -411,13 +423,6 @@ impl<R: Reader> Connection<R> {
         self.timer = Timer::new(self.options.clock, next.unwrap_or(ping_at));
         ControlFlow::Continue(())
     }
-}
-
-fn end_chatter() -> ControlFlow<ConnectionEnd> {
-    metrics::REFUSED.add_for("chatter", 1);
-    let reason =
-        format!("more than {CHATTER_PER_MINUTE} pings, binary messages or fragments a minute");
-    ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
 }
 
 /// Counts a connection of an endpoint while it lives.

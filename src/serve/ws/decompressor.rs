@@ -74,7 +74,7 @@ pub(crate) struct Decompressor {
     fragments: u32,
     /// Whether the next message that tungstenite reads replaces a skipped one.
     skipped: bool,
-    /// Whether the peer's close frame was received.
+    /// Whether the peer's close frame was received, or can no longer be recognised.
     closed: bool,
 }
 
@@ -260,8 +260,10 @@ impl Decompressor {
         let (header, length, head) = match head(&self.came) {
             Ok(None) => return Ok(false),
             Ok(Some(parsed)) => parsed,
-            // tungstenite rejects the same bytes.
+            // tungstenite rejects the same bytes. Where the next frame begins is not known, so the
+            // peer's close frame could not be recognised.
             Err(_) => {
+                self.closed = true;
                 self.ready.unsplit(self.came.split());
                 return Ok(true);
             }

@@ -20,7 +20,7 @@ use crate::serve::http::identity;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
 use crate::serve::http::write_timeout::WriteTimeoutStream;
-use crate::serve::readers::Reader;
+use crate::serve::readers::ClientReader;
 use crate::serve::server::ServerState;
 
 /// 16 bytes in base64.
@@ -28,7 +28,7 @@ const KEY_CHARS: usize = 24;
 
 /// Answers a request for a WebSocket and serves it. `reader` receives whether permessage-deflate
 /// was negotiated.
-pub(crate) fn open<R: Reader>(
+pub(crate) fn open<R: ClientReader>(
     server: &Arc<ServerState>,
     mut request: Request<Body>,
     hint: &str,
@@ -141,7 +141,7 @@ fn check(
         return Err(stopping());
     }
     HeaderValue::from_str(&derive_accept_key(key))
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is no text"))
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is not text"))
 }
 
 /// The refusal while the server stops.

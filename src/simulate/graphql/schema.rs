@@ -3,9 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::known::{Known, node};
+use super::super::cast::Repository;
+use super::super::known::{KnownPulls, node};
 use super::super::payloads::time;
 use super::super::pulls::SimulatedPull;
+use super::super::totals::RepositoryTotals;
 use super::language::Field;
 
 /// Maximum number of ids in one call of `nodes`.
@@ -13,7 +15,7 @@ const MOST_IDS: usize = 100;
 
 /// The inputs of a response.
 pub(super) struct QueryAnswering<'a> {
-    pub(super) known: &'a Known,
+    pub(super) known: &'a KnownPulls,
     /// `rateLimit`: cost, remaining, resetAt.
     pub(super) rate: Value,
     /// Node ids are refused, and those in responses differ: GitHub changed them.
@@ -41,6 +43,16 @@ pub(super) fn count(fields: &[Field]) -> usize {
         _ => 0,
     };
     fields.iter().map(of).sum()
+}
+
+/// Points that a query costs: a hundredth of the connections in it, at least one. GitHub documents
+/// the requests that a connection needs; that one without `first` needs one is an assumption.
+pub(super) fn cost(fields: &[Field]) -> u32 {
+    let is_connection =
+        |field: &&Field| ["forks", "releases", "pullRequests", "issues"].contains(&&*field.name);
+    let of = |field: &Field| field.fields.iter().filter(is_connection).count();
+    let connections: usize = fields.iter().map(of).sum();
+    u32::try_from(connections.div_ceil(100)).unwrap_or(u32::MAX).max(1)
 }
 
 impl QueryAnswering<'_> {
@@ -78,11 +90,22 @@ impl QueryAnswering<'_> {
                     let name = format!("{}/{}", text("owner"), text("name"));
                     let number = field.fields.iter().find(|inner| inner.name == "pullRequest");
                     let number = number.and_then(|inner| inner.argument("number").as_u64());
-                    let pull = self.known.named(&name, number.unwrap_or_default());
                     let missing = format!("Could not resolve to a Repository '{name}'");
-                    let pull = self.unless_left_out(asked, pull, &path, &missing, &mut errors);
+                    let at = asked;
                     asked += 1;
-                    pull.map_or(Ok(Value::Null), |pull| self.repository(pull, field))?
+                    if let Some(number) = number {
+                        let pull = self.known.named(&name, number);
+                        let pull = self.unless_left_out(at, pull, &path, &missing, &mut errors);
+                        pull.map_or(Ok(Value::Null), |pull| {
+                            self.repository(&pull.repository, Some(pull), field)
+                        })?
+                    } else {
+                        let totals = self.known.totals.named(&name);
+                        let totals = self.unless_left_out(at, totals, &path, &missing, &mut errors);
+                        totals.map_or(Ok(Value::Null), |totals| {
+                            self.repository(&totals.repository, None, field)
+                        })?
+                    }
                 }
                 other => return Err(no_field(other, "Query")),
             };
@@ -91,17 +114,17 @@ impl QueryAnswering<'_> {
         Ok((data, errors))
     }
 
-    fn unless_left_out<'p>(
+    fn unless_left_out<'p, T>(
         &self,
         at: usize,
-        pull: Option<&'p SimulatedPull>,
+        found: Option<&'p T>,
         path: &Value,
         missing: &str,
         errors: &mut Vec<Value>,
-    ) -> Option<&'p SimulatedPull> {
-        let trouble = (self.left_out)(at).or(pull.is_none().then_some(QueryTrouble::Gone));
+    ) -> Option<&'p T> {
+        let trouble = (self.left_out)(at).or(found.is_none().then_some(QueryTrouble::Gone));
         match trouble {
-            None => pull,
+            None => found,
             Some(QueryTrouble::Gone) => {
                 errors.push(json!({ "type": "NOT_FOUND", "path": path, "message": missing }));
                 None
@@ -147,7 +170,7 @@ impl QueryAnswering<'_> {
                     Some((_, false)) => "CLOSED",
                 }),
                 "author" => pick(field, "Actor", &["login"], |_| json!(pull.author.login))?,
-                "baseRepository" => self.repository(pull, field)?,
+                "baseRepository" => self.repository(&pull.repository, Some(pull), field)?,
                 other => return Err(no_field(other, "PullRequest")),
             };
             out.insert(field.alias.clone(), value);
@@ -155,19 +178,33 @@ impl QueryAnswering<'_> {
         Ok(Value::Object(out))
     }
 
-    fn repository(&self, pull: &SimulatedPull, field: &Field) -> Result<Value, String> {
-        let repository = &pull.repository;
+    fn repository(
+        &self,
+        repository: &Repository,
+        pull: Option<&SimulatedPull>,
+        field: &Field,
+    ) -> Result<Value, String> {
+        let totals = self.known.totals.of(repository.id);
+        let count = |of: fn(&RepositoryTotals) -> u32| totals.map_or(0, of);
+        let counted =
+            |field: &Field, of| pick(field, "Connection", &["totalCount"], |_| json!(count(of)));
         let mut out = Map::new();
         for field in &field.fields {
             let value = match field.name.as_str() {
                 "databaseId" => json!(repository.id),
                 "nameWithOwner" => json!(repository.full_name()),
-                "stargazerCount" => json!(repository.stars),
+                "stargazerCount" => json!(totals.map_or(repository.stars, |totals| totals.stars)),
+                // The whole network's on GitHub; here no fork is forked.
+                "forkCount" => json!(count(|totals| totals.forks)),
+                "forks" => counted(field, |totals| totals.forks)?,
+                "releases" => counted(field, |totals| totals.releases)?,
+                "pullRequests" => counted(field, |totals| totals.pulls)?,
+                "issues" => counted(field, |totals| totals.issues)?,
                 "primaryLanguage" => match repository.language {
                     None => Value::Null,
                     Some(name) => pick(field, "Language", &["name"], |_| json!(name))?,
                 },
-                "pullRequest" => self.pull(pull, field)?,
+                "pullRequest" => pull.map_or(Ok(Value::Null), |pull| self.pull(pull, field))?,
                 other => return Err(no_field(other, "Repository")),
             };
             out.insert(field.alias.clone(), value);

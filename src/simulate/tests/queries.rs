@@ -167,3 +167,52 @@ fn the_same_happens_in_both_shapes() {
     };
     assert_eq!(lived(Shape::Old), lived(Shape::Today));
 }
+
+const TOTALS: &str = "databaseId stargazerCount forkCount forks{totalCount} \
+                      releases{totalCount} pullRequests{totalCount} issues{totalCount}";
+
+#[tokio::test]
+async fn totals_rise_with_events_that_nobody_was_shown() {
+    let github = today(4, QueryOptions::default()).await;
+    let hidden = Fault::new(FaultKind::Hidden).share(0.6);
+    github.control.set_fault(hidden.clone().only("WatchEvent"));
+    github.control.set_fault(hidden.only("PullRequestEvent"));
+    github.control.emit(4_000);
+    let happened = github.control.happened();
+    let (stars, unseen) = happened["WatchEvent"];
+    assert!(unseen * 10 > stars * 5 && unseen * 10 < stars * 7, "{unseen} of {stars}");
+    assert_eq!(happened["PushEvent"].1, 0);
+    let events: Vec<Value> =
+        github.control.emitted().iter().map(|e| serde_json::from_str(e).unwrap()).collect();
+    let shown = events.iter().filter(|event| event["type"] == "WatchEvent").count() as u64;
+    assert_eq!(shown, stars - unseen);
+    // Ids go on as if nothing had been hidden.
+    let mut ids: Vec<u64> = events
+        .iter()
+        .filter(|event| {
+            !["PushEvent", "CreateEvent", "DeleteEvent"].map(Value::from).contains(&event["type"])
+        })
+        .map(|event| event["id"].as_str().unwrap().parse().unwrap())
+        .collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|pair| pair[1] - pair[0] <= 14), "no hole is longer than usual");
+    // Numbers, which issues and pull requests share, are taken by the hidden ones too.
+    let name = events.iter().find(|event| event["type"] == "ForkEvent").unwrap()["repo"]["name"]
+        .as_str()
+        .unwrap();
+    let (owner, repo) = name.split_once('/').unwrap();
+    let query = format!(
+        "query{{rateLimit{{cost}} r0:repository(owner:\"{owner}\",name:\"{repo}\"){{{TOTALS}}} \
+         r1:repository(owner:\"no\",name:\"body\"){{{TOTALS}}}}}"
+    );
+    let before = github.query(&query, Value::Null).await.json();
+    let forks = before["data"]["r0"]["forks"]["totalCount"].as_u64().unwrap();
+    assert!(forks > 0 && before["data"]["r0"]["forkCount"] == forks, "{before}");
+    assert_eq!(before["data"]["r1"], Value::Null);
+    assert_eq!(before["errors"][0]["path"], json!(["r1"]));
+    let many: String = (0..100)
+        .map(|n| format!("r{n}:repository(owner:\"{owner}\",name:\"{repo}\"){{{TOTALS}}} "))
+        .collect();
+    let answer = github.query(&format!("query{{rateLimit{{cost}} {many}}}"), Value::Null).await;
+    assert_eq!(answer.json()["data"]["rateLimit"]["cost"], 4, "four lists of each");
+}

@@ -77,4 +77,8 @@ async fn the_day_has_rates_of_the_minutes_that_were_counted() {
     let hours = counted_hours(store.reader(), i64::MIN..i64::MAX).unwrap();
     assert_eq!(hours[0].live.unwrap().events, Some(3));
     assert_eq!(hours[0].import.unwrap().events, Some(9));
+    let hour = start / 3_600;
+    let imported = |range| store.reader().imported_hours(range).unwrap();
+    assert_eq!(imported(i64::MIN..i64::MAX), [Hour(hour)]);
+    assert_eq!((imported(hour + 1..hour + 9), imported(0..hour)), (vec![], vec![]));
 }

@@ -1,5 +1,7 @@
 //! How the keys and values of each column family are shown.
 
+mod ledger;
+
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -7,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::families::Family;
 use super::super::gaps::GapKey;
 use super::super::keys::activity::{ActivityKey, CoverageKey};
+use super::super::keys::audit::AuditKey;
 use super::super::keys::entity::EntityKey;
 use super::super::keys::history::{HistoryFigure, HistoryKey, HistoryMetric, SinceKey};
 use super::super::keys::{
@@ -87,6 +90,12 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
             row("events by the time they were received, and type", activity, activity_row)
         }
         Family::Coverage => row("estimates of missed events, by time", coverage, coverage_row),
+        Family::Audit => row("the audit: its state, and seen shares by hour", audit, audit_row),
+        Family::Ledger => row("counts of repositories by day", ledger::key, ledger::value),
+        Family::LedgerMonths => {
+            row("counts of repositories by month", ledger::month_key, ledger::month_value)
+        }
+        Family::RepoNames => row("names of repositories", ledger::name_key, ledger::name_value),
         Family::Gaps => row("gaps of the bus", gap, gap_row),
         Family::Cursors => by_name("cursors of the stages and consumers", name, cursor),
         Family::Rejects => numbered("rejected input, with the reason", refused),
@@ -164,6 +173,21 @@ fn size(key: &[u8]) -> Option<String> {
 fn bucket(key: &[u8]) -> Option<String> {
     let BucketKey { second, language } = BucketKey::decode(key)?;
     Some(format!("{}/{language}", second.start()))
+}
+
+fn audit(key: &[u8]) -> Option<String> {
+    Some(match AuditKey::decode(key)? {
+        AuditKey::State => "state".to_owned(),
+        AuditKey::Hour(hour) => Timestamp::from_seconds(hour.0.checked_mul(3_600)?).to_string(),
+    })
+}
+
+/// Rows of the audit are JSON; its state is too long to be shown.
+fn audit_row(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    match AuditKey::decode(key)? {
+        AuditKey::State => to_raw_value(&json!({ "bytes": value.len() })).ok(),
+        AuditKey::Hour(_) => serde_json::from_slice(value).ok(),
+    }
 }
 
 fn hour(key: &[u8]) -> Option<String> {

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::ledger::{LedgerKey, LedgerMonthKey, RepoNameKey};
 use super::*;
+use crate::model::window::Month;
 
 fn hex(key: &impl Key) -> String {
     use std::fmt::Write as _;
@@ -52,6 +54,18 @@ fn bytes_once_assigned_never_change() {
 }
 
 #[test]
+fn bytes_of_the_ledger_never_change() {
+    assert_eq!(hex(&LedgerKey::Repo(Day(1), 9)), "01800000010000000000000009");
+    assert_eq!(hex(&LedgerKey::Language(Day(1), "C".to_owned())), "028000000143");
+    assert_eq!(hex(&LedgerKey::All(Day(1))), "0380000001");
+    assert_eq!(hex(&LedgerKey::Hours(Day(1))), "0480000001");
+    let month = LedgerMonthKey { month: Month(24_322), repo: 9 };
+    assert_eq!(hex(&month), "80005f020000000000000009");
+    assert_eq!(hex(&RepoNameKey::Of(9)), "010000000000000009");
+    assert_eq!(hex(&RepoNameKey::named("A/b")), "02612f62");
+}
+
+#[test]
 fn long_names_are_replaced_by_their_hash() {
     let long = "x".repeat(NAME_BYTES + 1);
     assert_eq!(short_name(&long).len(), 33);
@@ -81,6 +95,13 @@ proptest! {
             }
         }
         round_trip(&MinuteKey { tag: BusTag(7), minute: Minute(b) });
+        round_trip(&LedgerKey::Repo(Day(a), c));
+        round_trip(&LedgerKey::Language(Day(a), text.clone()));
+        round_trip(&LedgerKey::All(Day(a)));
+        round_trip(&LedgerKey::Hours(Day(a)));
+        round_trip(&LedgerMonthKey { month: Month(a), repo: c });
+        round_trip(&RepoNameKey::Of(c));
+        round_trip(&RepoNameKey::named(&text));
         round_trip(&MetaKey(text));
         round_trip(&OutboxKey(c));
     }
@@ -112,6 +133,8 @@ proptest! {
         let _ = (InboxKey::decode(&bytes), OutboxKey::decode(&bytes), MetaKey::decode(&bytes));
         let _ = (FirstKey::decode(&bytes), SizeKey::decode(&bytes), BucketKey::decode(&bytes));
         let _ = (HourKey::decode(&bytes), JournalKey::decode(&bytes), MinuteKey::decode(&bytes));
+        let _ = (LedgerKey::decode(&bytes), LedgerMonthKey::decode(&bytes));
+        let _ = RepoNameKey::decode(&bytes);
         let _ = (CursorKey::decode(&bytes), RejectKey::decode(&bytes), DeadKey::decode(&bytes));
     }
 }

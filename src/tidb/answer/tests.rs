@@ -16,14 +16,14 @@ fn daily(
     columns: &[&str],
     rows: &[&[Option<&str>]],
 ) -> Result<BTreeMap<HistoryFigure, i64>, MalformedAnswer> {
-    read(Query::Daily, Year(2026), &table(columns, rows))
+    read(FigureQuery::Daily, Year(2026), &table(columns, rows))
 }
 
 fn yearly(
     columns: &[&str],
     row: &[Option<&str>],
 ) -> Result<BTreeMap<HistoryFigure, i64>, MalformedAnswer> {
-    read(Query::Yearly, Year(2026), &table(columns, &[row]))
+    read(FigureQuery::Yearly, Year(2026), &table(columns, &[row]))
 }
 
 fn on(day: &str, metric: HistoryMetric) -> HistoryFigure {
@@ -78,7 +78,10 @@ fn a_wrong_number_of_columns_is_refused_by_name() {
 fn an_empty_year_and_null_are_nothing() {
     let names = ["developers", "repos", "additions", "deletions"];
     assert_eq!(yearly(&names, &[Some("0"), Some("0"), None, None]).unwrap(), BTreeMap::new());
-    assert_eq!(read(Query::Yearly, Year(2026), &table(&names, &[])).unwrap(), BTreeMap::new());
+    assert_eq!(
+        read(FigureQuery::Yearly, Year(2026), &table(&names, &[])).unwrap(),
+        BTreeMap::new()
+    );
     assert_eq!(daily(&["a", "b", "c", "d", "e"], &[]).unwrap(), BTreeMap::new());
     let no_day = [None, Some("9"), Some("9"), Some("9"), Some("9")];
     assert_eq!(daily(&["a", "b", "c", "d", "e"], &[&no_day, ROW]).unwrap(), row_read());
@@ -103,7 +106,7 @@ fn the_sums_stand_under_the_first_day_of_the_year() {
     .into();
     assert_eq!(yearly(&names, &row).unwrap(), expected);
     let two = table(&names, &[&row, &row]);
-    assert_eq!(read(Query::Yearly, Year(2026), &two), Err(MalformedAnswer::Rows { most: 1 }));
+    assert_eq!(read(FigureQuery::Yearly, Year(2026), &two), Err(MalformedAnswer::Rows { most: 1 }));
 }
 
 #[test]
@@ -180,7 +183,7 @@ proptest! {
         columns in proptest::collection::vec(".{0,12}", 3..7),
     ) {
         let table = AnswerTable { columns, rows: vec![cells] };
-        for query in Query::ALL {
+        for query in FigureQuery::ALL {
             let _ = read(query, Year(2026), &table);
         }
     }

@@ -31,7 +31,7 @@ fn merged(received: &str, lines: u64) -> Facts {
 struct Case {
     dir: tempfile::TempDir,
     store: Option<Store>,
-    figures: std::sync::Arc<Figures>,
+    figures: std::sync::Arc<HistoryFigures>,
 }
 
 impl Case {
@@ -42,10 +42,10 @@ impl Case {
         case
     }
 
-    fn open(dir: &tempfile::TempDir) -> (Store, std::sync::Arc<Figures>) {
+    fn open(dir: &tempfile::TempDir) -> (Store, std::sync::Arc<HistoryFigures>) {
         let every = Durability::Every(std::time::Duration::from_secs(1));
         let store = Store::open(dir.path(), every, Clock::system()).unwrap();
-        let figures = Figures::load(&store).unwrap();
+        let figures = HistoryFigures::load(&store).unwrap();
         (store, figures.into())
     }
 
@@ -65,7 +65,7 @@ impl Case {
         commit.await.unwrap();
     }
 
-    async fn says(&self, query: Query, base: &[(HistoryFigure, i64)]) {
+    async fn says(&self, query: FigureQuery, base: &[(HistoryFigure, i64)]) {
         let (figures, base) =
             (std::sync::Arc::clone(&self.figures), base.iter().copied().collect());
         let commit = self.store.as_ref().unwrap().commit(move |batch| {
@@ -101,11 +101,11 @@ async fn without_a_base_nothing_is_kept_and_ours_is_shown() {
 #[tokio::test]
 async fn result_is_base_plus_events_since_the_query_began() {
     let case = Case::new();
-    case.figures.begin(Query::Daily, at("2026-03-01T10:00:00Z"));
+    case.figures.begin(FigureQuery::Daily, at("2026-03-01T10:00:00Z"));
     // While it runs: received before it began, and after.
     let (before, during) = ("2026-03-01T10:00:00Z", "2026-03-01T10:00:01Z");
     case.apply(vec![(opened(before), at(before)), (opened(during), at(during))]).await;
-    case.says(Query::Daily, &[(OPENED(), 100)]).await;
+    case.says(FigureQuery::Daily, &[(OPENED(), 100)]).await;
     assert_eq!(case.shown(2), (101, 0));
     // After it: live, and from a backlog.
     let live = "2026-03-01T10:00:02Z";
@@ -117,20 +117,23 @@ async fn result_is_base_plus_events_since_the_query_began() {
 #[tokio::test]
 async fn base_and_since_survive_a_restart_and_a_figure_may_fall() {
     let mut case = Case::new();
-    for query in Query::ALL {
+    for query in FigureQuery::ALL {
         case.figures.begin(query, at("2026-03-01T10:00:00Z"));
     }
-    case.says(Query::Daily, &[(OPENED(), 100), (figure("2026-02-01", HistoryMetric::Merged), 7)])
-        .await;
-    case.says(Query::Yearly, &[(DEVELOPERS(), 2000)]).await;
+    case.says(
+        FigureQuery::Daily,
+        &[(OPENED(), 100), (figure("2026-02-01", HistoryMetric::Merged), 7)],
+    )
+    .await;
+    case.says(FigureQuery::Yearly, &[(DEVELOPERS(), 2000)]).await;
     let live = "2026-03-01T11:00:00Z";
     case.apply(vec![(opened(live), at(live))]).await;
     assert_eq!(case.shown(1), (101, 2001));
     case.restart();
     assert_eq!(case.shown(1), (101, 2001));
     // The next answer is smaller, and a day is gone from it.
-    case.figures.begin(Query::Daily, at("2026-03-01T12:00:00Z"));
-    case.says(Query::Daily, &[(OPENED(), 90)]).await;
+    case.figures.begin(FigureQuery::Daily, at("2026-03-01T12:00:00Z"));
+    case.says(FigureQuery::Daily, &[(OPENED(), 90)]).await;
     assert_eq!(case.shown(1), (90, 2001));
     case.restart();
     assert_eq!(case.shown(1), (90, 2001));
@@ -145,24 +148,25 @@ async fn base_and_since_survive_a_restart_and_a_figure_may_fall() {
 #[tokio::test]
 async fn a_query_that_fails_leaves_all_as_it_was() {
     let case = Case::new();
-    case.figures.begin(Query::Daily, at("2026-03-01T10:00:00Z"));
-    case.says(Query::Daily, &[(OPENED(), 100)]).await;
-    case.figures.begin(Query::Daily, at("2026-03-01T11:00:00Z"));
+    case.figures.begin(FigureQuery::Daily, at("2026-03-01T10:00:00Z"));
+    case.says(FigureQuery::Daily, &[(OPENED(), 100)]).await;
+    case.figures.begin(FigureQuery::Daily, at("2026-03-01T11:00:00Z"));
     let live = "2026-03-01T11:00:01Z";
     case.apply(vec![(opened(live), at(live))]).await;
-    case.figures.give_up(Query::Daily);
+    case.figures.give_up(FigureQuery::Daily);
     assert_eq!(case.shown(0), (101, 0));
 }
 
 #[tokio::test]
 async fn a_year_ends_and_its_figures_are_not_the_next_ones() {
     let case = Case::new();
-    for query in Query::ALL {
+    for query in FigureQuery::ALL {
         case.figures.begin(query, at("2025-12-31T23:59:00Z"));
     }
     let last = figure("2025-12-31", HistoryMetric::Opened);
-    case.says(Query::Daily, &[(last, 5)]).await;
-    case.says(Query::Yearly, &[(figure("2025-01-01", HistoryMetric::YearAdditions), 900)]).await;
+    case.says(FigureQuery::Daily, &[(last, 5)]).await;
+    case.says(FigureQuery::Yearly, &[(figure("2025-01-01", HistoryMetric::YearAdditions), 900)])
+        .await;
     // The new year's first events, one of them late from the old year.
     let (old, new) = ("2025-12-31T23:59:59Z", "2026-01-01T00:00:01Z");
     case.apply(vec![(merged(new, 10), at(new)), (merged(new, 10), at(old))]).await;
@@ -179,8 +183,8 @@ async fn readers_are_told_of_a_new_base_and_not_twice() {
     let case = Case::new();
     assert!(case.figures.merge(Some(PullRequestCounts::of(Year(2026)))).is_some());
     assert!(case.figures.merge(None).is_none());
-    case.figures.begin(Query::Daily, at("2026-03-01T10:00:00Z"));
-    case.says(Query::Daily, &[(OPENED(), 3)]).await;
+    case.figures.begin(FigureQuery::Daily, at("2026-03-01T10:00:00Z"));
+    case.says(FigureQuery::Daily, &[(OPENED(), 3)]).await;
     let shown = case.figures.merge(None).unwrap();
     assert_eq!(shown.days[&OPENED().day].open, 3);
     assert!(case.figures.merge(None).is_none());
@@ -213,12 +217,12 @@ proptest! {
                         case.apply(vec![(facts, start)]).await;
                     }
                     7 | 8 => {
-                        case.figures.begin(Query::Daily, second(now));
+                        case.figures.begin(FigureQuery::Daily, second(now));
                         running = Some(now);
                     }
                     9 | 10 => {
                         if let Some(began) = running.take() {
-                            case.says(Query::Daily, &[(OPENED(), n)]).await;
+                            case.says(FigureQuery::Daily, &[(OPENED(), n)]).await;
                             base = Some((began, n));
                             received.retain(|at| *at > began);
                         }

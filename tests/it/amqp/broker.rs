@@ -140,9 +140,17 @@ impl Broker {
 
     /// Pauses the process: the system still accepts bytes that are sent to it.
     pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Resumes the process.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap();
-        let paused = Command::new("kill").args(["-STOP", pid.trim()]).status().unwrap();
-        assert!(paused.success());
+        assert!(Command::new("kill").args([name, pid.trim()]).status().unwrap().success());
     }
 
     /// Number of bytes sent to the broker that it has not read.

@@ -68,6 +68,25 @@ async fn every_link_of_the_manual_leads_to_an_answer() {
     site.end().await;
 }
 
+/// Maximum size of a page as sent, in bytes.
+const PAGE_BYTES: usize = 60 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_compressed_and_small() {
+    let site = Site::start(&[]).await;
+    for path in ["/", "/?wall", "/status", "/scripts", "/topics", "/play"] {
+        let asked = ["accept: text/html", "accept-encoding: gzip"];
+        let packed = request(site.running.public, "GET", path, &asked).await;
+        let head = packed.head.to_ascii_lowercase();
+        assert!(head.contains("content-type: text/html"), "{path}: {head}");
+        assert!(head.contains("content-encoding: gzip"), "{path}: {head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.and_then(|length| length.parse().ok()).expect("a length");
+        assert!(length < PAGE_BYTES, "{path}: {length} bytes");
+    }
+    site.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn manual_pages_are_compressed_kept_and_without_script() {
     let site = Site::start(&[]).await;

@@ -73,8 +73,9 @@ fn accept(root: &Value, schema: &Value, value: &Value, at: &str) {
     check(root, schema, value, at).unwrap_or_else(|why| panic!("{why}"));
 }
 
-/// Fills in the name in a path: one of the shipped aggregates.
+/// Fills in the names in a path: one of the shipped aggregates, the repository of [`push`].
 fn filled(path: &str) -> String {
+    let path = path.replace("{owner}/{name}", "ann/tool");
     path.replace("{name}", "stars").replace("{page}", "config")
 }
 
@@ -135,6 +136,14 @@ async fn what_is_served_is_documented_and_answers_as_the_document_says() {
     let settings = [("GHPULSE_SERVER_HEALTH", "/alive"), ("GHPULSE_SERVER_BASEPATH", "/websocket")];
     let site = Site::start(&settings).await;
     settle(&site).await;
+    site.push(&[push(1)]);
+    for path in ["/repo/ann/tool", "/top"] {
+        let asked = async || {
+            let answer = request(site.running.public, "GET", path, &[]).await;
+            (answer.status == 200).then_some(())
+        };
+        crate::common::running::until_some(path, asked).await;
+    }
     let root = document(&site, "/openapi.json").await;
     assert_eq!(root["openapi"], "3.1.0");
     assert!(root["info"]["title"].is_string() && root["info"]["version"].is_string());

@@ -82,6 +82,12 @@ async fn the_latest_values_have_the_day_the_languages_and_every_aggregate() {
     assert_eq!(now["busiest"]["pushes"][0][1], 2);
     assert_eq!(now["languages"]["now"], json!([["Go", 1]]));
     assert!(now["languages"]["before"].is_null(), "the window before was not counted");
+    let days = until(&site, "/days", |said| said["days"][0]["opened"] == 1).await;
+    let day = json!({
+        "day": "2026-01-01", "opened": 1, "merged": 0, "closed": 0, "developers": 1,
+        "imported_hours": 0,
+    });
+    assert_eq!((&days["days"], &days["developers"]), (&json!([day]), &json!(1)));
     let names = now["aggregates"].as_array().unwrap().iter();
     let names: Vec<_> = names.map(|one| one["about"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["bots", "growth", "stars"]);

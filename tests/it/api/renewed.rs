@@ -121,11 +121,11 @@ async fn the_log_is_opened_anew_when_it_was_moved_away() {
     has("serving").await;
     std::fs::rename(&log, &first).unwrap();
     program.signal("-HUP").await;
-    has("opened anew").await;
+    has("opened again").await;
     assert!(std::fs::read_to_string(&first).unwrap().contains("serving"));
     // Also without a signal, within seconds.
     std::fs::rename(&log, &second).unwrap();
-    has("opened anew").await;
+    has("opened again").await;
     program.signal("-TERM").await;
     assert_eq!(program.end().await.0, Some(0));
     assert!(std::fs::read_to_string(&log).unwrap().contains("stopped"));

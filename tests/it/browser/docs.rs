@@ -33,7 +33,8 @@ const IS_SOUND: &str = "document.compatMode === 'CSS1Compat' && document.documen
         document.getElementById(decodeURIComponent(link.hash.slice(1)))) \
     && new Set([...document.querySelectorAll('[id]')].map((one) => one.id)).size \
         === document.querySelectorAll('[id]').length";
-const STYLED: &str = "getComputedStyle(document.querySelector('.manual')).display === 'grid'";
+const STYLED: &str = "document.readyState === 'complete' \
+    && getComputedStyle(document.querySelector('.manual')).display === 'grid'";
 const TOO_WIDE: &str = "document.documentElement.scrollWidth > window.innerWidth";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,35 @@ const EMITTED: usize = 3;
 /// Latest kill, in milliseconds after the start of the process.
 const LATEST: u64 = 900;
 
-fn number(name: &str) -> Option<u64> {
+impl Site {
+    /// Starts processes on one directory and kills each at a random moment, while it starts,
+    /// recovers, polls, or waits for responses.
+    pub(crate) async fn kill_at_random(
+        &self,
+        rng: &mut fastrand::Rng,
+        kills: u64,
+        settings: &[(&str, &str)],
+    ) {
+        let clock = Clock::system();
+        for _ in 0..kills {
+            self.control.emit(EMITTED);
+            let mut child = self.start_with(None, settings);
+            let requests = self.control.requests();
+            // At a moment after the start, or after some responses, whichever comes first.
+            let moment = Duration::from_micros(rng.u64(..LATEST * 1_000));
+            let answers = rng.u64(1..12);
+            tokio::select! {
+                () = clock.sleep(moment) => {}
+                () = self.control.until(|c| c.requests() > requests + answers) => {
+                    clock.sleep(Duration::from_micros(rng.u64(..20_000))).await;
+                }
+            }
+            child.kill().await.unwrap();
+        }
+    }
+}
+
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
 }
 
@@ -28,22 +56,7 @@ async fn killed_again_and_again(seed: u64, kills: u64) {
     if shape == Shape::Today {
         site.control.set_fault(Fault::new(FaultKind::QuerySlow).share(0.3));
     }
-    for _ in 0..kills {
-        site.control.emit(EMITTED);
-        let mut child = site.start_with(None, &[("GHPULSE_STORE_SYNC", sync)]);
-        let requests = site.control.requests();
-        // At a moment after the start, or after some responses, whichever comes first.
-        let moment = Duration::from_micros(rng.u64(..LATEST * 1_000));
-        let answers = rng.u64(1..12);
-        let clock = Clock::system();
-        tokio::select! {
-            () = clock.sleep(moment) => {}
-            () = site.control.until(|c| c.requests() > requests + answers) => {
-                clock.sleep(Duration::from_micros(rng.u64(..20_000))).await;
-            }
-        }
-        child.kill().await.unwrap();
-    }
+    site.kill_at_random(&mut rng, kills, &[("GHPULSE_STORE_SYNC", sync)]).await;
     site.control.clear_faults();
     assert_eq!(site.control.forgotten(), 0, "GitHub shows what no process has read");
     site.finish().await;

@@ -1,6 +1,6 @@
 //! Fuzzes texts: events, cursors, patterns, times, tokens, scripts, configuration.
 
-use ghpulse::config::{self, Bare, ConfigPath, Request};
+use ghpulse::config::{self, BareUnit, ConfigPath, Request};
 use ghpulse::model::entity::entities;
 use ghpulse::model::envelope::{Facts, written_back};
 use ghpulse::model::event::{Event, is_event};
@@ -206,9 +206,9 @@ fn times_and_lengths() {
         let time = Timestamp::parse(&text).map(|time| {
             assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
         });
-        let length = config::duration(&text, Bare::Seconds).map(|length| {
+        let length = config::duration(&text, BareUnit::Seconds).map(|length| {
             let shown = config::show_duration(length);
-            assert_eq!(config::duration(&shown, Bare::Seconds), Some(length), "{shown}");
+            assert_eq!(config::duration(&shown, BareUnit::Seconds), Some(length), "{shown}");
         });
         let moment = config::moment(&text, now).is_some();
         outcome((day.is_some(), time.is_some(), length.is_some(), moment))

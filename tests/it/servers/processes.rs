@@ -6,16 +6,18 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use ghpulse::clock::Clock;
 use ghpulse::simulate::{Fault, FaultKind, Options, Shape};
 use tempfile::{TempDir, tempdir};
 use tokio::process::{Child, Command};
 
 use super::broker::{alone, shared};
 use crate::common::client::request;
-use crate::common::model::Expected;
+use crate::common::model::{Expected, Truth};
 use crate::common::ports::free_port;
 use crate::common::running::{GitHub, soon};
 use crate::common::stored;
+use crate::crash::kills::number;
 
 /// The deadline of every wait on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -42,6 +44,7 @@ impl Process {
             ("GHPULSE_GITHUB_APIURL", github.to_owned()),
             ("GHPULSE_GITHUB_TOKENS", "token-of-a-test".to_owned()),
             ("GHPULSE_GITHUB_LOOP_BREAK", "20".to_owned()),
+            ("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m".to_owned()),
             ("GHPULSE_OPS_LISTEN", ops.clone()),
             ("GHPULSE_LOG_LEVEL", "warn".to_owned()),
             ("GHPULSE_PULSAR_ENV", "dev".to_owned()),
@@ -159,6 +162,47 @@ async fn collector_and_edges_count_the_same_after_any_kill() {
     }
     assert_eq!(journals[0], journals[1], "the same events at the same positions, the same facts");
     assert_eq!(journals[1], journals[2]);
+}
+
+/// Kills of two nodes in `make test`, and the part of a long run's kills that is made here.
+const KILLS: u64 = 10;
+const PART: u64 = 20;
+/// Latest kill after the start of the process, in milliseconds.
+const LATEST: u64 = 2_500;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_killed_at_seeded_moments_count_the_same() {
+    let kills = number("TEST_KILLS").map_or(KILLS, |kills| kills.div_ceil(PART));
+    let seed = number("TEST_KILLS_SEED").unwrap_or(1);
+    println!("TEST_KILLS_SEED={seed} make kills N={}", PART * kills);
+    let topic = format!("processes-kills-{seed}");
+    let Some(pulsar) = shared("nodes_killed_at_seeded_moments").await else { return };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(seed) }).await;
+    let (url, clock) = (pulsar.broker.url(), Clock::system());
+    let start = |name, collects| Process::start(name, &github.url, (&url, &topic), collects);
+    let mut nodes = [start("the collector", true), start("the edge", false)];
+    for _ in 0..kills {
+        github.control.emit(3);
+        clock.sleep(Duration::from_micros(rng.u64(..LATEST * 1_000))).await;
+        let node = &mut nodes[usize::from(rng.u8(..3) == 0)];
+        node.kill().await;
+        node.start_again();
+    }
+    let served = github.control.until(|control| control.unserved() == 0);
+    soon("all is served", served).await;
+    let truth = Truth::of(&github.control.pull_requests());
+    let emitted = github.control.emitted();
+    let completed: Vec<_> = emitted.iter().map(|event| truth.completed(event)).collect();
+    let expected = Expected::of(completed.iter().map(AsRef::as_ref));
+    for node in &mut nodes {
+        node.has_applied(expected.events.len()).await;
+        node.end().await;
+        stored::assert_holds(node.dir.path(), &expected);
+    }
+    let [one, other] = nodes.map(|node| stored::journal(node.dir.path()));
+    assert_eq!(one, other, "the same events at the same positions, the same facts");
+    println!("{kills} kills of two nodes: nothing lost, nothing twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]

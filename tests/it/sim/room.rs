@@ -1,39 +1,12 @@
 //! A full disk: polling pauses with a named reason, readers are still served, and polling resumes
 //! when there is space again. Uses a separate real file system, where one can be mounted.
 
-use std::path::Path;
-use std::process::Command;
-
 use super::*;
 use crate::common::client::request;
+use crate::common::small_disk::SmallDisk;
 
 /// Size of the file system in MiB; a twentieth of it is kept in reserve.
 const SIZE: u64 = 400;
-
-/// A separate file system.
-struct Mounted(tempfile::TempDir);
-
-impl Mounted {
-    /// `None`, with a message, if mounting is not permitted.
-    fn new(test: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={SIZE}m");
-        let mut mount = Command::new("mount");
-        match mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output() {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            other => {
-                println!("skipped: {test}: no file system can be mounted: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
 
 async fn store_part(appliance: &Running) -> Value {
     let status = request(appliance.ops, "GET", "/status?format=json", &[]).await.json();
@@ -47,20 +20,14 @@ async fn until(appliance: &Running, what: &str, wanted: &str) -> Value {
     .await
 }
 
-/// Fills the disk until this many MiB are left.
-fn fill(dir: &Path, left: u64) {
-    let disk = Command::new("df").args(["--output=avail", "-m"]).arg(dir).output().unwrap();
-    let text = String::from_utf8(disk.stdout).unwrap();
-    let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
-    let size = usize::try_from(free.saturating_sub(left) << 20).unwrap();
-    std::fs::write(dir.join("ballast"), vec![0; size]).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     let test = "a_disk_that_fills_up_pauses_fetching_until_there_is_room";
-    let Some(mounted) = Mounted::new(test) else { return };
-    let dir = mounted.0.path();
+    let Some(disk) = SmallDisk::mount(SIZE) else {
+        println!("skipped: {test}: no file system can be mounted");
+        return;
+    };
+    let dir = disk.path();
     let data = dir.join("data");
     let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(77) }).await;
     let appliance = Running::start(&data, &github.url, PATIENT).await;
@@ -69,7 +36,7 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     soon("all is served", served).await;
     until_replayed(&appliance, &github).await;
 
-    fill(dir, 8);
+    disk.fill(8);
     let part = until(&appliance, "fetching pauses", "degraded").await;
     let error = part["error"].as_str().unwrap();
     assert!(error.contains("polling paused") && error.contains("free some space"), "{error}");
@@ -88,7 +55,7 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     let replay = request(appliance.public, "GET", "/stream?poll=1", &accept).await.body;
     assert!(replay.lines().filter(|line| line.contains("\"type\":\"event\"")).count() >= 50);
 
-    std::fs::remove_file(dir.join("ballast")).unwrap();
+    disk.free();
     until(&appliance, "there is room", "ok").await;
     let served = github.control.until(|control| control.unserved() == 0);
     soon("all is served", served).await;

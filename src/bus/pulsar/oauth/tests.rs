@@ -167,9 +167,10 @@ fn a_file_address_is_its_path() {
 
 /// An issuer whose tokens are at that address; what is asked there gets this answer.
 async fn issuer_at(
-    endpoint: &'static str,
+    endpoint: &str,
     answer: impl Fn() -> FakeReply + Send + Sync + Clone + 'static,
 ) -> FakeServer {
+    let endpoint = endpoint.to_owned();
     FakeServer::start(move |asked: &SentRequest| {
         if asked.target.ends_with("openid-configuration") {
             let host = asked.header("host").unwrap();
@@ -199,6 +200,11 @@ async fn the_secret_goes_to_the_token_endpoint_and_nowhere_else() {
         let fake = issuer_at(endpoint, || FakeReply::new(500, "")).await;
         let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
         assert!(text.contains("token_endpoint that is not https"), "{text}");
+    }
+    for endpoint in [format!("http://{SECRET}@x/"), "x".repeat(5_000)] {
+        let fake = issuer_at(&endpoint, || FakeReply::new(500, "")).await;
+        let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
+        assert!(!text.contains(SECRET) && text.len() < 500, "{text}");
     }
 }
 

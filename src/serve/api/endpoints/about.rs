@@ -4,13 +4,13 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{
-    ApiResponse, Endpoint, EndpointPath, HTML, JSON, Operation, TEXT, list, named, nullable,
-    object, text, whole,
-};
 use crate::serve::admin::report::{Part, Status};
 use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
+use crate::serve::api::endpoint::{
+    ApiResponse, Endpoint, EndpointPath, HTML, JSON, Operation, TEXT,
+};
+use crate::serve::api::schema::{list, named, nullable, object, text, whole};
 use crate::serve::pages;
 use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{clients, docs};
@@ -23,8 +23,8 @@ pub(super) fn page() -> Endpoint {
         .on(Operation::get(what).says(200, "The page", HTML))
 }
 
-/// The other endpoints of this module.
-pub(super) fn all() -> Vec<Endpoint> {
+/// The other endpoints of this module. The documents about the API list the endpoints of `table`.
+pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
     let document = || json!({ "type": "object" });
     vec![
         Endpoint::public(EndpointPath::At("/play"), get(pages::play)).on(Operation::get(
@@ -53,11 +53,11 @@ pub(super) fn all() -> Vec<Endpoint> {
         )
         .says(200, "The style of the pages, `style.css`", "text/css; charset=utf-8")
         .refuses(404, "The manual has no such page")),
-        Endpoint::public(EndpointPath::At("/openapi.json"), get(documents::openapi)).on(Operation::get(
+        Endpoint::public(EndpointPath::At("/openapi.json"), documents::openapi(table)).on(Operation::get(
             "This document: the HTTP endpoints",
         )
         .json("OpenAPI 3.1", document())),
-        Endpoint::public(EndpointPath::At("/asyncapi.json"), get(documents::asyncapi)).on(Operation::get(
+        Endpoint::public(EndpointPath::At("/asyncapi.json"), documents::asyncapi(table)).on(Operation::get(
             "The WebSocket endpoints and their messages",
         )
         .json("AsyncAPI 3.0", document())),

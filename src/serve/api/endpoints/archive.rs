@@ -3,10 +3,9 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{
-    ApiResponse, Endpoint, EndpointPath, HTML, Operation, list, nullable, object, text, whole,
-};
 use crate::model::hour_file::FileKind;
+use crate::serve::api::endpoint::{ApiResponse, Endpoint, EndpointPath, HTML, Operation};
+use crate::serve::api::schema::{list, nullable, object, text, whole};
 use crate::serve::archive;
 
 /// The endpoints of the archive.

@@ -4,16 +4,16 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::sockets::refused;
-use super::{
-    ApiMessage, Endpoint, EndpointPath, JSON, MARK, Operation, SocketMessages, cursor, list, map,
-    object, text, whole,
+use crate::serve::api::endpoint::{
+    ApiMessage, Endpoint, EndpointPath, JSON, Operation, SocketMessages,
 };
+use crate::serve::api::schema::{MARK, cursor, list, map, object, text, whole};
 use crate::serve::readers::gauges;
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 /// What the parameter `cursor` does.
-const CURSOR: &str = "The last `cursor` that a stream of this endpoint told: it goes on with what \
+const CURSOR: &str = "The last `cursor` that a stream of this endpoint told: it continues with what \
     has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
     same";
 
@@ -64,7 +64,7 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
 
 fn aggregate() -> Endpoint {
     let operation = forms("The value of an aggregate, now or at each tick", "snapshot")
-        .refuses(404, "No such aggregate; the names of all are told");
+        .refuses(404, "No such aggregate; the answer lists all names");
     Endpoint::public(EndpointPath::At("/aggregate/{name}"), get(gauges::aggregate))
         .on(operation)
         .with_frames(SocketMessages {

@@ -3,11 +3,11 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{
-    ApiMessage, Endpoint, EndpointPath, MARK, Operation, SocketMessages, cursor, list, number,
-    object, reference, text, variant,
-};
 use crate::hub::StreamMessage;
+use crate::serve::api::endpoint::{
+    ApiMessage, ApiResponse, Endpoint, EndpointPath, Operation, SocketMessages,
+};
+use crate::serve::api::schema::{MARK, cursor, list, number, object, reference, text, variant};
 use crate::serve::readers::stream;
 
 const SSE: &str = "text/event-stream";
@@ -23,11 +23,11 @@ const MEANINGS: [&str; stream::NAMES.len()] = [
     "Logins of organisations",
     "Languages, which events about pull requests have",
     "`payload.action`, such as opened",
-    "One in so many, by a hash of type and id: the same events for everyone",
+    "One in N, by a hash of type and id: the same events for everyone",
     "Only these values: paths that begin with `event` or `payload`",
     "Behind this cursor",
     "From then on: a time, a day, or how long ago (15m)",
-    "The last so many that match, then live",
+    "The last N that match, then live",
     "1: what is there now, and end; from the oldest on when nothing else is said",
     "With `poll`: ends after this many events and documents; continue at the cursor of `caught_up`",
 ];
@@ -56,7 +56,7 @@ pub(super) fn endpoint() -> Endpoint {
         get_it = get_it.parameter(name, meaning, &schema);
     }
     let meaning = "A WebSocket; its messages are in /asyncapi.json";
-    get_it.answers.insert(0, super::ApiResponse { status: 101, meaning, content: Vec::new() });
+    get_it.answers.insert(0, ApiResponse { status: 101, meaning, content: Vec::new() });
     Endpoint::public(EndpointPath::At("/stream"), get(stream::stream))
         .on(get_it)
         .with_frames(frames())

@@ -3,7 +3,8 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{Endpoint, EndpointPath, Operation, list, map, nullable, object, text, whole};
+use crate::serve::api::endpoint::{Endpoint, EndpointPath, Operation};
+use crate::serve::api::schema::{list, map, nullable, object, text, whole};
 use crate::serve::history;
 
 const CSV: &str = "text/csv; charset=utf-8";
@@ -16,6 +17,7 @@ const FORM: &str = "Which form; without it by `Accept`, else JSON";
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public(EndpointPath::At("/history"), get(history::history)).on(chart()),
+        Endpoint::public(EndpointPath::At("/days"), get(history::days)).on(days()),
         Endpoint::public(EndpointPath::At("/now"), get(history::now)).on(Operation::get(
             "The latest values: events of the last minute, the day's pull requests, languages \
              with the window before, the hour's busiest repositories, each aggregate",
@@ -54,6 +56,28 @@ fn chart() -> Operation {
         .refuses(503, "The counts cannot be read now")
 }
 
+fn days() -> Operation {
+    let day = object(&[
+        ("day", json!({ "type": "string", "format": "date" })),
+        ("opened", whole()),
+        ("merged", whole()),
+        ("closed", whole()),
+        ("developers", whole()),
+        ("imported_hours", whole()),
+    ]);
+    let schema = object(&[
+        ("year", whole()),
+        ("days", list(&day)),
+        ("developers", whole()),
+        ("repositories", whole()),
+        ("additions", whole()),
+        ("deletions", whole()),
+    ]);
+    Operation::get("Pull requests of this UTC year by day, as in the first message of `/sampling`")
+        .json("Days with counts, oldest first, and the sums of the year", schema)
+        .refuses(503, "The counts cannot be read now")
+}
+
 fn ranged(operation: Operation) -> Operation {
     let form = json!({ "type": "string", "enum": ["json", "csv"] });
     operation
@@ -77,6 +101,7 @@ fn completeness() -> Operation {
         ("minutes_known", whole()),
         ("lag_seconds", nullable(&number())),
         ("types", map(&object(&[("received", whole()), ("missed", missed)]))),
+        ("audit", nullable(&map(&nullable(&list(&number()))))),
     ]);
     let schema =
         object(&[("method", text()), ("from", time()), ("until", time()), ("hours", list(&hour))]);

@@ -3,9 +3,10 @@
 use axum::routing::{get, post};
 use serde_json::json;
 
-use super::{Endpoint, EndpointPath, JSON, Operation, named};
 use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::ops;
+use crate::serve::api::endpoint::{Endpoint, EndpointPath, JSON, Operation};
+use crate::serve::api::schema::named;
 
 const NO_SECRET: &str = "Without the text of `ops.secret` in the data directory as bearer";
 
@@ -32,7 +33,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         .json("What came of it", json!({ "type": "object" }))
         .refuses(401, NO_SECRET)
         .refuses(404, "Not on the ops listener")
-        .refuses(422, "A file is no hour")
+        .refuses(422, "A file is not an hour")
         .refuses(507, "A file cannot be read or written")),
         Endpoint::ops("/store", post(ops::store)).on(Operation::post(
             "Copies the store, looks into it, or tries dead letters again (`ghpulse backup`, \

@@ -3,11 +3,11 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{
-    ApiMessage, Endpoint, EndpointPath, Operation, SocketMessages, TEXT, list, map, nullable,
-    object, text, whole,
-};
 use crate::hub::VALUE_BYTES;
+use crate::serve::api::endpoint::{
+    ApiMessage, ApiResponse, Endpoint, EndpointPath, Operation, SocketMessages, TEXT,
+};
+use crate::serve::api::schema::{list, map, nullable, object, reference, text, whole};
 use crate::serve::readers::{languages, sampling};
 
 /// The endpoints of this module.
@@ -32,21 +32,8 @@ fn upgrade(summary: &'static str) -> Operation {
         .refuses(403, "A page of an origin that may not connect (`server.allowedOrigins`)")
         .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
     let meaning = "A WebSocket; its messages are in /asyncapi.json";
-    operation.answers.insert(0, super::ApiResponse { status: 101, meaning, content });
+    operation.answers.insert(0, ApiResponse { status: 101, meaning, content });
     operation
-}
-
-/// An event as GitHub sends it.
-pub(super) fn event_schema() -> Value {
-    object(&[
-        ("id", json!({ "type": ["string", "integer"] })),
-        ("type", text()),
-        ("actor?", json!({ "type": "object" })),
-        ("repo?", json!({ "type": "object" })),
-        ("payload?", json!({ "type": "object" })),
-        ("public?", json!({ "type": "boolean" })),
-        ("created_at?", json!({ "type": "string", "format": "date-time" })),
-    ])
 }
 
 fn flags_schema() -> Value {
@@ -65,7 +52,7 @@ fn counts() -> Value {
 }
 
 fn sampling() -> SocketMessages {
-    let whole_event = object(&[("event", super::reference("Event")), ("payload", flags_schema())]);
+    let whole_event = object(&[("event", reference("Event")), ("payload", flags_schema())]);
     let event =
         json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
     let flags = json!({ "pr": 0, "open": 0, "merge": 0, "close": 0, "devDay": 0, "devYear": 0, "repoYear": 0 });

@@ -1,3 +1,4 @@
+use crate::serve::api::endpoint::ApiResponse;
 use proptest::prelude::*;
 use proptest::string::string_regex;
 

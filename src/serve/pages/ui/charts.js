@@ -17,29 +17,36 @@ function roundUp(value) {
 const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toPrecision(2)} M`
   : value >= 1e4 ? `${Math.round(value / 1e3)} k` : grouped.format(+value.toPrecision(3)));
 
-// An empty chart with its scale, and functions from values and steps to coordinates.
+// An empty chart with its scale (none where nothing is known, `most` 0), and functions from values and steps to coordinates.
 function canvas(box, most, steps, label) {
   const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
   const [width, height] = [Math.max(120, box.clientWidth), Math.max(60, box.clientHeight)];
   const [left, bottom] = [3.4 * letter, 1.5 * letter];
-  const top = roundUp(most);
+  const top = roundUp(most || 1);
   const x = (step) => left + ((width - left) * step) / Math.max(1, steps);
   const y = (value) => height - bottom - ((height - bottom - letter) * value) / top;
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-  for (const part of [0, 0.5, 1]) {
+  for (const part of most > 0 ? [0, 0.5, 1] : [0]) {
     svg.append(drawn("line", { x1: left, x2: width, y1: y(top * part), y2: y(top * part) }));
     const mark = drawn("text", { x: left - 0.4 * letter, y: y(top * part) + 0.35 * letter,
       "text-anchor": "end" }, short(top * part));
     mark.style.fontSize = `${letter}px`;
-    svg.append(mark);
+    if (most > 0) svg.append(mark);
   }
   const tick = (step, text, anchor) => {
-    const mark = drawn("text", { x: x(step), y: height - 0.2 * letter,
+    const mark = drawn("text", { x: x(step), y: height - 0.3 * letter,
       "text-anchor": anchor ?? "middle" }, text);
     mark.style.fontSize = `${letter}px`;
     svg.append(mark);
   };
-  return { svg, x, y, top, tick, room: (width - left) / letter, dot: letter / 3 };
+  // A text in the middle of a stretch of steps.
+  const say = (text, from = 0, to = steps) => {
+    const mark = drawn("text", { x: (x(from) + x(to)) / 2, y: (y(top) + y(0)) / 2 + 0.35 * letter,
+      "text-anchor": "middle" }, text);
+    mark.style.fontSize = `${letter}px`;
+    if (x(to) - x(from) > 0.6 * letter * text.length) svg.append(mark);
+  };
+  return { svg, x, y, top, tick, say, room: (width - left) / letter, dot: letter / 3 };
 }
 
 const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
@@ -50,10 +57,12 @@ function stacked(box, layers, ticks, label, unknown, marked) {
   const steps = layers[0].values.length;
   const sums = Array.from({ length: steps }, (_, at) =>
     layers.reduce((sum, layer) => sum + layer.values[at], 0));
-  const at = canvas(box, Math.max(1, ...sums), steps, label);
+  const at = canvas(box, unknown.every(Boolean) ? 0 : Math.max(1, ...sums), steps, label);
   const grey = unknown.map((is, step) => (is ? `M${point(at.x(step), at.y(0))}` +
     `V${at.y(at.top).toFixed(1)}H${at.x(step + 1).toFixed(1)}V${at.y(0).toFixed(1)}Z` : ""));
   if (unknown.some(Boolean)) at.svg.append(drawn("path", { class: "unknown", d: grey.join("") }));
+  const known = unknown.indexOf(false);
+  at.say("not counted", 0, known < 0 ? steps : known);
   const below = new Array(steps).fill(0);
   for (const layer of layers) {
     let [over, under] = ["", ""];
@@ -104,12 +113,21 @@ function heat(box, parts, ticks, label) {
   box.replaceChildren(svg);
 }
 
-// Grouped lines; `null` is a step without data.
-function lines(box, layers, ticks, label) {
+// Grouped lines; `null` is a step without data. Marked steps are underlined.
+function lines(box, layers, ticks, label, marked) {
   const steps = layers[0].values.length;
   const all = layers.flatMap((layer) => [...layer.values, layer.last]);
-  const most = Math.max(1, ...all.map((value) => value ?? 0));
+  const isKnown = all.some((value) => value !== null);
+  const most = isKnown ? Math.max(1, ...all.map((value) => value ?? 0)) : 0;
   const at = canvas(box, most, steps - 1, label);
+  if (!isKnown) at.say("nothing counted yet");
+  if (marked.length) {
+    // A day is as wide as its step, and never too narrow to be seen.
+    const wide = Math.max(2, at.x(1) - at.x(0));
+    const d = marked.map((step) =>
+      `M${point(at.x(step) - wide / 2, at.y(0))}h${wide.toFixed(1)}v4h${(-wide).toFixed(1)}Z`);
+    at.svg.append(drawn("path", { class: "imported", d: d.join("") }));
+  }
   for (const layer of layers) {
     let [path, pen] = ["", "M"];
     layer.values.forEach((value, step) => {

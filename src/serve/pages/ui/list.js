@@ -116,6 +116,35 @@ function showEvents() {
   addRows(added);
 }
 
+// Why the list is empty, in words; the first reason that applies.
+function whyEmpty() {
+  const all = [...links.values()];
+  const frozen = status?.completeness?.troubles?.find(({ kind }) => kind === "frozen_feed");
+  const source = status?.source;
+  if (all.some((link) => link.lost !== null)) return "the connection to the server is lost.";
+  if (!isLiveNow) return "connecting.";
+  if (silentFor() > SILENCE) return "the server does not answer.";
+  if (!status) return "the server has said nothing of its state yet.";
+  if (partOf("source")?.state === "down") return "GitHub does not answer the server.";
+  if (frozen) return `GitHub has shown nothing new since ${clock(frozen.since)} UTC.`;
+  if (isFiltered) return "nothing that came matches the filter.";
+  if (source?.mode === "anonymous") {
+    return "without a token GitHub is read once in " +
+      `${duration(source.poll_interval_seconds)}${nextRead(source)}.`;
+  }
+  if (!source) return "the server waits for the collector's events.";
+  return source.last_poll_at ? "none has come through so far."
+    : "the server is reading GitHub's first pages.";
+}
+
+function showEmpty() {
+  const note = byId("no-events");
+  note.hidden = byId("events").childElementCount > 0;
+  if (note.hidden) return;
+  const text = `No event yet: ${whyEmpty()}`;
+  if (note.textContent !== text) note.textContent = text;
+}
+
 function addRows(rows) {
   const list = byId("events");
   // Keep the scroll position of a user who reads further down.
@@ -124,6 +153,7 @@ function addRows(rows) {
   list.prepend(...rows.reverse());
   while (list.childElementCount > ROWS) list.lastElementChild.remove();
   list.scrollTop = isTop ? 0 : list.scrollHeight - below;
+  showEmpty();
 }
 
 const FIELDS = ["event.type", "event.actor.login", "event.repo.name", "event.payload.action",
@@ -158,7 +188,6 @@ function back(away) {
   say(away < REPLAYED ? `Back after ${span}: what came meanwhile is in the list's sample.`
     : `Back after ${span}: events of that time are not in the list; pictures and figures have them.`);
   asked.clear();
-  yearAt = -Infinity;
 }
 
 function takeEvent({ fields }) {

@@ -94,6 +94,12 @@ function measures(said) {
   } else {
     shown.push(["seen unknown", "warn", "How much is missed cannot be said now."]);
   }
+  const stars = said.audit?.shares?.stars?.share;
+  if (stars) {
+    const [low, middle, high] = stars.map(percent);
+    shown.push([`stars ${middle} % (${low} to ${high})`, level(1 - stars[2], 0.05, 0.2),
+      `By GitHub's totals of ${said.audit.panel.repositories} repositories. ${said.audit.method}`]);
+  }
   const lag = all?.lag_seconds?.p50;
   shown.push(lag === undefined || lag === null ? ["lag unknown", "warn", ""]
     : [`lag ${duration(lag)}`, level(lag, 60, 900), "Half of the events came sooner after " +
@@ -108,13 +114,15 @@ function measures(said) {
   return [...shown, tokens(said.source)];
 }
 
+// When an anonymous source is read again; empty while it is.
+function nextRead(source) {
+  const next = seconds(Date.parse(source?.next_poll_at) - Date.now());
+  return next > 0 ? `, next read in ${next} s` : "";
+}
+
 function tokens(source) {
   if (!source) return ["source unknown", "warn", ""];
-  if (source.mode === "anonymous") {
-    const next = seconds(Date.parse(source.next_poll_at) - Date.now());
-    const when = Number.isFinite(next) && next > 0 ? `, next read in ${next} s` : "";
-    return [`no token${when}`, "warn", "A token shows about 100 times more."];
-  }
+  if (source.mode === "anonymous") return [`no token${nextRead(source)}`, "warn", ""];
   if (source.mode !== "tokens") return [source.mode, "", ""];
   const [usable, benched] = [source.tokens_usable, source.tokens_benched];
   const plural = usable + benched === 1 ? "" : "s";
@@ -125,11 +133,16 @@ function tokens(source) {
   return [`${usable} token${plural}`, usable > 0 ? "" : "bad", ""];
 }
 
+const partOf = (name) => (status?.parts ?? []).find((part) => part.name === name);
 const clock = (time) => String(time ?? "").replace(/^.*T(\d\d:\d\d).*$/, "$1");
 
 // The current problems in words, each with its name.
 function troubles(said) {
-  const parts = (said.parts ?? []).filter((part) => ["degraded", "down"].includes(part.state));
+  // Without a token the source is always degraded, which its own line explains.
+  const isExpected = ({ name, state }) => name === "source" && state === "degraded" &&
+    said.source?.mode === "anonymous";
+  const parts = (said.parts ?? []).filter((part) =>
+    ["degraded", "down"].includes(part.state) && !isExpected(part));
   const feed = said.completeness?.troubles ?? [];
   return [
     ...feed.map((trouble) => `${String(trouble.kind ?? "feed").replaceAll("_", " ")}: ` +
@@ -177,6 +190,12 @@ function showTruth() {
   byId("trouble").hidden = wrong === "";
   if (byId("trouble").textContent !== wrong) byId("trouble").textContent = wrong;
   byId("simulated").hidden = !status.simulated;
+  const isAnonymous = status.source?.mode === "anonymous";
+  byId("anonymous").hidden = !isAnonymous;
+  if (isAnonymous) {
+    byId("pace").textContent =
+      `GitHub is read once in ${duration(status.source.poll_interval_seconds)}`;
+  }
 }
 
 // Refreshes at once when the page becomes visible: timers of hidden pages are slow.

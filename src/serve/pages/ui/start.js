@@ -5,15 +5,21 @@ function tick() {
   const now = performance.now();
   for (const link of links.values()) link.check(now);
   showPulse();
+  showEmpty();
   if (noteUntil < now) byId("note").textContent = "";
-  if (now - yearAt > (year ? 180000 : CONNECTING) || day !== today()) {
+  if (day !== today()) {
     day = today();
-    refreshYear();
+    asked.delete("/days");
   }
   ask("/now", NOW_EVERY, takeNow);
+  askRanked();
   ask("/history?span=15m", RECENT_EVERY, (said) => {
     recent = said;
     showTypes();
+  });
+  ask("/days", DAY_EVERY, (said) => {
+    year = said;
+    showYear();
   });
   ask("/history?span=24h", DAY_EVERY, (said) => {
     wholeDay = said;
@@ -101,5 +107,4 @@ follow("stream", { path: streamPath, silence: 40000, take: takeStream, back });
 setInterval(tick, 1000);
 setInterval(showEvents, LOOK);
 setInterval(showYear, 10000);
-refreshYear();
 tick();

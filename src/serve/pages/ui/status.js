@@ -48,6 +48,17 @@ function feedRows({ completeness }) {
       `${page.overlap === null ? "not read twice yet" : `${percent(page.overlap)} % as before`}`])];
 }
 
+function auditRows({ audit }) {
+  if (!audit) return [["seen", "unknown: this needs a token, and a look at GitHub's totals"]];
+  const words = ({ seen, grown, share }) => share
+    ? `${percent(share[1])} % (${percent(share[0])} to ${percent(share[2])})`
+    : `not known yet: ${grouped.format(seen)} seen of ${grouped.format(grown)}`;
+  return [...Object.entries(audit.shares).map(([kind, share]) => [kind.replace("_", " "),
+    words(share)]), ["sample", `${grouped.format(audit.panel.repositories)} repositories, ` +
+      `${grouped.format(audit.panel.seen_lately)} of them seen lately`],
+    audit.conflict && ["conflict", audit.conflict.text, "degraded"]];
+}
+
 function storeRows({ journal, disk, memory, backups, clock: machine, bus }) {
   const share = disk ? disk.free_bytes / disk.all_bytes : null;
   return [["bus", `${bus.kind}, ${grouped.format(bus.admitted)} admitted, ` +
@@ -77,6 +88,7 @@ function showStatus(said) {
   byId("parts").replaceChildren(...said.parts.map(partRow));
   byId("cards").replaceChildren(card("Source", sourceRows(said)),
     card("Completeness, last ten minutes", feedRows(said)),
+    card("Seen by GitHub's totals, last day", auditRows(said)),
     card("Store and machine", storeRows(said)),
     card("Clients", [["connections", known(said.clients?.connections)],
       ["version", known(said.version)], said.node && ["node", said.node]]));

@@ -54,6 +54,9 @@ function follow(name, hooks) {
   link.connect();
 }
 
+// After this time without an event the page says so: 30 s, three polls, or ten usual intervals.
+const longSilence = () => Math.max(30000, 3000 * pollSeconds(), rate ? 10000 / rate : 0);
+
 // The state in one or two words: without incoming data, nothing is called live.
 function showPulse() {
   const now = performance.now();
@@ -69,7 +72,7 @@ function showPulse() {
       showLink("No message", "lost", ` for ${Math.floor(silentFor() / 1000)} s`);
     } else if (nothingNew(status)) {
       showLink(nothingNew(status), "lost");
-    } else if (now - lastEvent > Math.max(30000, 3000 * pollSeconds()) && !isFiltered && !rate) {
+    } else if (now - lastEvent > longSilence() && !isFiltered) {
       showLink("Connected, no event", "lost", ` for ${Math.floor((now - lastEvent) / 1000)} s`);
     } else {
       showLink("Live", "live");
@@ -180,10 +183,11 @@ let figures = null;
 function takeNow(said) {
   const minute = said.last_minute;
   rate = minute && minute.seconds > 2 ? minute.events / minute.seconds : null;
-  byId("rate").textContent = rate === null ? "–" : asRate(rate);
+  const isUnknown = rate === null || (rate === 0 && nothingNew(status) !== "");
+  byId("rate").textContent = isUnknown ? "–" : asRate(rate);
   const sums = [0, 0, 0, 0, 0];
   for (const [type, count] of Object.entries(minute?.types ?? {})) sums[kindOf(type)] += count;
-  legend(byId("type-legend"), KINDS.map(([kind, words], place) => [kind, rate === null ? words
+  legend(byId("type-legend"), KINDS.map(([kind, words], place) => [kind, isUnknown ? words
     : `${words} ${asRate(sums[place] / minute.seconds)}`]));
   figures = said.pull_requests;
   showFigures();
@@ -193,7 +197,9 @@ function takeNow(said) {
   byId("languages-of").textContent = `of pull-request events, ${duration(window)}` +
     (hourBefore === null ? "" : `, against the ${duration(window)} before`);
   showLanguages();
-  for (const [name, rows] of Object.entries(said.busiest ?? {})) showTop(name, rows);
+  if (byId("ranked-window").value === "1h") {
+    for (const [name, rows] of Object.entries(said.busiest ?? {})) showTop(name, rows);
+  }
   showPanels(said.aggregates ?? []);
 }
 
@@ -204,7 +210,9 @@ function showTop(name, rows) {
   const letter = parseFloat(getComputedStyle(list).fontSize);
   const given = getComputedStyle(byId("busiest")).flexGrow === "1";
   const part = list.parentElement.clientHeight;
-  const most = given ? Math.max(1, Math.floor((part - 1.9 * letter) / (1.62 * letter))) : 5;
+  // On a wall the heading stands beside its rows, else above them.
+  const above = list.offsetTop > list.previousElementSibling.offsetTop + letter ? 1.9 * letter : 0;
+  const most = given ? Math.max(1, Math.floor((part - above) / (1.62 * letter))) : 5;
   const whole = JSON.stringify([rows, most]);
   if (list.dataset.said === whole) return;
   list.dataset.said = whole;
@@ -214,7 +222,11 @@ function showTop(name, rows) {
   }
   list.replaceChildren(...rows.slice(0, most).map(([repo, count]) => {
     const row = element("li");
-    row.append(linked(repo, repoAddress(repo), "repo"), element("b", grouped.format(count)));
+    const chart = element("button", grouped.format(count));
+    chart.type = "button";
+    chart.title = "Chart";
+    chart.addEventListener("click", () => showChart(repo, name === "pull_requests" ? "prs" : name));
+    row.append(linked(repo, repoAddress(repo), "repo"), chart);
     row.title = plain(`${repo}: ${count}`);
     return row;
   }));
@@ -328,15 +340,16 @@ function showHeat() {
 }
 
 // The year by day, as last received from the server; today's figures are updated more often.
-const DAY = [["open", "opened"], ["merge", "merged"], ["close", "closed"]];
+const DAY = ["opened", "merged", "closed"];
 let year = null;
-let yearAt = -Infinity;
 const today = () => new Date().toISOString().slice(0, 10);
+// Nothing was counted where neither a figure nor a day has a count: that is unknown, not zero.
+const isCounted = () => (figures?.year_developers ?? 0) > 0 || (year?.days.length ?? 0) > 0;
 function showFigures() {
   if (!figures) return;
   for (const [id, name] of [["open", "opened"], ["merge", "merged"], ["close", "closed"],
     ["dev", "developers"], ["year", "year_developers"]]) {
-    byId(id).textContent = figures[name] === null ? "–" : grouped.format(figures[name]);
+    byId(id).textContent = isCounted() ? grouped.format(figures[name]) : "–";
   }
 }
 
@@ -347,44 +360,32 @@ function showYear() {
   for (let day = first; day <= Date.now(); day += 86400000) {
     days.push(new Date(day).toISOString().slice(0, 10));
   }
-  const value = (name, day) => (year[`${name}Map`]?.[day] === undefined ? null
-    : Number(year[`${name}Map`][day]));
-  const layers = DAY.map(([name, words]) => ({ kind: words,
+  const known = new Map(year.days.map((one) => [one.day, one]));
+  const value = (name, day) => known.get(day)?.[name] ?? null;
+  const isToday = isCounted() && figures?.day === today();
+  const layers = DAY.map((name) => ({ kind: name,
     values: days.map((day, place) => (place === days.length - 1 ? null : value(name, day))),
-    last: figures?.day === today() ? figures[words] : value(name, today()) }));
-  const known = days.find((name) => value("open", name) !== null);
-  byId("by-day-of").textContent = known === undefined || known === days[0]
-    ? "by day of this year, UTC" : `by day of this year, UTC, counted since ${known}`;
+    last: isToday ? figures[name] : value(name, today()) }));
+  const since = year.days[0]?.day;
+  const imported = year.days.filter((one) => one.imported_hours > 0);
+  byId("by-day-of").textContent = "by day of this year, UTC" +
+    (since === undefined || since === days[0] ? "" : `, counted since ${since}`) +
+    (imported.length ? `; days with imported hours underlined` : "");
   const months = [];
   days.forEach((day, place) => {
     if (!day.endsWith("-01")) return;
     const month = new Date(day).toLocaleString("en", { month: "short", timeZone: "UTC" });
     months.push([place, month, place === 0 ? "start" : "middle"]);
   });
+  const marked = imported.map(({ day }) => days.indexOf(day)).filter((place) => place >= 0);
   lines(byId("day-chart"), layers, months,
-    "Pull requests opened, merged, closed by day; the table after it has them by month");
-  legend(byId("day-legend"), [...DAY.map(([, words]) =>
+    "Pull requests opened, merged, closed by day; the table after it has them by month", marked);
+  legend(byId("day-legend"), [...DAY.map((words) =>
     [words, words === "closed" ? "closed unmerged" : words])]);
-  const sum = (name, month) => days.filter((day) => day.startsWith(month))
-    .reduce((all, day) => all + (value(name, day) ?? 0), 0);
+  const sum = (name, month) => year.days.filter(({ day }) => day.startsWith(month))
+    .reduce((all, one) => all + one[name], 0);
   fillTable(byId("day-table"), "Pull requests of this year by month, UTC",
-    ["month", "opened", "merged", "closed unmerged"],
+    ["month", "opened", "merged", "closed unmerged", "hours imported"],
     [...new Set(days.map((day) => day.slice(0, 7)))].map((month) =>
-      [month, ...DAY.map(([name]) => grouped.format(sum(name, month)))]));
-}
-
-// The first message is the current state. Later events are added until the next one.
-function refreshYear() {
-  yearAt = performance.now();
-  const socket = new WebSocket(`${socketBase}/sampling`);
-  const giveUp = setTimeout(() => socket.close(), CONNECTING);
-  socket.onmessage = (message) => {
-    const said = JSON.parse(message.data);
-    if (said.firstMessageTag) {
-      year = said;
-      showYear();
-    }
-    clearTimeout(giveUp);
-    socket.close();
-  };
+      [month, ...[...DAY, "imported_hours"].map((name) => grouped.format(sum(name, month)))]));
 }

@@ -1,0 +1,86 @@
+//! The conditions that are reported.
+
+/// A condition that is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertCondition {
+    /// The bus cannot be reached.
+    BusAway,
+    /// GitHub cannot be polled.
+    SourceAway,
+    /// The history is not being updated.
+    TidbFailing,
+    /// RabbitMQ is not being fed, or its consumers have missed messages.
+    RabbitMqAway,
+    /// The merge script fails; the last good one is in use.
+    ScriptBroken,
+    /// The disk of the store is almost full.
+    DiskNearlyFull,
+    /// GitHub answers, but there are no new events.
+    FeedFrozen,
+    /// A token gets stale pages.
+    TokenStale,
+    /// A page is missing, or events that it used to show are.
+    PageMissing,
+    /// Scheduled backups fail.
+    BackupFailing,
+    /// GitHub's totals and the estimate from ids contradict each other.
+    AuditConflict,
+}
+
+impl AlertCondition {
+    /// All conditions.
+    pub const ALL: [Self; 11] = [
+        Self::BusAway,
+        Self::SourceAway,
+        Self::TidbFailing,
+        Self::RabbitMqAway,
+        Self::ScriptBroken,
+        Self::DiskNearlyFull,
+        Self::FeedFrozen,
+        Self::TokenStale,
+        Self::PageMissing,
+        Self::BackupFailing,
+        Self::AuditConflict,
+    ];
+
+    /// Its name in machine-readable messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BusAway => "bus_away",
+            Self::SourceAway => "source_away",
+            Self::TidbFailing => "tidb_failing",
+            Self::RabbitMqAway => "rabbitmq_away",
+            Self::ScriptBroken => "script_broken",
+            Self::DiskNearlyFull => "disk_nearly_full",
+            Self::FeedFrozen => "feed_frozen",
+            Self::TokenStale => "token_stale",
+            Self::PageMissing => "page_missing",
+            Self::BackupFailing => "backup_failing",
+            Self::AuditConflict => "audit_conflict",
+        }
+    }
+
+    /// Its name for display.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::BusAway => "the bus is away",
+            Self::SourceAway => "GitHub cannot be followed",
+            Self::TidbFailing => "the sync with TiDB fails",
+            Self::RabbitMqAway => "RabbitMQ is not fed",
+            Self::ScriptBroken => "the merge script is broken",
+            Self::DiskNearlyFull => "the disk is nearly full",
+            Self::FeedFrozen => "GitHub's feed is frozen",
+            Self::TokenStale => "a GitHub token is shown old pages",
+            Self::PageMissing => "a page of GitHub's feed is missing",
+            Self::BackupFailing => "backups are not made",
+            Self::AuditConflict => "GitHub's totals contradict the estimate of missed events",
+        }
+    }
+
+    /// Whether it is a failure that may pass without intervention and is tolerated for a while.
+    /// The others last until an operator acts, so they are reported at once.
+    pub(super) fn may_pass(self) -> bool {
+        matches!(self, Self::BusAway | Self::SourceAway | Self::TidbFailing | Self::RabbitMqAway)
+    }
+}

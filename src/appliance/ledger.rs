@@ -1,0 +1,121 @@
+//! Answers questions to the ledger, and keeps its rankings current.
+//!
+//! A ranking reads all rows of its window: some milliseconds for a small store, seconds for a month
+//! of GitHub. One task computes them in turn, at most [`SHARE`] of the time for each, and the
+//! answers of all clients come from the last one.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries};
+use crate::model::privacy::Privacy;
+use crate::model::window::Day;
+use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
+use crate::store::ledger::rank::Ranking;
+use crate::store::{Reader, Store, StoreError};
+use crate::sync::lock;
+
+/// A ranking is computed again after this many times the time it took: it takes at most 2 % of a
+/// core.
+const SHARE: u32 = 50;
+/// How often the task looks what is due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The last ranking of each window. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rankings(Arc<Mutex<HashMap<RankedWindow, Arc<Ranking>>>>);
+
+/// The least time between two rankings of a window.
+fn pause(window: RankedWindow) -> Duration {
+    match window {
+        RankedWindow::Day => Duration::from_secs(5),
+        RankedWindow::Week => Duration::from_secs(20),
+        RankedWindow::Month => Duration::from_secs(60),
+    }
+}
+
+/// Computes the rankings until `stop` is cancelled.
+pub(super) async fn run(
+    store: Store,
+    rankings: Rankings,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut due: HashMap<RankedWindow, Instant> = HashMap::new();
+    loop {
+        for window in RankedWindow::ALL {
+            let began = clock.instant();
+            if stop.is_cancelled() || due.get(&window).is_some_and(|due| began < *due) {
+                continue;
+            }
+            let now = clock.now();
+            let ranking = store.read(move |reader| Ranking::compute(reader, window, now)).await?;
+            lock(&rankings.0).insert(window, Arc::new(ranking));
+            let ended = clock.instant();
+            due.insert(window, ended + pause(window).max((ended - began) * SHARE));
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Answers a query. What `privacy.exclude` names is unknown here, also where an archive or an
+/// earlier configuration counted it.
+pub(super) async fn answer(
+    store: Store,
+    (rankings, privacy): (Rankings, Arc<Privacy>),
+    query: LedgerQuery,
+) -> Result<LedgerAnswer, OpsError> {
+    let is_excluded = move |name: &str| privacy.leaves_out(None, None, Some(name));
+    let read = store.read(move |reader| match query {
+        LedgerQuery::Repo { name, days } => {
+            let series = series(reader, &name, days)?;
+            let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
+            Ok(series.map_or(LedgerAnswer::Nothing, LedgerAnswer::Repo))
+        }
+        LedgerQuery::Top { by, window, language, most } => {
+            let ranking = lock(&rankings.0).get(&window).cloned();
+            let Some(ranking) = ranking else { return Ok(LedgerAnswer::Nothing) };
+            let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
+            top.repos.retain(|repo| !repo.name.as_deref().is_some_and(&is_excluded));
+            top.repos.truncate(most);
+            Ok(LedgerAnswer::Top(top))
+        }
+    });
+    // The disk's error message is not exposed to clients.
+    read.await.map_err(|error: StoreError| {
+        tracing::error!(%error, "the ledger cannot be read");
+        OpsError { is_io: true, reason: "the ledger cannot be read now".to_owned() }
+    })
+}
+
+fn series(
+    reader: Reader<'_>,
+    name: &str,
+    days: Range<i32>,
+) -> Result<Option<RepoSeries>, StoreError> {
+    let Some(id) = reader.repo_named(name)? else { return Ok(None) };
+    let counts = reader.ledger_of(id, days.clone())?;
+    let seen = reader.days_seen(days.clone())?;
+    let day = |(day, seen)| RepoDay {
+        day: Day(day),
+        counts: counts.get(&Day(day)).copied().unwrap_or_default(),
+        seen,
+    };
+    Ok(Some(RepoSeries {
+        id,
+        name: reader.name_of_repo(id)?.unwrap_or_else(|| name.to_owned()),
+        language: reader.language_of_repo(id)?,
+        stated: None,
+        seen: None,
+        days: days.zip(seen).map(day).collect(),
+    }))
+}

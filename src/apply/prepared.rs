@@ -1,0 +1,73 @@
+//! A delivery of the bus after parsing.
+
+use crate::model::entity::EntityRef;
+use crate::model::envelope::Envelope;
+use crate::model::event::EventKey;
+use crate::model::event_index::EventIndex;
+use crate::model::event_summary::EventSummary;
+use crate::model::position::Cursor;
+use crate::model::privacy::Privacy;
+use crate::model::window::Timestamp;
+
+/// A delivery after parsing.
+pub(super) struct Prepared {
+    pub(super) cursor: Cursor,
+    pub(super) key: EventKey,
+    pub(super) happened_at: Timestamp,
+    pub(super) received_at: Timestamp,
+    pub(super) actor_id: Option<u64>,
+    pub(super) repo_id: Option<u64>,
+    pub(super) facts_from: FactsFrom,
+    pub(super) head: EventIndex,
+    pub(super) is_left_out: bool,
+    /// The objects whose documents it contains.
+    pub(super) entity_refs: Box<[EntityRef]>,
+    pub(super) envelope: Envelope,
+}
+
+/// Where the facts of an event were determined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FactsFrom {
+    /// On this node, before the bus; the firsts are determined here.
+    Here,
+    /// On another node.
+    Elsewhere,
+    /// Nowhere: the firsts are not known yet.
+    Nobody,
+}
+
+impl Prepared {
+    pub(super) fn new(
+        cursor: Cursor,
+        envelope: Envelope,
+        summary: EventSummary,
+        facts_from: FactsFrom,
+    ) -> Self {
+        let received_at = envelope.facts.received_at;
+        Self {
+            cursor,
+            happened_at: summary.created_at.unwrap_or(received_at),
+            received_at,
+            actor_id: summary.actor_id,
+            repo_id: summary.repo_id,
+            facts_from,
+            head: EventIndex::of_summary(&summary, &envelope.facts),
+            entity_refs: summary.entity_refs,
+            key: summary.key,
+            envelope,
+            is_left_out: false,
+        }
+    }
+
+    /// The same with what is not passed on of it decided: events may come from a node with other
+    /// settings, or were admitted before these.
+    pub(super) fn under(mut self, privacy: &Privacy) -> Self {
+        let Self { head, .. } = &self;
+        self.is_left_out =
+            privacy.leaves_out(head.actor_login(), head.org_login(), head.repo_name());
+        if let Some(hashed) = privacy.hashed(&self.envelope.event) {
+            self.envelope.event = hashed.into();
+        }
+        self
+    }
+}

@@ -1,0 +1,17 @@
+//! The runtime of a command.
+
+use super::exit::Exit;
+use super::output;
+
+/// Runs a future on a new runtime.
+pub(super) fn with_runtime<T>(command: impl Future<Output = T>) -> Result<T, Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        output::complain(&format!("error: cannot start threads: {error}"));
+        Exit::Stage
+    })?;
+    let ended = runtime.block_on(command);
+    // Threads that still block after the shutdown timeout are left to the system.
+    runtime.shutdown_background();
+    Ok(ended)
+}

@@ -1,0 +1,122 @@
+//! JSON schemas of requests, responses and messages.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+
+use crate::hub::StreamMessage;
+use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
+use crate::serve::admin::report::Status;
+use crate::serve::http::problem::ProblemBody;
+use crate::serve::ledger::written::{RepoReport, TopReport};
+use crate::serve::pages::topics::TopicCatalogue;
+
+/// A reference to a schema of [`schemas`].
+pub(in crate::serve::api) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// A reference to the schema of a type, which [`schemas`] holds.
+pub(in crate::serve::api) fn named<T: JsonSchema>() -> Value {
+    reference(&T::schema_name())
+}
+
+pub(in crate::serve::api) fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+/// A cursor as its parser accepts it, with this suffix; an empty string is no cursor.
+pub(in crate::serve::api) fn cursor(behind: &str) -> Value {
+    let tag = "[0-9a-f]{8}-";
+    let (long, short) = (number(16), number(8));
+    json!({ "type": "string", "pattern": format!("^({tag}(b|{long})(b|{long})(b|{short}){behind})?$") })
+}
+
+/// The suffix of a cursor of counts: the hash of the value.
+pub(in crate::serve::api) const MARK: &str = "(~[0-9a-f]{16})?";
+
+/// A number from 1 with up to `digits` hexadecimal digits, after a letter that encodes their count.
+pub(in crate::serve::api) fn number(digits: u8) -> String {
+    let some = (1..=digits).map(|digits| {
+        let rest = if digits > 1 { format!("[0-9a-f]{{{}}}", digits - 1) } else { String::new() };
+        format!("{}[1-9a-f]{rest}", char::from(b'b' + digits))
+    });
+    some.collect::<Vec<_>>().join("|")
+}
+
+pub(in crate::serve::api) fn whole() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+pub(in crate::serve::api) fn list(items: &Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+/// An object; properties without a trailing `?` are required.
+pub(in crate::serve::api) fn object(properties: &[(&str, Value)]) -> Value {
+    let required = properties.iter().map(|(name, _)| *name).filter(|name| !name.ends_with('?'));
+    let required: Vec<&str> = required.collect();
+    let all = properties.iter();
+    let all = all.map(|(name, schema)| (name.trim_end_matches('?').to_owned(), schema.clone()));
+    let all: serde_json::Map<_, _> = all.collect();
+    let mut schema = json!({ "type": "object", "properties": all });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// A value of that schema, or null.
+pub(in crate::serve::api) fn nullable(schema: &Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "null" }] })
+}
+
+/// A map from text to values of this schema.
+pub(in crate::serve::api) fn map(values: &Value) -> Value {
+    json!({ "type": "object", "additionalProperties": values })
+}
+
+/// The schema of the message of an enum with this `type`.
+pub(in crate::serve::api) fn variant<T: JsonSchema>(kind: &str) -> Value {
+    let schema = T::json_schema(&mut generator()).to_value();
+    let variants = schema["oneOf"].as_array().into_iter().flatten();
+    let mut variants = variants.filter(|variant| variant["properties"]["type"]["const"] == kind);
+    variants.next().cloned().expect("the enum has a message of that type")
+}
+
+/// Creates a generator for schemas of serialised types, with OpenAPI and AsyncAPI references.
+pub(in crate::serve::api) fn generator() -> SchemaGenerator {
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = "/components/schemas".into();
+    settings.into_generator()
+}
+
+/// The named schemas, derived from the serialised types; events are passed on as GitHub sent them.
+pub(in crate::serve::api) fn schemas() -> Value {
+    let mut generator = generator();
+    generator.subschema_for::<ProblemBody<'_>>();
+    generator.subschema_for::<Status>();
+    generator.subschema_for::<StreamMessage<'_>>();
+    generator.subschema_for::<TopicCatalogue>();
+    generator.subschema_for::<SyncAnswer>();
+    generator.subschema_for::<ArchiveRequest>();
+    generator.subschema_for::<StoreRequest>();
+    generator.subschema_for::<RepoReport<'_>>();
+    generator.subschema_for::<TopReport<'_>>();
+    let mut schemas = generator.take_definitions(true);
+    schemas.insert("Event".to_owned(), event_schema());
+    Value::Object(schemas)
+}
+
+/// An event as GitHub sends it.
+fn event_schema() -> Value {
+    object(&[
+        ("id", json!({ "type": ["string", "integer"] })),
+        ("type", text()),
+        ("actor?", json!({ "type": "object" })),
+        ("repo?", json!({ "type": "object" })),
+        ("payload?", json!({ "type": "object" })),
+        ("public?", json!({ "type": "boolean" })),
+        ("created_at?", json!({ "type": "string", "format": "date-time" })),
+    ])
+}

@@ -1,0 +1,65 @@
+//! Responses that are the same for all clients: computed at most once every few seconds.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::serve::http::problem::Problem;
+
+/// Responses shared by all clients, each with the time at which it expires.
+#[derive(Debug, Default)]
+pub(crate) struct SharedResponses([Mutex<Option<(Instant, Bytes)>>; 4]);
+
+/// Which shared response; it determines how long the response is fresh.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SharedResponse {
+    Recent,
+    Day,
+    Now,
+    Year,
+}
+
+impl SharedResponse {
+    fn fresh_for(self) -> Duration {
+        match self {
+            Self::Now => Duration::from_secs(1),
+            Self::Recent => Duration::from_secs(3),
+            Self::Day => Duration::from_secs(20),
+            Self::Year => Duration::from_secs(30),
+        }
+    }
+}
+
+impl SharedResponses {
+    /// Returns a shared response. Requests that arrive while it is computed wait for it.
+    pub(super) async fn get(
+        &self,
+        which: SharedResponse,
+        clock: Clock,
+        made: impl Future<Output = Result<String, Problem>>,
+    ) -> Response {
+        let mut kept = self.0[which as usize].lock().await;
+        let now = clock.instant();
+        let bytes = match &*kept {
+            Some((until, bytes)) if now < *until => bytes.clone(),
+            _ => match made.await {
+                Ok(text) => {
+                    let bytes = Bytes::from(text);
+                    *kept = Some((now + which.fresh_for(), bytes.clone()));
+                    bytes
+                }
+                Err(problem) => return problem.into_response(),
+            },
+        };
+        drop(kept);
+        let age = format!("public, max-age={}", which.fresh_for().as_secs());
+        let age = HeaderValue::from_str(&age).unwrap_or(HeaderValue::from_static("no-store"));
+        let kind = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, age)], bytes).into_response()
+    }
+}

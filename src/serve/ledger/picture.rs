@@ -1,0 +1,216 @@
+//! Series as SVG: a chart, and a badge for a README.
+//!
+//! A picture loads nothing and runs nothing. All text in it is escaped, its size is bounded by the
+//! number of days, and its colours suit light and dark pages.
+
+use std::fmt::Write as _;
+
+use super::written::seen_of;
+use crate::model::ledger::{DaySeen, RankedBy, RepoSeries};
+
+/// A series and the figure to draw.
+pub(super) struct Picture<'a> {
+    pub(super) series: &'a RepoSeries,
+    pub(super) by: RankedBy,
+}
+
+/// Size of a chart.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 240.0;
+/// Its plot: left, top, right and bottom edge.
+const LEFT: f64 = 52.0;
+const TOP: f64 = 52.0;
+const RIGHT: f64 = 628.0;
+const BOTTOM: f64 = 212.0;
+/// Estimated width of a character of a badge.
+const CHAR: f64 = 6.6;
+
+const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#57606a}.t{font-size:15px;\
+    font-weight:600;fill:#1f2328}.g{stroke:#d0d7de}.b{fill:#54aeff;opacity:.45}\
+    .l{fill:none;stroke:#0969da;stroke-width:2}.f{fill:#fff}@media(prefers-color-scheme:dark){\
+    text{fill:#9198a1}.t{fill:#f0f6fc}.g{stroke:#3d444d}.b{fill:#388bfd}.l{stroke:#4493f8}\
+    .f{fill:#0d1117}}";
+
+impl Picture<'_> {
+    /// A chart: bars for the days, and a line for their sum from the first day on.
+    pub(super) fn chart(&self) -> String {
+        let counts: Vec<u64> = self.counts().collect();
+        let sum = counts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let days = self.series.days.len();
+        let mut out = head(WIDTH, HEIGHT, &self.title(sum));
+        write!(
+            out,
+            "<style>{STYLE}</style><rect class=\"f\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"6\"/>\
+             <text class=\"t\" x=\"12\" y=\"22\">{}</text><text x=\"12\" y=\"40\">{} in {days} days \
+             · {}</text>",
+            escaped(&self.series.name),
+            escaped(&format!("{} {}", grouped(sum), self.words())),
+            escaped(&seen_words(seen_of(self.series))),
+        )
+        .expect("a string takes all");
+        for (part, figure) in [(1.0, sum), (0.5, sum / 2), (0.0, 0)] {
+            let y = BOTTOM - (BOTTOM - TOP) * part;
+            write!(
+                out,
+                "<path class=\"g\" d=\"M{LEFT} {y}H{RIGHT}\"/><text x=\"{}\" y=\"{}\" \
+                 text-anchor=\"end\">{}</text>",
+                LEFT - 6.0,
+                y + 4.0,
+                short(figure)
+            )
+            .expect("a string takes all");
+        }
+        out.push_str(&bars(&counts, most));
+        out.push_str(&line(&counts, sum));
+        for (x, anchor, day) in
+            [(LEFT, "start", self.series.days.first()), (RIGHT, "end", self.series.days.last())]
+        {
+            let day = day.map(|day| day.day.to_string()).unwrap_or_default();
+            write!(out, "<text x=\"{x}\" y=\"230\" text-anchor=\"{anchor}\">{day}</text>")
+                .expect("a string takes all");
+        }
+        out.push_str("</svg>");
+        out
+    }
+
+    /// A badge: the figure's sum and how much was seen.
+    pub(super) fn badge(&self) -> String {
+        let sum = self.counts().fold(0_u64, u64::saturating_add);
+        let label = format!("{} in {} days", self.words(), self.series.days.len());
+        let value = format!("{} · {}", grouped(sum), seen_words(seen_of(self.series)));
+        let (a, b) = (width(&label), width(&value));
+        let mut out = head(a + b, 20.0, &self.title(sum));
+        write!(
+            out,
+            "<rect width=\"{a}\" height=\"20\" fill=\"#444\"/><rect x=\"{a}\" width=\"{b}\" \
+             height=\"20\" fill=\"#0969da\"/><g fill=\"#fff\" font-family=\"Verdana,sans-serif\" \
+             font-size=\"11\" text-anchor=\"middle\"><text x=\"{}\" y=\"14\" \
+             textLength=\"{}\">{}</text><text x=\"{}\" y=\"14\" textLength=\"{}\">{}</text></g></svg>",
+            a / 2.0,
+            a - 10.0,
+            escaped(&label),
+            a + b / 2.0,
+            b - 10.0,
+            escaped(&value),
+        )
+        .expect("a string takes all");
+        out
+    }
+
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        self.series.days.iter().map(|day| day.counts.get(self.by.metric()))
+    }
+
+    fn words(&self) -> &'static str {
+        match self.by {
+            RankedBy::Stars => "stars",
+            RankedBy::Forks => "forks",
+            RankedBy::Prs => "pull requests",
+            RankedBy::Pushes => "pushes",
+        }
+    }
+
+    fn title(&self, sum: u64) -> String {
+        let (name, words, days) = (&self.series.name, self.words(), self.series.days.len());
+        let seen = seen_words(seen_of(self.series));
+        format!("{name}: {} {words} in {days} days, {seen}", grouped(sum))
+    }
+}
+
+/// The beginning of a picture, with what a screen reader says.
+fn head(width: f64, height: f64, title: &str) -> String {
+    let title = escaped(title);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>"
+    )
+}
+
+/// Bars of the days, up to the top for the most.
+fn bars(counts: &[u64], most: u64) -> String {
+    let mut path = String::new();
+    let step = (RIGHT - LEFT) / as_float(counts.len() as u64).max(1.0);
+    let mut x = LEFT;
+    for n in counts {
+        if *n > 0 {
+            let height = ((BOTTOM - TOP) * as_float(*n) / as_float(most.max(1))).max(1.0);
+            let width = (step * 0.8).max(0.5);
+            write!(path, "M{x:.1} {BOTTOM}v-{height:.1}h{width:.1}v{height:.1}z")
+                .expect("a string takes all");
+        }
+        x += step;
+    }
+    format!("<path class=\"b\" d=\"{path}\"/>")
+}
+
+/// A line of the sum from the first day on.
+fn line(counts: &[u64], sum: u64) -> String {
+    let step = (RIGHT - LEFT) / as_float(counts.len() as u64).max(1.0);
+    let (mut x, mut so_far) = (LEFT, 0_u64);
+    let mut path = format!("M{LEFT} {BOTTOM}");
+    for n in counts {
+        x += step;
+        so_far = so_far.saturating_add(*n);
+        let y = BOTTOM - (BOTTOM - TOP) * as_float(so_far) / as_float(sum.max(1));
+        write!(path, "L{x:.1} {y:.1}").expect("a string takes all");
+    }
+    format!("<path class=\"l\" d=\"{path}\"/>")
+}
+
+/// How much was seen, in words.
+fn seen_words(seen: DaySeen) -> String {
+    match seen.seen {
+        Some(share) => format!("{:.0} % of the feed seen", (share * 100.0).floor()),
+        None if seen.hours_imported > 0 => "from an archive".to_owned(),
+        None => "coverage unknown".to_owned(),
+    }
+}
+
+fn width(text: &str) -> f64 {
+    as_float(text.chars().count() as u64) * CHAR + 12.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of events stay below 2^53")]
+fn as_float(n: u64) -> f64 {
+    n as f64
+}
+
+/// A number with groups of three digits.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number for an axis.
+fn short(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..10_000_000 => format!("{}k", n / 1_000),
+        _ => format!("{}M", n / 1_000_000),
+    }
+}
+
+/// Text for an element or a quoted attribute.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}

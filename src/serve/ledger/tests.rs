@@ -1,0 +1,57 @@
+use super::picture::Picture;
+use super::*;
+use crate::model::ledger::{DaySeen, LedgerCounts, LedgerMetric, RepoDay};
+use crate::model::window::Day;
+
+fn series(name: &str) -> RepoSeries {
+    let day = |at: i32| {
+        let mut counts = LedgerCounts::default();
+        counts.add(LedgerMetric::Stars, u64::try_from(at).unwrap() * 600);
+        let seen = (at > 0).then_some(0.9);
+        let minutes_known = if at > 0 { 1_440 } else { 0 };
+        RepoDay {
+            day: Day(20_454 + at),
+            counts,
+            seen: DaySeen { seen, minutes_known, hours_imported: 0 },
+        }
+    };
+    let (days, language) = ((0..3).map(day).collect(), Some("C\"++\"".to_owned()));
+    RepoSeries { id: 7, name: name.to_owned(), language, stated: None, seen: None, days }
+}
+
+#[test]
+fn a_series_has_its_days_sums_and_coverage() {
+    let json: serde_json::Value = serde_json::from_str(&written::series(&series("a/b"))).unwrap();
+    assert_eq!(json["since"], "2026-01-01");
+    assert_eq!(json["until"], "2026-01-03");
+    assert_eq!(json["totals"]["stars"], 1_800);
+    assert_eq!(json["coverage"]["seen"], 0.9);
+    assert_eq!(json["days"][0]["coverage"]["seen"], serde_json::Value::Null);
+    assert_eq!(json["days"][2]["counts"]["stars"], 1_200);
+    assert!(json["stated"].is_null() && json["seen"].is_null());
+    let csv = written::series_csv(&series("a/b"));
+    assert_eq!(csv.lines().nth(2), Some("2026-01-02,600,0,0,0,0,0,0,0,0,0.9,1440,0"));
+}
+
+#[test]
+fn pictures_say_their_figure_and_coverage() {
+    let series = series("ann/tool");
+    let picture = Picture { series: &series, by: RankedBy::Stars };
+    for drawn in [picture.chart(), picture.badge()] {
+        assert!(drawn.starts_with("<svg xmlns="), "{drawn}");
+        assert!(drawn.ends_with("</svg>"), "{drawn}");
+        assert!(drawn.contains("1,800") && drawn.contains("90 % of the feed seen"), "{drawn}");
+    }
+    let chart = picture.chart();
+    assert!(chart.contains("ann/tool") && chart.contains("2026-01-03"), "{chart}");
+}
+
+#[test]
+fn names_cannot_leave_their_place_in_a_picture() {
+    let series = series("a/<script>\"'&\u{7}");
+    let picture = Picture { series: &series, by: RankedBy::Pushes };
+    for drawn in [picture.chart(), picture.badge()] {
+        assert!(!drawn.contains("<script>") && !drawn.contains('\u{7}'), "{drawn}");
+        assert!(drawn.contains("a/&lt;script&gt;&quot;&#39;&amp;"), "{drawn}");
+    }
+}

@@ -1,0 +1,230 @@
+//! Series and rankings as JSON and CSV.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::model::ledger::{
+    DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedWindow, RepoDay, RepoSeries, StatedTotals,
+    TopRepos,
+};
+use crate::model::window::Timestamp;
+
+/// What was counted of a repository.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub(crate) struct LedgerFigures {
+    stars: u64,
+    forks: u64,
+    prs_opened: u64,
+    prs_merged: u64,
+    prs_closed: u64,
+    issues_opened: u64,
+    issues_closed: u64,
+    releases: u64,
+    pushes: u64,
+}
+
+/// How much of the public feed was seen.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub(crate) struct SeenShare {
+    /// The fraction of all public events that was seen in the known minutes, estimated from event
+    /// ids, 0 to 1; null while it is unknown.
+    seen: Option<f64>,
+    /// Minutes for which it is known.
+    minutes_known: u32,
+    /// Hours whose counts come from an imported archive instead.
+    hours_imported: u32,
+}
+
+/// One day of a repository.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DayReport {
+    /// The UTC day.
+    day: String,
+    /// What was counted.
+    counts: LedgerFigures,
+    /// How much of the day was seen.
+    coverage: SeenShare,
+}
+
+/// A repository by day.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RepoReport<'a> {
+    /// GitHub's id, which stays when the repository is renamed.
+    id: u64,
+    /// Its current name.
+    name: &'a str,
+    /// Its language; null when it is unknown.
+    language: Option<&'a str>,
+    /// The first day.
+    since: String,
+    /// The last day.
+    until: String,
+    /// The sums of all days.
+    totals: LedgerFigures,
+    /// The totals that GitHub states; null until they are known.
+    stated: Option<StatedTotals>,
+    /// The fraction of the growth that GitHub states which was seen, 0 to 1; null until it is
+    /// known.
+    seen: Option<f64>,
+    /// How much of these days was seen.
+    coverage: SeenShare,
+    /// All days in order, also those without events.
+    days: Vec<DayReport>,
+}
+
+/// One repository of a ranking.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RankedReport<'a> {
+    /// Its rank, from 1.
+    rank: usize,
+    /// GitHub's id.
+    id: u64,
+    /// Its current name; null when no event named it.
+    name: Option<&'a str>,
+    /// Its language; null when it is unknown.
+    language: Option<&'a str>,
+    /// The figure it is ranked by.
+    count: u64,
+}
+
+/// The first repositories of a window.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TopReport<'a> {
+    /// The figure: `stars`, `forks`, `prs` (opened) or `pushes`.
+    by: &'static str,
+    /// The window: `24h`, `7d` or `30d`.
+    window: &'static str,
+    /// The language; null for all.
+    language: Option<&'a str>,
+    /// The start of the window, which ends with the hour of `computed_at`.
+    from: Timestamp,
+    /// When the ranking was computed.
+    computed_at: Timestamp,
+    /// How much of the window's days was seen.
+    coverage: SeenShare,
+    /// In descending order of count.
+    repos: Vec<RankedReport<'a>>,
+}
+
+impl LedgerFigures {
+    fn of(counts: &LedgerCounts) -> Self {
+        Self {
+            stars: counts.get(LedgerMetric::Stars),
+            forks: counts.get(LedgerMetric::Forks),
+            prs_opened: counts.get(LedgerMetric::PullsOpened),
+            prs_merged: counts.get(LedgerMetric::PullsMerged),
+            prs_closed: counts.get(LedgerMetric::PullsClosed),
+            issues_opened: counts.get(LedgerMetric::IssuesOpened),
+            issues_closed: counts.get(LedgerMetric::IssuesClosed),
+            releases: counts.get(LedgerMetric::Releases),
+            pushes: counts.get(LedgerMetric::Pushes),
+        }
+    }
+}
+
+impl SeenShare {
+    fn of(seen: DaySeen) -> Self {
+        Self {
+            seen: seen.seen.map(|share| (share * 1e3).round() / 1e3),
+            minutes_known: seen.minutes_known,
+            hours_imported: seen.hours_imported,
+        }
+    }
+}
+
+/// What was seen of all days of a series.
+pub(super) fn seen_of(series: &RepoSeries) -> DaySeen {
+    DaySeen::mean(series.days.iter().map(|day| day.seen))
+}
+
+/// A series as JSON.
+pub(super) fn series(series: &RepoSeries) -> String {
+    let mut totals = LedgerCounts::default();
+    for day in &series.days {
+        totals.add_all(&day.counts);
+    }
+    let day = |day: Option<&RepoDay>| day.map(|day| day.day.to_string()).unwrap_or_default();
+    let report = RepoReport {
+        id: series.id,
+        name: &series.name,
+        language: series.language.as_deref(),
+        since: day(series.days.first()),
+        until: day(series.days.last()),
+        totals: LedgerFigures::of(&totals),
+        stated: series.stated,
+        seen: series.seen,
+        coverage: SeenShare::of(seen_of(series)),
+        days: series
+            .days
+            .iter()
+            .map(|day| DayReport {
+                day: day.day.to_string(),
+                counts: LedgerFigures::of(&day.counts),
+                coverage: SeenShare::of(day.seen),
+            })
+            .collect(),
+    };
+    serde_json::to_string(&report).expect("numbers and text are JSON")
+}
+
+/// A series as CSV (RFC 4180).
+pub(super) fn series_csv(series: &RepoSeries) -> String {
+    let mut text = "day".to_owned();
+    for metric in LedgerMetric::ALL {
+        text.push(',');
+        text.push_str(metric.name());
+    }
+    text.push_str(",seen,minutes_known,hours_imported\r\n");
+    for day in &series.days {
+        text.push_str(&day.day.to_string());
+        for metric in LedgerMetric::ALL {
+            write!(text, ",{}", day.counts.get(metric)).expect("a string takes all");
+        }
+        let SeenShare { seen, minutes_known, hours_imported } = SeenShare::of(day.seen);
+        let seen = seen.map(|seen| seen.to_string()).unwrap_or_default();
+        write!(text, ",{seen},{minutes_known},{hours_imported}\r\n").expect("a string takes all");
+    }
+    text
+}
+
+/// A ranking as JSON.
+pub(super) fn top(
+    top: &TopRepos,
+    by: RankedBy,
+    window: RankedWindow,
+    language: Option<&str>,
+) -> String {
+    let repos = top.repos.iter().zip(1..).map(|(repo, rank)| RankedReport {
+        rank,
+        id: repo.id,
+        name: repo.name.as_deref(),
+        language: repo.language.as_deref(),
+        count: repo.count,
+    });
+    let report = TopReport {
+        by: by.name(),
+        window: window.name(),
+        language,
+        from: top.from,
+        computed_at: top.computed_at,
+        coverage: SeenShare::of(top.seen),
+        repos: repos.collect(),
+    };
+    serde_json::to_string(&report).expect("numbers and text are JSON")
+}
+
+/// A ranking as CSV (RFC 4180).
+pub(super) fn top_csv(top: &TopRepos) -> String {
+    let mut text = "rank,id,name,language,count\r\n".to_owned();
+    for (repo, rank) in top.repos.iter().zip(1..) {
+        let quoted = |text: Option<&str>| {
+            text.map(|text| format!("\"{}\"", text.replace('"', "\"\""))).unwrap_or_default()
+        };
+        let (name, language) = (quoted(repo.name.as_deref()), quoted(repo.language.as_deref()));
+        write!(text, "{rank},{},{name},{language},{}\r\n", repo.id, repo.count)
+            .expect("a string takes all");
+    }
+    text
+}

@@ -1,0 +1,31 @@
+// Rankings of the day, the week and the month, and the chart of a repository.
+const RANKED_EVERY = 60000;
+const rankedWindow = byId("ranked-window");
+function askRanked() {
+  const window = rankedWindow.value;
+  if (window === "1h") return;
+  for (const [name, by] of [["stars", "stars"], ["pull_requests", "prs"], ["pushes", "pushes"]]) {
+    ask(`/top?by=${by}&window=${window}&limit=12`, RANKED_EVERY, (said) => {
+      if (rankedWindow.value !== window) return;
+      showTop(name, said.repos.filter((repo) => repo.name).map(({ name, count }) => [name, count]));
+    });
+  }
+}
+rankedWindow.addEventListener("change", () => {
+  for (const path of [...asked.keys()]) if (path.startsWith("/top?")) asked.delete(path);
+  if (rankedWindow.value === "1h") asked.delete("/now");
+  tick();
+});
+
+const chartDialog = byId("repo-chart");
+function showChart(repo, by) {
+  const [owner, name] = repo.split("/").map(encodeURIComponent);
+  const picture = element("img");
+  picture.src = `${base}/repo/${owner}/${name}.svg?by=${by}`;
+  picture.alt = plain(`${repo}: the last 90 days, as counted here`);
+  const close = element("button", "Close");
+  close.type = "button";
+  close.addEventListener("click", () => chartDialog.close());
+  chartDialog.replaceChildren(picture, close);
+  chartDialog.showModal();
+}

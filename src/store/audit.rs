@@ -1,0 +1,92 @@
+//! The audit's rows: its state, and the shares by hour.
+//!
+//! The state is one row, written with the position of the journal up to which it counts, so that a
+//! start reads the journal from there and counts nothing twice.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::activity::HOURS_FOR;
+use super::batch::Batch;
+use super::error::StoreError;
+use super::keys::Key as _;
+use super::keys::audit::AuditKey;
+use super::reader::Reader;
+use crate::model::audit::HourShares;
+use crate::model::window::{Hour, Timestamp};
+
+/// Writes the state.
+pub fn put_state(batch: &mut Batch<'_>, state: &[u8]) {
+    batch.put(&AuditKey::State, state);
+}
+
+/// Writes the shares as they are known at the end of an hour, or so far in it, and forgets those of
+/// hours past their retention.
+pub fn put_shares(
+    batch: &mut Batch<'_>,
+    hour: Hour,
+    shares: &HourShares,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let key = AuditKey::Hour(hour);
+    let text = serde_json::to_vec(shares);
+    batch.put(&key, &text.map_err(|_| StoreError::corrupt("audit", &key.to_bytes()))?);
+    let oldest = now.minus(HOURS_FOR).hour();
+    batch.delete_range(&AuditKey::Hour(Hour(i64::MIN)), &AuditKey::Hour(oldest))
+}
+
+impl Reader<'_> {
+    /// Reads the state; `None` before the first one was written.
+    pub fn audit_state(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(&AuditKey::State)
+    }
+
+    /// Reads the shares of these hours, by number.
+    pub fn audit_shares(&self, range: Range<i64>) -> Result<BTreeMap<i64, HourShares>, StoreError> {
+        let mut rows = BTreeMap::new();
+        self.scan(&AuditKey::Hour(Hour(range.start)), |key, value| {
+            let AuditKey::Hour(hour) = key else { return Ok(true) };
+            if hour.0 >= range.end {
+                return Ok(false);
+            }
+            let shares = serde_json::from_slice(value);
+            let shares = shares.map_err(|_| StoreError::corrupt("audit", &key.to_bytes()))?;
+            rows.insert(hour.0, shares);
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Durability, Store};
+
+    #[tokio::test]
+    async fn shares_are_kept_by_hour_and_the_state_beside_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        assert_eq!(store.reader().audit_state().unwrap(), None);
+        let shares = |low| {
+            HourShares::from([("stars".into(), Some([low, 0.5, 0.6])), ("forks".into(), None)])
+        };
+        let now = Timestamp::from_seconds(60 * 365 * 86_400);
+        let hour = now.hour().0;
+        let put = store.commit(move |batch| {
+            put_state(batch, b"state");
+            put_shares(batch, Hour(5), &shares(0.1), Timestamp::from_seconds(0))
+        });
+        put.await.unwrap();
+        let put = store.commit(move |batch| {
+            put_shares(batch, Hour(hour), &shares(0.2), now)?;
+            put_shares(batch, Hour(hour), &shares(0.4), now)
+        });
+        put.await.unwrap();
+        let reader = store.reader();
+        assert_eq!(reader.audit_state().unwrap().as_deref(), Some(&b"state"[..]));
+        let all = reader.audit_shares(0..hour + 1).unwrap();
+        assert_eq!(all, BTreeMap::from([(hour, shares(0.4))]));
+    }
+}

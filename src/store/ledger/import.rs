@@ -1,0 +1,152 @@
+//! Takes an hour of an archive into the ledger.
+
+use std::collections::HashMap;
+
+use super::counting::{LedgerSums, day_and_hour, languages};
+use super::names::NewNames;
+use super::rows::{decode_counts, decode_hours, put_counts, put_hours};
+use crate::model::ledger::{DaySlot, LedgerCounts, LedgerMetric, LedgerOrigin, SlotCounts};
+use crate::model::window::{Day, Hour, Timestamp};
+use crate::store::batch::Batch;
+use crate::store::error::StoreError;
+use crate::store::families::Family;
+use crate::store::keys::Key as _;
+use crate::store::keys::ledger::LedgerKey;
+
+/// Repositories whose rows are read at once.
+const AT_ONCE: usize = 10_000;
+
+/// Counts of an hour of an archive.
+#[derive(Debug, Default)]
+pub struct LedgerHour {
+    repos: HashMap<u64, RepoInHour, foldhash::fast::RandomState>,
+}
+
+/// One repository in an hour of an archive.
+#[derive(Debug, Default)]
+struct RepoInHour {
+    name: Option<Box<str>>,
+    language: Option<Box<str>>,
+    counts: LedgerCounts,
+}
+
+impl LedgerHour {
+    /// Counts one event.
+    pub fn count(&mut self, repo: u64, metric: LedgerMetric, [name, language]: [Option<&str>; 2]) {
+        let known = self.repos.entry(repo).or_default();
+        known.counts.add(metric, 1);
+        if known.name.is_none() {
+            known.name = name.map(Box::from);
+        }
+        if known.language.is_none() {
+            known.language = language.map(Box::from);
+        }
+    }
+
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: Self) {
+        for (repo, more) in other.repos {
+            let known = self.repos.entry(repo).or_default();
+            known.counts.add_all(&more.counts);
+            known.name = known.name.take().or(more.name);
+            known.language = known.language.take().or(more.language);
+        }
+    }
+
+    /// Replaces the counts of the hour: those that were counted live, and those of an earlier
+    /// import. Returns false and changes nothing when the hour is final.
+    pub fn write(mut self, batch: &mut Batch<'_>, hour: Hour) -> Result<bool, StoreError> {
+        let at = Timestamp::from_seconds(hour.0.saturating_mul(3_600));
+        let (day, hour) = day_and_hour(at);
+        let hours_key = LedgerKey::Hours(day);
+        let mut hours = decode_hours(&hours_key, batch.get(&hours_key)?.as_deref())?;
+        let bit = 1 << hour;
+        if hours.folded & bit != 0 {
+            return Ok(false);
+        }
+        let mut sums = LedgerSums::default();
+        sums.0.entry(LedgerKey::All(day)).or_default();
+        if hours.imported & bit != 0 {
+            self.find_earlier(batch, day, hour, &mut sums)?;
+        }
+        hours.imported |= bit;
+        put_hours(batch, &hours_key, hours);
+        self.write_repos(batch, (day, hour), &mut sums)?;
+        sums.write(batch, |slot| !is_of(slot, hour))?;
+        let mut names = NewNames::default();
+        for (repo, in_hour) in &self.repos {
+            if let Some(name) = &in_hour.name {
+                names.note(batch, *repo, name, at);
+            }
+        }
+        names.write(batch).map(|()| true)
+    }
+
+    /// Adds the rows that an earlier import of the hour has counts in, so that they are replaced.
+    fn find_earlier(
+        &mut self,
+        batch: &Batch<'_>,
+        day: Day,
+        hour: u8,
+        sums: &mut LedgerSums,
+    ) -> Result<(), StoreError> {
+        let has = |value: &[u8]| {
+            SlotCounts::decode(value)
+                .is_some_and(|row| row.iter().any(|(slot, _)| is_of(slot, hour)))
+        };
+        batch.database.scan(&LedgerKey::Repo(day, 0), |key, value| {
+            let LedgerKey::Repo(of, repo) = key else { return Ok(false) };
+            if of == day && has(value) {
+                self.repos.entry(repo).or_default();
+            }
+            Ok(of == day)
+        })?;
+        batch.database.scan(&LedgerKey::Language(day, String::new()), |key, value| {
+            let is_same = matches!(&key, LedgerKey::Language(of, _) if *of == day);
+            if is_same && has(value) {
+                sums.0.entry(key).or_default();
+            }
+            Ok(is_same)
+        })
+    }
+
+    /// Writes the rows of the repositories, and adds to the sums.
+    fn write_repos(
+        &self,
+        batch: &mut Batch<'_>,
+        (day, hour): (Day, u8),
+        sums: &mut LedgerSums,
+    ) -> Result<(), StoreError> {
+        let mut repos: Vec<_> = self.repos.iter().collect();
+        repos.sort_unstable_by_key(|(repo, _)| **repo);
+        for some in repos.chunks(AT_ONCE) {
+            let unknown = some.iter().filter(|(_, in_hour)| in_hour.language.is_none());
+            let found = languages(batch, unknown.map(|(repo, _)| **repo).collect())?;
+            let key = |repo: u64| LedgerKey::Repo(day, repo);
+            let keys: Vec<_> = some.iter().map(|(repo, _)| key(**repo).to_bytes()).collect();
+            let stored = batch.get_many(Family::Ledger, &keys)?;
+            for (((repo, in_hour), bytes), stored) in some.iter().zip(&keys).zip(stored) {
+                let mut row = decode_counts(Family::Ledger, bytes, stored.as_deref())?;
+                row.retain(|slot| !is_of(slot, hour));
+                let language = in_hour.language.as_deref();
+                let language = language.or_else(|| found.get(repo).map(String::as_str));
+                for metric in LedgerMetric::ALL {
+                    let n = in_hour.counts.get(metric);
+                    let slot = DaySlot { origin: LedgerOrigin::Archive, hour, metric }.number();
+                    row.add(slot, n);
+                    if n > 0 {
+                        sums.add(day, language, slot, n);
+                    }
+                }
+                put_counts(batch, &key(**repo), &row);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a slot is of an import of that hour.
+fn is_of(slot: u16, hour: u8) -> bool {
+    DaySlot::of_number(slot)
+        .is_some_and(|slot| slot.origin == LedgerOrigin::Archive && slot.hour == hour)
+}

@@ -1,0 +1,47 @@
+//! The values of the ledger's rows.
+
+use crate::model::ledger::{DayHours, SlotCounts};
+use crate::store::batch::Batch;
+use crate::store::error::StoreError;
+use crate::store::families::Family;
+use crate::store::keys::Key as _;
+use crate::store::keys::ledger::LedgerKey;
+
+/// Decodes the counts of a row; empty when there is none.
+pub(super) fn decode_counts(
+    family: Family,
+    key: &[u8],
+    stored: Option<&[u8]>,
+) -> Result<SlotCounts, StoreError> {
+    let Some(value) = stored else { return Ok(SlotCounts::default()) };
+    SlotCounts::decode(value).ok_or_else(|| StoreError::corrupt(family.name(), key))
+}
+
+/// Decodes the hours of a day; none are imported when there is no row.
+pub(crate) fn decode_hours(day: &LedgerKey, stored: Option<&[u8]>) -> Result<DayHours, StoreError> {
+    let Some(value) = stored else { return Ok(DayHours::default()) };
+    let read = || {
+        let (imported, folded) = value.split_first_chunk::<4>()?;
+        let folded = u32::from_be_bytes(folded.try_into().ok()?);
+        Some(DayHours { imported: u32::from_be_bytes(*imported), folded })
+    };
+    read().ok_or_else(|| StoreError::corrupt(Family::Ledger.name(), &day.to_bytes()))
+}
+
+/// Puts the hours of a day.
+pub(super) fn put_hours(batch: &mut Batch<'_>, day: &LedgerKey, hours: DayHours) {
+    let DayHours { imported, folded } = hours;
+    let [a, b, c, d] = imported.to_be_bytes();
+    let [e, f, g, h] = folded.to_be_bytes();
+    batch.put(day, &[a, b, c, d, e, f, g, h]);
+}
+
+/// Puts the counts of a row, or deletes it when there are none.
+pub(super) fn put_counts(batch: &mut Batch<'_>, key: &LedgerKey, counts: &SlotCounts) {
+    if counts.is_empty() {
+        return batch.delete(key);
+    }
+    let mut value = Vec::with_capacity(16);
+    counts.encode(&mut value);
+    batch.put(key, &value);
+}

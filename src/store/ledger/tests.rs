@@ -1,0 +1,281 @@
+//! The ledger against a plain model.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::counting::{LedgerCounting, LedgerEvent};
+use super::fold::{FoldProgress, HOURS_FOR, fold_due};
+use super::import::LedgerHour;
+use super::rank::Ranking;
+use crate::model::ledger::{LedgerCounts, LedgerMetric, MOST_RANKED, RankedBy, RankedWindow};
+use crate::model::window::{Day, Hour, Timestamp};
+use crate::store::keys::RepoKey;
+use crate::store::keys::ledger::LedgerKey;
+use crate::store::{Store, new_store, repos};
+
+/// 2026-01-01.
+const START: i32 = 20_454;
+
+fn at(day: i32, hour: i64) -> Timestamp {
+    Timestamp::from_seconds(i64::from(START + day) * 86_400 + hour * 3_600 + 60)
+}
+
+fn hour(day: i32, hour: i64) -> Hour {
+    at(day, hour).hour()
+}
+
+/// One event: repository, day, hour, metric.
+type Counted = (u64, i32, i64, usize);
+
+async fn count(store: &Store, events: Vec<Counted>) {
+    let named = |(repo, day, hour, metric)| (repo, format!("ann/r{repo}"), at(day, hour), metric);
+    count_named(store, events.into_iter().map(named).collect()).await;
+}
+
+async fn count_named(store: &Store, events: Vec<(u64, String, Timestamp, usize)>) {
+    let counted = store.commit(move |batch| {
+        let mut counting = LedgerCounting::default();
+        for (repo, name, created_at, metric) in &events {
+            let (repo, name, created_at) = (*repo, Some(name.as_str()), *created_at);
+            let metric = LedgerMetric::ALL[*metric];
+            counting.count(batch, LedgerEvent { repo, name, created_at, metric, language: None });
+        }
+        counting.write(batch)
+    });
+    counted.await.unwrap();
+}
+
+/// Imports an hour; returns whether it was taken.
+async fn import(store: &Store, hour: Hour, events: Vec<(u64, usize)>) -> bool {
+    let imported = store.commit(move |batch| {
+        let mut counts = LedgerHour::default();
+        for (repo, metric) in events {
+            let name = format!("ann/r{repo}");
+            counts.count(repo, LedgerMetric::ALL[metric], [Some(&name), None]);
+        }
+        counts.write(batch, hour)
+    });
+    imported.await.unwrap()
+}
+
+fn counts_of(store: &Store, repo: u64) -> BTreeMap<i32, LedgerCounts> {
+    let days = store.reader().ledger_of(repo, START..START + 400).unwrap();
+    days.into_iter().map(|(day, counts)| (day.0 - START, counts)).collect()
+}
+
+fn stars_of(store: &Store, repo: u64) -> Vec<(i32, u64)> {
+    let days = counts_of(store, repo).into_iter();
+    days.map(|(day, counts)| (day, counts.get(LedgerMetric::Stars))).collect()
+}
+
+async fn fold(store: &Store, now: Timestamp) {
+    let mut progress = FoldProgress::default();
+    for _ in 0..4 {
+        progress = fold_due(store, progress, now).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn counts_add_up_over_batches() {
+    let (_dir, store) = new_store();
+    count(&store, vec![(7, 0, 1, 0), (7, 0, 1, 0), (7, 0, 5, 8), (8, 0, 1, 0)]).await;
+    count(&store, vec![(7, 0, 1, 0), (7, 2, 0, 0)]).await;
+    assert_eq!(stars_of(&store, 7), [(0, 3), (2, 1)]);
+    assert_eq!(counts_of(&store, 7)[&0].get(LedgerMetric::Pushes), 1);
+    let all = store.reader().ledger_sum(&LedgerKey::All(Day(START)), Day(START)).unwrap();
+    assert_eq!(all.get(LedgerMetric::Stars), 4);
+    assert_eq!(stars_of(&store, 9), []);
+}
+
+#[tokio::test]
+async fn languages_have_sums_as_far_as_they_are_known() {
+    let (_dir, store) = new_store();
+    let learn = |batch: &mut crate::store::Batch<'_>| {
+        repos::remember(batch, RepoKey(7), Some("Rust"), at(0, 0))
+    };
+    store.commit(learn).await.unwrap();
+    count(&store, vec![(7, 0, 1, 0), (8, 0, 1, 0), (7, 0, 2, 0)]).await;
+    assert!(import(&store, hour(0, 2), vec![(7, 0), (7, 0), (8, 0)]).await);
+    let sum = |key: LedgerKey| {
+        store.reader().ledger_sum(&key, Day(START)).unwrap().get(LedgerMetric::Stars)
+    };
+    assert_eq!(sum(LedgerKey::Language(Day(START), "Rust".to_owned())), 3);
+    assert_eq!(sum(LedgerKey::All(Day(START))), 5);
+}
+
+#[tokio::test]
+async fn an_imported_hour_replaces_the_live_and_an_earlier_import() {
+    let (_dir, store) = new_store();
+    count(&store, vec![(7, 0, 1, 0), (7, 0, 2, 0), (8, 0, 1, 0), (9, 0, 1, 0)]).await;
+    for _ in 0..2 {
+        assert!(import(&store, hour(0, 1), vec![(7, 0), (7, 0), (7, 0), (8, 1)]).await);
+        assert_eq!(stars_of(&store, 7), [(0, 4)]);
+    }
+    assert_eq!(stars_of(&store, 9), [], "the archive has no star of it in that hour");
+    // A corrected file of the same hour no longer has 8.
+    assert!(import(&store, hour(0, 1), vec![(7, 0)]).await);
+    assert_eq!((stars_of(&store, 7), counts_of(&store, 8).len()), (vec![(0, 2)], 0));
+    count(&store, vec![(7, 0, 1, 0)]).await;
+    assert_eq!(stars_of(&store, 7), [(0, 2)], "a late event of an imported hour is in it");
+    let all = store.reader().ledger_sum(&LedgerKey::All(Day(START)), Day(START)).unwrap();
+    assert_eq!((all.get(LedgerMetric::Stars), all.get(LedgerMetric::Forks)), (2, 0));
+}
+
+#[tokio::test]
+async fn folded_months_keep_their_days_and_are_final() {
+    let (_dir, store) = new_store();
+    let many = (0..5_000).map(|repo| (repo, 30, 4, 0));
+    count(&store, many.collect()).await;
+    count(&store, vec![(7, 0, 1, 0), (7, 30, 2, 0), (7, 31, 2, 0)]).await;
+    assert!(import(&store, hour(0, 3), vec![(7, 0)]).await);
+    let before = stars_of(&store, 7);
+    assert_eq!(before, [(0, 2), (30, 2), (31, 1)]);
+    let due = at(31, 1).plus(HOURS_FOR);
+    fold(&store, at(30, 23).plus(HOURS_FOR)).await;
+    let days = || store.reader().last_before(&LedgerKey::Repo(Day(START + 31), 0)).unwrap();
+    assert!(days().is_some(), "not yet due");
+    fold(&store, due).await;
+    assert_eq!(days(), None, "January is folded");
+    assert_eq!(stars_of(&store, 7), before);
+    assert_eq!(stars_of(&store, 4_999), [(30, 1)]);
+    // Hours that are counted are final; another hour and a late event are added.
+    assert!(!import(&store, hour(0, 1), vec![(7, 0), (7, 0)]).await);
+    assert!(!import(&store, hour(0, 3), vec![(7, 0), (7, 0)]).await);
+    assert!(import(&store, hour(0, 9), vec![(7, 0), (7, 0)]).await);
+    count(&store, vec![(7, 0, 1, 0)]).await;
+    assert_eq!(stars_of(&store, 7)[0], (0, 5));
+    fold(&store, due).await;
+    assert_eq!(stars_of(&store, 7)[0], (0, 5));
+    assert!(!import(&store, hour(0, 9), vec![(7, 0)]).await);
+}
+
+#[tokio::test]
+async fn counts_follow_the_id_of_a_renamed_repository() {
+    let (_dir, store) = new_store();
+    let name = |name: &str, day| (7, name.to_owned(), at(day, 0), 0);
+    let by_name = |name: &str| store.reader().repo_named(name).unwrap();
+    count_named(&store, vec![name("Ann/Old", 1)]).await;
+    assert_eq!((by_name("ann/old"), by_name("ANN/OLD")), (Some(7), Some(7)));
+    count_named(&store, vec![name("ann/new", 3), name("Ann/Old", 2)]).await;
+    count_named(&store, vec![name("Ann/Old", 2), name("not a name", 9)]).await;
+    let current = || store.reader().name_of_repo(7).unwrap();
+    assert_eq!(current().as_deref(), Some("ann/new"), "a late event renames nothing");
+    assert_eq!((by_name("Ann/Old"), by_name("Ann/New")), (Some(7), Some(7)), "both lead to it");
+    count_named(&store, vec![(8, "ann/old".to_owned(), at(4, 0), 0)]).await;
+    assert_eq!((by_name("Ann/Old"), by_name("ann/new")), (Some(8), Some(7)), "it was taken");
+    count_named(&store, vec![name("ann/back", 5)]).await;
+    assert_eq!(current().as_deref(), Some("ann/back"));
+    count_named(&store, vec![name("ann/new", 6)]).await;
+    assert_eq!(current().as_deref(), Some("ann/new"));
+    assert_eq!(stars_of(&store, 7).iter().map(|(_, n)| n).sum::<u64>(), 7);
+    assert_eq!(by_name("ann/nobody"), None);
+}
+
+#[tokio::test]
+async fn rankings_are_sums_of_their_window() {
+    let (_dir, store) = new_store();
+    let learn = |batch: &mut crate::store::Batch<'_>| {
+        repos::remember(batch, RepoKey(3), Some("Rust"), at(0, 0))?;
+        repos::remember(batch, RepoKey(90), Some("rust"), at(0, 0))
+    };
+    store.commit(learn).await.unwrap();
+    let stars = |repo: u64, day, hour, n: usize| std::iter::repeat_n((repo, day, hour, 0), n);
+    let mut events: Vec<Counted> = (100..100 + MOST_RANKED as u64).map(|r| (r, 40, 1, 0)).collect();
+    events.extend(stars(3, 40, 1, 9).chain(stars(90, 40, 2, 5)).chain(stars(3, 39, 2, 4)));
+    events.extend(stars(90, 20, 1, 90).chain(stars(90, 1, 1, 500)));
+    events.push((90, 40, 1, 8));
+    count(&store, events).await;
+    let top = |window, by, language: Option<&str>| {
+        let ranking = Ranking::compute(store.reader(), window, at(40, 2)).unwrap();
+        let top = ranking.top(store.reader(), by, language, 3).unwrap();
+        let all = top.repos.into_iter();
+        all.map(|repo| (repo.name.unwrap(), repo.count)).collect::<Vec<_>>()
+    };
+    let named = |list: &[(u64, u64)]| {
+        list.iter().map(|(repo, n)| (format!("ann/r{repo}"), *n)).collect::<Vec<_>>()
+    };
+    let (day, month) = (RankedWindow::Day, RankedWindow::Month);
+    // The window has 24 hours: from 3 o'clock of the day before.
+    assert_eq!(top(day, RankedBy::Stars, None), named(&[(3, 9), (90, 5), (100, 1)]));
+    assert_eq!(top(RankedWindow::Week, RankedBy::Stars, None)[0], ("ann/r3".to_owned(), 13));
+    assert_eq!(top(month, RankedBy::Stars, Some("RUST")), named(&[(90, 95), (3, 13)]));
+    assert_eq!(top(month, RankedBy::Pushes, None), named(&[(90, 1)]));
+    assert_eq!(top(month, RankedBy::Prs, None), []);
+    assert_eq!(top(month, RankedBy::Stars, Some("Go")), []);
+}
+
+/// A step of the property test.
+#[derive(Debug, Clone)]
+enum Step {
+    Count(Vec<Counted>),
+    Import(i32, i64, Vec<(u64, usize)>),
+    Fold(i32),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let counted = (0_u64..4, 28_i32..34, 0_i64..3, 0_usize..9);
+    let step = prop_oneof![
+        4 => prop::collection::vec(counted, 1..12).prop_map(Step::Count),
+        3 => (28_i32..34, 0_i64..3, prop::collection::vec((0_u64..4, 0_usize..9), 0..8))
+            .prop_map(|(day, hour, events)| Step::Import(day, hour, events)),
+        1 => (0_i32..70).prop_map(Step::Fold),
+    ];
+    prop::collection::vec(step, 1..12)
+}
+
+/// Counts by hour, in the simplest possible way.
+#[derive(Default)]
+struct Plain {
+    live: BTreeMap<(i32, i64), Vec<(u64, usize)>>,
+    imported: BTreeMap<(i32, i64), Vec<(u64, usize)>>,
+}
+
+impl Plain {
+    fn counts_of(&self, repo: u64) -> BTreeMap<i32, LedgerCounts> {
+        let mut days: BTreeMap<i32, LedgerCounts> = BTreeMap::new();
+        let live = self.live.iter().filter(|(hour, _)| !self.imported.contains_key(*hour));
+        for ((day, _), events) in live.chain(&self.imported) {
+            for (_, metric) in events.iter().filter(|(of, _)| *of == repo) {
+                days.entry(*day).or_default().add(LedgerMetric::ALL[*metric], 1);
+            }
+        }
+        days
+    }
+}
+
+#[test]
+fn any_order_of_events_imports_and_folds_gives_the_plain_sums() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut runner = TestRunner::new(Config { cases: 24, ..Config::default() });
+    let run = |steps: Vec<Step>| {
+        let (_dir, store) = new_store();
+        let mut plain = Plain::default();
+        runtime.block_on(async {
+            for step in steps {
+                match step {
+                    Step::Count(events) => {
+                        for (repo, day, hour, metric) in &events {
+                            plain.live.entry((*day, *hour)).or_default().push((*repo, *metric));
+                        }
+                        count(&store, events).await;
+                    }
+                    Step::Import(day, at, events) => {
+                        let taken = import(&store, hour(day, at), events.clone()).await;
+                        let is_final = !taken;
+                        if !is_final {
+                            plain.imported.insert((day, at), events);
+                        }
+                    }
+                    Step::Fold(day) => fold(&store, at(day, 0).plus(HOURS_FOR)).await,
+                }
+            }
+        });
+        for repo in 0..4 {
+            prop_assert_eq!(counts_of(&store, repo), plain.counts_of(repo), "repository {}", repo);
+        }
+        Ok(())
+    };
+    runner.run(&steps(), run).unwrap();
+}

@@ -1,0 +1,65 @@
+//! The audit against the simulated GitHub over HTTP: types hidden without a hole in the ids are
+//! found by GitHub's totals, and told wherever completeness is.
+
+use super::*;
+use crate::common::client::request;
+
+/// What is hidden.
+const HIDDEN: f64 = 0.6;
+/// A horizon of 24 seconds, so that everything is known within a minute.
+const QUICK: &[(&str, &str)] = &[
+    ("GHPULSE_GITHUB_AUDIT_EVERY", "1s"),
+    ("GHPULSE_GITHUB_AUDIT_WAIT", "6s"),
+    ("GHPULSE_GITHUB_LOOP_BREAK", "100"),
+];
+
+fn share(status: &Value, kind: &str) -> Option<[f64; 3]> {
+    serde_json::from_value(status["audit"]["shares"][kind]["share"].clone()).ok()
+}
+
+async fn status(appliance: &Running) -> Value {
+    request(appliance.public, "GET", "/status?format=json", &[]).await.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_tell_what_ids_cannot() {
+    let github =
+        GitHub::start(Options { rate: 120.0, shape: Shape::Today, seed: 31, ..Options::default() })
+            .await;
+    github.control.set_fault(Fault::new(FaultKind::Hidden).share(HIDDEN));
+    let dir = tempfile::tempdir().unwrap();
+    let mut appliance = Running::start(dir.path(), &github.url, QUICK).await;
+    let known = until_some("the first shares are known", async || {
+        let status = status(&appliance).await;
+        share(&status, "pull_requests").and(share(&status, "stars")).map(|_| status)
+    });
+    let first = known.await;
+    assert!(first["audit"]["panel"]["repositories"].as_u64() > Some(500), "{first}");
+
+    // A restart keeps the sample and what was counted in it.
+    appliance.end().await;
+    appliance = Running::start(dir.path(), &github.url, QUICK).await;
+    let known = until_some("the shares are known again", async || {
+        let status = status(&appliance).await;
+        let is_kept = status["audit"]["panel"]["repositories"].as_u64() > Some(500);
+        (is_kept && share(&status, "pull_requests").is_some()).then_some(status)
+    });
+    let said = known.await;
+    for kind in ["pull_requests", "stars"] {
+        let Some([low, estimate, high]) = share(&said, kind) else { continue };
+        println!("{kind}: {low:.3} {estimate:.3} {high:.3}");
+        // The simulated feed shows one in 40 events later than the audit waits here.
+        assert!(low < 1.0 - HIDDEN + 0.03 && high > (1.0 - HIDDEN) * 0.9, "{kind}: {said}");
+        assert!(high - low < 0.4, "{kind}: {said}");
+    }
+    let screen = request(appliance.public, "GET", "/status?format=html", &[]).await.body;
+    assert!(screen.contains("pull requests"), "{screen}");
+    let hours = until_some("the hour has the shares", async || {
+        let hours = request(appliance.public, "GET", "/completeness?since=2h", &[]).await.json();
+        let hour = hours["hours"].as_array()?.last()?.clone();
+        hour["audit"]["pull_requests"].is_array().then_some(hour)
+    });
+    let hour = hours.await;
+    assert_eq!(hour["audit"]["pull_requests"].as_array().unwrap().len(), 3, "{hour}");
+    appliance.end().await;
+}
