@@ -15,6 +15,7 @@ mod copies;
 mod coverage;
 mod files;
 mod gauges;
+mod github_app;
 mod kept;
 mod ledger;
 mod operator;
@@ -37,6 +38,7 @@ use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
+use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
 pub use self::ports::DEFAULT_OPS;
@@ -45,7 +47,9 @@ use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
 use self::status::StatusSources;
-pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
+pub use self::tried::{
+    TriedApp, TriedToken, check_app, check_app_key, check_certificate, check_key_file, check_tokens,
+};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
@@ -65,6 +69,7 @@ use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
+use crate::github::app::AppStanding;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, ScriptHost, ScriptKind, Trials};
@@ -142,7 +147,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
     let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
-    let poller = poller_of(config, broker.is_some(), tokens, clock)?;
+    let (poller, app) = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let audit = audit_of(&parts, tag, poller.as_ref())?;
@@ -154,7 +159,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
-    let watching = (watching, audited.clone());
+    let standing = app.as_ref().map(GitHubApp::standing);
+    let watching = (watching, audited.clone(), standing);
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
@@ -162,15 +168,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
     // The latest values exist before any client can connect: a first message is never corrected.
     ticker.tick().await?;
-    let counting = Aggregates {
-        store: parts.store.clone(),
-        tag,
-        hub: Arc::clone(&parts.hub),
-        scripts: config.scripts_dir.clone(),
-        clock,
-        troubles,
-    };
-    let counting = counting.begin(COUNTED_WITHIN).await?;
+    let counting = aggregates_of(&parts, tag, troubles).begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen(), Audience::Public).await?;
@@ -195,9 +193,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     stages.start("serve", serve);
     let (public, url) = (public.0, url_of(&config.server, public.0));
     start_watching(&mut stages, &parts, operator, (watched, audited), (ops, public));
-    if let Some(audit) = audit {
-        stages.start("audit", audit.run(parts.stop.soft.clone()));
-    }
+    start_github(&mut stages, audit, app, &parts.stop.soft);
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -206,6 +202,36 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+/// Starts what asks GitHub, besides the stages.
+fn start_github(
+    stages: &mut Stages,
+    audit: Option<Audit>,
+    app: Option<GitHubApp>,
+    soft: &CancellationToken,
+) {
+    if let Some(audit) = audit {
+        stages.start("audit", audit.run(soft.clone()));
+    }
+    if let Some(app) = app {
+        stages.start("github_app", app.run(soft.clone()));
+    }
+}
+
+fn aggregates_of(
+    parts: &ApplianceParts,
+    tag: BusTag,
+    troubles: Sender<Vec<script::ScriptDiagnostic>>,
+) -> Aggregates {
+    Aggregates {
+        store: parts.store.clone(),
+        tag,
+        hub: Arc::clone(&parts.hub),
+        scripts: parts.config.scripts_dir.clone(),
+        clock: parts.clock,
+        troubles,
+    }
 }
 
 fn apply_of(parts: &ApplianceParts) -> Apply {
@@ -225,12 +251,14 @@ fn sight_of(
     parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
-    ((enriched, files, witness), audit): (
+    ((enriched, files, witness), audit, app): (
         (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
         Option<AuditReading>,
+        Option<Receiver<AppStanding>>,
     ),
 ) -> StatusSources {
     StatusSources {
+        app,
         files,
         witness,
         store: parts.store.clone(),
@@ -274,20 +302,22 @@ fn start_watching(
     stages.start("watch", watch::run(operator, (source, audit), alerts, data_dir, clock, soft));
 }
 
-/// The poller; `None` on a node that only follows a bus.
+/// The poller, and the app that brings it tokens; `None` on a node that only follows a bus.
 fn poller_of(
     config: &Config,
     has_broker: bool,
     tokens: Vec<Secret>,
     clock: Clock,
-) -> anyhow::Result<Option<Poller>> {
+) -> anyhow::Result<(Option<Poller>, Option<GitHubApp>)> {
     if !config.disable.producer {
-        return Ok(Some(Poller::new(poller_options(&config.github, tokens), clock)?));
+        let poller = Poller::new(poller_options(&config.github, tokens), clock)?;
+        let app = GitHubApp::new(&config.github, poller.pool(), clock)?;
+        return Ok((Some(poller), app));
     }
     if !has_broker {
         tracing::warn!("disable.producer without pulsar: nothing is fetched or brought here");
     }
-    Ok(None)
+    Ok((None, None))
 }
 
 /// Opens the store and reads the initial state of the other parts from it.

@@ -44,8 +44,8 @@ pub use sections::{
 pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, HashEmails, HourFormat,
-    LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, GitHubAppConfig, HashEmails,
+    HourFormat, LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
 pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 

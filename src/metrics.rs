@@ -51,7 +51,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS Counter "ghpulse_github_requests_total" "outcome"
-        ["fresh" "not_modified" "limited" "token_refused" "failed" "identity"]
+        ["fresh" "not_modified" "limited" "token_refused" "failed" "identity" "app"]
         "Requests to GitHub by outcome.";
     EVENTS_FETCHED Counter "ghpulse_events_fetched_total" "" "Events in the pages that GitHub served, duplicates included.";
     EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and admitted.";
@@ -168,6 +168,15 @@ impl Metric {
         debug_assert_eq!(self.kind, MetricKind::Counter);
         debug_assert!(self.values.contains(&value), "{} has no {value}", self.name);
         metrics::counter!(self.name, self.label => value).increment(n);
+    }
+
+    /// The series of a labelled counter, for code that adds to it too often to look it up each
+    /// time; `value` must be in the table.
+    #[must_use]
+    pub fn series(&self, value: &'static str) -> metrics::Counter {
+        debug_assert_eq!(self.kind, MetricKind::Counter);
+        debug_assert!(self.values.contains(&value), "{} has no {value}", self.name);
+        metrics::counter!(self.name, self.label => value)
     }
 
     /// Sets a gauge.

@@ -15,12 +15,14 @@
 //! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`
 //! and from the `totals` of repositories.
 
+mod apps;
 mod at_once;
 mod cast;
 mod control;
 mod faults;
 mod feed;
 mod graphql;
+mod installations;
 mod json;
 mod kinds;
 mod known;
@@ -58,6 +60,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
+pub use installations::SimulatedApp;
 pub use options::{
     DEFAULT_BACKLOG, DEFAULT_RATE, HIGH_LIMIT, MAX_RATE, Options, QueryOptions, Shape,
 };
@@ -65,12 +68,6 @@ pub use world::World;
 
 use crate::clock::Clock;
 use state::SharedWorld;
-
-/// The account of a token: its text up to the first `/`.
-#[must_use]
-pub fn account_of(token: &str) -> &str {
-    limits::account(token)
-}
 
 /// A running server and its feed.
 pub struct Simulation {

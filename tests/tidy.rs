@@ -119,7 +119,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("ring", &["alerts", "secrets"]),
     ("rocksdb", &["store"]),
     ("rustix", &["appliance", "clock", "private"]),
-    ("rustls", &["amqp", "bus::pulsar", "http", "reload", "serve", "main"]),
+    ("rustls", &["amqp", "bus::pulsar", "http", "reload", "secrets", "serve", "main"]),
     ("schemars", &["hub", "model", "serve"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),

@@ -132,6 +132,12 @@ impl Operator {
         };
         let error =
             status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
+        // Events arrive, but fewer than with all tokens.
+        let app = self.sight.app.as_ref().and_then(|app| app.borrow().words());
+        let (state, error) = match app {
+            Some(words) if state != PartState::Down => (PartState::Degraded, Some(words)),
+            _ => (state, error),
+        };
         // All events arrive, but without their missing fields.
         let (state, error) = match *self.enrichment.borrow() {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),

@@ -14,9 +14,10 @@ use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
 use crate::collect::status::SourceStatus;
+use crate::github::app::{AppStanding, InstallationStanding};
 use crate::serve::{
-    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
-    MemoryReport, Part, SourceReport, Status, is_ready,
+    AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,
+    InstallationReport, JournalReport, MemoryReport, Part, SourceReport, Status, is_ready,
 };
 use crate::store::Store;
 
@@ -40,6 +41,8 @@ pub(super) struct StatusSources {
     pub(super) files: RenewalState,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
+    /// The state of the GitHub App; `None` without one.
+    pub(super) app: Option<watch::Receiver<AppStanding>>,
     /// When backups are made.
     pub(super) backups: watch::Receiver<Option<BackupTimes>>,
     pub(super) clock: Clock,
@@ -60,7 +63,10 @@ impl StatusSources {
             node: Some(self.node.clone()),
             simulated: source.is_some_and(|source| source.simulated),
             parts,
-            source: source.map(source_report),
+            source: source.map(|source| SourceReport {
+                app: self.app.as_ref().map(|app| app_report(&app.borrow())),
+                ..source_report(source)
+            }),
             enrichment: source.map(|_| self.enriched.borrow().figures(self.clock.now())),
             completeness: completeness
                 .map(|report| report.shown_at(self.witness.stamp()).into_owned()),
@@ -134,10 +140,25 @@ fn source_report(source: &SourceStatus) -> SourceReport {
         poll_interval_seconds: source.poll_interval.as_secs_f64(),
         last_poll_at: source.last_poll_at,
         next_poll_at: source.next_poll_at,
+        app: None,
         last_error: source
             .last_error
             .as_ref()
             .map(|last| ErrorReport { at: last.at, message: last.message.clone() }),
+    }
+}
+
+fn app_report(app: &AppStanding) -> AppReport {
+    let installation = |one: &InstallationStanding| InstallationReport {
+        id: one.id,
+        account: one.account.clone(),
+        token_expires_at: one.expires_at,
+        error: one.error.clone(),
+    };
+    AppReport {
+        id: app.id.clone(),
+        error: app.error.clone(),
+        installations: app.installations.iter().map(installation).collect(),
     }
 }
 

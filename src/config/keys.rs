@@ -189,8 +189,20 @@ SIGHUP.";
 milliseconds.";
                 ours "github.pages" => pages: u8, ValueKind::Whole(1, 3), "3",
                     "Pages of `/events` to follow; pull requests are on the second and third.";
+                + app: Option<GitHubAppConfig>, "The GitHub App whose installations are used \
+beside the tokens; `None` for none.";
                 + enrich: EnrichConfig, "What GraphQL is asked for.";
                 + audit: AuditConfig, "What GitHub's totals are compared with.";
+            }
+
+            /// The keys of [`GitHubAppConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct GitHubAppKeys {
+                ours "github.app.id" => id: Option<String>, ValueKind::Text, "",
+                    "Id or client id of a GitHub App; each of its installations has limits of \
+its own.";
+                ours "github.app.keyFile" => key_file: Option<PathBuf>, ValueKind::Path, "",
+                    "Private key of that app (PEM), as GitHub made it; read at each use.";
             }
 
             /// The enrichment: GraphQL queries for fields that the feed leaves out.

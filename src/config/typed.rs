@@ -24,6 +24,15 @@ pub struct TlsConfig {
     pub key: PathBuf,
 }
 
+/// A GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitHubAppConfig {
+    /// Its id or client id.
+    pub id: String,
+    /// Its private key, PEM; not yet read.
+    pub key_file: PathBuf,
+}
+
 /// When the store's write-ahead log is synced to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreSync {

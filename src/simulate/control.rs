@@ -29,6 +29,22 @@ impl Control {
         self.0.put(event.into());
     }
 
+    /// Removes an installation of the app; its tokens end.
+    pub fn remove_installation(&self, installation: u64) {
+        self.0.state().apps.remove(installation);
+    }
+
+    /// Suspends an installation of the app; its tokens end.
+    pub fn suspend_installation(&self, installation: u64) {
+        self.0.state().apps.suspended.push(installation);
+    }
+
+    /// Number of tokens given to an installation so far.
+    #[must_use]
+    pub fn installation_tokens(&self, installation: u64) -> usize {
+        self.0.state().apps.tokens(installation)
+    }
+
     /// Every event put into the feed, in order, as far as [`super::Options::remember`] reaches.
     #[must_use]
     pub fn emitted(&self) -> Vec<Arc<str>> {

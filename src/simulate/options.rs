@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Fault;
+use super::installations::SimulatedApp;
 
 /// Maximum rate in events per second: no page could show more.
 pub const MAX_RATE: f64 = 100_000.0;
@@ -59,7 +60,7 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// `X-Poll-Interval`, in seconds.
     pub poll_interval: u32,
-    /// Requests per hour for an account with tokens; see [`account_of`](super::account_of).
+    /// Requests per hour for an account with tokens: the text of a token up to the first `/`.
     pub limit: u32,
     /// Requests per hour for an address without a token.
     pub anonymous_limit: u32,
@@ -67,6 +68,9 @@ pub struct Options {
     pub query: QueryOptions,
     /// Number of events of the seeded world in the feed at the start.
     pub backlog: usize,
+    /// The GitHub App whose tokens are given; with one, other tokens that begin with `ghs_` are
+    /// refused.
+    pub app: Option<SimulatedApp>,
     /// How many events [`Control::emitted`](super::Control::emitted) remembers: none outside tests,
     /// because the feed never ends.
     pub remember: usize,
@@ -86,6 +90,7 @@ impl Default for Options {
             anonymous_limit: HIGH_LIMIT,
             query: QueryOptions::default(),
             backlog: DEFAULT_BACKLOG,
+            app: None,
             remember: 0,
         }
     }

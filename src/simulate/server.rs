@@ -17,6 +17,7 @@ use axum::serve::ListenerExt;
 use futures_util::stream;
 use tokio::net::TcpListener;
 
+use super::apps;
 use super::at_once::{self, AtOnce};
 use super::faults::FaultKind;
 use super::feed::VISIBLE;
@@ -42,6 +43,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyh
         .route("/rate_limit", get(rate_limit))
         .route("/events", get(events))
         .route("/user", get(user::user))
+        .route("/app/installations", get(apps::installations))
+        .route("/app/installations/{id}/access_tokens", post(apps::access_token))
         .route("/graphql", post(graphql::query))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
@@ -91,7 +94,7 @@ async fn rate_limit(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refusal.into_response(),
     };
@@ -120,7 +123,7 @@ async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refused(&shared, refusal),
     };

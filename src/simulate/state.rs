@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
+use super::installations::AppState;
 use super::known::KnownPulls;
 use super::limits::{SimulatedCaller, SimulatedLimits};
 use super::options::{Options, QueryOptions};
@@ -52,6 +53,8 @@ pub(super) struct SimulatedState {
     pub(super) frozen: Option<Feed>,
     pub(super) faults: Vec<Fault>,
     pub(super) limits: SimulatedLimits,
+    /// The app and its tokens.
+    pub(super) apps: AppState,
     /// The limits of GraphQL.
     pub(super) queries: SimulatedLimits,
     pub(super) work: QueryWork,
@@ -113,6 +116,7 @@ impl SharedWorld {
                 frozen: None,
                 faults: options.faults,
                 limits: SimulatedLimits::new(options.limit, options.anonymous_limit),
+                apps: AppState::new(options.app),
                 queries: SimulatedLimits::new(options.query.limit, 0),
                 work: QueryWork::default(),
                 recent: RecentPages::default(),

@@ -127,6 +127,9 @@ pub(crate) fn status(status: Status) -> Status {
     let parts = self::parts(parts);
     let said = parts.iter().find(|part| part.name == "source");
     let said = said.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
+    if let Some(source) = source.as_mut() {
+        source.app = None;
+    }
     if let Some(last) = source.as_mut().and_then(|source| source.last_error.as_mut()) {
         said.clone_into(&mut last.message);
     }
@@ -171,7 +174,7 @@ fn without_directories(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::window::Timestamp;
-    use crate::serve::admin::report::{ErrorReport, SourceReport};
+    use crate::serve::admin::report::{AppReport, ErrorReport, SourceReport};
 
     fn part(name: &'static str, state: PartState, error: &str) -> Part {
         Part {
@@ -223,10 +226,11 @@ mod tests {
     fn public_status_has_no_node_and_no_foreign_words() {
         let at = Timestamp::default();
         let last_error = Some(ErrorReport { at, message: "telltale".to_owned() });
+        let app = Some(AppReport { id: "telltale".to_owned(), ..AppReport::default() });
         let whole = Status {
             node: Some("telltale".to_owned()),
             parts: vec![part("source", PartState::Down, "telltale")],
-            source: Some(SourceReport { last_error, ..SourceReport::default() }),
+            source: Some(SourceReport { last_error, app, ..SourceReport::default() }),
             ready: true,
             ..Status::default()
         };

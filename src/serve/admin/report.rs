@@ -101,8 +101,36 @@ pub struct SourceReport {
     pub last_poll_at: Option<Timestamp>,
     /// When the next page is due; `None` while one is in flight.
     pub next_poll_at: Option<Timestamp>,
+    /// The GitHub App; `None` without one, and for the public.
+    pub app: Option<AppReport>,
     /// The last error; it stays after recovery.
     pub last_error: Option<ErrorReport>,
+}
+
+/// A GitHub App (`github.app`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AppReport {
+    /// Its id, as configured.
+    pub id: String,
+    /// Why its installations cannot be listed now.
+    pub error: Option<String>,
+    /// Its installations, by id.
+    pub installations: Vec<InstallationReport>,
+}
+
+/// An installation of a GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct InstallationReport {
+    /// GitHub's id of it.
+    pub id: u64,
+    /// The login of its account.
+    pub account: String,
+    /// When its token expires; `None` while it has none.
+    pub token_expires_at: Option<Timestamp>,
+    /// Why it has no token, or no new one.
+    pub error: Option<String>,
 }
 
 /// An error and its time.

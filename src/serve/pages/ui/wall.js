@@ -194,8 +194,8 @@ function takeNow(said) {
   hourNow = new Map(said.languages?.now ?? []);
   hourBefore = said.languages?.before ?? null;
   const window = said.languages?.window_seconds ?? 3600;
-  byId("languages-of").textContent = `of pull-request events, ${duration(window)}` +
-    (hourBefore === null ? "" : `, against the ${duration(window)} before`);
+  byId("languages-of").textContent = `of pull requests, ${duration(window)}` +
+    (hourBefore === null ? "" : ", against those before");
   showLanguages();
   if (byId("ranked-window").value === "1h") {
     for (const [name, rows] of Object.entries(said.busiest ?? {})) showTop(name, rows);
@@ -222,7 +222,8 @@ function showTop(name, rows) {
   }
   list.replaceChildren(...rows.slice(0, most).map(([repo, count]) => {
     const row = element("li");
-    const chart = element("button", grouped.format(count));
+    const chart = element("button");
+    chart.append(element("b", grouped.format(count)));
     chart.type = "button";
     chart.title = "Chart";
     chart.addEventListener("click", () => showChart(repo, name === "pull_requests" ? "prs" : name));
