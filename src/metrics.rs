@@ -53,9 +53,17 @@ metrics! {
     REQUESTS Counter "ghpulse_github_requests_total" "outcome"
         ["fresh" "not_modified" "limited" "token_refused" "failed" "identity" "app"]
         "Requests to GitHub by outcome.";
+    FEED_READS Counter "ghpulse_github_feed_requests_total" "outcome"
+        ["fresh" "not_modified" "closed" "refused" "failed"]
+        "Requests for feeds of what is on complete lists, by outcome; `not_modified` is free.";
     EVENTS_FETCHED Counter "ghpulse_events_fetched_total" "" "Events in the pages that GitHub served, duplicates included.";
     EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and admitted.";
     EVENTS_DUPLICATE Counter "ghpulse_events_duplicate_total" "" "Events served again after they were admitted.";
+    EVENTS_FILLED Counter "ghpulse_events_filled_total" "" "Admitted events that the feed of a name on a complete list showed before the public feed.";
+    LIST_HOLES Counter "ghpulse_list_holes_total" "" "Times when more than 300 events of a name on a complete list came between two reads.";
+    LIST_FEEDS Gauge "ghpulse_list_feeds" "state"
+        ["read" "waiting" "closed"]
+        "Feeds of what is on complete lists: `read`, `waiting` for the first read, `closed` by GitHub.";
     EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are not valid events; kept in the reject log.";
     EVENTS_LEFT_OUT Counter "ghpulse_events_left_out_total" "" "Events that `privacy.exclude` leaves out: neither kept nor counted anywhere else.";
     QUERIES Counter "ghpulse_github_queries_total" "outcome"

@@ -22,8 +22,8 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, Operate,
-    OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, ListReport,
+    Operate, OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::sync::blocking;
 use crate::sync::lock;
@@ -230,6 +230,10 @@ impl Operate for Operator {
     fn status(&self, clients: usize) -> Status {
         let source = self.source.as_ref().map(|source| source.borrow().clone());
         self.sight.report(self.parts(), source.as_ref(), clients)
+    }
+
+    fn lists(&self) -> Vec<ListReport> {
+        self.sight.lists()
     }
 
     fn script(&self) -> ScriptState {

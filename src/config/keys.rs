@@ -34,6 +34,7 @@ from which `/archive/` serves.";
                 + disable: DisableConfig, "What is switched off.";
                 + log: LogConfig, "The log.";
                 + github: GitHubConfig, "The source of events.";
+                + lists: ListsConfig, "Lists of names that queries select by.";
                 + privacy: PrivacyConfig, "What of the events is not passed on.";
                 + interval: IntervalConfig, "Ticks and TiDB syncs.";
                 + store: StoreConfig, "State on disk.";
@@ -215,6 +216,18 @@ its own.";
                     "Pull requests per query.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
                     "Share of each token's GraphQL limit that enrichment may use.";
+            }
+
+            /// Lists of names that queries select by.
+            pub struct ListsConfig {
+                ours "lists.dir" => dir: PathBuf, ValueKind::Path, "lists",
+                    "Directory of the lists (`NAME.txt`); read again when a file in it is saved.";
+                ours "lists.within" => within: Duration, span(S, DAY), "1h",
+                    "Longest time between two reads of the feed of a quiet name on a complete \
+list.";
+                ours "lists.budget" => budget: f64, ValueKind::Share, "0.2",
+                    "Share of each token's REST limit for the feeds of complete lists; while there \
+are any, the public feed has that much less.";
             }
 
             /// The audit: how much was seen, by GitHub's totals of sampled repositories.

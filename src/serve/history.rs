@@ -22,6 +22,7 @@ pub(crate) use self::written::ranked;
 use crate::config;
 use crate::model::window::Timestamp;
 use crate::serve::admin::operate::{KeptCounts, KeptQuery, OpsError};
+use crate::serve::admin::redaction;
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
 use crate::serve::server::ServerState;
@@ -97,10 +98,11 @@ pub(crate) async fn completeness(
     request: Request<Body>,
 ) -> Response {
     let asked = asked(&server, &request);
-    table(&server, asked, KeptQuery::Completeness, |counts, hours, is_csv| match counts {
+    let lists = redaction::lists(server.operate.lists());
+    table(&server, asked, KeptQuery::Completeness, move |counts, hours, is_csv| match counts {
         KeptCounts::Completeness(all, _) if is_csv => Some(csv::completeness(&all)),
         KeptCounts::Completeness(all, shares) => {
-            Some(written::completeness((&all, &shares), hours))
+            Some(written::completeness((&all, &shares), hours, &lists))
         }
         _ => None,
     })
@@ -127,7 +129,7 @@ async fn table(
     server: &ServerState,
     asked: Result<(Range<i64>, bool), Problem>,
     query: fn(Range<i64>) -> KeptQuery,
-    write: fn(KeptCounts, &Range<i64>, bool) -> Option<String>,
+    write: impl FnOnce(KeptCounts, &Range<i64>, bool) -> Option<String> + Send + 'static,
 ) -> Response {
     let written = async {
         let (hours, is_csv) = asked?;
