@@ -99,6 +99,14 @@ impl Timestamp {
         printer.timestamp_to_rfc9110_string(&instant).unwrap_or_default()
     }
 
+    /// Parses the date of an HTTP header, as [`Self::http_date`] writes it. `None` for other text.
+    #[must_use]
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+        let parsed = parser.parse_timestamp(text).ok()?;
+        Some(Self::from_micros(parsed.as_microsecond()))
+    }
+
     /// Its second.
     #[must_use]
     pub fn second(self) -> Second {
@@ -381,6 +389,12 @@ mod tests {
         ] {
             assert_eq!(Day::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn http_date_is_that_of_rfc_9110() {
+        let at = Timestamp::from_seconds(784_111_777);
+        assert_eq!(at.http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Fuzzes texts: events, cursors, patterns, times, tokens, scripts, configuration.
 
 use ghpulse::config::{self, BareUnit, ConfigPath, Request};
+use ghpulse::lists::NameList;
 use ghpulse::model::entity::entities;
 use ghpulse::model::envelope::{Facts, written_back};
 use ghpulse::model::event::{Event, is_event};
@@ -230,6 +231,28 @@ fn tokens_file() {
 }
 
 #[test]
+fn list_files() {
+    let seeds: [&[u8]; 3] = [
+        b"# ours\r\ncomplete: true\nRust-Lang/Rust # the compiler\ntokio-rs/*\n@Torvalds\n",
+        b"\xef\xbb\xbfa/b\n@renovate[bot]\nA/B",
+        b"complete: false\nhttps://github.com/a/b\n@\na/..\n",
+    ];
+    fuzz("list_files", &seeds, |input| {
+        let list = match NameList::parse(input) {
+            Ok(list) => list,
+            Err(errors) => {
+                assert!(!errors.is_empty() && errors.iter().all(|error| !error.reason.is_empty()));
+                return outcome((false, errors.len()));
+            }
+        };
+        let names: Vec<String> = list.iter().map(|name| name.to_string()).collect();
+        let text = format!("complete: {}\n{}", list.is_complete(), names.join("\n"));
+        assert_eq!(NameList::parse(text.as_bytes()).as_ref(), Ok(&list));
+        outcome((true, list.len().min(9), list.is_complete()))
+    });
+}
+
+#[test]
 fn configuration_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.yaml");
@@ -315,6 +338,6 @@ fn hour_names() {
         [b"2026-03-01-1.json.gz", b"dir/half-2026-03-01-23.json", b"2026-13-40-99"];
     fuzz("hour_names", &seeds, |input| {
         let text = text(input);
-        outcome(ghpulse::archive::HourName::of(std::path::Path::new(&*text)).is_some())
+        outcome(ghpulse::model::hour_file::HourName::of(std::path::Path::new(&*text)).is_some())
     });
 }
