@@ -63,11 +63,11 @@ impl AuditedKind {
 }
 
 /// The totals that GitHub states for a repository, in the order of [`AuditedKind::ALL`].
-pub type StatedTotals = [u32; AuditedKind::STATED];
+pub type AuditTotals = [u32; AuditedKind::STATED];
 
 /// How much of one kind was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SeenShare {
+pub struct AuditShare {
     /// Events of the sampled repositories that were received here in time.
     pub seen: u64,
     /// What the total of the same repositories grew by; of `numbers`: how many were given.
@@ -120,7 +120,7 @@ pub struct AuditReport {
     /// Points of GitHub's GraphQL limit spent in the last hour.
     pub points: u64,
     /// By kind.
-    pub shares: BTreeMap<Cow<'static, str>, SeenShare>,
+    pub shares: BTreeMap<Cow<'static, str>, AuditShare>,
     /// When the audit and the estimate from ids have long contradicted each other.
     pub conflict: Option<AuditConflict>,
 }

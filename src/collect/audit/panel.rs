@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::interval::{Clusters, UndoneShare, seen_share};
 use super::sighting::AuditedEvent;
 use crate::github::graphql::{CountsLookup, RepositoryCounts};
-use crate::model::audit::{AuditPanel, AuditedKind, SeenShare, StatedTotals};
+use crate::model::audit::{AuditPanel, AuditShare, AuditTotals, AuditedKind};
 use crate::model::window::Timestamp;
 
 /// Maximum number of looks at a repository whose intervals are not closed.
@@ -56,8 +56,8 @@ impl AuditTimes {
 struct PanelLook {
     /// When, in microseconds since 1970.
     at: i64,
-    totals: StatedTotals,
-    seen: StatedTotals,
+    totals: AuditTotals,
+    seen: AuditTotals,
 }
 
 /// A sampled repository.
@@ -79,7 +79,7 @@ struct ClosedInterval(i64, u64, u8, u32, i32);
 
 /// The sample.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Panel {
+pub(super) struct AuditSample {
     /// By hash.
     repos: BTreeMap<u64, PanelRepo>,
     /// No repository with a greater hash is taken.
@@ -103,14 +103,14 @@ pub(super) fn hash_of(repo_id: u64) -> u64 {
     xxh3_64(&repo_id.to_le_bytes())
 }
 
-impl Default for Panel {
+impl Default for AuditSample {
     fn default() -> Self {
         let (repos, closed) = (BTreeMap::new(), VecDeque::new());
         Self { repos, most: u64::MAX, closed, range: None, gone: 0 }
     }
 }
 
-impl Panel {
+impl AuditSample {
     /// Takes an event; `hash` is that of its repository, `size` the size of the sample.
     pub(super) fn observe(&mut self, hash: u64, event: &AuditedEvent, size: usize) {
         if hash > self.most || event.repo.len() > MOST_NAME {
@@ -206,14 +206,14 @@ impl Panel {
     }
 
     /// Records what GitHub states.
-    fn looked(&mut self, hash: u64, at: Timestamp, totals: StatedTotals) {
+    fn looked(&mut self, hash: u64, at: Timestamp, totals: AuditTotals) {
         let Some(repo) = self.repos.get_mut(&hash) else { return };
         let is_later = repo.looks.back().is_none_or(|look| look.at < at.micros());
         if is_later && repo.looks.len() < MOST_LOOKS {
             repo.looks.push_back(PanelLook {
                 at: at.micros(),
                 totals,
-                seen: StatedTotals::default(),
+                seen: AuditTotals::default(),
             });
         }
     }
@@ -293,7 +293,7 @@ impl Panel {
     }
 
     /// How much of a kind was seen in the closed intervals.
-    pub(super) fn share(&self, kind: AuditedKind) -> SeenShare {
+    pub(super) fn share(&self, kind: AuditedKind) -> AuditShare {
         let mut clusters = Clusters::default();
         let (mut all_seen, mut all_grown, mut rises, mut falls) = (0_u64, 0_i64, 0, 0);
         let of_kind =
@@ -307,7 +307,7 @@ impl Panel {
         }
         let undone = UndoneShare::of_steps(rises, falls).filter(|_| kind.can_be_undone());
         let known = if kind.can_be_undone() { undone } else { Some(UndoneShare::default()) };
-        SeenShare {
+        AuditShare {
             seen: all_seen,
             grown: all_grown,
             repositories: clusters.len(),
