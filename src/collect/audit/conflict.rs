@@ -103,6 +103,7 @@ mod tests {
             until: None,
             panel: AuditPanel::default(),
             points: 0,
+            repos: std::sync::Arc::default(),
             shares: [("stars".into(), stars)].into(),
             conflict: None,
         }

@@ -7,7 +7,7 @@
 //! An event belongs to the interval in which it was created. An interval is closed only when late
 //! events have had [`AuditTimes::wait`] to arrive.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::interval::{Clusters, UndoneShare, seen_share};
 use super::sighting::AuditedEvent;
 use crate::github::graphql::{CountsLookup, RepositoryCounts};
-use crate::model::audit::{AuditPanel, AuditShare, AuditTotals, AuditedKind};
+use crate::model::audit::{AuditPanel, AuditShare, AuditTotals, AuditedKind, RepoGrowth};
 use crate::model::window::Timestamp;
 
 /// Maximum number of looks at a repository whose intervals are not closed.
@@ -292,6 +292,27 @@ impl AuditSample {
         }
     }
 
+    /// What GitHub last stated of each repository, and how much of its stars and forks was seen.
+    pub(super) fn growth(&self) -> HashMap<u64, RepoGrowth> {
+        let [stars, forks] = [AuditedKind::Stars, AuditedKind::Forks].map(|kind| kind as usize);
+        let mut sums = Clusters::default();
+        for ClosedInterval(_, hash, kind, seen, grown) in &self.closed {
+            if [stars, forks].contains(&usize::from(*kind)) {
+                sums.add(*hash, *seen, i64::from(*grown));
+            }
+        }
+        let mut growth = HashMap::with_capacity(self.repos.len());
+        for (hash, repo) in &self.repos {
+            let Some(look) = repo.looks.back() else { continue };
+            let gained = sums.of(*hash).filter(|sum| sum.grown > 0.0);
+            let seen = gained.map(|sum| (sum.seen / sum.grown).min(1.0));
+            let at = Timestamp::from_micros(look.at);
+            let (stars, forks) = (look.totals[stars], look.totals[forks]);
+            growth.insert(repo.id, RepoGrowth { stars, forks, at, seen });
+        }
+        growth
+    }
+
     /// How much of a kind was seen in the closed intervals.
     pub(super) fn share(&self, kind: AuditedKind) -> AuditShare {
         let mut clusters = Clusters::default();
@@ -318,7 +339,7 @@ impl AuditSample {
 
     /// The last names of the sampled repositories by id, for tests.
     #[cfg(test)]
-    fn names(&self) -> std::collections::HashMap<u64, String> {
+    fn names(&self) -> HashMap<u64, String> {
         self.repos.values().map(|repo| (repo.id, repo.name.clone())).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The state of the audit, as it is kept.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,7 @@ impl AuditState {
             panel: self.panel.census(now, times.every),
             points: self.spent.iter().map(|(_, points)| points).sum(),
             shares: BTreeMap::from(shares),
+            repos: Arc::new(self.panel.growth()),
             conflict: None,
         };
         let ids = range.map(|(from, until)| id_share(reader, from, until)).transpose()?.flatten();

@@ -44,6 +44,9 @@ fn event_counts_in_the_interval_it_was_created_in() {
     panel.close(at(9_200 + 3_600), TIMES, SIZE);
     assert_eq!(closed(&panel), [(0, 2, 3), (0, 1, 0)], "later than waited for is not seen");
     assert_eq!(panel.range(), Some((at(2_000), at(9_200))));
+    let growth = panel.growth()[&1];
+    assert_eq!((growth.stars, growth.forks, growth.at), (13, 0, at(9_200)));
+    assert_eq!(growth.seen, Some(1.0), "three of three, one of them in the interval after");
     panel.close(at(9_200 + 27 * 3_600), TIMES, SIZE);
     assert_eq!((closed(&panel), panel.range()), (vec![], None), "older than the horizon");
 }
