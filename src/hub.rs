@@ -24,6 +24,8 @@ pub use fanout::frame::Frame;
 pub use fanout::memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use fanout::notifier::Notifier;
 pub use fanout::retry_after;
+pub use latest::first_message::{FirstOfSampling, FirstOfWatch};
+pub use latest::gauge_message::GaugeMessage;
 pub use latest::gauges::{
     GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
 };
@@ -168,12 +170,6 @@ impl Hub {
     /// Attaches the journal, once, before the first event is appended.
     pub fn attach_journal(&self, journal: StreamJournal) {
         self.log.attach_journal(journal);
-    }
-
-    /// Whether a journal is attached, without which there is no `/stream`.
-    #[must_use]
-    pub fn has_journal(&self) -> bool {
-        self.log.journal().is_some()
     }
 
     /// A follower of the stream, which begins after the newest event until it asks for something

@@ -66,12 +66,6 @@ pub use world::World;
 use crate::clock::Clock;
 use state::SharedWorld;
 
-/// The account of a token: its text up to the first `/`.
-#[must_use]
-pub fn account_of(token: &str) -> &str {
-    limits::account(token)
-}
-
 /// A running server and its feed.
 pub struct Simulation {
     address: SocketAddr,

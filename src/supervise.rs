@@ -31,8 +31,6 @@ pub struct ProcessFailure {
     pub error: anyhow::Error,
 }
 
-/// Exit code: a required server is unavailable.
-pub const EXIT_UNAVAILABLE: u8 = 69;
 /// Exit code: a stage failed.
 pub const EXIT_STAGE: u8 = 70;
 /// Exit code: a file or the disk fails.

@@ -97,19 +97,14 @@ pub(crate) async fn completeness(
     request: Request<Body>,
 ) -> Response {
     let asked = asked(&server, &request);
-    let answer = async {
-        let (hours, is_csv) = asked?;
-        match server.operate.kept(KeptQuery::Completeness(hours.clone())).await? {
-            KeptCounts::Completeness(all, _) if is_csv => {
-                aside(move || (CSV, csv::completeness(&all))).await
-            }
-            KeptCounts::Completeness(all, shares) => {
-                aside(move || (JSON, written::completeness((&all, &shares), &hours))).await
-            }
-            _ => Err(unavailable("no counts are kept here")),
+    table(&server, asked, KeptQuery::Completeness, |counts, hours, is_csv| match counts {
+        KeptCounts::Completeness(all, _) if is_csv => Some(csv::completeness(&all)),
+        KeptCounts::Completeness(all, shares) => {
+            Some(written::completeness((&all, &shares), hours))
         }
-    };
-    table(answer.await)
+        _ => None,
+    })
+    .await
 }
 
 /// `/hours?since=…[&until=…][&format=csv]`: counts by hour of `created_at` and origin.
@@ -118,27 +113,32 @@ pub(crate) async fn hours(
     request: Request<Body>,
 ) -> Response {
     let asked = asked(&server, &request);
-    let answer = async {
+    table(&server, asked, KeptQuery::Hours, |counts, hours, is_csv| match counts {
+        KeptCounts::Hours(all) if is_csv => Some(csv::hours(&all)),
+        KeptCounts::Hours(all) => Some(written::hours(&all, hours)),
+        _ => None,
+    })
+    .await
+}
+
+/// A table of the requested hours, as CSV or JSON. `write` returns `None` for other counts than
+/// those of `query`.
+async fn table(
+    server: &ServerState,
+    asked: Result<(Range<i64>, bool), Problem>,
+    query: fn(Range<i64>) -> KeptQuery,
+    write: fn(KeptCounts, &Range<i64>, bool) -> Option<String>,
+) -> Response {
+    let written = async {
         let (hours, is_csv) = asked?;
-        match server.operate.kept(KeptQuery::Hours(hours.clone())).await? {
-            KeptCounts::Hours(all) if is_csv => aside(move || (CSV, csv::hours(&all))).await,
-            KeptCounts::Hours(all) => aside(move || (JSON, written::hours(&all, &hours))).await,
-            _ => Err(unavailable("no counts are kept here")),
-        }
+        let counts = server.operate.kept(query(hours.clone())).await?;
+        // The text may be long, so it is written on the blocking pool.
+        let text = tokio::task::spawn_blocking(move || write(counts, &hours, is_csv)).await;
+        let text = text.map_err(|_| unavailable("the server is stopping"))?;
+        let text = text.ok_or_else(|| unavailable("no counts are kept here"))?;
+        Ok::<_, Problem>((if is_csv { CSV } else { JSON }, text))
     };
-    table(answer.await)
-}
-
-/// Serialises a possibly long response on the blocking pool.
-async fn aside(
-    write: impl FnOnce() -> (&'static str, String) + Send + 'static,
-) -> Result<(&'static str, String), Problem> {
-    let written = tokio::task::spawn_blocking(write).await;
-    written.map_err(|_| unavailable("the server is stopping"))
-}
-
-fn table(answer: Result<(&'static str, String), Problem>) -> Response {
-    match answer {
+    match written.await {
         Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         Err(problem) => problem.into_response(),
     }

@@ -157,20 +157,17 @@ async fn show_picture(
 
 /// Reads the series of a repository, or says that there is none.
 async fn series(server: &ServerState, name: &str, days: Range<i32>) -> Result<RepoSeries, Problem> {
-    let unknown = || {
-        let detail = format!(
-            "no event of {} was counted here; names are owner/name",
-            shown(name).escape_debug()
-        );
+    let unknown = |what: &str| {
+        let detail = format!("no event of {what} was counted here; a name is owner/name");
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     if !is_repo_name(name) {
-        return Err(unknown());
+        return Err(unknown("a repository of that name"));
     }
     let query = LedgerQuery::Repo { name: name.to_owned(), days };
     match server.operate.ledger(query).await? {
         LedgerAnswer::Repo(series) => Ok(series),
-        LedgerAnswer::Top(_) | LedgerAnswer::Nothing => Err(unknown()),
+        LedgerAnswer::Top(_) | LedgerAnswer::Nothing => Err(unknown(name)),
     }
 }
 

@@ -12,12 +12,32 @@ pub(crate) mod stream;
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use self::params::InvalidParams;
 use crate::hub::{Frame, FrameBatch, MemoryCharge};
 
 /// Interval of the heartbeats of a stream.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The message that reports invalid parameters.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RefusedParams<'a> {
+    error: ParamsError<'a>,
+}
+
+/// Which parameter is invalid, and why.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct ParamsError<'a> {
+    /// In snake case.
+    code: &'static str,
+    /// The key; null when the text is not a JSON object.
+    field: Option<&'static str>,
+    /// What is invalid, and what is accepted.
+    message: &'a str,
+}
 
 /// One client's reader of an endpoint.
 pub(crate) trait ClientReader: Send + Unpin + 'static {
@@ -52,10 +72,9 @@ pub(crate) trait ClientReader: Send + Unpin + 'static {
 
     /// The message that reports invalid parameters.
     fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {
-        let field = serde_json::to_string(&bad.field).expect("a name can be written");
-        let message = serde_json::to_string(&bad.message).expect("a text can be written");
-        let head = format!(r#"{{"error":{{"code":"{code}","field":{field},"message":"#);
-        Frame::text(&[&head, &message, "}}"])
+        let error = ParamsError { code, field: bad.field, message: &bad.message };
+        let text = serde_json::to_string(&RefusedParams { error });
+        Frame::text(&[&text.expect("names and texts can be written")])
     }
 
     /// The message that is due after [`Self::HEARTBEAT`].

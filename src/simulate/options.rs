@@ -59,7 +59,7 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// `X-Poll-Interval`, in seconds.
     pub poll_interval: u32,
-    /// Requests per hour for an account with tokens; see [`account_of`](super::account_of).
+    /// Requests per hour for an account with tokens: the text of a token up to the first `/`.
     pub limit: u32,
     /// Requests per hour for an address without a token.
     pub anonymous_limit: u32,

@@ -8,6 +8,7 @@ mod devtools;
 mod docs;
 mod empty;
 mod picture;
+mod ranked;
 mod relay;
 
 use crate::common::running::{GitHub, Running, soon};

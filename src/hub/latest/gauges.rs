@@ -10,7 +10,6 @@
 //! value; any other begins with a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -19,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::{Notifier, NotifierList};
-use crate::model::json;
+use crate::hub::latest::gauge_message::{GaugeHead, GaugeMessage, GaugeName, WholeGauge};
 use crate::model::position::Cursor;
 use crate::model::resume_token::ResumeToken;
 use crate::model::tally::Tally;
@@ -182,17 +181,11 @@ impl GaugeTopic {
         self.about.load_full()
     }
 
-    /// The name as members of a JSON object: `"name":"languages","window":"1h"`.
+    /// The message that says what the topic is.
     #[must_use]
-    pub fn labels(&self) -> String {
-        let mut text = r#""name":"#.to_owned();
-        let (name, window) = self.name.split_once('/').unwrap_or((&self.name, ""));
-        json::push_text(&mut text, name);
-        if !window.is_empty() {
-            text.push_str(r#","window":"#);
-            json::push_text(&mut text, window);
-        }
-        text
+    pub fn hello(&self, simulated: bool) -> GaugeUpdate {
+        let (version, name) = (env!("CARGO_PKG_VERSION"), GaugeName::of(&self.name));
+        GaugeUpdate::of(&GaugeMessage::Hello { version, simulated, name }, None)
     }
 
     /// Publishes a new snapshot and notifies all subscribers. Called from one place.
@@ -257,23 +250,22 @@ impl GaugeTopic {
     }
 
     fn snapshot_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
-        let frame = to.snapshot_frame.get_or_init(|| self.whole("snapshot", to)).clone();
+        let encode = || GaugeMessage::Snapshot(self.whole(to)).frame();
+        let frame = to.snapshot_frame.get_or_init(encode).clone();
         GaugeUpdate { kind: "snapshot", token: Some(self.token_of(to)), frame }
     }
 
     fn tick_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
-        let frame = to.tick_frame.get_or_init(|| self.whole("tick", to)).clone();
+        let encode = || GaugeMessage::Tick(self.whole(to)).frame();
+        let frame = to.tick_frame.get_or_init(encode).clone();
         GaugeUpdate { kind: "tick", token: Some(self.token_of(to)), frame }
     }
 
-    /// A message with the whole value.
-    fn whole(&self, kind: &str, published: &PublishedSnapshot) -> Frame {
-        let (head, snapshot) = (self.head(kind, published), &published.snapshot);
-        let left_out = match snapshot.left_out {
-            0 => String::new(),
-            n => format!(r#","left_out":{n}"#),
-        };
-        Frame::text(&[&head, &left_out, r#","value":"#, &tally_text(&snapshot.value), "}"])
+    /// The whole value.
+    fn whole<'a>(&'a self, published: &'a PublishedSnapshot) -> WholeGauge<'a> {
+        let snapshot = &published.snapshot;
+        let left_out = Some(snapshot.left_out).filter(|count| *count > 0);
+        WholeGauge { head: self.head(published), left_out, value: &snapshot.value }
     }
 
     /// The delta between two snapshots; `None` if nothing has changed.
@@ -301,24 +293,27 @@ impl GaugeTopic {
         if changes.is_empty() {
             return None;
         }
-        let head = self.head("delta", to);
-        Some(Frame::text(&[&head, r#","changes":"#, &tally_text(&changes), "}"]))
+        let head = self.head(to);
+        Some(GaugeMessage::Delta { head, changes: &changes }.frame())
     }
 
-    /// The beginning of a message, with the members that all types have.
-    fn head(&self, kind: &str, published: &PublishedSnapshot) -> String {
-        let (cursor, labels) = (self.token_of(published), self.labels());
+    /// The members that all values have.
+    fn head(&self, published: &PublishedSnapshot) -> GaugeHead<'_> {
         let snapshot = &published.snapshot;
-        let mut text = format!(r#"{{"type":"{kind}","cursor":"{cursor}",{labels}"#);
-        let (from, to) = (snapshot.from.start(), snapshot.to.start());
-        let counted_from = snapshot.counted_from.start();
-        let complete = snapshot.counted_from <= snapshot.from;
-        write!(
-            text,
-            r#","from":"{from}","to":"{to}","counted_from":"{counted_from}","complete":{complete}"#
-        )
-        .expect("a string takes all");
-        text
+        GaugeHead {
+            cursor: self.token_of(published).to_string(),
+            name: GaugeName::of(&self.name),
+            from: snapshot.from.start(),
+            to: snapshot.to.start(),
+            counted_from: snapshot.counted_from.start(),
+            complete: snapshot.counted_from <= snapshot.from,
+        }
+    }
+}
+
+impl GaugeUpdate {
+    fn of(message: &GaugeMessage<'_>, token: Option<ResumeToken>) -> Self {
+        Self { kind: message.kind(), token, frame: message.frame() }
     }
 }
 
@@ -363,26 +358,21 @@ impl GaugeSubscriber {
     /// A `heartbeat` with the cursor of what was received last.
     #[must_use]
     pub fn heartbeat(&self) -> GaugeUpdate {
-        self.control("heartbeat", "")
+        let token = self.token();
+        GaugeUpdate::of(&GaugeMessage::Heartbeat { cursor: token.map(text_of) }, token)
     }
 
     /// A `bye` with the reason and, if the client should reconnect, after how many milliseconds.
     #[must_use]
     pub fn bye(&self, reason: &str, retry_after: Option<u64>) -> GaugeUpdate {
-        let mut members = r#","reason":"#.to_owned();
-        json::push_text(&mut members, reason);
-        if let Some(after) = retry_after {
-            members.extend([r#","retry_after":"#, &after.to_string()]);
-        }
-        self.control("bye", &members)
+        let token = self.token();
+        let bye = GaugeMessage::Bye { reason, retry_after, cursor: token.map(text_of) };
+        GaugeUpdate::of(&bye, token)
     }
 
-    /// A message without a value. It has no cursor before the first snapshot.
-    fn control(&self, kind: &'static str, members: &str) -> GaugeUpdate {
-        let token = self.received.as_ref().map(|received| self.topic.token_of(received));
-        let cursor = token.map(|token| format!(r#","cursor":"{token}""#)).unwrap_or_default();
-        let text = format!(r#"{{"type":"{kind}"{members}{cursor}}}"#);
-        GaugeUpdate { kind, token, frame: Frame::text(&[&text]) }
+    /// The value that was received last; `None` before the first snapshot.
+    fn token(&self) -> Option<ResumeToken> {
+        self.received.as_ref().map(|received| self.topic.token_of(received))
     }
 
     /// Whether the topic was removed and no update will follow.
@@ -396,6 +386,10 @@ impl Drop for GaugeSubscriber {
     fn drop(&mut self) {
         self.topic.subscribers.remove(self.number);
     }
+}
+
+fn text_of(token: ResumeToken) -> String {
+    token.to_string()
 }
 
 /// A JSON object with the counts as numbers.

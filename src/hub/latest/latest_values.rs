@@ -3,7 +3,6 @@
 //! The language map changes at each tick, the counts now and then. First messages are encoded once
 //! per change and shared.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -11,11 +10,11 @@ use arc_swap::ArcSwap;
 use crate::clock::Clock;
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::latest::gauges::tally_text;
+use crate::hub::latest::first_message::{FirstOfSampling, FirstOfWatch};
 use crate::hub::latest::languages::{
     LanguageChanges, LanguageQuery, Languages, LatestLanguages, Tick,
 };
-use crate::model::counts::{DayCounts, PullRequestCounts};
+use crate::model::counts::PullRequestCounts;
 use crate::model::window::Year;
 use crate::sync::lock;
 
@@ -76,7 +75,7 @@ impl LatestValues {
                 // At the turn of the year the published counts are still those of the last one.
                 let none = PullRequestCounts::of(year);
                 let counts = if published.counts.year == year { &*published.counts } else { &none };
-                let frame = Frame::text(&[&counts_text(self.api_version, counts)]);
+                let frame = FirstOfSampling::new(self.api_version, counts).frame();
                 *first = Some((year, frame.clone()));
                 frame
             }
@@ -98,52 +97,18 @@ impl LatestValues {
     #[must_use]
     pub fn watch_languages(&self, notifier: &Arc<Notifier>) -> (LanguageChanges, Frame) {
         let published = self.languages.current();
-        let first = published.first.get_or_init(|| {
-            let head = format!(
-                r#"{{"firstMessageTag":true,"apiVersion":{},"languageMap":"#,
-                self.api_version
-            );
-            Frame::text(&[&head, &tally_text(&published.tick.map), "}"])
-        });
+        let first = published
+            .first
+            .get_or_init(|| FirstOfWatch::new(self.api_version, &published.tick.map).frame());
         let first = first.clone();
         (LanguageChanges::new(&self.languages, published, notifier), first)
     }
 }
 
-/// One figure of a day.
-type Figure = fn(DayCounts) -> i64;
-
-fn counts_text(api_version: u64, counts: &PullRequestCounts) -> String {
-    let mut text = format!(r#"{{"firstMessageTag":true,"apiVersion":{api_version}"#);
-    let maps: [(&str, Figure); 5] = [
-        ("eventMap", DayCounts::events),
-        ("openMap", |day| day.open),
-        ("mergeMap", |day| day.merge),
-        ("closeMap", |day| day.close),
-        ("devMap", |day| day.developers),
-    ];
-    for (name, figure) in maps {
-        text.extend([",\"", name, "\":{"]);
-        for (i, (day, counts)) in counts.filled_days().enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            write!(text, r#"{comma}"{day}":"{}""#, figure(counts)).expect("a string takes all");
-        }
-        text.push('}');
-    }
-    let sums = counts.sums;
-    write!(
-        text,
-        r#","sumMap":{{"additions":"{}","deletions":"{}","dev":"{}","repo":"{}"}}}}"#,
-        sums.additions, sums.deletions, sums.developers, sums.repositories
-    )
-    .expect("a string takes all");
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::counts::YearCounts;
+    use crate::model::counts::{DayCounts, YearCounts};
     use crate::model::window::{Day, Timestamp};
 
     fn values_at(time: &str) -> Arc<LatestValues> {

@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::hub::StreamMessage;
+use crate::hub::{GaugeMessage, StreamMessage};
 use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::report::Status;
 use crate::serve::http::problem::ProblemBody;
@@ -76,9 +76,14 @@ pub(in crate::serve::api) fn map(values: &Value) -> Value {
     json!({ "type": "object", "additionalProperties": values })
 }
 
+/// The schema of a type, written out.
+pub(in crate::serve::api) fn derived<T: JsonSchema>() -> Value {
+    T::json_schema(&mut generator()).to_value()
+}
+
 /// The schema of the message of an enum with this `type`.
 pub(in crate::serve::api) fn variant<T: JsonSchema>(kind: &str) -> Value {
-    let schema = T::json_schema(&mut generator()).to_value();
+    let schema = derived::<T>();
     let variants = schema["oneOf"].as_array().into_iter().flatten();
     let mut variants = variants.filter(|variant| variant["properties"]["type"]["const"] == kind);
     variants.next().cloned().expect("the enum has a message of that type")
@@ -97,6 +102,7 @@ pub(in crate::serve::api) fn schemas() -> Value {
     generator.subschema_for::<ProblemBody<'_>>();
     generator.subschema_for::<Status>();
     generator.subschema_for::<StreamMessage<'_>>();
+    generator.subschema_for::<GaugeMessage<'_>>();
     generator.subschema_for::<TopicCatalogue>();
     generator.subschema_for::<SyncAnswer>();
     generator.subschema_for::<ArchiveRequest>();

@@ -27,7 +27,7 @@ pub(crate) struct LedgerFigures {
 
 /// How much of the public feed was seen.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-pub(crate) struct SeenShare {
+pub(crate) struct LedgerCoverage {
     /// The fraction of all public events that was seen in the known minutes, estimated from event
     /// ids, 0 to 1; null while it is unknown.
     seen: Option<f64>,
@@ -45,7 +45,7 @@ pub(crate) struct DayReport {
     /// What was counted.
     counts: LedgerFigures,
     /// How much of the day was seen.
-    coverage: SeenShare,
+    coverage: LedgerCoverage,
 }
 
 /// A repository by day.
@@ -69,7 +69,7 @@ pub(crate) struct RepoReport<'a> {
     /// seen, 0 to 1; null until it is known.
     seen: Option<f64>,
     /// How much of these days was seen.
-    coverage: SeenShare,
+    coverage: LedgerCoverage,
     /// All days in order, also those without events.
     days: Vec<DayReport>,
 }
@@ -103,7 +103,7 @@ pub(crate) struct TopReport<'a> {
     /// When the ranking was computed.
     computed_at: Timestamp,
     /// How much of the window's days was seen.
-    coverage: SeenShare,
+    coverage: LedgerCoverage,
     /// In descending order of count.
     repos: Vec<RankedReport<'a>>,
 }
@@ -124,7 +124,7 @@ impl LedgerFigures {
     }
 }
 
-impl SeenShare {
+impl LedgerCoverage {
     fn of(seen: DaySeen) -> Self {
         Self {
             seen: seen.seen.map(|share| (share * 1e3).round() / 1e3),
@@ -155,14 +155,14 @@ pub(super) fn series(series: &RepoSeries) -> String {
         totals: LedgerFigures::of(&totals),
         stated: series.stated,
         seen: series.seen,
-        coverage: SeenShare::of(seen_of(series)),
+        coverage: LedgerCoverage::of(seen_of(series)),
         days: series
             .days
             .iter()
             .map(|day| DayReport {
                 day: day.day.to_string(),
                 counts: LedgerFigures::of(&day.counts),
-                coverage: SeenShare::of(day.seen),
+                coverage: LedgerCoverage::of(day.seen),
             })
             .collect(),
     };
@@ -182,7 +182,7 @@ pub(super) fn series_csv(series: &RepoSeries) -> String {
         for metric in LedgerMetric::ALL {
             write!(text, ",{}", day.counts.get(metric)).expect("a string takes all");
         }
-        let SeenShare { seen, minutes_known, hours_imported } = SeenShare::of(day.seen);
+        let LedgerCoverage { seen, minutes_known, hours_imported } = LedgerCoverage::of(day.seen);
         let seen = seen.map(|seen| seen.to_string()).unwrap_or_default();
         write!(text, ",{seen},{minutes_known},{hours_imported}\r\n").expect("a string takes all");
     }
@@ -209,7 +209,7 @@ pub(super) fn top(
         language,
         from: top.from,
         computed_at: top.computed_at,
-        coverage: SeenShare::of(top.seen),
+        coverage: LedgerCoverage::of(top.seen),
         repos: repos.collect(),
     };
     serde_json::to_string(&report).expect("numbers and text are JSON")

@@ -134,7 +134,7 @@ fn answer<const IS_ROLLING: bool>(
     Asked { of, back }: Asked,
 ) -> Response {
     let mode = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
-    let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
+    let hello = IS_ROLLING.then(|| sheet.hello(server.operate.simulated()));
     let hub = Arc::clone(&server.hub);
     let reader = |notifier: &Arc<Notifier>, encoding| {
         let mut subscriber = sheet.subscribe(mode, notifier);
@@ -177,14 +177,6 @@ fn value(sheet: &GaugeTopic) -> Result<String, Problem> {
 
 fn json_answer(body: Result<String, Problem>) -> Response {
     body::answer(JSON, body.map(IntoResponse::into_response))
-}
-
-fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
-    let version = env!("CARGO_PKG_VERSION");
-    let about = sheet.labels();
-    let text =
-        format!(r#"{{"type":"hello","version":"{version}","simulated":{simulated},{about}}}"#);
-    GaugeUpdate { kind: "hello", token: None, frame: Frame::text(&[&text]) }
 }
 
 impl<const IS_ROLLING: bool> GaugeReader<IS_ROLLING> {

@@ -159,7 +159,7 @@ async fn conflicting_paths_fail_before_anything_is_served() {
     };
     assert!(refused("/sync-event").await.contains("both `/sync-event`"));
     assert!(refused("/sampling").await.contains("`/sampling` is taken"));
-    assert!(refused("/a/{b}").await.contains("no plain path"));
+    assert!(refused("/a/{b}").await.contains("not a plain path"));
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::sockets::refused;
+use crate::hub::GaugeMessage;
 use crate::serve::api::endpoint::{
     ApiMessage, Endpoint, EndpointPath, JSON, Operation, SocketMessages,
 };
-use crate::serve::api::schema::{MARK, cursor, list, map, object, text, whole};
+use crate::serve::api::schema::{MARK, cursor, list, object, text, variant};
 use crate::serve::readers::gauges;
 
 const EVENTS: &str = "text/event-stream";
@@ -52,7 +53,7 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
                 ApiMessage {
                     name: "delta",
                     summary: "What has changed since the last message, added to or taken off",
-                    payload: message("delta", ("changes", map(&json!({ "type": "integer" })))),
+                    payload: variant::<GaugeMessage<'_>>("delta"),
                     example: example("delta", "changes", &json!({ "Go": 2, "Rust": -1 })),
                 },
                 heartbeat(),
@@ -82,7 +83,7 @@ fn aggregate() -> Endpoint {
 
 /// An operation that responds in each encoding.
 fn forms(summary: &'static str, kind: &'static str) -> Operation {
-    let snapshot = message(kind, ("value", map(&whole())));
+    let snapshot = variant::<GaugeMessage<'_>>(kind);
     Operation::get(summary)
         .answers(
             200,
@@ -100,21 +101,6 @@ fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
-fn message(kind: &str, (key, schema): (&str, Value)) -> Value {
-    object(&[
-        ("type", json!({ "const": kind })),
-        ("cursor", text()),
-        ("name", text()),
-        ("window?", text()),
-        ("from", time()),
-        ("to", time()),
-        ("counted_from", time()),
-        ("complete", json!({ "type": "boolean" })),
-        ("left_out?", whole()),
-        (key, schema),
-    ])
-}
-
 fn example(kind: &str, key: &str, value: &Value) -> Value {
     json!({
         "type": kind, "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
@@ -124,7 +110,7 @@ fn example(kind: &str, key: &str, value: &Value) -> Value {
 }
 
 fn value(name: &'static str, summary: &'static str) -> ApiMessage {
-    let payload = message(name, ("value", map(&whole())));
+    let payload = variant::<GaugeMessage<'_>>(name);
     ApiMessage { name, summary, payload, example: example(name, "value", &json!({ "Go": 12 })) }
 }
 
@@ -132,13 +118,7 @@ fn hello() -> ApiMessage {
     ApiMessage {
         name: "hello",
         summary: "What this is",
-        payload: object(&[
-            ("type", json!({ "const": "hello" })),
-            ("version", text()),
-            ("simulated", json!({ "type": "boolean" })),
-            ("name", text()),
-            ("window", text()),
-        ]),
+        payload: variant::<GaugeMessage<'_>>("hello"),
         example: json!({
             "type": "hello", "version": "0.1.0", "simulated": false,
             "name": "languages", "window": "1h",
@@ -150,7 +130,7 @@ fn heartbeat() -> ApiMessage {
     ApiMessage {
         name: "heartbeat",
         summary: "Every 15 seconds: up to here everything is counted",
-        payload: object(&[("type", json!({ "const": "heartbeat" })), ("cursor?", text())]),
+        payload: variant::<GaugeMessage<'_>>("heartbeat"),
         example: json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394" }),
     }
 }
@@ -159,12 +139,7 @@ fn bye() -> ApiMessage {
     ApiMessage {
         name: "bye",
         summary: "The end, and why",
-        payload: object(&[
-            ("type", json!({ "const": "bye" })),
-            ("reason", text()),
-            ("cursor?", text()),
-            ("retry_after?", whole()),
-        ]),
+        payload: variant::<GaugeMessage<'_>>("bye"),
         example: json!({
             "type": "bye", "reason": "the server is stopping", "retry_after": 5_000,
         }),

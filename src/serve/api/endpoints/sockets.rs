@@ -3,12 +3,12 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use crate::hub::VALUE_BYTES;
+use crate::hub::{FirstOfSampling, FirstOfWatch, VALUE_BYTES};
 use crate::serve::api::endpoint::{
     ApiMessage, ApiResponse, Endpoint, EndpointPath, Operation, SocketMessages, TEXT,
 };
-use crate::serve::api::schema::{list, map, nullable, object, reference, text, whole};
-use crate::serve::readers::{languages, sampling};
+use crate::serve::api::schema::{derived, list, map, object, reference, text, whole};
+use crate::serve::readers::{RefusedParams, languages, sampling};
 
 /// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
@@ -97,17 +97,11 @@ fn sampling() -> SocketMessages {
 }
 
 fn first_of_sampling() -> ApiMessage {
-    let sums = ["additions", "deletions", "dev", "repo"].map(|name| (name, text()));
-    let maps = ["eventMap", "openMap", "mergeMap", "closeMap", "devMap"];
-    let mut properties =
-        vec![("firstMessageTag", json!({ "const": true })), ("apiVersion", whole())];
-    properties.extend(maps.map(|name| (name, counts())));
-    properties.push(("sumMap", object(&sums)));
     let day = json!({ "2026-01-01": "34" });
     ApiMessage {
         name: "counts",
         summary: "The first message: this UTC year's pull requests by day, counts as strings",
-        payload: object(&properties),
+        payload: derived::<FirstOfSampling<'_>>(),
         example: json!({
             "firstMessageTag": true, "apiVersion": 2, "eventMap": day, "openMap": day,
             "mergeMap": {}, "closeMap": {}, "devMap": { "2026-01-01": "17" },
@@ -151,11 +145,7 @@ fn watch() -> SocketMessages {
             ApiMessage {
                 name: "languageMap",
                 summary: "The first message: language -> pull-request events at the last tick",
-                payload: object(&[
-                    ("firstMessageTag", json!({ "const": true })),
-                    ("apiVersion", whole()),
-                    ("languageMap", map(&whole())),
-                ]),
+                payload: derived::<FirstOfWatch<'_>>(),
                 example: json!({ "firstMessageTag": true, "apiVersion": 2, "languageMap": { "C": 4 } }),
             },
             ApiMessage {
@@ -174,11 +164,10 @@ fn watch() -> SocketMessages {
 
 /// The message that reports invalid parameters.
 pub(super) fn refused() -> ApiMessage {
-    let error = object(&[("code", text()), ("field", nullable(&text())), ("message", text())]);
     ApiMessage {
         name: "refused",
         summary: "Wrong params, by name; the first ones end the connection with 1008",
-        payload: object(&[("error", error)]),
+        payload: derived::<RefusedParams<'_>>(),
         example: json!({ "error": {
             "code": "invalid_params", "field": "samplingRate",
             "message": "samplingRate: must not be 0; give a whole number from 1 on",

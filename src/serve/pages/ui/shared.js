@@ -60,6 +60,19 @@ function showLink(text, kind, counted) {
   link.append(shown);
 }
 
+// Shows whether the server answers, and for how long it has not.
+function showSilence() {
+  const isSilent = silentFor() > SILENCE;
+  document.body.classList.toggle("stale", isSilent);
+  if (isSilent) showLink("No answer", "lost", ` for ${Math.floor(silentFor() / 1000)} s`);
+  else showLink("Live", "live");
+}
+
+function showVerdict(words, kind) {
+  byId("verdict").className = `verdict ${kind}`;
+  if (byId("verdict").textContent !== words) byId("verdict").textContent = words;
+}
+
 // The last response of `/status`, and its time.
 const STATUS_EVERY = 3000;
 let status = null;

@@ -222,7 +222,8 @@ function showTop(name, rows) {
   }
   list.replaceChildren(...rows.slice(0, most).map(([repo, count]) => {
     const row = element("li");
-    const chart = element("button", grouped.format(count));
+    const chart = element("button");
+    chart.append(element("b", grouped.format(count)));
     chart.type = "button";
     chart.title = "Chart";
     chart.addEventListener("click", () => showChart(repo, name === "pull_requests" ? "prs" : name));

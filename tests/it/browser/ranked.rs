@@ -1,0 +1,30 @@
+//! Repositories of the day on the wall, and the chart behind a click.
+
+use super::{Site, browser, check_quiet, shows};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_click_on_a_ranked_repository_shows_its_chart() {
+    let test = "a_click_on_a_ranked_repository_shows_its_chart";
+    let Some(mut browser) = browser(test).await else { return };
+    let site = Site::start(&[]).await;
+    let host = site.running.public.to_string();
+    let mut page = browser.page(1280, 1000, "light").await;
+    page.open(&format!("http://{host}/")).await;
+    let row = "document.querySelector('#top-pushes li button')";
+    shows(&mut page, &format!("{row} !== null")).await;
+    page.evaluate(
+        "(() => { const s = document.getElementById('ranked-window'); s.value = '24h';
+         s.dispatchEvent(new Event('change')); })()",
+    )
+    .await;
+    shows(&mut page, "[...asked.keys()].some((path) => path.includes('window=24h'))").await;
+    shows(&mut page, &format!("{row} !== null")).await;
+    page.evaluate(&format!("{row}.click()")).await;
+    let drawn = "document.getElementById('repo-chart').open && \
+                 document.querySelector('#repo-chart img').naturalWidth > 0";
+    shows(&mut page, drawn).await;
+    page.screenshot("ranked.png").await;
+    check_quiet(&page, &host);
+    browser.end().await;
+    site.running.end().await;
+}
