@@ -146,7 +146,6 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let audit = audit_of(&parts, tag, poller.as_ref())?;
-    let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
@@ -154,7 +153,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
-    let watching = (watching, audited.clone());
+    let watching = (watching, audit.as_ref().map(Audit::report));
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
@@ -162,15 +161,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
     // The latest values exist before any client can connect: a first message is never corrected.
     ticker.tick().await?;
-    let counting = Aggregates {
-        store: parts.store.clone(),
-        tag,
-        hub: Arc::clone(&parts.hub),
-        scripts: config.scripts_dir.clone(),
-        clock,
-        troubles,
-    };
-    let counting = counting.begin(COUNTED_WITHIN).await?;
+    let counting = aggregates_of(&parts, tag, troubles).begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen(), Audience::Public).await?;
@@ -194,10 +185,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     );
     stages.start("serve", serve);
     let (public, url) = (public.0, url_of(&config.server, public.0));
-    start_watching(&mut stages, &parts, operator, (watched, audited), (ops, public));
-    if let Some(audit) = audit {
-        stages.start("audit", audit.run(parts.stop.soft.clone()));
-    }
+    start_watching(&mut stages, &parts, operator, (watched, audit), (ops, public));
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -206,6 +194,21 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+fn aggregates_of(
+    parts: &ApplianceParts,
+    tag: BusTag,
+    troubles: Sender<Vec<script::ScriptDiagnostic>>,
+) -> Aggregates {
+    Aggregates {
+        store: parts.store.clone(),
+        tag,
+        hub: Arc::clone(&parts.hub),
+        scripts: parts.config.scripts_dir.clone(),
+        clock: parts.clock,
+        troubles,
+    }
 }
 
 fn apply_of(parts: &ApplianceParts) -> Apply {
@@ -258,7 +261,7 @@ fn start_watching(
     stages: &mut Stages,
     parts: &ApplianceParts,
     operator: Arc<dyn Operate>,
-    (source, audit): (Option<Receiver<SourceStatus>>, Option<AuditReading>),
+    (source, audit): (Option<Receiver<SourceStatus>>, Option<Audit>),
     (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
     let server = &parts.config.server;
@@ -271,7 +274,11 @@ fn start_watching(
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
     stages.start("coverage", kept);
     stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
-    stages.start("watch", watch::run(operator, (source, audit), alerts, data_dir, clock, soft));
+    let audited = audit.as_ref().map(Audit::report);
+    if let Some(audit) = audit {
+        stages.start("audit", audit.run(soft.clone()));
+    }
+    stages.start("watch", watch::run(operator, (source, audited), alerts, data_dir, clock, soft));
 }
 
 /// The poller; `None` on a node that only follows a bus.

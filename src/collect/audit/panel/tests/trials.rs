@@ -80,10 +80,10 @@ fn live(
 }
 
 /// How often of all trials the truth was within the interval, and the mean length of the interval.
-fn trials(seed: u64, count: u32, hide: f64, how: Hidden) -> (u32, f64) {
+fn trials(first: u64, count: u32, hide: f64, how: Hidden) -> (u32, f64) {
     let (mut within, mut length) = (0, 0.0);
     for trial in 0..count {
-        let mut rng = Rng::with_seed(seed + u64::from(trial));
+        let mut rng = Rng::with_seed(first + u64::from(trial));
         let mut panel = AuditSample::default();
         let (mut happened, mut shown) = (0, 0);
         for hash in 0..SAMPLED * (1 + OTHERS) {
