@@ -1,4 +1,8 @@
-//! Words that nobody else can guess, from the system's cryptographic generator.
+//! Words that nobody else can guess, from the system's cryptographic generator, and signatures.
+
+mod signature;
+
+pub use self::signature::{SigningKey, is_signed};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 

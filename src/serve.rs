@@ -7,6 +7,7 @@
 
 mod admin;
 mod api;
+mod archive;
 mod history;
 mod http;
 mod ledger;
@@ -29,8 +30,9 @@ pub use admin::operate::{
     LedgerQuery, Operate, OpsError, ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
 };
 pub use admin::report::{
-    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
-    MemoryReport, Part, PartState, SourceReport, Status, is_ready,
+    AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,
+    IncompleteName, InstallationReport, JournalReport, ListFeedsReport, ListReport, MemoryReport,
+    Part, PartState, SourceReport, Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
 pub use http::proxies::Proxies;

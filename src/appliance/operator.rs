@@ -17,12 +17,13 @@ use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
+use crate::config::HourFormat;
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, Operate,
-    OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, ListReport,
+    Operate, OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::sync::blocking;
 use crate::sync::lock;
@@ -131,6 +132,12 @@ impl Operator {
         };
         let error =
             status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
+        // Events arrive, but fewer than with all tokens.
+        let app = self.sight.app.as_ref().and_then(|app| app.borrow().words());
+        let (state, error) = match app {
+            Some(words) if state != PartState::Down => (PartState::Degraded, Some(words)),
+            _ => (state, error),
+        };
         // All events arrive, but without their missing fields.
         let (state, error) = match *self.enrichment.borrow() {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
@@ -225,6 +232,10 @@ impl Operate for Operator {
         self.sight.report(self.parts(), source.as_ref(), clients)
     }
 
+    fn lists(&self) -> Vec<ListReport> {
+        self.sight.lists()
+    }
+
     fn script(&self) -> ScriptState {
         let status = self.scripts.merge.status();
         let name = match status.in_force {
@@ -276,7 +287,11 @@ impl Operate for Operator {
                 ArchiveRequest::Export { from, until, into } => {
                     let export = move || {
                         let to = exchange::make(store.dir(), &into)?;
-                        let to = archive::ArchiveTarget { dir: to, hashes_emails };
+                        let to = archive::ArchiveTarget {
+                            dir: to,
+                            format: HourFormat::Json,
+                            hashes_emails,
+                        };
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))
                     };

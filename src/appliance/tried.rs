@@ -1,11 +1,12 @@
-//! The checks of `ghpulse check` other than those of the bus servers: the tokens at GitHub, the
-//! certificate of the public listeners, and Pulsar's key file.
+//! The checks of `ghpulse check` other than those of the bus servers: the tokens and the app at
+//! GitHub, the certificate of the public listeners, and Pulsar's key file.
 
 use futures_util::stream::{self, StreamExt as _};
 
 use crate::bus::pulsar;
 use crate::clock::Clock;
 use crate::config::{GitHubConfig, Secret, ServerConfig};
+use crate::github::app::{self, AppClient, AppError};
 use crate::github::rest::identity::TokenCheck;
 use crate::github::rest::{Rest, RestOptions};
 use crate::serve;
@@ -56,6 +57,38 @@ fn words(tried: TokenCheck) -> TriedToken {
         }
         TokenCheck::Away(error) => TriedToken::Away(error.to_string()),
     }
+}
+
+/// The result of checking the GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TriedApp {
+    /// GitHub lists its installations: the logins of their accounts.
+    Installed(Vec<String>),
+    /// GitHub refuses it, or its key is unusable, with the reason.
+    Refused(String),
+    /// GitHub does not answer as expected, with the reason.
+    Away(String),
+}
+
+/// Checks the configured GitHub App at GitHub; `None` without one.
+pub async fn check_app(github: &GitHubConfig, clock: Clock) -> Option<TriedApp> {
+    let app = github.app.clone()?;
+    let client = match AppClient::new(&github.api_url, app, github.timeout, clock) {
+        Ok(client) => client,
+        Err(error) => return Some(TriedApp::Away(error.to_string())),
+    };
+    Some(match client.installations().await {
+        Ok(all) => TriedApp::Installed(all.into_iter().map(|one| one.account).collect()),
+        Err(error @ (AppError::Key { .. } | AppError::KeyRefused { .. })) => {
+            TriedApp::Refused(error.to_string())
+        }
+        Err(error) => TriedApp::Away(error.to_string()),
+    })
+}
+
+/// What is wrong with the content of the GitHub App's key file, if anything.
+pub fn check_app_key(bytes: &[u8]) -> Result<(), String> {
+    app::check_app_key(bytes)
 }
 
 /// What is wrong with the files of `server.tls`, if anything.

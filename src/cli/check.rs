@@ -20,12 +20,14 @@ use super::config_file::ConfigFileArgs;
 use super::exit::Exit;
 use super::output;
 use crate::appliance::{
-    TriedToken, Unusable, check_amqp, check_bus, check_certificate, check_key_file, check_tokens,
+    TriedApp, TriedToken, Unusable, check_amqp, check_app, check_app_key, check_bus,
+    check_certificate, check_key_file, check_tokens,
 };
 use crate::clock::Clock;
 use crate::config::{
     self, Config, ConfigError, InvalidConfig, Loaded, Secret, ValueOrigin, ValueOrigins,
 };
+use crate::lists::{self, ListDiagnostic};
 use crate::reload;
 use crate::tidb;
 use crate::{aggregates, script};
@@ -99,6 +101,7 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     };
     let mut findings = machine::look(&config, &places, &config_errors);
     findings.extend(missing_scripts(&config, &places));
+    findings.extend(lists(&config, &places));
     config_errors.extend(bad_files(&config, &places, offline));
     if config.disable.producer && config.pulsar.is_none() {
         let said = "without pulsar it neither polls GitHub nor receives events";
@@ -120,7 +123,9 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
         // All at once: four unavailable servers take no longer than one.
         let all = futures_util::future::join_all(servers.iter().map(try_one));
         let known = try_tokens(&config, &tokens);
-        let (all, known) = runtime.block_on(async { tokio::join!(all, known) });
+        let app = try_app(&config);
+        let (all, mut known, app) = runtime.block_on(async { tokio::join!(all, known, app) });
+        known.extend(app);
         // An unavailable GitHub is reported once, as a server.
         let is_away = all.iter().any(|one| one.server == "github" && one.connected == Some(false));
         findings.extend(known.into_iter().map(|found| match found.exit {
@@ -129,7 +134,7 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
         }));
         tried = all;
     }
-    let anonymous = tokens.is_empty() && !config.disable.producer;
+    let anonymous = tokens.is_empty() && config.github.app.is_none() && !config.disable.producer;
     let scripts = scripts(&config);
     let servers = tried;
     Ok(CheckReport {
@@ -209,6 +214,28 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
     found
 }
 
+/// Tests the GitHub App: lists its installations.
+async fn try_app(config: &Config) -> Option<Finding> {
+    const KEY: &str = "github.app.id";
+    let app = config.github.app.as_ref().filter(|_| !config.disable.producer)?;
+    let what = format!("GitHub App {}", app.id);
+    let found = match check_app(&config.github, Clock::system()).await? {
+        TriedApp::Installed(accounts) if accounts.is_empty() => {
+            let said = "is installed on no account, so it gives no token: install it, on your own \
+                        account for example";
+            Finding::warning(KEY, what, said)
+        }
+        TriedApp::Installed(accounts) => {
+            Finding::ok(KEY, what, format!("is installed on {}", accounts.join(", ")))
+        }
+        TriedApp::Refused(why) => Finding::error(KEY, what, why, Exit::Config),
+        TriedApp::Away(why) => {
+            Finding::error(KEY, what, format!("cannot be tried: {why}"), Exit::Unavailable)
+        }
+    };
+    Some(found)
+}
+
 /// Unusable files that the configuration names. The contents of Pulsar's and RabbitMQ's files are
 /// checked here only when the servers are not tested.
 fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<ConfigError> {
@@ -225,10 +252,12 @@ fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<Confi
     let pem: Check = reload::check_authorities;
     let (pem_unless_tried, key_unless_tried) =
         if offline { (pem, check_key_file as Check) } else { (any, any) };
-    let named: [(_, _, Check); 7] = [
+    let app = config.github.app.as_ref();
+    let named: [(_, _, Check); 8] = [
         ("server.tls.cert", tls.map(|tls| &tls.cert), any),
         ("server.tls.key", tls.map(|tls| &tls.key), any),
         ("github.tokensFile", config.github.tokens_file.as_ref(), any),
+        ("github.app.keyFile", app.map(|app| &app.key_file), check_app_key),
         ("pulsar.keypath", oauth.map(|oauth| &oauth.key_file), key_unless_tried),
         ("pulsar.ca", pulsar.and_then(|pulsar| pulsar.ca.as_ref()), pem_unless_tried),
         ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.as_ref()), pem),
@@ -268,6 +297,21 @@ fn missing_scripts(config: &Config, places: &ValueOrigins) -> Option<Finding> {
     let path = directory.join(script::MERGE_FILE);
     let said = "no such file: the built-in script is in force";
     (!path.exists()).then(|| Finding::note("scripts.dir", path.display(), said))
+}
+
+/// Errors in the lists. A configured directory that does not exist may be misspelt.
+fn lists(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
+    const KEY: &str = "lists.dir";
+    let directory = &config.lists.dir;
+    if !directory.exists() && places.contains_key(KEY) {
+        return vec![Finding::warning(KEY, directory.display(), "no such directory: no lists")];
+    }
+    let wrong = lists::check(directory);
+    let place = |error: &ListDiagnostic| match error.line {
+        Some(line) => format!("{}:{line}", error.file),
+        None => error.file.clone(),
+    };
+    wrong.into_iter().map(|error| Finding::warning(KEY, place(&error), error.reason)).collect()
 }
 
 /// Errors of the scripts; one line each.

@@ -68,7 +68,7 @@ fn on_loopback(mut request: Request) -> Request {
 fn alone(mut config: Config, dir: &TempDir) -> Config {
     config.data_dir = dir.path().join("data");
     config.github.tokens.clear();
-    config.github.tokens_file = None;
+    (config.github.tokens_file, config.github.app) = (None, None);
     config.disable.producer = false;
     (config.pulsar, config.tidb, config.amqp, config.alerts) = (None, None, None, None);
     (config.archive_dir, config.backup) = (None, None);

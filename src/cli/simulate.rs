@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use super::output;
 use crate::clock::Clock;
-use crate::simulate::{self, Fault, Options, Shape, Simulation};
+use crate::reload;
+use crate::simulate::{self, Fault, Options, Shape, SimulatedApp, Simulation};
 use crate::supervise::{self, Stop};
 
 /// Arguments of `simulate`.
@@ -46,6 +47,12 @@ pub(super) struct SimulateArgs {
     /// Requests per hour without a token
     #[arg(long, value_name = "N", default_value_t = simulate::HIGH_LIMIT)]
     anonymous_limit: u32,
+    /// Id of a GitHub App that is known and installed on one account
+    #[arg(long, value_name = "ID", requires = "app_key")]
+    app_id: Option<String>,
+    /// Private key of that app, PEM
+    #[arg(long, value_name = "FILE", requires = "app_id")]
+    app_key: Option<PathBuf>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -100,7 +107,15 @@ async fn begin(args: SimulateArgs) -> Exit {
 
 async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToken) -> Exit {
     let as_json = args.json;
-    let simulation = match Simulation::start(listener, options(args), Clock::system(), stop) {
+    let app = match app(&args) {
+        Ok(app) => app,
+        Err(error) => {
+            output::complain(&format!("error: {error}"));
+            return Exit::Data;
+        }
+    };
+    let options = Options { app, ..options(args) };
+    let simulation = match Simulation::start(listener, options, Clock::system(), stop) {
         Ok(simulation) => simulation,
         Err(error) => {
             output::complain(&format!("error: {error:#}"));
@@ -123,6 +138,14 @@ async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToke
             Exit::Stage
         }
     }
+}
+
+/// The app of the options, if any.
+fn app(args: &SimulateArgs) -> Result<Option<SimulatedApp>, String> {
+    let (Some(id), Some(path)) = (&args.app_id, &args.app_key) else { return Ok(None) };
+    let wrong = |why: String| format!("--app-key {}: {why}", path.display());
+    let key = reload::read(path).map_err(wrong)?;
+    SimulatedApp::new(id, &key, &["octo-org"]).map(Some).map_err(wrong)
 }
 
 fn options(args: SimulateArgs) -> Options {

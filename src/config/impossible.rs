@@ -7,6 +7,8 @@ use super::endpoint::endpoint;
 use super::secret::{HIDDEN, quotable};
 use super::table::{ConfigKey, ValueKind};
 
+/// The longest id of an app, bytes.
+const APP_ID_BYTES: usize = 100;
 /// The longest token, bytes.
 const TOKEN_BYTES: usize = 500;
 
@@ -61,6 +63,15 @@ pub(super) fn name(text: &str) -> Result<String, String> {
         return Err(format!("{} would leave out everything", quotable(text)));
     }
     Ok(text.to_owned())
+}
+
+/// Why a text cannot be the id of a GitHub App: a number, or a client id such as `Iv23li…`.
+pub(super) fn app_id(text: &str) -> Option<&'static str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_id = !text.is_empty() && text.len() <= APP_ID_BYTES && text.chars().all(is_plain);
+    (!is_id).then_some(
+        "is not an app's id: write the number or the client id from the app's settings at GitHub",
+    )
 }
 
 /// Why a text cannot be a GitHub token, which consists of letters, digits, `_`, `-` and `.`; `/` is

@@ -1,4 +1,4 @@
-//! The optional parts: Pulsar, TiDB, RabbitMQ, alerts, backups.
+//! The optional parts: a GitHub App, Pulsar, TiDB, RabbitMQ, alerts, backups.
 //!
 //! Each is `None` until the key with its address is written. A key without the address has no
 //! effect and is refused, unless the address is written too and left empty: so a config file that
@@ -8,11 +8,37 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::impossible;
-use super::sections::{AlertsKeys, AmqpKeys, BackupKeys, PulsarKeys, TidbKeys};
+use super::sections::{AlertsKeys, AmqpKeys, BackupKeys, GitHubAppKeys, PulsarKeys, TidbKeys};
 use super::typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, OAuthConfig, PulsarConfig, TidbConfig,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, GitHubAppConfig, OAuthConfig,
+    PulsarConfig, TidbConfig,
 };
 use super::values::{ReadSection, Values};
+
+impl ReadSection for Option<GitHubAppConfig> {
+    fn read(values: &mut Values) -> Self {
+        let GitHubAppKeys { id, key_file } = GitHubAppKeys::read(values);
+        match (id, key_file) {
+            (Some(id), Some(key_file)) => {
+                if let Some(why) = impossible::app_id(&id) {
+                    values.complain("github.app.id", why);
+                }
+                Some(GitHubAppConfig { id, key_file })
+            }
+            (Some(_), None) => {
+                let message = "missing: github.app.id needs the app's private key";
+                values.need("github.app.keyFile", message);
+                None
+            }
+            (None, Some(_)) => {
+                let message = "missing: github.app.keyFile needs the app's id";
+                values.need("github.app.id", message);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+}
 
 impl ReadSection for Option<PulsarConfig> {
     fn read(values: &mut Values) -> Self {

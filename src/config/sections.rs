@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::keys::keys;
 use super::secret::Secret;
 use super::typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, HashEmails, LogFormat,
-    Network, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, GitHubAppConfig, HashEmails,
+    HourFormat, LogFormat, Network, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
 use super::values::{ReadSection, Values};
 

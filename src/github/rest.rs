@@ -6,6 +6,7 @@
 //! set explicitly because GitHub's default differs. The API version is pinned. An `ETag` is sent
 //! back unchanged, including quotes and `W/`.
 
+pub mod feeds;
 pub mod identity;
 
 use std::time::Duration;
@@ -25,8 +26,8 @@ pub const PER_PAGE: u32 = 100;
 /// Maximum size of a page in bytes, decompressed: 100 of the largest events ever observed.
 const PAGE_BYTES: usize = 32 << 20;
 /// The version of GitHub's API that this client uses.
-const API_VERSION: &str = "2022-11-28";
-const MEDIA_TYPE: &str = "application/vnd.github+json";
+pub(super) const API_VERSION: &str = "2022-11-28";
+pub(super) const MEDIA_TYPE: &str = "application/vnd.github+json";
 
 /// Why a page could not be fetched.
 #[derive(Debug, Error)]
@@ -248,7 +249,7 @@ fn is_simulated(headers: &Headers) -> bool {
 }
 
 /// The beginning of a body as one printable line after a colon; empty for an empty body.
-fn said(body: &[u8]) -> String {
+pub(super) fn said(body: &[u8]) -> String {
     first_words(body).map_or_else(String::new, |words| format!(": {words}"))
 }
 

@@ -15,6 +15,7 @@
 //! counts as spent: that sends too few requests, never too many.
 
 mod account;
+mod installations;
 mod lease;
 mod pool_state;
 mod types;
@@ -42,6 +43,8 @@ use crate::github::budget::Plan;
 const QUERY_SHARE: f64 = 0.5;
 /// How long after an identity request without a result the next one is sent.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
+/// How long a request waits for the first tokens of an app before it looks again.
+const PENDING_LOOK: Duration = Duration::from_secs(1);
 /// Maximum number of tokens, more than anyone has accounts; further ones are not used, and this is
 /// logged.
 pub const MOST_TOKENS: usize = 1_000;
@@ -89,6 +92,7 @@ impl TokenPool {
             turn: 0,
             query_turn: 0,
             next_id: 1,
+            is_pending: false,
         };
         let lists = watch::Sender::new(0);
         let pool = Arc::new(Self { shared: Arc::new(SharedPool::new(state, clock)), lists });
@@ -96,23 +100,26 @@ impl TokenPool {
         pool
     }
 
-    /// Notified each time [`TokenPool::replace`] sets a different list. Every wait for a token of
-    /// this pool must then end, because the new tokens may be available.
+    /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list.
+    /// Every wait for a token of this pool must then end, because the new tokens may be available.
     #[must_use]
     pub fn lists(&self) -> watch::Receiver<u64> {
         self.lists.subscribe()
     }
 
-    /// Replaces the list of tokens. A token that was there before keeps its account and its
-    /// quarantine, even when some lists in between did not have it. Does nothing when the list is
-    /// the same.
+    /// Replaces the list of tokens, except those of app installations. A token that was there
+    /// before keeps its account and its quarantine, even when some lists in between did not have
+    /// it. Does nothing when the list is the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
         let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
         // The tokens of the last list come last, because the last ones are kept longest.
         let mut old = std::mem::take(&mut state.departed);
-        old.append(&mut state.slots);
+        let (installed, listed) = std::mem::take(&mut state.slots)
+            .into_iter()
+            .partition::<Vec<_>, _>(|slot| slot.installation.is_some());
+        old.extend(listed);
         let given = tokens.len();
         for (i, token) in tokens.into_iter().enumerate() {
             // White space around a token, as in a file of tokens, is not part of it.
@@ -137,11 +144,18 @@ impl TokenPool {
             };
             state.slots.push(slot);
         }
-        let too_many = old.len().saturating_sub(MOST_TOKENS);
-        state.departed = old.split_off(too_many);
+        state.slots.extend(installed);
+        state.departed = old;
+        self.settle_list(&mut state, &before, now);
+    }
+
+    /// Completes a change of the list; `before` is what it was.
+    fn settle_list(&self, state: &mut PoolState, before: &[TokenSlotId], now: Instant) {
+        let too_many = state.departed.len().saturating_sub(MOST_TOKENS);
+        state.departed.drain(..too_many);
         state.tidy();
-        publish(&mut state, now);
-        if state.slots.iter().map(|slot| slot.id).ne(before) {
+        publish(state, now);
+        if !state.slots.iter().map(|slot| &slot.id).eq(before) {
             (state.turn, state.query_turn) = (0, 0);
             self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
         }
@@ -152,6 +166,32 @@ impl TokenPool {
     pub fn allow_queries(&self, share: f64) {
         let now = self.shared.clock.instant();
         self.shared.lock().accounts.allow_queries(share, now);
+    }
+
+    /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
+    /// not: 0 while there are none.
+    pub fn allow_feeds(&self, share: f64) {
+        self.shared.lock().accounts.allow_feeds(share);
+    }
+
+    /// A lease to read a single feed, always with the same token for the same `feed` while GitHub
+    /// accepts it, because an `ETag` is of one token; or when to ask again.
+    #[must_use]
+    pub fn grant_feed(self: &Arc<Self>, feed: u64) -> TokenGrant {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
+        let PoolState { slots, anonymous, accounts, .. } = &mut *state;
+        let count = slots.len();
+        let start = usize::try_from(feed % (count.max(1) as u64)).unwrap_or_default();
+        let slot = (start..start + count)
+            .map(|at| &slots[at % count])
+            .find(|slot| !slot.is_benched(now))
+            .unwrap_or(anonymous);
+        let ready = accounts.budget(slot.owner, Resource::Feeds).ready_at(now);
+        if ready > now {
+            return TokenGrant::Wait(ready);
+        }
+        TokenGrant::Go(self.lease(slot, accounts, Resource::Feeds, now))
     }
 
     /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
@@ -211,6 +251,7 @@ impl TokenPool {
                 state.query_turn = turn;
                 Some(TokenGrant::Go(lease))
             }
+            Err(None) if state.is_pending => Some(TokenGrant::Wait(now + PENDING_LOOK)),
             Err(earliest) => earliest.map(TokenGrant::Wait),
         }
     }
@@ -259,6 +300,9 @@ impl TokenPool {
         // paces.
         if let Some(earliest) = earliest {
             return TokenGrant::Wait(earliest);
+        }
+        if state.is_pending {
+            return TokenGrant::Wait(now + PENDING_LOOK);
         }
         let back = state.slots.iter().filter_map(|slot| slot.benched_until).min();
         let PoolState { anonymous, accounts, .. } = &mut *state;

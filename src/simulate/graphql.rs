@@ -37,7 +37,7 @@ pub(super) async fn query(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let token = match admit(&headers, peer) {
+    let token = match admit(&shared, &headers, peer) {
         Ok(SimulatedCaller::Token(token)) => token,
         Ok(_) => {
             let message = "This endpoint requires you to be authenticated.";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Fault;
+use super::installations::SimulatedApp;
 
 /// Maximum rate in events per second: no page could show more.
 pub const MAX_RATE: f64 = 100_000.0;
@@ -14,6 +15,9 @@ pub const DEFAULT_RATE: f64 = 50.0;
 /// Default number of events in the feed at the start; all of them are on the pages, whatever their
 /// types.
 pub const DEFAULT_BACKLOG: usize = 150;
+
+/// Default number of events that single feeds are made from: about 40 MB.
+pub const DEFAULT_HISTORY: usize = 20_000;
 
 /// The form of the payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,9 +71,16 @@ pub struct Options {
     pub query: QueryOptions,
     /// Number of events of the seeded world in the feed at the start.
     pub backlog: usize,
+    /// The GitHub App whose tokens are given; with one, other tokens that begin with `ghs_` are
+    /// refused.
+    pub app: Option<SimulatedApp>,
     /// How many events [`Control::emitted`](super::Control::emitted) remembers: none outside tests,
     /// because the feed never ends.
     pub remember: usize,
+    /// How many events the feeds of single repositories, owners and people are made from.
+    pub history: usize,
+    /// Longest time after which such a feed shows an event; each has a time of its own.
+    pub feed_delay: Duration,
 }
 
 impl Default for Options {
@@ -86,7 +97,10 @@ impl Default for Options {
             anonymous_limit: HIGH_LIMIT,
             query: QueryOptions::default(),
             backlog: DEFAULT_BACKLOG,
+            app: None,
             remember: 0,
+            history: DEFAULT_HISTORY,
+            feed_delay: Duration::ZERO,
         }
     }
 }
@@ -95,7 +109,8 @@ impl Options {
     /// An empty feed that advances only by hand and remembers up to a million events: for tests.
     #[must_use]
     pub fn by_hand(seed: u64) -> Self {
-        Self { seed, rate: 0.0, backlog: 0, remember: 1_000_000, ..Self::default() }
+        let many = 1_000_000;
+        Self { seed, rate: 0.0, backlog: 0, remember: many, history: many, ..Self::default() }
     }
 }
 

@@ -16,6 +16,7 @@ const API_VERSIONS: &[&str] = &["2022-11-28", "2026-03-10"];
 
 /// Identifies the caller, if it is admitted.
 pub(super) fn admit(
+    shared: &SharedWorld,
     headers: &HeaderMap,
     peer: SocketAddr,
 ) -> Result<SimulatedCaller, SimulatedRefusal> {
@@ -38,7 +39,11 @@ pub(super) fn admit(
     };
     let token = credentials.to_str().ok().and_then(|text| text.split_once(' '));
     match token.map(|(scheme, token)| (scheme.to_ascii_lowercase(), token.trim())) {
-        Some((scheme, token)) if ["bearer", "token"].contains(&&*scheme) && !token.is_empty() => {
+        Some((scheme, token))
+            if ["bearer", "token"].contains(&&*scheme)
+                && !token.is_empty()
+                && shared.state().apps.accepts(token, shared.clock.now()) =>
+        {
             Ok(SimulatedCaller::Token(token.to_owned()))
         }
         _ => Err(SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")),
@@ -158,7 +163,8 @@ pub(super) fn fault_refusal(
             | FaultKind::QueryError
             | FaultKind::QueryIds
             | FaultKind::QueryForbidden
-            | FaultKind::Hidden => return None,
+            | FaultKind::Hidden
+            | FaultKind::Withheld => return None,
         };
         Some(SimulatedRefusal { fault: Some(fault.kind.name()), ..refusal })
     })

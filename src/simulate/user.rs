@@ -22,7 +22,7 @@ pub(super) async fn user(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&headers, peer) {
+    let caller = match admit(&shared, &headers, peer) {
         Ok(caller) => caller,
         Err(refusal) => return refusal.into_response(),
     };

@@ -4,11 +4,13 @@
 //! A failing run prints its seed; `GHPULSE_SIM_SEED=N cargo test --release --test it -- sim::`
 //! repeats it. `GHPULSE_SIM_RUNS=N` makes more runs.
 
+mod app;
 mod audit;
 mod buses;
 mod clock;
 mod enriched;
 mod limits;
+mod listed;
 mod missed;
 mod outage;
 mod room;

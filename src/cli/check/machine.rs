@@ -160,6 +160,7 @@ fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let oauth = config.pulsar.as_ref().and_then(|pulsar| pulsar.oauth.as_ref());
     let named = [
         ("github.tokensFile", config.github.tokens_file.clone()),
+        ("github.app.keyFile", config.github.app.as_ref().map(|app| app.key_file.clone())),
         ("server.tls.key", config.server.tls.as_ref().map(|tls| tls.key.clone())),
         ("pulsar.keypath", oauth.map(|oauth| oauth.key_file.clone())),
     ];

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::pool_state::{PoolState, QUARANTINE, census, publish, tell_bench};
 use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
 use crate::clock::Clock;
@@ -61,11 +63,13 @@ impl Drop for Lease {
 pub(super) struct SharedPool {
     pub(super) clock: Clock,
     state: Mutex<PoolState>,
+    /// Counts the refused tokens of app installations.
+    pub(super) refusals: watch::Sender<u64>,
 }
 
 impl SharedPool {
     pub(super) fn new(state: PoolState, clock: Clock) -> Self {
-        Self { clock, state: Mutex::new(state) }
+        Self { clock, state: Mutex::new(state), refusals: watch::Sender::new(0) }
     }
 
     fn settle(&self, lease: &Lease, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
@@ -73,13 +77,20 @@ impl SharedPool {
         let mut state = self.lock();
         let before = census(&mut state, now);
         // `None`: the token was removed from the configuration some time ago.
-        let Some(owner) = state.slot(lease.slot).map(|slot| slot.owner) else { return };
+        let Some(slot) = state.slot(lease.slot) else { return };
+        let (owner, of_installation) = (slot.owner, slot.installation.is_some());
+        // A refusal of a token that was renewed meanwhile says nothing of the new one.
+        let is_current = slot.token == lease.token;
         let spent = match verdict {
             TokenVerdict::Unchanged | TokenVerdict::Unsent => Spent::Nothing,
             _ => Spent::One,
         };
         let budget = state.accounts.budget(owner, lease.resource);
-        if lease.resource == Resource::Audits {
+        if lease.resource == Resource::Feeds {
+            // Its part is counted here; what is left of the whole is for the pages to know.
+            budget.assume(now, limits.limit);
+            budget.settle(now, lease.taken, spent, &RateLimits::default());
+        } else if lease.resource == Resource::Audits {
             // What is left of the hour is for everybody; the audit counts what it spends itself.
             budget.assume(now, limits.limit.map(|limit| limit / AUDIT_POINTS));
             budget.settle(now, lease.taken, spent, &RateLimits::default());
@@ -93,15 +104,19 @@ impl SharedPool {
             }
             TokenVerdict::Limited(wait) => {
                 // A limit other than the hourly one counts all requests of an account.
-                let all = [Resource::Pages, Resource::Queries, Resource::Audits];
+                let all = [Resource::Pages, Resource::Feeds, Resource::Queries, Resource::Audits];
                 let is_of_hour = limits.remaining == Some(0);
-                for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
+                let is_limited = |r: &Resource| !is_of_hour || r.shares_hour_with(lease.resource);
+                for resource in all.into_iter().filter(is_limited) {
                     state.accounts.budget(owner, resource).refused(now, wait);
                 }
             }
-            TokenVerdict::Refused(why) if lease.token.is_some() => {
+            TokenVerdict::Refused(why) if lease.token.is_some() && is_current => {
                 state.quarantine(lease.slot, Some(now + QUARANTINE));
                 tell_bench(&mut state, lease.slot, why, now);
+                if of_installation {
+                    self.refusals.send_modify(|refusals| *refusals = refusals.wrapping_add(1));
+                }
             }
             TokenVerdict::Refused(_) | TokenVerdict::Failed | TokenVerdict::Unsent => {}
         }

@@ -29,12 +29,16 @@ pub(super) struct PoolState {
     /// The same for queries.
     pub(super) query_turn: usize,
     pub(super) next_id: u64,
+    /// Whether tokens of installations are expected and none was tried yet.
+    pub(super) is_pending: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct TokenSlot {
     pub(super) id: TokenSlotId,
     pub(super) token: Option<Secret>,
+    /// GitHub's id of the app installation that the token is of.
+    pub(super) installation: Option<u64>,
     pub(super) owner: Owner,
     /// When to ask GitHub for its account; `None` once that is answered.
     pub(super) introduced_at: Option<Instant>,
@@ -45,8 +49,21 @@ pub(super) struct TokenSlot {
 
 impl TokenSlot {
     pub(super) fn new(id: TokenSlotId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
-        let introduced_at = Some(now);
-        Self { id, token, owner, introduced_at, benched_until: None, resting_until: None }
+        let (introduced_at, installation) = (Some(now), None);
+        let (benched_until, resting_until) = (None, None);
+        Self { id, token, installation, owner, introduced_at, benched_until, resting_until }
+    }
+
+    /// A slot for the tokens of an installation: it has limits of its own, so its account need not
+    /// be asked for.
+    pub(super) fn of_installation(
+        id: TokenSlotId,
+        installation: u64,
+        owner: Owner,
+        now: Instant,
+    ) -> Self {
+        let installation = Some(installation);
+        Self { installation, introduced_at: None, ..Self::new(id, None, owner, now) }
     }
 
     pub(super) fn is_resting(&self, now: Instant) -> bool {
@@ -111,11 +128,18 @@ pub(super) fn tell_bench(state: &mut PoolState, id: TokenSlotId, why: DeadToken,
     let Some(place) = state.slots.iter().position(|slot| slot.id == id) else { return };
     let census = census(state, now);
     let (number, hours) = (place + 1, QUARANTINE.as_secs() / 3_600);
-    tracing::warn!(
-        "GitHub refuses token {number} of {} ({why}); it rests for {hours} hours, {} left",
-        census.tokens,
-        census.tokens - census.quarantined,
-    );
+    let left = census.tokens - census.quarantined;
+    match state.slots[place].installation {
+        Some(installation) => tracing::warn!(
+            installation,
+            left,
+            "GitHub refuses the token of an app installation ({why}); a new one is requested"
+        ),
+        None => tracing::warn!(
+            "GitHub refuses token {number} of {} ({why}); it rests for {hours} hours, {left} left",
+            census.tokens,
+        ),
+    }
     if census.mode == TokenMode::Anonymous {
         tracing::error!(
             "no token is left that GitHub takes; going on anonymously, within {ANONYMOUS_LIMIT} \

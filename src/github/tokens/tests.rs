@@ -479,3 +479,47 @@ async fn another_list_is_told_and_the_same_one_is_not() {
         lists.mark_unchanged();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn renewed_token_of_an_installation_keeps_its_budget_and_ends_its_quarantine() {
+    let pool = pool(&[], clock());
+    let secret = |text: &str| Secret::new(text);
+    pool.install(vec![(7, secret("ghs_1")), (8, secret("ghs_x"))]);
+    let refusals = pool.refusals();
+    assert!(pool.grant_introduction().is_none(), "the limits of an installation are its own");
+    assert_eq!(pool.census().accounts, 2);
+    pool.install(vec![(7, secret("ghs_1"))]);
+    let old = go(&pool);
+    let account = old.account();
+    settle(old, TokenVerdict::Served, &limits(4_000));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let late = go(&pool);
+    pool.install(vec![(7, secret("ghs_2"))]);
+    settle(late, TokenVerdict::Refused(DeadToken::Revoked), &limits(3_999));
+    assert_eq!(pool.census().quarantined, 0, "the old token's refusal says nothing of the new");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let new = go(&pool);
+    assert_eq!((shown(&new).as_str(), new.account()), ("ghs_2", account));
+    settle(new, TokenVerdict::Refused(DeadToken::Revoked), &limits(3_998));
+    assert_eq!((pool.refused_installations(), refusals.has_changed().unwrap()), (vec![7], true));
+    pool.install(vec![(7, secret("ghs_3"))]);
+    assert_eq!((pool.refused_installations(), pool.census().tokens), (vec![], 1));
+    pool.replace(vec![secret("b")]);
+    assert_eq!((pool.census().tokens, pool.census().accounts), (2, 2));
+    pool.install(Vec::new());
+    assert_eq!(pool.census().tokens, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_without_a_token_while_an_app_is_expected() {
+    let pool = pool(&[], clock());
+    pool.expect_installations();
+    let mut lists = pool.lists();
+    assert!(matches!(pool.grant(), TokenGrant::Wait(_)));
+    assert!(matches!(pool.grant_query(), Some(TokenGrant::Wait(_))));
+    pool.install(Vec::new());
+    assert!(lists.has_changed().unwrap(), "a request that waits looks again");
+    lists.mark_unchanged();
+    assert_eq!(shown(&go(&pool)), "none");
+    assert!(pool.grant_query().is_none());
+}

@@ -42,10 +42,11 @@ fn an_hour_adds_only_what_is_known() {
     let mut hour = Coverage::default();
     hour.add_minute(&minute, &received);
     hour.add_minute(&Coverage { lag: Some(4_000), ..minute }, &received);
+    hour.add_minute(&Coverage { lag: Some(9_000), ..minute }, &received);
     hour.add_minute(&Coverage { watched: 1, ..Coverage::default() }, &received);
-    assert_eq!((hour.watched, hour.known, hour.lag), (3, 2, Some(3_000)));
-    assert_eq!(hour.seen, [20, 8]);
-    assert_eq!(hour.missed(), Some(range(2.0, 6.0, 10.0)));
+    assert_eq!((hour.watched, hour.known, hour.lag), (4, 3, Some(5_000)));
+    assert_eq!(hour.seen, [30, 12]);
+    assert_eq!(hour.missed(), Some(range(3.0, 9.0, 15.0)));
     assert_eq!(Coverage::default().missed(), None);
 }
 

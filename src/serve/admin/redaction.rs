@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::Request;
 
 use super::operate::ScriptState;
-use super::report::{Part, PartState, Status};
+use super::report::{ListReport, Part, PartState, Status};
 use crate::serve::http::identity;
 use crate::serve::http::peer::Audience;
 use crate::serve::server::ServerState;
@@ -115,6 +115,7 @@ pub(crate) fn status(status: Status) -> Status {
         mut source,
         enrichment,
         completeness,
+        lists,
         audit,
         bus,
         clients,
@@ -127,12 +128,16 @@ pub(crate) fn status(status: Status) -> Status {
     let parts = self::parts(parts);
     let said = parts.iter().find(|part| part.name == "source");
     let said = said.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
+    if let Some(source) = source.as_mut() {
+        source.app = None;
+    }
     if let Some(last) = source.as_mut().and_then(|source| source.last_error.as_mut()) {
         said.clone_into(&mut last.message);
     }
     if let Some(error) = backups.as_mut().and_then(|backups| backups.error.as_mut()) {
         OTHERWISE.clone_into(error);
     }
+    let lists = self::lists(lists);
     let node = None;
     Status {
         ready,
@@ -143,6 +148,7 @@ pub(crate) fn status(status: Status) -> Status {
         source,
         enrichment,
         completeness,
+        lists,
         audit,
         bus,
         clients,
@@ -152,6 +158,17 @@ pub(crate) fn status(status: Status) -> Status {
         journal,
         clock,
     }
+}
+
+/// Lists as the public reads them: how complete they are, and not which names are on them.
+pub(crate) fn lists(mut lists: Vec<ListReport>) -> Vec<ListReport> {
+    for list in &mut lists {
+        list.incomplete.clear();
+        if let Some(error) = &mut list.error {
+            OTHERWISE.clone_into(error);
+        }
+    }
+    lists
 }
 
 /// Shortens paths of scripts to file names.
@@ -171,7 +188,7 @@ fn without_directories(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::window::Timestamp;
-    use crate::serve::admin::report::{ErrorReport, SourceReport};
+    use crate::serve::admin::report::{AppReport, ErrorReport, SourceReport};
 
     fn part(name: &'static str, state: PartState, error: &str) -> Part {
         Part {
@@ -223,10 +240,11 @@ mod tests {
     fn public_status_has_no_node_and_no_foreign_words() {
         let at = Timestamp::default();
         let last_error = Some(ErrorReport { at, message: "telltale".to_owned() });
+        let app = Some(AppReport { id: "telltale".to_owned(), ..AppReport::default() });
         let whole = Status {
             node: Some("telltale".to_owned()),
             parts: vec![part("source", PartState::Down, "telltale")],
-            source: Some(SourceReport { last_error, ..SourceReport::default() }),
+            source: Some(SourceReport { last_error, app, ..SourceReport::default() }),
             ready: true,
             ..Status::default()
         };

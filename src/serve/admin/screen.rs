@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
-use super::report::{Part, PartState, SourceReport, Status};
+use super::report::{
+    AppReport, ListFeedsReport, ListReport, Part, PartState, SourceReport, Status,
+};
 use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::terminal;
@@ -46,14 +48,25 @@ impl Status {
     /// Name and words of each fact, the most important first.
     fn facts(&self) -> Screen {
         let mut out = Screen::default();
-        let ready = if self.ready { "ready" } else { "NOT READY" };
+        let report = self.completeness.as_ref();
+        let troubles = report.map_or(0, |report| report.troubles.len());
+        let ready = match (self.ready, troubles) {
+            (false, _) => "NOT READY".to_owned(),
+            (true, 0) => "ready".to_owned(),
+            (true, count) => format!("ready, with {}", counted(count, "trouble")),
+        };
         let simulated = if self.simulated { ", simulated" } else { "" };
         let on = self.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
         out.line("ghpulse", format_args!("{}{on}: {ready}{simulated}", self.version));
         out.parts(&self.parts);
         if let Some(report) = &self.completeness {
             for trouble in report.troubles.iter().take(ROWS) {
-                out.line("TROUBLE", format_args!("{} (since {})", trouble.text, trouble.since));
+                let text = &trouble.text;
+                if text.contains(" since ") {
+                    out.line("TROUBLE", text);
+                } else {
+                    out.line("TROUBLE", format_args!("{text} (since {})", trouble.since));
+                }
             }
         }
         if let Some(source) = &self.source {
@@ -67,6 +80,9 @@ impl Status {
         }
         if let Some(enriched) = &self.enrichment {
             out.enrichment(enriched);
+        }
+        for list in self.lists.iter().take(ROWS) {
+            out.list(list);
         }
         let (bus, backlog) = (&self.bus, bytes(self.bus.backlog_bytes));
         out.line(
@@ -122,6 +138,30 @@ fn wrapped(name: &str, words: &str, columns: usize) -> Vec<String> {
 struct Screen(Vec<(String, String)>);
 
 impl Screen {
+    /// How complete a list is.
+    fn list(&mut self, list: &ListReport) {
+        let mut words = format!("{}: {}", list.name, counted(list.names, "name"));
+        let mut add = |text: String| words.push_str(&format!(", {text}"));
+        if let Some((seen, filled)) = list.seen.zip(list.filled) {
+            add(format!("{seen} events, {filled} of them from its own feeds"));
+        }
+        if let Some(feeds) = &list.feeds {
+            let ListFeedsReport { read, waiting, closed } = feeds;
+            add(format!("{read} feeds read, {waiting} waiting, {closed} closed"));
+        }
+        if let Some(holes) = list.certain_holes.filter(|holes| *holes > 0) {
+            let holes = usize::try_from(holes).unwrap_or(usize::MAX);
+            add(counted(holes, "certain hole"));
+        }
+        if let Some(error) = &list.error {
+            add(format!("the file is not in force: {error}"));
+        }
+        self.line("list", words);
+        for one in list.incomplete.iter().take(ROWS) {
+            self.line("", format_args!("{}: {}", one.name, one.reason));
+        }
+    }
+
     fn line(&mut self, name: &str, words: impl Display) {
         self.0.push((terminal::plain(name), terminal::plain(&words.to_string())));
     }
@@ -153,6 +193,20 @@ impl Screen {
             source.poll_interval_seconds,
         );
         self.line("polling", words);
+        if let Some(app) = &source.app {
+            self.app(app);
+        }
+    }
+
+    fn app(&mut self, app: &AppReport) {
+        let usable = app.installations.iter().filter(|one| one.token_expires_at.is_some()).count();
+        let all = counted(app.installations.len(), "installation");
+        let error = app.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+        self.line("GitHub App", format!("{}, {all}, {usable} with a token{error}", app.id));
+        let failing = app.installations.iter().filter_map(|one| Some((one, one.error.as_ref()?)));
+        for (one, error) in failing.take(ROWS) {
+            self.line("", format!("installation {} ({}): {error}", one.id, one.account));
+        }
     }
 
     fn enrichment(&mut self, figures: &Enriched) {

@@ -1,8 +1,8 @@
 //! An echo over the WebSocket module, and Autobahn's test suite on it.
 //!
-//! The echo exists in tests only. It is a [`ClientReader`] behind the real handshake, so decompressor,
-//! frames, limits and closing are those of every endpoint. `make autobahn` runs the suite: it sets
-//! `TEST_AUTOBAHN`, the command that runs `wstest`.
+//! The echo exists in tests only. It is a [`ClientReader`] behind the real handshake, so
+//! decompressor, frames, limits and closing are those of every endpoint. `make autobahn` runs the
+//! suite: it sets `TEST_AUTOBAHN`, the command that runs `wstest`.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -94,6 +94,23 @@ async fn addresses_and_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn queries_of_the_ledger() {
+    let seeds: [&[u8]; 6] = [
+        b"/top?by=stars&window=7d&language=C%2B%2B&limit=25",
+        b"/top?by=prs&window=24h&format=csv",
+        b"/repo/rust-lang/rust?since=2026-01-01&until=2026-03-01",
+        b"/repo/a/b.svg?by=pushes&style=badge&days=30",
+        b"/repo/a/%3Csvg%3E.svg?style=chart&days=731",
+        b"/days?since=30d",
+    ];
+    let fuzz = Fuzz::slow("queries_of_the_ledger", &seeds, SLOWER);
+    served(fuzz, |input| {
+        [b"GET ", input, b" HTTP/1.1\r\nhost: a\r\nif-none-match: \"x\"\r\n\r\n"].concat()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn websocket_frames() {
     let text = frame(0x81, br#"{"types":["PushEvent"]}"#);
     let pieces = [frame(0x01, b"{"), frame(0x89, b"ping"), frame(0x80, b"}")].concat();

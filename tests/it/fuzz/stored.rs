@@ -6,9 +6,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ghpulse::gunzip::Gunzip;
 use ghpulse::model::envelope::Facts;
+use ghpulse::model::ledger::SlotCounts;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::model::window::{Day, Hour, Minute, Second, Timestamp};
 use ghpulse::store::gaps::GapKey;
+use ghpulse::store::keys::ledger::{LedgerKey, LedgerMonthKey};
 use ghpulse::store::keys::{
     AppliedKey, BodyKey, BucketKey, CursorKey, DeadKey, FirstKey, HourKey, InboxKey, JournalKey,
     Key, MetaKey, MinuteKey, OutboxKey, RejectKey, RepoKey, SeenKey, SizeKey,
@@ -30,7 +32,8 @@ fn keys() {
     let bucket = BucketKey { second: Second(5), language: "Rust".to_owned() }.to_bytes();
     let minute = MinuteKey { tag: BusTag(7), minute: Minute(3) }.to_bytes();
     let seen = SeenKey::first_of(Day(20_000)).to_bytes();
-    let seeds: [&[u8]; 6] = [&journal, &bucket, &minute, &seen, &[0; 8], b"applied"];
+    let language = LedgerKey::Language(Day(20_000), "Rust".to_owned()).to_bytes();
+    let seeds: [&[u8]; 7] = [&journal, &bucket, &minute, &seen, &language, &[0; 8], b"applied"];
     fuzz("keys", &seeds, |input| {
         let read = [
             key::<AppliedKey>(input),
@@ -43,6 +46,8 @@ fn keys() {
             key::<HourKey>(input),
             key::<InboxKey>(input),
             key::<JournalKey>(input),
+            key::<LedgerKey>(input),
+            key::<LedgerMonthKey>(input),
             key::<MetaKey>(input),
             key::<MinuteKey>(input),
             key::<OutboxKey>(input),
@@ -75,6 +80,22 @@ fn rows_of_the_store() {
             rows::decode_rejected(input).is_some(),
         );
         outcome((read, row.is_ok()))
+    });
+}
+
+#[test]
+fn ledger_rows() {
+    let mut counts = SlotCounts::default();
+    (0..20).for_each(|n| counts.add(n * n, u64::from(n) + 1));
+    let mut row = Vec::new();
+    counts.encode(&mut row);
+    fuzz("ledger_rows", &[&row, &[0xff; 12], &[0, 1, 0]], |input| {
+        let Some(counts) = SlotCounts::decode(input) else { return 0 };
+        let mut again = Vec::new();
+        counts.encode(&mut again);
+        assert_eq!(SlotCounts::decode(&again), Some(counts));
+        assert!(again.len() <= input.len(), "the shortest form is written");
+        outcome(again.len())
     });
 }
 

@@ -28,6 +28,9 @@ function sourceRows({ source, enrichment }) {
     source.mode === "tokens" && ["tokens", `${source.tokens_usable} usable, ` +
       `${source.tokens_benched} refused or resting, of ${source.accounts} accounts`,
     source.tokens_benched > 0 ? "degraded" : ""],
+    source.app && ["GitHub App", `${source.app.id}: ${source.app.error ?? source.app.installations
+      .map(({ account, error }) => `${account}${error ? ` (${error})` : ""}`).join(", ")}`,
+    source.app.error ? "degraded" : ""],
     ["read last", timeOf(source.last_poll_at)], ["reads every", `${known(source
       .poll_interval_seconds)} s`], ["enriched", enrichment?.share === undefined ||
       enrichment?.share === null ? "nothing needed it" : `${percent(enrichment.share)} %`],

@@ -194,8 +194,8 @@ function takeNow(said) {
   hourNow = new Map(said.languages?.now ?? []);
   hourBefore = said.languages?.before ?? null;
   const window = said.languages?.window_seconds ?? 3600;
-  byId("languages-of").textContent = `of pull-request events, ${duration(window)}` +
-    (hourBefore === null ? "" : `, against the ${duration(window)} before`);
+  byId("languages-of").textContent = `of pull requests, ${duration(window)}` +
+    (hourBefore === null ? "" : ", against those before");
   showLanguages();
   if (byId("ranked-window").value === "1h") {
     for (const [name, rows] of Object.entries(said.busiest ?? {})) showTop(name, rows);

@@ -1,0 +1,75 @@
+//! The pool's tokens of app installations. A renewed token keeps the slot of its installation, and
+//! with it the budgets.
+
+use tokio::sync::watch;
+
+use super::pool_state::TokenSlot;
+use super::types::TokenSlotId;
+use super::{MOST_TOKENS, TokenPool};
+use crate::config::Secret;
+
+impl TokenPool {
+    /// Announces that [`TokenPool::install`] will be called soon. Until then no request is sent
+    /// without a token.
+    pub fn expect_installations(&self) {
+        self.shared.lock().is_pending = true;
+    }
+
+    /// Replaces the tokens of app installations; each is given with GitHub's id of its
+    /// installation. A new token ends the quarantine of the earlier one.
+    pub fn install(&self, tokens: Vec<(u64, Secret)>) {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
+        let was_pending = std::mem::take(&mut state.is_pending);
+        let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
+        let (mut old, kept) = std::mem::take(&mut state.slots)
+            .into_iter()
+            .partition::<Vec<_>, _>(|slot| slot.installation.is_some());
+        state.slots = kept;
+        let mut is_renewed = false;
+        for (installation, token) in tokens {
+            if state.slots.len() == MOST_TOKENS {
+                break;
+            }
+            let is_of = |slot: &TokenSlot| slot.installation == Some(installation);
+            let mut slot = if let Some(at) = old.iter().position(is_of) {
+                old.remove(at)
+            } else if let Some(at) = state.departed.iter().position(is_of) {
+                state.departed.remove(at)
+            } else {
+                let id = TokenSlotId(state.next_id);
+                state.next_id += 1;
+                let owner = state.accounts.open(id, now);
+                TokenSlot::of_installation(id, installation, owner, now)
+            };
+            if slot.token.as_ref() != Some(&token) {
+                is_renewed |= slot.is_benched(now);
+                (slot.benched_until, slot.resting_until) = (None, None);
+                slot.token = Some(token);
+            }
+            state.slots.push(slot);
+        }
+        state.departed.append(&mut old);
+        self.settle_list(&mut state, &before, now);
+        drop(state);
+        // Requests that waited for a token may go now.
+        if was_pending || is_renewed {
+            self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
+        }
+    }
+
+    /// Notified when GitHub refuses the token of an installation.
+    #[must_use]
+    pub fn refusals(&self) -> watch::Receiver<u64> {
+        self.shared.refusals.subscribe()
+    }
+
+    /// The installations whose tokens GitHub refuses.
+    #[must_use]
+    pub fn refused_installations(&self) -> Vec<u64> {
+        let now = self.shared.clock.instant();
+        let state = self.shared.lock();
+        let refused = state.slots.iter().filter(|slot| slot.is_benched(now));
+        refused.filter_map(|slot| slot.installation).collect()
+    }
+}
