@@ -97,7 +97,7 @@ impl Scene<'_> {
 
     /// What happens to an issue.
     pub(super) fn issue_action(rng: &mut Rng) -> &'static str {
-        *pick(rng, &["opened", "opened", "closed", "closed", "reopened"])
+        pick(rng, &["opened", "opened", "closed", "closed", "reopened"])
     }
 
     /// A comment on an issue.
