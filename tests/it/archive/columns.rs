@@ -1,0 +1,87 @@
+//! Hours in columns hold the same events as the rows, also after a death between the two files, and
+//! `DuckDB` reads them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use ghpulse::simulate::Shape;
+use serde_json::Value;
+
+use super::{files_in, ghpulse, lines, live, world};
+
+/// Counts, sums and JSON of all columns of a directory, by type.
+const QUERY: &str = r#"
+import duckdb, json, sys
+rows = duckdb.sql(f"""
+    select type, count(*), count(distinct id), count(created_at), count(payload),
+           count(case when type = 'PullRequestEvent' then payload->>'action' end),
+           coalesce(sum(case when action = payload->>'action' then 1 end), 0)
+    from read_parquet('{sys.argv[1]}/*.parquet') group by 1 order by 1
+""").fetchall()
+print(json.dumps(rows))
+"#;
+
+/// The Python that has `duckdb`; `None` where it is not installed.
+fn python() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+    let python = cache.join("ghpulse-tests/python/bin/python");
+    let found = Command::new(&python).args(["-c", "import duckdb"]).output().ok()?;
+    found.status.success().then_some(python)
+}
+
+#[test]
+fn columns_have_the_rows_events_and_duckdb_reads_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, hours) = (dir.path().join("data"), dir.path().join("hours"));
+    let to = hours.to_str().unwrap();
+    let events = world(19, Shape::Old);
+    live::apply(&data, &events);
+    let both = ["export", "--json", "--since", "2026-01-01", "--to", to, "--format", "both"];
+    // It dies when the rows of an hour have their name, and its columns have not.
+    let killed = ghpulse(&data, &both, &[], Some("export.columns_before_rename:2"));
+    assert_eq!(killed.status.code(), None);
+    let exported = lines(&ghpulse(&data, &both, &[], None));
+    let files = files_in(&hours);
+    let (rows, columns): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|path| path.extension().is_some_and(|end| end == "gz"));
+    assert_eq!(rows.len(), columns.len());
+    assert_eq!(exported[0]["hours"].as_array().unwrap().len(), rows.len());
+    // Columns alone have the same events.
+    let alone = dir.path().join("alone");
+    let to = alone.to_str().unwrap();
+    let only = ["export", "--json", "--since", "2026-01-01", "--to", to, "--format", "parquet"];
+    lines(&ghpulse(&data, &only, &[], None));
+    assert_eq!(files_in(&alone).len(), columns.len());
+    // A second export adds nothing.
+    let again = lines(&ghpulse(&data, &only, &[], None));
+    let fresh = |hour: &Value| hour["fresh"] == 0;
+    assert!(again[0]["hours"].as_array().unwrap().iter().all(fresh), "{again:?}");
+
+    let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+    for event in live::events_of(&rows) {
+        let event: Value = serde_json::from_str(&event).unwrap();
+        *wanted.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    let Some(python) = python() else {
+        println!("skipped: columns_have_the_rows_events_and_duckdb_reads_them: no duckdb here");
+        return;
+    };
+    for place in [&hours, &alone] {
+        let output = Command::new(&python).args(["-c", QUERY]).arg(place).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        let read: Vec<(String, u64, u64, u64, u64, u64, u64)> =
+            serde_json::from_slice(&output.stdout).unwrap();
+        for (kind, count, ids, times, payloads, actions, same) in &read {
+            assert_eq!([ids, times, payloads], [count; 3], "{kind}");
+            let of_pulls = if kind == "PullRequestEvent" { *count } else { 0 };
+            assert_eq!(*actions, of_pulls, "{kind}");
+            assert!(*same >= of_pulls, "{kind}");
+        }
+        let read: BTreeMap<String, u64> =
+            read.into_iter().map(|(kind, count, ..)| (kind, count)).collect();
+        assert_eq!(read, wanted);
+    }
+}
