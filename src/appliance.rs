@@ -451,8 +451,8 @@ fn start_stages(
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
         let witness = Arc::clone(&witness);
-        let to =
-            archive::ArchiveTarget { dir, hashes_emails: config.privacy.hash_emails.in_exports() };
+        let hashes_emails = config.privacy.hash_emails.in_exports();
+        let to = archive::ArchiveTarget { dir, format: config.archive_format, hashes_emails };
         let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }

@@ -45,7 +45,7 @@ pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
     AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, GitHubAppConfig, HashEmails,
-    LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
+    HourFormat, LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
 pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 

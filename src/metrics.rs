@@ -132,8 +132,9 @@ metrics! {
         "Scheduled backups by outcome: `made`, `failed`.";
     BACKUP_AT Gauge "ghpulse_backup_timestamp_seconds" "" "When the newest backup of this store was made, seconds since 1970; 0 when there is none.";
     CONNECTIONS Gauge "ghpulse_connections" "endpoint"
-        ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"]
-        "Connected subscribers: WebSocket, SSE and NDJSON.";
+        ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"
+         "/archive"]
+        "Connected subscribers: WebSocket, SSE and NDJSON, and downloads of the archive.";
     AMQP_PUBLISHED Counter "ghpulse_amqp_published_total" "" "Messages that RabbitMQ has confirmed.";
     AMQP_LOST Counter "ghpulse_amqp_lost_total" "" "Times the connection to RabbitMQ was lost or could not be opened.";
     AMQP_GAPS Counter "ghpulse_amqp_gaps_total" "" "Times events were dropped before they could be published to RabbitMQ.";
@@ -141,11 +142,13 @@ metrics! {
     AMQP_REMOVED Counter "ghpulse_amqp_exchange_removed_total" "" "Times the exchange was missing and was declared again; its consumers have to bind again.";
     REFUSED Counter "ghpulse_refused_total" "reason"
         ["connections" "per_address" "origin" "chatter" "params_rate" "invalid_params"
-         "message_bytes" "write_timeout" "silence" "searches" "handshake_timeout" "message_time"]
+         "message_bytes" "write_timeout" "silence" "searches" "handshake_timeout" "message_time"
+         "downloads" "downloads_per_address" "downloads_per_minute"]
         "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint"
         ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"]
         "Messages written to subscribers.";
+    ARCHIVE_BYTES Counter "ghpulse_archive_sent_bytes_total" "" "Bytes of archived hours sent to clients.";
     SKIPPED Counter "ghpulse_skipped_events_total" "" "Events that slow subscribers of /sampling were moved past.";
     INBOX_ROWS Gauge "ghpulse_inbox_rows" "" "Events that wait for enrichment or for their turn.";
     OUTBOX_ROWS Gauge "ghpulse_outbox_rows" "" "Events that wait for the bus.";

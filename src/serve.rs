@@ -7,6 +7,7 @@
 
 mod admin;
 mod api;
+mod archive;
 mod history;
 mod http;
 mod ledger;

@@ -113,6 +113,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["metrics"]),
     ("metrics_process", &["metrics"]),
     ("mysql_async", &["tidb"]),
+    ("parquet", &["archive::columns"]),
     ("pulldown_cmark", &["manual"]),
     ("pulsar", &["bus::pulsar"]),
     ("reqwest", &["http"]),

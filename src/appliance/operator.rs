@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
+use crate::config::HourFormat;
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
@@ -286,7 +287,11 @@ impl Operate for Operator {
                 ArchiveRequest::Export { from, until, into } => {
                     let export = move || {
                         let to = exchange::make(store.dir(), &into)?;
-                        let to = archive::ArchiveTarget { dir: to, hashes_emails };
+                        let to = archive::ArchiveTarget {
+                            dir: to,
+                            format: HourFormat::Json,
+                            hashes_emails,
+                        };
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))
                     };

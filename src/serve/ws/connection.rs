@@ -451,6 +451,7 @@ impl<R: ClientReader> Connection<R> {
 }
 
 /// Counts a connection of an endpoint while it lives.
+#[derive(Debug)]
 pub(crate) struct ConnectionGauge(&'static str);
 
 impl ConnectionGauge {
