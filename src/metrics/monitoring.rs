@@ -13,7 +13,7 @@ mod tests;
 use serde_json::{Value, json};
 
 use super::{ALL, Metric, MetricKind};
-use panels::{PANELS, Panel};
+use panels::{DashboardPanel, PANELS};
 use rules::RULES;
 use selectors::{is_known, names, scoped};
 
@@ -123,8 +123,8 @@ struct OwnedPanel {
     queries: Vec<(String, String)>,
 }
 
-impl From<&Panel> for OwnedPanel {
-    fn from(panel: &Panel) -> Self {
+impl From<&DashboardPanel> for OwnedPanel {
+    fn from(panel: &DashboardPanel) -> Self {
         let queries = panel.queries.iter();
         let helps = panel.queries.iter().flat_map(|(expr, _)| names(expr));
         let helps = helps

@@ -63,7 +63,7 @@ impl AuditedKind {
 }
 
 /// The totals that GitHub states for a repository, in the order of [`AuditedKind::ALL`].
-pub type StatedTotals = [u32; AuditedKind::STATED];
+pub type AuditedTotals = [u32; AuditedKind::STATED];
 
 /// How much of one kind was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::interval::{Clusters, UndoneShare, seen_share};
 use super::sighting::AuditedEvent;
 use crate::github::graphql::{CountsLookup, RepositoryCounts};
-use crate::model::audit::{AuditPanel, AuditedKind, SeenShare, StatedTotals};
+use crate::model::audit::{AuditPanel, AuditedKind, AuditedTotals, SeenShare};
 use crate::model::window::Timestamp;
 
 /// Maximum number of looks at a repository whose intervals are not closed.
@@ -56,8 +56,8 @@ impl AuditTimes {
 struct PanelLook {
     /// When, in microseconds since 1970.
     at: i64,
-    totals: StatedTotals,
-    seen: StatedTotals,
+    totals: AuditedTotals,
+    seen: AuditedTotals,
 }
 
 /// A sampled repository.
@@ -206,14 +206,14 @@ impl Panel {
     }
 
     /// Records what GitHub states.
-    fn looked(&mut self, hash: u64, at: Timestamp, totals: StatedTotals) {
+    fn looked(&mut self, hash: u64, at: Timestamp, totals: AuditedTotals) {
         let Some(repo) = self.repos.get_mut(&hash) else { return };
         let is_later = repo.looks.back().is_none_or(|look| look.at < at.micros());
         if is_later && repo.looks.len() < MOST_LOOKS {
             repo.looks.push_back(PanelLook {
                 at: at.micros(),
                 totals,
-                seen: StatedTotals::default(),
+                seen: AuditedTotals::default(),
             });
         }
     }

@@ -1,7 +1,7 @@
 //! The panels of the dashboard, in rows.
 
 /// One panel.
-pub(super) struct Panel {
+pub(super) struct DashboardPanel {
     pub(super) row: &'static str,
     pub(super) title: &'static str,
     /// A Grafana unit.
@@ -14,7 +14,7 @@ macro_rules! panels {
     ($($row:literal {
         $($title:literal $unit:literal $([$expr:literal $legend:literal])+;)*
     })*) => {
-        pub(super) const PANELS: &[Panel] = &[$($(Panel {
+        pub(super) const PANELS: &[DashboardPanel] = &[$($(DashboardPanel {
             row: $row,
             title: $title,
             unit: $unit,
