@@ -64,13 +64,15 @@ use crate::clock::witness::Witness;
 use crate::collect::audit::{Audit, AuditOptions, AuditReading};
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
-use crate::collect::ingest::IngestOptions;
+use crate::collect::ingest::{IngestOptions, IngestRules, ShownBy};
+use crate::collect::listed::{ListFigures, ListedOptions, ListedSource};
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::github::app::AppStanding;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
+use crate::lists::Lists;
 use crate::model::position::BusTag;
 use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
@@ -150,6 +152,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let (poller, app) = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
+    let grant = broker.as_ref().map(|_| granting.grant.subscribe());
+    let listed = listed_of(&parts, poller.as_ref(), grant)?;
     let audit = audit_of(&parts, tag, poller.as_ref())?;
     let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
@@ -158,9 +162,10 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
+    let figures = listed.as_ref().map(ListedSource::figures);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
     let standing = app.as_ref().map(GitHubApp::standing);
-    let watching = (watching, audited.clone(), standing);
+    let watching = (watching, audited.clone(), standing, figures);
     let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
@@ -199,7 +204,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
     let ways = (broker, granting, counting);
-    start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
+    let sources = (poller, listed, enrich, witness);
+    start_stages(&mut stages, parts, (apply, ticker), sources, ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
@@ -251,15 +257,18 @@ fn sight_of(
     parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
-    ((enriched, files, witness), audit, app): (
+    ((enriched, files, witness), audit, app, listed): (
         (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
         Option<AuditReading>,
         Option<Receiver<AppStanding>>,
+        Option<Receiver<Vec<ListFigures>>>,
     ),
 ) -> StatusSources {
     StatusSources {
         app,
         files,
+        lists: Arc::clone(parts.hub.lists()),
+        listed,
         witness,
         store: parts.store.clone(),
         apply: apply.clone(),
@@ -349,11 +358,13 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
         let trials = Some(Trials::read(&store, "merge_latest")?);
         let file = file.display().to_string();
         let script = ScriptHost::of(ScriptKind::Merge, &file, last_good.as_deref(), trials, clock);
+        let lists = Arc::new(Lists::open(&config.lists.dir));
         let hub = HubOptions {
             api_version: config.api_version,
             lag: usize::try_from(config.server.limits.lag).unwrap_or(usize::MAX),
             flush_interval: config.server.flush_interval,
             tail_bytes: TAIL_BYTES,
+            lists,
         };
         let hub = Arc::new(Hub::new(&hub, clock));
         let numbers = Arc::new(numbers);
@@ -396,7 +407,7 @@ fn start_stages(
     stages: &mut Stages,
     parts: ApplianceParts,
     (apply, ticker): (Apply, Ticker),
-    (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
+    (poller, listed, enrich, witness): (Option<Poller>, Option<ListedSource>, Enrich, Arc<Witness>),
     (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
     let ApplianceParts { config, store, numbers, asking, alerts, posting, script, chores, .. } =
@@ -409,7 +420,8 @@ fn start_stages(
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
         let privacy = Arc::clone(&apply.privacy);
-        let options = IngestOptions { backlog_bytes, pages, privacy, clock };
+        let lists = Arc::clone(apply.hub.lists());
+        let options = IngestOptions { backlog_bytes, pages, privacy, lists, clock };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
             let source = WhenGranted::new(poller, granting.grant.subscribe());
@@ -417,6 +429,11 @@ fn start_stages(
         } else {
             stages.start("ingest", ingest::run(poller, store, options, stop));
         }
+    }
+    let lists = Arc::clone(apply.hub.lists());
+    stages.start("lists", lists.follow(clock, soft.clone()));
+    if let Some(listed) = listed {
+        stages.start("listed", listed.run(soft.clone()));
     }
     stages.start("enrich", enrich.run(soft.clone()));
     let measured = store.clone();
@@ -434,8 +451,8 @@ fn start_stages(
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
         let witness = Arc::clone(&witness);
-        let to =
-            archive::ArchiveTarget { dir, hashes_emails: config.privacy.hash_emails.in_exports() };
+        let hashes_emails = config.privacy.hash_emails.in_exports();
+        let to = archive::ArchiveTarget { dir, format: config.archive_format, hashes_emails };
         let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }
@@ -517,6 +534,27 @@ fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<
             PullFetcher::new(&options, poller.pool(), clock)
         });
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
+}
+
+/// The source of what is on complete lists; `None` on a node that only follows a bus.
+fn listed_of(
+    parts: &ApplianceParts,
+    poller: Option<&Poller>,
+    grant: Option<Receiver<ProducerGrant>>,
+) -> anyhow::Result<Option<ListedSource>> {
+    let Some(poller) = poller else { return Ok(None) };
+    let config = &parts.config;
+    let options = ListedOptions {
+        api_url: config.github.api_url.clone(),
+        timeout: config.github.timeout,
+        within: config.lists.within,
+        share: config.lists.budget,
+        backlog_bytes: config.store.outbox_bytes,
+    };
+    let (privacy, lists) = (copies::privacy_of(config), Arc::clone(parts.hub.lists()));
+    let how = IngestRules { privacy, lists, shown_by: ShownBy::Own };
+    let (store, clock) = (parts.store.clone(), parts.clock);
+    Ok(Some(ListedSource::new(options, poller.pool(), store, how, grant, clock)?))
 }
 
 /// The audit; only a collector that polls with tokens has one.

@@ -9,14 +9,15 @@
 //!
 //! **Export**: from the journal. An hour's file is written [`SETTLED`] after the end of the hour;
 //! later events of it are added to the file, which is replaced as a whole. A file is never visible
-//! half written.
+//! half written. The files are rows or columns ([`crate::config::HourFormat`]), or both with the
+//! same events.
 
+mod columns;
 mod deliver;
 mod error;
 mod export;
 mod import;
 mod lines;
-mod name;
 mod partial_file;
 mod recorded;
 mod sidecar;
@@ -26,5 +27,4 @@ pub use deliver::deliver;
 pub use error::ArchiveError;
 pub use export::{Exported, SETTLED, WrittenHour, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
-pub use name::{HourName, file_name};
 pub use target::ArchiveTarget;

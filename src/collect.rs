@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod enrich;
 pub mod entries;
 pub mod ingest;
+pub mod listed;
 mod outage;
 pub mod overlap;
 pub mod poller;

@@ -38,14 +38,14 @@ pub use diagnostic::{ConfigError, ConfigWarning, Severity, ValueOrigin};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use sections::{
-    AuditConfig, Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig,
-    PrivacyConfig, ServerConfig, ServerLimits, StoreConfig,
+    AuditConfig, Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, ListsConfig,
+    LogConfig, PrivacyConfig, ServerConfig, ServerLimits, StoreConfig,
 };
 pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
     AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, GitHubAppConfig, HashEmails,
-    LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
+    HourFormat, LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
 pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 

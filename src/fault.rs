@@ -22,6 +22,7 @@ pub const POINTS: &[&str] = &[
     "archive.before_commit",
     "archive.after_commit",
     "export.before_rename",
+    "export.columns_before_rename",
     "backup.before_rename",
     "restore.before_rename",
     "requeue.before_commit",

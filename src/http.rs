@@ -148,19 +148,20 @@ pub struct HttpRequest<'a> {
     url: &'a str,
     headers: Vec<(&'static str, &'a str, bool)>,
     body: Option<Bytes>,
+    stays_in_origin: bool,
 }
 
 impl<'a> HttpRequest<'a> {
     /// A GET request.
     #[must_use]
     pub fn get(url: &'a str) -> Self {
-        Self { url, headers: Vec::new(), body: None }
+        Self { url, headers: Vec::new(), body: None, stays_in_origin: false }
     }
 
     /// A POST request. The content type is set as a header.
     #[must_use]
     pub fn post(url: &'a str, body: Bytes) -> Self {
-        Self { url, headers: Vec::new(), body: Some(body) }
+        Self { url, headers: Vec::new(), body: Some(body), stays_in_origin: false }
     }
 
     /// Adds a header. The name must be in lower case.
@@ -177,9 +178,19 @@ impl<'a> HttpRequest<'a> {
         self
     }
 
-    /// Whether it has a body or a secret, which must not be sent to another address.
-    fn is_bound(&self) -> bool {
-        self.body.is_some() || self.headers.iter().any(|(_, _, secret)| *secret)
+    /// Follows redirects with its secrets too, as long as scheme, host and port stay the same:
+    /// GitHub redirects renamed repositories so.
+    #[must_use]
+    pub fn within_origin(mut self) -> Self {
+        self.stays_in_origin = true;
+        self
+    }
+
+    /// Whether it must not follow this redirect: a body or a secret is sent to no other address.
+    fn is_bound(&self, from: &Url, to: &Url) -> bool {
+        let has_secret = self.headers.iter().any(|(_, _, secret)| *secret);
+        let is_near = self.stays_in_origin && from.origin() == to.origin();
+        self.body.is_some() || (has_secret && !is_near)
     }
 }
 
@@ -281,7 +292,9 @@ impl Http {
             };
             let answer = sending.send().await.map_err(|error| self.fault(&host, error))?;
             let Some(next) = redirect(&url, &answer) else { return Ok((answer, host)) };
-            if request.is_bound() || (url.scheme() == "https" && next.scheme() != "https") {
+            if request.is_bound(&url, &next)
+                || (url.scheme() == "https" && next.scheme() != "https")
+            {
                 return Err(HttpError::Redirected {
                     host,
                     to: next.origin().ascii_serialization(),

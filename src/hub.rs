@@ -35,8 +35,8 @@ pub use log::control::{RetentionLimits, StreamMessage};
 pub use log::encoding::StreamEncoding;
 pub use log::event_log::StreamJournal;
 pub use log::filter::{
-    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning, StreamQuery,
-    StreamQueryError, VALUE_BYTES,
+    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning,
+    StreamQuery, StreamQueryError, VALUE_BYTES,
 };
 pub use log::follower::{Follower, StreamBatch};
 pub use log::page::StreamStart;
@@ -50,6 +50,7 @@ pub use log::selector::{StreamSelection, StreamSelector};
 pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;
+use crate::lists::Lists;
 use crate::metrics;
 use crate::model::offset::Offset;
 use log::event_log::{EventLog, JournalFeed};
@@ -74,6 +75,8 @@ pub struct HubOptions {
     pub flush_interval: Duration,
     /// Bytes of the newest events that are kept in memory.
     pub tail_bytes: usize,
+    /// The lists that queries may name.
+    pub lists: Arc<Lists>,
 }
 
 impl Default for HubOptions {
@@ -83,6 +86,7 @@ impl Default for HubOptions {
             lag: 5_000,
             flush_interval: Duration::from_millis(50),
             tail_bytes: TAIL_BYTES,
+            lists: Arc::default(),
         }
     }
 }
@@ -97,6 +101,7 @@ pub struct Hub {
     rolling: GaugeTopics,
     appended: Notify,
     flush_interval: Duration,
+    lists: Arc<Lists>,
     clock: Clock,
 }
 
@@ -112,6 +117,7 @@ impl Hub {
             rolling: GaugeTopics::resumable(),
             appended: Notify::new(),
             flush_interval: options.flush_interval,
+            lists: Arc::clone(&options.lists),
             clock,
         }
     }
@@ -128,6 +134,12 @@ impl Hub {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The lists that queries may name.
+    #[must_use]
+    pub fn lists(&self) -> &Arc<Lists> {
+        &self.lists
     }
 
     /// The newest events.

@@ -18,6 +18,7 @@ pub mod github;
 pub mod gunzip;
 pub mod http;
 pub mod hub;
+pub mod lists;
 pub mod logging;
 pub mod manual;
 pub mod metrics;

@@ -53,9 +53,17 @@ metrics! {
     REQUESTS Counter "ghpulse_github_requests_total" "outcome"
         ["fresh" "not_modified" "limited" "token_refused" "failed" "identity" "app"]
         "Requests to GitHub by outcome.";
+    FEED_READS Counter "ghpulse_github_feed_requests_total" "outcome"
+        ["fresh" "not_modified" "closed" "refused" "failed"]
+        "Requests for feeds of what is on complete lists, by outcome; `not_modified` is free.";
     EVENTS_FETCHED Counter "ghpulse_events_fetched_total" "" "Events in the pages that GitHub served, duplicates included.";
     EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and admitted.";
     EVENTS_DUPLICATE Counter "ghpulse_events_duplicate_total" "" "Events served again after they were admitted.";
+    EVENTS_FILLED Counter "ghpulse_events_filled_total" "" "Admitted events that the feed of a name on a complete list showed before the public feed.";
+    LIST_HOLES Counter "ghpulse_list_holes_total" "" "Times when more than 300 events of a name on a complete list came between two reads.";
+    LIST_FEEDS Gauge "ghpulse_list_feeds" "state"
+        ["read" "waiting" "closed"]
+        "Feeds of what is on complete lists: `read`, `waiting` for the first read, `closed` by GitHub.";
     EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are not valid events; kept in the reject log.";
     EVENTS_LEFT_OUT Counter "ghpulse_events_left_out_total" "" "Events that `privacy.exclude` leaves out: neither kept nor counted anywhere else.";
     QUERIES Counter "ghpulse_github_queries_total" "outcome"
@@ -124,8 +132,9 @@ metrics! {
         "Scheduled backups by outcome: `made`, `failed`.";
     BACKUP_AT Gauge "ghpulse_backup_timestamp_seconds" "" "When the newest backup of this store was made, seconds since 1970; 0 when there is none.";
     CONNECTIONS Gauge "ghpulse_connections" "endpoint"
-        ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"]
-        "Connected subscribers: WebSocket, SSE and NDJSON.";
+        ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"
+         "/archive"]
+        "Connected subscribers: WebSocket, SSE and NDJSON, and downloads of the archive.";
     AMQP_PUBLISHED Counter "ghpulse_amqp_published_total" "" "Messages that RabbitMQ has confirmed.";
     AMQP_LOST Counter "ghpulse_amqp_lost_total" "" "Times the connection to RabbitMQ was lost or could not be opened.";
     AMQP_GAPS Counter "ghpulse_amqp_gaps_total" "" "Times events were dropped before they could be published to RabbitMQ.";
@@ -133,11 +142,13 @@ metrics! {
     AMQP_REMOVED Counter "ghpulse_amqp_exchange_removed_total" "" "Times the exchange was missing and was declared again; its consumers have to bind again.";
     REFUSED Counter "ghpulse_refused_total" "reason"
         ["connections" "per_address" "origin" "chatter" "params_rate" "invalid_params"
-         "message_bytes" "write_timeout" "silence" "searches" "handshake_timeout" "message_time"]
+         "message_bytes" "write_timeout" "silence" "searches" "handshake_timeout" "message_time"
+         "downloads" "downloads_per_address" "downloads_per_minute"]
         "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint"
         ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"]
         "Messages written to subscribers.";
+    ARCHIVE_BYTES Counter "ghpulse_archive_sent_bytes_total" "" "Bytes of archived hours sent to clients.";
     SKIPPED Counter "ghpulse_skipped_events_total" "" "Events that slow subscribers of /sampling were moved past.";
     INBOX_ROWS Gauge "ghpulse_inbox_rows" "" "Events that wait for enrichment or for their turn.";
     OUTBOX_ROWS Gauge "ghpulse_outbox_rows" "" "Events that wait for the bus.";
@@ -165,6 +176,15 @@ impl Metric {
         debug_assert_eq!(self.kind, MetricKind::Counter);
         debug_assert!(self.values.contains(&value), "{} has no {value}", self.name);
         metrics::counter!(self.name, self.label => value).increment(n);
+    }
+
+    /// The series of a labelled counter, for code that adds to it too often to look it up each
+    /// time; `value` must be in the table.
+    #[must_use]
+    pub fn series(&self, value: &'static str) -> metrics::Counter {
+        debug_assert_eq!(self.kind, MetricKind::Counter);
+        debug_assert!(self.values.contains(&value), "{} has no {value}", self.name);
+        metrics::counter!(self.name, self.label => value)
     }
 
     /// Sets a gauge.

@@ -11,6 +11,7 @@ pub mod event_index;
 pub mod event_summary;
 pub mod gap;
 pub mod glob;
+pub mod hour_file;
 pub mod json;
 pub mod kinds;
 pub mod ledger;

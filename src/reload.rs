@@ -1,5 +1,5 @@
-//! Files that may be replaced while the process runs: scripts, tokens, certificates, authorities,
-//! key files.
+//! Files that may be replaced while the process runs: scripts, lists, tokens, certificates,
+//! authorities, key files.
 //!
 //! [`follow`] is the one loop that checks them. It reads the content instead of using notifications
 //! of the file system: that works for renamed files, swapped links, directories that appear later
@@ -77,11 +77,16 @@ pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
 
 /// The content of a file of up to a mebibyte.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_within(path, FILE_BYTES)
+}
+
+/// The content of a file of up to `most` bytes.
+pub fn read_within(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > FILE_BYTES {
-        return Err(format!("larger than {FILE_BYTES} bytes"));
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > most {
+        return Err(format!("larger than {most} bytes"));
     }
     Ok(bytes)
 }

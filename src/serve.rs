@@ -7,6 +7,7 @@
 
 mod admin;
 mod api;
+mod archive;
 mod history;
 mod http;
 mod ledger;
@@ -30,8 +31,8 @@ pub use admin::operate::{
 };
 pub use admin::report::{
     AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,
-    InstallationReport, JournalReport, MemoryReport, Part, PartState, SourceReport, Status,
-    is_ready,
+    IncompleteName, InstallationReport, JournalReport, ListFeedsReport, ListReport, MemoryReport,
+    Part, PartState, SourceReport, Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
 pub use http::proxies::Proxies;

@@ -12,8 +12,9 @@
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
-//! `server` serves its pages under `limits` and `faults`; `graphql` answers from what is `known`
-//! and from the `totals` of repositories.
+//! `server` serves its pages under `limits` and `faults`, `single` those of one repository or
+//! person from `histories`; `graphql` answers from what is `known` and from the `totals` of
+//! repositories.
 
 mod apps;
 mod at_once;
@@ -22,6 +23,7 @@ mod control;
 mod faults;
 mod feed;
 mod graphql;
+mod histories;
 mod installations;
 mod json;
 mod kinds;
@@ -41,7 +43,9 @@ mod pulls;
 mod query_work;
 mod recorded;
 mod refusal;
+mod routes;
 mod server;
+mod single;
 mod state;
 mod totals;
 mod user;
@@ -62,7 +66,8 @@ pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
 pub use installations::SimulatedApp;
 pub use options::{
-    DEFAULT_BACKLOG, DEFAULT_RATE, HIGH_LIMIT, MAX_RATE, Options, QueryOptions, Shape,
+    DEFAULT_BACKLOG, DEFAULT_HISTORY, DEFAULT_RATE, HIGH_LIMIT, MAX_RATE, Options, QueryOptions,
+    Shape,
 };
 pub use world::World;
 
@@ -105,7 +110,7 @@ impl Simulation {
         let shared = Arc::new(SharedWorld::new(options, clock, address, stop)?);
         let mut tasks = JoinSet::new();
         tasks.spawn(pace::run(shared.clone()));
-        tasks.spawn(server::run(listener, shared.clone()));
+        tasks.spawn(routes::run(listener, shared.clone()));
         tracing::info!("simulated GitHub at http://{address}");
         Ok(Self { address, shared, tasks })
     }

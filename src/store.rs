@@ -16,6 +16,7 @@ pub mod disk_space;
 mod durability;
 mod error;
 pub mod families;
+pub mod feeds;
 pub mod firsts;
 pub mod gaps;
 mod identity;

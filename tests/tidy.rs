@@ -56,7 +56,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("supervise", &["store::StoreError"]), // an error's exit code is named where the process ends
     ("store", &["model"]),
     ("github", &["model::window", "model::json"]),
-    ("collect", &["model", "store", "github", "bus", "!bus::embedded", "!bus::pulsar"]),
+    ("collect", &["model", "store", "github", "lists", "bus", "!bus::embedded", "!bus::pulsar"]),
     ("bus", &["model", "store"]),
     (
         "apply",
@@ -65,10 +65,11 @@ const MODULES: &[(&str, &[&str])] = &[
     ("script", &["model", "hub::FieldPath", "store"]),
     ("aggregates", &["model", "store", "hub", "script"]),
     ("tidb", &["model", "store"]),
-    ("hub", &["model", "store"]),
+    ("lists", &[]),
+    ("hub", &["model", "store", "lists"]),
     ("manual", &[]),
-    ("serve", &["model", "hub", "manual"]),
-    ("archive", &["model", "store"]),
+    ("serve", &["model", "hub", "lists", "manual"]),
+    ("archive", &["model", "store", "lists"]),
     ("amqp", &["model", "store"]),
     ("simulate", &["model"]),
     (
@@ -76,6 +77,7 @@ const MODULES: &[(&str, &[&str])] = &[
         &[
             "appliance",
             "archive",
+            "lists",
             "manual",
             "model",
             "tidb",
@@ -111,6 +113,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["metrics"]),
     ("metrics_process", &["metrics"]),
     ("mysql_async", &["tidb"]),
+    ("parquet", &["archive::columns"]),
     ("pulldown_cmark", &["manual"]),
     ("pulsar", &["bus::pulsar"]),
     ("reqwest", &["http"]),

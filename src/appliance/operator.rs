@@ -17,12 +17,13 @@ use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
+use crate::config::HourFormat;
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, Operate,
-    OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, ListReport,
+    Operate, OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::sync::blocking;
 use crate::sync::lock;
@@ -231,6 +232,10 @@ impl Operate for Operator {
         self.sight.report(self.parts(), source.as_ref(), clients)
     }
 
+    fn lists(&self) -> Vec<ListReport> {
+        self.sight.lists()
+    }
+
     fn script(&self) -> ScriptState {
         let status = self.scripts.merge.status();
         let name = match status.in_force {
@@ -282,7 +287,11 @@ impl Operate for Operator {
                 ArchiveRequest::Export { from, until, into } => {
                     let export = move || {
                         let to = exchange::make(store.dir(), &into)?;
-                        let to = archive::ArchiveTarget { dir: to, hashes_emails };
+                        let to = archive::ArchiveTarget {
+                            dir: to,
+                            format: HourFormat::Json,
+                            hashes_emails,
+                        };
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))
                     };

@@ -22,6 +22,7 @@ pub(super) fn url_of(server: &ServerConfig, public: SocketAddr) -> String {
 /// The configured options, within the limit of open files.
 pub(super) fn serve_options(config: &Config) -> ServeOptions {
     let mut options = ServeOptions::of(&config.server);
+    options.archive.clone_from(&config.archive_dir);
     let wanted = options.limits.connections;
     if let Some((room, files)) = files::room_for_connections().filter(|(room, _)| *room < wanted) {
         tracing::warn!(

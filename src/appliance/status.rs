@@ -13,11 +13,14 @@ use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
+use crate::collect::listed::ListFigures;
 use crate::collect::status::SourceStatus;
 use crate::github::app::{AppStanding, InstallationStanding};
+use crate::lists::Lists;
 use crate::serve::{
     AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,
-    InstallationReport, JournalReport, MemoryReport, Part, SourceReport, Status, is_ready,
+    IncompleteName, InstallationReport, JournalReport, ListFeedsReport, ListReport, MemoryReport,
+    Part, SourceReport, Status, is_ready,
 };
 use crate::store::Store;
 
@@ -34,6 +37,9 @@ pub(super) struct StatusSources {
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<RecentShare>,
+    pub(super) lists: Arc<Lists>,
+    /// Figures of the lists; `None` on a node that does not poll.
+    pub(super) listed: Option<watch::Receiver<Vec<ListFigures>>>,
     /// The audit; `None` where there is none.
     pub(super) audit: Option<AuditReading>,
     pub(super) witness: Arc<Witness>,
@@ -70,6 +76,7 @@ impl StatusSources {
             enrichment: source.map(|_| self.enriched.borrow().figures(self.clock.now())),
             completeness: completeness
                 .map(|report| report.shown_at(self.witness.stamp()).into_owned()),
+            lists: self.lists(),
             audit: self.audit.as_ref().and_then(|audit| {
                 audit
                     .borrow()
@@ -90,6 +97,19 @@ impl StatusSources {
         }
     }
 
+    /// The lists, and the errors of their files.
+    pub(super) fn lists(&self) -> Vec<ListReport> {
+        let figures = self.listed.as_ref().map(|listed| listed.borrow().clone());
+        let figures = figures.unwrap_or_default();
+        let reports = self.lists.all().into_iter().map(|list| {
+            let known = figures.iter().find(|known| known.name == list.name());
+            let names = list.names();
+            let error = self.lists.error_of(list.name());
+            list_report((list.name(), names.len(), names.is_complete()), known, error)
+        });
+        reports.collect()
+    }
+
     /// When backups were made and are due; `None` without `backup.dir`.
     fn backups(&self) -> Option<BackupReport> {
         let BackupTimes { last, next } = (*self.backups.borrow())?;
@@ -98,6 +118,36 @@ impl StatusSources {
         let failing_since = failed.map(|(_, since)| since);
         let error = failed.map(|(why, _)| why.to_owned());
         Some(BackupReport { last, next, failing_since, error })
+    }
+}
+
+fn list_report(
+    (name, names, complete): (&str, usize, bool),
+    known: Option<&ListFigures>,
+    error: Option<String>,
+) -> ListReport {
+    let feeds = known.filter(|_| complete).map(|known| &known.feeds);
+    let incomplete = feeds.into_iter().flat_map(|feeds| &feeds.named);
+    ListReport {
+        name: name.to_owned(),
+        names,
+        complete,
+        seen: known.map(|known| known.counts.seen),
+        filled: known.map(|known| known.counts.filled),
+        certain_holes: known.map(|known| known.counts.holes),
+        feeds: feeds.map(|feeds| ListFeedsReport {
+            read: feeds.read,
+            waiting: feeds.waiting,
+            closed: feeds.closed,
+        }),
+        incomplete: incomplete
+            .map(|named| IncompleteName {
+                name: named.name.clone(),
+                reason: named.why.clone(),
+                since: named.since,
+            })
+            .collect(),
+        error,
     }
 }
 

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::error::ArchiveError;
 use super::export::Exported;
-use super::name::{HourName, file_name};
 use super::partial_file::PartialFile;
 use super::target::ArchiveTarget;
 use super::{lines, sidecar};
 use crate::model::event::Event;
+use crate::model::hour_file::{HourName, rows_name};
 use crate::private;
 
 /// Merges exported files into `to`, as an export into it does: an existing file is kept, and
@@ -23,7 +23,7 @@ pub fn deliver(
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
-        let file = from.join(file_name(of));
+        let file = from.join(rows_name(of));
         let mut draft = PartialFile::open(to, of)?;
         let opened = private::open_plain(&file).map_err(ArchiveError::file("open", &file))?;
         lines::read_opened(
@@ -40,7 +40,7 @@ pub fn deliver(
         )?;
         (hour.events, hour.fresh) = draft.finish()?;
         sidecar::bring(from, &to.dir, of, hour.fresh > 0)?;
-        hour.file = to.dir.join(file_name(of));
+        hour.file = to.file(of);
     }
     Ok(exported)
 }

@@ -21,13 +21,13 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ArchiveError;
-use super::name::{HourName, file_name};
 use super::partial_file::PartialFile;
 use super::sidecar;
 use super::target::ArchiveTarget;
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
+use crate::model::hour_file::HourName;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
 use crate::private;
@@ -299,8 +299,8 @@ fn write_with(
                 }
             }
             let (events, fresh) = draft.finish()?;
-            sidecar::write(reader, &to.dir, hour, fresh > 0)?;
-            let file = to.dir.join(file_name(hour));
+            sidecar::write(reader, &to.dir, hour, (fresh > 0, cut))?;
+            let file = to.file(hour);
             done.insert(hour, WrittenHour { file, events, fresh, cut });
         }
         if later.is_empty() {

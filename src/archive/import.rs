@@ -14,11 +14,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
-use super::name::HourName;
 use super::recorded::{RecordedEvent, RecordedForRepo, RecordedPull};
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
+use crate::model::hour_file::HourName;
 use crate::model::window::Hour;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};

@@ -1,7 +1,11 @@
-//! Writes the file of one hour: complete under its name, or absent.
+//! Writes the files of one hour: each complete under its name, or absent.
 //!
 //! An existing file is kept: its bytes are copied, and new events are appended as a further gzip
 //! member. Its events are read first, so that none is written twice, even after a crash.
+//!
+//! Events are written as rows first. A file of columns is made from them: of all rows where they
+//! are kept, so that both files have the same events also after a crash between the two; else of
+//! the new rows, which are removed afterwards, behind what the file has.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,23 +15,34 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::columns;
 use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
-use super::name::file_name;
 use super::recorded::key_of;
 use super::target::ArchiveTarget;
+use crate::config::HourFormat;
 use crate::fault;
 use crate::model::event::Event;
+use crate::model::hour_file::{columns_name, rows_name};
 use crate::model::privacy::hash_emails;
 use crate::model::window::Hour;
 use crate::private;
 
-/// A file being written.
+/// Keys of events.
+type Keys = HashSet<u128, foldhash::fast::RandomState>;
+
+/// The files of an hour being written.
 pub(super) struct PartialFile {
+    format: HourFormat,
+    /// The file of rows.
     path: PathBuf,
     /// The hidden name next to its own, under which it is written.
     part: PathBuf,
-    seen: HashSet<u128, foldhash::fast::RandomState>,
+    /// The file of columns.
+    columns: PathBuf,
+    /// Its hidden name.
+    columns_part: PathBuf,
+    seen: Keys,
     /// The bytes of an existing file that are kept: zeros or garbage behind a gzip stream would
     /// hide the appended events from most programs.
     whole: Option<u64>,
@@ -41,28 +56,24 @@ pub(super) struct PartialFile {
 impl PartialFile {
     /// Starts or extends the file of an hour.
     pub(super) fn open(to: &ArchiveTarget, hour: Hour) -> Result<Self, ArchiveError> {
-        let name = file_name(hour);
-        let (path, part) = (to.dir.join(&name), to.dir.join(format!(".{name}.part")));
+        let hidden = |name: &str| to.dir.join(format!(".{name}.part"));
+        let (rows, columns) = (rows_name(hour), columns_name(hour));
+        let (part, columns_part) = (hidden(&rows), hidden(&columns));
+        let (path, columns) = (to.dir.join(rows), to.dir.join(columns));
         let (mut seen, mut whole) = (HashSet::default(), None);
-        if is_there(&path)? {
-            let file = private::open_plain(&path).map_err(ArchiveError::file("open", &path))?;
-            let ending = lines::read_opened(
-                file,
-                &path,
-                |_| (),
-                |_, piece| {
-                    if let Some(event) = piece.ok().and_then(|text| Event::read(text).ok()) {
-                        seen.insert(key_of(&event));
-                    }
-                    Ok(())
-                },
-            )?;
-            whole = ending.whole;
+        if to.format.has_rows() && is_there(&path)? {
+            whole = read_keys(&path, &mut seen)?;
+        } else if !to.format.has_rows() && is_there(&columns)? {
+            let failed = ArchiveError::file("read", &columns);
+            columns::read_keys(&columns, &mut seen).map_err(failed)?;
         }
         let before = seen.len() as u64;
         Ok(Self {
+            format: to.format,
             path,
             part,
+            columns,
+            columns_part,
             seen,
             whole,
             before,
@@ -91,7 +102,8 @@ impl PartialFile {
         if !self.seen.insert(key_of(event)) {
             return Ok(());
         }
-        let (failed, is_there) = (ArchiveError::file("write", &self.part), self.is_there());
+        let failed = ArchiveError::file("write", &self.part);
+        let is_there = self.is_there() && self.format.has_rows();
         let out = match &mut self.out {
             Some(out) => out,
             none => {
@@ -103,21 +115,108 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Syncs the file and renames it. Returns the number of its events, and of the new ones.
+    /// Syncs the files and renames them. Returns the number of their events, and of the new ones.
     pub(super) fn finish(mut self) -> Result<(u64, u64), ArchiveError> {
         let counts = (self.before + self.fresh, self.fresh);
-        let Some(out) = self.out.take() else { return Ok(counts) };
-        let written = || -> io::Result<()> {
-            let file = out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-            fault::point("export.before_rename");
-            std::fs::rename(&self.part, &self.path)?;
-            // The name is part of the directory, which is synced separately.
-            self.path.parent().map_or(Ok(()), private::sync_dir)
+        let has_fresh = match self.out.take() {
+            Some(out) => {
+                let written = self.finish_rows(out);
+                written.map_err(ArchiveError::file("write", &self.path))?;
+                true
+            }
+            None => false,
         };
-        written().map_err(ArchiveError::file("write", &self.path))?;
+        if self.format.has_columns() && (has_fresh || self.lacks_columns(counts.0)) {
+            self.write_columns()?;
+        }
         Ok(counts)
     }
+
+    /// Brings the rows to their name. Rows that are not kept stay under the hidden one.
+    fn finish_rows(&self, out: GzEncoder<BufWriter<File>>) -> io::Result<()> {
+        let file = out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        if !self.format.has_rows() {
+            return Ok(());
+        }
+        file.sync_all()?;
+        fault::point("export.before_rename");
+        rename(&self.part, &self.path)
+    }
+
+    /// Whether the columns lack events of the rows: a crash came between the two, or columns were
+    /// not wanted when the rows were written.
+    fn lacks_columns(&self, rows: u64) -> bool {
+        self.format.has_rows()
+            && rows > 0
+            && columns::rows(&self.columns).ok().is_none_or(|there| there != rows)
+    }
+
+    /// Makes the file of columns from the rows, and removes rows that are not kept.
+    fn write_columns(&self) -> Result<(), ArchiveError> {
+        let keeps_rows = self.format.has_rows();
+        let rows = if keeps_rows { &self.path } else { &self.part };
+        let written = self.columns_of(rows, keeps_rows);
+        if !keeps_rows {
+            // Rows that remain are overwritten by the next attempt.
+            let _ = std::fs::remove_file(rows);
+        }
+        if written.is_err() {
+            let _ = std::fs::remove_file(&self.columns_part);
+        }
+        written
+    }
+
+    fn columns_of(&self, rows: &Path, keeps_rows: bool) -> Result<(), ArchiveError> {
+        let failed = ArchiveError::file("write", &self.columns);
+        let existing = if !keeps_rows && is_there(&self.columns)? {
+            Some(private::open_plain(&self.columns).map_err(&failed)?)
+        } else {
+            None
+        };
+        let file = private::fresh(&self.columns_part).map_err(&failed)?;
+        let mut out = columns::ColumnFile::create(file, existing).map_err(&failed)?;
+        let mut seen = Keys::default();
+        let opened = private::open_plain(rows).map_err(ArchiveError::file("open", rows))?;
+        lines::read_opened(
+            opened,
+            rows,
+            |_| (),
+            |_, piece| match piece.ok().map(Event::read) {
+                Some(Ok(event)) if seen.insert(key_of(&event)) => out.add(&event).map_err(&failed),
+                _ => Ok(()),
+            },
+        )?;
+        let written = || -> io::Result<()> {
+            out.finish()?.sync_all()?;
+            fault::point("export.columns_before_rename");
+            rename(&self.columns_part, &self.columns)
+        };
+        written().map_err(failed)
+    }
+}
+
+/// Gives a synced file its name, durably: the name is part of the directory, which is synced
+/// separately.
+fn rename(part: &Path, path: &Path) -> io::Result<()> {
+    std::fs::rename(part, path)?;
+    path.parent().map_or(Ok(()), private::sync_dir)
+}
+
+/// Adds the keys of a file of rows to `seen`. Returns the bytes of it that are whole.
+fn read_keys(path: &Path, seen: &mut Keys) -> Result<Option<u64>, ArchiveError> {
+    let file = private::open_plain(path).map_err(ArchiveError::file("open", path))?;
+    let ending = lines::read_opened(
+        file,
+        path,
+        |_| (),
+        |_, piece| {
+            if let Some(event) = piece.ok().and_then(|text| Event::read(text).ok()) {
+                seen.insert(key_of(&event));
+            }
+            Ok(())
+        },
+    )?;
+    Ok(ending.whole)
 }
 
 /// Whether the name exists, even as a dangling symbolic link.

@@ -96,9 +96,14 @@ fn pull_of(event: &Event<'_>, facts: &Facts) -> Option<RecordedPull> {
 
 /// Type and id in 128 bits, so that the few million events of an hour do not collide.
 pub(super) fn key_of(event: &Event<'_>) -> u128 {
+    key_of_parts(&event.key.id, &event.key.kind)
+}
+
+/// The same of an id and a type; the type is empty when there is none.
+pub(super) fn key_of_parts(id: &EventId, kind: &str) -> u128 {
     let mut hash = Xxh3::new();
-    hash.update(event.key.kind.as_bytes());
-    match &event.key.id {
+    hash.update(kind.as_bytes());
+    match id {
         EventId::Number(number) => {
             hash.update(&[0]);
             hash.update(&number.to_be_bytes());

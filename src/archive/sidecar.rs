@@ -1,5 +1,6 @@
 //! What is known of the completeness of an exported hour, in a file beside it:
-//! `YYYY-MM-DD-H.coverage.json`, the hour as `/completeness` shows it.
+//! `YYYY-MM-DD-H.coverage.json`, the hour as `/completeness` shows it, and whether its beginning
+//! may be missing (`cut`). A file that was whole stays whole when events are added later.
 //!
 //! The file of the events goes by when they were created, its completeness by when they were
 //! received: what is not known of that hour is `null`. It is replaced whenever the events are.
@@ -8,8 +9,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::error::ArchiveError;
-use super::name::HourName;
 use crate::model::activity::{HourCompleteness, written};
+use crate::model::hour_file::coverage_name;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::{Reader, charts};
@@ -17,26 +18,25 @@ use crate::store::{Reader, charts};
 /// The largest that is read, bytes; one has about 2 KiB.
 const LARGEST: u64 = 1 << 20;
 
-/// `2015-01-31-5.coverage.json`.
-fn file_name(hour: Hour) -> String {
-    format!("{}.coverage.json", HourName(hour))
-}
+/// How the file says that the hour is not cut, and that it is; the only member of that name.
+const CUT: [&str; 2] = ["\"cut\":false", "\"cut\":true"];
 
 /// Writes it beside the file of an hour that has changed, or that has none yet.
 pub(super) fn write(
     reader: Reader<'_>,
     dir: &Path,
     hour: Hour,
-    has_changed: bool,
+    (has_changed, cut): (bool, bool),
 ) -> Result<(), ArchiveError> {
-    let path = dir.join(file_name(hour));
+    let path = dir.join(coverage_name(hour));
     if !has_changed && path.exists() {
         return Ok(());
     }
+    let cut = cut && !was_whole(&path);
     let known = charts::completeness(reader, hour.0..hour.0.saturating_add(1))?;
     let known = known.first().copied().unwrap_or(HourCompleteness::unknown(hour));
     let shares = reader.audit_shares(hour.0..hour.0.saturating_add(1))?;
-    let written = written::of_one(&known, shares.get(&hour.0));
+    let written = written::of_one(&known, shares.get(&hour.0), cut);
     let text = serde_json::to_string(&written).map_err(io::Error::from);
     let text = text.map_err(ArchiveError::file("write", &path))?;
     put(&path, format!("{text}\n").as_bytes())
@@ -49,22 +49,34 @@ pub(super) fn bring(
     hour: Hour,
     has_changed: bool,
 ) -> Result<(), ArchiveError> {
-    let (name, path) = (file_name(hour), to.join(file_name(hour)));
+    let (name, path) = (coverage_name(hour), to.join(coverage_name(hour)));
     if !has_changed && path.exists() {
         return Ok(());
     }
     let source = from.join(name);
-    let read = private::open_plain(&source).and_then(|file| {
-        let mut text = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, LARGEST), &mut text)?;
-        Ok(text)
-    });
-    match read {
-        Ok(text) => put(&path, &text),
+    match read(&source) {
+        Ok(text) => {
+            let was_cut = |text: &str| text.contains(CUT[1]);
+            let is_whole = was_whole(&path) && was_cut(&text);
+            let text = if is_whole { text.replacen(CUT[1], CUT[0], 1) } else { text };
+            put(&path, text.as_bytes())
+        }
         // An appliance of an earlier version writes none.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(ArchiveError::file("read", &source)(error)),
     }
+}
+
+/// Whether the file beside an hour says that the hour is whole.
+fn was_whole(path: &Path) -> bool {
+    read(path).is_ok_and(|text| text.contains(CUT[0]))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = private::open_plain(path)?;
+    io::Read::read_to_string(&mut io::Read::take(file, LARGEST), &mut text)?;
+    Ok(text)
 }
 
 /// Brings it to the disk under its name, as a whole.

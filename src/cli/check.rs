@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::{
     self, Config, ConfigError, InvalidConfig, Loaded, Secret, ValueOrigin, ValueOrigins,
 };
+use crate::lists::{self, ListDiagnostic};
 use crate::reload;
 use crate::tidb;
 use crate::{aggregates, script};
@@ -100,6 +101,7 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     };
     let mut findings = machine::look(&config, &places, &config_errors);
     findings.extend(missing_scripts(&config, &places));
+    findings.extend(lists(&config, &places));
     config_errors.extend(bad_files(&config, &places, offline));
     if config.disable.producer && config.pulsar.is_none() {
         let said = "without pulsar it neither polls GitHub nor receives events";
@@ -295,6 +297,21 @@ fn missing_scripts(config: &Config, places: &ValueOrigins) -> Option<Finding> {
     let path = directory.join(script::MERGE_FILE);
     let said = "no such file: the built-in script is in force";
     (!path.exists()).then(|| Finding::note("scripts.dir", path.display(), said))
+}
+
+/// Errors in the lists. A configured directory that does not exist may be misspelt.
+fn lists(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
+    const KEY: &str = "lists.dir";
+    let directory = &config.lists.dir;
+    if !directory.exists() && places.contains_key(KEY) {
+        return vec![Finding::warning(KEY, directory.display(), "no such directory: no lists")];
+    }
+    let wrong = lists::check(directory);
+    let place = |error: &ListDiagnostic| match error.line {
+        Some(line) => format!("{}:{line}", error.file),
+        None => error.file.clone(),
+    };
+    wrong.into_iter().map(|error| Finding::warning(KEY, place(&error), error.reason)).collect()
 }
 
 /// Errors of the scripts; one line each.

@@ -9,7 +9,7 @@ use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, HourFormat};
 use crate::model::window::Timestamp;
 use crate::private;
 
@@ -36,6 +36,9 @@ pub(super) struct ExportArgs {
     /// Directory of the files; created when it does not exist
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// `json` lines as GH Archive's, `parquet` columns, or both
+    #[arg(long, value_name = "FORM", default_value = "json", value_parser = form)]
+    format: HourFormat,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -73,7 +76,7 @@ async fn export_hours(args: &ExportArgs, found: &StoreAccess) -> Result<Exported
     })?;
     let settled = settled_until(Clock::system().now());
     let until = args.until.map_or(settled, |until| until.hour().min(settled));
-    found.export(args.since.hour(), until, &args.to).await
+    found.export(args.since.hour(), until, (&args.to, args.format)).await
 }
 
 fn say(args: &ExportArgs, exported: &Exported) -> Exit {
@@ -94,6 +97,15 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
         format!("{}: {events} events, {fresh} new{cut}\n", file.display())
     };
     output::text(&exported.hours.iter().map(line).collect::<String>())
+}
+
+fn form(word: &str) -> Result<HourFormat, String> {
+    let format =
+        HourFormat::of(word).ok_or_else(|| format!("one of {}", HourFormat::WORDS.join(", ")))?;
+    if format.has_columns() && !cfg!(feature = "parquet") {
+        return Err("this build cannot write Parquet: build with --features parquet".to_owned());
+    }
+    Ok(format)
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {

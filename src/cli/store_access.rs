@@ -22,7 +22,7 @@ use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
 use crate::clock::Clock;
-use crate::config::{Config, Flag, LogConfig, StoreSync};
+use crate::config::{Config, Flag, HourFormat, LogConfig, StoreSync};
 use crate::http::{Http, HttpOptions, HttpRequest};
 use crate::logging;
 use crate::model::window::Hour;
@@ -242,17 +242,17 @@ impl StoreAccess {
         &self,
         from: Hour,
         until: Hour,
-        to: &Path,
+        (to, format): (&Path, HourFormat),
     ) -> Result<Exported, CommandFailure> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, config) => {
                 let store = store.clone();
                 let hashes_emails = config.privacy.hash_emails.in_exports();
-                let to = archive::ArchiveTarget { dir: to, hashes_emails };
+                let to = archive::ArchiveTarget { dir: to, format, hashes_emails };
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
-            Self::Ops(asking) => asking.export(from, until, &to).await,
+            Self::Ops(asking) => asking.export(from, until, (&to, format)).await,
             Self::Look(_) => Err(only_looking()),
         }
     }
@@ -368,7 +368,7 @@ impl OpsClient {
         let to = copy.clone();
         blocking(move || lend(&from, &data, &into, &to)).await??;
         let asked = json!({ "import": { "from": exchange.name, "file": name } });
-        match self.ask::<Imported>("archive", &asked).await {
+        match self.ask::<Imported>("recorded", &asked).await {
             Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
             Err(CommandFailure { exit, reason }) => {
                 // The appliance received the copy.
@@ -379,13 +379,18 @@ impl OpsClient {
     }
 
     /// The appliance may not be able to write there, so its files are moved there.
-    async fn export(&self, from: Hour, until: Hour, to: &Path) -> Result<Exported, CommandFailure> {
+    async fn export(
+        &self,
+        from: Hour,
+        until: Hour,
+        (to, format): (&Path, HourFormat),
+    ) -> Result<Exported, CommandFailure> {
         let exchange = self.exchange();
         let into = &exchange.name;
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
-        let exported: Exported = self.ask("archive", &asked).await?;
+        let exported: Exported = self.ask("recorded", &asked).await?;
         // The appliance has hashed what its configuration says.
-        let to = archive::ArchiveTarget { dir: to.to_owned(), hashes_emails: false };
+        let to = archive::ArchiveTarget { dir: to.to_owned(), format, hashes_emails: false };
         let at = exchange.path.clone();
         Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }

@@ -54,6 +54,9 @@ pub(super) struct TailArgs {
     #[arg(long, value_name = "ACTION", value_parser = filled, num_args = 1..,
           value_delimiter = ',')]
     action: Vec<String>,
+    /// Only events on these lists of the server; a leading ! excludes
+    #[arg(long, value_name = "LIST", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    list: Vec<String>,
     /// Prints only these values: paths that begin with event or payload
     #[arg(long, value_name = "PATH", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     field: Vec<String>,
@@ -136,6 +139,7 @@ fn query(args: &TailArgs) -> Vec<(&'static str, String)> {
         ("orgs", &args.org),
         ("languages", &args.language),
         ("actions", &args.action),
+        ("list", &args.list),
         ("fields", &args.field),
     ];
     let named = lists
@@ -158,7 +162,8 @@ mod tests {
 
     #[test]
     fn filters_become_the_query() {
-        let line = "tail --actor octocat --org a,b --language Rust --action opened --latest 5";
+        let line = "tail --actor octocat --org a,b --language Rust --action opened --list x,!y \
+                    --latest 5";
         let args = Line::try_parse_from(line.split(' ')).map(|line| line.args).unwrap();
         let query = query(&args);
         let expected = [
@@ -167,6 +172,8 @@ mod tests {
             ("orgs", "b"),
             ("languages", "Rust"),
             ("actions", "opened"),
+            ("list", "x"),
+            ("list", "!y"),
         ];
         assert!(query.iter().map(|(name, value)| (*name, value.as_str())).eq(expected));
         assert_eq!(args.latest, Some(5));

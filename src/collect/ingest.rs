@@ -18,10 +18,12 @@ use super::outage::{HeldPolls, PageEvent, has_missed};
 use super::overlap;
 use super::source::{EventSource, Poll, PolledPage};
 use crate::clock::Clock;
+use crate::lists::{LISTS, Lists, LiveList};
 use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
 use crate::model::gap::Outage;
 use crate::model::privacy::Privacy;
 use crate::model::window::Timestamp;
+use crate::store::feeds::{self, ListCounts, OWN};
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::outages::PendingOutage;
 use crate::store::rows::encode_inbox;
@@ -41,8 +43,32 @@ pub struct IngestOptions {
     pub pages: u8,
     /// What is left out; it is not even queued.
     pub privacy: Arc<Privacy>,
+    /// The lists whose events are counted.
+    pub lists: Arc<Lists>,
     /// The clock that limits how long polls after an outage are held.
     pub clock: Clock,
+}
+
+/// How a poll is admitted.
+#[derive(Debug, Clone, Default)]
+pub struct IngestRules {
+    /// What is left out.
+    pub privacy: Arc<Privacy>,
+    /// The lists whose events are counted.
+    pub lists: Arc<Lists>,
+    /// Which feed showed the events.
+    pub shown_by: ShownBy,
+}
+
+/// A feed that showed an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ShownBy {
+    /// GitHub's public feed.
+    #[default]
+    Public,
+    /// The feed of its repository, owner or actor. It says nothing about whether the public feed
+    /// was read without a gap.
+    Own,
 }
 
 /// The result of admitting a poll.
@@ -65,20 +91,22 @@ pub async fn run(
     options: IngestOptions,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let (privacy, lists) = (Arc::clone(&options.privacy), Arc::clone(&options.lists));
+    let how = IngestRules { privacy, lists, shown_by: ShownBy::Public };
     let mut polled = store.read(outages::polled).await?;
     let mut held: Option<HeldPolls> = None;
     loop {
         let deadline = held.as_ref().map(|held| held.deadline);
         let poll = tokio::select! {
-            () = stop.cancelled() => return admit_held(&store, &options, held).await,
+            () = stop.cancelled() => return admit_held(&store, &how, held).await,
             () = reached(options.clock, deadline) => {
-                admit_held(&store, &options, held.take()).await?;
+                admit_held(&store, &how, held.take()).await?;
                 continue;
             }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
         let Some(poll) = poll else {
-            admit_held(&store, &options, held).await?;
+            admit_held(&store, &how, held).await?;
             tracing::info!("the source has ended; what was admitted is served on");
             stop.cancelled().await;
             return Ok(());
@@ -100,11 +128,11 @@ pub async fn run(
             };
             match first {
                 Ok(first) => held = Some(first),
-                Err(poll) => _ = take_in(&store, poll, None, &options.privacy).await?,
+                Err(poll) => _ = take_in(&store, poll, None, &how).await?,
             }
         }
         if held.as_ref().is_some_and(|held| held.is_complete(options.pages)) {
-            admit_held(&store, &options, held.take()).await?;
+            admit_held(&store, &how, held.take()).await?;
         }
     }
 }
@@ -120,11 +148,11 @@ async fn reached(clock: Clock, deadline: Option<Instant>) {
 /// Admits the polls that were held after an outage.
 async fn admit_held(
     store: &Store,
-    options: &IngestOptions,
+    how: &IngestRules,
     held: Option<HeldPolls>,
 ) -> anyhow::Result<()> {
     if let Some((poll, outage)) = held.map(HeldPolls::release) {
-        take_in(store, poll, Some(outage), &options.privacy).await?;
+        take_in(store, poll, Some(outage), how).await?;
     }
     Ok(())
 }
@@ -145,9 +173,18 @@ async fn next(
     Ok(source.next_poll().await?)
 }
 
-/// Admits one poll, of which nothing is left out.
+/// Admits one poll of the public feed, of which nothing is left out.
 pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
-    take_in(store, poll, None, &Arc::default()).await
+    take_in(store, poll, None, &IngestRules::default()).await
+}
+
+/// Admits events of a feed of their own.
+pub async fn admit_own(
+    store: &Store,
+    poll: Poll,
+    how: &IngestRules,
+) -> Result<Admitted, StoreError> {
+    take_in(store, poll, None, how).await
 }
 
 /// Admits one poll, which may be the first after an outage.
@@ -155,21 +192,25 @@ async fn take_in(
     store: &Store,
     poll: Poll,
     outage: Option<Outage>,
-    privacy: &Arc<Privacy>,
+    how: &IngestRules,
 ) -> Result<Admitted, StoreError> {
-    let received_at = poll.received_at;
+    let (received_at, shown_by) = (poll.received_at, how.shown_by);
     let sorted = blocking({
-        let privacy = Arc::clone(privacy);
-        move || sort(&poll, &privacy)
+        let how = how.clone();
+        move || sort(&poll, &how)
     })
     .await?;
     metrics::EVENTS_FETCHED.add(sorted.candidates.len() as u64);
-    if let Some(newest) = sorted.candidates.iter().map(|c| c.created_at).max() {
+    if shown_by == ShownBy::Public
+        && let Some(newest) = sorted.candidates.iter().map(|c| c.created_at).max()
+    {
         metrics::FEED_LAG_SECONDS.set(received_at.since(newest).as_secs_f64());
     }
     let committed = store.commit(move |batch| {
-        let result = claim(batch, &sorted, received_at, outage)?;
-        outages::keep_polled(batch, received_at);
+        let result = claim(batch, &sorted, received_at, (shown_by, outage))?;
+        if shown_by == ShownBy::Public {
+            outages::keep_polled(batch, received_at);
+        }
         fault::point("ingest.before_commit");
         Ok(result)
     });
@@ -201,22 +242,26 @@ struct Candidate {
     /// The event's text, a part of its page as long as nothing in it is hashed.
     text: Bytes,
     is_left_out: bool,
+    /// The lists that it is on, by their index in [`Sorted::lists`].
+    on: Vec<u8>,
 }
 
 #[derive(Default)]
 struct Sorted {
+    /// The lists whose events are counted.
+    lists: Vec<Arc<LiveList>>,
     candidates: Vec<Candidate>,
     rejects: Vec<(String, Vec<u8>)>,
     rejected: u64,
 }
 
 /// Collects the events on the pages, oldest first.
-fn sort(poll: &Poll, privacy: &Privacy) -> Sorted {
-    let mut sorted = Sorted::default();
+fn sort(poll: &Poll, how: &IngestRules) -> Sorted {
+    let mut sorted = Sorted { lists: how.lists.all(), ..Sorted::default() };
     for page in &poll.pages {
         let entries = page.body.entries();
         for entry in entries.iter() {
-            sorted.take(&entries, entry, poll.received_at, privacy);
+            sorted.take(&entries, entry, poll.received_at, &how.privacy);
         }
         let (count, broken) = entries.broken();
         for BrokenEntry { reason, text } in broken {
@@ -256,6 +301,7 @@ impl Sorted {
         }
         match Event::read(text) {
             Ok(event) => self.candidates.push(Candidate {
+                on: self.lists_of(&event),
                 created_at: event.created_at.unwrap_or(received_at),
                 is_left_out: privacy.leaves_out(
                     event.actor_login.as_deref(),
@@ -267,6 +313,20 @@ impl Sorted {
             }),
             Err(reason) => self.reject(reason.to_string(), text.as_bytes()),
         }
+    }
+
+    /// The lists that an event is on.
+    fn lists_of(&self, event: &Event<'_>) -> Vec<u8> {
+        if self.lists.is_empty() {
+            return Vec::new();
+        }
+        let lower = |name: Option<&str>| name.map(str::to_ascii_lowercase);
+        let repo = lower(event.repo_name.as_deref());
+        let actor = lower(event.actor_login.as_deref());
+        let holds = |list: &LiveList| list.holds(repo.as_deref(), actor.as_deref());
+        const { assert!(LISTS <= 1 << u8::BITS) };
+        let on = (0..=u8::MAX).zip(&self.lists).filter(|(_, list)| holds(list));
+        on.map(|(at, _)| at).collect()
     }
 
     fn reject(&mut self, reason: String, text: &[u8]) {
@@ -282,9 +342,10 @@ fn claim(
     batch: &mut Batch<'_>,
     sorted: &Sorted,
     received_at: Timestamp,
-    outage: Option<Outage>,
+    (shown_by, outage): (ShownBy, Option<Outage>),
 ) -> Result<Claimed, StoreError> {
     let mut events = Vec::new();
+    let mut counts = vec![ListCounts::default(); sorted.lists.len()];
     let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
     let (mut first, mut head, mut bytes) = (None, 0, 0_u64);
     // Looks at every stored day, whatever the clock says: after a jump of the clock an event must
@@ -294,9 +355,14 @@ fn claim(
     let row = encode_inbox(received_at);
     for candidate in &sorted.candidates {
         let key_on = |day| SeenKey::new(crate::model::window::Day(day), &candidate.key);
-        let new = batch.claim_within(days.iter().copied(), today, key_on)?;
+        let new = batch.claim_within(days.iter().copied(), today, &key_on)?;
         if outage.is_some() {
-            events.push(candidate.on_page(new));
+            // That its own feed showed an event does not prove that the public one was read.
+            let is_new = new || feeds::is_own(batch, &days, &candidate.key)?;
+            events.push(candidate.on_page(is_new));
+        }
+        if new && shown_by == ShownBy::Own {
+            batch.put(&key_on(today), OWN);
         }
         if !new {
             admitted.known += 1;
@@ -312,6 +378,14 @@ fn claim(
         batch.put(&InboxKey(head), &row);
         bytes += candidate.text.len() as u64;
         admitted.new += 1;
+        for list in &candidate.on {
+            let counts = &mut counts[usize::from(*list)];
+            counts.seen += 1;
+            counts.filled += u64::from(shown_by == ShownBy::Own);
+        }
+    }
+    for (list, counts) in sorted.lists.iter().zip(counts) {
+        counts.add(batch, list.name())?;
     }
     if bytes > 0 {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);

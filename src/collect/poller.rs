@@ -55,7 +55,9 @@ const HOPELESS_WAIT: Duration = Duration::from_secs(60);
 const MOST_ETAGS: usize = 1_024;
 /// Maximum number of identity requests in flight.
 const MOST_INTRODUCTIONS: u32 = 4;
-const _: () = assert!(MOST_PAGES as u32 * MOST_UNDER_WAY + MOST_INTRODUCTIONS <= MOST_AT_ONCE / 2);
+/// Maximum number of requests in flight.
+pub(super) const MOST_SENT: u32 = MOST_PAGES as u32 * MOST_UNDER_WAY + MOST_INTRODUCTIONS;
+const _: () = assert!(MOST_SENT <= MOST_AT_ONCE / 2);
 /// Interval between two coverage assessments.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 

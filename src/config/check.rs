@@ -44,12 +44,13 @@ const TAKEN: &[&str] = &[
     "/docs",
     "/metrics",
     "/archive",
+    "/recorded",
     "/asyncapi.json",
     "/store",
     "/window",
 ];
 /// Prefixes of paths for each script, and for each page of the manual.
-const FOLDERS: [&str; 2] = ["/aggregate/", "/docs/"];
+const FOLDERS: [&str; 3] = ["/aggregate/", "/archive/", "/docs/"];
 
 /// Builds the configuration; errors and warnings are collected in `values`.
 pub(super) fn build(values: &mut Values, host: &str) -> Config {
@@ -62,6 +63,14 @@ pub(super) fn build(values: &mut Values, host: &str) -> Config {
     check_server(&mut config.server, values);
     check_github(&mut config.github, values);
     check_interval(&mut config.interval, values);
+    if config.archive_dir.is_none() {
+        let message = "missing: where the files go";
+        values.need_address(&["archive."], &["archive.dir"], message);
+    }
+    if config.archive_format.has_columns() && !cfg!(feature = "parquet") {
+        let message = "this build cannot write Parquet: build with --features parquet";
+        values.complain("archive.format", message);
+    }
     if let Some(ops) = config.ops_listen {
         check_ops(ops, config.server.listen(), values);
     }

@@ -24,11 +24,17 @@ macro_rules! keys {
                     "Where metrics, backup, inspect and sync are served; `off` for nowhere. Keep \
 it private.";
                 ours "archive.dir" => archive_dir: Option<PathBuf>, ValueKind::Path, "",
-                    "Directory to which each past hour is exported (`YYYY-MM-DD-H.json.gz`).";
+                    "Directory to which each past hour is exported (`YYYY-MM-DD-H.json.gz`), and \
+from which `/archive/` serves.";
+                ours "archive.format" => archive_format: HourFormat,
+                    ValueKind::Choice(&["json", "parquet", "both"]), "json",
+                    "How hours are exported there: `json` lines, `parquet` columns \
+(`YYYY-MM-DD-H.parquet`), or both.";
                 + server: ServerConfig, "The public server.";
                 + disable: DisableConfig, "What is switched off.";
                 + log: LogConfig, "The log.";
                 + github: GitHubConfig, "The source of events.";
+                + lists: ListsConfig, "Lists of names that queries select by.";
                 + privacy: PrivacyConfig, "What of the events is not passed on.";
                 + interval: IntervalConfig, "Ticks and TiDB syncs.";
                 + store: StoreConfig, "State on disk.";
@@ -122,6 +128,19 @@ times as many).";
                 ours "server.limits.filterPaths" => filter_paths: usize,
                     ValueKind::Whole(1, 10_000), "100",
                     "Paths in one `filter` or `fields`.";
+                ours "server.limits.downloads" => downloads: usize,
+                    ValueKind::Whole(1, 100_000), "64",
+                    "Files of `/archive/` sent at once, in total.";
+                ours "server.limits.downloadsPerAddress" => downloads_per_address: usize,
+                    ValueKind::Whole(1, 100_000), "8",
+                    "Files of `/archive/` sent at once to one address.";
+                ours "server.limits.downloadsPerMinute" => downloads_per_minute: u32,
+                    ValueKind::Whole(1, 1_000_000), "3000",
+                    "Requests to `/archive/` that one address may begin per minute. A query of \
+columns asks for many parts of a file.";
+                ours "server.limits.downloadBytes" => download_bytes: u64,
+                    ValueKind::Bytes(MIB / 16, 16 * 1024 * MIB), "64 MiB",
+                    "Bytes of `/archive/` sent in a second, over all downloads.";
                 ours "server.limits.patterns" => patterns: usize,
                     ValueKind::Whole(1, 10_000), "100",
                     "Patterns and values in one query.";
@@ -197,6 +216,18 @@ separately.";
                     "Pull requests per query.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
                     "Share of each token's GraphQL limit that enrichment may use.";
+            }
+
+            /// Lists of names that queries select by.
+            pub struct ListsConfig {
+                ours "lists.dir" => dir: PathBuf, ValueKind::Path, "lists",
+                    "Directory of the lists (`NAME.txt`); read again when a file in it is saved.";
+                ours "lists.within" => within: Duration, span(S, DAY), "1h",
+                    "Longest time between two reads of the feed of a quiet name on a complete \
+list.";
+                ours "lists.budget" => budget: f64, ValueKind::Share, "0.2",
+                    "Share of each token's REST limit for the feeds of complete lists; while there \
+are any, the public feed has that much less.";
             }
 
             /// The audit: how much was seen, by GitHub's totals of sampled repositories.

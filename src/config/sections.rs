@@ -8,7 +8,7 @@ use super::keys::keys;
 use super::secret::Secret;
 use super::typed::{
     AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, GitHubAppConfig, HashEmails,
-    LogFormat, Network, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
+    HourFormat, LogFormat, Network, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
 use super::values::{ReadSection, Values};
 

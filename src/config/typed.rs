@@ -124,6 +124,42 @@ pub struct AmqpConfig {
     pub ca: Option<PathBuf>,
 }
 
+/// How hours are written to files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HourFormat {
+    /// JSON lines in gzip, as GH Archive's: `2015-01-31-5.json.gz`.
+    #[default]
+    Json,
+    /// Columns: `2015-01-31-5.parquet`.
+    Parquet,
+    /// Both, with the same events.
+    Both,
+}
+
+impl HourFormat {
+    /// The words of all, in the configuration and on the command line.
+    pub const WORDS: &[&str] = &["json", "parquet", "both"];
+
+    /// Parses a word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        let all = [Self::Json, Self::Parquet, Self::Both];
+        Self::WORDS.iter().zip(all).find(|(known, _)| **known == word).map(|(_, format)| format)
+    }
+
+    /// Whether rows are kept.
+    #[must_use]
+    pub fn has_rows(self) -> bool {
+        self != Self::Parquet
+    }
+
+    /// Whether columns are written.
+    #[must_use]
+    pub fn has_columns(self) -> bool {
+        self != Self::Json
+    }
+}
+
 /// Where e-mail addresses of commits are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashEmails {

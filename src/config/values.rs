@@ -9,7 +9,9 @@ use super::diagnostic::{ConfigError, ConfigWarning, ValueOrigin};
 use super::layers::Layers;
 use super::secret::Secret;
 use super::table;
-use super::typed::{AlertFormat, Compression, HashEmails, LogFormat, Network, StoreSync};
+use super::typed::{
+    AlertFormat, Compression, HashEmails, HourFormat, LogFormat, Network, StoreSync,
+};
 use super::value::{self, ConfigValue};
 
 /// A section that is read as a whole.
@@ -58,6 +60,7 @@ from_value! {
         "json" => Self::Json,
         _ => Self::Text,
     });
+    HourFormat: ConfigValue::Text(word) => HourFormat::of(&word);
     HashEmails: ConfigValue::Text(word) => Some(match &*word {
         "on" => Self::Everywhere,
         "off" => Self::Nowhere,

@@ -159,6 +159,11 @@ impl Budget {
         }
     }
 
+    /// Changes the fraction of the limit that may be used.
+    pub fn share(&mut self, share: f64) {
+        self.plan.share = share;
+    }
+
     /// Returns the first instant, not before `now`, at which a request may be sent.
     pub fn ready_at(&mut self, now: Instant) -> Instant {
         self.roll(now);

@@ -6,6 +6,7 @@
 //! set explicitly because GitHub's default differs. The API version is pinned. An `ETag` is sent
 //! back unchanged, including quotes and `W/`.
 
+pub mod feeds;
 pub mod identity;
 
 use std::time::Duration;

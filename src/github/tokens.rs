@@ -168,6 +168,32 @@ impl TokenPool {
         self.shared.lock().accounts.allow_queries(share, now);
     }
 
+    /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
+    /// not: 0 while there are none.
+    pub fn allow_feeds(&self, share: f64) {
+        self.shared.lock().accounts.allow_feeds(share);
+    }
+
+    /// A lease to read a single feed, always with the same token for the same `feed` while GitHub
+    /// accepts it, because an `ETag` is of one token; or when to ask again.
+    #[must_use]
+    pub fn grant_feed(self: &Arc<Self>, feed: u64) -> TokenGrant {
+        let now = self.shared.clock.instant();
+        let mut state = self.shared.lock();
+        let PoolState { slots, anonymous, accounts, .. } = &mut *state;
+        let count = slots.len();
+        let start = usize::try_from(feed % (count.max(1) as u64)).unwrap_or_default();
+        let slot = (start..start + count)
+            .map(|at| &slots[at % count])
+            .find(|slot| !slot.is_benched(now))
+            .unwrap_or(anonymous);
+        let ready = accounts.budget(slot.owner, Resource::Feeds).ready_at(now);
+        if ready > now {
+            return TokenGrant::Wait(ready);
+        }
+        TokenGrant::Go(self.lease(slot, accounts, Resource::Feeds, now))
+    }
+
     /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
     /// a single token shares its account with no other.
     #[must_use]

@@ -206,10 +206,16 @@ impl EventId {
         if text.is_empty() || text == "null" || value.starts_with(['{', '[']) {
             return None;
         }
+        Some(Self::of(text))
+    }
+
+    /// The id that is displayed as this text.
+    #[must_use]
+    pub fn of(text: Cow<'_, str>) -> Self {
         // Only the canonical spelling of a number is that number: "007" is not "7".
         match text.parse::<u64>() {
-            Ok(number) if number.to_string() == text => Some(Self::Number(number)),
-            _ => Some(Self::Text(text.into_owned())),
+            Ok(number) if number.to_string() == text => Self::Number(number),
+            _ => Self::Text(text.into_owned()),
         }
     }
 }

@@ -99,6 +99,14 @@ impl Timestamp {
         printer.timestamp_to_rfc9110_string(&instant).unwrap_or_default()
     }
 
+    /// Parses the date of an HTTP header, as [`Self::http_date`] writes it. `None` for other text.
+    #[must_use]
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+        let parsed = parser.parse_timestamp(text).ok()?;
+        Some(Self::from_micros(parsed.as_microsecond()))
+    }
+
     /// Its second.
     #[must_use]
     pub fn second(self) -> Second {

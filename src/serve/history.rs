@@ -15,13 +15,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode, Uri, header};
 
 use self::shared::SharedResponse;
 pub(crate) use self::written::ranked;
 use crate::config;
 use crate::model::window::Timestamp;
 use crate::serve::admin::operate::{KeptCounts, KeptQuery, OpsError};
+use crate::serve::admin::redaction;
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
 use crate::serve::server::ServerState;
@@ -97,10 +98,11 @@ pub(crate) async fn completeness(
     request: Request<Body>,
 ) -> Response {
     let asked = asked(&server, &request);
-    table(&server, asked, KeptQuery::Completeness, |counts, hours, is_csv| match counts {
+    let lists = redaction::lists(server.operate.lists());
+    table(&server, asked, KeptQuery::Completeness, move |counts, hours, is_csv| match counts {
         KeptCounts::Completeness(all, _) if is_csv => Some(csv::completeness(&all)),
         KeptCounts::Completeness(all, shares) => {
-            Some(written::completeness((&all, &shares), hours))
+            Some(written::completeness((&all, &shares), hours, &lists))
         }
         _ => None,
     })
@@ -127,7 +129,7 @@ async fn table(
     server: &ServerState,
     asked: Result<(Range<i64>, bool), Problem>,
     query: fn(Range<i64>) -> KeptQuery,
-    write: fn(KeptCounts, &Range<i64>, bool) -> Option<String>,
+    write: impl FnOnce(KeptCounts, &Range<i64>, bool) -> Option<String> + Send + 'static,
 ) -> Response {
     let written = async {
         let (hours, is_csv) = asked?;
@@ -159,10 +161,29 @@ fn asked(server: &ServerState, request: &Request<Body>) -> Result<(Range<i64>, b
             chosen.ok_or_else(|| Problem::new(StatusCode::NOT_ACCEPTABLE, detail))? == 1
         }
     };
+    Ok((hours_in(server, &pairs, USUAL)?, is_csv))
+}
+
+/// The hours that a request asks for by `since` and `until`; without `since` those of the last
+/// `usual`.
+pub(crate) fn hours_of(
+    server: &ServerState,
+    uri: &Uri,
+    usual: Duration,
+) -> Result<Range<i64>, Problem> {
+    let pairs = negotiation::pairs(uri).map_err(|error| bad("the URL's query", error))?;
+    hours_in(server, &pairs, usual)
+}
+
+fn hours_in(
+    server: &ServerState,
+    pairs: &[(String, String)],
+    usual: Duration,
+) -> Result<Range<i64>, Problem> {
     let now = server.clock.now();
     let since =
-        last(&pairs, "since").map_or(Ok(now.minus(USUAL)), |text| moment("since", text, now))?;
-    let until = last(&pairs, "until").map_or(Ok(now), |text| moment("until", text, now))?;
+        last(pairs, "since").map_or(Ok(now.minus(usual)), |text| moment("since", text, now))?;
+    let until = last(pairs, "until").map_or(Ok(now), |text| moment("until", text, now))?;
     if since > now.plus(AHEAD) {
         return Err(bad("since", format!("{since} has not come yet")));
     }
@@ -171,7 +192,7 @@ fn asked(server: &ServerState, request: &Request<Body>) -> Result<(Range<i64>, b
         let detail = format!("{since}: one answer holds {} days; give `until`", MOST_HOURS / 24);
         return Err(bad("since", detail));
     }
-    Ok((hours, is_csv))
+    Ok(hours)
 }
 
 /// Reads a time: RFC 3339, a day, or how long ago.

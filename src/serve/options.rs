@@ -1,5 +1,6 @@
 //! The options of the server.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Secret, ServerConfig, ServerLimits, TlsConfig};
@@ -34,6 +35,8 @@ pub struct ServeOptions {
     pub tls: Option<TlsConfig>,
     /// The certificate and key, loaded and reloadable; `None` loads the files once.
     pub certificate: Option<Certificate>,
+    /// `archive.dir`, which `/archive/` serves from.
+    pub archive: Option<PathBuf>,
     /// Limits for clients.
     pub limits: ServerLimits,
     /// Interval between pings of a WebSocket.
@@ -65,6 +68,7 @@ impl ServeOptions {
             keep_alive: server.keep_alive,
             tls: server.tls.clone(),
             certificate: None,
+            archive: None,
             limits: server.limits.clone(),
             ping_every: Duration::from_secs(30),
             silence: Duration::from_secs(75),

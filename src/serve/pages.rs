@@ -25,6 +25,7 @@ use crate::serve::server::ServerState;
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
 static SCRIPTS: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/scripts.html")));
+static ARCHIVE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/archive.html")));
 static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/text.html")));
 /// Where a page's data and its script's nonce are inserted.
 const ABOUT: &str = "{{about}}";
@@ -125,6 +126,16 @@ pub(crate) fn text(shown: &TextPage<'_>) -> Response {
         let [before, after] =
             [before, after].map(|part| part.replace(NONCE, nonce).replace(ABOUT, about));
         format!("{before}{}{after}", escaped(shown.body))
+    })
+}
+
+/// The page of the archive's hours; `rows` is HTML of ours, `range` text.
+pub(crate) fn archive(rows: &str, range: &str) -> Response {
+    answer(&serde_json::json!({}), |nonce, _| {
+        ARCHIVE
+            .replace(NONCE, nonce)
+            .replace("{{range}}", &escaped(range))
+            .replace("{{rows}}", rows)
     })
 }
 

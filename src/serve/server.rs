@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::serve::admin::operate::Operate;
+use crate::serve::archive::limits::Downloads;
 use crate::serve::history::shared::SharedResponses;
 use crate::serve::http::admission::Admission;
 use crate::serve::http::encoding;
@@ -38,6 +39,8 @@ pub(crate) struct ServerState {
     pub(crate) asyncapi: OnceLock<Bytes>,
     /// Charts and latest values, which are the same for all clients.
     pub(crate) shared: SharedResponses,
+    /// Downloads of the archive.
+    pub(crate) downloads: Downloads,
     /// One permit per response body that is compressed.
     pub(crate) compressors: Arc<Semaphore>,
     /// Every connection and every WebSocket.
@@ -65,6 +68,7 @@ impl ServerState {
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),
             shared: SharedResponses::default(),
+            downloads: Downloads::new(limits, hub.clock()),
             compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
             tracker: TaskTracker::new(),
             options,

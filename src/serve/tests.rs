@@ -25,8 +25,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, Listener, Operate, OpsError, Part,
-    PartState, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
+    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, ListReport, Listener, Operate, OpsError,
+    Part, PartState, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{ConfigPath, Request};
@@ -65,6 +65,10 @@ impl Operate for Around {
 
     fn simulated(&self) -> bool {
         self.simulated
+    }
+
+    fn lists(&self) -> Vec<ListReport> {
+        Vec::new()
     }
 
     fn status(&self, clients: usize) -> Status {

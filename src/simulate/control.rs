@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::faults::{Fault, FaultKind};
+use super::histories::HistoryOf;
 use super::state::SharedWorld;
 
 /// Steps the feed, turns faults on and off, and reports what happened. Clones control the same
@@ -117,6 +118,24 @@ impl Control {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.0.state().requests
+    }
+
+    /// Number of requests for single feeds so far, and how many of them counted against a limit.
+    #[must_use]
+    pub fn feed_requests(&self) -> (u64, u64) {
+        let state = self.0.state();
+        (state.histories.requests, state.histories.counted)
+    }
+
+    /// Refuses the feed of a repository, `owner/name` in lower case, with this status, such as 404.
+    pub fn close_feed(&self, repository: &str, status: u16) {
+        let of = HistoryOf::Repository(repository.to_owned());
+        self.0.state().histories.closed.insert(of, status);
+    }
+
+    /// Renames a repository: requests by its old name are redirected. Names in lower case.
+    pub fn rename(&self, old: &str, new: &str) {
+        self.0.state().histories.renamed.insert(old.to_owned(), new.to_owned());
     }
 
     /// Number of GraphQL queries so far, including refused ones.

@@ -68,6 +68,8 @@ pub enum FaultKind {
     /// Events happen and are never shown: no page has them, and no id is drawn for them. The share
     /// is one of events.
     Hidden,
+    /// An event: the public feed never shows it, feeds of single repositories and people do.
+    Withheld,
 }
 
 /// All names, in the order of [`FaultKind`].
@@ -97,6 +99,7 @@ const NAMES: &[(&str, FaultKind)] = &[
     ("query-ids", FaultKind::QueryIds),
     ("query-forbidden", FaultKind::QueryForbidden),
     ("hidden", FaultKind::Hidden),
+    ("withheld", FaultKind::Withheld),
 ];
 
 impl FaultKind {

@@ -16,6 +16,9 @@ pub const DEFAULT_RATE: f64 = 50.0;
 /// types.
 pub const DEFAULT_BACKLOG: usize = 150;
 
+/// Default number of events that single feeds are made from: about 40 MB.
+pub const DEFAULT_HISTORY: usize = 20_000;
+
 /// The form of the payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shape {
@@ -74,6 +77,10 @@ pub struct Options {
     /// How many events [`Control::emitted`](super::Control::emitted) remembers: none outside tests,
     /// because the feed never ends.
     pub remember: usize,
+    /// How many events the feeds of single repositories, owners and people are made from.
+    pub history: usize,
+    /// Longest time after which such a feed shows an event; each has a time of its own.
+    pub feed_delay: Duration,
 }
 
 impl Default for Options {
@@ -92,6 +99,8 @@ impl Default for Options {
             backlog: DEFAULT_BACKLOG,
             app: None,
             remember: 0,
+            history: DEFAULT_HISTORY,
+            feed_delay: Duration::ZERO,
         }
     }
 }
@@ -100,7 +109,8 @@ impl Options {
     /// An empty feed that advances only by hand and remembers up to a million events: for tests.
     #[must_use]
     pub fn by_hand(seed: u64) -> Self {
-        Self { seed, rate: 0.0, backlog: 0, remember: 1_000_000, ..Self::default() }
+        let many = 1_000_000;
+        Self { seed, rate: 0.0, backlog: 0, remember: many, history: many, ..Self::default() }
     }
 }
 

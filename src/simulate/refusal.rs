@@ -163,7 +163,8 @@ pub(super) fn fault_refusal(
             | FaultKind::QueryError
             | FaultKind::QueryIds
             | FaultKind::QueryForbidden
-            | FaultKind::Hidden => return None,
+            | FaultKind::Hidden
+            | FaultKind::Withheld => return None,
         };
         Some(SimulatedRefusal { fault: Some(fault.kind.name()), ..refusal })
     })

@@ -1,75 +1,33 @@
-//! The HTTP server: routes, the checks before a page, GitHub's headers and refusals.
+//! The HTTP server: the checks before a page, GitHub's headers and refusals.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use futures_util::stream;
-use tokio::net::TcpListener;
 
-use super::apps;
 use super::at_once::{self, AtOnce};
 use super::faults::FaultKind;
 use super::feed::VISIBLE;
-use super::graphql;
 use super::json::Object;
 use super::limits::SimulatedCaller;
 use super::page::{self, SimulatedPage};
 use super::refusal::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
 use super::state::{SharedWorld, Ticket};
-use super::user;
 
 const DEFAULT_PER_PAGE: usize = 15;
 const MAX_PER_PAGE: usize = 100;
-/// How long open connections may take to end once the server is asked to stop.
-const GRACE: Duration = Duration::from_secs(1);
-const POLL_INTERVAL: HeaderName = HeaderName::from_static("x-poll-interval");
-
-/// Serves until `stop` is cancelled.
-pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyhow::Result<()> {
-    let (stop, clock) = (shared.stop.clone(), shared.clock);
-    let router = Router::new()
-        .route("/", get(root))
-        .route("/rate_limit", get(rate_limit))
-        .route("/events", get(events))
-        .route("/user", get(user::user))
-        .route("/app/installations", get(apps::installations))
-        .route("/app/installations/{id}/access_tokens", post(apps::access_token))
-        .route("/graphql", post(graphql::query))
-        .fallback(not_found)
-        .method_not_allowed_fallback(not_found)
-        .layer(map_response_with_state(Arc::clone(&shared), mark))
-        .with_state(shared)
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| {
-        // Small responses must not be delayed by Nagle's algorithm; if the option is refused, they
-        // are.
-        let _ = stream.set_nodelay(true);
-    });
-    let serving =
-        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let late = async {
-        stop.cancelled().await;
-        clock.sleep(GRACE).await;
-    };
-    tokio::select! {
-        ended = serving => ended.context("the simulated GitHub cannot serve"),
-        () = late => Ok(()),
-    }
-}
+pub(super) const POLL_INTERVAL: HeaderName = HeaderName::from_static("x-poll-interval");
 
 /// Marks every response, so that no client mistakes this server for GitHub.
-async fn mark(State(shared): State<Arc<SharedWorld>>, mut response: Response) -> Response {
+pub(super) async fn mark(
+    State(shared): State<Arc<SharedWorld>>,
+    mut response: Response,
+) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-simulated", HeaderValue::from_static("ghpulse"));
     headers.insert("server", HeaderValue::from_static("ghpulse simulate"));
@@ -77,7 +35,7 @@ async fn mark(State(shared): State<Arc<SharedWorld>>, mut response: Response) ->
     response
 }
 
-async fn root(State(shared): State<Arc<SharedWorld>>) -> Response {
+pub(super) async fn root(State(shared): State<Arc<SharedWorld>>) -> Response {
     let url = format!("http://{}", shared.address);
     let body = Object::new()
         .bare("simulated", true)
@@ -89,7 +47,7 @@ async fn root(State(shared): State<Arc<SharedWorld>>) -> Response {
     json(StatusCode::OK, body)
 }
 
-async fn rate_limit(
+pub(super) async fn rate_limit(
     State(shared): State<Arc<SharedWorld>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
@@ -112,11 +70,11 @@ async fn rate_limit(
     response
 }
 
-async fn not_found() -> Response {
+pub(super) async fn not_found() -> Response {
     SimulatedRefusal::new(StatusCode::NOT_FOUND, "Not Found").into_response()
 }
 
-async fn events(
+pub(super) async fn events(
     State(shared): State<Arc<SharedWorld>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     method: Method,
@@ -177,7 +135,7 @@ async fn events(
 }
 
 /// The requested page and size; values that are not numbers are ignored.
-fn asked(query: &str) -> (usize, usize) {
+pub(super) fn asked(query: &str) -> (usize, usize) {
     let get = |name: &str| {
         let mut found = query.split('&').filter_map(|pair| pair.split_once('='));
         let last = found.rfind(|(key, _)| *key == name);

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
+use super::histories::Histories;
 use super::installations::AppState;
 use super::known::KnownPulls;
 use super::limits::{SimulatedCaller, SimulatedLimits};
@@ -49,6 +50,7 @@ enum EventSupply {
 /// All mutable state.
 pub(super) struct SimulatedState {
     pub(super) feed: Feed,
+    pub(super) histories: Histories,
     /// The feed as the fault `frozen` shows it.
     pub(super) frozen: Option<Feed>,
     pub(super) faults: Vec<Fault>,
@@ -113,6 +115,7 @@ impl SharedWorld {
             source: Mutex::new(source),
             state: Mutex::new(SimulatedState {
                 feed: Feed::default(),
+                histories: Histories::new(options.history, options.feed_delay),
                 frozen: None,
                 faults: options.faults,
                 limits: SimulatedLimits::new(options.limit, options.anonymous_limit),
@@ -152,7 +155,7 @@ impl SharedWorld {
         let mut source = self.source();
         let put = (0..n)
             .map_while(|_| self.next_from(&mut source))
-            .map(|event| self.state().put(event))
+            .map(|event| self.enter(event))
             .count();
         drop(source);
         self.changed();
@@ -184,8 +187,24 @@ impl SharedWorld {
 
     /// Puts any text into the feed.
     pub(super) fn put(&self, event: Arc<str>) {
-        self.state().put(event);
+        self.enter(event);
         self.changed();
+    }
+
+    /// Puts an event into the public feed, unless a fault hides it there, and into single feeds.
+    fn enter(&self, event: Arc<str>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let number = state.feed.len();
+        let withholds = |fault: &Fault| fault.kind == FaultKind::Withheld;
+        let mut all = state.faults.iter().filter(|fault| withholds(fault));
+        if all.any(|fault| fault.hits(self.seed, number, None)) {
+            state.feed.skip();
+        } else {
+            state.feed.put(&event);
+        }
+        state.histories.put(self.seed, number, &event, self.clock.now());
+        state.ledger.enter(event);
     }
 
     /// Whether the events are recorded.
@@ -211,6 +230,16 @@ impl SharedWorld {
         drop(state);
         self.changed();
         Ticket { number, faults }
+    }
+
+    /// Starts a request for a single feed. Returns its number and the faults that affect it.
+    pub(super) fn begin_feed(&self, token: Option<&str>) -> Ticket {
+        const SINGLE: u64 = 1 << 40;
+        let mut state = self.state();
+        let number = state.histories.requests;
+        state.histories.requests += 1;
+        let hit = |fault: &&Fault| fault.hits(self.seed, SINGLE + number, token);
+        Ticket { number, faults: state.faults.iter().filter(hit).cloned().collect() }
     }
 
     /// Starts a query. Returns its number and the faults that affect it.
@@ -260,13 +289,6 @@ impl SharedWorld {
     /// Notifications of every change from now on.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-}
-
-impl SimulatedState {
-    fn put(&mut self, event: Arc<str>) {
-        self.feed.put(&event);
-        self.ledger.enter(event);
     }
 }
 

@@ -9,12 +9,15 @@
 pub enum Family {
     /// name -> small value: the store's identity, and counters that continue over restarts.
     Meta,
-    /// (received day, id, type) -> (): events admitted, for `store.seenFor`.
+    /// (received day, id, type) -> (), or which feed showed it: events admitted, for
+    /// `store.seenFor`.
     Seen,
     /// (received day, id, type) -> (): events applied, for `store.seenFor`.
     Applied,
     /// (period, object) -> (): objects whose documents were seen, for some weeks after the last.
     Entities,
+    /// name on a list -> what is known of its feed.
+    Feeds,
     /// admission -> the event as GitHub sent it, until it is in the journal.
     Bodies,
     /// admission -> when it was received: admitted, not yet enriched.
@@ -80,6 +83,7 @@ pub enum ReadPattern {
 pub const ALL: &[(Family, &str, ReadPattern)] = &[
     (Family::Meta, "meta", ReadPattern::Values),
     (Family::Seen, "seen", ReadPattern::Membership),
+    (Family::Feeds, "feeds", ReadPattern::Values),
     (Family::Bodies, "bodies", ReadPattern::Queue),
     (Family::Inbox, "inbox", ReadPattern::Queue),
     (Family::Repos, "repos", ReadPattern::Values),

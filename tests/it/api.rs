@@ -21,6 +21,7 @@ mod identity;
 mod language;
 mod ledger;
 mod limits;
+mod lists;
 mod monitoring;
 mod odd;
 mod params;

@@ -3,6 +3,7 @@
 //! gives the same numbers. The model computes the expected counts from the world's own list.
 
 pub(crate) mod live;
+mod served;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -287,12 +288,12 @@ async fn a_running_appliance_is_asked_to_do_it() {
     let exported = tokio::task::spawn_blocking(move || ghpulse(&place, &export, &[], None));
     assert_eq!(lines(&exported.await.unwrap())[0]["hours"], serde_json::json!([]));
     // Requests need the secret, must come to the ops listener, and not from a web page.
-    let refused = request(running.public, "POST", "/archive", &[]).await;
+    let refused = request(running.public, "POST", "/recorded", &[]).await;
     assert_eq!(refused.status, 404);
     let secret = Running::secret(&data);
     let headers = ["content-type: application/json", "origin: http://evil.example", &secret];
-    assert_eq!(request(running.ops, "POST", "/archive", &headers).await.status, 415);
-    assert_eq!(request(running.ops, "POST", "/archive", &headers[..2]).await.status, 401);
+    assert_eq!(request(running.ops, "POST", "/recorded", &headers).await.status, 415);
+    assert_eq!(request(running.ops, "POST", "/recorded", &headers[..2]).await.status, 401);
     running.end().await;
     assert!(!data.join("ops").exists() && !data.join("ops.secret").exists());
     assert_figures(&data, &model(&events));

@@ -10,6 +10,7 @@ mod buses;
 mod clock;
 mod enriched;
 mod limits;
+mod listed;
 mod missed;
 mod outage;
 mod room;

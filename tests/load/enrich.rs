@@ -93,6 +93,7 @@ async fn with_tokens(tokens: usize) {
         backlog_bytes: 1 << 30,
         pages: 3,
         privacy: std::sync::Arc::default(),
+        lists: std::sync::Arc::default(),
         clock,
     };
     let ingest = ingest::run(poller, store.clone(), limits, stop.clone());

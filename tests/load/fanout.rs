@@ -440,6 +440,10 @@ impl Operate for NothingToOperate {
         false
     }
 
+    fn lists(&self) -> Vec<ghpulse::serve::ListReport> {
+        Vec::new()
+    }
+
     fn status(&self, _: usize) -> serve::Status {
         serve::Status::default()
     }

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use flate2::read::MultiGzDecoder;
 
 use super::*;
+use crate::config::HourFormat;
 use crate::model::envelope::Facts;
 use crate::model::position::BusTag;
 use crate::store::APPLIED;
@@ -28,7 +29,7 @@ impl Site {
     }
 
     fn target(&self) -> ArchiveTarget {
-        ArchiveTarget { dir: self.to(), hashes_emails: true }
+        ArchiveTarget { dir: self.to(), format: HourFormat::Json, hashes_emails: true }
     }
 
     fn to(&self) -> PathBuf {

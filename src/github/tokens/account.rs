@@ -17,6 +17,8 @@ const QUERY_ANSWER_TIMES: f64 = 2.3;
 const AUDIT_ANSWER_TIMES: f64 = 20.0;
 /// The audit's share of each limit, unless set.
 const AUDIT_SHARE: f64 = 0.05;
+/// How many single feeds may be read together: most of the answers are free.
+const FEED_BURST: u32 = 20;
 /// How many queries may go together, because a poll brings many pull requests at once.
 const QUERY_BURST: u32 = 3;
 
@@ -24,6 +26,8 @@ const QUERY_BURST: u32 = 3;
 #[derive(Debug)]
 struct TokenAccount {
     pages: Budget,
+    /// The budget for single feeds: a part of the limit for pages, counted here.
+    feeds: Budget,
     /// The budget for GraphQL; never used without a token.
     queries: Budget,
     /// The audit's part of it. It counts only what the audit spends, in queries of that many
@@ -37,6 +41,8 @@ pub(super) struct Accounts {
     all: HashMap<Owner, TokenAccount>,
     /// The fraction of each account's limit that polling may use.
     share: f64,
+    /// The fraction of each account's limit that single feeds may use; taken from `share`.
+    feed_share: f64,
     /// The fraction of each account's limit that queries may use.
     query_share: f64,
     /// The fraction of each account's limit of queries that the audit may use.
@@ -47,13 +53,14 @@ pub(super) struct Accounts {
 
 impl Accounts {
     pub(super) fn new(share: f64, query_share: f64, burst: u32) -> Self {
-        Self { all: HashMap::new(), share, query_share, audit_share: AUDIT_SHARE, burst }
+        let (feed_share, audit_share) = (0.0, AUDIT_SHARE);
+        Self { all: HashMap::new(), share, feed_share, query_share, audit_share, burst }
     }
 
     /// Opens the account of a new token, of which nothing is known yet.
     pub(super) fn open(&mut self, slot: TokenSlotId, now: Instant) -> Owner {
-        let plan =
-            Plan { assumed: USER_LIMIT, share: self.share, burst: self.burst, answer_times: 1.0 };
+        let share = self.share - self.feed_share;
+        let plan = Plan { assumed: USER_LIMIT, share, burst: self.burst, answer_times: 1.0 };
         self.open_with(plan, slot, now)
     }
 
@@ -61,6 +68,7 @@ impl Accounts {
     pub(super) fn open_with(&mut self, plan: Plan, slot: TokenSlotId, now: Instant) -> Owner {
         let account = TokenAccount {
             pages: Budget::new(plan, now),
+            feeds: self.feed_budget(plan.assumed, now),
             queries: self.query_budget(now),
             audits: self.audit_budget(now),
         };
@@ -75,6 +83,15 @@ impl Accounts {
         let queries = self.query_budget(now);
         for account in self.all.values_mut() {
             account.queries = queries.clone();
+        }
+    }
+
+    /// Sets the fraction of each limit that single feeds may use; pages may use less by as much.
+    pub(super) fn allow_feeds(&mut self, share: f64) {
+        self.feed_share = share.min(self.share * 0.9);
+        for account in self.all.values_mut() {
+            account.pages.share(self.share - self.feed_share);
+            account.feeds.share(self.feed_share);
         }
     }
 
@@ -93,6 +110,7 @@ impl Accounts {
         match self.all.get_mut(&to) {
             Some(known) => {
                 known.pages.join(&account.pages, now);
+                known.feeds.join(&account.feeds, now);
                 known.queries.join(&account.queries, now);
                 known.audits.join(&account.audits, now);
             }
@@ -111,9 +129,15 @@ impl Accounts {
         let account = self.all.get_mut(&owner).expect("it is kept while a token names it");
         match resource {
             Resource::Pages => &mut account.pages,
+            Resource::Feeds => &mut account.feeds,
             Resource::Queries => &mut account.queries,
             Resource::Audits => &mut account.audits,
         }
+    }
+
+    fn feed_budget(&self, assumed: u64, now: Instant) -> Budget {
+        let burst = if assumed >= USER_LIMIT { FEED_BURST } else { 1 };
+        Budget::new(Plan { assumed, share: self.feed_share, burst, answer_times: 0.0 }, now)
     }
 
     fn audit_budget(&self, now: Instant) -> Budget {

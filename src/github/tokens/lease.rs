@@ -86,7 +86,11 @@ impl SharedPool {
             _ => Spent::One,
         };
         let budget = state.accounts.budget(owner, lease.resource);
-        if lease.resource == Resource::Audits {
+        if lease.resource == Resource::Feeds {
+            // Its part is counted here; what is left of the whole is for the pages to know.
+            budget.assume(now, limits.limit);
+            budget.settle(now, lease.taken, spent, &RateLimits::default());
+        } else if lease.resource == Resource::Audits {
             // What is left of the hour is for everybody; the audit counts what it spends itself.
             budget.assume(now, limits.limit.map(|limit| limit / AUDIT_POINTS));
             budget.settle(now, lease.taken, spent, &RateLimits::default());
@@ -100,9 +104,10 @@ impl SharedPool {
             }
             TokenVerdict::Limited(wait) => {
                 // A limit other than the hourly one counts all requests of an account.
-                let all = [Resource::Pages, Resource::Queries, Resource::Audits];
+                let all = [Resource::Pages, Resource::Feeds, Resource::Queries, Resource::Audits];
                 let is_of_hour = limits.remaining == Some(0);
-                for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
+                let is_limited = |r: &Resource| !is_of_hour || r.shares_hour_with(lease.resource);
+                for resource in all.into_iter().filter(is_limited) {
                     state.accounts.budget(owner, resource).refused(now, wait);
                 }
             }

@@ -115,8 +115,19 @@ impl AccountId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resource {
     Pages,
+    /// Feeds of single repositories, owners and people: GitHub counts them with the pages, and they
+    /// have a share of their own.
+    Feeds,
     Queries,
     /// Queries of the audit, which count against the limit of queries and have a small share of it
     /// for themselves.
     Audits,
+}
+
+impl Resource {
+    /// Whether a refusal for one says that the hourly limit for the other is used up too.
+    pub(super) fn shares_hour_with(self, other: Self) -> bool {
+        let is_rest = |it: Self| matches!(it, Self::Pages | Self::Feeds);
+        self == other || (is_rest(self) && is_rest(other))
+    }
 }

@@ -45,6 +45,13 @@ impl Frame {
         Self { bytes, deflated: None }
     }
 
+    /// The uncompressed bytes of several frames as one piece.
+    pub(in crate::hub) fn joined(frames: &[Self]) -> Self {
+        let mut bytes = Vec::with_capacity(frames.iter().map(Self::len).sum());
+        frames.iter().for_each(|frame| bytes.extend_from_slice(&frame.bytes));
+        Self::encoded(memory::hold(bytes))
+    }
+
     /// A close frame. A reason of more than 123 bytes is cut at the boundary of a character.
     #[must_use]
     pub fn close(code: u16, reason: &str) -> Self {

@@ -33,6 +33,10 @@ const ENCODERS: usize = 1;
 /// than [`TRIM_AT_ONCE_BYTES`]: many small groups would otherwise hold copies until the next event.
 const TRIM_AT_ONCE_SUBSCRIBERS: usize = 16;
 const TRIM_AT_ONCE_BYTES: usize = 4 << 10;
+/// From this many subscribers on, a group keeps the last batch as one piece of bytes.
+const JOIN_SUBSCRIBERS: usize = TRIM_AT_ONCE_SUBSCRIBERS + 1;
+/// The most bytes that are kept as one piece.
+const JOINED_BYTES: usize = 128 << 10;
 /// The most events in one take, so that no connection holds much or is served for long.
 const TAKE_EVENTS: usize = 64;
 
@@ -81,6 +85,20 @@ pub(in crate::hub) trait SubscriberQuery: Debug + Send + Sync + 'static {
     fn prepare(&self, event: &Self::Event, cache: &OnceLock<Self::Encoded>, deflates: bool);
 }
 
+/// A batch of a group as one piece, for the other subscribers that take the same events: one clone
+/// and one buffer to write instead of one an event.
+#[derive(Debug, Clone)]
+pub(in crate::hub) struct Joined<E> {
+    /// The number of its first event, and the number behind its last.
+    first: u64,
+    next: u64,
+    pub(in crate::hub) events: u64,
+    pub(in crate::hub) encoded: E,
+    upto: Option<Cursor>,
+    /// Subscribers that may still take it.
+    left: usize,
+}
+
 /// All groups of one kind of query.
 #[derive(Debug)]
 pub(in crate::hub) struct Subscribers<Q: SubscriberQuery> {
@@ -109,6 +127,8 @@ pub(in crate::hub) struct GroupLog<Q: SubscriberQuery> {
     bytes: usize,
     /// The number of entries at which the log is trimmed next.
     trim_at: usize,
+    /// The batch that was taken last, until the next events come.
+    joined: Option<Joined<Q::Encoded>>,
     subscribers: BTreeMap<u64, SubscriberPosition>,
     next_id: u64,
 }
@@ -147,6 +167,10 @@ pub(in crate::hub) struct Subscriber<Q: SubscriberQuery> {
 #[derive(Debug)]
 pub(in crate::hub) struct Taken<Q: SubscriberQuery> {
     pub(in crate::hub) entries: Vec<Arc<LogEntry<Q>>>,
+    /// The events instead of `entries`, if another subscriber took the same ones.
+    pub(in crate::hub) joined: Option<Joined<Q::Encoded>>,
+    /// Whether other subscribers will take the same entries, see [`Subscriber::share`].
+    pub(in crate::hub) is_shared: bool,
     /// Everything up to here is in `entries`, was taken before, or does not match.
     pub(in crate::hub) upto: Option<Cursor>,
     /// Whether more can be taken now.
@@ -246,6 +270,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
             newest: None,
             bytes: 0,
             trim_at: TRIM_FROM,
+            joined: None,
             subscribers: BTreeMap::new(),
             next_id: 0,
         }
@@ -296,6 +321,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         if !has_news {
             return 0;
         }
+        self.joined = None;
         let mut deliveries = 0;
         for position in self.subscribers.values().filter(|position| position.next < end) {
             let ahead = position.next.saturating_sub(before);
@@ -332,8 +358,14 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
 
     /// Takes what is there and ready, up to a limit; `None` for a subscriber that is behind the log
     /// and has to read elsewhere.
-    fn take(&mut self, id: u64, is_ready: impl Fn(&LogEntry<Q>) -> bool) -> Option<Taken<Q>> {
+    fn take(
+        &mut self,
+        id: u64,
+        deflates: bool,
+        is_ready: impl Fn(&LogEntry<Q>) -> bool,
+    ) -> Option<Taken<Q>> {
         let Self { entries: log, subscribers, .. } = self;
+        let is_large_group = subscribers.len() >= JOIN_SUBSCRIBERS;
         let position = subscribers.get_mut(&id)?;
         if position.next < self.from {
             if Q::LAG == LagPolicy::ReadElsewhere {
@@ -343,6 +375,20 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
             let numbers = skipped.saturating_mul(position.rate);
             position.next = position.next.saturating_add(numbers);
             metrics::SKIPPED.add(skipped);
+        }
+        let takes_joined = position.rate == 1 && !deflates;
+        let joined = self.joined.as_mut().filter(|joined| joined.first == position.next);
+        if let Some(joined) = joined.filter(|_| takes_joined) {
+            joined.left = joined.left.saturating_sub(1);
+            position.next = joined.next;
+            let more = log.back().is_some_and(|entry| entry.number >= joined.next);
+            let upto = if more { joined.upto } else { self.newest };
+            if !more {
+                position.next = position.next.max(self.end);
+            }
+            let joined = if joined.left == 0 { self.joined.take() } else { self.joined.clone() };
+            let (entries, is_shared, large) = (Vec::new(), false, None);
+            return Some(Taken { entries, joined, is_shared, upto, more, large });
         }
         let step = usize::try_from(position.rate).unwrap_or(usize::MAX);
         let mut at = index_of(log, position.next);
@@ -371,7 +417,10 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         if bytes > TRIM_AT_ONCE_BYTES && self.subscribers.len() <= TRIM_AT_ONCE_SUBSCRIBERS {
             self.trim_to_needed();
         }
-        Some(Taken { entries, upto, more: has_more && large.is_none(), large })
+        let is_joined = entries.len() > 1 && bytes <= JOINED_BYTES;
+        let is_shared = takes_joined && is_large_group && is_joined;
+        let more = has_more && large.is_none();
+        Some(Taken { entries, joined: None, is_shared, upto, more, large })
     }
 
     /// Moves a subscriber to the end if no matching event is in between. Returns the last event
@@ -427,8 +476,9 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
     /// The next events, up to a limit; `None` if the subscriber is behind the log and has to read
     /// elsewhere. Never waits; a large event is encoded on another thread first.
     pub(in crate::hub) fn take(&mut self) -> Option<Taken<Q>> {
-        let is_ready = |entry: &LogEntry<Q>| self.group.is_ready(entry, self.notifier.deflates());
-        let taken = lock(&self.group.log).take(self.id, is_ready)?;
+        let deflates = self.notifier.deflates();
+        let is_ready = |entry: &LogEntry<Q>| self.group.is_ready(entry, deflates);
+        let taken = lock(&self.group.log).take(self.id, deflates, is_ready)?;
         if let Some(entry) = &taken.large
             && entry.waiters.add(&self.notifier)
         {
@@ -437,6 +487,22 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
             self.all.encoders.push(self.notifier.client(), Priority::First, encoding);
         }
         Some(taken)
+    }
+
+    /// Keeps what was made of taken entries for the other subscribers that take the same ones.
+    pub(in crate::hub) fn share(&self, taken: &Taken<Q>, encoded: Q::Encoded) {
+        let (Some(first), Some(last)) = (taken.entries.first(), taken.entries.last()) else {
+            return;
+        };
+        let mut log = lock(&self.group.log);
+        log.joined = Some(Joined {
+            first: first.number,
+            next: last.number + 1,
+            events: taken.entries.len() as u64,
+            encoded,
+            upto: Some(Q::cursor_of(&last.event)),
+            left: log.subscribers.len().saturating_sub(1),
+        });
     }
 
     /// Moves to the end of the log if only events that do not match are in between: nobody is

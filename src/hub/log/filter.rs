@@ -12,8 +12,11 @@
 
 mod values;
 
+use std::sync::Arc;
+
 use crate::hub::log::tail::TailEvent;
-use crate::model::event_index::IndexedField;
+use crate::lists::{ListTerm, LiveList};
+use crate::model::event_index::{EventIndex, IndexedField};
 use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
 use values::{ValueList, ValueSet};
 
@@ -25,6 +28,8 @@ pub const QUERY_GLOBS: usize = 32;
 pub const GLOB_STARS: usize = 8;
 /// The most patterns of keys of a query.
 pub const QUERY_PATTERNS: usize = 32;
+/// The most lists of a query.
+pub const QUERY_LISTS: usize = 10;
 /// The longest value in bytes. GitHub's longest names have 140.
 pub const VALUE_BYTES: usize = KEY_BYTES;
 
@@ -45,6 +50,8 @@ pub struct StreamQuery {
     pub languages: Vec<String>,
     /// `payload.action`, such as `opened`.
     pub actions: Vec<String>,
+    /// Lists; an event is on one when its repository, its owner or its actor is.
+    pub lists: Vec<ListTerm>,
     /// Keeps one event in N, chosen by its hash
     /// ([`crate::model::event_index::EventIndex::sampling_hash`]); `None` keeps all.
     pub sample: Option<u64>,
@@ -60,8 +67,17 @@ pub struct Filter {
     orgs: ValueSet,
     languages: ValueSet,
     actions: ValueSet,
+    lists: ListSet,
     keys: KeyPatterns,
     wants_entities: bool,
+}
+
+/// Lists: an event has to be on one of `any`, unless that is empty, and on none of `none`. Their
+/// names may change while the filter is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct ListSet {
+    any: Vec<Arc<LiveList>>,
+    none: Vec<Arc<LiveList>>,
 }
 
 /// Patterns of keys: a key has to match one of `any`, unless that is empty, and none of `none`.
@@ -114,6 +130,7 @@ impl Filter {
             orgs: compiler.value_set("orgs", &query.orgs)?,
             languages: compiler.value_set("languages", &query.languages)?,
             actions: compiler.value_set("actions", &query.actions)?,
+            lists: list_set(&query.lists)?,
             keys: compiler.keys(&query.keys)?,
             wants_entities: false,
         };
@@ -141,6 +158,7 @@ impl Filter {
             && takes(&self.orgs, IndexedField::Org)
             && takes(&self.repos, IndexedField::Repo)
             && (self.actions.is_empty() || self.actions.takes(event.action()))
+            && self.lists.takes(head)
     }
 
     /// Whether a routing key matches.
@@ -256,6 +274,33 @@ impl FilterCompiler {
         }
         Ok(keys)
     }
+}
+
+impl ListSet {
+    fn takes(&self, head: &EventIndex) -> bool {
+        let Self { any, none } = self;
+        if any.is_empty() && none.is_empty() {
+            return true;
+        }
+        let names = [IndexedField::Repo, IndexedField::Actor].map(|field| head.folded(field));
+        let holds = |list: &Arc<LiveList>| list.holds(names[0], names[1]);
+        (any.is_empty() || any.iter().any(holds)) && !none.iter().any(holds)
+    }
+}
+
+fn list_set(terms: &[ListTerm]) -> Result<ListSet, StreamQueryError> {
+    if let Some(term) = terms.get(QUERY_LISTS) {
+        let message = format!("is one list too many: a query takes {QUERY_LISTS}");
+        return Err(refused("list", term.list.name(), &message));
+    }
+    let of = |excluded: bool| {
+        let terms = terms.iter().filter(|term| term.is_excluded == excluded);
+        let mut lists: Vec<_> = terms.map(|term| Arc::clone(&term.list)).collect();
+        lists.sort();
+        lists.dedup();
+        lists
+    };
+    Ok(ListSet { any: of(false), none: of(true) })
 }
 
 /// Why a value is probably a mistake.

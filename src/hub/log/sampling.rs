@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::memory::{self, MemoryCharge};
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::fanout::subscribers::{Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers};
+use crate::hub::fanout::subscribers::{
+    Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers, Taken,
+};
 use crate::hub::log::projection::Projection;
 use crate::hub::log::query::{SamplingEncoding, SamplingQuery};
 use crate::hub::log::tail::TailEvent;
@@ -38,7 +40,7 @@ pub struct SamplingSubscriber(Subscriber<CompiledSampling>);
 /// The next frames for a connection.
 #[derive(Debug, Default)]
 pub struct FrameBatch {
-    /// In order, each to be sent as it is.
+    /// In order, each to be sent as it is; several events may be joined in one.
     pub frames: Vec<Frame>,
     /// Number of events or values in the frames.
     pub messages: u64,
@@ -158,12 +160,25 @@ impl SamplingSubscriber {
             return FrameBatch::default();
         }
         let Some(taken) = self.0.take() else { return FrameBatch::default() };
-        let frames: Vec<_> =
-            taken.entries.iter().map(|entry| self.0.group().encode(entry)).collect();
+        let (frames, messages) = match &taken.joined {
+            Some(joined) => (vec![joined.encoded.clone()], joined.events),
+            None => self.encode(&taken),
+        };
         let bytes = frames.iter().map(Frame::len).sum();
         let charge = memory::charge(self.0.notifier().client(), bytes);
-        let messages = frames.len() as u64;
         FrameBatch { frames, messages, more: taken.more, ended: None, charge }
+    }
+
+    /// The frames of taken entries, and the number of events in them.
+    fn encode(&self, taken: &Taken<CompiledSampling>) -> (Vec<Frame>, u64) {
+        let entries = &taken.entries;
+        let mut frames: Vec<_> = entries.iter().map(|entry| self.0.group().encode(entry)).collect();
+        if taken.is_shared {
+            let joined = Frame::joined(&frames);
+            self.0.share(taken, joined.clone());
+            frames = vec![joined];
+        }
+        (frames, entries.len() as u64)
     }
 }
 

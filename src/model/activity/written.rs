@@ -29,6 +29,8 @@ pub struct WrittenCompleteness {
     /// The seen shares by GitHub's totals, as they were known at the end of the hour.
     audit: Option<HourShares>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'static str>,
 }
 
@@ -65,19 +67,25 @@ pub fn hour(hour: &HourCompleteness, audit: Option<&HourShares>) -> WrittenCompl
         minutes_known: coverage.known,
         lag_seconds: coverage.lag.map(|lag| f64::from(lag) / 1e3),
         types: types.map(|column| (KINDS[column], of(column))).collect(),
+        cut: None,
         audit: audit.cloned(),
         method: None,
     }
 }
 
 /// One hour for itself, with the method; the events received are not known of one that nothing was
-/// counted in and that no node watched.
+/// counted in and that no node watched. `cut` says whether the beginning of its file may be
+/// missing.
 #[must_use]
-pub fn of_one(one: &HourCompleteness, audit: Option<&HourShares>) -> WrittenCompleteness {
+pub fn of_one(
+    one: &HourCompleteness,
+    audit: Option<&HourShares>,
+    cut: bool,
+) -> WrittenCompleteness {
     let is_unknown = one.coverage.watched == 0 && one.counts.iter().all(|count| *count == 0);
     let written = hour(one, audit);
     let received = written.received.filter(|_| !is_unknown);
-    WrittenCompleteness { received, method: Some(METHOD), ..written }
+    WrittenCompleteness { received, cut: Some(cut), method: Some(METHOD), ..written }
 }
 
 fn range(missed: MissedRange) -> WrittenRange {

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::report::{Part, Status};
+use super::report::{ListReport, Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
 use crate::model::audit::HourShares;
 use crate::model::ledger::{RankedBy, RankedWindow, RepoSeries, TopRepos};
@@ -32,6 +32,9 @@ pub trait Operate: Send + Sync + 'static {
 
     /// The status; `clients` is the number of connections to the public listeners.
     fn status(&self, clients: usize) -> Status;
+
+    /// The lists of names, and how complete they are.
+    fn lists(&self) -> Vec<ListReport>;
 
     /// The merge script in use.
     fn script(&self) -> ScriptState;

@@ -62,7 +62,7 @@ pub(crate) async fn sync(
     (status, axum::Json(answer)).into_response()
 }
 
-/// `/archive`: imports or exports hours; responds when all are done.
+/// `/recorded`: imports or exports hours; responds when all are done.
 pub(crate) async fn archive(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,

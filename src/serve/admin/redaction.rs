@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::Request;
 
 use super::operate::ScriptState;
-use super::report::{Part, PartState, Status};
+use super::report::{ListReport, Part, PartState, Status};
 use crate::serve::http::identity;
 use crate::serve::http::peer::Audience;
 use crate::serve::server::ServerState;
@@ -115,6 +115,7 @@ pub(crate) fn status(status: Status) -> Status {
         mut source,
         enrichment,
         completeness,
+        lists,
         audit,
         bus,
         clients,
@@ -136,6 +137,7 @@ pub(crate) fn status(status: Status) -> Status {
     if let Some(error) = backups.as_mut().and_then(|backups| backups.error.as_mut()) {
         OTHERWISE.clone_into(error);
     }
+    let lists = self::lists(lists);
     let node = None;
     Status {
         ready,
@@ -146,6 +148,7 @@ pub(crate) fn status(status: Status) -> Status {
         source,
         enrichment,
         completeness,
+        lists,
         audit,
         bus,
         clients,
@@ -155,6 +158,17 @@ pub(crate) fn status(status: Status) -> Status {
         journal,
         clock,
     }
+}
+
+/// Lists as the public reads them: how complete they are, and not which names are on them.
+pub(crate) fn lists(mut lists: Vec<ListReport>) -> Vec<ListReport> {
+    for list in &mut lists {
+        list.incomplete.clear();
+        if let Some(error) = &mut list.error {
+            OTHERWISE.clone_into(error);
+        }
+    }
+    lists
 }
 
 /// Shortens paths of scripts to file names.

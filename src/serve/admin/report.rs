@@ -33,6 +33,8 @@ pub struct Status {
     pub enrichment: Option<Enriched>,
     /// Coverage of GitHub's feed; `None` before the first responses.
     pub completeness: Option<Report>,
+    /// Lists of names (`lists.dir`), by name.
+    pub lists: Vec<ListReport>,
     /// The audit; `None` without a token, before the first report, and where nothing is polled.
     pub audit: Option<AuditReport>,
     /// The bus between ingest and the last stage.
@@ -105,6 +107,54 @@ pub struct SourceReport {
     pub app: Option<AppReport>,
     /// The last error; it stays after recovery.
     pub last_error: Option<ErrorReport>,
+}
+
+/// A list of names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ListReport {
+    /// The name of the list.
+    pub name: String,
+    /// Number of names on it.
+    pub names: usize,
+    /// Whether it is marked `complete: true`.
+    pub complete: bool,
+    /// Events on it that were admitted since it exists; `None` on a node that does not poll.
+    pub seen: Option<u64>,
+    /// Those of them that the feed of a name showed before the public feed.
+    pub filled: Option<u64>,
+    /// Times when certainly not all events of a name were seen: more than the 300 that its feed
+    /// shows came between two reads.
+    pub certain_holes: Option<u64>,
+    /// The feeds of its names; `None` unless it is complete.
+    pub feeds: Option<ListFeedsReport>,
+    /// The first 20 names that are not complete, and why.
+    pub incomplete: Vec<IncompleteName>,
+    /// Why its file is not in force; the last good text is.
+    pub error: Option<String>,
+}
+
+/// The feeds of the names on a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ListFeedsReport {
+    /// Number of feeds that were read.
+    pub read: usize,
+    /// Number of feeds that wait for their first read.
+    pub waiting: usize,
+    /// Number of feeds that GitHub does not show.
+    pub closed: usize,
+}
+
+/// A name on a complete list that is not complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IncompleteName {
+    /// The name.
+    pub name: String,
+    /// Why: its feed does not exist, is blocked, or has another name.
+    pub reason: String,
+    /// Since when, where it is known.
+    pub since: Option<Timestamp>,
 }
 
 /// A GitHub App (`github.app`).

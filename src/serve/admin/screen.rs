@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
-use super::report::{AppReport, Part, PartState, SourceReport, Status};
+use super::report::{
+    AppReport, ListFeedsReport, ListReport, Part, PartState, SourceReport, Status,
+};
 use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::terminal;
@@ -79,6 +81,9 @@ impl Status {
         if let Some(enriched) = &self.enrichment {
             out.enrichment(enriched);
         }
+        for list in self.lists.iter().take(ROWS) {
+            out.list(list);
+        }
         let (bus, backlog) = (&self.bus, bytes(self.bus.backlog_bytes));
         out.line(
             "pipeline",
@@ -133,6 +138,30 @@ fn wrapped(name: &str, words: &str, columns: usize) -> Vec<String> {
 struct Screen(Vec<(String, String)>);
 
 impl Screen {
+    /// How complete a list is.
+    fn list(&mut self, list: &ListReport) {
+        let mut words = format!("{}: {}", list.name, counted(list.names, "name"));
+        let mut add = |text: String| words.push_str(&format!(", {text}"));
+        if let Some((seen, filled)) = list.seen.zip(list.filled) {
+            add(format!("{seen} events, {filled} of them from its own feeds"));
+        }
+        if let Some(feeds) = &list.feeds {
+            let ListFeedsReport { read, waiting, closed } = feeds;
+            add(format!("{read} feeds read, {waiting} waiting, {closed} closed"));
+        }
+        if let Some(holes) = list.certain_holes.filter(|holes| *holes > 0) {
+            let holes = usize::try_from(holes).unwrap_or(usize::MAX);
+            add(counted(holes, "certain hole"));
+        }
+        if let Some(error) = &list.error {
+            add(format!("the file is not in force: {error}"));
+        }
+        self.line("list", words);
+        for one in list.incomplete.iter().take(ROWS) {
+            self.line("", format_args!("{}: {}", one.name, one.reason));
+        }
+    }
+
     fn line(&mut self, name: &str, words: impl Display) {
         self.0.push((terminal::plain(name), terminal::plain(&words.to_string())));
     }

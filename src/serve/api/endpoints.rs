@@ -2,6 +2,7 @@
 //! generated from it, so everything served is documented.
 
 mod about;
+mod archive;
 mod counts;
 mod events;
 mod history;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.push(events::endpoint());
     all.extend(history::all());
     all.extend(ledger::all());
+    all.extend(archive::all());
     all.extend(about::all(self::all));
     all.extend(operations::all());
     all.into_iter().map(Endpoint::complete).collect()

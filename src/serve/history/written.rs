@@ -14,6 +14,7 @@ use crate::model::kinds::KINDS;
 use crate::model::tally::Tally;
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
+use crate::serve::admin::report::ListReport;
 use crate::serve::server::ServerState;
 
 /// Most languages in the current and in the previous window.
@@ -167,6 +168,7 @@ fn span(hours: &std::ops::Range<i64>) -> [Timestamp; 2] {
 pub(super) fn completeness(
     (hours, shares): (&[HourCompleteness], &BTreeMap<i64, HourShares>),
     range: &std::ops::Range<i64>,
+    lists: &[ListReport],
 ) -> String {
     let hour = |hour: &HourCompleteness| written::hour(hour, shares.get(&hour.hour.0));
     let [from, until] = span(range);
@@ -175,6 +177,7 @@ pub(super) fn completeness(
         "from": from,
         "until": until,
         "hours": hours.iter().map(hour).collect::<Vec<_>>(),
+        "lists": lists,
     })
     .to_string()
 }

@@ -42,7 +42,7 @@ struct AdmissionCounts {
 
 /// The key by which connections are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum ClientKey {
+pub(crate) enum ClientKey {
     V4(Ipv4Addr),
     /// An IPv6 /64.
     V6([u8; 8]),
@@ -134,6 +134,16 @@ impl Admission {
 }
 
 impl ClientKey {
+    /// The key of an address: the IPv4 address, or the IPv6 /64.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => {
+                Self::V6(*address.octets().first_chunk().expect("16 octets hold 8"))
+            }
+        }
+    }
+
     fn counted(address: IpAddr) -> CountedKeys {
         match address.to_canonical() {
             IpAddr::V4(address) => [Some((Self::V4(address), 1)), None],

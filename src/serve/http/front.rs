@@ -18,11 +18,14 @@ use crate::serve::ws::handshake;
 /// Request headers that a response may depend on, for caches.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding, origin");
 /// Request headers that a page may send (CORS preflight).
-const MAY_SEND: HeaderValue =
-    HeaderValue::from_static("accept, cache-control, content-type, last-event-id, range");
+const MAY_SEND: HeaderValue = HeaderValue::from_static(
+    "accept, cache-control, content-type, if-match, if-modified-since, if-none-match, \
+         if-range, if-unmodified-since, last-event-id, range",
+);
 /// Response headers that a page may read.
-const MAY_READ: HeaderValue =
-    HeaderValue::from_static("content-range, etag, retry-after, x-simulated");
+const MAY_READ: HeaderValue = HeaderValue::from_static(
+    "accept-ranges, content-range, etag, retry-after, x-coverage, x-cut, x-simulated",
+);
 /// Methods that a page may use.
 const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
 /// Seconds for which a browser caches the preflight.
@@ -39,6 +42,7 @@ pub(crate) async fn answer(
     let audience = peer.audience;
     let checked = head::check(&mut request);
     routes::strip(&mut request, server.options.base_path.as_deref());
+    routes::alias(&mut request);
     request.extensions_mut().insert(peer);
     let mut response = match (checked.and_then(|()| known(server, &request)), audience) {
         (Err(problem), _) => problem.into_response(),

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header}
 use super::head::Slashed;
 use super::peer::Audience;
 use super::problem::Problem;
+use crate::model::hour_file::ArchiveFile;
 use crate::serve::api::endpoint::EndpointPath;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
@@ -58,6 +59,16 @@ pub(crate) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
         if was_slashed {
             request.extensions_mut().insert(Slashed);
         }
+    }
+}
+
+/// Serves an hour's file at the path that it has at GH Archive too: `/2026-11-29-5.json.gz`.
+pub(crate) fn alias(request: &mut Request<Body>) {
+    let name = request.uri().path().strip_prefix('/').unwrap_or_default();
+    if ArchiveFile::parse(name).is_some()
+        && let Ok(uri) = format!("/archive/{name}").parse::<Uri>()
+    {
+        *request.uri_mut() = uri;
     }
 }
 

@@ -91,9 +91,10 @@ fn asked(server: &ServerState, request: &Request<Body>) -> Result<StreamParams, 
     query::of_url(&pairs, last_id, bounds(server))
 }
 
-fn bounds(server: &ServerState) -> Bounds {
-    let limits = &server.options.limits;
-    Bounds { values: limits.patterns, paths: limits.filter_paths, now: server.clock.now() }
+fn bounds(server: &ServerState) -> Bounds<'_> {
+    let (limits, now) = (&server.options.limits, server.clock.now());
+    let lists = server.hub.lists();
+    Bounds { values: limits.patterns, paths: limits.filter_paths, now, lists }
 }
 
 /// The encoding and media type that `Accept` asks for.

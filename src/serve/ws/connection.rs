@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ::metrics::Counter;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -35,6 +36,9 @@ use crate::serve::timer::{RateLimit, Timer};
 const READ_BYTES: usize = 1 << 10;
 /// Most bytes of replies that tungstenite buffers.
 const REPLY_BYTES: usize = 16 << 10;
+
+/// Batches of messages taken before the connection is read again.
+const TAKES: usize = 2;
 
 const GOING_AWAY: u16 = 1001;
 const PROTOCOL_ERROR: u16 = 1002;
@@ -81,6 +85,7 @@ struct Connection<R> {
     more: bool,
     /// Charges unwritten messages to the client's memory quota.
     charge: Option<MemoryCharge>,
+    deliveries: Counter,
     params: RateLimit,
     chatter: RateLimit,
     heard_at: Instant,
@@ -96,7 +101,9 @@ struct Connection<R> {
 enum SocketEvent {
     Received(Option<Result<Message, Error>>),
     Chatter,
-    Fetch,
+    /// Enough was written for one turn; there may be more.
+    Written,
+    Ended(ConnectionEnd),
     Time,
     Stop,
     Broken,
@@ -139,6 +146,7 @@ pub(crate) async fn serve<R: ClientReader>(
         asked,
         more: asked,
         charge: None,
+        deliveries: metrics::DELIVERIES.series(R::NAME),
         params: RateLimit::new(options.params_per_minute, now),
         chatter: RateLimit::new(options.chatter_per_minute, now),
         heard_at: now,
@@ -173,7 +181,8 @@ impl<R: ClientReader> Connection<R> {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
                 SocketEvent::Received(heard) => self.receive(heard),
                 SocketEvent::Chatter => self.end_chatter(),
-                SocketEvent::Fetch => self.fetch(),
+                SocketEvent::Written => ControlFlow::Continue(()),
+                SocketEvent::Ended(ending) => ControlFlow::Break(ending),
                 SocketEvent::Time => self.check_timeouts(),
                 SocketEvent::Stop => {
                     let reason = "the server is stopping: connect again in a while";
@@ -205,21 +214,37 @@ impl<R: ClientReader> Connection<R> {
             return Poll::Ready(SocketEvent::Received(heard));
         }
         self.note_unfinished();
-        match self.peer.get_mut().poll_drain(cx) {
-            Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Broken),
-            Poll::Ready(Ok(())) => {
-                self.stuck = None;
-                self.charge = None;
-                if self.more || self.notifier.poll_notified(cx).is_ready() {
-                    return Poll::Ready(SocketEvent::Fetch);
-                }
-            }
-            Poll::Pending => self.note_stuck(),
+        if let Poll::Ready(event) = self.poll_write(cx) {
+            return Poll::Ready(event);
         }
         if stop.poll(cx).is_ready() {
             return Poll::Ready(SocketEvent::Stop);
         }
         self.timer.sleep.poll_unpin(cx).map(|()| SocketEvent::Time)
+    }
+
+    /// Writes what is queued, then takes and writes new messages; pending when there is nothing
+    /// to write, or the peer does not read.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
+        for _ in 0..TAKES {
+            match self.peer.get_mut().poll_drain(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Broken),
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => {
+                    self.note_stuck();
+                    return Poll::Pending;
+                }
+            }
+            self.stuck = None;
+            self.charge = None;
+            if !self.more && self.notifier.poll_notified(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let ControlFlow::Break(ending) = self.fetch() {
+                return Poll::Ready(SocketEvent::Ended(ending));
+            }
+        }
+        Poll::Ready(SocketEvent::Written)
     }
 
     /// Whether the fragments received are within the limit.
@@ -256,7 +281,7 @@ impl<R: ClientReader> Connection<R> {
         self.more = taken.more;
         self.charge = taken.charge;
         if taken.count > 0 {
-            metrics::DELIVERIES.add_for(R::NAME, taken.count);
+            self.deliveries.increment(taken.count);
         }
         for message in taken.messages {
             self.peer.get_mut().push(message.into());
@@ -426,6 +451,7 @@ impl<R: ClientReader> Connection<R> {
 }
 
 /// Counts a connection of an endpoint while it lives.
+#[derive(Debug)]
 pub(crate) struct ConnectionGauge(&'static str);
 
 impl ConnectionGauge {

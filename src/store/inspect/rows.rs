@@ -7,6 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::super::families::Family;
+use super::super::feeds::{FeedKey, FeedRow, OWN};
 use super::super::gaps::GapKey;
 use super::super::keys::activity::{ActivityKey, CoverageKey};
 use super::super::keys::audit::AuditKey;
@@ -55,13 +56,14 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
     let numbered = |holds, value| FamilyFormat { start: of_number, ..row(holds, number, value) };
     match family {
         Family::Meta => by_name("the store's identity, and counters", name, meta),
-        Family::Seen => by_day("events admitted, by the day they were received", seen, nothing),
+        Family::Seen => by_day("events admitted, by the day they were received", seen, claim),
         Family::Applied => {
             by_day("events applied, by the day they were received", applied, nothing)
         }
         Family::Entities => {
             row("objects whose documents were seen, by period of ten days", entity, nothing)
         }
+        Family::Feeds => by_name("feeds of what is on complete lists", name, feed),
         Family::Bodies => numbered("admitted events, as GitHub sent them", body),
         Family::Inbox => numbered("admitted events that wait for enrichment", inbox),
         Family::Outbox => numbered("enriched events that wait for the bus", outbox),
@@ -291,6 +293,16 @@ fn shown_as(value: &impl Serialize) -> Option<Box<RawValue>> {
 
 fn nothing(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     value.is_empty().then(|| shown_as(&Value::Null))?
+}
+
+/// A claim of an event, and which feed showed it when that was not the public one.
+fn claim(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    if value == OWN { shown_as(&json!({ "feed": "own" })) } else { nothing(key, value) }
+}
+
+fn feed(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let row = FeedRow::decode(&FeedKey::decode(key)?, value).ok()?;
+    shown_as(&row)
 }
 
 fn count(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {

@@ -111,7 +111,7 @@ async fn each_post_on_ops_needs_the_secret_of_the_data_directory() {
     let site = Site::start(&[]).await;
     let (ops, data) = (site.running.ops, site.dir.path());
     let json = "content-type: application/json";
-    for path in ["/store", "/archive", "/sync-event"] {
+    for path in ["/store", "/recorded", "/sync-event"] {
         for line in ["authorization: Bearer ", "authorization: Bearer 0000", "x: y"] {
             let answer = request(ops, "POST", path, &[json, line]).await;
             assert_eq!(answer.status, 401, "{path} {line}");

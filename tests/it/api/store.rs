@@ -118,7 +118,7 @@ async fn a_store_is_looked_into_alike_while_somebody_has_it_and_while_nobody_has
     let site = site_with(30, &[]).await;
     let data = site.dir.path().to_owned();
     let online = look_into(&data).await;
-    for path in ["/store", "/archive"] {
+    for path in ["/store", "/recorded"] {
         let public = request(site.running.public, "POST", path, &[]).await;
         assert_eq!(public.status, 404, "{}", public.body);
         let secret = Running::secret(&data);

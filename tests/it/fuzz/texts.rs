@@ -315,6 +315,6 @@ fn hour_names() {
         [b"2026-03-01-1.json.gz", b"dir/half-2026-03-01-23.json", b"2026-13-40-99"];
     fuzz("hour_names", &seeds, |input| {
         let text = text(input);
-        outcome(ghpulse::archive::HourName::of(std::path::Path::new(&*text)).is_some())
+        outcome(ghpulse::model::hour_file::HourName::of(std::path::Path::new(&*text)).is_some())
     });
 }

@@ -167,3 +167,33 @@ async fn large_event_is_encoded_on_another_thread_and_dropped() {
         assert!(held <= 1, "{held} events are held");
     }
 }
+
+#[test]
+fn subscribers_of_a_large_group_share_one_piece_for_a_batch() {
+    let groups = SamplingSubscribers::new(1_000);
+    let plain = Arc::new(Notifier::default());
+    let mut all: Vec<_> = (0..40).map(|_| groups.subscribe(ids(), 1, &plain)).collect();
+    let deflating = Arc::new(Notifier::default().deflating(true));
+    let mut deflated = groups.subscribe(ids(), 1, &deflating);
+    let mut thirds = groups.subscribe(ids(), 3, &plain);
+    let mut behind = groups.subscribe(ids(), 1, &plain);
+    dispatch(&groups, &events(1..=5, "A"));
+    let text = (1..=5).map(|n| format!("\u{81}\u{5}[\"{n}\"]")).collect::<String>();
+    let expected: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let mut pieces = all.iter_mut().map(|subscriber| {
+        let taken = subscriber.take();
+        assert_eq!((taken.messages, taken.more, taken.frames.len()), (5, false, 1));
+        taken.frames[0].bytes().clone()
+    });
+    let first = pieces.next().unwrap();
+    assert_eq!(first, expected);
+    assert!(pieces.all(|piece| piece.as_ptr() == first.as_ptr()));
+    // Others take the same events in their own way.
+    assert_eq!(deflated.take().frames.len(), 5);
+    assert_eq!(taken(&mut thirds), [3]);
+    // Later events are not in the piece, and one that is behind takes all.
+    dispatch(&groups, &events(6..=6, "A"));
+    assert_eq!(all[0].take().frames[0].body(), "[\"6\"]");
+    assert_eq!(behind.take().messages, 6);
+    assert!(all[1..].iter_mut().all(|subscriber| subscriber.take().messages == 1));
+}

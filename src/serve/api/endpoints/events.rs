@@ -23,6 +23,7 @@ const MEANINGS: [&str; stream::NAMES.len()] = [
     "Logins of organisations",
     "Languages, which events about pull requests have",
     "`payload.action`, such as opened",
+    "Lists of the server (`lists.dir`), such as mine or !bots: events of what is on one",
     "One in N, by a hash of type and id: the same events for everyone",
     "Only these values: paths that begin with `event` or `payload`",
     "Behind this cursor",

@@ -4,7 +4,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use crate::serve::api::endpoint::{Endpoint, EndpointPath, Operation};
-use crate::serve::api::schema::{list, map, nullable, object, text, whole};
+use crate::serve::api::schema::{list, map, nullable, object, reference, text, whole};
 use crate::serve::history;
 
 const CSV: &str = "text/csv; charset=utf-8";
@@ -103,8 +103,13 @@ fn completeness() -> Operation {
         ("types", map(&object(&[("received", whole()), ("missed", missed)]))),
         ("audit", nullable(&map(&nullable(&list(&number()))))),
     ]);
-    let schema =
-        object(&[("method", text()), ("from", time()), ("until", time()), ("hours", list(&hour))]);
+    let schema = object(&[
+        ("method", text()),
+        ("from", time()),
+        ("until", time()),
+        ("hours", list(&hour)),
+        ("lists", list(&reference("ListReport"))),
+    ]);
     let what = "How complete the events are, by hour of receiving and type";
     ranged(Operation::get(what).json("Hours, oldest first", schema).says(
         200,

@@ -26,7 +26,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         )
         .json("Its seconds that have counts", json!({ "type": "object" }))
         .refuses(404, "Not on the ops listener")),
-        Endpoint::ops("/archive", post(ops::archive)).on(Operation::post(
+        Endpoint::ops("/recorded", post(ops::archive)).on(Operation::post(
             "Takes recorded hours in, or writes hours out (`ghpulse import`, `ghpulse export`)",
         )
         .takes(named::<ArchiveRequest>())

@@ -13,7 +13,7 @@ let cameSince = performance.now();
 const AT_ONCE = 4;
 const LOOK = 2000;
 const POOL = 128;
-const ASKED = ["types", "repos", "languages", "orgs", "actors", "actions"];
+const ASKED = ["types", "repos", "languages", "orgs", "actors", "actions", "list"];
 const filters = new URLSearchParams();
 for (const [name, value] of new URLSearchParams(location.search)) {
   if (ASKED.includes(name) && value.trim()) filters.append(name, value);

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::config;
 use crate::hub::{
-    FieldPath, Filter, QueryWarning, StreamQuery, StreamQueryError, StreamSelection,
+    FieldPath, Filter, QUERY_LISTS, QueryWarning, StreamQuery, StreamQueryError, StreamSelection,
     StreamSelector, StreamStart, check_paths,
 };
+use crate::lists::{ListTerm, Lists};
 use crate::model::offset::Offset;
 use crate::model::position::InvalidCursor;
 use crate::model::resume_token::ResumeToken;
@@ -29,7 +30,7 @@ const AHEAD: Duration = Duration::from_secs(60);
 const MEMBERS: usize = 64;
 
 /// The parameters, in the order of the documentation.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 15] = [
     "keys",
     "types",
     "repos",
@@ -37,6 +38,7 @@ pub(crate) const NAMES: [&str; 14] = [
     "orgs",
     "languages",
     "actions",
+    "list",
     "sample",
     "fields",
     "cursor",
@@ -56,13 +58,15 @@ const EXAMPLE: &str = r#"{"types":["PushEvent"],"repos":["rust-lang/*"]}"#;
 
 /// Limits of a query.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct Bounds<'a> {
     /// Values and patterns in all.
     pub(super) values: usize,
     /// Paths in `fields`.
     pub(super) paths: usize,
     /// The current time.
     pub(super) now: Timestamp,
+    /// The lists that it may name.
+    pub(super) lists: &'a Lists,
 }
 
 /// A parsed query.
@@ -88,7 +92,7 @@ struct RawQuery {
 pub(super) fn of_url(
     pairs: &[(String, String)],
     last_id: Option<&str>,
-    bounds: Bounds,
+    bounds: Bounds<'_>,
 ) -> Result<StreamParams, InvalidParams> {
     let mut given = RawQuery::default();
     for (name, value) in pairs {
@@ -113,7 +117,7 @@ pub(super) fn of_url(
 }
 
 /// Parses a WebSocket message.
-pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, InvalidParams> {
+pub(super) fn of_json(text: &str, bounds: Bounds<'_>) -> Result<StreamParams, InvalidParams> {
     let fields = ParamFields::read(text, EXAMPLE)?;
     let mut given = RawQuery::default();
     for name in fields.names(MEMBERS)? {
@@ -180,7 +184,7 @@ impl RawQuery {
         })
     }
 
-    fn read(mut self, bounds: Bounds) -> Result<StreamParams, InvalidParams> {
+    fn read(mut self, bounds: Bounds<'_>) -> Result<StreamParams, InvalidParams> {
         let once = match self.one("poll", "poll=1")?.as_deref() {
             None | Some("0" | "false") => false,
             Some("1" | "true") => true,
@@ -212,6 +216,7 @@ impl RawQuery {
             orgs: self.take("orgs"),
             languages: self.take("languages"),
             actions: self.take("actions"),
+            lists: self.lists(bounds.lists)?,
             sample,
         };
         let lists = [&query.keys, &query.types, &query.repos, &query.actors, &query.orgs];
@@ -235,6 +240,17 @@ impl RawQuery {
         })?;
         let choice = StreamSelector::new(ask);
         Ok(StreamParams { choice, start, once, limit, warnings })
+    }
+
+    fn lists(&mut self, known: &Lists) -> Result<Vec<ListTerm>, InvalidParams> {
+        let names = self.take("list").into_iter().take(QUERY_LISTS + 1);
+        let term = |name: String| {
+            known.term(&name).map_err(|error| InvalidParams {
+                field: Some("list"),
+                message: format!("list: {error}"),
+            })
+        };
+        names.map(term).collect()
     }
 
     fn limit(&mut self, once: bool) -> Result<Option<u64>, InvalidParams> {
@@ -302,10 +318,15 @@ impl RawQuery {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    fn bounds() -> Bounds {
-        Bounds { values: 4, paths: 2, now: Timestamp::from_seconds(1_000_000) }
+    static NO_LISTS: LazyLock<Lists> = LazyLock::new(Lists::default);
+
+    fn bounds() -> Bounds<'static> {
+        let now = Timestamp::from_seconds(1_000_000);
+        Bounds { values: 4, paths: 2, now, lists: &NO_LISTS }
     }
 
     fn url(text: &str) -> Result<StreamParams, InvalidParams> {
@@ -386,6 +407,7 @@ mod tests {
             ("sample=", Some("sample"), "is empty"),
             ("fields=id", Some("fields"), "neither `event` nor `payload`"),
             ("fields=event.a,event.b,event.c", Some("fields"), "at most 2"),
+            ("list=mine", Some("list"), "no list `mine`"),
             ("types=a,b,c&repos=d/e,f/g", None, "5 values and patterns"),
             ("keys=#.a.#.b.#", Some("keys"), "#.a.#.b.#"),
         ] {

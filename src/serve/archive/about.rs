@@ -1,0 +1,62 @@
+//! What is known of an hour of the archive, for headers and the list.
+
+use std::io;
+use std::path::Path;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use crate::private;
+use crate::serve::http::problem::Problem;
+
+/// The largest file about completeness that is read, bytes; one has about 2 KiB.
+const LARGEST_ABOUT: u64 = 1 << 20;
+
+const COVERAGE: HeaderName = HeaderName::from_static("x-coverage");
+const CUT: HeaderName = HeaderName::from_static("x-cut");
+
+/// The answer while the archive cannot be read.
+pub(super) fn unavailable(reason: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
+}
+
+/// What the file beside an hour says of it; `None` is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct HourAbout {
+    /// The part of all events that was seen, 0 to 1.
+    pub(super) coverage: Option<f64>,
+    /// Whether the beginning of the hour may be missing.
+    pub(super) cut: Option<bool>,
+}
+
+impl HourAbout {
+    /// Reads the file; all is unknown without one, or when it cannot be understood. Blocks.
+    pub(super) fn read(path: &Path) -> Self {
+        #[derive(Deserialize)]
+        struct WrittenAbout {
+            missed_share: Option<[f64; 3]>,
+            cut: Option<bool>,
+        }
+        let read = || -> io::Result<WrittenAbout> {
+            let file = io::Read::take(private::open_plain(path)?, LARGEST_ABOUT);
+            serde_json::from_reader(io::BufReader::new(file)).map_err(io::Error::from)
+        };
+        read().map_or_else(
+            |_| Self::default(),
+            |written| Self {
+                coverage: written.missed_share.map(|[_, estimate, _]| 1.0 - estimate),
+                cut: written.cut,
+            },
+        )
+    }
+
+    /// The values of the headers.
+    pub(super) fn headers(self) -> [(HeaderName, HeaderValue); 2] {
+        let value = |text: Option<String>| {
+            let unknown = HeaderValue::from_static("unknown");
+            text.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or(unknown)
+        };
+        let coverage = self.coverage.map(|share| format!("{share:.4}"));
+        [(COVERAGE, value(coverage)), (CUT, value(self.cut.map(|cut| cut.to_string())))]
+    }
+}

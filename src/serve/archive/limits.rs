@@ -1,0 +1,147 @@
+//! Limits of downloads: how many at once, in all and from one address, how many are begun in a
+//! minute, and how many bytes are sent in a second.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::StatusCode;
+use http::request::Parts;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::config::ServerLimits;
+use crate::metrics;
+use crate::serve::http::admission::{Admission, ClientKey, ConnectionSlot, Rejection};
+use crate::serve::http::peer::{Audience, Peer};
+use crate::serve::http::problem::Problem;
+use crate::serve::http::proxies::Proxies;
+use crate::serve::ws::connection::ConnectionGauge;
+use crate::sync::lock;
+
+/// The time over which begun downloads are counted.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Addresses that are counted in it; more of them share one count.
+const ADDRESSES: usize = 16_384;
+/// `Retry-After` when all places are taken, seconds.
+const AGAIN: std::ops::RangeInclusive<u64> = 10..=60;
+
+/// The downloads of the public listeners.
+#[derive(Debug)]
+pub(crate) struct Downloads {
+    places: Arc<Admission>,
+    per_minute: u32,
+    begun: Mutex<Begun>,
+    pace: Arc<DownloadPace>,
+}
+
+/// Downloads begun since a moment, by address.
+#[derive(Debug, Default)]
+struct Begun {
+    since: Option<Instant>,
+    by_client: HashMap<Option<ClientKey>, u32>,
+}
+
+/// When the next byte may be sent.
+#[derive(Debug)]
+struct DownloadPace {
+    clock: Clock,
+    /// In a second, over all downloads.
+    bytes: u64,
+    next: Mutex<Option<Instant>>,
+}
+
+/// The place of a download; dropping it frees the place.
+#[derive(Debug)]
+pub(crate) struct DownloadSlot {
+    pace: Arc<DownloadPace>,
+    _counted: Option<(ConnectionSlot, ConnectionGauge)>,
+}
+
+impl Downloads {
+    pub(crate) fn new(limits: &ServerLimits, clock: Clock) -> Self {
+        Self {
+            places: Arc::new(Admission::new(limits.downloads, limits.downloads_per_address)),
+            per_minute: limits.downloads_per_minute,
+            begun: Mutex::default(),
+            pace: Arc::new(DownloadPace {
+                clock,
+                bytes: limits.download_bytes,
+                next: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Admits a request for a file or the list. On the ops listener no limit applies but the pace.
+    pub(super) fn admit(&self, proxies: &Proxies, asked: &Parts) -> Result<DownloadSlot, Problem> {
+        let pace = Arc::clone(&self.pace);
+        let peer = asked.extensions.get::<Peer>();
+        let Some(peer) = peer.filter(|peer| peer.audience == Audience::Public) else {
+            return Ok(DownloadSlot { pace, _counted: None });
+        };
+        let client = proxies.client_behind(peer.address, &asked.headers);
+        self.count(client)?;
+        let counted = self.places.connection(Some(client)).map_err(refusal)?;
+        Ok(DownloadSlot { pace, _counted: Some((counted, ConnectionGauge::new("/archive"))) })
+    }
+
+    /// Counts a download that is begun, unless the address has begun too many in this minute.
+    fn count(&self, client: IpAddr) -> Result<(), Problem> {
+        let now = self.pace.clock.instant();
+        let mut begun = lock(&self.begun);
+        let since = begun.since.filter(|since| now.duration_since(*since) < MINUTE);
+        let since = since.unwrap_or_else(|| {
+            begun.by_client.clear();
+            *begun.since.insert(now)
+        });
+        let key = Some(ClientKey::of(client));
+        let is_full = begun.by_client.len() >= ADDRESSES && !begun.by_client.contains_key(&key);
+        let count = begun.by_client.entry(key.filter(|_| !is_full)).or_default();
+        if *count < self.per_minute {
+            *count += 1;
+            return Ok(());
+        }
+        metrics::REFUSED.add_for("downloads_per_minute", 1);
+        let detail = "too many downloads from your address in a minute \
+                      (server.limits.downloadsPerMinute): try again later";
+        let left = MINUTE.saturating_sub(now.duration_since(since)).as_secs() + 1;
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_within(left..=left + 5))
+    }
+}
+
+fn refusal(rejection: Rejection) -> Problem {
+    let (status, label, detail) = match rejection {
+        Rejection::Full => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "downloads",
+            "all downloads are taken (server.limits.downloads): try again in a while",
+        ),
+        Rejection::Address => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "downloads_per_address",
+            "too many downloads at once from your address (server.limits.downloadsPerAddress): \
+             wait for one to end",
+        ),
+    };
+    metrics::REFUSED.add_for(label, 1);
+    Problem::new(status, detail).retry_within(AGAIN)
+}
+
+impl DownloadSlot {
+    /// Waits until this many bytes may be sent. Downloads take turns, a chunk each.
+    pub(super) async fn pace(&self, bytes: usize) {
+        let DownloadPace { clock, bytes: in_a_second, next } = &*self.pace;
+        let nanos = (bytes as u64).saturating_mul(1_000_000_000) / (*in_a_second).max(1);
+        let (now, took) = (clock.instant(), Duration::from_nanos(nanos));
+        let turn = {
+            let mut next = lock(next);
+            let turn = next.map_or(now, |next| next.max(now));
+            *next = Some(turn + took);
+            turn
+        };
+        if turn > now {
+            clock.sleep(turn - now).await;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `list=NAME`: lists of names in files, edited while readers are connected.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::site::Site;
+use super::stream::polled;
+use crate::common::client::request;
+use crate::common::running::until_some;
+
+fn event(id: u32, repo: &str, actor: &str) -> String {
+    let (actor, repo) = (json!({"id": id, "login": actor}), json!({"id": id, "name": repo}));
+    json!({
+        "id": id.to_string(), "type": "WatchEvent", "actor": actor, "repo": repo, "public": true,
+        "payload": {"action": "started"}, "created_at": "2026-11-21T05:00:00Z",
+    })
+    .to_string()
+}
+
+/// Saves as editors do: renames a new file over the old one.
+fn save(lists: &Path, name: &str, text: &str) {
+    let new = lists.join(format!("{name}.new"));
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, lists.join(format!("{name}.txt"))).unwrap();
+}
+
+/// Ids of the events that a query selects.
+async fn ids(site: &Site, query: &str) -> Vec<String> {
+    let events = polled(site.running.public, query).await;
+    events.iter().map(|(_, line)| line["event"]["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn query_by_list_follows_the_file() {
+    let lists = tempfile::tempdir().unwrap();
+    save(lists.path(), "mine", "Rust-Lang/rust\ntokio-rs/*\n");
+    save(lists.path(), "bots", "@renovate[bot] # and no others\n");
+    let folder = lists.path().to_str().unwrap().to_owned();
+    let site = Site::start(&[("GHPULSE_LISTS_DIR", folder.as_str())]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[
+        event(1, "rust-lang/Rust", "ann"),
+        event(2, "rust-lang/cargo", "bob"),
+        event(3, "Tokio-rs/mio", "renovate[bot]"),
+        event(4, "x/y", "Renovate[bot]"),
+    ]);
+    site.settle(&mut reader, 4).await;
+    assert_eq!(ids(&site, "list=mine").await, ["1", "3"]);
+    assert_eq!(ids(&site, "list=mine,!bots").await, ["1"]);
+    assert_eq!(ids(&site, "list=mine,bots").await, ["1", "3", "4"]);
+    assert_eq!(ids(&site, "list=!bots&list=!mine").await, ["2"]);
+    assert_eq!(ids(&site, "list=bots&repos=x/*").await, ["4"]);
+    let refused = request(site.running.public, "GET", "/stream?poll=1&list=yours", &[]).await;
+    assert_eq!(refused.status, 400);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert_eq!(detail, "list: no list `yours`: there are bots, mine");
+
+    // A reader that is connected sees the change; a file with an error changes nothing.
+    let mut client = site.connect("/stream?list=mine").await;
+    save(lists.path(), "mine", "x/y\n");
+    until_some("the new text is in force", async || {
+        (ids(&site, "list=mine").await == ["4"]).then_some(())
+    })
+    .await;
+    site.push(&[event(5, "rust-lang/rust", "ann"), event(6, "X/y", "ann")]);
+    let live: Value = loop {
+        let message: Value = serde_json::from_str(&client.text().await).unwrap();
+        if message["type"] == "event" {
+            break message;
+        }
+    };
+    assert_eq!(live["event"]["id"], "6");
+    save(lists.path(), "mine", "x/y\na b\n");
+    save(lists.path(), "fresh", "x/y\n");
+    until_some("the next look at the files", async || {
+        let path = "/stream?poll=1&list=fresh";
+        let answer = request(site.running.public, "GET", path, &[]).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(ids(&site, "list=mine").await, ["4", "6"]);
+}
