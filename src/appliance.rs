@@ -76,7 +76,7 @@ use crate::lists::Lists;
 use crate::model::position::BusTag;
 use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
-use crate::serve::{self, Audience, Operate, ServeOptions};
+use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Durability, Reader, Store};
@@ -162,11 +162,15 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
-    let figures = listed.as_ref().map(ListedSource::figures);
-    let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
-    let standing = app.as_ref().map(GitHubApp::standing);
-    let watching = (watching, audited.clone(), standing, figures);
-    let sight = sight_of(&parts, &apply, broker.is_some(), watching);
+    let readings = StatusReadings {
+        enriched: enrich.recent.subscribe(),
+        files: renewed.state(),
+        witness: Arc::clone(&witness),
+        audit: audited.clone(),
+        app: app.as_ref().map(GitHubApp::standing),
+        listed: listed.as_ref().map(ListedSource::figures),
+    };
+    let sight = sight_of(&parts, &apply, broker.is_some(), readings);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
@@ -176,16 +180,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let counting = aggregates_of(&parts, tag, troubles).begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
-    let public = bind(config.server.listen(), Audience::Public).await?;
-    let (mut listeners, mut ops) = (vec![public.1], None);
-    let mut options = serve_options(config);
     let (grace, store) = (config.server.grace, parts.store.clone());
-    if let Some(address) = config.ops_listen {
-        let (address, listener) = bind_ops(address).await?;
-        listeners.push(listener);
-        options.ops_secret = Some(ops_file::write(store.dir(), address)?);
-        ops = Some(address);
-    }
+    let (listeners, public, ops, options) = listen(config, &store).await?;
     let mut stages = Stages::new(stop);
     let serve = serve::run(
         listeners,
@@ -196,18 +192,31 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
         parts.stop.hard.clone(),
     );
     stages.start("serve", serve);
-    let (public, url) = (public.0, url_of(&config.server, public.0));
+    let url = url_of(&config.server, public);
     start_watching(&mut stages, &parts, operator, (watched, audited), (ops, public));
     start_github(&mut stages, audit, app, &parts.stop.soft);
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
-    let ways = (broker, granting, counting);
     let sources = (poller, listed, enrich, witness);
-    start_stages(&mut stages, parts, (apply, ticker), sources, ways);
+    start_stages(&mut stages, parts, (apply, ticker), sources, (broker, granting, counting));
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+/// Binds the public address, and the operators' where there is one.
+async fn listen(
+    config: &Config,
+    store: &Store,
+) -> Result<(Vec<Listener>, SocketAddr, Option<SocketAddr>, ServeOptions), ProcessFailure> {
+    let (public, listener) = bind(config.server.listen(), Audience::Public).await?;
+    let (mut listeners, mut options) = (vec![listener], serve_options(config));
+    let Some(address) = config.ops_listen else { return Ok((listeners, public, None, options)) };
+    let (ops, listener) = bind_ops(address).await?;
+    listeners.push(listener);
+    options.ops_secret = Some(ops_file::write(store.dir(), ops)?);
+    Ok((listeners, public, Some(ops), options))
 }
 
 /// Starts what asks GitHub, besides the stages.
@@ -252,18 +261,24 @@ fn apply_of(parts: &ApplianceParts) -> Apply {
     }
 }
 
+/// What other parts report for the status.
+struct StatusReadings {
+    enriched: Receiver<RecentShare>,
+    files: renewed::RenewalState,
+    witness: Arc<Witness>,
+    audit: Option<AuditReading>,
+    app: Option<Receiver<AppStanding>>,
+    listed: Option<Receiver<Vec<ListFigures>>>,
+}
+
 /// What the operator's status is read from.
 fn sight_of(
     parts: &ApplianceParts,
     apply: &Apply,
     has_broker: bool,
-    ((enriched, files, witness), audit, app, listed): (
-        (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
-        Option<AuditReading>,
-        Option<Receiver<AppStanding>>,
-        Option<Receiver<Vec<ListFigures>>>,
-    ),
+    readings: StatusReadings,
 ) -> StatusSources {
+    let StatusReadings { enriched, files, witness, audit, app, listed } = readings;
     StatusSources {
         app,
         files,
@@ -430,16 +445,13 @@ fn start_stages(
             stages.start("ingest", ingest::run(poller, store, options, stop));
         }
     }
-    let lists = Arc::clone(apply.hub.lists());
-    stages.start("lists", lists.follow(clock, soft.clone()));
+    stages.start("lists", Arc::clone(apply.hub.lists()).follow(clock, soft.clone()));
     if let Some(listed) = listed {
         stages.start("listed", listed.run(soft.clone()));
     }
     stages.start("enrich", enrich.run(soft.clone()));
-    let measured = store.clone();
-    let ranked = ledger::run(store.clone(), parts.rankings, clock, soft.clone());
-    stages.start("rankings", ranked);
-    stages.start("gauges", gauges::run(measured, clock, soft.clone()));
+    stages.start("rankings", ledger::run(store.clone(), parts.rankings, clock, soft.clone()));
+    stages.start("gauges", gauges::run(store.clone(), clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
     if let Some(posting) = posting {

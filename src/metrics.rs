@@ -180,7 +180,6 @@ impl Metric {
 
     /// The series of a labelled counter, for code that adds to it too often to look it up each
     /// time; `value` must be in the table.
-    #[must_use]
     pub fn series(&self, value: &'static str) -> metrics::Counter {
         debug_assert_eq!(self.kind, MetricKind::Counter);
         debug_assert!(self.values.contains(&value), "{} has no {value}", self.name);

@@ -355,7 +355,7 @@ fn claim(
     let row = encode_inbox(received_at);
     for candidate in &sorted.candidates {
         let key_on = |day| SeenKey::new(crate::model::window::Day(day), &candidate.key);
-        let new = batch.claim_within(days.iter().copied(), today, &key_on)?;
+        let new = batch.claim_within(days.iter().copied(), today, key_on)?;
         if outage.is_some() {
             // That its own feed showed an event does not prove that the public one was read.
             let is_new = new || feeds::is_own(batch, &days, &candidate.key)?;

@@ -43,8 +43,8 @@ use crate::store::feeds::{FeedKey, ListCounts};
 use crate::store::{Store, StoreError};
 
 /// Feeds that are read at the same time.
-const MOST_READS: usize = 6;
-const _: () = assert!(MOST_SENT + MOST_READS as u32 <= MOST_AT_ONCE / 2);
+const MOST_READS: u32 = 6;
+const _: () = assert!(MOST_SENT + MOST_READS <= MOST_AT_ONCE / 2);
 /// The most feeds; of more names the first are read.
 pub const MOST_FEEDS: usize = 50_000;
 /// The longest time that rows of feeds are kept in memory before they are written: after a crash,
@@ -198,7 +198,7 @@ impl ListedSource {
         let (due, next) = state.feeds.due(now, self.options.within);
         let mut wake = next.map_or(LOOK, |at| at.since(now));
         for name in due {
-            if state.in_flight.len() >= MOST_READS {
+            if state.in_flight.len() >= MOST_READS as usize {
                 break;
             }
             match self.pool.grant_feed(read::token_of(&name)) {

@@ -196,7 +196,7 @@ impl Relay {
                     tracing::info!("another producer has the topic: on standby");
                 }
                 ProducerGrant::Unanswered => {
-                    tracing::info!("polling while the broker does not answer")
+                    tracing::info!("polling while the broker does not answer");
                 }
                 ProducerGrant::Unasked => {}
             }

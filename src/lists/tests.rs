@@ -58,7 +58,7 @@ fn wrong_lines_are_reported_by_number() {
 
 #[test]
 fn list_has_a_limited_number_of_names() {
-    let names = |count: usize| (0..count).map(|n| format!("o/r{n}\n")).collect::<String>();
+    let names = |count: usize| (0..count).map(|n| format!("o/r{n}\n")).collect::<Vec<_>>().concat();
     assert_eq!(parse(&names(LIST_NAMES)).len(), LIST_NAMES);
     let found = errors(names(LIST_NAMES + 1).as_bytes());
     assert_eq!(found.len(), 1);

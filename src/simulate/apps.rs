@@ -63,7 +63,7 @@ fn check(app: &SimulatedApp, token: &str, now: i64) -> Result<(), (StatusCode, S
 }
 
 /// The app of a request.
-fn admit(shared: &SharedWorld, headers: &HeaderMap) -> Result<SimulatedApp, Response> {
+fn admit(shared: &SharedWorld, headers: &HeaderMap) -> Result<SimulatedApp, Box<Response>> {
     let app = shared.state().apps.app.clone();
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer "));
@@ -75,9 +75,11 @@ fn admit(shared: &SharedWorld, headers: &HeaderMap) -> Result<SimulatedApp, Resp
         (Ok(()), Some(app)) => Ok(app),
         (Err((status, message)), _) => {
             shared.count(format!("app {}", status.as_u16()));
-            Err(SimulatedRefusal::new(status, &message).into_response())
+            Err(Box::new(SimulatedRefusal::new(status, &message).into_response()))
         }
-        (Ok(()), None) => Err(SimulatedRefusal::new(StatusCode::NOT_FOUND, "").into_response()),
+        (Ok(()), None) => {
+            Err(Box::new(SimulatedRefusal::new(StatusCode::NOT_FOUND, "").into_response()))
+        }
     }
 }
 
@@ -87,7 +89,7 @@ pub(super) async fn installations(
 ) -> Response {
     let app = match admit(&shared, &headers) {
         Ok(app) => app,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let suspended = shared.state().apps.suspended.clone();
     let row = |(id, login): (&u64, &String)| {
@@ -107,7 +109,7 @@ pub(super) async fn access_token(
 ) -> Response {
     let app = match admit(&shared, &headers) {
         Ok(app) => app,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let mut state = shared.state();
     let refusal = if !app.installations.contains_key(&id) {

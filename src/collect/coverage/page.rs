@@ -24,7 +24,7 @@ const FIRM: u32 = 15;
 /// … if the page showed as many for this long: a feed that fills up mixes types for a few seconds.
 const FIRM_FOR: Duration = Duration::from_secs(10);
 /// After this time, the comparison with the usual numbers decides whether a type is missing.
-const JUDGED_AFTER: Duration = Duration::from_mins(3);
+const JUDGED_AFTER: Duration = Duration::from_secs(180);
 
 #[derive(Debug, Default)]
 pub(super) struct PageRecord {

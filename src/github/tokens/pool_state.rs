@@ -129,16 +129,17 @@ pub(super) fn tell_bench(state: &mut PoolState, id: TokenSlotId, why: DeadToken,
     let census = census(state, now);
     let (number, hours) = (place + 1, QUARANTINE.as_secs() / 3_600);
     let left = census.tokens - census.quarantined;
-    match state.slots[place].installation {
-        Some(installation) => tracing::warn!(
+    if let Some(installation) = state.slots[place].installation {
+        tracing::warn!(
             installation,
             left,
             "GitHub refuses the token of an app installation ({why}); a new one is requested"
-        ),
-        None => tracing::warn!(
+        );
+    } else {
+        tracing::warn!(
             "GitHub refuses token {number} of {} ({why}); it rests for {hours} hours, {left} left",
             census.tokens,
-        ),
+        );
     }
     if census.mode == TokenMode::Anonymous {
         tracing::error!(

@@ -48,7 +48,9 @@ impl Frame {
     /// The uncompressed bytes of several frames as one piece.
     pub(in crate::hub) fn joined(frames: &[Self]) -> Self {
         let mut bytes = Vec::with_capacity(frames.iter().map(Self::len).sum());
-        frames.iter().for_each(|frame| bytes.extend_from_slice(&frame.bytes));
+        for frame in frames {
+            bytes.extend_from_slice(&frame.bytes);
+        }
         Self::encoded(memory::hold(bytes))
     }
 

@@ -244,7 +244,7 @@ mod tests {
         let whole = Status {
             node: Some("telltale".to_owned()),
             parts: vec![part("source", PartState::Down, "telltale")],
-            source: Some(SourceReport { last_error, app, ..SourceReport::default() }),
+            source: Some(SourceReport { app, last_error, ..SourceReport::default() }),
             ready: true,
             ..Status::default()
         };

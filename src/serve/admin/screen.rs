@@ -141,7 +141,7 @@ impl Screen {
     /// How complete a list is.
     fn list(&mut self, list: &ListReport) {
         let mut words = format!("{}: {}", list.name, counted(list.names, "name"));
-        let mut add = |text: String| words.push_str(&format!(", {text}"));
+        let mut add = |text: String| words.extend([", ", &text]);
         if let Some((seen, filled)) = list.seen.zip(list.filled) {
             add(format!("{seen} events, {filled} of them from its own feeds"));
         }

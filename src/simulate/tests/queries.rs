@@ -210,10 +210,8 @@ async fn totals_rise_with_events_that_nobody_was_shown() {
     assert!(forks > 0 && before["data"]["r0"]["forkCount"] == forks, "{before}");
     assert_eq!(before["data"]["r1"], Value::Null);
     assert_eq!(before["errors"][0]["path"], json!(["r1"]));
-    let mut many = String::new();
-    for n in 0..100 {
-        many += &format!("r{n}:repository(owner:\"{owner}\",name:\"{repo}\"){{{TOTALS}}} ");
-    }
+    let one = |n: u32| format!("r{n}:repository(owner:\"{owner}\",name:\"{repo}\"){{{TOTALS}}} ");
+    let many = (0..100).map(one).collect::<Vec<_>>().concat();
     let answer = github.query(&format!("query{{rateLimit{{cost}} {many}}}"), Value::Null).await;
     assert_eq!(answer.json()["data"]["rateLimit"]["cost"], 4, "four lists of each");
 }

@@ -178,8 +178,8 @@ fn subscribers_of_a_large_group_share_one_piece_for_a_batch() {
     let mut thirds = groups.subscribe(ids(), 3, &plain);
     let mut behind = groups.subscribe(ids(), 1, &plain);
     dispatch(&groups, &events(1..=5, "A"));
-    let text = (1..=5).map(|n| format!("\u{81}\u{5}[\"{n}\"]")).collect::<String>();
-    let expected: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let frame = |n: u8| [0x81, 5, b'[', b'"', b'0' + n, b'"', b']'];
+    let expected: Vec<u8> = (1..=5).flat_map(frame).collect();
     let mut pieces = all.iter_mut().map(|subscriber| {
         let taken = subscriber.take();
         assert_eq!((taken.messages, taken.more, taken.frames.len()), (5, false, 1));

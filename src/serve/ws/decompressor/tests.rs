@@ -278,6 +278,6 @@ fn close_frame_is_found_after_any_data() {
     assert!(decompressor.skim());
     // Behind a header that cannot be parsed no close frame is recognised, and none is waited for.
     let mut decompressor = Decompressor::new(MOST, false, b"");
-    read(&mut decompressor, &[FIN | 7, MASKED | 13, 1, 2, 3, 4], 1).unwrap();
+    read(&mut decompressor, &[FIN | 7, MASKED | 0x0d, 1, 2, 3, 4], 1).unwrap();
     assert!(decompressor.skim());
 }
