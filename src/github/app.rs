@@ -212,12 +212,13 @@ impl AppClient {
             }
             _ => return Err(self.failure(&path, &response)),
         }
-        let unusable = || self.trouble(&path, &response);
         // The body has a token, so an error must not quote it.
-        let granted: GrantedToken = serde_json::from_slice(&response.body).map_err(|_| {
+        let unusable = || {
             let what = format!("{}{path}", http::shown(&self.base));
             AppError::Trouble { what, status: response.status, said: String::new() }
-        })?;
+        };
+        let granted: GrantedToken =
+            serde_json::from_slice(&response.body).map_err(|_| unusable())?;
         let expires_at = Timestamp::parse(&granted.expires_at).ok_or_else(unusable)?;
         let server = response.headers.date().unwrap_or_else(|| self.clock.now());
         let life = expires_at.since(server).min(LONGEST_LIFE);
@@ -228,6 +229,7 @@ impl AppClient {
     /// Sends a request as the app; once more when the first response shows that the clocks differ.
     async fn send(&self, path: &str, body: Option<Bytes>) -> Result<HttpResponse, AppError> {
         let url = format!("{}{path}", self.base);
+        let mut is_corrected = false;
         loop {
             let authorization = format!("Bearer {}", self.assertion().await?.expose());
             let request = match &body {
@@ -241,10 +243,11 @@ impl AppClient {
             let response = self.http.send(request).await;
             metrics::REQUESTS.add_for("app", 1);
             let response = response?;
-            // A correction is made only where the clocks differ anew, so this ends.
-            if !(self.learn_skew(&response) && response.status == 401) {
+            let differs = self.learn_skew(&response) && response.status == 401;
+            if !differs || is_corrected {
                 return Ok(response);
             }
+            is_corrected = true;
         }
     }
 

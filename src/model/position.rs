@@ -182,6 +182,10 @@ mod tests {
         for text in ["51A70C3E-be1f4b", "+1a70c3e-be1f4b", "51a70c3e-be1F4b", "51a70c3e-be1f4bb"] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }
+        assert!("51a70c3e-bd1fb".parse::<Cursor>().is_ok());
+        for text in ["51a70c3e-bd0fb", "51a70c3e-bd+fb", "51a70c3e-bd1Fb"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -191,6 +195,9 @@ mod tests {
         assert_eq!(at(5, u32::MAX).next(), at(6, 0));
         assert_eq!(at(5, 8).before(), Some(at(5, 7)));
         assert_eq!(at(6, 0).before(), Some(at(5, u32::MAX)));
+        let last = Position { ledger: 2, entry: u64::MAX, index: u32::MAX };
+        assert_eq!(at(0, 0).before(), Some(last));
+        assert_eq!(Position::default().before(), None);
     }
 
     proptest! {

@@ -189,6 +189,20 @@ mod tests {
         let event = format!(r#"{{"payload":{{"shas":[{shas}]}}}}"#);
         let changed = hash_emails(&event).unwrap();
         assert!(changed.len() < event.len() && !changed.contains("a@b"));
+        // One that grows just up to the limit keeps its domain.
+        let event = of_commit("\"abc@example.org\"");
+        let room = EVENT_BYTES - hash_emails(&event).unwrap().len();
+        for (more, keeps) in [(0, true), (1, false)] {
+            let event = event.replacen('{', &format!("{{{}", " ".repeat(room + more)), 1);
+            assert_eq!(hash_emails(&event).unwrap().contains("@example.org"), keeps, "{more}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_hashed_where_it_is_asked_for() {
+        let event = of_commit("\"abc@example.org\"");
+        assert_eq!(Privacy::new(&[], true).hashed(&event), hash_emails(&event));
+        assert_eq!(Privacy::new(&[], false).hashed(&event), None);
     }
 
     #[test]
@@ -211,6 +225,10 @@ mod tests {
             assert_eq!(left_out, is_left_out, "{actor} {org} {repo}");
         }
         assert!(!Privacy::default().leaves_out(Some("ann"), None, Some("a/b")));
+        for one in ["a/b", "ann"] {
+            let privacy = Privacy::new(&[one.to_owned()], false);
+            assert!(privacy.leaves_out(Some("ann"), None, Some("a/b")), "{one}");
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -392,6 +392,12 @@ mod tests {
     }
 
     #[test]
+    fn http_date_is_that_of_rfc_9110() {
+        let at = Timestamp::from_seconds(784_111_777);
+        assert_eq!(at.http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
     fn time_without_an_offset_is_utc() {
         for (text, read) in [
             ("2026-11-29T11:48:21", "2026-11-29T11:48:21Z"),

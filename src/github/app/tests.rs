@@ -87,6 +87,29 @@ async fn refusals_are_named() {
 }
 
 #[tokio::test]
+async fn token_with_an_unreadable_end_is_not_quoted() {
+    for body in [r#"{"token":"ghs_hush","expires_at":"soon"}"#, r#"{"token":"ghs_hush"}"#] {
+        let fake = FakeServer::start(move |_| FakeReply::new(201, body)).await;
+        let error = client(&fake.url, KEY).token(7).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("ghs_hush"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn server_whose_clock_jumps_is_asked_twice() {
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let count = std::sync::Arc::new(count);
+    let fake = FakeServer::start(move |_| {
+        let hour = 1 + count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 20;
+        let date = vec![("date", format!("Fri, 15 Jan 2027 {hour:02}:00:00 GMT"))];
+        FakeReply::Whole(401, date, b"{}".to_vec())
+    })
+    .await;
+    client(&fake.url, KEY).installations().await.unwrap_err();
+    assert_eq!(fake.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn assertions_follow_the_clock_of_github() {
     // GitHub's clock is in 2027, a year ahead of any machine that runs this test in 2026.
     let date = || vec![("date", "Fri, 15 Jan 2027 07:00:00 GMT".to_owned())];

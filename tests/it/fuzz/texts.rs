@@ -1,6 +1,7 @@
 //! Fuzzes texts: events, cursors, patterns, times, tokens, scripts, configuration.
 
 use ghpulse::config::{self, BareUnit, ConfigPath, Request};
+use ghpulse::lists::NameList;
 use ghpulse::model::entity::entities;
 use ghpulse::model::envelope::{Facts, written_back};
 use ghpulse::model::event::{Event, is_event};
@@ -226,6 +227,28 @@ fn tokens_file() {
             assert!(*line >= 1 && *line <= text.lines().count() && !why.is_empty());
         }
         outcome((read.wrong.len().min(5), read.placeholders.len().min(5)))
+    });
+}
+
+#[test]
+fn list_files() {
+    let seeds: [&[u8]; 3] = [
+        b"# ours\r\ncomplete: true\nRust-Lang/Rust # the compiler\ntokio-rs/*\n@Torvalds\n",
+        b"\xef\xbb\xbfa/b\n@renovate[bot]\nA/B",
+        b"complete: false\nhttps://github.com/a/b\n@\na/..\n",
+    ];
+    fuzz("list_files", &seeds, |input| {
+        let list = match NameList::parse(input) {
+            Ok(list) => list,
+            Err(errors) => {
+                assert!(!errors.is_empty() && errors.iter().all(|error| !error.reason.is_empty()));
+                return outcome((false, errors.len()));
+            }
+        };
+        let names: Vec<String> = list.iter().map(|name| name.to_string()).collect();
+        let text = format!("complete: {}\n{}", list.is_complete(), names.join("\n"));
+        assert_eq!(NameList::parse(text.as_bytes()).as_ref(), Ok(&list));
+        outcome((true, list.len().min(9), list.is_complete()))
     });
 }
 

@@ -185,9 +185,14 @@ impl Broker {
         }
     }
 
-    /// Starts it on its directories, empty or with existing data.
+    /// Starts it on its directories, empty or with existing data, also after a kill.
     pub(crate) fn start(&self) {
         self.end_registration();
+        self.start_after_stop();
+    }
+
+    /// Starts it after [`Self::stop`].
+    pub(crate) fn start_after_stop(&self) {
         let opens = [
             "java.base/java.nio",
             "java.base/jdk.internal.misc",
@@ -229,6 +234,22 @@ impl Broker {
         let Some(mut process) = self.running().take() else { return };
         process.shell.stdin.take().unwrap().write_all(b"keep\n").unwrap();
         process.shell.wait().unwrap();
+    }
+
+    /// Stops it in order, so that nothing of it stays registered, and waits until it has ended.
+    pub(crate) async fn stop(&self) {
+        self.signal("-TERM");
+        let java = format!("/proc/{}", self.running().as_ref().unwrap().java);
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
+        let ending = async {
+            // The shell has not collected it yet, so it stays as a process that does nothing.
+            while std::fs::read_to_string(format!("{java}/cmdline")).is_ok_and(|it| !it.is_empty())
+            {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(READY, ending).await.expect("Pulsar ends in time");
+        self.kill();
     }
 
     /// Pauses the process; connections stay open and receive no response.

@@ -27,6 +27,8 @@ use crate::common::stored;
 const DISK: u64 = 400;
 /// Most memory of the process, in MiB.
 const RESIDENT: u64 = 1_500;
+/// Events before the first round.
+const FIRST: usize = 10;
 /// Events that GitHub's pages cannot show at once, while it is not read.
 const OVERRUN: usize = 450;
 /// A time without a response of GitHub is an outage from ten seconds on.
@@ -108,7 +110,7 @@ impl<'s> Site<'s> {
         let encodings = [Encoding::Lines, Encoding::ServerSent, Encoding::Socket];
         let readers = encodings.map(|encoding| StreamReader::start(address, encoding)).into();
         println!("  pulsar: {on_pulsar}, database: {has_database}, store.sync: {sync}");
-        let site = Self {
+        let mut site = Self {
             sampling: SamplingReader::start(address),
             attack: None,
             has_stepped: false,
@@ -134,6 +136,9 @@ impl<'s> Site<'s> {
             site.readers.iter().all(|reader| reader.received().is_connected())
         })
         .await;
+        // A node that has never read GitHub cannot know what it missed.
+        site.github.control.emit(FIRST);
+        site.settle().await;
         site
     }
 

@@ -42,7 +42,7 @@ pub(super) enum Trouble {
     RabbitPaused,
     DatabaseKilled,
     DatabasePaused,
-    PulsarKilled,
+    PulsarStopped,
     PulsarPaused,
     DiskFull,
     ClockStepped,
@@ -59,7 +59,7 @@ impl Trouble {
         Self::RabbitPaused,
         Self::DatabaseKilled,
         Self::DatabasePaused,
-        Self::PulsarKilled,
+        Self::PulsarStopped,
         Self::PulsarPaused,
         Self::DiskFull,
         Self::ClockStepped,
@@ -88,7 +88,7 @@ impl Trouble {
             Self::GithubFails | Self::GithubAway => 0,
             Self::RabbitKilled | Self::RabbitPaused => 1,
             Self::DatabaseKilled | Self::DatabasePaused => 2,
-            Self::PulsarKilled | Self::PulsarPaused => 3,
+            Self::PulsarStopped | Self::PulsarPaused => 3,
             Self::DiskFull | Self::Killed | Self::BackedUp => 4,
             Self::ClockStepped => 5,
             Self::Attacked => 6,
@@ -129,7 +129,11 @@ impl Site<'_> {
             Trouble::DatabasePaused => {
                 servers.database.iter_mut().for_each(|database| database.freeze(true));
             }
-            Trouble::PulsarKilled => pulsar.iter().for_each(|pulsar| pulsar.broker.kill()),
+            Trouble::PulsarStopped => {
+                if let Some(pulsar) = pulsar {
+                    pulsar.broker.stop().await;
+                }
+            }
             Trouble::PulsarPaused => pulsar.iter().for_each(|pulsar| pulsar.broker.pause()),
             Trouble::DiskFull => self.disk.iter().for_each(|disk| disk.fill(LEFT)),
             Trouble::ClockStepped => {
@@ -171,9 +175,9 @@ impl Site<'_> {
             Trouble::DatabasePaused => {
                 servers.database.iter_mut().for_each(|database| database.freeze(false));
             }
-            Trouble::PulsarKilled => {
+            Trouble::PulsarStopped => {
                 if let Some(pulsar) = pulsar {
-                    tokio::task::block_in_place(|| pulsar.broker.start());
+                    tokio::task::block_in_place(|| pulsar.broker.start_after_stop());
                     pulsar.broker.ready().await;
                 }
             }
