@@ -200,8 +200,8 @@ beside the tokens; `None` for none.";
             #[derive(Eq)]
             pub(super) struct GitHubAppKeys {
                 ours "github.app.id" => id: Option<String>, ValueKind::Text, "",
-                    "Id or client id of a GitHub App; each of its installations has limits of \
-its own.";
+                    "Id or client id of a GitHub App; GitHub limits each of its installations \
+separately.";
                 ours "github.app.keyFile" => key_file: Option<PathBuf>, ValueKind::Path, "",
                     "Private key of that app (PEM), as GitHub made it; read at each use.";
             }

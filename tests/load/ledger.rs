@@ -84,7 +84,8 @@ fn languages(runtime: &tokio::runtime::Runtime, store: &Store, count: u64, now: 
         let some = some.to_vec();
         let put = store.commit(move |batch| {
             for n in some {
-                repos::remember(batch, RepoKey(id(n)), Some(NAMES[n as usize / 10 % 8]), now)?;
+                let language = NAMES[usize::try_from(n / 10).unwrap_or(0) % NAMES.len()];
+                repos::remember(batch, RepoKey(id(n)), Some(language), now)?;
             }
             Ok(())
         });

@@ -46,7 +46,11 @@ pub(crate) async fn fold_due(
         };
         let next = store.commit(move |batch| fold_some(batch, month, from)).await?;
         if next.is_none() {
-            store.read(move |reader| Ok(compact(reader, month))).await?;
+            let compacted = move |reader: Reader<'_>| {
+                compact(reader, month);
+                Ok(())
+            };
+            store.read(compacted).await?;
         }
         progress = FoldProgress(next.map(|from| (month, from)));
     }

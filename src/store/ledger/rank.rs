@@ -149,7 +149,10 @@ fn add_figures(figures: &mut [u64; 4], value: &[u8], hours: DayHours, first: u8)
 
 /// Lists that are being filled. The last of each is on top of its heap.
 #[derive(Debug, Default)]
-struct OpenLists([BinaryHeap<Reverse<(u64, Reverse<u64>)>>; 4]);
+struct OpenLists([BinaryHeap<LastFirst>; 4]);
+
+/// A count and a repository. Greater are smaller counts, and of equal counts larger ids.
+type LastFirst = Reverse<(u64, Reverse<u64>)>;
 
 impl OpenLists {
     fn offer(&mut self, repo: u64, figures: [u64; 4]) {

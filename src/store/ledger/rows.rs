@@ -31,9 +31,7 @@ pub(crate) fn decode_hours(day: &LedgerKey, stored: Option<&[u8]>) -> Result<Day
 /// Puts the hours of a day.
 pub(super) fn put_hours(batch: &mut Batch<'_>, day: &LedgerKey, hours: DayHours) {
     let DayHours { imported, folded } = hours;
-    let [a, b, c, d] = imported.to_be_bytes();
-    let [e, f, g, h] = folded.to_be_bytes();
-    batch.put(day, &[a, b, c, d, e, f, g, h]);
+    batch.put(day, &[imported.to_be_bytes(), folded.to_be_bytes()].concat());
 }
 
 /// Puts the counts of a row, or deletes it when there are none.
