@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries};
+use crate::collect::audit::AuditReading;
+use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals};
 use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
@@ -71,15 +72,24 @@ pub(super) async fn run(
 /// earlier configuration counted it.
 pub(super) async fn answer(
     store: Store,
-    (rankings, privacy): (Rankings, Arc<Privacy>),
+    (rankings, privacy, audit): (Rankings, Arc<Privacy>, Option<AuditReading>),
     query: LedgerQuery,
 ) -> Result<LedgerAnswer, OpsError> {
+    let audited = audit.and_then(|audit| audit.borrow().clone());
     let is_excluded = move |name: &str| privacy.leaves_out(None, None, Some(name));
     let read = store.read(move |reader| match query {
         LedgerQuery::Repo { name, days } => {
             let series = series(reader, &name, days)?;
             let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
-            Ok(series.map_or(LedgerAnswer::Nothing, LedgerAnswer::Repo))
+            let Some(mut series) = series else { return Ok(LedgerAnswer::Nothing) };
+            let growth = audited.and_then(|report| report.repos.get(&series.id).copied());
+            series.seen = growth.and_then(|growth| growth.seen);
+            series.stated = growth.map(|growth| StatedTotals {
+                stars: growth.stars.into(),
+                forks: growth.forks.into(),
+                at: growth.at,
+            });
+            Ok(LedgerAnswer::Repo(series))
         }
         LedgerQuery::Top { by, window, language, most } => {
             let ranking = lock(&rankings.0).get(&window).cloned();

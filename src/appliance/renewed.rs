@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::pulsar::{check_key, key_path};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::github::app::check_app_key;
 use crate::logging;
 use crate::model::window::Timestamp;
 use crate::reload;
@@ -87,6 +88,10 @@ impl Renewed {
             if let Some(path) = path {
                 add(key, vec![path], Box::new(|files| reload::check_authorities(&files[0])));
             }
+        }
+        if let Some(app) = &config.github.app {
+            let check = |files: &[Vec<u8>]| check_app_key(&files[0]);
+            add("github.app.keyFile", vec![app.key_file.clone()], Box::new(check));
         }
         if let Some(oauth) = pulsar.and_then(|pulsar| pulsar.oauth.as_ref()) {
             let path = key_path(&oauth.key_file);

@@ -304,7 +304,7 @@ fn lists(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     const KEY: &str = "lists.dir";
     let directory = &config.lists.dir;
     if !directory.exists() && places.contains_key(KEY) {
-        return vec![Finding::warning(KEY, directory.display(), "no such directory: no lists")];
+        return vec![Finding::note(KEY, directory.display(), "no such directory: no lists")];
     }
     let wrong = lists::check(directory);
     let place = |error: &ListDiagnostic| match error.line {

@@ -50,7 +50,7 @@ impl Entries {
                 Err(_) => entries.salvage(&bytes, text),
             }
         } else {
-            entries.reject(&bytes, "no JSON list".to_owned(), text);
+            entries.reject(&bytes, "not a JSON list".to_owned(), text);
         }
         entries.text = bytes;
         entries

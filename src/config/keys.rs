@@ -200,8 +200,8 @@ beside the tokens; `None` for none.";
             #[derive(Eq)]
             pub(super) struct GitHubAppKeys {
                 ours "github.app.id" => id: Option<String>, ValueKind::Text, "",
-                    "Id or client id of a GitHub App; each of its installations has limits of \
-its own.";
+                    "Id or client id of a GitHub App; GitHub limits each of its installations \
+separately.";
                 ours "github.app.keyFile" => key_file: Option<PathBuf>, ValueKind::Path, "",
                     "Private key of that app (PEM), as GitHub made it; read at each use.";
             }
@@ -218,18 +218,6 @@ its own.";
                     "Share of each token's GraphQL limit that enrichment may use.";
             }
 
-            /// Lists of names that queries select by.
-            pub struct ListsConfig {
-                ours "lists.dir" => dir: PathBuf, ValueKind::Path, "lists",
-                    "Directory of the lists (`NAME.txt`); read again when a file in it is saved.";
-                ours "lists.within" => within: Duration, span(S, DAY), "1h",
-                    "Longest time between two reads of the feed of a quiet name on a complete \
-list.";
-                ours "lists.budget" => budget: f64, ValueKind::Share, "0.2",
-                    "Share of each token's REST limit for the feeds of complete lists; while there \
-are any, the public feed has that much less.";
-            }
-
             /// The audit: how much was seen, by GitHub's totals of sampled repositories.
             pub struct AuditConfig {
                 ours "github.audit.budget" => budget: f64, ValueKind::Share, "0.05",
@@ -241,6 +229,18 @@ are any, the public feed has that much less.";
                     "Time between two looks at a repository; longer where the budget is small.";
                 ours "github.audit.wait" => wait: Duration, span(S, DAY), "1h",
                     "How late an event may arrive and still count as seen, at most 24 looks.";
+            }
+
+            /// Lists of names that queries select by.
+            pub struct ListsConfig {
+                ours "lists.dir" => dir: PathBuf, ValueKind::Path, "lists",
+                    "Directory of the lists (`NAME.txt`); read again when a file in it is saved.";
+                ours "lists.within" => within: Duration, span(S, DAY), "1h",
+                    "Longest time between two reads of the feed of a quiet name on a complete \
+list.";
+                ours "lists.budget" => budget: f64, ValueKind::Share, "0.2",
+                    "Share of each token's REST limit for the feeds of complete lists; while there \
+are any, the public feed has that much less.";
             }
 
             /// What of the events is not passed on.

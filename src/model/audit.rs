@@ -3,7 +3,8 @@
 //! and beside exported hours.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -67,7 +68,7 @@ pub type AuditedTotals = [u32; AuditedKind::STATED];
 
 /// How much of one kind was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SeenShare {
+pub struct AuditShare {
     /// Events of the sampled repositories that were received here in time.
     pub seen: u64,
     /// What the total of the same repositories grew by; of `numbers`: how many were given.
@@ -104,6 +105,20 @@ pub struct AuditConflict {
     pub text: String,
 }
 
+/// What GitHub last stated of one sampled repository, and how much of its growth was seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RepoGrowth {
+    /// Stars it has.
+    pub stars: u32,
+    /// Direct forks it has.
+    pub forks: u32,
+    /// When GitHub stated them.
+    pub at: Timestamp,
+    /// The fraction of the stars and forks that it gained over the last looks which were seen, 0 to
+    /// 1; `None` when it gained none.
+    pub seen: Option<f64>,
+}
+
 /// The result of the audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditReport {
@@ -120,7 +135,10 @@ pub struct AuditReport {
     /// Points of GitHub's GraphQL limit spent in the last hour.
     pub points: u64,
     /// By kind.
-    pub shares: BTreeMap<Cow<'static, str>, SeenShare>,
+    pub shares: BTreeMap<Cow<'static, str>, AuditShare>,
+    /// Each sampled repository by GitHub's id; not shown.
+    #[serde(skip)]
+    pub repos: Arc<HashMap<u64, RepoGrowth>>,
     /// When the audit and the estimate from ids have long contradicted each other.
     pub conflict: Option<AuditConflict>,
 }

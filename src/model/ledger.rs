@@ -118,7 +118,8 @@ pub struct RepoSeries {
     pub language: Option<String>,
     /// The totals that GitHub states, when they are known.
     pub stated: Option<StatedTotals>,
-    /// The fraction of the growth that GitHub states which was counted, 0 to 1, when it is known.
+    /// The fraction of the stars and forks that it gained over the audit's last looks which was
+    /// counted, 0 to 1, when it is known.
     pub seen: Option<f64>,
     /// The days in order, also those without events.
     pub days: Vec<RepoDay>,

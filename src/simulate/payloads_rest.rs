@@ -97,7 +97,8 @@ impl Scene<'_> {
 
     /// What happens to an issue.
     pub(super) fn issue_action(rng: &mut Rng) -> &'static str {
-        *pick(rng, &["opened", "opened", "closed", "closed", "reopened"])
+        const ACTIONS: [&str; 5] = ["opened", "opened", "closed", "closed", "reopened"];
+        ACTIONS[rng.usize(0..ACTIONS.len())]
     }
 
     /// A comment on an issue.

@@ -166,7 +166,7 @@ impl World {
             scene.review_comment(ink, pull)
         };
         let (repository, raises) = (pull.repository.clone(), Raises::Nothing);
-        PullDraft { kind, repository, payload, created, actor, raises }
+        PullDraft { kind, actor, repository, payload, created, raises }
     }
 
     fn elsewhere(&mut self, kind: EventKind, at: Second) -> PullDraft {

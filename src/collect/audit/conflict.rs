@@ -92,10 +92,10 @@ impl Disagreement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::audit::{AuditPanel, SeenShare};
+    use crate::model::audit::{AuditPanel, AuditShare};
 
     fn report(share: Option<[f64; 3]>) -> AuditReport {
-        let stars = SeenShare { seen: 1, grown: 2, repositories: 1, undone: None, share };
+        let stars = AuditShare { seen: 1, grown: 2, repositories: 1, undone: None, share };
         AuditReport {
             at: Timestamp::from_seconds(0),
             method: "".into(),
@@ -103,6 +103,7 @@ mod tests {
             until: None,
             panel: AuditPanel::default(),
             points: 0,
+            repos: std::sync::Arc::default(),
             shares: [("stars".into(), stars)].into(),
             conflict: None,
         }

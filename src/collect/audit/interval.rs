@@ -145,6 +145,11 @@ impl Clusters {
         self.0.values().copied()
     }
 
+    /// The sum of one repository.
+    pub(super) fn of(&self, repository: u64) -> Option<ClusterSum> {
+        self.0.get(&repository).copied()
+    }
+
     /// Everything seen, and everything that the totals grew by.
     pub(super) fn totals(&self) -> (u64, i64) {
         let seen: f64 = self.0.values().map(|sum| sum.seen).sum();

@@ -7,7 +7,7 @@
 //! An event belongs to the interval in which it was created. An interval is closed only when late
 //! events have had [`AuditTimes::wait`] to arrive.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::interval::{Clusters, UndoneShare, seen_share};
 use super::sighting::AuditedEvent;
 use crate::github::graphql::{CountsLookup, RepositoryCounts};
-use crate::model::audit::{AuditPanel, AuditedKind, AuditedTotals, SeenShare};
+use crate::model::audit::{AuditPanel, AuditShare, AuditedKind, AuditedTotals, RepoGrowth};
 use crate::model::window::Timestamp;
 
 /// Maximum number of looks at a repository whose intervals are not closed.
@@ -79,7 +79,7 @@ struct ClosedInterval(i64, u64, u8, u32, i32);
 
 /// The sample.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Panel {
+pub(super) struct AuditSample {
     /// By hash.
     repos: BTreeMap<u64, PanelRepo>,
     /// No repository with a greater hash is taken.
@@ -103,14 +103,14 @@ pub(super) fn hash_of(repo_id: u64) -> u64 {
     xxh3_64(&repo_id.to_le_bytes())
 }
 
-impl Default for Panel {
+impl Default for AuditSample {
     fn default() -> Self {
         let (repos, closed) = (BTreeMap::new(), VecDeque::new());
         Self { repos, most: u64::MAX, closed, range: None, gone: 0 }
     }
 }
 
-impl Panel {
+impl AuditSample {
     /// Takes an event; `hash` is that of its repository, `size` the size of the sample.
     pub(super) fn observe(&mut self, hash: u64, event: &AuditedEvent, size: usize) {
         if hash > self.most || event.repo.len() > MOST_NAME {
@@ -292,8 +292,29 @@ impl Panel {
         }
     }
 
+    /// What GitHub last stated of each repository, and how much of its stars and forks was seen.
+    pub(super) fn growth(&self) -> HashMap<u64, RepoGrowth> {
+        let [stars, forks] = [AuditedKind::Stars, AuditedKind::Forks].map(|kind| kind as usize);
+        let mut sums = Clusters::default();
+        for ClosedInterval(_, hash, kind, seen, grown) in &self.closed {
+            if [stars, forks].contains(&usize::from(*kind)) {
+                sums.add(*hash, *seen, i64::from(*grown));
+            }
+        }
+        let mut growth = HashMap::with_capacity(self.repos.len());
+        for (hash, repo) in &self.repos {
+            let Some(look) = repo.looks.back() else { continue };
+            let gained = sums.of(*hash).filter(|sum| sum.grown > 0.0);
+            let seen = gained.map(|sum| (sum.seen / sum.grown).min(1.0));
+            let at = Timestamp::from_micros(look.at);
+            let (stars, forks) = (look.totals[stars], look.totals[forks]);
+            growth.insert(repo.id, RepoGrowth { stars, forks, at, seen });
+        }
+        growth
+    }
+
     /// How much of a kind was seen in the closed intervals.
-    pub(super) fn share(&self, kind: AuditedKind) -> SeenShare {
+    pub(super) fn share(&self, kind: AuditedKind) -> AuditShare {
         let mut clusters = Clusters::default();
         let (mut all_seen, mut all_grown, mut rises, mut falls) = (0_u64, 0_i64, 0, 0);
         let of_kind =
@@ -307,7 +328,7 @@ impl Panel {
         }
         let undone = UndoneShare::of_steps(rises, falls).filter(|_| kind.can_be_undone());
         let known = if kind.can_be_undone() { undone } else { Some(UndoneShare::default()) };
-        SeenShare {
+        AuditShare {
             seen: all_seen,
             grown: all_grown,
             repositories: clusters.len(),
@@ -318,7 +339,7 @@ impl Panel {
 
     /// The last names of the sampled repositories by id, for tests.
     #[cfg(test)]
-    fn names(&self) -> std::collections::HashMap<u64, String> {
+    fn names(&self) -> HashMap<u64, String> {
         self.repos.values().map(|repo| (repo.id, repo.name.clone())).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The state of the audit, as it is kept.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::conflict::{Disagreement, id_share};
 use super::interval::{UndoneShare, seen_share};
 use super::number_gaps::NumberGaps;
-use super::panel::{AuditTimes, Panel, hash_of};
+use super::panel::{AuditSample, AuditTimes, hash_of};
 use super::sighting::AuditedEvent;
-use crate::model::audit::{AuditReport, AuditedKind, METHOD, SeenShare};
+use crate::model::audit::{AuditReport, AuditShare, AuditedKind, METHOD};
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
 use crate::store::journal::JournalItem;
@@ -39,7 +40,7 @@ pub(super) struct AuditState {
     /// The bus, and the position on it up to which events are counted.
     tag: u32,
     position: (u64, u64, u32),
-    pub(super) panel: Panel,
+    pub(super) panel: AuditSample,
     gaps: NumberGaps,
     /// When points were spent, in seconds since 1970, and how many.
     spent: VecDeque<(i64, u64)>,
@@ -64,7 +65,7 @@ impl AuditState {
             form: FORM,
             tag: tag.0,
             position: (ledger, entry, index),
-            panel: Panel::default(),
+            panel: AuditSample::default(),
             gaps: NumberGaps::default(),
             spent: VecDeque::new(),
             conflict: Disagreement::default(),
@@ -151,6 +152,7 @@ impl AuditState {
             panel: self.panel.census(now, times.every),
             points: self.spent.iter().map(|(_, points)| points).sum(),
             shares: BTreeMap::from(shares),
+            repos: Arc::new(self.panel.growth()),
             conflict: None,
         };
         let ids = range.map(|(from, until)| id_share(reader, from, until)).transpose()?.flatten();
@@ -158,13 +160,13 @@ impl AuditState {
         Ok(report)
     }
 
-    fn share(&self, kind: AuditedKind) -> SeenShare {
+    fn share(&self, kind: AuditedKind) -> AuditShare {
         if kind != AuditedKind::Numbers {
             return self.panel.share(kind);
         }
         let clusters = self.gaps.clusters();
         let (seen, grown) = clusters.totals();
-        SeenShare {
+        AuditShare {
             seen,
             grown,
             repositories: clusters.len(),

@@ -219,7 +219,6 @@ async fn quiet_repositories_cost_few_counted_requests() {
         }
         clock.sleep(wait.max(Duration::from_millis(10))).await;
     }
-    eprintln!("counted {counted:?} reads {reads:?}");
     // The first read of each counts; within the share of one token that takes hours.
     let first = counted.iter().take_while(|counted| **counted > 900).count();
     assert!((9..=12).contains(&first), "{counted:?}");

@@ -54,8 +54,8 @@ impl TokenSlot {
         Self { id, token, installation, owner, introduced_at, benched_until, resting_until }
     }
 
-    /// A slot for the tokens of an installation: it has limits of its own, so its account need not
-    /// be asked for.
+    /// A slot for the tokens of an installation: GitHub limits it separately, so its account need
+    /// not be asked for.
     pub(super) fn of_installation(
         id: TokenSlotId,
         installation: u64,

@@ -63,10 +63,10 @@ pub(crate) struct RepoReport<'a> {
     until: String,
     /// The sums of all days.
     totals: LedgerFigures,
-    /// The totals that GitHub states; null until they are known.
+    /// The totals that GitHub states; null unless the audit has the repository in its sample.
     stated: Option<StatedTotals>,
-    /// The fraction of the growth that GitHub states which was seen, 0 to 1; null until it is
-    /// known.
+    /// The fraction of the stars and forks that it gained over the audit's last 24 looks which was
+    /// seen, 0 to 1; null until it is known.
     seen: Option<f64>,
     /// How much of these days was seen.
     coverage: LedgerCoverage,

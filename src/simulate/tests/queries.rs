@@ -210,9 +210,10 @@ async fn totals_rise_with_events_that_nobody_was_shown() {
     assert!(forks > 0 && before["data"]["r0"]["forkCount"] == forks, "{before}");
     assert_eq!(before["data"]["r1"], Value::Null);
     assert_eq!(before["errors"][0]["path"], json!(["r1"]));
-    let many: String = (0..100)
-        .map(|n| format!("r{n}:repository(owner:\"{owner}\",name:\"{repo}\"){{{TOTALS}}} "))
-        .collect();
+    let mut many = String::new();
+    for n in 0..100 {
+        many += &format!("r{n}:repository(owner:\"{owner}\",name:\"{repo}\"){{{TOTALS}}} ");
+    }
     let answer = github.query(&format!("query{{rateLimit{{cost}} {many}}}"), Value::Null).await;
     assert_eq!(answer.json()["data"]["rateLimit"]["cost"], 4, "four lists of each");
 }

@@ -23,9 +23,14 @@ async fn status(appliance: &Running) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn totals_tell_what_ids_cannot() {
-    let github =
-        GitHub::start(Options { rate: 120.0, shape: Shape::Today, seed: 31, ..Options::default() })
-            .await;
+    let github = GitHub::start(Options {
+        rate: 120.0,
+        shape: Shape::Today,
+        seed: 31,
+        remember: 1_000,
+        ..Options::default()
+    })
+    .await;
     github.control.set_fault(Fault::new(FaultKind::Hidden).share(HIDDEN));
     let dir = tempfile::tempdir().unwrap();
     let mut appliance = Running::start(dir.path(), &github.url, QUICK).await;
@@ -61,5 +66,17 @@ async fn totals_tell_what_ids_cannot() {
     });
     let hour = hours.await;
     assert_eq!(hour["audit"]["pull_requests"].as_array().unwrap().len(), 3, "{hour}");
+
+    // A repository of the sample has its own totals beside its counts.
+    let events = github.control.emitted();
+    let events = events.iter().map(|event| serde_json::from_str::<Value>(event).unwrap());
+    let starred = events.filter(|event| event["type"] == "WatchEvent").last().unwrap();
+    let path = format!("/repo/{}", starred["repo"]["name"].as_str().unwrap());
+    let stated = until_some("a repository has its stated totals", async || {
+        let repo = request(appliance.public, "GET", &path, &[]).await;
+        let repo: Value = serde_json::from_str(&repo.body).ok()?;
+        repo["stated"]["stars"].is_u64().then_some(repo)
+    });
+    assert!(stated.await["stated"]["at"].is_string());
     appliance.end().await;
 }

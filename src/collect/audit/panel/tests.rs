@@ -13,17 +13,17 @@ fn event(repo_id: u64, at: i64, raises: Option<AuditedKind>) -> AuditedEvent {
     AuditedEvent { repo_id, repo: format!("o/r{repo_id}"), created_at, raises, number: None }
 }
 
-fn observe(panel: &mut Panel, event: &AuditedEvent) {
+fn observe(panel: &mut AuditSample, event: &AuditedEvent) {
     panel.observe(hash_of(event.repo_id), event, SIZE);
 }
 
-fn closed(panel: &Panel) -> Vec<(u8, u32, i32)> {
+fn closed(panel: &AuditSample) -> Vec<(u8, u32, i32)> {
     panel.closed.iter().map(|c| (c.2, c.3, c.4)).collect()
 }
 
 #[test]
 fn event_counts_in_the_interval_it_was_created_in() {
-    let mut panel = Panel::default();
+    let mut panel = AuditSample::default();
     let star = |at| event(1, at, Some(AuditedKind::Stars));
     let hash = hash_of(1);
     let at = Timestamp::from_seconds;
@@ -44,13 +44,16 @@ fn event_counts_in_the_interval_it_was_created_in() {
     panel.close(at(9_200 + 3_600), TIMES, SIZE);
     assert_eq!(closed(&panel), [(0, 2, 3), (0, 1, 0)], "later than waited for is not seen");
     assert_eq!(panel.range(), Some((at(2_000), at(9_200))));
+    let growth = panel.growth()[&1];
+    assert_eq!((growth.stars, growth.forks, growth.at), (13, 0, at(9_200)));
+    assert_eq!(growth.seen, Some(1.0), "three of three, one of them in the interval after");
     panel.close(at(9_200 + 27 * 3_600), TIMES, SIZE);
     assert_eq!((closed(&panel), panel.range()), (vec![], None), "older than the horizon");
 }
 
 #[test]
 fn sample_is_random_bounded_and_keeps_those_that_are_quiet() {
-    let mut panel = Panel::default();
+    let mut panel = AuditSample::default();
     for repo in 0..10_000 {
         observe(&mut panel, &event(repo, 1_000, None));
     }
@@ -72,7 +75,7 @@ fn sample_is_random_bounded_and_keeps_those_that_are_quiet() {
 
 #[test]
 fn those_that_waited_longest_are_due_first() {
-    let mut panel = Panel::default();
+    let mut panel = AuditSample::default();
     for repo in 0..10 {
         observe(&mut panel, &event(repo, 1_000, None));
     }
@@ -93,18 +96,18 @@ fn those_that_waited_longest_are_due_first() {
 
 #[test]
 fn state_is_kept_as_text_and_read_back() {
-    let mut panel = Panel::default();
+    let mut panel = AuditSample::default();
     observe(&mut panel, &event(1, 1_000, Some(AuditedKind::Forks)));
     panel.looked(hash_of(1), Timestamp::from_seconds(2_000), [1, 2, 3, 4, 5]);
     let text = serde_json::to_string(&panel).unwrap();
-    let read: Panel = serde_json::from_str(&text).unwrap();
+    let read: AuditSample = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), text);
     assert_eq!(read.repos, panel.repos);
 }
 
 #[test]
 fn looks_of_one_repository_are_bounded() {
-    let mut panel = Panel::default();
+    let mut panel = AuditSample::default();
     observe(&mut panel, &event(1, 1_000, None));
     for n in 0..100 {
         panel.looked(hash_of(1), Timestamp::from_seconds(2_000 + n), [0; 5]);

@@ -40,7 +40,13 @@ fn events_a_day(rng: &mut Rng) -> f64 {
 }
 
 /// Lets a day pass for one repository. Returns what happened and what of it was shown.
-fn live(rng: &mut Rng, panel: Option<&mut Panel>, hash: u64, hide: f64, how: Hidden) -> [u32; 2] {
+fn live(
+    rng: &mut Rng,
+    panel: Option<&mut AuditSample>,
+    hash: u64,
+    hide: f64,
+    how: Hidden,
+) -> [u32; 2] {
     let mean = events_a_day(rng);
     let stars = poisson(rng, mean);
     let undone_part = rng.f64() * 0.14;
@@ -74,11 +80,11 @@ fn live(rng: &mut Rng, panel: Option<&mut Panel>, hash: u64, hide: f64, how: Hid
 }
 
 /// How often of all trials the truth was within the interval, and the mean length of the interval.
-fn trials(seed: u64, count: u32, hide: f64, how: Hidden) -> (u32, f64) {
+fn trials(first: u64, count: u32, hide: f64, how: Hidden) -> (u32, f64) {
     let (mut within, mut length) = (0, 0.0);
     for trial in 0..count {
-        let mut rng = Rng::with_seed(seed + u64::from(trial));
-        let mut panel = Panel::default();
+        let mut rng = Rng::with_seed(first + u64::from(trial));
+        let mut panel = AuditSample::default();
         let (mut happened, mut shown) = (0, 0);
         for hash in 0..SAMPLED * (1 + OTHERS) {
             let sampled = (hash < SAMPLED).then_some(&mut panel);
