@@ -184,7 +184,7 @@ async fn quiet_repositories_cost_few_counted_requests() {
     let now = || clock.instant().duration_since(begun).as_secs();
     let mut feeds = feeds(&names);
     let mut counted = vec![0_u64; 20];
-    let mut reads = vec![0_u64; 20];
+    let mut reads = [0_u64; 20];
     let hour = |now: u64| usize::try_from(now / 3_600).unwrap();
     // Events of a repository up to a time: one a day, each at an hour of its own.
     let events = |n: u64, now: u64| (now + n * 86_400 / REPOS) / 86_400;

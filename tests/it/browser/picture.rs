@@ -61,7 +61,8 @@ fn activity(span: Span, at: i64) -> Activity {
         let start = (at * i64::try_from(SLOTS).unwrap() + i64::try_from(slot).unwrap()) * seconds;
         for (kind, rate) in RATES {
             let length = f64::from(i32::try_from(seconds).unwrap());
-            let count = whole(rate * length * wave(start + 977 * i64::from(kind.len() as u8)));
+            let count =
+                whole(rate * length * wave(start + 977 * i64::try_from(kind.len()).unwrap()));
             activity.0[slot][column(kind)] = u32::try_from(count).unwrap();
         }
     }

@@ -216,7 +216,8 @@ fn tidb_rows() {
     fuzz_with(Fuzz::slow("tidb_rows", &seeds, SLOWER), |input| {
         let cell = |cell: &str| {
             let short: String = cell.chars().take(200).collect();
-            let hex: String = short.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let hex: String =
+                short.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
             if cell == "\\N" {
                 "NULL".to_owned()
             } else {

@@ -69,8 +69,8 @@ async fn totals_tell_what_ids_cannot() {
 
     // A repository of the sample has its own totals beside its counts.
     let events = github.control.emitted();
-    let events = events.iter().map(|event| serde_json::from_str::<Value>(event).unwrap());
-    let starred = events.filter(|event| event["type"] == "WatchEvent").last().unwrap();
+    let mut events = events.iter().map(|event| serde_json::from_str::<Value>(event).unwrap());
+    let starred = events.rfind(|event| event["type"] == "WatchEvent").unwrap();
     let path = format!("/repo/{}", starred["repo"]["name"].as_str().unwrap());
     let stated = until_some("a repository has its stated totals", async || {
         let repo = request(appliance.public, "GET", &path, &[]).await;

@@ -109,9 +109,7 @@ async fn run(dir: &Path, github: &GitHub, lists: &Path) -> Running {
 #[tokio::test(flavor = "multi_thread")]
 async fn list_is_complete_while_the_public_feed_hides_most() {
     let mut names = "complete: true\norg/*\n@ann\n".to_owned();
-    for n in 0..30 {
-        names.push_str(&format!("owner{n}/repo\n"));
-    }
+    names.extend((0..30).map(|n| format!("owner{n}/repo\n")));
     let mut place = Place::start(&names).await;
     place.hide(0.9);
     let mut wanted = BTreeSet::new();

@@ -42,6 +42,7 @@ pub(super) struct Done {
     pub(super) kills: u32,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "three independent facts of a run")]
 pub(super) struct Site<'s> {
     pub(super) servers: &'s mut Servers,
     pub(super) github: GitHub,

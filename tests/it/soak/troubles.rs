@@ -7,6 +7,8 @@ use ghpulse::simulate::{Control, Fault, FaultKind};
 
 use super::hostile;
 use super::site::Site;
+use crate::amqp::broker::Broker;
+use crate::common::small_disk::SmallDisk;
 
 /// Faults of GitHub that lose nothing.
 const FAULTS: &[FaultKind] = &[
@@ -120,7 +122,7 @@ impl Site<'_> {
                     rabbit.kill();
                 }
             }
-            Trouble::RabbitPaused => servers.rabbit.iter().for_each(|rabbit| rabbit.pause()),
+            Trouble::RabbitPaused => servers.rabbit.iter().for_each(Broker::pause),
             Trouble::DatabaseKilled => {
                 if let Some(database) = &mut servers.database {
                     database.kill();
@@ -166,7 +168,7 @@ impl Site<'_> {
                     reader.restart(rabbit, &self.queue).await;
                 }
             }
-            Trouble::RabbitPaused => servers.rabbit.iter().for_each(|rabbit| rabbit.resume()),
+            Trouble::RabbitPaused => servers.rabbit.iter().for_each(Broker::resume),
             Trouble::DatabaseKilled => {
                 if let Some(database) = &mut servers.database {
                     tokio::task::block_in_place(|| database.run());
@@ -182,7 +184,7 @@ impl Site<'_> {
                 }
             }
             Trouble::PulsarPaused => pulsar.iter().for_each(|pulsar| pulsar.broker.resume()),
-            Trouble::DiskFull => self.disk.iter().for_each(|disk| disk.free()),
+            Trouble::DiskFull => self.disk.iter().for_each(SmallDisk::free),
             Trouble::ClockStepped => self.process.step(0).await,
             Trouble::Attacked => {
                 if let Some(attack) = self.attack.take() {
