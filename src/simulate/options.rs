@@ -37,7 +37,7 @@ impl std::str::FromStr for Shape {
         match text {
             "old" => Ok(Self::Old),
             "today" => Ok(Self::Today),
-            _ => Err(format!("'{text}' is no shape of events; there are old and today")),
+            _ => Err(format!("'{text}' is not a shape of events: write old or today")),
         }
     }
 }

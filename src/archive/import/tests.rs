@@ -55,7 +55,7 @@ fn zipped(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A merge of 3 added and 1 deleted line at 15 o'clock and so many minutes.
+/// A merge of 3 added and 1 deleted line, this many minutes after 15:00.
 fn merge(id: u64, minutes: u64) -> String {
     let (hour, minute) = (15 + minutes / 60, minutes % 60);
     format!(

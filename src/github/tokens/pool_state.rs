@@ -143,7 +143,7 @@ pub(super) fn tell_bench(state: &mut PoolState, id: TokenSlotId, why: DeadToken,
     }
     if census.mode == TokenMode::Anonymous {
         tracing::error!(
-            "no token is left that GitHub takes; going on anonymously, within {ANONYMOUS_LIMIT} \
+            "GitHub accepts none of the tokens; reading anonymously, within {ANONYMOUS_LIMIT} \
              requests an hour or what GitHub allows; put a good one into github.tokens"
         );
     }

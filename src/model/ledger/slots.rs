@@ -29,7 +29,7 @@ impl SlotCounts {
         self.0.iter().copied()
     }
 
-    /// Whether there is no count.
+    /// Whether all counts are zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -25,7 +25,7 @@ pub(in crate::serve::api) fn text() -> Value {
     json!({ "type": "string" })
 }
 
-/// A cursor as its parser accepts it, with this suffix; an empty string is no cursor.
+/// A cursor as its parser accepts it, with this suffix; an empty string is refused.
 pub(in crate::serve::api) fn cursor(behind: &str) -> Value {
     let tag = "[0-9a-f]{8}-";
     let (long, short) = (number(16), number(8));

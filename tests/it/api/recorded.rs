@@ -70,7 +70,7 @@ async fn come_out_once(files: Vec<PathBuf>) {
 
     let merged = seen.values().filter(|message| message["payload"]["merge"] == 1).count();
     let wanted: i64 = expected.days.values().map(|day| day.merge).sum();
-    assert_eq!(i64::try_from(merged).unwrap(), wanted, "merges that readers were told of");
+    assert_eq!(i64::try_from(merged).unwrap(), wanted, "merges that readers received");
     let mut latest = site.latest("{}").await;
     latest.text().await;
     let told: BTreeMap<String, i64> = serde_json::from_str(&latest.text().await).unwrap();

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ghpulse::simulate::Shape;
+use ghpulse::simulate::{Options, Shape};
 use serde_json::Value;
 
 use super::{files_in, ghpulse, lines, live, world};
+use crate::common::running::{GitHub, Running};
 
 /// Counts, sums and JSON of all columns of a directory, by type.
 const QUERY: &str = r#"
@@ -84,4 +85,45 @@ fn columns_have_the_rows_events_and_duckdb_reads_them() {
             read.into_iter().map(|(kind, count, ..)| (kind, count)).collect();
         assert_eq!(read, wanted);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chart_of_the_page_is_made_from_served_hours() {
+    let Some(python) = python() else {
+        println!("skipped: chart_of_the_page_is_made_from_served_hours: no duckdb here");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (data, hours) = (dir.path().join("data"), dir.path().join("hours"));
+    live::apply(&data, &world(20, Shape::Old));
+    let to = hours.to_str().unwrap();
+    lines(&ghpulse(
+        &data,
+        &["export", "--json", "--since", "2026-01-01", "--to", to, "--format", "parquet"],
+        &[],
+        None,
+    ));
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let settings = [("GHPULSE_ARCHIVE_DIR", to)];
+    let running = Running::start(&dir.path().join("served"), &github.url, &settings).await;
+
+    let stem = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let names: Vec<_> = files_in(&hours).iter().map(stem).collect();
+    let page = include_str!("../../../data/README.md");
+    let code = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let known = code.lines().find(|line| line.starts_with("base, hours = ")).unwrap();
+    let here = format!("base, hours = \"http://{}/archive/\", {names:?}", running.public);
+    let output = tokio::process::Command::new(&python)
+        .args(["-c", &code.replace(known, &here)])
+        .current_dir(dir.path())
+        .output()
+        .await
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let chart = String::from_utf8(output.stdout).unwrap();
+    for shown in ["language", "opened", &"\u{2588}".repeat(40)] {
+        assert!(chart.contains(shown), "no {shown}: {chart}");
+    }
+    running.end().await;
 }

@@ -59,7 +59,7 @@ async fn what_is_admitted_is_applied_once_on_every_node_at_the_same_cursors() {
     assert_eq!(texts, events, "in the order of admission, as GitHub sent them");
     let later = Node::edge(&dirs[2], &options).await;
     assert_same(&here, &later.holds(1_500).await);
-    until("readers are told of each", || (later.applied() == 1_500).then_some(())).await;
+    until("readers receive each", || (later.applied() == 1_500).then_some(())).await;
     collector.is_relayed().await;
     let day = Day::parse("2026-03-01").unwrap();
     for node in [&collector, &edge, &later] {
