@@ -41,6 +41,7 @@ const TAKEN: &[&str] = &[
     "/client.js",
     "/client.py",
     "/topics",
+    "/top",
     "/docs",
     "/metrics",
     "/archive",
@@ -49,8 +50,8 @@ const TAKEN: &[&str] = &[
     "/store",
     "/window",
 ];
-/// Prefixes of paths for each script, and for each page of the manual.
-const FOLDERS: [&str; 3] = ["/aggregate/", "/archive/", "/docs/"];
+/// Prefixes of paths for each script, archived hour, page of the manual and repository.
+const FOLDERS: [&str; 4] = ["/aggregate/", "/archive/", "/docs/", "/repo/"];
 
 /// Builds the configuration; errors and warnings are collected in `values`.
 pub(super) fn build(values: &mut Values, host: &str) -> Config {

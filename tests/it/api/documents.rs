@@ -73,9 +73,14 @@ fn accept(root: &Value, schema: &Value, value: &Value, at: &str) {
     check(root, schema, value, at).unwrap_or_else(|why| panic!("{why}"));
 }
 
-/// Fills in the names in a path: one of the shipped aggregates, the repository of [`push`].
+/// An hour in the archive of the test.
+const HOUR: &str = "2026-11-29-5.json.gz";
+
+/// Fills in the names in a path: one of the shipped aggregates, the repository of [`push`], an hour
+/// of the archive.
 fn filled(path: &str) -> String {
     let path = path.replace("{owner}/{name}", "ann/tool");
+    let path = path.replace("/archive/{name}", &format!("/archive/{HOUR}"));
     path.replace("{name}", "stars").replace("{page}", "config")
 }
 
@@ -133,7 +138,13 @@ fn expect_documented(root: &Value, place: &str, operation: &Value, answer: &Answ
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_served_is_documented_and_answers_as_the_document_says() {
-    let settings = [("GHPULSE_SERVER_HEALTH", "/alive"), ("GHPULSE_SERVER_BASEPATH", "/websocket")];
+    let hours = tempfile::tempdir().unwrap();
+    std::fs::write(hours.path().join(HOUR), "rows").unwrap();
+    let settings = [
+        ("GHPULSE_SERVER_HEALTH", "/alive"),
+        ("GHPULSE_SERVER_BASEPATH", "/websocket"),
+        ("GHPULSE_ARCHIVE_DIR", hours.path().to_str().unwrap()),
+    ];
     let site = Site::start(&settings).await;
     settle(&site).await;
     site.push(&[push(1)]);

@@ -44,18 +44,21 @@ async fn totals_tell_what_ids_cannot() {
     // A restart keeps the sample and what was counted in it.
     appliance.end().await;
     appliance = Running::start(dir.path(), &github.url, QUICK).await;
-    let known = until_some("the shares are known again", async || {
+    until_some("the sample is kept", async || {
         let status = status(&appliance).await;
-        let is_kept = status["audit"]["panel"]["repositories"].as_u64() > Some(500);
-        (is_kept && share(&status, "pull_requests").is_some()).then_some(status)
-    });
-    let said = known.await;
-    for kind in ["pull_requests", "stars"] {
-        let Some([low, estimate, high]) = share(&said, kind) else { continue };
-        println!("{kind}: {low:.3} {estimate:.3} {high:.3}");
-        // The simulated feed shows one in 40 events later than the audit waits here.
-        assert!(low < 1.0 - HIDDEN + 0.03 && high > (1.0 - HIDDEN) * 0.9, "{kind}: {said}");
-        assert!(high - low < 0.4, "{kind}: {said}");
+        (status["audit"]["panel"]["repositories"].as_u64() > Some(500)).then_some(())
+    })
+    .await;
+    // One interval in twenty misses the truth, so a later one may be the first that has it. Stars
+    // are rare: their interval stays wide in so short a time. The simulated feed shows one in 40
+    // events later than the audit waits here.
+    for (kind, widest) in [("pull_requests", 0.4), ("stars", 0.9)] {
+        until_some(&format!("{kind}: an interval that holds the truth"), async || {
+            let [low, _, high] = share(&status(&appliance).await, kind)?;
+            let holds = low < 1.0 - HIDDEN + 0.03 && high > (1.0 - HIDDEN) * 0.9;
+            (holds && high - low < widest).then_some(())
+        })
+        .await;
     }
     let screen = request(appliance.public, "GET", "/status?format=html", &[]).await.body;
     assert!(screen.contains("pull requests"), "{screen}");
