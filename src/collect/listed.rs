@@ -1,7 +1,7 @@
 //! The second source: reads the feeds of single repositories, owners and people that are on lists
 //! marked `complete: true`, to fill what the public feed leaves out.
 //!
-//! Each feed has a pace of its own ([`feeds`]): about ten new events per read, at least once in
+//! Each feed has a pace of its own (`feeds`): about ten new events per read, at least once in
 //! `lists.within`. Requests have a share of each token's budget; one whose answer is unchanged is
 //! free. Events are admitted as those of the public feed are, so an event is admitted once,
 //! whichever feed showed it first. Nothing here counts as a read of the public feed: coverage and

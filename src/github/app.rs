@@ -181,7 +181,7 @@ impl AppClient {
         &self.app.id
     }
 
-    /// The app's installations, at most [`PER_PAGE`] times [`MOST_PAGES`].
+    /// The app's installations, at most `PER_PAGE` times `MOST_PAGES`.
     pub async fn installations(&self) -> Result<Vec<Installation>, AppError> {
         let mut all = Vec::new();
         for page in 1..=MOST_PAGES {

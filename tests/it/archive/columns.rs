@@ -95,7 +95,9 @@ async fn chart_of_the_page_is_made_from_served_hours() {
     };
     let dir = tempfile::tempdir().unwrap();
     let (data, hours) = (dir.path().join("data"), dir.path().join("hours"));
-    live::apply(&data, &world(20, Shape::Old));
+    let store = data.clone();
+    let applied = tokio::task::spawn_blocking(move || live::apply(&store, &world(20, Shape::Old)));
+    applied.await.unwrap();
     let to = hours.to_str().unwrap();
     lines(&ghpulse(
         &data,
