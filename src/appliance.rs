@@ -564,7 +564,8 @@ fn listed_of(
         backlog_bytes: config.store.outbox_bytes,
     };
     let (privacy, lists) = (copies::privacy_of(config), Arc::clone(parts.hub.lists()));
-    let how = IngestRules { privacy, lists, shown_by: ShownBy::Own };
+    let no_older_than = Some(config.store.seen_for);
+    let how = IngestRules { privacy, lists, shown_by: ShownBy::Own, no_older_than };
     let (store, clock) = (parts.store.clone(), parts.clock);
     Ok(Some(ListedSource::new(options, poller.pool(), store, how, grant, clock)?))
 }

@@ -172,10 +172,13 @@ impl GitHubApp {
         match renewed {
             Ok(token) => {
                 let life = token.valid_until.saturating_duration_since(now);
-                one.due_at = Some(token.valid_until - RENEWED_BEFORE.min(life / 2));
                 if now.saturating_duration_since(one.asked_at) >= SOON {
                     one.backoff.reset();
                 }
+                let due_at = token.valid_until - RENEWED_BEFORE.min(life / 2);
+                // A token that has expired already must not be requested in a tight loop.
+                let pause = if life.is_zero() { one.backoff.next_wait() } else { Duration::ZERO };
+                one.due_at = Some(due_at.max(now + pause));
                 one.asked_at = now;
                 tracing::debug!(installation = id, expires_at = %token.expires_at, "token renewed");
                 (one.token, one.error) = (Some(token), None);

@@ -7,6 +7,7 @@
 
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -58,6 +59,9 @@ pub struct IngestRules {
     pub lists: Arc<Lists>,
     /// Which feed showed the events.
     pub shown_by: ShownBy,
+    /// Older events are passed over: their claims may have expired (`store.seenFor`), so they could
+    /// be counted again.
+    pub no_older_than: Option<Duration>,
 }
 
 /// A feed that showed an event.
@@ -92,7 +96,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (privacy, lists) = (Arc::clone(&options.privacy), Arc::clone(&options.lists));
-    let how = IngestRules { privacy, lists, shown_by: ShownBy::Public };
+    let how = IngestRules { privacy, lists, shown_by: ShownBy::Public, no_older_than: None };
     let mut polled = store.read(outages::polled).await?;
     let mut held: Option<HeldPolls> = None;
     loop {
@@ -270,6 +274,10 @@ fn sort(poll: &Poll, how: &IngestRules) -> Sorted {
             sorted.reject(format!("{page}{reason}"), text);
         }
         sorted.rejected += (count - broken.len()) as u64;
+    }
+    if let Some(span) = how.no_older_than {
+        let oldest = poll.received_at.minus(span);
+        sorted.candidates.retain(|candidate| candidate.created_at >= oldest);
     }
     sorted
         .candidates

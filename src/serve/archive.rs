@@ -132,7 +132,12 @@ fn send(
     slot: DownloadSlot,
 ) -> Response {
     let Opened { file, length, validators, about } = opened;
-    let selection = range::select(&asked.headers, &validators, length, server.clock.now());
+    let mut selection = range::select(&asked.headers, &validators, length, server.clock.now());
+    // A range is defined for GET alone (RFC 9110 §14.2).
+    if asked.method == Method::HEAD && matches!(selection, Selection::Part(..) | Selection::Outside)
+    {
+        selection = Selection::Whole;
+    }
     let mut headers = HeaderMap::new();
     let value = |text: &str| HeaderValue::from_str(text).expect("digits, letters and quotes");
     headers.insert(header::ETAG, value(&validators.tag));

@@ -178,6 +178,8 @@ fn sent(answer: Result<CachedAnswer, Problem>, headers: &HeaderMap) -> Response 
     };
     let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
     let is_unchanged = is_known(headers, &tag);
+    // Weak: it names the text, which is sent plain or compressed (RFC 9110 §8.8.3.3).
+    let tag = format!("W/{tag}");
     let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, fresh.to_owned())];
     if is_unchanged {
         return (StatusCode::NOT_MODIFIED, caching).into_response();

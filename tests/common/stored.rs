@@ -11,8 +11,8 @@ use ghpulse::model::event_index::EventIndex;
 use ghpulse::model::kinds::column;
 use ghpulse::model::ledger::{LedgerCounts, LedgerMetric};
 use ghpulse::model::position::{BusTag, Position};
-use ghpulse::model::window::{Day, Hour, Second};
-use ghpulse::store::keys::ledger::LedgerKey;
+use ghpulse::model::window::{Day, Hour, Month, Second};
+use ghpulse::store::keys::ledger::{LedgerKey, LedgerMonthKey};
 use ghpulse::store::keys::{
     BodyKey, BucketKey, HourKey, HourMetric, HourSource, InboxKey, JournalKey, Key, MetaKey,
     OutboxKey, Scope, SizeKey,
@@ -143,13 +143,27 @@ pub fn assert_ledger(store: &Store, expected: &Expected) {
         let counts: BTreeMap<_, _> = counts.into_iter().filter(|(_, n)| *n > 0).collect();
         assert_eq!(&counts, wanted, "the ledger of repository {repo} on {name}");
     }
-    let mut rows = 0;
-    let counting = |key: LedgerKey, _: &[u8]| {
-        rows += usize::from(matches!(key, LedgerKey::Repo(..)));
+    // Retention folds the days of months that are over at any time.
+    let mut days = BTreeSet::new();
+    let single = |key: LedgerKey, _: &[u8]| {
+        if let LedgerKey::Repo(day, repo) = key {
+            days.insert((repo, day));
+        }
         Ok(true)
     };
-    reader.scan(&LedgerKey::Repo(Day(i32::MIN), 0), counting).unwrap();
-    assert_eq!(rows, expected.ledger.len(), "rows of the ledger");
+    reader.scan(&LedgerKey::Repo(Day(i32::MIN), 0), single).unwrap();
+    let mut months = Vec::new();
+    let folded = |key: LedgerMonthKey, _: &[u8]| {
+        months.push(key);
+        Ok(true)
+    };
+    reader.scan(&LedgerMonthKey { month: Month(i32::MIN), repo: 0 }, folded).unwrap();
+    for LedgerMonthKey { month, repo } in months {
+        let first = month.first_day().0;
+        let of_month = reader.ledger_of(repo, first..Month(month.0 + 1).first_day().0).unwrap();
+        days.extend(of_month.into_keys().map(|day| (repo, day)));
+    }
+    assert_eq!(days.len(), expected.ledger.len(), "repositories' days in the ledger");
     for (day, wanted) in sums {
         let found = reader.ledger_sum(&LedgerKey::All(day), day).unwrap();
         assert_eq!(found, wanted, "the ledger of all on {day}");

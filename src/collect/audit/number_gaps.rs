@@ -53,8 +53,13 @@ impl NumberGaps {
     /// Closes windows that ended before `settled`, and forgets those that ended before `from` or
     /// lie in the future.
     pub(super) fn close(&mut self, from: Timestamp, settled: Timestamp, now: Timestamp, span: i64) {
-        self.open_from = self.open_from.max(settled.second().0.div_euclid(span));
         let (first, last) = (from.second().0.div_euclid(span), now.second().0.div_euclid(span));
+        if self.open_from > last {
+            // The clock was ahead: numbers of this window were not taken, so the next is the first.
+            self.windows.clear();
+            self.open_from = last + 1;
+        }
+        self.open_from = self.open_from.max(settled.second().0.div_euclid(span));
         self.windows.retain(|at, _| (first..=last).contains(at));
         for window in self.windows.range_mut(..self.open_from).map(|(_, window)| window) {
             window.repos.retain(|_, range| range.1 - range.0 > 1);

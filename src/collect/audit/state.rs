@@ -137,6 +137,7 @@ impl AuditState {
         times: AuditTimes,
         size: usize,
     ) -> Result<AuditReport, StoreError> {
+        self.panel.forget_future(now);
         self.panel.close(now, times, size);
         let settled = now.minus(times.wait);
         self.gaps.close(settled.minus(times.horizon()), settled, now, times.number_span());

@@ -304,3 +304,19 @@ async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
     let again = admit(&store, poll(&[&page])).await.unwrap();
     assert_eq!(again, Admitted { new: 0, known: 2, rejected: 0, left_out: 0 });
 }
+
+#[tokio::test]
+async fn events_whose_claim_may_have_expired_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let [old, new] = [
+        r#"{"id":"1","type":"A","created_at":"2000-01-01T00:00:00Z"}"#,
+        r#"{"id":"2","type":"A"}"#,
+    ];
+    let page = format!("[{old},{new}]");
+    let no_older_than = Some(Duration::from_secs(72 * 3_600));
+    let how = IngestRules { no_older_than, ..IngestRules::default() };
+    let admitted = take_in(&store, poll(&[&page]), None, &how).await.unwrap();
+    assert_eq!(admitted, Admitted { new: 1, ..Admitted::default() });
+    assert_eq!(bodies(&store), [new]);
+}

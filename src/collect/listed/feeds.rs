@@ -221,7 +221,13 @@ impl ListedFeed {
         let mut settled = Settled::default();
         match &read.ended {
             // The budget says when the next request may be sent.
-            ReadEnd::Refused => return settled,
+            ReadEnd::Refused => {
+                // Others go first after a read that gave up between two pages.
+                if !read.pages.is_empty() {
+                    self.row.due_at = now.plus(AGAIN);
+                }
+                return settled;
+            }
             ReadEnd::Failed(why) => {
                 self.failures = self.failures.saturating_add(1);
                 self.row.due_at = now.plus(growing(AGAIN, self.failures));

@@ -21,8 +21,9 @@ pub(super) const PAGE_EVENTS: usize = 100;
 /// Events of the last read have to be met before this position of a page, or the next page is read
 /// too: an event may appear late, behind newer ones.
 const MET_BEFORE: usize = 70;
-/// How long a further page waits for a token's budget; then the feed is read again later.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// How long a further page waits for a token's budget; then the feed is read again later. Longer
+/// than the slowest pace, because a read that gives up has spent its first page for nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Sends the requests.
 #[derive(Debug)]

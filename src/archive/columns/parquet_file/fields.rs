@@ -179,10 +179,12 @@ fn values_of(event: &Event<'_>) -> [ColumnValue; COLUMNS] {
 /// A JSON object of the members that no column has to the letter; `None` when there are none.
 fn other(event: &Event<'_>) -> Option<String> {
     let Ok(members) = json::members(event.text) else { return Some(event.text.to_owned()) };
-    let repeats = |name: &[u8]| members.iter().filter(|(known, _)| **known == *name).count() > 1;
+    let repeats =
+        |name: &[u8]| members.iter().filter(|(known, _)| **known == *name).nth(1).is_some();
     let mut out = String::new();
     for (name, value) in &members {
-        if !repeats(name) && has_column(event, name, value) {
+        // Few names have a column, so this is linear in the number of members.
+        if has_column(event, name, value) && !repeats(name) {
             continue;
         }
         // A name with an unpaired surrogate can only be written as the event has it.
