@@ -200,7 +200,7 @@ impl Lists {
     /// The list with this name.
     ///
     /// # Errors
-    /// When there is no such list, with the reason.
+    /// When the list does not exist, with the reason.
     pub fn find(&self, name: &str) -> Result<Arc<LiveList>, UnknownList> {
         let files = lock(&self.files);
         let shown: String = name.chars().take(LIST_NAME_BYTES).collect();
@@ -229,7 +229,7 @@ impl Lists {
     /// The list that `NAME` or `!NAME` in a query refers to.
     ///
     /// # Errors
-    /// When there is no such list, with the reason.
+    /// When the list does not exist, with the reason.
     pub fn term(&self, text: &str) -> Result<ListTerm, UnknownList> {
         let excluded = text.strip_prefix('!');
         let list = self.find(excluded.unwrap_or(text))?;

@@ -152,7 +152,7 @@ impl ScriptFolder {
         Ok(())
     }
 
-    /// A deleted file means that the aggregate is no longer wanted.
+    /// A deleted file means that the aggregate is not wanted any more.
     fn forget_all_but(&mut self, files: &[(String, PathBuf)], groups: &mut ReadGroups, hub: &Hub) {
         let gone = |name: &&String| !files.iter().any(|(file, _)| file == *name);
         let gone: Vec<String> = self.hosts.keys().filter(gone).cloned().collect();

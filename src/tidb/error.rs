@@ -17,7 +17,7 @@ pub enum HistoryError {
         /// The system's message.
         cause: String,
     },
-    /// Nothing listens there, or there is no route.
+    /// Nothing listens there, or the network has no route to it.
     #[error(
         "cannot connect to {at} ({cause}): check that the server runs, `tidb.host`, `tidb.port` \
          and the firewall"

@@ -149,7 +149,7 @@ impl ListedFeeds {
         Some(feed.row.clone())
     }
 
-    /// Ends a read. `None` when the name is no longer on a list.
+    /// Ends a read. `None` when the name was taken off the lists.
     pub(super) fn settle(
         &mut self,
         read: &FinishedRead,

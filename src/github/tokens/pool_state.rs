@@ -76,7 +76,7 @@ impl TokenSlot {
 }
 
 impl PoolState {
-    /// The slot with this id, even one that is no longer in the list.
+    /// The slot with this id, even one that was taken off the list.
     pub(super) fn slot(&mut self, id: TokenSlotId) -> Option<&mut TokenSlot> {
         let all = self.slots.iter_mut().chain(&mut self.departed);
         all.chain([&mut self.anonymous]).find(|slot| slot.id == id)

@@ -264,7 +264,7 @@ async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
     pool.rest(other.slot(), Duration::from_secs(600));
     settle(other, TokenVerdict::Served, &limits(4_000));
     assert_eq!(pool.census().usable, 1);
-    // A token that is no longer there is ignored.
+    // A token that was removed is ignored.
     pool.rest(TokenSlotId(77), Duration::from_secs(600));
     clock.sleep(Duration::from_secs(601)).await;
     let names = [go(&pool), go(&pool)].map(|lease| shown(&lease));

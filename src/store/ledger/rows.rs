@@ -17,7 +17,7 @@ pub(super) fn decode_counts(
     SlotCounts::decode(value).ok_or_else(|| StoreError::corrupt(family.name(), key))
 }
 
-/// Decodes the hours of a day; none are imported when there is no row.
+/// Decodes the hours of a day; without a row, none are imported.
 pub(crate) fn decode_hours(day: &LedgerKey, stored: Option<&[u8]>) -> Result<DayHours, StoreError> {
     let Some(value) = stored else { return Ok(DayHours::default()) };
     let read = || {
