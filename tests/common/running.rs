@@ -13,8 +13,9 @@ use ghpulse::supervise::{ProcessFailure, Stop};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The deadline of every wait; only a failure takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The deadline of every wait; only a failure takes this long. Some states of the product last up to
+/// three minutes when the machine is slow.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Waits for a future; panics with `what` after the deadline.
 pub async fn soon<T>(what: &str, waited_for: impl Future<Output = T>) -> T {
