@@ -23,4 +23,5 @@ pub mod privacy;
 pub mod resume_token;
 pub mod routing;
 pub mod tally;
+mod varint;
 pub mod window;
