@@ -28,9 +28,9 @@ use serde_json::Value;
 
 /// Seeded runs in `make test`.
 const RUNS: u64 = 6;
-/// Faults that may occur in them. Tokens are quarantined for hours, so the two faults that cause it
-/// have their own tests next to the poller.
-const FAULTS: &[FaultKind] = &[
+/// Faults of GitHub that lose nothing. Tokens are quarantined for hours, so the two faults that
+/// cause it have their own tests next to the poller.
+pub(crate) const FAULTS: &[FaultKind] = &[
     FaultKind::Error500,
     FaultKind::Error502,
     FaultKind::Error503,
