@@ -22,6 +22,7 @@ pub mod position;
 pub mod privacy;
 pub mod resume_token;
 pub mod routing;
+pub mod script_report;
 pub mod tally;
 mod varint;
 pub mod window;

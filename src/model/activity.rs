@@ -4,6 +4,9 @@
 
 pub mod written;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::kinds::{COLUMNS, KINDS, sequence};
 use super::varint;
 use super::window::{Hour, Minute, Second, Timestamp};
@@ -102,7 +105,8 @@ pub struct Chart {
 }
 
 /// The counts of one hour of `created_at` from one origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct HourCounts {
     /// Events of any type; `None` for hours counted by an earlier version.
     pub events: Option<i64>,

@@ -5,6 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::script_report::InForce;
 use crate::model::tally::{Buckets, Tally};
 use crate::script::rule::Subject;
 use crate::script::{ScriptHost, ScriptKind, check_aggregate};
@@ -192,8 +193,8 @@ async fn a_file_becomes_an_aggregate_with_its_past_and_goes_with_it() {
     let store = open(dir.path());
     let bench = Bench::new(&store, scripts.path(), NOW + 6).await.settle().await;
     assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
-    let about = bench.hub.aggregates().get("pushes").unwrap().about();
-    assert!(about.contains(r#""in_force":"last good""#), "{about}");
+    let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
+    assert_eq!(about.script.in_force, InForce::LastGood);
     // A folder that is away takes nothing with it; a file that is gone its aggregate.
     let away = scripts.path().with_extension("away");
     fs::rename(scripts.path(), &away).unwrap();

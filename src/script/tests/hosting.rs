@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::{
-    InForce, Merged, SHIPPED, ScriptHost, ScriptKind, Trials, bench, check, run, watch,
-};
+use super::super::{Merged, SHIPPED, ScriptHost, ScriptKind, Trials, bench, check, run, watch};
 use super::*;
 use crate::clock::Clock;
+use crate::model::json;
+use crate::model::script_report::InForce;
 use crate::model::window::Timestamp;
 use crate::store::{Durability, Store};
 
@@ -159,11 +159,11 @@ async fn a_failure_at_a_tick_is_the_native_sum_for_that_tick() {
 #[tokio::test(start_paused = true)]
 async fn the_status_is_written_for_people_and_programs() {
     let host = host(None);
-    let json = serde_json::to_string(&host.status()).unwrap();
     assert_eq!(
-        json,
-        r#"{"file":"scripts/merge_latest.rhai","in_force":"native sum","hash":null,"#.to_owned()
-            + r#""since":"1970-01-01T00:16:40Z","refused":null,"refused_line":null,"failed":null}"#
+        json::encoded(&host.report()),
+        r#"{"file":"merge_latest.rhai","in_force":"native sum","since":"1970-01-01T00:16:40Z","#
+            .to_owned()
+            + r#""error":null,"line":null,"micros":null,"sample":null}"#
     );
 }
 

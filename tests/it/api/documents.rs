@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value};
 
-use super::events::push;
+use super::events::{opened, push};
 use super::site::Site;
 use crate::common::client::{Answer, Client, request};
 
@@ -245,6 +245,9 @@ async fn the_messages_of_the_sockets_are_as_their_document_says() {
     let mut watch = site.connect("/language/watch").await;
     let first = watch.json().await;
     accept(&root, &schema("language-watch", "languageMap"), &first, "languageMap");
+    watch.subscribe("{}").await;
+    site.push(&[opened(2, "Go")]);
+    accept(&root, &schema("language-watch", "changes"), &watch.json().await, "changes");
     let mut rolling = site.connect("/stream/languages").await;
     for message in ["hello", "snapshot"] {
         accept(&root, &schema("stream-languages", message), &rolling.json().await, message);
