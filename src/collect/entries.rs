@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_byte_costs_no_other_event() {
+    fn invalid_byte_affects_only_its_event() {
         let page = format!("[{}]", EVENTS.join(","));
         let with = |odd: &[u8]| {
             let at = page.find('?').unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_said() {
+    fn response_that_is_not_a_list_is_reported() {
         for page in [&b"{\"message\":\"no\"}"[..], b"", b"<html>", b"\xff\xfe"] {
             assert_eq!(read(page), (Vec::new(), 1, false), "{page:?}");
         }

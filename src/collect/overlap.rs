@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_of_what_is_there_now() {
+    fn overlap_is_a_share_of_the_current_page() {
         let before = ids(br#"[{"type":"A","id":"1"},{"type":"A","id":"2"}]"#).unwrap();
         let now = ids(br#"[{"id":"2","type":"A"},{"type":"B","id":"1"},{"type":"A","id":"3"},
             {"type":"A","id":"4"}]"#)
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_entries_are_passed_over_and_what_is_no_list_is_none() {
+    fn invalid_entries_are_skipped_and_invalid_lists_are_none() {
         let odd = ids(br#"[null, 7, "x", [], {}, {"id":null}, {"id":12}, {"type":"A","id":"1"}]"#);
         assert_eq!(odd.unwrap().len(), 3);
         for body in [&b"{}"[..], b"", b"<html>", b"\xff\xfe"] {

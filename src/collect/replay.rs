@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_come_in_order_in_polls_of_the_size_asked_for() {
+    async fn lines_are_replayed_in_order_and_batches() {
         let (first, second) = (numbered(0..25), zip(&numbered(25..42)));
         let (polls, error) =
             brought(&[("a.ndjson", first.as_bytes()), ("b.json.gz", &second)], 10).await;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_broken_is_named_after_all_before_it_was_brought() {
+    async fn lines_before_a_broken_one_are_replayed() {
         let whole = zip(&numbered(0..100_000));
         let mut bent = whole.clone();
         let middle = bent.len() / 2;

@@ -34,7 +34,7 @@ fn bodies(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_served_twice_is_admitted_once_also_within_a_poll() {
+async fn duplicate_within_a_poll_is_admitted_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let a = r#"{"id":"1","type":"A"}"#;
@@ -62,7 +62,7 @@ async fn a_poll_is_admitted_oldest_first_by_time_and_number() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_counted_and_kept_with_its_reason() {
+async fn invalid_entry_is_counted_and_kept_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let pages = [r#"[1,null,{"x":2},{"id":"5"}]"#, "<html>busy</html>", r#"[{"id":"6"#];
@@ -138,7 +138,7 @@ fn second(at: i64) -> Timestamp {
 }
 
 #[tokio::test]
-async fn an_event_is_admitted_once_whatever_the_clock_shows() {
+async fn event_is_admitted_once_despite_clock_steps() {
     const DAY: i64 = 86_400;
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
@@ -288,7 +288,7 @@ async fn large_events_and_floods_of_rejects_are_bounded() {
 }
 
 #[tokio::test]
-async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
+async fn excluded_actor_is_not_queued_and_stays_excluded() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let event = |id: u32, actor: &str| {
@@ -306,7 +306,7 @@ async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
 }
 
 #[tokio::test]
-async fn events_whose_claim_may_have_expired_are_passed_over() {
+async fn events_older_than_their_claims_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let [old, new] = [

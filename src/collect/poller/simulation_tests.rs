@@ -40,7 +40,7 @@ fn texts(events: Vec<Arc<str>>) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn every_event_that_a_troubled_server_served_is_brought() {
+async fn every_event_of_a_failing_server_is_returned() {
     let (simulation, control) = simulated(Options::by_hand(7)).await;
     let mut poller = poller(&simulation, &["one", "two"]);
     for fault in ["cut-off:0.1", "error-502:0.1", "slow:30ms:0.2", "reordered:0.3", "stale:0.1"] {
@@ -60,7 +60,7 @@ async fn every_event_that_a_troubled_server_served_is_brought() {
 }
 
 #[tokio::test]
-async fn anonymous_rounds_are_the_servers_interval_apart_and_unchanged_pages_are_not_brought() {
+async fn anonymous_rounds_keep_the_servers_interval() {
     let (simulation, control) = simulated(Options::by_hand(3)).await;
     let mut poller = poller(&simulation, &[]);
     control.emit(150);

@@ -66,7 +66,7 @@ fn is_far(status: &SourceStatus) -> bool {
 }
 
 #[tokio::test]
-async fn every_page_is_asked_for_at_once() {
+async fn all_pages_are_requested_at_once() {
     let fake =
         FakeServer::start(|asked| page(asked.page().into()).with("X-Simulated", "ghpulse")).await;
     let mut poller = poller(&fake, &[], 1_000);
@@ -96,7 +96,7 @@ async fn where_headers_say_nothing_the_next_request_is_a_minute_away() {
 }
 
 #[tokio::test]
-async fn without_tokens_the_poll_interval_is_obeyed_whatever_the_limit() {
+async fn without_tokens_the_poll_interval_is_kept() {
     let fake =
         FakeServer::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600))
             .await;
@@ -157,7 +157,7 @@ async fn each_page_has_its_own_etag_for_each_token() {
 }
 
 #[tokio::test]
-async fn what_has_not_changed_is_not_brought_again() {
+async fn unchanged_page_is_not_returned_again() {
     let version = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&version);
     let fake = FakeServer::start(move |asked| {
@@ -174,7 +174,7 @@ async fn what_has_not_changed_is_not_brought_again() {
 }
 
 #[tokio::test]
-async fn a_page_that_fails_does_not_stop_the_others_and_comes_back() {
+async fn failing_page_does_not_stop_the_others() {
     let left = Arc::new(AtomicU32::new(2));
     let fake = FakeServer::start(move |asked| {
         let fails = asked.page() == 2
@@ -215,7 +215,7 @@ async fn a_server_that_never_answered_is_down_until_it_does() {
 }
 
 #[tokio::test]
-async fn a_limit_is_waited_for_and_said() {
+async fn rate_limit_is_waited_for_and_reported() {
     let fake = FakeServer::start(|_| FakeReply::new(429, "").with("Retry-After", 120)).await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
     let status = until(&mut poller, is_far).await;
@@ -226,7 +226,7 @@ async fn a_limit_is_waited_for_and_said() {
 }
 
 #[tokio::test]
-async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
+async fn polling_continues_anonymously_without_valid_tokens() {
     let fake = FakeServer::start(|asked| match asked.header("authorization") {
         Some(_) => FakeReply::new(401, "Bad credentials").with("X-Poll-Interval", 0),
         None => generous(page(asked.page().into())).with("X-Poll-Interval", 0),
@@ -247,7 +247,7 @@ async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_no_other() {
+async fn dropped_future_loses_no_page() {
     let first = Arc::new(AtomicU32::new(0));
     let fake = FakeServer::start(move |asked| {
         if asked.page() == 3 && first.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -274,7 +274,7 @@ async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_n
 }
 
 #[tokio::test]
-async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
+async fn response_that_is_not_a_list_is_requested_again_whole() {
     let fake =
         FakeServer::start(|_| generous(FakeReply::new(200, "<html>")).with("ETag", "\"x\"")).await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
@@ -289,7 +289,7 @@ async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_is_refused_at_once() {
+async fn invalid_url_and_page_count_are_refused() {
     let options = |url: &str, pages| PollerOptions {
         api_url: url.to_owned(),
         pages,
