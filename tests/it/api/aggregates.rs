@@ -77,7 +77,7 @@ async fn restarted(site: Site, settings: &[(&'static str, String)]) -> Site {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_misspelt_path_is_said_to_have_counted_nothing() {
+async fn misspelt_path_is_reported() {
     let (scripts, settings) = folder();
     save(scripts.path(), "nmae.rhai", &STARS.replace("event.repo.name", "event.repo.nmae"));
     let site = start(&settings).await;
