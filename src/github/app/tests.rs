@@ -96,7 +96,7 @@ async fn token_with_an_unreadable_end_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn server_whose_clock_jumps_is_asked_twice() {
+async fn jumping_server_clock_causes_a_second_request() {
     let count = std::sync::atomic::AtomicU32::new(0);
     let count = std::sync::Arc::new(count);
     let fake = FakeServer::start(move |_| {
