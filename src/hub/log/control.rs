@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_encoded_as_the_contract_says() {
+    fn messages_have_the_documented_form() {
         let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
         let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
         let encoding = StreamEncoding::Ndjson;
