@@ -37,7 +37,7 @@ fn at(scheme: &str, host: &str, port: impl std::fmt::Display) -> Secret {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_arrive_over_tls_and_every_refusal_says_what_to_do() {
+async fn messages_arrive_over_tls_and_refusals_name_the_cure() {
     let files = tempfile::tempdir().unwrap();
     certify(files.path());
     let made = secured("messages_arrive_over_tls", files.path()).await;
@@ -91,7 +91,7 @@ async fn messages_arrive_over_tls_and_every_refusal_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_says_nothing_is_hung_up_on() {
+async fn silent_peer_is_disconnected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let options = |scheme: &str| AmqpOptions {
