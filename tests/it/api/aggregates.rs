@@ -213,7 +213,7 @@ impl Events {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aggregate_is_told_at_each_tick_in_each_form() {
+async fn aggregate_is_sent_at_each_tick_in_each_form() {
     let (scripts, settings) = folder();
     save(scripts.path(), "stars.rhai", STARS);
     let site = start(&settings).await;

@@ -112,7 +112,7 @@ async fn params_that_come_with_the_handshake_and_in_pieces_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_breaks_the_protocol_is_closed_with_its_code() {
+async fn protocol_violation_closes_with_its_code() {
     let site = Site::start(&[]).await;
     let unmasked = [&[TEXT, 40][..], PARAMS].concat();
     for (what, bytes, code) in [
@@ -140,7 +140,7 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_is_none_is_refused_with_what_is_wrong() {
+async fn invalid_handshake_is_refused_with_a_reason() {
     let site = Site::start(&[]).await;
     let upgrade = ["upgrade: websocket", "connection: upgrade"];
     let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
