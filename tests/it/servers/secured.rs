@@ -88,7 +88,7 @@ async fn login(dir: &Path, name: &str, token: &'static str) -> OAuthOptions {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_over_tls_is_taken_and_every_refusal_says_what_to_do() {
+async fn tls_login_works_and_refusals_name_the_cure() {
     let files = tempdir().unwrap();
     certify(files.path());
     let (dir, tls_port) = (files.path().to_owned(), free_port());

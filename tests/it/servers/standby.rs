@@ -19,7 +19,7 @@ use super::missing::gaps_of;
 use super::node::{Node, Row, pull_request, pull_requests, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_collector_stands_by_and_takes_over_warm() {
+async fn standby_collector_takes_over_warm() {
     let topic = "two-collectors";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -61,7 +61,7 @@ async fn a_second_collector_stands_by_and_takes_over_warm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_the_other_collector_produced_too_are_given_up_while_standing_by() {
+async fn standby_drops_rows_that_the_producer_sent() {
     let topic = "left-behind";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -236,7 +236,7 @@ impl EventSource for Counting {
 }
 
 #[tokio::test]
-async fn a_source_is_asked_only_while_no_other_collector_produces() {
+async fn collector_polls_only_while_it_produces() {
     let (asking, asked) = tokio::sync::watch::channel(0);
     let (granting, grant) = tokio::sync::watch::channel(ProducerGrant::Unasked);
     let mut source = WhenGranted::new(Counting(asking), grant);
