@@ -56,7 +56,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_github_served_is_what_readers_get_once_each_and_what_is_counted() {
+async fn served_events_are_delivered_and_counted_once() {
     let seeds = match number("GHPULSE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("GHPULSE_SIM_RUNS").unwrap_or(RUNS),
