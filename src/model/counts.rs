@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_days_of_the_year_with_data_are_told() {
+    fn only_days_of_the_year_with_data_are_returned() {
         let mut counts = PullRequestCounts::of(Year(2026));
         let first = Year(2026).first_day();
         let one = DayCounts { developers: 1, ..DayCounts::default() };

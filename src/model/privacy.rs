@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_hashed_where_it_is_asked_for() {
+    fn addresses_are_hashed_when_configured() {
         let event = of_commit("\"abc@example.org\"");
         assert_eq!(Privacy::new(&[], true).hashed(&event), hash_emails(&event));
         assert_eq!(Privacy::new(&[], false).hashed(&event), None);
