@@ -102,7 +102,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_shipped_holds_and_is_all_there_is() {
+fn shipped_scripts_pass_the_check() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
     let (found, refused) = files(Path::new(folder)).unwrap();
     let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
@@ -114,7 +114,7 @@ fn what_is_shipped_holds_and_is_all_there_is() {
 }
 
 #[test]
-fn what_is_wrong_with_a_config_is_said_with_its_place() {
+fn config_errors_name_their_line_and_column() {
     let merge = "fn merge(window) { Tally() }\n";
     for (config, said) in [
         ("", "x.rhai:1:1: function config is missing; write fn config() {"),
@@ -154,7 +154,7 @@ fn pushes(factor: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_becomes_an_aggregate_with_its_past_and_goes_with_it() {
+async fn script_file_adds_and_removes_its_aggregate() {
     let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = scripts.path().join("pushes.rhai");
     let store = open(dir.path());
