@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_told_apart_by_their_form() {
+    fn fault_arguments_differ_by_their_form() {
         let slow: Fault = "slow:500ms:10%".parse().unwrap();
         assert_eq!(slow, Fault::new(FaultKind::Slow).share(0.1).wait(Duration::from_millis(500)));
         assert_eq!("stale:all".parse(), Ok(Fault::always(FaultKind::Stale)));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_name_is_told_all_names() {
+    fn unknown_fault_error_lists_all_names() {
         for text in
             ["", "eror-500", "slow:fast", "stale:1.5", "stale:-1", "slow:99999999999999999s"]
         {
