@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn row_decodes_to_what_was_encoded() {
+    fn row_is_decoded_as_encoded() {
         let key = FeedKey("rust-lang/rust".to_owned());
         let at = Timestamp::from_seconds(1_800_000_000);
         let row = FeedRow {
