@@ -9,6 +9,7 @@ use ghpulse::tidb::{HistoryState, QueryLimits, check};
 
 use super::database::{Database, Kind, PASSWORD, kind};
 use super::node::{HASTY, Node, PATIENT, Pull, at, days, sums};
+use crate::common::certificates::certify;
 use crate::common::ports::free_port;
 use crate::common::running::soon;
 
@@ -282,23 +283,11 @@ async fn concurrent_syncs_share_one_run() {
     node.end().await;
 }
 
-/// Creates a certificate authority, and a certificate for 127.0.0.1 signed by it.
-fn certificates(dir: &std::path::Path) -> bool {
-    let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority \
-                  -keyout ca.key -out ca.pem && \
-                  openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout key.pem -out csr && \
-                  printf 'subjectAltName=IP:127.0.0.1' > san && \
-                  openssl x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-                  -extfile san -out cert.pem";
-    let ran = std::process::Command::new("sh").args(["-c", script]).current_dir(dir).output();
-    ran.is_ok_and(|ran| ran.status.success())
-}
-
 #[tokio::test]
 async fn tls_is_used_and_the_certificate_checked() {
     let Some(kind) = kind("tls_is_used_and_the_certificate_checked") else { return };
     let files = tempfile::tempdir().unwrap();
-    assert!(certificates(files.path()), "openssl is missing: `apt-get install openssl`");
+    certify(files.path());
     let file = |name: &str| files.path().join(name);
     let mut extra: Vec<String> = ["ca", "cert", "key"]
         .map(|what| format!("--ssl-{what}={}", file(&format!("{what}.pem")).display()))
