@@ -33,6 +33,15 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) struct Raw(TcpStream);
 
 impl Raw {
+    /// Asserts that the next frame closes with this code and a reason.
+    pub(crate) async fn expect_close(&mut self, code: u16, what: &str) {
+        let (first, payload) = self.next().await;
+        let said = String::from_utf8_lossy(&payload[2..]).into_owned();
+        let got = u16::from_be_bytes([payload[0], payload[1]]);
+        assert_eq!((first, got), (CLOSE, code), "{what}: {said}");
+        assert!(!said.is_empty(), "{what}: with a reason");
+    }
+
     /// Sends the handshake and `early` in one write, and reads the response head.
     async fn open(to: SocketAddr, path: &str, early: &[u8]) -> Self {
         Self::open_with(to, path, "", early).await.0
@@ -125,11 +134,7 @@ async fn protocol_violation_closes_with_its_code() {
         let mut raw = Raw::open(site.running.public, "/sampling", b"").await;
         raw.next().await;
         raw.send(&bytes).await;
-        let (first, payload) = raw.next().await;
-        let said = String::from_utf8_lossy(&payload[2..]).into_owned();
-        let got = u16::from_be_bytes([payload[0], payload[1]]);
-        assert_eq!((first, got), (CLOSE, code), "{what}: {said}");
-        assert!(!said.is_empty(), "{what}: with a reason");
+        raw.expect_close(code, what).await;
     }
     let mut raw = Raw::open(site.running.public, "/language/latest", b"").await;
     raw.send(&frame(CLOSE, b"\x03\xe8bye")).await;
