@@ -17,6 +17,7 @@ pub mod kinds;
 pub mod ledger;
 pub mod message;
 pub mod missing_fields;
+pub(crate) mod names;
 pub mod offset;
 pub mod position;
 pub mod privacy;

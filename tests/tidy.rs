@@ -52,7 +52,7 @@ const INFRASTRUCTURE: &[&str] = &[
 /// of their own; `!` forbids a path.
 const MODULES: &[(&str, &[&str])] = &[
     ("model", &["!infrastructure"]),
-    ("infrastructure", &["model::window"]),
+    ("infrastructure", &["model::window", "model::names"]),
     ("supervise", &["store::StoreError"]), // an error's exit code is named where the process ends
     ("store", &["model"]),
     ("github", &["model::window", "model::json"]),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::coverage::Report;
+use crate::model::names::names;
 use crate::model::window::Timestamp;
 
 /// Whether events arrive.
@@ -17,17 +18,7 @@ pub enum SourceState {
     Down,
 }
 
-impl SourceState {
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Down => "down",
-        }
-    }
-}
+names!(SourceState { Ok: "ok", Degraded: "degraded", Down: "down" });
 
 /// The origin of the events and the credentials used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,17 +31,7 @@ pub enum SourceMode {
     Replay,
 }
 
-impl SourceMode {
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Anonymous => "anonymous",
-            Self::Tokens => "tokens",
-            Self::Replay => "replay",
-        }
-    }
-}
+names!(SourceMode { Anonymous: "anonymous", Tokens: "tokens", Replay: "replay" });
 
 /// The last error; it remains after recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use self::part::{KeyPart, keys, numbered};
 use super::families::Family;
 use crate::model::event::{EventId, EventKey};
+use crate::model::names::names;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::{Day, Hour, Minute, Second};
 
@@ -256,23 +257,17 @@ impl Scope {
     pub const ALL: [Self; 3] = [Self::DeveloperDay, Self::DeveloperYear, Self::RepositoryYear];
 }
 
-impl HourSource {
-    /// All sources.
-    pub const ALL: [Self; 2] = [Self::Live, Self::Archive];
-}
+names!(HourSource { Live: "live", Archive: "archive" });
 
-impl HourMetric {
-    /// All counts.
-    pub const ALL: [Self; 7] = [
-        Self::Opened,
-        Self::Merged,
-        Self::Closed,
-        Self::Additions,
-        Self::Deletions,
-        Self::PullRequests,
-        Self::Events,
-    ];
-}
+names!(HourMetric {
+    Opened: "opened",
+    Merged: "merged",
+    Closed: "closed",
+    Additions: "additions",
+    Deletions: "deletions",
+    PullRequests: "pull_requests",
+    Events: "events",
+});
 
 #[cfg(test)]
 mod tests;

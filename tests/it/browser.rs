@@ -70,8 +70,7 @@ fn check_quiet(page: &Page, host: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_shows_events_figures_and_simulated() {
-    let Some(mut browser) = browser("page_shows_events_figures_and_simulated").await
-    else {
+    let Some(mut browser) = browser("page_shows_events_figures_and_simulated").await else {
         return;
     };
     let site = Site::start(&[]).await;

@@ -4,6 +4,7 @@
 
 use super::CounterKey;
 use super::part::{KeyPart, keys, numbered};
+use crate::model::names::names;
 use crate::model::window::{Day, Year};
 
 /// The subject of a figure. The first four are of a UTC day, the others of a UTC year.
@@ -44,19 +45,18 @@ pub struct HistoryKey(pub HistoryFigure);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SinceKey(pub HistoryFigure);
 
-impl HistoryMetric {
-    /// All metrics.
-    pub const ALL: [Self; 8] = [
-        Self::Developers,
-        Self::Opened,
-        Self::Closed,
-        Self::Merged,
-        Self::YearDevelopers,
-        Self::YearRepositories,
-        Self::YearAdditions,
-        Self::YearDeletions,
-    ];
+names!(HistoryMetric {
+    Developers: "developers",
+    Opened: "opened",
+    Closed: "closed",
+    Merged: "merged",
+    YearDevelopers: "year_developers",
+    YearRepositories: "year_repositories",
+    YearAdditions: "year_additions",
+    YearDeletions: "year_deletions",
+});
 
+impl HistoryMetric {
     /// Whether it is of a day, not of a year.
     #[must_use]
     pub fn is_daily(self) -> bool {
