@@ -56,22 +56,6 @@ impl Entries {
         entries
     }
 
-    /// Splits lines with one entry each.
-    #[must_use]
-    pub fn of_lines(body: &Bytes) -> Self {
-        let bytes = readable(body);
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        let mut entries = Self { is_list: true, ..Self::default() };
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match serde_json::from_str::<&RawValue>(line) {
-                Ok(value) => entries.push(&bytes, value.get()),
-                Err(_) => entries.salvage(&bytes, line),
-            }
-        }
-        entries.text = bytes;
-        entries
-    }
-
     /// Whether the page is a list of entries.
     #[must_use]
     pub fn is_list(&self) -> bool {
@@ -187,13 +171,5 @@ mod tests {
         }
         assert_eq!(read("[]"), (Vec::new(), 0, true));
         assert_eq!(read("[1, null]").0, ["1", "null"], "whether it is an event is said later");
-    }
-
-    #[test]
-    fn lines_are_read_one_by_one() {
-        let text = format!("{}\n\n{{\"id\":{}\r\n", EVENTS[0], EVENTS[1]);
-        let entries = Entries::of_lines(&text.into());
-        assert!(entries.iter().eq([EVENTS[0], EVENTS[1]]));
-        assert_eq!(entries.broken().0, 1);
     }
 }

@@ -27,11 +27,9 @@ pub enum SourceMode {
     Anonymous,
     /// GitHub, with tokens.
     Tokens,
-    /// Recorded hours.
-    Replay,
 }
 
-names!(SourceMode { Anonymous: "anonymous", Tokens: "tokens", Replay: "replay" });
+names!(SourceMode { Anonymous: "anonymous", Tokens: "tokens" });
 
 /// The last error; it remains after recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +51,7 @@ pub struct SourceStatus {
     pub last_error: Option<LastError>,
     /// Whether the server reports that it is simulated.
     pub simulated: bool,
-    /// With tokens, without, or recorded.
+    /// With tokens or without.
     pub mode: SourceMode,
     /// Number of tokens neither quarantined nor exhausted.
     pub tokens_usable: usize,
@@ -71,7 +69,7 @@ pub struct SourceStatus {
     /// For each page, from the first: the fraction of its events that the previous read also had,
     /// 0 to 1; `None` until it was read twice. Zero means that events were missed.
     pub overlap: Vec<Option<f64>>,
-    /// The coverage of the feed; `None` before the first responses, and for recorded hours.
+    /// The coverage of the feed; `None` before the first responses.
     pub completeness: Option<Arc<Report>>,
 }
 

@@ -50,7 +50,6 @@ pub(super) async fn organization(Path(org): Path<String>, from: SingleRequest) -
     let org = org.to_ascii_lowercase();
     if from.0.0.state().histories.is_person(&org) {
         from.0.0.state().histories.requests += 1;
-        from.0.0.state().histories.counted += 1;
         return not_found(&from.0.0);
     }
     feed(from, HistoryOf::Organization(org)).await
@@ -86,13 +85,7 @@ async fn feed((shared, peer, uri, headers): SingleRequest, of: HistoryOf) -> Res
     let etag = format!("W/\"{:032x}\"", xxhash_rust::xxh3::xxh3_128(body.as_bytes()));
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_known = status.is_none() && known.is_some_and(|known| page::is_known(known, &etag));
-    let standing = if is_known {
-        standing
-    } else {
-        let mut state = shared.state();
-        state.histories.counted += 1;
-        state.limits.spend(&caller, now)
-    };
+    let standing = if is_known { standing } else { shared.state().limits.spend(&caller, now) };
     let mut response = match status.and_then(|status| StatusCode::from_u16(status).ok()) {
         Some(status) => SimulatedRefusal::new(status, "This feed is not shown").into_response(),
         None if is_known => StatusCode::NOT_MODIFIED.into_response(),

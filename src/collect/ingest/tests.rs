@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::source::{PageBody, PolledPage, SourceError};
+use super::super::entries::Entries;
+use super::super::source::PolledPage;
 use super::*;
 use crate::clock::Clock;
 use crate::store::Durability;
@@ -17,7 +18,7 @@ fn store(dir: &std::path::Path) -> Store {
 fn poll(pages: &[&str]) -> Poll {
     let page = |(i, text): (usize, &&str)| PolledPage {
         number: u8::try_from(i + 1).unwrap(),
-        body: PageBody::Array(Bytes::copy_from_slice(text.as_bytes())),
+        entries: Entries::of_list(&Bytes::copy_from_slice(text.as_bytes())),
     };
     let pages = pages.iter().enumerate().map(page).collect();
     Poll { pages, received_at: Clock::system().now() }
@@ -104,9 +105,8 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let mut poll = poll(&[]);
-    let body =
-        PageBody::Array(Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]"));
-    poll.pages.push(PolledPage { number: 1, body });
+    let body = Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]");
+    poll.pages.push(PolledPage { number: 1, entries: Entries::of_list(&body) });
     assert_eq!(admit(&store, poll).await.unwrap().new, 2);
 }
 
@@ -119,13 +119,13 @@ struct Polls {
 }
 
 impl EventSource for Polls {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         let Some((silent_since, poll)) = self.left.pop_front() else {
             self.stop.cancel();
-            return Ok(None);
+            return std::future::pending().await;
         };
         self.silent_since = silent_since;
-        Ok(Some(poll))
+        poll
     }
 
     fn silent_since(&mut self) -> Option<Timestamp> {
@@ -231,9 +231,9 @@ async fn polls_after_an_outage_are_admitted_together_with_it() {
 struct Once(Option<Poll>);
 
 impl EventSource for Once {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         match self.0.take() {
-            Some(poll) => Ok(Some(poll)),
+            Some(poll) => poll,
             None => std::future::pending().await,
         }
     }

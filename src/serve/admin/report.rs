@@ -86,7 +86,7 @@ pub enum PartState {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SourceReport {
-    /// `tokens`, `anonymous` or `replay`.
+    /// `tokens` or `anonymous`.
     pub mode: Cow<'static, str>,
     /// `ok`, `degraded` or `down`.
     pub state: Cow<'static, str>,
