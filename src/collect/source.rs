@@ -21,8 +21,8 @@ pub struct PolledPage {
     pub entries: Entries,
 }
 
-/// Why a source cannot be set up. Later failures (GitHub unavailable, rate limits) are handled inside
-/// the source.
+/// Why a source cannot be set up. Later failures (GitHub unavailable, rate limits) are handled
+/// inside the source.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot ask GitHub: {0}")]
 pub struct SourceError(pub String);

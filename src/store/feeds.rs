@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
 use super::error::StoreError;
-use super::keys::part::keys;
+use super::keys::keys;
 use super::keys::{Key as _, MetaKey, SeenKey};
 use super::reader::Reader;
 use crate::model::event::EventKey;

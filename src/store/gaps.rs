@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::database::Snapshot;
 use super::error::StoreError;
 use super::keys::Key as _;
-use super::keys::part::keys;
+use super::keys::keys;
 use super::reader::Reader;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Position};

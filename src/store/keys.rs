@@ -12,7 +12,7 @@ pub(super) mod part;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::part::{KeyPart, keys, numbered};
+use self::part::{KeyPart, numbered};
 use super::families::Family;
 use crate::model::event::{EventId, EventKey};
 use crate::model::names::names;
@@ -34,6 +34,28 @@ pub trait Key: Sized {
         out
     }
 }
+
+/// Implements [`Key`]: the bytes of its fields, in this order. A text must be the last.
+macro_rules! keys {
+    ($($key:ident $family:ident ($($field:tt),+);)*) => {$(
+        impl $crate::store::keys::Key for $key {
+            const FAMILY: $crate::store::families::Family =
+                $crate::store::families::Family::$family;
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                $($crate::store::keys::part::KeyPart::push(&self.$field, out);)+
+            }
+
+            fn decode(mut bytes: &[u8]) -> Option<Self> {
+                let key = Self {
+                    $($field: $crate::store::keys::part::KeyPart::take(&mut bytes)?),+
+                };
+                bytes.is_empty().then_some(key)
+            }
+        }
+    )*};
+}
+pub(super) use keys;
 
 /// A key whose value is a whole number.
 pub trait CounterKey: Key {}

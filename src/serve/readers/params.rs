@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use self::requests::ReturnType;
+use self::requests::{LANGUAGES, ReturnType};
 use crate::hub::{
     Conditions, FieldPath, LanguageQuery, SamplingEncoding, SamplingQuery, VALUE_BYTES, check_paths,
 };
@@ -30,10 +30,6 @@ pub(crate) struct SamplingParams {
     pub(crate) rate: u64,
     pub(crate) subscription: SamplingQuery,
 }
-
-/// Most languages that a connection may select by name. GitHub knows about 800; a client that needs
-/// that many can receive all.
-const LANGUAGES: usize = 200;
 
 /// Examples for messages.
 const RATE: &str = r#"{"samplingRate":1}"#;

@@ -1,6 +1,6 @@
 //! Keys of kept counts by time of receipt, and of their completeness.
 
-use super::part::keys;
+use super::keys;
 use crate::model::activity::Span;
 
 /// Events received in a minute or an hour, by slot and type.

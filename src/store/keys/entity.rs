@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::part::keys;
+use super::keys;
 use crate::model::entity::ObjectId;
 use crate::model::window::Timestamp;
 

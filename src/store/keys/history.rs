@@ -2,8 +2,8 @@
 //!
 //! The sums of a year are stored under its first day, distinguished by their metrics.
 
-use super::CounterKey;
-use super::part::{KeyPart, keys, numbered};
+use super::part::{KeyPart, numbered};
+use super::{CounterKey, keys};
 use crate::model::names::names;
 use crate::model::window::{Day, Year};
 

@@ -1,7 +1,7 @@
 //! Keys of the ledger.
 
-use super::part::{KeyPart, keys};
-use super::{Family, Key, short_name};
+use super::part::KeyPart;
+use super::{Family, Key, keys, short_name};
 use crate::model::window::{Day, Month};
 
 /// A row of a day.

@@ -15,28 +15,6 @@ pub(in crate::store) trait KeyPart: Sized {
     fn take(rest: &mut &[u8]) -> Option<Self>;
 }
 
-/// Implements [`Key`](super::Key): the bytes of its fields, in this order. A text must be the last.
-macro_rules! keys {
-    ($($key:ident $family:ident ($($field:tt),+);)*) => {$(
-        impl $crate::store::keys::Key for $key {
-            const FAMILY: $crate::store::families::Family =
-                $crate::store::families::Family::$family;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                $($crate::store::keys::part::KeyPart::push(&self.$field, out);)+
-            }
-
-            fn decode(mut bytes: &[u8]) -> Option<Self> {
-                let key = Self {
-                    $($field: $crate::store::keys::part::KeyPart::take(&mut bytes)?),+
-                };
-                bytes.is_empty().then_some(key)
-            }
-        }
-    )*};
-}
-pub(in crate::store) use keys;
-
 /// Parts of a fixed number of bytes, from and to an array of them.
 macro_rules! fixed {
     ($($part:ident: $to:expr, $from:expr;)*) => {$(

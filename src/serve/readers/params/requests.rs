@@ -5,8 +5,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::LANGUAGES;
 use crate::hub::VALUE_BYTES;
+
+/// Most languages that a connection may select by name. GitHub knows about 800; a client that needs
+/// that many can receive all.
+pub(super) const LANGUAGES: usize = 200;
 
 /// The parameters of `/sampling`.
 #[derive(Default, Serialize, JsonSchema)]
