@@ -88,6 +88,14 @@ impl QueryLookup for CountsLookup {
     }
 }
 
+impl QueryOutcome {
+    /// Its label in the metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        name_of(self)
+    }
+}
+
 /// The outcome's label in the metrics.
 fn name_of<T: QueryLookup>(outcome: &QueryOutcome<T>) -> &'static str {
     match outcome {
