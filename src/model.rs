@@ -20,6 +20,7 @@ pub mod missing_fields;
 pub mod offset;
 pub mod position;
 pub mod privacy;
+pub mod push;
 pub mod resume_token;
 pub mod routing;
 pub mod tally;
