@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::copies;
 use crate::clock::Clock;
 use crate::collect::enrich::{Enrich, EnrichLookup, LookupOptions};
 use crate::collect::poller::Poller;
@@ -29,6 +28,6 @@ pub(super) fn enrich_of(
             EnrichLookup::new(&options, poller.pool(), clock)
         });
     let lists = config.lists.commits.then(|| Arc::clone(lists));
-    let (lookup, privacy) = (asking.transpose()?, copies::privacy_of(config));
-    Ok(Enrich { lookup, lists, privacy, ..Enrich::without_asking(store.clone(), clock) })
+    let lookup = asking.transpose()?;
+    Ok(Enrich { lookup, lists, ..Enrich::without_asking(store.clone(), clock) })
 }

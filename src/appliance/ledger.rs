@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
 use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals};
-use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
 use crate::store::ledger::rank::Ranking;
@@ -68,15 +67,16 @@ pub(super) async fn run(
     }
 }
 
-/// Answers a query. What `privacy.exclude` names is unknown here, also where an archive or an
-/// earlier configuration counted it.
+/// Answers a query. What is left out now is unknown here, also where an archive counted it or it
+/// was counted before it was left out.
 pub(super) async fn answer(
     store: Store,
-    (rankings, privacy, audit): (Rankings, Arc<Privacy>, Option<AuditReading>),
+    (rankings, audit): (Rankings, Option<AuditReading>),
     query: LedgerQuery,
 ) -> Result<LedgerAnswer, OpsError> {
     let audited = audit.and_then(|audit| audit.borrow().clone());
-    let is_excluded = move |name: &str| privacy.leaves_out(None, None, Some(name));
+    let excluded = store.privacy().excluded();
+    let is_excluded = move |name: &str| excluded.hold(None, None, Some(name));
     let read = store.read(move |reader| match query {
         LedgerQuery::Repo { name, days } => {
             let series = series(reader, &name, days)?;

@@ -259,8 +259,8 @@ impl Operate for Operator {
     }
 
     fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
-        let StatusSources { store, rankings, apply, audit, .. } = &self.sight;
-        let kept = (rankings.clone(), Arc::clone(&apply.privacy), audit.clone());
+        let StatusSources { store, rankings, audit, .. } = &self.sight;
+        let kept = (rankings.clone(), audit.clone());
         Box::pin(ledger::answer(store.clone(), kept, query))
     }
 

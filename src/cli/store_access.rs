@@ -250,6 +250,7 @@ impl StoreAccess {
                 let store = store.clone();
                 let hashes_emails = config.privacy.hash_emails.in_exports();
                 let to = archive::ArchiveTarget { dir: to, format, hashes_emails };
+                appliance::leave_out(&store, &config.privacy).map_err(ArchiveError::from)?;
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => asking.export(from, until, (&to, format)).await,

@@ -34,7 +34,6 @@ pub use self::share::RecentShare;
 use crate::clock::Clock;
 use crate::github::graphql::{WantedPull, WantedPush};
 use crate::lists::Lists;
-use crate::model::privacy::Privacy;
 use crate::store::keys::{InboxKey, OutboxKey};
 use crate::store::repos;
 use crate::store::rows::encode_outbox;
@@ -60,8 +59,6 @@ pub struct Enrich {
     pub lookup: Option<EnrichLookup>,
     /// The lists whose repositories' pushes get their commits; `None` for no push.
     pub lists: Option<Arc<Lists>>,
-    /// Whether the addresses of commits are hashed.
-    pub privacy: Arc<Privacy>,
     /// Receives the warning whenever it changes.
     pub warning: watch::Sender<EnrichWarning>,
     /// Counts the events published with and without enrichment.
@@ -75,19 +72,17 @@ impl Enrich {
     #[must_use]
     pub fn without_asking(store: Store, clock: Clock) -> Self {
         let (warning, recent) = (watch::Sender::default(), watch::Sender::default());
-        let (lookup, lists, privacy) = (None, None, Arc::default());
-        Self { store, lookup, lists, privacy, warning, recent, clock }
+        Self { store, lookup: None, lists: None, warning, recent, clock }
     }
 
     /// Enriches admitted events until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { store, lookup, lists, privacy, warning, recent, clock } = self;
+        let Self { store, lookup, lists, warning, recent, clock } = self;
         let pulls = LookupQueue::new(lookup.as_ref(), clock);
         let pushes = LookupQueue::new(lookup.as_ref(), clock);
         let lists = lists.filter(|_| pushes.asks());
         let pushes_first = false;
-        let stage =
-            Stage { store, lists, privacy, warning, recent, clock, pulls, pushes, pushes_first };
+        let stage = Stage { store, lists, warning, recent, clock, pulls, pushes, pushes_first };
         stage.enrich(stop).await
     }
 }
@@ -95,7 +90,6 @@ impl Enrich {
 struct Stage {
     store: Store,
     lists: Option<Arc<Lists>>,
-    privacy: Arc<Privacy>,
     warning: watch::Sender<EnrichWarning>,
     recent: watch::Sender<RecentShare>,
     clock: Clock,
@@ -227,7 +221,7 @@ impl Stage {
         }
         ready.sort_unstable_by_key(|ready| ready.event.admission);
         for push in ready.iter_mut().filter_map(|ready| ready.event.facts.push.as_mut()) {
-            if let Some(hashed) = self.privacy.hashed_commits(&push.commits) {
+            if let Some(hashed) = self.store.privacy().hashed_commits(&push.commits) {
                 push.commits = hashed;
             }
         }
