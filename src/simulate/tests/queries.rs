@@ -249,14 +249,13 @@ async fn histories_of_commits_hold_what_a_push_brought() {
         compared += 1;
     }
     assert!(compared > 5);
-    let name = events[0]["repo"]["name"].as_str().unwrap();
     let none = ask("no/body", "00", "(first:3)").await;
     assert_eq!(
         (&none["data"]["p0"], &none["errors"][0]["type"]),
         (&Value::Null, &"NOT_FOUND".into())
     );
     let pushed = events.iter().find(|event| event["type"] == "PushEvent").unwrap();
-    let name = pushed["repo"]["name"].as_str().unwrap_or(name);
+    let name = pushed["repo"]["name"].as_str().unwrap();
     let none = ask(name, "00", "(first:3)").await;
     assert_eq!((&none["data"]["p0"]["at"], none.get("errors")), (&Value::Null, None));
     let head = pushed["payload"]["head"].as_str().unwrap();

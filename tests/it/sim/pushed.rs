@@ -117,11 +117,8 @@ async fn listed_pushes_have_their_commits_while_the_feed_hides_most() {
     let truth = truth(&github);
     let whole = lines.iter().filter(|line| check(line, &truth)).count();
     assert!(whole * 10 > lines.len() * 8, "{whole} of {}", lines.len());
-    let with_merge = lines.iter().filter(|line| {
-        let size = line["event"]["payload"]["size"].as_u64();
-        size.is_some_and(|size| size > 1)
-    });
-    assert!(with_merge.count() > 10);
+    let several = |line: &&Value| line["event"]["payload"]["size"].as_u64() > Some(1);
+    assert!(lines.iter().filter(several).count() > 10);
     for line in pushes(&running, "list=!mine").await {
         let payload = line["event"]["payload"].as_object().unwrap();
         assert!(!payload.contains_key("commits") && !payload.contains_key("size"), "{line}");
@@ -133,8 +130,6 @@ async fn listed_pushes_have_their_commits_while_the_feed_hides_most() {
     let shown: usize =
         lines.iter().map(|line| shas(&line["event"]["payload"]["commits"]).len()).sum();
     assert_eq!(documents.lines().filter(|line| line.contains(r#""entity""#)).count(), shown);
-    // 25 pushes in a query, and few queries for pull requests.
-    assert!(github.control.queries() < 200, "{}", github.control.queries());
     running.end().await;
 }
 
@@ -142,14 +137,20 @@ async fn listed_pushes_have_their_commits_while_the_feed_hides_most() {
 async fn push_without_an_answer_says_so_and_passes() {
     let one = Duration::from_secs(1);
     let late = |fault: FaultKind| Fault::always(fault).wait(60 * one);
+    let soon = "500ms";
     let cases = [
-        (QueryOptions::default(), Some(late(FaultKind::QuerySlow)), "late"),
-        (QueryOptions::default(), Some(late(FaultKind::QueryLimited)), "late"),
-        (QueryOptions::default(), Some(Fault::always(FaultKind::QueryBroken)), "late"),
-        (QueryOptions { limit: 1, ..QueryOptions::default() }, None, "late"),
-        (QueryOptions::default(), Some(Fault::always(FaultKind::QueryForbidden)), "forbidden"),
+        (QueryOptions::default(), Some(late(FaultKind::QuerySlow)), soon, "late"),
+        (QueryOptions::default(), Some(late(FaultKind::QueryLimited)), soon, "late"),
+        (QueryOptions::default(), Some(Fault::always(FaultKind::QueryBroken)), soon, "late"),
+        (QueryOptions { limit: 1, ..QueryOptions::default() }, None, soon, "late"),
+        (
+            QueryOptions::default(),
+            Some(Fault::always(FaultKind::QueryForbidden)),
+            "10m",
+            "forbidden",
+        ),
     ];
-    for (seed, (query, fault, reason)) in (40..).zip(cases) {
+    for (seed, (query, fault, deadline, reason)) in (40..).zip(cases) {
         let options = Options { shape: Shape::Today, query, ..Options::by_hand(seed) };
         let github = GitHub::start(options).await;
         github.control.emit(100);
@@ -160,7 +161,7 @@ async fn push_without_an_answer_says_so_and_passes() {
             github.control.set_fault(fault);
         }
         let settings = [
-            ("GHPULSE_GITHUB_ENRICH_DEADLINE", "500ms"),
+            ("GHPULSE_GITHUB_ENRICH_DEADLINE", deadline),
             ("GHPULSE_GITHUB_ENRICH_BATCH", "1"),
             ("GHPULSE_LISTS_DIR", lists.path().to_str().unwrap()),
         ];
@@ -177,7 +178,7 @@ async fn push_without_an_answer_says_so_and_passes() {
         until_some("they are counted", async || {
             let status = request(running.public, "GET", "/status?format=json", &[]).await.json();
             let counted = status["enrichment"]["unenriched"][reason].as_u64();
-            counted.filter(|counted| *counted as usize >= without.len())
+            counted.filter(|counted| *counted >= without.len() as u64)
         })
         .await;
         running.end().await;
