@@ -21,6 +21,7 @@ mod at_once;
 mod cast;
 mod commits;
 mod control;
+mod entrance;
 mod faults;
 mod feed;
 mod graphql;

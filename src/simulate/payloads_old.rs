@@ -6,29 +6,12 @@ use super::cast::{Person, Repository};
 use super::commits::SimulatedPush;
 use super::json::{Object, list};
 use super::node::node_id;
-use super::payloads::{additions, api, label, person, repository, time, web};
-use super::pulls::{Action, SimulatedPull, Step};
+use super::payloads::{api, label, person, repository, time, web};
+use super::pulls::SimulatedPull;
 use crate::model::window::Second;
 
 /// Commits of a push in an event.
 const MAX_COMMITS: usize = 20;
-
-/// The payload of a pull-request event.
-pub(super) fn pull_request_event(step: &Step) -> String {
-    let action = match step.action {
-        Action::Opened => "opened",
-        Action::Merged | Action::Closed => "closed",
-        Action::Reopened => "reopened",
-        Action::Labeled => "labeled",
-        Action::Assigned => "assigned",
-        Action::Unassigned => "unassigned",
-    };
-    let payload = Object::new()
-        .text("action", action)
-        .bare("number", step.pull.number)
-        .raw("pull_request", &pull_request(&step.pull));
-    additions(payload, step).end()
-}
 
 /// The pull request with all fields.
 pub(super) fn pull_request(pull: &SimulatedPull) -> String {
