@@ -11,11 +11,12 @@ mod picture;
 mod ranked;
 mod relay;
 
-use crate::common::running::{GitHub, Running, soon};
+use crate::common::running::{GitHub, PATIENCE, Running, soon};
 use devtools::{Browser, Page};
 use ghpulse::simulate::Options;
 use relay::Relay;
 use serde_json::json;
+use tokio::time::timeout;
 
 /// What the page must reach, as a JavaScript expression.
 const EVENTS_PASS: &str = "document.querySelectorAll('#events li').length >= 20";
@@ -55,7 +56,10 @@ async fn browser(test: &str) -> Option<Browser> {
 }
 
 async fn shows(page: &mut Page, what: &str) {
-    soon(what, page.until(what)).await;
+    if timeout(PATIENCE, page.until(what)).await.is_err() {
+        let shown = page.evaluate("document.body.innerText.slice(0, 2000)").await;
+        panic!("{what}: not within {PATIENCE:?}; the page shows {shown}");
+    }
 }
 
 /// Asserts that the page reported no errors, and sent requests only to the appliance.
