@@ -450,7 +450,8 @@ fn start_stages(
         stages.start("listed", listed.run(soft.clone()));
     }
     stages.start("enrich", enrich.run(soft.clone()));
-    stages.start("rankings", ledger::run(store.clone(), parts.rankings, clock, soft.clone()));
+    let rankings = (parts.rankings, Arc::clone(&apply.privacy));
+    stages.start("rankings", ledger::run(store.clone(), rankings, clock, soft.clone()));
     stages.start("gauges", gauges::run(store.clone(), clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));

@@ -18,7 +18,7 @@ use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, State
 use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
-use crate::store::ledger::rank::Ranking;
+use crate::store::ledger::rank::{IsLeftOut, Ranking};
 use crate::store::{Reader, Store, StoreError};
 use crate::sync::lock;
 
@@ -41,10 +41,10 @@ fn pause(window: RankedWindow) -> Duration {
     }
 }
 
-/// Computes the rankings until `stop` is cancelled.
+/// Computes the rankings until `stop` is cancelled, without what `privacy` excludes.
 pub(super) async fn run(
     store: Store,
-    rankings: Rankings,
+    (rankings, privacy): (Rankings, Arc<Privacy>),
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -56,16 +56,29 @@ pub(super) async fn run(
                 continue;
             }
             let now = clock.now();
-            let ranking = store.read(move |reader| Ranking::compute(reader, window, now)).await?;
+            let excluding = privacy.has_exclusions().then(|| Arc::clone(&privacy));
+            let ranking = store.read(move |reader| {
+                let is_excluded = excluding.as_deref().map(is_excluded_by);
+                let is_left_out = is_excluded.as_ref().map(|check| check as IsLeftOut<'_>);
+                Ranking::compute(reader, window, now, is_left_out)
+            });
+            let ranking = ranking.await?;
+            // After a start, the first events are shown as soon as they are counted.
+            let pause = if ranking.is_empty() { LOOK } else { pause(window) };
             lock(&rankings.0).insert(window, Arc::new(ranking));
             let ended = clock.instant();
-            due.insert(window, ended + pause(window).max((ended - began) * SHARE));
+            due.insert(window, ended + pause.max((ended - began) * SHARE));
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = clock.sleep(LOOK) => {}
         }
     }
+}
+
+/// Whether a repository of this name is excluded.
+fn is_excluded_by(privacy: &Privacy) -> impl Fn(&str) -> bool {
+    |name| privacy.leaves_out(None, None, Some(name))
 }
 
 /// Answers a query. What `privacy.exclude` names is unknown here, also where an archive or an
@@ -76,9 +89,9 @@ pub(super) async fn answer(
     query: LedgerQuery,
 ) -> Result<LedgerAnswer, OpsError> {
     let audited = audit.and_then(|audit| audit.borrow().clone());
-    let is_excluded = move |name: &str| privacy.leaves_out(None, None, Some(name));
     let read = store.read(move |reader| match query {
         LedgerQuery::Repo { name, days } => {
+            let is_excluded = is_excluded_by(&privacy);
             let series = series(reader, &name, days)?;
             let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
             let Some(mut series) = series else { return Ok(LedgerAnswer::Nothing) };
@@ -95,6 +108,8 @@ pub(super) async fn answer(
             let ranking = lock(&rankings.0).get(&window).cloned();
             let Some(ranking) = ranking else { return Ok(LedgerAnswer::Nothing) };
             let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
+            // A repository may have an excluded name since the ranking was computed.
+            let is_excluded = is_excluded_by(&privacy);
             top.repos.retain(|repo| !repo.name.as_deref().is_some_and(&is_excluded));
             top.repos.truncate(most);
             Ok(LedgerAnswer::Top(top))

@@ -31,11 +31,17 @@ impl Privacy {
         Self { people: people.into(), repos: repos.into(), hashes_emails }
     }
 
+    /// Whether any event can be left out.
+    #[must_use]
+    pub fn has_exclusions(&self) -> bool {
+        !self.people.is_empty() || !self.repos.is_empty()
+    }
+
     /// Whether an event is left out: by who did it, by the organization, by the repository or its
     /// owner. Who is only named inside the payload does not count.
     #[must_use]
     pub fn leaves_out(&self, actor: Option<&str>, org: Option<&str>, repo: Option<&str>) -> bool {
-        if self.people.is_empty() && self.repos.is_empty() {
+        if !self.has_exclusions() {
             return false;
         }
         let is_one = |patterns: &[String], name: Option<&str>| {

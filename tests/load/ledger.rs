@@ -129,7 +129,7 @@ fn looks(store: &Store, random: &mut fastrand::Rng, (count, today): (u64, i32)) 
 fn rankings(store: &Store, now: Timestamp) {
     for window in RankedWindow::ALL {
         let watch = Stopwatch::start();
-        let ranking = Ranking::compute(store.reader(), window, now).expect("it is readable");
+        let ranking = Ranking::compute(store.reader(), window, now, None).expect("it is readable");
         let seconds = watch.elapsed().as_secs_f64();
         let mut took: Vec<f64> = (0..LOOKS)
             .map(|look| {

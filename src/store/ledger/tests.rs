@@ -188,7 +188,7 @@ async fn rankings_are_sums_of_their_window() {
     events.push((90, 40, 1, 8));
     count(&store, events).await;
     let top = |window, by, language: Option<&str>| {
-        let ranking = Ranking::compute(store.reader(), window, at(40, 2)).unwrap();
+        let ranking = Ranking::compute(store.reader(), window, at(40, 2), None).unwrap();
         let top = ranking.top(store.reader(), by, language, 3).unwrap();
         let all = top.repos.into_iter();
         all.map(|repo| (repo.name.unwrap(), repo.count)).collect::<Vec<_>>()
@@ -204,6 +204,34 @@ async fn rankings_are_sums_of_their_window() {
     assert_eq!(top(month, RankedBy::Pushes, None), named(&[(90, 1)]));
     assert_eq!(top(month, RankedBy::Prs, None), []);
     assert_eq!(top(month, RankedBy::Stars, Some("Go")), []);
+}
+
+#[tokio::test]
+async fn rankings_are_full_without_what_is_left_out() {
+    let (_dir, store) = new_store();
+    let learn = |batch: &mut crate::store::Batch<'_>| {
+        (0..220).try_for_each(|repo| repos::remember(batch, RepoKey(repo), Some("Go"), at(0, 0)))
+    };
+    store.commit(learn).await.unwrap();
+    // Every second one has two stars and is left out.
+    let events =
+        (0..220).flat_map(|repo| vec![(repo, 40, 1, 0); if repo % 2 == 0 { 2 } else { 1 }]);
+    count(&store, events.collect()).await;
+    let is_even = |name: &str| name.ends_with(['0', '2', '4', '6', '8']);
+    for is_left_out in [None, Some(&is_even as &dyn Fn(&str) -> bool)] {
+        let day = RankedWindow::Day;
+        let ranking = Ranking::compute(store.reader(), day, at(40, 2), is_left_out).unwrap();
+        for language in [None, Some("go")] {
+            let top = ranking.top(store.reader(), RankedBy::Stars, language, MOST_RANKED).unwrap();
+            let ids: Vec<u64> = top.repos.iter().map(|repo| repo.id).collect();
+            let first = u64::from(is_left_out.is_some());
+            let wanted: Vec<u64> = (0..MOST_RANKED as u64).map(|at| first + 2 * at).collect();
+            assert_eq!(ids, wanted, "{language:?}");
+        }
+        assert!(!ranking.is_empty());
+    }
+    let none = Ranking::compute(store.reader(), RankedWindow::Day, at(60, 2), None).unwrap();
+    assert!(none.is_empty());
 }
 
 /// A step of the property test.
