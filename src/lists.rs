@@ -8,6 +8,7 @@
 //! error changes nothing: the names of its last good text stay in force.
 
 mod names;
+mod set;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::names::{LIST_NAMES, ListLineError, ListedName, NameList};
+pub use self::set::{FixedListSet, ListSet};
 use crate::clock::Clock;
 use crate::reload;
 use crate::sync::lock;
