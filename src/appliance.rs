@@ -72,7 +72,7 @@ use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::github::app::AppStanding;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
-use crate::lists::Lists;
+use crate::lists::{ListSet, Lists};
 use crate::model::position::BusTag;
 use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
@@ -465,7 +465,8 @@ fn start_stages(
         };
         let witness = Arc::clone(&witness);
         let hashes_emails = config.privacy.hash_emails.in_exports();
-        let to = archive::ArchiveTarget { dir, format: config.archive_format, hashes_emails };
+        let (format, lists) = (config.archive_format, ListSet::default());
+        let to = archive::ArchiveTarget { dir, format, hashes_emails, lists };
         let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }

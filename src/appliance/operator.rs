@@ -18,6 +18,7 @@ use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::config::HourFormat;
+use crate::lists::ListSet;
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
@@ -291,6 +292,7 @@ impl Operate for Operator {
                             dir: to,
                             format: HourFormat::Json,
                             hashes_emails,
+                            lists: ListSet::default(),
                         };
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))

@@ -6,6 +6,7 @@ use flate2::read::MultiGzDecoder;
 use ghpulse::archive::{self, ArchiveTarget};
 use ghpulse::clock::Clock;
 use ghpulse::config::HourFormat;
+use ghpulse::lists::ListSet;
 use ghpulse::model::window::Hour;
 use ghpulse::store::{Durability, Store};
 use serde_json::Value;
@@ -93,8 +94,12 @@ async fn addresses_are_hashed_in_exports_and_on_request_everywhere() {
     let day = ghpulse::model::window::Day::parse("2026-03-01").unwrap();
     let hour = Hour(day.start().hour().0 + 5);
     let to = tempfile::tempdir().unwrap();
-    let target =
-        ArchiveTarget { dir: to.path().to_owned(), format: HourFormat::Json, hashes_emails: true };
+    let target = ArchiveTarget {
+        dir: to.path().to_owned(),
+        format: HourFormat::Json,
+        hashes_emails: true,
+        lists: ListSet::default(),
+    };
     let exported = archive::export(&store, hour, Hour(hour.0 + 1), &target).unwrap();
     assert_eq!(exported.hours[0].events, 2);
     let mut text = String::new();
