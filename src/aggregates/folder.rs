@@ -11,6 +11,7 @@ use super::journal::ReadGroups;
 use super::member::AggregateCounter;
 use crate::clock::Clock;
 use crate::hub::Hub;
+use crate::lists::ListSet;
 use crate::model::window::Second;
 use crate::script::rule::AggregateRule;
 use crate::script::usage::Usage;
@@ -98,18 +99,17 @@ impl ScriptFolder {
             }
         }
         for (name, host) in &self.hosts {
-            let rule = host.rule();
-            if groups.of_script(name).and_then(|(member, _)| member.rule()) != rule.as_ref() {
-                groups.remove(name);
-                if let Some(rule) = rule {
-                    let member = AggregateCounter::script_of(name, Arc::clone(host), rule);
-                    groups.add(self.store.reader(), member, now)?;
-                }
-            }
+            let unlisted = self.count_by_rule((name, host), groups, hub, now)?;
             let found = groups.of_script(name);
             let caught_up = found.is_some_and(|(_, caught_up)| caught_up);
             let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
-            let about = about(name, host, caught_up, usage);
+            let mut about = about(name, host, found.is_some() && !caught_up, usage);
+            if let Some(unlisted) = unlisted {
+                if about["error"].is_null() {
+                    about["error"] = json!(unlisted.reason);
+                }
+                troubles.push(unlisted);
+            }
             hub.aggregates().open(name).describe(about.to_string());
             troubles.extend(host.status().diagnostic().cloned());
             let mistaken = usage.filter(|(usage, _)| usage.is_mistaken());
@@ -119,6 +119,48 @@ impl ScriptFolder {
             }));
         }
         Ok(troubles)
+    }
+
+    /// Counts anew when the rule of a script has changed, or a list that it names. Returns what is
+    /// wrong with its lists.
+    ///
+    /// An aggregate is a fold over the journal with one set of names, so that a restart gives the
+    /// same numbers. A rule whose list does not exist counts nothing; a list that is removed later
+    /// keeps its names until the next start.
+    fn count_by_rule(
+        &self,
+        (name, host): (&str, &Arc<ScriptHost>),
+        groups: &mut ReadGroups,
+        hub: &Hub,
+        now: Second,
+    ) -> Result<Option<ScriptDiagnostic>, StoreError> {
+        let rule = host.rule();
+        let terms = rule.as_ref().map_or(&[][..], AggregateRule::lists).iter();
+        let terms = terms.map(|term| hub.lists().term(term)).collect::<Result<Vec<_>, _>>();
+        let (lists, trouble) = match terms {
+            Ok(terms) => (Some(ListSet::new(&terms).fixed()), None),
+            Err(error) => {
+                let (file, reason) = (Arc::clone(&host.status().file), error.to_string());
+                let reason = format!("where: list: {reason}");
+                (None, Some(ScriptDiagnostic { file, line: None, column: None, reason }))
+            }
+        };
+        let member = groups.of_script(name).map(|(member, _)| member);
+        let has_rule = member.and_then(AggregateCounter::rule) == rule.as_ref();
+        let has_lists =
+            lists.is_none() || member.and_then(AggregateCounter::lists) == lists.as_ref();
+        if has_rule && (rule.is_none() || has_lists) {
+            return Ok(trouble);
+        }
+        if has_rule {
+            tracing::info!(aggregate = name, "a list has changed; its window is counted again");
+        }
+        groups.remove(name);
+        if let Some(counted) = rule.zip(lists) {
+            let member = AggregateCounter::script_of(name, Arc::clone(host), counted);
+            groups.add(self.store.reader(), member, now)?;
+        }
+        Ok(trouble)
     }
 
     /// Whether the directory is missing or has no script, and no script of it is still in force.
@@ -186,7 +228,7 @@ impl ScriptFolder {
 fn about(
     name: &str,
     host: &ScriptHost,
-    caught_up: bool,
+    is_reading: bool,
     usage: Option<(&Usage, &AggregateRule)>,
 ) -> Value {
     let mut about = host.about();
@@ -194,7 +236,7 @@ fn about(
     about["counts"] = json!(host.rule().map(|rule| rule.json()));
     about["counted"] = json!(usage.map(|(usage, _)| usage.counted()));
     about["note"] = json!(usage.and_then(|(usage, rule)| usage.words(rule)));
-    about["reading"] = json!(host.rule().is_some() && !caught_up);
+    about["reading"] = json!(is_reading);
     about
 }
 
