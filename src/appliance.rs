@@ -587,7 +587,11 @@ fn audit_of(
         every: github.audit.every,
         wait: github.audit.wait,
     };
-    Audit::new(&options, (parts.store.clone(), tag), poller.pool(), clock).map(Some)
+    let audit = Audit::new(&options, (parts.store.clone(), tag), poller.pool(), clock)?;
+    let (rankings, lists) = (parts.rankings.clone(), Arc::clone(parts.hub.lists()));
+    let privacy = copies::privacy_of(&parts.config);
+    let watched = move |reader: Reader<'_>| ledger::watched(reader, (&rankings, &lists, &privacy));
+    Ok(Some(audit.watching(Arc::new(watched))))
 }
 
 fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {

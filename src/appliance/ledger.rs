@@ -14,7 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
-use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals};
+use crate::lists::{ListedName, Lists};
+use crate::model::audit::AuditReport;
+use crate::model::ledger::{
+    MOST_RANKED, RankedBy, RankedWindow, RepoDay, RepoSeries, StatedTotals,
+};
 use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
@@ -27,6 +31,13 @@ use crate::sync::lock;
 const SHARE: u32 = 50;
 /// How often the task looks what is due.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The first of each ranking whose totals are asked for.
+const FIRST: usize = 10;
+/// The most repositories whose totals are asked for.
+const WATCHED: usize = 500;
+/// The most names on lists that are looked up for it.
+const LOOKUPS: usize = 5_000;
 
 /// The last ranking of each window. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -95,13 +106,7 @@ pub(super) async fn answer(
             let series = series(reader, &name, days)?;
             let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
             let Some(mut series) = series else { return Ok(LedgerAnswer::Nothing) };
-            let growth = audited.and_then(|report| report.repos.get(&series.id).copied());
-            series.seen = growth.and_then(|growth| growth.seen);
-            series.stated = growth.map(|growth| StatedTotals {
-                stars: growth.stars.into(),
-                forks: growth.forks.into(),
-                at: growth.at,
-            });
+            (series.stated, series.seen) = stated_of(audited.as_deref(), series.id);
             Ok(LedgerAnswer::Repo(series))
         }
         LedgerQuery::Top { by, window, language, most } => {
@@ -112,6 +117,9 @@ pub(super) async fn answer(
             let is_excluded = is_excluded_by(&privacy);
             top.repos.retain(|repo| !repo.name.as_deref().is_some_and(&is_excluded));
             top.repos.truncate(most);
+            for repo in &mut top.repos {
+                (repo.stated, repo.seen) = stated_of(audited.as_deref(), repo.id);
+            }
             Ok(LedgerAnswer::Top(top))
         }
     });
@@ -120,6 +128,61 @@ pub(super) async fn answer(
         tracing::error!(%error, "the ledger cannot be read");
         OpsError { is_io: true, reason: "the ledger cannot be read now".to_owned() }
     })
+}
+
+/// What GitHub states of a repository, and how much of its growth was seen, by the audit.
+fn stated_of(audited: Option<&AuditReport>, id: u64) -> (Option<StatedTotals>, Option<f64>) {
+    let Some(growth) = audited.and_then(|report| report.repos.get(&id)) else {
+        return (None, None);
+    };
+    let (stars, forks) = (growth.stars.into(), growth.forks.into());
+    (Some(StatedTotals { stars, forks, at: growth.at }), growth.seen)
+}
+
+/// The repositories whose totals people look at: the first of each ranking, then those that lists
+/// name, complete ones first. Ids and names.
+pub(super) fn watched(
+    reader: Reader<'_>,
+    (rankings, lists, privacy): (&Rankings, &Lists, &Privacy),
+) -> Result<Vec<(u64, String)>, StoreError> {
+    let mut watched = Vec::new();
+    let mut add = |id: u64, name: String| {
+        let is_new = watched.iter().all(|(known, _)| *known != id);
+        if is_new && !privacy.leaves_out(None, None, Some(&name)) {
+            watched.push((id, name));
+        }
+        watched.len() < WATCHED
+    };
+    for (window, by) in RankedWindow::ALL
+        .into_iter()
+        .flat_map(|window| RankedBy::ALL.into_iter().map(move |by| (window, by)))
+    {
+        let ranking = lock(&rankings.0).get(&window).cloned();
+        let Some(ranking) = ranking else { continue };
+        for repo in ranking.top(reader, by, None, FIRST)?.repos {
+            repo.name.map(|name| add(repo.id, name));
+        }
+    }
+    let mut lists = lists.all();
+    lists.sort_by_key(|list| !list.names().is_complete());
+    let mut looked = 0;
+    for list in lists {
+        let names = list.names();
+        let mut repos: Vec<_> = names.iter().filter_map(ListedName::into_repo).collect();
+        repos.sort_unstable();
+        for name in repos {
+            looked += 1;
+            if looked > LOOKUPS {
+                return Ok(watched);
+            }
+            let Some(id) = reader.repo_named(&name)? else { continue };
+            let name = reader.name_of_repo(id)?.unwrap_or_else(|| name.into());
+            if !add(id, name) {
+                return Ok(watched);
+            }
+        }
+    }
+    Ok(watched)
 }
 
 fn series(

@@ -150,7 +150,7 @@ pub enum RankedWindow {
 }
 
 /// A repository of a ranking.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RankedRepo {
     /// GitHub's id.
     pub id: u64,
@@ -160,6 +160,10 @@ pub struct RankedRepo {
     pub language: Option<String>,
     /// The figure it is ranked by.
     pub count: u64,
+    /// The totals that GitHub states, when they are known.
+    pub stated: Option<StatedTotals>,
+    /// As [`RepoSeries::seen`].
+    pub seen: Option<f64>,
 }
 
 /// The most repositories of one list of a ranking.

@@ -7,6 +7,10 @@
 //! An event belongs to the interval in which it was created. An interval is closed only when late
 //! events have had [`AuditTimes::wait`] to arrive.
 
+mod watched;
+
+pub(super) use self::watched::WatchedRepos;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -116,14 +120,24 @@ impl AuditSample {
         if hash > self.most || event.repo.len() > MOST_NAME {
             return;
         }
-        let created = event.created_at.second().0;
-        let repo = self.repos.entry(hash).or_insert_with(|| PanelRepo {
+        self.repos.entry(hash).or_insert_with(|| PanelRepo {
             id: event.repo_id,
             name: String::new(),
-            seen_at: created,
+            seen_at: event.created_at.second().0,
             asked_at: 0,
             looks: VecDeque::new(),
         });
+        self.count(hash, event);
+        while self.repos.len() > size.max(1) {
+            self.repos.pop_last();
+            self.most = self.repos.last_key_value().map_or(u64::MAX, |(hash, _)| *hash);
+        }
+    }
+
+    /// Counts an event of a repository that is here.
+    fn count(&mut self, hash: u64, event: &AuditedEvent) {
+        let Some(repo) = self.repos.get_mut(&hash) else { return };
+        let created = event.created_at.second().0;
         if repo.seen_at <= created {
             repo.seen_at = created;
             if repo.name != event.repo {
@@ -136,10 +150,6 @@ impl AuditSample {
             if let Some(seen) = look.and_then(|look| look.seen.get_mut(kind as usize)) {
                 *seen = seen.saturating_add(1);
             }
-        }
-        while self.repos.len() > size.max(1) {
-            self.repos.pop_last();
-            self.most = self.repos.last_key_value().map_or(u64::MAX, |(hash, _)| *hash);
         }
     }
 
@@ -289,6 +299,7 @@ impl AuditSample {
             repositories: self.repos.len() as u64,
             seen_lately: seen_lately as u64,
             gone: self.gone,
+            watched: 0,
         }
     }
 

@@ -131,6 +131,8 @@ impl Ranking {
                 name: reader.name_of_repo(ranked.repo)?,
                 language: reader.language_of_repo(ranked.repo)?,
                 count: ranked.count,
+                stated: None,
+                seen: None,
             })
         };
         let repos = ids.iter().take(most).map(repo).collect::<Result<_, StoreError>>()?;
