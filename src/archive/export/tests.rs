@@ -172,7 +172,8 @@ async fn only_events_on_lists_are_exported_and_named_beside() {
     let to = ArchiveTarget { format, ..target("delivered", &["bobs", "!anns"]) };
     let delivered = super::super::deliver(exported, &all.dir, &to).unwrap();
     assert_eq!(counts(delivered), [(1, 1)]);
-    let beside = |dir: &Path| std::fs::read_to_string(dir.join("2026-02-03-10.coverage.json"));
+    let beside =
+        |dir: &std::path::Path| std::fs::read_to_string(dir.join("2026-02-03-10.coverage.json"));
     assert_eq!(beside(&to.dir).unwrap(), beside(&site.to()).unwrap());
     let refused = export_to(&target("all", &["bobs"])).unwrap_err().to_string();
     assert!(refused.contains("was written for all events"), "{refused}");

@@ -138,7 +138,7 @@ fn watched_repositories_have_their_growth_and_enter_no_share() {
             watched.watch(wanted.to_vec(), &panel, at(1_500));
             assert_eq!(watched.len(), 1, "what is in the sample is only there");
         }
-        let due = watched.due(at(2_000), HOUR, 10);
+        let due = watched.due(at(10_000), HOUR, 10);
         for (second, stars) in [(2_000, 10), (5_600, 14)] {
             for repo in [sampled, other] {
                 let (forks, releases, pull_requests, issues) = (0, 0, 0, 0);
