@@ -23,6 +23,7 @@ use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
 use crate::store::ledger::rank::{IsLeftOut, Ranking};
+use crate::store::ledger::seen::SeenDays;
 use crate::store::{Reader, Store, StoreError};
 use crate::sync::lock;
 
@@ -39,9 +40,9 @@ const WATCHED: usize = 500;
 /// The most names on lists that are looked up for it.
 const LOOKUPS: usize = 5_000;
 
-/// The last ranking of each window. Clones share them.
+/// The last ranking of each window, and how much of past days was seen. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rankings(Arc<Mutex<HashMap<RankedWindow, Arc<Ranking>>>>);
+pub(super) struct Rankings(Arc<Mutex<HashMap<RankedWindow, Arc<Ranking>>>>, SeenDays);
 
 /// The least time between two rankings of a window.
 fn pause(window: RankedWindow) -> Duration {
@@ -95,7 +96,7 @@ fn is_excluded_by(privacy: &Privacy) -> impl Fn(&str) -> bool {
 /// Answers a query. What `privacy.exclude` names is unknown here, also where an archive or an
 /// earlier configuration counted it.
 pub(super) async fn answer(
-    store: Store,
+    (store, today): (Store, Day),
     (rankings, privacy, audit): (Rankings, Arc<Privacy>, Option<AuditReading>),
     query: LedgerQuery,
 ) -> Result<LedgerAnswer, OpsError> {
@@ -103,7 +104,7 @@ pub(super) async fn answer(
     let read = store.read(move |reader| match query {
         LedgerQuery::Repo { name, days } => {
             let is_excluded = is_excluded_by(&privacy);
-            let series = series(reader, &name, days)?;
+            let series = series(reader, &rankings.1, &name, (days, today))?;
             let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
             let Some(mut series) = series else { return Ok(LedgerAnswer::Nothing) };
             (series.stated, series.seen) = stated_of(audited.as_deref(), series.id);
@@ -187,12 +188,13 @@ pub(super) fn watched(
 
 fn series(
     reader: Reader<'_>,
+    seen: &SeenDays,
     name: &str,
-    days: Range<i32>,
+    (days, today): (Range<i32>, Day),
 ) -> Result<Option<RepoSeries>, StoreError> {
     let Some(id) = reader.repo_named(name)? else { return Ok(None) };
     let counts = reader.ledger_of(id, days.clone())?;
-    let seen = reader.days_seen(days.clone())?;
+    let seen = seen.read(reader, days.clone(), today)?;
     let day = |(day, seen)| RepoDay {
         day: Day(day),
         counts: counts.get(&Day(day)).copied().unwrap_or_default(),

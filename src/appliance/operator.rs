@@ -262,7 +262,8 @@ impl Operate for Operator {
     fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
         let StatusSources { store, rankings, apply, audit, .. } = &self.sight;
         let kept = (rankings.clone(), Arc::clone(&apply.privacy), audit.clone());
-        Box::pin(ledger::answer(store.clone(), kept, query))
+        let today = self.clock.now().day();
+        Box::pin(ledger::answer((store.clone(), today), kept, query))
     }
 
     fn window(&self) -> Option<serde_json::Value> {

@@ -26,6 +26,7 @@ mod names;
 pub mod rank;
 mod read;
 mod rows;
+pub mod seen;
 
 pub(super) use self::names::{decode_name, decode_owner};
 pub(super) use self::rows::decode_hours;

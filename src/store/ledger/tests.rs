@@ -9,11 +9,13 @@ use super::counting::{LedgerCounting, LedgerEvent};
 use super::fold::{FoldProgress, HOURS_FOR, fold_due};
 use super::import::LedgerHour;
 use super::rank::Ranking;
+use super::seen::SeenDays;
+use crate::model::activity::{Coverage, MissedRange, Span};
 use crate::model::ledger::{LedgerCounts, LedgerMetric, MOST_RANKED, RankedBy, RankedWindow};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::store::keys::RepoKey;
 use crate::store::keys::ledger::LedgerKey;
-use crate::store::{Store, new_store, repos};
+use crate::store::{Store, activity, new_store, repos};
 
 /// 2026-01-01.
 const START: i32 = 20_454;
@@ -232,6 +234,47 @@ async fn rankings_are_full_without_what_is_left_out() {
     }
     let none = Ranking::compute(store.reader(), RankedWindow::Day, at(60, 2), None).unwrap();
     assert!(none.is_empty());
+}
+
+#[tokio::test]
+async fn days_that_are_over_are_read_once() {
+    let (_dir, store) = new_store();
+    let cover = async |day: i32, seen: u64| {
+        let put = store.commit(move |batch| {
+            for hour in 0..24 {
+                let missed = MissedRange { low: 1.0, estimate: 2.0, high: 3.0 };
+                let missed = [missed, MissedRange::default()];
+                let coverage =
+                    Coverage { watched: 60, known: 50, seen: [seen, 0], missed, lag: None };
+                let at = i64::from(START + day) * 24 + hour;
+                activity::put_coverage(batch, Span::Hour, at, &coverage);
+            }
+            Ok(())
+        });
+        put.await.unwrap();
+    };
+    for day in 0..10 {
+        cover(day, 10 + u64::try_from(day).unwrap()).await;
+    }
+    let (seen, days, today) = (SeenDays::default(), START - 2..START + 12, Day(START + 9));
+    let read = |days, today| seen.read(store.reader(), days, today).unwrap();
+    let plain = || store.reader().days_seen(days.clone()).unwrap();
+    assert_eq!(read(days.clone(), today), plain());
+    assert!(plain()[1].seen.is_none() && plain()[2].seen.is_some());
+    // Today and yesterday may change, and what is imported may be of any day.
+    for day in [8, 9] {
+        cover(day, 500).await;
+    }
+    assert!(import(&store, hour(2, 1), vec![(7, 0)]).await);
+    assert_eq!(read(days.clone(), today), plain());
+    assert_eq!(read(days.clone(), today)[4].hours_imported, 1);
+    // A day that is over is not read again, until the clock was set back.
+    let before = plain();
+    cover(3, 500).await;
+    assert_eq!(read(days.clone(), today), before);
+    assert_eq!(read(START + 3..START + 4, today), before[5..6]);
+    assert_eq!(read(days.clone(), Day(START + 8)), plain());
+    assert_ne!(plain(), before);
 }
 
 /// A step of the property test.
