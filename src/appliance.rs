@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod ops_file;
 
 mod alive;
+mod audit;
 mod backups;
 mod broker;
 mod chores;
@@ -61,7 +62,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::audit::{Audit, AuditOptions, AuditReading};
+use crate::collect::audit::{Audit, AuditReading};
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::{IngestOptions, IngestRules, ShownBy};
@@ -154,7 +155,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let grant = broker.as_ref().map(|_| granting.grant.subscribe());
     let listed = listed_of(&parts, poller.as_ref(), grant)?;
-    let audit = audit_of(&parts, tag, poller.as_ref())?;
+    let people = (parts.rankings.clone(), Arc::clone(parts.hub.lists()));
+    let (bus, config) = ((parts.store.clone(), tag), &parts.config);
+    let audit = audit::of(config, poller.as_ref(), bus, people, parts.clock)?;
     let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
@@ -570,28 +573,6 @@ fn listed_of(
     let how = IngestRules { privacy, lists, shown_by: ShownBy::Own, no_older_than };
     let (store, clock) = (parts.store.clone(), parts.clock);
     Ok(Some(ListedSource::new(options, poller.pool(), store, how, grant, clock)?))
-}
-
-/// The audit; only a collector that polls with tokens has one.
-fn audit_of(
-    parts: &ApplianceParts,
-    tag: BusTag,
-    poller: Option<&Poller>,
-) -> anyhow::Result<Option<Audit>> {
-    let (github, clock) = (&parts.config.github, parts.clock);
-    let Some(poller) = poller.filter(|_| github.audit.budget > 0.0) else { return Ok(None) };
-    let options = AuditOptions {
-        url: github.graphql_url.clone(),
-        budget: github.audit.budget,
-        repositories: github.audit.repositories,
-        every: github.audit.every,
-        wait: github.audit.wait,
-    };
-    let audit = Audit::new(&options, (parts.store.clone(), tag), poller.pool(), clock)?;
-    let (rankings, lists) = (parts.rankings.clone(), Arc::clone(parts.hub.lists()));
-    let privacy = copies::privacy_of(&parts.config);
-    let watched = move |reader: Reader<'_>| ledger::watched(reader, (&rankings, &lists, &privacy));
-    Ok(Some(audit.watching(Arc::new(watched))))
 }
 
 fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {

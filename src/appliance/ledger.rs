@@ -14,11 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
-use crate::lists::{ListedName, Lists};
 use crate::model::audit::AuditReport;
-use crate::model::ledger::{
-    MOST_RANKED, RankedBy, RankedWindow, RepoDay, RepoSeries, StatedTotals,
-};
+use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals};
 use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
@@ -33,16 +30,16 @@ const SHARE: u32 = 50;
 /// How often the task looks what is due.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The first of each ranking whose totals are asked for.
-const FIRST: usize = 10;
-/// The most repositories whose totals are asked for.
-const WATCHED: usize = 500;
-/// The most names on lists that are looked up for it.
-const LOOKUPS: usize = 5_000;
-
 /// The last ranking of each window, and how much of past days was seen. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rankings(Arc<Mutex<HashMap<RankedWindow, Arc<Ranking>>>>, SeenDays);
+
+impl Rankings {
+    /// The last ranking of a window; `None` before the first one.
+    pub(super) fn of(&self, window: RankedWindow) -> Option<Arc<Ranking>> {
+        lock(&self.0).get(&window).cloned()
+    }
+}
 
 /// The least time between two rankings of a window.
 fn pause(window: RankedWindow) -> Duration {
@@ -111,7 +108,7 @@ pub(super) async fn answer(
             Ok(LedgerAnswer::Repo(series))
         }
         LedgerQuery::Top { by, window, language, most } => {
-            let ranking = lock(&rankings.0).get(&window).cloned();
+            let ranking = rankings.of(window);
             let Some(ranking) = ranking else { return Ok(LedgerAnswer::Nothing) };
             let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
             // A repository may have an excluded name since the ranking was computed.
@@ -138,52 +135,6 @@ fn stated_of(audited: Option<&AuditReport>, id: u64) -> (Option<StatedTotals>, O
     };
     let (stars, forks) = (growth.stars.into(), growth.forks.into());
     (Some(StatedTotals { stars, forks, at: growth.at }), growth.seen)
-}
-
-/// The repositories whose totals people look at: the first of each ranking, then those that lists
-/// name, complete ones first. Ids and names.
-pub(super) fn watched(
-    reader: Reader<'_>,
-    (rankings, lists, privacy): (&Rankings, &Lists, &Privacy),
-) -> Result<Vec<(u64, String)>, StoreError> {
-    let mut watched = Vec::new();
-    let mut add = |id: u64, name: String| {
-        let is_new = watched.iter().all(|(known, _)| *known != id);
-        if is_new && !privacy.leaves_out(None, None, Some(&name)) {
-            watched.push((id, name));
-        }
-        watched.len() < WATCHED
-    };
-    for (window, by) in RankedWindow::ALL
-        .into_iter()
-        .flat_map(|window| RankedBy::ALL.into_iter().map(move |by| (window, by)))
-    {
-        let ranking = lock(&rankings.0).get(&window).cloned();
-        let Some(ranking) = ranking else { continue };
-        for repo in ranking.top(reader, by, None, FIRST)?.repos {
-            repo.name.map(|name| add(repo.id, name));
-        }
-    }
-    let mut lists = lists.all();
-    lists.sort_by_key(|list| !list.names().is_complete());
-    let mut looked = 0;
-    for list in lists {
-        let names = list.names();
-        let mut repos: Vec<_> = names.iter().filter_map(ListedName::into_repo).collect();
-        repos.sort_unstable();
-        for name in repos {
-            looked += 1;
-            if looked > LOOKUPS {
-                return Ok(watched);
-            }
-            let Some(id) = reader.repo_named(&name)? else { continue };
-            let name = reader.name_of_repo(id)?.unwrap_or_else(|| name.into());
-            if !add(id, name) {
-                return Ok(watched);
-            }
-        }
-    }
-    Ok(watched)
 }
 
 fn series(

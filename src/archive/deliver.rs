@@ -13,8 +13,8 @@ use crate::model::hour_file::{HourName, rows_name};
 use crate::private;
 
 /// Merges exported files into `to`, as an export into it does: an existing file is kept, and
-/// missing events are added. Returns the files with their counts, without hours of which no event is
-/// written. Blocks.
+/// missing events are added. Returns the files with their counts, without hours of which no event
+/// is written. Blocks.
 pub fn deliver(
     mut exported: Exported,
     from: &Path,

@@ -3,9 +3,11 @@
 //! may be missing (`cut`). A file that was whole stays whole when events are added later.
 //!
 //! The file of the events goes by when they were created, its completeness by when they were
-//! received: what is not known of that hour is `null`. It is replaced whenever the events are. Where
-//! only events on lists were written, `lists` names these; the completeness is that of all events.
+//! received: what is not known of that hour is `null`. It is replaced whenever the events are.
+//! Where only events on lists were written, `lists` names these; the completeness is that of all
+//! events.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -14,6 +16,7 @@ use super::target::ArchiveTarget;
 use crate::lists::ListSet;
 use crate::model::activity::{HourCompleteness, written};
 use crate::model::hour_file::{columns_name, coverage_name, rows_name};
+use crate::model::json;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::{Reader, charts};
@@ -75,8 +78,12 @@ pub(super) fn bring(
 /// `"lists":["mine","!bots"]`, behind all other members.
 fn with_lists(mut text: String, lists: &ListSet) -> String {
     if !lists.is_empty() && text.pop() == Some('}') {
-        let terms = serde_json::Value::from(lists.terms());
-        text.push_str(&format!(",\"lists\":{terms}}}"));
+        text.push_str(",\"lists\":[");
+        for (at, term) in lists.terms().iter().enumerate() {
+            text.push_str(if at == 0 { "" } else { "," });
+            json::push_text(&mut text, term);
+        }
+        text.push_str("]}");
     }
     text
 }
@@ -87,11 +94,10 @@ pub(super) fn expect_lists(to: &ArchiveTarget, hour: Hour) -> Result<(), Archive
     let Some(path) = files.into_iter().find(|path| path.symlink_metadata().is_ok()) else {
         return Ok(());
     };
-    let about: Option<serde_json::Value> = read(&to.dir.join(coverage_name(hour)))
-        .ok()
-        .and_then(|text| serde_json::from_str(&text).ok());
-    let terms = about.as_ref().and_then(|about| about.get("lists")?.as_array());
-    let terms = terms.into_iter().flatten().filter_map(|term| term.as_str().map(str::to_owned));
+    let about = read(&to.dir.join(coverage_name(hour))).unwrap_or_default();
+    let [terms] = json::pick(&about, ["lists"]);
+    let terms = terms.map(|terms| json::items(terms, usize::MAX)).unwrap_or_default();
+    let terms = terms.into_iter().filter_map(json::text).map(Cow::into_owned);
     let (found, wanted) = (terms.collect::<Vec<_>>(), to.lists.terms());
     if found == wanted {
         return Ok(());

@@ -17,6 +17,7 @@ mod number_gaps;
 mod panel;
 mod sighting;
 mod state;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;

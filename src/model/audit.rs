@@ -109,7 +109,7 @@ pub struct AuditConflict {
     pub text: String,
 }
 
-/// What GitHub last stated of one sampled or watched repository, and how much of its growth was seen.
+/// What GitHub last stated of a sampled or watched repository, and how much of its growth was seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RepoGrowth {
     /// Stars it has.

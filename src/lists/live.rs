@@ -1,8 +1,87 @@
-//! Several lists in one query.
+//! Lists in force, one or several in a query.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::{ListTerm, LiveList, NameList};
+use arc_swap::ArcSwap;
+
+use super::names::NameList;
+
+/// A list in force. Two are equal when they have the same name.
+pub struct LiveList {
+    name: Box<str>,
+    names: ArcSwap<NameList>,
+}
+
+impl LiveList {
+    pub(super) fn new(name: &str, names: NameList) -> Self {
+        Self { name: name.into(), names: ArcSwap::from_pointee(names) }
+    }
+
+    /// Puts other names into force.
+    pub(super) fn replace(&self, names: NameList) {
+        self.names.store(Arc::new(names));
+    }
+
+    /// The name of the list.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names that are in force now.
+    #[must_use]
+    pub fn names(&self) -> Arc<NameList> {
+        self.names.load_full()
+    }
+
+    /// Whether an event of this repository by this actor is on the list; both in lower case.
+    #[must_use]
+    pub fn holds(&self, repo: Option<&str>, actor: Option<&str>) -> bool {
+        self.names.load().holds(repo, actor)
+    }
+}
+
+impl PartialEq for LiveList {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for LiveList {}
+
+impl PartialOrd for LiveList {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for LiveList {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl Hash for LiveList {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl std::fmt::Debug for LiveList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LiveList({})", self.name)
+    }
+}
+
+/// A list that a query names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListTerm {
+    /// The list.
+    pub list: Arc<LiveList>,
+    /// Whether events on it are excluded (`!NAME`).
+    pub is_excluded: bool,
+}
 
 /// Lists: an event has to be on one of those that are included, unless there are none, and on none
 /// of the excluded ones. Their names may change while the set is in use. Sets of the same lists are
