@@ -75,6 +75,8 @@ struct CountingState {
     has_read: bool,
     /// The store's error at the last beat.
     trouble: Option<String>,
+    /// How often `privacy.exclude` had changed when counting began.
+    privacy_changes: u64,
 }
 
 /// The stage with its counts so far; `None` when the store is too damaged to count.
@@ -150,7 +152,9 @@ impl CountingState {
             groups.add(tools.store.reader(), member, now)?;
         }
         let folder = ScriptFolder::open(&tools.scripts, &tools.store, tools.clock)?;
+        let privacy_changes = tools.store.privacy().changes();
         Ok(Self {
+            privacy_changes,
             tools,
             folder,
             groups,
@@ -195,6 +199,11 @@ impl CountingState {
         let now = self.tools.clock.now().second();
         if now.0 < self.looked_at.0.saturating_sub(SET_BACK) {
             tracing::warn!("the clock was set back; recounting rolling windows");
+            self.begin_again(now)?;
+        }
+        let privacy_changes = self.tools.store.privacy().changes();
+        if std::mem::replace(&mut self.privacy_changes, privacy_changes) != privacy_changes {
+            // What is left out from now on is not counted, also of what the journal has.
             self.begin_again(now)?;
         }
         let Aggregates { store, hub, clock, troubles, .. } = &self.tools;

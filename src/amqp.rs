@@ -439,6 +439,7 @@ impl Sink {
             journal.walk_behind(after, |step| {
                 let (position, row) = match step {
                     JournalItem::Event(position, row) => (position, row),
+                    JournalItem::LeftOut(_) => return Ok(true),
                     // Events that were read before it are published first.
                     JournalItem::Damaged(_) if !events.is_empty() => return Ok(false),
                     JournalItem::Damaged(up_to) => {

@@ -14,6 +14,7 @@ mod broker;
 mod chores;
 mod copies;
 mod coverage;
+mod excluded;
 mod files;
 mod gauges;
 mod github_app;
@@ -39,6 +40,7 @@ use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
+pub use self::excluded::leave_out;
 use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
@@ -64,8 +66,7 @@ use crate::clock::Clock;
 use crate::clock::witness::Witness;
 use crate::collect::audit::{Audit, AuditReading};
 use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
-use crate::collect::ingest;
-use crate::collect::ingest::{IngestOptions, IngestRules, ShownBy};
+use crate::collect::ingest::{self, IngestOptions, IngestRules, ShownBy};
 use crate::collect::listed::{ListFigures, ListedOptions, ListedSource};
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
@@ -164,7 +165,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
-    let renewed = Renewed::new(config, certificate.clone(), clock);
+    let mut renewed = Renewed::new(config, certificate.clone(), clock);
+    renewed.follow_exclusions(&config.privacy, &parts.store, Arc::clone(&parts.hub))?;
     let readings = StatusReadings {
         enriched: enrich.recent.subscribe(),
         files: renewed.state(),
@@ -259,7 +261,6 @@ fn apply_of(parts: &ApplianceParts) -> Apply {
         history: parts.history.clone(),
         hub: Arc::clone(&parts.hub),
         seen_for: parts.config.store.seen_for,
-        privacy: copies::privacy_of(&parts.config),
         clock: parts.clock,
     }
 }
@@ -356,6 +357,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());
+        excluded::leave_out(&store, &config.privacy)?;
         let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {
@@ -437,9 +439,8 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let privacy = Arc::clone(&apply.privacy);
         let lists = Arc::clone(apply.hub.lists());
-        let options = IngestOptions { backlog_bytes, pages, privacy, lists, clock };
+        let options = IngestOptions { backlog_bytes, pages, lists, clock };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
             let source = WhenGranted::new(poller, granting.grant.subscribe());
@@ -453,8 +454,7 @@ fn start_stages(
         stages.start("listed", listed.run(soft.clone()));
     }
     stages.start("enrich", enrich.run(soft.clone()));
-    let rankings = (parts.rankings, Arc::clone(&apply.privacy));
-    stages.start("rankings", ledger::run(store.clone(), rankings, clock, soft.clone()));
+    stages.start("rankings", ledger::run(store.clone(), parts.rankings, clock, soft.clone()));
     stages.start("gauges", gauges::run(store.clone(), clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
@@ -568,9 +568,8 @@ fn listed_of(
         share: config.lists.budget,
         backlog_bytes: config.store.outbox_bytes,
     };
-    let (privacy, lists) = (copies::privacy_of(config), Arc::clone(parts.hub.lists()));
-    let no_older_than = Some(config.store.seen_for);
-    let how = IngestRules { privacy, lists, shown_by: ShownBy::Own, no_older_than };
+    let (lists, no_older_than) = (Arc::clone(parts.hub.lists()), Some(config.store.seen_for));
+    let how = IngestRules { lists, shown_by: ShownBy::Own, no_older_than };
     let (store, clock) = (parts.store.clone(), parts.clock);
     Ok(Some(ListedSource::new(options, poller.pool(), store, how, grant, clock)?))
 }

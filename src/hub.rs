@@ -53,6 +53,7 @@ use crate::clock::Clock;
 use crate::lists::Lists;
 use crate::metrics;
 use crate::model::offset::Offset;
+use crate::model::privacy::ExcludedNames;
 use log::event_log::{EventLog, JournalFeed};
 use log::live::LiveGroup;
 use log::sampling::SamplingSubscribers;
@@ -128,6 +129,11 @@ impl Hub {
             self.log.tail.append(events);
             self.appended.notify_one();
         }
+    }
+
+    /// Takes the events that are left out now from those that subscribers still read.
+    pub fn leave_out(&self, excluded: &ExcludedNames) {
+        self.log.tail.leave_out(excluded);
     }
 
     /// The clock of the hub.

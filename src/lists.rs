@@ -223,7 +223,12 @@ impl Lists {
             let is_read = file.list.as_ref().is_some_and(|list| Arc::strong_count(list) > 1);
             file.is_there || file.settling.is_some() || is_read
         });
+        drop(files);
         for (name, path) in &found {
+            // Read without the lock, because queries look up lists meanwhile.
+            let text = reload::read_within(path, FILE_BYTES);
+            let hash = text.as_ref().map_or_else(|why| xxh3_64(why.as_bytes()), |t| xxh3_64(t));
+            let mut files = lock(&self.files);
             let file = files.entry(name.clone()).or_insert_with(|| ListFile {
                 list: None,
                 is_there: false,
@@ -231,8 +236,6 @@ impl Lists {
                 settling: None,
                 diagnostics: Vec::new(),
             });
-            let text = reload::read_within(path, FILE_BYTES);
-            let hash = text.as_ref().map_or_else(|why| xxh3_64(why.as_bytes()), |t| xxh3_64(t));
             if file.is_there && file.examined == Some(hash) {
                 file.settling = None;
                 continue;
@@ -244,7 +247,6 @@ impl Lists {
             (file.examined, file.settling, file.is_there) = (Some(hash), None, true);
             has_changed |= file.examine(name, path, text);
         }
-        drop(files);
         if has_changed {
             self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
         }
@@ -325,8 +327,15 @@ type FoundFiles = (BTreeMap<Box<str>, PathBuf>, Vec<ListDiagnostic>);
 /// The files `NAME.txt` of a directory.
 fn list_files(dir: &Path) -> io::Result<FoundFiles> {
     let (mut found, mut refused) = FoundFiles::default();
-    for entry in std::fs::read_dir(dir)?.take(ENTRIES) {
+    for (entry, number) in std::fs::read_dir(dir)?.zip(1..) {
         let path = entry?.path();
+        if number > ENTRIES {
+            refused.push(whole_file(
+                dir,
+                format!("more than {ENTRIES} entries: further lists may be missing"),
+            ));
+            break;
+        }
         if path.extension().is_none_or(|extension| extension != "txt") {
             continue;
         }

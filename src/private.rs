@@ -6,7 +6,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+};
 use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::path::Path;
 
@@ -115,6 +117,17 @@ pub fn open_plain(path: &Path) -> io::Result<File> {
         }
     })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+}
+
+/// Opens a file for reading. A pipe is refused: to open it would wait for its other end.
+pub fn open_unless_pipe(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(io::Error::other("it is a pipe, not a file"));
+    }
+    Ok(file)
 }
 
 /// Puts a secret into a file that the owner alone can read, in place of what was there.

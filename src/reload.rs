@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::private;
 use crate::sync::{blocking, lock};
 
 /// The largest file that is read, bytes.
@@ -80,9 +81,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     read_within(path, FILE_BYTES)
 }
 
-/// The content of a file of up to `most` bytes.
+/// The content of a file of up to `most` bytes. Pipes are refused: they have no content that can be
+/// read again, and would be waited for.
 pub fn read_within(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let file = private::open_unless_pipe(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > most {
@@ -129,6 +131,15 @@ mod tests {
         assert_eq!(text().as_deref(), Ok("good 1"));
         std::fs::write(&path, "good 2").unwrap();
         assert_eq!(text().as_deref(), Ok("good 2"));
+    }
+
+    #[test]
+    fn pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(read(&path).unwrap_err(), "it is a pipe, not a file");
+        assert!(read_good(&path, check).is_err() && read(dir.path()).is_err());
     }
 
     #[test]

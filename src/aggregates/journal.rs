@@ -129,7 +129,9 @@ impl ReadGroup {
             member.reach(now);
         }
         journal.walk_behind(*place, |step| {
-            let (JournalItem::Event(position, _) | JournalItem::Damaged(position)) = step;
+            let (JournalItem::Event(position, _)
+            | JournalItem::LeftOut(position)
+            | JournalItem::Damaged(position)) = step;
             if until.is_some_and(|until| position > until) {
                 if let JournalItem::Damaged(_) = step {
                     // Counters ahead of it have read it already.
@@ -145,10 +147,14 @@ impl ReadGroup {
             }
             rows += 1;
             *place = position;
-            let JournalItem::Event(_, row) = step else {
-                // Unreadable rows are not counted.
-                is_first = true;
-                return Ok(true);
+            let row = match step {
+                JournalItem::Event(_, row) => row,
+                JournalItem::LeftOut(_) => return Ok(true),
+                JournalItem::Damaged(_) => {
+                    // Unreadable rows are not counted.
+                    is_first = true;
+                    return Ok(true);
+                }
             };
             if std::mem::take(&mut is_first) {
                 let left = row.facts.received_at.second();

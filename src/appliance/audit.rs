@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::copies;
 use super::ledger::Rankings;
 use crate::clock::Clock;
 use crate::collect::audit::{Audit, AuditOptions};
@@ -38,8 +37,8 @@ pub(super) fn of(
         every: github.audit.every,
         wait: github.audit.wait,
     };
+    let privacy = Arc::clone(bus.0.privacy());
     let audit = Audit::new(&options, bus, poller.pool(), clock)?;
-    let privacy = copies::privacy_of(config);
     let watched = move |reader: Reader<'_>| watched(reader, (&rankings, &lists, &privacy));
     Ok(Some(audit.watching(Arc::new(watched))))
 }

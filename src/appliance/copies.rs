@@ -6,15 +6,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use super::exchange;
+use super::{exchange, excluded};
 use crate::alerts::Alerts;
 use crate::apply::aggregate::Apply;
 use crate::apply::numbers::NodeCounters;
 use crate::apply::requeue::Requeued;
 use crate::clock::Clock;
-use crate::config::{Config, HashEmails};
+use crate::config::Config;
 use crate::hub::{Hub, HubOptions};
-use crate::model::privacy::Privacy;
 use crate::serve::{OpsError, StoreAnswer, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
@@ -50,6 +49,7 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) ->
 
 /// Retries the dead letters of a store that no appliance uses.
 pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
+    excluded::leave_out(store, &config.privacy)?;
     let numbers = NodeCounters::load(store, config.interval.latest_during, clock)?;
     let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
     let setup = Setup { tidb, interval: config.interval.clone(), on_request: true };
@@ -60,17 +60,9 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
         history,
         hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
         seen_for: config.store.seen_for,
-        privacy: privacy_of(config),
         clock,
     };
     Ok(apply.requeue().await?)
-}
-
-/// What of the events is not passed on.
-pub(super) fn privacy_of(config: &Config) -> Arc<Privacy> {
-    let written = &config.privacy;
-    let everywhere = written.hash_emails == HashEmails::Everywhere;
-    Arc::new(Privacy::new(&written.exclude, everywhere))
 }
 
 impl From<Stopping> for OpsError {

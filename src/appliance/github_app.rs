@@ -176,8 +176,10 @@ impl GitHubApp {
                     one.backoff.reset();
                 }
                 let due_at = token.valid_until - RENEWED_BEFORE.min(life / 2);
-                // A token that has expired already must not be requested in a tight loop.
-                let pause = if life.is_zero() { one.backoff.next_wait() } else { Duration::ZERO };
+                // A token that has expired already, or nearly, must not be requested in a tight
+                // loop.
+                let pause =
+                    if life <= FIRST_WAIT { one.backoff.next_wait() } else { Duration::ZERO };
                 one.due_at = Some(due_at.max(now + pause));
                 one.asked_at = now;
                 tracing::debug!(installation = id, expires_at = %token.expires_at, "token renewed");

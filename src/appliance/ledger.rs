@@ -16,7 +16,6 @@ use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
 use crate::model::audit::AuditReport;
 use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals};
-use crate::model::privacy::Privacy;
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
 use crate::store::ledger::rank::{IsLeftOut, Ranking};
@@ -50,10 +49,10 @@ fn pause(window: RankedWindow) -> Duration {
     }
 }
 
-/// Computes the rankings until `stop` is cancelled, without what `privacy` excludes.
+/// Computes the rankings until `stop` is cancelled, without what is left out.
 pub(super) async fn run(
     store: Store,
-    (rankings, privacy): (Rankings, Arc<Privacy>),
+    rankings: Rankings,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -65,10 +64,10 @@ pub(super) async fn run(
                 continue;
             }
             let now = clock.now();
-            let excluding = privacy.has_exclusions().then(|| Arc::clone(&privacy));
+            let excluded = store.privacy().excluded();
             let ranking = store.read(move |reader| {
-                let is_excluded = excluding.as_deref().map(is_excluded_by);
-                let is_left_out = is_excluded.as_ref().map(|check| check as IsLeftOut<'_>);
+                let is_excluded = |name: &str| excluded.hold(None, None, Some(name));
+                let is_left_out = (!excluded.is_empty()).then_some(&is_excluded as IsLeftOut<'_>);
                 Ranking::compute(reader, window, now, is_left_out)
             });
             let ranking = ranking.await?;
@@ -85,22 +84,18 @@ pub(super) async fn run(
     }
 }
 
-/// Whether a repository of this name is excluded.
-fn is_excluded_by(privacy: &Privacy) -> impl Fn(&str) -> bool {
-    |name| privacy.leaves_out(None, None, Some(name))
-}
-
-/// Answers a query. What `privacy.exclude` names is unknown here, also where an archive or an
-/// earlier configuration counted it.
+/// Answers a query. What is left out now is unknown here, also where an archive counted it or it
+/// was counted before it was left out.
 pub(super) async fn answer(
     (store, today): (Store, Day),
-    (rankings, privacy, audit): (Rankings, Arc<Privacy>, Option<AuditReading>),
+    (rankings, audit): (Rankings, Option<AuditReading>),
     query: LedgerQuery,
 ) -> Result<LedgerAnswer, OpsError> {
     let audited = audit.and_then(|audit| audit.borrow().clone());
+    let excluded = store.privacy().excluded();
+    let is_excluded = move |name: &str| excluded.hold(None, None, Some(name));
     let read = store.read(move |reader| match query {
         LedgerQuery::Repo { name, days } => {
-            let is_excluded = is_excluded_by(&privacy);
             let series = series(reader, &rankings.1, &name, (days, today))?;
             let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
             let Some(mut series) = series else { return Ok(LedgerAnswer::Nothing) };
@@ -112,7 +107,6 @@ pub(super) async fn answer(
             let Some(ranking) = ranking else { return Ok(LedgerAnswer::Nothing) };
             let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
             // A repository may have an excluded name since the ranking was computed.
-            let is_excluded = is_excluded_by(&privacy);
             top.repos.retain(|repo| !repo.name.as_deref().is_some_and(&is_excluded));
             top.repos.truncate(most);
             for repo in &mut top.repos {

@@ -260,9 +260,8 @@ impl Operate for Operator {
     }
 
     fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
-        let StatusSources { store, rankings, apply, audit, .. } = &self.sight;
-        let kept = (rankings.clone(), Arc::clone(&apply.privacy), audit.clone());
-        let today = self.clock.now().day();
+        let StatusSources { store, rankings, audit, .. } = &self.sight;
+        let (kept, today) = ((rankings.clone(), audit.clone()), self.clock.now().day());
         Box::pin(ledger::answer((store.clone(), today), kept, query))
     }
 

@@ -1,27 +1,32 @@
 //! Files that are replaced while the appliance runs: certificates, authorities, Pulsar's key file,
-//! and the log file. Their content is checked every few seconds and on SIGHUP.
+//! the names that are left out, and the log file. Their content is checked every few seconds and on
+//! SIGHUP.
 //!
 //! Valid new content is put into use. Invalid content leaves the old one in use and is reported in
 //! the log and in `/readyz`. The two files of a pair may be replaced one after the other, so
 //! invalid content is reported only when the next check finds it unchanged.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::excluded;
 use crate::bus::pulsar::{check_key, key_path};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, PrivacyConfig};
 use crate::github::app::check_app_key;
+use crate::hub::Hub;
 use crate::logging;
 use crate::model::window::Timestamp;
 use crate::reload;
 use crate::serve::Certificate;
+use crate::store::Store;
 
 /// Interval between two checks.
-const EVERY: Duration = Duration::from_secs(3);
+const EVERY: Duration = Duration::from_secs(2);
 
 /// A file that was replaced by an unusable one, with the reason and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,11 @@ struct ReloadGroup {
     take: Take,
     /// The content in use; empty before the first check.
     used: Vec<Vec<u8>>,
+    /// Whether a part of the content would be valid too: then new content is put into use when the
+    /// next check finds it unchanged. Such a file need not exist, which is as if it were empty.
+    settles: bool,
+    /// New content at the last check, if it settles.
+    settling: Option<Vec<Vec<u8>>>,
     /// The last content, if it is invalid.
     bad: Option<Bad>,
 }
@@ -71,7 +81,7 @@ impl Renewed {
     pub(super) fn new(config: &Config, certificate: Option<Certificate>, clock: Clock) -> Self {
         let mut groups = Vec::new();
         let mut add = |key, paths, take: Take| {
-            groups.push(ReloadGroup { key, paths, take, used: Vec::new(), bad: None });
+            groups.push(ReloadGroup::new(key, paths, take));
         };
         if let (Some(tls), Some(certificate)) = (&config.server.tls, certificate) {
             let take = move |files: &[Vec<u8>]| certificate.renew(&files[0], &files[1]);
@@ -98,6 +108,29 @@ impl Renewed {
             add("pulsar.keypath", vec![path], Box::new(|files| check_key(&files[0])));
         }
         Self { groups, log: None, clock, state: watch::Sender::default() }
+    }
+
+    /// Follows the file of names that are left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) fn follow_exclusions(
+        &mut self,
+        privacy: &PrivacyConfig,
+        store: &Store,
+        hub: Arc<Hub>,
+    ) -> anyhow::Result<()> {
+        let used = vec![excluded::last_good(store)?];
+        let (privacy, store) = (privacy.clone(), store.clone());
+        let paths = vec![privacy.exclude_file.clone()];
+        let take = move |files: &[Vec<u8>]| {
+            excluded::renew(&store, &privacy, &files[0])?;
+            hub.leave_out(&store.privacy().excluded());
+            Ok(())
+        };
+        let group = ReloadGroup::new("privacy.excludeFile", paths, Box::new(take));
+        self.groups.push(ReloadGroup { used, settles: true, ..group });
+        Ok(())
     }
 
     /// What is wrong with the files.
@@ -152,15 +185,26 @@ impl Renewed {
 }
 
 impl ReloadGroup {
+    fn new(key: &'static str, paths: Vec<PathBuf>, take: Take) -> Self {
+        Self { key, paths, take, used: Vec::new(), settles: false, settling: None, bad: None }
+    }
+
     fn look(&mut self, at_once: bool, now: Timestamp) {
-        let read: Result<Vec<Vec<u8>>, String> = self
-            .paths
-            .iter()
-            .map(|path| reload::read(path).map_err(|why| format!("{} ({why})", path.display())))
-            .collect();
+        let read = |path: &PathBuf| {
+            reload::read(path).map_err(|why| format!("{} ({why})", path.display()))
+        };
+        let is_absent = self.settles
+            && self.used.iter().all(Vec::is_empty)
+            && !self.paths.iter().any(|path| path.exists());
+        let read: Result<Vec<Vec<u8>>, String> =
+            if is_absent { Ok(self.used.clone()) } else { self.paths.iter().map(read).collect() };
+        let settling = self.settling.take().or_else(|| self.bad.as_ref()?.content.clone());
         match read {
             Ok(content) if self.used.is_empty() => self.used = content,
             Ok(content) if content == self.used => self.is_good(false),
+            Ok(content) if self.settles && !at_once && settling.as_ref() != Some(&content) => {
+                self.settling = Some(content);
+            }
             Ok(content) => match (self.take)(&content) {
                 Ok(()) => {
                     self.used = content;

@@ -107,11 +107,8 @@ fn read(path: &Path) -> anyhow::Result<Vec<Secret>> {
     let about = |reason: String| {
         anyhow::anyhow!("github.tokensFile: {} cannot be read: {reason}", path.display())
     };
-    let size = std::fs::metadata(path).map_err(|error| about(error.to_string()))?.len();
-    if size > FILE_BYTES {
-        return Err(about(format!("{size} bytes are more than any list of tokens")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| about(error.to_string()))?;
+    let bytes = reload::read_within(path, FILE_BYTES).map_err(about)?;
+    let text = String::from_utf8(bytes).map_err(|_| about("not UTF-8 text".to_owned()))?;
     let found = read_tokens(&text);
     let path = path.display();
     if !found.wrong.is_empty() {

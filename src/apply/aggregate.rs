@@ -55,8 +55,6 @@ pub struct Apply {
     pub hub: Arc<Hub>,
     /// How long an event is remembered as applied.
     pub seen_for: Duration,
-    /// What is left out, on whichever node it was admitted.
-    pub privacy: Arc<Privacy>,
     /// The source of the current time.
     pub clock: Clock,
 }
@@ -135,7 +133,8 @@ impl Apply {
         tag: BusTag,
         deliveries: Vec<Delivery<B::Receipt>>,
     ) -> Result<Vec<B::Receipt>, StoreError> {
-        let privacy = Arc::clone(&self.privacy);
+        let privacy = Arc::clone(self.store.privacy());
+        let rules = privacy.changes();
         let prepared = blocking(move || prepare(tag, deliveries, &privacy));
         let (prepared, receipts) = prepared.await?;
         let (now, seen_for) = (self.clock.now(), self.seen_for);
@@ -159,6 +158,10 @@ impl Apply {
         let told = fresh.into_iter();
         let told = told.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.head));
         self.hub.append(told.collect());
+        if self.store.privacy().changes() != rules {
+            // They were prepared under the old rules.
+            self.hub.leave_out(&self.store.privacy().excluded());
+        }
         Ok(receipts)
     }
 }

@@ -68,7 +68,7 @@ impl Apply {
             for (key, tried) in letters {
                 match tried {
                     RequeueResult::Read(event) => {
-                        read.push((key, event.under(&self.privacy)));
+                        read.push((key, event.under(self.store.privacy())));
                     }
                     RequeueResult::StillDead(reason) => {
                         requeued.dead += 1;

@@ -25,9 +25,11 @@ use crate::appliance::{
 };
 use crate::clock::Clock;
 use crate::config::{
-    self, Config, ConfigError, InvalidConfig, Loaded, Secret, ValueOrigin, ValueOrigins,
+    self, Config, ConfigError, InvalidConfig, Loaded, PrivacyConfig, Secret, ValueOrigin,
+    ValueOrigins,
 };
 use crate::lists::{self, ListDiagnostic};
+use crate::model::privacy::parse_excluded;
 use crate::reload;
 use crate::tidb;
 use crate::{aggregates, script};
@@ -103,6 +105,7 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     findings.extend(missing_scripts(&config, &places));
     findings.extend(lists(&config, &places));
     config_errors.extend(bad_files(&config, &places, offline));
+    findings.extend(excluded(&config.privacy));
     if config.disable.producer && config.pulsar.is_none() {
         let said = "without pulsar it neither polls GitHub nor receives events";
         findings.push(Finding::warning("disable.producer", "true", said));
@@ -312,6 +315,14 @@ fn lists(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
         None => error.file.clone(),
     };
     wrong.into_iter().map(|error| Finding::warning(KEY, place(&error), error.reason)).collect()
+}
+
+/// Errors of the file of names that are left out, which need not exist.
+fn excluded(privacy: &PrivacyConfig) -> Option<Finding> {
+    let path = &privacy.exclude_file;
+    let read = path.exists().then(|| reload::read(path))?;
+    let why = read.and_then(|text| parse_excluded(&text)).err()?;
+    Some(Finding::warning("privacy.excludeFile", path.display(), why))
 }
 
 /// Errors of the scripts; one line each.

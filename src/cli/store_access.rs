@@ -254,6 +254,7 @@ impl StoreAccess {
                 let store = store.clone();
                 let hashes_emails = config.privacy.hash_emails.in_exports();
                 let to = ArchiveTarget { hashes_emails, ..to };
+                appliance::leave_out(&store, &config.privacy).map_err(ArchiveError::from)?;
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => asking.export(from, until, to).await,

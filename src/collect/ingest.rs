@@ -42,8 +42,6 @@ pub struct IngestOptions {
     pub backlog_bytes: u64,
     /// Number of pages of GitHub's feed that are followed.
     pub pages: u8,
-    /// What is left out; it is not even queued.
-    pub privacy: Arc<Privacy>,
     /// The lists whose events are counted.
     pub lists: Arc<Lists>,
     /// The clock that limits how long polls after an outage are held.
@@ -53,8 +51,6 @@ pub struct IngestOptions {
 /// How a poll is admitted.
 #[derive(Debug, Clone, Default)]
 pub struct IngestRules {
-    /// What is left out.
-    pub privacy: Arc<Privacy>,
     /// The lists whose events are counted.
     pub lists: Arc<Lists>,
     /// Which feed showed the events.
@@ -95,8 +91,8 @@ pub async fn run(
     options: IngestOptions,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (privacy, lists) = (Arc::clone(&options.privacy), Arc::clone(&options.lists));
-    let how = IngestRules { privacy, lists, shown_by: ShownBy::Public, no_older_than: None };
+    let lists = Arc::clone(&options.lists);
+    let how = IngestRules { lists, shown_by: ShownBy::Public, no_older_than: None };
     let mut polled = store.read(outages::polled).await?;
     let mut held: Option<HeldPolls> = None;
     loop {
@@ -177,7 +173,7 @@ async fn next(
     Ok(source.next_poll().await?)
 }
 
-/// Admits one poll of the public feed, of which nothing is left out.
+/// Admits one poll of the public feed. What the store's rules leave out is not even queued.
 pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
     take_in(store, poll, None, &IngestRules::default()).await
 }
@@ -200,8 +196,8 @@ async fn take_in(
 ) -> Result<Admitted, StoreError> {
     let (received_at, shown_by) = (poll.received_at, how.shown_by);
     let sorted = blocking({
-        let how = how.clone();
-        move || sort(&poll, &how)
+        let (how, privacy) = (how.clone(), Arc::clone(store.privacy()));
+        move || sort(&poll, &how, &privacy)
     })
     .await?;
     metrics::EVENTS_FETCHED.add(sorted.candidates.len() as u64);
@@ -260,12 +256,12 @@ struct Sorted {
 }
 
 /// Collects the events on the pages, oldest first.
-fn sort(poll: &Poll, how: &IngestRules) -> Sorted {
+fn sort(poll: &Poll, how: &IngestRules, privacy: &Privacy) -> Sorted {
     let mut sorted = Sorted { lists: how.lists.all(), ..Sorted::default() };
     for page in &poll.pages {
         let entries = page.body.entries();
         for entry in entries.iter() {
-            sorted.take(&entries, entry, poll.received_at, &how.privacy);
+            sorted.take(&entries, entry, poll.received_at, privacy);
         }
         let (count, broken) = entries.broken();
         for BrokenEntry { reason, text } in broken {

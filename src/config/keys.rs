@@ -249,6 +249,9 @@ are any, the public feed has that much less.";
                 ours "privacy.exclude" => exclude: Vec<String>, ValueKind::Names, "",
                     "People, organizations and repositories whose events are left out from now \
 on, everywhere: names or globs (`ann`, `spam-*`, `ann/secret`).";
+                ours "privacy.excludeFile" => exclude_file: PathBuf, ValueKind::Path,
+                    "exclude.txt",
+                    "File of more such names, one per line; read again when it is saved.";
                 ours "privacy.hashEmails" => hash_emails: HashEmails,
                     ValueKind::Choice(&["exports", "on", "off"]), "exports",
                     "Where addresses in commits are hashed as GH Archive does: in exported hours; \

@@ -46,6 +46,8 @@ const VALID_FOR: i64 = 540;
 /// Clocks that differ by less are not corrected: the `Date` of a response is older than its
 /// arrival.
 const TOLERATED_SKEW: i64 = 20;
+/// The longest token that is accepted, bytes; GitHub's have 40, and may get longer.
+const LONGEST_TOKEN: usize = 4_096;
 /// The longest life of a token that is believed; GitHub's is an hour.
 const LONGEST_LIFE: Duration = Duration::from_secs(2 * 3_600);
 
@@ -219,6 +221,13 @@ impl AppClient {
         };
         let granted: GrantedToken =
             serde_json::from_slice(&response.body).map_err(|_| unusable())?;
+        let is_token = |text: &str| {
+            (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        // Requests with anything else could not be sent.
+        if !is_token(&granted.token) {
+            return Err(unusable());
+        }
         let expires_at = Timestamp::parse(&granted.expires_at).ok_or_else(unusable)?;
         let server = response.headers.date().unwrap_or_else(|| self.clock.now());
         let life = expires_at.since(server).min(LONGEST_LIFE);

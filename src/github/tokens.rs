@@ -37,7 +37,6 @@ pub use self::types::{
 use self::types::{Owner, Resource};
 use crate::clock::Clock;
 use crate::config::Secret;
-use crate::github::budget::Plan;
 
 /// The fraction of each token's limit for queries, unless set by [`TokenPool::allow_queries`].
 const QUERY_SHARE: f64 = 0.5;
@@ -80,10 +79,7 @@ impl TokenPool {
     pub fn new(options: PoolOptions, clock: Clock) -> Arc<Self> {
         let now = clock.instant();
         let mut accounts = Accounts::new(options.share, QUERY_SHARE, options.burst);
-        // GitHub's limit without a token is far below what its limit on seconds of work allows.
-        let plan =
-            Plan { assumed: ANONYMOUS_LIMIT, share: 1.0, burst: options.burst, answer_times: 0.0 };
-        let nobody = accounts.open_with(plan, TokenSlotId(0), now);
+        let nobody = accounts.open_anonymous(TokenSlotId(0), ANONYMOUS_LIMIT, now);
         let state = PoolState {
             slots: Vec::new(),
             departed: Vec::new(),
@@ -161,11 +157,10 @@ impl TokenPool {
         }
     }
 
-    /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1.
-    /// Call it before any query.
+    /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1,
+    /// and never what the audit may use.
     pub fn allow_queries(&self, share: f64) {
-        let now = self.shared.clock.instant();
-        self.shared.lock().accounts.allow_queries(share, now);
+        self.shared.lock().accounts.allow_queries(share);
     }
 
     /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
@@ -187,7 +182,7 @@ impl TokenPool {
             .map(|at| &slots[at % count])
             .find(|slot| !slot.is_benched(now))
             .unwrap_or(anonymous);
-        let ready = accounts.budget(slot.owner, Resource::Feeds).ready_at(now);
+        let ready = accounts.ready_at(slot.owner, Resource::Feeds, now);
         if ready > now {
             return TokenGrant::Wait(ready);
         }
@@ -207,7 +202,7 @@ impl TokenPool {
         let slot = slots.iter_mut().find(|slot| {
             slot.introduced_at.is_some_and(|at| at <= now)
                 && !slot.is_benched(now)
-                && accounts.budget(slot.owner, Resource::Pages).ready_at(now) <= now
+                && accounts.ready_at(slot.owner, Resource::Pages, now) <= now
         })?;
         slot.introduced_at = Some(now + ASK_AGAIN);
         Some(self.lease(slot, accounts, Resource::Pages, now))
@@ -256,11 +251,10 @@ impl TokenPool {
         }
     }
 
-    /// Sets the fraction of each account's GraphQL limit that the audit may use: above 0, at most
-    /// 1. Call it before any query.
+    /// Sets the fraction of each account's GraphQL limit that the audit may use: 0 while there is
+    /// none, at most 0.9.
     pub fn allow_audits(&self, share: f64) {
-        let now = self.shared.clock.instant();
-        self.shared.lock().accounts.allow_audits(share, now);
+        self.shared.lock().accounts.allow_audits(share);
     }
 
     /// Like `grant_query`, within the audit's share.
@@ -306,7 +300,7 @@ impl TokenPool {
         }
         let back = state.slots.iter().filter_map(|slot| slot.benched_until).min();
         let PoolState { anonymous, accounts, .. } = &mut *state;
-        let ready = accounts.budget(anonymous.owner, Resource::Pages).ready_at(now);
+        let ready = accounts.ready_at(anonymous.owner, Resource::Pages, now);
         if ready <= now {
             return TokenGrant::Go(self.lease(anonymous, accounts, Resource::Pages, now));
         }
@@ -375,7 +369,7 @@ impl TokenPool {
             {
                 continue;
             }
-            let ready = accounts.budget(slot.owner, resource).ready_at(now);
+            let ready = accounts.ready_at(slot.owner, resource, now);
             if ready > now {
                 earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
             } else if last == Some(slot.id) {
@@ -395,13 +389,14 @@ impl TokenPool {
         resource: Resource,
         now: Instant,
     ) -> Lease {
+        let (budget, of) = accounts.budget(slot.owner, resource);
         Lease {
             pool: Arc::clone(&self.shared),
             slot: slot.id,
             owner: slot.owner,
             token: slot.token.clone(),
             resource,
-            taken: accounts.budget(slot.owner, resource).take(now),
+            taken: budget.take(of, now),
             settled: false,
         }
     }

@@ -126,6 +126,23 @@ fn new_file_is_in_force_at_the_second_look() {
 }
 
 #[test]
+fn pipe_and_crowded_directory_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe.txt");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let lists = Lists::open(dir.path());
+    let unknown = lists.find("pipe").unwrap_err().to_string();
+    assert_eq!(unknown, "the file of list `pipe` has an error; see the log");
+    assert!(lists.diagnostics()[0].to_string().ends_with("it is a pipe, not a file"));
+    for number in 0..ENTRIES {
+        fs::write(dir.path().join(format!("{number}.md")), "").unwrap();
+    }
+    lists.look(true);
+    let said = lists.diagnostics()[0].to_string();
+    assert!(said.ends_with("more than 1000 entries: further lists may be missing"), "{said}");
+}
+
+#[test]
 fn odd_file_names_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["a b.txt", ".hidden.txt", "good-1.txt", "!not.txt"] {

@@ -125,20 +125,16 @@ impl EventIndex {
     /// Decodes the index of an event with these facts; `None` for other bytes.
     #[must_use]
     pub fn decode(bytes: &[u8], facts: &Facts) -> Option<Self> {
-        let (hash, rest) = bytes.split_first_chunk()?;
-        let (lengths, mut rest) = read_lengths(rest)?;
-        let mut values = [None; KEPT.len()];
-        for (value, length) in values.iter_mut().zip(lengths) {
-            if let Some(length) = length {
-                let (text, behind) = rest.split_at_checked(length)?;
-                (*value, rest) = (Some(std::str::from_utf8(text).ok()?), behind);
-            }
-        }
-        let [kind, repo, actor, org] = values;
-        let names = [repo, actor, org, facts.language.as_deref()];
-        rest.is_empty().then(|| Self::pack(u64::from_be_bytes(*hash), kind, names))
+        let (hash, [kind, repo, actor, org]) = stored(bytes)?;
+        Some(Self::pack(hash, kind, [repo, actor, org, facts.language.as_deref()]))
     }
 
+    /// The repository, the actor and the organization in an encoded index; `None` for other bytes.
+    #[must_use]
+    pub fn stored_names(bytes: &[u8]) -> Option<[Option<&str>; 3]> {
+        let (_, [_, repo, actor, org]) = stored(bytes)?;
+        Some([repo, actor, org])
+    }
     /// The routing key; empty only when the event could not be parsed.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -202,6 +198,20 @@ impl EventIndex {
         let begin = if i == 0 { 0 } else { self.ends[i - 1] as usize };
         self.text.get(half + begin..half + self.ends[i] as usize)
     }
+}
+
+/// The hash and the stored values; `None` for other bytes.
+fn stored(bytes: &[u8]) -> Option<(u64, [Option<&str>; KEPT.len()])> {
+    let (hash, rest) = bytes.split_first_chunk()?;
+    let (lengths, mut rest) = read_lengths(rest)?;
+    let mut values = [None; KEPT.len()];
+    for (value, length) in values.iter_mut().zip(lengths) {
+        if let Some(length) = length {
+            let (text, behind) = rest.split_at_checked(length)?;
+            (*value, rest) = (Some(std::str::from_utf8(text).ok()?), behind);
+        }
+    }
+    rest.is_empty().then_some((u64::from_be_bytes(*hash), values))
 }
 
 /// The lengths of the stored values, `None` for a missing one, and the bytes after them.

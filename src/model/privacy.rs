@@ -1,64 +1,71 @@
 //! What of public events is not passed on: people and repositories that are left out, and the
 //! e-mail addresses of commits.
 
-use std::fmt::Write as _;
+mod names;
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
 use sha1::{Digest as _, Sha1};
 
 use super::event::EVENT_BYTES;
-use super::{glob, json};
+use super::json;
+
+pub use self::names::{EXCLUDED_GLOBS, EXCLUDED_NAMES, ExcludedNames, parse_excluded};
 
 /// Hexadecimal digits of a SHA-1.
 const DIGITS: usize = 40;
 
-/// Which events are left out, and whether addresses are hashed before anything else is done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Which events are left out, and whether addresses are hashed before anything else is done. The
+/// rules may be replaced while others read them.
+#[derive(Debug, Default)]
 pub struct Privacy {
-    /// Patterns of people and organizations, in lower case.
-    people: Box<[String]>,
-    /// Patterns of `owner/name`, in lower case.
-    repos: Box<[String]>,
+    rules: ArcSwap<PrivacyRules>,
+    changes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct PrivacyRules {
+    excluded: Arc<ExcludedNames>,
     hashes_emails: bool,
 }
 
 impl Privacy {
-    /// Of names and globs in any case: one with a `/` is of repositories, one without of people
-    /// and organizations, with all repositories that are theirs.
-    #[must_use]
-    pub fn new(exclude: &[String], hashes_emails: bool) -> Self {
-        let lower = exclude.iter().map(|name| name.to_ascii_lowercase());
-        let (repos, people): (Vec<_>, Vec<_>) = lower.partition(|name| name.contains('/'));
-        Self { people: people.into(), repos: repos.into(), hashes_emails }
+    /// Replaces the rules. `exclude` has names and globs in any case: one with a `/` is of
+    /// repositories, one without of people and organizations, with all repositories that are
+    /// theirs.
+    pub fn set(&self, exclude: &[String], hashes_emails: bool) {
+        let excluded = Arc::new(ExcludedNames::new(exclude));
+        self.rules.store(Arc::new(PrivacyRules { excluded, hashes_emails }));
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether any event can be left out.
+    /// How often the rules were replaced.
     #[must_use]
-    pub fn has_exclusions(&self) -> bool {
-        !self.people.is_empty() || !self.repos.is_empty()
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// The names that are left out now.
+    #[must_use]
+    pub fn excluded(&self) -> Arc<ExcludedNames> {
+        Arc::clone(&self.rules.load().excluded)
     }
 
     /// Whether an event is left out: by who did it, by the organization, by the repository or its
     /// owner. Who is only named inside the payload does not count.
     #[must_use]
     pub fn leaves_out(&self, actor: Option<&str>, org: Option<&str>, repo: Option<&str>) -> bool {
-        if !self.has_exclusions() {
-            return false;
-        }
-        let is_one = |patterns: &[String], name: Option<&str>| {
-            name.map(str::to_ascii_lowercase).is_some_and(|name| {
-                patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()))
-            })
-        };
-        let owner = repo.and_then(|repo| repo.split_once('/')).map(|(owner, _)| owner);
-        [actor, org, owner].into_iter().any(|name| is_one(&self.people, name))
-            || is_one(&self.repos, repo)
+        self.rules.load().excluded.hold(actor, org, repo)
     }
 
     /// The event with hashed addresses, where they are hashed before anything else is done;
     /// `None` when it stays as it is.
     #[must_use]
     pub fn hashed(&self, event: &str) -> Option<String> {
-        if self.hashes_emails { hash_emails(event) } else { None }
+        if self.rules.load().hashes_emails { hash_emails(event) } else { None }
     }
 }
 
@@ -146,6 +153,13 @@ mod tests {
 
     use super::*;
 
+    fn privacy(exclude: &[&str], hashes_emails: bool) -> Privacy {
+        let privacy = Privacy::default();
+        let exclude: Vec<String> = exclude.iter().map(|name| (*name).to_owned()).collect();
+        privacy.set(&exclude, hashes_emails);
+        privacy
+    }
+
     fn of_commit(email: &str) -> String {
         format!(
             concat!(
@@ -207,14 +221,13 @@ mod tests {
     #[test]
     fn addresses_are_hashed_where_it_is_asked_for() {
         let event = of_commit("\"abc@example.org\"");
-        assert_eq!(Privacy::new(&[], true).hashed(&event), hash_emails(&event));
-        assert_eq!(Privacy::new(&[], false).hashed(&event), None);
+        assert_eq!(privacy(&[], true).hashed(&event), hash_emails(&event));
+        assert_eq!(privacy(&[], false).hashed(&event), None);
     }
 
     #[test]
     fn names_are_left_out_in_any_case() {
-        let exclude = ["Ann", "evil-*", "bob/secret", "*/private-*"].map(String::from);
-        let privacy = Privacy::new(&exclude, false);
+        let rules = privacy(&["Ann", "evil-*", "bob/secret", "*/private-*"], false);
         for (actor, org, repo, is_left_out) in [
             ("ann", "", "x/y", true),
             ("ANN", "", "", true),
@@ -227,14 +240,16 @@ mod tests {
             ("bob", "", "", false),
         ] {
             let given = |name| Some(name).filter(|name: &&str| !name.is_empty());
-            let left_out = privacy.leaves_out(given(actor), given(org), given(repo));
+            let left_out = rules.leaves_out(given(actor), given(org), given(repo));
             assert_eq!(left_out, is_left_out, "{actor} {org} {repo}");
         }
         assert!(!Privacy::default().leaves_out(Some("ann"), None, Some("a/b")));
         for one in ["a/b", "ann"] {
-            let privacy = Privacy::new(&[one.to_owned()], false);
-            assert!(privacy.leaves_out(Some("ann"), None, Some("a/b")), "{one}");
+            assert!(privacy(&[one], false).leaves_out(Some("ann"), None, Some("a/b")), "{one}");
         }
+        rules.set(&[], false);
+        assert!(!rules.leaves_out(Some("ann"), None, None));
+        assert_eq!(rules.changes(), 2);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

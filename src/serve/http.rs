@@ -11,6 +11,7 @@ pub(crate) mod listen;
 pub(crate) mod negotiation;
 pub(crate) mod peer;
 pub(crate) mod problem;
+mod progress;
 pub(crate) mod proxies;
 pub(crate) mod routes;
 pub(crate) mod tls;

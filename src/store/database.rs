@@ -4,6 +4,7 @@
 //! background jobs, and Bloom filters on every family that is often asked for missing keys.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
@@ -17,6 +18,7 @@ use super::error::StoreError;
 use super::families::{self, Family, ReadPattern};
 use super::keys::{CounterKey, Key};
 use super::lock;
+use crate::model::privacy::Privacy;
 
 /// Size of the block cache of all families, in bytes.
 const CACHE_BYTES: usize = 48 << 20;
@@ -43,6 +45,8 @@ pub(super) struct Database {
     reads: ReadOptions,
     /// Whether the journal is known to be damaged.
     is_journal_damaged: AtomicBool,
+    /// What is not passed on, also of what the journal has.
+    pub(super) privacy: Arc<Privacy>,
 }
 
 impl Database {
@@ -62,7 +66,8 @@ impl Database {
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
         let reads = ReadOptions::default();
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged })
+        let privacy = Arc::default();
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy })
     }
 
     /// Opens the database for reading only. Writes nothing: the write-ahead log is replayed into
@@ -90,7 +95,8 @@ impl Database {
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
         let reads = ReadOptions::default();
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged })
+        let privacy = Arc::default();
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy })
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {

@@ -3,6 +3,8 @@
 //! Events and the retention watermark are read from one snapshot, so that an expired offset yields
 //! an explicit gap. Reading disturbs neither the writer thread nor the block cache. Blocks.
 
+use std::sync::Arc;
+
 use rocksdb::Direction;
 
 use super::batch::Batch;
@@ -16,6 +18,7 @@ use super::rows::MinuteRow;
 use super::rows::{JournalRow, decode_journal};
 use crate::model::gap::Gap;
 use crate::model::position::{BusTag, Position};
+use crate::model::privacy::ExcludedNames;
 use crate::model::window::Minute;
 
 /// Name of the cursor up to and including which the journal was dropped; kept for each bus.
@@ -32,12 +35,16 @@ pub struct Journal<'s> {
     snapshot: Snapshot<'s>,
     tag: BusTag,
     dropped: Option<Position>,
+    /// Whose events are left out now; `None` for nobody.
+    excluded: Option<Arc<ExcludedNames>>,
 }
 
 /// An item of the journal.
 pub enum JournalItem<'v> {
     /// An event.
     Event(Position, JournalRow<'v>),
+    /// An event that was kept before `privacy.exclude` left it out.
+    LeftOut(Position),
     /// Unreadable events, up to and including this position.
     Damaged(Position),
 }
@@ -47,7 +54,9 @@ impl<'s> Reader<'s> {
     pub fn journal(&self, tag: BusTag) -> Result<Journal<'s>, StoreError> {
         let snapshot = self.database.snapshot();
         let dropped = snapshot.cursor_on(DROPPED, tag)?;
-        Ok(Journal { snapshot, tag, dropped: dropped.map(|cursor| cursor.position) })
+        let excluded = Some(self.database.privacy.excluded()).filter(|names| !names.is_empty());
+        let dropped = dropped.map(|cursor| cursor.position);
+        Ok(Journal { snapshot, tag, dropped, excluded })
     }
 }
 
@@ -92,8 +101,14 @@ impl Journal<'_> {
         gaps::behind_at(&self.snapshot, self.tag, after, limit)
     }
 
+    /// Whether an event was kept before `privacy.exclude` left it out.
+    #[must_use]
+    pub fn leaves_out(&self, row: &JournalRow<'_>) -> bool {
+        self.excluded.as_ref().is_some_and(|excluded| row.is_among(excluded))
+    }
+
     /// Passes the events after a position to `take`, oldest first, while it returns true.
-    /// Unreadable events are left out.
+    /// Unreadable events, and those that are left out, are passed over.
     pub fn read_behind(
         &self,
         after: Position,
@@ -101,12 +116,12 @@ impl Journal<'_> {
     ) -> Result<(), StoreError> {
         self.walk_behind(after, |step| match step {
             JournalItem::Event(position, row) => take(position, row),
-            JournalItem::Damaged(_) => Ok(true),
+            JournalItem::LeftOut(_) | JournalItem::Damaged(_) => Ok(true),
         })
     }
 
-    /// The same, including the places where events are unreadable: a damaged block on the disk
-    /// costs the events in it, and no others.
+    /// The same, including the places of these: a damaged block on the disk costs the events in
+    /// it, and no others.
     pub fn walk_behind(
         &self,
         after: Position,
@@ -126,6 +141,7 @@ impl Journal<'_> {
                 }
                 last = key.position;
                 let step = match decode_journal(&key, value) {
+                    Ok(row) if self.leaves_out(&row) => JournalItem::LeftOut(key.position),
                     Ok(row) => JournalItem::Event(key.position, row),
                     Err(error) => self.damaged(&error, key.position),
                 };
@@ -195,8 +211,8 @@ impl Journal<'_> {
         Ok(first)
     }
 
-    /// Passes the events before a position to `take`, newest first, while it returns true. Ends at
-    /// the first unreadable event.
+    /// Passes the events before a position to `take`, newest first, also those that are left out,
+    /// while it returns true. Ends at the first unreadable event.
     pub fn read_before(
         &self,
         until: Position,
@@ -283,8 +299,11 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::envelope::Facts;
+    use crate::model::event::Event;
+    use crate::model::event_index::EventIndex;
     use crate::model::window::Timestamp;
     use crate::store::retention::{RetentionOptions, drop_due};
+    use crate::store::rows::push_journal;
     use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(9);
@@ -368,6 +387,7 @@ mod tests {
                     assert!(position.entry > last);
                     (read, last) = (read + 1, position.entry);
                 }
+                JournalItem::LeftOut(position) => panic!("{position:?} is left out"),
                 JournalItem::Damaged(position) => {
                     missing.push(position.entry - last);
                     last = position.entry;
@@ -385,6 +405,52 @@ mod tests {
         }
         let journal = store.reader().journal(TAG).unwrap();
         assert_eq!(journal.dropped(), Some(Position::counted(19_500)));
+    }
+
+    #[tokio::test]
+    async fn events_that_are_left_out_now_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let text = |actor: &str| format!(r#"{{"type":"A","actor":{{"login":"{actor}"}}}}"#);
+        let texts = ["bob", "Ann", "ann", "bob"].map(text);
+        let work = move |batch: &mut crate::store::Batch<'_>| {
+            for (number, text) in (1_u64..).zip(&texts) {
+                let (event, facts) = (Event::read(text).unwrap(), Facts::default());
+                let mut row = Vec::new();
+                if number == 2 {
+                    // As an older version wrote it.
+                    facts.encode(&mut row);
+                    row.extend_from_slice(text.as_bytes());
+                } else {
+                    push_journal(&mut row, &EventIndex::of(&event, &facts), &facts, text);
+                }
+                batch.put(&JournalKey { tag: TAG, position: Position::counted(number) }, &row);
+            }
+            Ok(())
+        };
+        store.commit(work).await.unwrap();
+        let walk = || {
+            let (mut shown, mut left_out) = (Vec::new(), Vec::new());
+            let journal = store.reader().journal(TAG).unwrap();
+            let walked = journal.walk_behind(Position::default(), |step| {
+                match step {
+                    JournalItem::Event(at, _) => shown.push(at.entry),
+                    JournalItem::LeftOut(at) => left_out.push(at.entry),
+                    JournalItem::Damaged(at) => panic!("{at:?} is damaged"),
+                }
+                Ok(true)
+            });
+            walked.unwrap();
+            (shown, left_out)
+        };
+        assert_eq!(walk(), (vec![1, 2, 3, 4], vec![]));
+        store.privacy().set(&["ann".to_owned()], false);
+        assert_eq!(walk(), (vec![1, 4], vec![2, 3]));
+        store.privacy().set(&["bob".to_owned()], false);
+        assert_eq!(walk(), (vec![2, 3], vec![1, 4]));
+        // The end of the journal stays where it is.
+        let newest = store.reader().journal(TAG).unwrap().newest().unwrap();
+        assert_eq!(newest, Some(Position::counted(4)));
     }
 
     #[tokio::test]

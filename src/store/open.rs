@@ -20,6 +20,7 @@ use super::writer::{CloseReason, WriteJob};
 use super::{lock, pressure, writer};
 use crate::clock::Clock;
 use crate::model::position::BusTag;
+use crate::model::privacy::Privacy;
 use crate::private;
 use crate::sync::blocking;
 
@@ -108,6 +109,12 @@ impl Store {
     #[must_use]
     pub fn bus_tag(&self) -> BusTag {
         self.shared.bus_tag
+    }
+
+    /// What of the events is not passed on: nothing, until rules are set.
+    #[must_use]
+    pub fn privacy(&self) -> &Arc<Privacy> {
+        &self.shared.database.privacy
     }
 
     /// The unique id of this store: 16 hexadecimal digits, chosen when it was created.

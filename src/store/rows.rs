@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::keys::{InboxKey, JournalKey, Key as _, MinuteKey, OutboxKey};
 use crate::model::envelope::Facts;
+use crate::model::event::Event;
 use crate::model::event_index::EventIndex;
 use crate::model::position::{BusTag, Cursor, Position};
+use crate::model::privacy::ExcludedNames;
 use crate::model::window::Timestamp;
 
 const VERSION: u8 = 1;
@@ -70,6 +72,18 @@ impl JournalRow<'_> {
     #[must_use]
     pub fn index(&self) -> Option<EventIndex> {
         self.head.and_then(|head| EventIndex::decode(head, &self.facts))
+    }
+
+    /// Whether the event is among what is left out now.
+    pub(super) fn is_among(&self, excluded: &ExcludedNames) -> bool {
+        if let Some([repo, actor, org]) = self.head.and_then(EventIndex::stored_names) {
+            return excluded.hold(actor, org, repo);
+        }
+        Event::read(self.event).is_ok_and(|event| {
+            let names = [&event.actor_login, &event.org_login, &event.repo_name];
+            let [actor, org, repo] = names.map(|name| name.as_deref());
+            excluded.hold(actor, org, repo)
+        })
     }
 }
 

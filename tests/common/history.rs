@@ -18,7 +18,6 @@ pub const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
 /// The apply stage on this store, which leaves nothing out and queries no database.
 pub fn apply_stage(store: &Store, hub: &Arc<Hub>, clock: Clock) -> Apply {
     Apply {
-        privacy: Arc::default(),
         store: store.clone(),
         numbers: Arc::new(NodeCounters::load(store, 3_600, clock).unwrap()),
         history: no_history(store, clock),

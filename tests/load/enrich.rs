@@ -89,13 +89,8 @@ async fn with_tokens(tokens: usize) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(dir.path(), Durability::EveryBatch, clock).expect("a new store opens");
     let enrich = Enrich { lookup: Some(lookup), ..Enrich::without_asking(store.clone(), clock) };
-    let limits = IngestOptions {
-        backlog_bytes: 1 << 30,
-        pages: 3,
-        privacy: std::sync::Arc::default(),
-        lists: std::sync::Arc::default(),
-        clock,
-    };
+    let limits =
+        IngestOptions { backlog_bytes: 1 << 30, pages: 3, lists: std::sync::Arc::default(), clock };
     let ingest = ingest::run(poller, store.clone(), limits, stop.clone());
     let stages = [
         tokio::spawn(simulation.wait()),

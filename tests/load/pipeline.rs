@@ -88,15 +88,8 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
         let setup = Setup { tidb: None, interval, on_request: true };
         let history = History::load(&store, setup, Alerts::off(), clock).expect("it is empty").0;
         let hub_of_apply = Arc::clone(&hub);
-        let apply = Apply {
-            privacy: std::sync::Arc::default(),
-            store: store.clone(),
-            numbers,
-            history,
-            hub: hub_of_apply,
-            seen_for,
-            clock,
-        };
+        let apply =
+            Apply { store: store.clone(), numbers, history, hub: hub_of_apply, seen_for, clock };
         let bus = EmbeddedBus::new(store.clone());
         let stages = [
             tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::report::Finding;
 use crate::appliance::DEFAULT_OPS;
 use crate::config::{self, Config, ConfigError, ValueOrigin, ValueOrigins};
+use crate::reload;
 use crate::store;
 
 /// How often a port in use is retried, and the pause: another `check` may hold it briefly.
@@ -189,9 +190,8 @@ fn is_readable_by_others(path: &Path) -> bool {
 
 /// The lines of a file of tokens; `None` when it is unreadable, which is reported elsewhere.
 pub(super) fn tokens_of(path: &Path) -> Option<config::TokenLines> {
-    let about = std::fs::metadata(path).ok()?;
-    let text = std::fs::read_to_string(path).ok().filter(|_| about.len() <= TOKENS_BYTES)?;
-    Some(config::read_tokens(&text))
+    let bytes = reload::read_within(path, TOKENS_BYTES).ok()?;
+    Some(config::read_tokens(&String::from_utf8(bytes).ok()?))
 }
 
 #[cfg(test)]

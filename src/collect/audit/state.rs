@@ -108,6 +108,7 @@ impl AuditState {
                     has_hole = true;
                     position = at;
                 }
+                JournalItem::LeftOut(at) => position = at,
                 JournalItem::Event(at, row) => {
                     position = at;
                     if let Some(event) = AuditedEvent::read(row.event) {

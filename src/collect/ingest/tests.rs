@@ -164,13 +164,7 @@ fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll
 }
 
 fn options(pages: u8) -> IngestOptions {
-    IngestOptions {
-        backlog_bytes: 1 << 30,
-        pages,
-        privacy: Arc::default(),
-        lists: Arc::default(),
-        clock: Clock::system(),
-    }
+    IngestOptions { backlog_bytes: 1 << 30, pages, lists: Arc::default(), clock: Clock::system() }
 }
 
 /// Runs the stage once, following one page; returns the outage that is pending then.
@@ -295,12 +289,12 @@ async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
         format!(r#"{{"id":"{id}","type":"A","actor":{{"login":"{actor}"}}}}"#)
     };
     let page = format!("[{},{}]", event(1, "Ann"), event(2, "bob"));
-    let privacy = Arc::new(Privacy::new(&["ann".to_owned()], false));
-    let how = IngestRules { privacy, ..IngestRules::default() };
-    let first = take_in(&store, poll(&[&page]), None, &how).await.unwrap();
+    store.privacy().set(&["ann".to_owned()], false);
+    let first = admit(&store, poll(&[&page])).await.unwrap();
     assert_eq!(first, Admitted { new: 1, known: 0, rejected: 0, left_out: 1 });
     assert_eq!(bodies(&store), [event(2, "bob")]);
     // Also when she is not left out any more: what was published then stays out.
+    store.privacy().set(&[], false);
     let again = admit(&store, poll(&[&page])).await.unwrap();
     assert_eq!(again, Admitted { new: 0, known: 2, rejected: 0, left_out: 0 });
 }

@@ -373,7 +373,8 @@ fn renamed(name: &ListedName, page: &Entries) -> Option<String> {
     let [repo] = json::pick(page.iter().next()?, ["repo"]);
     let [now] = json::pick(repo?, ["name"]);
     let now = json::text(now?)?.to_ascii_lowercase();
-    (now != **known).then_some(now)
+    let is_name = matches!(ListedName::parse(&now), Some(ListedName::Repo(_)));
+    (is_name && now != **known).then_some(now)
 }
 
 /// What a status says about a feed.

@@ -96,6 +96,19 @@ async fn token_with_an_unreadable_end_is_not_quoted() {
 }
 
 #[tokio::test]
+async fn token_that_no_header_can_hold_is_refused() {
+    let long = "x".repeat(5_000);
+    for token in ["", "ghs_a\nb", "ghs_ a", "ghs_é", &long] {
+        let body = serde_json::json!({"token": token, "expires_at": "2099-01-01T00:00:00Z"});
+        let body = body.to_string().into_bytes();
+        let fake =
+            FakeServer::start(move |_| FakeReply::Whole(201, Vec::new(), body.clone())).await;
+        let error = client(&fake.url, KEY).token(7).await.unwrap_err().to_string();
+        assert!(error.ends_with("/access_tokens answered 201"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn server_whose_clock_jumps_is_asked_twice() {
     let count = std::sync::atomic::AtomicU32::new(0);
     let count = std::sync::Arc::new(count);

@@ -1,9 +1,16 @@
 use proptest::prelude::*;
 
+use super::BudgetUse::Stream;
 use super::*;
 
-const ANONYMOUS: Plan = Plan { assumed: 60, share: 1.0, burst: 3, answer_times: 0.0 };
-const TOKEN: Plan = Plan { assumed: 5_000, share: 0.9, burst: 3, answer_times: 1.0 };
+const ANONYMOUS: Plan = Plan { share: 1.0, within: 1.0, burst: 3, answer_times: 0.0, points: 1 };
+const TOKEN: Plan = Plan { share: 0.9, within: 0.9, burst: 3, answer_times: 1.0, points: 1 };
+const NOTHING: Plan = Plan { share: 0.0, ..ANONYMOUS };
+
+/// A budget that one kind of request uses, with this limit until another one is reported.
+fn one_kind(plan: Plan, assumed: u64, now: Instant) -> Budget {
+    Budget::new(assumed, [plan, NOTHING], now)
+}
 
 fn start() -> Instant {
     crate::clock::Clock::system().instant()
@@ -28,11 +35,11 @@ fn times(
 ) -> Vec<Instant> {
     let (mut now, mut went) = (from, Vec::new());
     loop {
-        now = budget.ready_at(now);
+        now = budget.ready_at(Stream, now);
         if now >= until {
             return went;
         }
-        let taken = budget.take(now);
+        let taken = budget.take(Stream, now);
         went.push(now);
         let (spent, limits) = answer(now);
         budget.settle(now, taken, spent, &limits);
@@ -47,7 +54,7 @@ fn most_within(went: &[Instant], span: Duration) -> usize {
 #[test]
 fn where_nothing_is_said_no_hour_sees_more_than_sixty() {
     let now = start();
-    let mut budget = Budget::new(ANONYMOUS, now);
+    let mut budget = one_kind(ANONYMOUS, 60, now);
     let silent = |_| (Spent::One, RateLimits::default());
     let went = times(&mut budget, now, now + seconds(5 * 3_600), silent);
     assert_eq!(went.iter().filter(|t| **t == now).count(), 3, "the first round goes at once");
@@ -59,12 +66,12 @@ fn where_nothing_is_said_no_hour_sees_more_than_sixty() {
 fn an_interval_alone_is_leave_to_keep_to_it() {
     let now = start();
     let short = RateLimits { poll_interval: Some(seconds(1)), ..RateLimits::default() };
-    let mut budget = Budget::new(ANONYMOUS, now);
+    let mut budget = one_kind(ANONYMOUS, 60, now);
     let went = times(&mut budget, now, now + seconds(10), |_| (Spent::One, short));
     assert!(went.len() >= 30, "{}", went.len());
     // Sixty seconds do not imply a number of requests.
     let usual = RateLimits { poll_interval: Some(seconds(60)), ..RateLimits::default() };
-    let mut budget = Budget::new(ANONYMOUS, now);
+    let mut budget = one_kind(ANONYMOUS, 60, now);
     let went = times(&mut budget, now, now + seconds(3_600), |_| (Spent::One, usual));
     assert!(went.len() <= 60, "{}", went.len());
 }
@@ -72,7 +79,7 @@ fn an_interval_alone_is_leave_to_keep_to_it() {
 #[test]
 fn what_is_left_is_spread_to_the_end_of_the_window() {
     let now = start();
-    let mut budget = Budget::new(ANONYMOUS, now);
+    let mut budget = one_kind(ANONYMOUS, 60, now);
     let mut left = 20;
     let went = times(&mut budget, now, now + seconds(1_000), |at| {
         left -= 1;
@@ -86,7 +93,7 @@ fn what_is_left_is_spread_to_the_end_of_the_window() {
 #[test]
 fn the_share_of_others_is_left() {
     let now = start();
-    let mut budget = Budget::new(TOKEN, now);
+    let mut budget = one_kind(TOKEN, 5_000, now);
     let mut left = 5_000;
     let went = times(&mut budget, now, now + seconds(3_599), |_| {
         left -= 1;
@@ -98,21 +105,21 @@ fn the_share_of_others_is_left() {
 #[test]
 fn nothing_goes_when_nothing_is_left_until_the_window_ends() {
     let now = start();
-    let mut budget = Budget::new(TOKEN, now);
-    let taken = budget.take(now);
+    let mut budget = one_kind(TOKEN, 5_000, now);
+    let taken = budget.take(Stream, now);
     budget.settle(now, taken, Spent::One, &told(5_000, 0, 700));
-    assert!(budget.is_exhausted(now));
-    assert_eq!(budget.ready_at(now), now + seconds(700));
-    assert!(!budget.is_exhausted(now + seconds(700)));
+    assert!(budget.is_exhausted(Stream, now));
+    assert_eq!(budget.ready_at(Stream, now), now + seconds(700));
+    assert!(!budget.is_exhausted(Stream, now + seconds(700)));
 }
 
 #[test]
 fn an_unchanged_page_costs_neither_budget_nor_pace() {
     let now = start();
-    let mut budget = Budget::new(ANONYMOUS, now);
+    let mut budget = one_kind(ANONYMOUS, 60, now);
     for _ in 0..1_000 {
-        assert_eq!(budget.ready_at(now), now);
-        let taken = budget.take(now);
+        assert_eq!(budget.ready_at(Stream, now), now);
+        let taken = budget.take(Stream, now);
         budget.settle(now, taken, Spent::Nothing, &told(60, 57, 3_600));
     }
 }
@@ -120,42 +127,42 @@ fn an_unchanged_page_costs_neither_budget_nor_pace() {
 #[test]
 fn slow_answers_slow_us_down() {
     let now = start();
-    let mut budget = Budget::new(Plan { burst: 1, ..TOKEN }, now);
+    let mut budget = one_kind(Plan { burst: 1, ..TOKEN }, 5_000, now);
     for _ in 0..50 {
-        budget.answered(Duration::from_millis(1_400));
+        budget.answered(Stream, Duration::from_millis(1_400));
     }
-    budget.take(now);
-    let wait = budget.ready_at(now) - now;
+    budget.take(Stream, now);
+    let wait = budget.ready_at(Stream, now) - now;
     assert!(wait > Duration::from_millis(1_390), "{wait:?}");
 }
 
 #[test]
 fn refusals_without_a_time_wait_a_minute_and_then_longer() {
     let mut now = start();
-    let mut budget = Budget::new(TOKEN, now);
+    let mut budget = one_kind(TOKEN, 5_000, now);
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
-        budget.refused(now, None);
+        budget.refused(Stream, now, None);
         // Refusals of requests in flight at the same time change nothing.
-        budget.refused(now, None);
-        assert_eq!(budget.ready_at(now), now + seconds(60 * minutes));
+        budget.refused(Stream, now, None);
+        assert_eq!(budget.ready_at(Stream, now), now + seconds(60 * minutes));
         now += seconds(60 * minutes);
     }
-    budget.answered(Duration::ZERO);
-    budget.refused(now, None);
-    assert_eq!(budget.ready_at(now), now + seconds(60));
+    budget.answered(Stream, Duration::ZERO);
+    budget.refused(Stream, now, None);
+    assert_eq!(budget.ready_at(Stream, now), now + seconds(60));
 }
 
 #[test]
 fn a_wait_of_nothing_is_no_tight_loop() {
     let mut now = start();
-    let mut budget = Budget::new(TOKEN, now);
+    let mut budget = one_kind(TOKEN, 5_000, now);
     for least in [1, 2, 4, 8, 16, 32, 60, 60] {
-        budget.refused(now, Some(Duration::ZERO));
-        assert_eq!(budget.ready_at(now), now + seconds(least));
+        budget.refused(Stream, now, Some(Duration::ZERO));
+        assert_eq!(budget.ready_at(Stream, now), now + seconds(least));
         now += seconds(least);
     }
-    budget.refused(now, Some(seconds(600)));
-    assert_eq!(budget.ready_at(now), now + seconds(600), "what is said is kept to");
+    budget.refused(Stream, now, Some(seconds(600)));
+    assert_eq!(budget.ready_at(Stream, now), now + seconds(600), "what is said is kept to");
 }
 
 /// A server that counts in its own windows and answers late and out of order.
@@ -199,30 +206,35 @@ struct Fate {
     travel: u64,
     is_unchanged: bool,
     is_lost: bool,
+    of: BudgetUse,
 }
 
 fn fates(lost: f64) -> impl Strategy<Value = Vec<Fate>> {
-    let fate = (0_u64..9_000, prop::bool::weighted(0.1), prop::bool::weighted(lost));
-    let fate = fate.prop_map(|(travel, is_unchanged, is_lost)| Fate {
+    let of = prop::sample::select(&USES);
+    let fate = (0_u64..9_000, prop::bool::weighted(0.1), prop::bool::weighted(lost), of);
+    let fate = fate.prop_map(|(travel, is_unchanged, is_lost, of)| Fate {
         travel,
         is_unchanged,
         is_lost: is_lost && !is_unchanged,
+        of,
     });
     prop::collection::vec(fate, 200..600)
 }
 
 /// Sends requests to the server as fast as the budget allows; panics when one of its windows sees
 /// too many. Returns when each request was sent.
-fn ask(mut server: Server, phase: Duration, fates: &[Fate]) -> Vec<Instant> {
+fn ask(mut server: Server, plans: [Plan; 2], phase: Duration, fates: &[Fate]) -> Vec<Instant> {
     let start = server.start;
     let mut now = start + phase;
-    let mut budget = Budget::new(Plan { assumed: server.limit, ..ANONYMOUS }, now);
+    let mut budget = Budget::new(server.limit, plans, now);
     let mut waiting: Vec<(Instant, Reservation, Spent, RateLimits)> = Vec::new();
     let (mut arrived, mut went) = (now, Vec::new());
     for fate in fates {
+        // What has no share is not sent.
+        let of = if plans[1].share > 0.0 { fate.of } else { Stream };
         // Responses that arrive before the next request may be sent.
         loop {
-            let ready = budget.ready_at(now);
+            let ready = budget.ready_at(of, now);
             waiting.sort_by_key(|(at, ..)| *at);
             if waiting.first().is_none_or(|(at, ..)| *at > ready) {
                 now = ready;
@@ -232,7 +244,7 @@ fn ask(mut server: Server, phase: Duration, fates: &[Fate]) -> Vec<Instant> {
             now = now.max(at);
             budget.settle(now, taken, spent, &limits);
         }
-        let taken = budget.take(now);
+        let taken = budget.take(of, now);
         went.push(now);
         // Requests arrive in the order they were sent, within a second; responses in any order.
         arrived = arrived.max(now + Duration::from_millis((fate.travel / 2).min(1_000)));
@@ -257,7 +269,20 @@ proptest! {
         fates in prop_oneof![fates(0.1), fates(0.6)],
     ) {
         let server = Server { limit, window, start: start(), counted: (0, 0) };
-        ask(server, Duration::from_millis(phase), &fates);
+        ask(server, [ANONYMOUS, NOTHING], Duration::from_millis(phase), &fates);
+    }
+
+    #[test]
+    fn two_kinds_together_never_exceed_a_limit(
+        limit in 10_u64..200,
+        window in 60_u64..1_000,
+        phase in 0_u64..1_000_000,
+        share in 0.1_f64..0.9,
+        fates in prop_oneof![fates(0.1), fates(0.6)],
+    ) {
+        let server = Server { limit, window, start: start(), counted: (0, 0) };
+        let plans = [share, 1.0 - share].map(|share| Plan { share, ..ANONYMOUS });
+        ask(server, plans, Duration::from_millis(phase), &fates);
     }
 }
 
@@ -267,14 +292,14 @@ proptest! {
 fn who_was_lost_at_a_windows_end_is_remembered_in_the_next() {
     let now = start();
     let mut server = Server { limit: 3, window: 60, start: now, counted: (0, 0) };
-    let mut budget = Budget::new(Plan { assumed: 3, ..ANONYMOUS }, now);
+    let mut budget = one_kind(ANONYMOUS, 3, now);
     let first = now + Duration::from_millis(58_300);
-    let taken = budget.take(first);
+    let taken = budget.take(Stream, first);
     // By the server's clock, which has whole seconds, the window ends in two seconds.
     let counted = server.count(first, false);
     budget.settle(first, taken, Spent::One, &server.says(counted, first));
     let second = first + Duration::from_millis(1_800);
-    let taken = budget.take(second);
+    let taken = budget.take(Stream, second);
     server.count(second, false);
     budget.settle(second, taken, Spent::One, &RateLimits::default());
     let went = times(&mut budget, second, now + seconds(119), |at| {
@@ -288,18 +313,18 @@ fn who_was_lost_at_a_windows_end_is_remembered_in_the_next() {
 #[test]
 fn a_late_word_of_the_last_window_takes_nothing_from_the_next() {
     let now = start();
-    let mut budget = Budget::new(TOKEN, now);
-    let (early, late) = (budget.take(now), budget.take(now));
+    let mut budget = one_kind(TOKEN, 5_000, now);
+    let (early, late) = (budget.take(Stream, now), budget.take(Stream, now));
     budget.settle(now, early, Spent::One, &told(5_000, 1, 10));
     let over = now + seconds(11);
-    assert!(!budget.is_exhausted(over));
+    assert!(!budget.is_exhausted(Stream, over));
     budget.settle(over, late, Spent::One, &told(5_000, 0, 0));
-    assert!(!budget.is_exhausted(over));
+    assert!(!budget.is_exhausted(Stream, over));
     // A request sent in the new window whose response still reports the old one shows that the old
     // one is not over.
-    let taken = budget.take(over);
+    let taken = budget.take(Stream, over);
     budget.settle(over, taken, Spent::One, &told(5_000, 0, 3));
-    assert_eq!(budget.ready_at(over), over + seconds(3));
+    assert_eq!(budget.ready_at(Stream, over), over + seconds(3));
 }
 
 /// Requests sent ahead of an even pace at the end of a window are not that far ahead in the next.
@@ -307,10 +332,15 @@ fn a_late_word_of_the_last_window_takes_nothing_from_the_next() {
 fn without_a_token_no_round_is_left_out() {
     let mut chance = fastrand::Rng::with_seed(1);
     for phase in 0..60 {
-        let fate = |_| Fate { travel: chance.u64(300..2_000), is_unchanged: false, is_lost: false };
+        let fate = |_| Fate {
+            travel: chance.u64(300..2_000),
+            is_unchanged: false,
+            is_lost: false,
+            of: Stream,
+        };
         let fates: Vec<Fate> = (0..350).map(fate).collect();
         let server = Server { limit: 60, window: 3_600, start: start(), counted: (0, 0) };
-        let went = ask(server, seconds(phase * 61), &fates);
+        let went = ask(server, [ANONYMOUS, NOTHING], seconds(phase * 61), &fates);
         let silence = went.windows(2).map(|two| two[1] - two[0]).max().unwrap();
         assert!(
             silence < seconds(if phase < 59 { 140 } else { 300 }),
@@ -322,7 +352,7 @@ fn without_a_token_no_round_is_left_out() {
 #[test]
 fn no_minute_sees_more_than_nine_hundred_whatever_the_limit() {
     let now = start();
-    let mut budget = Budget::new(TOKEN, now);
+    let mut budget = one_kind(TOKEN, 5_000, now);
     let generous = |_| (Spent::One, told(10_000_000, 9_000_000, 3_600));
     let went = times(&mut budget, now, now + seconds(180), generous);
     let most = most_within(&went, seconds(60));
@@ -333,13 +363,13 @@ fn no_minute_sees_more_than_nine_hundred_whatever_the_limit() {
 fn two_budgets_that_turn_out_to_be_one_have_spent_what_both_spent() {
     let now = start();
     let mut server = Server { limit: 60, window: 3_600, start: now, counted: (0, 0) };
-    let mut budgets = [(); 2].map(|()| Budget::new(Plan { assumed: 60, ..ANONYMOUS }, now));
+    let mut budgets = [(); 2].map(|()| one_kind(ANONYMOUS, 60, now));
     // The response to the last request of each budget is still missing.
     let mut under_way = Vec::new();
     for budget in &mut budgets {
         for n in 0..3 {
-            assert_eq!(budget.ready_at(now), now);
-            let taken = budget.take(now);
+            assert_eq!(budget.ready_at(Stream, now), now);
+            let taken = budget.take(Stream, now);
             let counted = server.count(now, false);
             if n < 2 {
                 budget.settle(now, taken, Spent::One, &server.says(counted, now));
@@ -349,9 +379,9 @@ fn two_budgets_that_turn_out_to_be_one_have_spent_what_both_spent() {
         }
     }
     let [mut budget, other] = budgets;
-    budget.refused(now, Some(seconds(20)));
+    budget.refused(Stream, now, Some(seconds(20)));
     budget.join(&other, now);
-    assert!(budget.ready_at(now) >= now + seconds(20), "a refusal holds for both");
+    assert!(budget.ready_at(Stream, now) >= now + seconds(20), "a refusal holds for both");
     for (taken, says) in under_way {
         budget.settle(now, taken, Spent::One, &says);
     }
@@ -383,22 +413,22 @@ fn whatever_numbers_a_server_sends_nothing_overflows() {
         });
     }
     let start = start();
-    for plan in [ANONYMOUS, TOKEN] {
-        let mut other = Budget::new(plan, start);
+    for plans in [[ANONYMOUS, NOTHING], [TOKEN, Plan { points: 4, ..ANONYMOUS }]] {
+        let mut other = Budget::new(60, plans, start);
         for pair in all.windows(2) {
-            let (mut budget, mut now) = (Budget::new(plan, start), start);
+            let (mut budget, mut now) = (Budget::new(60, plans, start), start);
             for limits in pair.iter().chain(&all[..3]) {
                 for _ in 0..3 {
-                    let taken = budget.take(now);
-                    budget.answered(Duration::MAX / 4);
+                    let taken = budget.take(Stream, now);
+                    budget.answered(Stream, Duration::MAX / 4);
                     budget.settle(now, taken, Spent::One, limits);
-                    budget.refused(now, limits.retry_after);
-                    now = budget.ready_at(now).min(now + WINDOW);
+                    budget.refused(Stream, now, limits.retry_after);
+                    now = budget.ready_at(Stream, now).min(now + WINDOW);
                 }
-                assert!(budget.ready_at(now) >= now);
+                assert!(budget.ready_at(Stream, now) >= now);
             }
             other.join(&budget, now);
-            assert!(other.ready_at(now) >= now);
+            assert!(other.ready_at(Stream, now) >= now);
         }
     }
 }

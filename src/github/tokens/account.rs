@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use super::types::{Owner, Resource, TokenSlotId};
-use crate::github::budget::{Budget, Plan};
+use crate::github::budget::{Budget, BudgetUse, Plan};
 use crate::github::limits::AUDIT_POINTS;
 
 /// GitHub's limit with a token, per hour and user.
@@ -15,92 +15,143 @@ const USER_LIMIT: u64 = 5_000;
 const QUERY_ANSWER_TIMES: f64 = 2.3;
 /// … and those of the audit to use 3.
 const AUDIT_ANSWER_TIMES: f64 = 20.0;
-/// The audit's share of each limit, unless set.
-const AUDIT_SHARE: f64 = 0.05;
+/// The most that requests beside the stream may have of what is used of a limit.
+const MOST_EXTRA: f64 = 0.9;
 /// How many single feeds may be read together: most of the answers are free.
 const FEED_BURST: u32 = 20;
 /// How many queries may go together, because a poll brings many pull requests at once.
 const QUERY_BURST: u32 = 3;
 
-/// The budgets of an account: GitHub has a limit for each resource.
+/// The budgets of an account: GitHub has a limit for each.
 #[derive(Debug)]
 struct TokenAccount {
-    pages: Budget,
-    /// The budget for single feeds: a part of the limit for pages, counted here.
-    feeds: Budget,
-    /// The budget for GraphQL; never used without a token.
-    queries: Budget,
-    /// The audit's part of it. It counts only what the audit spends, in queries of that many
-    /// points, so that it neither takes from others nor waits for them.
-    audits: Budget,
+    /// The fraction of the limit for REST that may be used.
+    share: f64,
+    /// The budget for REST: pages and single feeds.
+    rest: Budget,
+    /// The budget for GraphQL: queries and the audit; never used without a token.
+    graphql: Budget,
 }
 
 /// The budgets of all accounts that own a token of the pool.
 #[derive(Debug)]
 pub(super) struct Accounts {
     all: HashMap<Owner, TokenAccount>,
-    /// The fraction of each account's limit that polling may use.
-    share: f64,
-    /// The fraction of each account's limit that single feeds may use; taken from `share`.
-    feed_share: f64,
-    /// The fraction of each account's limit that queries may use.
-    query_share: f64,
-    /// The fraction of each account's limit of queries that the audit may use.
-    audit_share: f64,
+    shares: LimitShares,
     /// Number of pages that may be requested together.
     burst: u32,
 }
 
+/// Fractions of each account's limits.
+#[derive(Debug, Clone, Copy)]
+struct LimitShares {
+    /// What polling may use of the limit for REST.
+    rest: f64,
+    /// What single feeds may use of it; pages may then use less by as much.
+    feeds: f64,
+    /// What queries may use of the limit for GraphQL.
+    queries: f64,
+    /// What the audit may use of it.
+    audits: f64,
+}
+
+impl LimitShares {
+    /// The shares of pages and single feeds where `share` may be used.
+    fn of_rest(self, share: f64) -> [f64; 2] {
+        let feeds = self.feeds.min(share * MOST_EXTRA);
+        [share - feeds, feeds]
+    }
+
+    /// The shares of queries and the audit.
+    fn of_graphql(self) -> [f64; 2] {
+        let audits = self.audits.min(MOST_EXTRA);
+        [self.queries.min(1.0 - audits), audits]
+    }
+}
+
+impl TokenAccount {
+    /// Divides the limits.
+    fn divide(&mut self, shares: LimitShares) {
+        let [pages, feeds] = shares.of_rest(self.share);
+        self.rest.share(BudgetUse::Stream, pages, self.share);
+        self.rest.share(BudgetUse::Extra, feeds, self.share);
+        let [queries, audits] = shares.of_graphql();
+        self.graphql.share(BudgetUse::Stream, queries, queries + audits);
+        // The audit's share is so small that another program leaves it.
+        self.graphql.share(BudgetUse::Extra, audits, 1.0);
+    }
+}
+
 impl Accounts {
     pub(super) fn new(share: f64, query_share: f64, burst: u32) -> Self {
-        let (feed_share, audit_share) = (0.0, AUDIT_SHARE);
-        Self { all: HashMap::new(), share, feed_share, query_share, audit_share, burst }
+        let shares = LimitShares { rest: share, feeds: 0.0, queries: query_share, audits: 0.0 };
+        Self { all: HashMap::new(), shares, burst }
     }
 
     /// Opens the account of a new token, of which nothing is known yet.
     pub(super) fn open(&mut self, slot: TokenSlotId, now: Instant) -> Owner {
-        let share = self.share - self.feed_share;
-        let plan = Plan { assumed: USER_LIMIT, share, burst: self.burst, answer_times: 1.0 };
-        self.open_with(plan, slot, now)
+        self.insert(slot, USER_LIMIT, self.shares.rest, [1.0, 0.0], now)
     }
 
-    /// Opens the account of requests without a token, with the limits of `plan`.
-    pub(super) fn open_with(&mut self, plan: Plan, slot: TokenSlotId, now: Instant) -> Owner {
-        let account = TokenAccount {
-            pages: Budget::new(plan, now),
-            feeds: self.feed_budget(plan.assumed, now),
-            queries: self.query_budget(now),
-            audits: self.audit_budget(now),
+    /// Opens the account of requests without a token, whose limit is assumed to be `limit`: it is
+    /// far below what GitHub's limit on seconds of work allows, and there are no others who share
+    /// it.
+    pub(super) fn open_anonymous(&mut self, slot: TokenSlotId, limit: u64, now: Instant) -> Owner {
+        self.insert(slot, limit, 1.0, [0.0; 2], now)
+    }
+
+    fn insert(
+        &mut self,
+        slot: TokenSlotId,
+        limit: u64,
+        share: f64,
+        answer_times: [f64; 2],
+        now: Instant,
+    ) -> Owner {
+        let plan = |burst, answer_times, points| Plan {
+            share: 0.0,
+            within: 0.0,
+            burst,
+            answer_times,
+            points,
         };
+        let feed_burst = if limit >= USER_LIMIT { FEED_BURST } else { 1 };
+        let [of_pages, of_feeds] = answer_times;
+        let rest = [plan(self.burst, of_pages, 1), plan(feed_burst, of_feeds, 1)];
+        let graphql =
+            [plan(QUERY_BURST, QUERY_ANSWER_TIMES, 1), plan(1, AUDIT_ANSWER_TIMES, AUDIT_POINTS)];
+        let mut account = TokenAccount {
+            share,
+            rest: Budget::new(limit, rest, now),
+            graphql: Budget::new(USER_LIMIT, graphql, now),
+        };
+        account.divide(self.shares);
         let owner = Owner::Token(slot);
         self.all.insert(owner, account);
         owner
     }
 
-    /// Sets the fraction of each limit that queries may use. Call it before any query.
-    pub(super) fn allow_queries(&mut self, share: f64, now: Instant) {
-        self.query_share = share;
-        let queries = self.query_budget(now);
-        for account in self.all.values_mut() {
-            account.queries = queries.clone();
-        }
+    /// Sets the fraction of each limit that queries may use.
+    pub(super) fn allow_queries(&mut self, share: f64) {
+        self.shares.queries = share;
+        self.divide();
     }
 
     /// Sets the fraction of each limit that single feeds may use; pages may use less by as much.
     pub(super) fn allow_feeds(&mut self, share: f64) {
-        self.feed_share = share.min(self.share * 0.9);
-        for account in self.all.values_mut() {
-            account.pages.share(self.share - self.feed_share);
-            account.feeds.share(self.feed_share);
-        }
+        self.shares.feeds = share;
+        self.divide();
     }
 
-    /// Sets the fraction of each limit that the audit may use. Call it before any query.
-    pub(super) fn allow_audits(&mut self, share: f64, now: Instant) {
-        self.audit_share = share;
-        let audits = self.audit_budget(now);
+    /// Sets the fraction of each limit that the audit may use.
+    pub(super) fn allow_audits(&mut self, share: f64) {
+        self.shares.audits = share;
+        self.divide();
+    }
+
+    fn divide(&mut self) {
         for account in self.all.values_mut() {
-            account.audits = audits.clone();
+            account.divide(self.shares);
         }
     }
 
@@ -109,10 +160,8 @@ impl Accounts {
         let Some(account) = self.all.remove(&from) else { return };
         match self.all.get_mut(&to) {
             Some(known) => {
-                known.pages.join(&account.pages, now);
-                known.feeds.join(&account.feeds, now);
-                known.queries.join(&account.queries, now);
-                known.audits.join(&account.audits, now);
+                known.rest.join(&account.rest, now);
+                known.graphql.join(&account.graphql, now);
             }
             None => {
                 self.all.insert(to, account);
@@ -125,38 +174,20 @@ impl Accounts {
         self.all.retain(|owner, _| wanted(*owner));
     }
 
-    pub(super) fn budget(&mut self, owner: Owner, resource: Resource) -> &mut Budget {
+    /// The budget of an account that a kind of request uses, and as what.
+    pub(super) fn budget(&mut self, owner: Owner, resource: Resource) -> (&mut Budget, BudgetUse) {
         let account = self.all.get_mut(&owner).expect("it is kept while a token names it");
         match resource {
-            Resource::Pages => &mut account.pages,
-            Resource::Feeds => &mut account.feeds,
-            Resource::Queries => &mut account.queries,
-            Resource::Audits => &mut account.audits,
+            Resource::Pages => (&mut account.rest, BudgetUse::Stream),
+            Resource::Feeds => (&mut account.rest, BudgetUse::Extra),
+            Resource::Queries => (&mut account.graphql, BudgetUse::Stream),
+            Resource::Audits => (&mut account.graphql, BudgetUse::Extra),
         }
     }
 
-    fn feed_budget(&self, assumed: u64, now: Instant) -> Budget {
-        let burst = if assumed >= USER_LIMIT { FEED_BURST } else { 1 };
-        Budget::new(Plan { assumed, share: self.feed_share, burst, answer_times: 0.0 }, now)
-    }
-
-    fn audit_budget(&self, now: Instant) -> Budget {
-        let plan = Plan {
-            assumed: USER_LIMIT / AUDIT_POINTS,
-            share: self.audit_share,
-            burst: 1,
-            answer_times: AUDIT_ANSWER_TIMES,
-        };
-        Budget::new(plan, now)
-    }
-
-    fn query_budget(&self, now: Instant) -> Budget {
-        let plan = Plan {
-            assumed: USER_LIMIT,
-            share: self.query_share,
-            burst: QUERY_BURST,
-            answer_times: QUERY_ANSWER_TIMES,
-        };
-        Budget::new(plan, now)
+    /// The first instant, not before `now`, at which such a request may be sent.
+    pub(super) fn ready_at(&mut self, owner: Owner, resource: Resource, now: Instant) -> Instant {
+        let (budget, of) = self.budget(owner, resource);
+        budget.ready_at(of, now)
     }
 }

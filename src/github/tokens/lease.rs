@@ -10,7 +10,7 @@ use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::github::budget::{Reservation, Spent};
-use crate::github::limits::{AUDIT_POINTS, RateLimits};
+use crate::github::limits::RateLimits;
 
 /// Permission to send one request.
 #[derive(Debug)]
@@ -85,21 +85,11 @@ impl SharedPool {
             TokenVerdict::Unchanged | TokenVerdict::Unsent => Spent::Nothing,
             _ => Spent::One,
         };
-        let budget = state.accounts.budget(owner, lease.resource);
-        if lease.resource == Resource::Feeds {
-            // Its part is counted here; what is left of the whole is for the pages to know.
-            budget.assume(now, limits.limit);
-            budget.settle(now, lease.taken, spent, &RateLimits::default());
-        } else if lease.resource == Resource::Audits {
-            // What is left of the hour is for everybody; the audit counts what it spends itself.
-            budget.assume(now, limits.limit.map(|limit| limit / AUDIT_POINTS));
-            budget.settle(now, lease.taken, spent, &RateLimits::default());
-        } else {
-            budget.settle(now, lease.taken, spent, limits);
-        }
+        let (budget, of) = state.accounts.budget(owner, lease.resource);
+        budget.settle(now, lease.taken, spent, limits);
         match verdict {
             TokenVerdict::Served | TokenVerdict::Unchanged => {
-                budget.answered(took);
+                budget.answered(of, took);
                 state.quarantine(lease.slot, None);
             }
             TokenVerdict::Limited(wait) => {
@@ -108,7 +98,8 @@ impl SharedPool {
                 let is_of_hour = limits.remaining == Some(0);
                 let is_limited = |r: &Resource| !is_of_hour || r.shares_hour_with(lease.resource);
                 for resource in all.into_iter().filter(is_limited) {
-                    state.accounts.budget(owner, resource).refused(now, wait);
+                    let (budget, of) = state.accounts.budget(owner, resource);
+                    budget.refused(of, now, wait);
                 }
             }
             TokenVerdict::Refused(why) if lease.token.is_some() && is_current => {

@@ -104,7 +104,10 @@ pub(super) fn census(state: &mut PoolState, now: Instant) -> Census {
     let usable = slots
         .iter()
         .filter(|slot| !slot.is_benched(now) && !slot.is_resting(now))
-        .filter(|slot| !accounts.budget(slot.owner, Resource::Pages).is_exhausted(now))
+        .filter(|slot| {
+            let (budget, of) = accounts.budget(slot.owner, Resource::Pages);
+            !budget.is_exhausted(of, now)
+        })
         .count();
     let mode = if quarantined == tokens { TokenMode::Anonymous } else { TokenMode::Tokens };
     let accounts = slots.iter().map(|slot| slot.owner).collect::<HashSet<_>>().len();

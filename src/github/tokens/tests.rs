@@ -5,6 +5,8 @@ use super::*;
 use crate::github::limits::Reset;
 use crate::model::window::Timestamp;
 
+mod shares;
+
 fn clock() -> Clock {
     Clock::starting_at(Timestamp::parse("2026-11-22T00:00:00Z").unwrap())
 }

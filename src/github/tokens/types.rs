@@ -119,8 +119,8 @@ pub(super) enum Resource {
     /// have a share of their own.
     Feeds,
     Queries,
-    /// Queries of the audit, which count against the limit of queries and have a small share of it
-    /// for themselves.
+    /// Queries of the audit: GitHub counts them with the other queries, and they have a small share
+    /// of that limit.
     Audits,
 }
 

@@ -176,7 +176,8 @@ impl LiveSubscriber {
         let taken = self.0.take()?;
         let (is_waiting, entries) = (taken.is_waiting(), taken.entries);
         let (mut chunks, mut messages) = (Vec::with_capacity(entries.len()), 0);
-        for entry in entries.iter().filter(|entry| entry.event.cursor.position > after) {
+        let is_next = |event: &TailEvent| event.cursor.position > after && !event.is_left_out();
+        for entry in entries.iter().filter(|entry| is_next(&entry.event)) {
             let (bytes, count) = self.0.group().encode(entry);
             messages += count;
             chunks.push(bytes);

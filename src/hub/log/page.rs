@@ -137,7 +137,9 @@ pub(super) fn read(
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
     journal.walk_behind(after, |step| {
-        let (JournalItem::Event(position, _) | JournalItem::Damaged(position)) = step;
+        let (JournalItem::Event(position, _)
+        | JournalItem::LeftOut(position)
+        | JournalItem::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
             offset = offset.max(selector.after(Cursor { tag, position: until }));
@@ -154,6 +156,7 @@ pub(super) fn read(
                 messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
                 offset = selector.after(cursor);
             }
+            JournalItem::LeftOut(_) => offset = selector.after(cursor),
             JournalItem::Damaged(_) => {
                 let from = std::mem::replace(&mut offset, selector.after(cursor)).to_string();
                 let reason = GapReason::Retention;
@@ -325,7 +328,7 @@ fn find_latest(
         searched.looked += 1;
         searched.at = Some(at);
         let cursor = Cursor { tag: *tag, position: at };
-        if selector.takes(&read_event(cursor, row)) {
+        if !journal.leaves_out(&row) && selector.takes(&read_event(cursor, row)) {
             searched.found += 1;
             searched.begin = at.before();
         }

@@ -171,14 +171,15 @@ impl SamplingSubscriber {
 
     /// The frames of taken entries, and the number of events in them.
     fn encode(&self, taken: &Taken<CompiledSampling>) -> (Vec<Frame>, u64) {
-        let entries = &taken.entries;
-        let mut frames: Vec<_> = entries.iter().map(|entry| self.0.group().encode(entry)).collect();
+        let entries = taken.entries.iter().filter(|entry| !entry.event.is_left_out());
+        let mut frames: Vec<_> = entries.map(|entry| self.0.group().encode(entry)).collect();
+        let events = frames.len() as u64;
         if taken.is_shared {
             let joined = Frame::joined(&frames);
             self.0.share(taken, joined.clone());
             frames = vec![joined];
         }
-        (frames, entries.len() as u64)
+        (frames, events)
     }
 }
 

@@ -82,6 +82,9 @@ impl StreamSelector {
     /// Whether the event, or an entity derived from it, is wanted.
     pub(super) fn takes(&self, event: &TailEvent) -> bool {
         let filter = &self.selection.filter;
+        if event.is_left_out() {
+            return false;
+        }
         if !filter.wants_entities() {
             return filter.matches(event);
         }

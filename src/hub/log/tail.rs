@@ -4,7 +4,8 @@
 //! it learns how many events before its batch are gone from the ring. Appending never waits for a
 //! reader.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::model::event::Event;
 use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
+use crate::model::privacy::ExcludedNames;
 use crate::sync::lock;
 
 /// The default limit of the ring in bytes of events.
@@ -38,6 +40,8 @@ pub struct TailEvent {
     whole: OnceLock<Frame>,
     /// The message of `/stream` in each encoding.
     streamed: [OnceLock<Bytes>; StreamEncoding::ALL.len()],
+    /// Whether `privacy.exclude` leaves it out since it was appended.
+    is_left_out: AtomicBool,
 }
 
 impl TailEvent {
@@ -45,7 +49,8 @@ impl TailEvent {
     #[must_use]
     pub fn new(cursor: Cursor, envelope: Envelope) -> Self {
         let (head, action, entities, whole, streamed) = Default::default();
-        Self { cursor, envelope, head, action, entities, whole, streamed }
+        let is_left_out = AtomicBool::new(false);
+        Self { cursor, envelope, head, action, entities, whole, streamed, is_left_out }
     }
 
     /// An event whose index is known already.
@@ -105,11 +110,17 @@ impl TailEvent {
         self.streamed[encoding as usize].get_or_init(encode)
     }
 
+    /// Whether it is left out now, so that nobody receives it any more.
+    pub(in crate::hub) fn is_left_out(&self) -> bool {
+        self.is_left_out.load(Ordering::Relaxed)
+    }
+
     /// A copy without encoded messages.
     fn bare(&self) -> Self {
         let mut event = Self::new(self.cursor, self.envelope.clone());
         event.head = self.head.clone();
         event.action = self.action.clone();
+        event.is_left_out = AtomicBool::new(self.is_left_out());
         event
     }
 
@@ -204,6 +215,21 @@ impl Tail {
             ring.bytes -= gone.weight();
             ring.first += 1;
             ring.floor = Some(gone.cursor);
+        }
+    }
+
+    /// Marks the events of the ring that are left out now, and no others.
+    pub fn leave_out(&self, excluded: &ExcludedNames) {
+        let events: Vec<_> = lock(&self.ring).events.iter().cloned().collect();
+        let is_among = |event: &TailEvent| {
+            let index = event.index();
+            excluded.hold(index.actor_login(), index.org_login(), index.repo_name())
+        };
+        let among: HashSet<Cursor> =
+            events.iter().filter(|event| is_among(event)).map(|event| event.cursor).collect();
+        // Looking at names takes long, and an event may be a new copy by now.
+        for event in &lock(&self.ring).events {
+            event.is_left_out.store(among.contains(&event.cursor), Ordering::Relaxed);
         }
     }
 

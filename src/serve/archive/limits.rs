@@ -59,6 +59,29 @@ pub(crate) struct DownloadSlot {
     _counted: Option<(ConnectionSlot, ConnectionGauge)>,
 }
 
+impl Begun {
+    /// Counts a download, unless its address or its IPv6 /48 has begun too many.
+    fn count(&mut self, client: IpAddr, most: u32) -> bool {
+        let keys = ClientKey::counted(client);
+        let keys = keys.map(|counted| {
+            let (key, times) = counted?;
+            let is_full = self.by_client.len() >= ADDRESSES;
+            let key = Some(key).filter(|key| !is_full || self.by_client.contains_key(&Some(*key)));
+            Some((key, most.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))))
+        });
+        let is_below = |(key, most): (Option<ClientKey>, u32)| {
+            self.by_client.get(&key).is_none_or(|count| *count < most)
+        };
+        let may = keys.into_iter().flatten().all(is_below);
+        if may {
+            for (key, _) in keys.into_iter().flatten() {
+                *self.by_client.entry(key).or_default() += 1;
+            }
+        }
+        may
+    }
+}
+
 impl Downloads {
     pub(crate) fn new(limits: &ServerLimits, clock: Clock) -> Self {
         Self {
@@ -95,11 +118,7 @@ impl Downloads {
             begun.by_client.clear();
             *begun.since.insert(now)
         });
-        let key = Some(ClientKey::of(client));
-        let is_full = begun.by_client.len() >= ADDRESSES && !begun.by_client.contains_key(&key);
-        let count = begun.by_client.entry(key.filter(|_| !is_full)).or_default();
-        if *count < self.per_minute {
-            *count += 1;
+        if begun.count(client, self.per_minute) {
             return Ok(());
         }
         metrics::REFUSED.add_for("downloads_per_minute", 1);
@@ -143,5 +162,32 @@ impl DownloadSlot {
         if turn > now {
             clock.sleep(turn - now).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv6_48_begins_four_times_as_many_as_an_address() {
+        let mut begun = Begun::default();
+        let mut count = |text: &str| begun.count(text.parse().unwrap(), 2);
+        assert!(count("192.0.2.1") && count("::ffff:192.0.2.1") && !count("192.0.2.1"));
+        assert!(count("2001:db8:1:1::1") && count("2001:db8:1:1::2") && !count("2001:db8:1:1::3"));
+        let site: Vec<bool> = (2..20).map(|n| count(&format!("2001:db8:1:{n:x}::1"))).collect();
+        assert_eq!(site.iter().filter(|began| **began).count(), 6);
+        assert!(count("2001:db8:2::1"), "another /48");
+    }
+
+    #[test]
+    fn networks_of_one_site_do_not_fill_the_table() {
+        let mut begun = Begun::default();
+        for network in 0..=u16::MAX {
+            let octets = (0x2001_0db8_0001_u128 << 80) | (u128::from(network) << 64);
+            begun.count(std::net::Ipv6Addr::from_bits(octets).into(), 100);
+        }
+        assert!(begun.by_client.len() < 500, "{}", begun.by_client.len());
+        assert!(begun.count("192.0.2.1".parse().unwrap(), 100));
     }
 }

@@ -59,7 +59,7 @@ pub(crate) struct ConnectionSlot {
 }
 
 /// The keys that a slot counts for, each with its multiple of the limit per address.
-type CountedKeys = [Option<(ClientKey, usize)>; 2];
+pub(crate) type CountedKeys = [Option<(ClientKey, usize)>; 2];
 
 /// Why a connection is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,17 +134,8 @@ impl Admission {
 }
 
 impl ClientKey {
-    /// The key of an address: the IPv4 address, or the IPv6 /64.
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address),
-            IpAddr::V6(address) => {
-                Self::V6(*address.octets().first_chunk().expect("16 octets hold 8"))
-            }
-        }
-    }
-
-    fn counted(address: IpAddr) -> CountedKeys {
+    /// All keys that an address counts for.
+    pub(crate) fn counted(address: IpAddr) -> CountedKeys {
         match address.to_canonical() {
             IpAddr::V4(address) => [Some((Self::V4(address), 1)), None],
             IpAddr::V6(address) => {

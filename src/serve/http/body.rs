@@ -1,28 +1,26 @@
 //! A reader as a response body: server-sent events or JSON lines.
 //!
-//! hyper polls the body only when the socket is writable, so a slow client holds one batch. hyper
-//! itself has no time-out for writes; a watchdog task closes connections that make no progress for
-//! `server.limits.writeTimeout`.
+//! hyper polls the body only when the socket is writable, so a slow client holds one batch. A
+//! watchdog closes connections that make no progress.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, Stream};
 use http::{HeaderValue, Request, StatusCode, header};
-use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use super::admission::ConnectionSlot;
 use super::encoding::Compressor;
 use super::peer::Peer;
 use super::problem::Problem;
+use super::progress::{self, HasWatchdog, OfferedAt, PIECE_BYTES};
 use crate::clock::Clock;
 use crate::hub::{MemoryCharge, Notifier, StreamEncoding, retry_after};
 use crate::metrics;
@@ -31,10 +29,6 @@ use crate::serve::server::ServerState;
 use crate::serve::timer::Timer;
 use crate::serve::ws::connection::ConnectionGauge;
 use crate::serve::ws::handshake;
-use crate::sync::lock;
-
-/// Most bytes of a chunk of the body.
-const CHUNK_BYTES: usize = 32 << 10;
 
 /// The body of one response.
 pub(crate) struct StreamBody<R> {
@@ -55,20 +49,6 @@ pub(crate) struct StreamBody<R> {
     _watched: DropGuard,
     /// Held by the connection while the body lives.
     _held: (Peer, Option<ConnectionSlot>, ConnectionGauge),
-}
-
-/// When hyper was given the last chunk; `None` once it has asked for another.
-#[derive(Debug, Default)]
-struct OfferedAt(Mutex<Option<Instant>>);
-
-impl OfferedAt {
-    fn set(&self, at: Option<Instant>) {
-        *lock(&self.0) = at;
-    }
-
-    fn get(&self) -> Option<Instant> {
-        *lock(&self.0)
-    }
 }
 
 impl<R: ClientReader> StreamBody<R> {
@@ -93,10 +73,7 @@ impl<R: ClientReader> StreamBody<R> {
         let compressor = permit.and_then(|permit| Compressor::new(request.headers(), permit));
         let clock = server.clock;
         let given = Arc::new(OfferedAt::default());
-        let timeout = server.options.limits.write_timeout;
-        let over = CancellationToken::new();
-        let ends = (over.clone(), peer.cut.clone());
-        server.tracker.spawn(watch(Arc::clone(&given), clock, timeout, ends));
+        let watchdog = progress::watch(server, Arc::clone(&given), peer.cut.clone());
         let first = reader.first().map(Into::into);
         let queue = retry(encoding, retry_after()).into_iter().chain(first).collect();
         Ok(Self {
@@ -112,7 +89,7 @@ impl<R: ClientReader> StreamBody<R> {
             stop: Box::pin(server.soft.clone().cancelled_owned()),
             given,
             compressor,
-            _watched: over.drop_guard(),
+            _watched: watchdog,
             _held: (peer, behind, ConnectionGauge::new(R::NAME)),
         })
     }
@@ -121,6 +98,7 @@ impl<R: ClientReader> StreamBody<R> {
     pub(crate) fn into_response(self) -> Response {
         let encoding = self.compressor.as_ref().map(Compressor::name);
         let mut response = Body::from_stream(self).into_response();
+        response.extensions_mut().insert(HasWatchdog);
         if let Some(encoding) = encoding {
             let encoding = HeaderValue::from_static(encoding);
             response.headers_mut().insert(header::CONTENT_ENCODING, encoding);
@@ -141,11 +119,11 @@ impl<R: ClientReader> StreamBody<R> {
     /// The next chunk: small messages are joined, large ones are split.
     fn next_piece(&mut self) -> Option<Bytes> {
         let first = self.queue.front_mut()?;
-        if first.len() > CHUNK_BYTES {
-            return Some(first.split_to(CHUNK_BYTES));
+        if first.len() > PIECE_BYTES {
+            return Some(first.split_to(PIECE_BYTES));
         }
         let first = self.queue.pop_front()?;
-        let fits = |bytes: usize, next: &Bytes| bytes + next.len() <= CHUNK_BYTES;
+        let fits = |bytes: usize, next: &Bytes| bytes + next.len() <= PIECE_BYTES;
         if !self.queue.front().is_some_and(|next| fits(first.len(), next)) {
             return Some(first);
         }
@@ -215,27 +193,5 @@ impl<R: ClientReader> Stream for StreamBody<R> {
         let is_given = matches!(piece, Poll::Ready(Some(_)));
         self.given.set(is_given.then(|| self.clock.instant()));
         piece.map(|piece| piece.map(Ok))
-    }
-}
-
-/// Closes a connection on which a chunk has waited for `timeout`. Ends with the body or the
-/// connection.
-async fn watch(
-    given: Arc<OfferedAt>,
-    clock: Clock,
-    timeout: Duration,
-    (over, cut): (CancellationToken, CancellationToken),
-) {
-    loop {
-        tokio::select! {
-            () = over.cancelled() => return,
-            () = cut.cancelled() => return,
-            () = clock.sleep(timeout / 2) => {}
-        }
-        if given.get().is_some_and(|at| clock.instant().duration_since(at) >= timeout) {
-            metrics::REFUSED.add_for("write_timeout", 1);
-            cut.cancel();
-            return;
-        }
     }
 }

@@ -2,9 +2,9 @@
 //! with many requests.
 //!
 //! An open request takes a connection slot, so HTTP/2 gives no client more requests than HTTP/1.1.
-//! Each runs as its own task, which can be ended without the others. [`STREAMS`] and [`SEND_BYTES`]
-//! bound the memory of a connection; hyper rejects rapid resets (CVE-2023-44487) and endless
-//! headers (CVE-2024-27316).
+//! Each runs as its own task, which ends without the others when the client does not take its
+//! response. [`STREAMS`] and [`SEND_BYTES`] bound the memory of a connection; hyper rejects rapid
+//! resets (CVE-2023-44487) and endless headers (CVE-2024-27316).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::admission::ConnectionSlot;
 use super::front;
 use super::peer::{Audience, Caller};
+use super::progress;
 use super::write_timeout::WriteTimeoutStream;
 use crate::serve::server::ServerState;
 use crate::sync::lock;
@@ -122,7 +123,11 @@ pub(crate) async fn speak(
         () = caller.peer.cut.cancelled() => return,
         () = idle(server, &requests) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // The last piece of a response may still wait for a client that does not take it.
+            tokio::select! {
+                ended = connection => ended,
+                () = server.clock.sleep(server.options.limits.write_timeout) => return,
+            }
         }
         () = server.soft.cancelled() => {
             connection.as_mut().graceful_shutdown();
@@ -151,7 +156,10 @@ async fn respond(
             Err(refusal) => caller.refusal = Some(refusal),
         }
     }
-    front::answer(server, router, caller.peer, request.map(Body::new), caller.refusal).await
+    let cut = &open.cut;
+    let request = request.map(Body::new);
+    let response = front::answer(server, router, caller.peer, request, caller.refusal).await;
+    progress::watched(server, response, cut)
 }
 
 /// Waits until no request was open for `keep_alive`, or until none began within the handshake

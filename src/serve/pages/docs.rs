@@ -29,6 +29,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-
 /// A page or the style sheet, ready to send.
 struct Ready {
     kind: &'static str,
+    /// Names the text, in quotes.
     tag: String,
     plain: Bytes,
     packed: Bytes,
@@ -83,7 +84,8 @@ fn answer(name: &str, request: &Request<Body>) -> Response {
 fn sent(ready: &Ready, asked: &HeaderMap) -> Response {
     let mut headers = HeaderMap::new();
     let value = |text: &str| HeaderValue::from_str(text).expect("hexadecimal digits in quotes");
-    headers.insert(header::ETAG, value(&ready.tag));
+    // Weak: it names the text, which is sent plain or compressed (RFC 9110 §8.8.3.3).
+    headers.insert(header::ETAG, value(&format!("W/{}", ready.tag)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, no-cache"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     if clients::is_known(asked, &ready.tag) {

@@ -103,15 +103,55 @@ async fn each_open_http2_request_takes_a_slot() {
     soon(async { while answer(&mut requests, "/topics").await.0 != 200 {} }).await;
 }
 
+/// Connects as a client that leaves room for 16 bytes of a response.
+async fn connect_narrow(served: &Served) -> Requests {
+    let stream = tls(served, b"h2").await;
+    let building = h2::client::Builder::new().initial_window_size(16).clone();
+    let (requests, connection) = soon(building.handshake::<_, Bytes>(stream)).await.unwrap();
+    tokio::spawn(async { drop(connection.await) });
+    requests
+}
+
+#[tokio::test]
+async fn unread_http2_responses_are_reset_and_give_up_their_place() {
+    const FILE: &str = "/archive/2026-11-29-5.json.gz";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("2026-11-29-5.json.gz"), vec![b'x'; 1 << 20]).unwrap();
+    let served = served_by(|options| {
+        options.archive = Some(dir.path().to_owned());
+        options.limits.downloads = 1;
+        options.limits.write_timeout = Duration::from_millis(200);
+    })
+    .await;
+    for path in [FILE, "/docs/all"] {
+        let mut requests = connect_narrow(&served).await;
+        let response = soon(get(&mut requests, path, &[]).await).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let mut body = response.into_body();
+        let error = soon(async {
+            loop {
+                match body.data().await {
+                    Some(Ok(_)) => {}
+                    end => break end.map(Result::unwrap_err),
+                }
+            }
+        });
+        assert!(error.await.is_some_and(|error| error.is_reset()), "{path}");
+    }
+    // A client that reads receives all of it, in pieces.
+    let (mut requests, _driven) = connect(&served).await;
+    let (status, text) = answer(&mut requests, FILE).await;
+    assert_eq!((status, text.len()), (200, 1 << 20));
+    let (status, text) = answer(&mut requests, "/docs/all").await;
+    assert!(status == 200 && text.len() > 100_000 && text.trim_end().ends_with("</html>"));
+}
+
 #[tokio::test]
 async fn unread_http2_stream_is_reset_alone() {
     let served =
         served_by(|options| options.limits.write_timeout = Duration::from_millis(200)).await;
-    let stream = tls(&served, b"h2").await;
     // Smaller than the first message.
-    let building = h2::client::Builder::new().initial_window_size(16).clone();
-    let (mut requests, connection) = soon(building.handshake::<_, Bytes>(stream)).await.unwrap();
-    tokio::spawn(async { drop(connection.await) });
+    let mut requests = connect_narrow(&served).await;
     let accept = [("accept", "text/event-stream")];
     let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
     let mut body = response.into_body();

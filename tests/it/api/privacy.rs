@@ -1,8 +1,10 @@
 //! Who is left out is in nothing that leaves the appliance, and addresses are hashed where it says.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use ghpulse::appliance;
 use ghpulse::archive::{self, ArchiveTarget};
 use ghpulse::clock::Clock;
 use ghpulse::config::HourFormat;
@@ -12,8 +14,9 @@ use ghpulse::store::{Durability, Store};
 use serde_json::Value;
 
 use super::site::Site;
+use super::stream::polled;
 use crate::common::client::request;
-use crate::common::running::{Running, soon};
+use crate::common::running::{Running, config, soon, until_some};
 use crate::common::stored;
 
 /// A push of two commits.
@@ -113,4 +116,106 @@ async fn addresses_are_hashed_in_exports_and_on_request_everywhere() {
     assert_eq!(beside["hour"], "2026-03-01T05:00:00Z");
     assert!(["received", "missed", "missed_share"].iter().all(|name| beside[name].is_null()));
     assert_eq!(beside["minutes_known"], 0);
+}
+
+/// Saves as editors do: renames a new file over the old one.
+fn save(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
+/// Ids of all events that the journal shows.
+async fn shown(site: &Site) -> Vec<String> {
+    let events = polled(site.running.public, "").await;
+    events.iter().map(|(_, line)| line["event"]["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn until_shown(site: &Site, ids: &[&str]) {
+    until_some("these events are shown", async || (shown(site).await == ids).then_some(())).await;
+}
+
+/// Waits until the ops listener names a fault of the file; returns all of it.
+async fn until_refused(site: &Site, why: &str) {
+    until_some("the file is refused", async || {
+        let parts = request(site.running.ops, "GET", "/readyz", &[]).await.body;
+        let is_named = parts.contains("privacy.excludeFile: ") && parts.contains(why);
+        assert!(!parts.contains("ann smith"), "no line is repeated: {parts}");
+        is_named.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_the_file_are_left_out_at_once_and_kept() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("exclude.txt");
+    let settings = [
+        ("GHPULSE_PRIVACY_EXCLUDEFILE", file.to_str().unwrap()),
+        ("GHPULSE_PRIVACY_EXCLUDE", "cid"),
+    ];
+    let mut site = Site::start(&settings).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(1, "ann", "x/y"), push(2, "bob", "x/z"), push(3, "bob", "Ann/tool")]);
+    site.settle(&mut reader, 3).await;
+    assert_eq!(shown(&site).await, ["1", "2", "3"]);
+    let status =
+        async |site: &Site, path| request(site.running.public, "GET", path, &[]).await.status;
+    assert_eq!(status(&site, "/repo/ann/tool").await, 200);
+    until_some("she is among the busiest", async || {
+        let now = request(site.running.public, "GET", "/now", &[]).await.body;
+        now.to_lowercase().contains("ann/tool").then_some(())
+    })
+    .await;
+
+    // What is kept is not shown any more, and readers that are connected receive nothing new.
+    let mut live = site.connect("/stream").await;
+    save(&file, "# asked by mail\n@ann\n");
+    until_shown(&site, &["2"]).await;
+    assert_eq!(status(&site, "/repo/ann/tool").await, 404);
+    until_some("she is not among the busiest", async || {
+        let now = request(site.running.public, "GET", "/now", &[]).await.body;
+        (!now.to_lowercase().contains("ann/tool")).then_some(())
+    })
+    .await;
+    let more = [push(4, "Ann", "x/y"), push(5, "bob", "ann/tool"), push(6, "cid", "x/y")];
+    site.push(&more);
+    site.push(&[push(7, "bob", "x/z")]);
+    let came: Value = serde_json::from_str(&site.settle(&mut reader, 1).await[0]).unwrap();
+    assert_eq!(came["event"]["id"], "7");
+    let first: Value = loop {
+        let message: Value = serde_json::from_str(&live.text().await).unwrap();
+        if message["type"] == "event" {
+            break message;
+        }
+    };
+    assert_eq!(first["event"]["id"], "7");
+
+    // A bad text and a removed file change nothing, also over a restart.
+    save(&file, "bob\nann smith\n");
+    until_refused(&site, "line 2: not a name").await;
+    assert_eq!(shown(&site).await, ["2", "7"]);
+    std::fs::remove_file(&file).unwrap();
+    until_refused(&site, "cannot be read").await;
+    let Site { github, dir, running } = site;
+    running.end().await;
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    site = Site { github, dir, running };
+    assert_eq!(shown(&site).await, ["2", "7"]);
+
+    // What was kept is shown again when she may be; what was left out is not there.
+    save(&file, "");
+    until_shown(&site, &["1", "2", "3", "7"]).await;
+    save(&file, "x/*");
+    until_shown(&site, &["3"]).await;
+    let Site { github, dir, running } = site;
+    soon("it stops", running.end()).await;
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    let config = config(dir.path(), &github.url, &settings);
+    appliance::leave_out(&store, &config.privacy).unwrap();
+    let hour = Hour(ghpulse::model::window::Day::parse("2026-03-01").unwrap().start().hour().0 + 5);
+    let to = files.path().to_owned();
+    let target = ArchiveTarget { dir: to, format: HourFormat::Json, hashes_emails: true };
+    let exported = archive::export(&store, hour, Hour(hour.0 + 1), &target).unwrap();
+    assert_eq!(exported.hours.iter().map(|hour| hour.events).sum::<u64>(), 1);
 }

@@ -1,0 +1,63 @@
+//! The file of names that are left out (`privacy.excludeFile`), beside those of the configuration.
+//!
+//! Its last good text is kept in the store. It stays in force while the file is missing or has an
+//! invalid line, also over a restart: who asked to be left out does not come back by a mistake.
+
+use crate::config::{HashEmails, PrivacyConfig};
+use crate::model::privacy::parse_excluded;
+use crate::reload;
+use crate::store::keys::MetaKey;
+use crate::store::{Store, StoreError};
+
+/// The key of the last good text in the store.
+const LAST_GOOD: &str = "privacy.exclude_file";
+
+/// Leaves out the names of the configuration and of the file. Blocks.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn leave_out(store: &Store, privacy: &PrivacyConfig) -> Result<(), StoreError> {
+    let path = &privacy.exclude_file;
+    let named = reload::read(path).and_then(|text| parse_excluded(&text));
+    let named = match named {
+        Ok(names) => names,
+        Err(why) => {
+            let kept = last_good(store)?;
+            if path.exists() || !kept.is_empty() {
+                let file = path.display();
+                tracing::error!(%file, why, "the names that it had last stay left out");
+            }
+            // It was good when it was kept.
+            parse_excluded(&kept).unwrap_or_default()
+        }
+    };
+    set(store, privacy, named);
+    Ok(())
+}
+
+/// The text that was last good; empty if there was none.
+pub(super) fn last_good(store: &Store) -> Result<Vec<u8>, StoreError> {
+    Ok(store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?.unwrap_or_default())
+}
+
+/// Leaves out what a text names, and keeps the text. Called on a blocking thread.
+pub(super) fn renew(store: &Store, privacy: &PrivacyConfig, text: &[u8]) -> Result<(), String> {
+    let names = parse_excluded(text)?;
+    tracing::info!(names = names.len(), "names of privacy.excludeFile are left out");
+    set(store, privacy, names);
+    let text = text.to_vec();
+    let put = store.commit(move |batch| {
+        batch.put(&MetaKey(LAST_GOOD.to_owned()), &text);
+        Ok(())
+    });
+    if let Err(error) = tokio::runtime::Handle::current().block_on(put) {
+        tracing::error!(%error, "names that are left out cannot be kept for the next start");
+    }
+    Ok(())
+}
+
+fn set(store: &Store, privacy: &PrivacyConfig, named: Vec<String>) {
+    let everywhere = privacy.hash_emails == HashEmails::Everywhere;
+    let all: Vec<String> = privacy.exclude.iter().cloned().chain(named).collect();
+    store.privacy().set(&all, everywhere);
+}

@@ -1,0 +1,143 @@
+//! The pace of one kind of request within a budget.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The weight of the newest response in the mean response time.
+const NEWEST_WEIGHT: f64 = 0.2;
+/// Wait after the first refusal that specifies no time.
+const FIRST_PENALTY: Duration = Duration::from_secs(60);
+/// Maximum number of seconds by which pacing alone delays the next request; the end of a window
+/// ends the delay earlier.
+const MOST_AHEAD: f64 = 10.0 * 3_600.0;
+/// Maximum wait, however often refusals repeat.
+const LONGEST_PENALTY: Duration = Duration::from_secs(3_600);
+
+/// How one kind of request uses a limit; the same for a whole pool.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    /// The fraction of the limit that this kind may use, from 0 to 1.
+    pub share: f64,
+    /// The fraction of the limit up to which it may be used, whoever uses it; the rest is kept for
+    /// other programs. At least `share`.
+    pub within: f64,
+    /// How many requests may go together when the pace allows; at least 1.
+    pub burst: u32,
+    /// Minimum interval between two requests, in multiples of the response time: GitHub also
+    /// limits the seconds of work for each user. 0 where that does not matter.
+    pub answer_times: f64,
+    /// How much of the limit a request uses at most; at least 1.
+    pub points: u64,
+}
+
+/// The pace of one kind of request, and what it used.
+#[derive(Debug, Clone)]
+pub(super) struct BudgetPace {
+    pub(super) plan: Plan,
+    /// Points of its requests in flight.
+    pub(super) under_way: u64,
+    /// Points of its requests that ended in this window.
+    pub(super) spent: u64,
+    /// When the next request would be due if all of them were evenly spread.
+    pub(super) due: Instant,
+    pub(super) blocked_until: Option<Instant>,
+    penalties: u32,
+    /// Mean response time, as a weighted average.
+    answer_time: Duration,
+}
+
+impl BudgetPace {
+    pub(super) fn new(plan: Plan, now: Instant) -> Self {
+        Self {
+            plan,
+            under_way: 0,
+            spent: 0,
+            due: now,
+            blocked_until: None,
+            penalties: 0,
+            answer_time: Duration::ZERO,
+        }
+    }
+
+    /// Points of its share of `limit` that are neither spent nor in flight.
+    pub(super) fn unspent(&self, limit: u64) -> u64 {
+        part(limit, self.plan.share).saturating_sub(self.spent.saturating_add(self.under_way))
+    }
+
+    /// Minimum interval between two requests for the time that responses take.
+    pub(super) fn work(&self) -> Duration {
+        self.answer_time.mul_f64(self.plan.answer_times)
+    }
+
+    /// Records the response time of a request that was not refused.
+    pub(super) fn answered(&mut self, took: Duration) {
+        let before = self.answer_time.as_secs_f64();
+        let mean = before + (took.as_secs_f64() - before) * NEWEST_WEIGHT;
+        self.answer_time = Duration::from_secs_f64(mean.max(0.0));
+        self.penalties = 0;
+    }
+
+    /// Waits after a refusal: for `wait`, or, where no time was specified, for a minute and then
+    /// twice as long each time.
+    pub(super) fn refused(&mut self, now: Instant, wait: Option<Duration>) {
+        let already = self.blocked_until.is_some_and(|until| until > now);
+        if !already {
+            self.penalties = self.penalties.saturating_add(1);
+        }
+        let times = self.penalties.saturating_sub(1).min(12);
+        let growing = |first: Duration, most: Duration| first.saturating_mul(1 << times).min(most);
+        let wait = match wait {
+            // "0" or a reset in the past must not cause a tight loop.
+            Some(wait) => wait.max(growing(Duration::from_secs(1), FIRST_PENALTY)),
+            None => growing(FIRST_PENALTY, LONGEST_PENALTY),
+        };
+        let until = now + wait;
+        self.blocked_until = Some(self.blocked_until.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Merges the same kind of another budget; `newer` compares the other's window with ours.
+    pub(super) fn join(&mut self, other: &Self, newer: Ordering, now: Instant) {
+        let ahead = |due: Instant| due.saturating_duration_since(now);
+        self.due = self.due.min(now) + ahead(self.due) + ahead(other.due);
+        self.under_way = self.under_way.saturating_add(other.under_way);
+        self.spent = match newer {
+            Ordering::Less => self.spent,
+            Ordering::Equal => self.spent.saturating_add(other.spent),
+            Ordering::Greater => other.spent,
+        };
+        self.blocked_until = self.blocked_until.max(other.blocked_until);
+        self.penalties = self.penalties.max(other.penalties);
+        self.answer_time = self.answer_time.max(other.answer_time);
+    }
+
+    /// Begins a window with `step` between two requests; `ended` points of the round that is being
+    /// sent have been settled.
+    pub(super) fn begin(&mut self, now: Instant, step: Duration, ended: u64) {
+        let round = self.under_way.saturating_add(ended) / self.plan.points.max(1);
+        let round = u32::try_from(round).unwrap_or(u32::MAX).min(self.plan.burst);
+        self.due = now + step * round;
+    }
+
+    /// Multiplies the time by which requests are ahead.
+    pub(super) fn change(&mut self, now: Instant, factor: f64) {
+        let ahead = self.due.saturating_duration_since(now).as_secs_f64();
+        let ahead = Duration::from_secs_f64((ahead * factor).min(MOST_AHEAD));
+        self.due = self.due.min(now) + ahead;
+    }
+}
+
+/// A fraction of a limit: at least one, so that a share of a tiny limit is not zero, unless the
+/// fraction is.
+pub(super) fn part(limit: u64, fraction: f64) -> u64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a limit beyond 2^52 is no limit, and the fraction lies between 0 and 1"
+    )]
+    let part = (limit as f64 * fraction) as u64;
+    let least = if fraction > 0.0 { limit.min(1) } else { 0 };
+    part.clamp(least, limit)
+}
