@@ -19,6 +19,7 @@
 //! [`DayHours`]: crate::model::ledger::DayHours
 
 pub mod counting;
+pub mod fill;
 pub mod fold;
 pub mod import;
 mod merged;

@@ -80,6 +80,16 @@ pub enum MalformedAnswer {
         /// The text.
         text: String,
     },
+    /// A row of another day than the one that was asked for.
+    #[error("row {row} is of {text:?}, not of {day}: select by @ghpulse_day")]
+    OtherDay {
+        /// Which row.
+        row: usize,
+        /// The text.
+        text: String,
+        /// The day that was asked for.
+        day: Day,
+    },
     /// A day that an earlier row has too.
     #[error("row {row} is for {day}, as an earlier row is: group by day")]
     Twice {
@@ -198,7 +208,7 @@ fn is_no_date(text: &str) -> bool {
 }
 
 /// A DATE, or the day of a DATETIME.
-fn read_day(text: &str) -> Option<Day> {
+pub(super) fn read_day(text: &str) -> Option<Day> {
     let text = text.trim();
     let (date, rest) = text.split_at_checked(10)?;
     if !rest.is_empty() {

@@ -50,7 +50,7 @@ fn imported_hours_replace_live_ones() {
         row.add(DaySlot { origin, hour, metric: LedgerMetric::Stars }.number(), n);
     }
     let stars = |imported: u32| {
-        let hours = DayHours { imported, folded: 0 };
+        let hours = DayHours { imported, ..DayHours::default() };
         hours.sum(&row).get(LedgerMetric::Stars)
     };
     assert_eq!((stars(0), stars(1 << 3), stars(1 << 3 | 1 << 5)), (16, 18, 31));

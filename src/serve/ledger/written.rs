@@ -35,6 +35,8 @@ pub(crate) struct LedgerCoverage {
     minutes_known: u32,
     /// Hours whose counts come from an imported archive instead.
     hours_imported: u32,
+    /// Days whose counts come from a database (`tidb.sql.repoDays`) instead.
+    days_filled: u32,
 }
 
 /// One day of a repository.
@@ -135,6 +137,7 @@ impl LedgerCoverage {
             seen: seen.seen.map(|share| (share * 1e3).round() / 1e3),
             minutes_known: seen.minutes_known,
             hours_imported: seen.hours_imported,
+            days_filled: seen.days_filled,
         }
     }
 }
@@ -181,15 +184,17 @@ pub(super) fn series_csv(series: &RepoSeries) -> String {
         text.push(',');
         text.push_str(metric.name());
     }
-    text.push_str(",seen,minutes_known,hours_imported\r\n");
+    text.push_str(",seen,minutes_known,hours_imported,days_filled\r\n");
     for day in &series.days {
         text.push_str(&day.day.to_string());
         for metric in LedgerMetric::ALL {
             write!(text, ",{}", day.counts.get(metric)).expect("a string takes all");
         }
-        let LedgerCoverage { seen, minutes_known, hours_imported } = LedgerCoverage::of(day.seen);
+        let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
+            LedgerCoverage::of(day.seen);
         let seen = shown(seen);
-        write!(text, ",{seen},{minutes_known},{hours_imported}\r\n").expect("a string takes all");
+        write!(text, ",{seen},{minutes_known},{hours_imported},{days_filled}\r\n")
+            .expect("a string takes all");
     }
     text
 }
@@ -225,10 +230,11 @@ pub(super) fn top(
 /// A ranking as CSV (RFC 4180); the last columns are how much of the window was seen.
 pub(super) fn top_csv(top: &TopRepos) -> String {
     let mut text = "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,\
-                    window_seen,minutes_known,hours_imported\r\n"
+                    window_seen,minutes_known,hours_imported,days_filled\r\n"
         .to_owned();
-    let LedgerCoverage { seen, minutes_known, hours_imported } = LedgerCoverage::of(top.seen);
-    let coverage = format!("{},{minutes_known},{hours_imported}", shown(seen));
+    let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
+        LedgerCoverage::of(top.seen);
+    let coverage = format!("{},{minutes_known},{hours_imported},{days_filled}", shown(seen));
     for (repo, rank) in top.repos.iter().zip(1..) {
         let quoted = |text: Option<&str>| {
             text.map(|text| format!("\"{}\"", text.replace('"', "\"\""))).unwrap_or_default()

@@ -98,9 +98,9 @@ impl Reader<'_> {
 
     /// How much of each of these days was seen, ascending.
     pub fn days_seen(&self, days: Range<i32>) -> Result<Vec<DaySeen>, StoreError> {
-        let imported = self.hours_imported(days.clone())?;
-        let seen = self.days_covered(days)?.into_iter().zip(imported);
-        Ok(seen.map(|(seen, hours_imported)| DaySeen { hours_imported, ..seen }).collect())
+        let hours = self.hours_of_days(days.clone())?;
+        let seen = self.days_covered(days)?.into_iter().zip(hours);
+        Ok(seen.map(|(seen, hours)| seen.with(hours)).collect())
     }
 
     /// The same without what was imported.
@@ -119,21 +119,17 @@ impl Reader<'_> {
             DaySeen {
                 seen: (known > 0).then(|| 1.0 - missed.shares(seen)[1]),
                 minutes_known: known,
-                hours_imported: 0,
+                ..DaySeen::default()
             }
         };
         Ok(days.map(of_day).collect())
     }
 
-    /// How many hours of each of these days were imported, ascending.
-    pub(super) fn hours_imported(&self, days: Range<i32>) -> Result<Vec<u32>, StoreError> {
+    /// Where the counts of each of these days come from, ascending.
+    pub(super) fn hours_of_days(&self, days: Range<i32>) -> Result<Vec<DayHours>, StoreError> {
         let keys: Vec<LedgerKey> = days.map(|day| LedgerKey::Hours(Day(day))).collect();
         let bytes: Vec<_> = keys.iter().map(LedgerKey::to_bytes).collect();
         let rows = self.database.snapshot().get_many(Family::Ledger, &bytes)?;
-        let hours = keys
-            .iter()
-            .zip(rows)
-            .map(|(key, row)| Ok(decode_hours(key, row.as_deref())?.imported.count_ones()));
-        hours.collect()
+        keys.iter().zip(rows).map(|(key, row)| decode_hours(key, row.as_deref())).collect()
     }
 }

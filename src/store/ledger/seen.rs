@@ -61,11 +61,11 @@ impl SeenDays {
         }
         let changing = days.start.max(until)..days.end;
         let mut fresh = reader.days_covered(changing)?.into_iter();
-        let imported = reader.hours_imported(days.clone())?;
+        let hours = reader.hours_of_days(days.clone())?;
         let kept = lock(&self.0);
-        let seen = days.zip(imported).map(|(day, hours_imported)| {
+        let seen = days.zip(hours).map(|(day, hours)| {
             let known = if day < until { kept.over.get(&day).copied() } else { fresh.next() };
-            DaySeen { hours_imported, ..known.unwrap_or_default() }
+            known.unwrap_or_default().with(hours)
         });
         Ok(seen.collect())
     }

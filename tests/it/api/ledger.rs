@@ -145,7 +145,7 @@ async fn rankings_follow_the_events() {
     assert_eq!(
         columns,
         "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,window_seen,\
-         minutes_known,hours_imported"
+         minutes_known,hours_imported,days_filled"
     );
     assert!(row.starts_with("1,8,\"bob/other\",,1,,,,,"), "{row}");
     assert_eq!(row.split(',').count(), columns.split(',').count(), "{row}");
