@@ -27,9 +27,6 @@ const LASTING: Duration = Duration::from_secs(60);
 const LOOKS: usize = 10_000;
 /// After so many days without a row, the database has none before.
 const EMPTY_DAYS: u32 = 31;
-/// The first columns; the others are named like the metrics of the ledger.
-const COLUMNS: [&str; 3] = ["repo_id", "repo_name", "day"];
-
 /// Fills the next days. Returns how many were filled.
 pub(super) async fn fetch(
     session: &mut TidbSession<'_>,
@@ -85,33 +82,9 @@ async fn ask(session: &mut TidbSession<'_>, day: Day) -> Result<LedgerDay, Histo
     read(&table, day).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
 }
 
-/// The places of the columns: repository, name, day, and those of metrics.
-pub(super) fn places(
-    columns: &[String],
-) -> Result<([usize; 3], Vec<(usize, LedgerMetric)>), MalformedAnswer> {
-    let named = |name: &str| columns.iter().position(|column| column.eq_ignore_ascii_case(name));
-    let first: Option<Vec<usize>> = COLUMNS.iter().map(|name| named(name)).collect();
-    let metrics = LedgerMetric::ALL.into_iter();
-    let metrics: Vec<_> =
-        metrics.filter_map(|metric| Some((named(metric.name())?, metric))).collect();
-    match first.and_then(|first| <[usize; 3]>::try_from(first).ok()) {
-        Some(first) if !metrics.is_empty() && columns.len() == 3 + metrics.len() => {
-            Ok((first, metrics))
-        }
-        _ => {
-            let all = LedgerMetric::ALL.map(LedgerMetric::name).join(", ");
-            Err(MalformedAnswer::Columns {
-                found: columns.iter().map(|name| quoted(name)).collect(),
-                wanted: 3 + metrics.len().max(1),
-                needed: format!("{}, and by name one or more of {all}", COLUMNS.join(", ")),
-            })
-        }
-    }
-}
-
 /// The counts of a day; rows of one repository add up. A row without a repository is ignored.
 fn read(table: &AnswerTable, day: Day) -> Result<LedgerDay, MalformedAnswer> {
-    let ([repo, name, date], metrics) = places(&table.columns)?;
+    let ([repo, name, date], metrics) = answer::repo_day_places(&table.columns)?;
     let mut counts = LedgerDay::default();
     for (row, cells) in table.rows.iter().enumerate() {
         let row = row + 1;

@@ -15,7 +15,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::answer::{self, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
 use super::query::{FigureQuery, SqlText};
-use super::repo_days;
 use crate::config::{Secret, TidbConfig};
 use crate::model::window::{Day, Timestamp, Year};
 use crate::reload;
@@ -305,7 +304,7 @@ impl TidbSession<'_> {
         let checked = match query {
             SqlText::Figures(query) => answer::places(query, &answered.columns).map(drop),
             SqlText::Languages => answer::language_places(&answered.columns).map(drop),
-            SqlText::RepoDays => repo_days::places(&answered.columns).map(drop),
+            SqlText::RepoDays => answer::repo_day_places(&answered.columns).map(drop),
         };
         checked.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }
