@@ -12,7 +12,7 @@ use super::error::HistoryError;
 use super::query::SqlText;
 use super::server::TidbSession;
 use crate::clock::Clock;
-use crate::model::ledger::{FilledDays, LedgerCounts, LedgerMetric};
+use crate::model::ledger::{FilledDays, LedgerCounts};
 use crate::model::window::Day;
 use crate::store::Store;
 use crate::store::ledger::fill::{self, LedgerDay};
@@ -120,6 +120,7 @@ fn read(table: &AnswerTable, day: Day) -> Result<LedgerDay, MalformedAnswer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ledger::LedgerMetric;
 
     fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> AnswerTable {
         let columns = columns.iter().map(|name| (*name).to_owned()).collect();

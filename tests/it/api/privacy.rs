@@ -215,7 +215,8 @@ async fn names_of_the_file_are_left_out_at_once_and_kept() {
     appliance::leave_out(&store, &config.privacy).unwrap();
     let hour = Hour(ghpulse::model::window::Day::parse("2026-03-01").unwrap().start().hour().0 + 5);
     let to = files.path().to_owned();
-    let target = ArchiveTarget { dir: to, format: HourFormat::Json, hashes_emails: true };
+    let (format, lists) = (HourFormat::Json, ListSet::default());
+    let target = ArchiveTarget { dir: to, format, hashes_emails: true, lists };
     let exported = archive::export(&store, hour, Hour(hour.0 + 1), &target).unwrap();
     assert_eq!(exported.hours.iter().map(|hour| hour.events).sum::<u64>(), 1);
 }
