@@ -40,9 +40,11 @@ impl Rankings {
     }
 }
 
-/// The least time between two rankings of a window.
-fn pause(window: RankedWindow) -> Duration {
+/// The least time between two rankings of a window. One without repositories is computed again at
+/// once: a new store has its first events a moment later.
+fn pause(window: RankedWindow, is_empty: bool) -> Duration {
     match window {
+        _ if is_empty => LOOK,
         RankedWindow::Day => Duration::from_secs(5),
         RankedWindow::Week => Duration::from_secs(20),
         RankedWindow::Month => Duration::from_secs(60),
@@ -65,17 +67,18 @@ pub(super) async fn run(
             }
             let now = clock.now();
             let excluded = store.privacy().excluded();
-            let ranking = store.read(move |reader| {
+            // Without the time in which it waits for a thread.
+            let timed = move |reader: Reader<'_>| {
                 let is_excluded = |name: &str| excluded.hold(None, None, Some(name));
                 let is_left_out = (!excluded.is_empty()).then_some(&is_excluded as IsLeftOut<'_>);
-                Ranking::compute(reader, window, now, is_left_out)
-            });
-            let ranking = ranking.await?;
-            // After a start, the first events are shown as soon as they are counted.
-            let pause = if ranking.is_empty() { LOOK } else { pause(window) };
+                let compute = || Ranking::compute(reader, window, now, is_left_out);
+                let (ranking, took) = clock.time(compute);
+                Ok((ranking?, took))
+            };
+            let (ranking, took) = store.read(timed).await?;
+            let least = pause(window, ranking.is_empty());
             lock(&rankings.0).insert(window, Arc::new(ranking));
-            let ended = clock.instant();
-            due.insert(window, ended + pause.max((ended - began) * SHARE));
+            due.insert(window, clock.instant() + least.max(took * SHARE));
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -140,8 +140,12 @@ async fn rankings_follow_the_events() {
         let first = &top["repos"][0];
         assert!(first["stated"].is_null() && first.get("seen").is_some(), "no token: {first}");
     }
-    let csv = get(&site, "/top?by=pushes&format=csv", &[]).await;
-    let (columns, row) = csv.body.trim_end().split_once("\r\n").unwrap();
+    let csv = until_some("the push", async || {
+        let csv = get(&site, "/top?by=pushes&format=csv", &[]).await.body;
+        (csv.lines().count() > 1).then_some(csv)
+    });
+    let csv = csv.await;
+    let (columns, row) = csv.trim_end().split_once("\r\n").unwrap();
     assert_eq!(
         columns,
         "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,window_seen,\
