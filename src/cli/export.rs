@@ -67,24 +67,14 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
         ));
         return Exit::Usage;
     }
-    super::runtime::with_runtime(async {
-        let found = async {
-            let config = store_access::configured(&args.store)?;
-            let lists = lists(&args.list, &config.lists.dir)?;
-            Ok((store_access::find_existing_of(config).await?, lists))
-        };
-        let (found, lists) = match found.await {
-            Ok(found) => found,
-            Err(failed) => return store_access::complain(&failed),
-        };
-        let exported = export_hours(args, lists, &found).await;
-        found.close().await;
-        match exported {
-            Ok(exported) => say(args, &exported),
-            Err(failed) => store_access::complain(&failed),
-        }
+    store_access::run(async {
+        let config = store_access::configured(&args.store)?;
+        let lists = lists(&args.list, &config.lists.dir)?;
+        let found = store_access::find_existing_of(config).await;
+        let export = async |found: &StoreAccess| export_hours(args, lists, found).await;
+        let exported = store_access::run_on(found, export).await?;
+        Ok(say(args, &exported))
     })
-    .unwrap_or_else(|exit| exit)
 }
 
 /// The lists that the arguments name, in the directory of the configuration.

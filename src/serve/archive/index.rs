@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::about::{HourAbout, unavailable};
@@ -30,8 +31,9 @@ const NAMES: usize = 1_000_000;
 const USUAL: Duration = Duration::from_secs(31 * 86_400);
 
 /// The hours of a range.
-#[derive(Debug, Serialize)]
-struct ListedHours {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct ListedHours {
     from: Timestamp,
     until: Timestamp,
     /// The first hour of all.
@@ -42,7 +44,8 @@ struct ListedHours {
 }
 
 /// An hour; `null` is not known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 struct ListedHour {
     hour: Timestamp,
     /// The part of all events that was seen, 0 to 1.
@@ -51,7 +54,8 @@ struct ListedHour {
     files: Vec<ListedFile>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 struct ListedFile {
     name: String,
     bytes: u64,

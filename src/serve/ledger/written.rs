@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::model::json;
 use crate::model::ledger::{
     DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedWindow, RepoDay, RepoSeries, StatedTotals,
     TopRepos,
@@ -174,7 +175,7 @@ pub(super) fn series(series: &RepoSeries) -> String {
             })
             .collect(),
     };
-    serde_json::to_string(&report).expect("numbers and text are JSON")
+    json::encoded(&report)
 }
 
 /// A series as CSV (RFC 4180).
@@ -224,7 +225,7 @@ pub(super) fn top(
         coverage: LedgerCoverage::of(top.seen),
         repos: repos.collect(),
     };
-    serde_json::to_string(&report).expect("numbers and text are JSON")
+    json::encoded(&report)
 }
 
 /// A ranking as CSV (RFC 4180); the last columns are how much of the window was seen.
