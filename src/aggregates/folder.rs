@@ -12,6 +12,7 @@ use crate::hub::Hub;
 use crate::lists::ListSet;
 use crate::model::script_report::{AggregateReport, CounterReport, InForce};
 use crate::model::window::Second;
+use crate::script::rule::AggregateRule;
 use crate::script::{
     MERGE_FILE, SHIPPED_ALL, ScriptDiagnostic, ScriptHost, ScriptKind, Trials, has_no_scripts,
 };
