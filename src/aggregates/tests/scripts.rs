@@ -185,7 +185,9 @@ async fn a_changed_list_counts_the_whole_window_again() {
     let said = troubles(&bench);
     assert!(said[0].ends_with("where: list: no list `mine`: there are bots"), "{said:?}");
     let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
-    assert!(about.script.error.unwrap().contains("no list `mine`") && !about.counter.reading);
+    assert!(
+        about.script.error.as_ref().unwrap().contains("no list `mine`") && !about.counter.reading
+    );
 
     let texts = [
         ("x/*", json!({ "X/y": 1, "x/z": 1 })),
