@@ -37,8 +37,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().filter(|c| is_kept(*c)).collect())
 }
 
-/// A line of a log: everything unsafe inside is written as an escape, so that text from elsewhere can
-/// neither end a line nor deceive who reads it. The line's own end stays, and so do tabs and the
+/// A line of a log: everything unsafe inside is written as an escape, so that text from elsewhere
+/// can neither end a line nor deceive its reader. The line's own end stays, and so do tabs and the
 /// escape character, which begins the log's own colours.
 #[must_use]
 pub fn log_line(line: &str) -> Cow<'_, str> {

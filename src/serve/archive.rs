@@ -4,7 +4,8 @@
 //! blocking pool. A file that is replaced or removed meanwhile is sent to its end as it was.
 
 mod about;
-pub(crate) mod index;
+pub(crate) mod directory;
+mod index;
 pub(crate) mod limits;
 mod range;
 

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::serve::admin::operate::Operate;
-use crate::serve::archive::index::ArchiveIndex;
+use crate::serve::archive::directory::ArchiveIndex;
 use crate::serve::archive::limits::Downloads;
 use crate::serve::history::shared::SharedResponses;
 use crate::serve::http::admission::Admission;
