@@ -31,9 +31,11 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rankings(Arc<Mutex<HashMap<RankedWindow, Arc<Ranking>>>>);
 
-/// The least time between two rankings of a window.
-fn pause(window: RankedWindow) -> Duration {
+/// The least time between two rankings of a window. One without repositories is computed again at
+/// once: a new store has its first events a moment later.
+fn pause(window: RankedWindow, is_empty: bool) -> Duration {
     match window {
+        _ if is_empty => LOOK,
         RankedWindow::Day => Duration::from_secs(5),
         RankedWindow::Week => Duration::from_secs(20),
         RankedWindow::Month => Duration::from_secs(60),
@@ -55,10 +57,15 @@ pub(super) async fn run(
                 continue;
             }
             let now = clock.now();
-            let ranking = store.read(move |reader| Ranking::compute(reader, window, now)).await?;
+            // Without the time in which it waits for a thread.
+            let timed = move |reader: Reader<'_>| {
+                let (ranking, took) = clock.time(|| Ranking::compute(reader, window, now));
+                Ok((ranking?, took))
+            };
+            let (ranking, took) = store.read(timed).await?;
+            let least = pause(window, ranking.is_empty());
             lock(&rankings.0).insert(window, Arc::new(ranking));
-            let ended = clock.instant();
-            due.insert(window, ended + pause(window).max((ended - began) * SHARE));
+            due.insert(window, clock.instant() + least.max(took * SHARE));
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -141,7 +141,7 @@ mod tests {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
         let fake =
             FakeServer::start(move |_| FakeReply::Whole(200, headers.clone(), Vec::new())).await;
-        let options = HttpOptions { timeout: Duration::from_secs(5), body_limit: 10 };
+        let options = HttpOptions { timeout: Duration::from_secs(60), body_limit: 10 };
         let answer = Http::new(options).unwrap().send(HttpRequest::get(&fake.url)).await.unwrap();
         RateLimits::read(&answer.headers, Timestamp::from_seconds(NOW))
     }

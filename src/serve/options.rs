@@ -45,6 +45,8 @@ pub struct ServeOptions {
     pub silence: Duration,
     /// Longest time from the first byte of a message, or of its first fragment, to its last.
     pub message_within: Duration,
+    /// Longest wait for the peer's close frame after ours.
+    pub reply_within: Duration,
     /// Pings, pongs, binary messages and fragments that a WebSocket may send in a minute.
     pub chatter_per_minute: u32,
 }
@@ -73,6 +75,7 @@ impl ServeOptions {
             ping_every: Duration::from_secs(30),
             silence: Duration::from_secs(75),
             message_within: Duration::from_secs(10),
+            reply_within: Duration::from_secs(5),
             chatter_per_minute: CHATTER_PER_MINUTE,
         }
     }

@@ -93,6 +93,7 @@ impl ServerState {
             ping_every: self.options.ping_every,
             silence: self.options.silence,
             message_within: self.options.message_within,
+            reply_within: self.options.reply_within,
             chatter_per_minute: self.options.chatter_per_minute,
             soft: self.soft.clone(),
         }

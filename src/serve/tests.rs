@@ -37,7 +37,7 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 
 /// The deadline of every wait in a test.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An appliance whose results each test sets.
 #[derive(Clone, Default)]

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// The deadline of every wait; only a failure takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for a future; panics with `what` after the deadline.
 pub async fn soon<T>(what: &str, waited_for: impl Future<Output = T>) -> T {

@@ -14,6 +14,15 @@ fn ghpulse(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -
         .expect("the program can be started")
 }
 
+/// An address on which nobody listens. It is reserved while the socket lives, so that no other
+/// process gets it.
+fn reserved() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    (socket, address)
+}
+
 fn run(arguments: &[&str]) -> (i32, String, String) {
     let directory = tempfile::tempdir().expect("a directory");
     read(&ghpulse(directory.path(), arguments, &[]))
@@ -117,7 +126,9 @@ fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
     let environment = [("GHPULSE_GITHUB_APIURL", url.as_str())];
     let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
     assert_eq!(code, 0, "{stdout}");
-    drop(listener);
+    let (_reserved, address) = reserved();
+    let url = format!("http://{address}");
+    let environment = [("GHPULSE_GITHUB_APIURL", url.as_str())];
     let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
     assert_eq!(code, 69, "{stdout}");
     assert!(stdout.contains(&format!("error: github at {address}: cannot be connected to")));
@@ -211,9 +222,7 @@ fn secrets_that_others_can_read_are_a_warning() {
 #[test]
 fn unavailable_rabbitmq_exits_69_misconfigured_exits_78() {
     let directory = tempfile::tempdir().expect("a directory");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    let (_reserved, address) = reserved();
     let url = format!("amqps://me:telltale@{address}/");
     let about = |more: &[(&'static str, &'static str)], arguments: &[&str]| {
         let mut environment =

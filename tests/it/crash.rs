@@ -23,7 +23,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 /// The deadline of every wait; only a failure takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Maximum number of restarts until all served events are applied.
 const RESTARTS: usize = 8;
 

@@ -104,17 +104,12 @@ async fn run(seed: u64) {
 async fn until_replayed(appliance: &Running, github: &GitHub) {
     let wanted = github.control.emitted().len();
     let accept = ["accept: application/x-ndjson"];
-    let replayed = async {
-        loop {
-            let path = "/stream?poll=1";
-            let replay = client::request(appliance.public, "GET", path, &accept).await.body;
-            let is_event = |line: &&str| line.starts_with(r#"{"type":"event""#);
-            if replay.lines().filter(is_event).count() >= wanted {
-                return;
-            }
-        }
-    };
-    soon("all is applied", replayed).await;
+    until_some("all is applied", async || {
+        let replay = client::request(appliance.public, "GET", "/stream?poll=1", &accept).await.body;
+        let is_event = |line: &&str| line.starts_with(r#"{"type":"event""#);
+        (replay.lines().filter(is_event).count() >= wanted).then_some(())
+    })
+    .await;
 }
 
 /// The expected counts of all events in the feed, with GitHub's data about their pull requests.

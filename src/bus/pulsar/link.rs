@@ -302,9 +302,10 @@ mod tests {
 
     #[tokio::test]
     async fn error_names_the_address_of_an_unreachable_broker() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("pulsar://{}", free.local_addr().unwrap());
-        drop(free);
+        // Bound but not listening, so that no other process gets the port.
+        let taken = tokio::net::TcpSocket::new_v4().unwrap();
+        taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("pulsar://{}", taken.local_addr().unwrap());
         let link =
             PulsarLink::new(&PulsarOptions { url: url.clone(), ..options() }, Clock::system());
         let Err(error) = Box::pin(link.unwrap().client()).await else {

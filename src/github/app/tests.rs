@@ -6,7 +6,7 @@ const KEY: &str = "src/secrets/test-key.pem";
 
 fn client(url: &str, key_file: &str) -> AppClient {
     let app = GitHubAppConfig { id: "Iv23.abc".to_owned(), key_file: key_file.into() };
-    AppClient::new(url, app, Duration::from_secs(5), Clock::system()).unwrap()
+    AppClient::new(url, app, Duration::from_secs(60), Clock::system()).unwrap()
 }
 
 /// The claims of an assertion whose signature is right.

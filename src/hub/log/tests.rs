@@ -382,7 +382,7 @@ impl Reader {
                 return;
             }
             let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
-            let waited = tokio::time::timeout(Duration::from_secs(20), notified).await;
+            let waited = tokio::time::timeout(Duration::from_secs(60), notified).await;
             assert!(waited.is_ok(), "still to come behind {}: {rest:?}", self.had);
         }
     }
@@ -430,7 +430,7 @@ async fn run(store: &Store, seed: u64) {
     world.deliver();
     for reader in &mut readers {
         let at_the_newest = reader.come_to_the_newest(&world);
-        let came = tokio::time::timeout(Duration::from_secs(20), at_the_newest).await;
+        let came = tokio::time::timeout(Duration::from_secs(60), at_the_newest).await;
         assert!(came.is_ok(), "it stays at {}", reader.follower.offset());
     }
     world.stop.cancel();

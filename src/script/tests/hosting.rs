@@ -194,7 +194,7 @@ impl Watched {
                 Clock::system().sleep(std::time::Duration::from_millis(5)).await;
             }
         };
-        let limit = std::time::Duration::from_secs(20);
+        let limit = std::time::Duration::from_secs(60);
         let outcome = tokio::time::timeout(limit, waiting).await;
         assert!(outcome.is_ok(), "{what}: {:?}", self.host.status());
     }

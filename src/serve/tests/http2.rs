@@ -164,14 +164,15 @@ async fn unread_http2_stream_is_reset_alone() {
 async fn idle_connections_end() {
     let served = served_by(|options| {
         options.keep_alive = Duration::from_millis(500);
-        options.limits.handshake_timeout = Duration::from_millis(500);
+        // A slow machine needs some time for a handshake and a request.
+        options.limits.handshake_timeout = Duration::from_secs(3);
     })
     .await;
-    let (_unused, driven) = connect(&served).await;
-    soon(driven).await.unwrap();
     let (mut requests, driven) = connect(&served).await;
     let accept = [("accept", "text/event-stream")];
     let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
+    let (_unused, ended) = connect(&served).await;
+    soon(ended).await.unwrap();
     let open = tokio::time::timeout(Duration::from_millis(1_200), driven).await;
     assert!(open.is_err(), "it has an open request");
     drop(response);

@@ -15,16 +15,14 @@ use super::frames::FrameStream;
 use crate::clock::Clock;
 use crate::serve::http::tls::Stream;
 
-/// Longest wait for the peer's close frame.
-const REPLY_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait for the end of the peer's data.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Writes what is queued within `timeout`, waits for the peer's close frame if `awaits_reply`, and
-/// closes the connection.
+/// Writes what is queued within `timeout`, waits for the peer's close frame up to `reply_within`
+/// (`None` if the peer has sent it), and closes the connection.
 pub(crate) async fn leave(
     wire: &mut FrameStream,
-    awaits_reply: bool,
+    reply_within: Option<Duration>,
     clock: Clock,
     timeout: Duration,
 ) {
@@ -35,10 +33,10 @@ pub(crate) async fn leave(
     if !left {
         return;
     }
-    if awaits_reply {
+    if let Some(within) = reply_within {
         tokio::select! {
             () = poll_fn(|cx| wire.poll_closed(cx)) => {}
-            () = clock.sleep(REPLY_WITHIN) => {}
+            () = clock.sleep(within) => {}
         }
     }
     // Closing a socket with unread data resets the connection, and the last messages are lost.

@@ -57,6 +57,8 @@ pub(crate) struct SocketOptions {
     pub(crate) silence: Duration,
     /// Longest time from the first byte of a message to its last.
     pub(crate) message_within: Duration,
+    /// Longest wait for the peer's close frame after ours.
+    pub(crate) reply_within: Duration,
     /// Pings, pongs, binary messages and fragments accepted per minute; more close the connection.
     pub(crate) chatter_per_minute: u32,
     /// Closes every connection.
@@ -161,16 +163,16 @@ pub(crate) async fn serve<R: ClientReader>(
     tracing::debug!(endpoint = R::NAME, ?ending, "a connection ends");
     drop(counted);
     let wire = connection.peer.get_mut();
-    let awaits_reply = match ending {
+    let options = &connection.options;
+    let reply_within = match ending {
         ConnectionEnd::Gone => return,
-        ConnectionEnd::Answered => false,
+        ConnectionEnd::Answered => None,
         ConnectionEnd::Close(code, reason) => {
             wire.push_last(Frame::close(code, &reason));
-            true
+            Some(options.reply_within)
         }
     };
-    let options = &connection.options;
-    close::leave(wire, awaits_reply, options.clock, options.write_timeout).await;
+    close::leave(wire, reply_within, options.clock, options.write_timeout).await;
 }
 
 impl<R: ClientReader> Connection<R> {

@@ -100,6 +100,12 @@ impl Ranking {
         })
     }
 
+    /// Whether no repository has a figure.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.iter().all(Vec::is_empty)
+    }
+
     /// The first `most` repositories by a figure, of all or of one language, with their current
     /// names.
     pub fn top(

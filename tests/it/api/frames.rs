@@ -12,6 +12,7 @@ use crate::common::running::soon;
 
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
 /// A client's frame, with a mask that changes every byte.
@@ -67,20 +68,29 @@ impl Raw {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// The next frame: its first byte and its payload.
+    /// The next frame other than a ping: its first byte and its payload.
     pub(crate) async fn next(&mut self) -> (u8, Vec<u8>) {
         let read = async {
-            let first = self.0.read_u8().await.unwrap();
-            let length = match self.0.read_u8().await.unwrap() {
-                126 => u64::from(self.0.read_u16().await.unwrap()),
-                127 => self.0.read_u64().await.unwrap(),
-                short => u64::from(short),
-            };
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            self.0.read_exact(&mut payload).await.unwrap();
-            (first, payload)
+            loop {
+                let (first, payload) = self.read().await;
+                if first != PING {
+                    return (first, payload);
+                }
+            }
         };
         soon("a frame", read).await
+    }
+
+    async fn read(&mut self) -> (u8, Vec<u8>) {
+        let first = self.0.read_u8().await.unwrap();
+        let length = match self.0.read_u8().await.unwrap() {
+            126 => u64::from(self.0.read_u16().await.unwrap()),
+            127 => self.0.read_u64().await.unwrap(),
+            short => u64::from(short),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        self.0.read_exact(&mut payload).await.unwrap();
+        (first, payload)
     }
 }
 

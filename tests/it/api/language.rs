@@ -1,12 +1,16 @@
 //! `/language/latest` and `/language/watch`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
+use ghpulse::clock::Clock;
+use ghpulse::simulate::Options;
 use serde_json::Value;
 
 use super::events::opened;
 use super::site::Site;
 use crate::common::client::Client;
+use crate::common::running::{GitHub, Running, steps};
 
 type Map = BTreeMap<String, i64>;
 
@@ -112,8 +116,13 @@ fn map(counts: &[(&str, i64)]) -> Map {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_tells_the_first_map_and_then_what_leads_to_the_latest() {
-    let settings = [("GHPULSE_INTERVAL_LATEST", "100ms"), ("GHPULSE_INTERVAL_LATESTDURING", "10")];
-    let site = Site::start(&settings).await;
+    let time = steps();
+    let clock = Clock::stepped(time);
+    let settings = [("GHPULSE_INTERVAL_LATEST", "100ms"), ("GHPULSE_INTERVAL_LATESTDURING", "600")];
+    let (github, dir) =
+        (GitHub::start_at(Options::by_hand(1), clock).await, tempfile::tempdir().unwrap());
+    let running = Running::start_at(dir.path(), &github.url, &settings, clock).await;
+    let site = Site { github, dir, running };
     let mut early = Follower::new(&site).await;
     assert_eq!(early.map, Map::new());
     early.client.subscribe(r#"{"language":[]}"#).await;
@@ -128,6 +137,7 @@ async fn watch_tells_the_first_map_and_then_what_leads_to_the_latest() {
     late.until(&early.map.clone()).await;
     assert_eq!(late.messages, 1, "the change since its first map, as one");
     // The window passes: everything that was added is deleted again.
+    time.store(700_000_000, Ordering::Relaxed);
     let mut latest = site.latest("{}").await;
     latest.until("{}").await;
     for follower in [&mut early, &mut late, &mut middle] {

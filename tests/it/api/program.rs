@@ -5,9 +5,10 @@ use std::process::Stdio;
 use ghpulse::clock::Clock;
 use ghpulse::model::window::Timestamp;
 use ghpulse::simulate::{Fault, FaultKind, Options};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpSocket;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
 use super::events::{opened, push};
 use crate::common::client::{Came, Client, request};
@@ -18,7 +19,8 @@ use crate::common::stored;
 /// A running program with its output so far.
 pub(crate) struct Program {
     child: Child,
-    said: Lines<BufReader<ChildStderr>>,
+    /// Its log, which is read all the time: on a full pipe the program would wait.
+    said: mpsc::UnboundedReceiver<String>,
     log: String,
 }
 
@@ -39,7 +41,14 @@ fn command(arguments: &[&str]) -> Command {
 impl Program {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, said) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                // After the end of the test nobody reads it.
+                let _ = sender.send(line);
+            }
+        });
         Self { child, said, log: String::new() }
     }
 
@@ -53,7 +62,7 @@ impl Program {
 
     pub(crate) async fn until(&mut self, word: &str) -> String {
         loop {
-            let line = soon(word, self.said.next_line()).await.unwrap();
+            let line = soon(word, self.said.recv()).await;
             let line = line.unwrap_or_else(|| panic!("it ended without `{word}`: {}", self.log));
             self.log += &line;
             self.log.push('\n');
@@ -71,7 +80,7 @@ impl Program {
     /// Waits for the exit; returns exit code, log, standard output.
     pub(crate) async fn end(mut self) -> (Option<i32>, String, String) {
         let status = soon("it ends", self.child.wait()).await.unwrap();
-        while let Some(line) = self.said.next_line().await.unwrap() {
+        while let Some(line) = soon("its log ends", self.said.recv()).await {
             self.log += &line;
             self.log.push('\n');
         }

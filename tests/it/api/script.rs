@@ -1,7 +1,6 @@
 //! The merge script, edited at run time.
 
 use std::path::Path;
-use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::model::window::Timestamp;
@@ -10,7 +9,8 @@ use serde_json::Value;
 use super::events::opened;
 use super::site::Site;
 use crate::common::client::{Client, request};
-use crate::common::running::{Running, soon};
+use crate::common::running::{Running, soon, until_some};
+use crate::common::webhook::webhook;
 
 const TWICE: &str = "fn merge(window) {\n    let t = Tally();\n    t.add(window, 2);\n    t\n}\n";
 const BROKEN: &str = "fn merge(window) {\n    let t = Tally();\n    t.add(window, 3;\n    t\n}\n";
@@ -97,20 +97,27 @@ async fn since_is_when_a_part_changed_and_not_when_it_was_asked() {
     let scripts = tempfile::tempdir().unwrap();
     save(scripts.path(), &shipped());
     let folder = scripts.path().to_str().unwrap().to_owned();
-    let site = Site::start(&[("GHPULSE_SCRIPTS_DIR", folder.as_str())]).await;
+    let (url, mut posts) = webhook().await;
+    let settings = [
+        ("GHPULSE_SCRIPTS_DIR", folder.as_str()),
+        ("GHPULSE_ALERTS_WEBHOOK", url.as_str()),
+        ("GHPULSE_ALERTS_FORMAT", "json"),
+        ("GHPULSE_ALERTS_TOLERANCE", "0"),
+    ];
+    let site = Site::start(&settings).await;
     let mut latest = site.latest("{}").await;
     latest.text().await;
     let before = Clock::system().now();
     save(scripts.path(), BROKEN);
-    // A tick per second; no client requests `/readyz` meanwhile.
-    for _ in 0..7 {
-        latest.text().await;
-    }
+    // No client requests `/readyz` until the alert shows that the change was noticed without one.
+    let alert = async { while posts.recv().await.unwrap()["condition"] != "script_broken" {} };
+    soon("an alert is posted", alert).await;
+    let told = Clock::system().now();
+    latest.text().await;
     let part = scripts_part(&site.running).await;
     assert_eq!(part["state"], "degraded");
     let since = Timestamp::parse(part["since"].as_str().unwrap()).unwrap();
-    let late = since.since(before);
-    assert!(since >= before && late < Duration::from_secs(4), "{late:?} after it was broken");
+    assert!((before..=told).contains(&since), "{since}: saved at {before}, noticed at {told}");
     site.end().await;
 }
 
@@ -132,10 +139,16 @@ async fn missing_file_and_failing_ticks_are_the_plain_sum() {
     latest.until(r#"{"C":1,"Go":1,"Seen":7}"#).await;
     site.push(&[opened(3, "Go"), opened(4, "Go")]);
     latest.until(r#"{"C":1,"Go":3}"#).await;
-    let part = scripts_part(&site.running).await;
-    assert!(part["error"].as_str().unwrap().contains("three"), "{part}");
+    until_some("the failure is reported", async || {
+        let part = scripts_part(&site.running).await;
+        part["error"].as_str().is_some_and(|error| error.contains("three")).then_some(())
+    })
+    .await;
     site.push(&[opened(5, "Go")]);
     latest.until(r#"{"C":1,"Go":4,"Seen":7}"#).await;
-    assert_eq!(scripts_part(&site.running).await["state"], "ok");
+    until_some("it is well again", async || {
+        (scripts_part(&site.running).await["state"] == "ok").then_some(())
+    })
+    .await;
     site.end().await;
 }

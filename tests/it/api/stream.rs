@@ -139,7 +139,9 @@ async fn limited_polls_continue_by_cursor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_query_is_answered_alike_in_each_form() {
-    let (dir, github) = (tempfile::tempdir().unwrap(), feed(200).await);
+    // All events come with one poll: between two of them there might be a gap.
+    let (dir, github) = (tempfile::tempdir().unwrap(), GitHub::start(Options::by_hand(3)).await);
+    github.control.emit(100);
     let running = Running::start(dir.path(), &github.url, &[]).await;
     let all = polled_at_least(running.public, 60).await;
     let from = &all[9].0;
@@ -294,7 +296,10 @@ async fn a_query_changes_in_mid_stream_from_the_place_the_ack_names() {
         if message["type"] == "ack" {
             break message["cursor"].as_str().unwrap().to_owned();
         }
-        assert_eq!(message["event"]["type"], "PushEvent");
+        // On a slow machine, heartbeats and gaps may come too.
+        if message["type"] == "event" {
+            assert_eq!(message["event"]["type"], "PushEvent");
+        }
     };
     assert!(*pushes.last().unwrap() <= from);
     let mut others = Vec::new();

@@ -209,11 +209,12 @@ async fn downloads_per_minute_are_limited() {
     let site = Site::start(&[("GHPULSE_SERVER_LIMITS_DOWNLOADSPERMINUTE", "3")]).await;
     site.put(NAME, b"x");
     let mut said = Vec::new();
-    for _ in 0..5 {
+    // On a slow machine, the minute may end between two of them.
+    while said.last() != Some(&429) {
+        assert!(said.len() < 30, "{said:?}");
         said.push(site.get(&format!("/archive/{NAME}"), &[]).await.status);
     }
-    // The minute may have turned between two of them.
-    assert_eq!(said[..3], [200; 3]);
-    assert!(said[3..].contains(&429), "{said:?}");
+    let served = said.len() - 1;
+    assert!(served >= 3 && said[..served].iter().all(|status| *status == 200), "{said:?}");
     soon("it stops", site.running.end()).await;
 }

@@ -144,6 +144,13 @@ impl Page {
         assert_eq!(self.evaluate(&promise).await, json!(true));
     }
 
+    /// Waits for an element and clicks it, in one evaluation: the page may replace its elements at
+    /// any time.
+    pub(crate) async fn click(&mut self, selector: &str) {
+        let what = format!("(document.querySelector('{selector}').click(), true)");
+        super::shows(self, &what).await;
+    }
+
     /// Saves a screenshot as PNG.
     pub(crate) async fn screenshot(&mut self, name: &str) {
         self.capture(name, json!({"format": "png"})).await;

@@ -1,5 +1,7 @@
 //! Repositories of the day on the wall, and the chart behind a click.
 
+use serde_json::json;
+
 use super::{Site, browser, check_quiet, shows};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -10,16 +12,15 @@ async fn a_click_on_a_ranked_repository_shows_its_chart() {
     let host = site.running.public.to_string();
     let mut page = browser.page(1280, 1000, "light").await;
     page.open(&format!("http://{host}/")).await;
-    let row = "document.querySelector('#top-pushes li button')";
-    shows(&mut page, &format!("{row} !== null")).await;
-    page.evaluate(
-        "(() => { const s = document.getElementById('ranked-window'); s.value = '24h';
-         s.dispatchEvent(new Event('change')); })()",
-    )
-    .await;
-    shows(&mut page, "[...asked.keys()].some((path) => path.includes('window=24h'))").await;
-    shows(&mut page, &format!("{row} !== null")).await;
-    page.evaluate(&format!("{row}.click()")).await;
+    let hour = "document.querySelector('#top-pushes li button') !== null";
+    shows(&mut page, hour).await;
+    let day = "(() => { const s = document.getElementById('ranked-window'); s.value = '24h'; \
+               s.dispatchEvent(new Event('change')); \
+               document.getElementById('top-pushes').dataset.said = ''; return true; })()";
+    assert_eq!(page.evaluate(day).await, json!(true));
+    // The ranking of the day has replaced that of the hour.
+    shows(&mut page, "document.getElementById('top-pushes').dataset.said !== ''").await;
+    page.click("#top-pushes li button").await;
     let drawn = "document.getElementById('repo-chart').open && \
                  document.querySelector('#repo-chart img').naturalWidth > 0";
     shows(&mut page, drawn).await;

@@ -175,6 +175,14 @@ impl Database {
         conn.disconnect().await.unwrap();
     }
 
+    /// A connection that holds a lock of this name until it is closed.
+    pub async fn locked(&self, name: &str) -> Conn {
+        let mut conn = self.root().await;
+        let taken = conn.query_first::<u64, _>(format!("SELECT GET_LOCK('{name}', 60)")).await;
+        assert_eq!(taken.unwrap(), Some(1));
+        conn
+    }
+
     async fn root(&self) -> Conn {
         let opts = OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
@@ -222,7 +230,8 @@ fn watch(output: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
     });
 }
 
-/// A new data directory, created once and copied for each server.
+/// A new data directory, created once and copied for each server. Of several processes that create
+/// it at the same time, the first one's is used.
 fn template() -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -238,7 +247,9 @@ fn template() -> PathBuf {
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    std::fs::rename(new.keep(), &path).unwrap();
+    if let Err(error) = std::fs::rename(new.path(), &path) {
+        assert!(path.exists(), "{}: {error}", path.display());
+    }
     path
 }
 

@@ -152,17 +152,19 @@ async fn sync_requested_while_one_runs_sees_changes_made_before_it() {
     };
     let database = Database::start(&kind).await;
     let mut tidb = database.config();
-    // The yearly query returns rows at once and then takes its time.
-    tidb.yearly = "SELECT COUNT(*), 0, 0, SLEEP(3) FROM github_events".to_owned();
+    // The yearly query has read its rows and waits for a lock, which this test holds.
+    tidb.yearly = "SELECT COUNT(*), 0, 0, GET_LOCK('gate', 25) FROM github_events".to_owned();
     database.sql(&PULL.row()).await;
+    let gate = database.locked("gate").await;
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), tidb, NOW, PATIENT);
     let early = node.sync();
     let late = async {
         // Requested once the first sync is in progress: it has a connection that runs the query.
-        database.until_running("SLEEP(3)").await;
+        database.until_running("GET_LOCK(").await;
         database.sql(&Pull { id: 2, ..PULL }.row()).await;
-        node.sync().await
+        let released = async { gate.disconnect().await.unwrap() };
+        tokio::join!(node.sync(), released).0
     };
     let (early, late) = tokio::join!(early, late);
     assert!(early.is_complete() && late.is_complete(), "{early} / {late}");

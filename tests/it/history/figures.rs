@@ -84,7 +84,7 @@ async fn a_year_ends_and_the_next_begins_with_nothing() {
     insert(&database, PULLS).await;
     let dir = tempfile::tempdir().unwrap();
     // The node's clock determines `YEAR(NOW())`, not the database's.
-    let node = Node::start(dir.path(), database.config(), "2025-12-31T23:59:00Z", PATIENT);
+    let node = Node::start(dir.path(), database.config(), "2025-12-31T20:00:00Z", PATIENT);
     node.synced().await;
     let old = node.shown_alone(2025);
     assert_eq!(days(&old), [day("2025-12-31", [1, 0, 0, 1])]);
@@ -110,7 +110,7 @@ async fn a_day_begins_with_ours_and_goes_on_with_both() {
     let database = Database::start(&kind).await;
     insert(&database, PULLS).await;
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(dir.path(), database.config(), "2026-03-02T23:59:00Z", PATIENT);
+    let node = Node::start(dir.path(), database.config(), "2026-03-02T20:00:00Z", PATIENT);
     node.synced().await;
     node.apply(&[pull(11, 7, "opened", "2026-03-03T00:00:01Z")]).await;
     let shown = node.shown(counted(2026, "2026-03-03", 1));

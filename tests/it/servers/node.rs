@@ -175,6 +175,16 @@ impl Node {
         assert_eq!(waited.ok(), Some(true), "{:?}", *self.state.borrow());
     }
 
+    /// Waits until the bus is disconnected with a trouble that contains these words.
+    pub(crate) async fn is_in_trouble(&mut self, words: &str) {
+        let waited = self.state.wait_for(|state| {
+            let trouble = state.trouble.as_deref().unwrap_or_default();
+            !state.connected && trouble.contains(words)
+        });
+        let in_time = tokio::time::timeout(PATIENCE, waited).await.is_ok_and(|state| state.is_ok());
+        assert!(in_time, "in vain for `{words}`: {:?}", *self.state.borrow());
+    }
+
     /// Waits until nothing is left between admission and the topic.
     pub(crate) async fn is_relayed(&self) {
         let mut backlog = self.store.watermarks().backlog.subscribe();

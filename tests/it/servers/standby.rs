@@ -142,10 +142,8 @@ async fn rows_of_a_killed_collector_are_handed_over_once() {
     // The original holder has the topic again, and the other collector is on standby.
     second.admit(&pull_requests(41, 20)).await;
     agree(&[&second, &first, &edge], 70).await;
-    assert_eq!(
-        (*second.grant.borrow(), *first.grant.borrow()),
-        (ProducerGrant::Granted, ProducerGrant::Standby)
-    );
+    second.is(ProducerGrant::Granted).await;
+    first.is(ProducerGrant::Standby).await;
     let waiting = first.waiting.clone();
     until("no rows are said to wait", || (*waiting.borrow() == 0).then_some(())).await;
     for node in [first, second, edge] {

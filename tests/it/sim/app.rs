@@ -42,7 +42,8 @@ fn requests(github: &GitHub, of: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_an_app_are_used_renewed_and_given_up() {
-    let github = github(Duration::from_secs(4)).await;
+    // Renewed after half of that: a slow machine may take as long for it.
+    let github = github(Duration::from_secs(16)).await;
     let dir = tempfile::tempdir().unwrap();
     let appliance = start(dir.path(), &github, KEY).await;
     let said = until(&appliance, "both are used", |said| said["tokens_usable"] == 2).await;
@@ -51,7 +52,7 @@ async fn tokens_of_an_app_are_used_renewed_and_given_up() {
     let public = request(appliance.public, "GET", "/status?format=json", &[]).await.json();
     assert_eq!(public["source"]["app"], Value::Null, "strangers do not see whose app it is");
     let renewed = github.control.until(|control| {
-        (1..=2).all(|installation| control.installation_tokens(installation) >= 4)
+        (1..=2).all(|installation| control.installation_tokens(installation) >= 3)
     });
     soon("tokens are renewed", renewed).await;
     let pages = requests(&github, "200");

@@ -48,7 +48,7 @@ impl Receiver {
             }
             if !batch.more && batch.chunks.is_empty() {
                 let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
-                let heard = tokio::time::timeout(Duration::from_secs(20), notified).await;
+                let heard = tokio::time::timeout(Duration::from_secs(60), notified).await;
                 assert!(heard.is_ok(), "no {mark} comes, only {}", self.text);
             }
         }
@@ -65,7 +65,7 @@ impl Receiver {
                 let _ = tokio::time::timeout(Duration::from_millis(5), notified).await;
             }
         };
-        let moved = tokio::time::timeout(Duration::from_secs(20), moved).await;
+        let moved = tokio::time::timeout(Duration::from_secs(60), moved).await;
         assert!(moved.is_ok(), "the heartbeat does not reach {cursor}");
     }
 
@@ -422,7 +422,7 @@ async fn latest_comes_from_memory_only_after_the_last_gap() {
             tokio::task::yield_now().await;
         }
     };
-    let known = tokio::time::timeout(Duration::from_secs(20), is_known).await;
+    let known = tokio::time::timeout(Duration::from_secs(60), is_known).await;
     assert!(known.is_ok(), "the newest gap is not known");
     let mut near = Receiver::new(&world);
     near.follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());

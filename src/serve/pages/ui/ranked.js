@@ -1,12 +1,16 @@
 // Rankings of the day, the week and the month, and the chart of a repository.
 const RANKED_EVERY = 60000;
+// A ranking without repositories is that of a ledger which has just begun.
+const EMPTY_EVERY = 5000;
 const rankedWindow = byId("ranked-window");
 function askRanked() {
   const window = rankedWindow.value;
   if (window === "1h") return;
   for (const [name, by] of [["stars", "stars"], ["pull_requests", "prs"], ["pushes", "pushes"]]) {
-    ask(`/top?by=${by}&window=${window}&limit=12`, RANKED_EVERY, (said) => {
+    const path = `/top?by=${by}&window=${window}&limit=12`;
+    ask(path, RANKED_EVERY, (said) => {
       if (rankedWindow.value !== window) return;
+      if (said.repos.length === 0) asked.set(path, performance.now() + EMPTY_EVERY);
       showTop(name, said.repos.filter((repo) => repo.name).map(({ name, count }) => [name, count]));
     });
   }

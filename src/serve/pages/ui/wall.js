@@ -163,13 +163,17 @@ const DAY_EVERY = 60000;
 let lastEvent = performance.now();
 const pollSeconds = () => status?.source?.poll_interval_seconds ?? 1;
 const asked = new Map();
+const REFUSED_EVERY = 5000;
 async function ask(path, every, take) {
   const now = performance.now();
   if (document.hidden || now < (asked.get(path) ?? -Infinity)) return;
   asked.set(path, now + every);
   try {
     const answer = await fetch(base + path, { signal: AbortSignal.timeout(10000) });
-    if (!answer.ok) return;
+    if (!answer.ok) {
+      asked.set(path, now + Math.min(every, REFUSED_EVERY));
+      return;
+    }
     take(await answer.json());
     heard = performance.now();
   } catch {
