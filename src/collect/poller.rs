@@ -343,7 +343,9 @@ impl Poller {
             PageOutcome::TokenDead { reason } => {
                 summary.limited = true;
                 self.schedule.refused(at, now);
-                summary.trouble = Some(format!("GitHub refuses a token ({reason})"));
+                let trouble =
+                    format!("GitHub refuses a token ({reason}): replace it in github.tokens");
+                summary.trouble = Some(trouble);
             }
             PageOutcome::Failed(error) => {
                 let least = if error.is_transient() { Duration::ZERO } else { HOPELESS_WAIT };

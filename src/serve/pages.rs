@@ -135,6 +135,7 @@ pub(crate) fn archive(rows: &str, range: &str) -> Response {
         ARCHIVE
             .replace(NONCE, nonce)
             .replace("{{range}}", &escaped(range))
+            .replace("{{empty}}", if rows.is_empty() { "hidden" } else { "" })
             .replace("{{rows}}", rows)
     })
 }

@@ -87,7 +87,9 @@ const [longest, frames, rate] = await evaluate(
   "[window.longest, window.frames2, document.getElementById('rate').textContent]");
 console.log(JSON.stringify({ bytes, coding, first_event_ms: first, core: +share.toFixed(3),
   longest_frame_ms: Math.round(longest), frames, rate }));
+const ended = new Promise((resolve) => browser.on("exit", resolve));
 await call("Browser.close");
 browser.kill();
+await ended;
 fs.rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
 process.exit(0);

@@ -25,10 +25,14 @@ function element(name, text, kind) {
 const FAMILIES = [[/^Push/, "push"], [/^PullRequest/, "pull"], [/^Issue/, "issue"],
   [/^(Watch|Fork|Release|Sponsor)/, "star"]];
 
+// Types whose name says something else on GitHub's own pages, or is long.
+const SHORT = { Watch: "star", IssueComment: "comment", PullRequestReviewComment: "PR comment" };
+
 // An event's type in words, and the colour of its kind.
 function wordsOf(type) {
   const name = String(type ?? "?").replace(/Event$/, "");
   const family = FAMILIES.find(([pattern]) => pattern.test(name))?.[1] ?? "";
+  if (Object.hasOwn(SHORT, name)) return [SHORT[name], family];
   const words = name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase()
     .replace(/^pull request/, "PR");
   return [words, family];
@@ -133,8 +137,18 @@ function nextRead(source) {
   return next > 0 ? `, next read in ${next} s` : "";
 }
 
+// The tokens of an anonymous source, of which GitHub accepts none; empty when there are none.
+function refusedTokens(source) {
+  const count = source?.mode === "anonymous" ? source.tokens_benched ?? 0 : 0;
+  return count > 0 ? `${count} token${count === 1 ? "" : "s"}` : "";
+}
+
 function tokens(source) {
   if (!source) return ["source unknown", "warn", ""];
+  const refused = refusedTokens(source);
+  if (refused) {
+    return [`${refused} refused${nextRead(source)}`, "bad", "Put a good token into github.tokens."];
+  }
   if (source.mode === "anonymous") return [`no token${nextRead(source)}`, "warn", ""];
   if (source.mode !== "tokens") return [source.mode, "", ""];
   const [usable, benched] = [source.tokens_usable, source.tokens_benched];
@@ -153,7 +167,7 @@ const clock = (time) => String(time ?? "").replace(/^.*T(\d\d:\d\d).*$/, "$1");
 function troubles(said) {
   // Without a token the source is always degraded, which its own line explains.
   const isExpected = ({ name, state }) => name === "source" && state === "degraded" &&
-    said.source?.mode === "anonymous";
+    said.source?.mode === "anonymous" && !refusedTokens(said.source);
   const parts = (said.parts ?? []).filter((part) =>
     ["degraded", "down"].includes(part.state) && !isExpected(part));
   const feed = said.completeness?.troubles ?? [];
@@ -206,8 +220,9 @@ function showTruth() {
   const isAnonymous = status.source?.mode === "anonymous";
   byId("anonymous").hidden = !isAnonymous;
   if (isAnonymous) {
-    byId("pace").textContent =
-      `GitHub is read once in ${duration(status.source.poll_interval_seconds)}`;
+    const refused = refusedTokens(status.source);
+    byId("pace").textContent = (refused ? `GitHub accepts none of the tokens (${refused}), and ` +
+      "is read" : "GitHub is read") + ` once in ${duration(status.source.poll_interval_seconds)}`;
   }
 }
 

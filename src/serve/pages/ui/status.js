@@ -26,7 +26,8 @@ function sourceRows({ source, enrichment }) {
   if (!source) return [["state", "this node only follows a bus"]];
   return [["state", source.state, source.state], ["mode", source.mode],
     source.mode === "tokens" && ["tokens", `${source.tokens_usable} usable, ` +
-      `${source.tokens_benched} refused or resting, of ${source.accounts} accounts`,
+      `${source.tokens_benched} refused or resting, of ${source.accounts} ` +
+      (source.accounts === 1 ? "account" : "accounts"),
     source.tokens_benched > 0 ? "degraded" : ""],
     source.app && ["GitHub App", `${source.app.id}: ${source.app.error ?? source.app.installations
       .map(({ account, error }) => `${account}${error ? ` (${error})` : ""}`).join(", ")}`,
@@ -44,22 +45,34 @@ function feedRows({ completeness }) {
   const missed = all.missed_share?.map((share) => percent(1 - share));
   const lag = all.lag_seconds;
   return [["seen", missed ? `${missed[1]} % (${missed[2]} to ${missed[0]})` : "unknown"],
-    ["events a minute", known(all.events_a_minute)],
+    ["events a minute", all.events_a_minute === null ? "unknown"
+      : grouped.format(Math.round(all.events_a_minute))],
     ["lag", lag ? `half within ${duration(lag.p50)}, nine of ten within ${duration(lag.p90)}`
       : "unknown"],
     ...completeness.pages.map((page) => [`page ${page.page}`, `${page.events} events, ` +
-      `${page.overlap === null ? "not read twice yet" : `${percent(page.overlap)} % as before`}`])];
+      (page.overlap === null ? "not read twice yet"
+        : `${percent(page.overlap)} % also in the read before`)])];
 }
 
 function auditRows({ audit }) {
   if (!audit) return [["seen", "unknown: this needs a token, and a look at GitHub's totals"]];
   const words = ({ seen, grown, share }) => share
     ? `${percent(share[1])} % (${percent(share[0])} to ${percent(share[2])})`
-    : `not known yet: ${grouped.format(seen)} seen of ${grouped.format(grown)}`;
+    : grown > 0 ? `not known yet: ${grouped.format(seen)} seen of ${grouped.format(grown)}`
+      : "not known yet";
   return [...Object.entries(audit.shares).map(([kind, share]) => [kind.replace("_", " "),
     words(share)]), ["sample", `${grouped.format(audit.panel.repositories)} repositories, ` +
       `${grouped.format(audit.panel.seen_lately)} of them seen lately`],
     audit.conflict && ["conflict", audit.conflict.text, "degraded"]];
+}
+
+// What each list selected, and what its own feeds added.
+function listRows(lists) {
+  return lists.map(({ name, names, complete, seen, filled, certain_holes: holes, error }) => [name,
+    error ?? `${grouped.format(names)} names${complete ? ", complete" : ""}` +
+      (seen === null ? "" : `: ${grouped.format(seen)} events`) + (complete && filled !== null
+      ? `, ${grouped.format(filled)} only from own feeds, ${grouped.format(holes)} certain holes`
+      : ""), error ? "degraded" : ""]);
 }
 
 function storeRows({ journal, disk, memory, backups, clock: machine, bus }) {
@@ -93,6 +106,7 @@ function showStatus(said) {
     card("Completeness, last ten minutes", feedRows(said)),
     card("Seen by GitHub's totals, last day", auditRows(said)),
     card("Store and machine", storeRows(said)),
+    ...(said.lists?.length ? [card("Lists", listRows(said.lists))] : []),
     card("Clients", [["connections", known(said.clients?.connections)],
       ["version", known(said.version)], said.node && ["node", said.node]]));
 }

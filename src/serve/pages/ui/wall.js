@@ -114,6 +114,8 @@ function showLanguages(map) {
     Math.floor(room.clientWidth / (14 * letter))));
   room.style.columnCount = columns;
   byId("no-languages").hidden = ranked.length > 0;
+  byId("no-languages").textContent = status?.source?.mode === "anonymous"
+    ? "GitHub says the language only with a token (github.tokens)." : "Nothing counted yet.";
   const [shown, others] = [ranked.slice(0, rows * columns), ranked.slice(rows * columns)];
   byId("unlisted").textContent = others.length
     ? `+${others.length} more, ${grouped.format(others.reduce((sum, one) => sum + one[1], 0))}`
@@ -330,7 +332,7 @@ function showHeat() {
   const known = seen.filter((part) => part !== null);
   const words = known.length === 0 ? "how much was seen is not known"
     : `${percent(known.reduce((sum, part) => sum + part, 0) / known.length)} % seen in ` +
-      `${grouped.format(known.length)} known minutes`;
+      `${grouped.format(known.length)} known minute${known.length === 1 ? "" : "s"}`;
   heat(byId("heat"), seen, [[0, "24 h ago", "start"], [1, "now", "end"]],
     "Part of all events that was seen, by minute; a table follows");
   byId("heat-of").textContent = `Seen by minute, 24 h: ${words}. Green 98 % and more, amber 90 %, ` +
