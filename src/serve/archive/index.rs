@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 
 use super::about::unavailable;
-use super::directory::ListedHours;
+use super::directory::{ListedFile, ListedHours};
 use super::limits::DownloadSlot;
 use crate::model::hour_file::HourName;
 use crate::serve::admin::status;
