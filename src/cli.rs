@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_errors_are_told_from_help() {
+    fn usage_errors_differ_from_help() {
         for wrong in [vec!["ghpulse", "fly"], vec!["ghpulse", "check", "--offlin"]] {
             assert!(Cli::try_parse_from(wrong).unwrap_err().use_stderr());
         }

@@ -10,6 +10,5 @@ mod outage;
 pub mod overlap;
 pub mod poller;
 pub mod relay;
-pub mod replay;
 pub mod source;
 pub mod status;

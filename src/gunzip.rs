@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_breaks_off() {
+    fn truncated_gzip_is_an_error() {
         let (one, two) = (zip("one\n"), zip("two\n"));
         for cut in [1, 5, two.len() / 2, two.len() - 1] {
             let error = unpacked(&[&one[..], &two[..cut]].concat()).unwrap_err();

@@ -24,11 +24,12 @@ pub use fanout::frame::Frame;
 pub use fanout::memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use fanout::notifier::Notifier;
 pub use fanout::retry_after;
-pub use latest::first_message::{FirstOfSampling, FirstOfWatch};
+pub use latest::first_message::FirstOfSampling;
 pub use latest::gauge_message::GaugeMessage;
 pub use latest::gauges::{
     GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
 };
+pub use latest::language_message::{FirstOfWatch, LanguageDifference, LanguageMap};
 pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages, Tick};
 pub use latest::latest_values::LatestValues;
 pub use log::control::{RetentionLimits, StreamMessage};

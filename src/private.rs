@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_root_makes_belongs_to_the_owner_of_the_one_above() {
+    fn directory_made_by_root_belongs_to_the_parents_owner() {
         if !is_root() {
             println!("skipped: a_directory_that_root_makes_…: only root may change owners");
             return;
@@ -266,9 +266,9 @@ mod tests {
     }
 
     #[test]
-    fn what_root_makes_belongs_to_the_owner_of_the_directory() {
+    fn files_made_by_root_belong_to_the_directory_owner() {
         if !is_root() {
-            eprintln!("skipped: what_root_makes_belongs_to_the_owner_of_the_directory: not root");
+            eprintln!("skipped: files_made_by_root_belong_to_the_directory_owner: not root");
             return;
         }
         let dir = tempfile::tempdir().unwrap();

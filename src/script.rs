@@ -30,7 +30,7 @@ pub(crate) mod usage;
 mod watch;
 
 pub use diagnostic::ScriptDiagnostic;
-pub use host::{InForce, Merged, ScriptHost, ScriptStatus};
+pub use host::{Merged, ScriptHost, ScriptStatus};
 pub use live::LiveWindow;
 pub use report::{Benched, Checked, Cost, TrialRun, bench, check, check_aggregate, missing_paths};
 pub use run::{Compiled, SOURCE_BYTES, ScriptKind, prepare};

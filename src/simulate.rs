@@ -20,6 +20,7 @@ mod apps;
 mod at_once;
 mod cast;
 mod control;
+mod entrance;
 mod faults;
 mod feed;
 mod graphql;

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn poisoned_lock_is_still_given() {
+    fn poisoned_lock_is_usable() {
         let mutex = Arc::new(Mutex::new(1));
         let held = Arc::clone(&mutex);
         let thread = std::thread::spawn(move || {

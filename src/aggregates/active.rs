@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_what_is_told_apart() {
+    fn distinct_names_are_limited() {
         let mut different = DistinctIds::new(10);
         for id in 0..DIFFERENT as u64 {
             assert!(different.see(id, 5));

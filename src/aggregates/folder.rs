@@ -5,18 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::journal::ReadGroups;
 use super::member::AggregateCounter;
 use crate::clock::Clock;
 use crate::hub::Hub;
+use crate::model::script_report::{AggregateReport, CounterReport, InForce};
 use crate::model::window::Second;
-use crate::script::rule::AggregateRule;
-use crate::script::usage::Usage;
 use crate::script::{
-    InForce, MERGE_FILE, SHIPPED_ALL, ScriptDiagnostic, ScriptHost, ScriptKind, Trials,
-    has_no_scripts,
+    MERGE_FILE, SHIPPED_ALL, ScriptDiagnostic, ScriptHost, ScriptKind, Trials, has_no_scripts,
 };
 use crate::store::keys::MetaKey;
 use crate::store::{Store, StoreError};
@@ -109,8 +105,16 @@ impl ScriptFolder {
             let found = groups.of_script(name);
             let caught_up = found.is_some_and(|(_, caught_up)| caught_up);
             let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
-            let about = about(name, host, caught_up, usage);
-            hub.aggregates().open(name).describe(about.to_string());
+            hub.aggregates().open(name).describe(AggregateReport {
+                name: name.as_str().into(),
+                script: host.report(),
+                counter: CounterReport {
+                    counts: host.rule().map(|rule| rule.report()),
+                    counted: usage.map(|(usage, _)| usage.counted()),
+                    note: usage.and_then(|(usage, rule)| usage.words(rule)),
+                    reading: host.rule().is_some() && !caught_up,
+                },
+            });
             troubles.extend(host.status().diagnostic().cloned());
             let mistaken = usage.filter(|(usage, _)| usage.is_mistaken());
             troubles.extend(mistaken.and_then(|(usage, rule)| {
@@ -180,22 +184,6 @@ impl ScriptFolder {
             tracing::error!(%error, "cannot store the script in force for the next start");
         }
     }
-}
-
-/// An aggregate in the list of all aggregates.
-fn about(
-    name: &str,
-    host: &ScriptHost,
-    caught_up: bool,
-    usage: Option<(&Usage, &AggregateRule)>,
-) -> Value {
-    let mut about = host.about();
-    about["name"] = json!(name);
-    about["counts"] = json!(host.rule().map(|rule| rule.json()));
-    about["counted"] = json!(usage.map(|(usage, _)| usage.counted()));
-    about["note"] = json!(usage.and_then(|(usage, rule)| usage.words(rule)));
-    about["reading"] = json!(host.rule().is_some() && !caught_up);
-    about
 }
 
 /// The files of aggregates in a directory, sorted by name, and the files that cannot be one.

@@ -1,5 +1,7 @@
 //! The conditions that are reported.
 
+use crate::model::names::names;
+
 /// A condition that is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertCondition {
@@ -27,40 +29,21 @@ pub enum AlertCondition {
     AuditConflict,
 }
 
+names!(AlertCondition {
+    BusAway: "bus_away",
+    SourceAway: "source_away",
+    TidbFailing: "tidb_failing",
+    RabbitMqAway: "rabbitmq_away",
+    ScriptBroken: "script_broken",
+    DiskNearlyFull: "disk_nearly_full",
+    FeedFrozen: "feed_frozen",
+    TokenStale: "token_stale",
+    PageMissing: "page_missing",
+    BackupFailing: "backup_failing",
+    AuditConflict: "audit_conflict",
+});
+
 impl AlertCondition {
-    /// All conditions.
-    pub const ALL: [Self; 11] = [
-        Self::BusAway,
-        Self::SourceAway,
-        Self::TidbFailing,
-        Self::RabbitMqAway,
-        Self::ScriptBroken,
-        Self::DiskNearlyFull,
-        Self::FeedFrozen,
-        Self::TokenStale,
-        Self::PageMissing,
-        Self::BackupFailing,
-        Self::AuditConflict,
-    ];
-
-    /// Its name in machine-readable messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BusAway => "bus_away",
-            Self::SourceAway => "source_away",
-            Self::TidbFailing => "tidb_failing",
-            Self::RabbitMqAway => "rabbitmq_away",
-            Self::ScriptBroken => "script_broken",
-            Self::DiskNearlyFull => "disk_nearly_full",
-            Self::FeedFrozen => "feed_frozen",
-            Self::TokenStale => "token_stale",
-            Self::PageMissing => "page_missing",
-            Self::BackupFailing => "backup_failing",
-            Self::AuditConflict => "audit_conflict",
-        }
-    }
-
     /// Its name for display.
     pub(super) fn title(self) -> &'static str {
         match self {

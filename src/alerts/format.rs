@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_each_thing_under_its_name() {
+    fn json_message_has_one_field_per_value() {
         let value: Value = serde_json::from_str(&text(AlertFormat::Json, true)).unwrap();
         let expected = json!({
             "condition": "tidb_failing", "state": "over", "node": "box", "text": "1 < 2 & \"x\"",

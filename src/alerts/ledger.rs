@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_within_the_tolerance_is_never_told() {
+    fn condition_shorter_than_the_tolerance_is_not_reported() {
         let mut case = Case::new();
         for _ in 0..10 {
             for _ in 0..3 {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_once_when_it_begins_and_once_when_it_is_over() {
+    fn condition_is_reported_at_its_start_and_its_end() {
         let mut case = Case::new();
         for _ in 0..4 {
             assert_eq!(case.tell(), None);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_that_lasts_is_told_whatever_the_tolerance() {
+    fn lasting_failure_is_reported_despite_the_tolerance() {
         let mut case = Case::new();
         case.raise(TidbFailing);
         assert_eq!((case.tell(), case.wake()), (None, Some(300)));
@@ -274,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_person_can_mend_is_told_at_once() {
+    fn condition_that_needs_a_person_is_reported_at_once() {
         let mut case = Case::new();
         case.raise(DiskNearlyFull);
         assert_eq!(case.tell(), Some(false));
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_once_in_a_pause() {
+    fn flapping_condition_is_reported_once_per_pause() {
         let mut case = Case::new();
         let mut told = 0;
         // Up and down every ten seconds for an hour.
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_while_it_is_told_is_told_as_over() {
+    fn condition_that_ends_during_its_report_is_reported_as_over() {
         let mut case = Case::new();
         case.raise(DiskNearlyFull);
         let message = case.ledger.next(case.now()).0.unwrap();

@@ -80,7 +80,7 @@ async fn one_post_when_it_begins_and_one_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_refuses_is_asked_again() {
+async fn refusing_webhook_is_retried() {
     let answer = |asked| match asked {
         0 => FakeReply::new(500, "not now"),
         1 => FakeReply::new(200, "{\"code\":19021,\"msg\":\"sign match fail\"}"),

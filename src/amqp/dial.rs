@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_told_without_what_is_secret() {
+    fn address_is_shown_without_secrets() {
         let told = place("amqp://me:telltale@rabbit.example.org").unwrap();
         assert_eq!(told, ("rabbit.example.org:5672".to_owned(), "/".to_owned()));
         assert_eq!(place("amqps://u:p@h").unwrap().0, "h:5671");
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_an_authority_is_there_and_holds_one() {
+    fn authority_file_must_exist_and_hold_a_certificate() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
         assert_eq!(authority(None), Ok(None));

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_model_of_json_holds_is_published_as_it_is() {
+    fn values_outside_json_models_are_published_unchanged() {
         let deep = ["[", "]"].map(|bracket| bracket.repeat(200)).concat();
         for odd in [r#""half \ud83d""#, "1e999", &deep, r#"{"\ud800":-0}"#] {
             let text = format!(

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listener_that_is_silent_or_failing_is_none() {
+    async fn silent_or_failing_listener_is_not_alive() {
         let dir = tempfile::tempdir().unwrap();
         let silent = answers("").await;
         let mut tried = proof(&dir, Some(silent));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_on_all_addresses_is_asked_by_loopback() {
+    fn listener_on_all_addresses_is_checked_by_loopback() {
         for (bound, asked) in
             [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")]
         {

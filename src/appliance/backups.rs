@@ -163,7 +163,7 @@ mod tests {
     use crate::store::Durability;
 
     #[tokio::test(start_paused = true)]
-    async fn one_is_made_when_it_is_due_and_the_oldest_go() {
+    async fn due_backup_is_made_and_the_oldest_removed() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
         let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();

@@ -18,9 +18,10 @@ use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::config::HourFormat;
+use crate::model::script_report::{InForce, ScriptReport};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
-use crate::script::{self, InForce, ScriptHost};
+use crate::script::{self, ScriptHost};
 use crate::serve::{
     ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, ListReport,
     Operate, OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
@@ -249,8 +250,8 @@ impl Operate for Operator {
         ScriptState { name, current, error }
     }
 
-    fn merge_script(&self) -> serde_json::Value {
-        self.scripts.merge.about()
+    fn merge_script(&self) -> Option<ScriptReport> {
+        Some(self.scripts.merge.report())
     }
 
     fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_bad_is_named_and_what_is_good_is_taken() {
+    fn invalid_files_are_reported_and_valid_ones_used() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str| dir.path().join(name).display().to_string();
         for name in ["cert.pem", "key.pem"] {

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_a_token_a_line() {
+    fn token_file_has_a_token_per_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, "# of the team\none\n\n  two \n").unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_taken_when_two_looks_agree_or_a_signal_asks() {
+    fn changed_file_is_read_when_two_checks_agree() {
         let list = |names: &[&str]| names.iter().map(|name| Secret::new(*name)).collect::<Vec<_>>();
         let (old, half, new) = (list(&["a", "b"]), list(&["c"]), list(&["c", "d"]));
         let mut followed = Followed::default();

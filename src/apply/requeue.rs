@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_letter_from_where_the_journal_was_dropped_is_counted_and_not_kept() {
+    async fn dead_letter_before_the_journal_is_only_counted() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let other = Cursor { tag: BusTag(8), ..at(900) };

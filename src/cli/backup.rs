@@ -6,8 +6,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::output;
-use super::store_access::{self, CommandFailure, StoreArgs};
-use crate::store::checkpoint::ExistingBackup;
+use super::store_access::{self, StoreArgs};
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
@@ -30,25 +29,19 @@ pub(super) struct BackupArgs {
 
 /// Makes the backup, in the running appliance if there is one.
 pub(super) fn backup(args: &BackupArgs) -> Exit {
-    super::runtime::with_runtime(async {
-        match make(args).await {
-            Ok(made) if args.json => output::json(&made),
-            Ok(made) => output::text(&format!(
+    store_access::run(async {
+        let found = store_access::find_existing(&args.store).await;
+        let made = store_access::run_on(found, async |found| found.backup(&args.dir).await).await?;
+        Ok(if args.json {
+            output::json(&made)
+        } else {
+            output::text(&format!(
                 "backup of store {} in {}, {}; `ghpulse restore {}` makes a store of it",
                 made.note.store_id,
                 made.dir.display(),
                 output::bytes(made.bytes),
                 made.dir.display(),
-            )),
-            Err(failed) => store_access::complain(&failed),
-        }
+            ))
+        })
     })
-    .unwrap_or_else(|exit| exit)
-}
-
-async fn make(args: &BackupArgs) -> Result<ExistingBackup, CommandFailure> {
-    let found = store_access::find_existing(&args.store).await?;
-    let made = found.backup(&args.dir).await;
-    found.close().await;
-    made
 }

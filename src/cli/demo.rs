@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn demo_listens_on_loopback_unless_asked() {
+    fn demo_listens_on_loopback_by_default() {
         let bound = |flags: &[(&'static str, &str)], environment: &[(&str, &str)]| {
             let flag = |(key, value): &(&'static str, &str)| Flag {
                 name: "--listen",
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demo_reaches_nobody_and_keeps_nothing() {
+    fn demo_ignores_outside_settings_and_removes_its_data() {
         let dir = tempfile::tempdir().unwrap();
         let name = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let request = Request {

@@ -54,19 +54,12 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
         ));
         return Exit::Usage;
     }
-    super::runtime::with_runtime(async {
-        let found = match store_access::find_existing(&args.store).await {
-            Ok(found) => found,
-            Err(failed) => return store_access::complain(&failed),
-        };
-        let exported = export_hours(args, &found).await;
-        found.close().await;
-        match exported {
-            Ok(exported) => say(args, &exported),
-            Err(failed) => store_access::complain(&failed),
-        }
+    store_access::run(async {
+        let found = store_access::find_existing(&args.store).await;
+        let exported =
+            store_access::run_on(found, async |found| export_hours(args, found).await).await?;
+        Ok(say(args, &exported))
     })
-    .unwrap_or_else(|exit| exit)
 }
 
 async fn export_hours(args: &ExportArgs, found: &StoreAccess) -> Result<Exported, CommandFailure> {

@@ -34,17 +34,10 @@ pub(super) struct ImportArgs {
 
 /// Imports the files one after the other. A failure does not stop the rest.
 pub(super) fn import(args: &ImportArgs) -> Exit {
-    super::runtime::with_runtime(async {
-        match store_access::find(&args.store).await {
-            Ok(found) => {
-                let exit = import_all(args, &found).await;
-                found.close().await;
-                exit
-            }
-            Err(failed) => store_access::complain(&failed),
-        }
+    store_access::run(async {
+        let found = store_access::find(&args.store).await;
+        store_access::run_on(found, async |found| Ok(import_all(args, found).await)).await
     })
-    .unwrap_or_else(|exit| exit)
 }
 
 async fn import_all(args: &ImportArgs, found: &StoreAccess) -> Exit {

@@ -43,16 +43,10 @@ pub(super) struct InspectArgs {
 
 /// Prints the rows, read by the running appliance if there is one.
 pub(super) fn inspect(args: &InspectArgs) -> Exit {
-    super::runtime::with_runtime(async {
-        let found = match store_access::find_to_look(&args.store).await {
-            Ok(found) => found,
-            Err(failed) => return store_access::complain(&failed),
-        };
-        let looked = look(args, &found).await;
-        found.close().await;
-        looked.unwrap_or_else(|failed| store_access::complain(&failed))
+    store_access::run(async {
+        let found = store_access::find_to_look(&args.store).await;
+        store_access::run_on(found, async |found| look(args, found).await).await
     })
-    .unwrap_or_else(|exit| exit)
 }
 
 async fn look(args: &InspectArgs, found: &StoreAccess) -> Result<Exit, CommandFailure> {

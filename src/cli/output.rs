@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
+    fn closed_pipe_succeeds_and_full_disk_fails() {
         assert_eq!(settled(Err(ErrorKind::BrokenPipe.into())), Exit::Fine);
         assert_eq!(settled(Err(ErrorKind::StorageFull.into())), Exit::Io);
     }

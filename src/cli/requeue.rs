@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::output;
-use super::store_access::{self, CommandFailure, StoreArgs};
+use super::store_access::{self, StoreAccess, StoreArgs};
 use crate::appliance::Requeued;
 
 /// Arguments of `requeue`.
@@ -25,27 +25,18 @@ pub(super) struct RequeueArgs {
 
 /// Retries them, in the running appliance if there is one.
 pub(super) fn requeue(args: &RequeueArgs) -> Exit {
-    super::runtime::with_runtime(async {
-        match try_all(args).await {
-            Ok(requeued) if args.json => output::json(&requeued),
-            Ok(requeued) => {
-                for reason in &requeued.reasons {
-                    output::complain(&output::plain(reason));
-                }
-                let Requeued { tried, applied, known, dead, .. } = requeued;
-                output::text(&format!(
-                    "retried {tried}: {applied} applied, {known} duplicates, {dead} still unreadable"
-                ))
-            }
-            Err(failed) => store_access::complain(&failed),
+    store_access::run(async {
+        let found = store_access::find_existing(&args.store).await;
+        let requeued = store_access::run_on(found, StoreAccess::requeue).await?;
+        if args.json {
+            return Ok(output::json(&requeued));
         }
+        for reason in &requeued.reasons {
+            output::complain(&output::plain(reason));
+        }
+        let Requeued { tried, applied, known, dead, .. } = requeued;
+        Ok(output::text(&format!(
+            "retried {tried}: {applied} applied, {known} duplicates, {dead} still unreadable"
+        )))
     })
-    .unwrap_or_else(|exit| exit)
-}
-
-async fn try_all(args: &RequeueArgs) -> Result<Requeued, CommandFailure> {
-    let found = store_access::find_existing(&args.store).await?;
-    let requeued = found.requeue().await;
-    found.close().await;
-    requeued
 }

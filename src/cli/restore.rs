@@ -36,14 +36,14 @@ pub(super) struct RestoreArgs {
 
 /// Restores the backup and prints which events the store is missing and how it catches up.
 pub(super) fn restore(args: &RestoreArgs) -> Exit {
-    super::runtime::with_runtime(async {
-        match make(args).await {
-            Ok((restored, _)) if args.json => output::json(&restored),
-            Ok((restored, config)) => output::text(&words(&restored, &config)),
-            Err(failed) => store_access::complain(&failed),
-        }
+    store_access::run(async {
+        let (restored, config) = make(args).await?;
+        Ok(if args.json {
+            output::json(&restored)
+        } else {
+            output::text(&words(&restored, &config))
+        })
     })
-    .unwrap_or_else(|exit| exit)
 }
 
 async fn make(args: &RestoreArgs) -> Result<(Restored, Config), CommandFailure> {

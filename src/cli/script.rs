@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn init_writes_what_then_holds() {
+    fn init_writes_scripts_that_pass_the_check() {
         let directory = tempfile::tempdir().unwrap();
         let dir = directory.path().join("scripts");
         let init = || {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_path_is_said_to_have_counted_nothing() {
+    fn misspelt_path_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.rhai");
         let script = |config: &str| {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_holds_or_not_or_is_not_there() {
+    fn script_check_exits_by_validity_and_existence() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.rhai");
         assert_eq!(exit_of(path.clone()), Exit::Io);

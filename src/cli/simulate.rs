@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_arguments_say_what_is_accepted() {
+    fn invalid_arguments_name_the_accepted_values() {
         assert!(parsed(&["--rate", "-1"]).unwrap_err().contains("from 0 to"));
         assert!(parsed(&["--speed", "0", "--events", "a"]).unwrap_err().contains("above 0"));
         assert!(parsed(&["--speed", "2"]).unwrap_err().contains("--events"));

@@ -118,6 +118,23 @@ impl From<InspectError> for CommandFailure {
     }
 }
 
+/// Runs a command about a store. Prints why it failed.
+pub(super) fn run(command: impl Future<Output = Result<Exit, CommandFailure>>) -> Exit {
+    let ended = super::runtime::with_runtime(command);
+    ended.map_or_else(|exit| exit, |ended| ended.unwrap_or_else(|failed| complain(&failed)))
+}
+
+/// Runs a command on a store that was found, and closes the store.
+pub(super) async fn run_on<T>(
+    found: Result<StoreAccess, CommandFailure>,
+    command: impl AsyncFnOnce(&StoreAccess) -> Result<T, CommandFailure>,
+) -> Result<T, CommandFailure> {
+    let found = found?;
+    let ended = command(&found).await;
+    found.close().await;
+    ended
+}
+
 /// Loads the configuration, and sets up the log as it says.
 pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     let dir = args.data.as_ref().map(|dir| dir.display().to_string());
@@ -452,7 +469,7 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
 }
 
 /// Prints to stderr why a command failed.
-pub(super) fn complain(failed: &CommandFailure) -> Exit {
+fn complain(failed: &CommandFailure) -> Exit {
     output::complain(&format!("error: {}", failed.reason));
     failed.exit
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Clock;
+use crate::model::names::names;
 use crate::model::window::Timestamp;
 use crate::sync::lock;
 
@@ -40,18 +41,14 @@ pub enum ClockWitness {
     Monotonic,
 }
 
-impl ClockWitness {
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::GitHub => "github",
-            Self::NewestEvent => "newest_event",
-            Self::LastPass => "last_pass",
-            Self::Monotonic => "monotonic",
-        }
-    }
+names!(ClockWitness {
+    GitHub: "github",
+    NewestEvent: "newest_event",
+    LastPass: "last_pass",
+    Monotonic: "monotonic",
+});
 
+impl ClockWitness {
     fn words(self) -> &'static str {
         match self {
             Self::GitHub => "GitHub's Date",

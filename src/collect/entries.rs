@@ -56,22 +56,6 @@ impl Entries {
         entries
     }
 
-    /// Splits lines with one entry each.
-    #[must_use]
-    pub fn of_lines(body: &Bytes) -> Self {
-        let bytes = readable(body);
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        let mut entries = Self { is_list: true, ..Self::default() };
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            match serde_json::from_str::<&RawValue>(line) {
-                Ok(value) => entries.push(&bytes, value.get()),
-                Err(_) => entries.salvage(&bytes, line),
-            }
-        }
-        entries.text = bytes;
-        entries
-    }
-
     /// Whether the page is a list of entries.
     #[must_use]
     pub fn is_list(&self) -> bool {
@@ -160,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_byte_costs_no_other_event() {
+    fn invalid_byte_affects_only_its_event() {
         let page = format!("[{}]", EVENTS.join(","));
         let with = |odd: &[u8]| {
             let at = page.find('?').unwrap();
@@ -181,19 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_said() {
+    fn response_that_is_not_a_list_is_reported() {
         for page in [&b"{\"message\":\"no\"}"[..], b"", b"<html>", b"\xff\xfe"] {
             assert_eq!(read(page), (Vec::new(), 1, false), "{page:?}");
         }
         assert_eq!(read("[]"), (Vec::new(), 0, true));
         assert_eq!(read("[1, null]").0, ["1", "null"], "whether it is an event is said later");
-    }
-
-    #[test]
-    fn lines_are_read_one_by_one() {
-        let text = format!("{}\n\n{{\"id\":{}\r\n", EVENTS[0], EVENTS[1]);
-        let entries = Entries::of_lines(&text.into());
-        assert!(entries.iter().eq([EVENTS[0], EVENTS[1]]));
-        assert_eq!(entries.broken().0, 1);
     }
 }

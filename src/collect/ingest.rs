@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::entries::{BrokenEntry, Entries};
 use super::outage::{HeldPolls, PageEvent, has_missed};
 use super::overlap;
-use super::source::{EventSource, Poll, PolledPage};
+use super::source::{EventSource, Poll};
 use crate::clock::Clock;
 use crate::lists::{LISTS, Lists, LiveList};
 use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
@@ -105,12 +105,6 @@ pub async fn run(
             }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
-        let Some(poll) = poll else {
-            admit_held(&store, &how, held).await?;
-            tracing::info!("the source has ended; what was admitted is served on");
-            stop.cancelled().await;
-            return Ok(());
-        };
         if source.has_stood() {
             polled = store.read(outages::polled).await?;
         }
@@ -118,11 +112,8 @@ pub async fn run(
         if let Some(held) = &mut held {
             held.push(poll);
         } else {
-            // Recorded hours are not a live feed, so no event of it can have been missed.
-            let is_recorded = poll.pages.iter().any(PolledPage::is_recorded);
-            let since = if is_recorded { None } else { polled.take() };
             let now = options.clock.instant();
-            let first = match since {
+            let first = match polled.take() {
                 Some(since) => HeldPolls::hold(since, poll, now),
                 None => Err(poll),
             };
@@ -157,11 +148,7 @@ async fn admit_held(
     Ok(())
 }
 
-async fn next(
-    source: &mut impl EventSource,
-    store: &Store,
-    limit: u64,
-) -> anyhow::Result<Option<Poll>> {
+async fn next(source: &mut impl EventSource, store: &Store, limit: u64) -> anyhow::Result<Poll> {
     let mut backlog = store.watermarks().backlog.subscribe();
     if *backlog.borrow_and_update() > limit {
         let bytes = *backlog.borrow();
@@ -170,7 +157,7 @@ async fn next(
         tracing::info!("polling resumed");
     }
     store.disk_space().wait().await;
-    Ok(source.next_poll().await?)
+    Ok(source.next_poll().await)
 }
 
 /// Admits one poll of the public feed. What the store's rules leave out is not even queued.
@@ -259,9 +246,9 @@ struct Sorted {
 fn sort(poll: &Poll, how: &IngestRules, privacy: &Privacy) -> Sorted {
     let mut sorted = Sorted { lists: how.lists.all(), ..Sorted::default() };
     for page in &poll.pages {
-        let entries = page.body.entries();
+        let entries = &page.entries;
         for entry in entries.iter() {
-            sorted.take(&entries, entry, poll.received_at, privacy);
+            sorted.take(entries, entry, poll.received_at, privacy);
         }
         let (count, broken) = entries.broken();
         for BrokenEntry { reason, text } in broken {

@@ -31,7 +31,7 @@ pub use self::figures::{ClosedName, FeedFigures, ListFigures};
 use self::read::{FeedReader, FinishedRead};
 use super::ingest::{self, IngestRules};
 use super::poller::MOST_SENT;
-use super::source::{PageBody, Poll, PolledPage, SourceError};
+use super::source::{Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
 use crate::github::limits::MOST_AT_ONCE;
@@ -105,7 +105,7 @@ impl ListedSource {
         clock: Clock,
     ) -> Result<Self, SourceError> {
         let rest = RestOptions { api_url: options.api_url.clone(), timeout: options.timeout };
-        let rest = Rest::new(&rest, clock).map_err(|e| SourceError::Client(e.to_string()))?;
+        let rest = Rest::new(&rest, clock).map_err(|e| SourceError(e.to_string()))?;
         let reader = Arc::new(FeedReader { rest, pool: Arc::clone(&pool), clock });
         let figures = watch::Sender::new(Vec::new());
         Ok(Self { reader, pool, store, how, options, grant, figures, clock })
@@ -222,7 +222,7 @@ impl ListedSource {
     async fn take(&self, state: &mut ListedState, read: FinishedRead) -> Result<(), StoreError> {
         let now = self.clock.now();
         let pages = read.pages.iter().zip(1..);
-        let page = |(entries, number)| PolledPage { number, body: PageBody::Entries(entries) };
+        let page = |(entries, number)| PolledPage { number, entries };
         let pages: Vec<PolledPage> = pages.map(|(e, number)| page((e.clone(), number))).collect();
         if !pages.is_empty() {
             let poll = Poll { pages, received_at: now };

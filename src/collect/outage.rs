@@ -135,7 +135,8 @@ impl Sequence {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::collect::source::{PageBody, PolledPage};
+    use crate::collect::entries::Entries;
+    use crate::collect::source::PolledPage;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_seconds(1_800_000_000 + second)
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn polls_are_held_until_each_page_was_read() {
         let poll = |number, second| Poll {
-            pages: vec![PolledPage { number, body: PageBody::Array("[]".into()) }],
+            pages: vec![PolledPage { number, entries: Entries::default() }],
             received_at: at(second),
         };
         let now = Clock::system().instant();

@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::entries::Entries;
@@ -34,13 +33,6 @@ impl PageSighting {
     pub fn sequence(&self) -> usize {
         sequence(KINDS[self.kind])
     }
-}
-
-/// The events on a page; `None` when it is not a JSON list. Entries without an id are skipped.
-#[must_use]
-pub fn look(body: &[u8]) -> Option<Vec<PageSighting>> {
-    let entries = Entries::of_list(&Bytes::copy_from_slice(body));
-    entries.is_list().then(|| sightings(&entries))
 }
 
 /// The events among the entries of a page. Entries without an id are skipped.
@@ -73,14 +65,18 @@ pub(super) fn share(now: &HashSet<u64>, before: &HashSet<u64>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn ids(body: &[u8]) -> Option<HashSet<u64>> {
-        Some(look(body)?.iter().map(|sighting| sighting.hash).collect())
+        let entries = Entries::of_list(&Bytes::copy_from_slice(body));
+        let hashes = || sightings(&entries).iter().map(|sighting| sighting.hash).collect();
+        entries.is_list().then(hashes)
     }
 
     #[test]
-    fn the_share_is_of_what_is_there_now() {
+    fn overlap_is_a_share_of_the_current_page() {
         let before = ids(br#"[{"type":"A","id":"1"},{"type":"A","id":"2"}]"#).unwrap();
         let now = ids(br#"[{"id":"2","type":"A"},{"type":"B","id":"1"},{"type":"A","id":"3"},
             {"type":"A","id":"4"}]"#)
@@ -95,7 +91,7 @@ mod tests {
     fn type_id_and_time_are_seen() {
         let page = br#"[{"id":"12","type":"WatchEvent","created_at":"2026-02-03T04:05:06Z"},
             {"id":"13","type":"DeleteEvent","created_at":7},{"id":"x","type":"NewEvent"}]"#;
-        let seen = look(page).unwrap();
+        let seen = sightings(&Entries::of_list(&Bytes::copy_from_slice(page)));
         assert_eq!(
             (seen[0].id, KINDS[seen[0].kind], seen[0].sequence()),
             (Some(12), "WatchEvent", 1)
@@ -106,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_entries_are_passed_over_and_what_is_no_list_is_none() {
+    fn invalid_entries_are_skipped_and_invalid_lists_are_none() {
         let odd = ids(br#"[null, 7, "x", [], {}, {"id":null}, {"id":12}, {"type":"A","id":"1"}]"#);
         assert_eq!(odd.unwrap().len(), 3);
         for body in [&b"{}"[..], b"", b"<html>", b"\xff\xfe"] {

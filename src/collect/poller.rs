@@ -32,7 +32,7 @@ pub use self::summary::publish;
 use super::coverage::{Completeness, STALE_REST};
 use super::entries::Entries;
 use super::overlap;
-use super::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
+use super::source::{EventSource, Poll, PolledPage, SourceError};
 use super::status::SourceStatus;
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
@@ -122,10 +122,10 @@ impl Poller {
         if options.pages == 0 || options.pages > MOST_PAGES {
             let pages = options.pages;
             let reason = format!("{pages} pages cannot be followed; set github.pages to 1 to 3");
-            return Err(SourceError::Client(reason));
+            return Err(SourceError(reason));
         }
         let rest = RestOptions { api_url: options.api_url, timeout: options.timeout };
-        let rest = Rest::new(&rest, clock).map_err(|e| SourceError::Client(e.to_string()))?;
+        let rest = Rest::new(&rest, clock).map_err(|e| SourceError(e.to_string()))?;
         let burst = u32::from(options.pages);
         let pool = PoolOptions { tokens: options.tokens, share: POLL_SHARE, burst };
         let pool = TokenPool::new(pool, clock);
@@ -327,7 +327,7 @@ impl Poller {
                     let number = number(at);
                     summary.trouble = Some(format!("page {number} is not a JSON list of events"));
                 }
-                return Some(PolledPage { number: number(at), body: PageBody::Entries(entries) });
+                return Some(PolledPage { number: number(at), entries });
             }
             PageOutcome::NotModified => {
                 summary.answered = true;
@@ -393,14 +393,14 @@ impl Poller {
 }
 
 impl EventSource for Poller {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         loop {
             let answers = self.receive().await;
             let pages = self.settle(answers);
             if !pages.is_empty() {
                 // While GitHub contradicts our clock, the clock must not put an event into another
                 // day.
-                return Ok(Some(Poll { pages, received_at: self.witness.stamp() }));
+                return Poll { pages, received_at: self.witness.stamp() };
             }
         }
     }

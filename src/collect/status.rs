@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::coverage::Report;
+use crate::model::names::names;
 use crate::model::window::Timestamp;
 
 /// Whether events arrive.
@@ -17,17 +18,7 @@ pub enum SourceState {
     Down,
 }
 
-impl SourceState {
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Down => "down",
-        }
-    }
-}
+names!(SourceState { Ok: "ok", Degraded: "degraded", Down: "down" });
 
 /// The origin of the events and the credentials used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,21 +27,9 @@ pub enum SourceMode {
     Anonymous,
     /// GitHub, with tokens.
     Tokens,
-    /// Recorded hours.
-    Replay,
 }
 
-impl SourceMode {
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Anonymous => "anonymous",
-            Self::Tokens => "tokens",
-            Self::Replay => "replay",
-        }
-    }
-}
+names!(SourceMode { Anonymous: "anonymous", Tokens: "tokens" });
 
 /// The last error; it remains after recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +51,7 @@ pub struct SourceStatus {
     pub last_error: Option<LastError>,
     /// Whether the server reports that it is simulated.
     pub simulated: bool,
-    /// With tokens, without, or recorded.
+    /// With tokens or without.
     pub mode: SourceMode,
     /// Number of tokens neither quarantined nor exhausted.
     pub tokens_usable: usize,
@@ -90,7 +69,7 @@ pub struct SourceStatus {
     /// For each page, from the first: the fraction of its events that the previous read also had,
     /// 0 to 1; `None` until it was read twice. Zero means that events were missed.
     pub overlap: Vec<Option<f64>>,
-    /// The coverage of the feed; `None` before the first responses, and for recorded hours.
+    /// The coverage of the feed; `None` before the first responses.
     pub completeness: Option<Arc<Report>>,
 }
 

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_token_is_refused() {
+    fn texts_that_cannot_be_tokens_are_refused() {
         for wrong in [
             "${GITHUB_TOKEN}",
             "$GITHUB_TOKEN",
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_stands_alone() {
+    fn host_with_port_scheme_or_user_is_refused() {
         for wrong in ["db:4000", "mysql://db", "me@db", "a b", "db/x"] {
             assert!(host(wrong).is_some(), "{wrong}");
         }

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_and_merge_keys_bring_what_they_name() {
+    fn aliases_and_merge_keys_are_resolved() {
         let found = entries("a: &base {x: 1, y: 2}\nb:\n  <<: *base\n  y: 3\n");
         let YamlValue::Map(b) = &found[1].node.shape else { panic!("no mapping") };
         let pairs: Vec<_> = b.iter().map(|entry| (&*entry.key, &entry.node.shape)).collect();

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_value_hides_what_looks_like_a_credential() {
+    fn credentials_in_quoted_values_are_hidden() {
         assert_eq!(quotable("ghp_abc"), HIDDEN);
         assert_eq!(quotable("amqp://me:pass@host/"), HIDDEN);
         assert_eq!(quotable("eighty"), "\"eighty\"");

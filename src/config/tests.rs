@@ -52,7 +52,7 @@ pub(super) fn warnings(loaded: &Loaded, level: Severity) -> Vec<String> {
 pub(super) const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
 #[test]
-fn every_default_is_what_the_contract_says() {
+fn defaults_equal_the_contract() {
     let found = loaded("");
     assert!(found.warnings.is_empty(), "{:?}", found.warnings);
     let config = found.config;
@@ -200,7 +200,7 @@ fn a_choice_of_on_and_off_takes_true_and_false() {
 }
 
 #[test]
-fn a_port_that_is_none_is_refused() {
+fn invalid_port_is_refused() {
     let all = errors("github: {apiUrl: 'http://h:99999', graphqlUrl: 'http://h:port/x'}");
     assert_eq!(all.len(), 2, "{all:#?}");
 }
@@ -244,7 +244,7 @@ fn values_are_taken_as_people_write_them() {
 }
 
 #[test]
-fn the_peers_units_hold() {
+fn units_of_the_peer_are_accepted() {
     let text = "github: {loop: {timeout: 2000, break: 1500ms}}\n\
                 interval: {retryWait: 500, latestDuring: 60, daily: 1m, dayCount: 2m, latest: 2s}\n\
                 lark: {webhook: 'https://l.example/x', minimumBreak: 3, errorTolerance: 9}\n";
@@ -263,7 +263,7 @@ fn the_peers_units_hold() {
 }
 
 #[test]
-fn every_complaint_comes_at_once_with_file_line_and_key() {
+fn all_errors_are_reported_with_file_line_and_key() {
     let text = "server:\n  prot: 1\n  port: 70000\ninterval:\n  latest: 5\n  retry: -1\ngithub:\n  \
                 pages: 4\n  enrich: {budget: 1.5}\nstore: 3\nserver.tls.cert: a.pem\n";
     let all = errors(text);
@@ -284,7 +284,7 @@ fn every_complaint_comes_at_once_with_file_line_and_key() {
 }
 
 #[test]
-fn an_unknown_key_is_told_the_nearest_known_one() {
+fn unknown_key_error_suggests_the_nearest_key() {
     assert!(only("github: {tokns: [a]}").contains("did you mean github.tokens?"));
     assert!(only("gihtub: {tokens: [a]}").contains("did you mean github?"));
     assert!(only("basePath: /x").contains("did you mean server.basePath?"));
@@ -438,7 +438,7 @@ fn the_first_file_that_is_there_is_read() {
 }
 
 #[test]
-fn unknown_variables_are_told_the_nearest_known_one() {
+fn unknown_variable_error_suggests_the_nearest_name() {
     let refused = |name| with_environment("", &[(name, "1")]).unwrap_err().errors[0].to_string();
     let found = refused("GHPULSE_SERVER_BASE_PATH");
     assert_eq!(

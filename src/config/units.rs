@@ -223,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_back(micros in 0u64..1 << 50, size in any::<u64>()) {
+        fn shown_values_are_read_back(micros in 0u64..1 << 50, size in any::<u64>()) {
             let time = Duration::from_micros(micros);
             prop_assert_eq!(duration(&show_duration(time), BareUnit::InvalidConfig), Some(time));
             prop_assert_eq!(bytes(&show_bytes(size)), Some(size));

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waits_are_read_as_seconds_or_date_and_never_believed_without_end() {
+    async fn waits_are_read_as_seconds_or_date_and_bounded() {
         let limits = read(&[("retry-after", "30"), ("x-poll-interval", "60")]).await;
         assert_eq!(limits.retry_after, Some(Duration::from_secs(30)));
         assert_eq!(limits.poll_interval, Some(Duration::from_secs(60)));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bare_403_says_that_the_token_is_dead() {
+    fn only_a_403_without_limits_ends_a_token() {
         let bare = RateLimits::default();
         assert_eq!(
             bare.refusal(403, b"Sorry. Your account was suspended.", true),

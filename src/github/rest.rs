@@ -166,19 +166,7 @@ impl Rest {
     /// Fetches a page of events and settles the lease with the outcome.
     pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> PageResponse {
         let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
-        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
-        let mut request = HttpRequest::get(&url)
-            .header("accept", MEDIA_TYPE)
-            .header("x-github-api-version", API_VERSION);
-        if let Some(etag) = etag {
-            request = request.header("if-none-match", etag);
-        }
-        if let Some(authorization) = &authorization {
-            request = request.secret("authorization", authorization);
-        }
-        let start = self.clock.instant();
-        let result = self.http.send(request).await;
-        let took = self.clock.instant() - start;
+        let (result, took) = self.send(HttpRequest::get(&url), &lease, etag).await;
         let answer = match result {
             Ok(response) => self.read(number, response, lease.token().is_some()),
             Err(error) => {
@@ -189,6 +177,27 @@ impl Rest {
         lease.settle(verdict(&answer.outcome), &answer.limits, took);
         metrics::REQUESTS.add_for(answer.outcome.name(), 1);
         answer
+    }
+
+    /// Sends a request for a page with the token of the lease. Returns also how long it took.
+    async fn send<'a>(
+        &self,
+        request: HttpRequest<'a>,
+        lease: &Lease,
+        etag: Option<&'a str>,
+    ) -> (Result<HttpResponse, HttpError>, Duration) {
+        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
+        let mut request =
+            request.header("accept", MEDIA_TYPE).header("x-github-api-version", API_VERSION);
+        if let Some(etag) = etag {
+            request = request.header("if-none-match", etag);
+        }
+        if let Some(authorization) = &authorization {
+            request = request.secret("authorization", authorization);
+        }
+        let start = self.clock.instant();
+        let result = self.http.send(request).await;
+        (result, self.clock.instant() - start)
     }
 
     fn read(&self, number: u8, response: HttpResponse, with_token: bool) -> PageResponse {

@@ -157,7 +157,7 @@ async fn errors_contain_no_secret() {
 }
 
 #[test]
-fn addresses_are_checked_before_anything_is_asked() {
+fn addresses_are_checked_before_a_request() {
     for good in ["https://api.github.com", "http://127.0.0.1:8601/base"] {
         check_address(good).unwrap();
     }

@@ -3,5 +3,6 @@
 pub(super) mod first_message;
 pub(super) mod gauge_message;
 pub(super) mod gauges;
+pub(super) mod language_message;
 pub(super) mod languages;
 pub(super) mod latest_values;

@@ -4,7 +4,11 @@
 
 pub mod written;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::kinds::{COLUMNS, KINDS, sequence};
+use super::varint;
 use super::window::{Hour, Minute, Second, Timestamp};
 
 /// Slots of a span: ten seconds each in a minute, ten minutes each in an hour.
@@ -101,7 +105,8 @@ pub struct Chart {
 }
 
 /// The counts of one hour of `created_at` from one origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct HourCounts {
     /// Events of any type; `None` for hours counted by an earlier version.
     pub events: Option<i64>,
@@ -188,9 +193,9 @@ impl Activity {
         let mut out = vec![1];
         for slot in &self.0 {
             let bits = slot.iter().enumerate().filter(|(_, count)| **count > 0);
-            push_number(&mut out, bits.fold(0, |bits, (at, _)| bits | 1 << at));
+            varint::push(&mut out, bits.fold(0, |bits, (at, _)| bits | 1 << at));
             for count in slot.iter().filter(|count| **count > 0) {
-                push_number(&mut out, u64::from(*count));
+                varint::push(&mut out, u64::from(*count));
             }
         }
         out
@@ -202,13 +207,13 @@ impl Activity {
         let mut rest = bytes.strip_prefix(&[1])?;
         let mut activity = Self::default();
         for slot in &mut activity.0 {
-            let bits = take_number(&mut rest)?;
+            let bits = varint::take(&mut rest)?;
             if bits >> COLUMNS != 0 {
                 return None;
             }
             for (at, count) in slot.iter_mut().enumerate() {
                 if bits & 1 << at != 0 {
-                    *count = u32::try_from(take_number(&mut rest)?).ok()?;
+                    *count = u32::try_from(varint::take(&mut rest)?).ok()?;
                 }
             }
         }
@@ -336,29 +341,6 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (part, after) = rest.split_first_chunk::<N>()?;
     *rest = after;
     Some(*part)
-}
-
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    loop {
-        let byte = u8::try_from(number & 0x7f).unwrap_or(0);
-        number >>= 7;
-        if number == 0 {
-            return out.push(byte);
-        }
-        out.push(byte | 0x80);
-    }
-}
-
-fn take_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for place in 0..5 {
-        let [byte] = take(rest)?;
-        number |= u64::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

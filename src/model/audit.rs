@@ -10,6 +10,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::names::names;
 use super::window::Timestamp;
 
 /// How the shares are measured, in one sentence shown next to them.
@@ -18,7 +19,7 @@ pub const METHOD: &str = "seen: events received here; grown: what GitHub's total
      repositories; numbers: issues, pull requests and discussions of a repository share one \
      sequence, whose holes were not seen; null: not known yet";
 
-/// What is audited.
+/// What is audited. Those of which GitHub states a total come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AuditedKind {
     /// Stars, by `stargazerCount`.
@@ -35,25 +36,18 @@ pub enum AuditedKind {
     Numbers,
 }
 
+names!(AuditedKind {
+    Stars: "stars",
+    Forks: "forks",
+    Releases: "releases",
+    PullRequests: "pull_requests",
+    Issues: "issues",
+    Numbers: "numbers",
+});
+
 impl AuditedKind {
-    /// All kinds; those of which GitHub states a total come first.
-    pub const ALL: [Self; 6] =
-        [Self::Stars, Self::Forks, Self::Releases, Self::PullRequests, Self::Issues, Self::Numbers];
     /// Number of kinds of which GitHub states a total.
     pub const STATED: usize = 5;
-
-    /// Its name in JSON and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stars => "stars",
-            Self::Forks => "forks",
-            Self::Releases => "releases",
-            Self::PullRequests => "pull_requests",
-            Self::Issues => "issues",
-            Self::Numbers => "numbers",
-        }
-    }
 
     /// Whether what was counted can be taken back without an event: a star removed, a fork or an
     /// issue deleted. A pull request cannot be deleted, and its number is never given again.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::activity::MinuteSample;
+use super::names::names;
 use super::window::Timestamp;
 
 /// How the missed events are estimated, in one sentence shown next to the figures.
@@ -30,20 +31,11 @@ pub enum TroubleKind {
     PageMissing,
 }
 
-impl TroubleKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::FrozenFeed, Self::StaleToken, Self::PageMissing];
-
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FrozenFeed => "frozen_feed",
-            Self::StaleToken => "stale_token",
-            Self::PageMissing => "page_missing",
-        }
-    }
-}
+names!(TroubleKind {
+    FrozenFeed: "frozen_feed",
+    StaleToken: "stale_token",
+    PageMissing: "page_missing",
+});
 
 /// A problem with the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

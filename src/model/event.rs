@@ -247,7 +247,7 @@ mod tests {
         "created_at":"2026-02-24T21:33:46Z"}"#;
 
     #[test]
-    fn merge_today_is_an_action_of_its_own() {
+    fn current_merge_is_a_separate_action() {
         let event = Event::read(TODAY).unwrap();
         assert_eq!(event.key.to_string(), "PullRequestEvent 6849554848");
         assert_eq!(event.repo_name.as_deref(), Some("ann/tool"));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn error_says_why_it_is_not_an_event() {
+    fn error_names_why_text_is_not_an_event() {
         assert_eq!(Event::read("[]").unwrap_err(), InvalidEvent::NotAnObject);
         assert_eq!(Event::read("null").unwrap_err(), InvalidEvent::NotAnObject);
         assert_eq!(Event::read(r#"{"message":"x"}"#).unwrap_err(), InvalidEvent::Nameless);

@@ -276,7 +276,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn index_decodes_to_what_was_encoded(
+        fn index_is_decoded_as_encoded(
             hash: u64,
             kind in proptest::option::of("\\PC{1,20}"),
             names in proptest::array::uniform4(proptest::option::of("\\PC{0,20}")),

@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::names::names;
 use super::position::Position;
 use super::window::Timestamp;
 
@@ -73,21 +74,12 @@ impl Outage {
     }
 }
 
-impl GapReason {
-    /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Retention, Self::Slow, Self::Upstream, Self::BusChanged];
-
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Retention => "retention",
-            Self::Slow => "slow",
-            Self::Upstream => "upstream",
-            Self::BusChanged => "bus_changed",
-        }
-    }
-}
+names!(GapReason {
+    Retention: "retention",
+    Slow: "slow",
+    Upstream: "upstream",
+    BusChanged: "bus_changed",
+});
 
 #[cfg(test)]
 mod tests {

@@ -59,7 +59,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
-        fn matches_what_the_definition_matches(glob in "[ab*]{0,9}", text in "[ab]{0,14}") {
+        fn glob_matches_like_its_definition(glob in "[ab*]{0,9}", text in "[ab]{0,14}") {
             let (glob, text) = (glob.as_str(), text.as_bytes());
             prop_assert_eq!(matches(glob, text), expected(glob.as_bytes(), text));
         }

@@ -11,6 +11,7 @@ mod pieces;
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -149,7 +150,17 @@ fn end_of_string(json: &str, begin: usize) -> Option<usize> {
 
 /// Appends a JSON string.
 pub fn push_text(out: &mut String, text: &str) {
-    out.push_str(&serde_json::to_string(text).expect("a string can always be written as JSON"));
+    out.push_str(&encoded(text));
+}
+
+/// A message or report of ours as JSON.
+///
+/// # Panics
+///
+/// If a key of a map is not text, or the value's own serialization fails.
+#[must_use]
+pub fn encoded<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("text and numbers can always be written as JSON")
 }
 
 /// The offset of `part` in `whole`; `None` when it is not a slice of it.

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::envelope::Flags;
+use super::names::names;
 use super::window::{Day, Timestamp};
 
 /// What the ledger counts of a repository.
@@ -178,36 +179,19 @@ pub struct TopRepos {
     pub repos: Vec<RankedRepo>,
 }
 
+names!(LedgerMetric {
+    Stars: "stars",
+    Forks: "forks",
+    PullsOpened: "prs_opened",
+    PullsMerged: "prs_merged",
+    PullsClosed: "prs_closed",
+    IssuesOpened: "issues_opened",
+    IssuesClosed: "issues_closed",
+    Releases: "releases",
+    Pushes: "pushes",
+});
+
 impl LedgerMetric {
-    /// All metrics, in the order of their numbers.
-    pub const ALL: [Self; METRICS] = [
-        Self::Stars,
-        Self::Forks,
-        Self::PullsOpened,
-        Self::PullsMerged,
-        Self::PullsClosed,
-        Self::IssuesOpened,
-        Self::IssuesClosed,
-        Self::Releases,
-        Self::Pushes,
-    ];
-
-    /// Its JSON name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stars => "stars",
-            Self::Forks => "forks",
-            Self::PullsOpened => "prs_opened",
-            Self::PullsMerged => "prs_merged",
-            Self::PullsClosed => "prs_closed",
-            Self::IssuesOpened => "issues_opened",
-            Self::IssuesClosed => "issues_closed",
-            Self::Releases => "releases",
-            Self::Pushes => "pushes",
-        }
-    }
-
     /// What an event of this type counts as; `None` for events that are not counted. `action` reads
     /// `payload.action`, and is called for the few types that need it.
     #[must_use]
@@ -341,21 +325,9 @@ impl DaySeen {
     }
 }
 
+names!(RankedBy { Stars: "stars", Forks: "forks", Prs: "prs", Pushes: "pushes" });
+
 impl RankedBy {
-    /// All figures.
-    pub const ALL: [Self; 4] = [Self::Stars, Self::Forks, Self::Prs, Self::Pushes];
-
-    /// Its name in a query.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stars => "stars",
-            Self::Forks => "forks",
-            Self::Prs => "prs",
-            Self::Pushes => "pushes",
-        }
-    }
-
     /// The metric it is.
     #[must_use]
     pub fn metric(self) -> LedgerMetric {
@@ -368,20 +340,9 @@ impl RankedBy {
     }
 }
 
+names!(RankedWindow { Day: "24h", Week: "7d", Month: "30d" });
+
 impl RankedWindow {
-    /// All windows.
-    pub const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
-
-    /// Its name in a query.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Day => "24h",
-            Self::Week => "7d",
-            Self::Month => "30d",
-        }
-    }
-
     /// Its length.
     #[must_use]
     pub fn hours(self) -> i64 {

@@ -94,13 +94,6 @@ impl Outgoing {
         let key = summary.repo_id.map(|id| id.to_string());
         Self { key, properties, outage: None, body }
     }
-
-    /// Estimated bytes on the wire.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        const AROUND: usize = 120;
-        self.body.len() + AROUND
-    }
 }
 
 /// Writes the payload: the seven flags and the enrichment.

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_hashed_where_it_is_asked_for() {
+    fn addresses_are_hashed_when_configured() {
         let event = of_commit("\"abc@example.org\"");
         assert_eq!(privacy(&[], true).hashed(&event), hash_emails(&event));
         assert_eq!(privacy(&[], false).hashed(&event), None);

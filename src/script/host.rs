@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
-use serde_json::json;
 use tracing::{info, warn};
 
 use super::diagnostic::ScriptDiagnostic;
@@ -22,6 +20,7 @@ use super::shipped;
 use super::trials::Trials;
 use crate::clock::{Clock, Stopwatch};
 use crate::metrics;
+use crate::model::script_report::{InForce, QuotedLine, ScriptReport};
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
 use crate::script::rule::AggregateRule;
@@ -30,27 +29,8 @@ use crate::sync::lock;
 /// The most characters of a quoted line.
 const LINE_CHARS: usize = 200;
 
-/// The source of the tally.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InForce {
-    /// The file as it is on disk.
-    File,
-    /// An earlier text of the file: the file is gone, or its present text was refused.
-    #[serde(rename = "last good")]
-    LastGood,
-    /// The built-in text: the file does not exist.
-    #[serde(rename = "built-in")]
-    BuiltIn,
-    /// No script: plain addition.
-    #[serde(rename = "native sum")]
-    NativeSum,
-    /// No script, and so no aggregate.
-    Nothing,
-}
-
 /// The state of a script, for `/readyz` and the page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptStatus {
     /// The file, as errors name it.
     pub file: Arc<str>,
@@ -94,7 +74,7 @@ pub struct ScriptHost {
     found: Mutex<FileState>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ForceState {
     script: Option<Arc<Compiled>>,
     /// Its result for the built-in sample.
@@ -219,9 +199,9 @@ impl ScriptHost {
         Some(outcome)
     }
 
-    /// The state as JSON for everybody: without directories.
+    /// The state as everybody may see it.
     #[must_use]
-    pub fn about(&self) -> serde_json::Value {
+    pub fn report(&self) -> ScriptReport {
         let force = self.force.load();
         let status = &force.status;
         // The directory of the scripts is not public.
@@ -234,22 +214,21 @@ impl ScriptHost {
                 Some(_) => status.refused_line.clone(),
                 None => source.and_then(|source| line_of(source, number)),
             };
-            Some(json!({ "number": number, "column": diagnostic.column, "text": text? }))
+            Some(QuotedLine { number, column: diagnostic.column, text: text? })
         });
         let error = diagnostic.map(|diagnostic| {
             let file = short(&diagnostic.file).into();
             ScriptDiagnostic { file, ..diagnostic.clone() }.to_string()
         });
-        let micros = Some(self.micros.load(Ordering::Relaxed)).filter(|micros| *micros > 0);
-        json!({
-            "file": short(&status.file),
-            "in_force": status.in_force,
-            "since": status.since,
-            "error": error,
-            "line": line,
-            "micros": micros,
-            "sample": force.sample,
-        })
+        ScriptReport {
+            file: short(&status.file),
+            in_force: status.in_force,
+            since: status.since,
+            error,
+            line,
+            micros: Some(self.micros.load(Ordering::Relaxed)).filter(|micros| *micros > 0),
+            sample: force.sample.clone(),
+        }
     }
 
     /// Checks the file and tries a new text: compiles it, runs it on the sample and on the window
@@ -362,7 +341,7 @@ impl ScriptHost {
             let refused = Some(diagnostic.clone());
             let refused_line = line.map(str::to_owned);
             let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
-            ForceState { status, ..old.again() }
+            ForceState { status, ..(**old).clone() }
         });
         let stays = match self.force.load().status.in_force {
             InForce::NativeSum => "the native sum remains in force",
@@ -397,15 +376,8 @@ impl ScriptHost {
             if same {
                 status.failed = failed.cloned();
             }
-            ForceState { status, ..old.again() }
+            ForceState { status, ..(**old).clone() }
         });
-    }
-}
-
-impl ForceState {
-    fn again(&self) -> Self {
-        let Self { script, sample, status } = self;
-        Self { script: script.clone(), sample: sample.clone(), status: status.clone() }
     }
 }
 

@@ -14,6 +14,8 @@ use super::usage::Usage;
 use super::{host, sample};
 use crate::clock::Stopwatch;
 use crate::model::envelope::Facts;
+use crate::model::json;
+use crate::model::script_report::RuleReport;
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::script::rule::{AggregateRule, Subject};
 
@@ -43,7 +45,7 @@ pub struct Checked {
     /// Hash of its text, 16 hexadecimal digits.
     pub hash: String,
     /// The rule of an aggregate; `None` for the merge script.
-    pub config: Option<serde_json::Value>,
+    pub config: Option<RuleReport>,
     /// On the built-in hour of 20 languages.
     pub sample: TrialRun,
     /// On the given window, if any.
@@ -97,7 +99,7 @@ fn checked(
     Ok(Checked {
         file: path.to_string_lossy().into(),
         hash: script.fingerprint(),
-        config: script.rule().map(AggregateRule::json),
+        config: script.rule().map(AggregateRule::report),
         sample: attempt(script, &script.sample())?,
         live: live.map(|live| attempt(script, live)).transpose()?,
     })
@@ -216,7 +218,7 @@ impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: good ({})", self.file, self.hash)?;
         if let Some(config) = &self.config {
-            writeln!(f, "counts: {config}")?;
+            writeln!(f, "counts: {}", json::encoded(config))?;
         }
         self.sample.write(f, "sample")?;
         self.live.as_ref().map_or(Ok(()), |live| live.write(f, "live"))

@@ -14,6 +14,7 @@ use crate::model::envelope::{Facts, Flags};
 use crate::model::glob;
 use crate::model::json;
 use crate::model::routing::{RoutingKey, RoutingPattern};
+use crate::model::script_report::RuleReport;
 use crate::model::tally::BucketLayout;
 
 /// The longest window; the journal should reach back twice as far.
@@ -198,17 +199,15 @@ impl AggregateRule {
         }
     }
 
-    /// The rule as JSON.
+    /// The rule as everybody may see it.
     #[must_use]
-    pub fn json(&self) -> serde_json::Value {
-        let conditions: serde_json::Map<_, _> =
-            self.conditions.iter().map(|c| (c.at.to_string(), c.texts().into())).collect();
-        serde_json::json!({
-            "by": self.by.to_string(),
-            "where": conditions,
-            "window": show_duration(Duration::from_secs(self.window.into())),
-            "tick": show_duration(Duration::from_secs(self.tick.into())),
-        })
+    pub fn report(&self) -> RuleReport {
+        RuleReport {
+            by: self.by.to_string(),
+            conditions: self.conditions.iter().map(|c| (c.at.to_string(), c.texts())).collect(),
+            window: show_duration(Duration::from_secs(self.window.into())),
+            tick: show_duration(Duration::from_secs(self.tick.into())),
+        }
     }
 }
 

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_out_leaves_what_is_there() {
+    fn writing_scripts_keeps_existing_files() {
         let dir = tempfile::tempdir().unwrap();
         let scripts = dir.path().join("deep").join("scripts");
         let stars = scripts.join("stars.rhai");

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_nothing_meets_is_said_and_is_no_mistake() {
+    fn unmet_condition_is_reported_without_an_error() {
         let (said, mistaken) = met("event.repo.name", &[("event.type", "ForkEvent")], 5_000);
         assert_eq!(
             said.as_deref(),

@@ -6,7 +6,7 @@
 
 mod csv;
 pub(crate) mod shared;
-mod written;
+pub(crate) mod written;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode, Uri, header};
 
 use self::shared::SharedResponse;
-pub(crate) use self::written::ranked;
 use crate::config;
+use crate::model::json;
 use crate::model::window::Timestamp;
 use crate::serve::admin::operate::{KeptCounts, KeptQuery, OpsError};
 use crate::serve::admin::redaction;
@@ -74,7 +74,7 @@ pub(crate) async fn now(State(server): State<Arc<ServerState>>) -> Response {
             Ok(KeptCounts::Languages(languages)) => Some(languages),
             _ => None,
         };
-        Ok(written::now(&server, languages.as_ref()))
+        Ok::<_, Problem>(written::now(&server, languages.as_ref()))
     };
     server.shared.get(SharedResponse::Now, server.clock, made).await
 }
@@ -102,7 +102,7 @@ pub(crate) async fn completeness(
     table(&server, asked, KeptQuery::Completeness, move |counts, hours, is_csv| match counts {
         KeptCounts::Completeness(all, _) if is_csv => Some(csv::completeness(&all)),
         KeptCounts::Completeness(all, shares) => {
-            Some(written::completeness((&all, &shares), hours, &lists))
+            Some(json::encoded(&written::completeness((&all, &shares), hours, &lists)))
         }
         _ => None,
     })
@@ -117,7 +117,7 @@ pub(crate) async fn hours(
     let asked = asked(&server, &request);
     table(&server, asked, KeptQuery::Hours, |counts, hours, is_csv| match counts {
         KeptCounts::Hours(all) if is_csv => Some(csv::hours(&all)),
-        KeptCounts::Hours(all) => Some(written::hours(&all, hours)),
+        KeptCounts::Hours(all) => Some(json::encoded(&written::hours(&all, hours))),
         _ => None,
     })
     .await

@@ -73,8 +73,7 @@ pub(crate) trait ClientReader: Send + Unpin + 'static {
     /// The message that reports invalid parameters.
     fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {
         let error = ParamsError { code, field: bad.field, message: &bad.message };
-        let text = serde_json::to_string(&RefusedParams { error });
-        Frame::text(&[&text.expect("names and texts can be written")])
+        Frame::json(&RefusedParams { error })
     }
 
     /// The message that is due after [`Self::HEARTBEAT`].

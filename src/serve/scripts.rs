@@ -7,15 +7,39 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::Request;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::model::script_report::{CounterReport, ScriptReport};
 use crate::serve::admin::status::wants_page;
-use crate::serve::history::ranked;
+use crate::serve::history::written::{Ranked, ranked};
 use crate::serve::pages;
 use crate::serve::server::ServerState;
 
 /// Most entries of an output.
 const ENTRIES: usize = 20;
+
+/// All scripts, the merge script first.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ScriptList {
+    scripts: Vec<ListedScript>,
+}
+
+/// A script, and what it has counted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct ListedScript {
+    name: Box<str>,
+    #[serde(flatten)]
+    script: ScriptReport,
+    /// Of an aggregate alone.
+    #[serde(flatten)]
+    counter: Option<CounterReport>,
+    /// Its current value, the largest counts first; `null` before the first.
+    output: Option<Ranked>,
+    /// The endpoint that serves the value.
+    path: String,
+}
 
 pub(crate) async fn show(
     State(server): State<Arc<ServerState>>,
@@ -27,22 +51,25 @@ pub(crate) async fn show(
     axum::Json(all(&server)).into_response()
 }
 
-fn all(server: &ServerState) -> Value {
-    let mut merge = server.operate.merge_script();
-    if merge.is_object() {
-        merge["name"] = json!("merge_latest");
-        merge["output"] = json!(ranked(&server.hub.latest_values().tick().map, ENTRIES));
-        merge["path"] = json!("/language/latest");
-    }
+fn all(server: &ServerState) -> ScriptList {
+    let merge = server.operate.merge_script().map(|script| ListedScript {
+        name: "merge_latest".into(),
+        script,
+        counter: None,
+        output: Some(ranked(&server.hub.latest_values().tick().map, ENTRIES)),
+        path: "/language/latest".to_owned(),
+    });
     let topics = server.hub.aggregates();
     let aggregates = topics.names().into_iter().filter_map(|name| {
         let topic = topics.get(&name)?;
-        let mut about: Value = serde_json::from_str(&topic.about()).ok()?;
-        about["output"] = json!(topic.latest().map(|shown| ranked(&shown.value, ENTRIES)));
-        about["path"] = json!(format!("/aggregate/{name}"));
-        Some(about)
+        let about = (*topic.about()?).clone();
+        Some(ListedScript {
+            path: format!("/aggregate/{name}"),
+            name,
+            script: about.script,
+            counter: Some(about.counter),
+            output: topic.latest().map(|shown| ranked(&shown.value, ENTRIES)),
+        })
     });
-    let scripts: Vec<Value> =
-        [merge].into_iter().filter(Value::is_object).chain(aggregates).collect();
-    json!({ "scripts": scripts })
+    ScriptList { scripts: merge.into_iter().chain(aggregates).collect() }
 }

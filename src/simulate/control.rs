@@ -120,13 +120,6 @@ impl Control {
         self.0.state().requests
     }
 
-    /// Number of requests for single feeds so far, and how many of them counted against a limit.
-    #[must_use]
-    pub fn feed_requests(&self) -> (u64, u64) {
-        let state = self.0.state();
-        (state.histories.requests, state.histories.counted)
-    }
-
     /// Refuses the feed of a repository, `owner/name` in lower case, with this status, such as 404.
     pub fn close_feed(&self, repository: &str, status: u16) {
         let of = HistoryOf::Repository(repository.to_owned());

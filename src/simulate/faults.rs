@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::limits::account;
+use crate::model::names::names;
 
 /// Default share of the requests that are affected.
 pub const DEFAULT_SHARE: f64 = 0.2;
@@ -72,48 +73,34 @@ pub enum FaultKind {
     Withheld,
 }
 
-/// All names, in the order of [`FaultKind`].
-const NAMES: &[(&str, FaultKind)] = &[
-    ("error-500", FaultKind::Error500),
-    ("error-502", FaultKind::Error502),
-    ("error-503", FaultKind::Error503),
-    ("limited", FaultKind::Limited),
-    ("suspended", FaultKind::Suspended),
-    ("retry-after", FaultKind::RetryAfter),
-    ("revoked", FaultKind::Revoked),
-    ("slow", FaultKind::Slow),
-    ("cut-off", FaultKind::CutOff),
-    ("stale", FaultKind::Stale),
-    ("garbage", FaultKind::Garbage),
-    ("reordered", FaultKind::Reordered),
-    ("frozen", FaultKind::Frozen),
-    ("page-missing", FaultKind::PageMissing),
-    ("query-502", FaultKind::QueryBroken),
-    ("query-timeout", FaultKind::QueryTimeout),
-    ("query-slow", FaultKind::QuerySlow),
-    ("query-partial", FaultKind::QueryPartial),
-    ("query-gone", FaultKind::QueryGone),
-    ("query-limited", FaultKind::QueryLimited),
-    ("query-secondary", FaultKind::QuerySecondary),
-    ("query-error", FaultKind::QueryError),
-    ("query-ids", FaultKind::QueryIds),
-    ("query-forbidden", FaultKind::QueryForbidden),
-    ("hidden", FaultKind::Hidden),
-    ("withheld", FaultKind::Withheld),
-];
-
-impl FaultKind {
-    /// All kinds.
-    pub fn all() -> impl Iterator<Item = Self> {
-        NAMES.iter().map(|(_, kind)| *kind)
-    }
-
-    /// Its name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
-    }
-}
+names!(FaultKind {
+    Error500: "error-500",
+    Error502: "error-502",
+    Error503: "error-503",
+    Limited: "limited",
+    Suspended: "suspended",
+    RetryAfter: "retry-after",
+    Revoked: "revoked",
+    Slow: "slow",
+    CutOff: "cut-off",
+    Stale: "stale",
+    Garbage: "garbage",
+    Reordered: "reordered",
+    Frozen: "frozen",
+    PageMissing: "page-missing",
+    QueryBroken: "query-502",
+    QueryTimeout: "query-timeout",
+    QuerySlow: "query-slow",
+    QueryPartial: "query-partial",
+    QueryGone: "query-gone",
+    QueryLimited: "query-limited",
+    QuerySecondary: "query-secondary",
+    QueryError: "query-error",
+    QueryIds: "query-ids",
+    QueryForbidden: "query-forbidden",
+    Hidden: "hidden",
+    Withheld: "withheld",
+});
 
 /// A fault, and the requests that it affects.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,7 +135,7 @@ pub struct NoFault {
 /// The names of all faults, separated by commas.
 #[must_use]
 pub fn names() -> String {
-    NAMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    FaultKind::ALL.map(FaultKind::name).join(", ")
 }
 
 impl Fault {
@@ -228,11 +215,11 @@ impl FromStr for Fault {
         let fail = |reason: String| NoFault { text: text.to_owned(), reason };
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default();
-        let (_, kind) = NAMES
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        let kind = FaultKind::ALL
+            .into_iter()
+            .find(|kind| kind.name().eq_ignore_ascii_case(name))
             .ok_or_else(|| fail(format!("there is no '{name}'")))?;
-        let mut fault = Self::new(*kind);
+        let mut fault = Self::new(kind);
         for part in parts {
             if let Some(token) = part.strip_prefix("token=") {
                 fault = fault.token(token);
@@ -292,15 +279,13 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name_that_is_read() {
-        for (place, (name, kind)) in NAMES.iter().enumerate() {
-            assert_eq!(*kind as usize, place);
-            assert_eq!(name.parse(), Ok(Fault::new(*kind)));
-            assert_eq!(kind.name(), *name);
+        for kind in FaultKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(Fault::new(kind)));
         }
     }
 
     #[test]
-    fn arguments_are_told_apart_by_their_form() {
+    fn fault_arguments_differ_by_their_form() {
         let slow: Fault = "slow:500ms:10%".parse().unwrap();
         assert_eq!(slow, Fault::new(FaultKind::Slow).share(0.1).wait(Duration::from_millis(500)));
         assert_eq!("stale:all".parse(), Ok(Fault::always(FaultKind::Stale)));
@@ -311,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_name_is_told_all_names() {
+    fn unknown_fault_error_lists_all_names() {
         for text in
             ["", "eror-500", "slow:fast", "stale:1.5", "stale:-1", "slow:99999999999999999s"]
         {
             let message = text.parse::<Fault>().unwrap_err().to_string();
             assert!(message.starts_with(&format!("'{text}' is not a fault: ")), "{message}");
-            for (name, _) in NAMES {
-                assert!(message.contains(name), "{message} lacks {name}");
+            for kind in FaultKind::ALL {
+                assert!(message.contains(kind.name()), "{message}");
             }
         }
     }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn up_to_three_hundred_events_are_all_in_sight_whatever_they_are() {
+    fn newest_three_hundred_events_are_visible() {
         for pushes in 0..=300 {
             let feed = fed(&[("WatchEvent", 300 - pushes), ("CreateEvent", pushes)]);
             let mut seen: Vec<u64> =
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_shown_with_the_rest() {
+    fn invalid_entry_is_served_with_the_others() {
         let mut feed = fed(&[("PushEvent", 120)]);
         for odd in ["null", "3", "[]", r#"{"type":7}"#, r#"{"type":"Push\u0045vent"}"#] {
             feed.put(&odd.into());

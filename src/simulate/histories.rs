@@ -52,8 +52,6 @@ pub(super) struct Histories {
     pub(super) renamed: HashMap<String, String>,
     /// Number of requests so far.
     pub(super) requests: u64,
-    /// Number of those that counted against a limit.
-    pub(super) counted: u64,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +85,6 @@ impl Histories {
             closed: HashMap::new(),
             renamed: HashMap::new(),
             requests: 0,
-            counted: 0,
         }
     }
 

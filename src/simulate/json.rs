@@ -5,6 +5,8 @@
 
 use std::fmt::{Display, Write};
 
+use crate::model::json;
+
 /// A JSON object being written.
 pub(super) struct Object(String);
 
@@ -72,7 +74,7 @@ impl Object {
 
 /// A JSON string, with quotes.
 pub(super) fn quoted(value: &str) -> String {
-    serde_json::to_string(value).expect("a text is always JSON")
+    json::encoded(value)
 }
 
 /// A JSON list of values that are already JSON.

@@ -22,6 +22,14 @@ pub(super) enum SimulatedCaller {
 }
 
 impl SimulatedCaller {
+    /// Its token, if it sent one.
+    pub(super) fn token(&self) -> Option<&str> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::Address(_) | Self::Overflow => None,
+        }
+    }
+
     /// The caller that is charged: the account, for a token.
     pub(super) fn payer(&self) -> Self {
         match self {

@@ -7,28 +7,11 @@ use fastrand::Rng;
 use super::cast::{Person, Repository};
 use super::json::{Object, list};
 use super::node::node_id;
-use super::payloads::{additions, api, label, person, repository, time, web};
-use super::pulls::{Action, SimulatedPull, Step, sha, title};
+use super::payloads::{api, label, person, repository, time, web};
+use super::pulls::{SimulatedPull, sha, title};
 use crate::model::window::Second;
 
 const MAX_COMMITS: u32 = 4;
-
-/// The payload of a pull-request event.
-pub(super) fn pull_request_event(step: &Step) -> String {
-    let action = match step.action {
-        Action::Opened => "opened",
-        Action::Merged | Action::Closed => "closed",
-        Action::Reopened => "reopened",
-        Action::Labeled => "labeled",
-        Action::Assigned => "assigned",
-        Action::Unassigned => "unassigned",
-    };
-    let payload = Object::new()
-        .text("action", action)
-        .bare("number", step.pull.number)
-        .raw("pull_request", &pull_request(&step.pull));
-    additions(payload, step).end()
-}
 
 /// The pull request with all fields.
 pub(super) fn pull_request(pull: &SimulatedPull) -> String {

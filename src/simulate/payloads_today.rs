@@ -4,26 +4,8 @@ use fastrand::Rng;
 
 use super::cast::Repository;
 use super::json::Object;
-use super::payloads::{additions, api};
-use super::pulls::{Action, SimulatedPull, Step, sha};
-
-/// The payload of a pull-request event; a merge has its own action.
-pub(super) fn pull_request_event(step: &Step) -> String {
-    let action = match step.action {
-        Action::Opened => "opened",
-        Action::Merged => "merged",
-        Action::Closed => "closed",
-        Action::Reopened => "reopened",
-        Action::Labeled => "labeled",
-        Action::Assigned => "assigned",
-        Action::Unassigned => "unassigned",
-    };
-    let payload = Object::new()
-        .text("action", action)
-        .bare("number", step.pull.number)
-        .raw("pull_request", &pull_request(&step.pull));
-    additions(payload, step).end()
-}
+use super::payloads::api;
+use super::pulls::{SimulatedPull, sha};
 
 /// The five remaining keys.
 pub(super) fn pull_request(pull: &SimulatedPull) -> String {

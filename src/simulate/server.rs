@@ -10,13 +10,12 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
-use super::at_once::{self, AtOnce};
+use super::entrance::{AdmittedPage, enter};
 use super::faults::FaultKind;
 use super::feed::VISIBLE;
 use super::json::Object;
-use super::limits::SimulatedCaller;
 use super::page::{self, SimulatedPage};
-use super::refusal::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
+use super::refusal::{SimulatedRefusal, admit, json, refused, tell};
 use super::state::{SharedWorld, Ticket};
 
 const DEFAULT_PER_PAGE: usize = 15;
@@ -81,31 +80,11 @@ pub(super) async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let caller = match admit(&shared, &headers, peer) {
-        Ok(caller) => caller,
+    let admitted = match enter(&shared, &headers, peer, SharedWorld::begin).await {
+        Ok(admitted) => admitted,
         Err(refusal) => return refused(&shared, refusal),
     };
-    let token = match &caller {
-        SimulatedCaller::Token(token) => Some(token.as_str()),
-        SimulatedCaller::Address(_) | SimulatedCaller::Overflow => None,
-    };
-    let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
-        return refused(&shared, at_once::refusal());
-    };
-    let ticket = shared.begin(token);
-    if let Some(slow) = ticket.fault(FaultKind::Slow) {
-        // A client that disconnects meanwhile drops this future; nothing is counted as served
-        // then.
-        shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;
-    }
-    let now = shared.clock.now();
-    let standing = shared.state().limits.standing(&caller, now);
-    if let Some(refusal) = fault_refusal(&ticket, standing, now.second()) {
-        return refused(&shared, refusal);
-    }
-    if standing.remaining() == 0 {
-        return refused(&shared, limited(standing));
-    }
+    let AdmittedPage { caller, ticket, standing, now, at_once: _at_once } = admitted;
     let (page, per_page) = asked(uri.query().unwrap_or_default());
     if (page - 1).saturating_mul(per_page) >= VISIBLE {
         let standing = shared.state().limits.spend(&caller, now);
@@ -123,7 +102,7 @@ pub(super) async fn events(
     } else {
         shared.state().limits.spend(&caller, now)
     };
-    let cache = if token.is_some() { "private" } else { "public" };
+    let cache = if caller.token().is_some() { "private" } else { "public" };
     let cache = format!("{cache}, max-age=60, s-maxage=60");
     let all = response.headers_mut();
     tell(all, standing);

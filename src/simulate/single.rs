@@ -13,14 +13,12 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 
-use super::at_once::{self, AtOnce};
-use super::faults::FaultKind;
+use super::entrance::{AdmittedPage, enter};
 use super::feed::VISIBLE;
 use super::histories::HistoryOf;
 use super::json::list;
-use super::limits::SimulatedCaller;
 use super::page;
-use super::refusal::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
+use super::refusal::{SimulatedRefusal, json, refused, tell};
 use super::server::{POLL_INTERVAL, asked};
 use super::state::SharedWorld;
 
@@ -52,7 +50,6 @@ pub(super) async fn organization(Path(org): Path<String>, from: SingleRequest) -
     let org = org.to_ascii_lowercase();
     if from.0.0.state().histories.is_person(&org) {
         from.0.0.state().histories.requests += 1;
-        from.0.0.state().histories.counted += 1;
         return not_found(&from.0.0);
     }
     feed(from, HistoryOf::Organization(org)).await
@@ -74,29 +71,11 @@ fn not_found(shared: &SharedWorld) -> Response {
 
 async fn feed((shared, peer, uri, headers): SingleRequest, of: HistoryOf) -> Response {
     let (State(shared), ConnectInfo(peer)) = (shared, peer);
-    let caller = match admit(&shared, &headers, peer) {
-        Ok(caller) => caller,
+    let admitted = match enter(&shared, &headers, peer, SharedWorld::begin_feed).await {
+        Ok(admitted) => admitted,
         Err(refusal) => return refused(&shared, refusal),
     };
-    let token = match &caller {
-        SimulatedCaller::Token(token) => Some(token.as_str()),
-        SimulatedCaller::Address(_) | SimulatedCaller::Overflow => None,
-    };
-    let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
-        return refused(&shared, at_once::refusal());
-    };
-    let ticket = shared.begin_feed(token);
-    if let Some(slow) = ticket.fault(FaultKind::Slow) {
-        shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;
-    }
-    let now = shared.clock.now();
-    let standing = shared.state().limits.standing(&caller, now);
-    if let Some(refusal) = fault_refusal(&ticket, standing, now.second()) {
-        return refused(&shared, refusal);
-    }
-    if standing.remaining() == 0 {
-        return refused(&shared, limited(standing));
-    }
+    let AdmittedPage { caller, standing, now, at_once: _at_once, .. } = admitted;
     let (number, per_page) = asked(uri.query().unwrap_or_default());
     let closed = shared.state().histories.closed.get(&of).copied();
     let is_behind = (number - 1).saturating_mul(per_page) >= VISIBLE;
@@ -106,13 +85,7 @@ async fn feed((shared, peer, uri, headers): SingleRequest, of: HistoryOf) -> Res
     let etag = format!("W/\"{:032x}\"", xxhash_rust::xxh3::xxh3_128(body.as_bytes()));
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_known = status.is_none() && known.is_some_and(|known| page::is_known(known, &etag));
-    let standing = if is_known {
-        standing
-    } else {
-        let mut state = shared.state();
-        state.histories.counted += 1;
-        state.limits.spend(&caller, now)
-    };
+    let standing = if is_known { standing } else { shared.state().limits.spend(&caller, now) };
     let mut response = match status.and_then(|status| StatusCode::from_u16(status).ok()) {
         Some(status) => SimulatedRefusal::new(status, "This feed is not shown").into_response(),
         None if is_known => StatusCode::NOT_MODIFIED.into_response(),

@@ -98,7 +98,7 @@ const PAGE_1: &str = "/events?per_page=100&page=1";
 const PAGE_2: &str = "/events?per_page=100&page=2";
 
 #[tokio::test]
-async fn pages_are_split_by_position_and_say_what_github_says() {
+async fn pages_are_split_by_position_with_githubs_headers() {
     let github = start(Options::by_hand(1)).await;
     github.control.emit(1_000);
     let one = github.get(PAGE_1).await;
@@ -131,7 +131,7 @@ async fn pages_are_split_by_position_and_say_what_github_says() {
 }
 
 #[tokio::test]
-async fn everything_says_that_it_is_simulated() {
+async fn every_response_is_marked_as_simulated() {
     let github = start(Options::by_hand(1)).await;
     for path in ["/", PAGE_1, "/rate_limit", "/no/such", "/events?page=99"] {
         let reply = github.get(path).await;
@@ -211,7 +211,7 @@ async fn requests_github_would_refuse_are_refused() {
 }
 
 #[tokio::test]
-async fn what_went_in_and_what_went_out_is_told() {
+async fn emitted_and_served_events_are_recorded() {
     let github = start(Options::by_hand(1)).await;
     github.control.emit(100);
     github.control.push_raw(r#"{"id":"1","type":"NewEvent"}"#);
@@ -263,7 +263,7 @@ async fn recorded_lines_are_served_byte_for_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recorded_feed_waits_for_its_first_reader_before_anything_leaves_a_page() {
+async fn recorded_feed_waits_for_its_first_reader() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::starting_at(Timestamp::from_seconds(NOW));
     for speed in [None, Some(1.0)] {
@@ -309,7 +309,7 @@ async fn the_pace_is_the_rate_or_the_recorded_one() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_simulated_is_refused_by_name() {
+async fn invalid_options_are_refused_by_name() {
     let refusal = async |options: Options| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let started =
@@ -330,10 +330,10 @@ async fn what_cannot_be_simulated_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn real_recorded_hours_go_through_whole() {
+async fn real_recorded_hours_are_served_whole() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let Ok(listing) = std::fs::read_dir(&data) else {
-        println!("skipped: real_recorded_hours_go_through_whole: no ../shared/data here");
+        println!("skipped: real_recorded_hours_are_served_whole: no ../shared/data here");
         return;
     };
     let events: Vec<PathBuf> = listing

@@ -453,7 +453,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn store_whose_manifest_names_logs_is_read_beside_its_writer() {
+    fn store_with_tracked_logs_is_read_beside_its_writer() {
         let dir = tempfile::tempdir().unwrap();
         let writer = Database::open(dir.path()).unwrap();
         let [one, other] = [Family::Seen, Family::Meta].map(|family| writer.family(family));

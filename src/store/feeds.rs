@@ -1,4 +1,4 @@
-//! What is known of the feeds of single repositories, owners and people ([`Family::Feeds`]), and
+//! What is known of the feeds of single repositories, owners and people (`Family::Feeds`), and
 //! the counts of each list.
 //!
 //! A row survives restarts, so that a feed continues where it was: with its `ETag`, its pace, and
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
 use super::error::StoreError;
-use super::families::Family;
-use super::keys::{Key, MetaKey, SeenKey};
+use super::keys::keys;
+use super::keys::{Key as _, MetaKey, SeenKey};
 use super::reader::Reader;
 use crate::model::event::EventKey;
 use crate::model::window::{Day, Timestamp};
@@ -23,16 +23,8 @@ pub const OWN: &[u8] = b"own";
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FeedKey(pub String);
 
-impl Key for FeedKey {
-    const FAMILY: Family = Family::Feeds;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.0.as_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        std::str::from_utf8(bytes).ok().map(|name| Self(name.to_owned()))
-    }
+keys! {
+    FeedKey Feeds (0);
 }
 
 /// What is known of a feed.
@@ -158,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn row_decodes_to_what_was_encoded() {
+    fn row_is_decoded_as_encoded() {
         let key = FeedKey("rust-lang/rust".to_owned());
         let at = Timestamp::from_seconds(1_800_000_000);
         let row = FeedRow {

@@ -1,4 +1,4 @@
-//! Gaps of the bus ([`Family::Gaps`]): events that are missing here. A gap is kept for as long as a
+//! Gaps of the bus (`Family::Gaps`): events that are missing here. A gap is kept for as long as a
 //! subscriber can be before it or in it, so that every subscriber that passes it receives it.
 
 use rocksdb::Direction;
@@ -6,8 +6,8 @@ use rocksdb::Direction;
 use super::batch::Batch;
 use super::database::Snapshot;
 use super::error::StoreError;
-use super::families::Family;
-use super::keys::Key;
+use super::keys::Key as _;
+use super::keys::keys;
 use super::reader::Reader;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Position};
@@ -34,23 +34,8 @@ impl GapKey {
     }
 }
 
-impl Key for GapKey {
-    const FAMILY: Family = Family::Gaps;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.tag.0.to_be_bytes());
-        out.extend_from_slice(&self.after.to_bytes());
-        out.push(self.reason as u8);
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (tag, rest) = bytes.split_first_chunk::<4>()?;
-        let (after, rest) = rest.split_first_chunk::<20>()?;
-        let [reason] = rest else { return None };
-        let reason = GapReason::ALL.into_iter().find(|known| *known as u8 == *reason)?;
-        let tag = BusTag(u32::from_be_bytes(*tag));
-        Some(Self { tag, after: Position::from_bytes(*after), reason })
-    }
+keys! {
+    GapKey Gaps (tag, after, reason);
 }
 
 /// Records a gap. It extends an earlier gap of the same reason after the same position.

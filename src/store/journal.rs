@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damaged_block_costs_only_the_events_in_it() {
+    async fn damaged_block_loses_only_its_events() {
         let dir = tempfile::tempdir().unwrap();
         let store = filled(dir.path(), 40, 500).await;
         drop(store);

@@ -8,11 +8,14 @@ pub mod audit;
 pub mod entity;
 pub mod history;
 pub mod ledger;
+pub(super) mod part;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use self::part::{KeyPart, numbered};
 use super::families::Family;
 use crate::model::event::{EventId, EventKey};
+use crate::model::names::names;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::{Day, Hour, Minute, Second};
 
@@ -31,6 +34,28 @@ pub trait Key: Sized {
         out
     }
 }
+
+/// Implements [`Key`]: the bytes of its fields, in this order. A text must be the last.
+macro_rules! keys {
+    ($($key:ident $family:ident ($($field:tt),+);)*) => {$(
+        impl $crate::store::keys::Key for $key {
+            const FAMILY: $crate::store::families::Family =
+                $crate::store::families::Family::$family;
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                $($crate::store::keys::part::KeyPart::push(&self.$field, out);)+
+            }
+
+            fn decode(mut bytes: &[u8]) -> Option<Self> {
+                let key = Self {
+                    $($field: $crate::store::keys::part::KeyPart::take(&mut bytes)?),+
+                };
+                bytes.is_empty().then_some(key)
+            }
+        }
+    )*};
+}
+pub(super) use keys;
 
 /// A key whose value is a whole number.
 pub trait CounterKey: Key {}
@@ -213,287 +238,58 @@ pub(super) fn day_bytes(day: i32) -> [u8; 4] {
     (day.cast_unsigned() ^ (1 << 31)).to_be_bytes()
 }
 
-fn push_i32(out: &mut Vec<u8>, number: i32) {
-    out.extend_from_slice(&(number.cast_unsigned() ^ (1 << 31)).to_be_bytes());
+keys! {
+    SeenKey Seen (day, event);
+    AppliedKey Applied (0);
+    BodyKey Bodies (0);
+    InboxKey Inbox (0);
+    OutboxKey Outbox (0);
+    RepoKey Repos (0);
+    RejectKey Rejects (0);
+    DeadKey Dead (0);
+    MetaKey Meta (0);
+    CursorKey Cursors (0);
+    FirstKey Firsts (scope, period, id);
+    SizeKey Sizes (scope, period);
+    BucketKey Buckets (second, language);
+    HourKey Hours (hour, origin, metric);
+    JournalKey Journal (tag, position);
+    MinuteKey Minutes (tag, minute);
 }
 
-fn push_i64(out: &mut Vec<u8>, number: i64) {
-    out.extend_from_slice(&(number.cast_unsigned() ^ (1 << 63)).to_be_bytes());
-}
-
-/// Splits the parts of a key off its front.
-struct KeyParts<'a>(&'a [u8]);
-
-impl<'a> KeyParts<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (part, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*part)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.u32().map(|bits| (bits ^ (1 << 31)).cast_signed())
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.u64().map(|bits| (bits ^ (1 << 63)).cast_signed())
-    }
-
-    fn text(&mut self, length: usize) -> Option<&'a str> {
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        std::str::from_utf8(text).ok()
-    }
-
-    fn rest(mut self) -> Option<&'a str> {
-        self.text(self.0.len())
-    }
-
-    fn end<T>(self, value: T) -> Option<T> {
-        self.0.is_empty().then_some(value)
-    }
-}
-
-impl Key for SeenKey {
-    const FAMILY: Family = Family::Seen;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        push_i32(out, self.day.0);
-        match &self.event.id {
-            EventId::Number(number) => {
-                out.push(0);
-                out.extend_from_slice(&number.to_be_bytes());
-            }
-            EventId::Text(text) => {
-                out.push(1);
-                let length = u32::try_from(text.len()).expect("ids in keys are short");
-                out.extend_from_slice(&length.to_be_bytes());
-                out.extend_from_slice(text.as_bytes());
-            }
-        }
-        out.extend_from_slice(self.event.kind.as_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let day = Day(parts.i32()?);
-        let id = match parts.u8()? {
-            0 => EventId::Number(parts.u64()?),
-            1 => {
-                let length = usize::try_from(parts.u32()?).ok()?;
-                EventId::Text(parts.text(length)?.to_owned())
-            }
-            _ => return None,
-        };
-        Some(Self { day, event: EventKey { id, kind: parts.rest()?.to_owned() } })
-    }
-}
-
-impl Key for AppliedKey {
-    const FAMILY: Family = Family::Applied;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.0.encode(out);
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        SeenKey::decode(bytes).map(Self)
-    }
-}
-
-macro_rules! numbered {
-    ($($key:ident $family:ident;)*) => {$(
-        impl Key for $key {
-            const FAMILY: Family = Family::$family;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.0.to_be_bytes());
-            }
-
-            fn decode(bytes: &[u8]) -> Option<Self> {
-                let mut parts = KeyParts(bytes);
-                let number = parts.u64()?;
-                parts.end(Self(number))
-            }
-        }
-    )*};
-}
-
-numbered! {
-    BodyKey Bodies;
-    InboxKey Inbox;
-    OutboxKey Outbox;
-    RepoKey Repos;
-    RejectKey Rejects;
-    DeadKey Dead;
-}
-
-macro_rules! named {
-    ($($key:ident $family:ident;)*) => {$(
-        impl Key for $key {
-            const FAMILY: Family = Family::$family;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(self.0.as_bytes());
-            }
-
-            fn decode(bytes: &[u8]) -> Option<Self> {
-                KeyParts(bytes).rest().map(|name| Self(name.to_owned()))
-            }
-        }
-    )*};
-}
-
-named! {
-    MetaKey Meta;
-    CursorKey Cursors;
-}
+numbered! { Scope HourSource HourMetric }
 
 impl CounterKey for MetaKey {}
-
-impl Scope {
-    fn decode(byte: u8) -> Option<Self> {
-        [Self::DeveloperDay, Self::DeveloperYear, Self::RepositoryYear]
-            .into_iter()
-            .find(|scope| *scope as u8 == byte)
-    }
-}
-
-impl Key for FirstKey {
-    const FAMILY: Family = Family::Firsts;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.push(self.scope as u8);
-        push_i32(out, self.period);
-        out.extend_from_slice(&self.id.to_be_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let scope = Scope::decode(parts.u8()?)?;
-        let (period, id) = (parts.i32()?, parts.u64()?);
-        parts.end(Self { scope, period, id })
-    }
-}
-
-impl Key for SizeKey {
-    const FAMILY: Family = Family::Sizes;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.push(self.scope as u8);
-        push_i32(out, self.period);
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let scope = Scope::decode(parts.u8()?)?;
-        let period = parts.i32()?;
-        parts.end(Self { scope, period })
-    }
-}
-
 impl CounterKey for SizeKey {}
-
-impl Key for BucketKey {
-    const FAMILY: Family = Family::Buckets;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        push_i64(out, self.second.0);
-        out.extend_from_slice(self.language.as_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let second = Second(parts.i64()?);
-        Some(Self { second, language: parts.rest()?.to_owned() })
-    }
-}
-
 impl CounterKey for BucketKey {}
-
-impl HourSource {
-    /// All sources.
-    pub const ALL: [Self; 2] = [Self::Live, Self::Archive];
-}
-
-impl HourMetric {
-    /// All counts.
-    pub const ALL: [Self; 7] = [
-        Self::Opened,
-        Self::Merged,
-        Self::Closed,
-        Self::Additions,
-        Self::Deletions,
-        Self::PullRequests,
-        Self::Events,
-    ];
-}
-
-impl Key for HourKey {
-    const FAMILY: Family = Family::Hours;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        push_i64(out, self.hour.0);
-        out.push(self.origin as u8);
-        out.push(self.metric as u8);
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let hour = Hour(parts.i64()?);
-        let origin = parts.u8()?;
-        let origin = HourSource::ALL.into_iter().find(|known| *known as u8 == origin)?;
-        let metric = parts.u8()?;
-        let metric = HourMetric::ALL.into_iter().find(|known| *known as u8 == metric)?;
-        parts.end(Self { hour, origin, metric })
-    }
-}
-
 impl CounterKey for HourKey {}
 
-impl Key for JournalKey {
-    const FAMILY: Family = Family::Journal;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.tag.0.to_be_bytes());
-        out.extend_from_slice(&self.position.to_bytes());
+impl KeyPart for SeenKey {
+    fn push(&self, out: &mut Vec<u8>) {
+        self.encode(out);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let tag = BusTag(parts.u32()?);
-        let position = Position::from_bytes(parts.take()?);
-        parts.end(Self { tag, position })
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        Self::decode(std::mem::take(rest))
     }
 }
 
-impl Key for MinuteKey {
-    const FAMILY: Family = Family::Minutes;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.tag.0.to_be_bytes());
-        push_i64(out, self.minute.0);
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let tag = BusTag(parts.u32()?);
-        let minute = Minute(parts.i64()?);
-        parts.end(Self { tag, minute })
-    }
+impl Scope {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::DeveloperDay, Self::DeveloperYear, Self::RepositoryYear];
 }
+
+names!(HourSource { Live: "live", Archive: "archive" });
+
+names!(HourMetric {
+    Opened: "opened",
+    Merged: "merged",
+    Closed: "closed",
+    Additions: "additions",
+    Deletions: "deletions",
+    PullRequests: "pull_requests",
+    Events: "events",
+});
 
 #[cfg(test)]
 mod tests;

@@ -221,7 +221,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn nobody_is_counted_twice_whenever_sets_close(
+        fn members_are_counted_once_when_sets_close(
             steps in prop::collection::vec((0_u64..12, 0_i32..70, any::<bool>()), 1..30),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

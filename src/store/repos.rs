@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_knew_is_taken_when_it_is_newer_and_without_a_time_only_for_nothing() {
+    async fn newer_languages_of_other_nodes_replace_ours() {
         let (_dir, store) = new_store();
         let now = Timestamp::from_seconds(1_790_000_000);
         let hours = |n: u64| now.minus(Duration::from_secs(n * 3_600));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_language_is_written_when_it_is_new_another_one_or_old() {
+    async fn language_is_written_when_new_changed_or_old() {
         let (_dir, store) = new_store();
         let row = async |language: Option<&'static str>, at: i64| {
             let put = move |batch: &mut Batch<'_>| {

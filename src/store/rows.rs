@@ -271,7 +271,7 @@ mod tests {
     use crate::model::event::Event;
 
     #[test]
-    fn rows_decode_to_what_was_encoded() {
+    fn rows_are_decoded_as_encoded() {
         let at = Timestamp::from_micros(5);
         assert_eq!(decode_inbox(InboxKey(1), &encode_inbox(at)).unwrap(), at);
         let facts = Facts { received_at: at, additions: Some(3), ..Facts::default() };

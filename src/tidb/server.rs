@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_say_by_number_becomes_what_to_do() {
+    fn error_numbers_of_the_server_become_cures() {
         let server = server(false);
         assert_eq!(server.at(), "[::1]:4000");
         let asking = TidbAction::Asking(FigureQuery::Yearly.into());
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
+    fn only_transient_errors_are_retried() {
         let server = server(true);
         let fault = |code| server.server_fault(TidbAction::Connecting, code, String::new());
         assert!(fault(1040).is_transient() && fault(1105).is_transient());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::collect::coverage::Completeness;
+use ghpulse::collect::entries::Entries;
 use ghpulse::collect::overlap;
 use ghpulse::config::Secret;
 use ghpulse::github::rest::{PageOutcome, Rest, RestOptions};
@@ -109,7 +110,7 @@ impl Reader {
             let number = u8::try_from(at + 1).expect("three");
             let answer = self.rest.fetch_page(number, lease, None).await;
             let PageOutcome::Fresh { body, .. } = answer.outcome else { panic!("{answer:?}") };
-            let seen = overlap::look(&body).expect("a list");
+            let seen = overlap::sightings(&Entries::of_list(&body));
             self.completeness.read(at, slot, &seen, Clock::system().now());
         }
     }

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test target uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
+pub mod certificates;
 pub mod client;
 pub mod history;
 pub mod missed;

@@ -118,7 +118,7 @@ async fn killed_broker_and_stopped_publisher_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_broker_is_said_by_name() {
+async fn broker_errors_are_reported_by_name() {
     let Some(broker) = broker("what_is_wrong_with_a_broker").await else { return };
     let clock = Clock::system();
     let found = probe(&broker.options("ght-streams"), clock).await.unwrap();

@@ -146,7 +146,7 @@ fn hours_imported_out_of_order_and_twice_are_counted_once() {
 }
 
 #[test]
-fn an_imported_hour_stands_for_what_was_seen_of_it_live() {
+fn imported_hour_replaces_its_live_counts() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let events = world(5, Shape::Old);
@@ -240,7 +240,7 @@ pub(crate) fn files_in(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_no_hour_is_said_and_does_not_hold_up_the_rest() {
+fn invalid_hour_file_is_reported_and_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let events = world(13, Shape::Old);
@@ -257,7 +257,7 @@ fn what_is_no_hour_is_said_and_does_not_hold_up_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_appliance_is_asked_to_do_it() {
+async fn running_appliance_imports_and_exports() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let events = world(17, Shape::Old);

@@ -11,11 +11,12 @@ mod picture;
 mod ranked;
 mod relay;
 
-use crate::common::running::{GitHub, Running, soon};
+use crate::common::running::{GitHub, PATIENCE, Running, soon};
 use devtools::{Browser, Page};
 use ghpulse::simulate::Options;
 use relay::Relay;
 use serde_json::json;
+use tokio::time::timeout;
 
 /// What the page must reach, as a JavaScript expression.
 const EVENTS_PASS: &str = "document.querySelectorAll('#events li').length >= 20";
@@ -55,7 +56,10 @@ async fn browser(test: &str) -> Option<Browser> {
 }
 
 async fn shows(page: &mut Page, what: &str) {
-    soon(what, page.until(what)).await;
+    if timeout(PATIENCE, page.until(what)).await.is_err() {
+        let shown = page.evaluate("document.body.innerText.slice(0, 2000)").await;
+        panic!("{what}: not within {PATIENCE:?}; the page shows {shown}");
+    }
 }
 
 /// Asserts that the page reported no errors, and sent requests only to the appliance.
@@ -69,9 +73,8 @@ fn check_quiet(page: &Page, host: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_pass_the_wall_fills_and_simulated_is_said() {
-    let Some(mut browser) = browser("events_pass_the_wall_fills_and_simulated_is_said").await
-    else {
+async fn page_shows_events_figures_and_simulated() {
+    let Some(mut browser) = browser("page_shows_events_figures_and_simulated").await else {
         return;
     };
     let site = Site::start(&[]).await;
@@ -107,8 +110,8 @@ async fn events_pass_the_wall_fills_and_simulated_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_works_below_a_base_path_and_says_when_the_connection_is_lost() {
-    let test = "the_page_works_below_a_base_path_and_says_when_the_connection_is_lost";
+async fn page_below_a_base_path_reports_a_lost_connection() {
+    let test = "page_below_a_base_path_reports_a_lost_connection";
     let Some(mut browser) = browser(test).await else { return };
     let scripts = tempfile::tempdir().unwrap();
     std::fs::write(scripts.path().join("merge_latest.rhai"), "fn merge(window) {").unwrap();
@@ -136,10 +139,10 @@ async fn the_page_works_below_a_base_path_and_says_when_the_connection_is_lost()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_is_said_and_so_is_what_came_back() {
+async fn page_reports_silence_and_recovery() {
     const SILENT: &str = "document.getElementById('link').textContent.startsWith('No ') \
         && document.body.classList.contains('stale')";
-    let test = "silence_is_said_and_so_is_what_came_back";
+    let test = "page_reports_silence_and_recovery";
     let Some(mut browser) = browser(test).await else { return };
     let site = Site::start(&[]).await;
     let relay = Relay::start(site.running.public).await;
@@ -168,8 +171,8 @@ async fn silence_is_said_and_so_is_what_came_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_query_stands_in_the_address() {
-    let Some(mut browser) = browser("the_query_stands_in_the_address").await else { return };
+async fn query_is_kept_in_the_address() {
+    let Some(mut browser) = browser("query_is_kept_in_the_address").await else { return };
     let site = Site::start(&[]).await;
     let host = site.running.public.to_string();
     let mut page = browser.page(1920, 1080, "dark").await;
@@ -200,8 +203,8 @@ async fn the_query_stands_in_the_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
-    let test = "pages_of_text_look_again_in_place_and_lead_to_the_others";
+async fn text_pages_refresh_in_place_and_link_to_each_other() {
+    let test = "text_pages_refresh_in_place_and_link_to_each_other";
     let Some(mut browser) = browser(test).await else { return };
     let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
     let host = site.running.public.to_string();
@@ -227,9 +230,9 @@ async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_from_outside_is_text_and_nothing_else() {
+async fn outside_text_is_never_markup() {
     const NASTY: &str = "<img src=x onerror=document.title='broken'>";
-    let test = "what_comes_from_outside_is_text_and_nothing_else";
+    let test = "outside_text_is_never_markup";
     let Some(mut browser) = browser(test).await else { return };
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();
@@ -279,8 +282,8 @@ const FOLLOW: &str = "window.got = []; window.others = new Set(); \
             others.add(type === 'gap' ? JSON.parse(e.data).reason : type)); true";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_source_comes_back_by_itself_and_misses_nothing() {
-    let test = "an_event_source_comes_back_by_itself_and_misses_nothing";
+async fn event_source_reconnects_without_a_loss() {
+    let test = "event_source_reconnects_without_a_loss";
     let Some(mut browser) = browser(test).await else { return };
     let port = crate::common::ports::free_port().to_string();
     let settings = [("GHPULSE_SERVER_PORT", port.as_str())];
@@ -373,8 +376,8 @@ async fn the_stream_can_be_tried_resumed_and_taken_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_examples_of_the_page_work_as_they_stand() {
-    let test = "the_examples_of_the_page_work_as_they_stand";
+async fn examples_of_the_page_work() {
+    let test = "examples_of_the_page_work";
     let Some(mut browser) = browser(test).await else { return };
     let site = Site::start(&[]).await;
     let host = site.running.public.to_string();

@@ -54,7 +54,7 @@ fn the_unit_is_started_again_for_as_long_as_a_disk_is_full() {
 }
 
 #[test]
-fn what_is_asked_for_goes_to_stdout_and_ends_with_0() {
+fn requested_output_goes_to_stdout_with_exit_0() {
     for arguments in [
         ["--version"].as_slice(),
         &["version"],
@@ -118,7 +118,7 @@ fn a_wrong_configuration_ends_with_78_and_every_complaint() {
 }
 
 #[test]
-fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
+fn unreachable_server_exits_with_69() {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -285,7 +285,7 @@ fn the_printed_default_file_is_a_configuration() {
 }
 
 #[test]
-fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
+fn failed_start_reports_on_stderr_with_its_exit_code() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("config.yaml"), "server: {prot: 1}").expect("written");
     // Without a command, the program executes `run`, with its flags.

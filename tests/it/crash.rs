@@ -234,7 +234,7 @@ async fn kill_9_while_a_query_is_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_on_the_same_directory_exits_75_and_says_who_holds_it() {
+async fn second_process_on_a_directory_exits_with_75() {
     let site = Site::new(13, Shape::Old).await;
     let mut first = site.start(None);
     let asked = site.control.until(|c| c.requests() > 0);

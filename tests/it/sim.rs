@@ -28,9 +28,9 @@ use serde_json::Value;
 
 /// Seeded runs in `make test`.
 const RUNS: u64 = 6;
-/// Faults that may occur in them. Tokens are quarantined for hours, so the two faults that cause it
-/// have their own tests next to the poller.
-const FAULTS: &[FaultKind] = &[
+/// Faults of GitHub that lose nothing. Tokens are quarantined for hours, so the two faults that
+/// cause it have their own tests next to the poller.
+pub(crate) const FAULTS: &[FaultKind] = &[
     FaultKind::Error500,
     FaultKind::Error502,
     FaultKind::Error503,
@@ -56,7 +56,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_github_served_is_what_readers_get_once_each_and_what_is_counted() {
+async fn served_events_are_delivered_and_counted_once() {
     let seeds = match number("GHPULSE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("GHPULSE_SIM_RUNS").unwrap_or(RUNS),

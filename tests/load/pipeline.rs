@@ -12,8 +12,9 @@ use ghpulse::apply::numbers::NodeCounters;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::entries::Entries;
 use ghpulse::collect::ingest;
-use ghpulse::collect::source::{PageBody, Poll, PolledPage};
+use ghpulse::collect::source::{Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{History, Setup};
@@ -100,7 +101,7 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
         for together in pages.chunks(3) {
             let page = |(number, page): (u8, &Bytes)| PolledPage {
                 number,
-                body: PageBody::Array(page.clone()),
+                entries: Entries::of_list(page),
             };
             let poll =
                 Poll { pages: (1..).zip(together).map(page).collect(), received_at: clock.now() };

@@ -90,7 +90,7 @@ fn reach<'a>(from: &str, uses: &'a Uses) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn circles_are_found_and_diamonds_are_none() {
+fn import_circles_are_found_and_diamonds_allowed() {
     let uses = |pairs: &[(&str, &str)]| {
         let mut uses = Uses::new();
         for (from, to) in pairs {

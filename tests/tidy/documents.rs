@@ -185,7 +185,7 @@ fn documents_name_only_keys_and_variables_that_exist() {
 }
 
 #[test]
-fn workflows_pin_actions_by_commit_and_begin_without_permissions() {
+fn workflows_pin_actions_and_start_without_permissions() {
     let mut complaints = Vec::new();
     let workflows = texts().into_iter().filter(|(path, _)| path.starts_with(".github/workflows/"));
     for (path, text) in workflows {

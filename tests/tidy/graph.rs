@@ -83,7 +83,7 @@ fn the_longest_entry_of_a_row_decides() {
 }
 
 #[test]
-fn a_circle_is_found_and_a_diamond_is_none() {
+fn dependency_circle_is_found_and_diamond_allowed() {
     let edges = |pairs: &[(&str, &str)]| {
         let mut edges = Edges::new();
         for (from, to) in pairs {

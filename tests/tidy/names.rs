@@ -9,7 +9,7 @@ use crate::{root, settle};
 const SHARED: usize = 0;
 
 #[test]
-fn type_names_stand_for_one_thing() {
+fn type_names_have_one_meaning() {
     let types = types(&read_rust(root(), "src"));
     let shared = types.iter().filter(|(_, places)| places.len() > 1);
     let complaints: Vec<String> = shared

@@ -5,6 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::script_report::InForce;
 use crate::model::tally::{Buckets, Tally};
 use crate::script::rule::Subject;
 use crate::script::{ScriptHost, ScriptKind, check_aggregate};
@@ -101,7 +102,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_shipped_holds_and_is_all_there_is() {
+fn shipped_scripts_pass_the_check() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
     let (found, refused) = files(Path::new(folder)).unwrap();
     let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
@@ -113,7 +114,7 @@ fn what_is_shipped_holds_and_is_all_there_is() {
 }
 
 #[test]
-fn what_is_wrong_with_a_config_is_said_with_its_place() {
+fn config_errors_name_their_line_and_column() {
     let merge = "fn merge(window) { Tally() }\n";
     for (config, said) in [
         ("", "x.rhai:1:1: function config is missing; write fn config() {"),
@@ -153,7 +154,7 @@ fn pushes(factor: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_becomes_an_aggregate_with_its_past_and_goes_with_it() {
+async fn script_file_adds_and_removes_its_aggregate() {
     let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = scripts.path().join("pushes.rhai");
     let store = open(dir.path());
@@ -192,8 +193,8 @@ async fn a_file_becomes_an_aggregate_with_its_past_and_goes_with_it() {
     let store = open(dir.path());
     let bench = Bench::new(&store, scripts.path(), NOW + 6).await.settle().await;
     assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
-    let about = bench.hub.aggregates().get("pushes").unwrap().about();
-    assert!(about.contains(r#""in_force":"last good""#), "{about}");
+    let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
+    assert_eq!(about.script.in_force, InForce::LastGood);
     // A folder that is away takes nothing with it; a file that is gone its aggregate.
     let away = scripts.path().with_extension("away");
     fs::rename(scripts.path(), &away).unwrap();

@@ -29,7 +29,7 @@ async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64
 }
 
 #[tokio::test]
-async fn bus_that_is_taken_back_continues_with_a_gap_of_what_went_over_the_other() {
+async fn returning_bus_has_a_gap_for_events_of_the_other_bus() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let (own, topic) = (store.bus_tag(), BusTag(store.bus_tag().0 ^ 1));

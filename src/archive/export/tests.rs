@@ -129,7 +129,7 @@ async fn events_without_a_time_are_in_the_hour_they_were_received_in() {
 }
 
 #[tokio::test]
-async fn the_stage_writes_settled_hours_and_adds_what_comes_late() {
+async fn settled_hours_are_written_and_late_events_added() {
     let site = Site::new();
     let settled = |at: &str| settled_until(Timestamp::parse(at).unwrap());
     site.journal("2026-02-03T09:59:00Z", &[]).await;
@@ -183,7 +183,7 @@ async fn more_hours_than_are_open_at_once_are_all_written() {
 }
 
 #[tokio::test]
-async fn hours_before_the_journals_beginning_are_said_to_be_cut() {
+async fn hours_before_the_journal_are_marked_as_cut() {
     let site = Site::new();
     site.journal("2026-02-03T12:42:00Z", &[(1, "10:12:00"), (2, "12:41:00")]).await;
     std::fs::create_dir(site.to()).unwrap();

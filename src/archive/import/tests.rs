@@ -105,7 +105,7 @@ async fn second_run_changes_nothing_another_file_replaces() {
 }
 
 #[tokio::test]
-async fn broken_lines_are_named_and_the_rest_goes_on() {
+async fn broken_lines_are_reported_and_the_others_imported() {
     let site = Site::new();
     let cut = &merge(4, 0)[..40];
     let text = [
@@ -156,7 +156,7 @@ async fn of_a_file_that_breaks_off_nothing_is_counted() {
 }
 
 #[tokio::test]
-async fn what_stands_for_no_hour_is_refused_by_name() {
+async fn files_that_hold_no_hour_are_refused() {
     let site = Site::new();
     let one = lines_of(&[merge(1, 0)]);
     let error = site.import("hour.json.gz", &one).await.unwrap_err();
@@ -181,7 +181,7 @@ async fn the_timelines_hours_are_named_by_the_pacific_coast() {
 }
 
 #[tokio::test]
-async fn the_bytes_told_of_are_the_files() {
+async fn reported_bytes_equal_the_file_size() {
     let site = Site::new();
     let path = site.file(NAME, &zipped(&lines_of(&[merge(1, 0)])));
     let length = std::fs::metadata(&path).unwrap().len();
@@ -197,7 +197,7 @@ async fn the_bytes_told_of_are_the_files() {
 }
 
 #[tokio::test]
-async fn what_is_behind_a_gzip_costs_nothing_and_is_named() {
+async fn bytes_after_a_gzip_are_ignored_and_reported() {
     let events = lines_of(&[merge(1, 0), push(2)]);
     let zeros = vec![0; 4_096];
     let more = zipped(&lines_of(&[push(3)]));

@@ -29,7 +29,7 @@ fn each_configured_server_is_tried_at_its_own_port() {
 }
 
 #[test]
-fn a_server_that_listens_is_there_and_one_that_does_not_is_away() {
+fn listening_server_is_reachable_and_silent_one_is_not() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let host = || "127.0.0.1".to_owned();
@@ -57,7 +57,7 @@ fn files_that_cannot_be_read_are_named_with_their_key() {
 }
 
 #[test]
-fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
+fn invalid_script_is_a_warning_with_line_and_column() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = loaded("").config;
     config.scripts_dir = directory.path().to_owned();

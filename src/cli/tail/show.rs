@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_said_in_words() {
+    fn gap_is_shown_in_words() {
         let gap = |message: Value| gap(&TailMessage::read(&message.to_string()).unwrap());
         let said = gap(json!({ "type": "gap", "count": 3, "reason": "retention" }));
         assert_eq!(said, "3 events are missing here: kept no longer");
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_model_of_json_holds_is_shown_as_it_is() {
+    fn values_outside_json_models_are_shown_unchanged() {
         let deep = ["[", "]"].map(|bracket| bracket.repeat(130)).concat();
         for (odd, shown) in [
             (r#""half \ud83d""#, "half \u{fffd}"),

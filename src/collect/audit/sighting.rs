@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_raises_a_total_counts() {
+    fn only_events_that_raise_a_total_count() {
         let read = |kind: &str, payload: &str| {
             let text = format!(
                 r#"{{"type":"{kind}","repo":{{"id":7,"name":"a/b"}},"payload":{payload},

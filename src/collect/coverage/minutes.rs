@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn minutes_between_two_far_reads_share_what_was_missed() {
+    fn minutes_between_two_reads_share_the_missed_events() {
         let (mut minutes, mut sequences) =
             (AssessedMinutes::default(), <[IdCoverage; 2]>::default());
         minutes.roll(at(-90), true, &sequences, None);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_gives_no_sample() {
+    fn unknown_minutes_give_no_sample() {
         let (mut minutes, sequences) = (AssessedMinutes::default(), <[IdCoverage; 2]>::default());
         for second in [0, 1, 60, 120] {
             minutes.roll(at(second), second != 60, &sequences, None);

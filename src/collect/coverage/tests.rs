@@ -185,7 +185,7 @@ fn a_feed_that_is_well_has_figures_and_no_troubles() {
 }
 
 #[test]
-fn a_frozen_feed_is_told_within_two_minutes_and_so_is_its_end() {
+fn frozen_feed_and_its_end_are_reported_within_two_minutes() {
     for history in [0, 600] {
         let mut world = World::new(7, 20.0);
         world.well(history + 2);
@@ -265,7 +265,7 @@ fn figures_are_known_soon_after_a_feed_has_filled_up() {
 }
 
 #[test]
-fn answers_without_change_are_told_as_frozen() {
+fn unchanged_responses_are_reported_as_frozen() {
     let mut world = World::new(9, 20.0);
     world.well(60);
     let trouble = world.told(|world| {
@@ -280,7 +280,7 @@ fn answers_without_change_are_told_as_frozen() {
 }
 
 #[test]
-fn a_token_that_is_shown_old_pages_is_told_and_benched() {
+fn token_with_old_pages_is_reported_and_quarantined() {
     let mut world = World::new(10, 40.0);
     let freshness = |stale: usize| {
         move |turn: i64| {
@@ -326,7 +326,7 @@ fn when_every_token_is_shown_the_same_no_token_is_to_blame() {
 }
 
 #[test]
-fn a_missing_page_is_told_with_what_is_missing() {
+fn missing_page_is_reported_by_number() {
     for odd in [Odd::Empty, Odd::Failing, Odd::LikePageOne, Odd::WithoutPullRequests] {
         let mut world = World::new(12, 40.0);
         world.well(300);
@@ -351,7 +351,7 @@ fn a_missing_page_is_told_with_what_is_missing() {
 }
 
 #[test]
-fn a_page_that_was_never_there_is_told_from_the_beginning() {
+fn page_that_never_existed_is_reported() {
     for odd in [Odd::Empty, Odd::Failing, Odd::LikePageOne] {
         let mut world = World::new(13, 40.0);
         let trouble = world.told(|world| world.round(|_| (1, 0), (2, odd)));
@@ -382,7 +382,7 @@ fn events_a_minute_are_those_of_the_time_that_has_passed() {
 }
 
 #[test]
-fn what_is_not_known_is_not_zero() {
+fn unknown_figures_are_not_zero() {
     let unknown = |world: &World, pages: &[usize]| {
         let report = world.report.as_ref().unwrap();
         for (at, page) in report.pages.iter().enumerate() {
@@ -419,7 +419,7 @@ fn what_is_not_known_is_not_zero() {
 }
 
 #[test]
-fn time_in_which_nothing_is_asked_raises_no_trouble() {
+fn pause_of_polling_raises_no_trouble() {
     let mut world = World::new(20, 20.0);
     world.well(60);
     // One page is odd for a moment, and the last responses show nothing new.
@@ -438,7 +438,7 @@ fn time_in_which_nothing_is_asked_raises_no_trouble() {
 }
 
 #[test]
-fn what_is_remembered_has_limits() {
+fn remembered_ids_and_lags_are_limited() {
     let mut world = World::new(14, 300.0);
     for round in 0..1_500_u64 {
         world.round(|_| (round, 0), (0, Odd::Nothing));

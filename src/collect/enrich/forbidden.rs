@@ -55,7 +55,7 @@ mod tests {
     use crate::clock::Clock;
 
     #[test]
-    fn it_is_forgotten_after_an_hour_reported_once_and_bounded() {
+    fn forbidden_repository_is_forgotten_after_an_hour() {
         let (mut forbidden, now) = (Forbidden::default(), Clock::system().instant());
         let [one, other] = [1, 2].map(AccountId::of_test);
         assert!(forbidden.learn(one, "Acme", now));

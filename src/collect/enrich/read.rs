@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_pull_request_teaches_its_base_and_todays_teaches_nothing() {
+    fn only_old_payloads_teach_the_base_repository() {
         let pull = |language: &str| {
             format!(
                 r#"{{"id":"1","type":"PullRequestEvent","payload":{{"pull_request":

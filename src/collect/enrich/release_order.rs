@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_free_waits_for_the_older_ones_of_its_poll_and_for_no_other() {
+    fn event_waits_for_older_events_of_its_poll_only() {
         let (poll, other) = (Timestamp::from_seconds(1), Timestamp::from_seconds(2));
         let mut order = ReleaseOrder::default();
         (1..=4).for_each(|admission| order.join(poll, admission));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_to_leave_takes_all_older_ones_along() {
+    fn forced_release_includes_all_older_events() {
         let poll = Timestamp::from_seconds(1);
         let mut order = ReleaseOrder::default();
         (1..=5).for_each(|admission| order.join(poll, admission));

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::source::{PageBody, PolledPage, SourceError};
+use super::super::entries::Entries;
+use super::super::source::PolledPage;
 use super::*;
 use crate::clock::Clock;
 use crate::store::Durability;
@@ -17,7 +18,7 @@ fn store(dir: &std::path::Path) -> Store {
 fn poll(pages: &[&str]) -> Poll {
     let page = |(i, text): (usize, &&str)| PolledPage {
         number: u8::try_from(i + 1).unwrap(),
-        body: PageBody::Array(Bytes::copy_from_slice(text.as_bytes())),
+        entries: Entries::of_list(&Bytes::copy_from_slice(text.as_bytes())),
     };
     let pages = pages.iter().enumerate().map(page).collect();
     Poll { pages, received_at: Clock::system().now() }
@@ -34,7 +35,7 @@ fn bodies(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_served_twice_is_admitted_once_also_within_a_poll() {
+async fn duplicate_within_a_poll_is_admitted_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let a = r#"{"id":"1","type":"A"}"#;
@@ -62,7 +63,7 @@ async fn a_poll_is_admitted_oldest_first_by_time_and_number() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_counted_and_kept_with_its_reason() {
+async fn invalid_entry_is_counted_and_kept_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let pages = [r#"[1,null,{"x":2},{"id":"5"}]"#, "<html>busy</html>", r#"[{"id":"6"#];
@@ -104,9 +105,8 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let mut poll = poll(&[]);
-    let body =
-        PageBody::Array(Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]"));
-    poll.pages.push(PolledPage { number: 1, body });
+    let body = Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]");
+    poll.pages.push(PolledPage { number: 1, entries: Entries::of_list(&body) });
     assert_eq!(admit(&store, poll).await.unwrap().new, 2);
 }
 
@@ -119,13 +119,13 @@ struct Polls {
 }
 
 impl EventSource for Polls {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         let Some((silent_since, poll)) = self.left.pop_front() else {
             self.stop.cancel();
-            return Ok(None);
+            return std::future::pending().await;
         };
         self.silent_since = silent_since;
-        Ok(Some(poll))
+        poll
     }
 
     fn silent_since(&mut self) -> Option<Timestamp> {
@@ -138,7 +138,7 @@ fn second(at: i64) -> Timestamp {
 }
 
 #[tokio::test]
-async fn an_event_is_admitted_once_whatever_the_clock_shows() {
+async fn event_is_admitted_once_despite_clock_steps() {
     const DAY: i64 = 86_400;
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
@@ -225,9 +225,9 @@ async fn polls_after_an_outage_are_admitted_together_with_it() {
 struct Once(Option<Poll>);
 
 impl EventSource for Once {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         match self.0.take() {
-            Some(poll) => Ok(Some(poll)),
+            Some(poll) => poll,
             None => std::future::pending().await,
         }
     }
@@ -260,7 +260,7 @@ async fn admitted_bytes_are_counted_and_too_many_pause_polling() {
     let limit = event.len() as u64;
     assert!(next(&mut source, &store, limit - 1).now_or_never().is_none(), "it pauses");
     assert!(source.0.is_some(), "the source is not asked");
-    assert!(next(&mut source, &store, limit).await.unwrap().is_some());
+    assert_eq!(next(&mut source, &store, limit).await.unwrap().pages.len(), 1);
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn large_events_and_floods_of_rejects_are_bounded() {
 }
 
 #[tokio::test]
-async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
+async fn excluded_actor_is_not_queued_and_stays_excluded() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let event = |id: u32, actor: &str| {
@@ -300,7 +300,7 @@ async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
 }
 
 #[tokio::test]
-async fn events_whose_claim_may_have_expired_are_passed_over() {
+async fn events_older_than_their_claims_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let [old, new] = [

@@ -30,7 +30,7 @@ fn generous(reply: FakeReply) -> FakeReply {
 }
 
 async fn next(poller: &mut Poller) -> Poll {
-    poller.next_poll().await.unwrap().unwrap()
+    poller.next_poll().await
 }
 
 /// Polls until every page arrived this many times; returns all pages that arrived.
@@ -66,7 +66,7 @@ fn is_far(status: &SourceStatus) -> bool {
 }
 
 #[tokio::test]
-async fn every_page_is_asked_for_at_once() {
+async fn all_pages_are_requested_at_once() {
     let fake =
         FakeServer::start(|asked| page(asked.page().into()).with("X-Simulated", "ghpulse")).await;
     let mut poller = poller(&fake, &[], 1_000);
@@ -76,7 +76,7 @@ async fn every_page_is_asked_for_at_once() {
     assert_eq!(pages.len(), 3);
     for page in &pages {
         let wanted = format!("[{{\"id\":\"{}\",\"type\":\"PushEvent\"}}]", page.number);
-        assert!(page.body.entries().iter().eq([&wanted[1..wanted.len() - 1]]));
+        assert!(page.entries.iter().eq([&wanted[1..wanted.len() - 1]]));
     }
     let status = poller.status().borrow().clone();
     assert_eq!((status.state, status.simulated), (SourceState::Ok, true));
@@ -97,7 +97,7 @@ async fn where_headers_say_nothing_the_next_request_is_a_minute_away() {
 }
 
 #[tokio::test]
-async fn without_tokens_the_poll_interval_is_obeyed_whatever_the_limit() {
+async fn without_tokens_the_poll_interval_is_kept() {
     let fake =
         FakeServer::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600))
             .await;
@@ -158,7 +158,7 @@ async fn each_page_has_its_own_etag_for_each_token() {
 }
 
 #[tokio::test]
-async fn what_has_not_changed_is_not_brought_again() {
+async fn unchanged_page_is_not_returned_again() {
     let version = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&version);
     let fake = FakeServer::start(move |asked| {
@@ -175,7 +175,7 @@ async fn what_has_not_changed_is_not_brought_again() {
 }
 
 #[tokio::test]
-async fn a_page_that_fails_does_not_stop_the_others_and_comes_back() {
+async fn failing_page_does_not_stop_the_others() {
     let left = Arc::new(AtomicU32::new(2));
     let fake = FakeServer::start(move |asked| {
         let fails = asked.page() == 2
@@ -216,7 +216,7 @@ async fn a_server_that_never_answered_is_down_until_it_does() {
 }
 
 #[tokio::test]
-async fn a_limit_is_waited_for_and_said() {
+async fn rate_limit_is_waited_for_and_reported() {
     let fake = FakeServer::start(|_| FakeReply::new(429, "").with("Retry-After", 120)).await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
     let status = until(&mut poller, is_far).await;
@@ -227,7 +227,7 @@ async fn a_limit_is_waited_for_and_said() {
 }
 
 #[tokio::test]
-async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
+async fn polling_continues_anonymously_without_valid_tokens() {
     let fake = FakeServer::start(|asked| match asked.header("authorization") {
         Some(_) => FakeReply::new(401, "Bad credentials").with("X-Poll-Interval", 0),
         None => generous(page(asked.page().into())).with("X-Poll-Interval", 0),
@@ -248,7 +248,7 @@ async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_no_other() {
+async fn dropped_future_loses_no_page() {
     let first = Arc::new(AtomicU32::new(0));
     let fake = FakeServer::start(move |asked| {
         if asked.page() == 3 && first.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -265,7 +265,7 @@ async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_n
     let mut brought = Vec::new();
     while fake.asked().len() < 3 || brought.len() < 2 {
         let turn = tokio::time::timeout(Duration::from_millis(5), poller.next_poll()).await;
-        brought.extend(turn.map_or_else(|_| Vec::new(), |poll| numbers(&poll.unwrap().unwrap())));
+        brought.extend(turn.map_or_else(|_| Vec::new(), |poll| numbers(&poll)));
     }
     while brought.len() < 3 {
         brought.extend(numbers(&next(&mut poller).await));
@@ -275,13 +275,13 @@ async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_n
 }
 
 #[tokio::test]
-async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
+async fn response_that_is_not_a_list_is_requested_again_whole() {
     let fake =
         FakeServer::start(|_| generous(FakeReply::new(200, "<html>")).with("ETag", "\"x\"")).await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
     for _ in 0..4 {
         let poll = next(&mut poller).await;
-        assert!(!poll.pages[0].body.entries().is_list());
+        assert!(!poll.pages[0].entries.is_list());
     }
     assert!(fake.asked().iter().all(|asked| asked.header("if-none-match").is_none()));
     let status = poller.status().borrow().clone();
@@ -290,7 +290,7 @@ async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_is_refused_at_once() {
+async fn invalid_url_and_page_count_are_refused() {
     let options = |url: &str, pages| PollerOptions {
         api_url: url.to_owned(),
         pages,

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use crate::bus::ProducerGrant;
-use crate::collect::source::{EventSource, Poll, SourceError};
+use crate::collect::source::{EventSource, Poll};
 use crate::model::window::Timestamp;
 
 /// A source bound to the grant of the topic. A collector on standby sends no requests to GitHub
@@ -30,7 +30,7 @@ fn may_poll(grant: ProducerGrant) -> bool {
 }
 
 impl<S: EventSource> EventSource for WhenGranted<S> {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         loop {
             if *self.grant.borrow_and_update() == ProducerGrant::Standby {
                 self.has_stood = true;

@@ -109,7 +109,7 @@ async fn token_that_no_header_can_hold_is_refused() {
 }
 
 #[tokio::test]
-async fn server_whose_clock_jumps_is_asked_twice() {
+async fn jumping_server_clock_causes_a_second_request() {
     let count = std::sync::atomic::AtomicU32::new(0);
     let count = std::sync::Arc::new(count);
     let fake = FakeServer::start(move |_| {

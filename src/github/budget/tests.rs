@@ -52,7 +52,7 @@ fn most_within(went: &[Instant], span: Duration) -> usize {
 }
 
 #[test]
-fn where_nothing_is_said_no_hour_sees_more_than_sixty() {
+fn without_headers_an_hour_has_at_most_sixty_requests() {
     let now = start();
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let silent = |_| (Spent::One, RateLimits::default());
@@ -77,7 +77,7 @@ fn an_interval_alone_is_leave_to_keep_to_it() {
 }
 
 #[test]
-fn what_is_left_is_spread_to_the_end_of_the_window() {
+fn remaining_requests_are_spread_over_the_window() {
     let now = start();
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let mut left = 20;
@@ -103,7 +103,7 @@ fn the_share_of_others_is_left() {
 }
 
 #[test]
-fn nothing_goes_when_nothing_is_left_until_the_window_ends() {
+fn exhausted_budget_waits_for_the_next_window() {
     let now = start();
     let mut budget = one_kind(TOKEN, 5_000, now);
     let taken = budget.take(Stream, now);
@@ -153,7 +153,7 @@ fn refusals_without_a_time_wait_a_minute_and_then_longer() {
 }
 
 #[test]
-fn a_wait_of_nothing_is_no_tight_loop() {
+fn zero_wait_does_not_loop() {
     let mut now = start();
     let mut budget = one_kind(TOKEN, 5_000, now);
     for least in [1, 2, 4, 8, 16, 32, 60, 60] {
@@ -289,7 +289,7 @@ proptest! {
 /// GitHub's window ends slightly before ours. A request sent in between and never answered counts
 /// in the new window.
 #[test]
-fn who_was_lost_at_a_windows_end_is_remembered_in_the_next() {
+fn request_lost_at_a_window_end_counts_in_the_next() {
     let now = start();
     let mut server = Server { limit: 3, window: 60, start: now, counted: (0, 0) };
     let mut budget = one_kind(ANONYMOUS, 3, now);
@@ -350,7 +350,7 @@ fn without_a_token_no_round_is_left_out() {
 }
 
 #[test]
-fn no_minute_sees_more_than_nine_hundred_whatever_the_limit() {
+fn requests_stay_below_nine_hundred_a_minute() {
     let now = start();
     let mut budget = one_kind(TOKEN, 5_000, now);
     let generous = |_| (Spent::One, told(10_000_000, 9_000_000, 3_600));
@@ -360,7 +360,7 @@ fn no_minute_sees_more_than_nine_hundred_whatever_the_limit() {
 }
 
 #[test]
-fn two_budgets_that_turn_out_to_be_one_have_spent_what_both_spent() {
+fn merged_budgets_add_their_spent_requests() {
     let now = start();
     let mut server = Server { limit: 60, window: 3_600, start: now, counted: (0, 0) };
     let mut budgets = [(); 2].map(|()| one_kind(ANONYMOUS, 60, now));
@@ -393,7 +393,7 @@ fn two_budgets_that_turn_out_to_be_one_have_spent_what_both_spent() {
 }
 
 #[test]
-fn whatever_numbers_a_server_sends_nothing_overflows() {
+fn numbers_of_the_server_never_overflow() {
     const ENDS: [u64; 5] = [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX];
     let windows = [(i64::MIN, 0), (0, 1), (1_800_000_000, 3_900), (i64::MAX, 3_900)];
     let mut all = Vec::new();

@@ -41,7 +41,7 @@ const ONE: &str = r#"{"id":"PR_a","fullDatabaseId":"10","additions":3,"deletions
     "baseRepository":{"databaseId":1,"primaryLanguage":{"name":"C"}}}"#;
 
 #[tokio::test]
-async fn node_ids_are_asked_for_with_the_token_and_answered_in_their_order() {
+async fn node_ids_are_queried_and_answered_in_order() {
     let body = format!(r#"{{"data":{{"nodes":[{ONE},null]}}}}"#);
     let (outcome, _, asked) = ask(AskedBy::NodeIds, 2, move |_| FakeReply::new(200, &body)).await;
     let found = found(outcome);
@@ -60,7 +60,7 @@ async fn node_ids_are_asked_for_with_the_token_and_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn names_are_asked_for_each_under_its_alias() {
+async fn names_are_queried_under_aliases() {
     let body = r#"{"data":{"p0":{"primaryLanguage":null,"pullRequest":{"id":"PR_z",
         "fullDatabaseId":"10","additions":3}},"p1":null,"p2":{"primaryLanguage":{"name":"C"},
         "pullRequest":{"fullDatabaseId":"99","additions":3}}},
@@ -90,7 +90,7 @@ async fn a_part_is_taken_and_the_rest_is_unanswered() {
 }
 
 #[tokio::test]
-async fn what_was_too_much_at_once_is_told_from_what_is_refused() {
+async fn overload_differs_from_refusal() {
     for status in [502, 504] {
         let (outcome, ..) =
             ask(AskedBy::NodeIds, 1, move |_| FakeReply::new(status, "<html>")).await;
@@ -107,7 +107,7 @@ async fn what_was_too_much_at_once_is_told_from_what_is_refused() {
 }
 
 #[tokio::test]
-async fn over_the_limit_is_status_200_and_blocks_the_token_until_the_reset() {
+async fn exhausted_limit_blocks_the_token_until_the_reset() {
     let limited = r#"{"errors":[{"type":"RATE_LIMITED","message":"API rate limit exceeded"}]}"#;
     let (outcome, pool, _) = ask(AskedBy::NodeIds, 1, move |_| {
         let reset = Clock::system().now().second().0 + 500;
@@ -124,7 +124,7 @@ async fn over_the_limit_is_status_200_and_blocks_the_token_until_the_reset() {
 }
 
 #[tokio::test]
-async fn a_secondary_limit_and_a_dead_token_are_told_apart() {
+async fn secondary_limit_differs_from_a_dead_token() {
     let secondary = r#"{"message":"You have exceeded a secondary rate limit."}"#;
     let (outcome, ..) =
         ask(AskedBy::Names, 1, move |_| FakeReply::new(403, secondary).with("retry-after", 7))
@@ -136,7 +136,7 @@ async fn a_secondary_limit_and_a_dead_token_are_told_apart() {
 }
 
 #[tokio::test]
-async fn what_is_left_is_read_from_the_body_when_no_header_says_it() {
+async fn remaining_points_are_read_from_the_body() {
     let body = r#"{"data":{"rateLimit":{"cost":1,"remaining":0,"resetAt":"2999-01-01T00:00:00Z"},
         "nodes":[null]}}"#;
     let (_, pool, _) = ask(AskedBy::NodeIds, 1, move |_| FakeReply::new(200, body)).await;
@@ -146,7 +146,7 @@ async fn what_is_left_is_read_from_the_body_when_no_header_says_it() {
 }
 
 #[tokio::test]
-async fn a_right_of_the_asker_is_told_from_what_is_not_there() {
+async fn missing_permission_differs_from_a_missing_object() {
     let saml = r#"{"data":{"nodes":[null,null,null,null]},"errors":[
         {"type":"FORBIDDEN","path":["nodes",0],"extensions":{"saml_failure":true},
          "message":"Resource protected by organization SAML enforcement."},
@@ -168,7 +168,7 @@ async fn a_right_of_the_asker_is_told_from_what_is_not_there() {
 }
 
 #[tokio::test]
-async fn what_no_string_and_no_number_can_hold_costs_only_itself() {
+async fn unreadable_value_drops_only_itself() {
     let deep = ["[", "]"].map(|bracket| bracket.repeat(200)).concat();
     for odd in [r#""half \ud83d""#, "1e999", &deep, r#""\udc00\u0000""#] {
         for form in [AskedBy::NodeIds, AskedBy::Names] {

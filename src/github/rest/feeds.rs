@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{API_VERSION, MEDIA_TYPE, PER_PAGE, Rest, RestError, said};
+use super::{PER_PAGE, Rest, RestError, said};
 use crate::github::limits::{LimitRefusal, RateLimits};
 use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, HttpRequest, HttpResponse};
@@ -55,20 +55,8 @@ impl Rest {
         etag: Option<&str>,
     ) -> FeedResponse {
         let url = format!("{}/{path}?per_page={PER_PAGE}&page={page}", self.base);
-        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
-        let mut request = HttpRequest::get(&url)
-            .header("accept", MEDIA_TYPE)
-            .header("x-github-api-version", API_VERSION)
-            .within_origin();
-        if let Some(etag) = etag {
-            request = request.header("if-none-match", etag);
-        }
-        if let Some(authorization) = &authorization {
-            request = request.secret("authorization", authorization);
-        }
-        let start = self.clock.instant();
-        let result = self.http.send(request).await;
-        let took = self.clock.instant() - start;
+        let request = HttpRequest::get(&url).within_origin();
+        let (result, took) = self.send(request, &lease, etag).await;
         let (response, verdict) = match result {
             Ok(response) => self.read_feed(path, response, lease.token().is_some()),
             Err(error) => {

@@ -44,7 +44,7 @@ fn failure(answer: &PageResponse) -> &RestError {
 }
 
 #[tokio::test]
-async fn a_request_says_what_github_wants_to_hear() {
+async fn request_has_the_headers_that_github_requires() {
     let fake = FakeServer::start(|_| FakeReply::new(200, "[]").with("ETag", "W/\"abc\"")).await;
     let (pool, rest) = (pool(true), rest(&format!("{}/base/", fake.url), 5_000));
     let answer = rest.fetch_page(2, lease(&pool), None).await;
@@ -72,7 +72,7 @@ async fn without_a_token_none_is_sent() {
 }
 
 #[tokio::test]
-async fn a_401_benches_the_token_and_without_one_says_what_is_wanted() {
+async fn unauthorized_token_is_quarantined() {
     let (answer, census, _) = ask(true, || FakeReply::new(401, "Bad credentials")).await;
     assert!(matches!(answer.outcome, PageOutcome::TokenDead { reason: DeadToken::Revoked }));
     assert_eq!(
@@ -110,7 +110,7 @@ async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
 }
 
 #[tokio::test]
-async fn a_429_waits_as_long_as_it_says_or_a_minute() {
+async fn status_429_waits_for_retry_after_or_a_minute() {
     for (reply, seconds) in [
         ((|| FakeReply::new(429, "").with("Retry-After", 7)) as fn() -> FakeReply, 7),
         (|| FakeReply::new(429, ""), 60),
@@ -130,7 +130,7 @@ async fn a_429_waits_as_long_as_it_says_or_a_minute() {
 }
 
 #[tokio::test]
-async fn trouble_may_pass_and_bench_nobody() {
+async fn server_errors_are_transient_and_keep_the_token() {
     for status in [500, 502, 503, 504] {
         let fake =
             FakeServer::start(move |_| FakeReply::new(status, "").with("Retry-After", 9)).await;
@@ -145,7 +145,7 @@ async fn trouble_may_pass_and_bench_nobody() {
 }
 
 #[tokio::test]
-async fn what_will_not_pass_says_what_to_do() {
+async fn permanent_errors_name_the_cure() {
     for (status, cure) in [
         (422, "set github.pages to 3"),
         (404, "check github.apiUrl"),
@@ -190,7 +190,7 @@ async fn a_server_that_is_away_costs_no_budget() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_before_anything_is_asked() {
+fn invalid_address_is_refused_before_a_request() {
     let options = |url: &str| RestOptions { api_url: url.to_owned(), timeout: Duration::ZERO };
     for bad in ["", "api.github.com", "ws://host"] {
         assert!(Rest::new(&options(bad), Clock::system()).is_err(), "{bad}");
@@ -198,7 +198,7 @@ fn an_address_that_is_none_is_refused_before_anything_is_asked() {
 }
 
 #[tokio::test]
-async fn whose_a_token_is_is_what_github_answers() {
+async fn account_of_a_token_is_read_from_github() {
     let ask = async |reply: fn() -> FakeReply| {
         let fake = FakeServer::start(move |_| reply()).await;
         let pool = pool(true);

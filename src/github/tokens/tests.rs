@@ -50,7 +50,7 @@ async fn tokens_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_page_is_asked_for_by_one_token_after_the_other() {
+async fn tokens_take_turns_for_each_page() {
     let three = pool(&["a", "b", "c"], clock());
     let (mut last, mut pairs) = ([None; 3], BTreeMap::new());
     for _ in 0..12 {
@@ -75,7 +75,7 @@ async fn each_page_is_asked_for_by_one_token_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
+async fn exhausted_token_is_skipped_then_awaited() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
     settle(go(&pool), TokenVerdict::Served, &limits(0));
@@ -158,7 +158,7 @@ async fn a_lease_that_is_dropped_counts_as_spent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_list_keeps_what_is_known_of_the_old_ones() {
+async fn new_token_list_keeps_the_state_of_known_tokens() {
     let pool = pool(&["a", "b"], clock());
     let (a, b) = (go(&pool), go(&pool));
     let kept = b.slot();
@@ -238,7 +238,7 @@ async fn queries_leave_the_time_that_they_took_before_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
+async fn token_with_old_pages_rests_and_still_queries() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
     let lease = go(&pool);
@@ -274,7 +274,7 @@ async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secondary_limit_holds_for_all_that_a_token_asks_and_the_hours_for_one_kind() {
+async fn secondary_limit_applies_to_pages_and_queries() {
     let clock = clock();
     let waits = |pool: &Arc<TokenPool>| match pool.grant_query() {
         Some(TokenGrant::Wait(until)) => Some(until - clock.instant()),
@@ -323,7 +323,7 @@ async fn tokens_of_one_account_share_its_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secondary_limit_of_one_token_holds_for_all_of_its_account_and_for_no_other() {
+async fn secondary_limit_applies_to_the_account_only() {
     let clock = clock();
     let pool = pool(&["a", "b", "c"], clock);
     introduced(&pool, &[7, 8, 7]);
@@ -347,7 +347,7 @@ async fn a_secondary_limit_of_one_token_holds_for_all_of_its_account_and_for_no_
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_account_goes_no_faster_with_many_tokens_than_with_one() {
+async fn several_tokens_of_an_account_share_its_rate() {
     let clock = clock();
     let went = async |tokens: &[&str]| {
         let pool = pool(tokens, clock);
@@ -373,7 +373,7 @@ async fn one_account_goes_no_faster_with_many_tokens_than_with_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whose_a_token_is_is_asked_of_several_only_and_again_when_it_was_not_told() {
+async fn accounts_are_requested_only_for_several_tokens() {
     let clock = clock();
     assert!(pool(&["a"], clock).grant_introduction().is_none(), "it shares with nobody");
     assert!(pool(&[], clock).grant_introduction().is_none());
@@ -397,7 +397,7 @@ async fn whose_a_token_is_is_asked_of_several_only_and_again_when_it_was_not_tol
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_token_that_was_taken_out_still_has_under_way_counts_for_its_account() {
+async fn requests_of_a_removed_token_count_for_its_account() {
     let pool = pool(&["a", "b"], clock());
     introduced(&pool, &[7, 7]);
     let lease = go(&pool);
@@ -431,7 +431,7 @@ async fn a_token_that_was_taken_out_and_is_put_back_still_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_of_tokens_that_were_taken_out_has_an_end() {
+async fn state_of_removed_tokens_is_limited() {
     let pool = pool(&["a"], clock());
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     pool.replace((0..MOST_TOKENS).map(|n| Secret::new(format!("x{n}"))).collect());
@@ -446,7 +446,7 @@ async fn what_is_known_of_tokens_that_were_taken_out_has_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_minute_sees_two_thousand_points_of_queries_whatever_the_limit() {
+async fn queries_stay_below_two_thousand_points_a_minute() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
     pool.allow_queries(1.0);
@@ -469,7 +469,7 @@ async fn no_minute_sees_two_thousand_points_of_queries_whatever_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_list_is_told_and_the_same_one_is_not() {
+async fn only_a_changed_token_list_notifies() {
     let pool = pool(&["a", "b"], clock());
     let mut lists = pool.lists();
     let list = |names: &[&str]| names.iter().map(|name| Secret::new(*name)).collect::<Vec<_>>();
@@ -483,7 +483,7 @@ async fn another_list_is_told_and_the_same_one_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn renewed_token_of_an_installation_keeps_its_budget_and_ends_its_quarantine() {
+async fn renewed_installation_token_keeps_its_budget() {
     let pool = pool(&[], clock());
     let secret = |text: &str| Secret::new(text);
     pool.install(vec![(7, secret("ghs_1")), (8, secret("ghs_x"))]);

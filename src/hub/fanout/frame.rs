@@ -7,9 +7,11 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::header::push_header;
 use super::{deflate, memory};
+use crate::model::json;
 
 /// The longest reason in a close frame: 125 bytes of payload less two for the code.
 const REASON_BYTES: usize = 123;
@@ -37,6 +39,12 @@ impl Frame {
         }
         let deflated = (length >= deflate::WORTH_BYTES).then(Arc::default);
         Self { bytes: memory::hold(bytes), deflated }
+    }
+
+    /// A text frame with a message as JSON.
+    #[must_use]
+    pub fn json(message: &impl Serialize) -> Self {
+        Self::text(&[&json::encoded(message)])
     }
 
     /// One or more complete frames that are encoded already.

@@ -1,14 +1,11 @@
-//! The first messages of `/sampling` and `/language/watch`, in the form that OSSInsight's front end
-//! reads: days and names as keys, counts of days as text.
+//! The first message of `/sampling`, in the form that OSSInsight's front end reads: days as keys,
+//! counts as text.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use crate::hub::fanout::frame::Frame;
+use crate::hub::latest::language_message::{CountText, TextMap};
 use crate::model::counts::{DayCounts, PullRequestCounts, YearCounts};
-use crate::model::tally::Tally;
 
 /// The first message of `/sampling`: pull requests of this UTC year.
 #[derive(Serialize, JsonSchema)]
@@ -17,25 +14,18 @@ pub struct FirstOfSampling<'a> {
     #[schemars(extend("const" = true))]
     first_message_tag: bool,
     api_version: u64,
+    #[schemars(with = "TextMap")]
     event_map: TextByDay<'a>,
+    #[schemars(with = "TextMap")]
     open_map: TextByDay<'a>,
+    #[schemars(with = "TextMap")]
     merge_map: TextByDay<'a>,
+    #[schemars(with = "TextMap")]
     close_map: TextByDay<'a>,
     /// Developers who were not seen before in this year.
+    #[schemars(with = "TextMap")]
     dev_map: TextByDay<'a>,
     sum_map: YearTexts,
-}
-
-/// The first message of `/language/watch`.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FirstOfWatch<'a> {
-    #[schemars(extend("const" = true))]
-    first_message_tag: bool,
-    api_version: u64,
-    /// Pull-request events by language, at the last tick.
-    #[schemars(with = "std::collections::BTreeMap<String, u64>")]
-    language_map: &'a Tally,
 }
 
 /// Sums of the year as text.
@@ -76,48 +66,13 @@ impl<'a> FirstOfSampling<'a> {
             },
         }
     }
-
-    pub(super) fn frame(&self) -> Frame {
-        encoded(self)
-    }
-}
-
-impl<'a> FirstOfWatch<'a> {
-    pub(super) fn new(api_version: u64, language_map: &'a Tally) -> Self {
-        Self { first_message_tag: true, api_version, language_map }
-    }
-
-    pub(super) fn frame(&self) -> Frame {
-        encoded(self)
-    }
-}
-
-fn encoded(message: &impl Serialize) -> Frame {
-    Frame::text(&[&serde_json::to_string(message).expect("texts and numbers can be written")])
 }
 
 impl Serialize for TextByDay<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let days = self.counts.filled_days();
         serializer.collect_map(
-            days.map(|(day, counts)| (day.to_string(), (self.figure)(counts).to_string())),
+            days.map(|(day, counts)| (day.to_string(), CountText::of((self.figure)(counts)))),
         )
-    }
-}
-
-impl JsonSchema for TextByDay<'_> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "TextByDay".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "additionalProperties": { "type": "string", "pattern": "^-?[0-9]+$" },
-        })
     }
 }

@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::hub::fanout::frame::Frame;
 use crate::model::tally::Tally;
 use crate::model::window::Timestamp;
 
@@ -117,12 +116,5 @@ impl GaugeMessage<'_> {
             Self::Heartbeat { .. } => "heartbeat",
             Self::Bye { .. } => "bye",
         }
-    }
-
-    /// The message, encoded.
-    #[must_use]
-    pub fn frame(&self) -> Frame {
-        let text = serde_json::to_string(self).expect("names and numbers can always be written");
-        Frame::text(&[&text])
     }
 }

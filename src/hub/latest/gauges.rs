@@ -13,14 +13,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::{Notifier, NotifierList};
 use crate::hub::latest::gauge_message::{GaugeHead, GaugeMessage, GaugeName, WholeGauge};
+use crate::model::json;
 use crate::model::position::Cursor;
 use crate::model::resume_token::ResumeToken;
+use crate::model::script_report::AggregateReport;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
 use crate::sync::lock;
@@ -76,8 +78,8 @@ pub struct GaugeTopics {
 #[derive(Debug)]
 pub struct GaugeTopic {
     name: Box<str>,
-    /// A description, as a JSON object.
-    about: ArcSwap<String>,
+    /// The aggregate that it is the value of, once it was described.
+    about: ArcSwapOption<AggregateReport>,
     current: ArcSwapOption<PublishedSnapshot>,
     /// The last different values, including the current one.
     kept: Mutex<VecDeque<Arc<PublishedSnapshot>>>,
@@ -161,7 +163,7 @@ impl GaugeTopic {
     fn new(name: &str, keep: usize) -> Self {
         Self {
             name: name.into(),
-            about: ArcSwap::from_pointee("{}".to_owned()),
+            about: ArcSwapOption::empty(),
             current: ArcSwapOption::empty(),
             kept: Mutex::default(),
             keep,
@@ -170,14 +172,14 @@ impl GaugeTopic {
         }
     }
 
-    /// Sets the description, a JSON object, for the list of all topics.
-    pub fn describe(&self, about: String) {
-        self.about.store(Arc::new(about));
+    /// Sets the aggregate that it is the value of.
+    pub fn describe(&self, about: AggregateReport) {
+        self.about.store(Some(Arc::new(about)));
     }
 
-    /// The description, a JSON object.
+    /// The aggregate that it is the value of; `None` for a built-in topic.
     #[must_use]
-    pub fn about(&self) -> Arc<String> {
+    pub fn about(&self) -> Option<Arc<AggregateReport>> {
         self.about.load_full()
     }
 
@@ -250,13 +252,13 @@ impl GaugeTopic {
     }
 
     fn snapshot_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
-        let encode = || GaugeMessage::Snapshot(self.whole(to)).frame();
+        let encode = || Frame::json(&GaugeMessage::Snapshot(self.whole(to)));
         let frame = to.snapshot_frame.get_or_init(encode).clone();
         GaugeUpdate { kind: "snapshot", token: Some(self.token_of(to)), frame }
     }
 
     fn tick_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
-        let encode = || GaugeMessage::Tick(self.whole(to)).frame();
+        let encode = || Frame::json(&GaugeMessage::Tick(self.whole(to)));
         let frame = to.tick_frame.get_or_init(encode).clone();
         GaugeUpdate { kind: "tick", token: Some(self.token_of(to)), frame }
     }
@@ -294,7 +296,7 @@ impl GaugeTopic {
             return None;
         }
         let head = self.head(to);
-        Some(GaugeMessage::Delta { head, changes: &changes }.frame())
+        Some(Frame::json(&GaugeMessage::Delta { head, changes: &changes }))
     }
 
     /// The members that all values have.
@@ -313,14 +315,14 @@ impl GaugeTopic {
 
 impl GaugeUpdate {
     fn of(message: &GaugeMessage<'_>, token: Option<ResumeToken>) -> Self {
-        Self { kind: message.kind(), token, frame: message.frame() }
+        Self { kind: message.kind(), token, frame: Frame::json(message) }
     }
 }
 
 impl PublishedSnapshot {
     /// A hash of the value alone.
     fn hash(&self) -> u64 {
-        *self.hash.get_or_init(|| xxh3_64(tally_text(&self.snapshot.value).as_bytes()))
+        *self.hash.get_or_init(|| xxh3_64(json::encoded(&self.snapshot.value).as_bytes()))
     }
 }
 
@@ -359,15 +361,16 @@ impl GaugeSubscriber {
     #[must_use]
     pub fn heartbeat(&self) -> GaugeUpdate {
         let token = self.token();
-        GaugeUpdate::of(&GaugeMessage::Heartbeat { cursor: token.map(text_of) }, token)
+        let cursor = token.map(|token| token.to_string());
+        GaugeUpdate::of(&GaugeMessage::Heartbeat { cursor }, token)
     }
 
     /// A `bye` with the reason and, if the client should reconnect, after how many milliseconds.
     #[must_use]
     pub fn bye(&self, reason: &str, retry_after: Option<u64>) -> GaugeUpdate {
         let token = self.token();
-        let bye = GaugeMessage::Bye { reason, retry_after, cursor: token.map(text_of) };
-        GaugeUpdate::of(&bye, token)
+        let cursor = token.map(|token| token.to_string());
+        GaugeUpdate::of(&GaugeMessage::Bye { reason, retry_after, cursor }, token)
     }
 
     /// The value that was received last; `None` before the first snapshot.
@@ -386,15 +389,6 @@ impl Drop for GaugeSubscriber {
     fn drop(&mut self) {
         self.topic.subscribers.remove(self.number);
     }
-}
-
-fn text_of(token: ResumeToken) -> String {
-    token.to_string()
-}
-
-/// A JSON object with the counts as numbers.
-pub(in crate::hub) fn tally_text(tally: &Tally) -> String {
-    serde_json::to_string(tally).expect("names and numbers can always be written")
 }
 
 #[cfg(test)]

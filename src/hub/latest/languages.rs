@@ -10,8 +10,7 @@ use arc_swap::ArcSwap;
 
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::{Notifier, NotifierList};
-use crate::hub::latest::gauges::tally_text;
-use crate::model::json;
+use crate::hub::latest::language_message::{LanguageDifference, LanguageMap};
 use crate::model::tally::Tally;
 use crate::model::window::Second;
 use crate::sync::lock;
@@ -188,7 +187,7 @@ impl LanguageGroup {
             let restricted = self.query.restrict(&now.tick.map);
             let top = self.query.top;
             let map = if top == 0 { restricted } else { restricted.top(top) };
-            Frame::text(&[&tally_text(&map)])
+            Frame::json(&LanguageMap(&map))
         });
         latest.clone()
     }
@@ -212,18 +211,7 @@ impl LanguageGroup {
         if deletions.is_empty() && additions.is_empty() {
             return None;
         }
-        let (deletions, additions) = (strings_text(&deletions), strings_text(&additions));
-        Some(Frame::text(&[
-            "{\"Deletions\":",
-            &deletions,
-            ",\"Additions\":",
-            &additions,
-            ",\"deletions\":",
-            &deletions,
-            ",\"additions\":",
-            &additions,
-            "}",
-        ]))
+        Some(Frame::json(&LanguageDifference::new(&deletions, &additions)))
     }
 
     fn encoded_of(&self, now: &PublishedTick) -> MutexGuard<'_, EncodedTick> {
@@ -233,20 +221,6 @@ impl LanguageGroup {
         }
         encoded
     }
-}
-
-/// A JSON object with the counts as strings.
-fn strings_text(map: &Tally) -> String {
-    let mut text = String::from("{");
-    for (name, count) in map.iter() {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        json::push_text(&mut text, name);
-        text.extend([":\"", &count.to_string(), "\""]);
-    }
-    text.push('}');
-    text
 }
 
 impl LatestLanguages {

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use crate::clock::Clock;
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::latest::first_message::{FirstOfSampling, FirstOfWatch};
+use crate::hub::latest::first_message::FirstOfSampling;
+use crate::hub::latest::language_message::FirstOfWatch;
 use crate::hub::latest::languages::{
     LanguageChanges, LanguageQuery, Languages, LatestLanguages, Tick,
 };
@@ -75,7 +76,7 @@ impl LatestValues {
                 // At the turn of the year the published counts are still those of the last one.
                 let none = PullRequestCounts::of(year);
                 let counts = if published.counts.year == year { &*published.counts } else { &none };
-                let frame = FirstOfSampling::new(self.api_version, counts).frame();
+                let frame = Frame::json(&FirstOfSampling::new(self.api_version, counts));
                 *first = Some((year, frame.clone()));
                 frame
             }
@@ -99,7 +100,7 @@ impl LatestValues {
         let published = self.languages.current();
         let first = published
             .first
-            .get_or_init(|| FirstOfWatch::new(self.api_version, &published.tick.map).frame());
+            .get_or_init(|| Frame::json(&FirstOfWatch::new(self.api_version, &published.tick.map)));
         let first = first.clone();
         (LanguageChanges::new(&self.languages, published, notifier), first)
     }

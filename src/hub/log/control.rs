@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::encoding::StreamEncoding;
 use crate::hub::log::filter::QueryWarning;
 use crate::model::gap::GapReason;
+use crate::model::json;
 use crate::model::offset::Offset;
 
 /// The limits of the journal (`store.journal`).
@@ -125,8 +126,7 @@ impl StreamMessage<'_> {
     /// Appends the message. `id` is the cursor with which a reader of server-sent events
     /// reconnects.
     fn push(&self, out: &mut Vec<u8>, encoding: StreamEncoding, id: Option<&str>) {
-        let text = serde_json::to_string(self).expect("texts and numbers can be written");
-        encoding.push(out, self.kind(), id, &[&text]);
+        encoding.push(out, self.kind(), id, &[&json::encoded(self)]);
     }
 
     fn encoded(&self, encoding: StreamEncoding, id: Option<&str>) -> Bytes {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_encoded_as_the_contract_says() {
+    fn messages_have_the_documented_form() {
         let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
         let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
         let encoding = StreamEncoding::Ndjson;

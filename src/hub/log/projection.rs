@@ -390,7 +390,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_pass_finds_what_single_look_ups_find(
+        fn one_pass_finds_the_same_as_single_lookups(
             value in any_json(),
             ways in prop::collection::vec("event(\\.[ab]){0,3}", 1..6),
         ) {

@@ -9,7 +9,7 @@ fn kept(name: &str) -> String {
 }
 
 #[test]
-fn files_in_config_are_what_the_table_gives() {
+fn shipped_monitoring_files_equal_the_generated_ones() {
     for (name, made) in [(DASHBOARD_FILE, grafana_dashboard()), (RULES_FILE, prometheus_rules())] {
         assert!(kept(name) == made, "config/{name} is old: run `make documents` and commit it");
     }
@@ -25,7 +25,7 @@ fn every_metric_has_a_panel() {
 }
 
 #[test]
-fn every_rule_says_what_to_do_once() {
+fn every_alert_rule_has_one_runbook_entry() {
     let mut known = BTreeSet::new();
     for rule in RULES {
         assert!(known.insert(rule.name), "{} is there twice", rule.name);

@@ -28,7 +28,7 @@ fn bytes_once_assigned_never_change() {
 }
 
 #[test]
-fn an_hour_adds_only_what_is_known() {
+fn hour_adds_known_minutes_only() {
     let mut received = Activity::default();
     received.0[0][0] = 10;
     received.0[1][6] = 4;
@@ -51,7 +51,7 @@ fn an_hour_adds_only_what_is_known() {
 }
 
 #[test]
-fn a_type_has_its_part_of_its_own_sequence() {
+fn type_has_its_share_of_its_id_sequence() {
     let mut counts = [0; COLUMNS];
     (counts[0], counts[2], counts[6]) = (30, 10, 5);
     let missed = [range(4.0, 8.0, 12.0), range(1.0, 1.0, 1.0)];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{HourCompleteness, MissedRange};
@@ -16,34 +17,51 @@ pub const METHOD: &str = "received: events by the hour in which they were receiv
     GitHub's totals of sampled repositories grew by over a day; null: not known";
 
 /// An hour as it is written; what is not known is `null`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct WrittenCompleteness {
     hour: Timestamp,
+    /// Events received in the hour.
     received: Option<u64>,
+    /// Events missed in the known minutes.
     missed: Option<WrittenRange>,
+    /// The missed share of all events, 0 to 1: lower bound, estimate, upper bound.
     missed_share: Option<[f64; 3]>,
+    /// Minutes in which a node ran.
     minutes_watched: u16,
+    /// Minutes for which the number of missed events is known.
     minutes_known: u16,
+    /// The median lag behind `created_at`, a mean over the minutes.
     lag_seconds: Option<f64>,
+    /// Types with events.
     types: BTreeMap<&'static str, WrittenType>,
     /// The seen shares by GitHub's totals, as they were known at the end of the hour.
     audit: Option<HourShares>,
+    /// Whether the beginning of the hour's file may be missing; only beside a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<bool>,
+    /// How the figures were estimated; only beside a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 struct WrittenType {
+    /// Events received.
     received: u64,
+    /// Events missed in the known minutes.
     missed: Option<WrittenRange>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 struct WrittenRange {
+    /// The lower bound of the 95 % interval.
     low: f64,
+    /// The most likely number.
     estimate: f64,
+    /// The upper bound.
     high: f64,
 }
 

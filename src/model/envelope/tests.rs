@@ -143,7 +143,7 @@ fn event_without_counted_fields_is_not_enriched() {
 
 proptest! {
     #[test]
-    fn facts_decode_to_what_was_encoded(facts in facts(), behind in any::<Vec<u8>>()) {
+    fn facts_are_decoded_as_encoded(facts in facts(), behind in any::<Vec<u8>>()) {
         let mut bytes = Vec::new();
         facts.encode(&mut bytes);
         bytes.extend_from_slice(&behind);

@@ -1,5 +1,7 @@
 //! Counts by slot, and their bytes: gaps between slots and counts as LEB128 numbers.
 
+use crate::model::varint;
+
 /// Slots are smaller than this.
 const SLOTS: u16 = 1 << 10;
 
@@ -40,9 +42,9 @@ impl SlotCounts {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut next = 0;
         for (slot, n) in &self.0 {
-            push_number(out, u64::from(slot - next) << 1 | u64::from(*n > 1));
+            varint::push(out, u64::from(slot - next) << 1 | u64::from(*n > 1));
             if *n > 1 {
-                push_number(out, n - 2);
+                varint::push(out, n - 2);
             }
             next = slot + 1;
         }
@@ -60,37 +62,12 @@ impl SlotCounts {
     pub fn visit(bytes: &[u8], mut take: impl FnMut(u16, u64)) -> Option<()> {
         let (mut rest, mut next) = (bytes, 0_u64);
         while !rest.is_empty() {
-            let head = take_number(&mut rest)?;
+            let head = varint::take(&mut rest)?;
             let slot = next.checked_add(head >> 1)?;
-            let n = if head & 1 == 1 { take_number(&mut rest)?.checked_add(2)? } else { 1 };
+            let n = if head & 1 == 1 { varint::take(&mut rest)?.checked_add(2)? } else { 1 };
             take(u16::try_from(slot).ok().filter(|slot| *slot < SLOTS)?, n);
             next = slot + 1;
         }
         Some(())
     }
-}
-
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    loop {
-        let byte = u8::try_from(number & 0x7f).unwrap_or(0);
-        number >>= 7;
-        if number == 0 {
-            return out.push(byte);
-        }
-        out.push(byte | 0x80);
-    }
-}
-
-fn take_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for place in 0..10 {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        let part = u64::from(byte & 0x7f);
-        number |= part.checked_shl(7 * place).filter(|shifted| shifted >> (7 * place) == part)?;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The longest name that is counted, in bytes; GitHub's longest language has 38.
@@ -12,8 +13,9 @@ pub const NAME_BYTES: usize = 64;
 pub const NAMES: usize = 10_000;
 
 /// Counts by name, sorted by name. Serialized as a JSON object of whole numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Tally(BTreeMap<Arc<str>, i64>);
 
 impl Tally {

@@ -24,7 +24,7 @@ fn name(rule: &AggregateRule, text: &str) -> Option<String> {
 }
 
 #[test]
-fn an_event_is_counted_under_what_the_path_leads_to() {
+fn event_is_counted_under_the_value_of_its_path() {
     for (by, counted) in [
         ("event.repo.name", Some("x/y")),
         ("event.payload.n", Some("1.50")),
@@ -61,7 +61,7 @@ fn all_conditions_must_hold() {
 }
 
 #[test]
-fn what_cannot_be_counted_is_said() {
+fn uncountable_rules_are_refused() {
     for (by, said) in [
         ("repo.name", "by: `repo.name` begins with neither"),
         ("event", "by: `event` is not a single value"),

@@ -6,7 +6,7 @@ use super::super::SHIPPED;
 use super::*;
 
 #[test]
-fn buckets_come_oldest_first_and_tell_their_second() {
+fn buckets_are_ordered_and_know_their_second() {
     let body = r#"
         let seen = "";
         for bucket in window {
@@ -19,7 +19,7 @@ fn buckets_come_oldest_first_and_tell_their_second() {
 }
 
 #[test]
-fn a_window_tells_its_ends_and_finds_a_second() {
+fn window_knows_its_ends_and_finds_a_second() {
     let body = "
         #{ from: window.from, to: window.to, at: window.at(100).total, age: window.at(95).age,
            empty: 1 + window.at(95).total, outside: 1 + window.at(85).total,
@@ -106,7 +106,7 @@ fn a_tally_is_changed_by_name() {
 }
 
 #[test]
-fn a_copy_of_a_tally_goes_its_own_way() {
+fn copied_tally_is_independent() {
     let body = r#"let t = Tally(); t.add(window); let u = t; u.set("Go", 100); u.drop("C"); t"#;
     assert_eq!(merged(body).unwrap(), tally(&[("C", 4), ("Go", 3), ("Rust", 16)]));
 }

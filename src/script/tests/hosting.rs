@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::{
-    InForce, Merged, SHIPPED, ScriptHost, ScriptKind, Trials, bench, check, run, watch,
-};
+use super::super::{Merged, SHIPPED, ScriptHost, ScriptKind, Trials, bench, check, run, watch};
 use super::*;
 use crate::clock::Clock;
+use crate::model::json;
+use crate::model::script_report::InForce;
 use crate::model::window::Timestamp;
 use crate::store::{Durability, Store};
 
@@ -56,7 +56,7 @@ async fn missing_file_means_the_built_in_script() {
 }
 
 #[tokio::test]
-async fn a_good_file_is_in_force_and_handed_out_to_be_kept_once() {
+async fn valid_file_comes_into_force_and_is_stored_once() {
     let (_folder, path) = folder();
     let host = host(None);
     fs::write(&path, DOUBLE).unwrap();
@@ -117,7 +117,7 @@ async fn script_failing_on_the_live_window_is_refused() {
 }
 
 #[tokio::test]
-async fn the_last_good_one_goes_on_over_a_restart() {
+async fn last_good_script_survives_a_restart() {
     let (_folder, path) = folder();
     fs::write(&path, BROKEN).unwrap();
     let host = host(Some(DOUBLE));
@@ -129,7 +129,7 @@ async fn the_last_good_one_goes_on_over_a_restart() {
 }
 
 #[tokio::test]
-async fn a_last_good_one_that_no_longer_works_is_said_and_not_run() {
+async fn failing_last_good_script_is_reported_and_not_run() {
     let host = host(Some(BROKEN));
     let status = host.status();
     assert_eq!(status.in_force, InForce::NativeSum);
@@ -159,11 +159,11 @@ async fn a_failure_at_a_tick_is_the_native_sum_for_that_tick() {
 #[tokio::test(start_paused = true)]
 async fn the_status_is_written_for_people_and_programs() {
     let host = host(None);
-    let json = serde_json::to_string(&host.status()).unwrap();
     assert_eq!(
-        json,
-        r#"{"file":"scripts/merge_latest.rhai","in_force":"native sum","hash":null,"#.to_owned()
-            + r#""since":"1970-01-01T00:16:40Z","refused":null,"refused_line":null,"failed":null}"#
+        json::encoded(&host.report()),
+        r#"{"file":"merge_latest.rhai","in_force":"native sum","since":"1970-01-01T00:16:40Z","#
+            .to_owned()
+            + r#""error":null,"line":null,"micros":null,"sample":null}"#
     );
 }
 

@@ -54,7 +54,7 @@ fn work_inside_native_calls_is_limited_too() {
 }
 
 #[test]
-fn native_calls_look_at_the_clock_too() {
+fn native_calls_check_the_deadline() {
     let limits =
         ScriptLimits { native_work: u64::MAX, operations: u64::MAX, ..ScriptLimits::default() };
     let source = "fn merge(window) { let t = Tally(); loop { t.add(window) } }";
@@ -127,7 +127,7 @@ fn a_script_too_long_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn what_reaches_outside_does_not_exist() {
+fn scripts_have_no_access_to_the_outside() {
     for (body, needle) in [
         (r#"eval("1")"#, "'eval'"),
         (r#"import "x" as y; 1"#, "'import'"),
@@ -143,7 +143,7 @@ fn what_reaches_outside_does_not_exist() {
 }
 
 #[test]
-fn mistakes_are_told_with_their_place() {
+fn errors_have_line_and_column() {
     let places = [
         ("fn merge(window) {\n    let total = Tally()\n    total\n}", "x.rhai:3:5: "),
         ("fn merge(window) {\n    totl\n}", "x.rhai:2:5: undefined variable: totl"),
@@ -172,7 +172,7 @@ fn mistakes_are_told_with_their_place() {
 }
 
 #[test]
-fn results_of_another_kind_are_told_with_the_place_of_merge() {
+fn invalid_result_is_reported_at_merge() {
     let what = "; a Tally or a map of name -> number is accepted";
     let results = [
         ("", "merge returns nothing"),

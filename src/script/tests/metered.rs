@@ -58,7 +58,7 @@ const CASES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn no_call_makes_much_more_than_it_was_given() {
+fn results_of_calls_are_bounded_by_their_arguments() {
     for (body, needle) in CASES {
         let source = format!("fn merge(window) {{ {LARGE} {body}; Tally() }}");
         let watch = WorkWatch::start();
@@ -69,7 +69,7 @@ fn no_call_makes_much_more_than_it_was_given() {
 }
 
 #[test]
-fn comparing_looks_at_the_clock() {
+fn comparisons_check_the_deadline() {
     let few = ScriptLimits {
         native_work: 20_000,
         deadline: Duration::from_secs(60),

@@ -100,7 +100,7 @@ fn the_rest_is_summed_beside_the_thirty_largest() {
 }
 
 #[test]
-fn what_grows_is_shown_by_how_much() {
+fn growth_example_returns_differences() {
     let window = at_ages(&[(0, "Go", 9), (0, "C", 4), (3_600, "Go", 5), (3_600, "C", 5)]);
     assert_eq!(run(&example("What grows"), &window).unwrap(), tally(&[("Go", 4)]));
 }

@@ -16,6 +16,7 @@ use super::report::{ListReport, Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
 use crate::model::audit::HourShares;
 use crate::model::ledger::{RankedBy, RankedWindow, RepoSeries, TopRepos};
+use crate::model::script_report::ScriptReport;
 use crate::model::tally::Tally;
 use crate::model::window::Hour;
 
@@ -51,9 +52,9 @@ pub trait Operate: Send + Sync + 'static {
         Box::pin(async { Err(OpsError { is_io: true, reason }) })
     }
 
-    /// The state of the merge script as public JSON; null without a script.
-    fn merge_script(&self) -> serde_json::Value {
-        serde_json::Value::Null
+    /// The state of the merge script; `None` without one.
+    fn merge_script(&self) -> Option<ScriptReport> {
+        None
     }
 
     /// The live window passed to the merge script, as JSON; `None` without one.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::operate::{ArchiveRequest, OpsError, StoreRequest};
+use super::operate::{ArchiveRequest, OpsError, StoreAnswer, StoreRequest};
 use super::redaction;
 use super::report::is_ready;
 use crate::metrics;
@@ -67,17 +68,7 @@ pub(crate) async fn archive(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
-    if let Err(problem) = identity::may_post(&server, request.headers()) {
-        return problem.into_response();
-    }
-    let asked: ArchiveRequest = match read(request).await {
-        Ok(asked) => asked,
-        Err(problem) => return problem.into_response(),
-    };
-    match server.operate.archive(asked).await {
-        Ok(answer) => axum::Json(answer).into_response(),
-        Err(refusal) => refused(refusal),
-    }
+    answer(&server, request, |asked: ArchiveRequest| server.operate.archive(asked)).await
 }
 
 /// `/window`: the live window, to try a script on.
@@ -93,14 +84,23 @@ pub(crate) async fn store(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
-    if let Err(problem) = identity::may_post(&server, request.headers()) {
+    answer(&server, request, |asked: StoreRequest| server.operate.store(asked)).await
+}
+
+/// Reads a request of the operator and responds with the result of `run`.
+async fn answer<T: DeserializeOwned>(
+    server: &ServerState,
+    request: Request<Body>,
+    run: impl FnOnce(T) -> BoxFuture<'static, StoreAnswer>,
+) -> Response {
+    if let Err(problem) = identity::may_post(server, request.headers()) {
         return problem.into_response();
     }
-    let asked: StoreRequest = match read(request).await {
+    let asked = match read(request).await {
         Ok(asked) => asked,
         Err(problem) => return problem.into_response(),
     };
-    match server.operate.store(asked).await {
+    match run(asked).await {
         Ok(answer) => axum::Json(answer).into_response(),
         Err(refusal) => refused(refusal),
     }

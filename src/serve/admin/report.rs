@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::audit::AuditReport;
 use crate::model::coverage::{Enriched, Report};
+use crate::model::names::names;
 use crate::model::window::Timestamp;
 
 /// The state of the whole appliance.
@@ -85,7 +86,7 @@ pub enum PartState {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SourceReport {
-    /// `tokens`, `anonymous` or `replay`.
+    /// `tokens` or `anonymous`.
     pub mode: Cow<'static, str>,
     /// `ok`, `degraded` or `down`.
     pub state: Cow<'static, str>,
@@ -281,15 +282,4 @@ pub fn is_ready(parts: &[Part]) -> bool {
     !parts.iter().any(|part| part.is_vital() && part.state == PartState::Down)
 }
 
-impl PartState {
-    /// Its name in JSON.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Down => "down",
-            Self::Off => "off",
-        }
-    }
-}
+names!(PartState { Ok: "ok", Degraded: "degraded", Down: "down", Off: "off" });

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdict_names_what_is_wrong() {
+    fn verdict_names_the_failing_part() {
         let since = "2027-01-01T00:00:00Z";
         let part = |state| json!([{"name": "bus", "state": state, "since": since, "error": null}]);
         let frozen = json!({

@@ -10,6 +10,7 @@ use crate::serve::admin::report::Status;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::ledger::written::{RepoReport, TopReport};
 use crate::serve::pages::topics::TopicCatalogue;
+use crate::serve::scripts::ScriptList;
 
 /// A reference to a schema of [`schemas`].
 pub(in crate::serve::api) fn reference(name: &str) -> Value {
@@ -44,10 +45,6 @@ pub(in crate::serve::api) fn number(digits: u8) -> String {
     some.collect::<Vec<_>>().join("|")
 }
 
-pub(in crate::serve::api) fn whole() -> Value {
-    json!({ "type": "integer", "minimum": 0 })
-}
-
 pub(in crate::serve::api) fn list(items: &Value) -> Value {
     json!({ "type": "array", "items": items })
 }
@@ -64,16 +61,6 @@ pub(in crate::serve::api) fn object(properties: &[(&str, Value)]) -> Value {
         schema["required"] = json!(required);
     }
     schema
-}
-
-/// A value of that schema, or null.
-pub(in crate::serve::api) fn nullable(schema: &Value) -> Value {
-    json!({ "anyOf": [schema, { "type": "null" }] })
-}
-
-/// A map from text to values of this schema.
-pub(in crate::serve::api) fn map(values: &Value) -> Value {
-    json!({ "type": "object", "additionalProperties": values })
 }
 
 /// The schema of a type, written out.
@@ -109,6 +96,7 @@ pub(in crate::serve::api) fn schemas() -> Value {
     generator.subschema_for::<StoreRequest>();
     generator.subschema_for::<RepoReport<'_>>();
     generator.subschema_for::<TopReport<'_>>();
+    generator.subschema_for::<ScriptList>();
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Event".to_owned(), event_schema());
     Value::Object(schemas)

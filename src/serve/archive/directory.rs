@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -26,8 +27,9 @@ const SHORTEST_KEPT: Duration = Duration::from_secs(1);
 const LONGEST_KEPT: Duration = Duration::from_secs(10);
 
 /// The hours of a range.
-#[derive(Debug, Serialize)]
-pub(super) struct ListedHours {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct ListedHours {
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
     /// The first hour of all.
@@ -38,7 +40,8 @@ pub(super) struct ListedHours {
 }
 
 /// An hour; `null` is not known.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub(super) struct ListedHour {
     pub(super) hour: Timestamp,
     /// The part of all events that was seen, 0 to 1.
@@ -47,7 +50,8 @@ pub(super) struct ListedHour {
     pub(super) files: Vec<ListedFile>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub(super) struct ListedFile {
     pub(super) name: String,
     pub(super) bytes: u64,

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_as_the_rfc_says() {
+    fn ranges_follow_the_rfc() {
         use Selection::{Outside, Part, Whole};
         for (range, wanted) in [
             ("bytes=0-499", Part(0, 500)),

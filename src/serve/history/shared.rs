@@ -5,10 +5,12 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, header};
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::model::json;
 use crate::serve::http::problem::Problem;
 
 /// Responses shared by all clients, each with the time at which it expires.
@@ -37,19 +39,19 @@ impl SharedResponse {
 
 impl SharedResponses {
     /// Returns a shared response. Requests that arrive while it is computed wait for it.
-    pub(super) async fn get(
+    pub(super) async fn get<T: Serialize>(
         &self,
         which: SharedResponse,
         clock: Clock,
-        made: impl Future<Output = Result<String, Problem>>,
+        made: impl Future<Output = Result<T, Problem>>,
     ) -> Response {
         let mut kept = self.0[which as usize].lock().await;
         let now = clock.instant();
         let bytes = match &*kept {
             Some((until, bytes)) if now < *until => bytes.clone(),
             _ => match made.await {
-                Ok(text) => {
-                    let bytes = Bytes::from(text);
+                Ok(report) => {
+                    let bytes = Bytes::from(json::encoded(&report));
                     *kept = Some((now + which.fresh_for(), bytes.clone()));
                     bytes
                 }

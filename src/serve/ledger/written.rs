@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::model::json;
 use crate::model::ledger::{
     DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedWindow, RepoDay, RepoSeries, StatedTotals,
     TopRepos,
@@ -166,7 +167,7 @@ pub(super) fn series(series: &RepoSeries) -> String {
             })
             .collect(),
     };
-    serde_json::to_string(&report).expect("numbers and text are JSON")
+    json::encoded(&report)
 }
 
 /// A series as CSV (RFC 4180).
@@ -212,7 +213,7 @@ pub(super) fn top(
         coverage: LedgerCoverage::of(top.seen),
         repos: repos.collect(),
     };
-    serde_json::to_string(&report).expect("numbers and text are JSON")
+    json::encoded(&report)
 }
 
 /// A ranking as CSV (RFC 4180).

@@ -18,6 +18,7 @@ use crate::hub::{
     Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
     WINDOWS,
 };
+use crate::model::json;
 use crate::model::resume_token::ResumeToken;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
@@ -47,9 +48,8 @@ struct GaugeReader<const IS_ROLLING: bool> {
 /// `/aggregate`: the list of all aggregates.
 pub(crate) async fn list(State(server): State<Arc<ServerState>>) -> Response {
     let sheets = server.hub.aggregates();
-    let abouts = sheets.names().into_iter().filter_map(|name| sheets.get(&name));
-    let abouts: Vec<String> = abouts.map(|sheet| sheet.about().to_string()).collect();
-    json_answer(Ok(format!("[{}]", abouts.join(","))))
+    let all: Vec<_> = sheets.names().iter().filter_map(|name| sheets.get(name)?.about()).collect();
+    axum::Json(all.iter().map(|about| &**about).collect::<Vec<_>>()).into_response()
 }
 
 /// `/aggregate/NAME`.
@@ -171,7 +171,8 @@ fn value(sheet: &GaugeTopic) -> Result<String, Problem> {
     if let Some(note) = sheet.snapshot() {
         return Ok(note.frame.body().to_owned());
     }
-    let detail = format!("nothing is counted yet; how it is: {}", sheet.about());
+    let about = json::encoded(&sheet.about().as_deref());
+    let detail = format!("nothing is counted yet; how it is: {about}");
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     Err(problem.retry_within(1..=3))
 }

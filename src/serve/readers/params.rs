@@ -3,10 +3,13 @@
 //! Keys are case-insensitive, and unknown keys are ignored. Null, an empty string and an empty list
 //! count as absent. Any other invalid value is reported with what is accepted.
 
+pub(crate) mod requests;
+
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use self::requests::{LANGUAGES, ReturnType};
 use crate::hub::{
     Conditions, FieldPath, LanguageQuery, SamplingEncoding, SamplingQuery, VALUE_BYTES, check_paths,
 };
@@ -27,10 +30,6 @@ pub(crate) struct SamplingParams {
     pub(crate) rate: u64,
     pub(crate) subscription: SamplingQuery,
 }
-
-/// Most languages that a connection may select by name. GitHub knows about 800; a client that needs
-/// that many can receive all.
-const LANGUAGES: usize = 200;
 
 /// Examples for messages.
 const RATE: &str = r#"{"samplingRate":1}"#;
@@ -57,18 +56,18 @@ pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, Inval
         actor_login: fields.name("userName", USER_NAME)?,
     };
     let filter = read_filter(fields.list("filter", FILTER)?, paths)?;
-    let list = match fields.text("returnType", RETURN_TYPE)?.as_deref() {
-        None | Some("map") => false,
-        Some("list") => true,
+    let form = match fields.text("returnType", RETURN_TYPE)?.as_deref() {
+        None | Some("map") => ReturnType::Map,
+        Some("list") => ReturnType::List,
         Some(other) => {
             let what = format!("is `{}`", shown(other));
             return Err(bad("returnType", &what, "give \"list\" or \"map\"", RETURN_TYPE));
         }
     };
-    let encoding = match (filter.is_empty(), list) {
-        (true, _) => SamplingEncoding::Whole,
-        (false, true) => SamplingEncoding::List(filter),
-        (false, false) => SamplingEncoding::map(filter),
+    let encoding = match form {
+        _ if filter.is_empty() => SamplingEncoding::Whole,
+        ReturnType::List => SamplingEncoding::List(filter),
+        ReturnType::Map => SamplingEncoding::map(filter),
     };
     check_paths(encoding.paths()).map_err(|error| {
         bad("filter", &error.to_string(), "give fewer or shorter paths", FILTER)

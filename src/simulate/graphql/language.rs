@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_query_is_refused_in_words() {
+    fn invalid_query_is_refused_with_a_reason() {
         for (query, word) in [
             ("", "end"),
             ("{a", "end"),

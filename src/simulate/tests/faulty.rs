@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::*;
 
 #[tokio::test]
-async fn refusing_faults_look_like_githubs() {
+async fn refusing_faults_look_like_those_of_github() {
     let github = start(Options::by_hand(1)).await;
     github.control.emit(5);
     let as_a = ["User-Agent: test", "Authorization: Bearer a"];
@@ -60,7 +60,7 @@ async fn a_cut_off_body_breaks_in_the_middle_and_serves_nothing() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_comes_after_its_wait() {
+async fn slow_response_is_delayed() {
     let github = start(Options::by_hand(1)).await;
     let wait = Duration::from_millis(150);
     github.control.set_fault(Fault::always(FaultKind::Slow).wait(wait));
@@ -107,7 +107,7 @@ async fn stale_and_frozen_pages_are_old_ones() {
 }
 
 #[tokio::test]
-async fn garbage_comes_in_every_way_and_good_events_among_it_count() {
+async fn garbage_is_served_among_valid_events() {
     let github = start(Options::by_hand(1)).await;
     github.control.emit(20);
     github.control.set_fault(Fault::always(FaultKind::Garbage));

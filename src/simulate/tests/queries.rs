@@ -34,7 +34,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn nodes_are_the_truth_in_the_order_asked() {
+async fn nodes_are_returned_in_the_requested_order() {
     let github = today(1, QueryOptions::default()).await;
     github.control.emit(400);
     let (pulls, mut ids) = github.truth();
@@ -172,7 +172,7 @@ const TOTALS: &str = "databaseId stargazerCount forkCount forks{totalCount} \
                       releases{totalCount} pullRequests{totalCount} issues{totalCount}";
 
 #[tokio::test]
-async fn totals_rise_with_events_that_nobody_was_shown() {
+async fn hidden_events_raise_totals() {
     let github = today(4, QueryOptions::default()).await;
     let hidden = Fault::new(FaultKind::Hidden).share(0.6);
     github.control.set_fault(hidden.clone().only("WatchEvent"));

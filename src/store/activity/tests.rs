@@ -69,7 +69,7 @@ async fn an_hour_is_the_sum_of_its_known_minutes() {
 }
 
 #[tokio::test]
-async fn rows_go_when_they_are_old_or_of_a_wrong_future() {
+async fn old_and_future_rows_are_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let days = |n: i64| n * 86_400;

@@ -25,7 +25,7 @@ async fn store(dir: &std::path::Path, events: Vec<i64>) -> Store {
 }
 
 #[tokio::test]
-async fn what_was_not_counted_is_unknown_and_not_zero() {
+async fn uncounted_slots_are_unknown() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path(), vec![NOW - 35, NOW - 34, NOW - 700]).await;
     let chart = recent(store.reader(), second(NOW), second(NOW - 100)).unwrap();

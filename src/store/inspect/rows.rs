@@ -12,10 +12,10 @@ use super::super::gaps::GapKey;
 use super::super::keys::activity::{ActivityKey, CoverageKey};
 use super::super::keys::audit::AuditKey;
 use super::super::keys::entity::EntityKey;
-use super::super::keys::history::{HistoryFigure, HistoryKey, HistoryMetric, SinceKey};
+use super::super::keys::history::{HistoryFigure, HistoryKey, SinceKey};
 use super::super::keys::{
-    AppliedKey, BucketKey, CursorKey, FirstKey, HourKey, HourMetric, HourSource, InboxKey,
-    JournalKey, Key, MetaKey, MinuteKey, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
+    AppliedKey, BucketKey, CursorKey, FirstKey, HourKey, InboxKey, JournalKey, Key, MetaKey,
+    MinuteKey, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
 };
 use super::super::repos::RepoRow;
 use super::super::rows::{
@@ -195,34 +195,11 @@ fn audit_row(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
 fn hour(key: &[u8]) -> Option<String> {
     let HourKey { hour, origin, metric } = HourKey::decode(key)?;
     let at = Timestamp::from_seconds(hour.0.checked_mul(3_600)?).to_string();
-    let origin = match origin {
-        HourSource::Live => "live",
-        HourSource::Archive => "archive",
-    };
-    let metric = match metric {
-        HourMetric::Opened => "opened",
-        HourMetric::Merged => "merged",
-        HourMetric::Closed => "closed",
-        HourMetric::Additions => "additions",
-        HourMetric::Deletions => "deletions",
-        HourMetric::PullRequests => "pull_requests",
-        HourMetric::Events => "events",
-    };
-    Some(format!("{}/{origin}/{metric}", at.get(..13)?))
+    Some(format!("{}/{}/{}", at.get(..13)?, origin.name(), metric.name()))
 }
 
 fn figure(HistoryFigure { day, metric }: HistoryFigure) -> String {
-    let metric = match metric {
-        HistoryMetric::Developers => "developers",
-        HistoryMetric::Opened => "opened",
-        HistoryMetric::Closed => "closed",
-        HistoryMetric::Merged => "merged",
-        HistoryMetric::YearDevelopers => "year_developers",
-        HistoryMetric::YearRepositories => "year_repositories",
-        HistoryMetric::YearAdditions => "year_additions",
-        HistoryMetric::YearDeletions => "year_deletions",
-    };
-    format!("{day}/{metric}")
+    format!("{day}/{}", metric.name())
 }
 
 fn since(key: &[u8]) -> Option<String> {

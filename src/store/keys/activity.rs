@@ -1,6 +1,6 @@
 //! Keys of kept counts by time of receipt, and of their completeness.
 
-use super::{Family, Key, KeyParts, push_i64};
+use super::keys;
 use crate::model::activity::Span;
 
 /// Events received in a minute or an hour, by slot and type.
@@ -21,30 +21,9 @@ pub struct CoverageKey {
     pub at: i64,
 }
 
-macro_rules! spans {
-    ($($key:ident $family:ident;)*) => {$(
-        impl Key for $key {
-            const FAMILY: Family = Family::$family;
-
-            fn encode(&self, out: &mut Vec<u8>) {
-                out.push(self.span as u8);
-                push_i64(out, self.at);
-            }
-
-            fn decode(bytes: &[u8]) -> Option<Self> {
-                let mut parts = KeyParts(bytes);
-                let span = parts.u8()?;
-                let span = Span::ALL.into_iter().find(|known| *known as u8 == span)?;
-                let at = parts.i64()?;
-                parts.end(Self { span, at })
-            }
-        }
-    )*};
-}
-
-spans! {
-    ActivityKey Activity;
-    CoverageKey Coverage;
+keys! {
+    ActivityKey Activity (span, at);
+    CoverageKey Coverage (span, at);
 }
 
 #[cfg(test)]
@@ -52,6 +31,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::keys::Key as _;
 
     #[test]
     fn bytes_once_assigned_never_change() {

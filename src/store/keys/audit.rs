@@ -1,6 +1,7 @@
 //! Keys of the audit's rows.
 
-use super::{Family, Key, KeyParts, push_i64};
+use super::part::KeyPart;
+use super::{Family, Key};
 use crate::model::window::Hour;
 
 /// A row of the audit.
@@ -20,21 +21,19 @@ impl Key for AuditKey {
             Self::State => out.push(0),
             Self::Hour(hour) => {
                 out.push(1);
-                push_i64(out, hour.0);
+                hour.push(out);
             }
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        match parts.u8()? {
-            0 => parts.end(Self::State),
-            1 => {
-                let hour = Hour(parts.i64()?);
-                parts.end(Self::Hour(hour))
-            }
-            _ => None,
-        }
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let rest = &mut bytes;
+        let key = match u8::take(rest)? {
+            0 => Self::State,
+            1 => Self::Hour(Hour::take(rest)?),
+            _ => return None,
+        };
+        rest.is_empty().then_some(key)
     }
 }
 

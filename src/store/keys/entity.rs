@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Family, Key, KeyParts, push_i32};
+use super::keys;
 use crate::model::entity::ObjectId;
 use crate::model::window::Timestamp;
 
@@ -33,19 +33,8 @@ impl EntityKey {
     }
 }
 
-impl Key for EntityKey {
-    const FAMILY: Family = Family::Entities;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        push_i32(out, self.period);
-        out.extend_from_slice(&self.id.to_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let (period, id) = (parts.i32()?, ObjectId::from_bytes(parts.take()?));
-        parts.end(Self { period, id })
-    }
+keys! {
+    EntityKey Entities (period, id);
 }
 
 #[cfg(test)]
@@ -53,6 +42,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::keys::Key as _;
 
     fn key(period: i32, byte: u8) -> EntityKey {
         EntityKey { period, id: ObjectId::from_bytes([byte; 12]) }

@@ -2,9 +2,10 @@
 //!
 //! The sums of a year are stored under its first day, distinguished by their metrics.
 
-use super::{CounterKey, Key, KeyParts, push_i32};
+use super::part::{KeyPart, numbered};
+use super::{CounterKey, keys};
+use crate::model::names::names;
 use crate::model::window::{Day, Year};
-use crate::store::families::Family;
 
 /// The subject of a figure. The first four are of a UTC day, the others of a UTC year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,19 +45,18 @@ pub struct HistoryKey(pub HistoryFigure);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SinceKey(pub HistoryFigure);
 
-impl HistoryMetric {
-    /// All metrics.
-    pub const ALL: [Self; 8] = [
-        Self::Developers,
-        Self::Opened,
-        Self::Closed,
-        Self::Merged,
-        Self::YearDevelopers,
-        Self::YearRepositories,
-        Self::YearAdditions,
-        Self::YearDeletions,
-    ];
+names!(HistoryMetric {
+    Developers: "developers",
+    Opened: "opened",
+    Closed: "closed",
+    Merged: "merged",
+    YearDevelopers: "year_developers",
+    YearRepositories: "year_repositories",
+    YearAdditions: "year_additions",
+    YearDeletions: "year_deletions",
+});
 
+impl HistoryMetric {
     /// Whether it is of a day, not of a year.
     #[must_use]
     pub fn is_daily(self) -> bool {
@@ -81,48 +81,35 @@ impl HistoryFigure {
         debug_assert!(!metric.is_daily());
         Self { day: year.first_day(), metric }
     }
+}
 
-    fn encode(self, out: &mut Vec<u8>) {
-        push_i32(out, self.day.0);
-        out.push(self.metric as u8);
+impl KeyPart for HistoryFigure {
+    fn push(&self, out: &mut Vec<u8>) {
+        self.day.push(out);
+        self.metric.push(out);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let (day, metric) = (Day(parts.i32()?), parts.u8()?);
-        let metric = HistoryMetric::ALL.into_iter().find(|known| *known as u8 == metric)?;
-        parts.end(Self { day, metric })
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        Some(Self { day: KeyPart::take(rest)?, metric: KeyPart::take(rest)? })
     }
 }
 
-macro_rules! figures {
-    ($($key:ident $family:ident;)*) => {$(
-        impl Key for $key {
-            const FAMILY: Family = Family::$family;
+numbered! { HistoryMetric }
 
-            fn encode(&self, out: &mut Vec<u8>) {
-                self.0.encode(out);
-            }
-
-            fn decode(bytes: &[u8]) -> Option<Self> {
-                HistoryFigure::decode(bytes).map(Self)
-            }
-        }
-
-        impl CounterKey for $key {}
-    )*};
+keys! {
+    HistoryKey History (0);
+    SinceKey Since (0);
 }
 
-figures! {
-    HistoryKey History;
-    SinceKey Since;
-}
+impl CounterKey for HistoryKey {}
+impl CounterKey for SinceKey {}
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::keys::Key as _;
 
     #[test]
     fn bytes_once_assigned_never_change() {

@@ -1,6 +1,7 @@
 //! Keys of the ledger.
 
-use super::{Family, Key, KeyParts, push_i32, short_name};
+use super::part::KeyPart;
+use super::{Family, Key, keys, short_name};
 use crate::model::window::{Day, Month};
 
 /// A row of a day.
@@ -53,43 +54,30 @@ impl Key for LedgerKey {
             Self::Hours(day) => (4, day),
         };
         out.push(scope);
-        push_i32(out, day.0);
+        day.push(out);
         match self {
-            Self::Repo(_, repo) => out.extend_from_slice(&repo.to_be_bytes()),
-            Self::Language(_, language) => out.extend_from_slice(language.as_bytes()),
+            Self::Repo(_, repo) => repo.push(out),
+            Self::Language(_, language) => KeyPart::push(language, out),
             Self::All(_) | Self::Hours(_) => {}
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let (scope, day) = (parts.u8()?, Day(parts.i32()?));
-        match scope {
-            1 => {
-                let repo = parts.u64()?;
-                parts.end(Self::Repo(day, repo))
-            }
-            2 => Some(Self::Language(day, parts.rest()?.to_owned())),
-            3 => parts.end(Self::All(day)),
-            4 => parts.end(Self::Hours(day)),
-            _ => None,
-        }
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let rest = &mut bytes;
+        let (scope, day) = (u8::take(rest)?, Day::take(rest)?);
+        let key = match scope {
+            1 => Self::Repo(day, u64::take(rest)?),
+            2 => Self::Language(day, String::take(rest)?),
+            3 => Self::All(day),
+            4 => Self::Hours(day),
+            _ => return None,
+        };
+        rest.is_empty().then_some(key)
     }
 }
 
-impl Key for LedgerMonthKey {
-    const FAMILY: Family = Family::LedgerMonths;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        push_i32(out, self.month.0);
-        out.extend_from_slice(&self.repo.to_be_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        let (month, repo) = (Month(parts.i32()?), parts.u64()?);
-        parts.end(Self { month, repo })
-    }
+keys! {
+    LedgerMonthKey LedgerMonths (month, repo);
 }
 
 impl Key for RepoNameKey {
@@ -99,24 +87,22 @@ impl Key for RepoNameKey {
         match self {
             Self::Of(repo) => {
                 out.push(1);
-                out.extend_from_slice(&repo.to_be_bytes());
+                repo.push(out);
             }
             Self::Named(name) => {
                 out.push(2);
-                out.extend_from_slice(name.as_bytes());
+                KeyPart::push(name, out);
             }
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = KeyParts(bytes);
-        match parts.u8()? {
-            1 => {
-                let repo = parts.u64()?;
-                parts.end(Self::Of(repo))
-            }
-            2 => parts.rest().map(|name| Self::Named(name.to_owned())),
-            _ => None,
-        }
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let rest = &mut bytes;
+        let key = match u8::take(rest)? {
+            1 => Self::Of(u64::take(rest)?),
+            2 => Self::Named(String::take(rest)?),
+            _ => return None,
+        };
+        rest.is_empty().then_some(key)
     }
 }

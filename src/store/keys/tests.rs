@@ -79,7 +79,7 @@ fn round_trip<K: Key + PartialEq + std::fmt::Debug>(key: &K) {
 
 proptest! {
     #[test]
-    fn keys_decode_to_what_was_encoded(
+    fn keys_are_decoded_as_encoded(
         (a, b, c) in any::<(i32, i64, u64)>(), text in ".{0,20}", kind in ".{0,20}"
     ) {
         let event = EventKey { id: EventId::Text(text.clone()), kind: kind.clone() };

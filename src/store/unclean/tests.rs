@@ -141,7 +141,7 @@ async fn power_cut_may_have_lost_an_interval_and_never_a_synced_batch() {
 }
 
 #[tokio::test]
-async fn loss_with_a_broker_is_a_gap_after_what_was_applied() {
+async fn loss_with_a_broker_is_a_gap_after_the_applied_events() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("data"), Durability::EveryBatch);
     let position = Position { ledger: 4, entry: 7, index: 1 };

@@ -43,7 +43,7 @@ fn row_read() -> BTreeMap<HistoryFigure, i64> {
 }
 
 #[test]
-fn columns_are_taken_by_name_wherever_they_stand() {
+fn columns_are_found_by_name() {
     let names = ["event_day", "developers", "opened_prs", "closed_prs", "merged_prs"];
     assert_eq!(daily(&names, &[ROW]).unwrap(), row_read());
     let mut turned: Vec<_> = names.iter().zip(ROW).collect();
@@ -94,7 +94,7 @@ fn an_empty_year_and_null_are_nothing() {
 }
 
 #[test]
-fn the_sums_stand_under_the_first_day_of_the_year() {
+fn sums_are_stored_under_the_first_day_of_the_year() {
     let names = ["developers", "repos", "additions", "deletions"];
     let row = [Some("7"), Some("8"), Some("64787714692.00"), Some("1e3")];
     let expected: BTreeMap<HistoryFigure, i64> = [
@@ -154,7 +154,7 @@ fn days_are_read_from_dates_and_times() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_by_row_and_column() {
+fn unreadable_value_is_refused_by_row_and_column() {
     let names = ["event_day", "developers", "opened_prs", "closed_prs", "merged_prs"];
     let bad = [Some("2026-03-05"), Some("1"), Some("many"), Some("3"), Some("4")];
     assert_eq!(

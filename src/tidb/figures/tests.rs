@@ -179,7 +179,7 @@ async fn a_year_ends_and_its_figures_are_not_the_next_ones() {
 }
 
 #[tokio::test]
-async fn readers_are_told_of_a_new_base_and_not_twice() {
+async fn readers_are_notified_once_of_a_new_base() {
     let case = Case::new();
     assert!(case.figures.merge(Some(PullRequestCounts::of(Year(2026)))).is_some());
     assert!(case.figures.merge(None).is_none());
@@ -194,7 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     /// Against a model that remembers every event: whatever order events and queries come in.
     #[test]
-    fn shown_is_what_the_definition_says(
+    fn shown_figures_follow_the_definition(
         steps in proptest::collection::vec((0..12_u8, 0..30_i64), 1..40)
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

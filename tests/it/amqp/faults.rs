@@ -72,7 +72,7 @@ async fn unconfirmed_messages_of_a_killed_broker_are_republished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alarm_of_the_broker_is_said_and_only_its_readers_wait() {
+async fn broker_alarm_is_reported_and_delays_only_publishing() {
     let Some(broker) = broker("an_alarm_of_the_broker").await else { return };
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();

@@ -11,8 +11,9 @@ use ghpulse::amqp::{AmqpOptions, CURSOR, ReaderWarningKind, Sink, SinkState};
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::entries::Entries;
 use ghpulse::collect::ingest;
-use ghpulse::collect::source::{PageBody, Poll, PolledPage};
+use ghpulse::collect::source::{Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::keys::RejectKey;
 use ghpulse::store::{Durability, Reader, Store};
@@ -72,9 +73,9 @@ impl Node {
 
     /// Admits events as one page.
     pub(crate) async fn admit(&self, events: &[String]) {
-        let body = PageBody::Array(Bytes::from(format!("[{}]", events.join(","))));
+        let entries = Entries::of_list(&Bytes::from(format!("[{}]", events.join(","))));
         let now = Clock::system().now();
-        let poll = Poll { pages: vec![PolledPage { number: 1, body }], received_at: now };
+        let poll = Poll { pages: vec![PolledPage { number: 1, entries }], received_at: now };
         ingest::admit(&self.store, poll).await.unwrap();
     }
 

@@ -1,8 +1,5 @@
 //! A broker with TLS and its own certificate authority; and servers that impersonate it.
 
-use std::path::Path;
-use std::process::Command;
-
 use ghpulse::amqp::{AmqpError, AmqpOptions, probe};
 use ghpulse::clock::Clock;
 use ghpulse::config::Secret;
@@ -11,33 +8,14 @@ use tokio::net::TcpListener;
 
 use super::broker::{PATIENCE, secured};
 use super::node::{Node, push};
-
-/// Creates certificates in `dir`: `ca.pem`, `other.pem` of another authority, and `cert.pem` with
-/// `key.pem` for 127.0.0.1 only.
-fn certify(dir: &Path) {
-    let openssl = |arguments: &str| {
-        let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
-        let ran = ran.expect("openssl is installed");
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    };
-    std::fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
-    for name in ["ca", "other"] {
-        let what = format!("-keyout {name}.key -out {name}.pem -subj /CN={name}");
-        openssl(&format!("req -x509 -newkey rsa:2048 -nodes {what} -days 9"));
-    }
-    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out csr -subj /CN=broker");
-    openssl(
-        "x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 9 \
-         -extfile names",
-    );
-}
+use crate::common::certificates::certify;
 
 fn at(scheme: &str, host: &str, port: impl std::fmt::Display) -> Secret {
     Secret::new(format!("{scheme}://ghpulse:ghpulse@{host}:{port}/"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_arrive_over_tls_and_every_refusal_says_what_to_do() {
+async fn messages_arrive_over_tls_and_refusals_name_the_cure() {
     let files = tempfile::tempdir().unwrap();
     certify(files.path());
     let made = secured("messages_arrive_over_tls", files.path()).await;
@@ -91,7 +69,7 @@ async fn messages_arrive_over_tls_and_every_refusal_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_says_nothing_is_hung_up_on() {
+async fn silent_peer_is_disconnected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let options = |scheme: &str| AmqpOptions {

@@ -77,7 +77,7 @@ async fn restarted(site: Site, settings: &[(&'static str, String)]) -> Site {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_misspelt_path_is_said_to_have_counted_nothing() {
+async fn misspelt_path_is_reported() {
     let (scripts, settings) = folder();
     save(scripts.path(), "nmae.rhai", &STARS.replace("event.repo.name", "event.repo.nmae"));
     let site = start(&settings).await;
@@ -213,7 +213,7 @@ impl Events {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aggregate_is_told_at_each_tick_in_each_form() {
+async fn aggregate_is_sent_at_each_tick_in_each_form() {
     let (scripts, settings) = folder();
     save(scripts.path(), "stars.rhai", STARS);
     let site = start(&settings).await;

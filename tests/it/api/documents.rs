@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value};
 
-use super::events::push;
+use super::events::{opened, push};
 use super::site::Site;
 use crate::common::client::{Answer, Client, request};
 
@@ -137,7 +137,7 @@ fn expect_documented(root: &Value, place: &str, operation: &Value, answer: &Answ
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_served_is_documented_and_answers_as_the_document_says() {
+async fn endpoints_are_documented_and_respond_as_documented() {
     let hours = tempfile::tempdir().unwrap();
     std::fs::write(hours.path().join(HOUR), "rows").unwrap();
     let settings = [
@@ -203,7 +203,7 @@ async fn what_is_served_is_documented_and_answers_as_the_document_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_messages_of_the_sockets_are_as_their_document_says() {
+async fn socket_messages_have_the_documented_schemas() {
     let site = Site::start(&[]).await;
     settle(&site).await;
     let root = document(&site, "/asyncapi.json").await;
@@ -245,6 +245,9 @@ async fn the_messages_of_the_sockets_are_as_their_document_says() {
     let mut watch = site.connect("/language/watch").await;
     let first = watch.json().await;
     accept(&root, &schema("language-watch", "languageMap"), &first, "languageMap");
+    watch.subscribe("{}").await;
+    site.push(&[opened(2, "Go")]);
+    accept(&root, &schema("language-watch", "changes"), &watch.json().await, "changes");
     let mut rolling = site.connect("/stream/languages").await;
     for message in ["hello", "snapshot"] {
         accept(&root, &schema("stream-languages", message), &rolling.json().await, message);
@@ -270,7 +273,7 @@ async fn the_messages_of_the_sockets_are_as_their_document_says() {
 }
 
 #[test]
-fn the_check_of_shapes_finds_what_is_wrong() {
+fn schema_check_finds_invalid_values() {
     let schema = serde_json::json!({
         "type": "object", "required": ["a"],
         "properties": { "a": { "type": "array", "items": { "type": "integer" } } },

@@ -34,6 +34,15 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) struct Raw(TcpStream);
 
 impl Raw {
+    /// Asserts that the next frame closes with this code and a reason.
+    pub(crate) async fn expect_close(&mut self, code: u16, what: &str) {
+        let (first, payload) = self.next().await;
+        let said = String::from_utf8_lossy(&payload[2..]).into_owned();
+        let got = u16::from_be_bytes([payload[0], payload[1]]);
+        assert_eq!((first, got), (CLOSE, code), "{what}: {said}");
+        assert!(!said.is_empty(), "{what}: with a reason");
+    }
+
     /// Sends the handshake and `early` in one write, and reads the response head.
     async fn open(to: SocketAddr, path: &str, early: &[u8]) -> Self {
         Self::open_with(to, path, "", early).await.0
@@ -122,7 +131,7 @@ async fn params_that_come_with_the_handshake_and_in_pieces_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_breaks_the_protocol_is_closed_with_its_code() {
+async fn protocol_violation_closes_with_its_code() {
     let site = Site::start(&[]).await;
     let unmasked = [&[TEXT, 40][..], PARAMS].concat();
     for (what, bytes, code) in [
@@ -135,11 +144,7 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
         let mut raw = Raw::open(site.running.public, "/sampling", b"").await;
         raw.next().await;
         raw.send(&bytes).await;
-        let (first, payload) = raw.next().await;
-        let said = String::from_utf8_lossy(&payload[2..]).into_owned();
-        let got = u16::from_be_bytes([payload[0], payload[1]]);
-        assert_eq!((first, got), (CLOSE, code), "{what}: {said}");
-        assert!(!said.is_empty(), "{what}: with a reason");
+        raw.expect_close(code, what).await;
     }
     let mut raw = Raw::open(site.running.public, "/language/latest", b"").await;
     raw.send(&frame(CLOSE, b"\x03\xe8bye")).await;
@@ -150,7 +155,7 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_is_none_is_refused_with_what_is_wrong() {
+async fn invalid_handshake_is_refused_with_a_reason() {
     let site = Site::start(&[]).await;
     let upgrade = ["upgrade: websocket", "connection: upgrade"];
     let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";

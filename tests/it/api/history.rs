@@ -69,7 +69,7 @@ async fn counts_by_time_are_those_of_the_events_and_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_latest_values_have_the_day_the_languages_and_every_aggregate() {
+async fn now_has_the_day_languages_and_aggregates() {
     let site = Site::start(&[("GHPULSE_INTERVAL_LATEST", "200ms")]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     site.push(&[push(1), push(2), opened(3, "Go")]);

@@ -19,7 +19,7 @@ pub(crate) fn header(answer: &Answer, name: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_get_of_an_endpoint_gets_426_and_one_line_that_says_how() {
+async fn plain_get_of_a_socket_gets_426_and_an_example() {
     let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
     for endpoint in ENDPOINTS {
         for path in [endpoint.to_owned(), format!("/websocket{endpoint}?x=1")] {
@@ -193,7 +193,7 @@ async fn a_tidb_that_is_away_delays_and_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_an_endpoint_has_is_refused_for_another_before_anything_starts() {
+async fn health_path_of_another_endpoint_is_refused() {
     let site = Site::start(&[]).await;
     let table = request(site.running.public, "GET", "/openapi.json", &[]).await.json();
     let paths: Vec<&String> = table["paths"].as_object().unwrap().keys().collect();
@@ -232,7 +232,7 @@ async fn metrics_are_on_the_ops_listener_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_and_what_is_not_taken_is_said_with_what_there_is() {
+async fn unknown_paths_and_methods_list_the_known_ones() {
     let site = Site::start(&[]).await;
     for (method, path, status) in [
         ("GET", "/nothing", 404),

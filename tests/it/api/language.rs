@@ -21,7 +21,7 @@ fn events(from: u64, counts: &[(&str, u64)]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn latest_is_a_sorted_map_of_numbers_each_tick_and_empty_is_an_object() {
+async fn latest_sends_a_sorted_map_at_each_tick() {
     let site = Site::start(&[("GHPULSE_INTERVAL_LATEST", "100ms")]).await;
     let mut all = site.latest("{}").await;
     let mut two = site.latest(r#"{"language":null,"top":2}"#).await;
@@ -115,7 +115,7 @@ fn map(counts: &[(&str, i64)]) -> Map {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watch_tells_the_first_map_and_then_what_leads_to_the_latest() {
+async fn watch_sends_the_map_and_then_its_changes() {
     let time = steps();
     let clock = Clock::stepped(time);
     let settings = [("GHPULSE_INTERVAL_LATEST", "100ms"), ("GHPULSE_INTERVAL_LATESTDURING", "600")];

@@ -25,7 +25,7 @@ fn expect_refused(opened: Result<Client, Answer>, status: u16, reason: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_limited_in_all_and_a_place_is_free_again_when_one_leaves() {
+async fn closed_connection_frees_its_place() {
     let site = Site::start(&[("GHPULSE_SERVER_LIMITS_CONNECTIONS", "3")]).await;
     let to = site.running.public;
     let mut inside = Vec::new();
@@ -64,7 +64,7 @@ async fn connections_are_limited_for_each_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_trusted_proxy_the_client_is_whom_the_proxy_names() {
+async fn trusted_proxy_names_the_client() {
     let settings = [
         ("GHPULSE_SERVER_LIMITS_PERADDRESS", "1"),
         ("GHPULSE_SERVER_TRUSTEDPROXIES", "127.0.0.0/30,10.0.0.0/8"),
@@ -120,7 +120,7 @@ fn id_of(message: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_reader_skips_forward_and_nobody_else_misses_anything() {
+async fn slow_reader_skips_without_affecting_others() {
     const EVENTS: u64 = 120;
     const BYTES: usize = 100_000;
     const BURST: usize = 6;
@@ -239,7 +239,7 @@ async fn memory_that_readers_hold_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expensive_searches_of_one_address_hold_up_no_other() {
+async fn expensive_searches_delay_no_other_address() {
     const EVENTS: u64 = 2_000;
     let settings = [
         ("GHPULSE_SERVER_TRUSTEDPROXIES", "127.0.0.0/8"),

@@ -120,7 +120,7 @@ fn assert_carried(what: &str, lines: &str, event: &str, id: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_admitted_every_consumer_carries() {
+async fn admitted_events_reach_every_consumer() {
     for seed in 0..RUNS {
         println!("seed {seed}");
         run(seed).await;

@@ -74,7 +74,7 @@ async fn check_refused(client: &mut Client, params: &str, field: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_params_are_answered_by_name_and_closed_with_1008_and_disturb_nobody() {
+async fn invalid_params_close_with_1008_and_affect_only_the_sender() {
     let site = Site::start(&[]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     for (params, field) in bad_for_sampling() {

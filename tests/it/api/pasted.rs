@@ -299,12 +299,12 @@ async fn python_client_reads_the_journal_over_cuts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn javascript_client_folds_counts_and_says_refusals() {
+async fn javascript_client_folds_counts_and_reports_refusals() {
     expect_counts_and_refusals(&JAVASCRIPT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn python_client_folds_counts_and_says_refusals() {
+async fn python_client_folds_counts_and_reports_refusals() {
     expect_counts_and_refusals(&PYTHON).await;
 }
 

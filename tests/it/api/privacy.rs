@@ -43,7 +43,7 @@ fn hashed(event: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_left_out_is_nowhere_and_stays_out_when_the_list_is_emptied() {
+async fn excluded_actor_stays_excluded_after_the_list_is_emptied() {
     let site = Site::start(&[("GHPULSE_PRIVACY_EXCLUDE", "Ann, spam-*, bob/secret")]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     let left_out =

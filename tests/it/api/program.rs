@@ -123,7 +123,7 @@ async fn a_signal_closes_everyone_with_1001_and_ends_with_0() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_script_is_so_since_it_broke_and_not_since_the_one_before_is_in_force() {
+async fn broken_script_is_reported_since_it_broke() {
     const GOOD: &str = "the script is in force";
     let github = GitHub::start(Options::by_hand(1)).await;
     let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -197,7 +197,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recorded_events_go_from_simulate_to_run_once_each() {
+async fn recorded_events_pass_from_simulate_to_run_once() {
     // As many as GitHub's pages hold, so that none disappears, however late they are read.
     const EVENTS: u64 = 300;
     let dir = tempfile::tempdir().unwrap();
@@ -227,7 +227,7 @@ async fn recorded_events_go_from_simulate_to_run_once_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_shows_events_says_simulated_and_leaves_nothing_behind() {
+async fn demo_is_marked_as_simulated_and_removes_its_data() {
     let temporary = tempfile::tempdir().unwrap();
     let mut command = command(&["demo", "--listen", "127.0.0.1:0", "--rate", "200"]);
     command.env("TMPDIR", temporary.path()).env("GHPULSE_GITHUB_TOKENS", "ghp_never_used");
@@ -252,7 +252,7 @@ async fn the_demo_shows_events_says_simulated_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_ever_said() {
+async fn secrets_are_never_printed() {
     const SECRETS: [&str; 4] =
         ["ghp_secretofatest1", "ghp_secretofatest2", "sesame-of-a-test", "password-of-a-test"];
     let github = GitHub::start(Options::by_hand(1)).await;
@@ -309,7 +309,7 @@ async fn no_secret_is_ever_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stops_it_before_it_runs_has_its_own_exit_code_and_says_what_to_do() {
+async fn failed_starts_have_exit_codes_and_name_the_cure() {
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();
     let end = async |command: Command| Program::start(command).end().await;

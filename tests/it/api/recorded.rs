@@ -82,16 +82,16 @@ async fn come_out_once(files: Vec<PathBuf>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_hour_of_2015_comes_out_once_and_counted() {
-    let files = recorded("an_hour_of_2015_comes_out_once_and_counted", "gharchive-");
+async fn events_of_2015_are_delivered_and_counted_once() {
+    let files = recorded("events_of_2015_are_delivered_and_counted_once", "gharchive-");
     if !files.is_empty() {
         come_out_once(files).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trimmed_feeds_of_2026_come_out_once_and_counted() {
-    let files = recorded("trimmed_feeds_of_2026_come_out_once_and_counted", "trimmed-");
+async fn events_of_2026_are_delivered_and_counted_once() {
+    let files = recorded("events_of_2026_are_delivered_and_counted_once", "trimmed-");
     if !files.is_empty() {
         come_out_once(files).await;
     }

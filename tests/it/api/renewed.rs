@@ -54,7 +54,7 @@ async fn files_part(ops: SocketAddr, is_there: bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_certificate_is_taken_and_drops_nobody() {
+async fn renewed_certificate_keeps_connections() {
     let github = GitHub::start(Options::by_hand(1)).await;
     let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = |name: &str| files.path().join(name);
@@ -108,7 +108,7 @@ async fn a_renewed_certificate_is_taken_and_drops_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_opened_anew_when_it_was_moved_away() {
+async fn moved_log_is_reopened() {
     let github = GitHub::start(Options::by_hand(1)).await;
     let (dir, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let [log, first, second]: [PathBuf; 3] =

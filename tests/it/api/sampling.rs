@@ -53,7 +53,7 @@ fn story() -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_message_comes_unasked_and_at_once_from_an_empty_store() {
+async fn empty_store_sends_the_first_message_at_once() {
     let site = Site::start(&[]).await;
     let mut client = site.connect("/sampling").await;
     assert_eq!(client.text().await, EMPTY);
@@ -67,7 +67,7 @@ async fn the_first_message_comes_unasked_and_at_once_from_an_empty_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_message_has_the_days_of_this_year_ascending_and_the_sums() {
+async fn first_message_has_the_days_and_sums_of_the_year() {
     let mut site = Site::start(&[]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     let story = story();
@@ -167,7 +167,7 @@ fn odd() -> [(String, &'static str); 9] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_events_pass_as_they_are_and_what_is_none_harms_nobody() {
+async fn unusual_events_pass_unchanged() {
     let site = Site::start(&[]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     let odd = odd();
@@ -293,7 +293,7 @@ async fn a_filter_gives_a_sorted_map_or_a_list_in_its_own_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn params_may_come_before_the_first_message_is_read_and_again_at_any_time() {
+async fn params_are_accepted_at_any_time() {
     let site = Site::start(&[]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     let mut client = site.connect("/sampling").await;
@@ -320,7 +320,7 @@ async fn params_may_come_before_the_first_message_is_read_and_again_at_any_time(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_poll_is_told_oldest_first_by_time_and_then_by_id() {
+async fn events_of_a_poll_are_sent_by_time_then_id() {
     let site = Site::start(&[]).await;
     let mut reader =
         site.sampling(r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#).await;

@@ -93,7 +93,7 @@ async fn an_edit_shows_and_a_broken_one_never_is_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn since_is_when_a_part_changed_and_not_when_it_was_asked() {
+async fn since_is_the_time_of_the_last_change() {
     let scripts = tempfile::tempdir().unwrap();
     save(scripts.path(), &shipped());
     let folder = scripts.path().to_str().unwrap().to_owned();

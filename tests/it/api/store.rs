@@ -54,7 +54,7 @@ async fn first_message(running: &Running) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_running_appliance_becomes_another_with_the_same_figures() {
+async fn restored_backup_has_the_same_figures() {
     let site = site_with(40, &[]).await;
     let (data, around) = (site.dir.path(), tempfile::tempdir().unwrap());
     let to = around.path().join("deep").join("backup");
@@ -114,7 +114,7 @@ async fn look_into(data: &Path) -> [Vec<Value>; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_is_looked_into_alike_while_somebody_has_it_and_while_nobody_has() {
+async fn store_is_inspected_alike_in_use_and_at_rest() {
     let site = site_with(30, &[]).await;
     let data = site.dir.path().to_owned();
     let online = look_into(&data).await;
@@ -165,7 +165,7 @@ async fn bury(data: &Path, known: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_that_can_be_read_now_are_counted_once_and_keep_their_place() {
+async fn requeued_dead_letters_are_counted_once_in_place() {
     for online in [true, false] {
         let site = site_with(5, &[]).await;
         let url = site.github.url.clone();
@@ -215,7 +215,7 @@ async fn dead_letters_that_can_be_read_now_are_counted_once_and_keep_their_place
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backups_on_a_schedule_are_made_at_once_and_measured() {
+async fn scheduled_backups_start_at_once_and_are_measured() {
     let around = tempfile::tempdir().unwrap();
     let to = around.path().join("backups");
     let settings = [("GHPULSE_BACKUP_DIR", to.to_str().unwrap())];

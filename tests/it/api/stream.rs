@@ -190,7 +190,7 @@ async fn one_query_is_answered_alike_in_each_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_comes_back_by_cursor_after_cuts_and_a_restart() {
+async fn reader_resumes_by_cursor_after_cuts_and_a_restart() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(200).await);
     let mut running = Running::start(dir.path(), &github.url, &[]).await;
     polled_at_least(running.public, 20).await;
@@ -261,7 +261,7 @@ async fn a_request_gets_the_form_it_likes_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_over_http_holds_no_stop_up() {
+async fn http_reader_does_not_delay_a_stop() {
     // The watchdogs of readers act after half of this, long after the test has timed out.
     let settings = [("GHPULSE_SERVER_LIMITS_WRITETIMEOUT", "10m"), ("GHPULSE_SERVER_GRACE", "10m")];
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(20).await);
@@ -331,7 +331,7 @@ async fn a_query_changes_in_mid_stream_from_the_place_the_ack_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_shows_the_latest_what_is_since_and_a_sample_and_ends() {
+async fn poll_returns_latest_since_and_sampled_events() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(100).await);
     let running = Running::start(dir.path(), &github.url, &[]).await;
     // The first page that is read may contain no push.
@@ -359,7 +359,7 @@ async fn a_poll_shows_the_latest_what_is_since_and_a_sample_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_asked_is_refused_with_its_reason() {
+async fn invalid_query_is_refused_with_its_reason() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(50).await);
     let allowed = ("GHPULSE_SERVER_ALLOWEDORIGINS", "https://page.example");
     let running = Running::start(dir.path(), &github.url, &[allowed]).await;
@@ -393,7 +393,7 @@ async fn what_cannot_be_asked_is_refused_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
+async fn outage_of_polling_is_a_gap_for_readers() {
     let time = steps();
     let clock = Clock::stepped(time);
     let github = GitHub::start_at(Options::by_hand(51), clock).await;

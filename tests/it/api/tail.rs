@@ -104,7 +104,7 @@ async fn connections_that_are_cut_anywhere_lose_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_goes_on_when_the_appliance_comes_back() {
+async fn tail_continues_after_the_appliance_restarts() {
     let site = site_at(free_port(), 20).await;
     let public = site.running.public;
     let arguments = ["--since", "1h", "--json", "--limit", "40"];
@@ -161,7 +161,7 @@ async fn lines_are_for_people_and_queries_are_the_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nobody_is_it_says_so() {
+async fn tail_without_a_server_reports_it() {
     // Reserved but not listening, so that no other process gets the port meanwhile.
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::common::running::{GitHub, soon};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_ready_once_and_alive_again_and_again() {
+async fn systemd_is_notified_ready_once_and_alive_regularly() {
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");

@@ -9,8 +9,9 @@ use flate2::read::MultiGzDecoder;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::entries::Entries;
 use ghpulse::collect::ingest;
-use ghpulse::collect::source::{PageBody, Poll, PolledPage};
+use ghpulse::collect::source::{Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Durability, Store};
 use tokio_util::sync::CancellationToken;
@@ -31,9 +32,9 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
             tokio::spawn(apply.run(EmbeddedBus::new(store.clone()), stop.clone())),
         ];
         for page in events.chunks(100) {
-            let body = PageBody::Array(Bytes::from(format!("[{}]", page.join(","))));
+            let entries = Entries::of_list(&Bytes::from(format!("[{}]", page.join(","))));
             let poll =
-                Poll { pages: vec![PolledPage { number: 1, body }], received_at: clock.now() };
+                Poll { pages: vec![PolledPage { number: 1, entries }], received_at: clock.now() };
             ingest::admit(&store, poll).await.unwrap();
         }
         let mut backlog = store.watermarks().backlog.subscribe();

@@ -150,7 +150,7 @@ async fn only_files_of_hours_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_archive_the_answer_says_so() {
+async fn missing_archive_is_reported() {
     let (data, github) = (tempfile::tempdir().unwrap(), GitHub::start(Options::by_hand(1)).await);
     let running = Running::start(data.path(), &github.url, &[]).await;
     for path in ["/archive/", "/archive/2026-11-29-5.json.gz", "/2026-11-29-5.json.gz"] {

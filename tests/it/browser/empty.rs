@@ -13,8 +13,8 @@ fn says(words: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_list_says_why() {
-    let Some(mut browser) = browser("an_empty_list_says_why").await else { return };
+async fn empty_list_names_its_reason() {
+    let Some(mut browser) = browser("empty_list_names_its_reason").await else { return };
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path(), &github.url, &[]).await;

@@ -237,8 +237,8 @@ async fn power_cuts_lose_nothing_that_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_power_cuts_lose_of_an_interval_is_reported() {
-    if can_trace("what_power_cuts_lose_of_an_interval_is_reported") {
+async fn events_lost_in_a_sync_interval_are_reported() {
+    if can_trace("events_lost_in_a_sync_interval_are_reported") {
         runs_are_cut("1s", 8, 50).await;
     }
 }

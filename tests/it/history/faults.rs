@@ -9,6 +9,7 @@ use ghpulse::tidb::{HistoryState, QueryLimits, check};
 
 use super::database::{Database, Kind, PASSWORD, kind};
 use super::node::{HASTY, Node, PATIENT, Pull, at, days, sums};
+use crate::common::certificates::certify;
 use crate::common::ports::free_port;
 use crate::common::running::soon;
 
@@ -66,8 +67,8 @@ fn says(said: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_database_that_is_killed_costs_nothing_but_fresh_figures() {
-    let Some(kind) = kind("a_database_that_is_killed_costs_nothing_but_fresh_figures") else {
+async fn killed_database_delays_only_figures() {
+    let Some(kind) = kind("killed_database_delays_only_figures") else {
         return;
     };
     let (mut database, node, _dir) = synced(&kind).await;
@@ -89,8 +90,8 @@ async fn a_database_that_is_killed_costs_nothing_but_fresh_figures() {
 }
 
 #[tokio::test]
-async fn a_database_that_stands_still_is_given_up_in_time() {
-    let Some(kind) = kind("a_database_that_stands_still_is_given_up_in_time") else { return };
+async fn unresponsive_database_is_given_up_in_time() {
+    let Some(kind) = kind("unresponsive_database_is_given_up_in_time") else { return };
     let (mut database, node, dir) = synced(&kind).await;
     node.end().await;
     let node = Node::start(dir.path(), database.config(), NOW, HASTY);
@@ -126,8 +127,8 @@ async fn slow_query_times_out_and_the_other_succeeds() {
 }
 
 #[tokio::test]
-async fn slow_daily_query_does_not_cost_the_yearly_one() {
-    let Some(kind) = kind("slow_daily_query_does_not_cost_the_yearly_one") else { return };
+async fn slow_daily_query_does_not_prevent_the_yearly_one() {
+    let Some(kind) = kind("slow_daily_query_does_not_prevent_the_yearly_one") else { return };
     let database = Database::start(&kind).await;
     database.sql(&PULL.row()).await;
     let mut tidb = database.config();
@@ -173,8 +174,8 @@ async fn sync_requested_while_one_runs_sees_changes_made_before_it() {
 }
 
 #[tokio::test]
-async fn what_is_set_up_wrongly_is_said_in_words() {
-    let Some(kind) = kind("what_is_set_up_wrongly_is_said_in_words") else { return };
+async fn wrong_setup_is_reported_with_its_cure() {
+    let Some(kind) = kind("wrong_setup_is_reported_with_its_cure") else { return };
     let database = Database::start(&kind).await;
     let right = database.config();
     let with = |change: &dyn Fn(&mut TidbConfig)| {
@@ -221,8 +222,8 @@ async fn what_is_set_up_wrongly_is_said_in_words() {
 }
 
 #[tokio::test]
-async fn what_only_the_rows_show_is_said_by_row_and_column() {
-    let Some(kind) = kind("what_only_the_rows_show_is_said_by_row_and_column") else { return };
+async fn invalid_rows_are_reported_by_row_and_column() {
+    let Some(kind) = kind("invalid_rows_are_reported_by_row_and_column") else { return };
     let (database, node, dir) = synced(&kind).await;
     node.end().await;
     let mut tidb = database.config();
@@ -264,8 +265,8 @@ async fn columns_may_have_any_order_and_type() {
 }
 
 #[tokio::test]
-async fn who_asks_while_one_runs_gets_its_answer() {
-    let Some(kind) = kind("who_asks_while_one_runs_gets_its_answer") else { return };
+async fn concurrent_syncs_share_one_run() {
+    let Some(kind) = kind("concurrent_syncs_share_one_run") else { return };
     let database = Database::start(&kind).await;
     database
         .sql("CREATE SEQUENCE gharchive.asked; GRANT ALL ON gharchive.* TO 'ghpulse'@'%'")
@@ -284,23 +285,11 @@ async fn who_asks_while_one_runs_gets_its_answer() {
     node.end().await;
 }
 
-/// Creates a certificate authority, and a certificate for 127.0.0.1 signed by it.
-fn certificates(dir: &std::path::Path) -> bool {
-    let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority \
-                  -keyout ca.key -out ca.pem && \
-                  openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout key.pem -out csr && \
-                  printf 'subjectAltName=IP:127.0.0.1' > san && \
-                  openssl x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-                  -extfile san -out cert.pem";
-    let ran = std::process::Command::new("sh").args(["-c", script]).current_dir(dir).output();
-    ran.is_ok_and(|ran| ran.status.success())
-}
-
 #[tokio::test]
-async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
-    let Some(kind) = kind("tls_is_asked_for_and_the_certificate_is_looked_at") else { return };
+async fn tls_is_used_and_the_certificate_checked() {
+    let Some(kind) = kind("tls_is_used_and_the_certificate_checked") else { return };
     let files = tempfile::tempdir().unwrap();
-    assert!(certificates(files.path()), "openssl is missing: `apt-get install openssl`");
+    certify(files.path());
     let file = |name: &str| files.path().join(name);
     let mut extra: Vec<String> = ["ca", "cert", "key"]
         .map(|what| format!("--ssl-{what}={}", file(&format!("{what}.pem")).display()))
@@ -334,10 +323,10 @@ async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_says_so() {
-    let Some(kind) = kind("a_server_without_tls_says_so") else { return };
+async fn server_without_tls_is_reported() {
+    let Some(kind) = kind("server_without_tls_is_reported") else { return };
     if let Kind::TiDb(_) = kind {
-        eprintln!("skipped: a_server_without_tls_says_so: TiDB makes itself a certificate");
+        eprintln!("skipped: server_without_tls_is_reported: TiDB makes itself a certificate");
         return;
     }
     let database = Database::start(&kind).await;

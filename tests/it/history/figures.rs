@@ -64,8 +64,8 @@ fn database_that_is_away() -> ghpulse::config::TidbConfig {
 }
 
 #[tokio::test]
-async fn an_empty_year_is_no_figures_and_no_failure() {
-    let Some(kind) = kind("an_empty_year_is_no_figures_and_no_failure") else { return };
+async fn empty_year_succeeds_without_figures() {
+    let Some(kind) = kind("empty_year_succeeds_without_figures") else { return };
     let database = Database::start(&kind).await;
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), database.config(), "2026-01-01T00:00:01Z", PATIENT);
@@ -105,8 +105,8 @@ async fn a_year_ends_and_the_next_begins_with_nothing() {
 }
 
 #[tokio::test]
-async fn a_day_begins_with_ours_and_goes_on_with_both() {
-    let Some(kind) = kind("a_day_begins_with_ours_and_goes_on_with_both") else { return };
+async fn day_adds_own_counts_to_the_database() {
+    let Some(kind) = kind("day_adds_own_counts_to_the_database") else { return };
     let database = Database::start(&kind).await;
     insert(&database, PULLS).await;
     let dir = tempfile::tempdir().unwrap();
@@ -129,8 +129,8 @@ async fn a_day_begins_with_ours_and_goes_on_with_both() {
 }
 
 #[tokio::test]
-async fn a_figure_falls_when_the_database_says_so() {
-    let Some(kind) = kind("a_figure_falls_when_the_database_says_so") else { return };
+async fn figure_falls_with_the_database() {
+    let Some(kind) = kind("figure_falls_with_the_database") else { return };
     let database = Database::start(&kind).await;
     insert(&database, PULLS).await;
     let dir = tempfile::tempdir().unwrap();

@@ -12,8 +12,8 @@ use crate::common::running::{GitHub, Running, soon, until_some};
 use crate::common::webhook::webhook;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_message_has_what_the_database_says() {
-    let Some(kind) = kind("the_first_message_has_what_the_database_says") else { return };
+async fn first_message_has_the_figures_of_the_database() {
+    let Some(kind) = kind("first_message_has_the_figures_of_the_database") else { return };
     let mut database = Database::start(&kind).await;
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::node::{Node, pull_requests, soon};
 use super::way::Way;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_to_whom_nothing_comes_asks_anew_however_the_topic_goes_on() {
+async fn silent_consumer_subscribes_again() {
     let topic = "deaf";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);

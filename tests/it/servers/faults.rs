@@ -52,7 +52,7 @@ impl Two {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing() {
+async fn restarted_broker_loses_and_doubles_nothing() {
     let Some(mut two) = Two::on("killed").await else { return };
     two.admit(0..200).await;
     // If the broker were killed with an empty ledger, its storage could not always reopen it
@@ -84,7 +84,7 @@ async fn a_broker_that_is_paused_is_noticed_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_unloaded_again_and_again_goes_on() {
+async fn repeatedly_unloaded_topic_continues() {
     let Some(two) = Two::on("unloaded").await else { return };
     for part in 0..6 {
         two.admit(part * 200..(part + 1) * 200).await;
@@ -94,7 +94,7 @@ async fn a_topic_that_is_unloaded_again_and_again_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_deleted_begins_again_behind_what_it_was() {
+async fn deleted_topic_continues_after_its_last_position() {
     let Some(two) = Two::on("deleted").await else { return };
     two.admit(0..400).await;
     two.edge.holds(400).await;
@@ -140,7 +140,7 @@ fn assert_anew(why: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_whose_data_is_gone_is_told_from_one_that_has_it() {
+async fn topic_without_data_is_recognized() {
     let Some((pulsar, options, dir, edge)) = forgotten("forgotten").await else { return };
     edge.end().await;
     pulsar.broker.kill();
@@ -155,7 +155,7 @@ async fn a_topic_whose_data_is_gone_is_told_from_one_that_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_whose_data_is_gone_is_told_by_a_node_that_was_there_before_anything_new() {
+async fn topic_without_data_is_recognized_before_new_events() {
     let Some((pulsar, options, _dir, mut edge)) = forgotten("forgotten-first").await else {
         return;
     };

@@ -39,7 +39,7 @@ pub(crate) fn assert_same(one: &[Row], other: &[Row]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_admitted_is_applied_once_on_every_node_at_the_same_cursors() {
+async fn events_have_the_same_cursors_on_every_node() {
     let topic = "everywhere";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -77,7 +77,7 @@ async fn what_is_admitted_is_applied_once_on_every_node_at_the_same_cursors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_starts_again_goes_on_where_it_was() {
+async fn restarted_node_continues_at_its_cursor() {
     let topic = "again";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -120,7 +120,7 @@ async fn every_compression_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_produced_twice_is_applied_once() {
+async fn duplicate_message_is_applied_once() {
     let topic = "twice";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -160,7 +160,7 @@ async fn a_partitioned_topic_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_finds_the_topic_free_or_taken_and_leaves_nothing_behind() {
+async fn check_finds_the_topic_free_or_taken() {
     use ghpulse::bus::pulsar::probe;
     let topic = "checked";
     let Some(pulsar) = shared(topic).await else { return };

@@ -188,7 +188,7 @@ async fn our_messages_are_read_by_the_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_goes_to_the_dead_letter_log_and_holds_nothing_up() {
+async fn unreadable_message_becomes_a_dead_letter() {
     let topic = "poisoned";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);

@@ -69,7 +69,7 @@ impl Lossy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_got_lost_on_the_way_is_read_again_before_what_is_behind_it() {
+async fn lost_entries_are_read_again_in_order() {
     let Some(mut lossy) = Lossy::on("lossy").await else { return };
     let there = lossy.go_on(90).await;
     assert_same(&lossy.here, &there);
@@ -80,7 +80,7 @@ async fn what_got_lost_on_the_way_is_read_again_before_what_is_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_expires_while_a_node_reads_becomes_a_gap() {
+async fn entries_that_expire_while_reading_become_a_gap() {
     let Some(mut lossy) = Lossy::on("expiring").await else { return };
     let subscription = &lossy.edge.subscription;
     let skip = format!("/subscription/{subscription}/skip_all");
@@ -97,7 +97,7 @@ async fn what_expires_while_a_node_reads_becomes_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_has_caught_up_with_a_quiet_topic_says_so() {
+async fn node_reports_that_it_caught_up_with_a_quiet_topic() {
     let topic = "quiet";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -136,7 +136,7 @@ fn bad(count: usize) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_cannot_be_unpacked_at_the_end_of_a_topic_are_put_aside() {
+async fn unreadable_entries_at_the_end_become_dead_letters() {
     // After a readable message, and alone.
     for (topic, before) in [("spoiled", 1), ("all-spoiled", 0)] {
         let Some(pulsar) = shared(topic).await else { return };
@@ -167,7 +167,7 @@ async fn entries_that_cannot_be_unpacked_at_the_end_of_a_topic_are_put_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_many_entries_cannot_be_unpacked_what_is_behind_them_comes() {
+async fn entries_after_unreadable_ones_are_applied() {
     for (topic, before) in [("spoiled-run", 1), ("spoiled-start", 0)] {
         let Some(pulsar) = shared(topic).await else { return };
         let options = pulsar.broker.options(topic);

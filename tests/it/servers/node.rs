@@ -10,10 +10,11 @@ use ghpulse::bus::pulsar::{PulsarBus, PulsarOptions, PulsarOutlet, tag_of};
 use ghpulse::bus::{BusState, ProducerGrant};
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::entries::Entries;
 use ghpulse::collect::ingest;
 use ghpulse::collect::ingest::Admitted;
 use ghpulse::collect::relay::Relay;
-use ghpulse::collect::source::{PageBody, Poll, PolledPage};
+use ghpulse::collect::source::{Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::position::{Cursor, Position};
@@ -195,9 +196,9 @@ impl Node {
 }
 
 async fn admit(store: &Store, events: &[String]) -> Admitted {
-    let body = PageBody::Array(Bytes::from(format!("[{}]", events.join(","))));
+    let entries = Entries::of_list(&Bytes::from(format!("[{}]", events.join(","))));
     let clock = Clock::system();
-    let poll = Poll { pages: vec![PolledPage { number: 1, body }], received_at: clock.now() };
+    let poll = Poll { pages: vec![PolledPage { number: 1, entries }], received_at: clock.now() };
     ingest::admit(store, poll).await.unwrap()
 }
 

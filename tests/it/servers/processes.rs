@@ -259,7 +259,7 @@ async fn events_that_wait_in_a_killed_collector_reach_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partitioned_topic_ends_a_node_with_78_and_says_why() {
+async fn partitioned_topic_exits_with_78() {
     let Some(pulsar) = shared("processes_parts").await else { return };
     pulsar.broker.to_topic("PUT", "processes_parts", "/partitions", "3").await;
     let dir = tempdir().unwrap();

@@ -50,7 +50,7 @@ async fn is_trimmed(broker: &Broker, topic: &str, ledger: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_topic_no_longer_has_becomes_a_gap_once() {
+async fn expired_part_of_the_topic_becomes_one_gap() {
     let topic = "restored";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);

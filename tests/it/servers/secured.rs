@@ -1,7 +1,6 @@
 //! A broker that authenticates clients, over TLS with its own certificate authority.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use ghpulse::bus::ProducerGrant;
 use ghpulse::bus::pulsar::{OAuthOptions, PulsarOptions, probe};
@@ -12,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::broker::own;
 use super::node::{Node, pull_requests};
+use crate::common::certificates::certify;
 use crate::common::ports::free_port;
 
 /// The key with which the broker verifies tokens.
@@ -22,22 +22,6 @@ const ADMIN: &str =
 /// A token without any rights.
 const STRANGER: &str =
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzdHJhbmdlciJ9.TC0XlHdHwVkYjKAyHraZjxjKNg8rJV8NwdWD5z_weGs";
-
-/// Creates certificates in `dir`: `ca.pem`, and `cert.pem` with `key.pem` for 127.0.0.1.
-fn certify(dir: &Path) {
-    let openssl = |arguments: &str| {
-        let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
-        let ran = ran.expect("openssl is installed");
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    };
-    std::fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
-    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 9");
-    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out csr -subj /CN=broker");
-    openssl(
-        "x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 9 \
-         -extfile names",
-    );
-}
 
 fn settings(dir: &Path, tls_port: u16) -> String {
     let dir = dir.display();
@@ -88,7 +72,7 @@ async fn login(dir: &Path, name: &str, token: &'static str) -> OAuthOptions {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_over_tls_is_taken_and_every_refusal_says_what_to_do() {
+async fn tls_login_works_and_refusals_name_the_cure() {
     let files = tempdir().unwrap();
     certify(files.path());
     let (dir, tls_port) = (files.path().to_owned(), free_port());

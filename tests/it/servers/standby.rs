@@ -1,12 +1,10 @@
 //! Two collectors on one topic.
 
-use std::path::PathBuf;
-
-use bytes::Bytes;
 use ghpulse::bus::ProducerGrant;
 use ghpulse::clock::Clock;
+use ghpulse::collect::entries::Entries;
 use ghpulse::collect::relay::WhenGranted;
-use ghpulse::collect::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
+use ghpulse::collect::source::{EventSource, Poll, PolledPage};
 use ghpulse::model::gap::{GapReason, Outage};
 use ghpulse::model::window::Timestamp;
 use ghpulse::store::keys::{OutboxKey, Scope, SizeKey};
@@ -19,7 +17,7 @@ use super::missing::gaps_of;
 use super::node::{Node, Row, pull_request, pull_requests, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_collector_stands_by_and_takes_over_warm() {
+async fn standby_collector_takes_over_warm() {
     let topic = "two-collectors";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -61,7 +59,7 @@ async fn a_second_collector_stands_by_and_takes_over_warm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_the_other_collector_produced_too_are_given_up_while_standing_by() {
+async fn standby_drops_rows_that_the_producer_sent() {
     let topic = "left-behind";
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
@@ -221,20 +219,16 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
 struct Counting(tokio::sync::watch::Sender<u32>);
 
 impl EventSource for Counting {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         self.0.send_modify(|asked| *asked += 1);
-        if *self.0.borrow() > 100 {
-            let path = PathBuf::from("asked too often");
-            return Err(SourceError::Recorded { path, reason: String::new() });
-        }
-        let body = PageBody::Lines(Bytes::new());
-        let received_at = Clock::system().now();
-        Ok(Some(Poll { pages: vec![PolledPage { number: 1, body }], received_at }))
+        assert!(*self.0.borrow() <= 100, "polled too often");
+        let page = PolledPage { number: 1, entries: Entries::default() };
+        Poll { pages: vec![page], received_at: Clock::system().now() }
     }
 }
 
 #[tokio::test]
-async fn a_source_is_asked_only_while_no_other_collector_produces() {
+async fn collector_polls_only_while_it_produces() {
     let (asking, asked) = tokio::sync::watch::channel(0);
     let (granting, grant) = tokio::sync::watch::channel(ProducerGrant::Unasked);
     let mut source = WhenGranted::new(Counting(asking), grant);
@@ -246,7 +240,7 @@ async fn a_source_is_asked_only_while_no_other_collector_produces() {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert_eq!(*asked.borrow(), before);
         granting.send_replace(ProducerGrant::Unanswered);
-        waiting.await.unwrap();
+        waiting.await;
     }
     assert_eq!(*asked.borrow(), 2);
     assert!(source.has_stood() && !source.has_stood());
@@ -256,7 +250,7 @@ async fn a_source_is_asked_only_while_no_other_collector_produces() {
 struct Unchanged;
 
 impl EventSource for Unchanged {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+    async fn next_poll(&mut self) -> Poll {
         std::future::pending().await
     }
 }

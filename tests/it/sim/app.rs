@@ -41,7 +41,7 @@ fn requests(github: &GitHub, of: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_of_an_app_are_used_renewed_and_given_up() {
+async fn app_tokens_are_used_renewed_and_dropped() {
     // Renewed after half of that: a slow machine may take as long for it.
     let github = github(Duration::from_secs(16)).await;
     let dir = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ async fn status(appliance: &Running) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn totals_tell_what_ids_cannot() {
+async fn totals_reveal_events_that_ids_do_not() {
     let github = GitHub::start(Options {
         rate: 120.0,
         shape: Shape::Today,

@@ -35,7 +35,7 @@ async fn feed(github: &GitHub, appliance: &Running, more: usize, in_all: usize) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bus_that_never_connected_costs_nothing_when_it_is_taken_back() {
+async fn bus_that_never_connected_leaves_no_gap() {
     let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(31) }).await;
     let dir = tempfile::tempdir().unwrap();
     let appliance = Running::start(dir.path(), &github.url, PATIENT).await;

@@ -58,7 +58,7 @@ async fn todays_shape_gives_the_numbers_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pull_requests_of_a_poll_keep_their_order_whatever_answer_comes_first() {
+async fn pull_requests_of_a_poll_keep_their_order() {
     let github = today(27).await;
     // Many queries per poll, some of them slow.
     let slow = Fault::new(FaultKind::QuerySlow).share(0.4).wait(Duration::from_millis(700));
@@ -118,7 +118,7 @@ async fn other_node_ids_are_found_out_at_the_start_and_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_graphql_events_go_on_at_their_deadline_and_say_so() {
+async fn without_graphql_events_leave_at_their_deadline() {
     let github = today(24).await;
     github.control.set_fault(Fault::always(FaultKind::QueryBroken));
     let dir = tempfile::tempdir().unwrap();
@@ -140,7 +140,7 @@ async fn without_graphql_events_go_on_at_their_deadline_and_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_github_has_no_more_goes_on_without() {
+async fn deleted_pull_request_is_published_without_fields() {
     let github = today(25).await;
     github.control.set_fault(Fault::always(FaultKind::QueryGone));
     let dir = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ async fn what_github_has_no_more_goes_on_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_nothing_is_asked_nothing_waits_and_readyz_says_why() {
+async fn without_a_token_events_are_not_enriched() {
     let github = today(26).await;
     let dir = tempfile::tempdir().unwrap();
     let anonymous = [("GHPULSE_GITHUB_TOKENS", ""), ("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")];
@@ -172,7 +172,7 @@ async fn without_a_token_nothing_is_asked_nothing_waits_and_readyz_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_account_may_not_see_is_asked_for_with_a_token_of_another() {
+async fn forbidden_repository_is_queried_with_another_token() {
     let github = today(28).await;
     github.control.set_fault(Fault::new(FaultKind::QueryForbidden).token("alice"));
     let both = [PATIENT[0], ("GHPULSE_GITHUB_TOKENS", "alice/1,bob/1,alice/2")];

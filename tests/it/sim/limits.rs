@@ -19,7 +19,7 @@ async fn until(appliance: &Running, what: &str, wanted: impl Fn(&Value) -> bool)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secondary_limit_of_one_token_keeps_all_tokens_of_its_account_away() {
+async fn secondary_limit_pauses_all_tokens_of_the_account() {
     let options = Options { rate: 60.0, shape: Shape::Today, seed: 41, ..Options::default() };
     let github = GitHub::start(options).await;
     let dir = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ async fn a_secondary_limit_of_one_token_keeps_all_tokens_of_its_account_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn never_more_than_a_hundred_requests_of_an_account_are_under_way() {
+async fn an_account_has_up_to_a_hundred_requests_in_flight() {
     let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(42) }).await;
     let dir = tempfile::tempdir().unwrap();
     let tokens = tokens_of("alice", 30).join(",");
@@ -75,7 +75,7 @@ async fn never_more_than_a_hundred_requests_of_an_account_are_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
+async fn token_of_a_replaced_file_is_used_at_once() {
     use std::os::unix::fs::symlink;
     let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(43) }).await;
     let wait = Duration::from_secs(600);
@@ -118,7 +118,7 @@ async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_number_of_the_configuration_may_be_the_largest_that_is_accepted() {
+async fn every_number_may_have_its_largest_accepted_value() {
     use ghpulse::config::{KEYS, ValueKind, show_duration};
     let most = |key: &ghpulse::config::ConfigKey| match key.kind {
         ValueKind::Whole(_, most) | ValueKind::Bytes(_, most) => {

@@ -81,7 +81,7 @@ async fn follow_with(fault: Fault, told: Told, seed: u64, log: &std::path::Path)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_feed_a_stale_token_and_a_missing_page_are_named_within_two_minutes() {
+async fn feed_troubles_are_named_within_two_minutes() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let logged = config(

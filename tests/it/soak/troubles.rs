@@ -9,26 +9,8 @@ use super::hostile;
 use super::site::Site;
 use crate::amqp::broker::Broker;
 use crate::common::small_disk::SmallDisk;
+use crate::sim::FAULTS;
 
-/// Faults of GitHub that lose nothing.
-const FAULTS: &[FaultKind] = &[
-    FaultKind::Error500,
-    FaultKind::Error502,
-    FaultKind::Error503,
-    FaultKind::RetryAfter,
-    FaultKind::Slow,
-    FaultKind::CutOff,
-    FaultKind::Stale,
-    FaultKind::Garbage,
-    FaultKind::Reordered,
-    FaultKind::QueryBroken,
-    FaultKind::QueryTimeout,
-    FaultKind::QuerySlow,
-    FaultKind::QueryPartial,
-    FaultKind::QueryLimited,
-    FaultKind::QuerySecondary,
-    FaultKind::QueryError,
-];
 const DAY: i64 = 86_400;
 /// Steps of the clock in seconds.
 const STEPS: &[i64] = &[-90, 90, -7_200, 7_200, -3 * DAY, 4 * DAY, 30 * DAY, -700 * DAY];

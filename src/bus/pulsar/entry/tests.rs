@@ -116,7 +116,7 @@ fn zeros(bytes: u64) -> impl std::io::Read {
 }
 
 #[test]
-fn what_unpacks_to_more_than_is_taken_is_refused() {
+fn entry_that_unpacks_beyond_the_limit_is_refused() {
     const GIGABYTE: u64 = 1 << 30;
     let zstd_bomb = zstd::stream::encode_all(zeros(GIGABYTE), 1).unwrap();
     let mut zlib_bomb = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -144,7 +144,7 @@ fn what_unpacks_to_more_than_is_taken_is_refused() {
 }
 
 #[test]
-fn a_batch_under_a_long_name_costs_its_own_size_once() {
+fn long_batch_name_is_charged_once() {
     let name = bytes(1, &vec![b'n'; 1 << 20]);
     let count = 50_000;
     let fields = [name, numbered(11, count)];

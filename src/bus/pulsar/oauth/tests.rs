@@ -37,7 +37,7 @@ async fn issuer(seconds: u64) -> FakeServer {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_once_and_serves_every_connection() {
+async fn one_token_serves_every_connection() {
     let (dir, fake) = (tempfile::tempdir().unwrap(), issuer(3_600).await);
     let credentials = credentials(&fake.url, dir.path());
     for _ in 0..2 {
@@ -58,7 +58,7 @@ async fn a_token_is_asked_for_once_and_serves_every_connection() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_before_it_ends_and_when_the_broker_refuses_it() {
+async fn token_is_renewed_before_expiry_and_after_a_refusal() {
     let (dir, fake) = (tempfile::tempdir().unwrap(), issuer(0).await);
     let renewing = credentials(&fake.url, dir.path());
     assert_eq!(renewing.token().await.unwrap(), "token-1");
@@ -86,7 +86,7 @@ async fn a_renewed_key_file_is_taken_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
+async fn refusal_names_server_and_cure_without_the_secret() {
     let dir = tempfile::tempdir().unwrap();
     let fake = FakeServer::start(|asked: &SentRequest| {
         if asked.target.ends_with("openid-configuration") {
@@ -108,7 +108,7 @@ async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
 }
 
 #[test]
-fn words_that_repeat_the_secret_are_cut_without_leaving_a_part_of_it() {
+fn secret_is_cut_whole_from_repeated_text() {
     let dir = tempfile::tempdir().unwrap();
     let credentials = credentials("http://127.0.0.1:1", dir.path());
     let sent = encoded(SECRET, true);
@@ -128,7 +128,7 @@ fn words_that_repeat_the_secret_are_cut_without_leaving_a_part_of_it() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_none_is_named() {
+async fn invalid_issuer_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for (status, body, word) in [(404, "no", "status 404"), (200, "{}", "sent no token_endpoint")] {
         let fake = FakeServer::start(move |_: &SentRequest| FakeReply::new(status, body)).await;
@@ -138,7 +138,7 @@ async fn an_issuer_that_is_none_is_named() {
 }
 
 #[test]
-fn a_key_file_that_is_none_is_refused_without_repeating_it() {
+fn invalid_key_file_is_refused_without_quoting_it() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |text: &str| {
         let error = Credentials::read(&write_key(dir.path(), text), Clock::system()).err().unwrap();
@@ -183,7 +183,7 @@ async fn issuer_at(
 }
 
 #[tokio::test]
-async fn the_secret_goes_to_the_token_endpoint_and_nowhere_else() {
+async fn secret_is_sent_to_the_token_endpoint_only() {
     let dir = tempfile::tempdir().unwrap();
     let other =
         FakeServer::start(|_: &SentRequest| FakeReply::new(200, r#"{"access_token":"stolen"}"#))
@@ -209,7 +209,7 @@ async fn the_secret_goes_to_the_token_endpoint_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn whatever_life_an_issuer_promises_is_bounded() {
+async fn lifetime_of_a_token_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let day = Duration::from_secs(86_400);
     for (said, expected) in [

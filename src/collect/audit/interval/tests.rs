@@ -9,7 +9,7 @@ fn share(all: &[ClusterSum]) -> Option<[f64; 3]> {
 }
 
 #[test]
-fn nothing_is_said_of_too_little() {
+fn few_samples_give_no_share() {
     assert_eq!(share(&[]), None);
     assert_eq!(share(&clusters(19, 1.0, 1.0)), None, "too few events");
     assert_eq!(share(&clusters(7, 50.0, 100.0)), None, "too few repositories");
@@ -55,7 +55,7 @@ fn quantile_is_students() {
 }
 
 #[test]
-fn what_is_undone_is_known_only_from_enough_steps() {
+fn undone_share_needs_enough_steps() {
     assert_eq!(UndoneShare::of_steps(19, 0), None);
     let undone = UndoneShare::of_steps(1_000, 80).unwrap();
     assert!((undone.ratio - 0.08).abs() < 1e-9);

@@ -64,7 +64,7 @@ fn reads_that_meet_missed_nothing() {
 }
 
 #[test]
-fn what_passed_a_page_and_another_showed_is_not_missed_there() {
+fn ids_shown_by_another_page_are_not_missed() {
     let ids = draw(&mut fastrand::Rng::with_seed(2), 5_000);
     let (mut all, mut page) = (IdCoverage::default(), IdCoverage::default());
     for (second, end) in (200..=ids.len()).step_by(150).enumerate() {
@@ -88,7 +88,7 @@ fn what_passed_a_page_and_another_showed_is_not_missed_there() {
 }
 
 #[test]
-fn reads_that_show_only_a_part_are_told_by_what_they_share() {
+fn partial_reads_are_estimated_by_their_overlap() {
     let inside = (0..100).filter(|seed| {
         let mut rng = fastrand::Rng::with_seed(*seed);
         let ids = draw(&mut rng, 6_000);
@@ -127,7 +127,7 @@ fn late_events_new_sequences_and_old_pages_are_no_gaps() {
 }
 
 #[test]
-fn what_is_older_than_the_window_is_let_go() {
+fn ids_older_than_the_window_are_forgotten() {
     let mut rng = fastrand::Rng::with_seed(6);
     let ids = draw(&mut rng, 1_000);
     let mut coverage = IdCoverage::default();

@@ -54,7 +54,7 @@ fn form(fetcher: &mut Fetcher) -> AskedBy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_as_many_are_asked_for_after_what_was_too_heavy_and_slowly_more_again() {
+async fn query_size_halves_after_an_overload_and_grows_slowly() {
     let mut fetcher = fetcher(&["a"]);
     let heavy = |fetcher: &mut Fetcher, count| {
         let outcome = QueryOutcome::TooHeavy("answered 502".to_owned());
@@ -109,7 +109,7 @@ async fn other_ids_are_not_used_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_by_ids_that_finds_nothing_is_asked_again_by_names() {
+async fn empty_query_by_ids_is_repeated_by_names() {
     for refused in [false, true] {
         let mut fetcher = fetcher(&["a"]);
         hear(&mut fetcher, 2, own);
@@ -147,13 +147,13 @@ async fn limits_and_dead_tokens_are_no_tries_and_failures_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_token_nothing_can_be_asked() {
+async fn queries_require_a_token() {
     assert!(fetcher(&["a"]).can_ask());
     assert!(!fetcher(&[]).can_ask());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_account_may_not_see_another_is_asked_for_and_then_it_is_forbidden() {
+async fn forbidden_pull_request_is_queried_with_another_account() {
     let mut fetcher = fetcher(&["a", "b"]);
     let no =
         || PullLookup::Forbidden("Resource protected by organization SAML enforcement".to_owned());

@@ -58,7 +58,7 @@ fn left(ready: &[ReleasedEvent]) -> Vec<(u64, ReleaseReason)> {
 }
 
 #[test]
-fn a_pull_request_is_asked_for_once_and_answers_all_who_wait() {
+fn pull_request_is_queried_once_for_all_its_events() {
     let (mut pending, now) = (PendingQueue::default(), now());
     for (admission, pull) in [(1, 7), (2, 7), (3, 8)] {
         assert_eq!(hold(&mut pending, admission, pull, now), None);
@@ -83,7 +83,7 @@ fn a_pull_request_is_asked_for_once_and_answers_all_who_wait() {
 }
 
 #[test]
-fn what_github_sent_stays_and_a_review_takes_the_language_only() {
+fn review_is_enriched_with_its_language_only() {
     let (mut pending, now) = (PendingQueue::default(), now());
     let mut sent = event(1, true, now);
     sent.facts.additions = Some(99);
@@ -101,7 +101,7 @@ fn what_github_sent_stays_and_a_review_takes_the_language_only() {
 }
 
 #[test]
-fn late_ones_go_and_an_answer_under_way_still_teaches() {
+fn late_events_leave_and_their_answer_is_cached() {
     let (mut pending, now) = (PendingQueue::default(), now());
     hold(&mut pending, 1, 7, now);
     hold(&mut pending, 2, 8, now + SECOND);
@@ -116,7 +116,7 @@ fn late_ones_go_and_an_answer_under_way_still_teaches() {
 }
 
 #[test]
-fn one_that_is_gone_is_not_asked_for_again_for_a_while() {
+fn missing_pull_request_is_not_queried_again_soon() {
     let (mut pending, now) = (PendingQueue::default(), now());
     hold(&mut pending, 1, 7, now);
     pending.take(1, |_| true);
@@ -127,7 +127,7 @@ fn one_that_is_gone_is_not_asked_for_again_for_a_while() {
 }
 
 #[test]
-fn an_answer_waits_for_the_older_events_of_its_poll_and_their_deadline() {
+fn answered_event_waits_for_older_events_of_its_poll() {
     let (mut pending, now) = (PendingQueue::default(), now());
     let hold = |pending: &mut PendingQueue, admission, pull, poll, now| {
         let mut event = event(admission, true, now);
@@ -155,7 +155,7 @@ fn an_answer_waits_for_the_older_events_of_its_poll_and_their_deadline() {
 }
 
 #[test]
-fn the_newest_poll_is_asked_for_first_and_of_a_poll_the_oldest_that_others_wait_for() {
+fn newest_poll_and_its_oldest_events_are_queried_first() {
     let (mut pending, now) = (PendingQueue::default(), now());
     for (admission, poll) in [(1, 100), (2, 100), (3, 100), (4, 200), (5, 200)] {
         let mut event = event(admission, true, now);
@@ -177,7 +177,7 @@ fn the_newest_poll_is_asked_for_first_and_of_a_poll_the_oldest_that_others_wait_
 }
 
 #[test]
-fn one_that_is_never_answered_is_given_up() {
+fn unanswered_pull_request_is_given_up() {
     let (mut pending, now) = (PendingQueue::default(), now());
     hold(&mut pending, 1, 7, now);
     for _ in 1..MOST_TRIES {
@@ -194,7 +194,7 @@ fn one_that_is_never_answered_is_given_up() {
 
 proptest! {
     #[test]
-    fn every_event_leaves_once_and_those_of_a_poll_in_their_order(
+    fn events_leave_once_and_in_order_within_a_poll(
         steps in prop::collection::vec((0..6_u8, 0..5_u64), 1..200),
     ) {
         let (mut pending, mut now) = (PendingQueue::default(), now());

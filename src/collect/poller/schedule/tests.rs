@@ -33,7 +33,7 @@ async fn a_page_is_read_so_often_that_a_third_of_it_is_new() {
 }
 
 #[tokio::test]
-async fn a_slow_page_holds_up_neither_itself_nor_others_and_few_wait_together() {
+async fn slow_page_delays_no_other_page() {
     let start = Clock::system().instant();
     let mut schedule = PageSchedule::new(2, USUAL);
     let mut asked = 0;
@@ -61,7 +61,7 @@ async fn a_slow_page_holds_up_neither_itself_nor_others_and_few_wait_together() 
 }
 
 #[tokio::test]
-async fn a_page_that_fails_is_asked_for_later_and_later_and_the_first_answer_calls_all_back() {
+async fn failing_pages_back_off_until_the_first_success() {
     let start = Clock::system().instant();
     let mut schedule = PageSchedule::new(2, USUAL);
     let fail = |schedule: &mut PageSchedule, page| {
@@ -92,7 +92,7 @@ async fn a_page_that_fails_is_asked_for_later_and_later_and_the_first_answer_cal
 }
 
 #[tokio::test]
-async fn what_is_hopeless_waits_at_least_as_long_as_it_is_said() {
+async fn failed_page_waits_at_least_the_requested_time() {
     let start = Clock::system().instant();
     let mut schedule = PageSchedule::new(1, USUAL);
     schedule.asked(0, start);

@@ -187,7 +187,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
-        fn list_matches_what_one_of_its_values_matches(
+        fn list_matches_if_one_of_its_values_does(
             values in prop::collection::vec("[ab*]{0,4}", 0..8), text in "[ab]{0,5}",
         ) {
             let refs: Vec<&str> = values.iter().map(String::as_str).collect();

@@ -106,7 +106,7 @@ fn subscribers_share_the_bytes() {
 
 proptest! {
     #[test]
-    fn subscriber_takes_every_nth_of_its_own_count(
+    fn subscriber_receives_every_nth_matching_event(
         rate in 1_u64..7,
         before in 0_u64..10,
         batches in prop::collection::vec(1_u64..9, 1..12),

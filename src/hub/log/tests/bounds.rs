@@ -181,7 +181,7 @@ fn dropped_follower_frees_its_turn_when_the_page_ends() {
 }
 
 #[tokio::test]
-async fn query_that_ends_is_replaced_by_one_that_continues() {
+async fn ended_query_can_be_replaced() {
     let (_dir, store) = new_store();
     let mut world = World::new(&store, TAG, 1);
     world.write().await;

@@ -126,7 +126,7 @@ fn dropped_buckets_are_recorded() {
 
 proptest! {
     #[test]
-    fn sum_is_what_was_added_inside_the_window(
+    fn sum_equals_additions_inside_the_window(
         entries in prop::collection::vec((0_i64..60, "[a-f]", -3_i64..9), 0..200),
         from in 0_i64..60, len in 0_i64..40, expired in 0_i64..60,
     ) {

@@ -10,11 +10,11 @@ use crate::serve::api::documents;
 use crate::serve::api::endpoint::{
     ApiResponse, Endpoint, EndpointPath, HTML, JSON, Operation, TEXT,
 };
-use crate::serve::api::schema::{list, named, nullable, object, text, whole};
+use crate::serve::api::schema::{list, named};
 use crate::serve::pages;
 use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{clients, docs};
-use crate::serve::scripts;
+use crate::serve::scripts::{self, ScriptList};
 
 /// The start page.
 pub(super) fn page() -> Endpoint {
@@ -88,19 +88,9 @@ fn form() -> Value {
 }
 
 fn scripts_operation() -> Operation {
-    let script = object(&[
-        ("name", text()),
-        ("file", text()),
-        ("in_force", text()),
-        ("since", text()),
-        ("error", nullable(&text())),
-        ("micros", nullable(&whole())),
-        ("path", text()),
-        ("output", nullable(&list(&list(&json!({ "type": ["string", "integer"] }))))),
-    ]);
     Operation::get("Each script: its state, output, cost, what it counted, its last error")
         .parameter("format", FORM, &form())
-        .json("All of them", object(&[("scripts", list(&script))]))
+        .json("All of them", named::<ScriptList>())
         .says(200, "All of them", HTML)
 }
 

@@ -1,12 +1,13 @@
 //! Endpoint table: the archive's hours as files.
 
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::model::activity::written::WrittenCompleteness;
 use crate::model::hour_file::FileKind;
 use crate::serve::api::endpoint::{ApiResponse, Endpoint, EndpointPath, HTML, Operation};
-use crate::serve::api::schema::{list, nullable, object, text, whole};
-use crate::serve::archive;
+use crate::serve::api::schema::{derived, text};
+use crate::serve::archive::{self, index::ListedHours};
 
 /// The endpoints of the archive.
 pub(super) fn all() -> Vec<Endpoint> {
@@ -17,22 +18,7 @@ pub(super) fn all() -> Vec<Endpoint> {
 }
 
 fn listed() -> Operation {
-    let time = || json!({ "type": "string", "format": "date-time" });
     let form = json!({ "type": "string", "enum": ["json", "html"] });
-    let file = object(&[("name", text()), ("bytes", whole()), ("modified", time())]);
-    let hour = object(&[
-        ("hour", time()),
-        ("coverage", nullable(&json!({ "type": "number" }))),
-        ("cut", nullable(&json!({ "type": "boolean" }))),
-        ("files", list(&file)),
-    ]);
-    let schema = object(&[
-        ("from", time()),
-        ("until", time()),
-        ("earliest", nullable(&time())),
-        ("latest", nullable(&time())),
-        ("hours", list(&hour)),
-    ]);
     let mut operation = Operation::get("The archive's hours, newest first (`archive.dir`)")
         .parameter(
             "since",
@@ -41,7 +27,7 @@ fn listed() -> Operation {
         )
         .parameter("until", "Up to which time; one answer holds 31 days", &text())
         .parameter("format", "Which form; without it by `Accept`, else JSON", &form)
-        .json("The hours and their files", schema)
+        .json("The hours and their files", derived::<ListedHours>())
         .says(200, "The hours and their files", HTML)
         .refuses(400, "A time that cannot be read, or more than 31 days")
         .refuses(404, "This server has no archive");
@@ -63,8 +49,7 @@ fn file() -> Operation {
                 below `/` too. `X-Coverage` is the part of all events that was seen, `X-Cut` \
                 whether the beginning of the hour may be missing";
     let operation = bytes(Operation::get(what), 200, "The file");
-    let about: Value = json!({ "type": "object" });
-    let operation = operation.json("How complete the hour is", about);
+    let operation = operation.json("How complete the hour is", derived::<WrittenCompleteness>());
     let mut operation = bytes(operation, 206, "The part that `Range` names")
         .refuses(404, "No such file, or this server has no archive")
         .refuses(412, "Not the file that `If-Match` or `If-Unmodified-Since` names")

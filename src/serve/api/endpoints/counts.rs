@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 
 use super::sockets::refused;
 use crate::hub::GaugeMessage;
+use crate::model::script_report::AggregateReport;
 use crate::serve::api::endpoint::{
     ApiMessage, Endpoint, EndpointPath, JSON, Operation, SocketMessages,
 };
-use crate::serve::api::schema::{MARK, cursor, list, object, text, variant};
+use crate::serve::api::schema::{MARK, cursor, derived, list, variant};
 use crate::serve::readers::gauges;
+use crate::serve::readers::params::requests::WindowRequest;
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
@@ -26,7 +28,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         rolling("/stream/activity", "Events, and how many repositories and developers they are of"),
         Endpoint::public(EndpointPath::At("/aggregate"), get(gauges::list))
             .on(Operation::get("The aggregates of the scripts: what they count, how they are")
-                .json("All of them", list(&about()))),
+                .json("All of them", list(&derived::<AggregateReport>()))),
         aggregate(),
     ]
 }
@@ -44,8 +46,8 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
             sent: vec![ApiMessage {
                 name: "windowParams",
                 summary: "Another window; its snapshot follows",
-                payload: object(&[("window?", text())]),
-                example: json!({ "window": "1m" }),
+                payload: derived::<WindowRequest>(),
+                example: json!(WindowRequest { window: Some("1m".to_owned()) }),
             }],
             received: vec![
                 hello(),
@@ -97,10 +99,6 @@ fn forms(summary: &'static str, kind: &'static str) -> Operation {
         .refuses(503, "Not counted yet: the journal is being read, or the script has no good text")
 }
 
-fn time() -> Value {
-    json!({ "type": "string", "format": "date-time" })
-}
-
 fn example(kind: &str, key: &str, value: &Value) -> Value {
     json!({
         "type": kind, "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
@@ -144,20 +142,4 @@ fn bye() -> ApiMessage {
             "type": "bye", "reason": "the server is stopping", "retry_after": 5_000,
         }),
     }
-}
-
-/// An aggregate in the list of all.
-fn about() -> Value {
-    let error = json!({ "type": ["string", "null"] });
-    object(&[
-        ("name", text()),
-        ("file", text()),
-        ("in_force", json!({ "type": "string", "enum": ["file", "last good", "nothing"] })),
-        ("since", time()),
-        ("counts", json!({ "type": ["object", "null"] })),
-        ("counted?", json!({ "type": ["integer", "null"] })),
-        ("note?", json!({ "type": ["string", "null"] })),
-        ("reading", json!({ "type": "boolean" })),
-        ("error", error),
-    ])
 }

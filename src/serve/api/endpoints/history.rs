@@ -1,11 +1,14 @@
 //! Endpoint table: kept counts.
 
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::serve::api::endpoint::{Endpoint, EndpointPath, Operation};
-use crate::serve::api::schema::{list, map, nullable, object, reference, text, whole};
+use crate::serve::api::schema::{derived, text};
 use crate::serve::history;
+use crate::serve::history::written::{
+    ChartReport, CompletenessReport, HoursReport, NowReport, YearReport,
+};
 
 const CSV: &str = "text/csv; charset=utf-8";
 const SINCE: &str =
@@ -22,7 +25,7 @@ pub(super) fn all() -> Vec<Endpoint> {
             "The latest values: events of the last minute, the day's pull requests, languages \
              with the window before, the hour's busiest repositories, each aggregate",
         )
-        .json("The values", json!({ "type": "object" }))
+        .json("The values", derived::<NowReport>())
         .refuses(503, "The counts cannot be read now")),
         Endpoint::public(EndpointPath::At("/completeness"), get(history::completeness))
             .on(completeness()),
@@ -30,51 +33,18 @@ pub(super) fn all() -> Vec<Endpoint> {
     ]
 }
 
-fn time() -> Value {
-    json!({ "type": "string", "format": "date-time" })
-}
-
-fn number() -> Value {
-    json!({ "type": "number" })
-}
-
 fn chart() -> Operation {
     let span = json!({ "type": "string", "enum": ["15m", "24h"], "default": "15m" });
-    let schema = object(&[
-        ("from", time()),
-        ("step_seconds", whole()),
-        ("counted_seconds", list(&nullable(&whole()))),
-        ("types", map(&list(&nullable(&whole())))),
-        ("seen_from", time()),
-        ("seen", list(&nullable(&number()))),
-        ("imported", list(&time())),
-    ]);
     Operation::get("Events received by type over time, and the part of all that was seen by minute")
         .parameter("span", "How long: by ten seconds, or by ten minutes", &span)
-        .json("Counts of each step, oldest first; null is not known", schema)
+        .json("Counts of each step, oldest first; null is not known", derived::<ChartReport>())
         .refuses(400, "No such span")
         .refuses(503, "The counts cannot be read now")
 }
 
 fn days() -> Operation {
-    let day = object(&[
-        ("day", json!({ "type": "string", "format": "date" })),
-        ("opened", whole()),
-        ("merged", whole()),
-        ("closed", whole()),
-        ("developers", whole()),
-        ("imported_hours", whole()),
-    ]);
-    let schema = object(&[
-        ("year", whole()),
-        ("days", list(&day)),
-        ("developers", whole()),
-        ("repositories", whole()),
-        ("additions", whole()),
-        ("deletions", whole()),
-    ]);
     Operation::get("Pull requests of this UTC year by day, as in the first message of `/sampling`")
-        .json("Days with counts, oldest first, and the sums of the year", schema)
+        .json("Days with counts, oldest first, and the sums of the year", derived::<YearReport>())
         .refuses(503, "The counts cannot be read now")
 }
 
@@ -90,54 +60,19 @@ fn ranged(operation: Operation) -> Operation {
 }
 
 fn completeness() -> Operation {
-    let missed =
-        nullable(&object(&[("low", number()), ("estimate", number()), ("high", number())]));
-    let hour = object(&[
-        ("hour", time()),
-        ("received", whole()),
-        ("missed", missed.clone()),
-        ("missed_share", nullable(&list(&number()))),
-        ("minutes_watched", whole()),
-        ("minutes_known", whole()),
-        ("lag_seconds", nullable(&number())),
-        ("types", map(&object(&[("received", whole()), ("missed", missed)]))),
-        ("audit", nullable(&map(&nullable(&list(&number()))))),
-    ]);
-    let schema = object(&[
-        ("method", text()),
-        ("from", time()),
-        ("until", time()),
-        ("hours", list(&hour)),
-        ("lists", list(&reference("ListReport"))),
-    ]);
     let what = "How complete the events are, by hour of receiving and type";
-    ranged(Operation::get(what).json("Hours, oldest first", schema).says(
-        200,
-        "A line for each hour and type",
-        CSV,
-    ))
+    ranged(
+        Operation::get(what).json("Hours, oldest first", derived::<CompletenessReport<'_>>()).says(
+            200,
+            "A line for each hour and type",
+            CSV,
+        ),
+    )
 }
 
 fn hours() -> Operation {
-    let counts = nullable(&object(&[
-        ("events", nullable(&whole())),
-        ("pull_requests", whole()),
-        ("opened", whole()),
-        ("merged", whole()),
-        ("closed", whole()),
-        ("additions", whole()),
-        ("deletions", whole()),
-    ]));
-    let stands = json!({ "type": "string", "enum": ["live", "import"] });
-    let hour = object(&[
-        ("hour", time()),
-        ("stands", stands),
-        ("live", counts.clone()),
-        ("import", counts),
-    ]);
-    let schema = object(&[("from", time()), ("until", time()), ("hours", list(&hour))]);
     let what = "What was counted, by hour of `created_at` and origin: live, or an imported archive";
-    ranged(Operation::get(what).json("Hours, oldest first", schema).says(
+    ranged(Operation::get(what).json("Hours, oldest first", derived::<HoursReport>()).says(
         200,
         "A line for each hour and origin",
         CSV,

@@ -3,11 +3,12 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use crate::hub::{FirstOfSampling, FirstOfWatch, VALUE_BYTES};
+use crate::hub::{FirstOfSampling, FirstOfWatch, LanguageDifference, LanguageMap};
 use crate::serve::api::endpoint::{
     ApiMessage, ApiResponse, Endpoint, EndpointPath, Operation, SocketMessages, TEXT,
 };
-use crate::serve::api::schema::{derived, list, map, object, reference, text, whole};
+use crate::serve::api::schema::{derived, object, reference};
+use crate::serve::readers::params::requests::{LatestRequest, SamplingRequest, WatchRequest};
 use crate::serve::readers::{RefusedParams, languages, sampling};
 
 /// The endpoints of this module.
@@ -42,15 +43,6 @@ fn flags_schema() -> Value {
     object(&names.map(|name| (name, flag.clone())))
 }
 
-/// A text of bounded length.
-fn name() -> Value {
-    json!({ "type": "string", "maxLength": VALUE_BYTES })
-}
-
-fn counts() -> Value {
-    map(&json!({ "type": "string", "pattern": "^-?[0-9]+$" }))
-}
-
 fn sampling() -> SocketMessages {
     let whole_event = object(&[("event", reference("Event")), ("payload", flags_schema())]);
     let event =
@@ -61,15 +53,12 @@ fn sampling() -> SocketMessages {
         sent: vec![ApiMessage {
             name: "samplingParams",
             summary: "Which events, one of how many, and in which form; a second one replaces it",
-            payload: object(&[
-                ("samplingRate", json!({ "type": "integer", "minimum": 1 })),
-                ("eventType?", name()),
-                ("repoName?", name()),
-                ("userName?", name()),
-                ("filter?", list(&text())),
-                ("returnType?", json!({ "type": "string", "enum": ["map", "list"] })),
-            ]),
-            example: json!({ "samplingRate": 1, "eventType": "PullRequestEvent" }),
+            payload: derived::<SamplingRequest>(),
+            example: json!(SamplingRequest {
+                sampling_rate: 1,
+                event_type: Some("PullRequestEvent".to_owned()),
+                ..SamplingRequest::default()
+            }),
         }],
         received: vec![
             first_of_sampling(),
@@ -116,14 +105,14 @@ fn latest() -> SocketMessages {
         sent: vec![ApiMessage {
             name: "latestParams",
             summary: "Which languages, and how many of them; 0 is all",
-            payload: object(&[("language?", list(&text())), ("top?", whole())]),
-            example: json!({ "top": 10 }),
+            payload: derived::<LatestRequest>(),
+            example: json!(LatestRequest { top: Some(10), ..LatestRequest::default() }),
         }],
         received: vec![
             ApiMessage {
                 name: "languages",
                 summary: "Language -> pull-request events",
-                payload: map(&whole()),
+                payload: derived::<LanguageMap<'_>>(),
                 example: json!({ "Java": 112, "JavaScript": 178 }),
             },
             refused(),
@@ -132,14 +121,13 @@ fn latest() -> SocketMessages {
 }
 
 fn watch() -> SocketMessages {
-    let names = ["Deletions", "Additions", "deletions", "additions"];
     SocketMessages {
         summary: "The map first, unasked; then, after params, what changes at each tick",
         sent: vec![ApiMessage {
             name: "watchParams",
             summary: "Which languages",
-            payload: object(&[("language?", list(&text()))]),
-            example: json!({ "language": ["Java"] }),
+            payload: derived::<WatchRequest>(),
+            example: json!(WatchRequest { language: vec!["Java".to_owned()] }),
         }],
         received: vec![
             ApiMessage {
@@ -151,7 +139,7 @@ fn watch() -> SocketMessages {
             ApiMessage {
                 name: "changes",
                 summary: "The net difference, in both spellings that clients are known to read",
-                payload: object(&names.map(|name| (name, counts()))),
+                payload: derived::<LanguageDifference<'_>>(),
                 example: json!({
                     "Deletions": {}, "Additions": { "Java": "1" },
                     "deletions": {}, "additions": { "Java": "1" },

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::requests::{LatestRequest, ReturnType, SamplingRequest, WatchRequest, WindowRequest};
 use super::*;
 
 fn read(text: &str) -> SamplingParams {
@@ -30,6 +31,42 @@ fn good_params_of_sampling_are_read() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn documented_params_are_read() {
+    let some = |text: &str| Some(text.to_owned());
+    let sampling = json::encoded(&SamplingRequest {
+        sampling_rate: 3,
+        event_type: some("PushEvent"),
+        repo_name: some("a/b"),
+        user_name: some("ann"),
+        filter: vec!["event.id".to_owned()],
+        return_type: Some(ReturnType::List),
+    });
+    let conditions = Conditions {
+        kind: Some("PushEvent".into()),
+        repo_name: Some("a/b".into()),
+        actor_login: Some("ann".into()),
+    };
+    let encoding = SamplingEncoding::List(paths(&["event.id"]));
+    let subscription = SamplingQuery { conditions, encoding };
+    assert_eq!(read(&sampling), SamplingParams { rate: 3, subscription });
+    let map = SamplingRequest {
+        sampling_rate: 1,
+        filter: vec!["event.id".to_owned()],
+        return_type: Some(ReturnType::Map),
+        ..SamplingRequest::default()
+    };
+    let encoding = SamplingEncoding::Map(paths(&["event.id"]));
+    assert_eq!(read(&json::encoded(&map)).subscription.encoding, encoding);
+    let language = vec!["Go".to_owned(), "C".to_owned()];
+    let query = latest(&json::encoded(&LatestRequest { language: language.clone(), top: Some(5) }));
+    assert_eq!(query.unwrap(), LanguageQuery::new(vec!["Go".into(), "C".into()], 5));
+    let names = watch(&json::encoded(&WatchRequest { language })).unwrap();
+    assert_eq!(names, ["Go".into(), "C".into()]);
+    let window = window(&json::encoded(&WindowRequest { window: some("1m") }));
+    assert_eq!(window.unwrap().as_deref(), Some("1m"));
 }
 
 #[test]
