@@ -13,6 +13,7 @@ mod broker;
 mod chores;
 mod copies;
 mod coverage;
+mod enrichment;
 mod excluded;
 mod files;
 mod gauges;
@@ -64,7 +65,7 @@ use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
 use crate::collect::audit::{Audit, AuditOptions, AuditReading};
-use crate::collect::enrich::{Enrich, LookupOptions, PullFetcher, RecentShare};
+use crate::collect::enrich::{Enrich, RecentShare};
 use crate::collect::ingest::{self, IngestOptions, IngestRules, ShownBy};
 use crate::collect::listed::{ListFigures, ListedOptions, ListedSource};
 use crate::collect::poller::{Poller, PollerOptions};
@@ -152,7 +153,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
     let (poller, app) = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
-    let enrich = enrich_of(&parts, poller.as_ref())?;
+    let given = (&parts.store, parts.hub.lists());
+    let enrich = enrichment::enrich_of(&parts.config, given, poller.as_ref(), clock)?;
     let grant = broker.as_ref().map(|_| granting.grant.subscribe());
     let listed = listed_of(&parts, poller.as_ref(), grant)?;
     let audit = audit_of(&parts, tag, poller.as_ref())?;
@@ -531,22 +533,6 @@ fn keep_last_good(store: &Store, text: &str) {
     if let Err(error) = tokio::runtime::Handle::current().block_on(put) {
         tracing::error!(%error, "the merge script in force cannot be kept for the next start");
     }
-}
-
-/// The second stage. A node that only follows a bus has no lookups.
-fn enrich_of(parts: &ApplianceParts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
-    let (github, clock) = (&parts.config.github, parts.clock);
-    let asking =
-        poller.filter(|_| github.enrich.enabled && github.enrich.budget > 0.0).map(|poller| {
-            let options = LookupOptions {
-                url: github.graphql_url.clone(),
-                deadline: github.enrich.deadline,
-                batch: github.enrich.batch,
-                budget: github.enrich.budget,
-            };
-            PullFetcher::new(&options, poller.pool(), clock)
-        });
-    Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }
 
 /// The source of what is on complete lists; `None` on a node that only follows a bus.

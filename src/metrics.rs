@@ -69,7 +69,7 @@ metrics! {
     QUERIES Counter "ghpulse_github_queries_total" "outcome"
         ["answered" "partial" "too_heavy" "limited" "token_refused" "failed"]
         "GraphQL queries to GitHub by outcome.";
-    EVENTS_ENRICHED Counter "ghpulse_events_enriched_total" "" "Pull-request events whose missing fields were added.";
+    EVENTS_ENRICHED Counter "ghpulse_events_enriched_total" "" "Events whose missing fields were added: of pull requests, and pushes to repositories on lists.";
     EVENTS_UNENRICHED Counter "ghpulse_events_unenriched_total" "reason"
         ["late" "gone" "forbidden" "full" "no_token"]
         "Events published without enrichment, by reason.";

@@ -21,6 +21,7 @@ pub(crate) mod names;
 pub mod offset;
 pub mod position;
 pub mod privacy;
+pub mod push;
 pub mod resume_token;
 pub mod routing;
 pub mod script_report;

@@ -13,12 +13,13 @@
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them from files, `pace` puts them into the `feed`,
 //! `server` serves its pages under `limits` and `faults`, `single` those of one repository or
-//! person from `histories`; `graphql` answers from what is `known` and from the `totals` of
-//! repositories.
+//! person from `histories`; `graphql` answers from what is `known`, from the `totals` of
+//! repositories and from their `commits`.
 
 mod apps;
 mod at_once;
 mod cast;
+mod commits;
 mod control;
 mod entrance;
 mod faults;

@@ -55,7 +55,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("infrastructure", &["model::window", "model::names"]),
     ("supervise", &["store::StoreError"]), // an error's exit code is named where the process ends
     ("store", &["model"]),
-    ("github", &["model::window", "model::json"]),
+    ("github", &["model::window", "model::json", "model::push"]),
     ("collect", &["model", "store", "github", "lists", "bus", "!bus::embedded", "!bus::pulsar"]),
     ("bus", &["model", "store"]),
     (

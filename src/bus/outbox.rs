@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::entity::entity_refs;
 use crate::model::envelope::{Envelope, written_back};
 use crate::model::event::Event;
 use crate::model::event_summary::EventSummary;
@@ -51,11 +52,16 @@ pub fn read(
         }
         let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
         let event = Event::read(text).map_err(|_| missing())?;
-        let written = Arc::from(written_back(&event, &facts));
+        let written: Arc<str> = Arc::from(written_back(&event, &facts));
+        let mut summary = EventSummary::of(event);
+        if facts.push.is_some() {
+            let event = Event::read(&written).map_err(|_| missing())?;
+            summary.entity_refs = entity_refs(&event).into();
+        }
         facts.forget_written();
         let envelope = Envelope { facts, event: written };
         let spent = OutboxReceipt { entry: key.0, admission, body_bytes: raw.len() };
-        found.push(OutboxEntry { envelope, summary: EventSummary::of(event), spent });
+        found.push(OutboxEntry { envelope, summary, spent });
         Ok(found.len() < entries)
     })?;
     Ok(found)

@@ -1,8 +1,9 @@
 //! The second stage: enriches events and moves them from the inbox to the outbox.
 //!
-//! Counts and flags are derived from the event itself. Pull-request events with missing fields are
-//! held until GitHub's GraphQL API answers; all others pass straight through. Held events of one
-//! poll are released in order, so each also waits for the older ones. No event is held longer than
+//! Counts and flags are derived from the event itself. Pull-request events with missing fields, and
+//! pushes to repositories on lists, are held until GitHub's GraphQL API answers; all others pass
+//! straight through. Held events of one kind and poll are released in order, so each also waits for
+//! the older ones. No event is held longer than
 //! `github.enrich.deadline`; a later response only fills the language cache. Whether an event is
 //! the first of the day or year for its developer or repository is decided where it is applied,
 //! not here. An inbox row stays until its event has moved and contains everything needed to start
@@ -10,22 +11,29 @@
 
 mod fetcher;
 mod forbidden;
+mod lookup_queue;
 mod pending;
 mod read;
 mod release_order;
 mod share;
+mod wanted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::fetcher::{Fetcher, InFlightQuery};
-pub use self::fetcher::{LookupOptions, PullFetcher};
-use self::pending::{PendingQueue, ReleaseReason, ReleasedEvent};
-use self::read::{CachedLanguage, InboxBatch, ReadTime, read};
+use self::fetcher::InFlightQuery;
+pub use self::fetcher::{EnrichLookup, LookupOptions};
+use self::lookup_queue::{Leaving, LookupQueue};
+use self::pending::{ReleaseReason, ReleasedEvent};
+use self::read::{InboxBatch, ReadTime, WantedFields, read};
 pub use self::share::RecentShare;
 use crate::clock::Clock;
+use crate::github::graphql::{WantedPull, WantedPush};
+use crate::lists::Lists;
 use crate::store::keys::{InboxKey, OutboxKey};
 use crate::store::repos;
 use crate::store::rows::encode_outbox;
@@ -48,7 +56,9 @@ pub struct Enrich {
     pub store: Store,
     /// The GraphQL lookup; `None` passes every event through unchanged, except for cached
     /// languages.
-    pub lookup: Option<PullFetcher>,
+    pub lookup: Option<EnrichLookup>,
+    /// The lists whose repositories' pushes get their commits; `None` for no push.
+    pub lists: Option<Arc<Lists>>,
     /// Receives the warning whenever it changes.
     pub warning: watch::Sender<EnrichWarning>,
     /// Counts the events published with and without enrichment.
@@ -62,32 +72,38 @@ impl Enrich {
     #[must_use]
     pub fn without_asking(store: Store, clock: Clock) -> Self {
         let (warning, recent) = (watch::Sender::default(), watch::Sender::default());
-        Self { store, lookup: None, warning, recent, clock }
+        Self { store, lookup: None, lists: None, warning, recent, clock }
     }
 
     /// Enriches admitted events until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let fetcher = self.lookup.map(|lookup| Fetcher::new(lookup, self.clock));
-        let (store, warning, clock) = (self.store, self.warning, self.clock);
-        let (pending, recent) = (PendingQueue::default(), self.recent);
-        let stage = Stage { store, warning, recent, clock, pending, fetcher };
+        let Self { store, lookup, lists, warning, recent, clock } = self;
+        let pulls = LookupQueue::new(lookup.as_ref(), clock);
+        let pushes = LookupQueue::new(lookup.as_ref(), clock);
+        let lists = lists.filter(|_| pushes.asks());
+        let pushes_first = false;
+        let stage = Stage { store, lists, warning, recent, clock, pulls, pushes, pushes_first };
         stage.enrich(stop).await
     }
 }
 
 struct Stage {
     store: Store,
+    lists: Option<Arc<Lists>>,
     warning: watch::Sender<EnrichWarning>,
     recent: watch::Sender<RecentShare>,
     clock: Clock,
-    pending: PendingQueue,
-    fetcher: Option<Fetcher>,
+    pulls: LookupQueue<WantedPull>,
+    pushes: LookupQueue<WantedPush>,
+    /// Which of the two uses the tokens first; they take turns.
+    pushes_first: bool,
 }
 
 /// The reason the stage woke up.
 enum Woken {
     Grown,
-    Landed(Box<InFlightQuery>),
+    Pulls(Box<InFlightQuery<WantedPull>>),
+    Pushes(Box<InFlightQuery<WantedPush>>),
     InTime,
 }
 
@@ -99,7 +115,8 @@ impl Stage {
         // A new store has nothing to read first.
         let mut admitted_after = (*inbox.borrow() == done).then(|| self.clock.instant());
         loop {
-            let wake = [self.pending.next_deadline(), again].into_iter().flatten().min();
+            let deadlines = [self.pulls.next_deadline(), self.pushes.next_deadline()];
+            let wake = deadlines.into_iter().chain([again]).flatten().min();
             let now = self.clock.instant();
             let wait = wake.map_or(IDLE, |wake| wake.saturating_duration_since(now));
             let woken = tokio::select! {
@@ -108,98 +125,80 @@ impl Stage {
                     grown?;
                     Woken::Grown
                 }
-                query = received(&mut self.fetcher) => match query? {
-                    Some(query) => Woken::Landed(Box::new(query)),
+                query = self.pulls.received() => match query? {
+                    Some(query) => Woken::Pulls(Box::new(query)),
+                    None => Woken::InTime,
+                },
+                query = self.pushes.received() => match query? {
+                    Some(query) => Woken::Pushes(Box::new(query)),
                     None => Woken::InTime,
                 },
                 () = self.clock.sleep(wait) => Woken::InTime,
             };
-            let mut ready = Vec::new();
-            let mut cached = Vec::new();
+            let mut leaving = Leaving::default();
             let mut holding = false;
             match woken {
                 Woken::Grown => {
                     let (wall, now) = (self.clock.now(), self.clock.instant());
                     let head = *inbox.borrow();
                     let time = ReadTime { wall, now, admitted_after };
+                    let lists = self.lists.as_ref().map(|lists| lists.all()).unwrap_or_default();
                     let reading =
-                        self.store.read(move |reader| read(reader, done + 1, time)).await?;
+                        self.store.read(move |reader| read(reader, done + 1, time, &lists)).await?;
                     done = reading.events.last().map_or(head, |(event, _)| event.admission);
                     admitted_after = if done >= head { Some(now) } else { admitted_after };
-                    holding = self.admit(reading, &mut ready, &mut cached);
+                    holding = self.admit(reading, &mut leaving);
                 }
-                Woken::Landed(query) => self.take_in(&query, &mut ready, &mut cached),
+                Woken::Pulls(query) => {
+                    self.pulls.take_in(&query, self.clock.instant(), &mut leaving);
+                }
+                Woken::Pushes(query) => {
+                    self.pushes.take_in(&query, self.clock.instant(), &mut leaving);
+                }
                 Woken::InTime => {}
             }
             let now = self.clock.instant();
-            ready.extend(self.pending.expire(now));
-            if self.pending.next_deadline().is_some() && !self.can_ask() {
-                ready.extend(self.pending.release());
-            }
+            self.pulls.expire(now, &mut leaving);
+            self.pushes.expire(now, &mut leaving);
             self.tell();
-            self.forward(ready, cached).await?;
+            self.forward(leaving).await?;
             if holding {
                 fault::point("enrich.waiting");
             }
-            again = self.fetcher.as_mut().and_then(|fetcher| fetcher.send_due(&mut self.pending));
+            again = self.send_due();
         }
     }
 
-    fn can_ask(&self) -> bool {
-        self.fetcher.as_ref().is_some_and(Fetcher::can_ask)
+    /// Sends every query that is due. Returns when to check again while anything is queued.
+    fn send_due(&mut self) -> Option<Instant> {
+        self.pushes_first = !self.pushes_first;
+        let first = if self.pushes_first { self.pushes.send_due() } else { None };
+        let pulls = self.pulls.send_due();
+        let last = if self.pushes_first { None } else { self.pushes.send_due() };
+        [first, pulls, last].into_iter().flatten().min()
     }
 
     /// Holds events with missing fields and releases the others. Returns whether any is held.
-    fn admit(
-        &mut self,
-        reading: InboxBatch,
-        ready: &mut Vec<ReleasedEvent>,
-        cached: &mut Vec<CachedLanguage>,
-    ) -> bool {
-        cached.extend(reading.cached);
+    fn admit(&mut self, reading: InboxBatch, leaving: &mut Leaving) -> bool {
+        leaving.cached.extend(reading.cached);
         let now = self.clock.instant();
-        let can_ask = self.can_ask();
         let mut holding = false;
         for (event, wanted) in reading.events {
-            let (Some(wanted), Some(fetcher)) = (wanted, &self.fetcher) else {
-                ready.push(ReleasedEvent { event, leaving: ReleaseReason::AsItCame });
-                continue;
+            holding |= match wanted {
+                Some(WantedFields::Pull(wanted)) => self.pulls.hold((event, wanted), now, leaving),
+                Some(WantedFields::Push(wanted)) => self.pushes.hold((event, wanted), now, leaving),
+                None => {
+                    let as_it_came = ReleaseReason::AsItCame;
+                    leaving.ready.push(ReleasedEvent { event, leaving: as_it_came });
+                    false
+                }
             };
-            if !can_ask {
-                ready.push(ReleasedEvent { event, leaving: ReleaseReason::NoToken });
-                continue;
-            }
-            let deadline = event.since + fetcher.lookup.deadline;
-            let leave = self.pending.hold(event, wanted, deadline, now);
-            holding |= leave.is_empty();
-            ready.extend(leave);
         }
         holding
     }
 
-    fn take_in(
-        &mut self,
-        query: &InFlightQuery,
-        ready: &mut Vec<ReleasedEvent>,
-        cached: &mut Vec<CachedLanguage>,
-    ) {
-        let Some(fetcher) = &mut self.fetcher else { return };
-        let now = self.clock.instant();
-        let Some(found) = fetcher.settle(query) else {
-            for wanted in &query.wanted {
-                ready.extend(self.pending.put_back(wanted, false));
-            }
-            return;
-        };
-        for (wanted, found) in query.wanted.iter().zip(&found) {
-            let (leaving, details) = self.pending.answered(wanted, found, now);
-            ready.extend(leaving);
-            cached.extend(details);
-        }
-    }
-
     fn tell(&self) {
-        let warning = (self.fetcher.is_some() && !self.can_ask()).then_some(NO_TOKEN);
+        let warning = (self.pulls.asks() && !self.pulls.can_ask()).then_some(NO_TOKEN);
         self.warning.send_if_modified(|said| {
             let changed = *said != warning;
             if changed {
@@ -216,15 +215,16 @@ impl Stage {
 
     /// Moves one batch of released events to the outbox in admission order and caches the
     /// languages that were fetched.
-    async fn forward(
-        &self,
-        mut ready: Vec<ReleasedEvent>,
-        cached: Vec<CachedLanguage>,
-    ) -> Result<(), StoreError> {
+    async fn forward(&self, Leaving { mut ready, cached }: Leaving) -> Result<(), StoreError> {
         if ready.is_empty() && cached.is_empty() {
             return Ok(());
         }
         ready.sort_unstable_by_key(|ready| ready.event.admission);
+        for push in ready.iter_mut().filter_map(|ready| ready.event.facts.push.as_mut()) {
+            if let Some(hashed) = self.store.privacy().hashed_commits(&push.commits) {
+                push.commits = hashed;
+            }
+        }
         self.count(&ready);
         let now = self.clock.now();
         let committed = self.store.commit(move |batch| {
@@ -283,11 +283,4 @@ impl Stage {
 async fn grown_beyond(inbox: &mut watch::Receiver<u64>, done: u64) -> anyhow::Result<()> {
     inbox.wait_for(|head| *head > done).await?;
     Ok(())
-}
-
-async fn received(fetcher: &mut Option<Fetcher>) -> anyhow::Result<Option<InFlightQuery>> {
-    match fetcher {
-        Some(fetcher) => fetcher.received().await,
-        None => std::future::pending().await,
-    }
 }

@@ -241,6 +241,9 @@ list.";
                 ours "lists.budget" => budget: f64, ValueKind::Share, "0.2",
                     "Share of each token's REST limit for the feeds of complete lists; while there \
 are any, the public feed has that much less.";
+                ours "lists.commits" => commits: bool, ValueKind::Switch, "true",
+                    "Whether pushes to repositories on lists get the commits back that GitHub \
+leaves out; they are asked for within `github.enrich.budget`.";
             }
 
             /// What of the events is not passed on.

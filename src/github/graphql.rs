@@ -1,4 +1,5 @@
-//! Queries many pull requests at once and interprets GitHub's response.
+//! Queries many pull requests, or the commits of many pushes, at once and interprets GitHub's
+//! response.
 //!
 //! Guarantees: every response becomes one [`QueryOutcome`]; nothing is retried here; the limits in
 //! a response are applied to the token's budget before the outcome is returned. GitHub answers
@@ -6,7 +7,10 @@
 //! pull request gets its own [`PullLookup`], and only what GitHub itself reports as not found is
 //! [`PullLookup::Gone`].
 
+mod lookup;
 mod pull;
+mod push;
+mod push_range;
 mod query;
 mod response;
 mod totals;
@@ -15,7 +19,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::lookup::ObjectLookup;
 pub use self::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+pub use self::push::{MOST_PUSHES, PushDetails, PushLookup, WantedPush};
 use self::response::Read;
 pub use self::totals::{CountsLookup, MOST_REPOSITORIES, RepositoryCounts};
 
@@ -28,7 +34,7 @@ use crate::metrics;
 /// GitHub aborts a query after ten seconds; a later response is lost.
 const TIMEOUT: Duration = Duration::from_secs(12);
 /// Maximum size of a response in bytes: many times that of a hundred titles of the greatest
-/// length.
+/// length, and of the usual messages of the commits of 25 pushes. A longer one was too heavy.
 const ANSWER_BYTES: usize = 4 << 20;
 
 /// Why a query returned no data.
@@ -76,9 +82,9 @@ trait QueryLookup {
     fn is_unanswered(&self) -> bool;
 }
 
-impl QueryLookup for PullLookup {
+impl<D> QueryLookup for ObjectLookup<D> {
     fn is_unanswered(&self) -> bool {
-        *self == Self::Unanswered
+        matches!(self, Self::Unanswered)
     }
 }
 
@@ -88,7 +94,7 @@ impl QueryLookup for CountsLookup {
     }
 }
 
-impl QueryOutcome {
+impl<D> QueryOutcome<ObjectLookup<D>> {
     /// Its label in the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -134,6 +140,16 @@ impl GraphQl {
         self.send(body, |body| response::read(form, wanted, body), lease).await.0
     }
 
+    /// Queries the commits of up to [`MOST_PUSHES`] pushes and settles the lease with the outcome.
+    pub async fn ask_pushes(
+        &self,
+        wanted: &[WantedPush],
+        lease: Lease,
+    ) -> QueryOutcome<PushLookup> {
+        let wanted = &wanted[..wanted.len().min(MOST_PUSHES)];
+        self.send(push::write(wanted), |body| push::read(wanted, body), lease).await.0
+    }
+
     /// Queries the totals of up to [`MOST_REPOSITORIES`] repositories, `owner/name`, and settles
     /// the lease with the outcome. Also returns the points that GitHub says it has cost.
     pub async fn ask_totals(
@@ -164,7 +180,7 @@ impl GraphQl {
         let mut cost = None;
         let (outcome, limits) = match result {
             Ok(response) => self.read(read, &response, &mut cost),
-            Err(error @ HttpError::Timeout { .. }) => {
+            Err(error @ (HttpError::Timeout { .. } | HttpError::TooLarge { .. })) => {
                 (QueryOutcome::TooHeavy(error.to_string()), RateLimits::default())
             }
             Err(error) => (QueryOutcome::Failed(error.into()), RateLimits::default()),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::event::Event;
 use super::json;
 use super::missing_fields::MissingFields;
+use super::push::PushedCommits;
 use super::tally;
 use super::window::Timestamp;
 
@@ -47,6 +48,8 @@ pub struct Facts {
     /// The documents of the event that are new: one bit for each, in the order of
     /// [`super::entity::entities`]. Set where the event is applied.
     pub inserted: u64,
+    /// The commits of a push, by enrichment; `None` once they are written back.
+    pub push: Option<Box<PushedCommits>>,
 }
 
 /// The seven flags of the payload, each of which counts 1 or 0.
@@ -71,10 +74,11 @@ pub struct Flags {
 
 /// The version, which is the first byte of encoded facts. Version 1 is version 2 without the fields
 /// from `changed_files` on. Version 3 is version 2 followed by `inserted`, and is written only when
-/// that is not 0.
+/// that is not 0. Version 4 is version 3 followed by the commits of a push.
 const VERSION: u8 = 2;
 const WITH_INSERTED: u8 = 3;
-const VERSIONS: std::ops::RangeInclusive<u8> = 1..=WITH_INSERTED;
+const WITH_PUSH: u8 = 4;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=WITH_PUSH;
 
 /// Bits for the fields that are present in the bytes, and for boolean values.
 mod present {
@@ -125,12 +129,16 @@ impl Facts {
 
     /// Drops the fields that are needed only until they are written back.
     pub fn forget_written(&mut self) {
-        (self.changed_files, self.title, self.draft) = (None, None, None);
+        (self.changed_files, self.title, self.draft, self.push) = (None, None, None, None);
     }
 
     /// Appends the facts, encoded for the store.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(if self.inserted == 0 { VERSION } else { WITH_INSERTED });
+        out.push(match (&self.push, self.inserted) {
+            (Some(_), _) => WITH_PUSH,
+            (None, 0) => VERSION,
+            (None, _) => WITH_INSERTED,
+        });
         out.extend_from_slice(&self.received_at.micros().to_be_bytes());
         out.push(self.flags.to_bits());
         let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
@@ -147,13 +155,21 @@ impl Facts {
         for number in [self.additions, self.deletions, self.changed_files].into_iter().flatten() {
             out.extend_from_slice(&number.to_be_bytes());
         }
-        for text in [&self.language, &self.title].into_iter().flatten() {
+        let text = |out: &mut Vec<u8>, text: &str| {
             let length = u32::try_from(text.len()).expect("an event is smaller than 4 GiB");
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(text.as_bytes());
+        };
+        for known in [&self.language, &self.title].into_iter().flatten() {
+            text(out, known);
         }
-        if self.inserted != 0 {
+        if self.inserted != 0 || self.push.is_some() {
             out.extend_from_slice(&self.inserted.to_be_bytes());
+        }
+        if let Some(push) = &self.push {
+            out.push(u8::from(push.size.is_some()));
+            out.extend_from_slice(&push.size.unwrap_or_default().to_be_bytes());
+            text(out, &push.commits);
         }
     }
 
@@ -191,9 +207,14 @@ impl Facts {
         let language = text(has(present::LANGUAGE))?;
         let title = text(has(present::TITLE))?;
         let mut inserted = 0;
-        if version == WITH_INSERTED {
+        if version >= WITH_INSERTED {
             let (bits, behind) = rest.split_first_chunk::<8>()?;
             (inserted, rest) = (u64::from_be_bytes(*bits), behind);
+        }
+        let mut push = None;
+        if version == WITH_PUSH {
+            let (read, behind) = decode_push(rest)?;
+            (push, rest) = (Some(Box::new(read)), behind);
         }
         let facts = Self {
             received_at: Timestamp::from_micros(i64::from_be_bytes(*received_at)),
@@ -206,9 +227,22 @@ impl Facts {
             title,
             draft: has(present::DRAFT).then(|| has(present::IS_DRAFT)),
             inserted,
+            push,
         };
         Some((facts, rest))
     }
+}
+
+/// Decodes the commits of a push, and returns them with the bytes after them.
+fn decode_push(bytes: &[u8]) -> Option<(PushedCommits, &[u8])> {
+    let (&[is_known], rest) = bytes.split_first_chunk::<1>()?;
+    let (size, rest) = rest.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (commits, rest) = rest.split_at_checked(length)?;
+    let commits = String::from_utf8(commits.to_vec()).ok()?;
+    let size = (is_known == 1).then_some(u64::from_be_bytes(*size));
+    Some((PushedCommits { size, commits }, rest))
 }
 
 impl Flags {
@@ -246,6 +280,9 @@ impl Flags {
 /// place. `merged` is derived from the action.
 #[must_use]
 pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
+    if let Some(written) = facts.push.as_ref().and_then(|push| push.written_into(event)) {
+        return Cow::Owned(written);
+    }
     let whole = event.text;
     let Some(missing) = MissingFields::of(event) else { return event.compact() };
     let number = |n: Option<u64>| n.map(|n| n.to_string());

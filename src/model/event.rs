@@ -22,7 +22,7 @@ pub const PULL_REQUEST: &str = "PullRequestEvent";
 /// The largest event in bytes; Pulsar's default limit of a message is 5 MiB.
 pub const EVENT_BYTES: usize = 4 << 20;
 /// The most bytes that enrichment may add to an event.
-const WRITTEN_BACK_BYTES: usize = 64 << 10;
+pub const WRITTEN_BACK_BYTES: usize = 64 << 10;
 
 /// Identifies an event: its type and its id.
 ///

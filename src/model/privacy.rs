@@ -67,6 +67,15 @@ impl Privacy {
     pub fn hashed(&self, event: &str) -> Option<String> {
         if self.rules.load().hashes_emails { hash_emails(event) } else { None }
     }
+
+    /// The same for a list of commits that is written into an event later.
+    #[must_use]
+    pub fn hashed_commits(&self, commits: &str) -> Option<String> {
+        const BEFORE: &str = "{\"payload\":{\"commits\":";
+        const BEHIND: &str = "}}";
+        let hashed = self.hashed(&[BEFORE, commits, BEHIND].concat())?;
+        Some(hashed.strip_prefix(BEFORE)?.strip_suffix(BEHIND)?.to_owned())
+    }
 }
 
 /// An event in which the addresses of its commits' authors are hashed as GH Archive does: a SHA-1
@@ -223,6 +232,11 @@ mod tests {
         let event = of_commit("\"abc@example.org\"");
         assert_eq!(privacy(&[], true).hashed(&event), hash_emails(&event));
         assert_eq!(privacy(&[], false).hashed(&event), None);
+        let commits = r#"[{"author":{"email":"abc@example.org"}}]"#;
+        let hashed = privacy(&[], true).hashed_commits(commits).unwrap();
+        let hash = "a9993e364706816aba3e25717850c26c9cd0d89d";
+        assert_eq!(hashed, commits.replace("abc", hash));
+        assert_eq!(privacy(&[], false).hashed_commits(commits), None);
     }
 
     #[test]

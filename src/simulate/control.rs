@@ -150,6 +150,13 @@ impl Control {
         self.0.with_known(|known| known.all().map(super::payloads_old::pull_request).collect())
     }
 
+    /// The newest pushes of the seeded world, each as the whole payload that events contained
+    /// before October 2025; up to 5,000, oldest first.
+    #[must_use]
+    pub fn pushes(&self) -> Vec<String> {
+        self.0.with_known(|known| known.commits.recent().cloned().collect())
+    }
+
     /// Ten seconds of work, then five for each of these; the sixth finds 35 s counted.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<String, u64> {

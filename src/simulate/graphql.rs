@@ -1,10 +1,12 @@
-//! `POST /graphql`: pull requests of the seeded world by node id or by name, and totals of its
-//! repositories by name, under the limits that
+//! `POST /graphql`: pull requests of the seeded world by node id or by name, and totals and commits
+//! of its repositories by name, under the limits that
 //! GitHub has in addition to the number of requests: ten seconds per query, a minute of work per
 //! minute and account, points per hour. Recorded events have no world, so their pull requests are
 //! not found.
 
+mod fields;
 mod language;
+mod objects;
 mod schema;
 
 use std::net::SocketAddr;

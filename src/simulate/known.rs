@@ -1,9 +1,10 @@
-//! The current pull requests of the seeded world that can be queried, and the totals of its
-//! repositories: the data behind `/graphql`, which tests compare with. Bounded; the oldest are
+//! The current pull requests of the seeded world that can be queried, and the totals and commits of
+//! its repositories: the data behind `/graphql`, which tests compare with. Bounded; the oldest are
 //! forgotten first.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::commits::KnownCommits;
 use super::node::node_id;
 use super::pulls::SimulatedPull;
 use super::totals::Totals;
@@ -19,6 +20,7 @@ pub(super) struct KnownPulls {
     by_name: HashMap<String, String>,
     order: VecDeque<String>,
     pub(super) totals: Totals,
+    pub(super) commits: KnownCommits,
 }
 
 impl KnownPulls {

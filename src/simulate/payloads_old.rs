@@ -2,16 +2,16 @@
 //!
 //! A merge is `closed` with `merged` true, and `base.repo.language` names the language.
 
-use fastrand::Rng;
-
 use super::cast::{Person, Repository};
+use super::commits::SimulatedPush;
 use super::json::{Object, list};
 use super::node::node_id;
 use super::payloads::{api, label, person, repository, time, web};
-use super::pulls::{SimulatedPull, sha, title};
+use super::pulls::SimulatedPull;
 use crate::model::window::Second;
 
-const MAX_COMMITS: u32 = 4;
+/// Commits of a push in an event.
+const MAX_COMMITS: usize = 20;
 
 /// The pull request with all fields.
 pub(super) fn pull_request(pull: &SimulatedPull) -> String {
@@ -118,40 +118,26 @@ pub(super) fn association(who: &Person, home: &Repository) -> &'static str {
     }
 }
 
-/// The payload of a push.
-pub(super) fn push(
-    rng: &mut Rng,
-    repository: &Repository,
-    push_id: u64,
-    branch: &str,
-    by: &Person,
-) -> String {
-    let head = sha(rng);
-    let size = 1 + rng.u32(0..MAX_COMMITS);
-    let commits: Vec<String> = (1..=size)
-        .map(|n| {
-            let sha = if n == size { head.clone() } else { sha(rng) };
-            let author = Object::new()
-                .text("email", &format!("{}+{}@users.noreply.github.com", by.id, by.login))
-                .text("name", &by.login)
-                .end();
-            Object::new()
-                .text("sha", &sha)
-                .raw("author", &author)
-                .text("message", &title(rng))
-                .bare("distinct", true)
-                .text("url", &format!("{}/commits/{sha}", api(repository)))
-                .end()
-        })
-        .collect();
+/// The payload of a push, with the oldest of its commits.
+pub(super) fn push(push: &SimulatedPush) -> String {
+    let commits = push.commits.iter().take(MAX_COMMITS).map(|(sha, commit)| {
+        let author = Object::new().text("email", &commit.email).text("name", &commit.name).end();
+        Object::new()
+            .text("sha", sha)
+            .raw("author", &author)
+            .text("message", &commit.message)
+            .bare("distinct", true)
+            .text("url", &format!("{}/commits/{sha}", api(&push.repository)))
+            .end()
+    });
     Object::new()
-        .bare("repository_id", repository.id)
-        .bare("push_id", push_id)
-        .bare("size", size)
-        .bare("distinct_size", size)
-        .text("ref", &format!("refs/heads/{branch}"))
-        .text("head", &head)
-        .text("before", &sha(rng))
-        .raw("commits", &list(commits))
+        .bare("repository_id", push.repository.id)
+        .bare("push_id", push.id)
+        .bare("size", push.commits.len())
+        .bare("distinct_size", push.commits.len())
+        .text("ref", &format!("refs/heads/{}", push.branch))
+        .text("head", &push.head)
+        .text("before", &push.before)
+        .raw("commits", &list(commits.collect::<Vec<_>>()))
         .end()
 }

@@ -1,11 +1,10 @@
 //! Payloads in the form since October 2025: a pull request has five keys, a push no commits.
 
-use fastrand::Rng;
-
 use super::cast::Repository;
+use super::commits::SimulatedPush;
 use super::json::Object;
 use super::payloads::api;
-use super::pulls::{SimulatedPull, sha};
+use super::pulls::SimulatedPull;
 
 /// The five remaining keys.
 pub(super) fn pull_request(pull: &SimulatedPull) -> String {
@@ -29,12 +28,12 @@ fn end(repository: &Repository, branch: &str, sha: &str) -> String {
 }
 
 /// The payload of a push.
-pub(super) fn push(rng: &mut Rng, repository: &Repository, push_id: u64, branch: &str) -> String {
+pub(super) fn push(push: &SimulatedPush) -> String {
     Object::new()
-        .bare("repository_id", repository.id)
-        .bare("push_id", push_id)
-        .text("ref", &format!("refs/heads/{branch}"))
-        .text("head", &sha(rng))
-        .text("before", &sha(rng))
+        .bare("repository_id", push.repository.id)
+        .bare("push_id", push.id)
+        .text("ref", &format!("refs/heads/{}", push.branch))
+        .text("head", &push.head)
+        .text("before", &push.before)
         .end()
 }

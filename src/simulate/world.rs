@@ -205,11 +205,18 @@ impl World {
                 self.push_id += rng.u64(1..9);
                 let branch =
                     if ink.u32(0..3) == 0 { branch(ink) } else { repository.branch.to_owned() };
-                let id = self.push_id;
-                match self.shape {
-                    Shape::Old => payloads_old::push(ink, &repository, id, &branch, &actor),
-                    Shape::Today => payloads_today::push(ink, &repository, id, &branch),
-                }
+                let push = self.known.commits.push(
+                    ink,
+                    (self.push_id, &branch),
+                    (&repository, &actor),
+                    at,
+                );
+                let payload = match self.shape {
+                    Shape::Old => payloads_old::push(&push),
+                    Shape::Today => payloads_today::push(&push),
+                };
+                self.known.commits.remember(payloads_old::push(&push));
+                payload
             }
             EventKind::Create => scene.create(ink, founded),
             EventKind::Delete => scene.delete(ink),

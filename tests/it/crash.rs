@@ -6,6 +6,7 @@ mod cuts;
 mod errors;
 pub(crate) mod kills;
 mod log;
+mod pushed;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -13,6 +13,7 @@ mod limits;
 mod listed;
 mod missed;
 mod outage;
+mod pushed;
 mod room;
 mod troubles;
 

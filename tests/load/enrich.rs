@@ -7,7 +7,7 @@ use std::time::Duration;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::bus::{Bus as _, Content};
 use ghpulse::clock::{Clock, Stopwatch};
-use ghpulse::collect::enrich::{Enrich, LookupOptions, PullFetcher};
+use ghpulse::collect::enrich::{Enrich, EnrichLookup, LookupOptions};
 use ghpulse::collect::ingest::{self, IngestOptions};
 use ghpulse::collect::poller::{Poller, PollerOptions};
 use ghpulse::config::Secret;
@@ -85,7 +85,7 @@ async fn with_tokens(tokens: usize) {
         batch: 100,
         budget: 0.5,
     };
-    let lookup = PullFetcher::new(&lookup, poller.pool(), clock).expect("the address is good");
+    let lookup = EnrichLookup::new(&lookup, poller.pool(), clock).expect("the address is good");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(dir.path(), Durability::EveryBatch, clock).expect("a new store opens");
     let enrich = Enrich { lookup: Some(lookup), ..Enrich::without_asking(store.clone(), clock) };

@@ -1,4 +1,4 @@
-//! Fetches pull requests from GitHub's GraphQL API: query form, concurrency and timing.
+//! Fetches what is missing from GitHub's GraphQL API: query form, concurrency and timing.
 //!
 //! Guarantees: queries stay within the tokens' budgets. The batch size is halved after a query
 //! that was too heavy and grows again slowly. Pull requests are queried by name until GitHub's
@@ -16,19 +16,20 @@ use tokio::time::Instant;
 
 use super::forbidden::Forbidden;
 use super::pending::PendingQueue;
+use super::wanted::{LookupOf, Wanted};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::github::graphql::{AskedBy, GraphQl, MOST_PULLS, PullLookup, QueryOutcome, WantedPull};
+use crate::github::graphql::{
+    AskedBy, GraphQl, MOST_PULLS, ObjectLookup, QueryOutcome, WantedPull, WantedPush,
+};
 use crate::github::limits::{MOST_AT_ONCE, RateLimits};
-use crate::github::node_id;
 use crate::github::tokens::{
     AccountId, Lease, TokenGrant, TokenMode, TokenPool, TokenSlotId, TokenVerdict,
 };
 
-/// Maximum number of queries in flight.
-const MOST_FLIGHTS: usize = 16;
-const _: () = assert!(MOST_FLIGHTS <= MOST_AT_ONCE as usize / 2);
-/// How long a query that is not full waits for more pull requests to join it.
+const _: () =
+    assert!(WantedPull::MOST_FLIGHTS + WantedPush::MOST_FLIGHTS <= MOST_AT_ONCE as usize / 2);
+/// How long a query that is not full waits for more objects to join it.
 const GATHER: Duration = Duration::from_secs(1);
 /// Number of complete responses after which the batch size grows.
 const GROW_AFTER: u32 = 10;
@@ -53,15 +54,15 @@ pub struct LookupOptions {
 }
 
 /// Access to the GraphQL API with the tokens of a pool.
-#[derive(Debug)]
-pub struct PullFetcher {
+#[derive(Debug, Clone)]
+pub struct EnrichLookup {
     graphql: Arc<GraphQl>,
     pool: Arc<TokenPool>,
     pub(super) deadline: Duration,
     batch: usize,
 }
 
-impl PullFetcher {
+impl EnrichLookup {
     /// Creates a lookup that uses the tokens of `pool`. Sends nothing yet.
     ///
     /// # Errors
@@ -85,31 +86,33 @@ enum Trust {
     Unproven,
     /// GitHub's node ids equal the computed ones.
     Proven,
-    /// A whole query by node id found nothing; the same pull requests are queried again by name.
+    /// A whole query by node id found nothing; the same objects are queried again by name.
     Doubted,
     /// GitHub's node ids differ from the computed ones.
     Refused { until: Instant },
 }
 
 /// A query that has ended.
-pub(super) struct InFlightQuery {
+pub(super) struct InFlightQuery<W: Wanted> {
     form: AskedBy,
     /// The token used for the query, and its account.
     asked_with: (TokenSlotId, AccountId),
-    pub(super) wanted: Vec<WantedPull>,
-    outcome: QueryOutcome,
+    pub(super) wanted: Vec<W>,
+    outcome: QueryOutcome<LookupOf<W>>,
 }
 
 /// Sends queries and interprets the responses.
-pub(super) struct Fetcher {
-    pub(super) lookup: PullFetcher,
+pub(super) struct Fetcher<W: Wanted> {
+    pub(super) lookup: EnrichLookup,
     clock: Clock,
-    in_flight: JoinSet<InFlightQuery>,
+    in_flight: JoinSet<InFlightQuery<W>>,
+    /// The largest batch, and the current one.
+    most: usize,
     size: usize,
     whole_answers: u32,
     trust: Trust,
-    /// Numbers of the pull requests that a query by node id did not find, while in doubt.
-    doubted: HashSet<u64>,
+    /// The objects that a query by node id did not find, while in doubt.
+    doubted: HashSet<W::Key>,
     backoff: Backoff,
     not_before: Option<Instant>,
     forbidden: Forbidden,
@@ -117,15 +120,16 @@ pub(super) struct Fetcher {
     lists: watch::Receiver<u64>,
 }
 
-impl Fetcher {
-    pub(super) fn new(lookup: PullFetcher, clock: Clock) -> Self {
-        let size = lookup.batch;
+impl<W: Wanted> Fetcher<W> {
+    pub(super) fn new(lookup: EnrichLookup, clock: Clock) -> Self {
+        let most = lookup.batch.min(W::MOST);
         let lists = lookup.pool.lists();
         Self {
             lookup,
             clock,
             in_flight: JoinSet::new(),
-            size,
+            most,
+            size: most,
             whole_answers: 0,
             trust: Trust::Unproven,
             doubted: HashSet::new(),
@@ -142,12 +146,12 @@ impl Fetcher {
     }
 
     /// Sends every query that is due. Returns when to check again while anything is queued.
-    pub(super) fn send_due(&mut self, pending: &mut PendingQueue) -> Option<Instant> {
+    pub(super) fn send_due(&mut self, pending: &mut PendingQueue<W>) -> Option<Instant> {
         let now = self.clock.instant();
         let gather = GATHER.min(self.lookup.deadline / 4);
         loop {
             let oldest = pending.oldest_queued()?;
-            if self.in_flight.len() >= MOST_FLIGHTS {
+            if self.in_flight.len() >= W::MOST_FLIGHTS {
                 return None;
             }
             let full = pending.queued() >= self.size;
@@ -164,26 +168,26 @@ impl Fetcher {
             let graphql = Arc::clone(&self.lookup.graphql);
             let asked_with = (lease.slot(), lease.account());
             self.in_flight.spawn(async move {
-                let outcome = graphql.ask(form, &wanted, lease).await;
+                let outcome = W::ask(&graphql, form, &wanted, lease).await;
                 InFlightQuery { form, asked_with, wanted, outcome }
             });
         }
     }
 
-    /// Chooses a token and the pull requests that its account may see, as far as is known.
+    /// Chooses a token and the objects that its account may see, as far as is known.
     /// Otherwise returns when to check again, or `None` without a token.
     fn next_query(
         &self,
-        pending: &mut PendingQueue,
+        pending: &mut PendingQueue<W>,
         now: Instant,
-    ) -> Option<Result<(Lease, Vec<WantedPull>), Instant>> {
+    ) -> Option<Result<(Lease, Vec<W>), Instant>> {
         let (pool, forbidden) = (&self.lookup.pool, &self.forbidden);
         let lease = match pool.grant_query()? {
             TokenGrant::Go(lease) => lease,
             TokenGrant::Wait(until) => return Some(Err(until)),
         };
         let account = lease.account();
-        let may = |wanted: &WantedPull| forbidden.may(account, wanted.owner(), now);
+        let may = |wanted: &W| forbidden.may(account, wanted.owner(), now);
         let wanted = pending.take(self.size, may);
         if !wanted.is_empty() {
             return Some(Ok((lease, wanted)));
@@ -199,7 +203,7 @@ impl Fetcher {
             TokenGrant::Wait(until) => Err(until),
             TokenGrant::Go(lease) => {
                 let account = lease.account();
-                let may = |wanted: &WantedPull| forbidden.may(account, wanted.owner(), now);
+                let may = |wanted: &W| forbidden.may(account, wanted.owner(), now);
                 Ok((lease, pending.take(self.size, may)))
             }
         })
@@ -207,7 +211,7 @@ impl Fetcher {
 
     /// Returns the next query that ends, or `None` when the list of tokens has been replaced,
     /// which ends every wait for the old tokens. Pending while neither happens.
-    pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery>> {
+    pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery<W>>> {
         let ended = tokio::select! {
             Some(ended) = self.in_flight.join_next() => ended,
             Ok(()) = self.lists.changed() => {
@@ -232,15 +236,15 @@ impl Fetcher {
         if self.trust == Trust::Proven { AskedBy::NodeIds } else { AskedBy::Names }
     }
 
-    /// The result of a query, one per requested pull request; `None` when the query was not
+    /// The result of a query, one per requested object; `None` when the query was not
     /// executed.
-    pub(super) fn settle(&mut self, query: &InFlightQuery) -> Option<Vec<PullLookup>> {
+    pub(super) fn settle(&mut self, query: &InFlightQuery<W>) -> Option<Vec<LookupOf<W>>> {
         let (now, count) = (self.clock.instant(), query.wanted.len());
         match &query.outcome {
             QueryOutcome::Answered(found) => {
                 self.backoff.reset();
                 self.not_before = None;
-                if found.contains(&PullLookup::Unanswered) {
+                if found.iter().any(|one| matches!(one, ObjectLookup::Unanswered)) {
                     self.shrink(count, "a part of the answer is missing");
                 } else {
                     self.grow();
@@ -257,13 +261,13 @@ impl Fetcher {
                     self.not_before = Some(now + wait);
                 }
                 self.shrink(count, why);
-                Some(vec![PullLookup::Unanswered; count])
+                Some(vec![ObjectLookup::Unanswered; count])
             }
             QueryOutcome::Limited { .. } | QueryOutcome::TokenDead { .. } => None,
             QueryOutcome::Failed(error) => {
-                tracing::warn!(%error, "pull requests cannot be asked for; trying again");
+                tracing::warn!(%error, "{} cannot be asked for; trying again", W::NAME);
                 self.not_before = Some(now + self.backoff.next_wait());
-                Some(vec![PullLookup::Unanswered; count])
+                Some(vec![ObjectLookup::Unanswered; count])
             }
         }
     }
@@ -271,13 +275,13 @@ impl Fetcher {
     /// Queues what the account may not see for another account, if there is one.
     fn ask_others(
         &mut self,
-        query: &InFlightQuery,
-        mut found: Vec<PullLookup>,
+        query: &InFlightQuery<W>,
+        mut found: Vec<LookupOf<W>>,
         now: Instant,
-    ) -> Vec<PullLookup> {
+    ) -> Vec<LookupOf<W>> {
         let (slot, account) = query.asked_with;
         for (wanted, found) in query.wanted.iter().zip(&mut found) {
-            let PullLookup::Forbidden(said) = &*found else { continue };
+            let ObjectLookup::Forbidden(said) = &*found else { continue };
             let owner = wanted.owner();
             let is_new = self.forbidden.learn(account, owner, now);
             let forbidden = &self.forbidden;
@@ -286,7 +290,7 @@ impl Fetcher {
                 self.report(slot, owner, said, has_other);
             }
             if has_other {
-                *found = PullLookup::Unanswered;
+                *found = ObjectLookup::Unanswered;
             }
         }
         found
@@ -296,11 +300,7 @@ impl Fetcher {
         // A token removed from the configuration since then has no number.
         let token = self.lookup.pool.number(slot).unwrap_or_default();
         let tokens = self.lookup.pool.census().tokens;
-        let then = if has_other {
-            "a token of another account is asked with"
-        } else {
-            "its pull requests go out without language and size"
-        };
+        let then = if has_other { "a token of another account is asked with" } else { W::MISSING };
         tracing::warn!(
             organisation = owner,
             said,
@@ -316,7 +316,8 @@ impl Fetcher {
                 from = self.size,
                 to = size,
                 why,
-                "asking for fewer pull requests at once"
+                "asking for less at once: {}",
+                W::NAME
             );
             self.size = size;
         }
@@ -325,47 +326,41 @@ impl Fetcher {
 
     fn grow(&mut self) {
         self.whole_answers += 1;
-        if self.whole_answers >= GROW_AFTER && self.size < self.lookup.batch {
-            self.size = (self.size * 2).min(self.lookup.batch);
+        if self.whole_answers >= GROW_AFTER && self.size < self.most {
+            self.size = (self.size * 2).min(self.most);
             self.whole_answers = 0;
         }
     }
 
     /// Updates the trust in computed node ids from a response. Returns whether its nulls are
-    /// meaningless, so that the same pull requests have to be queried again.
-    fn judge(
-        &mut self,
-        form: AskedBy,
-        wanted: &[WantedPull],
-        found: &[PullLookup],
-        now: Instant,
-    ) -> bool {
+    /// meaningless, so that the same objects have to be queried again.
+    fn judge(&mut self, form: AskedBy, wanted: &[W], found: &[LookupOf<W>], now: Instant) -> bool {
         if form == AskedBy::NodeIds {
-            let nothing = found.iter().all(|one| *one == PullLookup::Gone);
+            let nothing = found.iter().all(|one| matches!(one, ObjectLookup::Gone));
             if nothing && self.trust == Trust::Proven {
                 self.trust = Trust::Doubted;
-                self.doubted = wanted.iter().map(|one| one.pull_id).collect();
+                self.doubted = wanted.iter().map(W::key).collect();
             }
             return nothing;
         }
         let mut same = 0;
         let mut confirmed = false;
         for (one, found) in wanted.iter().zip(found) {
-            let doubted = self.trust == Trust::Doubted && self.doubted.contains(&one.pull_id);
-            let PullLookup::Pull(details) = found else {
-                confirmed |= doubted && *found == PullLookup::Gone;
+            let doubted = self.trust == Trust::Doubted && self.doubted.contains(&one.key());
+            let ObjectLookup::Found(details) = found else {
+                confirmed |= doubted && matches!(found, ObjectLookup::Gone);
                 continue;
             };
-            let own = details.node_id.as_deref();
-            let computed = node_id::of_pull(one.base_repo_id, one.pull_id);
-            if doubted || own.is_some_and(|own| own != computed) {
+            let ids = one.node_ids(details);
+            let is_known = ids.is_some();
+            if doubted || ids.is_some_and(|(own, computed)| own != computed) {
                 self.distrust(now);
                 return false;
             }
-            same += usize::from(own.is_some());
+            same += usize::from(is_known);
         }
         let trusted = match self.trust {
-            // None of the doubtful pull requests was queried: no event waits for them any more.
+            // None of the doubtful objects was queried: no event waits for them any more.
             Trust::Doubted => confirmed || same > 0,
             Trust::Unproven => same > 0,
             Trust::Proven | Trust::Refused { .. } => false,

@@ -1,7 +1,7 @@
-//! Events held for a response, and the queue of pull requests to fetch. Pure: takes the current
+//! Events held for a response, and the queue of objects to fetch. Pure: takes the current
 //! time as an argument and performs no I/O.
 //!
-//! Guarantees: a pull request is fetched once, however many events wait for it. An event is
+//! Guarantees: an object is fetched once, however many events wait for it. An event is
 //! released no later than its deadline, and never before an older held event of its poll. The
 //! newest polls are fetched first, because the oldest will miss their deadline anyway when there
 //! is more than can be fetched. Within a poll the oldest events come first, because the others
@@ -16,24 +16,18 @@ use tokio::time::Instant;
 
 use super::read::{AdmittedEvent, CachedLanguage};
 use super::release_order::ReleaseOrder;
-use crate::github::graphql::{Language, PullDetails, PullLookup, WantedPull};
+use super::wanted::{LookupOf, Wanted};
+use crate::github::graphql::ObjectLookup;
 use crate::model::window::Timestamp;
-use crate::store::keys::RepoKey;
 
-/// Maximum number of held events. Beyond it, events are released at once without enrichment, ahead
-/// of those that are held.
-pub(super) const MOST_EVENTS: usize = 20_000;
-/// Maximum number of attempts to fetch a pull request before its events are released without
+/// Maximum number of attempts to fetch an object before its events are released without
 /// enrichment.
 const MOST_TRIES: u32 = 10;
-/// How long a deleted pull request is remembered.
+/// How long an object that does not exist is remembered.
 const GONE_FOR: Duration = Duration::from_secs(3_600);
-/// Maximum number of deleted pull requests that are remembered; beyond it, the oldest half is
+/// Maximum number of objects that do not exist that are remembered; beyond it, the oldest half is
 /// forgotten.
 const MOST_GONE: usize = 50_000;
-
-/// GitHub's ids of the base repository and the pull request.
-type PullKey = (u64, u64);
 
 /// A position in the queue: the poll, then its events with the oldest last. The last entry is
 /// fetched first.
@@ -46,11 +40,11 @@ pub(super) enum ReleaseReason {
     AsItCame,
     /// The missing fields were filled in.
     Enriched,
-    /// Its deadline passed, or its pull request was fetched too often.
+    /// Its deadline passed, or its object was fetched too often.
     Late,
-    /// GitHub does not have the pull request any more.
+    /// GitHub does not have the object any more, or not all of it.
     Gone,
-    /// None of the accounts may see the pull request.
+    /// None of the accounts may see the object.
     Forbidden,
     /// Too many events are held.
     Full,
@@ -65,18 +59,16 @@ pub(super) struct ReleasedEvent {
     pub(super) leaving: ReleaseReason,
 }
 
-#[derive(Debug)]
-struct HeldEvent {
+struct HeldEvent<W: Wanted> {
     event: AdmittedEvent,
-    key: PullKey,
+    key: W::Key,
     deadline: Instant,
     /// Why it is released, once only the release order holds it.
     leaving: Option<ReleaseReason>,
 }
 
-#[derive(Debug)]
-struct PendingLookup {
-    wanted: WantedPull,
+struct PendingLookup<W> {
+    wanted: W,
     admissions: Vec<u64>,
     place: QueuePlace,
     /// Whether it is queued; false while its query is in flight.
@@ -86,41 +78,54 @@ struct PendingLookup {
     tries: u32,
 }
 
-/// All held events and queued pull requests.
-#[derive(Debug, Default)]
-pub(super) struct PendingQueue {
-    events: HashMap<u64, HeldEvent>,
+/// All held events and queued objects.
+pub(super) struct PendingQueue<W: Wanted> {
+    events: HashMap<u64, HeldEvent<W>>,
     deadlines: BTreeSet<(Instant, u64)>,
     order: ReleaseOrder,
-    asks: HashMap<PullKey, PendingLookup>,
-    /// The pull requests to fetch; the last one is fetched first.
-    queue: BTreeMap<QueuePlace, PullKey>,
-    gone: HashMap<PullKey, Instant>,
+    asks: HashMap<W::Key, PendingLookup<W>>,
+    /// The objects to fetch; the last one is fetched first.
+    queue: BTreeMap<QueuePlace, W::Key>,
+    gone: HashMap<W::Key, Instant>,
 }
 
-impl PendingQueue {
+impl<W: Wanted> Default for PendingQueue<W> {
+    fn default() -> Self {
+        Self {
+            events: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            order: ReleaseOrder::default(),
+            asks: HashMap::new(),
+            queue: BTreeMap::new(),
+            gone: HashMap::new(),
+        }
+    }
+}
+
+impl<W: Wanted> PendingQueue<W> {
     /// Holds an event until `deadline`. Returns the events released by that: this one when it
     /// cannot be held, otherwise none.
     pub(super) fn hold(
         &mut self,
         event: AdmittedEvent,
-        wanted: WantedPull,
+        wanted: W,
         deadline: Instant,
         now: Instant,
     ) -> Vec<ReleasedEvent> {
-        let key = (wanted.base_repo_id, wanted.pull_id);
+        let key = wanted.key();
         // When the deadline of this event has passed, so have those of all older ones.
         if deadline <= now {
             return vec![ReleasedEvent { event, leaving: ReleaseReason::Late }];
         }
-        if self.events.len() >= MOST_EVENTS {
+        if self.events.len() >= W::MOST_EVENTS {
             return vec![ReleasedEvent { event, leaving: ReleaseReason::Full }];
         }
         let (admission, since) = (event.admission, event.since);
         let place = (event.facts.received_at, Reverse(admission));
         self.order.join(event.facts.received_at, admission);
         self.deadlines.insert((deadline, admission));
-        self.events.insert(admission, HeldEvent { event, key, deadline, leaving: None });
+        let held = HeldEvent { event, key: key.clone(), deadline, leaving: None };
+        self.events.insert(admission, held);
         if self.gone.get(&key).is_some_and(|until| *until > now) {
             return self.free(admission, ReleaseReason::Gone);
         }
@@ -135,38 +140,34 @@ impl PendingQueue {
             ask.place = place;
             return Vec::new();
         }
-        self.queue.insert(place, key);
+        self.queue.insert(place, key.clone());
         let admissions = vec![admission];
         let ask = PendingLookup { wanted, admissions, place, is_queued: true, since, tries: 0 };
         self.asks.insert(key, ask);
         Vec::new()
     }
 
-    /// Number of queued pull requests.
+    /// Number of queued objects.
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Since when the oldest queued pull request has been waiting.
+    /// Since when the oldest queued object has been waiting.
     pub(super) fn oldest_queued(&self) -> Option<Instant> {
         let key = self.queue.values().next()?;
         self.asks.get(key).map(|ask| ask.since)
     }
 
-    /// The pull request to fetch next.
-    pub(super) fn next(&self) -> Option<&WantedPull> {
+    /// The object to fetch next.
+    pub(super) fn next(&self) -> Option<&W> {
         let key = self.queue.values().next_back()?;
         self.asks.get(key).map(|ask| &ask.wanted)
     }
 
-    /// Takes up to `most` of the next pull requests to fetch for which `may` holds.
-    pub(super) fn take(
-        &mut self,
-        most: usize,
-        may: impl Fn(&WantedPull) -> bool,
-    ) -> Vec<WantedPull> {
+    /// Takes up to `most` of the next objects to fetch for which `may` holds.
+    pub(super) fn take(&mut self, most: usize, may: impl Fn(&W) -> bool) -> Vec<W> {
         let mut taken = Vec::with_capacity(most.min(self.queue.len()));
-        let is_next = |key: &PullKey| self.asks.get(key).is_none_or(|ask| may(&ask.wanted));
+        let is_next = |key: &W::Key| self.asks.get(key).is_none_or(|ask| may(&ask.wanted));
         let all = self.queue.iter().rev().filter(|(_, key)| is_next(key));
         let places: Vec<QueuePlace> = all.take(most).map(|(place, _)| *place).collect();
         for place in places {
@@ -180,40 +181,40 @@ impl PendingQueue {
         taken
     }
 
-    /// Applies the response for a pull request that was taken. Returns the released events and the
+    /// Applies the response for an object that was taken. Returns the released events and the
     /// details that were found.
     pub(super) fn answered(
         &mut self,
-        wanted: &WantedPull,
-        found: &PullLookup,
+        wanted: &W,
+        found: &LookupOf<W>,
         now: Instant,
     ) -> (Vec<ReleasedEvent>, Option<CachedLanguage>) {
         match found {
-            PullLookup::Pull(details) => {
+            ObjectLookup::Found(details) => {
                 let mut ready = Vec::new();
                 for admission in self.end(wanted) {
                     let Some(held) = self.events.get_mut(&admission) else { continue };
-                    complete(&mut held.event, details);
+                    wanted.complete(&mut held.event, details);
                     let whole = held.event.facts.enriched;
                     let leaving = if whole { ReleaseReason::Enriched } else { ReleaseReason::Gone };
                     ready.extend(self.free(admission, leaving));
                 }
-                (ready, cached(wanted, &details.language))
+                (ready, wanted.cached(details))
             }
-            PullLookup::Gone => {
-                self.remember_gone((wanted.base_repo_id, wanted.pull_id), now);
+            ObjectLookup::Gone => {
+                self.remember_gone(wanted.key(), now);
                 (self.leave(wanted, ReleaseReason::Gone), None)
             }
-            PullLookup::Forbidden(_) => (self.leave(wanted, ReleaseReason::Forbidden), None),
-            PullLookup::Unanswered => (self.put_back(wanted, true), None),
+            ObjectLookup::Forbidden(_) => (self.leave(wanted, ReleaseReason::Forbidden), None),
+            ObjectLookup::Unanswered => (self.put_back(wanted, true), None),
         }
     }
 
-    /// Returns a pull request that was taken to its position in the queue, unless no event waits
+    /// Returns an object that was taken to its position in the queue, unless no event waits
     /// for it any more. When this `counts` as an attempt and there were too many, returns its
     /// events, released without enrichment.
-    pub(super) fn put_back(&mut self, wanted: &WantedPull, counts: bool) -> Vec<ReleasedEvent> {
-        let key = (wanted.base_repo_id, wanted.pull_id);
+    pub(super) fn put_back(&mut self, wanted: &W, counts: bool) -> Vec<ReleasedEvent> {
+        let key = wanted.key();
         let Some(ask) = self.asks.get_mut(&key) else { return Vec::new() };
         if !counts {
             ask.tries = ask.tries.saturating_sub(1);
@@ -280,7 +281,7 @@ impl PendingQueue {
         self.queue.clear();
         self.asks.clear();
         let all = self.events.drain();
-        let ready = |held: HeldEvent| {
+        let ready = |held: HeldEvent<W>| {
             let leaving = held.leaving.unwrap_or(ReleaseReason::NoToken);
             ReleasedEvent { event: held.event, leaving }
         };
@@ -292,18 +293,17 @@ impl PendingQueue {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    fn leave(&mut self, wanted: &WantedPull, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
+    fn leave(&mut self, wanted: &W, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
         let ended = self.end(wanted).into_iter();
         ended.flat_map(|admission| self.free(admission, leaving)).collect()
     }
 
-    /// Removes a pull request that was taken and returns the events that waited for it.
-    fn end(&mut self, wanted: &WantedPull) -> Vec<u64> {
-        let key = (wanted.base_repo_id, wanted.pull_id);
-        self.asks.remove(&key).map(|ask| ask.admissions).unwrap_or_default()
+    /// Removes an object that was taken and returns the events that waited for it.
+    fn end(&mut self, wanted: &W) -> Vec<u64> {
+        self.asks.remove(&wanted.key()).map(|ask| ask.admissions).unwrap_or_default()
     }
 
-    fn remember_gone(&mut self, key: PullKey, now: Instant) {
+    fn remember_gone(&mut self, key: W::Key, now: Instant) {
         if self.gone.len() >= MOST_GONE {
             let mut ends: Vec<_> = self.gone.values().copied().collect();
             ends.sort_unstable();
@@ -311,37 +311,6 @@ impl PendingQueue {
             self.gone.retain(|_, until| *until > middle);
         }
         self.gone.insert(key, now + GONE_FOR);
-    }
-}
-
-/// Fills the missing fields of the event from the details; never overwrites a field.
-fn complete(event: &mut AdmittedEvent, details: &PullDetails) {
-    let facts = &mut event.facts;
-    if event.lacks_language {
-        match &details.language {
-            Language::Named(name) => facts.language = Some(name.clone()),
-            Language::Absent => facts.language = None,
-            Language::Unknown => {}
-        }
-    }
-    facts.enriched = !event.lacks_language || details.language != Language::Unknown;
-    if !facts.flags.pr {
-        return;
-    }
-    facts.additions = facts.additions.or(details.additions);
-    facts.deletions = facts.deletions.or(details.deletions);
-    facts.changed_files = details.changed_files;
-    facts.title.clone_from(&details.title);
-    facts.draft = details.draft;
-    facts.enriched &= facts.additions.is_some() && facts.deletions.is_some();
-}
-
-fn cached(wanted: &WantedPull, language: &Language) -> Option<CachedLanguage> {
-    let key = RepoKey(wanted.base_repo_id);
-    match language {
-        Language::Unknown => None,
-        Language::Absent => Some((key, None)),
-        Language::Named(name) => Some((key, Some(name.clone()))),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Reads the inbox: what an event contains, which fields it is missing, and which repository
 //! languages it reveals.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
-use crate::github::graphql::WantedPull;
+use crate::github::graphql::{WantedPull, WantedPush};
+use crate::lists::LiveList;
 use crate::model::envelope::Facts;
 use crate::model::event::Event;
 use crate::model::json;
 use crate::model::missing_fields::MissingFields;
+use crate::model::push::{MissingCommits, PUSH};
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, Key as _, RepoKey};
 use crate::store::repos::RepoRow;
@@ -34,11 +38,19 @@ pub(super) struct AdmittedEvent {
 /// A repository and its language; `None` means that it has none.
 pub(super) type CachedLanguage = (RepoKey, Option<String>);
 
+/// What has to be fetched for an event.
+pub(super) enum WantedFields {
+    /// Its pull request.
+    Pull(WantedPull),
+    /// The commits of its push.
+    Push(WantedPush),
+}
+
 /// The result of reading the inbox.
 #[derive(Default)]
 pub(super) struct InboxBatch {
-    /// The events and the pull request to fetch for each, in admission order.
-    pub(super) events: Vec<(AdmittedEvent, Option<WantedPull>)>,
+    /// The events and what to fetch for each, in admission order.
+    pub(super) events: Vec<(AdmittedEvent, Option<WantedFields>)>,
     pub(super) cached: Vec<CachedLanguage>,
 }
 
@@ -60,11 +72,13 @@ impl ReadTime {
     }
 }
 
-/// Reads the inbox, starting at an admission.
+/// Reads the inbox, starting at an admission. The commits of pushes to repositories on these lists
+/// are wanted.
 pub(super) fn read(
     reader: Reader<'_>,
     from: u64,
     time: ReadTime,
+    lists: &[Arc<LiveList>],
 ) -> Result<InboxBatch, StoreError> {
     let mut reading = InboxBatch::default();
     let mut bytes = 0;
@@ -75,7 +89,7 @@ pub(super) fn read(
         let raw = reader.get(&body)?.ok_or_else(missing)?;
         let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
         let event = Event::read(text).map_err(|_| missing())?;
-        reading.add(reader, key.0, &event, received_at, time)?;
+        reading.add(reader, (key.0, &event), (received_at, time), lists)?;
         bytes += raw.len();
         Ok(reading.events.len() < EVENTS && bytes < EVENT_BYTES)
     })?;
@@ -86,10 +100,9 @@ impl InboxBatch {
     fn add(
         &mut self,
         reader: Reader<'_>,
-        admission: u64,
-        event: &Event<'_>,
-        received_at: Timestamp,
-        time: ReadTime,
+        (admission, event): (u64, &Event<'_>),
+        (received_at, time): (Timestamp, ReadTime),
+        lists: &[Arc<LiveList>],
     ) -> Result<(), StoreError> {
         let missing = MissingFields::of(event);
         let mut admitted = AdmittedEvent {
@@ -100,6 +113,10 @@ impl InboxBatch {
         };
         self.cached.extend(cached(event, missing.as_ref()));
         let mut wanted = None;
+        if let Some(missing) = missing_commits(event, lists) {
+            admitted.facts.enriched = false;
+            wanted = wanted_push(event, missing).map(WantedFields::Push);
+        }
         if let Some(missing) = missing.filter(MissingFields::is_wanting) {
             let known = match missing.base_repo_id.filter(|_| missing.language).map(RepoKey) {
                 Some(key) => {
@@ -115,7 +132,7 @@ impl InboxBatch {
             if fresh && !missing.additions && !missing.deletions {
                 admitted.facts.enriched = true;
             } else {
-                wanted = wanted_of(event, &missing);
+                wanted = wanted_of(event, &missing).map(WantedFields::Pull);
             }
         }
         self.events.push((admitted, wanted));
@@ -132,6 +149,24 @@ fn wanted_of(event: &Event<'_>, missing: &MissingFields<'_>) -> Option<WantedPul
         repo: repo.to_owned(),
         number: missing.number?,
     })
+}
+
+/// What is missing of a push to a repository on one of the lists.
+fn missing_commits<'a>(event: &Event<'a>, lists: &[Arc<LiveList>]) -> Option<MissingCommits<'a>> {
+    if lists.is_empty() || event.key.kind != PUSH {
+        return None;
+    }
+    let repo = event.repo_name.as_deref()?.to_ascii_lowercase();
+    let is_listed = lists.iter().any(|list| list.holds(Some(&repo), None));
+    is_listed.then(|| MissingCommits::of(event)).flatten()
+}
+
+/// The push to query GitHub with; `None` when the event does not say from where to where it went.
+fn wanted_push(event: &Event<'_>, missing: MissingCommits<'_>) -> Option<WantedPush> {
+    let repo = event.repo_name.as_deref().filter(|name| name.contains('/'))?;
+    let (head, before) = missing.range?;
+    let repo_url = missing.repo_url.map(std::borrow::Cow::into_owned);
+    Some(WantedPush { repo_id: event.repo_id?, repo: repo.to_owned(), repo_url, head, before })
 }
 
 /// The repository languages that the event contains.
@@ -192,6 +227,32 @@ mod tests {
         assert_eq!(taught_by(&pull(",\"language\":null")), [(RepoKey(9), None)]);
         assert_eq!(taught_by(&pull(",\"language\":7")), []);
         assert_eq!(taught_by(&pull("")), []);
+    }
+
+    #[test]
+    fn commits_are_wanted_of_listed_repositories_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("mine.txt"), "Own/*\na/b\n@ann\n").unwrap();
+        let lists = crate::lists::Lists::open(dir.path()).all();
+        let [head, before] = ["a", "b"].map(|digit| digit.repeat(40));
+        let push = |repo: &str, actor: &str, commits: &str| {
+            format!(
+                r#"{{"id":"1","type":"PushEvent","actor":{{"login":"{actor}"}},
+                "repo":{{"id":5,"name":"{repo}"}},
+                "payload":{{"head":"{head}","before":"{before}"{commits}}}}}"#
+            )
+        };
+        let wanted = |text: &str, lists: &[Arc<LiveList>]| {
+            let event = Event::read(text).unwrap();
+            let missing = missing_commits(&event, lists)?;
+            wanted_push(&event, missing)
+        };
+        let found = wanted(&push("A/B", "x", ""), &lists).unwrap();
+        assert_eq!((found.repo_id, &*found.repo, &found.head), (5, "A/B", &head));
+        assert!(wanted(&push("own/any", "x", ""), &lists).is_some());
+        assert_eq!(wanted(&push("c/d", "ann", ""), &lists), None, "who pushes does not matter");
+        assert_eq!(wanted(&push("a/b", "x", r#","commits":[]"#), &lists), None);
+        assert_eq!(wanted(&push("a/b", "x", ""), &[]), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The pull requests that a query asks for, and what GitHub reports of each.
 
+use super::lookup::ObjectLookup;
+
 /// Maximum number of pull requests in a query; GitHub accepts no more node ids.
 pub const MOST_PULLS: usize = 100;
 
@@ -57,18 +59,7 @@ pub enum Language {
 }
 
 /// The result for one pull request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PullLookup {
-    /// It was found.
-    Pull(Box<PullDetails>),
-    /// GitHub reports that it does not exist.
-    Gone,
-    /// The token's account may not see it, with GitHub's explanation; a token of another account
-    /// may.
-    Forbidden(String),
-    /// The response does not mention it.
-    Unanswered,
-}
+pub type PullLookup = ObjectLookup<Box<PullDetails>>;
 
 impl WantedPull {
     /// The owner of the base repository: a user or an organisation.

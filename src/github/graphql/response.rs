@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::lookup::ObjectLookup;
 use super::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 use super::query::alias;
 use crate::github::shown::first_words;
@@ -61,13 +62,24 @@ enum GraphqlErrorKind {
     Other,
 }
 
-/// The data, as far as a query form requests it: the value of each pull request, if there is one.
+/// The data, as far as a query form requests it: the value of each object, if there is one.
 enum ResponseData<'a> {
     Nodes(Vec<&'a str>),
     Names(HashMap<Cow<'a, [u8]>, &'a str>),
 }
 
 pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
+    read_each(form, wanted.len(), body, |at, value| details(form, &wanted[at], value).map(Box::new))
+}
+
+/// Parses a response about this many objects. `details` returns what the value of an object says,
+/// `None` when it is not the object that was asked for.
+pub(super) fn read_each<D: Clone>(
+    form: AskedBy,
+    count: usize,
+    body: &[u8],
+    details: impl Fn(usize, &str) -> Option<D>,
+) -> Read<ObjectLookup<D>> {
     let text = String::from_utf8_lossy(body);
     let [data, errors] = json::pick(text.trim(), ["data", "errors"]);
     let rate = data.and_then(rate);
@@ -80,28 +92,29 @@ pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
     let is_general = |trouble: &&GraphqlError<'_>| trouble.path.is_empty();
     let mut forbidden =
         troubles.iter().filter(|trouble| trouble.kind == GraphqlErrorKind::Forbidden);
-    let forbidden = forbidden.find(is_general).map(GraphqlError::forbids);
+    let forbidden =
+        forbidden.find(is_general).map(GraphqlError::forbids).map(ObjectLookup::Forbidden);
     let Some(data) = data.and_then(|data| ResponseData::read(form, data)) else {
         if let Some(forbidden) = forbidden {
-            return Read { answer: GraphqlResponse::Found(vec![forbidden; wanted.len()]), rate };
+            return Read { answer: GraphqlResponse::Found(vec![forbidden; count]), rate };
         }
         return Read { answer: errors.without_data(body), rate };
     };
     let partial = errors.is_heavy() || errors.has(GraphqlErrorKind::Other);
-    let found = wanted.iter().enumerate().map(|(at, one)| {
+    let found = (0..count).map(|at| {
         let value = data.value(at);
-        if let Some(details) = value.and_then(|value| details(form, one, value)) {
-            return PullLookup::Pull(Box::new(details));
+        if let Some(details) = value.and_then(|value| details(at, value)) {
+            return ObjectLookup::Found(details);
         }
         match (troubles.iter().find(|trouble| trouble.is_of(form, at)), &forbidden) {
-            (Some(GraphqlError { kind: GraphqlErrorKind::NotFound, .. }), _) => PullLookup::Gone,
+            (Some(GraphqlError { kind: GraphqlErrorKind::NotFound, .. }), _) => ObjectLookup::Gone,
             (Some(own @ GraphqlError { kind: GraphqlErrorKind::Forbidden, .. }), _) => {
-                own.forbids()
+                ObjectLookup::Forbidden(own.forbids())
             }
-            (Some(_), _) => PullLookup::Unanswered,
+            (Some(_), _) => ObjectLookup::Unanswered,
             (None, Some(forbidden)) => forbidden.clone(),
-            (None, None) if partial || value.is_none() => PullLookup::Unanswered,
-            (None, None) => PullLookup::Gone,
+            (None, None) if partial || value.is_none() => ObjectLookup::Unanswered,
+            (None, None) => ObjectLookup::Gone,
         }
     });
     Read { answer: GraphqlResponse::Found(found.collect()), rate }
@@ -183,11 +196,12 @@ impl<'a> GraphqlError<'a> {
         Self { kind: GraphqlErrorKind::of(&kind, &message), message, path }
     }
 
-    fn forbids(&self) -> PullLookup {
-        PullLookup::Forbidden(words_of(self.message.as_bytes()))
+    /// GitHub's explanation.
+    fn forbids(&self) -> String {
+        words_of(self.message.as_bytes())
     }
 
-    /// Whether the error is about pull request number `at`.
+    /// Whether the error is about object number `at`.
     fn is_of(&self, form: AskedBy, at: usize) -> bool {
         let first = self.path.first().copied().and_then(json::text);
         match form {

@@ -45,7 +45,7 @@ async fn node_ids_are_queried_and_answered_in_order() {
     let body = format!(r#"{{"data":{{"nodes":[{ONE},null]}}}}"#);
     let (outcome, _, asked) = ask(AskedBy::NodeIds, 2, move |_| FakeReply::new(200, &body)).await;
     let found = found(outcome);
-    let PullLookup::Pull(details) = &found[0] else { panic!("{found:?}") };
+    let PullLookup::Found(details) = &found[0] else { panic!("{found:?}") };
     assert_eq!(
         (details.additions, details.deletions, details.changed_files),
         (Some(3), Some(1), Some(2))
@@ -67,7 +67,7 @@ async fn names_are_queried_under_aliases() {
         "errors":[{"type":"NOT_FOUND","path":["p1"],"message":"no"}]}"#;
     let (outcome, _, asked) = ask(AskedBy::Names, 3, move |_| FakeReply::new(200, body)).await;
     let found = found(outcome);
-    let PullLookup::Pull(details) = &found[0] else { panic!("{found:?}") };
+    let PullLookup::Found(details) = &found[0] else { panic!("{found:?}") };
     assert_eq!(details.language, Language::Absent);
     assert_eq!(details.node_id.as_deref(), Some("PR_z"));
     assert_eq!(found[1], PullLookup::Gone);
@@ -84,7 +84,7 @@ async fn a_part_is_taken_and_the_rest_is_unanswered() {
         {"type":"RESOURCE_LIMITS_EXCEEDED","message":"Resource limits for this query exceeded."}]}"#;
     let found = found(answered(AskedBy::NodeIds, 3, body).await);
     assert!(
-        matches!(&found[0], PullLookup::Pull(details) if details.language == Language::Unknown)
+        matches!(&found[0], PullLookup::Found(details) if details.language == Language::Unknown)
     );
     assert_eq!(found[1..], [PullLookup::Gone, PullLookup::Unanswered]);
 }
@@ -187,7 +187,7 @@ async fn unreadable_value_drops_only_itself() {
             let (outcome, ..) = ask(form, 2, move |_| FakeReply::new(200, &body)).await;
             let found = found(outcome);
             let details = |at: usize| match &found[at] {
-                PullLookup::Pull(details) => details.clone(),
+                PullLookup::Found(details) => details.clone(),
                 other => panic!("{odd}: {other:?}"),
             };
             assert_eq!((details(0).additions, details(0).deletions), (Some(3), None), "{odd}");

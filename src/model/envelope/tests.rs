@@ -2,14 +2,17 @@
 
 use proptest::prelude::*;
 
+use super::super::push::PushedCommits;
 use super::*;
 
 fn facts() -> impl Strategy<Value = Facts> {
     let number = || prop::option::of(any::<u64>());
     let text = || prop::option::of(".{0,20}");
     let numbers = (number(), number(), number(), number());
-    (any::<i64>(), any::<u8>(), any::<bool>(), text(), numbers, text(), any::<Option<bool>>())
-        .prop_map(|(at, flags, enriched, language, numbers, title, draft)| Facts {
+    let push = prop::option::of((number(), ".{0,20}"));
+    let rest = (text(), any::<Option<bool>>(), push);
+    (any::<i64>(), any::<u8>(), any::<bool>(), text(), numbers, rest).prop_map(
+        |(at, flags, enriched, language, numbers, (title, draft, push))| Facts {
             received_at: Timestamp::from_micros(at),
             flags: Flags::from_bits(flags & 0x7f),
             enriched,
@@ -20,7 +23,9 @@ fn facts() -> impl Strategy<Value = Facts> {
             title,
             draft,
             inserted: numbers.3.unwrap_or(0),
-        })
+            push: push.map(|(size, commits)| Box::new(PushedCommits { size, commits })),
+        },
+    )
 }
 
 #[test]
@@ -44,6 +49,12 @@ fn bytes_of_facts_never_change() {
     Facts { inserted: 6, ..facts.clone() }.encode(&mut bytes);
     assert_eq!((bytes[0], &bytes[1..24]), (3, &golden[1..]));
     assert_eq!(bytes[24..], [0, 0, 0, 0, 0, 0, 0, 6]);
+    bytes.clear();
+    let commits = "[]".to_owned();
+    let push = Some(Box::new(PushedCommits { size: Some(7), commits }));
+    Facts { push, ..facts.clone() }.encode(&mut bytes);
+    assert_eq!((bytes[0], &bytes[1..24], &bytes[24..32]), (4, &golden[1..], &[0; 8][..]));
+    assert_eq!(bytes[32..], [1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2, b'[', b']']);
     let asked = Facts {
         changed_files: Some(3),
         title: Some("T".to_owned()),

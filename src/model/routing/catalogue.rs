@@ -68,8 +68,8 @@ pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
     Collection {
         name: "commits",
         from: &["PushEvent"],
-        insert: "a commit was pushed; only where the event names its commits, which GitHub's own \
-                 feed has not done since October 2025",
+        insert: "a commit was pushed; only where the event has its commits: before October 2025, \
+                 and in repositories on lists",
         partial: ALWAYS,
     },
     Collection {

@@ -8,7 +8,9 @@ use super::super::known::{KnownPulls, node};
 use super::super::payloads::time;
 use super::super::pulls::SimulatedPull;
 use super::super::totals::RepositoryTotals;
+use super::fields::{no_field, pick};
 use super::language::Field;
+use super::objects;
 
 /// Maximum number of ids in one call of `nodes`.
 const MOST_IDS: usize = 100;
@@ -45,14 +47,21 @@ pub(super) fn count(fields: &[Field]) -> usize {
     fields.iter().map(of).sum()
 }
 
-/// Points that a query costs: a hundredth of the connections in it, at least one. GitHub documents
-/// the requests that a connection needs; that one without `first` needs one is an assumption.
+/// Points that a query costs: a hundredth of the requests that its lists need, at least one. A list
+/// in a list needs one for each entry. GitHub documents this; that a list without `first` needs one
+/// is an assumption.
 pub(super) fn cost(fields: &[Field]) -> u32 {
-    let is_connection =
-        |field: &&Field| ["forks", "releases", "pullRequests", "issues"].contains(&&*field.name);
-    let of = |field: &Field| field.fields.iter().filter(is_connection).count();
-    let connections: usize = fields.iter().map(of).sum();
-    u32::try_from(connections.div_ceil(100)).unwrap_or(u32::MAX).max(1)
+    let requests: u64 = fields.iter().map(|field| requests(field, 1)).sum();
+    u32::try_from(requests.div_ceil(100)).unwrap_or(u32::MAX).max(1)
+}
+
+/// Requests that the lists in a field need, when the field occurs this often.
+fn requests(field: &Field, times: u64) -> u64 {
+    let is_list =
+        ["forks", "releases", "pullRequests", "issues", "history"].contains(&&*field.name);
+    let entries = if is_list { field.argument("first").as_u64().unwrap_or(1) } else { 1 };
+    let inside = |field| requests(field, times.saturating_mul(entries));
+    field.fields.iter().map(inside).fold(if is_list { times } else { 0 }, u64::saturating_add)
 }
 
 impl QueryAnswering<'_> {
@@ -99,6 +108,10 @@ impl QueryAnswering<'_> {
                         pull.map_or(Ok(Value::Null), |pull| {
                             self.repository(&pull.repository, Some(pull), field)
                         })?
+                    } else if field.fields.iter().any(|inner| inner.name == "object") {
+                        let graph = self.known.commits.named(&name);
+                        let graph = self.unless_left_out(at, graph, &path, &missing, &mut errors);
+                        graph.map_or(Ok(Value::Null), |graph| objects::repository(graph, field))?
                     } else {
                         let totals = self.known.totals.named(&name);
                         let totals = self.unless_left_out(at, totals, &path, &missing, &mut errors);
@@ -211,25 +224,4 @@ impl QueryAnswering<'_> {
         }
         Ok(Value::Object(out))
     }
-}
-
-/// An object of scalar fields.
-fn pick(
-    field: &Field,
-    kind: &str,
-    names: &[&str],
-    value: impl Fn(&str) -> Value,
-) -> Result<Value, String> {
-    let mut out = Map::new();
-    for inner in &field.fields {
-        if !names.contains(&inner.name.as_str()) {
-            return Err(no_field(&inner.name, kind));
-        }
-        out.insert(inner.alias.clone(), value(&inner.name));
-    }
-    Ok(Value::Object(out))
-}
-
-fn no_field(name: &str, kind: &str) -> String {
-    format!("Field '{name}' doesn't exist on type '{kind}'")
 }

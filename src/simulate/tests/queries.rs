@@ -215,3 +215,53 @@ async fn hidden_events_raise_totals() {
     let answer = github.query(&format!("query{{rateLimit{{cost}} {many}}}"), Value::Null).await;
     assert_eq!(answer.json()["data"]["rateLimit"]["cost"], 4, "four lists of each");
 }
+
+#[tokio::test]
+async fn histories_of_commits_hold_what_a_push_brought() {
+    let github = today(8, QueryOptions::default()).await;
+    github.control.emit(300);
+    let pushes: Vec<Value> =
+        github.control.pushes().iter().map(|push| serde_json::from_str(push).unwrap()).collect();
+    let events = github.control.emitted();
+    let events: Vec<Value> =
+        events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let ask = async |name: &str, oid: &str, first: &str| {
+        let (owner, name) = name.split_once('/').unwrap();
+        let query = format!(
+            "{{rateLimit{{cost}} p0:repository(owner:\"{owner}\",name:\"{name}\"){{databaseId \
+             at:object(oid:\"{oid}\"){{... on Commit{{history{first}{{totalCount nodes{{oid \
+             committedDate message author{{name email}}}}}}}}}}}}}}"
+        );
+        github.query(&query, Value::Null).await.json()
+    };
+    let mut compared = 0;
+    for push in pushes.iter().filter(|push| push["size"] == 3) {
+        let event = events.iter().find(|event| event["payload"]["push_id"] == push["push_id"]);
+        let name = event.unwrap()["repo"]["name"].as_str().unwrap();
+        let answer = ask(name, push["head"].as_str().unwrap(), "(first:3)").await;
+        let history = &answer["data"]["p0"]["at"]["history"];
+        let newest = &push["commits"][2];
+        assert_eq!(history["nodes"][0]["oid"], newest["sha"]);
+        assert_eq!(history["nodes"][0]["message"], newest["message"]);
+        assert_eq!(history["nodes"][0]["author"]["email"], newest["author"]["email"]);
+        assert!(history["totalCount"].as_u64().unwrap() >= 3);
+        assert_eq!(answer["data"]["rateLimit"]["cost"], 1);
+        compared += 1;
+    }
+    assert!(compared > 5);
+    let none = ask("no/body", "00", "(first:3)").await;
+    assert_eq!(
+        (&none["data"]["p0"], &none["errors"][0]["type"]),
+        (&Value::Null, &"NOT_FOUND".into())
+    );
+    let pushed = events.iter().find(|event| event["type"] == "PushEvent").unwrap();
+    let name = pushed["repo"]["name"].as_str().unwrap();
+    let none = ask(name, "00", "(first:3)").await;
+    assert_eq!((&none["data"]["p0"]["at"], none.get("errors")), (&Value::Null, None));
+    let head = pushed["payload"]["head"].as_str().unwrap();
+    for first in ["", "(first:101)"] {
+        let refused = ask(name, head, first).await;
+        let words = refused["errors"][0]["message"].as_str().unwrap().to_owned();
+        assert!(words.contains("`first`"), "{words}");
+    }
+}

@@ -9,7 +9,9 @@ use ghpulse::archive::{ImportOutcome, import};
 use ghpulse::bus::pulsar::{OAuthOptions, PulsarCompression, PulsarOptions, probe};
 use ghpulse::clock::Clock;
 use ghpulse::config::Secret;
-use ghpulse::github::graphql::{AskedBy, GraphQl, QueryOutcome, WantedPull};
+use ghpulse::github::graphql::{
+    AskedBy, GraphQl, ObjectLookup, QueryOutcome, WantedPull, WantedPush,
+};
 use ghpulse::github::tokens::{PoolOptions, TokenGrant, TokenPool};
 use ghpulse::store::{Durability, Store};
 use tokio::runtime::Runtime;
@@ -149,6 +151,65 @@ fn graphql_answers() {
             assert_eq!(found.len(), wanted.len(), "one answer for each");
         }
         outcome((found.name(), form == AskedBy::Names, format!("{found:?}").len() / 50))
+    });
+}
+
+#[test]
+fn commit_answers() {
+    let (head, before) = ("a".repeat(40), "b".repeat(40));
+    let commit = |oid: &str| {
+        format!(
+            r#"{{"oid":"{oid}","committedDate":"2026-03-01T10:00:00Z","message":"M\n\ud83e",
+            "author":{{"name":"A","email":"a@b.org"}}}}"#
+        )
+    };
+    let (new, old) = (commit(&head), commit(&before));
+    let history = |total: u32, nodes: &str| {
+        format!(r#"{{"history":{{"totalCount":{total},"nodes":[{nodes}]}}}}"#)
+    };
+    let value = |head: &str, before: &str| {
+        format!(
+            r#"200 {{"data":{{"rateLimit":{{"cost":1,"remaining":4999,
+            "resetAt":"2026-03-01T10:00:00Z"}},"p0":{{"databaseId":1,"head":{head},
+            "before":{before}}},"p1":null}},"errors":[{{"type":"NOT_FOUND","path":["p1"]}}]}}"#
+        )
+    };
+    let usual = value(&history(2, &format!("{new},{old}")), &history(1, &old));
+    let forced = value(&history(9, &new), &history(9, &old));
+    let seeds: [&[u8]; 4] = [
+        usual.as_bytes(),
+        forced.as_bytes(),
+        br#"200 {"data":{"p0":{"databaseId":1,"head":null,"before":null}}}"#,
+        br#"200 {"errors":[{"type":"RATE_LIMITED","message":"API rate limit exceeded"}]}"#,
+    ];
+    let (runtime, server, clock) = (runtime(), Server::start(), Clock::system());
+    let graphql = GraphQl::new(&format!("{}/graphql", server.url), clock).unwrap();
+    let one = |head: &str| WantedPush {
+        repo_id: 1,
+        repo: "o/n".into(),
+        repo_url: None,
+        head: head.to_owned(),
+        before: before.clone(),
+    };
+    let wanted = [one(&head), one(&"c".repeat(40))];
+    fuzz_with(Fuzz::slow("commit_answers", &seeds, SLOWER), |input| {
+        server.answers_with(input, None);
+        let options = PoolOptions { tokens: vec![Secret::new("ghp_x")], share: 0.9, burst: 3 };
+        let pool = TokenPool::new(options, clock);
+        let Some(TokenGrant::Go(lease)) = pool.grant_query() else { panic!("a new pool waits") };
+        let found = runtime.block_on(graphql.ask_pushes(&wanted, lease));
+        if let QueryOutcome::Answered(found) = &found {
+            assert_eq!(found.len(), wanted.len(), "one answer for each");
+            for details in found.iter().filter_map(|found| match found {
+                ObjectLookup::Found(details) => Some(details),
+                _ => None,
+            }) {
+                let count = details.commits.len() as u64;
+                assert!(count <= 20 && details.size.is_none_or(|size| size >= count));
+                assert!(!details.is_whole || details.size.is_some_and(|s| s.min(20) == count));
+            }
+        }
+        outcome((found.name(), format!("{found:?}").len() / 50))
     });
 }
 

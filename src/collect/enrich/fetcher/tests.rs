@@ -1,20 +1,21 @@
 use super::*;
 use crate::config::Secret;
-use crate::github::graphql::{Language, PullDetails, QueryError};
+use crate::github::graphql::{Language, PullDetails, PullLookup, QueryError};
+use crate::github::node_id;
 use crate::github::tokens::PoolOptions;
 use crate::model::window::Timestamp;
 
 /// The token and account used for the queries.
 const ALICE: (TokenSlotId, AccountId) = (TokenSlotId(1), AccountId::of_test(1));
 
-fn fetcher(tokens: &[&str]) -> Fetcher {
+fn fetcher(tokens: &[&str]) -> Fetcher<WantedPull> {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_790_000_000));
     let tokens = tokens.iter().map(|text| Secret::new(*text)).collect();
     let pool = TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock);
     let url = "http://127.0.0.1:9/graphql".to_owned();
     let deadline = Duration::from_secs(20);
     let options = LookupOptions { url, deadline, batch: 100, budget: 0.5 };
-    Fetcher::new(PullFetcher::new(&options, pool, clock).unwrap(), clock)
+    Fetcher::new(EnrichLookup::new(&options, pool, clock).unwrap(), clock)
 }
 
 fn wanted(count: u64) -> Vec<WantedPull> {
@@ -24,7 +25,7 @@ fn wanted(count: u64) -> Vec<WantedPull> {
 
 fn pull(node_id: Option<String>) -> PullLookup {
     let language = Language::Absent;
-    PullLookup::Pull(Box::new(PullDetails {
+    PullLookup::Found(Box::new(PullDetails {
         node_id,
         additions: Some(1),
         language,
@@ -34,7 +35,7 @@ fn pull(node_id: Option<String>) -> PullLookup {
 
 /// Settles a response that has this result for each pull request.
 fn hear(
-    fetcher: &mut Fetcher,
+    fetcher: &mut Fetcher<WantedPull>,
     count: u64,
     found: impl Fn(&WantedPull) -> PullLookup,
 ) -> Option<Vec<PullLookup>> {
@@ -49,14 +50,14 @@ fn own(one: &WantedPull) -> PullLookup {
     pull(Some(node_id::of_pull(one.base_repo_id, one.pull_id)))
 }
 
-fn form(fetcher: &mut Fetcher) -> AskedBy {
+fn form(fetcher: &mut Fetcher<WantedPull>) -> AskedBy {
     fetcher.form(fetcher.clock.instant())
 }
 
 #[tokio::test(start_paused = true)]
 async fn query_size_halves_after_an_overload_and_grows_slowly() {
     let mut fetcher = fetcher(&["a"]);
-    let heavy = |fetcher: &mut Fetcher, count| {
+    let heavy = |fetcher: &mut Fetcher<WantedPull>, count| {
         let outcome = QueryOutcome::TooHeavy("answered 502".to_owned());
         let query = InFlightQuery {
             form: AskedBy::Names,
@@ -166,7 +167,7 @@ async fn forbidden_pull_request_is_queried_with_another_account() {
         let outcome = QueryOutcome::Answered(vec![own(&wanted[0]), no()]);
         let query = InFlightQuery { form, asked_with, wanted, outcome };
         let found = fetcher.settle(&query).unwrap();
-        assert!(matches!(found[0], PullLookup::Pull(_)), "{at}");
+        assert!(matches!(found[0], PullLookup::Found(_)), "{at}");
         found[1].clone()
     };
     // The two accounts alternate.

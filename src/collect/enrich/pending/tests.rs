@@ -2,8 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
+use crate::github::graphql::{Language, PullDetails, PullLookup, WantedPull};
 use crate::model::envelope::{Facts, Flags};
 use crate::model::window::Timestamp;
+use crate::store::keys::RepoKey;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -30,7 +32,7 @@ fn wanted(pull_id: u64) -> WantedPull {
 }
 
 fn found(language: Language) -> PullLookup {
-    PullLookup::Pull(Box::new(PullDetails {
+    PullLookup::Found(Box::new(PullDetails {
         additions: Some(3),
         deletions: Some(2),
         changed_files: Some(1),
@@ -42,7 +44,7 @@ fn found(language: Language) -> PullLookup {
 }
 
 fn hold(
-    pending: &mut PendingQueue,
+    pending: &mut PendingQueue<WantedPull>,
     admission: u64,
     pull_id: u64,
     now: Instant,
@@ -129,7 +131,7 @@ fn missing_pull_request_is_not_queried_again_soon() {
 #[test]
 fn answered_event_waits_for_older_events_of_its_poll() {
     let (mut pending, now) = (PendingQueue::default(), now());
-    let hold = |pending: &mut PendingQueue, admission, pull, poll, now| {
+    let hold = |pending: &mut PendingQueue<WantedPull>, admission, pull, poll, now| {
         let mut event = event(admission, true, now);
         event.facts.received_at = Timestamp::from_seconds(poll);
         assert!(pending.hold(event, wanted(pull), now + 20 * SECOND, now).is_empty());
@@ -139,7 +141,7 @@ fn answered_event_waits_for_older_events_of_its_poll() {
     }
     hold(&mut pending, 5, 5, 200, now + SECOND);
     pending.take(9, |_| true);
-    let answer = |pending: &mut PendingQueue, pull, found: &PullLookup| {
+    let answer = |pending: &mut PendingQueue<WantedPull>, pull, found: &PullLookup| {
         left(&pending.answered(&wanted(pull), found, now).0)
     };
     let enriched = |n| (n, ReleaseReason::Enriched);
@@ -243,7 +245,7 @@ fn late_events_and_those_beyond_the_limit_do_not_wait() {
     let (mut pending, now) = (PendingQueue::default(), now());
     let late = pending.hold(event(1, true, now), wanted(1), now, now);
     assert_eq!(left(&late), [(1, ReleaseReason::Late)]);
-    for admission in 2..MOST_EVENTS as u64 + 2 {
+    for admission in 2..WantedPull::MOST_EVENTS as u64 + 2 {
         assert_eq!(hold(&mut pending, admission, 7, now), None);
     }
     assert_eq!(hold(&mut pending, 1_000_000, 7, now), Some(ReleaseReason::Full));

@@ -1,0 +1,110 @@
+//! The held events of one kind, and the queries for what they are missing.
+
+use tokio::time::Instant;
+
+use super::fetcher::{EnrichLookup, Fetcher, InFlightQuery};
+use super::pending::{PendingQueue, ReleaseReason, ReleasedEvent};
+use super::read::{AdmittedEvent, CachedLanguage};
+use super::wanted::Wanted;
+use crate::clock::Clock;
+
+/// The events that leave the stage, and the languages that were learned.
+#[derive(Default)]
+pub(super) struct Leaving {
+    pub(super) ready: Vec<ReleasedEvent>,
+    pub(super) cached: Vec<CachedLanguage>,
+}
+
+/// Held events and their queries; without a fetcher nothing is held.
+pub(super) struct LookupQueue<W: Wanted> {
+    pending: PendingQueue<W>,
+    fetcher: Option<Fetcher<W>>,
+}
+
+impl<W: Wanted> LookupQueue<W> {
+    pub(super) fn new(lookup: Option<&EnrichLookup>, clock: Clock) -> Self {
+        let fetcher = lookup.map(|lookup| Fetcher::new(lookup.clone(), clock));
+        Self { pending: PendingQueue::default(), fetcher }
+    }
+
+    /// Whether anything can be asked for, now or with another token.
+    pub(super) fn asks(&self) -> bool {
+        self.fetcher.is_some()
+    }
+
+    /// Whether there is a token that GitHub accepts.
+    pub(super) fn can_ask(&self) -> bool {
+        self.fetcher.as_ref().is_some_and(Fetcher::can_ask)
+    }
+
+    /// Holds an event that is missing fields, or lets it leave. Returns whether it is held.
+    pub(super) fn hold(
+        &mut self,
+        (event, wanted): (AdmittedEvent, W),
+        now: Instant,
+        leaving: &mut Leaving,
+    ) -> bool {
+        let can_ask = self.can_ask();
+        let Some(fetcher) = &self.fetcher else {
+            leaving.ready.push(ReleasedEvent { event, leaving: ReleaseReason::AsItCame });
+            return false;
+        };
+        if !can_ask {
+            leaving.ready.push(ReleasedEvent { event, leaving: ReleaseReason::NoToken });
+            return false;
+        }
+        let deadline = event.since + fetcher.lookup.deadline;
+        let leave = self.pending.hold(event, wanted, deadline, now);
+        let is_held = leave.is_empty();
+        leaving.ready.extend(leave);
+        is_held
+    }
+
+    /// Applies the result of a query.
+    pub(super) fn take_in(
+        &mut self,
+        query: &InFlightQuery<W>,
+        now: Instant,
+        leaving: &mut Leaving,
+    ) {
+        let Some(fetcher) = &mut self.fetcher else { return };
+        let Some(found) = fetcher.settle(query) else {
+            for wanted in &query.wanted {
+                leaving.ready.extend(self.pending.put_back(wanted, false));
+            }
+            return;
+        };
+        for (wanted, found) in query.wanted.iter().zip(&found) {
+            let (ready, cached) = self.pending.answered(wanted, found, now);
+            leaving.ready.extend(ready);
+            leaving.cached.extend(cached);
+        }
+    }
+
+    /// Lets the events leave whose deadline has passed, and all when there is no token.
+    pub(super) fn expire(&mut self, now: Instant, leaving: &mut Leaving) {
+        leaving.ready.extend(self.pending.expire(now));
+        if self.next_deadline().is_some() && !self.can_ask() {
+            leaving.ready.extend(self.pending.release());
+        }
+    }
+
+    /// The deadline of the next event.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.pending.next_deadline()
+    }
+
+    /// Sends every query that is due. Returns when to check again while anything is queued.
+    pub(super) fn send_due(&mut self) -> Option<Instant> {
+        self.fetcher.as_mut().and_then(|fetcher| fetcher.send_due(&mut self.pending))
+    }
+
+    /// Returns the next query that ends, or `None` when the list of tokens was replaced. Pending
+    /// while neither happens.
+    pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery<W>>> {
+        match &mut self.fetcher {
+            Some(fetcher) => fetcher.received().await,
+            None => std::future::pending().await,
+        }
+    }
+}

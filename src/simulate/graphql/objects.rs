@@ -1,0 +1,85 @@
+//! Commits of a repository: `object(oid:)` and its `history`.
+
+use serde_json::{Map, Value, json};
+
+use super::super::commits::{CommitGraph, SimulatedCommit};
+use super::super::payloads::time;
+use super::fields::{no_field, pick};
+use super::language::Field;
+use crate::model::window::Second;
+
+/// Most entries of a list in one response.
+const MOST_ENTRIES: u64 = 100;
+
+/// A repository of which commits are wanted.
+pub(super) fn repository(graph: &CommitGraph, field: &Field) -> Result<Value, String> {
+    let mut out = Map::new();
+    for field in &field.fields {
+        let value = match field.name.as_str() {
+            "databaseId" => json!(graph.repository.id),
+            "nameWithOwner" => json!(graph.repository.full_name()),
+            "object" => {
+                let oid = field.argument("oid").as_str().unwrap_or_default();
+                match graph.commit(oid) {
+                    // An object that is not there is null, without an error.
+                    None => Value::Null,
+                    Some(found) => commit(graph, (oid, found), field)?,
+                }
+            }
+            other => return Err(no_field(other, "Repository")),
+        };
+        out.insert(field.alias.clone(), value);
+    }
+    Ok(Value::Object(out))
+}
+
+fn commit(
+    graph: &CommitGraph,
+    (oid, found): (&str, &SimulatedCommit),
+    field: &Field,
+) -> Result<Value, String> {
+    let mut out = Map::new();
+    for field in &field.fields {
+        if field.on.as_deref().is_some_and(|kind| kind != "Commit") {
+            continue;
+        }
+        let value = match field.name.as_str() {
+            "oid" => json!(oid),
+            "committedDate" => json!(time(Second(found.committed))),
+            "message" => json!(found.message),
+            "author" => pick(field, "GitActor", &["name", "email"], |name| match name {
+                "name" => json!(found.name),
+                _ => json!(found.email),
+            })?,
+            "history" => history(graph, oid, field)?,
+            other => return Err(no_field(other, "Commit")),
+        };
+        out.insert(field.alias.clone(), value);
+    }
+    Ok(Value::Object(out))
+}
+
+fn history(graph: &CommitGraph, oid: &str, field: &Field) -> Result<Value, String> {
+    let first = field.argument("first").as_u64();
+    let all = graph.history(oid);
+    let mut out = Map::new();
+    for field in &field.fields {
+        let value = match field.name.as_str() {
+            "totalCount" => json!(all.len()),
+            "nodes" => {
+                let first = first.filter(|first| (1..=MOST_ENTRIES).contains(first));
+                let first = first.ok_or(
+                    "You must provide a `first` or `last` value from 1 to 100 to properly \
+                     paginate the `history` connection.",
+                )?;
+                let first = usize::try_from(first).unwrap_or(usize::MAX);
+                let nodes =
+                    all.iter().take(first).map(|(oid, found)| commit(graph, (oid, found), field));
+                Value::Array(nodes.collect::<Result<_, _>>()?)
+            }
+            other => return Err(no_field(other, "CommitHistoryConnection")),
+        };
+        out.insert(field.alias.clone(), value);
+    }
+    Ok(Value::Object(out))
+}
