@@ -18,9 +18,9 @@ const LAST_GOOD: &str = "privacy.exclude_file";
 /// When the store cannot be read.
 pub fn leave_out(store: &Store, privacy: &PrivacyConfig) -> Result<(), StoreError> {
     let path = &privacy.exclude_file;
-    let named = reload::read(path).and_then(|text| parse_excluded(&text));
-    let named = match named {
-        Ok(names) => names,
+    let read = reload::read(path).and_then(|text| parse_excluded(&text));
+    let excluded = match read {
+        Ok(excluded) => excluded,
         Err(why) => {
             let kept = last_good(store)?;
             if path.exists() || !kept.is_empty() {
@@ -31,7 +31,7 @@ pub fn leave_out(store: &Store, privacy: &PrivacyConfig) -> Result<(), StoreErro
             parse_excluded(&kept).unwrap_or_default()
         }
     };
-    set(store, privacy, named);
+    set(store, privacy, excluded);
     Ok(())
 }
 

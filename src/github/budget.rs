@@ -118,7 +118,7 @@ impl Budget {
         let pace = self.pace(of);
         let blocked = pace.blocked_until.unwrap_or(now);
         let budget = match self.meter {
-            BudgetMeter::Told(window) if self.usable(of) == 0 => window.reset,
+            BudgetMeter::Reported(window) if self.usable(of) == 0 => window.reset,
             _ => {
                 let slack = self.step(of, now) * (pace.plan.burst.max(1) - 1);
                 pace.due.checked_sub(slack).unwrap_or(now)
@@ -193,12 +193,12 @@ impl Budget {
     pub fn is_exhausted(&mut self, of: BudgetUse, now: Instant) -> bool {
         self.roll(now);
         let blocked = self.pace(of).blocked_until.is_some_and(|until| until > now);
-        blocked || (matches!(self.meter, BudgetMeter::Told(_)) && self.usable(of) == 0)
+        blocked || (matches!(self.meter, BudgetMeter::Reported(_)) && self.usable(of) == 0)
     }
 
     /// Ends what is over: a window or a penalty.
     fn roll(&mut self, now: Instant) {
-        if let BudgetMeter::Told(window) = &mut self.meter
+        if let BudgetMeter::Reported(window) = &mut self.meter
             && window.reset <= now
         {
             for pace in &mut self.paces {
@@ -232,7 +232,7 @@ impl Budget {
     /// reported limit.
     fn usable(&self, of: BudgetUse) -> u64 {
         match self.meter {
-            BudgetMeter::Told(LimitWindow { limit, left, .. }) => self.part_of(of, limit, left),
+            BudgetMeter::Reported(LimitWindow { limit, left, .. }) => self.part_of(of, limit, left),
             _ => u64::MAX,
         }
     }
@@ -269,7 +269,7 @@ impl Budget {
                 let part = part(self.assumed, plan.share) / plan.points.max(1);
                 divide(WINDOW, part.saturating_sub(u64::from(plan.burst)).max(1))
             }
-            BudgetMeter::Told(window) => {
+            BudgetMeter::Reported(window) => {
                 let LimitWindow { limit, left, reset, .. } = window;
                 let spent = self.paces.iter().fold(0, |sum: u64, it| sum.saturating_add(it.spent));
                 let left_then = left.saturating_sub(window.expected(spent, now));
@@ -300,15 +300,15 @@ impl Budget {
         let told = limits.reset.unwrap_or(Reset { epoch: 0, after: WINDOW });
         let left = told_left.saturating_sub(self.unheard);
         match &mut self.meter {
-            BudgetMeter::Told(window) if told.epoch < window.epoch => LimitNews::Outdated,
+            BudgetMeter::Reported(window) if told.epoch < window.epoch => LimitNews::Outdated,
             // The response describes a window that is over here. A request sent since then that
             // still reports the old window is right: it has not ended.
-            BudgetMeter::Told(LimitWindow { epoch, rolled: Some(over), .. })
+            BudgetMeter::Reported(LimitWindow { epoch, rolled: Some(over), .. })
                 if told.epoch == *epoch && taken.at < *over =>
             {
                 LimitNews::Outdated
             }
-            BudgetMeter::Told(window) if told.epoch == window.epoch => {
+            BudgetMeter::Reported(window) if told.epoch == window.epoch => {
                 window.limit = limits.limit.unwrap_or(window.limit).max(told_left);
                 window.left = left.min(window.left);
                 window.reset = window.reset.min(now + told.after);
@@ -317,7 +317,7 @@ impl Budget {
             meter => {
                 // If the last window has ended here too, what was sent since then is in this one.
                 let is_counted =
-                    matches!(meter, BudgetMeter::Told(LimitWindow { rolled: Some(_), .. }));
+                    matches!(meter, BudgetMeter::Reported(LimitWindow { rolled: Some(_), .. }));
                 if !is_counted {
                     self.paces.iter_mut().for_each(|pace| pace.spent = 0);
                 }
@@ -325,7 +325,7 @@ impl Budget {
                 let (epoch, reset) = (told.epoch, now + told.after);
                 let first = (now, left);
                 let window = LimitWindow { limit, left, epoch, reset, rolled: None, first };
-                *meter = BudgetMeter::Told(window);
+                *meter = BudgetMeter::Reported(window);
                 LimitNews::New
             }
         }
@@ -336,7 +336,7 @@ impl Budget {
         if points > 0 {
             self.unheard = self.unheard.saturating_add(points);
             self.unheard_at = Some(now);
-            if let BudgetMeter::Told(window) = &mut self.meter {
+            if let BudgetMeter::Reported(window) = &mut self.meter {
                 window.left = window.left.saturating_sub(points);
             }
         }

@@ -13,8 +13,8 @@ use ghpulse::supervise::{ProcessFailure, Stop};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The deadline of every wait; only a failure takes this long. On a slow machine some states last up
-/// to three minutes.
+/// The deadline of every wait; only a failure takes this long. On a slow machine some states last
+/// up to three minutes.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Waits for a future; panics with `what` after the deadline.

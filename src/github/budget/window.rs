@@ -15,7 +15,7 @@ pub(super) enum BudgetMeter {
     /// The server reports an interval and no limit.
     Interval,
     /// What GitHub reported, less what was sent since.
-    Told(LimitWindow),
+    Reported(LimitWindow),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ impl BudgetMeter {
     /// known.
     pub(super) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
-            (Self::Told(one), Self::Told(two)) => two.epoch.cmp(&one.epoch),
+            (Self::Reported(one), Self::Reported(two)) => two.epoch.cmp(&one.epoch),
             _ => Ordering::Equal,
         }
     }
@@ -78,13 +78,13 @@ impl BudgetMeter {
     /// Combines two observations of a limit.
     pub(super) fn join(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Told(one), Self::Told(two)) if one.epoch == two.epoch => {
-                Self::Told(one.join(two))
+            (Self::Reported(one), Self::Reported(two)) if one.epoch == two.epoch => {
+                Self::Reported(one.join(two))
             }
-            (Self::Told(one), Self::Told(two)) => {
-                Self::Told(if one.epoch > two.epoch { one } else { two })
+            (Self::Reported(one), Self::Reported(two)) => {
+                Self::Reported(if one.epoch > two.epoch { one } else { two })
             }
-            (told @ Self::Told(_), _) | (_, told @ Self::Told(_)) => told,
+            (told @ Self::Reported(_), _) | (_, told @ Self::Reported(_)) => told,
             (Self::Assumed, Self::Assumed) => Self::Assumed,
             _ => Self::Interval,
         }
