@@ -163,11 +163,11 @@ pub(super) fn language_places(columns: &[String]) -> Result<Vec<usize>, Malforme
     places_of(wanted, columns)
 }
 
-/// The same for a result with days of repositories: the indexes of repository, name and day, and
-/// those of metrics.
-pub(super) fn repo_day_places(
-    columns: &[String],
-) -> Result<([usize; 3], Vec<(usize, LedgerMetric)>), MalformedAnswer> {
+/// Indexes of a repository's columns (id, name, day), and those of its metrics.
+type RepoDayPlaces = ([usize; 3], Vec<(usize, LedgerMetric)>);
+
+/// The same for a result with days of repositories.
+pub(super) fn repo_day_places(columns: &[String]) -> Result<RepoDayPlaces, MalformedAnswer> {
     let named = |name: &str| columns.iter().position(|column| column.eq_ignore_ascii_case(name));
     let first: Option<Vec<usize>> = REPO_DAY_COLUMNS.iter().map(|name| named(name)).collect();
     let metrics = LedgerMetric::ALL.into_iter();

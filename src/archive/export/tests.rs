@@ -94,7 +94,7 @@ fn event(id: u64, at: &str) -> String {
         return format!("{{\"id\":\"{id}\",\"type\":\"PushEvent\",\"created_at\":null}}");
     }
     // Of even ids is bob's repository, of ids below 10 ann the actor.
-    let owner = if id % 2 == 0 { "Bob" } else { "cid" };
+    let owner = if id.is_multiple_of(2) { "Bob" } else { "cid" };
     let actor = if id < 10 { "Ann" } else { "dan" };
     format!(
         "{{\"id\":\"{id}\",\"type\":\"PushEvent\",\"actor\":{{\"id\":1,\"login\":\"{actor}\"}},\

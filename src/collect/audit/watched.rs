@@ -174,13 +174,18 @@ mod tests {
         assert_eq!((due.len(), due[0].id), (1, other));
         let growth = watched.growth()[&other];
         assert_eq!((growth.stars, growth.seen), (14, Some(0.5)));
+    }
 
+    #[test]
+    fn watched_repositories_are_bounded_and_asked_for_in_turn() {
+        let at = Timestamp::from_seconds;
+        let mut watched = WatchedRepos::default();
+        watched.watch(vec![(1, "o/r1".to_owned())], &AuditSample::default(), at(1_500));
         // Only as many as there is room for; those that are not wanted any more leave first.
-        let mut watched = watched;
         let wanted = (1_000..2_000).map(|id| (id, format!("o/r{id}"))).collect();
         watched.watch(wanted, &AuditSample::default(), at(9_400));
         assert_eq!(watched.len(), 500);
-        assert!(!watched.growth().contains_key(&other));
+        assert!(!watched.growth().contains_key(&1));
         // One that GitHub does not show is asked for again only at its next turn.
         let asked = watched.due(at(9_500), HOUR, 1);
         watched.answered(&asked[0], at(9_500), CountsLookup::Gone);

@@ -80,7 +80,7 @@ impl Ranking {
             if figures == [0; 4] {
                 return Ok(true);
             }
-            let mut left_out = LeftOut { reader, is_left_out, repo, known: None };
+            let mut left_out = RankCandidate { reader, rule: is_left_out, repo, known: None };
             all.offer(&mut left_out, figures)?;
             if let Some(language) = languages.of(repo)? {
                 let is_full = by_language.len() >= LANGUAGES;
@@ -169,7 +169,11 @@ type LastFirst = Reverse<(u64, Reverse<u64>)>;
 
 impl OpenLists {
     /// Enters a repository into the lists that it belongs to, unless it is left out.
-    fn offer(&mut self, candidate: &mut LeftOut<'_>, figures: [u64; 4]) -> Result<(), StoreError> {
+    fn offer(
+        &mut self,
+        candidate: &mut RankCandidate<'_>,
+        figures: [u64; 4],
+    ) -> Result<(), StoreError> {
         for (heap, figure) in self.0.iter_mut().zip(figures) {
             let entry = Reverse((figure, Reverse(candidate.repo)));
             let is_full = heap.len() >= MOST_RANKED;
@@ -193,17 +197,17 @@ impl OpenLists {
     }
 }
 
-/// Whether a repository is left out. Its name is read when a list would take it, once.
-struct LeftOut<'a> {
+/// A repository that a list may take. Its name is read when one would take it, once.
+struct RankCandidate<'a> {
     reader: Reader<'a>,
-    is_left_out: Option<IsLeftOut<'a>>,
+    rule: Option<IsLeftOut<'a>>,
     repo: u64,
     known: Option<bool>,
 }
 
-impl LeftOut<'_> {
+impl RankCandidate<'_> {
     fn is_left_out(&mut self) -> Result<bool, StoreError> {
-        let Some(is_left_out) = self.is_left_out else { return Ok(false) };
+        let Some(is_left_out) = self.rule else { return Ok(false) };
         if let Some(known) = self.known {
             return Ok(known);
         }

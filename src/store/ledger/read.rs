@@ -104,7 +104,7 @@ impl Reader<'_> {
     }
 
     /// The same without what was imported.
-    pub(super) fn days_covered(&self, days: Range<i32>) -> Result<Vec<DaySeen>, StoreError> {
+    pub(super) fn days_covered(self, days: Range<i32>) -> Result<Vec<DaySeen>, StoreError> {
         let hours = i64::from(days.start) * 24..i64::from(days.end) * 24;
         let coverage = self.coverage(Span::Hour, hours)?;
         let of_day = |day: i32| {
@@ -126,7 +126,7 @@ impl Reader<'_> {
     }
 
     /// Where the counts of each of these days come from, ascending.
-    pub(super) fn hours_of_days(&self, days: Range<i32>) -> Result<Vec<DayHours>, StoreError> {
+    pub(super) fn hours_of_days(self, days: Range<i32>) -> Result<Vec<DayHours>, StoreError> {
         let keys: Vec<LedgerKey> = days.map(|day| LedgerKey::Hours(Day(day))).collect();
         let bytes: Vec<_> = keys.iter().map(LedgerKey::to_bytes).collect();
         let rows = self.database.snapshot().get_many(Family::Ledger, &bytes)?;
