@@ -13,10 +13,11 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::{LogConfig, LogFormat};
-use crate::private;
+use crate::{private, terminal};
 
 /// Why the log cannot be set up.
 #[derive(Debug, Error)]
@@ -54,9 +55,12 @@ pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
         Some(path) => {
             let file = Arc::new(LogFile::open(path)?);
             let file = FILE.get_or_init(|| file);
-            (BoxMakeWriter::new(Arc::clone(file)), false)
+            (BoxMakeWriter::new(OneLine(Arc::clone(file))), false)
         }
-        None => (BoxMakeWriter::new(std::io::stderr), colourful(std::io::stderr().is_terminal())),
+        None => (
+            BoxMakeWriter::new(OneLine(std::io::stderr)),
+            colourful(std::io::stderr().is_terminal()),
+        ),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let set = if log.format == LogFormat::Json {
@@ -77,6 +81,30 @@ static FILE: OnceLock<Arc<LogFile>> = OnceLock::new();
 /// When the file cannot be opened; lines then still go to the old file.
 pub fn follow_rotation() -> Result<bool, LoggingError> {
     FILE.get().map_or(Ok(false), |file| file.follow())
+}
+
+/// Writes each event as one line, whatever text from elsewhere it quotes. The library hands over an
+/// event with one write.
+struct OneLine<T>(T);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for OneLine<M> {
+    type Writer = OneLine<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        self.0.write_all(terminal::log_line(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A file that lines are appended to, each with one write.
@@ -159,6 +187,20 @@ mod tests {
         assert_eq!(directives("trace"), "info,ghpulse=debug,pulsar=off");
         assert_eq!(directives("info,ghpulse::hub=trace"), "info,ghpulse::hub=debug,pulsar=off");
         assert_eq!(directives("warn,backtrace=info"), "warn,backtrace=info,pulsar=off");
+    }
+
+    #[test]
+    fn quoted_text_cannot_begin_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = Arc::new(LogFile::open(&path).unwrap());
+        let lines = tracing_subscriber::fmt().with_writer(OneLine(file)).with_ansi(false).finish();
+        tracing::subscriber::with_default(lines, || {
+            tracing::warn!(name = "a\nb", "{} is odd", "x\n2026-11-30T00:00:00Z ERROR y\u{202e}");
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("x\\n2026") && text.contains("y\\u202e"), "{text}");
     }
 
     #[test]

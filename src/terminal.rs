@@ -37,6 +37,36 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().filter(|c| is_kept(*c)).collect())
 }
 
+/// A line of a log: everything unsafe inside is written as an escape, so that text from elsewhere
+/// can neither end a line nor deceive its reader. The line's own end stays, and so do tabs and the
+/// escape character, which begins the log's own colours.
+#[must_use]
+pub fn log_line(line: &str) -> Cow<'_, str> {
+    let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+    let is_kept = |c: char| matches!(c, '\t' | '\u{1b}') || !is_unsafe(c);
+    if text.chars().all(is_kept) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len() + 64);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            c if is_kept(c) => out.push(c),
+            c => push_escape(&mut out, c),
+        }
+    }
+    out.push_str(end);
+    Cow::Owned(out)
+}
+
+/// Writes a character as JSON does.
+fn push_escape(out: &mut String, c: char) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        write!(out, "\\u{unit:04x}").expect("a string takes all");
+    }
+}
+
 /// JSON of the same value without unsafe characters; line ends between values stay.
 #[must_use]
 pub fn json(text: &str) -> Cow<'_, str> {
@@ -49,9 +79,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
         if is_kept(c) {
             out.push(c);
         } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(out, "\\u{unit:04x}").expect("a string takes all");
-            }
+            push_escape(&mut out, c);
         }
     }
     Cow::Owned(out)
@@ -80,5 +108,16 @@ mod tests {
         assert!(!safe.chars().any(is_unsafe), "{safe}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
         assert_eq!(json("{}\n{}\n"), "{}\n{}\n");
+    }
+
+    #[test]
+    fn line_of_a_log_stays_one_line() {
+        for plain in ["", "\n", "a\tb\n", "\u{1b}[31mred\n", "é😀\n"] {
+            assert_eq!(log_line(plain), plain);
+        }
+        let line = log_line("a\r\n2026 ERROR b\u{202e}c\u{85}\n\n");
+        assert_eq!(line, "a\\r\\n2026 ERROR b\\u202ec\\u0085\\n\n");
+        let json = log_line("{\"a\":\"\u{e0041}\"}\n").into_owned();
+        assert_eq!(json, "{\"a\":\"\\udb40\\udc41\"}\n");
     }
 }

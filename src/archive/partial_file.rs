@@ -121,7 +121,12 @@ impl PartialFile {
         let has_fresh = match self.out.take() {
             Some(out) => {
                 let written = self.finish_rows(out);
-                written.map_err(ArchiveError::file("write", &self.path))?;
+                if written.is_err() {
+                    // On a full disk it would keep others from writing.
+                    let _ = std::fs::remove_file(&self.part);
+                }
+                let wanted = if self.format.has_rows() { &self.path } else { &self.columns };
+                written.map_err(ArchiveError::file("write", wanted))?;
                 true
             }
             None => false,

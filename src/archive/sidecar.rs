@@ -90,5 +90,10 @@ fn put(path: &Path, text: &[u8]) -> Result<(), ArchiveError> {
         std::fs::rename(&part, path)?;
         path.parent().map_or(Ok(()), private::sync_dir)
     };
-    written().map_err(ArchiveError::file("write", path))
+    let written = written();
+    if written.is_err() {
+        // On a full disk it would keep others from writing.
+        let _ = std::fs::remove_file(&part);
+    }
+    written.map_err(ArchiveError::file("write", path))
 }

@@ -15,15 +15,16 @@ const ACCEPTED: &str = "a line is `owner/repo`, `owner/*`, `@login` or `complete
 
 type NameSet = HashSet<Box<str>, foldhash::fast::RandomState>;
 
-/// A name on a list, in lower case.
+/// A name on a list, in lower case. What stands for many repositories is ordered first, so that its
+/// feed is not read after those of thousands of repositories.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ListedName {
-    /// `owner/repo`: a repository.
-    Repo(Box<str>),
     /// `owner/*`: all repositories of an organization or a user; the owner's login.
     Owner(Box<str>),
     /// `@login`: what a person does, in any repository.
     Login(Box<str>),
+    /// `owner/repo`: a repository.
+    Repo(Box<str>),
 }
 
 impl std::fmt::Display for ListedName {

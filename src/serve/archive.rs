@@ -4,7 +4,8 @@
 //! blocking pool. A file that is replaced or removed meanwhile is sent to its end as it was.
 
 mod about;
-pub(crate) mod index;
+pub(crate) mod directory;
+mod index;
 pub(crate) mod limits;
 mod range;
 
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{self, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
@@ -29,6 +30,7 @@ use crate::model::hour_file::{ArchiveFile, FileKind, coverage_name};
 use crate::model::window::Timestamp;
 use crate::private;
 use crate::serve::http::head::Slashed;
+use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::Problem;
 use crate::serve::server::ServerState;
 use crate::sync::blocking;
@@ -58,7 +60,7 @@ pub(crate) async fn list(
 /// `/archive/NAME`: a file.
 pub(crate) async fn file(
     State(server): State<Arc<ServerState>>,
-    extract::Path(name): extract::Path<String>,
+    PathParts(name): PathParts<String>,
     request: Request<Body>,
 ) -> Response {
     let (asked, _) = request.into_parts();

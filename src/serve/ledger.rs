@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Request, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
@@ -22,6 +22,7 @@ use crate::model::ledger::{
 use crate::serve::admin::operate::{LedgerAnswer, LedgerQuery};
 use crate::serve::history::{bad, last, moment, shown, unavailable};
 use crate::serve::http::negotiation::{self, JSON};
+use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::Problem;
 use crate::serve::pages::clients::is_known;
 use crate::serve::server::ServerState;
@@ -56,7 +57,7 @@ type Pairs = Vec<(String, String)>;
 /// `/repo/{owner}/{name}`, and the same with `.svg`.
 pub(crate) async fn repo(
     State(server): State<Arc<ServerState>>,
-    Path((owner, name)): Path<(String, String)>,
+    PathParts((owner, name)): PathParts<(String, String)>,
     request: Request<Body>,
 ) -> Response {
     let (head, _) = request.into_parts();

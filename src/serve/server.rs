@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::serve::admin::operate::Operate;
+use crate::serve::archive::directory::ArchiveIndex;
 use crate::serve::archive::limits::Downloads;
 use crate::serve::history::shared::SharedResponses;
 use crate::serve::http::admission::Admission;
@@ -41,6 +42,8 @@ pub(crate) struct ServerState {
     pub(crate) shared: SharedResponses,
     /// Downloads of the archive.
     pub(crate) downloads: Downloads,
+    /// The hours of the archive.
+    pub(crate) archive: Arc<ArchiveIndex>,
     /// One permit per response body that is compressed.
     pub(crate) compressors: Arc<Semaphore>,
     /// Every connection and every WebSocket.
@@ -69,6 +72,7 @@ impl ServerState {
             asyncapi: OnceLock::new(),
             shared: SharedResponses::default(),
             downloads: Downloads::new(limits, hub.clock()),
+            archive: Arc::default(),
             compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
             tracker: TaskTracker::new(),
             options,

@@ -126,7 +126,7 @@ impl ListedFeeds {
     ) -> (Vec<ListedName>, Option<Timestamp>) {
         let (mut due, mut next) = (Vec::new(), None::<Timestamp>);
         for is_new in [false, true] {
-            let first = (is_new, Timestamp::from_micros(i64::MIN), ListedName::Repo("".into()));
+            let first = (is_new, Timestamp::from_micros(i64::MIN), ListedName::Owner("".into()));
             let queue = self.queue.range(first..).take_while(|queued| queued.0 == is_new);
             for (_, at, name) in queue.take(WEIGHED) {
                 if *at > now {

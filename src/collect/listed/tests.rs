@@ -155,6 +155,26 @@ fn renamed_repository_is_named_once() {
 }
 
 #[test]
+fn name_without_sense_is_not_taken_for_a_new_one() {
+    let repo = name("a/b");
+    let mut feeds = feeds(std::slice::from_ref(&repo));
+    let long = format!("a/{}", "n".repeat(5_000));
+    for (at, now) in ["a/b\\r\\nERROR x", "=cmd|' /C calc'!A0/x", "a", &long].iter().enumerate() {
+        let read = whole(&repo, pages(0..3, now), true);
+        let said = settle(&mut feeds, &read, 1_000_000 * (at as u64 + 1)).0;
+        assert_eq!(said, None, "{now}");
+    }
+}
+
+#[test]
+fn owners_and_people_are_read_before_thousands_of_repositories() {
+    let mut names: Vec<ListedName> = (0..2_000).map(|n| name(&format!("a/r{n}"))).collect();
+    names.extend([name("zz/*"), name("@zoe")]);
+    let (due, _) = feeds(&names).due(at(0), WITHIN);
+    assert_eq!(due[..2], [name("zz/*"), name("@zoe")]);
+}
+
+#[test]
 fn most_urgent_feed_is_first_and_rows_survive() {
     let names = ["a/busy", "a/quiet", "a/new"].map(name);
     let mut feeds = feeds(&names[..2]);

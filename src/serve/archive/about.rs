@@ -44,7 +44,10 @@ impl HourAbout {
         read().map_or_else(
             |_| Self::default(),
             |written| Self {
-                coverage: written.missed_share.map(|[_, estimate, _]| 1.0 - estimate),
+                coverage: written
+                    .missed_share
+                    .map(|[_, estimate, _]| 1.0 - estimate)
+                    .filter(|seen| (0.0..=1.0).contains(seen)),
                 cut: written.cut,
             },
         )

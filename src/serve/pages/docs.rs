@@ -8,7 +8,6 @@ use std::io::Write as _;
 use std::sync::LazyLock;
 
 use axum::body::Body;
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::Compression;
@@ -20,6 +19,7 @@ use super::clients;
 use crate::manual::{self, Form, PAGES};
 use crate::serve::http::head::Slashed;
 use crate::serve::http::negotiation;
+use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::Problem;
 
 /// The content security policy: own style sheet and images only.
@@ -60,7 +60,7 @@ pub(crate) async fn start(request: Request<Body>) -> Response {
 }
 
 /// `/docs/NAME`: another page.
-pub(crate) async fn page(Path(name): Path<String>, request: Request<Body>) -> Response {
+pub(crate) async fn page(PathParts(name): PathParts<String>, request: Request<Body>) -> Response {
     answer(&name, &request)
 }
 

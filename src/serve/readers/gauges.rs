@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 
@@ -22,6 +22,7 @@ use crate::model::json;
 use crate::model::resume_token::ResumeToken;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
+use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::Problem;
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
@@ -54,7 +55,7 @@ pub(crate) async fn list(State(server): State<Arc<ServerState>>) -> Response {
 /// `/aggregate/NAME`.
 pub(crate) async fn aggregate(
     State(server): State<Arc<ServerState>>,
-    Path(name): Path<String>,
+    PathParts(name): PathParts<String>,
     request: Request<Body>,
 ) -> Response {
     let sheets = server.hub.aggregates();

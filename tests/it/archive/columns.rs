@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{files_in, ghpulse, lines, live, world};
 use crate::common::running::{GitHub, Running};
+use crate::common::small_disk::SmallDisk;
 
 /// Counts, sums and JSON of all columns of a directory, by type.
 const QUERY: &str = r#"
@@ -85,6 +86,32 @@ fn columns_have_the_rows_events_and_duckdb_reads_them() {
             read.into_iter().map(|(kind, count, ..)| (kind, count)).collect();
         assert_eq!(read, wanted);
     }
+}
+
+#[test]
+fn full_disk_is_named_and_keeps_no_part_of_an_hour() {
+    let Some(disk) = SmallDisk::mount(1) else {
+        println!("skipped: full_disk_is_named_and_keeps_no_part_of_an_hour: no mount here");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    live::apply(&data, &world(19, Shape::Old));
+    disk.fill(0);
+    let to = disk.path().to_str().unwrap();
+    for format in ["json", "parquet", "both"] {
+        let export = ["export", "--since", "2026-01-01", "--to", to, "--format", format];
+        let output = ghpulse(&data, &export, &[], None);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(74), "{said}");
+        assert!(said.contains("No space left on device"), "{said}");
+        let left = std::fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| name.to_str() != Some("ballast")).collect();
+        assert!(left.is_empty(), "{format}: {left:?}");
+    }
+    disk.free();
+    let export = ["export", "--json", "--since", "2026-01-01", "--to", to, "--format", "both"];
+    assert!(!lines(&ghpulse(&data, &export, &[], None))[0]["hours"].as_array().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

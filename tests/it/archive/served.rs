@@ -122,6 +122,16 @@ async fn only_files_of_hours_are_served() {
     assert_eq!(header(&columns, "content-type"), Some("application/vnd.apache.parquet"));
     assert_eq!(header(&columns, "x-coverage"), Some("unknown"));
 
+    for path in ["/archive/%ff", "/repo/a/%ff", "/aggregate/%ff", "/docs/%ff"] {
+        let answer = site.get(path, &[]).await;
+        assert_eq!(answer.status, 400, "{path}: {}", answer.body);
+        assert_eq!(header(&answer, "content-type"), Some("application/problem+json"), "{path}");
+    }
+    site.put("2026-11-29-6.coverage.json", br#"{"missed_share":[0,-1e308,1],"cut":true}"#);
+    let odd = site.get("/archive/2026-11-29-6.parquet", &[]).await;
+    assert_eq!(header(&odd, "x-coverage"), Some("unknown"));
+    assert_eq!(header(&odd, "x-cut"), Some("true"));
+
     let listed = site.get("/archive/?since=2026-11-29&until=2026-11-29T23:00:00Z", &[]).await;
     let listed: Value = listed.json();
     let names = |at: usize| listed["hours"][at]["files"][0]["name"].clone();

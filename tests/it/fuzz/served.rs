@@ -110,6 +110,71 @@ async fn queries_of_the_ledger() {
     .await;
 }
 
+/// Requests for parts of a file: whatever they say, what is sent is a part of it, as announced.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_archived_hours() {
+    let hours = tempfile::tempdir().unwrap();
+    let file: Vec<u8> = (0..1_000_u16).map(|n| n.to_le_bytes()[0] ^ n.to_be_bytes()[0]).collect();
+    std::fs::write(hours.path().join("2026-11-29-5.json.gz"), &file).unwrap();
+    let site = Site::start(&[
+        ("GHPULSE_ARCHIVE_DIR", hours.path().to_str().unwrap()),
+        ("GHPULSE_SERVER_LIMITS_DOWNLOADSPERMINUTE", "1000000"),
+    ])
+    .await;
+    let seeds: [&[u8]; 8] = [
+        b"range: bytes=0-499",
+        b"range: bytes=-7\r\nif-range: \"x\"",
+        b"range: bytes=999-\r\nif-match: *",
+        b"range: bytes=5-6,7-8",
+        b"range: bytes=1000-\r\nif-range: Sun, 29 Nov 2026 06:10:00 GMT",
+        b"range: bytes=0-18446744073709551615\r\nif-none-match: W/\"x\", \"y\"",
+        b"if-modified-since: Sun, 29 Nov 2026 06:10:00 GMT",
+        b"if-unmodified-since: Sun Nov  6 08:49:37 1994\r\naccept-encoding: gzip",
+    ];
+    let mut fuzz = Fuzz::slow("parts_of_archived_hours", &seeds, SLOWER);
+    while let Some(input) = fuzz.next() {
+        let head =
+            b"GET /archive/2026-11-29-5.json.gz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n";
+        let came = answer(site.running.public, &[head, &*input, b"\r\n\r\n"].concat()).await;
+        let status = check_part(&came, &file, &fuzz.words(&input));
+        fuzz.came(input, outcome((status, came.len() / 64)));
+    }
+    assert_eq!(request(site.running.public, "GET", "/health", &[]).await.status, 200);
+    site.end().await;
+}
+
+/// Checks that an answer has what its head announces of a file. Returns its status.
+fn check_part(came: &[u8], file: &[u8], words: &str) -> String {
+    let Some(end) = came.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return String::new();
+    };
+    let (head, body) = (String::from_utf8_lossy(&came[..end]), &came[end + 4..]);
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    let value = |name: &str| {
+        head.lines().find_map(|line| {
+            let (known, value) = line.split_once(": ")?;
+            known.eq_ignore_ascii_case(name).then_some(value)
+        })
+    };
+    // The input may end the request's head, and begin another request.
+    let length = value("content-length").and_then(|text| text.parse::<usize>().ok());
+    let body = &body[..length.unwrap_or(0).min(body.len())];
+    match status {
+        "200" => assert!(file.starts_with(body), "{words}"),
+        "206" => {
+            let range = value("content-range").unwrap_or_default();
+            let (part, all) = range.strip_prefix("bytes ").unwrap().split_once('/').unwrap();
+            let (first, last) = part.split_once('-').unwrap();
+            let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+            assert!(all == "1000" && first <= last && last < 1_000, "{head}: {words}");
+            assert_eq!(length, Some(last - first + 1), "{head}: {words}");
+            assert!(file[first..=last].starts_with(body), "{head}: {words}");
+        }
+        _ => assert!(!status.starts_with('5'), "{head}: {words}"),
+    }
+    status.to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_frames() {
     let text = frame(0x81, br#"{"types":["PushEvent"]}"#);

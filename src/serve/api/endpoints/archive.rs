@@ -7,7 +7,7 @@ use crate::model::activity::written::WrittenCompleteness;
 use crate::model::hour_file::FileKind;
 use crate::serve::api::endpoint::{ApiResponse, Endpoint, EndpointPath, HTML, Operation};
 use crate::serve::api::schema::{derived, text};
-use crate::serve::archive::{self, index::ListedHours};
+use crate::serve::archive::{self, directory::ListedHours};
 
 /// The endpoints of the archive.
 pub(super) fn all() -> Vec<Endpoint> {
