@@ -254,7 +254,7 @@ impl Budget {
         let (left, own) = (u128::from(above(within)), u128::from(unspent[of as usize]));
         let all = unspent.into_iter().map(u128::from).sum::<u128>();
         // Rounded up, so that the last point is not left to nobody: it is there once only, because
-        // a request in flight is no longer left.
+        // a request in flight has left the budget already.
         let own = if left < all { (own * left).div_ceil(all) } else { own };
         u64::try_from(own).unwrap_or(u64::MAX) / points.max(1)
     }

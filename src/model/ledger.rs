@@ -104,7 +104,7 @@ pub struct FilledDays {
     pub oldest: Option<String>,
     /// The latest of these days; null before the first.
     pub latest: Option<String>,
-    /// The day that is asked for next; null when the database has none before.
+    /// The next day to ask for; null when the database has no earlier one.
     pub next: Option<String>,
     /// Days without rows since the last one that has some.
     pub empty: u32,

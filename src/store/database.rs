@@ -45,7 +45,7 @@ pub(super) struct Database {
     reads: ReadOptions,
     /// Whether the journal is known to be damaged.
     is_journal_damaged: AtomicBool,
-    /// What is not passed on, also of what the journal has.
+    /// Events that are not passed on, including those in the journal.
     pub(super) privacy: Arc<Privacy>,
 }
 

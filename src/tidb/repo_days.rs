@@ -25,7 +25,7 @@ const DAYS: usize = 100;
 const LASTING: Duration = Duration::from_secs(60);
 /// The most days that are looked at in one sync, asked for or not.
 const LOOKS: usize = 10_000;
-/// After so many days without a row, the database has none before.
+/// After this many days without a row, the database has no earlier one.
 const EMPTY_DAYS: u32 = 31;
 /// Fills the next days. Returns how many were filled.
 pub(super) async fn fetch(

@@ -81,7 +81,7 @@ impl<W: Wanted> LookupQueue<W> {
         }
     }
 
-    /// Lets the events leave whose deadline has passed, and all when there is no token.
+    /// Releases the events whose deadline has passed, and all of them without a token.
     pub(super) fn expire(&mut self, now: Instant, leaving: &mut Leaving) {
         leaving.ready.extend(self.pending.expire(now));
         if self.next_deadline().is_some() && !self.can_ask() {

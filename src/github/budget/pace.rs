@@ -20,7 +20,7 @@ const LONGEST_PENALTY: Duration = Duration::from_secs(3_600);
 pub struct Plan {
     /// The fraction of the limit that this kind may use, from 0 to 1.
     pub share: f64,
-    /// The fraction of the limit up to which it may be used, whoever uses it; the rest is kept for
+    /// The fraction of the limit up to which all programs together may use it; the rest is kept for
     /// other programs. At least `share`.
     pub within: f64,
     /// How many requests may go together when the pace allows; at least 1.

@@ -230,7 +230,7 @@ fn ask(mut server: Server, plans: [Plan; 2], phase: Duration, fates: &[Fate]) ->
     let mut waiting: Vec<(Instant, Reservation, Spent, RateLimits)> = Vec::new();
     let (mut arrived, mut went) = (now, Vec::new());
     for fate in fates {
-        // What has no share is not sent.
+        // A kind without a share is not sent.
         let of = if plans[1].share > 0.0 { fate.of } else { Stream };
         // Responses that arrive before the next request may be sent.
         loop {

@@ -84,7 +84,7 @@ impl BudgetMeter {
             (Self::Reported(one), Self::Reported(two)) => {
                 Self::Reported(if one.epoch > two.epoch { one } else { two })
             }
-            (told @ Self::Reported(_), _) | (_, told @ Self::Reported(_)) => told,
+            (reported @ Self::Reported(_), _) | (_, reported @ Self::Reported(_)) => reported,
             (Self::Assumed, Self::Assumed) => Self::Assumed,
             _ => Self::Interval,
         }

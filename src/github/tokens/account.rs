@@ -94,7 +94,7 @@ impl Accounts {
     }
 
     /// Opens the account of requests without a token, whose limit is assumed to be `limit`: it is
-    /// far below what GitHub's limit on seconds of work allows, and there are no others who share
+    /// far below what GitHub's limit on seconds of work allows, and nobody else shares
     /// it.
     pub(super) fn open_anonymous(&mut self, slot: TokenSlotId, limit: u64, now: Instant) -> Owner {
         self.insert(slot, limit, 1.0, [0.0; 2], now)

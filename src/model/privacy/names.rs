@@ -48,7 +48,7 @@ impl ExcludedNames {
         all
     }
 
-    /// Whether there is no name.
+    /// Whether it is without names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.people.is_empty() && self.repos.is_empty()

@@ -45,7 +45,7 @@ impl LedgerDay {
         self.0.len()
     }
 
-    /// Whether it has no repository.
+    /// Whether it is without repositories.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -60,6 +60,13 @@ impl<'a> Kind<'a> {
     }
 }
 
+fn queries_and_audits(pool: &Arc<TokenPool>) -> [Kind<'_>; 2] {
+    [
+        Kind::new(1, || pool.grant_query().expect("there is a token")),
+        Kind::new(AUDIT_POINTS, || pool.grant_audit().expect("there is a token")),
+    ]
+}
+
 /// Sends all kinds at full pace for `span`, and a foreign program's requests at `foreign`. Panics
 /// when GitHub refuses one of ours.
 async fn at_full_pace(
@@ -176,7 +183,7 @@ async fn pages_and_feeds_without_a_token_share_sixty() {
 async fn lists_without_feeds_leave_pages_their_whole_share() {
     let clock = clock();
     let pool = pool(&[], clock);
-    // Lists were in force, and none of them has feeds any more.
+    // Lists were in force and have no feeds now.
     pool.allow_feeds(0.2);
     pool.allow_feeds(0.0);
     let mut kinds = [Kind::new(1, || pool.grant())];
@@ -193,10 +200,7 @@ async fn queries_and_the_audit_share_the_whole_limit() {
     let pool = pool(&["a"], clock);
     pool.allow_queries(1.0);
     pool.allow_audits(0.05);
-    let mut kinds = [
-        Kind::new(1, || pool.grant_query().expect("there is a token")),
-        Kind::new(AUDIT_POINTS, || pool.grant_audit().expect("there is a token")),
-    ];
+    let mut kinds = queries_and_audits(&pool);
     let mut github = AccountCount::new(5_000);
     let start = clock.instant();
     at_full_pace(&mut kinds, &mut github, None, clock, 3 * HOUR).await;
@@ -213,10 +217,7 @@ async fn audit_keeps_its_share_beside_another_program() {
     let pool = pool(&["a"], clock);
     pool.allow_queries(0.5);
     pool.allow_audits(0.05);
-    let mut kinds = [
-        Kind::new(1, || pool.grant_query().expect("there is a token")),
-        Kind::new(AUDIT_POINTS, || pool.grant_audit().expect("there is a token")),
-    ];
+    let mut kinds = queries_and_audits(&pool);
     // Another program uses four fifths of the limit: queries have to wait, the audit does not.
     let mut github = AccountCount::new(5_000);
     let start = clock.instant();

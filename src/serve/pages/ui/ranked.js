@@ -3,6 +3,12 @@ const RANKED_EVERY = 60000;
 // A ranking without repositories is that of a ledger which has just begun.
 const EMPTY_EVERY = 5000;
 const rankedWindow = byId("ranked-window");
+// What GitHub states of a repository that the audit asks for.
+function asStated({ stated, seen }) {
+  if (!stated) return "";
+  const share = seen === null ? "" : `, ${Math.round(seen * 100)} % of their growth seen`;
+  return `; GitHub states ${grouped.format(stated.stars)} stars${share}`;
+}
 function askRanked() {
   const window = rankedWindow.value;
   if (window === "1h") return;
@@ -11,7 +17,8 @@ function askRanked() {
     ask(path, RANKED_EVERY, (said) => {
       if (rankedWindow.value !== window) return;
       if (said.repos.length === 0) asked.set(path, performance.now() + EMPTY_EVERY);
-      showTop(name, said.repos.filter((repo) => repo.name).map(({ name, count }) => [name, count]));
+      const rows = said.repos.filter((repo) => repo.name);
+      showTop(name, rows.map((repo) => [repo.name, repo.count, asStated(repo)]));
     });
   }
 }

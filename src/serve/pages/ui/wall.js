@@ -226,7 +226,7 @@ function showTop(name, rows) {
     list.replaceChildren(element("li", rows ? "none" : "not counted yet", "soft"));
     return;
   }
-  list.replaceChildren(...rows.slice(0, most).map(([repo, count]) => {
+  list.replaceChildren(...rows.slice(0, most).map(([repo, count, stated = ""]) => {
     const row = element("li");
     const chart = element("button");
     chart.append(element("b", grouped.format(count)));
@@ -234,7 +234,7 @@ function showTop(name, rows) {
     chart.title = "Chart";
     chart.addEventListener("click", () => showChart(repo, name === "pull_requests" ? "prs" : name));
     row.append(linked(repo, repoAddress(repo), "repo"), chart);
-    row.title = plain(`${repo}: ${count}`);
+    row.title = plain(`${repo}: ${count}${stated}`);
     return row;
   }));
 }
