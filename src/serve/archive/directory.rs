@@ -113,7 +113,9 @@ impl ReadArchive {
                 hours.entry(file.hour).or_default().push(file.kind);
             }
         }
-        hours.values_mut().for_each(|kinds| kinds.sort_unstable());
+        for kinds in hours.values_mut() {
+            kinds.sort_unstable();
+        }
         Ok(Self { at, changed, hours, listed: BTreeMap::new() })
     }
 
