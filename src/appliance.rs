@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod ops_file;
 
 mod alive;
+mod audit;
 mod backups;
 mod broker;
 mod chores;
@@ -64,7 +65,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::audit::{Audit, AuditOptions, AuditReading};
+use crate::collect::audit::{Audit, AuditReading};
 use crate::collect::enrich::{Enrich, RecentShare};
 use crate::collect::ingest::{self, IngestOptions, IngestRules, ShownBy};
 use crate::collect::listed::{ListFigures, ListedOptions, ListedSource};
@@ -74,7 +75,7 @@ use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::github::app::AppStanding;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
-use crate::lists::Lists;
+use crate::lists::{ListSet, Lists};
 use crate::model::position::BusTag;
 use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
@@ -157,7 +158,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let enrich = enrichment::enrich_of(&parts.config, given, poller.as_ref(), clock)?;
     let grant = broker.as_ref().map(|_| granting.grant.subscribe());
     let listed = listed_of(&parts, poller.as_ref(), grant)?;
-    let audit = audit_of(&parts, tag, poller.as_ref())?;
+    let people = (parts.rankings.clone(), Arc::clone(parts.hub.lists()));
+    let (bus, config) = ((parts.store.clone(), tag), &parts.config);
+    let audit = audit::of(config, poller.as_ref(), bus, people, parts.clock)?;
     let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
@@ -467,7 +470,8 @@ fn start_stages(
         };
         let witness = Arc::clone(&witness);
         let hashes_emails = config.privacy.hash_emails.in_exports();
-        let to = archive::ArchiveTarget { dir, format: config.archive_format, hashes_emails };
+        let (format, lists) = (config.archive_format, ListSet::default());
+        let to = archive::ArchiveTarget { dir, format, hashes_emails, lists };
         let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }
@@ -554,24 +558,6 @@ fn listed_of(
     let how = IngestRules { lists, shown_by: ShownBy::Own, no_older_than };
     let (store, clock) = (parts.store.clone(), parts.clock);
     Ok(Some(ListedSource::new(options, poller.pool(), store, how, grant, clock)?))
-}
-
-/// The audit; only a collector that polls with tokens has one.
-fn audit_of(
-    parts: &ApplianceParts,
-    tag: BusTag,
-    poller: Option<&Poller>,
-) -> anyhow::Result<Option<Audit>> {
-    let (github, clock) = (&parts.config.github, parts.clock);
-    let Some(poller) = poller.filter(|_| github.audit.budget > 0.0) else { return Ok(None) };
-    let options = AuditOptions {
-        url: github.graphql_url.clone(),
-        budget: github.audit.budget,
-        repositories: github.audit.repositories,
-        every: github.audit.every,
-        wait: github.audit.wait,
-    };
-    Audit::new(&options, (parts.store.clone(), tag), poller.pool(), clock).map(Some)
 }
 
 fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {

@@ -7,22 +7,22 @@
 //! the file changes, so that a change takes effect while the reader is connected. A file with an
 //! error changes nothing: the names of its last good text stay in force.
 
+mod live;
 mod names;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::live::{FixedListSet, ListSet, ListTerm, LiveList};
 pub use self::names::{LIST_NAMES, ListLineError, ListedName, NameList};
 use crate::clock::Clock;
 use crate::reload;
@@ -65,77 +65,6 @@ impl std::fmt::Display for ListDiagnostic {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnknownList(String);
-
-/// A list in force. Two are equal when they have the same name.
-pub struct LiveList {
-    name: Box<str>,
-    names: ArcSwap<NameList>,
-}
-
-impl LiveList {
-    fn new(name: &str, names: NameList) -> Self {
-        Self { name: name.into(), names: ArcSwap::from_pointee(names) }
-    }
-
-    /// The name of the list.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The names that are in force now.
-    #[must_use]
-    pub fn names(&self) -> Arc<NameList> {
-        self.names.load_full()
-    }
-
-    /// Whether an event of this repository by this actor is on the list; both in lower case.
-    #[must_use]
-    pub fn holds(&self, repo: Option<&str>, actor: Option<&str>) -> bool {
-        self.names.load().holds(repo, actor)
-    }
-}
-
-impl PartialEq for LiveList {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for LiveList {}
-
-impl PartialOrd for LiveList {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for LiveList {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.name.cmp(&other.name)
-    }
-}
-
-impl Hash for LiveList {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl std::fmt::Debug for LiveList {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LiveList({})", self.name)
-    }
-}
-
-/// A list that a query names.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListTerm {
-    /// The list.
-    pub list: Arc<LiveList>,
-    /// Whether events on it are excluded (`!NAME`).
-    pub is_excluded: bool,
-}
 
 /// What is known of the file of a list.
 #[derive(Debug)]
@@ -347,7 +276,7 @@ impl ListFile {
                 let (count, complete) = (names.len(), names.is_complete());
                 tracing::info!(list = %name, names = count, complete, "a list is in force");
                 match &self.list {
-                    Some(list) => list.names.store(Arc::new(names)),
+                    Some(list) => list.replace(names),
                     None => self.list = Some(Arc::new(LiveList::new(name, names))),
                 }
                 true

@@ -6,8 +6,9 @@
 //! figures are missing. One task queries, so there is never more than one connection. A sync
 //! requested while one runs starts after it, because the running one may have read the database
 //! before the requester's change. The two queries have separate intervals, so each has its own
-//! start and its own figures, and a failure of one does not affect the other. A third query reads
-//! languages of repositories whenever the daily figures are queried.
+//! start and its own figures, and a failure of one does not affect the other. Whenever the daily
+//! figures are queried, two more queries read languages of repositories, and days of the past for
+//! the ledger.
 //!
 //! With `tidb/server.rs` the only user of `mysql_async`.
 
@@ -16,6 +17,7 @@ mod error;
 mod figures;
 mod languages;
 mod query;
+mod repo_days;
 mod round;
 mod schedule;
 mod server;
@@ -258,10 +260,12 @@ impl HistorySync {
         asked: &[FigureQuery],
     ) -> Result<SyncRound, StoreError> {
         let mut round = SyncRound::default();
-        let languages = asked.contains(&FigureQuery::Daily) && server.knows_languages();
+        let is_daily = asked.contains(&FigureQuery::Daily);
+        let languages = (is_daily && server.knows_languages()).then_some(SqlText::Languages);
+        let repo_days = (is_daily && server.knows_repo_days()).then_some(SqlText::RepoDays);
         let texts = asked.iter().map(|query| SqlText::from(*query));
         let mut session = None;
-        for text in texts.chain(languages.then_some(SqlText::Languages)) {
+        for text in texts.chain(languages).chain(repo_days) {
             let mut open = match session.take() {
                 Some(open) => open,
                 None => match server.open(self.clock.now()).await {
@@ -307,6 +311,10 @@ impl HistorySync {
             SqlText::Languages => {
                 let taken = languages::fetch(session, &self.store, self.clock.now()).await?;
                 round.languages = Some(taken);
+            }
+            SqlText::RepoDays => {
+                let filled = repo_days::fetch(session, &self.store, self.clock).await?;
+                round.repo_days = Some(filled);
             }
         }
         Ok(())
@@ -374,7 +382,9 @@ pub async fn check(
     let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
     let mut wrong = Vec::new();
     let languages = server.knows_languages().then_some(SqlText::Languages);
-    for query in FigureQuery::ALL.into_iter().map(SqlText::from).chain(languages) {
+    let repo_days = server.knows_repo_days().then_some(SqlText::RepoDays);
+    let all = FigureQuery::ALL.into_iter().map(SqlText::from);
+    for query in all.chain(languages).chain(repo_days) {
         if let Err(error) = session.try_out(query).await {
             wrong.push(error);
         }

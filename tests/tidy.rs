@@ -63,7 +63,7 @@ const MODULES: &[(&str, &[&str])] = &[
         &["model", "store", "bus", "!bus::embedded", "!bus::pulsar", "hub", "script", "tidb"],
     ),
     ("script", &["model", "hub::FieldPath", "store"]),
-    ("aggregates", &["model", "store", "hub", "script"]),
+    ("aggregates", &["model", "store", "hub", "lists", "script"]),
     ("tidb", &["model", "store"]),
     ("lists", &[]),
     ("hub", &["model", "store", "lists"]),

@@ -9,8 +9,10 @@ use super::journal::ReadGroups;
 use super::member::AggregateCounter;
 use crate::clock::Clock;
 use crate::hub::Hub;
+use crate::lists::ListSet;
 use crate::model::script_report::{AggregateReport, CounterReport, InForce};
 use crate::model::window::Second;
+use crate::script::rule::AggregateRule;
 use crate::script::{
     MERGE_FILE, SHIPPED_ALL, ScriptDiagnostic, ScriptHost, ScriptKind, Trials, has_no_scripts,
 };
@@ -94,25 +96,23 @@ impl ScriptFolder {
             }
         }
         for (name, host) in &self.hosts {
-            let rule = host.rule();
-            if groups.of_script(name).and_then(|(member, _)| member.rule()) != rule.as_ref() {
-                groups.remove(name);
-                if let Some(rule) = rule {
-                    let member = AggregateCounter::script_of(name, Arc::clone(host), rule);
-                    groups.add(self.store.reader(), member, now)?;
-                }
-            }
+            let unlisted = self.count_by_rule((name, host), groups, hub, now)?;
             let found = groups.of_script(name);
             let caught_up = found.is_some_and(|(_, caught_up)| caught_up);
             let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
+            let mut script = host.report();
+            if let Some(unlisted) = unlisted {
+                script.error.get_or_insert_with(|| unlisted.reason.clone());
+                troubles.push(unlisted);
+            }
             hub.aggregates().open(name).describe(AggregateReport {
                 name: name.as_str().into(),
-                script: host.report(),
+                script,
                 counter: CounterReport {
                     counts: host.rule().map(|rule| rule.report()),
                     counted: usage.map(|(usage, _)| usage.counted()),
                     note: usage.and_then(|(usage, rule)| usage.words(rule)),
-                    reading: host.rule().is_some() && !caught_up,
+                    reading: found.is_some() && !caught_up,
                 },
             });
             troubles.extend(host.status().diagnostic().cloned());
@@ -123,6 +123,48 @@ impl ScriptFolder {
             }));
         }
         Ok(troubles)
+    }
+
+    /// Counts anew when the rule of a script has changed, or a list that it names. Returns what is
+    /// wrong with its lists.
+    ///
+    /// An aggregate is a fold over the journal with one set of names, so that a restart gives the
+    /// same numbers. A rule whose list does not exist counts nothing; a list that is removed later
+    /// keeps its names until the next start.
+    fn count_by_rule(
+        &self,
+        (name, host): (&str, &Arc<ScriptHost>),
+        groups: &mut ReadGroups,
+        hub: &Hub,
+        now: Second,
+    ) -> Result<Option<ScriptDiagnostic>, StoreError> {
+        let rule = host.rule();
+        let terms = rule.as_ref().map_or(&[][..], AggregateRule::lists).iter();
+        let terms = terms.map(|term| hub.lists().term(term)).collect::<Result<Vec<_>, _>>();
+        let (lists, trouble) = match terms {
+            Ok(terms) => (Some(ListSet::new(&terms).fixed()), None),
+            Err(error) => {
+                let (file, reason) = (Arc::clone(&host.status().file), error.to_string());
+                let reason = format!("where: list: {reason}");
+                (None, Some(ScriptDiagnostic { file, line: None, column: None, reason }))
+            }
+        };
+        let member = groups.of_script(name).map(|(member, _)| member);
+        let has_rule = member.and_then(AggregateCounter::rule) == rule.as_ref();
+        let has_lists =
+            lists.is_none() || member.and_then(AggregateCounter::lists) == lists.as_ref();
+        if has_rule && (rule.is_none() || has_lists) {
+            return Ok(trouble);
+        }
+        if has_rule {
+            tracing::info!(aggregate = name, "a list has changed; its window is counted again");
+        }
+        groups.remove(name);
+        if let Some(counted) = rule.zip(lists) {
+            let member = AggregateCounter::script_of(name, Arc::clone(host), counted);
+            groups.add(self.store.reader(), member, now)?;
+        }
+        Ok(trouble)
     }
 
     /// Whether the directory is missing or has no script, and no script of it is still in force.

@@ -6,6 +6,7 @@ use super::active::ActiveCounter;
 use super::busiest::{self, Busiest};
 use super::rolling::{CountedBy, RollingCounter, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
+use crate::lists::FixedListSet;
 use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::Second;
@@ -34,6 +35,8 @@ struct ScriptCounter {
     name: String,
     host: Arc<ScriptHost>,
     rule: AggregateRule,
+    /// The names on the rule's lists when counting began.
+    lists: FixedListSet,
     buckets: Buckets,
     left_out: u64,
     ticked_at: Option<Second>,
@@ -41,13 +44,17 @@ struct ScriptCounter {
 }
 
 impl AggregateCounter {
-    /// Creates the counter of a script with this rule.
-    pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: AggregateRule) -> Self {
+    /// Creates the counter of a script with this rule, whose lists have these names.
+    pub(super) fn script_of(
+        name: &str,
+        host: Arc<ScriptHost>,
+        (rule, lists): (AggregateRule, FixedListSet),
+    ) -> Self {
         let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
         let scripted =
-            ScriptCounter { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
+            ScriptCounter { name, host, rule, lists, buckets, left_out: 0, ticked_at: None, usage };
         Self::of(MemberKind::Script(Box::new(scripted)))
     }
 
@@ -83,6 +90,14 @@ impl AggregateCounter {
     pub(super) fn rule(&self) -> Option<&AggregateRule> {
         match &self.counter {
             MemberKind::Script(scripted) => Some(&scripted.rule),
+            _ => None,
+        }
+    }
+
+    /// The names on the lists of the script's rule, as they are counted.
+    pub(super) fn lists(&self) -> Option<&FixedListSet> {
+        match &self.counter {
+            MemberKind::Script(scripted) => Some(&scripted.lists),
             _ => None,
         }
     }
@@ -149,7 +164,7 @@ impl AggregateCounter {
 
 impl ScriptCounter {
     fn count(&mut self, event: &Subject<'_>) {
-        let name = self.rule.name(event);
+        let name = self.rule.name(event).filter(|_| self.is_listed(event));
         self.usage.meet(&self.rule, event, name.is_some());
         let Some(name) = name else { return };
         let second = event.facts().received_at.second();
@@ -162,6 +177,13 @@ impl ScriptCounter {
                      ones; its messages say how many events are left out"
                 );
             }
+        }
+    }
+
+    fn is_listed(&self, event: &Subject<'_>) -> bool {
+        self.lists.is_empty() || {
+            let [repo, actor] = event.listed();
+            self.lists.takes(repo, actor)
         }
     }
 

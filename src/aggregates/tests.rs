@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::hub::{Hub, HubOptions};
+use crate::lists::Lists;
 use crate::model::envelope::Facts;
 use crate::model::event::Event;
 use crate::model::position::Position;
@@ -84,8 +85,13 @@ fn open(dir: &Path) -> Store {
 impl Bench {
     /// At a second that does not pass.
     async fn new(store: &Store, scripts: &Path, at: i64) -> Self {
+        Self::with_lists(store, scripts, at, Arc::default()).await
+    }
+
+    /// The same with lists.
+    async fn with_lists(store: &Store, scripts: &Path, at: i64, lists: Arc<Lists>) -> Self {
         let clock = Clock::starting_at(Timestamp::from_seconds(at));
-        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+        let hub = Arc::new(Hub::new(&HubOptions { lists, ..HubOptions::default() }, clock));
         let (sender, troubles) = watch::channel(Vec::new());
         let (store, scripts) = (store.clone(), scripts.to_owned());
         let tools =

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
+use crate::model::audit::AuditReport;
 use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals};
 use crate::model::window::Day;
 use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
-use crate::store::ledger::rank::Ranking;
+use crate::store::ledger::rank::{IsLeftOut, Ranking};
+use crate::store::ledger::seen::SeenDays;
 use crate::store::{Reader, Store, StoreError};
 use crate::sync::lock;
 
@@ -27,9 +29,16 @@ const SHARE: u32 = 50;
 /// How often the task looks what is due.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The last ranking of each window. Clones share them.
+/// The last ranking of each window, and how much of past days was seen. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rankings(Arc<Mutex<HashMap<RankedWindow, Arc<Ranking>>>>);
+pub(super) struct Rankings(Arc<Mutex<HashMap<RankedWindow, Arc<Ranking>>>>, SeenDays);
+
+impl Rankings {
+    /// The last ranking of a window; `None` before the first one.
+    pub(super) fn of(&self, window: RankedWindow) -> Option<Arc<Ranking>> {
+        lock(&self.0).get(&window).cloned()
+    }
+}
 
 /// The least time between two rankings of a window. One without repositories is computed again at
 /// once: a new store has its first events a moment later.
@@ -42,7 +51,7 @@ fn pause(window: RankedWindow, is_empty: bool) -> Duration {
     }
 }
 
-/// Computes the rankings until `stop` is cancelled.
+/// Computes the rankings until `stop` is cancelled, without what is left out.
 pub(super) async fn run(
     store: Store,
     rankings: Rankings,
@@ -57,9 +66,13 @@ pub(super) async fn run(
                 continue;
             }
             let now = clock.now();
+            let excluded = store.privacy().excluded();
             // Without the time in which it waits for a thread.
             let timed = move |reader: Reader<'_>| {
-                let (ranking, took) = clock.time(|| Ranking::compute(reader, window, now));
+                let is_excluded = |name: &str| excluded.hold(None, None, Some(name));
+                let is_left_out = (!excluded.is_empty()).then_some(&is_excluded as IsLeftOut<'_>);
+                let compute = || Ranking::compute(reader, window, now, is_left_out);
+                let (ranking, took) = clock.time(compute);
                 Ok((ranking?, took))
             };
             let (ranking, took) = store.read(timed).await?;
@@ -77,7 +90,7 @@ pub(super) async fn run(
 /// Answers a query. What is left out now is unknown here, also where an archive counted it or it
 /// was counted before it was left out.
 pub(super) async fn answer(
-    store: Store,
+    (store, today): (Store, Day),
     (rankings, audit): (Rankings, Option<AuditReading>),
     query: LedgerQuery,
 ) -> Result<LedgerAnswer, OpsError> {
@@ -86,24 +99,22 @@ pub(super) async fn answer(
     let is_excluded = move |name: &str| excluded.hold(None, None, Some(name));
     let read = store.read(move |reader| match query {
         LedgerQuery::Repo { name, days } => {
-            let series = series(reader, &name, days)?;
+            let series = series(reader, &rankings.1, &name, (days, today))?;
             let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
             let Some(mut series) = series else { return Ok(LedgerAnswer::Nothing) };
-            let growth = audited.and_then(|report| report.repos.get(&series.id).copied());
-            series.seen = growth.and_then(|growth| growth.seen);
-            series.stated = growth.map(|growth| StatedTotals {
-                stars: growth.stars.into(),
-                forks: growth.forks.into(),
-                at: growth.at,
-            });
+            (series.stated, series.seen) = stated_of(audited.as_deref(), series.id);
             Ok(LedgerAnswer::Repo(series))
         }
         LedgerQuery::Top { by, window, language, most } => {
-            let ranking = lock(&rankings.0).get(&window).cloned();
+            let ranking = rankings.of(window);
             let Some(ranking) = ranking else { return Ok(LedgerAnswer::Nothing) };
             let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
+            // A repository may have an excluded name since the ranking was computed.
             top.repos.retain(|repo| !repo.name.as_deref().is_some_and(&is_excluded));
             top.repos.truncate(most);
+            for repo in &mut top.repos {
+                (repo.stated, repo.seen) = stated_of(audited.as_deref(), repo.id);
+            }
             Ok(LedgerAnswer::Top(top))
         }
     });
@@ -114,14 +125,24 @@ pub(super) async fn answer(
     })
 }
 
+/// What GitHub states of a repository, and how much of its growth was seen, by the audit.
+fn stated_of(audited: Option<&AuditReport>, id: u64) -> (Option<StatedTotals>, Option<f64>) {
+    let Some(growth) = audited.and_then(|report| report.repos.get(&id)) else {
+        return (None, None);
+    };
+    let (stars, forks) = (growth.stars.into(), growth.forks.into());
+    (Some(StatedTotals { stars, forks, at: growth.at }), growth.seen)
+}
+
 fn series(
     reader: Reader<'_>,
+    seen: &SeenDays,
     name: &str,
-    days: Range<i32>,
+    (days, today): (Range<i32>, Day),
 ) -> Result<Option<RepoSeries>, StoreError> {
     let Some(id) = reader.repo_named(name)? else { return Ok(None) };
     let counts = reader.ledger_of(id, days.clone())?;
-    let seen = reader.days_seen(days.clone())?;
+    let seen = seen.read(reader, days.clone(), today)?;
     let day = |(day, seen)| RepoDay {
         day: Day(day),
         counts: counts.get(&Day(day)).copied().unwrap_or_default(),

@@ -18,6 +18,7 @@ use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::config::HourFormat;
+use crate::lists::ListSet;
 use crate::model::script_report::{InForce, ScriptReport};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
@@ -261,8 +262,8 @@ impl Operate for Operator {
 
     fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
         let StatusSources { store, rankings, audit, .. } = &self.sight;
-        let kept = (rankings.clone(), audit.clone());
-        Box::pin(ledger::answer(store.clone(), kept, query))
+        let (kept, today) = ((rankings.clone(), audit.clone()), self.clock.now().day());
+        Box::pin(ledger::answer((store.clone(), today), kept, query))
     }
 
     fn window(&self) -> Option<serde_json::Value> {
@@ -292,6 +293,7 @@ impl Operate for Operator {
                             dir: to,
                             format: HourFormat::Json,
                             hashes_emails,
+                            lists: ListSet::default(),
                         };
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))

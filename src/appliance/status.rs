@@ -83,6 +83,7 @@ impl StatusSources {
                     .as_deref()
                     .map(|report| report.shown_at(self.clock.now()).into_owned())
             }),
+            repo_days: self.store.reader().filled_days().ok().flatten(),
             bus: BusReport {
                 kind: self.bus.into(),
                 backlog_bytes: *self.store.watermarks().backlog.borrow(),

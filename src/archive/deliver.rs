@@ -13,7 +13,8 @@ use crate::model::hour_file::{HourName, rows_name};
 use crate::private;
 
 /// Merges exported files into `to`, as an export into it does: an existing file is kept, and
-/// missing events are added. Returns the files with their counts. Blocks.
+/// missing events are added. Returns the files with their counts, without hours of which no event
+/// is written. Blocks.
 pub fn deliver(
     mut exported: Exported,
     from: &Path,
@@ -32,15 +33,18 @@ pub fn deliver(
             |_| (),
             |_, piece| {
                 match piece.ok().and_then(|text| Event::read(text).ok()) {
-                    Some(event) => draft.add(&event),
+                    Some(event) if to.takes(&event) => draft.add(&event),
                     // The appliance writes only events; an invalid one does not fail the delivery.
-                    None => Ok(()),
+                    _ => Ok(()),
                 }
             },
         )?;
         (hour.events, hour.fresh) = draft.finish()?;
-        sidecar::bring(from, &to.dir, of, hour.fresh > 0)?;
+        if hour.events > 0 {
+            sidecar::bring(from, to, of, hour.fresh > 0)?;
+        }
         hour.file = to.file(of);
     }
+    exported.hours.retain(|hour| hour.events > 0);
     Ok(exported)
 }

@@ -65,6 +65,17 @@ pub enum ArchiveError {
         /// The limit.
         most: usize,
     },
+    /// An existing file holds the events of other lists.
+    #[error("{}: it was written for {found}, and would be extended for {wanted}; export to another \
+             directory, or remove it", path.display())]
+    OtherLists {
+        /// The file.
+        path: PathBuf,
+        /// The lists of its events.
+        found: String,
+        /// The lists that were given.
+        wanted: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

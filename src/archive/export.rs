@@ -269,7 +269,7 @@ fn write_with(
             if is_first && is_whole {
                 behind = Some(Cursor { tag: start.tag, position });
             }
-            if done.contains_key(&hour) || left_out.contains(&hour) {
+            if done.contains_key(&hour) || left_out.contains(&hour) || !to.takes(event) {
                 return Ok(());
             }
             if drafts.len() >= open && !drafts.contains_key(&hour) {
@@ -299,7 +299,7 @@ fn write_with(
                 }
             }
             let (events, fresh) = draft.finish()?;
-            sidecar::write(reader, &to.dir, hour, (fresh > 0, cut))?;
+            sidecar::write(reader, to, hour, (fresh > 0, cut))?;
             let file = to.file(hour);
             done.insert(hour, WrittenHour { file, events, fresh, cut });
         }

@@ -19,6 +19,7 @@ use super::columns;
 use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
 use super::recorded::key_of;
+use super::sidecar;
 use super::target::ArchiveTarget;
 use crate::config::HourFormat;
 use crate::fault;
@@ -56,6 +57,7 @@ pub(super) struct PartialFile {
 impl PartialFile {
     /// Starts or extends the file of an hour.
     pub(super) fn open(to: &ArchiveTarget, hour: Hour) -> Result<Self, ArchiveError> {
+        sidecar::expect_lists(to, hour)?;
         let hidden = |name: &str| to.dir.join(format!(".{name}.part"));
         let (rows, columns) = (rows_name(hour), columns_name(hour));
         let (part, columns_part) = (hidden(&rows), hidden(&columns));

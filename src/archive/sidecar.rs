@@ -4,13 +4,19 @@
 //!
 //! The file of the events goes by when they were created, its completeness by when they were
 //! received: what is not known of that hour is `null`. It is replaced whenever the events are.
+//! Where only events on lists were written, `lists` names these; the completeness is that of all
+//! events.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::error::ArchiveError;
+use super::target::ArchiveTarget;
+use crate::lists::ListSet;
 use crate::model::activity::{HourCompleteness, written};
-use crate::model::hour_file::coverage_name;
+use crate::model::hour_file::{columns_name, coverage_name, rows_name};
+use crate::model::json;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::{Reader, charts};
@@ -24,11 +30,11 @@ const CUT: [&str; 2] = ["\"cut\":false", "\"cut\":true"];
 /// Writes it beside the file of an hour that has changed, or that has none yet.
 pub(super) fn write(
     reader: Reader<'_>,
-    dir: &Path,
+    to: &ArchiveTarget,
     hour: Hour,
     (has_changed, cut): (bool, bool),
 ) -> Result<(), ArchiveError> {
-    let path = dir.join(coverage_name(hour));
+    let path = to.dir.join(coverage_name(hour));
     if !has_changed && path.exists() {
         return Ok(());
     }
@@ -39,17 +45,17 @@ pub(super) fn write(
     let written = written::of_one(&known, shares.get(&hour.0), cut);
     let text = serde_json::to_string(&written).map_err(io::Error::from);
     let text = text.map_err(ArchiveError::file("write", &path))?;
-    put(&path, format!("{text}\n").as_bytes())
+    put(&path, format!("{}\n", with_lists(text, &to.lists)).as_bytes())
 }
 
 /// Brings what an appliance wrote beside the file of an hour.
 pub(super) fn bring(
     from: &Path,
-    to: &Path,
+    to: &ArchiveTarget,
     hour: Hour,
     has_changed: bool,
 ) -> Result<(), ArchiveError> {
-    let (name, path) = (coverage_name(hour), to.join(coverage_name(hour)));
+    let (name, path) = (coverage_name(hour), to.dir.join(coverage_name(hour)));
     if !has_changed && path.exists() {
         return Ok(());
     }
@@ -59,12 +65,48 @@ pub(super) fn bring(
             let was_cut = |text: &str| text.contains(CUT[1]);
             let is_whole = was_whole(&path) && was_cut(&text);
             let text = if is_whole { text.replacen(CUT[1], CUT[0], 1) } else { text };
-            put(&path, text.as_bytes())
+            let text = with_lists(text.trim_end().to_owned(), &to.lists);
+            put(&path, format!("{text}\n").as_bytes())
         }
         // An appliance of an earlier version writes none.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(ArchiveError::file("read", &source)(error)),
     }
+}
+
+/// Adds the lists by which the events were selected to the JSON text of a file without any:
+/// `"lists":["mine","!bots"]`, behind all other members.
+fn with_lists(mut text: String, lists: &ListSet) -> String {
+    if !lists.is_empty() && text.pop() == Some('}') {
+        text.push_str(",\"lists\":[");
+        for (at, term) in lists.terms().iter().enumerate() {
+            text.push_str(if at == 0 { "" } else { "," });
+            json::push_text(&mut text, term);
+        }
+        text.push_str("]}");
+    }
+    text
+}
+
+/// Expects the files of an hour to be absent, or to be of the lists of `to`.
+pub(super) fn expect_lists(to: &ArchiveTarget, hour: Hour) -> Result<(), ArchiveError> {
+    let files = [rows_name(hour), columns_name(hour)].map(|name| to.dir.join(name));
+    let Some(path) = files.into_iter().find(|path| path.symlink_metadata().is_ok()) else {
+        return Ok(());
+    };
+    let about = read(&to.dir.join(coverage_name(hour))).unwrap_or_default();
+    let [terms] = json::pick(&about, ["lists"]);
+    let terms = terms.map(|terms| json::items(terms, usize::MAX)).unwrap_or_default();
+    let terms = terms.into_iter().filter_map(json::text).map(Cow::into_owned);
+    let (found, wanted) = (terms.collect::<Vec<_>>(), to.lists.terms());
+    if found == wanted {
+        return Ok(());
+    }
+    let shown = |terms: Vec<String>| match &terms[..] {
+        [] => "all events".to_owned(),
+        terms => format!("the lists {}", terms.join(", ")),
+    };
+    Err(ArchiveError::OtherLists { path, found: shown(found), wanted: shown(wanted) })
 }
 
 /// Whether the file beside an hour says that the hour is whole.

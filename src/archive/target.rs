@@ -1,8 +1,11 @@
 //! Where recorded hours are written, and how.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::config::HourFormat;
+use crate::lists::ListSet;
+use crate::model::event::Event;
 use crate::model::hour_file;
 use crate::model::window::Hour;
 
@@ -15,6 +18,8 @@ pub struct ArchiveTarget {
     pub format: HourFormat,
     /// Whether e-mail addresses in commits are hashed, as GH Archive does.
     pub hashes_emails: bool,
+    /// Only events on these lists are written.
+    pub lists: ListSet,
 }
 
 impl ArchiveTarget {
@@ -23,5 +28,15 @@ impl ArchiveTarget {
         let has_rows = self.format.has_rows();
         let name = if has_rows { hour_file::rows_name } else { hour_file::columns_name };
         self.dir.join(name(hour))
+    }
+
+    /// Whether an event is written.
+    pub(super) fn takes(&self, event: &Event<'_>) -> bool {
+        if self.lists.is_empty() {
+            return true;
+        }
+        let lower = |name: &Option<Cow<'_, str>>| name.as_deref().map(str::to_ascii_lowercase);
+        let (repo, actor) = (lower(&event.repo_name), lower(&event.actor_login));
+        self.lists.takes(repo.as_deref(), actor.as_deref())
     }
 }

@@ -1,27 +1,37 @@
 //! `ghpulse export`: writes hours of the journal as files named and shaped like GH Archive's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::args::filled;
 use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
-use crate::archive::{Exported, WrittenHour, settled_until};
+use crate::archive::{ArchiveTarget, Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
 use crate::config::{self, HourFormat};
+use crate::lists::{ListSet, Lists};
 use crate::model::window::Timestamp;
 use crate::private;
+
+/// The most lists of an export, as of a query of `/stream`.
+const MOST_LISTS: usize = 10;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ghpulse export --since 24h --to /srv/hours\n  \
-                        ghpulse export --since 2026-11-21 --until 2026-11-22 --to .\n\n\
+                        ghpulse export --since 2026-11-21 --until 2026-11-22 --to .\n  \
+                        ghpulse export --since 24h --list mine --list '!bots' --to /srv/mine\n\n\
                         An event is in the file of the hour it was created in. Hours that ended \
                         less than 10 minutes ago are left out. An existing file is kept, and missing \
                         events are added. The journal reaches back as far as `store.journal.for` \
                         says; files of the hour that it begins in, and of earlier ones, are \
                         incomplete, which is reported.\n\n\
+                        With --list only events on a list are written: files NAME.txt in \
+                        `lists.dir`, as they are now. An event has to be on one of the lists and on \
+                        none with a leading !. The .coverage.json beside each file names them. A \
+                        file of other lists is not extended: use a directory of its own.\n\n\
                         `archive.dir` in the configuration does the same, hour by hour, and \
                         writes no file of an incomplete hour.")]
 pub(super) struct ExportArgs {
@@ -39,6 +49,9 @@ pub(super) struct ExportArgs {
     /// `json` lines as GH Archive's, `parquet` columns, or both
     #[arg(long, value_name = "FORM", default_value = "json", value_parser = form)]
     format: HourFormat,
+    /// Only events on these lists; a leading ! excludes
+    #[arg(long, value_name = "LIST", value_parser = filled, value_delimiter = ',')]
+    list: Vec<String>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -55,21 +68,48 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
         return Exit::Usage;
     }
     store_access::run(async {
-        let found = store_access::find_existing(&args.store).await;
-        let exported =
-            store_access::run_on(found, async |found| export_hours(args, found).await).await?;
+        let config = store_access::configured(&args.store)?;
+        let lists = lists(&args.list, &config.lists.dir)?;
+        let found = store_access::find_existing_of(config).await;
+        let export = async |found: &StoreAccess| export_hours(args, lists, found).await;
+        let exported = store_access::run_on(found, export).await?;
         Ok(say(args, &exported))
     })
 }
 
-async fn export_hours(args: &ExportArgs, found: &StoreAccess) -> Result<Exported, CommandFailure> {
+/// The lists that the arguments name, in the directory of the configuration.
+fn lists(terms: &[String], dir: &Path) -> Result<ListSet, CommandFailure> {
+    let refused = |reason| CommandFailure { exit: Exit::Usage, reason };
+    if terms.len() > MOST_LISTS {
+        return Err(refused(format!("--list: an export takes up to {MOST_LISTS} lists")));
+    }
+    if terms.is_empty() {
+        return Ok(ListSet::default());
+    }
+    let known = Lists::open(dir);
+    let term = |term: &String| {
+        known.term(term).map_err(|error| {
+            let at = format!("; lists.dir is {}", dir.display());
+            refused(format!("--list: {error}{at}"))
+        })
+    };
+    Ok(ListSet::new(&terms.iter().map(term).collect::<Result<Vec<_>, _>>()?))
+}
+
+async fn export_hours(
+    args: &ExportArgs,
+    lists: ListSet,
+    found: &StoreAccess,
+) -> Result<Exported, CommandFailure> {
     private::create_open_dir_all(&args.to).map_err(|error| CommandFailure {
         exit: Exit::Io,
         reason: format!("cannot create {}: {error}", args.to.display()),
     })?;
     let settled = settled_until(Clock::system().now());
     let until = args.until.map_or(settled, |until| until.hour().min(settled));
-    found.export(args.since.hour(), until, (&args.to, args.format)).await
+    let dir = std::path::absolute(&args.to).unwrap_or_else(|_| args.to.clone());
+    let to = ArchiveTarget { dir, format: args.format, hashes_emails: true, lists };
+    found.export(args.since.hour(), until, to).await
 }
 
 fn say(args: &ExportArgs, exported: &Exported) -> Exit {
@@ -82,7 +122,10 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
         ));
     }
     if exported.hours.is_empty() {
-        output::complain("note: the journal has no events of finished hours in that time");
+        let on = if args.list.is_empty() { "" } else { " on these lists" };
+        output::complain(&format!(
+            "note: the journal has no events{on} of finished hours in that time"
+        ));
     }
     let line = |hour: &WrittenHour| {
         let cut = if hour.cut { "; the beginning of this hour may be missing" } else { "" };

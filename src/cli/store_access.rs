@@ -20,9 +20,9 @@ use super::exit::Exit;
 use super::output;
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
-use crate::archive::{self, ArchiveError, Exported, Imported};
+use crate::archive::{self, ArchiveError, ArchiveTarget, Exported, Imported};
 use crate::clock::Clock;
-use crate::config::{Config, Flag, HourFormat, LogConfig, StoreSync};
+use crate::config::{Config, Flag, LogConfig, StoreSync};
 use crate::http::{Http, HttpOptions, HttpRequest};
 use crate::logging;
 use crate::model::window::Hour;
@@ -167,7 +167,11 @@ async fn open_or_ask(config: Config) -> Result<StoreAccess, CommandFailure> {
 
 /// The same for commands that require a store: none is created.
 pub(super) async fn find_existing(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
-    let config = configured(args)?;
+    find_existing_of(configured(args)?).await
+}
+
+/// The same with a configuration that was loaded before.
+pub(super) async fn find_existing_of(config: Config) -> Result<StoreAccess, CommandFailure> {
     expect_store(&config.data_dir)?;
     open_or_ask(config).await
 }
@@ -254,23 +258,23 @@ impl StoreAccess {
         }
     }
 
-    /// Exports the hours from `from` to before `until`.
+    /// Exports the hours from `from` to before `until`. Addresses are hashed as the configuration
+    /// of the process that has the store open says.
     pub(super) async fn export(
         &self,
         from: Hour,
         until: Hour,
-        (to, format): (&Path, HourFormat),
+        to: ArchiveTarget,
     ) -> Result<Exported, CommandFailure> {
-        let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, config) => {
                 let store = store.clone();
                 let hashes_emails = config.privacy.hash_emails.in_exports();
-                let to = archive::ArchiveTarget { dir: to, format, hashes_emails };
+                let to = ArchiveTarget { hashes_emails, ..to };
                 appliance::leave_out(&store, &config.privacy).map_err(ArchiveError::from)?;
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
-            Self::Ops(asking) => asking.export(from, until, (&to, format)).await,
+            Self::Ops(asking) => asking.export(from, until, to).await,
             Self::Look(_) => Err(only_looking()),
         }
     }
@@ -401,14 +405,14 @@ impl OpsClient {
         &self,
         from: Hour,
         until: Hour,
-        (to, format): (&Path, HourFormat),
+        to: ArchiveTarget,
     ) -> Result<Exported, CommandFailure> {
         let exchange = self.exchange();
         let into = &exchange.name;
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
         let exported: Exported = self.ask("recorded", &asked).await?;
         // The appliance has hashed what its configuration says.
-        let to = archive::ArchiveTarget { dir: to.to_owned(), format, hashes_emails: false };
+        let to = ArchiveTarget { hashes_emails: false, ..to };
         let at = exchange.path.clone();
         Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }

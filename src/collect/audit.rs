@@ -4,7 +4,8 @@
 //! which anything was ever received is looked at regularly, and what its stars, forks, releases,
 //! pull requests and issues grew by between two looks is compared with the events received of that
 //! time. Without any request, holes in the numbers of issues and pull requests say the same of
-//! opened ones. The method and its limits are on the page of this module's `README.md`.
+//! opened ones. Repositories that people look at are asked for as well, and enter no share. The
+//! method and its limits are on the page of this module's `README.md`.
 //!
 //! Events are read from the journal, and the state is written with the position up to which it
 //! counts, so a crash neither loses nor doubles a count; looks since the last write are lost, which
@@ -16,6 +17,7 @@ mod number_gaps;
 mod panel;
 mod sighting;
 mod state;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +38,7 @@ use crate::metrics;
 use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::position::BusTag;
 use crate::model::window::Timestamp;
-use crate::store::{Store, audit};
+use crate::store::{Reader, Store, StoreError, audit};
 
 /// Interval between two reads of the journal.
 const BEAT: Duration = Duration::from_secs(1);
@@ -48,6 +50,14 @@ const KEEP: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(60);
 /// Late events are waited for during this many looks at most, so that a look is kept for each.
 const MOST_WAITS: u32 = 24;
+
+/// After this many queries for the sample, one is for watched repositories that are due.
+const SAMPLED_FIRST: u32 = 4;
+
+/// Reads which repositories are watched besides the sample: ids and names, the most important
+/// first. It is called before each report, and may block.
+pub type WatchedNames =
+    Arc<dyn Fn(Reader<'_>) -> Result<Vec<(u64, String)>, StoreError> + Send + Sync>;
 
 /// Where the latest report is read; there is none before the first one.
 pub type AuditReading = watch::Receiver<Option<Arc<AuditReport>>>;
@@ -75,12 +85,15 @@ pub struct Audit {
     pool: Arc<TokenPool>,
     times: AuditTimes,
     size: usize,
+    watched: WatchedNames,
     report: watch::Sender<Option<Arc<AuditReport>>>,
     clock: Clock,
 }
 
 /// A query that has ended.
 struct EndedQuery {
+    /// Whether it was for watched repositories, not for the sample.
+    is_watched: bool,
     wanted: Vec<DueRepo>,
     /// The middle of the time that it took.
     at: Timestamp,
@@ -96,6 +109,8 @@ struct AuditPlan {
     keep_at: Instant,
     /// Repositories in a query: halved after one that was too heavy.
     batch: usize,
+    /// Queries for the sample since the last one for watched repositories.
+    sampled: u32,
 }
 
 impl Audit {
@@ -119,9 +134,16 @@ impl Audit {
             pool,
             times: AuditTimes { every: options.every, wait },
             size: options.repositories,
+            watched: Arc::new(|_| Ok(Vec::new())),
             report: watch::Sender::new(None),
             clock,
         })
+    }
+
+    /// The same, watching these repositories besides the sample.
+    #[must_use]
+    pub fn watching(self, watched: WatchedNames) -> Self {
+        Self { watched, ..self }
     }
 
     /// The latest report; `None` before the first one.
@@ -144,6 +166,7 @@ impl Audit {
             report_at: start,
             keep_at: start + self.every(KEEP),
             batch: MOST_REPOSITORIES,
+            sampled: 0,
         };
         let beat = self.every(BEAT);
         let mut again = false;
@@ -190,8 +213,11 @@ impl Audit {
         if !plan.in_flight.is_empty() || now < plan.ask_at {
             return;
         }
-        let at = self.clock.now();
-        if !state.panel.has_due(at, self.times.every) {
+        let (at, every) = (self.clock.now(), self.times.every);
+        let is_sample_due = state.panel.has_due(at, every);
+        let is_watched =
+            (!is_sample_due || plan.sampled >= SAMPLED_FIRST) && state.watched.has_due(at, every);
+        if !is_sample_due && !is_watched {
             return;
         }
         let lease = match self.pool.grant_audit() {
@@ -205,20 +231,25 @@ impl Audit {
                 return;
             }
         };
-        let wanted = state.panel.due(at, self.times.every, plan.batch);
+        let wanted = if is_watched {
+            state.watched.due(at, every, plan.batch)
+        } else {
+            state.panel.due(at, every, plan.batch)
+        };
+        plan.sampled = if is_watched { 0 } else { plan.sampled.saturating_add(1) };
         let (graphql, clock) = (Arc::clone(&self.graphql), self.clock);
         plan.in_flight.spawn(async move {
             let names: Vec<String> = wanted.iter().map(|repo| repo.name.clone()).collect();
             let begin = clock.now();
             let (outcome, cost) = graphql.ask_totals(&names, lease).await;
             let at = begin.plus(clock.now().since(begin) / 2);
-            EndedQuery { wanted, at, outcome, cost }
+            EndedQuery { is_watched, wanted, at, outcome, cost }
         });
     }
 
     /// Takes what GitHub states.
     fn take(&self, state: &mut AuditState, plan: &mut AuditPlan, ended: EndedQuery) {
-        let EndedQuery { wanted, at, outcome, cost } = ended;
+        let EndedQuery { is_watched, wanted, at, outcome, cost } = ended;
         let now = self.clock.instant();
         let is_charged = !matches!(outcome, QueryOutcome::Limited { .. } | QueryOutcome::Failed(_));
         if is_charged {
@@ -230,7 +261,11 @@ impl Audit {
             QueryOutcome::Answered(found) => {
                 plan.batch = (plan.batch + 1).min(MOST_REPOSITORIES);
                 for (repo, found) in wanted.iter().zip(found) {
-                    state.panel.answered(repo, at, found);
+                    if is_watched {
+                        state.watched.answered(repo, at, found);
+                    } else {
+                        state.panel.answered(repo, at, found);
+                    }
                 }
                 return;
             }
@@ -245,14 +280,20 @@ impl Audit {
             QueryOutcome::Limited { .. } | QueryOutcome::TokenDead { .. } => {}
         }
         for repo in &wanted {
-            state.panel.unanswered(repo.hash);
+            if is_watched {
+                state.watched.unanswered(repo.hash);
+            } else {
+                state.panel.unanswered(repo.hash);
+            }
         }
     }
 
     /// Closes intervals, and publishes what is known.
     async fn publish(&self, mut state: AuditState) -> anyhow::Result<AuditState> {
         let (times, size, now) = (self.times, self.size, self.clock.now());
+        let watched = Arc::clone(&self.watched);
         let made = self.store.read(move |reader| {
+            state.watched.watch(watched(reader)?, &state.panel, now);
             let report = state.report(reader, now, times, size)?;
             Ok((state, report))
         });

@@ -169,7 +169,7 @@ impl ReadSection for Option<TidbConfig> {
         }
         let TidbKeys { port, user, password, ca, timeout, .. } = keys;
         let (events_daily, yearly) = (keys.events_daily, keys.yearly);
-        let repo_languages = keys.repo_languages;
+        let (repo_languages, repo_days) = (keys.repo_languages, keys.repo_days);
         Some(TidbConfig {
             host,
             port,
@@ -182,6 +182,7 @@ impl ReadSection for Option<TidbConfig> {
             events_daily,
             yearly,
             repo_languages,
+            repo_days,
         })
     }
 }

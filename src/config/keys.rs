@@ -367,6 +367,10 @@ server.";
                     ValueKind::Text, "",
                     "Query of languages that need not be asked of GitHub: repo_id, language and, \
 if known, as_of (UTC); at most 100,000 rows, run with eventsDaily.";
+                ours "tidb.sql.repoDays" => repo_days: Option<String>,
+                    ValueKind::Text, "",
+                    "Query of one past day, @ghpulse_day, that fills the ledger: repo_id, \
+repo_name, day, and figures such as stars; at most 300,000 rows, run with eventsDaily.";
             }
 
             /// The keys of [`AmqpConfig`], as written.

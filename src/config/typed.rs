@@ -109,6 +109,8 @@ pub struct TidbConfig {
     pub yearly: String,
     /// Query of repositories' languages.
     pub repo_languages: Option<String>,
+    /// Query of a day of repositories.
+    pub repo_days: Option<String>,
 }
 
 /// RabbitMQ.

@@ -168,6 +168,15 @@ impl NameList {
 }
 
 impl ListedName {
+    /// The name of the repository, if it is of one.
+    #[must_use]
+    pub fn into_repo(self) -> Option<Box<str>> {
+        match self {
+            Self::Repo(name) => Some(name),
+            Self::Owner(_) | Self::Login(_) => None,
+        }
+    }
+
     /// Parses a name; `None` when GitHub has no such names.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

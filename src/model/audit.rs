@@ -88,6 +88,10 @@ pub struct AuditPanel {
     pub seen_lately: u64,
     /// Repositories that left the sample because they were deleted, made private or renamed away.
     pub gone: u64,
+    /// Repositories whose totals are asked for besides the sample, because they are the first of a
+    /// ranking or on a list; they enter no share.
+    #[serde(default)]
+    pub watched: u64,
 }
 
 /// That the audit contradicts the estimate from ids.
@@ -99,7 +103,7 @@ pub struct AuditConflict {
     pub text: String,
 }
 
-/// What GitHub last stated of one sampled repository, and how much of its growth was seen.
+/// What GitHub last stated of a sampled or watched repository, and how much of its growth was seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RepoGrowth {
     /// Stars it has.
@@ -130,7 +134,7 @@ pub struct AuditReport {
     pub points: u64,
     /// By kind.
     pub shares: BTreeMap<Cow<'static, str>, AuditShare>,
-    /// Each sampled repository by GitHub's id; not shown.
+    /// Each sampled or watched repository by GitHub's id; not shown.
     #[serde(skip)]
     pub repos: Arc<HashMap<u64, RepoGrowth>>,
     /// When the audit and the estimate from ids have long contradicted each other.

@@ -9,7 +9,7 @@ mod slots;
 pub use self::slots::SlotCounts;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::envelope::Flags;
 use super::names::names;
@@ -52,6 +52,8 @@ pub enum LedgerOrigin {
     Live = 0,
     /// An imported hour.
     Archive = 1,
+    /// A database that knows the whole day. Its slot has no hour, which is 0.
+    Database = 2,
 }
 
 /// A slot of a day's row.
@@ -72,6 +74,9 @@ pub struct DayHours {
     pub imported: u32,
     /// Hours with counts that were folded into a month. They cannot be replaced any more.
     pub folded: u32,
+    /// Whether the day was filled from a database. Its counts stand for the whole day until an hour
+    /// of the day is imported.
+    pub is_filled: bool,
 }
 
 /// How much of a day was seen, estimated from the ids of events.
@@ -84,6 +89,27 @@ pub struct DaySeen {
     pub minutes_known: u32,
     /// Hours of the day whose counts come from an imported archive.
     pub hours_imported: u32,
+    /// Days whose counts come from a database.
+    pub days_filled: u32,
+}
+
+/// What `tidb.sql.repoDays` has filled: days are asked for one by one, the latest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FilledDays {
+    /// Days that were filled.
+    pub days: u64,
+    /// Rows of repositories in them.
+    pub rows: u64,
+    /// The oldest of these days; null before the first.
+    pub oldest: Option<String>,
+    /// The latest of these days; null before the first.
+    pub latest: Option<String>,
+    /// The day that is asked for next; null when the database has none before.
+    pub next: Option<String>,
+    /// Days without rows since the last one that has some.
+    pub empty: u32,
+    /// A hash of the query. Another query begins anew.
+    pub query: u64,
 }
 
 /// One day of a repository.
@@ -151,7 +177,7 @@ pub enum RankedWindow {
 }
 
 /// A repository of a ranking.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RankedRepo {
     /// GitHub's id.
     pub id: u64,
@@ -161,6 +187,10 @@ pub struct RankedRepo {
     pub language: Option<String>,
     /// The figure it is ranked by.
     pub count: u64,
+    /// The totals that GitHub states, when they are known.
+    pub stated: Option<StatedTotals>,
+    /// As [`RepoSeries::seen`].
+    pub seen: Option<f64>,
 }
 
 /// The most repositories of one list of a ranking.
@@ -249,13 +279,19 @@ impl LedgerCounts {
 const METRIC_BITS: u32 = 4;
 /// Bits of the hour in a slot.
 const HOUR_BITS: u32 = 5;
+/// The bits of the hour in a slot of a database, which has the bit of an archive too.
+const NO_HOUR: u8 = 31;
 
 impl DaySlot {
     /// Its number in a row.
     #[must_use]
     pub fn number(self) -> u16 {
-        let of = (self.origin as u16) << (HOUR_BITS + METRIC_BITS);
-        of | u16::from(self.hour) << METRIC_BITS | self.metric as u16
+        let (of, hour) = match self.origin {
+            LedgerOrigin::Database => (LedgerOrigin::Archive, NO_HOUR),
+            origin => (origin, self.hour),
+        };
+        let of = (of as u16) << (HOUR_BITS + METRIC_BITS);
+        of | u16::from(hour) << METRIC_BITS | self.metric as u16
     }
 
     /// The slot of a number; `None` for other numbers.
@@ -266,8 +302,11 @@ impl DaySlot {
             1 => LedgerOrigin::Archive,
             _ => return None,
         };
-        let hour = u8::try_from(number >> METRIC_BITS & 0x1f).ok().filter(|hour| *hour < 24)?;
-        Some(Self { origin, hour, metric: metric_of(number)? })
+        let (hour, metric) = (u8::try_from(number >> METRIC_BITS & 0x1f).ok()?, metric_of(number)?);
+        if (origin, hour) == (LedgerOrigin::Archive, NO_HOUR) {
+            return Some(Self { origin: LedgerOrigin::Database, hour: 0, metric });
+        }
+        (hour < 24).then_some(Self { origin, hour, metric })
     }
 }
 
@@ -289,9 +328,19 @@ fn metric_of(number: u16) -> Option<LedgerMetric> {
 }
 
 impl DayHours {
-    /// Whether a slot of a day's row counts: imported hours replace live ones.
+    /// Whether the counts of a database are those of the day.
+    #[must_use]
+    pub fn are_filled(self) -> bool {
+        self.is_filled && self.imported == 0
+    }
+
+    /// Whether a slot of a day's row counts: imported hours replace live ones, and a database those
+    /// of the whole day that nothing was imported of.
     #[must_use]
     pub fn counts(self, slot: DaySlot) -> bool {
+        if self.are_filled() || slot.origin == LedgerOrigin::Database {
+            return self.are_filled() && slot.origin == LedgerOrigin::Database;
+        }
         (slot.origin == LedgerOrigin::Archive) == (self.imported & 1 << slot.hour != 0)
     }
 
@@ -309,12 +358,20 @@ impl DayHours {
 }
 
 impl DaySeen {
+    /// The same of a day whose counts come from there.
+    #[must_use]
+    pub fn with(self, hours: DayHours) -> Self {
+        let days_filled = u32::from(hours.are_filled());
+        Self { hours_imported: hours.imported.count_ones(), days_filled, ..self }
+    }
+
     /// What was seen of several days: the mean over the known minutes.
     #[must_use]
     pub fn mean(days: impl IntoIterator<Item = Self>) -> Self {
         let (mut sum, mut seen) = (Self::default(), 0.0);
         for day in days {
             sum.hours_imported += day.hours_imported;
+            sum.days_filled += day.days_filled;
             if let Some(share) = day.seen {
                 sum.minutes_known += day.minutes_known;
                 seen += share * f64::from(day.minutes_known);

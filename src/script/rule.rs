@@ -31,6 +31,8 @@ pub const NAME_BYTES: usize = 256;
 pub const CELLS: usize = 500_000;
 /// The most conditions of a rule, and the most values of one.
 pub const CONDITIONS: usize = 16;
+/// The most lists of a rule.
+pub const LISTS: usize = 10;
 /// The longest value of a condition, in bytes.
 const VALUE_BYTES: usize = 512;
 
@@ -39,6 +41,8 @@ const VALUE_BYTES: usize = 512;
 pub struct AggregateRule {
     by: ValueSource,
     conditions: Vec<RuleCondition>,
+    /// Lists as a query names them: `NAME`, or `!NAME`.
+    lists: Vec<String>,
     /// Length of the window in seconds: a multiple of the step.
     window: u32,
     /// Seconds between two ticks.
@@ -85,6 +89,8 @@ pub struct Subject<'a> {
     facts: &'a Facts,
     text: &'a str,
     top: OnceCell<[Option<&'a str>; TOP.len()]>,
+    /// Repository and actor, in lower case.
+    listed: OnceCell<[Option<String>; 2]>,
 }
 
 /// Members of an event, read together.
@@ -103,8 +109,13 @@ impl AggregateRule {
         if conditions.len() > CONDITIONS {
             return Err(format!("where has more than {CONDITIONS} conditions"));
         }
+        let mut lists = Vec::new();
         for (place, values) in conditions {
-            list.push(RuleCondition::read(place, values)?);
+            if place == LIST {
+                lists = read_lists(values)?;
+            } else {
+                list.push(RuleCondition::read(place, values)?);
+            }
         }
         // A routing key, or a pattern of keys, is condition and name in one.
         let by = if by.starts_with("evt.") {
@@ -135,10 +146,18 @@ impl AggregateRule {
                  most {BUCKETS} buckets) to {most}"
             )
         })?;
-        Ok(Self { by, conditions: list, window: seconds.div_ceil(step) * step, tick })
+        let window = seconds.div_ceil(step) * step;
+        Ok(Self { by, conditions: list, lists, window, tick })
     }
 
-    /// The name under which an event is counted; `None` when it is not counted.
+    /// The lists that select events, as a query names them; the caller applies them.
+    #[must_use]
+    pub fn lists(&self) -> &[String] {
+        &self.lists
+    }
+
+    /// The name under which an event is counted, if the lists select it; `None` when it is not
+    /// counted.
     #[must_use]
     pub fn name<'a>(&self, event: &Subject<'a>) -> Option<Cow<'a, str>> {
         if !self.conditions.iter().all(|condition| condition.holds(event)) {
@@ -202,13 +221,33 @@ impl AggregateRule {
     /// The rule as everybody may see it.
     #[must_use]
     pub fn report(&self) -> RuleReport {
+        let conditions = self.conditions.iter().map(|c| (c.at.to_string(), c.texts()));
+        let lists = (!self.lists.is_empty()).then(|| (LIST.to_owned(), self.lists.clone()));
         RuleReport {
             by: self.by.to_string(),
-            conditions: self.conditions.iter().map(|c| (c.at.to_string(), c.texts())).collect(),
+            conditions: conditions.chain(lists).collect(),
             window: show_duration(Duration::from_secs(self.window.into())),
             tick: show_duration(Duration::from_secs(self.tick.into())),
         }
     }
+}
+
+/// The condition that names lists instead of a path.
+const LIST: &str = "list";
+
+/// Names of lists, each with or without a leading `!`.
+fn read_lists(values: &[String]) -> Result<Vec<String>, String> {
+    let is_name = |text: &String| {
+        let name = text.strip_prefix('!').unwrap_or(text);
+        !name.is_empty() && name.len() <= VALUE_BYTES && !name.contains('*')
+    };
+    if values.is_empty() || values.len() > LISTS || !values.iter().all(is_name) {
+        return Err(format!(
+            "where: `{LIST}` takes 1 to {LISTS} names of lists, such as \"mine\" or [\"mine\", \
+             \"!bots\"]"
+        ));
+    }
+    Ok(values.to_vec())
 }
 
 /// Names in the payload besides the flags.
@@ -346,7 +385,7 @@ impl<'a> Subject<'a> {
     /// Creates it from an event and its facts.
     #[must_use]
     pub fn new(facts: &'a Facts, text: &'a str) -> Self {
-        Self { facts, text, top: OnceCell::new() }
+        Self { facts, text, top: OnceCell::new(), listed: OnceCell::new() }
     }
 
     /// The event's facts.
@@ -372,6 +411,17 @@ impl<'a> Subject<'a> {
     pub fn repository(&self) -> Option<Cow<'a, str>> {
         let name = self.member("repo").and_then(|object| json::pick(object, ["name"])[0]);
         name.and_then(json::text).filter(|name| name.len() <= NAME_BYTES)
+    }
+
+    /// The names by which lists select: of the repository and of the actor, in lower case.
+    #[must_use]
+    pub fn listed(&self) -> [Option<&str>; 2] {
+        let name = |member: &str, name| {
+            let text = json::text(json::pick(self.member(member)?, [name])[0]?)?;
+            Some(text.to_ascii_lowercase())
+        };
+        let names = self.listed.get_or_init(|| [name("repo", "name"), name("actor", "login")]);
+        names.each_ref().map(Option::as_deref)
     }
 
     fn member(&self, name: &str) -> Option<&'a str> {

@@ -100,7 +100,7 @@ pub(crate) async fn completeness(
     let asked = asked(&server, &request);
     let lists = redaction::lists(server.operate.lists());
     table(&server, asked, KeptQuery::Completeness, move |counts, hours, is_csv| match counts {
-        KeptCounts::Completeness(all, _) if is_csv => Some(csv::completeness(&all)),
+        KeptCounts::Completeness(all, shares) if is_csv => Some(csv::completeness(&all, &shares)),
         KeptCounts::Completeness(all, shares) => {
             Some(json::encoded(&written::completeness((&all, &shares), hours, &lists)))
         }

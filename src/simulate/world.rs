@@ -12,6 +12,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::cast::{Cast, Person, Repository, magnitude};
+use super::commits::KnownCommits;
 use super::kinds::{EventKind, Ids};
 use super::known::KnownPulls;
 use super::options::Shape;
@@ -203,20 +204,8 @@ impl World {
         let payload = match kind {
             EventKind::Push => {
                 self.push_id += rng.u64(1..9);
-                let branch =
-                    if ink.u32(0..3) == 0 { branch(ink) } else { repository.branch.to_owned() };
-                let push = self.known.commits.push(
-                    ink,
-                    (self.push_id, &branch),
-                    (&repository, &actor),
-                    at,
-                );
-                let payload = match self.shape {
-                    Shape::Old => payloads_old::push(&push),
-                    Shape::Today => payloads_today::push(&push),
-                };
-                self.known.commits.remember(payloads_old::push(&push));
-                payload
+                let to = (&repository, &*actor);
+                push_payload(&mut self.known.commits, ink, (self.push_id, self.shape), to, at)
             }
             EventKind::Create => scene.create(ink, founded),
             EventKind::Delete => scene.delete(ink),
@@ -245,6 +234,24 @@ impl World {
             _ => Raises::Nothing,
         };
         PullDraft { kind, actor, payload, created: at, repository, raises }
+    }
+}
+
+/// Pushes to a branch of a repository, mostly its own. Returns the payload.
+fn push_payload(
+    commits: &mut KnownCommits,
+    ink: &mut Rng,
+    (id, shape): (u64, Shape),
+    (repository, by): (&Arc<Repository>, &Person),
+    at: Second,
+) -> String {
+    let branch = if ink.u32(0..3) == 0 { branch(ink) } else { repository.branch.to_owned() };
+    let push = commits.push(ink, (id, &branch), (repository, by), at);
+    let whole = payloads_old::push(&push);
+    commits.remember(whole.clone());
+    match shape {
+        Shape::Old => whole,
+        Shape::Today => payloads_today::push(&push),
     }
 }
 

@@ -19,6 +19,7 @@
 //! [`DayHours`]: crate::model::ledger::DayHours
 
 pub mod counting;
+pub mod fill;
 pub mod fold;
 pub mod import;
 mod merged;
@@ -26,6 +27,7 @@ mod names;
 pub mod rank;
 mod read;
 mod rows;
+pub mod seen;
 
 pub(super) use self::names::{decode_name, decode_owner};
 pub(super) use self::rows::decode_hours;

@@ -8,11 +8,16 @@
 use std::collections::BTreeMap;
 
 use super::query::FigureQuery;
+use crate::model::ledger::LedgerMetric;
 use crate::model::window::{Day, Timestamp, Year};
 use crate::store::keys::history::{HistoryFigure, HistoryMetric};
 
 /// The columns of a result with languages; the last one may be absent.
 pub(super) const LANGUAGE_COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
+
+/// The first columns of a result with days of repositories; the others are named like the metrics
+/// of the ledger.
+const REPO_DAY_COLUMNS: [&str; 3] = ["repo_id", "repo_name", "day"];
 
 /// A result as the server sent it: every cell as text, NULL as `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,6 +84,16 @@ pub enum MalformedAnswer {
         column: String,
         /// The text.
         text: String,
+    },
+    /// A row of another day than the one that was asked for.
+    #[error("row {row} is of {text:?}, not of {day}: select by @ghpulse_day")]
+    OtherDay {
+        /// Which row.
+        row: usize,
+        /// The text.
+        text: String,
+        /// The day that was asked for.
+        day: Day,
     },
     /// A day that an earlier row has too.
     #[error("row {row} is for {day}, as an earlier row is: group by day")]
@@ -148,6 +163,34 @@ pub(super) fn language_places(columns: &[String]) -> Result<Vec<usize>, Malforme
     places_of(wanted, columns)
 }
 
+/// Indexes of a repository's columns (id, name, day), and those of its metrics.
+type RepoDayPlaces = ([usize; 3], Vec<(usize, LedgerMetric)>);
+
+/// The same for a result with days of repositories.
+pub(super) fn repo_day_places(columns: &[String]) -> Result<RepoDayPlaces, MalformedAnswer> {
+    let named = |name: &str| columns.iter().position(|column| column.eq_ignore_ascii_case(name));
+    let first: Option<Vec<usize>> = REPO_DAY_COLUMNS.iter().map(|name| named(name)).collect();
+    let metrics = LedgerMetric::ALL.into_iter();
+    let metrics: Vec<_> =
+        metrics.filter_map(|metric| Some((named(metric.name())?, metric))).collect();
+    match first.and_then(|first| <[usize; 3]>::try_from(first).ok()) {
+        Some(first) if !metrics.is_empty() && columns.len() == 3 + metrics.len() => {
+            Ok((first, metrics))
+        }
+        _ => {
+            let all = LedgerMetric::ALL.map(LedgerMetric::name).join(", ");
+            Err(MalformedAnswer::Columns {
+                found: columns.iter().map(|name| quoted(name)).collect(),
+                wanted: 3 + metrics.len().max(1),
+                needed: format!(
+                    "{}, and by name one or more of {all}",
+                    REPO_DAY_COLUMNS.join(", ")
+                ),
+            })
+        }
+    }
+}
+
 /// The figures of a result without zeros. `year` is that of a yearly result.
 pub(super) fn read(
     query: FigureQuery,
@@ -198,7 +241,7 @@ fn is_no_date(text: &str) -> bool {
 }
 
 /// A DATE, or the day of a DATETIME.
-fn read_day(text: &str) -> Option<Day> {
+pub(super) fn read_day(text: &str) -> Option<Day> {
     let text = text.trim();
     let (date, rest) = text.split_at_checked(10)?;
     if !rest.is_empty() {

@@ -23,6 +23,8 @@ pub enum SqlText {
     Figures(FigureQuery),
     /// The languages of repositories.
     Languages,
+    /// Counts of repositories on a day.
+    RepoDays,
 }
 
 impl From<FigureQuery> for SqlText {
@@ -38,6 +40,7 @@ impl fmt::Display for SqlText {
             Self::Figures(FigureQuery::Daily) => "tidb.sql.eventsDaily",
             Self::Figures(FigureQuery::Yearly) => "tidb.sql.yearly",
             Self::Languages => "tidb.sql.repoLanguages",
+            Self::RepoDays => "tidb.sql.repoDays",
         })
     }
 }

@@ -19,6 +19,9 @@ pub struct Synced {
     pub yearly: Option<usize>,
     /// Number of repositories whose language changed, if it was queried.
     pub languages: Option<usize>,
+    /// Number of days filled into the ledger, if they were queried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_days: Option<usize>,
     /// Duration in milliseconds.
     pub took_ms: u64,
     /// The error, if any.
@@ -34,7 +37,8 @@ impl Synced {
 
     pub(super) fn refused(why: &str) -> Self {
         let error = Some(why.to_owned());
-        Self { tried: false, daily: None, yearly: None, languages: None, took_ms: 0, error }
+        let figures = SyncRound::default();
+        Self { tried: false, ..figures.synced(Duration::ZERO, error) }
     }
 }
 
@@ -50,6 +54,7 @@ impl fmt::Display for Synced {
         wrote("figures of the days", self.daily);
         wrote("figures of the year", self.yearly);
         wrote("languages of repositories", self.languages);
+        wrote("days into the ledger", self.repo_days);
         said.extend(self.error.clone());
         write!(f, "{}", said.join("; "))
     }
@@ -61,6 +66,7 @@ pub(super) struct SyncRound {
     pub(super) daily: Option<usize>,
     pub(super) yearly: Option<usize>,
     pub(super) languages: Option<usize>,
+    pub(super) repo_days: Option<usize>,
     pub(super) error: Option<HistoryError>,
 }
 
@@ -83,8 +89,8 @@ impl SyncRound {
     /// The result for the requester.
     pub(super) fn synced(&self, took: Duration, error: Option<String>) -> Synced {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let Self { daily, yearly, languages, .. } = *self;
-        Synced { tried: true, daily, yearly, languages, took_ms, error }
+        let Self { daily, yearly, languages, repo_days, .. } = *self;
+        Synced { tried: true, daily, yearly, languages, repo_days, took_ms, error }
     }
 
     pub(super) fn is_transient(&self) -> bool {

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::{self, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
 use super::query::{FigureQuery, SqlText};
 use crate::config::{Secret, TidbConfig};
-use crate::model::window::{Timestamp, Year};
+use crate::model::window::{Day, Timestamp, Year};
 use crate::reload;
 use crate::sync::blocking;
 
@@ -86,11 +87,17 @@ impl TidbServer {
         self.tidb.repo_languages.is_some()
     }
 
+    /// Whether a query for the days of repositories is configured.
+    pub(super) fn knows_repo_days(&self) -> bool {
+        self.tidb.repo_days.is_some()
+    }
+
     fn text_of(&self, query: SqlText) -> &str {
         match query {
             SqlText::Figures(FigureQuery::Daily) => &self.tidb.events_daily,
             SqlText::Figures(FigureQuery::Yearly) => &self.tidb.yearly,
             SqlText::Languages => self.tidb.repo_languages.as_deref().unwrap_or_default(),
+            SqlText::RepoDays => self.tidb.repo_days.as_deref().unwrap_or_default(),
         }
     }
 
@@ -233,6 +240,22 @@ impl TidbSession<'_> {
         Err(HistoryError::Clock { at: self.server.at.clone(), theirs, ours })
     }
 
+    /// Identifies the text of a configured query.
+    pub(super) fn hash_of(&self, query: SqlText) -> u64 {
+        xxh3_64(self.server.text_of(query).as_bytes())
+    }
+
+    /// Sets the day that [`SqlText::RepoDays`] selects by.
+    pub(super) async fn set_day(&mut self, day: Day) -> Result<(), HistoryError> {
+        let set = self.conn.query_drop(format!("SET @ghpulse_day = '{day}'"));
+        let after = self.server.limits.connect;
+        let query = SqlText::RepoDays;
+        match tokio::time::timeout(after, set).await {
+            Ok(done) => done.map_err(|error| self.server.fault(TidbAction::Asking(query), error)),
+            Err(_) => Err(HistoryError::QueryTimeout { query, after }),
+        }
+    }
+
     /// The server's year.
     pub(super) fn year(&self) -> Year {
         self.year
@@ -279,10 +302,11 @@ impl TidbSession<'_> {
             answered => answered?,
         };
         let checked = match query {
-            SqlText::Figures(query) => answer::places(query, &answered.columns),
-            SqlText::Languages => answer::language_places(&answered.columns),
+            SqlText::Figures(query) => answer::places(query, &answered.columns).map(drop),
+            SqlText::Languages => answer::language_places(&answered.columns).map(drop),
+            SqlText::RepoDays => answer::repo_day_places(&answered.columns).map(drop),
         };
-        checked.map(drop).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
+        checked.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }
 
     /// The server's version text.
@@ -366,6 +390,7 @@ mod tests {
             events_daily: "SELECT 1".to_owned(),
             yearly: "SELECT 2".to_owned(),
             repo_languages: None,
+            repo_days: None,
             timeout: Duration::from_secs(120),
         };
         let limits = QueryLimits::of(&tidb);

@@ -9,4 +9,5 @@ mod faults;
 mod figures;
 mod languages;
 pub(crate) mod node;
+mod repo_days;
 mod whole;

@@ -5,13 +5,15 @@
 //! written through the import of hours, four a day.
 
 use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::model::activity::{Coverage, MissedRange, Span};
 use ghpulse::model::ledger::{LedgerMetric, RankedBy, RankedWindow};
 use ghpulse::model::window::{Hour, Timestamp};
 use ghpulse::store::inspect;
 use ghpulse::store::keys::RepoKey;
 use ghpulse::store::ledger::import::LedgerHour;
 use ghpulse::store::ledger::rank::Ranking;
-use ghpulse::store::{Durability, Store, repos};
+use ghpulse::store::ledger::seen::SeenDays;
+use ghpulse::store::{Durability, Store, activity, repos};
 
 /// Days that are written.
 const DAYS: i32 = 40;
@@ -19,6 +21,8 @@ const DAYS: i32 = 40;
 const HOURS: [i64; 4] = [2, 8, 14, 20];
 /// Repositories without another number.
 const USUAL: u64 = 1_000_000;
+/// Days of the longest series.
+const YEARS: i64 = 731;
 /// Look-ups of a measurement.
 const LOOKS: usize = 5_000;
 
@@ -56,7 +60,43 @@ pub fn run(repos: Option<u64>) {
     println!("ledger: open: {:.3} s", watch.elapsed().as_secs_f64());
     sizes(&store);
     looks(&store, &mut random, (count, today));
+    seen(&runtime, &store, clock.now());
     rankings(&store, clock.now());
+}
+
+/// How long it takes to say how much of two years was seen: from the rows, and as answers do.
+fn seen(runtime: &tokio::runtime::Runtime, store: &Store, now: Timestamp) {
+    let (today, hour) = (now.day(), now.hour().0);
+    let put = store.commit(move |batch| {
+        for at in hour - YEARS * 24..=hour {
+            let missed = MissedRange { low: 800.0, estimate: 900.0, high: 1_000.0 };
+            let (seen, missed) = ([300_000, 9_000], [missed; 2]);
+            let coverage = Coverage { watched: 60, known: 60, seen, missed, lag: Some(30_000) };
+            activity::put_coverage(batch, Span::Hour, at, &coverage);
+        }
+        Ok(())
+    });
+    runtime.block_on(put).expect("the disk takes it");
+    let days = today.0 - 730..today.0 + 1;
+    let measure = |what: &str, read: &dyn Fn()| {
+        let mut took: Vec<f64> = (0..200)
+            .map(|_| {
+                let watch = Stopwatch::start();
+                read();
+                watch.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        took.sort_by(f64::total_cmp);
+        println!(
+            "ledger: seen share of 731 days {what}: median {:.2} ms, p99 {:.2} ms",
+            took[100], took[198]
+        );
+    };
+    let reader = || store.reader();
+    measure("from its rows", &|| _ = reader().days_seen(days.clone()).expect("it is readable"));
+    let kept = SeenDays::default();
+    let read = || kept.read(reader(), days.clone(), today).expect("it is readable");
+    measure("as it is answered", &|| _ = read());
 }
 
 /// Counts one to a few events of a repository; small numbers have more than large ones.
@@ -129,7 +169,7 @@ fn looks(store: &Store, random: &mut fastrand::Rng, (count, today): (u64, i32)) 
 fn rankings(store: &Store, now: Timestamp) {
     for window in RankedWindow::ALL {
         let watch = Stopwatch::start();
-        let ranking = Ranking::compute(store.reader(), window, now).expect("it is readable");
+        let ranking = Ranking::compute(store.reader(), window, now, None).expect("it is readable");
         let seconds = watch.elapsed().as_secs_f64();
         let mut took: Vec<f64> = (0..LOOKS)
             .map(|look| {

@@ -132,6 +132,10 @@ fn config_errors_name_their_line_and_column() {
                                                               `soon`",
         ),
         ("fn config() { #{ by: \"key\", where: 1 } }", "x.rhai:2:1: where: write a map"),
+        (
+            "fn config() { #{ by: \"key\", where: #{ list: \"m*\" } } }",
+            "x.rhai:2:1: where: `list` takes 1 to 10 names of lists",
+        ),
         ("fn config() {\n  #{ by: who }\n}", "x.rhai:3:10: undefined variable: who"),
     ] {
         let host = |text: &str| {
@@ -151,6 +155,63 @@ fn pushes(factor: &str) -> String {
         "fn config() {{ #{{ by: \"event.repo.name\", where: #{{ \"event.type\": \"PushEvent\" }} }} }}\n\
          fn merge(window) {{ let t = Tally(); t.add(window, {factor}); t }}\n"
     )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_list_counts_the_whole_window_again() {
+    let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let listed = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let push = |id, actor, repo| event(id, NOW - 60, "PushEvent", actor, repo, "Go");
+    let events = [
+        push(1, "ann", "X/y"),
+        push(2, "bob", "x/z"),
+        push(3, "Ann", "q/q"),
+        push(4, "bot", "x/y"),
+    ];
+    journal(&store, 1, &events).await;
+    fs::write(listed.path().join("bots.txt"), "@bot").unwrap();
+    let source = pushes("1").replace("where: #{ ", "where: #{ list: [\"mine\", \"!bots\"], ");
+    fs::write(scripts.path().join("pushes.rhai"), source).unwrap();
+    let lists = Arc::new(Lists::open(listed.path()));
+    let (mut changes, stop) = (lists.changes(), CancellationToken::new());
+    let following = Arc::clone(&lists).follow(Clock::system(), stop.clone());
+    let following = tokio::spawn(following);
+    let troubles = |bench: &Bench| -> Vec<String> {
+        bench.troubles.borrow().iter().map(ToString::to_string).collect()
+    };
+    let mut bench = Bench::with_lists(&store, scripts.path(), NOW, lists).await.settle().await;
+    assert_eq!(bench.value("pushes"), Value::Null, "the list does not exist yet");
+    let said = troubles(&bench);
+    assert!(said[0].ends_with("where: list: no list `mine`: there are bots"), "{said:?}");
+    let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
+    assert!(
+        about.script.error.as_ref().unwrap().contains("no list `mine`") && !about.counter.reading
+    );
+
+    let texts = [
+        ("x/*", json!({ "X/y": 1, "x/z": 1 })),
+        ("x/z\n@ann", json!({ "X/y": 1, "x/z": 1, "q/q": 1 })),
+        ("q/q", json!({ "q/q": 1 })),
+    ];
+    for ((text, wanted), second) in texts.into_iter().zip(1..) {
+        fs::write(listed.path().join("mine.txt"), text).unwrap();
+        changes.changed().await.unwrap();
+        bench.at(NOW + second);
+        bench = bench.settle().await;
+        assert_eq!(bench.value("pushes")["value"], wanted, "{text}");
+        assert_eq!(troubles(&bench), [""; 0], "{text}");
+    }
+    // The names of a removed list are counted until the next start.
+    fs::remove_file(listed.path().join("mine.txt")).unwrap();
+    changes.changed().await.unwrap();
+    journal(&store, 5, &[push(5, "cid", "Q/q"), push(6, "cid", "x/y")]).await;
+    bench.at(NOW + 4);
+    let bench = bench.settle().await;
+    assert_eq!(bench.value("pushes")["value"], json!({ "q/q": 1, "Q/q": 1 }));
+    assert!(troubles(&bench)[0].contains("no list `mine`"), "{:?}", troubles(&bench));
+    stop.cancel();
+    following.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

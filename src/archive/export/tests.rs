@@ -6,6 +6,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::*;
 use crate::config::HourFormat;
+use crate::lists::{ListSet, Lists};
 use crate::model::envelope::Facts;
 use crate::model::position::BusTag;
 use crate::store::APPLIED;
@@ -29,7 +30,12 @@ impl Site {
     }
 
     fn target(&self) -> ArchiveTarget {
-        ArchiveTarget { dir: self.to(), format: HourFormat::Json, hashes_emails: true }
+        ArchiveTarget {
+            dir: self.to(),
+            format: HourFormat::Json,
+            hashes_emails: true,
+            lists: ListSet::default(),
+        }
     }
 
     fn to(&self) -> PathBuf {
@@ -87,7 +93,13 @@ fn event(id: u64, at: &str) -> String {
     if at.is_empty() {
         return format!("{{\"id\":\"{id}\",\"type\":\"PushEvent\",\"created_at\":null}}");
     }
-    format!("{{\"id\":\"{id}\",\"type\":\"PushEvent\",\"created_at\":\"2026-02-03T{at}Z\"}}")
+    // Of even ids is bob's repository, of ids below 10 ann the actor.
+    let owner = if id.is_multiple_of(2) { "Bob" } else { "cid" };
+    let actor = if id < 10 { "Ann" } else { "dan" };
+    format!(
+        "{{\"id\":\"{id}\",\"type\":\"PushEvent\",\"actor\":{{\"id\":1,\"login\":\"{actor}\"}},\
+         \"repo\":{{\"id\":2,\"name\":\"{owner}/tool\"}},\"created_at\":\"2026-02-03T{at}Z\"}}"
+    )
 }
 
 fn hour(text: &str) -> Hour {
@@ -112,6 +124,59 @@ async fn events_are_in_the_file_of_the_hour_they_were_created_in() {
     let cut: Vec<_> = all.hours.iter().map(|hour| hour.cut).collect();
     assert_eq!(cut, [true, true, false]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [2, 3]);
+}
+
+#[tokio::test]
+async fn only_events_on_lists_are_exported_and_named_beside() {
+    let site = Site::new();
+    site.journal("2026-02-03T10:00:30Z", &[(1, "09:59:00"), (2, "10:01:00")]).await;
+    site.journal("2026-02-03T11:20:00Z", &[(3, "10:59:59"), (12, "10:59:59"), (13, "11:00:00")])
+        .await;
+    let lists = site.dir.path().join("lists");
+    std::fs::create_dir(&lists).unwrap();
+    std::fs::write(lists.join("bobs.txt"), "bob/*").unwrap();
+    std::fs::write(lists.join("anns.txt"), "@ann").unwrap();
+    let lists = Lists::open(&lists);
+    let target = |dir: &str, terms: &[&str]| {
+        let terms: Vec<_> = terms.iter().map(|term| lists.term(term).unwrap()).collect();
+        let dir = site.dir.path().join(dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        ArchiveTarget { dir, lists: ListSet::new(&terms), ..site.target() }
+    };
+    let range = (hour("09:00:00"), hour("12:00:00"));
+    let export_to = |to: &ArchiveTarget| export(&site.store, range.0, range.1, to);
+    let counts = |exported: Exported| -> Vec<(u64, u64)> {
+        exported.hours.iter().map(|hour| (hour.events, hour.fresh)).collect()
+    };
+    let both = target("hours", &["bobs", "!anns"]);
+    assert_eq!(counts(export_to(&both).unwrap()), [(1, 1)]);
+    assert_eq!(site.names(), ["2026-02-03-10.json.gz"], "no file without an event");
+    assert_eq!(site.ids("2026-02-03-10.json.gz"), [12]);
+    assert_eq!(counts(export_to(&both).unwrap()), [(1, 0)], "nothing new");
+    let beside = std::fs::read_to_string(site.to().join("2026-02-03-10.coverage.json")).unwrap();
+    let beside: serde_json::Value = serde_json::from_str(&beside).unwrap();
+    assert_eq!(beside["lists"], serde_json::json!(["bobs", "!anns"]));
+
+    // Other lists, and all events, need another directory.
+    for terms in [&["bobs"][..], &[]] {
+        let refused = export_to(&target("hours", terms)).unwrap_err().to_string();
+        assert!(refused.contains("was written for the lists bobs, !anns"), "{refused}");
+    }
+    assert_eq!(site.ids("2026-02-03-10.json.gz"), [12]);
+
+    // An appliance's export of all events is selected from when it is delivered.
+    let all = target("all", &[]);
+    let exported = export_to(&all).unwrap();
+    assert_eq!(exported.hours.len(), 3);
+    let format = if cfg!(feature = "parquet") { HourFormat::Parquet } else { HourFormat::Json };
+    let to = ArchiveTarget { format, ..target("delivered", &["bobs", "!anns"]) };
+    let delivered = super::super::deliver(exported, &all.dir, &to).unwrap();
+    assert_eq!(counts(delivered), [(1, 1)]);
+    let beside =
+        |dir: &std::path::Path| std::fs::read_to_string(dir.join("2026-02-03-10.coverage.json"));
+    assert_eq!(beside(&to.dir).unwrap(), beside(&site.to()).unwrap());
+    let refused = export_to(&target("all", &["bobs"])).unwrap_err().to_string();
+    assert!(refused.contains("was written for all events"), "{refused}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 //! An event belongs to the interval in which it was created. An interval is closed only when late
 //! events have had [`AuditTimes::wait`] to arrive.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -116,14 +116,63 @@ impl AuditSample {
         if hash > self.most || event.repo.len() > MOST_NAME {
             return;
         }
-        let created = event.created_at.second().0;
-        let repo = self.repos.entry(hash).or_insert_with(|| PanelRepo {
+        self.repos.entry(hash).or_insert_with(|| PanelRepo {
             id: event.repo_id,
             name: String::new(),
-            seen_at: created,
+            seen_at: event.created_at.second().0,
             asked_at: 0,
             looks: VecDeque::new(),
         });
+        self.count(hash, event);
+        while self.repos.len() > size.max(1) {
+            self.repos.pop_last();
+            self.most = self.repos.last_key_value().map_or(u64::MAX, |(hash, _)| *hash);
+        }
+    }
+
+    /// An empty one that no event brings a repository into: they are chosen.
+    pub(super) fn chosen() -> Self {
+        Self { most: 0, ..Self::default() }
+    }
+
+    /// Brings these repositories (id and name) in, except those of `sample`, up to `most`. Others
+    /// stay while there is room for them.
+    pub(super) fn choose(
+        &mut self,
+        wanted: Vec<(u64, String)>,
+        (sample, most): (&Self, usize),
+        now: Timestamp,
+    ) {
+        self.repos.retain(|hash, _| !sample.repos.contains_key(hash));
+        let wanted = wanted.into_iter().filter(|(_, name)| name.len() <= MOST_NAME);
+        let wanted = wanted.map(|(id, name)| (hash_of(id), id, name));
+        let wanted = wanted.filter(|(hash, ..)| !sample.repos.contains_key(hash)).take(most);
+        let mut kept = HashSet::new();
+        for (hash, id, name) in wanted {
+            kept.insert(hash);
+            let (seen_at, looks) = (now.second().0, VecDeque::new());
+            let new = || PanelRepo { id, name, seen_at, asked_at: 0, looks };
+            self.repos.entry(hash).or_insert_with(new);
+        }
+        let others = self.repos.iter().filter(|(hash, _)| !kept.contains(*hash));
+        let mut others: Vec<_> = others.map(|(hash, repo)| (repo.seen_at, *hash)).collect();
+        others.sort_unstable();
+        for (_, hash) in others.into_iter().take(self.repos.len().saturating_sub(most)) {
+            self.repos.remove(&hash);
+        }
+    }
+
+    /// Begins the intervals of one repository anew.
+    pub(super) fn begin_again(&mut self, hash: u64) {
+        if let Some(repo) = self.repos.get_mut(&hash) {
+            repo.looks.clear();
+        }
+    }
+
+    /// Counts an event of a repository that is here.
+    pub(super) fn count(&mut self, hash: u64, event: &AuditedEvent) {
+        let Some(repo) = self.repos.get_mut(&hash) else { return };
+        let created = event.created_at.second().0;
         if repo.seen_at <= created {
             repo.seen_at = created;
             if repo.name != event.repo {
@@ -136,10 +185,6 @@ impl AuditSample {
             if let Some(seen) = look.and_then(|look| look.seen.get_mut(kind as usize)) {
                 *seen = seen.saturating_add(1);
             }
-        }
-        while self.repos.len() > size.max(1) {
-            self.repos.pop_last();
-            self.most = self.repos.last_key_value().map_or(u64::MAX, |(hash, _)| *hash);
         }
     }
 
@@ -170,8 +215,7 @@ impl AuditSample {
     }
 
     /// Number of repositories in the sample.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.repos.len()
     }
 
@@ -289,6 +333,7 @@ impl AuditSample {
             repositories: self.repos.len() as u64,
             seen_lately: seen_lately as u64,
             gone: self.gone,
+            watched: 0,
         }
     }
 

@@ -11,7 +11,8 @@ use super::interval::{UndoneShare, seen_share};
 use super::number_gaps::NumberGaps;
 use super::panel::{AuditSample, AuditTimes, hash_of};
 use super::sighting::AuditedEvent;
-use crate::model::audit::{AuditReport, AuditShare, AuditedKind, METHOD};
+use super::watched::WatchedRepos;
+use crate::model::audit::{AuditPanel, AuditReport, AuditShare, AuditedKind, METHOD};
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
 use crate::store::journal::JournalItem;
@@ -41,6 +42,9 @@ pub(super) struct AuditState {
     tag: u32,
     position: (u64, u64, u32),
     pub(super) panel: AuditSample,
+    /// Missing in the state of an older version.
+    #[serde(default)]
+    pub(super) watched: WatchedRepos,
     gaps: NumberGaps,
     /// When points were spent, in seconds since 1970, and how many.
     spent: VecDeque<(i64, u64)>,
@@ -58,6 +62,7 @@ impl AuditState {
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         if let Some(mut kept) = kept.filter(|kept| kept.form == FORM && kept.tag == tag.0) {
             kept.panel.forget_future(now);
+            kept.watched.forget_future(now);
             return Ok(kept);
         }
         let Position { ledger, entry, index } = reader.journal(tag)?.newest()?.unwrap_or_default();
@@ -66,6 +71,7 @@ impl AuditState {
             tag: tag.0,
             position: (ledger, entry, index),
             panel: AuditSample::default(),
+            watched: WatchedRepos::default(),
             gaps: NumberGaps::default(),
             spent: VecDeque::new(),
             conflict: Disagreement::default(),
@@ -109,6 +115,7 @@ impl AuditState {
                         let hash = hash_of(event.repo_id);
                         self.gaps.observe(hash, &event, span);
                         self.panel.observe(hash, &event, size);
+                        self.watched.observe(hash, &event);
                     }
                 }
             }
@@ -116,6 +123,7 @@ impl AuditState {
         })?;
         if has_hole {
             self.panel.restart();
+            self.watched.restart();
             self.gaps.clear();
         }
         self.position = (position.ledger, position.entry, position.index);
@@ -140,21 +148,27 @@ impl AuditState {
     ) -> Result<AuditReport, StoreError> {
         self.panel.forget_future(now);
         self.panel.close(now, times, size);
+        self.watched.forget_future(now);
+        self.watched.close(now, times);
         let settled = now.minus(times.wait);
         self.gaps.close(settled.minus(times.horizon()), settled, now, times.number_span());
         let hour_ago = now.minus(HOUR).second().0;
         self.spent.retain(|(at, _)| (hour_ago..=now.second().0).contains(at));
         let shares = AuditedKind::ALL.map(|kind| (kind.name().into(), self.share(kind)));
         let range = self.panel.range();
+        let panel =
+            AuditPanel { watched: self.watched.len(), ..self.panel.census(now, times.every) };
+        let mut repos = self.watched.growth();
+        repos.extend(self.panel.growth());
         let mut report = AuditReport {
             at: now,
             method: METHOD.into(),
             from: range.map(|(from, _)| from),
             until: range.map(|(_, until)| until),
-            panel: self.panel.census(now, times.every),
+            panel,
             points: self.spent.iter().map(|(_, points)| points).sum(),
             shares: BTreeMap::from(shares),
-            repos: Arc::new(self.panel.growth()),
+            repos: Arc::new(repos),
             conflict: None,
         };
         let ids = range.map(|(from, until)| id_share(reader, from, until)).transpose()?.flatten();

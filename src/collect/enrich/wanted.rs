@@ -128,7 +128,7 @@ impl Wanted for WantedPush {
     type Details = PushDetails;
     const NAME: &'static str = "the commits of pushes";
     const MISSING: &'static str = "pushes to its repositories go out without commits";
-    /// One that was answered and waits for older ones may have 64 KiB.
+    /// An answered push that waits for older ones may hold 64 KiB.
     const MOST_EVENTS: usize = 2_000;
     const MOST: usize = MOST_PUSHES;
     const MOST_FLIGHTS: usize = 4;

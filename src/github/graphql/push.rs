@@ -4,6 +4,7 @@
 //! of both, and how many each has; what only the new one has is the push. Each push has two lists,
 //! so a full query costs one point.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -136,7 +137,7 @@ fn history<'a>(object: &'a str, oid: &str) -> Option<HistoryPart<'a>> {
 fn commit(commit: &HistoryCommit<'_>) -> PushedCommit {
     let [message, author] = json::pick(commit.node, ["message", "author"]);
     let [name, email] = author.map_or([None; 2], |author| json::pick(author, ["name", "email"]));
-    let text = |value: Option<&str>| value.and_then(json::shown).map(|text| text.into_owned());
+    let text = |value: Option<&str>| value.and_then(json::shown).map(Cow::into_owned);
     PushedCommit {
         sha: commit.oid.clone().into_owned(),
         name: text(name),

@@ -12,10 +12,8 @@
 
 mod values;
 
-use std::sync::Arc;
-
 use crate::hub::log::tail::TailEvent;
-use crate::lists::{ListTerm, LiveList};
+use crate::lists::{ListSet, ListTerm};
 use crate::model::event_index::{EventIndex, IndexedField};
 use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
 use values::{ValueList, ValueSet};
@@ -70,14 +68,6 @@ pub struct Filter {
     lists: ListSet,
     keys: KeyPatterns,
     wants_entities: bool,
-}
-
-/// Lists: an event has to be on one of `any`, unless that is empty, and on none of `none`. Their
-/// names may change while the filter is in use.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct ListSet {
-    any: Vec<Arc<LiveList>>,
-    none: Vec<Arc<LiveList>>,
 }
 
 /// Patterns of keys: a key has to match one of `any`, unless that is empty, and none of `none`.
@@ -158,7 +148,7 @@ impl Filter {
             && takes(&self.orgs, IndexedField::Org)
             && takes(&self.repos, IndexedField::Repo)
             && (self.actions.is_empty() || self.actions.takes(event.action()))
-            && self.lists.takes(head)
+            && is_on(&self.lists, head)
     }
 
     /// Whether a routing key matches.
@@ -276,31 +266,19 @@ impl FilterCompiler {
     }
 }
 
-impl ListSet {
-    fn takes(&self, head: &EventIndex) -> bool {
-        let Self { any, none } = self;
-        if any.is_empty() && none.is_empty() {
-            return true;
-        }
-        let names = [IndexedField::Repo, IndexedField::Actor].map(|field| head.folded(field));
-        let holds = |list: &Arc<LiveList>| list.holds(names[0], names[1]);
-        (any.is_empty() || any.iter().any(holds)) && !none.iter().any(holds)
-    }
-}
-
 fn list_set(terms: &[ListTerm]) -> Result<ListSet, StreamQueryError> {
     if let Some(term) = terms.get(QUERY_LISTS) {
         let message = format!("is one list too many: a query takes {QUERY_LISTS}");
         return Err(refused("list", term.list.name(), &message));
     }
-    let of = |excluded: bool| {
-        let terms = terms.iter().filter(|term| term.is_excluded == excluded);
-        let mut lists: Vec<_> = terms.map(|term| Arc::clone(&term.list)).collect();
-        lists.sort();
-        lists.dedup();
-        lists
-    };
-    Ok(ListSet { any: of(false), none: of(true) })
+    Ok(ListSet::new(terms))
+}
+
+fn is_on(lists: &ListSet, head: &EventIndex) -> bool {
+    lists.is_empty() || {
+        let [repo, actor] = [IndexedField::Repo, IndexedField::Actor].map(|it| head.folded(it));
+        lists.takes(repo, actor)
+    }
 }
 
 /// Why a value is probably a mistake.

@@ -13,11 +13,13 @@ fn slots_of_a_day_come_back_from_their_numbers() {
             known += 1;
         }
     }
-    assert_eq!(known, 2 * 24 * METRICS);
+    assert_eq!(known, (2 * 24 + 1) * METRICS);
     let slot = DaySlot { origin: LedgerOrigin::Live, hour: 0, metric: LedgerMetric::Stars };
     assert_eq!(slot.number(), 0);
     let slot = DaySlot { origin: LedgerOrigin::Archive, hour: 23, metric: LedgerMetric::Pushes };
     assert_eq!(slot.number(), 512 + 23 * 16 + 8);
+    let slot = DaySlot { origin: LedgerOrigin::Database, hour: 0, metric: LedgerMetric::Forks };
+    assert_eq!(slot.number(), 512 + 31 * 16 + 1);
 }
 
 #[test]
@@ -46,14 +48,20 @@ fn imported_hours_replace_live_ones() {
         (LedgerOrigin::Archive, 3, 7),
         (LedgerOrigin::Live, 4, 11),
         (LedgerOrigin::Archive, 5, 13),
+        (LedgerOrigin::Database, 0, 100),
     ] {
         row.add(DaySlot { origin, hour, metric: LedgerMetric::Stars }.number(), n);
     }
     let stars = |imported: u32| {
-        let hours = DayHours { imported, folded: 0 };
+        let hours = DayHours { imported, ..DayHours::default() };
         hours.sum(&row).get(LedgerMetric::Stars)
     };
     assert_eq!((stars(0), stars(1 << 3), stars(1 << 3 | 1 << 5)), (16, 18, 31));
+    let filled = |imported: u32| {
+        let hours = DayHours { imported, is_filled: true, ..DayHours::default() };
+        hours.sum(&row).get(LedgerMetric::Stars)
+    };
+    assert_eq!((filled(0), filled(1 << 3)), (100, 18), "a database counts the whole day");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::audit::AuditReport;
 use crate::model::coverage::{Enriched, Report};
+use crate::model::ledger::FilledDays;
 use crate::model::names::names;
 use crate::model::window::Timestamp;
 
@@ -38,6 +39,9 @@ pub struct Status {
     pub lists: Vec<ListReport>,
     /// The audit; `None` without a token, before the first report, and where nothing is polled.
     pub audit: Option<AuditReport>,
+    /// What `tidb.sql.repoDays` has filled of the ledger's past; `None` before the first time.
+    #[serde(default)]
+    pub repo_days: Option<FilledDays>,
     /// The bus between ingest and the last stage.
     pub bus: BusReport,
     /// Clients of the public listeners.

@@ -1,17 +1,29 @@
 //! `/completeness` and `/hours` as CSV (RFC 4180): a header line, then one line per row. Unknown
 //! values are empty fields.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::model::activity::{CountedHour, HourCompleteness, MissedRange};
+use crate::model::audit::{AuditedKind, HourShares};
 use crate::model::kinds::KINDS;
 use crate::model::window::{Hour, Timestamp};
 
-/// By hour and type, `all` first; types without events are omitted.
-pub(super) fn completeness(hours: &[HourCompleteness]) -> String {
+/// By hour and type, `all` first; types without events are omitted. The shares of the audit at the
+/// end of each hour are in its row of `all`.
+pub(super) fn completeness(
+    hours: &[HourCompleteness],
+    shares: &BTreeMap<i64, HourShares>,
+) -> String {
     let mut text =
-        "hour,type,received,missed_low,missed,missed_high,minutes_known,lag_seconds\r\n".to_owned();
+        "hour,type,received,missed_low,missed,missed_high,minutes_known,lag_seconds".to_owned();
+    for name in AuditedKind::ALL.map(AuditedKind::name) {
+        write!(text, ",audit_{name}_low,audit_{name},audit_{name}_high")
+            .expect("a string takes all");
+    }
+    text.push_str("\r\n");
     for hour in hours {
+        let audit = audit(shares.get(&hour.hour.0));
         let minutes = hour.coverage.known;
         let lag = hour.coverage.lag.map(|lag| format!("{:.1}", f64::from(lag) / 1e3));
         let lag = lag.unwrap_or_default();
@@ -19,13 +31,32 @@ pub(super) fn completeness(hours: &[HourCompleteness]) -> String {
         let mut line = |kind: &str, received: u64, missed: Option<MissedRange>| {
             let MissedWords(low, most, high) = MissedWords::of(missed);
             let at = time(hour.hour);
-            write!(text, "{at},{kind},{received},{low},{most},{high},{minutes},{lag}\r\n")
+            let audit = if kind == ALL { &audit } else { NO_AUDIT };
+            write!(text, "{at},{kind},{received},{low},{most},{high},{minutes},{lag}{audit}\r\n")
                 .expect("a string takes all");
         };
-        line("all", all, hour.coverage.missed());
+        line(ALL, all, hour.coverage.missed());
         for (column, kind) in KINDS.iter().enumerate().filter(|(at, _)| hour.counts[*at] > 0) {
             line(kind, hour.counts[column], hour.missed_of(column));
         }
+    }
+    text
+}
+
+/// The type of an hour's first row.
+const ALL: &str = "all";
+/// Three empty fields for each kind.
+const NO_AUDIT: &str = ",,,,,,,,,,,,,,,,,,";
+
+/// The fields of the audit, each with a comma before it.
+fn audit(shares: Option<&HourShares>) -> String {
+    let mut text = String::new();
+    for kind in AuditedKind::ALL {
+        match shares.and_then(|shares| *shares.get(kind.name())?) {
+            Some([low, share, high]) => write!(text, ",{low:.4},{share:.4},{high:.4}"),
+            None => write!(text, ",,,"),
+        }
+        .expect("a string takes all");
     }
     text
 }
@@ -66,4 +97,32 @@ impl MissedWords {
 /// The first instant of an hour, in UTC.
 pub(super) fn time(hour: Hour) -> Timestamp {
     Timestamp::from_seconds(hour.0.saturating_mul(3_600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_the_audit_are_in_the_row_of_all() {
+        let mut hour = HourCompleteness::unknown(Hour(500_000));
+        hour.counts[0] = 7;
+        let mut shares = HourShares::new();
+        shares.insert("stars".into(), Some([0.5, 0.625, 0.75]));
+        shares.insert("numbers".into(), Some([0.1, 0.2, 0.3]));
+        shares.insert("forks".into(), None);
+        let text = completeness(&[hour], &BTreeMap::from([(500_000, shares)]));
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+        let of = |row: usize, name: &str| {
+            rows[row][rows[0].iter().position(|column| *column == name).unwrap()]
+        };
+        assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [26, 26, 26]);
+        assert_eq!((of(1, "type"), of(2, "type")), ("all", KINDS[0]));
+        let low_to_high = ["audit_stars_low", "audit_stars", "audit_stars_high"];
+        assert_eq!(low_to_high.map(|name| of(1, name)), ["0.5000", "0.6250", "0.7500"]);
+        assert_eq!((of(1, "audit_numbers_high"), of(1, "audit_forks")), ("0.3000", ""));
+        assert_eq!(low_to_high.map(|name| of(2, name)), ["", "", ""]);
+        let none = completeness(&[hour], &BTreeMap::new());
+        assert_eq!(none.lines().nth(1).unwrap().split(',').count(), 26);
+    }
 }

@@ -12,7 +12,7 @@ fn series(name: &str) -> RepoSeries {
         RepoDay {
             day: Day(20_454 + at),
             counts,
-            seen: DaySeen { seen, minutes_known, hours_imported: 0 },
+            seen: DaySeen { seen, minutes_known, ..DaySeen::default() },
         }
     };
     let (days, language) = ((0..3).map(day).collect(), Some("C\"++\"".to_owned()));
@@ -30,7 +30,7 @@ fn a_series_has_its_days_sums_and_coverage() {
     assert_eq!(json["days"][2]["counts"]["stars"], 1_200);
     assert!(json["stated"].is_null() && json["seen"].is_null());
     let csv = written::series_csv(&series("a/b"));
-    assert_eq!(csv.lines().nth(2), Some("2026-01-02,600,0,0,0,0,0,0,0,0,0.9,1440,0"));
+    assert_eq!(csv.lines().nth(2), Some("2026-01-02,600,0,0,0,0,0,0,0,0,0.9,1440,0,0"));
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) struct LedgerCoverage {
     minutes_known: u32,
     /// Hours whose counts come from an imported archive instead.
     hours_imported: u32,
+    /// Days whose counts come from a database (`tidb.sql.repoDays`) instead.
+    days_filled: u32,
 }
 
 /// One day of a repository.
@@ -64,7 +66,7 @@ pub(crate) struct RepoReport<'a> {
     until: String,
     /// The sums of all days.
     totals: LedgerFigures,
-    /// The totals that GitHub states; null unless the audit has the repository in its sample.
+    /// The totals that GitHub states; null unless the audit asks for those of the repository.
     stated: Option<StatedTotals>,
     /// The fraction of the stars and forks that it gained over the audit's last 24 looks which was
     /// seen, 0 to 1; null until it is known.
@@ -88,6 +90,11 @@ pub(crate) struct RankedReport<'a> {
     language: Option<&'a str>,
     /// The figure it is ranked by.
     count: u64,
+    /// The totals that GitHub states; null unless the audit asks for those of the repository.
+    stated: Option<StatedTotals>,
+    /// The fraction of the stars and forks that it gained over the audit's last 24 looks which was
+    /// seen, 0 to 1; null until it is known.
+    seen: Option<f64>,
 }
 
 /// The first repositories of a window.
@@ -131,6 +138,7 @@ impl LedgerCoverage {
             seen: seen.seen.map(|share| (share * 1e3).round() / 1e3),
             minutes_known: seen.minutes_known,
             hours_imported: seen.hours_imported,
+            days_filled: seen.days_filled,
         }
     }
 }
@@ -177,15 +185,17 @@ pub(super) fn series_csv(series: &RepoSeries) -> String {
         text.push(',');
         text.push_str(metric.name());
     }
-    text.push_str(",seen,minutes_known,hours_imported\r\n");
+    text.push_str(",seen,minutes_known,hours_imported,days_filled\r\n");
     for day in &series.days {
         text.push_str(&day.day.to_string());
         for metric in LedgerMetric::ALL {
             write!(text, ",{}", day.counts.get(metric)).expect("a string takes all");
         }
-        let LedgerCoverage { seen, minutes_known, hours_imported } = LedgerCoverage::of(day.seen);
-        let seen = seen.map(|seen| seen.to_string()).unwrap_or_default();
-        write!(text, ",{seen},{minutes_known},{hours_imported}\r\n").expect("a string takes all");
+        let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
+            LedgerCoverage::of(day.seen);
+        let seen = shown(seen);
+        write!(text, ",{seen},{minutes_known},{hours_imported},{days_filled}\r\n")
+            .expect("a string takes all");
     }
     text
 }
@@ -203,6 +213,8 @@ pub(super) fn top(
         name: repo.name.as_deref(),
         language: repo.language.as_deref(),
         count: repo.count,
+        stated: repo.stated,
+        seen: repo.seen,
     });
     let report = TopReport {
         by: by.name(),
@@ -216,16 +228,30 @@ pub(super) fn top(
     json::encoded(&report)
 }
 
-/// A ranking as CSV (RFC 4180).
+/// A ranking as CSV (RFC 4180); the last columns are how much of the window was seen.
 pub(super) fn top_csv(top: &TopRepos) -> String {
-    let mut text = "rank,id,name,language,count\r\n".to_owned();
+    let mut text = "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,\
+                    window_seen,minutes_known,hours_imported,days_filled\r\n"
+        .to_owned();
+    let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
+        LedgerCoverage::of(top.seen);
+    let coverage = format!("{},{minutes_known},{hours_imported},{days_filled}", shown(seen));
     for (repo, rank) in top.repos.iter().zip(1..) {
         let quoted = |text: Option<&str>| {
             text.map(|text| format!("\"{}\"", text.replace('"', "\"\""))).unwrap_or_default()
         };
         let (name, language) = (quoted(repo.name.as_deref()), quoted(repo.language.as_deref()));
-        write!(text, "{rank},{},{name},{language},{}\r\n", repo.id, repo.count)
+        let stated = repo.stated.map_or(",,".to_owned(), |StatedTotals { stars, forks, at }| {
+            format!("{stars},{forks},{at}")
+        });
+        let (id, count, seen) = (repo.id, repo.count, shown(repo.seen));
+        write!(text, "{rank},{id},{name},{language},{count},{stated},{seen},{coverage}\r\n")
             .expect("a string takes all");
     }
     text
+}
+
+/// A fraction; nothing when it is unknown.
+fn shown(share: Option<f64>) -> String {
+    share.map(|share| share.to_string()).unwrap_or_default()
 }

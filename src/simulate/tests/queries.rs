@@ -254,11 +254,11 @@ async fn histories_of_commits_hold_what_a_push_brought() {
         (&none["data"]["p0"], &none["errors"][0]["type"]),
         (&Value::Null, &"NOT_FOUND".into())
     );
-    let pushed = events.iter().find(|event| event["type"] == "PushEvent").unwrap();
-    let name = pushed["repo"]["name"].as_str().unwrap();
+    let event = events.iter().find(|event| event["type"] == "PushEvent").unwrap();
+    let name = event["repo"]["name"].as_str().unwrap();
     let none = ask(name, "00", "(first:3)").await;
     assert_eq!((&none["data"]["p0"]["at"], none.get("errors")), (&Value::Null, None));
-    let head = pushed["payload"]["head"].as_str().unwrap();
+    let head = event["payload"]["head"].as_str().unwrap();
     for first in ["", "(first:101)"] {
         let refused = ask(name, head, first).await;
         let words = refused["errors"][0]["message"].as_str().unwrap().to_owned();

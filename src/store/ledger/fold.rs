@@ -23,6 +23,8 @@ use crate::store::reader::Reader;
 pub const HOURS_FOR: Duration = Duration::from_secs(35 * 86_400);
 /// Rows of days that one step folds, about.
 const ROWS: usize = 3_000;
+/// The bits of all hours of a day.
+const ALL_HOURS: u32 = (1 << 24) - 1;
 /// Steps of one pass of retention.
 const STEPS: usize = 20;
 
@@ -135,7 +137,8 @@ fn close(batch: &mut Batch<'_>, day: Day) -> Result<DayHours, StoreError> {
     let row = decode_counts(Family::Ledger, &all.to_bytes(), batch.get(&all)?.as_deref())?;
     let live = row.iter().filter_map(|(slot, _)| DaySlot::of_number(slot));
     let live = live.filter(|slot| slot.origin == LedgerOrigin::Live);
-    let folded = live.fold(hours.folded | hours.imported, |bits, slot| bits | 1 << slot.hour);
+    let counted = live.fold(hours.folded | hours.imported, |bits, slot| bits | 1 << slot.hour);
+    let folded = if hours.are_filled() { ALL_HOURS } else { counted };
     let closed = DayHours { folded, ..hours };
     if closed != hours {
         put_hours(batch, &key, closed);

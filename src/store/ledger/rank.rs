@@ -39,6 +39,9 @@ pub struct Ranking {
     by_language: HashMap<String, RankedLists>,
 }
 
+/// Whether the repository of a name is left out of rankings.
+pub type IsLeftOut<'a> = &'a dyn Fn(&str) -> bool;
+
 /// One list for each [`RankedBy`].
 type RankedLists = [Vec<RankedId>; 4];
 
@@ -50,12 +53,13 @@ struct RankedId {
 }
 
 impl Ranking {
-    /// Computes the ranking of the window that ends with the hour of `now`. Blocks, for seconds
-    /// when there are millions of rows.
+    /// Computes the ranking of the window that ends with the hour of `now`, without the
+    /// repositories that `is_left_out` names. Blocks, for seconds when there are millions of rows.
     pub fn compute(
         reader: Reader<'_>,
         window: RankedWindow,
         now: Timestamp,
+        is_left_out: Option<IsLeftOut<'_>>,
     ) -> Result<Self, StoreError> {
         let until = now.hour().0 + 1;
         let first = until - window.hours();
@@ -76,7 +80,8 @@ impl Ranking {
             if figures == [0; 4] {
                 return Ok(true);
             }
-            all.offer(repo, figures);
+            let mut left_out = RankCandidate { reader, rule: is_left_out, repo, known: None };
+            all.offer(&mut left_out, figures)?;
             if let Some(language) = languages.of(repo)? {
                 let is_full = by_language.len() >= LANGUAGES;
                 let folded = language.to_lowercase();
@@ -84,7 +89,7 @@ impl Ranking {
                     by_language
                         .entry(folded)
                         .or_insert_with(OpenLists::default)
-                        .offer(repo, figures);
+                        .offer(&mut left_out, figures)?;
                 }
             }
             Ok(true)
@@ -100,7 +105,7 @@ impl Ranking {
         })
     }
 
-    /// Whether no repository has a figure.
+    /// Whether no repository has a figure in the window.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.iter().all(Vec::is_empty)
@@ -126,6 +131,8 @@ impl Ranking {
                 name: reader.name_of_repo(ranked.repo)?,
                 language: reader.language_of_repo(ranked.repo)?,
                 count: ranked.count,
+                stated: None,
+                seen: None,
             })
         };
         let repos = ids.iter().take(most).map(repo).collect::<Result<_, StoreError>>()?;
@@ -161,20 +168,25 @@ struct OpenLists([BinaryHeap<LastFirst>; 4]);
 type LastFirst = Reverse<(u64, Reverse<u64>)>;
 
 impl OpenLists {
-    fn offer(&mut self, repo: u64, figures: [u64; 4]) {
+    /// Enters a repository into the lists that it belongs to, unless it is left out.
+    fn offer(
+        &mut self,
+        candidate: &mut RankCandidate<'_>,
+        figures: [u64; 4],
+    ) -> Result<(), StoreError> {
         for (heap, figure) in self.0.iter_mut().zip(figures) {
-            let entry = Reverse((figure, Reverse(repo)));
-            if figure == 0 {
+            let entry = Reverse((figure, Reverse(candidate.repo)));
+            let is_full = heap.len() >= MOST_RANKED;
+            let enters = figure > 0 && (!is_full || heap.peek().is_some_and(|last| entry < *last));
+            if !enters || candidate.is_left_out()? {
                 continue;
             }
-            if heap.len() < MOST_RANKED {
-                heap.push(entry);
-            } else if let Some(mut last) = heap.peek_mut()
-                && entry < *last
-            {
-                *last = entry;
+            if is_full {
+                heap.pop();
             }
+            heap.push(entry);
         }
+        Ok(())
     }
 
     fn close(self) -> RankedLists {
@@ -182,6 +194,25 @@ impl OpenLists {
             let sorted = heap.into_sorted_vec().into_iter();
             sorted.map(|Reverse((count, Reverse(repo)))| RankedId { repo, count }).collect()
         })
+    }
+}
+
+/// A repository that a list may take. Its name is read when one would take it, once.
+struct RankCandidate<'a> {
+    reader: Reader<'a>,
+    rule: Option<IsLeftOut<'a>>,
+    repo: u64,
+    known: Option<bool>,
+}
+
+impl RankCandidate<'_> {
+    fn is_left_out(&mut self) -> Result<bool, StoreError> {
+        let Some(is_left_out) = self.rule else { return Ok(false) };
+        if let Some(known) = self.known {
+            return Ok(known);
+        }
+        let name = self.reader.name_of_repo(self.repo)?;
+        Ok(*self.known.insert(name.is_some_and(|name| is_left_out(&name))))
     }
 }
 

@@ -98,6 +98,13 @@ impl Reader<'_> {
 
     /// How much of each of these days was seen, ascending.
     pub fn days_seen(&self, days: Range<i32>) -> Result<Vec<DaySeen>, StoreError> {
+        let hours = self.hours_of_days(days.clone())?;
+        let seen = self.days_covered(days)?.into_iter().zip(hours);
+        Ok(seen.map(|(seen, hours)| seen.with(hours)).collect())
+    }
+
+    /// The same without what was imported.
+    pub(super) fn days_covered(self, days: Range<i32>) -> Result<Vec<DaySeen>, StoreError> {
         let hours = i64::from(days.start) * 24..i64::from(days.end) * 24;
         let coverage = self.coverage(Span::Hour, hours)?;
         let of_day = |day: i32| {
@@ -109,13 +116,20 @@ impl Reader<'_> {
                 missed = missed.plus(range);
                 known += u32::from(hour.known);
             }
-            let imported = self.ledger_hours(Day(day))?.imported;
-            Ok(DaySeen {
+            DaySeen {
                 seen: (known > 0).then(|| 1.0 - missed.shares(seen)[1]),
                 minutes_known: known,
-                hours_imported: imported.count_ones(),
-            })
+                ..DaySeen::default()
+            }
         };
-        days.map(of_day).collect()
+        Ok(days.map(of_day).collect())
+    }
+
+    /// Where the counts of each of these days come from, ascending.
+    pub(super) fn hours_of_days(self, days: Range<i32>) -> Result<Vec<DayHours>, StoreError> {
+        let keys: Vec<LedgerKey> = days.map(|day| LedgerKey::Hours(Day(day))).collect();
+        let bytes: Vec<_> = keys.iter().map(LedgerKey::to_bytes).collect();
+        let rows = self.database.snapshot().get_many(Family::Ledger, &bytes)?;
+        keys.iter().zip(rows).map(|(key, row)| decode_hours(key, row.as_deref())).collect()
     }
 }

@@ -6,14 +6,17 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::counting::{LedgerCounting, LedgerEvent};
+use super::fill::LedgerDay;
 use super::fold::{FoldProgress, HOURS_FOR, fold_due};
 use super::import::LedgerHour;
 use super::rank::Ranking;
+use super::seen::SeenDays;
+use crate::model::activity::{Coverage, MissedRange, Span};
 use crate::model::ledger::{LedgerCounts, LedgerMetric, MOST_RANKED, RankedBy, RankedWindow};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::store::keys::RepoKey;
 use crate::store::keys::ledger::LedgerKey;
-use crate::store::{Store, new_store, repos};
+use crate::store::{Store, activity, new_store, repos};
 
 /// 2026-01-01.
 const START: i32 = 20_454;
@@ -45,6 +48,20 @@ async fn count_named(store: &Store, events: Vec<(u64, String, Timestamp, usize)>
         counting.write(batch)
     });
     counted.await.unwrap();
+}
+
+/// Fills a day from a database; returns whether it was taken.
+async fn fill(store: &Store, day: i32, counts: Vec<(u64, usize, u64)>) -> bool {
+    let filled = store.commit(move |batch| {
+        let mut of_day = LedgerDay::default();
+        for (repo, metric, n) in counts {
+            let mut counts = LedgerCounts::default();
+            counts.add(LedgerMetric::ALL[metric], n);
+            of_day.add(repo, Some(&format!("ann/r{repo}")), &counts);
+        }
+        of_day.write(batch, Day(START + day))
+    });
+    filled.await.unwrap()
 }
 
 /// Imports an hour; returns whether it was taken.
@@ -152,6 +169,39 @@ async fn folded_months_keep_their_days_and_are_final() {
 }
 
 #[tokio::test]
+async fn a_database_fills_days_of_which_nothing_was_counted() {
+    let (_dir, store) = new_store();
+    count(&store, vec![(7, 1, 1, 0)]).await;
+    assert!(fill(&store, 0, vec![(7, 0, 40), (7, 8, 2), (8, 0, 1)]).await);
+    assert!(!fill(&store, 0, vec![(7, 0, 90)]).await, "it is filled");
+    assert!(!fill(&store, 1, vec![(7, 0, 90)]).await, "it was counted here");
+    assert_eq!((stars_of(&store, 7), stars_of(&store, 8)), (vec![(0, 40), (1, 1)], vec![(0, 1)]));
+    assert_eq!(store.reader().repo_named("ann/r8").unwrap(), Some(8));
+    let all = || store.reader().ledger_sum(&LedgerKey::All(Day(START)), Day(START)).unwrap();
+    assert_eq!((all().get(LedgerMetric::Stars), all().get(LedgerMetric::Pushes)), (41, 2));
+    let seen = store.reader().days_seen(START..START + 2).unwrap();
+    assert_eq!((seen[0].days_filled, seen[1].days_filled), (1, 0));
+    // A late event of the day is in it; an import replaces it.
+    count(&store, vec![(7, 0, 3, 0)]).await;
+    assert_eq!(stars_of(&store, 7)[0], (0, 40));
+    let ranked = |day| {
+        let window = RankedWindow::Week;
+        let ranking = Ranking::compute(store.reader(), window, at(day, 0), None).unwrap();
+        ranking.top(store.reader(), RankedBy::Stars, None, 1).unwrap().repos[0].count
+    };
+    assert_eq!(ranked(2), 41);
+    assert!(import(&store, hour(0, 5), vec![(7, 0), (7, 0)]).await);
+    assert_eq!((stars_of(&store, 7)[0], all().get(LedgerMetric::Stars)), ((0, 3), 3));
+    // Folded, a filled day is final.
+    assert!(fill(&store, 5, vec![(7, 0, 9)]).await);
+    fold(&store, at(31, 1).plus(HOURS_FOR)).await;
+    assert!(!import(&store, hour(5, 1), vec![(7, 0)]).await);
+    count(&store, vec![(7, 5, 3, 0)]).await;
+    fold(&store, at(31, 1).plus(HOURS_FOR)).await;
+    assert_eq!(stars_of(&store, 7), [(0, 3), (1, 1), (5, 9)]);
+}
+
+#[tokio::test]
 async fn counts_follow_the_id_of_a_renamed_repository() {
     let (_dir, store) = new_store();
     let name = |name: &str, day| (7, name.to_owned(), at(day, 0), 0);
@@ -188,7 +238,7 @@ async fn rankings_are_sums_of_their_window() {
     events.push((90, 40, 1, 8));
     count(&store, events).await;
     let top = |window, by, language: Option<&str>| {
-        let ranking = Ranking::compute(store.reader(), window, at(40, 2)).unwrap();
+        let ranking = Ranking::compute(store.reader(), window, at(40, 2), None).unwrap();
         let top = ranking.top(store.reader(), by, language, 3).unwrap();
         let all = top.repos.into_iter();
         all.map(|repo| (repo.name.unwrap(), repo.count)).collect::<Vec<_>>()
@@ -206,12 +256,82 @@ async fn rankings_are_sums_of_their_window() {
     assert_eq!(top(month, RankedBy::Stars, Some("Go")), []);
 }
 
+#[tokio::test]
+async fn rankings_are_full_without_what_is_left_out() {
+    let (_dir, store) = new_store();
+    let learn = |batch: &mut crate::store::Batch<'_>| {
+        (0..220).try_for_each(|repo| repos::remember(batch, RepoKey(repo), Some("Go"), at(0, 0)))
+    };
+    store.commit(learn).await.unwrap();
+    // Every second one has two stars and is left out.
+    let events =
+        (0..220).flat_map(|repo| vec![(repo, 40, 1, 0); if repo % 2 == 0 { 2 } else { 1 }]);
+    count(&store, events.collect()).await;
+    let is_even = |name: &str| name.ends_with(['0', '2', '4', '6', '8']);
+    for is_left_out in [None, Some(&is_even as &dyn Fn(&str) -> bool)] {
+        let day = RankedWindow::Day;
+        let ranking = Ranking::compute(store.reader(), day, at(40, 2), is_left_out).unwrap();
+        for language in [None, Some("go")] {
+            let top = ranking.top(store.reader(), RankedBy::Stars, language, MOST_RANKED).unwrap();
+            let ids: Vec<u64> = top.repos.iter().map(|repo| repo.id).collect();
+            let first = u64::from(is_left_out.is_some());
+            let wanted: Vec<u64> = (0..MOST_RANKED as u64).map(|at| first + 2 * at).collect();
+            assert_eq!(ids, wanted, "{language:?}");
+        }
+        assert!(!ranking.is_empty());
+    }
+    let none = Ranking::compute(store.reader(), RankedWindow::Day, at(60, 2), None).unwrap();
+    assert!(none.is_empty());
+}
+
+#[tokio::test]
+async fn days_that_are_over_are_read_once() {
+    let (_dir, store) = new_store();
+    let cover = async |day: i32, seen: u64| {
+        let put = store.commit(move |batch| {
+            for hour in 0..24 {
+                let missed = MissedRange { low: 1.0, estimate: 2.0, high: 3.0 };
+                let missed = [missed, MissedRange::default()];
+                let coverage =
+                    Coverage { watched: 60, known: 50, seen: [seen, 0], missed, lag: None };
+                let at = i64::from(START + day) * 24 + hour;
+                activity::put_coverage(batch, Span::Hour, at, &coverage);
+            }
+            Ok(())
+        });
+        put.await.unwrap();
+    };
+    for day in 0..10 {
+        cover(day, 10 + u64::try_from(day).unwrap()).await;
+    }
+    let (seen, days, today) = (SeenDays::default(), START - 2..START + 12, Day(START + 9));
+    let read = |days, today| seen.read(store.reader(), days, today).unwrap();
+    let plain = || store.reader().days_seen(days.clone()).unwrap();
+    assert_eq!(read(days.clone(), today), plain());
+    assert!(plain()[1].seen.is_none() && plain()[2].seen.is_some());
+    // Today and yesterday may change, and what is imported may be of any day.
+    for day in [8, 9] {
+        cover(day, 500).await;
+    }
+    assert!(import(&store, hour(2, 1), vec![(7, 0)]).await);
+    assert_eq!(read(days.clone(), today), plain());
+    assert_eq!(read(days.clone(), today)[4].hours_imported, 1);
+    // A day that is over is not read again, until the clock was set back.
+    let before = plain();
+    cover(3, 500).await;
+    assert_eq!(read(days.clone(), today), before);
+    assert_eq!(read(START + 3..START + 4, today), before[5..6]);
+    assert_eq!(read(days.clone(), Day(START + 8)), plain());
+    assert_ne!(plain(), before);
+}
+
 /// A step of the property test.
 #[derive(Debug, Clone)]
 enum Step {
     Count(Vec<Counted>),
     Import(i32, i64, Vec<(u64, usize)>),
     Fold(i32),
+    Fill(i32, Vec<(u64, usize, u64)>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -221,6 +341,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (28_i32..34, 0_i64..3, prop::collection::vec((0_u64..4, 0_usize..9), 0..8))
             .prop_map(|(day, hour, events)| Step::Import(day, hour, events)),
         1 => (0_i32..70).prop_map(Step::Fold),
+        2 => (28_i32..34, prop::collection::vec((0_u64..4, 0_usize..9, 1_u64..5), 1..8))
+            .prop_map(|(day, counts)| Step::Fill(day, counts)),
     ];
     prop::collection::vec(step, 1..12)
 }
@@ -230,12 +352,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Plain {
     live: BTreeMap<(i32, i64), Vec<(u64, usize)>>,
     imported: BTreeMap<(i32, i64), Vec<(u64, usize)>>,
+    filled: BTreeMap<i32, Vec<(u64, usize, u64)>>,
 }
 
 impl Plain {
     fn counts_of(&self, repo: u64) -> BTreeMap<i32, LedgerCounts> {
         let mut days: BTreeMap<i32, LedgerCounts> = BTreeMap::new();
+        let is_filled = |day: &i32| self.filled.contains_key(day) && !has_day(&self.imported, *day);
+        for (day, counts) in self.filled.iter().filter(|(day, _)| is_filled(day)) {
+            for (_, metric, n) in counts.iter().filter(|(of, ..)| *of == repo) {
+                days.entry(*day).or_default().add(LedgerMetric::ALL[*metric], *n);
+            }
+        }
         let live = self.live.iter().filter(|(hour, _)| !self.imported.contains_key(*hour));
+        let live = live.filter(|((day, _), _)| !is_filled(day));
         for ((day, _), events) in live.chain(&self.imported) {
             for (_, metric) in events.iter().filter(|(of, _)| *of == repo) {
                 days.entry(*day).or_default().add(LedgerMetric::ALL[*metric], 1);
@@ -243,6 +373,11 @@ impl Plain {
         }
         days
     }
+}
+
+/// Whether any hour of a day is there.
+fn has_day(hours: &BTreeMap<(i32, i64), Vec<(u64, usize)>>, day: i32) -> bool {
+    hours.keys().any(|(of, _)| *of == day)
 }
 
 #[test]
@@ -266,6 +401,15 @@ fn any_order_of_events_imports_and_folds_gives_the_plain_sums() {
                         let is_final = !taken;
                         if !is_final {
                             plain.imported.insert((day, at), events);
+                        }
+                    }
+                    Step::Fill(day, counts) => {
+                        let is_counted = has_day(&plain.live, day)
+                            || has_day(&plain.imported, day)
+                            || plain.filled.contains_key(&day);
+                        assert_eq!(fill(&store, day, counts.clone()).await, !is_counted);
+                        if !is_counted {
+                            plain.filled.insert(day, counts);
                         }
                     }
                     Step::Fold(day) => fold(&store, at(day, 0).plus(HOURS_FOR)).await,

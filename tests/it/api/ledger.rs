@@ -137,12 +137,22 @@ async fn rankings_follow_the_events() {
         assert_eq!(ranked(0), (json!("ann/tool"), json!(2)), "{top}");
         assert_eq!(ranked(1), (json!("bob/other"), json!(1)), "{top}");
         assert!(top["computed_at"].is_string() && top["coverage"].is_object(), "{top}");
+        let first = &top["repos"][0];
+        assert!(first["stated"].is_null() && first.get("seen").is_some(), "no token: {first}");
     }
     let csv = until_some("the push", async || {
         let csv = get(&site, "/top?by=pushes&format=csv", &[]).await.body;
         (csv.lines().count() > 1).then_some(csv)
     });
-    assert_eq!(csv.await, "rank,id,name,language,count\r\n1,8,\"bob/other\",,1\r\n");
+    let csv = csv.await;
+    let (columns, row) = csv.trim_end().split_once("\r\n").unwrap();
+    assert_eq!(
+        columns,
+        "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,window_seen,\
+         minutes_known,hours_imported,days_filled"
+    );
+    assert!(row.starts_with("1,8,\"bob/other\",,1,,,,,"), "{row}");
+    assert_eq!(row.split(',').count(), columns.split(',').count(), "{row}");
     let none = get(&site, "/top?by=stars&language=Rust", &[]).await.json();
     assert_eq!((&none["language"], &none["repos"]), (&json!("Rust"), &json!([])));
     site.end().await;

@@ -8,6 +8,7 @@ use ghpulse::appliance;
 use ghpulse::archive::{self, ArchiveTarget};
 use ghpulse::clock::Clock;
 use ghpulse::config::HourFormat;
+use ghpulse::lists::ListSet;
 use ghpulse::model::window::Hour;
 use ghpulse::store::{Durability, Store};
 use serde_json::Value;
@@ -96,8 +97,12 @@ async fn addresses_are_hashed_in_exports_and_on_request_everywhere() {
     let day = ghpulse::model::window::Day::parse("2026-03-01").unwrap();
     let hour = Hour(day.start().hour().0 + 5);
     let to = tempfile::tempdir().unwrap();
-    let target =
-        ArchiveTarget { dir: to.path().to_owned(), format: HourFormat::Json, hashes_emails: true };
+    let target = ArchiveTarget {
+        dir: to.path().to_owned(),
+        format: HourFormat::Json,
+        hashes_emails: true,
+        lists: ListSet::default(),
+    };
     let exported = archive::export(&store, hour, Hour(hour.0 + 1), &target).unwrap();
     assert_eq!(exported.hours[0].events, 2);
     let mut text = String::new();
@@ -210,7 +215,8 @@ async fn names_of_the_file_are_left_out_at_once_and_kept() {
     appliance::leave_out(&store, &config.privacy).unwrap();
     let hour = Hour(ghpulse::model::window::Day::parse("2026-03-01").unwrap().start().hour().0 + 5);
     let to = files.path().to_owned();
-    let target = ArchiveTarget { dir: to, format: HourFormat::Json, hashes_emails: true };
+    let (format, lists) = (HourFormat::Json, ListSet::default());
+    let target = ArchiveTarget { dir: to, format, hashes_emails: true, lists };
     let exported = archive::export(&store, hour, Hour(hour.0 + 1), &target).unwrap();
     assert_eq!(exported.hours.iter().map(|hour| hour.events).sum::<u64>(), 1);
 }

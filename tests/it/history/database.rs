@@ -207,6 +207,7 @@ impl Database {
             yearly,
             timeout: Duration::from_secs(60),
             repo_languages: None,
+            repo_days: None,
         }
     }
 }

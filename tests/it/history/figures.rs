@@ -60,6 +60,7 @@ fn database_that_is_away() -> ghpulse::config::TidbConfig {
         events_daily: "SELECT 1".to_owned(),
         yearly: "SELECT 1".to_owned(),
         repo_languages: None,
+        repo_days: None,
     }
 }
 

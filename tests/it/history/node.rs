@@ -8,8 +8,10 @@ use ghpulse::clock::Clock;
 use ghpulse::config::{IntervalConfig, TidbConfig};
 use ghpulse::model::counts::{DayCounts, PullRequestCounts};
 use ghpulse::model::envelope::{Facts, Flags};
+use ghpulse::model::ledger::{FilledDays, LedgerMetric};
 use ghpulse::model::window::{Day, Timestamp, Year};
 use ghpulse::store::keys::RepoKey;
+use ghpulse::store::ledger::counting::{LedgerCounting, LedgerEvent};
 use ghpulse::store::repos::RepoRow;
 use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{Health, History, QueryLimits, Setup, Synced};
@@ -124,6 +126,30 @@ impl Node {
             Ok(())
         });
         commit.await.unwrap();
+    }
+
+    /// Counts a star in the ledger, as the apply stage does.
+    pub async fn count_star(&self, repo: u64, created: &str) {
+        let created_at = at(created);
+        let commit = self.store.commit(move |batch| {
+            let mut counting = LedgerCounting::default();
+            let (metric, name, language) = (LedgerMetric::Stars, None, None);
+            counting.count(batch, LedgerEvent { repo, name, created_at, metric, language });
+            counting.write(batch)
+        });
+        commit.await.unwrap();
+    }
+
+    /// The stars of a repository by day, as the ledger has them.
+    pub fn stars(&self, repo: u64) -> Vec<(String, u64)> {
+        let days = Day::parse("2025-01-01").unwrap().0..Day::parse("2027-01-01").unwrap().0;
+        let days = self.store.reader().ledger_of(repo, days).unwrap().into_iter();
+        days.map(|(day, counts)| (day.to_string(), counts.get(LedgerMetric::Stars))).collect()
+    }
+
+    /// What was filled of the ledger's past.
+    pub fn filled(&self) -> FilledDays {
+        self.store.reader().filled_days().unwrap().unwrap()
     }
 
     pub async fn sync(&self) -> Synced {

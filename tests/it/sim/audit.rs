@@ -92,3 +92,47 @@ async fn totals_reveal_events_that_ids_do_not() {
     assert!(stated.await["stated"]["at"].is_string());
     appliance.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_that_people_look_at_have_their_totals() {
+    let options = Options { rate: 60.0, shape: Shape::Today, seed: 32, ..Options::default() };
+    let github = GitHub::start(Options { remember: 1_000, ..options }).await;
+    let (dir, lists) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // The sample is small, so that most of them are not in it.
+    let mut settings = QUICK.to_vec();
+    settings.push(("GHPULSE_GITHUB_AUDIT_REPOSITORIES", "100"));
+    settings.push(("GHPULSE_LISTS_DIR", lists.path().to_str().unwrap()));
+    let appliance = Running::start(dir.path(), &github.url, &settings).await;
+    let top = until_some("the first of a ranking have their totals", async || {
+        let top = request(appliance.public, "GET", "/top?by=pushes&limit=10", &[]).await;
+        let top: Value = serde_json::from_str(&top.body).ok()?;
+        let repos = top["repos"].as_array()?.clone();
+        let are_known = repos.iter().all(|repo| repo["stated"]["stars"].is_u64());
+        (repos.len() == 10 && are_known).then_some(top)
+    });
+    assert!(top.await["coverage"].is_object());
+    until_some("they are watched, not sampled", async || {
+        let panel = status(&appliance).await["audit"]["panel"].clone();
+        (panel["watched"].as_u64() > Some(0) && panel["repositories"] == 100).then_some(())
+    })
+    .await;
+
+    // One that has no totals yet gets them when it is on a list.
+    let path = until_some("a repository without totals", async || {
+        let events = github.control.emitted();
+        let event: Value = serde_json::from_str(events.last()?).ok()?;
+        let name = event["repo"]["name"].as_str()?.to_owned();
+        let repo = request(appliance.public, "GET", &format!("/repo/{name}"), &[]).await;
+        let repo: Value = serde_json::from_str(&repo.body).ok()?;
+        (repo["id"].is_u64() && repo["stated"].is_null()).then_some(name)
+    })
+    .await;
+    std::fs::write(lists.path().join("mine.txt"), &path).unwrap();
+    until_some("a listed repository has its totals", async || {
+        let repo = request(appliance.public, "GET", &format!("/repo/{path}"), &[]).await;
+        let repo: Value = serde_json::from_str(&repo.body).ok()?;
+        repo["stated"]["stars"].is_u64().then_some(())
+    })
+    .await;
+    appliance.end().await;
+}

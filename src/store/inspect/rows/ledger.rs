@@ -23,14 +23,20 @@ pub(super) fn value(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     if let LedgerKey::Hours(_) = key {
         let hours = decode_hours(&key, Some(value)).ok()?;
         let listed = |bits: u32| (0..24).filter(|hour| bits & 1 << hour != 0).collect::<Vec<_>>();
-        return shown(
-            &json!({ "imported": listed(hours.imported), "final": listed(hours.folded) }),
-        );
+        return shown(&json!({
+            "imported": listed(hours.imported),
+            "final": listed(hours.folded),
+            "filled": hours.is_filled,
+        }));
     }
     let mut counts = Map::new();
     SlotCounts::visit(value, |slot, n| {
         if let Some(DaySlot { origin, hour, metric }) = DaySlot::of_number(slot) {
-            let origin = if origin == LedgerOrigin::Live { "live" } else { "archive" };
+            let origin = match origin {
+                LedgerOrigin::Live => "live",
+                LedgerOrigin::Archive => "archive",
+                LedgerOrigin::Database => "database",
+            };
             counts.insert(format!("{hour:02}/{origin}/{}", metric.name()), json!(n));
         }
     })?;
