@@ -15,7 +15,7 @@ use crate::store::{Batch, Store, StoreError};
 
 /// Most deliveries that are returned at once.
 const DELIVERIES: usize = 1_000;
-/// Bytes of events that are read at once.
+/// Bytes of events that are read at once, with the commits of pushes.
 const DELIVERY_BYTES: usize = 8 << 20;
 
 /// The outbox as a bus.

@@ -32,7 +32,7 @@ pub struct OutboxReceipt {
 }
 
 /// Reads the entries from number `from` on, in order: up to `entries` of them and up to `bytes` of
-/// bodies, but at least one. Blocks.
+/// bodies and the commits to be written into them, but at least one. Blocks.
 pub fn read(
     reader: Reader<'_>,
     from: u64,
@@ -46,7 +46,7 @@ pub fn read(
         let body = BodyKey(admission);
         let missing = || StoreError::corrupt("bodies", &body.to_bytes());
         let raw = reader.get(&body)?.ok_or_else(missing)?;
-        taken += raw.len();
+        taken += raw.len() + facts.push.as_ref().map_or(0, |push| push.commits.len());
         if taken > bytes && !found.is_empty() {
             return Ok(false);
         }

@@ -95,7 +95,7 @@ struct Stage {
     clock: Clock,
     pulls: LookupQueue<WantedPull>,
     pushes: LookupQueue<WantedPush>,
-    /// Which of the two uses the tokens first; they take turns.
+    /// Which of the two uses the tokens first, until it has sent a query; then the other one.
     pushes_first: bool,
 }
 
@@ -171,11 +171,18 @@ impl Stage {
 
     /// Sends every query that is due. Returns when to check again while anything is queued.
     fn send_due(&mut self) -> Option<Instant> {
-        self.pushes_first = !self.pushes_first;
-        let first = if self.pushes_first { self.pushes.send_due() } else { None };
-        let pulls = self.pulls.send_due();
-        let last = if self.pushes_first { None } else { self.pushes.send_due() };
-        [first, pulls, last].into_iter().flatten().min()
+        let again = if self.pushes_first {
+            let before = self.pushes.in_flight();
+            let pushes = self.pushes.send_due();
+            self.pushes_first = self.pushes.in_flight() == before;
+            [pushes, self.pulls.send_due()]
+        } else {
+            let before = self.pulls.in_flight();
+            let pulls = self.pulls.send_due();
+            self.pushes_first = self.pulls.in_flight() > before;
+            [pulls, self.pushes.send_due()]
+        };
+        again.into_iter().flatten().min()
     }
 
     /// Holds events with missing fields and releases the others. Returns whether any is held.

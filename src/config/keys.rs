@@ -213,7 +213,7 @@ separately.";
                 ours "github.enrich.deadline" => deadline: Duration, span(100 * MS, 10 * M), "20s",
                     "Longest time that an event waits for them; then it is published without.";
                 ours "github.enrich.batch" => batch: usize, ValueKind::Whole(1, 100), "100",
-                    "Pull requests per query.";
+                    "Pull requests per query; of pushes as many, but at most 25.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
                     "Share of each token's GraphQL limit that enrichment may use.";
             }

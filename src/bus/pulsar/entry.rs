@@ -15,8 +15,8 @@ use crate::model::gap::Outage;
 use crate::model::message::{GAP, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 
-/// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 0.5 MiB;
-/// brokers accept entries of up to 5 MiB by default.
+/// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 0.5 MiB, or
+/// one larger event; brokers accept entries of up to 5 MiB by default.
 pub(super) const UNPACKED_BYTES: usize = 32 << 20;
 /// The most messages in an entry. A batch of ghpulse has 500, those of other clients 1,000.
 pub(super) const MESSAGES: u32 = 100_000;

@@ -47,7 +47,7 @@ pub struct LookupOptions {
     pub url: String,
     /// Maximum time that an event is held.
     pub deadline: Duration,
-    /// Number of pull requests in one query, 1 to 100.
+    /// Number of pull requests in one query, 1 to 100; of pushes at most 25.
     pub batch: usize,
     /// The fraction of each token's GraphQL limit that may be used.
     pub budget: f64,
@@ -143,6 +143,11 @@ impl<W: Wanted> Fetcher<W> {
     /// Whether the pool has a token that GitHub accepts.
     pub(super) fn can_ask(&self) -> bool {
         self.lookup.pool.census().mode == TokenMode::Tokens
+    }
+
+    /// Number of queries in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// Sends every query that is due. Returns when to check again while anything is queued.

@@ -99,6 +99,11 @@ impl<W: Wanted> LookupQueue<W> {
         self.fetcher.as_mut().and_then(|fetcher| fetcher.send_due(&mut self.pending))
     }
 
+    /// Number of queries in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.fetcher.as_ref().map_or(0, Fetcher::in_flight)
+    }
+
     /// Returns the next query that ends, or `None` when the list of tokens was replaced. Pending
     /// while neither happens.
     pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery<W>>> {

@@ -154,14 +154,12 @@ impl<W: Wanted> PendingQueue<W> {
 
     /// Since when the oldest queued object has been waiting.
     pub(super) fn oldest_queued(&self) -> Option<Instant> {
-        let key = self.queue.values().next()?;
-        self.asks.get(key).map(|ask| ask.since)
+        self.queue.values().find_map(|key| self.asks.get(key)).map(|ask| ask.since)
     }
 
     /// The object to fetch next.
     pub(super) fn next(&self) -> Option<&W> {
-        let key = self.queue.values().next_back()?;
-        self.asks.get(key).map(|ask| &ask.wanted)
+        self.queue.values().rev().find_map(|key| self.asks.get(key)).map(|ask| &ask.wanted)
     }
 
     /// Takes up to `most` of the next objects to fetch for which `may` holds.
@@ -298,9 +296,14 @@ impl<W: Wanted> PendingQueue<W> {
         ended.flat_map(|admission| self.free(admission, leaving)).collect()
     }
 
-    /// Removes an object that was taken and returns the events that waited for it.
+    /// Removes an object that was taken and returns the events that waited for it. It may be
+    /// queued again: all events were released while its query was in flight, and another came.
     fn end(&mut self, wanted: &W) -> Vec<u64> {
-        self.asks.remove(&wanted.key()).map(|ask| ask.admissions).unwrap_or_default()
+        let Some(ask) = self.asks.remove(&wanted.key()) else { return Vec::new() };
+        if ask.is_queued {
+            self.queue.remove(&ask.place);
+        }
+        ask.admissions
     }
 
     fn remember_gone(&mut self, key: W::Key, now: Instant) {

@@ -15,12 +15,12 @@ use crate::store::{Reader, StoreError, outages};
 
 /// Maximum number of messages sent together, as one entry of the topic.
 const MESSAGES: usize = 500;
-/// Maximum number of event bytes sent together. One more event of the largest size still keeps it
-/// below the 5 MiB that brokers accept.
+/// Maximum number of bytes of events, with the commits of pushes, sent together: far below the
+/// 5 MiB that brokers accept. A larger event is sent alone, and the largest one is below that too.
 const MESSAGE_BYTES: usize = 512 << 10;
 /// Maximum number of rows that a collector on standby compares each time it asks for the topic.
 const LOOKED_AT: usize = 2_000;
-/// Maximum number of bytes of those rows.
+/// Maximum number of bytes of their events, with the commits of pushes.
 const LOOKED_AT_BYTES: usize = 16 << 20;
 /// Maximum number of rows counted in each of inbox and outbox.
 const COUNTED: u64 = 100_000;
@@ -131,4 +131,43 @@ pub(super) fn count(reader: Reader<'_>) -> Result<WaitingRows, StoreError> {
         Ok(waiting.outbox < COUNTED)
     })?;
     Ok(waiting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::envelope::Facts;
+    use crate::model::push::PushedCommits;
+    use crate::store::keys::BodyKey;
+    use crate::store::new_store;
+    use crate::store::rows::encode_outbox;
+
+    #[tokio::test]
+    async fn batch_of_full_pushes_stays_within_its_bytes() {
+        const PUSHES: u64 = 40;
+        let (_dir, store) = new_store();
+        let commits = format!(r#"[{{"sha":"1","message":"{}"}}]"#, "x".repeat(60 << 10));
+        let push = PushedCommits { size: Some(1), commits };
+        let facts = Facts { push: Some(Box::new(push)), ..Facts::default() };
+        let fill = store.commit(move |batch| {
+            for n in 1..=PUSHES {
+                let event = format!(r#"{{"id":"{n}","type":"PushEvent","payload":{{}}}}"#);
+                batch.put(&BodyKey(n), event.as_bytes());
+                batch.put(&OutboxKey(n), &encode_outbox(n, &facts));
+            }
+            Ok(())
+        });
+        fill.await.unwrap();
+        let (mut rows, mut from, mut sent) = (RowReader::default(), 1, 0);
+        while from <= PUSHES {
+            let batch = rows.read(store.reader(), from).unwrap();
+            let bytes: usize = batch.bodies.iter().map(|message| message.body.len()).sum();
+            assert!(batch.bodies[0].body.contains("xxx"), "the commits are sent");
+            assert!(bytes < MESSAGE_BYTES + MESSAGE_BYTES / 8, "{bytes} bytes from {from} on");
+            assert!(batch.bodies.len() > 1 || from == PUSHES, "they go together");
+            sent += batch.bodies.len() as u64;
+            from = batch.spent.last().unwrap().entry + 1;
+        }
+        assert_eq!(sent, PUSHES);
+    }
 }

@@ -85,6 +85,10 @@ impl SharedPool {
             TokenVerdict::Unchanged | TokenVerdict::Unsent => Spent::Nothing,
             _ => Spent::One,
         };
+        // A refused token has no account, so what its response says of limits is about another.
+        let unknown = RateLimits::default();
+        let is_refused = matches!(verdict, TokenVerdict::Refused(_));
+        let limits = if is_refused { &unknown } else { limits };
         let (budget, of) = state.accounts.budget(owner, lease.resource);
         budget.settle(now, lease.taken, spent, limits);
         match verdict {

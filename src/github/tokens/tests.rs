@@ -126,6 +126,19 @@ async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn limits_in_the_response_to_a_refused_token_are_not_its_own() {
+    let pool = pool(&["a", "b"], clock());
+    let (a, b) = (go(&pool), go(&pool));
+    assert_eq!((shown(&a).as_str(), shown(&b).as_str()), ("a", "b"));
+    pool.introduce(a.slot(), Identity::User(7));
+    pool.introduce(b.slot(), Identity::User(7));
+    settle(b, TokenVerdict::Served, &limits(4_000));
+    let nothing = RateLimits { limit: Some(0), ..limits(0) };
+    settle(a, TokenVerdict::Refused(DeadToken::Revoked), &nothing);
+    assert_eq!(shown(&go(&pool)), "b", "the account that they share has 4,000 left");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_tokens_sixty_go_in_an_hour() {
     let clock = clock();
     let pool = pool(&[], clock);

@@ -103,6 +103,22 @@ fn review_is_enriched_with_its_language_only() {
 }
 
 #[test]
+fn answer_from_before_a_release_takes_the_object_out_of_the_queue() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    hold(&mut pending, 1, 7, now);
+    assert_eq!(pending.take(1, |_| true), [wanted(7)]);
+    // The last token is gone; another one comes before the answer.
+    assert_eq!(left(&pending.release()), [(1, ReleaseReason::NoToken)]);
+    hold(&mut pending, 2, 7, now);
+    let (ready, _) = pending.answered(&wanted(7), &found(Language::Absent), now);
+    assert_eq!(left(&ready), [(2, ReleaseReason::Enriched)]);
+    assert_eq!((pending.queued(), pending.oldest_queued()), (0, None));
+    hold(&mut pending, 3, 8, now + SECOND);
+    assert_eq!((pending.queued(), pending.oldest_queued()), (1, Some(now + SECOND)));
+    assert_eq!(pending.next(), Some(&wanted(8)));
+}
+
+#[test]
 fn late_events_leave_and_their_answer_is_cached() {
     let (mut pending, now) = (PendingQueue::default(), now());
     hold(&mut pending, 1, 7, now);
