@@ -55,7 +55,8 @@ struct RankedId {
 impl Ranking {
     /// Computes the ranking of the window that ends with the hour of `now`, without the
     /// repositories that `is_left_out` names. A first day that was filled from a database is taken
-    /// whole, though the window begins within it. Blocks, for seconds when there are millions of rows.
+    /// whole, though the window begins within it. Blocks, for seconds when there are millions of
+    /// rows.
     pub fn compute(
         reader: Reader<'_>,
         window: RankedWindow,
