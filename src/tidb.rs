@@ -41,16 +41,20 @@ use self::schedule::QuerySchedule;
 use self::server::{TidbServer, TidbSession};
 use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
+use crate::clock::witness::{ClockVerdict, LOOK, Witness};
 use crate::config::{IntervalConfig, TidbConfig};
 use crate::metrics;
 use crate::model::counts::PullRequestCounts;
 use crate::model::envelope::Facts;
-use crate::model::window::Timestamp;
+use crate::model::window::{Day, Timestamp};
 use crate::store::{Batch, Store, StoreError};
 use crate::sync::lock;
 
 /// The most requests that wait for one sync; further ones are rejected.
 const MOST_WAITING: usize = 64;
+
+/// How long a sync waits for a first witness of the clock, with the connection open.
+const FOR_A_WITNESS: Duration = Duration::from_secs(20);
 
 /// How the history is queried.
 #[derive(Debug, Clone)]
@@ -107,6 +111,7 @@ pub struct HistorySync {
     setup: Setup,
     alerts: Alerts,
     clock: Clock,
+    witness: Option<Arc<Witness>>,
     requests: mpsc::Receiver<oneshot::Sender<Synced>>,
 }
 
@@ -134,8 +139,16 @@ impl History {
             is_configured: server.is_some(),
         }));
         let store = store.clone();
-        let asking =
-            HistorySync { history: history.clone(), store, server, setup, alerts, clock, requests };
+        let asking = HistorySync {
+            history: history.clone(),
+            store,
+            server,
+            setup,
+            alerts,
+            clock,
+            witness: None,
+            requests,
+        };
         Ok((history, asking))
     }
 
@@ -194,6 +207,12 @@ impl History {
 const STOPPED: &str = "this node is stopping";
 
 impl HistorySync {
+    /// The same, filling days of the past only by a clock that this witness does not contradict.
+    #[must_use]
+    pub fn witnessed_by(self, witness: Arc<Witness>) -> Self {
+        Self { witness: Some(witness), ..self }
+    }
+
     /// Queries on the interval and on request, until `stop` is cancelled.
     ///
     /// # Errors
@@ -313,11 +332,31 @@ impl HistorySync {
                 round.languages = Some(taken);
             }
             SqlText::RepoDays => {
-                let filled = repo_days::fetch(session, &self.store, self.clock).await?;
-                round.repo_days = Some(filled);
+                let Some(today) = self.today().await else {
+                    tracing::info!("the clock is not confirmed: the next sync fills past days");
+                    return Ok(());
+                };
+                let time = (self.clock, today);
+                round.repo_days = Some(repo_days::fetch(session, &self.store, time).await?);
             }
         }
         Ok(())
+    }
+
+    /// The current day by a clock that is not contradicted; waits a little for a first witness. A
+    /// clock that is ahead would fill a day that is not over.
+    async fn today(&self) -> Option<Day> {
+        let Some(witness) = &self.witness else { return Some(self.clock.now().day()) };
+        let began = self.clock.instant();
+        loop {
+            let now = witness.scheduled_now();
+            let may_come = witness.judge() == ClockVerdict::Unconfirmed
+                && self.clock.instant().duration_since(began) < FOR_A_WITNESS;
+            if now.is_some() || !may_come {
+                return now.map(Timestamp::day);
+            }
+            self.clock.sleep(LOOK).await;
+        }
     }
 
     /// Runs one query and writes its result. Returns the number of figures.

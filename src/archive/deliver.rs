@@ -39,10 +39,10 @@ pub fn deliver(
                 }
             },
         )?;
-        (hour.events, hour.fresh) = draft.finish()?;
-        if hour.events > 0 {
-            sidecar::bring(from, to, of, hour.fresh > 0)?;
-        }
+        let change = draft.change(hour.cut);
+        (hour.events, hour.fresh) = (change.events, change.fresh);
+        let bring = || sidecar::bring(from, to, of, change);
+        draft.finish_with(to, || if change.events > 0 { bring() } else { Ok(()) })?;
         hour.file = to.file(of);
     }
     exported.hours.retain(|hour| hour.events > 0);

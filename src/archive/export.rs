@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
-use super::sidecar;
+use super::sidecar::{self, HourChange};
 use super::target::ArchiveTarget;
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
@@ -167,7 +167,8 @@ async fn pass(
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
         let hours = written.left_out.len();
         let (first, last) = (HourName(*first), HourName(*last));
-        tracing::info!(hours, %first, %last, "incomplete hours are not exported");
+        let why = "incomplete hours, or those with files of other lists, are not exported";
+        tracing::info!(hours, %first, %last, "{why}");
     }
     if let Some(behind) = written.behind {
         let kept = store.commit(move |batch| {
@@ -222,13 +223,31 @@ impl WantedHours {
         let whole = reader.journal(tag)?.complete_from()?;
         Ok(hour < self.since || !whole.is_some_and(|whole| is_before(whole, hour)))
     }
+
+    /// Starts or extends the file of an hour; `None` when the stage leaves the hour out. A file
+    /// that was exported for lists into the directory of the stage must not end the archive.
+    fn open(
+        &self,
+        to: &ArchiveTarget,
+        hour: Hour,
+        cut: bool,
+    ) -> Result<Option<PartialFile>, ArchiveError> {
+        let draft = match PartialFile::open(to, hour) {
+            Err(error @ ArchiveError::OtherLists { .. }) if !self.cut_too => {
+                tracing::error!(%error, "the archive leaves an hour out; other hours are written");
+                return Ok(None);
+            }
+            opened => opened?,
+        };
+        Ok((self.cut_too || !cut || draft.is_there()).then_some(draft))
+    }
 }
 
 /// The result of a pass.
 #[derive(Default)]
 struct WrittenHours {
     hours: Vec<WrittenHour>,
-    /// Cut hours without a file.
+    /// Cut hours without a file, and hours with files of other lists.
     left_out: BTreeSet<Hour>,
     /// Up to here are only events of the wanted hours; `None` when the first event is of another
     /// hour.
@@ -280,11 +299,10 @@ fn write_with(
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let cut = wanted.cuts(reader, start.tag, hour)?;
-                    let draft = PartialFile::open(to, hour)?;
-                    if cut && !wanted.cut_too && !draft.is_there() {
+                    let Some(draft) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());
-                    }
+                    };
                     new.insert((draft, cut))
                 }
             };
@@ -298,9 +316,9 @@ fn write_with(
                     continue;
                 }
             }
-            let (events, fresh) = draft.finish()?;
-            sidecar::write(reader, to, hour, (fresh > 0, cut))?;
-            let file = to.file(hour);
+            let change = draft.change(cut);
+            draft.finish_with(to, || sidecar::write(reader, to, hour, change))?;
+            let (file, HourChange { events, fresh, .. }) = (to.file(hour), change);
             done.insert(hour, WrittenHour { file, events, fresh, cut });
         }
         if later.is_empty() {

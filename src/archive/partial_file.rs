@@ -19,7 +19,7 @@ use super::columns;
 use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
 use super::recorded::key_of;
-use super::sidecar;
+use super::sidecar::{self, HourChange};
 use super::target::ArchiveTarget;
 use crate::config::HourFormat;
 use crate::fault;
@@ -117,9 +117,30 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Syncs the files and renames them. Returns the number of their events, and of the new ones.
-    pub(super) fn finish(mut self) -> Result<(u64, u64), ArchiveError> {
-        let counts = (self.before + self.fresh, self.fresh);
+    /// What was added so far.
+    pub(super) fn change(&self, cut: bool) -> HourChange {
+        let (was_there, fresh) = (self.is_there(), self.fresh);
+        HourChange { was_there, events: self.before + fresh, fresh, cut }
+    }
+
+    /// Syncs the files and renames them, and has `beside` write what is known of the hour: first
+    /// where only events on lists are written, because a file alone passes for one of all events.
+    pub(super) fn finish_with(
+        self,
+        to: &ArchiveTarget,
+        mut beside: impl FnMut() -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        if to.lists.is_empty() {
+            self.finish()?;
+            return beside();
+        }
+        beside()?;
+        self.finish()
+    }
+
+    /// Syncs the files and renames them.
+    fn finish(mut self) -> Result<(), ArchiveError> {
+        let events = self.before + self.fresh;
         let has_fresh = match self.out.take() {
             Some(out) => {
                 let written = self.finish_rows(out);
@@ -133,10 +154,10 @@ impl PartialFile {
             }
             None => false,
         };
-        if self.format.has_columns() && (has_fresh || self.lacks_columns(counts.0)) {
+        if self.format.has_columns() && (has_fresh || self.lacks_columns(events)) {
             self.write_columns()?;
         }
-        Ok(counts)
+        Ok(())
     }
 
     /// Brings the rows to their name. Rows that are not kept stay under the hidden one.

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::error::ArchiveError;
 use super::target::ArchiveTarget;
 use crate::lists::ListSet;
@@ -27,51 +29,70 @@ const LARGEST: u64 = 1 << 20;
 /// How the file says that the hour is not cut, and that it is; the only member of that name.
 const CUT: [&str; 2] = ["\"cut\":false", "\"cut\":true"];
 
+/// What an export does to the file of an hour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HourChange {
+    /// Whether the file had events before.
+    pub(super) was_there: bool,
+    /// Number of events in it afterwards.
+    pub(super) events: u64,
+    /// Number of events added.
+    pub(super) fresh: u64,
+    /// Whether the hour's beginning may be missing.
+    pub(super) cut: bool,
+}
+
 /// Writes it beside the file of an hour that has changed, or that has none yet.
 pub(super) fn write(
     reader: Reader<'_>,
     to: &ArchiveTarget,
     hour: Hour,
-    (has_changed, cut): (bool, bool),
+    change: HourChange,
 ) -> Result<(), ArchiveError> {
     let path = to.dir.join(coverage_name(hour));
-    if !has_changed && path.exists() {
+    if change.fresh == 0 && path.exists() {
         return Ok(());
     }
-    let cut = cut && !was_whole(&path);
     let known = charts::completeness(reader, hour.0..hour.0.saturating_add(1))?;
     let known = known.first().copied().unwrap_or(HourCompleteness::unknown(hour));
     let shares = reader.audit_shares(hour.0..hour.0.saturating_add(1))?;
-    let written = written::of_one(&known, shares.get(&hour.0), cut);
-    let text = serde_json::to_string(&written).map_err(io::Error::from);
-    let text = text.map_err(ArchiveError::file("write", &path))?;
+    let cut = change.cut && !(change.was_there && was_whole(&path));
+    let text = text_of(&written::of_one(&known, shares.get(&hour.0), cut), &path)?;
     put(&path, format!("{}\n", with_lists(text, &to.lists)).as_bytes())
 }
 
-/// Brings what an appliance wrote beside the file of an hour.
+fn text_of(written: &impl Serialize, path: &Path) -> Result<String, ArchiveError> {
+    let text = serde_json::to_string(written).map_err(io::Error::from);
+    text.map_err(ArchiveError::file("write", path))
+}
+
+/// Brings what an appliance wrote beside the file of an hour. One of an earlier version writes
+/// none: then one that names the lists is written, where only events on lists are.
 pub(super) fn bring(
     from: &Path,
     to: &ArchiveTarget,
     hour: Hour,
-    has_changed: bool,
+    change: HourChange,
 ) -> Result<(), ArchiveError> {
     let (name, path) = (coverage_name(hour), to.dir.join(coverage_name(hour)));
-    if !has_changed && path.exists() {
+    if change.fresh == 0 && path.exists() {
         return Ok(());
     }
-    let source = from.join(name);
-    match read(&source) {
-        Ok(text) => {
-            let was_cut = |text: &str| text.contains(CUT[1]);
-            let is_whole = was_whole(&path) && was_cut(&text);
-            let text = if is_whole { text.replacen(CUT[1], CUT[0], 1) } else { text };
-            let text = with_lists(text.trim_end().to_owned(), &to.lists);
-            put(&path, format!("{text}\n").as_bytes())
+    let (source, was_whole) = (from.join(name), change.was_there && was_whole(&path));
+    let text = match read(&source) {
+        Ok(text) if was_whole => text.replacen(CUT[1], CUT[0], 1),
+        Ok(text) => text,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(ArchiveError::file("read", &source)(error));
         }
-        // An appliance of an earlier version writes none.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(ArchiveError::file("read", &source)(error)),
-    }
+        Err(_) if to.lists.is_empty() => return Ok(()),
+        Err(_) => {
+            let unknown = HourCompleteness::unknown(hour);
+            text_of(&written::of_one(&unknown, None, change.cut && !was_whole), &path)?
+        }
+    };
+    let text = with_lists(text.trim_end().to_owned(), &to.lists);
+    put(&path, format!("{text}\n").as_bytes())
 }
 
 /// Adds the lists by which the events were selected to the JSON text of a file without any:

@@ -70,6 +70,16 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
     store_access::run(async {
         let config = store_access::configured(&args.store)?;
         let lists = lists(&args.list, &config.lists.dir)?;
+        let of = |dir: &Path| dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok();
+        let archive = config.archive_dir.as_deref().and_then(of);
+        if !lists.is_empty() && archive.is_some() && archive == of(&args.to) {
+            let to = args.to.display();
+            let reason = format!(
+                "--to {to} is `archive.dir`, whose files have all events; with \
+                                  --list give another directory"
+            );
+            return Err(CommandFailure { exit: Exit::Usage, reason });
+        }
         let found = store_access::find_existing_of(config).await;
         let export = async |found: &StoreAccess| export_hours(args, lists, found).await;
         let exported = store_access::run_on(found, export).await?;

@@ -292,6 +292,10 @@ impl Audit {
     async fn publish(&self, mut state: AuditState) -> anyhow::Result<AuditState> {
         let (times, size, now) = (self.times, self.size, self.clock.now());
         let watched = Arc::clone(&self.watched);
+        let excluded = self.store.privacy().excluded();
+        if !excluded.is_empty() {
+            state.leave_out(|name| excluded.hold(None, None, Some(name)));
+        }
         let made = self.store.read(move |reader| {
             state.watched.watch(watched(reader)?, &state.panel, now);
             let report = state.report(reader, now, times, size)?;

@@ -106,8 +106,23 @@ pub struct FilledDays {
     pub latest: Option<String>,
     /// The next day to ask for; null when the database has no earlier one.
     pub next: Option<String>,
+    /// The latest day that was looked at; later ones are asked for as they pass.
+    #[serde(default)]
+    pub looked_at: Option<String>,
     /// Days without rows since the last one that has some.
     pub empty: u32,
+    /// The day that could not be read because of what is in it; null while there is none.
+    #[serde(default)]
+    pub failing: Option<String>,
+    /// How often that day could not be read; it is stepped over at three times.
+    #[serde(default)]
+    pub failures: u32,
+    /// Days that were stepped over.
+    #[serde(default)]
+    pub skipped: u64,
+    /// The last of them; null before the first.
+    #[serde(default)]
+    pub last_skipped: Option<String>,
     /// A hash of the query. Another query begins anew.
     pub query: u64,
 }

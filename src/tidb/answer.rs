@@ -25,8 +25,11 @@ pub(super) struct AnswerTable {
     /// Names of the columns.
     pub(super) columns: Vec<String>,
     /// The rows.
-    pub(super) rows: Vec<Vec<Option<String>>>,
+    pub(super) rows: Vec<AnswerRow>,
 }
+
+/// The cells of a row.
+pub(super) type AnswerRow = Vec<Option<String>>;
 
 /// The most rows: more cannot be the days of a year.
 pub(super) const MOST_ROWS: usize = 5_000;
@@ -49,6 +52,12 @@ pub enum MalformedAnswer {
     /// Too many rows.
     #[error("it has more than {most} rows")]
     Rows {
+        /// The limit.
+        most: usize,
+    },
+    /// Too many bytes.
+    #[error("it takes more than {most} MiB of memory")]
+    Bytes {
         /// The limit.
         most: usize,
     },
@@ -164,7 +173,7 @@ pub(super) fn language_places(columns: &[String]) -> Result<Vec<usize>, Malforme
 }
 
 /// Indexes of a repository's columns (id, name, day), and those of its metrics.
-type RepoDayPlaces = ([usize; 3], Vec<(usize, LedgerMetric)>);
+pub(super) type RepoDayPlaces = ([usize; 3], Vec<(usize, LedgerMetric)>);
 
 /// The same for a result with days of repositories.
 pub(super) fn repo_day_places(columns: &[String]) -> Result<RepoDayPlaces, MalformedAnswer> {

@@ -181,6 +181,18 @@ pub enum HistoryError {
 }
 
 impl HistoryError {
+    /// Whether one day of [`SqlText::RepoDays`] cannot be read because of what is in it, while
+    /// other days may be.
+    pub(super) fn is_of_one_day(&self) -> bool {
+        let Self::MalformedAnswer { cause, .. } = self else { return false };
+        matches!(
+            cause,
+            MalformedAnswer::Rows { .. }
+                | MalformedAnswer::Bytes { .. }
+                | MalformedAnswer::Number { .. }
+        )
+    }
+
     /// Whether a retry may succeed without any change.
     #[must_use]
     pub fn is_transient(&self) -> bool {

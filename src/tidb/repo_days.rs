@@ -1,13 +1,16 @@
 //! Counts of repositories by day from the database, which fill the ledger's past.
 //!
 //! The query is run for one day at a time, with the day in the session's variable `@ghpulse_day`
-//! (`2026-01-31`), from the day before yesterday back. Days of which anything was counted here are
-//! not asked for. After [`EMPTY_DAYS`] days without rows the database has none before. Where it
-//! continues is written in the batch of each day, so a crash or an error repeats one day at most.
+//! (`2026-01-31`): first the days since the last sync up to the day before yesterday, upwards, then
+//! those of the past, downwards. So a day on which ghpulse did not run is asked for, and each day
+//! once. Days that were counted here are not asked for. After [`EMPTY_DAYS`] days without rows the
+//! database has none before. A day that cannot be read [`FAILURES`] times because of what is in it
+//! is stepped over. Where it continues is written in the batch of each day, so a crash or an error
+//! repeats one day at most.
 
 use std::time::Duration;
 
-use super::answer::{self, AnswerTable, MalformedAnswer, quoted};
+use super::answer::{self, AnswerRow, MalformedAnswer, RepoDayPlaces, quoted};
 use super::error::HistoryError;
 use super::query::SqlText;
 use super::server::TidbSession;
@@ -17,8 +20,13 @@ use crate::model::window::Day;
 use crate::store::Store;
 use crate::store::ledger::fill::{self, LedgerDay};
 
-/// The most rows of a day.
-const MOST_ROWS: usize = 300_000;
+/// The most rows of a day, those without counts included. GitHub has about a million repositories
+/// with events a day.
+const MOST_ROWS: usize = 2_000_000;
+/// The most memory for the counts of a day, MiB.
+const MOST_MIB: usize = 256;
+/// The memory for the counts of a repository, without its name, bytes.
+const REPO_BYTES: usize = 144;
 /// The most days that are asked for in one sync.
 const DAYS: usize = 100;
 /// No further day is asked for in a sync after this time.
@@ -27,69 +35,175 @@ const LASTING: Duration = Duration::from_secs(60);
 const LOOKS: usize = 10_000;
 /// After this many days without a row, the database has no earlier one.
 const EMPTY_DAYS: u32 = 31;
-/// Fills the next days. Returns how many were filled.
+/// After this many failures because of what is in a day, it is stepped over.
+const FAILURES: u32 = 3;
+
+/// Fills the next days up to the day before yesterday. Returns how many were filled.
 pub(super) async fn fetch(
     session: &mut TidbSession<'_>,
     store: &Store,
-    clock: Clock,
+    (clock, today): (Clock, Day),
 ) -> Result<usize, HistoryError> {
-    let (began, today) = (clock.instant(), clock.now().day().0);
+    let (began, latest) = (clock.instant(), Day(today.0 - 2));
     let known = store.read(|reader| reader.filled_days()).await?.unwrap_or_default();
-    let query = session.hash_of(SqlText::RepoDays);
-    let mut progress = if known.query == query {
-        known
-    } else {
-        let next = Some(Day(today - 2).to_string());
-        FilledDays { next, empty: 0, query, ..known }
-    };
+    let mut progress = begun(known, session.hash_of(SqlText::RepoDays), latest);
     let (days, mut asked) = (progress.days, 0);
     for _ in 0..LOOKS {
-        let Some(day) = progress.next.as_deref().and_then(Day::parse) else { break };
-        let before = (day.0 > 0).then(|| Day(day.0 - 1).to_string());
+        let Some(day) = next_day(&progress, latest) else { break };
         if store.read(move |reader| reader.has_ledger_day(day)).await? {
-            (progress.next, progress.empty) = (before, 0);
+            looked_at(&mut progress, day, true);
             continue;
         }
         if asked == DAYS || clock.instant().duration_since(began) > LASTING {
             break;
         }
         asked += 1;
-        let counts = ask(session, day).await?;
-        progress.empty = if counts.is_empty() { progress.empty + 1 } else { 0 };
-        progress.next = before.filter(|_| progress.empty < EMPTY_DAYS);
+        let counts = match ask(session, day).await {
+            Ok(counts) => counts,
+            Err(error) => {
+                if error.is_of_one_day() {
+                    failed(&mut progress, day, &error);
+                    keep(store, progress).await?;
+                }
+                return Err(error);
+            }
+        };
+        looked_at(&mut progress, day, !counts.is_empty());
         let filled = store.commit(move |batch| {
             if !counts.is_empty() && counts.write(batch, day)? {
-                let text = day.to_string();
-                progress.days += 1;
-                progress.rows += counts.len() as u64;
-                let oldest = progress.oldest.take();
-                progress.oldest = Some(oldest.map_or(text.clone(), |it| it.min(text.clone())));
-                progress.latest = progress.latest.take().max(Some(text));
+                note(&mut progress, day, counts.len());
             }
             fill::put_progress(batch, &progress);
             Ok(progress)
         });
         progress = filled.await?;
     }
-    Ok(usize::try_from(progress.days - days).unwrap_or(usize::MAX))
+    let filled = usize::try_from(progress.days - days).unwrap_or(usize::MAX);
+    keep(store, progress).await?;
+    Ok(filled)
+}
+
+/// The progress to continue; another query begins anew.
+fn begun(known: FilledDays, query: u64, latest: Day) -> FilledDays {
+    let latest = Some(latest.to_string());
+    if known.query == query {
+        let looked_at = known.looked_at.clone().or(latest);
+        return FilledDays { looked_at, ..known };
+    }
+    let (next, failing) = (latest.clone(), None);
+    FilledDays { next, looked_at: latest, empty: 0, failing, failures: 0, query, ..known }
+}
+
+/// Whether a day is later than all that were looked at.
+fn is_later(progress: &FilledDays, day: Day) -> bool {
+    let looked_at = progress.looked_at.as_deref().and_then(Day::parse);
+    looked_at.is_some_and(|looked_at| day.0 > looked_at.0)
+}
+
+/// The day to look at: those since the last sync first.
+fn next_day(progress: &FilledDays, latest: Day) -> Option<Day> {
+    if is_later(progress, latest) {
+        let looked_at = progress.looked_at.as_deref().and_then(Day::parse)?;
+        return Some(Day(looked_at.0 + 1));
+    }
+    progress.next.as_deref().and_then(Day::parse)
+}
+
+/// Notes that a day is done; `has_counts` says whether anything is known of it.
+fn looked_at(progress: &mut FilledDays, day: Day, has_counts: bool) {
+    if progress.failing.as_deref() == Some(&*day.to_string()) {
+        (progress.failing, progress.failures) = (None, 0);
+    }
+    if is_later(progress, day) {
+        progress.looked_at = Some(day.to_string());
+        return;
+    }
+    progress.empty = if has_counts { 0 } else { progress.empty + 1 };
+    let is_last = day.0 <= 0 || progress.empty >= EMPTY_DAYS;
+    progress.next = (!is_last).then(|| Day(day.0 - 1).to_string());
+}
+
+/// Notes that a day could not be read because of what is in it.
+fn failed(progress: &mut FilledDays, day: Day, error: &HistoryError) {
+    let text = day.to_string();
+    if progress.failing.as_ref() != Some(&text) {
+        (progress.failing, progress.failures) = (Some(text.clone()), 0);
+    }
+    progress.failures += 1;
+    if progress.failures >= FAILURES {
+        tracing::error!(%day, %error, "a day of the database cannot be read; it is not filled");
+        looked_at(progress, day, true);
+        progress.skipped += 1;
+        progress.last_skipped = Some(text);
+    }
+}
+
+/// Notes that a day was filled.
+fn note(progress: &mut FilledDays, day: Day, rows: usize) {
+    let text = day.to_string();
+    progress.days += 1;
+    progress.rows += rows as u64;
+    let oldest = progress.oldest.take();
+    progress.oldest = Some(oldest.map_or(text.clone(), |it| it.min(text.clone())));
+    progress.latest = progress.latest.take().max(Some(text));
+}
+
+/// Writes the progress, unless it is there.
+async fn keep(store: &Store, progress: FilledDays) -> Result<(), HistoryError> {
+    if store.read(|reader| reader.filled_days()).await?.as_ref() == Some(&progress) {
+        return Ok(());
+    }
+    let kept = store.commit(move |batch| {
+        fill::put_progress(batch, &progress);
+        Ok(())
+    });
+    Ok(kept.await?)
 }
 
 /// Asks for a day.
 async fn ask(session: &mut TidbSession<'_>, day: Day) -> Result<LedgerDay, HistoryError> {
     let query = SqlText::RepoDays;
     session.set_day(day).await?;
-    let table = session.ask(query, MOST_ROWS).await?;
-    read(&table, day).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
+    let mut read = RepoDayRows::of(day, MOST_MIB << 20);
+    let take = |columns: &[String], row: AnswerRow| read.take(columns, &row);
+    let columns = session.each_row(query, MOST_ROWS, take).await?;
+    // Also of an answer without rows.
+    let checked = answer::repo_day_places(&columns);
+    checked.map_err(|cause| HistoryError::MalformedAnswer { query, cause })?;
+    Ok(read.counts)
 }
 
-/// The counts of a day; rows of one repository add up. A row without a repository is ignored.
-fn read(table: &AnswerTable, day: Day) -> Result<LedgerDay, MalformedAnswer> {
-    let ([repo, name, date], metrics) = answer::repo_day_places(&table.columns)?;
-    let mut counts = LedgerDay::default();
-    for (row, cells) in table.rows.iter().enumerate() {
-        let row = row + 1;
+/// The counts of a day, added up row by row. A row without a repository or without counts is
+/// ignored.
+struct RepoDayRows {
+    day: Day,
+    rows: usize,
+    /// Bytes that may still be taken.
+    room: usize,
+    places: Option<RepoDayPlaces>,
+    counts: LedgerDay,
+}
+
+impl RepoDayRows {
+    fn of(day: Day, room: usize) -> Self {
+        Self { day, rows: 0, room, places: None, counts: LedgerDay::default() }
+    }
+
+    /// Adds a row.
+    fn take(
+        &mut self,
+        columns: &[String],
+        cells: &[Option<String>],
+    ) -> Result<(), MalformedAnswer> {
+        self.rows += 1;
+        let (row, day) = (self.rows, self.day);
+        let places = match self.places.take() {
+            Some(places) => places,
+            None => answer::repo_day_places(columns)?,
+        };
+        let ([repo, name, date], metrics) = self.places.insert(places);
         let cell = |at: usize| cells.get(at).and_then(Option::as_deref).map(str::trim);
-        let column = |at: usize| quoted(table.columns.get(at).map_or("", String::as_str));
+        let column = |at: usize| quoted(columns.get(at).map_or("", String::as_str));
         let number = |at: usize, text: &str| {
             let read = answer::read_number(text).and_then(|n| u64::try_from(n).ok());
             read.ok_or_else(|| MalformedAnswer::Number {
@@ -98,23 +212,30 @@ fn read(table: &AnswerTable, day: Day) -> Result<LedgerDay, MalformedAnswer> {
                 text: quoted(text),
             })
         };
-        let Some(id) = cell(repo) else { continue };
-        let id = number(repo, id)?;
-        let text = cell(date).unwrap_or_default();
+        let Some(id) = cell(*repo) else { return Ok(()) };
+        let id = number(*repo, id)?;
+        let text = cell(*date).unwrap_or_default();
         if answer::read_day(text) != Some(day) {
             return Err(MalformedAnswer::OtherDay { row, text: quoted(text), day });
         }
         let mut of_repo = LedgerCounts::default();
-        for (at, metric) in &metrics {
+        for (at, metric) in metrics.iter() {
             if let Some(text) = cell(*at) {
                 of_repo.add(*metric, number(*at, text)?);
             }
         }
-        if !of_repo.is_empty() {
-            counts.add(id, cell(name), &of_repo);
+        if of_repo.is_empty() {
+            return Ok(());
         }
+        let (before, name) = (self.counts.len(), cell(*name));
+        self.counts.add(id, name, &of_repo);
+        if self.counts.len() > before {
+            let bytes = REPO_BYTES + name.map_or(0, str::len);
+            let full = MalformedAnswer::Bytes { most: MOST_MIB };
+            self.room = self.room.checked_sub(bytes).ok_or(full)?;
+        }
+        Ok(())
     }
-    Ok(counts)
 }
 
 #[cfg(test)]
@@ -122,15 +243,22 @@ mod tests {
     use super::*;
     use crate::model::ledger::LedgerMetric;
 
-    fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> AnswerTable {
-        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
-        let rows = rows.iter().map(|row| row.iter().map(|cell| cell.map(str::to_owned)).collect());
-        AnswerTable { columns, rows: rows.collect() }
+    fn read(
+        columns: &[&str],
+        rows: &[&[Option<&str>]],
+        room: usize,
+    ) -> Result<LedgerDay, MalformedAnswer> {
+        let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+        let mut read = RepoDayRows::of(Day::parse("2026-01-31").unwrap(), room);
+        for row in rows {
+            let cells: AnswerRow = row.iter().map(|cell| cell.map(str::to_owned)).collect();
+            read.take(&columns, &cells)?;
+        }
+        Ok(read.counts)
     }
 
     #[test]
     fn rows_of_the_day_are_read_by_name_and_others_refused() {
-        let day = Day::parse("2026-01-31").unwrap();
         let columns = ["day", "Stars", "repo_name", "repo_id", "pushes"];
         let rows: &[&[_]] = &[
             &[Some("2026-01-31"), Some("3"), Some("a/b"), Some("7"), None],
@@ -143,9 +271,13 @@ mod tests {
         counts.add(LedgerMetric::Stars, 5);
         counts.add(LedgerMetric::Pushes, 1);
         wanted.add(7, Some("a/b"), &counts);
-        assert_eq!(read(&table(&columns, rows), day).unwrap(), wanted);
+        // Rows without counts take no room; repositories have their limit.
+        let all = REPO_BYTES + 3;
+        assert_eq!(read(&columns, rows, all).unwrap(), wanted);
+        let full = read(&columns, rows, REPO_BYTES + 2).unwrap_err();
+        assert_eq!(full, MalformedAnswer::Bytes { most: MOST_MIB });
         let refused = |columns: &[&str], row: &[Option<&str>]| {
-            read(&table(columns, &[row]), day).unwrap_err().to_string()
+            read(columns, &[row], 1_000).unwrap_err().to_string()
         };
         let words = refused(&columns, &[Some("2026-01-30"), None, None, Some("7"), None]);
         assert!(words.contains("row 1 is of \"2026-01-30\", not of 2026-01-31"), "{words}");
@@ -158,5 +290,47 @@ mod tests {
                 "{words}"
             );
         }
+    }
+
+    #[test]
+    fn days_are_looked_at_once_and_stepped_over_after_failures() {
+        let day = |text: &str| Day::parse(text).unwrap();
+        let mut progress = begun(FilledDays::default(), 7, day("2026-03-08"));
+        let looks = |progress: &mut FilledDays, latest: &str, most: usize| {
+            let mut days = Vec::new();
+            while days.len() < most
+                && let Some(next) = next_day(progress, day(latest))
+            {
+                looked_at(progress, next, true);
+                days.push(next.to_string());
+            }
+            days
+        };
+        assert_eq!(looks(&mut progress, "2026-03-08", 2), ["2026-03-08", "2026-03-07"]);
+        // Days that have passed since then come first, then the past.
+        let mut progress = begun(progress, 7, day("2026-03-10"));
+        let days = looks(&mut progress, "2026-03-10", 3);
+        assert_eq!(days, ["2026-03-09", "2026-03-10", "2026-03-06"]);
+
+        let cause = MalformedAnswer::Rows { most: 1 };
+        let error = HistoryError::MalformedAnswer { query: SqlText::RepoDays, cause };
+        assert!(error.is_of_one_day());
+        for failures in 1..FAILURES {
+            failed(&mut progress, day("2026-03-05"), &error);
+            assert_eq!((progress.failures, progress.skipped), (failures, 0));
+            assert_eq!(next_day(&progress, day("2026-03-10")), Some(day("2026-03-05")));
+        }
+        failed(&mut progress, day("2026-03-05"), &error);
+        assert_eq!((progress.skipped, progress.last_skipped.as_deref()), (1, Some("2026-03-05")));
+        assert_eq!((progress.failures, progress.failing.as_deref()), (0, None));
+        assert_eq!(next_day(&progress, day("2026-03-10")), Some(day("2026-03-04")));
+
+        // After a month without rows the database has no earlier day; later ones are asked for.
+        for _ in 0..EMPTY_DAYS {
+            let next = next_day(&progress, day("2026-03-10")).unwrap();
+            looked_at(&mut progress, next, false);
+        }
+        assert_eq!(next_day(&progress, day("2026-03-10")), None);
+        assert_eq!(next_day(&progress, day("2026-03-11")), Some(day("2026-03-11")));
     }
 }

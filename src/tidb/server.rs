@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::answer::{self, AnswerTable, MalformedAnswer};
+use super::answer::{self, AnswerRow, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
 use super::query::{FigureQuery, SqlText};
 use crate::config::{Secret, TidbConfig};
@@ -277,9 +277,36 @@ impl TidbSession<'_> {
         text: String,
         most: usize,
     ) -> Result<AnswerTable, HistoryError> {
+        let mut rows = Vec::new();
+        let take = |_: &[String], row| {
+            rows.push(row);
+            Ok(())
+        };
+        let columns = self.each_row_of((query, text), most, take).await?;
+        Ok(AnswerTable { columns, rows })
+    }
+
+    /// Runs a configured query and gives each row to `take` as it comes, with the names of the
+    /// columns, which are returned; reads up to `most` rows. Ends with the first refusal.
+    pub(super) async fn each_row(
+        &mut self,
+        query: SqlText,
+        most: usize,
+        take: impl FnMut(&[String], AnswerRow) -> Result<(), MalformedAnswer>,
+    ) -> Result<Vec<String>, HistoryError> {
+        let text = self.server.text_of(query).to_owned();
+        self.each_row_of((query, text), most, take).await
+    }
+
+    async fn each_row_of(
+        &mut self,
+        (query, text): (SqlText, String),
+        most: usize,
+        take: impl FnMut(&[String], AnswerRow) -> Result<(), MalformedAnswer>,
+    ) -> Result<Vec<String>, HistoryError> {
         let after = self.server.limits.query;
         let server = self.server;
-        match tokio::time::timeout(after, table(&mut self.conn, text, most)).await {
+        match tokio::time::timeout(after, rows(&mut self.conn, text, most, take)).await {
             Ok(Ok(answered)) => {
                 answered.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
             }
@@ -336,24 +363,27 @@ impl TidbSession<'_> {
     }
 }
 
-async fn table(
+async fn rows(
     conn: &mut Conn,
     text: String,
     most: usize,
-) -> Result<Result<AnswerTable, MalformedAnswer>, Error> {
+    mut take: impl FnMut(&[String], AnswerRow) -> Result<(), MalformedAnswer>,
+) -> Result<Result<Vec<String>, MalformedAnswer>, Error> {
     let mut result = conn.query_iter(text).await?;
     let name = |column: &Column| column.name_str().into_owned();
     let columns: Vec<String> = result.columns_ref().iter().map(name).collect();
-    let mut rows = Vec::new();
-    let width = columns.len();
+    let (mut read, width) = (0, columns.len());
     while let Some(row) = result.next().await? {
-        if rows.len() == most {
+        if read == most {
             return Ok(Err(MalformedAnswer::Rows { most }));
         }
-        rows.push((0..width).map(|at| cell(&row, at)).collect());
+        read += 1;
+        if let Err(refused) = take(&columns, (0..width).map(|at| cell(&row, at)).collect()) {
+            return Ok(Err(refused));
+        }
     }
     result.drop_result().await?;
-    Ok(Ok(AnswerTable { columns, rows }))
+    Ok(Ok(columns))
 }
 
 /// A cell as text; invalid UTF-8 is replaced.

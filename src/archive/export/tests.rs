@@ -363,3 +363,44 @@ async fn additions_to_a_padded_file_follow_its_last_member() {
         assert!(std::fs::read(&path).unwrap().starts_with(&whole));
     }
 }
+
+#[tokio::test]
+async fn a_file_of_lists_does_not_stop_the_archive() {
+    let site = Site::new();
+    let settled = |at: &str| settled_until(Timestamp::parse(at).unwrap());
+    site.journal("2026-02-03T09:59:00Z", &[]).await;
+    site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "11:01:00")]).await;
+    let lists = site.dir.path().join("lists");
+    std::fs::create_dir(&lists).unwrap();
+    std::fs::write(lists.join("anns.txt"), "@ann").unwrap();
+    let terms = [Lists::open(&lists).term("anns").unwrap()];
+    let of_lists = ArchiveTarget { lists: ListSet::new(&terms), ..site.target() };
+    std::fs::create_dir(site.to()).unwrap();
+    // What is beside the file cannot be written: the file does not get its name either.
+    let hindrance = site.to().join(".2026-02-03-10.coverage.json.part");
+    std::fs::create_dir_all(hindrance.join("in the way")).unwrap();
+    let range = (hour("10:00:00"), hour("11:00:00"));
+    export(&site.store, range.0, range.1, &of_lists).unwrap_err();
+    assert!(!site.to().join("2026-02-03-10.json.gz").exists());
+    std::fs::remove_dir_all(&hindrance).unwrap();
+    export(&site.store, range.0, range.1, &of_lists).unwrap();
+    let written = site.ids("2026-02-03-10.json.gz");
+    assert_eq!(written, [1]);
+
+    // The stage leaves that hour as it is, and writes the others.
+    let passed = pass(&site.store, settled("2026-02-03T12:10:00Z"), &site.target()).await.unwrap();
+    assert_eq!(passed.len(), 1, "{passed:?}");
+    assert_eq!(site.names(), ["2026-02-03-10.json.gz", "2026-02-03-11.json.gz"]);
+    assert_eq!(site.ids("2026-02-03-10.json.gz"), written);
+
+    // An appliance of an earlier version writes nothing beside its files.
+    let from = site.dir.path().join("from");
+    std::fs::create_dir(&from).unwrap();
+    let all = ArchiveTarget { dir: from.clone(), lists: ListSet::default(), ..site.target() };
+    let exported = export(&site.store, range.0, range.1, &all).unwrap();
+    std::fs::remove_file(from.join("2026-02-03-10.coverage.json")).unwrap();
+    let to = ArchiveTarget { dir: site.dir.path().join("delivered"), ..of_lists };
+    super::super::deliver(exported, &from, &to).unwrap();
+    let beside = std::fs::read_to_string(to.dir.join("2026-02-03-10.coverage.json")).unwrap();
+    assert!(beside.contains("\"lists\":[\"anns\"]"), "{beside}");
+}

@@ -262,6 +262,22 @@ impl AuditSample {
         }
     }
 
+    /// Removes repositories by name, with their closed intervals: their events are no longer
+    /// received, while their totals still grow.
+    pub(super) fn leave_out(&mut self, is_left_out: impl Fn(&str) -> bool) {
+        let mut removed = HashSet::new();
+        self.repos.retain(|hash, repo| {
+            let stays = !is_left_out(&repo.name);
+            if !stays {
+                removed.insert(*hash);
+            }
+            stays
+        });
+        if !removed.is_empty() {
+            self.closed.retain(|interval| !removed.contains(&interval.1));
+        }
+    }
+
     /// Removes a repository that GitHub no longer shows; its last interval counts nowhere.
     fn leave(&mut self, hash: u64) {
         if self.repos.remove(&hash).is_some() {

@@ -138,6 +138,12 @@ impl AuditState {
         }
     }
 
+    /// Removes repositories that privacy leaves out, by name.
+    pub(super) fn leave_out(&mut self, is_left_out: impl Fn(&str) -> bool) {
+        self.panel.leave_out(&is_left_out);
+        self.watched.leave_out(is_left_out);
+    }
+
     /// Closes intervals, and says what is known.
     pub(super) fn report(
         &mut self,

@@ -89,6 +89,11 @@ impl WatchedRepos {
         self.0.close(now, times, 0);
     }
 
+    /// Removes repositories by name, as [`AuditSample::leave_out`].
+    pub(super) fn leave_out(&mut self, is_left_out: impl Fn(&str) -> bool) {
+        self.0.leave_out(is_left_out);
+    }
+
     /// Number of watched repositories.
     pub(super) fn len(&self) -> u64 {
         self.0.len() as u64

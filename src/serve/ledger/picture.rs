@@ -163,6 +163,7 @@ fn seen_words(seen: DaySeen) -> String {
     match seen.seen {
         Some(share) => format!("{:.0} % of the feed seen", (share * 100.0).floor()),
         None if seen.hours_imported > 0 => "from an archive".to_owned(),
+        None if seen.days_filled > 0 => "from a database".to_owned(),
         None => "coverage unknown".to_owned(),
     }
 }

@@ -1,14 +1,18 @@
 //! Fills days of the past from a database that has counted them.
 //!
-//! A day is filled as a whole, in one batch, and only when nothing was counted here of it: what was
-//! counted here stands. The counts of a filled day are the database's until an hour of that day is
-//! imported; late events of it are in them. So nothing is counted twice.
+//! A day is filled as a whole, in one batch, and only when it was not counted here: what was
+//! counted here stands. A day is counted here when an hour of it was imported or folded, or when it
+//! has counts and this node ran on it for a minute. Counts alone do not do: the feeds of
+//! repositories on lists bring single events of days that are 30 days past. The counts of a filled
+//! day are the database's until an hour of that day is imported; late events of it are in them. So
+//! nothing is counted twice.
 
 use std::collections::BTreeMap;
 
 use super::counting::{LedgerSums, languages};
 use super::names::NewNames;
 use super::rows::{decode_counts, decode_hours, put_counts, put_hours};
+use crate::model::activity::{Coverage, Span};
 use crate::model::ledger::{
     DayHours, DaySlot, FilledDays, LedgerCounts, LedgerMetric, LedgerOrigin,
 };
@@ -16,6 +20,7 @@ use crate::model::window::Day;
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
 use crate::store::families::Family;
+use crate::store::keys::activity::CoverageKey;
 use crate::store::keys::ledger::LedgerKey;
 use crate::store::keys::{Key as _, MetaKey};
 use crate::store::reader::Reader;
@@ -51,11 +56,12 @@ impl LedgerDay {
         self.0.is_empty()
     }
 
-    /// Writes the day. Returns false and changes nothing when the day has counts.
+    /// Writes the day. Returns false and changes nothing when it was filled or counted here.
     pub fn write(&self, batch: &mut Batch<'_>, day: Day) -> Result<bool, StoreError> {
         let (hours_key, all) = (LedgerKey::Hours(day), LedgerKey::All(day));
         let hours = decode_hours(&hours_key, batch.get(&hours_key)?.as_deref())?;
-        if hours != DayHours::default() || batch.get(&all)?.is_some() {
+        let has_counts = batch.get(&all)?.is_some();
+        if is_known(day, hours, has_counts, |key| batch.get(key))? {
             return Ok(false);
         }
         put_hours(batch, &hours_key, DayHours { is_filled: true, ..hours });
@@ -88,6 +94,27 @@ impl LedgerDay {
     }
 }
 
+/// Whether a day was filled, or counted here. `has_counts` says whether anything was counted of it,
+/// `read` reads the coverage of an hour.
+fn is_known(
+    day: Day,
+    hours: DayHours,
+    has_counts: bool,
+    read: impl Fn(&CoverageKey) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<bool, StoreError> {
+    if hours != DayHours::default() || !has_counts {
+        return Ok(hours != DayHours::default());
+    }
+    let first = i64::from(day.0) * 24;
+    for at in first..first + 24 {
+        let row = read(&CoverageKey { span: Span::Hour, at })?;
+        if row.and_then(|row| Coverage::decode(&row)).is_some_and(|hour| hour.watched > 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Puts the progress, in the batch of what it is about.
 pub fn put_progress(batch: &mut Batch<'_>, progress: &FilledDays) {
     // Numbers and texts: nothing that JSON could not hold.
@@ -102,9 +129,9 @@ impl Reader<'_> {
         Ok(row.and_then(|row| serde_json::from_slice(&row).ok()))
     }
 
-    /// Whether anything was counted of a day, or it was filled.
+    /// Whether a day was filled, or counted here: see the top of this file.
     pub fn has_ledger_day(&self, day: Day) -> Result<bool, StoreError> {
-        let all = self.get(&LedgerKey::All(day))?.is_some();
-        Ok(all || self.ledger_hours(day)? != DayHours::default())
+        let has_counts = self.get(&LedgerKey::All(day))?.is_some();
+        is_known(day, self.ledger_hours(day)?, has_counts, |key| self.get(key))
     }
 }

@@ -54,7 +54,9 @@ struct RankedId {
 
 impl Ranking {
     /// Computes the ranking of the window that ends with the hour of `now`, without the
-    /// repositories that `is_left_out` names. Blocks, for seconds when there are millions of rows.
+    /// repositories that `is_left_out` names. A first day that was filled from a database is taken
+    /// whole, though the window begins within it. Blocks, for seconds when there are millions of
+    /// rows.
     pub fn compute(
         reader: Reader<'_>,
         window: RankedWindow,
@@ -146,9 +148,10 @@ fn place(by: RankedBy) -> usize {
     RankedBy::ALL.iter().position(|known| *known == by).unwrap_or(0)
 }
 
-/// Adds the figures of a day's row, from an hour of the day on. Rows that cannot be read add
-/// nothing.
+/// Adds the figures of a day's row, from an hour of the day on; of a day that was filled from a
+/// database all, because its hours are not known. Rows that cannot be read add nothing.
 fn add_figures(figures: &mut [u64; 4], value: &[u8], hours: DayHours, first: u8) {
+    let first = if hours.are_filled() { 0 } else { first };
     let _ = SlotCounts::visit(value, |slot, n| {
         let slot = DaySlot::of_number(slot);
         let Some(slot) = slot.filter(|slot| slot.hour >= first && hours.counts(*slot)) else {

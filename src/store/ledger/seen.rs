@@ -44,27 +44,32 @@ impl SeenDays {
         today: Day,
     ) -> Result<Vec<DaySeen>, StoreError> {
         let until = days.end.min(today.0 - CHANGING);
-        let missing = {
+        // Another reader may clear what is kept: the answer is made of what this one has seen.
+        let (mut over, missing) = {
             let mut kept = lock(&self.0);
             if today.0 < kept.today || kept.over.len() > MOST_KEPT {
                 // By a clock that was ahead, days were over that are not.
                 kept.over.clear();
             }
             kept.today = today.0;
-            let mut missing = (days.start..until).filter(|day| !kept.over.contains_key(day));
+            let ours = days.start..until.max(days.start);
+            let over: BTreeMap<i32, DaySeen> =
+                kept.over.range(ours.clone()).map(|(day, seen)| (*day, *seen)).collect();
+            let mut missing = ours.filter(|day| !over.contains_key(day));
             let first = missing.next();
-            first.map(|first| first..missing.next_back().unwrap_or(first) + 1)
+            let missing = first.map(|first| first..missing.next_back().unwrap_or(first) + 1);
+            (over, missing)
         };
         if let Some(missing) = missing {
             let read = reader.days_covered(missing.clone())?;
+            over.extend(missing.clone().zip(read.iter().copied()));
             lock(&self.0).over.extend(missing.zip(read));
         }
         let changing = days.start.max(until)..days.end;
         let mut fresh = reader.days_covered(changing)?.into_iter();
         let hours = reader.hours_of_days(days.clone())?;
-        let kept = lock(&self.0);
         let seen = days.zip(hours).map(|(day, hours)| {
-            let known = if day < until { kept.over.get(&day).copied() } else { fresh.next() };
+            let known = if day < until { over.get(&day).copied() } else { fresh.next() };
             known.unwrap_or_default().with(hours)
         });
         Ok(seen.collect())

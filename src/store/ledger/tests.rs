@@ -32,9 +32,17 @@ fn hour(day: i32, hour: i64) -> Hour {
 /// One event: repository, day, hour, metric.
 type Counted = (u64, i32, i64, usize);
 
+/// Counts events on hours on which the node runs.
 async fn count(store: &Store, events: Vec<Counted>) {
     let named = |(repo, day, hour, metric)| (repo, format!("ann/r{repo}"), at(day, hour), metric);
+    let hours: Vec<Hour> = events.iter().map(|(_, day, at, _)| hour(*day, *at)).collect();
     count_named(store, events.into_iter().map(named).collect()).await;
+    let ran = store.commit(move |batch| {
+        let minute = Coverage { watched: 1, ..Coverage::default() };
+        hours.iter().for_each(|at| activity::put_coverage(batch, Span::Hour, at.0, &minute));
+        Ok(())
+    });
+    ran.await.unwrap();
 }
 
 async fn count_named(store: &Store, events: Vec<(u64, String, Timestamp, usize)>) {
@@ -181,6 +189,13 @@ async fn a_database_fills_days_of_which_nothing_was_counted() {
     assert_eq!((all().get(LedgerMetric::Stars), all().get(LedgerMetric::Pushes)), (41, 2));
     let seen = store.reader().days_seen(START..START + 2).unwrap();
     assert_eq!((seen[0].days_filled, seen[1].days_filled), (1, 0));
+    // A late event of a day on which this node did not run does not keep it from being filled.
+    count_named(&store, vec![(7, "ann/r7".to_owned(), at(12, 1), 0)]).await;
+    assert!(!store.reader().has_ledger_day(Day(START + 12)).unwrap());
+    assert_eq!(stars_of(&store, 7), [(0, 40), (1, 1), (12, 1)]);
+    assert!(fill(&store, 12, vec![(7, 0, 5)]).await);
+    assert!(store.reader().has_ledger_day(Day(START + 12)).unwrap());
+    assert_eq!(stars_of(&store, 7), [(0, 40), (1, 1), (12, 5)]);
     // A late event of the day is in it; an import replaces it.
     count(&store, vec![(7, 0, 3, 0)]).await;
     assert_eq!(stars_of(&store, 7)[0], (0, 40));
@@ -190,6 +205,11 @@ async fn a_database_fills_days_of_which_nothing_was_counted() {
         ranking.top(store.reader(), RankedBy::Stars, None, 1).unwrap().repos[0].count
     };
     assert_eq!(ranked(2), 41);
+    // The window begins within the filled day.
+    let late = Timestamp::from_seconds(at(7, 15).second().0);
+    let ranking = Ranking::compute(store.reader(), RankedWindow::Week, late, None).unwrap();
+    let first = ranking.top(store.reader(), RankedBy::Stars, None, 1).unwrap();
+    assert_eq!((first.repos[0].count, first.seen.days_filled), (41, 1));
     assert!(import(&store, hour(0, 5), vec![(7, 0), (7, 0)]).await);
     assert_eq!((stars_of(&store, 7)[0], all().get(LedgerMetric::Stars)), ((0, 3), 3));
     // Folded, a filled day is final.
@@ -198,7 +218,7 @@ async fn a_database_fills_days_of_which_nothing_was_counted() {
     assert!(!import(&store, hour(5, 1), vec![(7, 0)]).await);
     count(&store, vec![(7, 5, 3, 0)]).await;
     fold(&store, at(31, 1).plus(HOURS_FOR)).await;
-    assert_eq!(stars_of(&store, 7), [(0, 3), (1, 1), (5, 9)]);
+    assert_eq!(stars_of(&store, 7), [(0, 3), (1, 1), (5, 9), (12, 5)]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ghpulse::alerts::Alerts;
 use ghpulse::clock::Clock;
 use ghpulse::config::{IntervalConfig, TidbConfig};
+use ghpulse::model::activity::{Coverage, Span};
 use ghpulse::model::counts::{DayCounts, PullRequestCounts};
 use ghpulse::model::envelope::{Facts, Flags};
 use ghpulse::model::ledger::{FilledDays, LedgerMetric};
@@ -13,7 +14,7 @@ use ghpulse::model::window::{Day, Timestamp, Year};
 use ghpulse::store::keys::RepoKey;
 use ghpulse::store::ledger::counting::{LedgerCounting, LedgerEvent};
 use ghpulse::store::repos::RepoRow;
-use ghpulse::store::{Durability, Store};
+use ghpulse::store::{Durability, Store, activity};
 use ghpulse::tidb::{Health, History, QueryLimits, Setup, Synced};
 use tokio_util::sync::CancellationToken;
 
@@ -128,13 +129,15 @@ impl Node {
         commit.await.unwrap();
     }
 
-    /// Counts a star in the ledger, as the apply stage does.
+    /// Counts a star in the ledger, as the apply stage of a running node does.
     pub async fn count_star(&self, repo: u64, created: &str) {
         let created_at = at(created);
         let commit = self.store.commit(move |batch| {
             let mut counting = LedgerCounting::default();
             let (metric, name, language) = (LedgerMetric::Stars, None, None);
             counting.count(batch, LedgerEvent { repo, name, created_at, metric, language });
+            let minute = Coverage { watched: 1, ..Coverage::default() };
+            activity::put_coverage(batch, Span::Hour, created_at.hour().0, &minute);
             counting.write(batch)
         });
         commit.await.unwrap();

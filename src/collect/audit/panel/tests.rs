@@ -52,6 +52,23 @@ fn event_counts_in_the_interval_it_was_created_in() {
 }
 
 #[test]
+fn repositories_that_are_left_out_leave_with_their_intervals() {
+    let mut panel = AuditSample::default();
+    let at = Timestamp::from_seconds;
+    for repo in [1, 2] {
+        observe(&mut panel, &event(repo, 1_000, None));
+        panel.looked(hash_of(repo), at(2_000), [10, 0, 0, 0, 0]);
+        observe(&mut panel, &event(repo, 2_500, Some(AuditedKind::Stars)));
+        panel.looked(hash_of(repo), at(5_600), [12, 0, 0, 0, 0]);
+    }
+    panel.close(at(9_200), TIMES, SIZE);
+    assert_eq!(closed(&panel), [(0, 1, 2), (0, 1, 2)]);
+    panel.leave_out(|name| name == "o/r2");
+    assert_eq!((closed(&panel), panel.len()), (vec![(0, 1, 2)], 1));
+    assert!(panel.growth().contains_key(&1) && !panel.growth().contains_key(&2));
+}
+
+#[test]
 fn sample_is_random_bounded_and_keeps_those_that_are_quiet() {
     let mut panel = AuditSample::default();
     for repo in 0..10_000 {
