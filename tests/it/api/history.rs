@@ -107,6 +107,8 @@ async fn now_has_the_day_languages_and_aggregates() {
         ("/hours?since=2026-01-01&until=2026-01-02", 200),
     ] {
         assert_eq!(get(&site, path).await.status, status, "{path}");
+        ("/hours?since=2026-01-02&until=2026-01-01", 400),
+        ("/completeness?since=2026-01-02&until=2026-01-01", 400),
     }
     site.running.end().await;
 }
