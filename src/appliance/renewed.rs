@@ -125,7 +125,7 @@ impl Renewed {
         let paths = vec![privacy.exclude_file.clone()];
         let take = move |files: &[Vec<u8>]| {
             excluded::renew(&store, &privacy, &files[0])?;
-            hub.leave_out(&store.privacy().excluded());
+            hub.leave_out(store.privacy());
             Ok(())
         };
         let group = ReloadGroup::new("privacy.excludeFile", paths, Box::new(take));

@@ -18,7 +18,7 @@ use crate::model::event::Event;
 use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
-use crate::model::privacy::ExcludedNames;
+use crate::model::privacy::Privacy;
 use crate::sync::lock;
 
 /// The default limit of the ring in bytes of events.
@@ -159,6 +159,8 @@ pub struct TailBatch {
 pub struct Tail {
     ring: Mutex<Ring>,
     limit: usize,
+    /// Held while events are marked.
+    marking: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +193,7 @@ impl Tail {
     /// An empty ring for up to `limit` bytes of events. The newest event is always kept.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { ring: Mutex::default(), limit }
+        Self { ring: Mutex::default(), limit, marking: Mutex::default() }
     }
 
     /// Appends events; the oldest ones are dropped beyond the limit.
@@ -218,8 +220,11 @@ impl Tail {
         }
     }
 
-    /// Marks the events of the ring that are left out now, and no others.
-    pub fn leave_out(&self, excluded: &ExcludedNames) {
+    /// Marks the events of the ring that are left out now, and no others. The rules are read once
+    /// nobody else marks, so that older rules never replace the marks of newer ones.
+    pub fn leave_out(&self, privacy: &Privacy) {
+        let _marking = lock(&self.marking);
+        let excluded = privacy.excluded();
         let events: Vec<_> = lock(&self.ring).events.iter().cloned().collect();
         let is_among = |event: &TailEvent| {
             let index = event.index();
