@@ -135,6 +135,7 @@ impl Hub {
     /// Takes the events that are left out now from those that subscribers still read.
     pub fn leave_out(&self, privacy: &Privacy) {
         self.log.tail.leave_out(privacy);
+        self.sampling.forget_shared();
     }
 
     /// The clock of the hub.
