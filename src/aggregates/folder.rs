@@ -102,7 +102,7 @@ impl ScriptFolder {
             let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
             let mut script = host.report();
             if let Some(unlisted) = unlisted {
-                script.error.get_or_insert_with(|| unlisted.reason.clone());
+                script.state.error.get_or_insert_with(|| unlisted.reason.clone());
                 troubles.push(unlisted);
             }
             hub.aggregates().open(name).describe(AggregateReport {

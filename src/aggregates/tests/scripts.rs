@@ -186,7 +186,8 @@ async fn a_changed_list_counts_the_whole_window_again() {
     assert!(said[0].ends_with("where: list: no list `mine`: there are bots"), "{said:?}");
     let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
     assert!(
-        about.script.error.as_ref().unwrap().contains("no list `mine`") && !about.counter.reading
+        about.script.state.error.as_ref().unwrap().contains("no list `mine`")
+            && !about.counter.reading
     );
 
     let texts = [
@@ -255,7 +256,7 @@ async fn script_file_adds_and_removes_its_aggregate() {
     let bench = Bench::new(&store, scripts.path(), NOW + 6).await.settle().await;
     assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
     let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
-    assert_eq!(about.script.in_force, InForce::LastGood);
+    assert_eq!(about.script.state.in_force, InForce::LastGood);
     // A folder that is away takes nothing with it; a file that is gone its aggregate.
     let away = scripts.path().with_extension("away");
     fs::rename(scripts.path(), &away).unwrap();
