@@ -378,6 +378,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn marks_follow_the_rules_of_the_moment_when_they_are_made() {
+        let (tail, privacy) = (Tail::new(TAIL_BYTES), Privacy::default());
+        tail.append(vec![tail_event(1, r#"{"id":"1","type":"A","actor":{"login":"ann"}}"#)]);
+        std::thread::scope(|scope| {
+            let marking = lock(&tail.marking);
+            let later = scope.spawn(|| tail.leave_out(&privacy));
+            privacy.set(&["ann".to_owned()], false);
+            drop(marking);
+            later.join().unwrap();
+        });
+        assert!(tail.newest_first(1)[0].is_left_out());
+    }
+
+    #[test]
     fn newest_event_is_kept_whatever_its_size() {
         let tail = Tail::new(1);
         tail.append(vec![numbered(1), numbered(2)]);
