@@ -185,12 +185,24 @@ impl CountingState {
 
     /// Recounts everything, as a restart would. A clock that was ahead has expired seconds that are
     /// needed now, and has put events into future seconds.
+    ///
+    /// A script whose list was removed keeps the names that it counts.
     fn begin_again(&mut self, now: Second) -> Result<(), StoreError> {
+        let members = self.folder.counted_again(&self.groups);
         self.groups.clear();
-        for member in AggregateCounter::built_in() {
+        for member in AggregateCounter::built_in().into_iter().chain(members) {
             self.groups.add(self.tools.store.reader(), member, now)?;
         }
         Ok(())
+    }
+
+    /// Takes back published values that may name who is left out, until they are counted again.
+    fn withdraw_names(&self) {
+        let hub = &self.tools.hub;
+        let busiest = busiest::topics().filter_map(|name| hub.rolling().get(&name));
+        let scripted = hub.aggregates().names();
+        let scripted = scripted.iter().filter_map(|name| hub.aggregates().get(name));
+        busiest.chain(scripted).for_each(|topic| topic.withdraw());
     }
 
     /// Checks the scripts once a second, reads a batch, and publishes due values. Returns whether
@@ -202,9 +214,11 @@ impl CountingState {
             self.begin_again(now)?;
         }
         let privacy_changes = self.tools.store.privacy().changes();
-        if std::mem::replace(&mut self.privacy_changes, privacy_changes) != privacy_changes {
+        if self.privacy_changes != privacy_changes {
             // What is left out from now on is not counted, also of what the journal has.
+            self.withdraw_names();
             self.begin_again(now)?;
+            self.privacy_changes = privacy_changes;
         }
         let Aggregates { store, hub, clock, troubles, .. } = &self.tools;
         if now != self.looked_at {

@@ -272,8 +272,8 @@ impl Sink {
                         let done = (n + 1 == last).then_some(position);
                         window.push(sent, done, message.body.len());
                     }
-                    if last == 0 {
-                        window.pass(position);
+                    if last == 0 && window.pass(position) {
+                        progress.confirmed = position;
                     }
                 }
                 self.now_and_then(link, progress, stop).await?;
@@ -437,9 +437,14 @@ impl Sink {
             let mut lost = journal.dropped().filter(|dropped| *dropped > after);
             let (mut events, mut bytes) = (Vec::new(), 0);
             journal.walk_behind(after, |step| {
-                let (position, row) = match step {
-                    JournalItem::Event(position, row) => (position, row),
-                    JournalItem::LeftOut(_) => return Ok(true),
+                let (position, messages) = match step {
+                    JournalItem::Event(position, row) => {
+                        bytes += row.event.len();
+                        let envelope = Envelope { facts: row.facts, event: row.event.into() };
+                        (position, messages(&envelope))
+                    }
+                    // It has no message, and the cursor goes past it.
+                    JournalItem::LeftOut(position) => (position, Vec::new()),
                     // Events that were read before it are published first.
                     JournalItem::Damaged(_) if !events.is_empty() => return Ok(false),
                     JournalItem::Damaged(up_to) => {
@@ -447,9 +452,7 @@ impl Sink {
                         return Ok(true);
                     }
                 };
-                bytes += row.event.len();
-                let envelope = Envelope { facts: row.facts, event: row.event.into() };
-                events.push((position, messages(&envelope)));
+                events.push((position, messages));
                 Ok(events.len() < PAGE_EVENTS && bytes < PAGE_BYTES)
             })?;
             Ok(JournalBatch { events, lost })

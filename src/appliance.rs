@@ -110,6 +110,8 @@ pub struct Appliance {
 struct ApplianceParts {
     config: Config,
     store: Store,
+    /// The text of `privacy.excludeFile` that is in force.
+    excluded: Vec<u8>,
     numbers: Arc<NodeCounters>,
     history: History,
     asking: HistorySync,
@@ -168,7 +170,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let mut renewed = Renewed::new(config, certificate.clone(), clock);
-    renewed.follow_exclusions(&config.privacy, &parts.store, Arc::clone(&parts.hub))?;
+    let (hub, names) = (Arc::clone(&parts.hub), parts.excluded.clone());
+    renewed.follow_exclusions(&config.privacy, &parts.store, hub, names)?;
     let readings = StatusReadings {
         enriched: enrich.recent.subscribe(),
         files: renewed.state(),
@@ -359,7 +362,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());
-        excluded::leave_out(&store, &config.privacy)?;
+        let excluded = excluded::leave_out(&store, &config.privacy)?;
         let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {
@@ -394,6 +397,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
         Ok(ApplianceParts {
             config,
             store,
+            excluded,
             numbers,
             history,
             asking,

@@ -54,7 +54,7 @@ use crate::clock::Clock;
 use crate::lists::Lists;
 use crate::metrics;
 use crate::model::offset::Offset;
-use crate::model::privacy::ExcludedNames;
+use crate::model::privacy::Privacy;
 use log::event_log::{EventLog, JournalFeed};
 use log::live::LiveGroup;
 use log::sampling::SamplingSubscribers;
@@ -133,8 +133,9 @@ impl Hub {
     }
 
     /// Takes the events that are left out now from those that subscribers still read.
-    pub fn leave_out(&self, excluded: &ExcludedNames) {
-        self.log.tail.leave_out(excluded);
+    pub fn leave_out(&self, privacy: &Privacy) {
+        self.log.tail.leave_out(privacy);
+        self.sampling.forget_shared();
     }
 
     /// The clock of the hub.

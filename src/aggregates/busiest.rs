@@ -42,6 +42,11 @@ struct RankCounter {
     left_out: u64,
 }
 
+/// The names of the topics, in the order of the counters.
+pub(super) fn topics() -> impl Iterator<Item = String> {
+    COUNTERS.iter().map(|(name, _)| format!("busiest-{name}/1h"))
+}
+
 impl Busiest {
     pub(super) fn new() -> Self {
         Self { counters: Default::default(), ticked_at: None }
@@ -63,10 +68,10 @@ impl Busiest {
         }
         self.ticked_at = Some(now);
         let window = Window::ending_with(now, WINDOW);
-        for (counter, (name, _)) in self.counters.iter_mut().zip(COUNTERS) {
+        for (counter, topic) in self.counters.iter_mut().zip(topics()) {
             counter.expire(window.from);
             let reading = snapshot_of(window, cursor, since, counter.left_out, counter.top());
-            hub.rolling().open(&format!("busiest-{name}/1h")).publish(reading);
+            hub.rolling().open(&topic).publish(reading);
         }
     }
 }

@@ -102,7 +102,7 @@ impl ScriptFolder {
             let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
             let mut script = host.report();
             if let Some(unlisted) = unlisted {
-                script.error.get_or_insert_with(|| unlisted.reason.clone());
+                script.state.error.get_or_insert_with(|| unlisted.reason.clone());
                 troubles.push(unlisted);
             }
             hub.aggregates().open(name).describe(AggregateReport {
@@ -123,6 +123,16 @@ impl ScriptFolder {
             }));
         }
         Ok(troubles)
+    }
+
+    /// New counters in place of those of the scripts, by the same rules and names.
+    pub(super) fn counted_again(&self, groups: &ReadGroups) -> Vec<AggregateCounter> {
+        let again = self.hosts.iter().filter_map(|(name, host)| {
+            let (member, _) = groups.of_script(name)?;
+            let counted = (member.rule()?.clone(), member.lists()?.clone());
+            Some(AggregateCounter::script_of(name, Arc::clone(host), counted))
+        });
+        again.collect()
     }
 
     /// Counts anew when the rule of a script has changed, or a list that it names. Returns what is

@@ -40,11 +40,11 @@ impl<T> ConfirmWindow<T> {
         self.sent.push_back(AwaitedConfirm { message, done, bytes });
     }
 
-    /// Marks an event without messages as complete once everything before it is confirmed.
-    pub(super) fn pass(&mut self, position: Position) {
-        if let Some(last) = self.sent.back_mut() {
-            last.done = Some(position);
-        }
+    /// Marks an event without messages as complete once everything before it is confirmed. Returns
+    /// whether it is complete now.
+    pub(super) fn pass(&mut self, position: Position) -> bool {
+        let last = self.sent.back_mut().map(|last| last.done = Some(position));
+        last.is_none()
     }
 
     /// Removes the oldest message, to wait for its confirm.

@@ -12,15 +12,16 @@ use crate::store::{Store, StoreError};
 /// The key of the last good text in the store.
 const LAST_GOOD: &str = "privacy.exclude_file";
 
-/// Leaves out the names of the configuration and of the file. Blocks.
+/// Leaves out the names of the configuration and of the file. Returns the text of the file that is
+/// in force, or its last good text. Blocks.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn leave_out(store: &Store, privacy: &PrivacyConfig) -> Result<(), StoreError> {
+pub fn leave_out(store: &Store, privacy: &PrivacyConfig) -> Result<Vec<u8>, StoreError> {
     let path = &privacy.exclude_file;
-    let read = reload::read(path).and_then(|text| parse_excluded(&text));
-    let excluded = match read {
-        Ok(excluded) => excluded,
+    let read = reload::read(path).and_then(|text| Ok((parse_excluded(&text)?, text)));
+    let (excluded, text) = match read {
+        Ok(good) => good,
         Err(why) => {
             let kept = last_good(store)?;
             if path.exists() || !kept.is_empty() {
@@ -28,11 +29,11 @@ pub fn leave_out(store: &Store, privacy: &PrivacyConfig) -> Result<(), StoreErro
                 tracing::error!(%file, why, "the names that it had last stay left out");
             }
             // It was good when it was kept.
-            parse_excluded(&kept).unwrap_or_default()
+            (parse_excluded(&kept).unwrap_or_default(), kept)
         }
     };
     set(store, privacy, excluded);
-    Ok(())
+    Ok(text)
 }
 
 /// The text that was last good; empty if there was none.
@@ -40,20 +41,22 @@ pub(super) fn last_good(store: &Store) -> Result<Vec<u8>, StoreError> {
     Ok(store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?.unwrap_or_default())
 }
 
-/// Leaves out what a text names, and keeps the text. Called on a blocking thread.
+/// Leaves out what a text names.
 pub(super) fn renew(store: &Store, privacy: &PrivacyConfig, text: &[u8]) -> Result<(), String> {
     let names = parse_excluded(text)?;
     tracing::info!(names = names.len(), "names of privacy.excludeFile are left out");
     set(store, privacy, names);
+    Ok(())
+}
+
+/// Keeps a good text for the next start. Called on a blocking thread.
+pub(super) fn keep(store: &Store, text: &[u8]) -> Result<(), StoreError> {
     let text = text.to_vec();
     let put = store.commit(move |batch| {
         batch.put(&MetaKey(LAST_GOOD.to_owned()), &text);
         Ok(())
     });
-    if let Err(error) = tokio::runtime::Handle::current().block_on(put) {
-        tracing::error!(%error, "names that are left out cannot be kept for the next start");
-    }
-    Ok(())
+    tokio::runtime::Handle::current().block_on(put)
 }
 
 fn set(store: &Store, privacy: &PrivacyConfig, named: Vec<String>) {

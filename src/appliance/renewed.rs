@@ -58,6 +58,18 @@ struct ReloadGroup {
     settling: Option<Vec<Vec<u8>>>,
     /// The last content, if it is invalid.
     bad: Option<Bad>,
+    /// Keeps the content in use for the next start, if that is done.
+    keeper: Option<ContentKeeper>,
+}
+
+/// Keeps content for the next start, after it was put into use: a disk that stalls does not delay
+/// that. What could not be kept is tried again at each check.
+struct ContentKeeper {
+    keep: Take,
+    /// Whether the content in use is kept.
+    is_kept: bool,
+    /// Whether the last attempt failed.
+    has_failed: bool,
 }
 
 struct Bad {
@@ -110,7 +122,7 @@ impl Renewed {
         Self { groups, log: None, clock, state: watch::Sender::default() }
     }
 
-    /// Follows the file of names that are left out.
+    /// Follows the file of names that are left out, of which `text` is in force.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -119,17 +131,28 @@ impl Renewed {
         privacy: &PrivacyConfig,
         store: &Store,
         hub: Arc<Hub>,
+        text: Vec<u8>,
     ) -> anyhow::Result<()> {
-        let used = vec![excluded::last_good(store)?];
+        let keeper = ContentKeeper {
+            is_kept: excluded::last_good(store)? == text,
+            has_failed: false,
+            keep: Box::new({
+                let store = store.clone();
+                move |files: &[Vec<u8>]| {
+                    excluded::keep(&store, &files[0]).map_err(|error| error.to_string())
+                }
+            }),
+        };
         let (privacy, store) = (privacy.clone(), store.clone());
         let paths = vec![privacy.exclude_file.clone()];
         let take = move |files: &[Vec<u8>]| {
             excluded::renew(&store, &privacy, &files[0])?;
-            hub.leave_out(&store.privacy().excluded());
+            hub.leave_out(store.privacy());
             Ok(())
         };
         let group = ReloadGroup::new("privacy.excludeFile", paths, Box::new(take));
-        self.groups.push(ReloadGroup { used, settles: true, ..group });
+        let (used, keeper) = (vec![text], Some(keeper));
+        self.groups.push(ReloadGroup { used, settles: true, keeper, ..group });
         Ok(())
     }
 
@@ -155,6 +178,7 @@ impl Renewed {
         self.follow_log(now);
         for group in &mut self.groups {
             group.look(at_once, now);
+            group.keep_used();
         }
         let found: Vec<UnusableFile> =
             self.groups.iter().filter_map(ReloadGroup::unusable).chain(self.log.clone()).collect();
@@ -186,7 +210,8 @@ impl Renewed {
 
 impl ReloadGroup {
     fn new(key: &'static str, paths: Vec<PathBuf>, take: Take) -> Self {
-        Self { key, paths, take, used: Vec::new(), settles: false, settling: None, bad: None }
+        let (used, settles, settling, bad, keeper) = Default::default();
+        Self { key, paths, take, used, settles, settling, bad, keeper }
     }
 
     fn look(&mut self, at_once: bool, now: Timestamp) {
@@ -208,6 +233,9 @@ impl ReloadGroup {
             Ok(content) => match (self.take)(&content) {
                 Ok(()) => {
                     self.used = content;
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.is_kept = false;
+                    }
                     self.is_good(true);
                 }
                 Err(why) => {
@@ -219,6 +247,19 @@ impl ReloadGroup {
             Err(_) if self.used.is_empty() => {}
             Err(why) => self.is_bad(None, format!("cannot be read: {why}"), at_once, now),
         }
+    }
+
+    /// Keeps the content in use for the next start, if that is not done yet.
+    fn keep_used(&mut self) {
+        let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_kept) else { return };
+        let kept = (keeper.keep)(&self.used);
+        keeper.is_kept = kept.is_ok();
+        if let Err(why) = &kept
+            && !keeper.has_failed
+        {
+            tracing::error!(key = self.key, why, "cannot be kept for the next start; retrying");
+        }
+        keeper.has_failed = kept.is_err();
     }
 
     fn is_good(&mut self, is_new: bool) {
@@ -262,7 +303,10 @@ impl ReloadGroup {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::sync::lock;
 
     const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
@@ -283,6 +327,34 @@ mod tests {
         let renewed = Renewed::new(&config, certificate, Clock::system());
         let state = renewed.state();
         (renewed, state)
+    }
+
+    #[test]
+    fn content_that_could_not_be_kept_is_kept_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names");
+        let done: Arc<Mutex<Vec<String>>> = Arc::default();
+        let note = |what: &'static str, fails_first: bool| -> Take {
+            let done = Arc::clone(&done);
+            Box::new(move |files: &[Vec<u8>]| {
+                let mut done = lock(&done);
+                done.push(format!("{what} {}", String::from_utf8_lossy(&files[0])));
+                let is_first = done.iter().filter(|one| one.starts_with(what)).count() == 1;
+                if is_first && fails_first { Err("stalled".to_owned()) } else { Ok(()) }
+            })
+        };
+        let keep = note("keep", true);
+        let keeper = Some(ContentKeeper { keep, is_kept: true, has_failed: false });
+        let used = vec![b"ann".to_vec()];
+        let group = ReloadGroup::new("k", vec![path.clone()], note("take", false));
+        let (mut renewed, _state) = watched("");
+        renewed.groups = vec![ReloadGroup { used, settles: true, keeper, ..group }];
+        std::fs::write(&path, "bob").unwrap();
+        renewed.look(true);
+        assert_eq!(*lock(&done), ["take bob", "keep bob"]);
+        renewed.look(false);
+        renewed.look(false);
+        assert_eq!(*lock(&done), ["take bob", "keep bob", "keep bob"]);
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Apply {
         self.hub.append(told.collect());
         if self.store.privacy().changes() != rules {
             // They were prepared under the old rules.
-            self.hub.leave_out(&self.store.privacy().excluded());
+            self.hub.leave_out(self.store.privacy());
         }
         Ok(receipts)
     }

@@ -28,10 +28,21 @@ pub enum InForce {
     Nothing,
 }
 
-/// The state of a script, for everybody: without directories.
+/// A script, for everybody.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct ScriptReport {
+    /// Its state.
+    #[serde(flatten)]
+    pub state: ScriptStanding,
+    /// Its result for the built-in sample.
+    pub sample: Option<Tally>,
+}
+
+/// The state of a script, for everybody: without directories.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct ScriptStanding {
     /// The name of its file.
     pub file: String,
     /// What is in force.
@@ -44,8 +55,6 @@ pub struct ScriptReport {
     pub line: Option<QuotedLine>,
     /// Microseconds that the last run took; `None` before the first.
     pub micros: Option<u64>,
-    /// Its result for the built-in sample.
-    pub sample: Option<Tally>,
 }
 
 /// A line of a script.

@@ -20,7 +20,7 @@ use super::shipped;
 use super::trials::Trials;
 use crate::clock::{Clock, Stopwatch};
 use crate::metrics;
-use crate::model::script_report::{InForce, QuotedLine, ScriptReport};
+use crate::model::script_report::{InForce, QuotedLine, ScriptReport, ScriptStanding};
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
 use crate::script::rule::AggregateRule;
@@ -220,15 +220,15 @@ impl ScriptHost {
             let file = short(&diagnostic.file).into();
             ScriptDiagnostic { file, ..diagnostic.clone() }.to_string()
         });
-        ScriptReport {
+        let state = ScriptStanding {
             file: short(&status.file),
             in_force: status.in_force,
             since: status.since,
             error,
             line,
             micros: Some(self.micros.load(Ordering::Relaxed)).filter(|micros| *micros > 0),
-            sample: force.sample.clone(),
-        }
+        };
+        ScriptReport { state, sample: force.sample.clone() }
     }
 
     /// Checks the file and tries a new text: compiles it, runs it on the sample and on the window

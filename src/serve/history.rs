@@ -183,7 +183,11 @@ fn hours_in(
     let now = server.clock.now();
     let since =
         last(pairs, "since").map_or(Ok(now.minus(usual)), |text| moment("since", text, now))?;
-    let until = last(pairs, "until").map_or(Ok(now), |text| moment("until", text, now))?;
+    let given = last(pairs, "until").map(|text| moment("until", text, now)).transpose()?;
+    let until = given.unwrap_or(now);
+    if given.is_some_and(|until| until.hour() < since.hour()) {
+        return Err(bad("since", format!("{since} is not before `until`")));
+    }
     if since > now.plus(AHEAD) {
         return Err(bad("since", format!("{since} has not come yet")));
     }

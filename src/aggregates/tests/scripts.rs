@@ -186,7 +186,8 @@ async fn a_changed_list_counts_the_whole_window_again() {
     assert!(said[0].ends_with("where: list: no list `mine`: there are bots"), "{said:?}");
     let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
     assert!(
-        about.script.error.as_ref().unwrap().contains("no list `mine`") && !about.counter.reading
+        about.script.state.error.as_ref().unwrap().contains("no list `mine`")
+            && !about.counter.reading
     );
 
     let texts = [
@@ -207,8 +208,13 @@ async fn a_changed_list_counts_the_whole_window_again() {
     changes.changed().await.unwrap();
     journal(&store, 5, &[push(5, "cid", "Q/q"), push(6, "cid", "x/y")]).await;
     bench.at(NOW + 4);
-    let bench = bench.settle().await;
+    let mut bench = bench.settle().await;
     assert_eq!(bench.value("pushes")["value"], json!({ "q/q": 1, "Q/q": 1 }));
+    // Also when everything is counted again.
+    store.privacy().set(&["cid".to_owned()], false);
+    bench.at(NOW + 5);
+    let bench = bench.settle().await;
+    assert_eq!(bench.value("pushes")["value"], json!({ "q/q": 1 }));
     assert!(troubles(&bench)[0].contains("no list `mine`"), "{:?}", troubles(&bench));
     stop.cancel();
     following.await.unwrap().unwrap();
@@ -255,7 +261,7 @@ async fn script_file_adds_and_removes_its_aggregate() {
     let bench = Bench::new(&store, scripts.path(), NOW + 6).await.settle().await;
     assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
     let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
-    assert_eq!(about.script.in_force, InForce::LastGood);
+    assert_eq!(about.script.state.in_force, InForce::LastGood);
     // A folder that is away takes nothing with it; a file that is gone its aggregate.
     let away = scripts.path().with_extension("away");
     fs::rename(scripts.path(), &away).unwrap();
@@ -348,4 +354,24 @@ fn files_beyond_the_limit_are_refused_by_name() {
     let (found, refused) = files(scripts.path()).unwrap();
     assert_eq!((found.len(), refused.len()), (AGGREGATES, 2));
     assert!(refused[0].to_string().contains("a16.rhai: more than 16 aggregates"), "{}", refused[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_with_names_are_withdrawn_until_they_are_counted_again() {
+    let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path());
+    let events =
+        ["PushEvent", "WatchEvent"].map(|kind| event(1, NOW - 60, kind, "ann", "ann/x", "Go"));
+    journal(&store, 1, &events).await;
+    fs::write(scripts.path().join("pushes.rhai"), pushes("1")).unwrap();
+    let bench = Bench::new(&store, scripts.path(), NOW).await.settle().await;
+    let named = |bench: &Bench| {
+        let values = ["pushes", "busiest-stars/1h"].map(|name| bench.value(name));
+        values.map(|value| value.to_string().contains("ann/x"))
+    };
+    assert_eq!(named(&bench), [true, true]);
+    bench.state.withdraw_names();
+    assert_eq!(bench.value("pushes"), Value::Null);
+    assert_eq!(named(&bench), [false, false]);
+    assert_ne!(bench.value("languages/1h"), Value::Null);
 }

@@ -234,6 +234,13 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
         }
     }
 
+    /// Drops what [`Subscriber::share`] has kept.
+    pub(in crate::hub) fn forget_shared(&self) {
+        for group in self.registry.all() {
+            lock(&group.log).joined = None;
+        }
+    }
+
     #[cfg(test)]
     pub(in crate::hub) fn groups(&self) -> Vec<Arc<Group<Q>>> {
         self.registry.all()
@@ -489,12 +496,22 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
         Some(taken)
     }
 
-    /// Keeps what was made of taken entries for the other subscribers that take the same ones.
-    pub(in crate::hub) fn share(&self, taken: &Taken<Q>, encoded: Q::Encoded) {
+    /// Keeps what was made of taken entries for the other subscribers that take the same ones, if
+    /// each event is still `current`. An event that stops to be so before
+    /// [`Subscribers::forget_shared`] is called is never in what is kept after that call.
+    pub(in crate::hub) fn share(
+        &self,
+        taken: &Taken<Q>,
+        encoded: Q::Encoded,
+        is_current: impl Fn(&Q::Event) -> bool,
+    ) {
         let (Some(first), Some(last)) = (taken.entries.first(), taken.entries.last()) else {
             return;
         };
         let mut log = lock(&self.group.log);
+        if !taken.entries.iter().all(|entry| is_current(&entry.event)) {
+            return;
+        }
         log.joined = Some(Joined {
             first: first.number,
             next: last.number + 1,

@@ -10,7 +10,7 @@
 //! value; any other begins with a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -81,6 +81,8 @@ pub struct GaugeTopic {
     /// The aggregate that it is the value of, once it was described.
     about: ArcSwapOption<AggregateReport>,
     current: ArcSwapOption<PublishedSnapshot>,
+    /// The number of the last snapshot.
+    number: AtomicU64,
     /// The last different values, including the current one.
     kept: Mutex<VecDeque<Arc<PublishedSnapshot>>>,
     keep: usize,
@@ -165,6 +167,7 @@ impl GaugeTopic {
             name: name.into(),
             about: ArcSwapOption::empty(),
             current: ArcSwapOption::empty(),
+            number: AtomicU64::new(0),
             kept: Mutex::default(),
             keep,
             is_closed: AtomicBool::new(false),
@@ -192,7 +195,7 @@ impl GaugeTopic {
 
     /// Publishes a new snapshot and notifies all subscribers. Called from one place.
     pub fn publish(&self, snapshot: GaugeSnapshot) {
-        let number = self.current.load().as_ref().map_or(1, |current| current.number + 1);
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let published = Arc::new(PublishedSnapshot {
             number,
             snapshot,
@@ -209,6 +212,13 @@ impl GaugeTopic {
             lock(&old.deltas).clear();
         }
         self.subscribers.notify();
+    }
+
+    /// Takes back all values, as before the first tick. Subscribers keep what they have received,
+    /// until the next value. Called from where values are published.
+    pub fn withdraw(&self) {
+        self.current.store(None);
+        lock(&self.kept).clear();
     }
 
     /// The current value; `None` before the first tick.

@@ -114,6 +114,11 @@ impl SamplingSubscribers {
         Self { groups: Arc::default(), lag: lag.max(1) }
     }
 
+    /// Drops the shared batches, which may have events that are left out now.
+    pub(in crate::hub) fn forget_shared(&self) {
+        self.groups.forget_shared();
+    }
+
     /// Joins the group with an equal query. The first event taken is the `rate`th from now.
     pub(in crate::hub) fn subscribe(
         &self,
@@ -176,7 +181,8 @@ impl SamplingSubscriber {
         let events = frames.len() as u64;
         if taken.is_shared {
             let joined = Frame::joined(&frames);
-            self.0.share(taken, joined.clone());
+            // What was left out meanwhile is in it: then each subscriber encodes the batch again.
+            self.0.share(taken, joined.clone(), |event| !event.is_left_out());
             frames = vec![joined];
         }
         (frames, events)

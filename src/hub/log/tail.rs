@@ -18,7 +18,7 @@ use crate::model::event::Event;
 use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
-use crate::model::privacy::ExcludedNames;
+use crate::model::privacy::Privacy;
 use crate::sync::lock;
 
 /// The default limit of the ring in bytes of events.
@@ -159,6 +159,8 @@ pub struct TailBatch {
 pub struct Tail {
     ring: Mutex<Ring>,
     limit: usize,
+    /// Held while events are marked.
+    marking: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +193,7 @@ impl Tail {
     /// An empty ring for up to `limit` bytes of events. The newest event is always kept.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { ring: Mutex::default(), limit }
+        Self { ring: Mutex::default(), limit, marking: Mutex::default() }
     }
 
     /// Appends events; the oldest ones are dropped beyond the limit.
@@ -218,8 +220,11 @@ impl Tail {
         }
     }
 
-    /// Marks the events of the ring that are left out now, and no others.
-    pub fn leave_out(&self, excluded: &ExcludedNames) {
+    /// Marks the events of the ring that are left out now, and no others. The rules are read once
+    /// nobody else marks, so that older rules never replace the marks of newer ones.
+    pub fn leave_out(&self, privacy: &Privacy) {
+        let _marking = lock(&self.marking);
+        let excluded = privacy.excluded();
         let events: Vec<_> = lock(&self.ring).events.iter().cloned().collect();
         let is_among = |event: &TailEvent| {
             let index = event.index();
@@ -370,6 +375,20 @@ pub(crate) mod tests {
         let tail = Tail::new(1);
         (1..=8).for_each(|number| tail.append(vec![large(number)]));
         assert_eq!(tail.read(0, 9).events.len(), 1);
+    }
+
+    #[test]
+    fn marks_follow_the_rules_of_the_moment_when_they_are_made() {
+        let (tail, privacy) = (Tail::new(TAIL_BYTES), Privacy::default());
+        tail.append(vec![tail_event(1, r#"{"id":"1","type":"A","actor":{"login":"ann"}}"#)]);
+        std::thread::scope(|scope| {
+            let marking = lock(&tail.marking);
+            let later = scope.spawn(|| tail.leave_out(&privacy));
+            privacy.set(&["ann".to_owned()], false);
+            drop(marking);
+            later.join().unwrap();
+        });
+        assert!(tail.newest_first(1)[0].is_left_out());
     }
 
     #[test]

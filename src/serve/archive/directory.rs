@@ -121,7 +121,8 @@ impl ReadArchive {
 
     fn list(&mut self, dir: &Path, asked: Range<i64>) -> ListedHours {
         let Self { hours, listed, .. } = self;
-        let found = hours.range(Hour(asked.start)..Hour(asked.end)).rev();
+        // `BTreeMap::range` panics when a range ends before it begins.
+        let found = hours.range(Hour(asked.start)..Hour(asked.end.max(asked.start))).rev();
         let found = found.map(|(hour, kinds)| {
             let known = listed.entry(*hour);
             known.or_insert_with(|| listed_hour(dir, *hour, kinds)).clone()
@@ -192,5 +193,7 @@ mod tests {
         clock.sleep(LONGEST_KEPT).await;
         std::fs::remove_file(&path).unwrap();
         assert!(bytes(dir.path()).is_empty());
+        let reversed = Range { start: day + 24, end: day };
+        assert!(index.list(dir.path(), reversed, clock).unwrap().hours.is_empty());
     }
 }

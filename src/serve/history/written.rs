@@ -13,7 +13,7 @@ use crate::model::activity::{Chart, CountedHour, HourCompleteness, HourCounts};
 use crate::model::audit::HourShares;
 use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::kinds::KINDS;
-use crate::model::script_report::{AggregateReport, ScriptReport};
+use crate::model::script_report::{CounterReport, ScriptStanding};
 use crate::model::tally::Tally;
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
@@ -109,10 +109,23 @@ struct BusiestRepos {
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 struct AggregateNow {
-    about: AggregateReport,
+    about: AboutNow,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
     value: Option<Ranked>,
+}
+
+/// An aggregate: its script, and what it counts. Without the result for the sample, which never
+/// changes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct AboutNow {
+    /// The name of the aggregate.
+    name: Box<str>,
+    #[serde(flatten)]
+    script: ScriptStanding,
+    #[serde(flatten)]
+    counter: CounterReport,
 }
 
 /// `/days`: pull requests of this UTC year.
@@ -219,7 +232,7 @@ pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> N
         let topic = aggregates.get(&name)?;
         let about = (*topic.about()?).clone();
         let about =
-            AggregateReport { script: ScriptReport { sample: None, ..about.script }, ..about };
+            AboutNow { name: about.name, script: about.script.state, counter: about.counter };
         let latest = topic.latest();
         let shown = latest.as_ref();
         Some(AggregateNow {

@@ -27,6 +27,7 @@ use super::front;
 use super::peer::{Audience, Caller};
 use super::progress;
 use super::write_timeout::WriteTimeoutStream;
+use crate::clock::Clock;
 use crate::serve::server::ServerState;
 use crate::sync::lock;
 
@@ -59,17 +60,34 @@ struct OpenRequest {
 #[derive(Clone)]
 struct RequestTasks {
     server: Arc<ServerState>,
-    /// Requests that are open, and requests begun so far.
-    open: Arc<AtomicUsize>,
-    begun: Arc<AtomicUsize>,
+    counts: Arc<StreamCounts>,
+}
+
+/// Requests of a connection that are open, and those begun so far.
+#[derive(Debug, Default)]
+struct StreamCounts {
+    open: AtomicUsize,
+    begun: AtomicUsize,
+}
+
+impl StreamCounts {
+    /// Waits until no request was open, and none began, for this long.
+    async fn unused_for(&self, clock: Clock, time: Duration) {
+        let now = || [&self.open, &self.begun].map(|count| count.load(Ordering::Relaxed));
+        loop {
+            let before = now();
+            clock.sleep(time).await;
+            if before[0] == 0 && now() == before {
+                return;
+            }
+        }
+    }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
     fn execute(&self, request: F) {
         let (open, hard) = (Arc::new(OpenRequest::default()), self.server.hard.clone());
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        let counted = OpenCount(Arc::clone(&self.open));
+        let counted = OpenCount::begin(&self.counts);
         let cut = open.cut.clone();
         self.server.tracker.spawn(OPEN.scope(open, async move {
             tokio::select! {
@@ -83,11 +101,19 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
 }
 
 /// Counts an open request until it is dropped.
-struct OpenCount(Arc<AtomicUsize>);
+struct OpenCount(Arc<StreamCounts>);
+
+impl OpenCount {
+    fn begin(counts: &Arc<StreamCounts>) -> Self {
+        counts.begun.fetch_add(1, Ordering::Relaxed);
+        counts.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counts))
+    }
+}
 
 impl Drop for OpenCount {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -98,8 +124,7 @@ pub(crate) async fn speak(
     caller: Caller,
     router: Router,
 ) {
-    let requests =
-        RequestTasks { server: Arc::clone(server), open: Arc::default(), begun: Arc::default() };
+    let requests = RequestTasks { server: Arc::clone(server), counts: Arc::default() };
     let service = {
         let (server, caller) = (Arc::clone(server), caller.clone());
         service_fn(move |request: Request<Incoming>| {
@@ -118,15 +143,18 @@ pub(crate) async fn speak(
         .keep_alive_timeout(PING_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
+    let patience = server.options.limits.write_timeout;
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = caller.peer.cut.cancelled() => return,
         () = idle(server, &requests) => {
             connection.as_mut().graceful_shutdown();
-            // The last piece of a response may still wait for a client that does not take it.
+            // The client may begin requests until it knows of the shutdown. The rest of a last
+            // piece may wait for room in a stream's window when its request is over already.
             tokio::select! {
                 ended = connection => ended,
-                () = server.clock.sleep(server.options.limits.write_timeout) => return,
+                () = caller.peer.cut.cancelled() => return,
+                () = requests.counts.unused_for(server.clock, patience) => return,
             }
         }
         () = server.soft.cancelled() => {
@@ -166,19 +194,31 @@ async fn respond(
 /// time-out.
 async fn idle(server: &ServerState, requests: &RequestTasks) {
     server.clock.sleep(server.options.limits.handshake_timeout).await;
-    loop {
-        let begun = requests.begun.load(Ordering::Relaxed);
-        let is_idle = || {
-            requests.open.load(Ordering::Relaxed) == 0
-                && requests.begun.load(Ordering::Relaxed) == begun
-        };
-        if begun == 0 {
-            return;
-        }
-        let was_idle = is_idle();
-        server.clock.sleep(server.options.keep_alive).await;
-        if was_idle && is_idle() {
-            return;
-        }
+    if requests.counts.begun.load(Ordering::Relaxed) > 0 {
+        requests.counts.unused_for(server.clock, server.options.keep_alive).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_keeps_its_connection_until_it_is_over() {
+        let (clock, counts) = (Clock::system(), Arc::new(StreamCounts::default()));
+        let second = Duration::from_secs(1);
+        let started = clock.instant();
+        let unused = tokio::spawn({
+            let counts = Arc::clone(&counts);
+            async move { counts.unused_for(clock, second).await }
+        });
+        clock.sleep(second / 2).await;
+        let request = OpenCount::begin(&counts);
+        clock.sleep(second * 5).await;
+        assert!(!unused.is_finished(), "a request is open");
+        drop(request);
+        unused.await.unwrap();
+        let after = clock.instant().duration_since(started);
+        assert!(after >= second * 13 / 2, "its last piece has time: {after:?}");
     }
 }

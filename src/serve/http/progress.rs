@@ -24,7 +24,7 @@ use crate::sync::lock;
 /// Most bytes of a piece of a body.
 pub(super) const PIECE_BYTES: usize = 32 << 10;
 
-/// When hyper was given the last piece; `None` once it has asked for another.
+/// When hyper was given the newest piece; `None` once it has asked for another.
 #[derive(Debug, Default)]
 pub(super) struct OfferedAt(Mutex<Option<Instant>>);
 
@@ -75,8 +75,9 @@ async fn cut_when_stuck(
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HasWatchdog;
 
-/// A response over HTTP/2, sent in pieces: hyper holds one of them, and the stream is cut off when
-/// the client leaves no room for the next one.
+/// A response over HTTP/2, sent in pieces: hyper holds one of them until the stream's window has
+/// room, and the stream is cut off when that takes too long. This holds for the only or last piece
+/// too, which hyper keeps with the body.
 pub(super) fn watched(
     server: &Arc<ServerState>,
     response: Response,
@@ -102,7 +103,7 @@ struct WatchedBody {
     /// What is left of the last frame.
     rest: Bytes,
     given: Arc<OfferedAt>,
-    /// Runs from the first piece that is not the last.
+    /// Runs from the first piece until hyper drops the body.
     watchdog: Option<DropGuard>,
     server: Arc<ServerState>,
     cut: CancellationToken,
@@ -128,11 +129,9 @@ impl hyper::body::Body for WatchedBody {
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
-        if !this.is_end_stream() {
-            this.given.set(Some(this.server.clock.instant()));
-            let Self { server, given, cut, watchdog, .. } = this;
-            watchdog.get_or_insert_with(|| watch(server, Arc::clone(given), cut.clone()));
-        }
+        this.given.set(Some(this.server.clock.instant()));
+        let Self { server, given, cut, watchdog, .. } = this;
+        watchdog.get_or_insert_with(|| watch(server, Arc::clone(given), cut.clone()));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

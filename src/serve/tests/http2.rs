@@ -103,10 +103,10 @@ async fn each_open_http2_request_takes_a_slot() {
     soon(async { while answer(&mut requests, "/topics").await.0 != 200 {} }).await;
 }
 
-/// Connects as a client that leaves room for 16 bytes of a response.
-async fn connect_narrow(served: &Served) -> Requests {
+/// Connects as a client that leaves room for `window` bytes of a response.
+async fn connect_narrow(served: &Served, window: u32) -> Requests {
     let stream = tls(served, b"h2").await;
-    let building = h2::client::Builder::new().initial_window_size(16).clone();
+    let building = h2::client::Builder::new().initial_window_size(window).clone();
     let (requests, connection) = soon(building.handshake::<_, Bytes>(stream)).await.unwrap();
     tokio::spawn(async { drop(connection.await) });
     requests
@@ -123,10 +123,12 @@ async fn unread_http2_responses_are_reset_and_give_up_their_place() {
         options.limits.write_timeout = Duration::from_millis(200);
     })
     .await;
-    for path in [FILE, "/docs/all"] {
-        let mut requests = connect_narrow(&served).await;
+    // The last two have one piece.
+    for (path, window) in [(FILE, 16), ("/docs/all", 16), ("/topics", 0), ("/nowhere", 0)] {
+        let mut requests = connect_narrow(&served, window).await;
         let response = soon(get(&mut requests, path, &[]).await).await.unwrap();
-        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let status = if path == "/nowhere" { 404 } else { 200 };
+        assert_eq!(response.status().as_u16(), status, "{path}");
         let mut body = response.into_body();
         let error = soon(async {
             loop {
@@ -151,7 +153,7 @@ async fn unread_http2_stream_is_reset_alone() {
     let served =
         served_by(|options| options.limits.write_timeout = Duration::from_millis(200)).await;
     // Smaller than the first message.
-    let mut requests = connect_narrow(&served).await;
+    let mut requests = connect_narrow(&served, 16).await;
     let accept = [("accept", "text/event-stream")];
     let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
     let mut body = response.into_body();

@@ -87,6 +87,8 @@ async fn now_has_the_day_languages_and_aggregates() {
     })
     .await;
     assert!(now["languages"]["before"].is_null(), "the window before was not counted");
+    let about = &now["aggregates"][0]["about"];
+    assert!(about.get("error").is_some() && about.get("sample").is_none(), "{about}");
     let days = until(&site, "/days", |said| said["days"][0]["opened"] == 1).await;
     let day = json!({
         "day": at("01-01"), "opened": 1, "merged": 0, "closed": 0, "developers": 1,
@@ -105,6 +107,8 @@ async fn now_has_the_day_languages_and_aggregates() {
         ("/completeness?since=soon", 400),
         ("/hours?format=xml", 400),
         ("/hours?since=2026-01-01&until=2026-01-02", 200),
+        ("/hours?since=2026-01-02&until=2026-01-01", 400),
+        ("/completeness?since=2026-01-02&until=2026-01-01", 400),
     ] {
         assert_eq!(get(&site, path).await.status, status, "{path}");
     }

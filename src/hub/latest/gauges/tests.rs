@@ -113,6 +113,25 @@ fn returning_subscriber_receives_delta_if_value_is_known() {
     assert_eq!(back(token).take().unwrap().kind, "snapshot");
 }
 
+#[test]
+fn withdrawn_value_is_known_to_nobody_who_comes_later() {
+    let topic = GaugeTopics::resumable().open("busiest-stars/1h");
+    let notifier = Arc::new(Notifier::default());
+    topic.publish(snapshot(100, &[("a/b", 1), ("c/d", 2)]));
+    let mut map = BTreeMap::new();
+    let mut early = topic.subscribe(UpdateMode::Deltas, &notifier);
+    let token = apply(&mut map, &early.take().unwrap());
+    topic.withdraw();
+    assert!(topic.snapshot().is_none() && topic.latest().is_none() && early.take().is_none());
+    let mut late = topic.subscribe(UpdateMode::Deltas, &notifier);
+    late.resume(token);
+    assert!(late.take().is_none());
+    topic.publish(snapshot(101, &[("c/d", 2)]));
+    assert_eq!(late.take().unwrap().kind, "snapshot");
+    apply(&mut map, &early.take().unwrap());
+    assert_eq!(map.into_iter().collect::<Vec<_>>(), [("c/d".to_owned(), 2)]);
+}
+
 proptest! {
     #[test]
     fn updates_add_up_across_reconnects_to_two_nodes(

@@ -6,6 +6,8 @@ use super::*;
 use crate::hub::fanout::subscribers::TRIM_FROM;
 use crate::hub::log::query::{Conditions, FieldPath};
 use crate::hub::log::tail::tests::tail_event;
+use crate::hub::log::tail::{TAIL_BYTES, Tail};
+use crate::model::privacy::Privacy;
 
 fn events(numbers: std::ops::RangeInclusive<u64>, kind: &str) -> Vec<Arc<TailEvent>> {
     numbers
@@ -196,4 +198,25 @@ fn subscribers_of_a_large_group_share_one_piece_for_a_batch() {
     assert_eq!(all[0].take().frames[0].body(), "[\"6\"]");
     assert_eq!(behind.take().messages, 6);
     assert!(all[1..].iter_mut().all(|subscriber| subscriber.take().messages == 1));
+}
+
+#[test]
+fn shared_piece_has_nothing_that_is_left_out_since() {
+    let groups = SamplingSubscribers::new(1_000);
+    let notifier = Arc::new(Notifier::default());
+    let mut all: Vec<_> = (0..40).map(|_| groups.subscribe(ids(), 1, &notifier)).collect();
+    let tail = Tail::new(TAIL_BYTES);
+    let text = r#"{"id":"1","type":"A","actor":{"login":"NAME"}}"#;
+    let events = ["ann", "bob", "cid"].into_iter().zip(1..);
+    tail.append(events.map(|(login, n)| tail_event(n, &text.replace("NAME", login))).collect());
+    dispatch(&groups, &tail.read(0, 9).events);
+    assert_eq!(all[0].take().messages, 3);
+    let taken = all[1].0.take().unwrap();
+    assert!(taken.joined.is_some());
+    let privacy = Privacy::default();
+    privacy.set(&["ann".to_owned()], false);
+    tail.leave_out(&privacy);
+    groups.forget_shared();
+    assert_eq!(all[2].take().messages, 2);
+    assert_eq!(all[3].take().messages, 2);
 }
