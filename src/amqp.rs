@@ -443,7 +443,7 @@ impl Sink {
                         let envelope = Envelope { facts: row.facts, event: row.event.into() };
                         (position, messages(&envelope))
                     }
-                    // It has no message, and the cursor goes past it.
+                    // Nothing is published; the cursor moves past it.
                     JournalItem::LeftOut(position) => (position, Vec::new()),
                     // Events that were read before it are published first.
                     JournalItem::Damaged(_) if !events.is_empty() => return Ok(false),

@@ -130,7 +130,7 @@ impl AuditSample {
         }
     }
 
-    /// An empty one that no event brings a repository into: they are chosen.
+    /// An empty sample whose repositories are chosen; events add none.
     pub(super) fn chosen() -> Self {
         Self { most: 0, ..Self::default() }
     }

@@ -191,7 +191,7 @@ mod tests {
         watched.watch(wanted, &AuditSample::default(), at(9_400));
         assert_eq!(watched.len(), 500);
         assert!(!watched.growth().contains_key(&1));
-        // One that GitHub does not show is asked for again only at its next turn.
+        // A repository that GitHub does not show waits for its next turn.
         let asked = watched.due(at(9_500), HOUR, 1);
         watched.answered(&asked[0], at(9_500), CountsLookup::Gone);
         watched.due(at(9_501), HOUR, 1_000);

@@ -98,7 +98,7 @@ impl ArchiveIndex {
 }
 
 impl ReadArchive {
-    /// Reads the directory. One that does not exist yet is empty.
+    /// Reads the directory; a missing one counts as empty.
     fn read(dir: &Path, at: Instant, changed: Option<(i64, i64)>) -> io::Result<Self> {
         let mut hours: BTreeMap<Hour, Vec<FileKind>> = BTreeMap::new();
         let entries = match std::fs::read_dir(dir) {

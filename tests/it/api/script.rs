@@ -112,12 +112,15 @@ async fn since_is_the_time_of_the_last_change() {
     // No client requests `/readyz` until the alert shows that the change was noticed without one.
     let alert = async { while posts.recv().await.unwrap()["condition"] != "script_broken" {} };
     soon("an alert is posted", alert).await;
-    let told = Clock::system().now();
+    let noticed = Clock::system().now();
     latest.text().await;
     let part = scripts_part(&site.running).await;
     assert_eq!(part["state"], "degraded");
     let since = Timestamp::parse(part["since"].as_str().unwrap()).unwrap();
-    assert!((before..=told).contains(&since), "{since}: saved at {before}, noticed at {told}");
+    assert!(
+        (before..=noticed).contains(&since),
+        "{since}: saved at {before}, noticed at {noticed}"
+    );
     site.end().await;
 }
 

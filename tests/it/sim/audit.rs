@@ -117,7 +117,7 @@ async fn repositories_that_people_look_at_have_their_totals() {
     })
     .await;
 
-    // One that has no totals yet gets them when it is on a list.
+    // A repository without totals gets them when it is on a list.
     let path = until_some("a repository without totals", async || {
         let events = github.control.emitted();
         let event: Value = serde_json::from_str(events.last()?).ok()?;
