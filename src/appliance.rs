@@ -170,8 +170,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let mut renewed = Renewed::new(config, certificate.clone(), clock);
-    let (hub, names) = (Arc::clone(&parts.hub), parts.excluded.clone());
-    renewed.follow_exclusions(&config.privacy, &parts.store, hub, names)?;
+    renewed.follow_exclusions(&config.privacy, &parts.excluded, &parts.store, &parts.hub)?;
     let readings = StatusReadings {
         enriched: enrich.recent.subscribe(),
         files: renewed.state(),

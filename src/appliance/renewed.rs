@@ -129,9 +129,9 @@ impl Renewed {
     pub(super) fn follow_exclusions(
         &mut self,
         privacy: &PrivacyConfig,
+        text: &[u8],
         store: &Store,
-        hub: Arc<Hub>,
-        text: Vec<u8>,
+        hub: &Arc<Hub>,
     ) -> anyhow::Result<()> {
         let keeper = ContentKeeper {
             is_kept: excluded::last_good(store)? == text,
@@ -143,7 +143,7 @@ impl Renewed {
                 }
             }),
         };
-        let (privacy, store) = (privacy.clone(), store.clone());
+        let (privacy, store, hub) = (privacy.clone(), store.clone(), Arc::clone(hub));
         let paths = vec![privacy.exclude_file.clone()];
         let take = move |files: &[Vec<u8>]| {
             excluded::renew(&store, &privacy, &files[0])?;
@@ -151,7 +151,7 @@ impl Renewed {
             Ok(())
         };
         let group = ReloadGroup::new("privacy.excludeFile", paths, Box::new(take));
-        let (used, keeper) = (vec![text], Some(keeper));
+        let (used, keeper) = (vec![text.to_vec()], Some(keeper));
         self.groups.push(ReloadGroup { used, settles: true, keeper, ..group });
         Ok(())
     }
