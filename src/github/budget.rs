@@ -3,10 +3,13 @@
 //!
 //! Guarantees: there are never more requests in a window than GitHub reported as left (less the
 //! share kept for other programs), including those in flight. No kind sends more than its share of
-//! the limit, whatever the other one does. When other programs leave less, both kinds send less, in
-//! the proportion of what each could still send. Requests are spread evenly to the end of the
-//! window instead of being used up at once, and slower when other programs will use a part of what
-//! is left. A small burst lets the pages of a round go together where possible.
+//! the limit, whatever the other one does; but after a restart within the hour nothing is known of
+//! what it sent before, so it may then send more, as long as GitHub reports that much as left. When
+//! a share changes within a window, what was sent counts in proportion. When other programs leave
+//! less, both kinds send less, in the proportion of what each could still send. Requests are spread
+//! evenly to the end of the window instead of being used up at once, and slower when other programs
+//! will use a part of what is left. A small burst lets the pages of a round go together where
+//! possible.
 //!
 //! Pure: takes the current time as an argument and never waits. A value from GitHub is used when
 //! it is lower than ours or belongs to a newer window, because responses overtake each other.
@@ -106,10 +109,12 @@ impl Budget {
         }
     }
 
-    /// Changes the fraction of the limit that a kind may use, and up to which it may be used.
+    /// Changes the fraction of the limit that a kind may use, and up to which it may be used. Where
+    /// it is smaller than before, the kind goes on at a slower pace in this window too.
     pub fn share(&mut self, of: BudgetUse, share: f64, within: f64) {
-        let plan = &mut self.pace_mut(of).plan;
-        (plan.share, plan.within) = (share, within);
+        let pace = self.pace_mut(of);
+        pace.share(share);
+        pace.plan.within = within;
     }
 
     /// Returns the first instant, not before `now`, at which a request may be sent.
@@ -176,7 +181,9 @@ impl Budget {
 
     /// Merges another budget that turned out to be for the same limit: requests in flight and
     /// those of this window are added, and the more careful of the reported values apply.
-    pub fn join(&mut self, other: &Self, now: Instant) {
+    pub fn join(&mut self, mut other: Self, now: Instant) {
+        self.roll(now);
+        other.roll(now);
         let newer = self.meter.compare(other.meter);
         for (pace, theirs) in self.paces.iter_mut().zip(&other.paces) {
             pace.join(theirs, newer, now);
@@ -203,7 +210,12 @@ impl Budget {
         {
             for pace in &mut self.paces {
                 pace.due = pace.due.min(window.reset);
-                pace.spent = 0;
+                pace.begin_count();
+            }
+            // Nothing would be sent any more, and so nothing heard of a new limit.
+            if window.limit == 0 {
+                self.meter = BudgetMeter::Assumed;
+                return;
             }
             // A request without a response may have arrived after GitHub's window ended, which is
             // slightly earlier than ours.
@@ -319,7 +331,7 @@ impl Budget {
                 let is_counted =
                     matches!(meter, BudgetMeter::Reported(LimitWindow { rolled: Some(_), .. }));
                 if !is_counted {
-                    self.paces.iter_mut().for_each(|pace| pace.spent = 0);
+                    self.paces.iter_mut().for_each(BudgetPace::begin_count);
                 }
                 let limit = limits.limit.unwrap_or(told_left).max(told_left);
                 let (epoch, reset) = (told.epoch, now + told.after);

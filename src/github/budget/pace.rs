@@ -40,6 +40,8 @@ pub(super) struct BudgetPace {
     pub(super) under_way: u64,
     /// Points of its requests that ended in this window.
     pub(super) spent: u64,
+    /// Those of them that do not count against its share, because it was larger before.
+    forgiven: u64,
     /// When the next request would be due if all of them were evenly spread.
     pub(super) due: Instant,
     pub(super) blocked_until: Option<Instant>,
@@ -54,6 +56,7 @@ impl BudgetPace {
             plan,
             under_way: 0,
             spent: 0,
+            forgiven: 0,
             due: now,
             blocked_until: None,
             penalties: 0,
@@ -63,7 +66,23 @@ impl BudgetPace {
 
     /// Points of its share of `limit` that are neither spent nor in flight.
     pub(super) fn unspent(&self, limit: u64) -> u64 {
-        part(limit, self.plan.share).saturating_sub(self.spent.saturating_add(self.under_way))
+        let spent = self.spent.saturating_sub(self.forgiven);
+        part(limit, self.plan.share).saturating_sub(spent.saturating_add(self.under_way))
+    }
+
+    /// Changes its share of the limit. What was spent of the old share counts as the same part of
+    /// the new one, but never as more than was spent.
+    pub(super) fn share(&mut self, share: f64) {
+        let before = std::mem::replace(&mut self.plan.share, share);
+        if before > 0.0 && share > 0.0 {
+            let counted = self.spent.saturating_sub(self.forgiven);
+            self.forgiven = self.spent - scaled(counted, share / before).min(self.spent);
+        }
+    }
+
+    /// Begins to count what is spent.
+    pub(super) fn begin_count(&mut self) {
+        (self.spent, self.forgiven) = (0, 0);
     }
 
     /// Minimum interval between two requests for the time that responses take.
@@ -99,14 +118,17 @@ impl BudgetPace {
 
     /// Merges the same kind of another budget; `newer` compares the other's window with ours.
     pub(super) fn join(&mut self, other: &Self, newer: Ordering, now: Instant) {
-        let ahead = |due: Instant| due.saturating_duration_since(now);
+        let most = Duration::from_secs_f64(MOST_AHEAD);
+        let ahead = |due: Instant| due.saturating_duration_since(now).min(most);
         self.due = self.due.min(now) + ahead(self.due) + ahead(other.due);
         self.under_way = self.under_way.saturating_add(other.under_way);
-        self.spent = match newer {
-            Ordering::Less => self.spent,
-            Ordering::Equal => self.spent.saturating_add(other.spent),
-            Ordering::Greater => other.spent,
+        let of_both = |ours: u64, theirs: u64| match newer {
+            Ordering::Less => ours,
+            Ordering::Equal => ours.saturating_add(theirs),
+            Ordering::Greater => theirs,
         };
+        self.spent = of_both(self.spent, other.spent);
+        self.forgiven = of_both(self.forgiven, other.forgiven);
         self.blocked_until = self.blocked_until.max(other.blocked_until);
         self.penalties = self.penalties.max(other.penalties);
         self.answer_time = self.answer_time.max(other.answer_time);
@@ -131,13 +153,16 @@ impl BudgetPace {
 /// A fraction of a limit: at least one, so that a share of a tiny limit is not zero, unless the
 /// fraction is.
 pub(super) fn part(limit: u64, fraction: f64) -> u64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a limit beyond 2^52 is no limit, and the fraction lies between 0 and 1"
-    )]
-    let part = (limit as f64 * fraction) as u64;
     let least = if fraction > 0.0 { limit.min(1) } else { 0 };
-    part.clamp(least, limit)
+    scaled(limit, fraction).clamp(least, limit)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "points beyond 2^52 are no limit, and the factor is not negative"
+)]
+fn scaled(points: u64, factor: f64) -> u64 {
+    (points as f64 * factor) as u64
 }

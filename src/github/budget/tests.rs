@@ -380,7 +380,7 @@ fn merged_budgets_add_their_spent_requests() {
     }
     let [mut budget, other] = budgets;
     budget.refused(Stream, now, Some(seconds(20)));
-    budget.join(&other, now);
+    budget.join(other, now);
     assert!(budget.ready_at(Stream, now) >= now + seconds(20), "a refusal holds for both");
     for (taken, says) in under_way {
         budget.settle(now, taken, Spent::One, &says);
@@ -390,6 +390,35 @@ fn merged_budgets_add_their_spent_requests() {
         (Spent::One, server.says(counted, at))
     });
     assert!((50..=54).contains(&went.len()), "{} of the 54 that are left", went.len());
+}
+
+#[test]
+fn window_that_is_over_does_not_count_for_merged_budgets() {
+    let now = start();
+    let [mut budget, mut other] = [(); 2].map(|()| one_kind(ANONYMOUS, 60, now));
+    let taken = budget.take(Stream, now);
+    budget.settle(now, taken, Spent::One, &told(60, 40, 3_600));
+    let taken = other.take(Stream, now);
+    other.settle(now, taken, Spent::One, &told(60, 0, 3_600));
+    // Neither has sent anything since the window ended.
+    let later = now + seconds(3_601);
+    budget.join(other, later);
+    let went =
+        times(&mut budget, later, later + seconds(3_599), |_| (Spent::One, RateLimits::default()));
+    assert!((58..=60).contains(&went.len()), "{}", went.len());
+}
+
+#[test]
+fn limit_of_nothing_is_not_believed_beyond_its_window() {
+    let now = start();
+    let mut budget = one_kind(ANONYMOUS, 60, now);
+    let taken = budget.take(Stream, now);
+    budget.settle(now, taken, Spent::One, &told(0, 0, 700));
+    assert_eq!(budget.ready_at(Stream, now), now + seconds(700));
+    let silent = |_| (Spent::One, RateLimits::default());
+    let reset = now + seconds(700);
+    let went = times(&mut budget, reset, reset + seconds(3_600), silent);
+    assert!((50..=60).contains(&went.len()), "{}", went.len());
 }
 
 #[test]
@@ -427,7 +456,7 @@ fn numbers_of_the_server_never_overflow() {
                 }
                 assert!(budget.ready_at(Stream, now) >= now);
             }
-            other.join(&budget, now);
+            other.join(budget, now);
             assert!(other.ready_at(Stream, now) >= now);
         }
     }

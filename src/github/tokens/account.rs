@@ -160,8 +160,8 @@ impl Accounts {
         let Some(account) = self.all.remove(&from) else { return };
         match self.all.get_mut(&to) {
             Some(known) => {
-                known.rest.join(&account.rest, now);
-                known.graphql.join(&account.graphql, now);
+                known.rest.join(account.rest, now);
+                known.graphql.join(account.graphql, now);
             }
             None => {
                 self.all.insert(to, account);

@@ -195,6 +195,23 @@ async fn lists_without_feeds_leave_pages_their_whole_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lists_that_come_late_in_the_hour_do_not_silence_pages() {
+    let clock = clock();
+    let pool = pool(&["a"], clock);
+    let (mut kinds, mut github) = (pages_and_feeds(&pool), AccountCount::new(5_000));
+    let start = clock.instant();
+    let late = Duration::from_secs(3_000);
+    at_full_pace(&mut kinds[..1], &mut github, None, clock, late).await;
+    pool.allow_feeds(0.2);
+    at_full_pace(&mut kinds, &mut github, None, clock, HOUR).await;
+    let (pages, silence) = kinds[0].within(start + late, start + late + HOUR);
+    assert!(silence < Duration::from_secs(30), "no page for {silence:?}");
+    assert!((2_900..=3_520).contains(&pages), "{pages} pages");
+    let (feeds, _) = kinds[1].within(start + late, start + HOUR);
+    assert!(feeds >= 100, "{feeds} feeds before the hour ends");
+}
+
+#[tokio::test(start_paused = true)]
 async fn queries_and_the_audit_share_the_whole_limit() {
     let clock = clock();
     let pool = pool(&["a"], clock);
