@@ -462,8 +462,7 @@ fn start_stages(
     stages.start("rankings", ledger::run(store.clone(), parts.rankings, clock, soft.clone()));
     stages.start("gauges", gauges::run(store.clone(), clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
-    let asking = asking.witnessed_by(Arc::clone(&witness));
-    stages.start("history", asking.run(soft.clone()));
+    stages.start("history", asking.witnessed_by(Arc::clone(&witness)).run(soft.clone()));
     if let Some(posting) = posting {
         stages.start("alerts", posting.run(soft.clone()));
     }

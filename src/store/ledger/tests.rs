@@ -39,7 +39,9 @@ async fn count(store: &Store, events: Vec<Counted>) {
     count_named(store, events.into_iter().map(named).collect()).await;
     let ran = store.commit(move |batch| {
         let minute = Coverage { watched: 1, ..Coverage::default() };
-        hours.iter().for_each(|at| activity::put_coverage(batch, Span::Hour, at.0, &minute));
+        for at in &hours {
+            activity::put_coverage(batch, Span::Hour, at.0, &minute);
+        }
         Ok(())
     });
     ran.await.unwrap();
