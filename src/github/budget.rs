@@ -110,7 +110,7 @@ impl Budget {
     }
 
     /// Changes the fraction of the limit that a kind may use, and up to which it may be used. Where
-    /// it is smaller than before, the kind goes on at a slower pace in this window too.
+    /// it is smaller than before, the kind continues at a slower pace in this window too.
     pub fn share(&mut self, of: BudgetUse, share: f64, within: f64) {
         let pace = self.pace_mut(of);
         pace.share(share);

@@ -262,7 +262,7 @@ impl AuditSample {
         }
     }
 
-    /// Removes repositories by name, with their closed intervals: their events are no longer
+    /// Removes repositories by name, with their closed intervals: their events are not
     /// received, while their totals still grow.
     pub(super) fn leave_out(&mut self, is_left_out: impl Fn(&str) -> bool) {
         let mut removed = HashSet::new();

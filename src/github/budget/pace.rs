@@ -161,7 +161,7 @@ pub(super) fn part(limit: u64, fraction: f64) -> u64 {
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "points beyond 2^52 are no limit, and the factor is not negative"
+    reason = "limits stay below 2^52 points, and the factor is not negative"
 )]
 fn scaled(points: u64, factor: f64) -> u64 {
     (points as f64 * factor) as u64
