@@ -340,7 +340,7 @@ fn each_event(
     reader.journal(start.tag)?.walk_behind(before, |step| {
         let (position, row) = match step {
             JournalItem::Event(position, row) => (position, row),
-            JournalItem::LeftOut(_) => return Ok(true),
+            JournalItem::LeftOut(..) => return Ok(true),
             JournalItem::Damaged(_) => {
                 was_damaged = true;
                 return Ok(true);
