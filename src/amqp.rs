@@ -284,7 +284,7 @@ impl Sink {
                         (position, messages(&envelope))
                     }
                     // Nothing is published; the cursor moves past it.
-                    JournalItem::LeftOut(position) => (position, Vec::new()),
+                    JournalItem::LeftOut(position, _) => (position, Vec::new()),
                     // Events that were read before it are published first.
                     JournalItem::Damaged(_) if !events.is_empty() => return Ok(false),
                     JournalItem::Damaged(up_to) => {

@@ -139,7 +139,7 @@ pub(super) fn read(
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
     journal.walk_behind(after, |step| {
         let (JournalItem::Event(position, _)
-        | JournalItem::LeftOut(position)
+        | JournalItem::LeftOut(position, _)
         | JournalItem::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
@@ -157,7 +157,7 @@ pub(super) fn read(
                 messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
                 offset = selector.after(cursor);
             }
-            JournalItem::LeftOut(_) => offset = selector.after(cursor),
+            JournalItem::LeftOut(..) => offset = selector.after(cursor),
             JournalItem::Damaged(_) => {
                 let from = std::mem::replace(&mut offset, selector.after(cursor));
                 let reason = GapReason::Retention;
