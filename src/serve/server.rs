@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::extract::State;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ use crate::serve::ws::connection::SocketOptions;
 const REFUSED: (usize, usize) = (128, 8);
 /// Connections of an ops listener. They are counted separately, so the public cannot exhaust them.
 const OPS_CONNECTIONS: usize = 256;
+
+/// How a handler receives the state.
+pub(crate) type SharedServer = State<Arc<ServerState>>;
 
 pub(crate) struct ServerState {
     pub(crate) options: ServeOptions,
