@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{connection, deflate};
+use super::connection::Connection;
+use super::deflate;
 use crate::hub::Notifier;
 use crate::metrics;
 use crate::serve::http::admission::{ConnectionSlot, Rejection};
@@ -45,23 +46,17 @@ pub(crate) fn open<R: ClientReader>(
     let notifier = Arc::new(Notifier::for_client(client(server, &request)).deflating(deflates));
     let reader = reader(server, &notifier, deflates)?;
     let upgrade = hyper::upgrade::on(&mut request);
-    let (options, hard) = (server.socket_options(), server.hard.clone());
+    let (options, tracker) = (Arc::clone(&server.socket_options), server.tracker.clone());
     server.tracker.spawn(async move {
-        let life = async {
-            let Ok(upgraded) = upgrade.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
-                tracing::error!("an upgraded connection is not of this server's kind");
-                return;
-            };
-            let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf.to_vec());
-            connection::serve(stream, early, deflates, reader, notifier, options).await;
+        let Some(Ok(upgraded)) = options.hard.run_until_cancelled(upgrade).await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
+            tracing::error!("an upgraded connection is not of this server's kind");
+            return;
         };
-        tokio::select! {
-            () = hard.cancelled_owned() => {}
-            () = life => {}
-        }
-        // The slots are held until the WebSocket ends.
-        drop((peer, behind));
+        let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf);
+        let opened = Connection::open(stream, &early, deflates, reader, notifier, options).await;
+        // Another task, so that the memory of the handshake is released.
+        tracker.spawn(opened.serve((peer, behind)));
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
