@@ -26,13 +26,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, LedgerAnswer,
-    LedgerQuery, Operate, OpsError, ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
+    OpsError, ScriptState, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 pub use admin::report::{
-    AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,
-    IncompleteName, InstallationReport, JournalReport, ListFeedsReport, ListReport, MemoryReport,
-    Part, PartState, SourceReport, Status, is_ready,
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
+    SourceReport, Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
 pub use http::proxies::Proxies;

@@ -1,82 +1,66 @@
 //! Endpoints: the three WebSockets of OSSInsight.
 
+use std::collections::BTreeMap;
+
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::hub::{FirstOfSampling, FirstOfWatch, LanguageDifference, LanguageMap};
-use crate::serve::api::endpoint::{
-    ApiMessage, ApiResponse, Endpoint, EndpointPath, Operation, SocketMessages, TEXT,
-};
-use crate::serve::api::schema::{derived, object, reference};
+use crate::model::envelope::Flags;
+use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
+use crate::serve::api::schema::{object, reference};
 use crate::serve::readers::params::requests::{LatestRequest, SamplingRequest, WatchRequest};
 use crate::serve::readers::{RefusedParams, languages, sampling};
 
 /// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(EndpointPath::At("/sampling"), get(sampling::sampling))
-            .on(upgrade("Events as they come: a WebSocket"))
+        Endpoint::public("/sampling", get(sampling::sampling))
+            .on(Operation::get("Events as they come: a WebSocket"))
             .with_frames(sampling()),
-        Endpoint::public(EndpointPath::At("/language/latest"), get(languages::latest))
-            .on(upgrade("Pull-request events by language, each tick: a WebSocket"))
+        Endpoint::public("/language/latest", get(languages::latest))
+            .on(Operation::get("Pull-request events by language, each tick: a WebSocket"))
             .with_frames(latest()),
-        Endpoint::public(EndpointPath::At("/language/watch"), get(languages::watch))
-            .on(upgrade("What changes in it: a WebSocket"))
+        Endpoint::public("/language/watch", get(languages::watch))
+            .on(Operation::get("What changes in it: a WebSocket"))
             .with_frames(watch()),
     ]
 }
 
-fn upgrade(summary: &'static str) -> Operation {
-    let content = Vec::new();
-    let mut operation = Operation::get(summary)
-        .says(426, "Without an upgrade: one line that says how to connect", TEXT)
-        .refuses(403, "A page of an origin that may not connect (`server.allowedOrigins`)")
-        .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
-    let meaning = "A WebSocket; its messages are in /asyncapi.json";
-    operation.answers.insert(0, ApiResponse { status: 101, meaning, content });
-    operation
-}
-
-fn flags_schema() -> Value {
-    let flag = json!({ "type": "integer", "enum": [0, 1] });
-    let names = ["pr", "open", "merge", "close", "devDay", "devYear", "repoYear"];
-    object(&names.map(|name| (name, flag.clone())))
-}
-
 fn sampling() -> SocketMessages {
-    let whole_event = object(&[("event", reference("Event")), ("payload", flags_schema())]);
+    let flags = Flags::default().named();
+    let payload = flags.map(|(name, _)| (name, json!({ "type": "integer", "enum": [0, 1] })));
+    let whole_event = object(&[("event", reference("Event")), ("payload", object(&payload))]);
     let event =
         json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
-    let flags = json!({ "pr": 0, "open": 0, "merge": 0, "close": 0, "devDay": 0, "devYear": 0, "repoYear": 0 });
+    let flags: BTreeMap<_, _> = flags.iter().map(|(name, set)| (name, u8::from(*set))).collect();
     SocketMessages {
         summary: "The year's counts first, unasked; then, after params, events without end",
-        sent: vec![ApiMessage {
-            name: "samplingParams",
-            summary: "Which events, one of how many, and in which form; a second one replaces it",
-            payload: derived::<SamplingRequest>(),
-            example: json!(SamplingRequest {
+        sent: vec![ApiMessage::of::<SamplingRequest>(
+            "samplingParams",
+            json!(SamplingRequest {
                 sampling_rate: 1,
                 event_type: Some("PullRequestEvent".to_owned()),
                 ..SamplingRequest::default()
             }),
-        }],
+        )],
         received: vec![
             first_of_sampling(),
             ApiMessage {
                 name: "wholeEvent",
-                summary: "An event as GitHub sent it, without a `filter`",
+                summary: "An event as GitHub sent it, without a `filter`".to_owned(),
                 payload: whole_event,
                 example: json!({ "event": event, "payload": flags }),
             },
             ApiMessage {
                 name: "filteredMap",
-                summary: "Its fields by path, with a `filter`",
+                summary: "Its fields by path, with a `filter`".to_owned(),
                 payload: json!({ "type": "object" }),
                 example: json!({ "event.type": "PushEvent", "payload.merge": 0 }),
             },
             ApiMessage {
                 name: "filteredList",
-                summary: "Its fields in the filter's order, with `returnType` list",
+                summary: "Its fields in the filter's order, with `returnType` list".to_owned(),
                 payload: json!({ "type": "array" }),
                 example: json!(["PushEvent", 0]),
             },
@@ -87,64 +71,45 @@ fn sampling() -> SocketMessages {
 
 fn first_of_sampling() -> ApiMessage {
     let day = json!({ "2026-01-01": "34" });
-    ApiMessage {
-        name: "counts",
-        summary: "The first message: this UTC year's pull requests by day, counts as strings",
-        payload: derived::<FirstOfSampling<'_>>(),
-        example: json!({
+    ApiMessage::of::<FirstOfSampling<'_>>(
+        "counts",
+        json!({
             "firstMessageTag": true, "apiVersion": 2, "eventMap": day, "openMap": day,
             "mergeMap": {}, "closeMap": {}, "devMap": { "2026-01-01": "17" },
             "sumMap": { "additions": "0", "deletions": "0", "dev": "17", "repo": "21" },
         }),
-    }
+    )
 }
 
 fn latest() -> SocketMessages {
     SocketMessages {
         summary: "After params, at each tick: the rolling window by language",
-        sent: vec![ApiMessage {
-            name: "latestParams",
-            summary: "Which languages, and how many of them; 0 is all",
-            payload: derived::<LatestRequest>(),
-            example: json!(LatestRequest { top: Some(10), ..LatestRequest::default() }),
-        }],
+        sent: vec![ApiMessage::of::<LatestRequest>(
+            "latestParams",
+            json!(LatestRequest { top: Some(10), ..LatestRequest::default() }),
+        )],
         received: vec![
-            ApiMessage {
-                name: "languages",
-                summary: "Language -> pull-request events",
-                payload: derived::<LanguageMap<'_>>(),
-                example: json!({ "Java": 112, "JavaScript": 178 }),
-            },
+            ApiMessage::of::<LanguageMap<'_>>("languages", json!({ "Go": 112, "Rust": 178 })),
             refused(),
         ],
     }
 }
 
 fn watch() -> SocketMessages {
+    let first = json!({ "firstMessageTag": true, "apiVersion": 2, "languageMap": { "C": 4 } });
+    let changes = json!({
+        "Deletions": {}, "Additions": { "Java": "1" },
+        "deletions": {}, "additions": { "Java": "1" },
+    });
     SocketMessages {
         summary: "The map first, unasked; then, after params, what changes at each tick",
-        sent: vec![ApiMessage {
-            name: "watchParams",
-            summary: "Which languages",
-            payload: derived::<WatchRequest>(),
-            example: json!(WatchRequest { language: vec!["Java".to_owned()] }),
-        }],
+        sent: vec![ApiMessage::of::<WatchRequest>(
+            "watchParams",
+            json!(WatchRequest { language: vec!["Java".to_owned()] }),
+        )],
         received: vec![
-            ApiMessage {
-                name: "languageMap",
-                summary: "The first message: language -> pull-request events at the last tick",
-                payload: derived::<FirstOfWatch<'_>>(),
-                example: json!({ "firstMessageTag": true, "apiVersion": 2, "languageMap": { "C": 4 } }),
-            },
-            ApiMessage {
-                name: "changes",
-                summary: "The net difference, in both spellings that clients are known to read",
-                payload: derived::<LanguageDifference<'_>>(),
-                example: json!({
-                    "Deletions": {}, "Additions": { "Java": "1" },
-                    "deletions": {}, "additions": { "Java": "1" },
-                }),
-            },
+            ApiMessage::of::<FirstOfWatch<'_>>("languageMap", first),
+            ApiMessage::of::<LanguageDifference<'_>>("changes", changes),
             refused(),
         ],
     }
@@ -152,13 +117,11 @@ fn watch() -> SocketMessages {
 
 /// The message that reports invalid parameters.
 pub(super) fn refused() -> ApiMessage {
-    ApiMessage {
-        name: "refused",
-        summary: "Wrong params, by name; the first ones end the connection with 1008",
-        payload: derived::<RefusedParams<'_>>(),
-        example: json!({ "error": {
+    ApiMessage::of::<RefusedParams<'_>>(
+        "refused",
+        json!({ "error": {
             "code": "invalid_params", "field": "samplingRate",
             "message": "samplingRate: must not be 0; give a whole number from 1 on",
         }}),
-    }
+    )
 }
