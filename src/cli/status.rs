@@ -18,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest response, bytes; a status has a few KiB.
 const STATUS_BYTES: usize = 1 << 20;
 
+/// Default addresses of the ops listener and of the public one.
+const DEFAULT_URLS: [&str; 2] = ["http://127.0.0.1:8602", "http://127.0.0.1:8600"];
+
 /// Most lines on a terminal: 24 without the prompt's.
 const TERMINAL_ROWS: usize = 23;
 
@@ -28,9 +31,10 @@ const TERMINAL_ROWS: usize = 23;
                         --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
-    /// Public or ops address of the appliance
-    #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
-    url: String,
+    /// Public or ops address of the appliance; by default http://127.0.0.1:8602, whose reasons
+    /// are complete, and if that does not answer, http://127.0.0.1:8600
+    #[arg(long, value_name = "URL", value_parser = filled)]
+    url: Option<String>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -46,12 +50,17 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 }
 
 async fn ask(args: &StatusArgs) -> Exit {
-    let base = args.url.trim_end_matches('/');
-    if let Err(error) = http::check_address(base) {
-        output::complain(&format!("error: --url: {error}"));
-        return Exit::Usage;
-    }
-    match fetch(base).await {
+    let asked = match args.url.as_deref().map(|url| url.trim_end_matches('/')) {
+        Some(url) => {
+            if let Err(error) = http::check_address(url) {
+                output::complain(&format!("error: --url: {error}"));
+                return Exit::Usage;
+            }
+            fetch(url).await
+        }
+        None => fetch_default(args.alive).await,
+    };
+    match asked {
         Ok(_) if args.alive => Exit::Fine,
         Ok((json, status)) => {
             let printed = if args.json {
@@ -69,11 +78,21 @@ async fn ask(args: &StatusArgs) -> Exit {
         }
         Err(reason) => {
             output::complain(&format!(
-                "error: {reason}; start an appliance with `ghpulse run`, or name another with --url"
+                "error: {reason}; start it (`systemctl start ghpulse` or `ghpulse run`; its log \
+                 says why it ended), or name another address with --url"
             ));
             Exit::Unavailable
         }
     }
+}
+
+/// The status of an appliance at its default addresses. A health check asks the public one.
+async fn fetch_default(alive: bool) -> Result<(Value, Status), String> {
+    let [ops, public] = DEFAULT_URLS;
+    if !alive && let Ok(found) = fetch(ops).await {
+        return Ok(found);
+    }
+    fetch(public).await
 }
 
 /// The status as received, and as this version parses it.
