@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::args::filled;
+use super::args::{base_url, filled};
 use super::exit::Exit;
 use super::output;
 use crate::appliance::Status;
@@ -50,14 +50,11 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 }
 
 async fn ask(args: &StatusArgs) -> Exit {
-    let asked = match args.url.as_deref().map(|url| url.trim_end_matches('/')) {
-        Some(url) => {
-            if let Err(error) = http::check_address(url) {
-                output::complain(&format!("error: --url: {error}"));
-                return Exit::Usage;
-            }
-            fetch(url).await
-        }
+    let asked = match &args.url {
+        Some(url) => match base_url(url) {
+            Ok(base) => fetch(base).await,
+            Err(exit) => return exit,
+        },
         None => fetch_default(args.alive).await,
     };
     match asked {
@@ -77,11 +74,9 @@ async fn ask(args: &StatusArgs) -> Exit {
             printed
         }
         Err(reason) => {
-            output::complain(&format!(
-                "error: {reason}; start it (`systemctl start ghpulse` or `ghpulse run`; its log \
-                 says why it ended), or name another address with --url"
-            ));
-            Exit::Unavailable
+            let cure = "start it (`systemctl start ghpulse` or `ghpulse run`; its log says why it \
+                        ended), or name another address with --url";
+            output::failed(Exit::Unavailable, format_args!("{reason}; {cure}"))
         }
     }
 }
