@@ -4,14 +4,14 @@
 //! background jobs, and Bloom filters on every family that is often asked for missing keys.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options, Range,
-    ReadOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options,
+    Range, ReadOptions,
 };
 
 use super::error::StoreError;
@@ -19,6 +19,7 @@ use super::families::{self, Family, ReadPattern};
 use super::keys::{CounterKey, Key};
 use super::lock;
 use crate::model::privacy::Privacy;
+use crate::model::window::Day;
 
 /// Size of the block cache of all families, in bytes.
 const CACHE_BYTES: usize = 48 << 20;
@@ -47,6 +48,8 @@ pub(super) struct Database {
     is_journal_damaged: AtomicBool,
     /// Events that are not passed on, including those in the journal.
     pub(super) privacy: Arc<Privacy>,
+    /// Days of the ledger whose months are not folded now.
+    pub(super) held_days: Mutex<Vec<Day>>,
 }
 
 impl Database {
@@ -66,8 +69,8 @@ impl Database {
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
         let reads = ReadOptions::default();
-        let privacy = Arc::default();
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy })
+        let (privacy, held_days) = (Arc::default(), Mutex::default());
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy, held_days })
     }
 
     /// Opens the database for reading only. Writes nothing: the write-ahead log is replayed into
@@ -95,8 +98,8 @@ impl Database {
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
         let reads = ReadOptions::default();
-        let privacy = Arc::default();
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy })
+        let (privacy, held_days) = (Arc::default(), Mutex::default());
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy, held_days })
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
@@ -432,6 +435,12 @@ fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {
             options.set_memtable_prefix_bloom_ratio(0.05);
         }
         ReadPattern::Ledger => {
+            // Filters and indexes of a hundred million rows exceed the cache. As one block for
+            // each file, megabytes would be read and checked for a row.
+            table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+            table.set_partition_filters(true);
+            table.set_metadata_block_size(4 << 10);
+            table.set_pin_top_level_index_and_filter(true);
             table.set_block_size(16 << 10);
             options.set_compression_type(DBCompressionType::Lz4);
             options.set_bottommost_compression_type(DBCompressionType::Zstd);
