@@ -9,6 +9,7 @@ mod audit;
 mod buses;
 mod clock;
 mod enriched;
+mod hostile;
 mod limits;
 mod listed;
 mod missed;
