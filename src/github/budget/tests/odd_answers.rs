@@ -77,14 +77,14 @@ fn hours_without_a_response_leave_the_next_hour_its_budget() {
     let now = start();
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let taken = budget.take(Stream, now);
-    budget.settle(now, taken, Spent::One, &told(60, 59, 3_600));
+    budget.settle(now, taken, Spent::One, &told(240, 239, 3_600));
     let mut went = Vec::new();
     for hour in 0..4 {
         let [from, until] = [hour, hour + 1].map(|hour| now + seconds(3_600 * hour));
         let silent = |_| (Spent::One, RateLimits::default());
         went.push(times(&mut budget, from, until, silent).len());
     }
-    assert!(went.iter().all(|count| (50..=62).contains(count)), "{went:?}");
+    assert!(went.iter().all(|count| (220..=242).contains(count)), "{went:?}");
 }
 
 #[test]
