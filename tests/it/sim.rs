@@ -9,7 +9,6 @@ mod audit;
 mod buses;
 mod clock;
 mod enriched;
-mod hostile;
 mod limits;
 mod listed;
 mod missed;
