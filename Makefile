@@ -73,9 +73,9 @@ write-errors: setup ## injects ENOSPC and EIO at each of the first N=45 writes a
 
 .PHONY: fuzz
 fuzz: SECONDS ?= 60
-fuzz: setup ## fuzzes each target for SECONDS=60; TARGET=name selects one
-	@TEST_FUZZ_SECONDS=$(SECONDS) TEST_FUZZ_SEED=$(call fresh,$(TEST_FUZZ_SEED)) \
-	    $(IT) --show-output $(if $(TARGET),$(TARGET),fuzz::)
+fuzz: setup ## fuzzes each target with libFuzzer for SECONDS=60; TARGET=name selects one
+	@.ci/setup test
+	@.ci/fuzz $(SECONDS) $(TARGET)
 
 .PHONY: mutants
 mutants: setup ## builds small deliberate bugs, each of which its test must find; ONLY='gap|claim' selects

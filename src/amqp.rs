@@ -16,6 +16,7 @@ mod outbound;
 mod state;
 mod window;
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::journal::JournalItem;
-use crate::store::{Reader, Store, StoreError, rejects};
+use crate::store::{Batch, Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
 use link::{AmqpLink, Unconfirmed};
 pub use options::AmqpOptions;
@@ -56,6 +57,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Backoff between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
+
 /// The stage that publishes.
 pub struct Sink {
     store: Store,
@@ -73,6 +75,21 @@ enum PublishFailure {
     /// The broker closed the channel because of a message: the next connection identifies it, or
     /// skips it.
     Refused,
+}
+
+impl From<StoreError> for PublishFailure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Publishing over one connection.
+struct Session<'a> {
+    sink: &'a Sink,
+    link: AmqpLink,
+    progress: &'a mut Progress,
+    backoff: &'a mut Backoff,
+    stop: &'a CancellationToken,
 }
 
 /// Progress of publishing.
@@ -210,145 +227,24 @@ impl Sink {
         progress.has_fed = true;
         // Unconfirmed messages are published again.
         progress.read = progress.confirmed;
-        let halt = match Box::pin(self.publish(&link, progress, backoff, stop)).await {
+        let mut session = Session { sink: self, link, progress, backoff, stop };
+        let failure = match Box::pin(session.publish()).await {
             Ok(never) => match never {},
             Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
-                tracing::warn!(
-                    reason,
-                    "RabbitMQ refused a message; publishing one by one to find \
-                                        it"
-                );
-                progress.careful_to = Some(progress.read);
+                let what = "RabbitMQ refused a message; publishing one by one to find it";
+                tracing::warn!(reason, "{what}");
+                session.progress.careful_to = Some(session.progress.read);
                 PublishFailure::Refused
             }
-            Err(halt) => halt,
+            Err(failure) => failure,
         };
+        let Session { link, progress, .. } = session;
         let kept = self.keep(progress).await;
         tokio::select! {
             () = link.close() => {}
             () = self.clock.sleep(GOODBYE) => {}
         }
-        kept.map_or_else(PublishFailure::Store, |()| halt)
-    }
-
-    async fn publish(
-        &self,
-        link: &AmqpLink,
-        progress: &mut Progress,
-        backoff: &mut Backoff,
-        stop: &CancellationToken,
-    ) -> Result<std::convert::Infallible, PublishFailure> {
-        let mut applied = self.store.watermarks().applied.subscribe();
-        let mut window = ConfirmWindow::new();
-        loop {
-            applied.borrow_and_update();
-            let page = self.page(progress.read).await.map_err(PublishFailure::Store)?;
-            if let Some(lost) = page.lost {
-                let (from, to) = (self.cursor(progress.read), self.cursor(lost));
-                let text = format!(
-                    "events after {from} up to {to} are not published: the journal reached its \
-                     limit (raise store.journal.bytes), or part of it is unreadable (see the log)"
-                );
-                self.reporter.notice(ReaderWarningKind::Gap, text);
-                progress.read = progress.read.max(lost);
-            }
-            let is_idle = page.events.is_empty();
-            for (position, messages) in page.events {
-                if progress.careful_to.is_some() {
-                    let event = (position, messages);
-                    Box::pin(self.publish_carefully(link, event, progress, stop)).await?;
-                    backoff.reset();
-                } else {
-                    let last = messages.len();
-                    // Set before anything is sent, so that an error concerns this event or an
-                    // earlier one.
-                    progress.read = position;
-                    for (n, message) in messages.into_iter().enumerate() {
-                        while window.is_full() {
-                            self.confirm(link, &mut window, progress, stop).await?;
-                        }
-                        let sent = self.patiently(link, stop, "publishing", link.publish(&message));
-                        let sent = Box::pin(sent).await?;
-                        let done = (n + 1 == last).then_some(position);
-                        window.push(sent, done, message.body.len());
-                    }
-                    if last == 0 && window.pass(position) {
-                        progress.confirmed = position;
-                    }
-                }
-                self.now_and_then(link, progress, stop).await?;
-            }
-            if !is_idle {
-                continue;
-            }
-            while !window.is_empty() {
-                self.confirm(link, &mut window, progress, stop).await?;
-                backoff.reset();
-            }
-            progress.confirmed = progress.read;
-            self.keep(progress).await.map_err(PublishFailure::Store)?;
-            self.idle(link, progress, &mut applied, stop).await?;
-        }
-    }
-
-    /// Waits for events and checks the connection.
-    async fn idle(
-        &self,
-        link: &AmqpLink,
-        progress: &mut Progress,
-        applied: &mut watch::Receiver<u64>,
-        stop: &CancellationToken,
-    ) -> Result<(), PublishFailure> {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Err(PublishFailure::Asked),
-                changed = applied.changed() => {
-                    changed.map_err(|_| PublishFailure::Store(StoreError::Closed))?;
-                    return Ok(());
-                }
-                () = self.clock.sleep(LOOK) => {}
-            }
-            if !link.is_up() {
-                let (doing, reason) = ("waiting for events", "the connection is gone".to_owned());
-                return Err(PublishFailure::Broker(AmqpError::Away { doing, reason }));
-            }
-            self.now_and_then(link, progress, stop).await?;
-        }
-    }
-
-    /// Publishes the messages of one event, each confirmed before the next, so that a refused one
-    /// is identified. Moves that one to the reject log.
-    async fn publish_carefully(
-        &self,
-        link: &AmqpLink,
-        (position, messages): (Position, Vec<OutboundMessage>),
-        progress: &mut Progress,
-        stop: &CancellationToken,
-    ) -> Result<(), PublishFailure> {
-        for message in messages {
-            if progress.refused.contains(&message.id) {
-                continue;
-            }
-            let sending = async {
-                let sent = link.publish(&message).await?;
-                link.confirmed(sent).await
-            };
-            match Box::pin(self.patiently(link, stop, "publishing", sending)).await {
-                Ok(()) => metrics::AMQP_PUBLISHED.add(1),
-                Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
-                    self.set_aside(position, &message, &reason)
-                        .await
-                        .map_err(PublishFailure::Store)?;
-                    progress.refused.push(message.id);
-                    return Err(PublishFailure::Refused);
-                }
-                Err(halt) => return Err(halt),
-            }
-        }
-        (progress.read, progress.confirmed) = (position, position);
-        progress.refused.clear();
-        progress.careful_to = progress.careful_to.filter(|to| *to > position);
-        Ok(())
+        kept.map_or_else(PublishFailure::Store, |()| failure)
     }
 
     /// Stores a refused message in the reject log, and reports it.
@@ -367,67 +263,11 @@ impl Sink {
         );
         let now = self.clock.now();
         let (text, body) = (reason.clone(), message.body.clone());
-        let put = move |batch: &mut crate::store::Batch<'_>| {
-            rejects::keep(batch, now, &text, body.as_bytes())
-        };
+        let put = move |batch: &mut Batch<'_>| rejects::keep(batch, now, &text, body.as_bytes());
         self.store.commit(put).await?;
         let text = format!("{reason}; see `ghpulse inspect rejects`");
         self.reporter.notice(ReaderWarningKind::Refused, text);
         Ok(())
-    }
-
-    /// Waits for the oldest confirm.
-    async fn confirm(
-        &self,
-        link: &AmqpLink,
-        window: &mut ConfirmWindow<Unconfirmed>,
-        progress: &mut Progress,
-        stop: &CancellationToken,
-    ) -> Result<(), PublishFailure> {
-        let Some((sent, done)) = window.pop() else { return Ok(()) };
-        let doing = "waiting for a confirm";
-        Box::pin(self.patiently(link, stop, doing, link.confirmed(sent))).await?;
-        metrics::AMQP_PUBLISHED.add(1);
-        if let Some(position) = done {
-            progress.confirmed = position;
-        }
-        Ok(())
-    }
-
-    /// Waits for the broker up to the time limit, or indefinitely while the broker blocks
-    /// publishers.
-    async fn patiently<T>(
-        &self,
-        link: &AmqpLink,
-        stop: &CancellationToken,
-        doing: &'static str,
-        work: impl Future<Output = Result<T, AmqpError>>,
-    ) -> Result<T, PublishFailure> {
-        let mut work = std::pin::pin!(work);
-        let mut waited = Duration::ZERO;
-        let mut was_blocked = false;
-        loop {
-            tokio::select! {
-                done = &mut work => {
-                    if was_blocked && done.is_ok() && self.reporter.report(true, None) {
-                        tracing::info!("RabbitMQ accepts messages again");
-                    }
-                    return done.map_err(PublishFailure::Broker);
-                }
-                () = stop.cancelled() => return Err(PublishFailure::Asked),
-                () = self.clock.sleep(LOOK) => waited += LOOK,
-            }
-            if link.is_blocked() {
-                waited = Duration::ZERO;
-                was_blocked = true;
-                let words = "RabbitMQ blocks publishers: its memory or disk alarm is on";
-                if self.reporter.report(true, Some(words.to_owned())) {
-                    tracing::warn!("{words}");
-                }
-            } else if waited >= PATIENCE {
-                return Err(PublishFailure::Broker(late(doing, PATIENCE)));
-            }
-        }
     }
 
     async fn page(&self, after: Position) -> Result<JournalBatch, StoreError> {
@@ -444,7 +284,7 @@ impl Sink {
                         (position, messages(&envelope))
                     }
                     // Nothing is published; the cursor moves past it.
-                    JournalItem::LeftOut(position) => (position, Vec::new()),
+                    JournalItem::LeftOut(position, _) => (position, Vec::new()),
                     // Events that were read before it are published first.
                     JournalItem::Damaged(_) if !events.is_empty() => return Ok(false),
                     JournalItem::Damaged(up_to) => {
@@ -460,25 +300,6 @@ impl Sink {
         self.store.read(read).await
     }
 
-    /// Stores the cursor and checks the readers' exchange, each at its own interval.
-    async fn now_and_then(
-        &self,
-        link: &AmqpLink,
-        progress: &mut Progress,
-        stop: &CancellationToken,
-    ) -> Result<(), PublishFailure> {
-        let now = self.clock.instant();
-        if now.duration_since(progress.looked_at) >= LOOK {
-            progress.looked_at = now;
-            let looking = self.patiently(link, stop, "checking the exchange", link.look());
-            Box::pin(looking).await?;
-        }
-        if now.duration_since(progress.kept_at) >= KEEP_EVERY {
-            self.keep(progress).await.map_err(PublishFailure::Store)?;
-        }
-        Ok(())
-    }
-
     /// Stores the cursor if everything before it is confirmed.
     async fn keep(&self, progress: &mut Progress) -> Result<(), StoreError> {
         progress.kept_at = self.clock.instant();
@@ -486,7 +307,7 @@ impl Sink {
             return Ok(());
         }
         let cursor = self.cursor(progress.confirmed);
-        let put = move |batch: &mut crate::store::Batch<'_>| batch.put_cursor(CURSOR, cursor);
+        let put = move |batch: &mut Batch<'_>| batch.put_cursor(CURSOR, cursor);
         self.store.commit(put).await?;
         progress.kept = Some(progress.confirmed);
         Ok(())
@@ -494,6 +315,188 @@ impl Sink {
 
     fn cursor(&self, position: Position) -> Cursor {
         Cursor { tag: self.tag, position }
+    }
+}
+
+impl Session<'_> {
+    async fn publish(&mut self) -> Result<Infallible, PublishFailure> {
+        let mut applied = self.sink.store.watermarks().applied.subscribe();
+        let mut window = ConfirmWindow::new();
+        loop {
+            applied.borrow_and_update();
+            let page = self.sink.page(self.progress.read).await?;
+            if let Some(lost) = page.lost {
+                self.pass_over(lost);
+            }
+            let is_idle = page.events.is_empty();
+            for (position, messages) in page.events {
+                if self.progress.careful_to.is_some() {
+                    Box::pin(self.publish_carefully(position, messages)).await?;
+                    self.backoff.reset();
+                } else {
+                    Box::pin(self.publish_event(position, messages, &mut window)).await?;
+                }
+                self.now_and_then().await?;
+            }
+            if !is_idle {
+                continue;
+            }
+            while !window.is_empty() {
+                self.confirm(&mut window).await?;
+                self.backoff.reset();
+            }
+            self.progress.confirmed = self.progress.read;
+            self.sink.keep(self.progress).await?;
+            self.idle(&mut applied).await?;
+        }
+    }
+
+    /// Reports events that retention dropped, and continues behind them.
+    fn pass_over(&mut self, lost: Position) {
+        let (from, to) = (self.sink.cursor(self.progress.read), self.sink.cursor(lost));
+        let text = format!(
+            "events after {from} up to {to} are not published: the journal reached its limit \
+             (raise store.journal.bytes), or part of it is unreadable (see the log)"
+        );
+        self.sink.reporter.notice(ReaderWarningKind::Gap, text);
+        self.progress.read = self.progress.read.max(lost);
+    }
+
+    /// Publishes the messages of one event as the window has room for them.
+    async fn publish_event(
+        &mut self,
+        position: Position,
+        messages: Vec<OutboundMessage>,
+        window: &mut ConfirmWindow<Unconfirmed>,
+    ) -> Result<(), PublishFailure> {
+        // Set before anything is sent, so that an error concerns this event or an earlier one.
+        self.progress.read = position;
+        let last = messages.len();
+        for (n, message) in messages.into_iter().enumerate() {
+            while window.is_full() {
+                self.confirm(window).await?;
+            }
+            let sent = self.patiently("publishing", self.link.publish(&message));
+            let sent = Box::pin(sent).await?;
+            let done = (n + 1 == last).then_some(position);
+            window.push(sent, done, message.body.len());
+        }
+        if last == 0 && window.pass(position) {
+            self.progress.confirmed = position;
+        }
+        Ok(())
+    }
+
+    /// Publishes the messages of one event, each confirmed before the next, so that a refused one
+    /// is identified. Moves that one to the reject log.
+    async fn publish_carefully(
+        &mut self,
+        position: Position,
+        messages: Vec<OutboundMessage>,
+    ) -> Result<(), PublishFailure> {
+        for message in messages {
+            if self.progress.refused.contains(&message.id) {
+                continue;
+            }
+            let sending = async {
+                let sent = self.link.publish(&message).await?;
+                self.link.confirmed(sent).await
+            };
+            match Box::pin(self.patiently("publishing", sending)).await {
+                Ok(()) => metrics::AMQP_PUBLISHED.add(1),
+                Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
+                    self.sink.set_aside(position, &message, &reason).await?;
+                    self.progress.refused.push(message.id);
+                    return Err(PublishFailure::Refused);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        (self.progress.read, self.progress.confirmed) = (position, position);
+        self.progress.refused.clear();
+        self.progress.careful_to = self.progress.careful_to.filter(|to| *to > position);
+        Ok(())
+    }
+
+    /// Waits for the oldest confirm.
+    async fn confirm(
+        &mut self,
+        window: &mut ConfirmWindow<Unconfirmed>,
+    ) -> Result<(), PublishFailure> {
+        let Some((sent, done)) = window.pop() else { return Ok(()) };
+        let confirmed = self.link.confirmed(sent);
+        Box::pin(self.patiently("waiting for a confirm", confirmed)).await?;
+        metrics::AMQP_PUBLISHED.add(1);
+        if let Some(position) = done {
+            self.progress.confirmed = position;
+        }
+        Ok(())
+    }
+
+    /// Waits for events and checks the connection.
+    async fn idle(&mut self, applied: &mut watch::Receiver<u64>) -> Result<(), PublishFailure> {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(PublishFailure::Asked),
+                changed = applied.changed() => {
+                    return changed.map_err(|_| PublishFailure::Store(StoreError::Closed));
+                }
+                () = self.sink.clock.sleep(LOOK) => {}
+            }
+            if !self.link.is_up() {
+                let (doing, reason) = ("waiting for events", "the connection is gone".to_owned());
+                return Err(PublishFailure::Broker(AmqpError::Away { doing, reason }));
+            }
+            self.now_and_then().await?;
+        }
+    }
+
+    /// Stores the cursor and checks the readers' exchange, each at its own interval.
+    async fn now_and_then(&mut self) -> Result<(), PublishFailure> {
+        let now = self.sink.clock.instant();
+        if now.duration_since(self.progress.looked_at) >= LOOK {
+            self.progress.looked_at = now;
+            Box::pin(self.patiently("checking the exchange", self.link.look())).await?;
+        }
+        if now.duration_since(self.progress.kept_at) >= KEEP_EVERY {
+            self.sink.keep(self.progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the broker up to the time limit, or indefinitely while the broker blocks
+    /// publishers.
+    async fn patiently<T>(
+        &self,
+        doing: &'static str,
+        work: impl Future<Output = Result<T, AmqpError>>,
+    ) -> Result<T, PublishFailure> {
+        let reporter = &self.sink.reporter;
+        let mut work = std::pin::pin!(work);
+        let mut waited = Duration::ZERO;
+        let mut was_blocked = false;
+        loop {
+            tokio::select! {
+                done = &mut work => {
+                    if was_blocked && done.is_ok() && reporter.report(true, None) {
+                        tracing::info!("RabbitMQ accepts messages again");
+                    }
+                    return done.map_err(PublishFailure::Broker);
+                }
+                () = self.stop.cancelled() => return Err(PublishFailure::Asked),
+                () = self.sink.clock.sleep(LOOK) => waited += LOOK,
+            }
+            if self.link.is_blocked() {
+                waited = Duration::ZERO;
+                was_blocked = true;
+                let words = "RabbitMQ blocks publishers: its memory or disk alarm is on";
+                if reporter.report(true, Some(words.to_owned())) {
+                    tracing::warn!("{words}");
+                }
+            } else if waited >= PATIENCE {
+                return Err(PublishFailure::Broker(late(doing, PATIENCE)));
+            }
+        }
     }
 }
 

@@ -34,5 +34,9 @@ pub mod sync;
 pub mod terminal;
 pub mod tidb;
 
+// libFuzzer has the functions that the counters of edges call, in every program with this library.
+#[cfg(feature = "guided")]
+extern crate ghpulse_fuzz as _;
+
 pub mod appliance;
 pub mod cli;

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, LedgerAnswer,
-    LedgerQuery, Operate, OpsError, ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
+    OpsError, ScriptState, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 pub use admin::report::{
     AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,

@@ -5,7 +5,7 @@
 
 use crate::hub::Hub;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::model::window::{Minute, Second};
+use crate::model::window::{Minute, Second, Timestamp};
 use crate::script::rule::Subject;
 use crate::store::journal::{Journal, JournalItem};
 use crate::store::{Reader, StoreError};
@@ -130,7 +130,7 @@ impl ReadGroup {
         }
         journal.walk_behind(*place, |step| {
             let (JournalItem::Event(position, _)
-            | JournalItem::LeftOut(position)
+            | JournalItem::LeftOut(position, _)
             | JournalItem::Damaged(position)) = step;
             if until.is_some_and(|until| position > until) {
                 if let JournalItem::Damaged(_) = step {
@@ -147,9 +147,9 @@ impl ReadGroup {
             }
             rows += 1;
             *place = position;
-            let row = match step {
-                JournalItem::Event(_, row) => row,
-                JournalItem::LeftOut(_) => return Ok(true),
+            let (received_at, row) = match step {
+                JournalItem::Event(_, row) => (row.facts.received_at, Some(row)),
+                JournalItem::LeftOut(_, received_at) => (received_at, None),
                 JournalItem::Damaged(_) => {
                     // Unreadable rows are not counted.
                     is_first = true;
@@ -157,12 +157,13 @@ impl ReadGroup {
                 }
             };
             if std::mem::take(&mut is_first) {
-                let left = row.facts.received_at.second();
+                let left = received_at.second();
                 let left = complete.map_or(left, |complete| left.max(complete));
                 for member in &mut *members {
                     member.begin(left);
                 }
             }
+            let Some(row) = row else { return Ok(true) };
             let subject = Subject::new(&row.facts, row.event);
             for member in &mut *members {
                 member.count(&subject);
@@ -185,11 +186,7 @@ fn first_second(minute: Minute) -> Second {
 /// The position behind which events of `from` and later are, and the second from which on the
 /// journal is complete; `None` when it is empty.
 fn start_of(journal: &Journal<'_>, from: Second) -> Result<(Position, Option<Second>), StoreError> {
-    let mut whole_from = None;
-    journal.read_behind(Position::default(), |_, row| {
-        whole_from = Some(row.facts.received_at.second());
-        Ok(false)
-    })?;
+    let mut whole_from = journal.first_received(Position::default())?.map(Timestamp::second);
     // The first event may have been received long before the journal became complete.
     if let Some(minute) = journal.complete_from()? {
         let minute = first_second(minute);

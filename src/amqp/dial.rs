@@ -36,7 +36,7 @@ pub(super) struct Dialled {
 }
 
 /// The target of a URL without secrets: `host:port`, and the virtual host.
-pub(super) fn place(url: &str) -> Result<(String, String), AmqpError> {
+pub(super) fn target(url: &str) -> Result<(String, String), AmqpError> {
     let uri = parse(url)?;
     Ok((at(&uri), uri.vhost))
 }
@@ -106,8 +106,8 @@ pub(super) async fn dial(options: &AmqpOptions) -> Result<Dialled, AmqpError> {
 }
 
 async fn addresses(uri: &AMQPUri) -> io::Result<Vec<SocketAddr>> {
-    let place = (uri.authority.host.as_str(), uri.authority.port);
-    Ok(tokio::net::lookup_host(place).await?.collect())
+    let target = (uri.authority.host.as_str(), uri.authority.port);
+    Ok(tokio::net::lookup_host(target).await?.collect())
 }
 
 /// Shuts a socket down when the token is cancelled, whichever task holds the socket then.
@@ -219,14 +219,14 @@ mod tests {
 
     #[test]
     fn address_is_shown_without_secrets() {
-        let told = place("amqp://me:telltale@rabbit.example.org").unwrap();
-        assert_eq!(told, ("rabbit.example.org:5672".to_owned(), "/".to_owned()));
-        assert_eq!(place("amqps://u:p@h").unwrap().0, "h:5671");
-        assert_eq!(place("amqp://u:p@[2001:db8::1]:5673/").unwrap().0, "[2001:db8::1]:5673");
-        assert_eq!(place("amqps://[::1]").unwrap().0, "[::1]:5671");
-        assert_eq!(place("amqp://u:p@h:5673/%2fdev").unwrap().1, "/dev");
-        assert_eq!(place("amqp://h/").unwrap().1, "/");
-        let wrong = place("amqp://u:telltale@h:notaport/").unwrap_err().to_string();
+        let shown = target("amqp://me:telltale@rabbit.example.org").unwrap();
+        assert_eq!(shown, ("rabbit.example.org:5672".to_owned(), "/".to_owned()));
+        assert_eq!(target("amqps://u:p@h").unwrap().0, "h:5671");
+        assert_eq!(target("amqp://u:p@[2001:db8::1]:5673/").unwrap().0, "[2001:db8::1]:5673");
+        assert_eq!(target("amqps://[::1]").unwrap().0, "[::1]:5671");
+        assert_eq!(target("amqp://u:p@h:5673/%2fdev").unwrap().1, "/dev");
+        assert_eq!(target("amqp://h/").unwrap().1, "/");
+        let wrong = target("amqp://u:telltale@h:notaport/").unwrap_err().to_string();
         assert!(!wrong.contains("telltale"), "{wrong}");
     }
 

@@ -18,7 +18,7 @@ use lapin::{
 use tokio::sync::Mutex;
 use tokio_util::sync::DropGuard;
 
-use super::dial::{Dialled, authority, away, dial, place, reason};
+use super::dial::{Dialled, authority, away, dial, reason, target};
 use super::error::AmqpError;
 use super::options::AmqpOptions;
 use super::outbound::OutboundMessage;
@@ -59,7 +59,7 @@ pub(super) fn checked(options: &AmqpOptions) -> Result<(String, String), AmqpErr
     name(&options.exchange)?;
     options.source.as_deref().map(name).transpose()?;
     authority(options.ca.as_deref())?;
-    place(options.url.expose())
+    target(options.url.expose())
 }
 
 fn name(exchange: &str) -> Result<ShortString, AmqpError> {

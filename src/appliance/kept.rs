@@ -1,46 +1,40 @@
 //! Reads counts by time for the server.
 
-use std::sync::Arc;
-
 use crate::apply::numbers::NodeCounters;
 use crate::model::activity::Span;
 use crate::model::window::{Timestamp, Window};
-use crate::serve::{KeptCounts, KeptQuery, LanguageCounts, OpsError};
-use crate::store::{Reader, Store, StoreError, charts};
+use crate::serve::{LanguageCounts, OpsError, StoreReading};
+use crate::store::{Reader, Store, StoreError};
 
 /// Maximum number of missing minutes for the counts of a window to count as complete.
 const MISSING: usize = 2;
 
-/// Answers a query. `since` is when this node began to run.
-pub(super) async fn answer(
-    (store, numbers): (Store, Arc<NodeCounters>),
-    (now, since): (Timestamp, Timestamp),
-    query: KeptQuery,
-) -> Result<KeptCounts, OpsError> {
-    let read = store.read(move |reader| match query {
-        KeptQuery::Recent => charts::recent(reader, now, since).map(KeptCounts::Chart),
-        KeptQuery::Day => charts::day(reader, now, since).map(KeptCounts::Chart),
-        KeptQuery::Completeness(hours) => {
-            let shares = reader.audit_shares(hours.clone())?;
-            let hours = charts::completeness(reader, hours)?;
-            Ok(KeptCounts::Completeness(hours, shares))
-        }
-        KeptQuery::Hours(hours) => charts::counted_hours(reader, hours).map(KeptCounts::Hours),
-        KeptQuery::Imported(hours) => reader.imported_hours(hours).map(KeptCounts::Imported),
-        KeptQuery::Languages => {
-            let window = numbers.window(now.second());
-            let (now, before) = (window.sum(), window.sum_previous());
-            let whole = was_counted(reader, window.window().previous())?;
-            let seconds = u32::try_from(window.window().len()).unwrap_or(u32::MAX);
-            let before = whole.then_some(before);
-            Ok(KeptCounts::Languages(LanguageCounts { seconds, now, before }))
-        }
-    });
-    // The disk's error message is not exposed to clients.
-    read.await.map_err(|error: StoreError| {
-        tracing::error!(%error, "kept counts cannot be read");
-        OpsError { is_io: true, reason: "the kept counts cannot be read now".to_owned() }
+/// Reads from the store. The disk's error message is not exposed to clients.
+pub(super) fn read<T: Send + 'static>(
+    store: &Store,
+    what: &'static str,
+    work: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> StoreReading<T> {
+    let store = store.clone();
+    Box::pin(async move {
+        store.read(work).await.map_err(|error| {
+            tracing::error!(%error, "{what} cannot be read");
+            OpsError { is_io: true, reason: format!("{what} cannot be read now") }
+        })
     })
+}
+
+/// Pull-request events by language, in the rolling window and the previous one.
+pub(super) fn languages(
+    reader: Reader<'_>,
+    numbers: &NodeCounters,
+    now: Timestamp,
+) -> Result<LanguageCounts, StoreError> {
+    let window = numbers.window(now.second());
+    let (now, before) = (window.sum(), window.sum_previous());
+    let whole = was_counted(reader, window.window().previous())?;
+    let seconds = u32::try_from(window.window().len()).unwrap_or(u32::MAX);
+    Ok(LanguageCounts { seconds, now, before: whole.then_some(before) })
 }
 
 /// Whether this node, or a collector before it, counted throughout a window.

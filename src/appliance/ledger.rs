@@ -12,12 +12,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::kept;
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
 use crate::model::audit::AuditReport;
-use crate::model::ledger::{MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals};
+use crate::model::ledger::{
+    MOST_RANKED, RankedWindow, RepoDay, RepoSeries, StatedTotals, TopRepos,
+};
 use crate::model::window::Day;
-use crate::serve::{LedgerAnswer, LedgerQuery, OpsError};
+use crate::serve::{StoreReading, TopQuery};
 use crate::store::ledger::rank::{IsLeftOut, Ranking};
 use crate::store::ledger::seen::SeenDays;
 use crate::store::{Reader, Store, StoreError};
@@ -28,6 +31,7 @@ use crate::sync::lock;
 const SHARE: u32 = 50;
 /// How often the task looks what is due.
 const LOOK: Duration = Duration::from_secs(1);
+const LEDGER: &str = "the ledger";
 
 /// The last ranking of each window, and how much of past days was seen. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -87,42 +91,54 @@ pub(super) async fn run(
     }
 }
 
-/// Answers a query. What is left out now is unknown here, also where an archive counted it or it
-/// was counted before it was left out.
-pub(super) async fn answer(
-    (store, today): (Store, Day),
-    (rankings, audit): (Rankings, Option<AuditReading>),
-    query: LedgerQuery,
-) -> Result<LedgerAnswer, OpsError> {
-    let audited = audit.and_then(|audit| audit.borrow().clone());
+/// A repository by day. What is left out now is unknown here, also where it was counted before, or
+/// by an archive.
+pub(super) fn repo(
+    store: &Store,
+    rankings: Rankings,
+    audit: Option<&AuditReading>,
+    name: String,
+    (days, today): (Range<i32>, Day),
+) -> StoreReading<Option<RepoSeries>> {
+    let audited = audited(audit);
     let excluded = store.privacy().excluded();
-    let is_excluded = move |name: &str| excluded.hold(None, None, Some(name));
-    let read = store.read(move |reader| match query {
-        LedgerQuery::Repo { name, days } => {
-            let series = series(reader, &rankings.1, &name, (days, today))?;
-            let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
-            let Some(mut series) = series else { return Ok(LedgerAnswer::Nothing) };
+    kept::read(store, LEDGER, move |reader| {
+        let is_excluded = |name: &str| excluded.hold(None, None, Some(name));
+        let series = series(reader, &rankings.1, &name, (days, today))?;
+        let series = series.filter(|series| !is_excluded(&name) && !is_excluded(&series.name));
+        Ok(series.map(|mut series| {
             (series.stated, series.seen) = stated_of(audited.as_deref(), series.id);
-            Ok(LedgerAnswer::Repo(series))
-        }
-        LedgerQuery::Top { by, window, language, most } => {
-            let ranking = rankings.of(window);
-            let Some(ranking) = ranking else { return Ok(LedgerAnswer::Nothing) };
-            let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
-            // A repository may have an excluded name since the ranking was computed.
-            top.repos.retain(|repo| !repo.name.as_deref().is_some_and(&is_excluded));
-            top.repos.truncate(most);
-            for repo in &mut top.repos {
-                (repo.stated, repo.seen) = stated_of(audited.as_deref(), repo.id);
-            }
-            Ok(LedgerAnswer::Top(top))
-        }
-    });
-    // The disk's error message is not exposed to clients.
-    read.await.map_err(|error: StoreError| {
-        tracing::error!(%error, "the ledger cannot be read");
-        OpsError { is_io: true, reason: "the ledger cannot be read now".to_owned() }
+            series
+        }))
     })
+}
+
+/// The first repositories of a window, without what is left out now.
+pub(super) fn top(
+    store: &Store,
+    rankings: &Rankings,
+    audit: Option<&AuditReading>,
+    query: TopQuery,
+) -> StoreReading<Option<TopRepos>> {
+    let TopQuery { by, window, language, most } = query;
+    let (ranking, audited) = (rankings.of(window), audited(audit));
+    let excluded = store.privacy().excluded();
+    kept::read(store, LEDGER, move |reader| {
+        let Some(ranking) = ranking else { return Ok(None) };
+        let mut top = ranking.top(reader, by, language.as_deref(), MOST_RANKED)?;
+        // A repository may have an excluded name since the ranking was computed.
+        let is_excluded = |name: &str| excluded.hold(None, None, Some(name));
+        top.repos.retain(|repo| !repo.name.as_deref().is_some_and(is_excluded));
+        top.repos.truncate(most);
+        for repo in &mut top.repos {
+            (repo.stated, repo.seen) = stated_of(audited.as_deref(), repo.id);
+        }
+        Ok(Some(top))
+    })
+}
+
+fn audited(audit: Option<&AuditReading>) -> Option<Arc<AuditReport>> {
+    audit.and_then(|audit| audit.borrow().clone())
 }
 
 /// What GitHub states of a repository, and how much of its growth was seen, by the audit.

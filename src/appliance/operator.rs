@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,20 +20,26 @@ use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::config::HourFormat;
 use crate::lists::ListSet;
+use crate::model::activity::{Chart, CountedHour};
+use crate::model::ledger::{RepoSeries, TopRepos};
 use crate::model::script_report::{InForce, ScriptReport};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LedgerAnswer, LedgerQuery, ListReport,
-    Operate, OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, ListReport,
+    Operate, OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreReading,
+    StoreRequest, SyncAnswer, TopQuery,
 };
+use crate::store::charts;
 use crate::sync::blocking;
 use crate::sync::lock;
 use crate::tidb::{History, HistoryState};
 
 /// How long the loss of the end of the store's log is shown.
 const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
+/// What messages call the counts by time.
+const COUNTS: &str = "the kept counts";
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -255,15 +262,43 @@ impl Operate for Operator {
         Some(self.scripts.merge.report())
     }
 
-    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
-        let read = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
-        Box::pin(kept::answer(read, (self.clock.now(), self.started_at), query))
+    fn chart(&self, span: ChartSpan) -> StoreReading<Chart> {
+        let (now, since) = (self.clock.now(), self.started_at);
+        kept::read(&self.sight.store, COUNTS, move |reader| match span {
+            ChartSpan::Recent => charts::recent(reader, now, since),
+            ChartSpan::Day => charts::day(reader, now, since),
+        })
     }
 
-    fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
+    fn completeness(&self, hours: Range<i64>) -> StoreReading<CompletenessByHour> {
+        kept::read(&self.sight.store, COUNTS, |reader| {
+            let shares = reader.audit_shares(hours.clone())?;
+            Ok((charts::completeness(reader, hours)?, shares))
+        })
+    }
+
+    fn counted_hours(&self, hours: Range<i64>) -> StoreReading<Vec<CountedHour>> {
+        kept::read(&self.sight.store, COUNTS, |reader| charts::counted_hours(reader, hours))
+    }
+
+    fn imported_hours(&self, hours: Range<i64>) -> StoreReading<Vec<Hour>> {
+        kept::read(&self.sight.store, COUNTS, |reader| reader.imported_hours(hours))
+    }
+
+    fn languages(&self) -> StoreReading<LanguageCounts> {
+        let (numbers, now) = (Arc::clone(&self.sight.apply.numbers), self.clock.now());
+        kept::read(&self.sight.store, COUNTS, move |reader| kept::languages(reader, &numbers, now))
+    }
+
+    fn repo(&self, name: String, days: Range<i32>) -> StoreReading<Option<RepoSeries>> {
         let StatusSources { store, rankings, audit, .. } = &self.sight;
-        let (kept, today) = ((rankings.clone(), audit.clone()), self.clock.now().day());
-        Box::pin(ledger::answer((store.clone(), today), kept, query))
+        let days = (days, self.clock.now().day());
+        ledger::repo(store, rankings.clone(), audit.as_ref(), name, days)
+    }
+
+    fn top(&self, query: TopQuery) -> StoreReading<Option<TopRepos>> {
+        let StatusSources { store, rankings, audit, .. } = &self.sight;
+        ledger::top(store, rankings, audit.as_ref(), query)
     }
 
     fn window(&self) -> Option<serde_json::Value> {

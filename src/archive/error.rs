@@ -76,6 +76,21 @@ pub enum ArchiveError {
         /// The lists that were given.
         wanted: String,
     },
+    /// It holds only events on lists, while an import replaces the whole hour.
+    #[error("{}: has only events on the lists {lists}, and an import would replace the whole hour; \
+             import a file of all its events", path.display())]
+    OfLists {
+        /// The file.
+        path: PathBuf,
+        /// The lists.
+        lists: String,
+    },
+    /// The hours were not done after the most passes over the journal.
+    #[error("hours remain after {most} passes over the journal; export fewer hours at once")]
+    Passes {
+        /// The limit.
+        most: usize,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -43,6 +43,8 @@ pub const SETTLED: Duration = Duration::from_secs(600);
 
 /// The most files that are written at the same time.
 const OPEN: usize = 48;
+/// The most passes of one export: 48 hours each, unless `privacy.exclude` changes meanwhile.
+const PASSES: usize = 10_000;
 /// GitHub's clock may be ahead of ours: an event may arrive up to this long before it was created.
 const AHEAD: i64 = 15;
 /// The most hours before a damaged range that are reported as cut: a year.
@@ -273,32 +275,77 @@ fn write_with(
     open: usize,
 ) -> Result<WrittenHours, ArchiveError> {
     let _alone = lock(&WRITING);
-    let mut done: BTreeMap<Hour, WrittenHour> = BTreeMap::new();
-    let mut left_out = BTreeSet::new();
-    let (mut behind, mut is_whole) = (None, true);
-    loop {
-        let mut drafts: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
-        let mut later = BTreeSet::new();
+    let mut export = RunningExport::new((reader, start), wanted, to);
+    for _ in 0..PASSES {
+        let drafts = export.read(open)?;
+        if export.finish(drafts)? {
+            let RunningExport { done, left_out, behind, .. } = export;
+            return Ok(WrittenHours { hours: done.into_values().collect(), left_out, behind });
+        }
+    }
+    Err(ArchiveError::Passes { most: PASSES })
+}
+
+/// An export that reads the journal pass by pass.
+struct RunningExport<'e> {
+    reader: Reader<'e>,
+    start: Cursor,
+    wanted: &'e WantedHours,
+    to: &'e ArchiveTarget,
+    done: BTreeMap<Hour, WrittenHour>,
+    left_out: BTreeSet<Hour>,
+    behind: Option<Cursor>,
+    /// Whether all events so far are of wanted hours.
+    is_whole: bool,
+}
+
+/// The files of a pass.
+struct ExportDrafts {
+    /// Each with whether its beginning may be missing.
+    files: BTreeMap<Hour, (PartialFile, bool)>,
+    /// Hours that unreadable events may belong to.
+    damaged: BTreeSet<Hour>,
+    /// Whether other hours need another pass.
+    has_later: bool,
+    /// How often the rules of privacy were replaced before the pass.
+    rules: u64,
+}
+
+impl<'e> RunningExport<'e> {
+    fn new(
+        (reader, start): (Reader<'e>, Cursor),
+        wanted: &'e WantedHours,
+        to: &'e ArchiveTarget,
+    ) -> Self {
+        let (done, left_out) = (BTreeMap::new(), BTreeSet::new());
+        Self { reader, start, wanted, to, done, left_out, behind: None, is_whole: true }
+    }
+
+    /// Distributes the events of the journal to up to `open` files.
+    fn read(&mut self, open: usize) -> Result<ExportDrafts, ArchiveError> {
+        let Self { reader, start, wanted, to, done, left_out, behind, is_whole } = self;
+        let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
+        let (mut has_later, rules) = (false, reader.privacy().changes());
         let is_first = done.is_empty();
-        let damaged = each_event(reader, start, |position, hour, event| {
+        let damaged = each_event(*reader, *start, |position, hour, event| {
             if !wanted.hours.contains(&hour) {
-                is_whole = false;
+                *is_whole = false;
                 return Ok(());
             }
-            if is_first && is_whole {
-                behind = Some(Cursor { tag: start.tag, position });
+            if is_first && *is_whole {
+                *behind = Some(Cursor { tag: start.tag, position });
             }
             if done.contains_key(&hour) || left_out.contains(&hour) || !to.takes(event) {
                 return Ok(());
             }
-            if drafts.len() >= open && !drafts.contains_key(&hour) {
-                later.insert(hour);
+            if files.len() >= open && !files.contains_key(&hour) {
+                has_later = true;
                 return Ok(());
             }
-            let (draft, _) = match drafts.entry(hour) {
+            let (draft, _) = match files.entry(hour) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    let cut = wanted.cuts(reader, start.tag, hour)?;
+                    let cut = wanted.cuts(*reader, start.tag, hour)?;
                     let Some(draft) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());
@@ -308,22 +355,31 @@ fn write_with(
             };
             draft.add(event)
         })?;
-        for (hour, (draft, mut cut)) in drafts {
+        Ok(ExportDrafts { files, damaged, has_later, rules })
+    }
+
+    /// Brings the files to their names. Returns whether all hours are done. A file that is not
+    /// finished when `privacy.exclude` changes is dropped, and written anew by the next pass:
+    /// it may have events that are left out now.
+    fn finish(&mut self, drafts: ExportDrafts) -> Result<bool, ArchiveError> {
+        let ExportDrafts { files, damaged, has_later, rules } = drafts;
+        for (hour, (draft, mut cut)) in files {
+            if self.reader.privacy().changes() != rules {
+                return Ok(false);
+            }
             if damaged.contains(&hour) {
                 cut = true;
-                if !wanted.cut_too && !draft.is_there() {
-                    left_out.insert(hour);
+                if !self.wanted.cut_too && !draft.is_there() {
+                    self.left_out.insert(hour);
                     continue;
                 }
             }
-            let change = draft.change(cut);
-            draft.finish_with(to, || sidecar::write(reader, to, hour, change))?;
+            let (to, change) = (self.to, draft.change(cut));
+            draft.finish_with(to, || sidecar::write(self.reader, to, hour, change))?;
             let (file, HourChange { events, fresh, .. }) = (to.file(hour), change);
-            done.insert(hour, WrittenHour { file, events, fresh, cut });
+            self.done.insert(hour, WrittenHour { file, events, fresh, cut });
         }
-        if later.is_empty() {
-            return Ok(WrittenHours { hours: done.into_values().collect(), left_out, behind });
-        }
+        Ok(!has_later)
     }
 }
 
@@ -340,7 +396,7 @@ fn each_event(
     reader.journal(start.tag)?.walk_behind(before, |step| {
         let (position, row) = match step {
             JournalItem::Event(position, row) => (position, row),
-            JournalItem::LeftOut(_) => return Ok(true),
+            JournalItem::LeftOut(..) => return Ok(true),
             JournalItem::Damaged(_) => {
                 was_damaged = true;
                 return Ok(true);

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
 use super::recorded::{RecordedEvent, RecordedForRepo, RecordedPull};
+use super::sidecar;
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
@@ -123,6 +124,7 @@ fn look(
     name: HourName,
     mut read: impl FnMut(u64),
 ) -> Result<ReadFile, ArchiveError> {
+    sidecar::expect_all_events(path)?;
     let digest = digest_of(path)?;
     let mut imported = Imported {
         file: path.to_owned(),

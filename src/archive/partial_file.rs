@@ -12,8 +12,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use flate2::{Compression, GzBuilder};
 
 use super::columns;
 use super::error::ArchiveError;
@@ -52,6 +52,8 @@ pub(super) struct PartialFile {
     fresh: u64,
     out: Option<GzEncoder<BufWriter<File>>>,
     hashes_emails: bool,
+    /// The comment of the gzip.
+    comment: Option<String>,
 }
 
 impl PartialFile {
@@ -82,6 +84,7 @@ impl PartialFile {
             fresh: 0,
             out: None,
             hashes_emails: to.hashes_emails,
+            comment: sidecar::comment_of(&to.lists),
         })
     }
 
@@ -109,7 +112,8 @@ impl PartialFile {
         let out = match &mut self.out {
             Some(out) => out,
             none => {
-                none.insert(begin(&self.path, &self.part, is_there, self.whole).map_err(&failed)?)
+                let file = begin(&self.path, &self.part, is_there, self.whole).map_err(&failed)?;
+                none.insert(packed(file, self.comment.as_deref()))
             }
         };
         out.write_all(event.text.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
@@ -268,12 +272,7 @@ impl Drop for PartialFile {
 
 /// Creates a file under the hidden name, with the bytes of the existing one. Other users may write
 /// to the directory: neither name is followed when it is a symbolic link.
-fn begin(
-    path: &Path,
-    part: &Path,
-    is_there: bool,
-    whole: Option<u64>,
-) -> io::Result<GzEncoder<BufWriter<File>>> {
+fn begin(path: &Path, part: &Path, is_there: bool, whole: Option<u64>) -> io::Result<File> {
     let mut file = private::fresh(part)?;
     if is_there {
         io::copy(&mut private::open_plain(path)?, &mut file)?;
@@ -282,5 +281,11 @@ fn begin(
         file.set_len(whole)?;
         file.seek(io::SeekFrom::End(0))?;
     }
-    Ok(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::default()))
+    Ok(file)
+}
+
+/// Begins a gzip member.
+fn packed(file: File, comment: Option<&str>) -> GzEncoder<BufWriter<File>> {
+    let header = comment.map_or_else(GzBuilder::new, |text| GzBuilder::new().comment(text));
+    header.write(BufWriter::with_capacity(BUFFER, file), Compression::default())
 }

@@ -5,12 +5,14 @@
 //! The file of the events goes by when they were created, its completeness by when they were
 //! received: what is not known of that hour is `null`. It is replaced whenever the events are.
 //! Where only events on lists were written, `lists` names these; the completeness is that of all
-//! events.
+//! events. The comment in the gzip header of the rows (RFC 1952, section 2.3) names them too, so
+//! that a file that was moved or renamed without its sidecar is not imported as a whole hour.
 
 use std::borrow::Cow;
-use std::io::{self, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::path::Path;
 
+use flate2::bufread::GzDecoder;
 use serde::Serialize;
 
 use super::error::ArchiveError;
@@ -25,6 +27,10 @@ use crate::store::{Reader, charts};
 
 /// The largest that is read, bytes; one has about 2 KiB.
 const LARGEST: u64 = 1 << 20;
+/// The bytes of a gzip in which its header with the comment is looked for.
+const HEADER_BYTES: u64 = 64 << 10;
+/// How the comment of a gzip begins that holds only events on lists; their names follow.
+const COMMENT: &str = "ghpulse, only events on the lists ";
 
 /// How the file says that the hour is not cut, and that it is; the only member of that name.
 const CUT: [&str; 2] = ["\"cut\":false", "\"cut\":true"];
@@ -115,11 +121,7 @@ pub(super) fn expect_lists(to: &ArchiveTarget, hour: Hour) -> Result<(), Archive
     let Some(path) = files.into_iter().find(|path| path.symlink_metadata().is_ok()) else {
         return Ok(());
     };
-    let about = read(&to.dir.join(coverage_name(hour))).unwrap_or_default();
-    let [terms] = json::pick(&about, ["lists"]);
-    let terms = terms.map(|terms| json::items(terms, usize::MAX)).unwrap_or_default();
-    let terms = terms.into_iter().filter_map(json::text).map(Cow::into_owned);
-    let (found, wanted) = (terms.collect::<Vec<_>>(), to.lists.terms());
+    let (found, wanted) = (lists_in(&to.dir.join(coverage_name(hour))), to.lists.terms());
     if found == wanted {
         return Ok(());
     }
@@ -128,6 +130,41 @@ pub(super) fn expect_lists(to: &ArchiveTarget, hour: Hour) -> Result<(), Archive
         terms => format!("the lists {}", terms.join(", ")),
     };
     Err(ArchiveError::OtherLists { path, found: shown(found), wanted: shown(wanted) })
+}
+
+/// The lists that the file beside an hour names; none when it does not exist.
+fn lists_in(path: &Path) -> Vec<String> {
+    let about = read(path).unwrap_or_default();
+    let [terms] = json::pick(&about, ["lists"]);
+    let terms = terms.map(|terms| json::items(terms, usize::MAX)).unwrap_or_default();
+    terms.into_iter().filter_map(json::text).map(Cow::into_owned).collect()
+}
+
+/// The comment of a gzip with only events on these lists; `None` for one of all events.
+pub(super) fn comment_of(lists: &ListSet) -> Option<String> {
+    let terms = lists.terms();
+    (!terms.is_empty()).then(|| format!("{COMMENT}{}", terms.join(", ")))
+}
+
+/// Expects a file of an hour to hold all events, not only those on lists: neither the file beside
+/// it nor the comment in its gzip header may name any. A file that was unpacked or packed anew
+/// passes when its sidecar is not beside it.
+pub fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(".gz").unwrap_or(&name);
+    let stem = stem.strip_suffix(".json").unwrap_or(stem);
+    let beside = lists_in(&path.with_file_name(format!("{stem}.coverage.json")));
+    let lists = if beside.is_empty() { commented(path)? } else { Some(beside.join(", ")) };
+    let refuse = |lists| ArchiveError::OfLists { path: path.to_owned(), lists };
+    lists.map(refuse).map_or(Ok(()), Err)
+}
+
+/// The lists in the comment of a gzip's first header; `None` for any other file.
+fn commented(path: &Path) -> Result<Option<String>, ArchiveError> {
+    let file = std::fs::File::open(path).map_err(ArchiveError::file("open", path))?;
+    let packed = GzDecoder::new(BufReader::new(file.take(HEADER_BYTES)));
+    let comment = packed.header().and_then(flate2::GzHeader::comment).map(String::from_utf8_lossy);
+    Ok(comment.and_then(|comment| comment.strip_prefix(COMMENT).map(str::to_owned)))
 }
 
 /// Whether the file beside an hour says that the hour is whole.

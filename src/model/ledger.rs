@@ -123,8 +123,20 @@ pub struct FilledDays {
     /// The last of them; null before the first.
     #[serde(default)]
     pub last_skipped: Option<String>,
+    /// Days that were not answered several times; each is asked for again once a day.
+    #[serde(default)]
+    pub postponed: Vec<PostponedDay>,
     /// A hash of the query. Another query begins anew.
     pub query: u64,
+}
+
+/// A day that the database did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PostponedDay {
+    /// The day.
+    pub day: String,
+    /// The day before yesterday when it was last asked for.
+    pub tried: String,
 }
 
 /// One day of a repository.

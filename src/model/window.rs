@@ -204,10 +204,16 @@ impl Second {
 }
 
 impl Hour {
+    /// Its first instant.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_seconds(self.0.saturating_mul(3_600))
+    }
+
     /// Its UTC day.
     #[must_use]
     pub fn day(self) -> Day {
-        Timestamp::from_seconds(self.0.saturating_mul(3_600)).day()
+        self.start().day()
     }
 }
 

@@ -20,9 +20,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use self::about::{HourAbout, unavailable};
+use self::about::HourAbout;
 use self::limits::DownloadSlot;
 use self::range::{Selection, Validators};
 use crate::metrics;
@@ -31,56 +31,44 @@ use crate::model::window::Timestamp;
 use crate::private;
 use crate::serve::http::head::Slashed;
 use crate::serve::http::path_parts::PathParts;
-use crate::serve::http::problem::Problem;
-use crate::serve::server::ServerState;
+use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::server::{ServerState, SharedServer};
 use crate::sync::blocking;
 
 /// Bytes that are read and sent at a time.
 const CHUNK: usize = 128 << 10;
+
 /// `/archive/`: which hours there are.
-pub(crate) async fn list(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn list(State(server): SharedServer, asked: Parts) -> HttpResult {
     // Below a path without the `/`, relative links would resolve to the wrong address.
-    if request.extensions().get::<Slashed>().is_none() {
-        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if asked.extensions.get::<Slashed>().is_none() {
+        let query = asked.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let location = [(header::LOCATION, format!("archive/{query}"))];
-        return (StatusCode::PERMANENT_REDIRECT, location).into_response();
+        return Ok((StatusCode::PERMANENT_REDIRECT, location).into_response());
     }
-    let (asked, _) = request.into_parts();
-    let answer = async {
-        let dir = directory(&server)?.to_owned();
-        let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
-        index::answer(&server, &asked, dir, slot).await
-    };
-    answer.await.unwrap_or_else(IntoResponse::into_response)
+    let dir = directory(&server)?.to_owned();
+    let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
+    index::answer(&server, &asked, dir, slot).await
 }
 
 /// `/archive/NAME`: a file.
 pub(crate) async fn file(
-    State(server): State<Arc<ServerState>>,
+    State(server): SharedServer,
     PathParts(name): PathParts<String>,
-    request: Request<Body>,
-) -> Response {
-    let (asked, _) = request.into_parts();
-    let answer = async {
-        let dir = directory(&server)?;
-        let Some(file) = ArchiveFile::parse(&name) else { return Err(no_file(&name)) };
-        let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
-        let (path, about) = (dir.join(&name), dir.join(coverage_name(file.hour)));
-        let opened = blocking(move || Opened::open(&path, &about)).await;
-        let opened = match opened.map_err(|_| unavailable("the server is stopping"))? {
-            Ok(opened) => opened,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(no_file(&name)),
-            Err(error) => {
-                tracing::warn!(%error, file = name, "a file of the archive cannot be read");
-                return Err(unavailable("the file cannot be read now"));
-            }
-        };
-        Ok(send(&server, &asked, file.kind, opened, slot))
-    };
-    answer.await.unwrap_or_else(IntoResponse::into_response)
+    asked: Parts,
+) -> HttpResult {
+    let dir = directory(&server)?;
+    let file = ArchiveFile::parse(&name).ok_or_else(|| no_file(&name))?;
+    let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
+    let (path, about) = (dir.join(&name), dir.join(coverage_name(file.hour)));
+    let opened = blocking(move || Opened::open(&path, &about)).await?.map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return no_file(&name);
+        }
+        tracing::warn!(%error, file = name, "a file of the archive cannot be read");
+        Problem::unavailable("the file cannot be read now")
+    })?;
+    Ok(send(&server, &asked, file.kind, opened, slot))
 }
 
 fn directory(server: &ServerState) -> Result<&Path, Problem> {

@@ -16,5 +16,6 @@ mod progress;
 pub(crate) mod proxies;
 pub(crate) mod routes;
 pub(crate) mod tls;
+pub(crate) mod url_query;
 mod whole;
 pub(crate) mod write_timeout;

@@ -7,25 +7,22 @@ mod picture;
 pub(crate) mod written;
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Request, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::picture::Picture;
-use crate::model::ledger::{
-    MOST_RANKED, RankedBy, RankedWindow, RepoSeries, TopRepos, is_repo_name,
-};
-use crate::serve::admin::operate::{LedgerAnswer, LedgerQuery};
-use crate::serve::history::{bad, last, moment, shown, unavailable};
-use crate::serve::http::negotiation::{self, JSON};
+use crate::model::ledger::{MOST_RANKED, RankedBy, RankedWindow, RepoSeries, is_repo_name};
+use crate::serve::admin::operate::TopQuery;
+use crate::serve::http::negotiation::JSON;
 use crate::serve::http::path_parts::PathParts;
-use crate::serve::http::problem::Problem;
+use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::url_query::UrlQuery;
 use crate::serve::pages::clients::is_known;
-use crate::serve::server::ServerState;
+use crate::serve::server::{ServerState, SharedServer};
 
 /// Days of a series when nothing else is asked for.
 const USUAL_DAYS: i32 = 30;
@@ -48,112 +45,69 @@ const SVG: &str = "image/svg+xml";
 const FRESH: &str = "public, max-age=60";
 const FRESH_PICTURE: &str = "public, max-age=600, stale-while-revalidate=3600";
 /// A picture loads nothing and runs nothing.
-const PICTURE_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-
-/// Query parameters, decoded.
-type Pairs = Vec<(String, String)>;
+const PICTURE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+);
 
 /// `/repo/{owner}/{name}`, and the same with `.svg`.
 pub(crate) async fn repo(
-    State(server): State<Arc<ServerState>>,
+    State(server): SharedServer,
     PathParts((owner, name)): PathParts<(String, String)>,
-    request: Request<Body>,
-) -> Response {
-    let (head, _) = request.into_parts();
-    let answer = async {
-        let pairs = pairs(&head.uri)?;
-        let pictured = name.strip_suffix(".svg").filter(|_| last(&pairs, "format").is_none());
-        match pictured {
-            Some(name) => show_picture(&server, &format!("{owner}/{name}"), &pairs).await,
-            None => show_series(&server, &format!("{owner}/{name}"), &pairs, &head.headers).await,
-        }
-    };
-    sent(answer.await, &head.headers)
+    asked: Parts,
+) -> HttpResult {
+    let query = UrlQuery::of(&asked.uri)?;
+    let pictured = name.strip_suffix(".svg").filter(|_| query.last("format").is_none());
+    if let Some(name) = pictured {
+        let svg = picture(&server, &format!("{owner}/{name}"), &query).await?;
+        let mut response = sent(&asked.headers, SVG, svg, FRESH_PICTURE);
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PICTURE_POLICY);
+        return Ok(response);
+    }
+    let is_csv = query.wants_csv(&asked.headers)?;
+    let series = series(&server, &format!("{owner}/{name}"), days(&server, &query)?).await?;
+    let text = if is_csv { written::series_csv(&series) } else { written::series(&series) };
+    Ok(sent(&asked.headers, kind(is_csv), text, FRESH))
 }
 
 /// `/top?by=…&window=…[&language=…][&limit=…]`.
-pub(crate) async fn top(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
-    let (head, _) = request.into_parts();
-    let answer = async {
-        let pairs = pairs(&head.uri)?;
-        let by = RankedBy::ALL.into_iter().find(|by| named(&pairs, "by", "stars") == by.name());
-        let by = by.ok_or_else(|| bad("by", "give stars, forks, prs or pushes"))?;
-        let window = RankedWindow::ALL.into_iter();
-        let window = window.clone().find(|it| named(&pairs, "window", "24h") == it.name());
-        let window = window.ok_or_else(|| bad("window", "give 24h, 7d or 30d"))?;
-        let language = last(&pairs, "language").map(str::to_owned);
-        if language.as_ref().is_some_and(|language| language.len() > LANGUAGE_BYTES) {
-            return Err(bad("language", format!("it has more than {LANGUAGE_BYTES} bytes")));
-        }
-        let most = number(&pairs, "limit", USUAL_TOP, 1..=MOST_TOP)?;
-        let is_csv = is_csv(&pairs, &head.headers)?;
-        let query = LedgerQuery::Top { by, window, language: language.clone(), most };
-        let LedgerAnswer::Top(top) = server.operate.ledger(query).await? else {
-            return Err(unavailable("the ranking is being computed"));
-        };
-        Ok(show_top(&top, (by, window), language.as_deref(), is_csv))
-    };
-    sent(answer.await, &head.headers)
-}
-
-/// An answer that others may keep.
-struct CachedAnswer {
-    kind: &'static str,
-    text: String,
-    fresh: &'static str,
-}
-
-fn show_top(
-    top: &TopRepos,
-    (by, window): (RankedBy, RankedWindow),
-    language: Option<&str>,
-    is_csv: bool,
-) -> CachedAnswer {
-    if is_csv {
-        return CachedAnswer { kind: CSV, text: written::top_csv(top), fresh: FRESH };
+pub(crate) async fn top(State(server): SharedServer, asked: Parts) -> HttpResult {
+    let query = UrlQuery::of(&asked.uri)?;
+    let by = ranked_by(&query)?;
+    let window = query.one_of("window", &RankedWindow::ALL.map(|it| (it.name(), it)))?;
+    let language = query.last("language").map(str::to_owned);
+    if language.as_ref().is_some_and(|language| language.len() > LANGUAGE_BYTES) {
+        let reason = format!("it has more than {LANGUAGE_BYTES} bytes");
+        return Err(Problem::parameter("language", reason));
     }
-    CachedAnswer { kind: JSON, text: written::top(top, by, window, language), fresh: FRESH }
+    let most = query.number("limit", USUAL_TOP, 1..=MOST_TOP)?;
+    let is_csv = query.wants_csv(&asked.headers)?;
+    let top = server.operate.top(TopQuery { by, window, language: language.clone(), most });
+    let top = top.await?.ok_or_else(|| Problem::unavailable("the ranking is being computed"))?;
+    let text = if is_csv {
+        written::top_csv(&top)
+    } else {
+        written::top(&top, by, window, language.as_deref())
+    };
+    Ok(sent(&asked.headers, kind(is_csv), text, FRESH))
 }
 
-/// A series as JSON or CSV.
-async fn show_series(
-    server: &ServerState,
-    name: &str,
-    pairs: &Pairs,
-    headers: &HeaderMap,
-) -> Result<CachedAnswer, Problem> {
-    let is_csv = is_csv(pairs, headers)?;
-    let series = series(server, name, days(server, pairs)?).await?;
-    let text = if is_csv { written::series_csv(&series) } else { written::series(&series) };
-    Ok(CachedAnswer { kind: if is_csv { CSV } else { JSON }, text, fresh: FRESH })
+fn kind(is_csv: bool) -> &'static str {
+    if is_csv { CSV } else { JSON }
+}
+
+fn ranked_by(query: &UrlQuery) -> Result<RankedBy, Problem> {
+    query.one_of("by", &RankedBy::ALL.map(|by| (by.name(), by)))
 }
 
 /// A series as a chart or a badge.
-async fn show_picture(
-    server: &ServerState,
-    name: &str,
-    pairs: &Pairs,
-) -> Result<CachedAnswer, Problem> {
-    let by = RankedBy::ALL.into_iter().find(|by| named(pairs, "by", "stars") == by.name());
-    let by = by.ok_or_else(|| bad("by", "give stars, forks, prs or pushes"))?;
-    let draw = match named(pairs, "style", "chart") {
-        "chart" => Picture::chart,
-        "badge" => Picture::badge,
-        _ => return Err(bad("style", "give chart or badge")),
-    };
-    let most = usize::try_from(MOST_DAYS).unwrap_or(usize::MAX);
-    let few = usize::try_from(FEWEST_DAYS).unwrap_or(1);
-    let usual = usize::try_from(PICTURED_DAYS).unwrap_or(1);
-    let count = number(pairs, "days", usual, few..=most)?;
-    let today = server.clock.now().day().0;
-    let first = today.saturating_sub(i32::try_from(count).unwrap_or(PICTURED_DAYS) - 1);
-    let series = series(server, name, first..today + 1).await?;
-    let text = draw(&Picture { series: &series, by });
-    Ok(CachedAnswer { kind: SVG, text, fresh: FRESH_PICTURE })
+async fn picture(server: &ServerState, name: &str, query: &UrlQuery) -> Result<String, Problem> {
+    let by = ranked_by(query)?;
+    let is_badge = query.one_of("style", &[("chart", false), ("badge", true)])?;
+    let days = query.number("days", PICTURED_DAYS, FEWEST_DAYS..=MOST_DAYS)?;
+    let until = server.clock.now().day().0 + 1;
+    let series = series(server, name, until - days..until).await?;
+    let picture = Picture { series: &series, by };
+    Ok(if is_badge { picture.badge() } else { picture.chart() })
 }
 
 /// Reads the series of a repository, or says that there is none.
@@ -165,87 +119,32 @@ async fn series(server: &ServerState, name: &str, days: Range<i32>) -> Result<Re
     if !is_repo_name(name) {
         return Err(unknown("a repository of that name"));
     }
-    let query = LedgerQuery::Repo { name: name.to_owned(), days };
-    match server.operate.ledger(query).await? {
-        LedgerAnswer::Repo(series) => Ok(series),
-        LedgerAnswer::Top(_) | LedgerAnswer::Nothing => Err(unknown(name)),
-    }
+    let series = server.operate.repo(name.to_owned(), days).await?;
+    series.ok_or_else(|| unknown(name))
 }
 
-fn sent(answer: Result<CachedAnswer, Problem>, headers: &HeaderMap) -> Response {
-    let CachedAnswer { kind, text, fresh } = match answer {
-        Ok(answer) => answer,
-        Err(problem) => return problem.into_response(),
-    };
+/// An answer that others may keep, or 304 when the client has it.
+fn sent(asked: &HeaderMap, kind: &'static str, text: String, fresh: &'static str) -> Response {
     let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
-    let is_unchanged = is_known(headers, &tag);
     // Weak: it names the text, which is sent plain or compressed (RFC 9110 §8.8.3.3).
-    let tag = format!("W/{tag}");
-    let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, fresh.to_owned())];
-    if is_unchanged {
+    let caching = [(header::ETAG, format!("W/{tag}")), (header::CACHE_CONTROL, fresh.to_owned())];
+    if is_known(asked, &tag) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    let mut response = (caching, [(header::CONTENT_TYPE, kind)], text).into_response();
-    if kind == SVG {
-        let policy = http::HeaderValue::from_static(PICTURE_POLICY);
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    response
-}
-
-fn pairs(uri: &http::Uri) -> Result<Pairs, Problem> {
-    negotiation::pairs(uri).map_err(|error| bad("the URL's query", error))
-}
-
-/// The value of a parameter, or its default.
-fn named<'a>(pairs: &'a Pairs, name: &str, usual: &'static str) -> &'a str {
-    last(pairs, name).unwrap_or(usual)
-}
-
-/// A whole number within a range.
-fn number(
-    pairs: &Pairs,
-    name: &str,
-    usual: usize,
-    range: std::ops::RangeInclusive<usize>,
-) -> Result<usize, Problem> {
-    let Some(text) = last(pairs, name) else { return Ok(usual) };
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| {
-        let (first, last) = (range.start(), range.end());
-        bad(name, format!("`{}`: give a whole number from {first} to {last}", shown(text)))
-    })
-}
-
-/// Whether the client wants CSV.
-fn is_csv(pairs: &Pairs, headers: &HeaderMap) -> Result<bool, Problem> {
-    match last(pairs, "format") {
-        Some("csv") => Ok(true),
-        Some("json") => Ok(false),
-        Some(other) => Err(bad("format", format!("`{}`: give json or csv", shown(other)))),
-        None => {
-            let chosen = negotiation::choose(headers, 0, &[JSON, "text/csv"]);
-            let detail = "it comes as application/json or as text/csv";
-            let chosen = chosen.ok_or_else(|| Problem::new(StatusCode::NOT_ACCEPTABLE, detail));
-            Ok(chosen? == 1)
-        }
-    }
+    (caching, [(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// The requested days.
-fn days(server: &ServerState, pairs: &Pairs) -> Result<Range<i32>, Problem> {
+fn days(server: &ServerState, query: &UrlQuery) -> Result<Range<i32>, Problem> {
     let now = server.clock.now();
-    let until = last(pairs, "until").map_or(Ok(now), |text| moment("until", text, now))?;
-    let until = until.min(now).day().0 + 1;
-    let since = match last(pairs, "since") {
-        Some(text) => moment("since", text, now)?.day().0,
-        None => until - USUAL_DAYS,
-    };
+    let until = query.time("until", now)?.unwrap_or(now).min(now).day().0 + 1;
+    let since = query.time("since", now)?.map_or(until - USUAL_DAYS, |since| since.day().0);
     if since >= until {
-        return Err(bad("since", "it is not before `until` and now"));
+        return Err(Problem::parameter("since", "it is not before `until` and now"));
     }
     if until - since > MOST_DAYS {
-        return Err(bad("since", format!("one answer holds {MOST_DAYS} days; give `until`")));
+        let reason = format!("one answer holds {MOST_DAYS} days; give `until`");
+        return Err(Problem::parameter("since", reason));
     }
     Ok(since..until)
 }

@@ -3,6 +3,7 @@
 //! A [`ClientReader`] is independent of the transport: [`crate::serve::ws::connection`] sends its
 //! messages as WebSocket frames, [`crate::serve::http::body`] as a response body.
 
+pub(crate) mod cursor_schema;
 pub(crate) mod gauges;
 pub(crate) mod languages;
 pub(crate) mod params;

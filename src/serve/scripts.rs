@@ -1,12 +1,8 @@
 //! `/scripts`: the state, current output, cost and counters of each script, as JSON and as a page.
 //! Read-only: scripts are files that the operator edits.
 
-use std::sync::Arc;
-
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -14,7 +10,7 @@ use crate::model::script_report::{CounterReport, ScriptReport};
 use crate::serve::admin::status::wants_page;
 use crate::serve::history::written::{Ranked, ranked};
 use crate::serve::pages;
-use crate::serve::server::ServerState;
+use crate::serve::server::{ServerState, SharedServer};
 
 /// Most entries of an output.
 const ENTRIES: usize = 20;
@@ -41,10 +37,7 @@ struct ListedScript {
     path: String,
 }
 
-pub(crate) async fn show(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn show(State(server): SharedServer, request: Request) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
         return pages::scripts(server.operate.simulated());
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::extract::State;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ use crate::serve::ws::connection::SocketOptions;
 const REFUSED: (usize, usize) = (128, 8);
 /// Connections of an ops listener. They are counted separately, so the public cannot exhaust them.
 const OPS_CONNECTIONS: usize = 256;
+
+/// How a handler receives the state.
+pub(crate) type SharedServer = State<Arc<ServerState>>;
 
 pub(crate) struct ServerState {
     pub(crate) options: ServeOptions,
@@ -46,6 +50,8 @@ pub(crate) struct ServerState {
     pub(crate) archive: Arc<ArchiveIndex>,
     /// One permit per response body that is compressed.
     pub(crate) compressors: Arc<Semaphore>,
+    /// What all WebSockets share.
+    pub(crate) socket_options: Arc<SocketOptions>,
     /// Every connection and every WebSocket.
     pub(crate) tracker: TaskTracker,
     /// Closes every connection after its last message.
@@ -74,6 +80,7 @@ impl ServerState {
             downloads: Downloads::new(limits, hub.clock()),
             archive: Arc::default(),
             compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
+            socket_options: Arc::new(socket_options(&options, hub.clock(), &soft, &hard)),
             tracker: TaskTracker::new(),
             options,
             hub,
@@ -82,20 +89,26 @@ impl ServerState {
             hard,
         }
     }
+}
 
-    pub(crate) fn socket_options(&self) -> SocketOptions {
-        let limits = &self.options.limits;
-        SocketOptions {
-            clock: self.clock,
-            message_bytes: limits.message_bytes,
-            params_per_minute: limits.params_per_minute,
-            write_timeout: limits.write_timeout,
-            ping_every: self.options.ping_every,
-            silence: self.options.silence,
-            message_within: self.options.message_within,
-            reply_within: self.options.reply_within,
-            chatter_per_minute: self.options.chatter_per_minute,
-            soft: self.soft.clone(),
-        }
+fn socket_options(
+    options: &ServeOptions,
+    clock: Clock,
+    soft: &CancellationToken,
+    hard: &CancellationToken,
+) -> SocketOptions {
+    let limits = &options.limits;
+    SocketOptions {
+        clock,
+        message_bytes: limits.message_bytes,
+        params_per_minute: limits.params_per_minute,
+        write_timeout: limits.write_timeout,
+        ping_every: options.ping_every,
+        silence: options.silence,
+        message_within: options.message_within,
+        reply_within: options.reply_within,
+        chatter_per_minute: options.chatter_per_minute,
+        soft: soft.clone(),
+        hard: hard.clone(),
     }
 }

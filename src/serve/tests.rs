@@ -121,6 +121,13 @@ async fn served() -> Served {
     served_with(options(), HubOptions::default(), Around::default()).await
 }
 
+/// A server whose options differ from the default ones.
+async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
+    let mut options = options();
+    change(&mut options);
+    served_with(options, HubOptions::default(), Around::default()).await
+}
+
 async fn served_with(options: ServeOptions, hub: HubOptions, around: Around) -> Served {
     let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (public, ops) = (bind().await, bind().await);

@@ -4,8 +4,8 @@
 //! background jobs, and Bloom filters on every family that is often asked for missing keys.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -19,6 +19,7 @@ use super::families::{self, Family, ReadPattern};
 use super::keys::{CounterKey, Key};
 use super::lock;
 use crate::model::privacy::Privacy;
+use crate::model::window::Day;
 
 /// Size of the block cache of all families, in bytes.
 const CACHE_BYTES: usize = 48 << 20;
@@ -47,6 +48,8 @@ pub(super) struct Database {
     is_journal_damaged: AtomicBool,
     /// Events that are not passed on, including those in the journal.
     pub(super) privacy: Arc<Privacy>,
+    /// Days of the ledger whose months are not folded now.
+    pub(super) held_days: Mutex<Vec<Day>>,
 }
 
 impl Database {
@@ -66,8 +69,8 @@ impl Database {
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
         let reads = ReadOptions::default();
-        let privacy = Arc::default();
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy })
+        let (privacy, held_days) = (Arc::default(), Mutex::default());
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy, held_days })
     }
 
     /// Opens the database for reading only. Writes nothing: the write-ahead log is replayed into
@@ -95,8 +98,8 @@ impl Database {
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
         let reads = ReadOptions::default();
-        let privacy = Arc::default();
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy })
+        let (privacy, held_days) = (Arc::default(), Mutex::default());
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy, held_days })
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {

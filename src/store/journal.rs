@@ -19,7 +19,7 @@ use super::rows::{JournalRow, decode_journal};
 use crate::model::gap::Gap;
 use crate::model::position::{BusTag, Position};
 use crate::model::privacy::ExcludedNames;
-use crate::model::window::Minute;
+use crate::model::window::{Minute, Timestamp};
 
 /// Name of the cursor up to and including which the journal was dropped; kept for each bus.
 pub const DROPPED: &str = "dropped";
@@ -43,8 +43,8 @@ pub struct Journal<'s> {
 pub enum JournalItem<'v> {
     /// An event.
     Event(Position, JournalRow<'v>),
-    /// An event that was kept before `privacy.exclude` left it out.
-    LeftOut(Position),
+    /// An event that was kept before `privacy.exclude` left it out, and when it was received.
+    LeftOut(Position, Timestamp),
     /// Unreadable events, up to and including this position.
     Damaged(Position),
 }
@@ -116,7 +116,7 @@ impl Journal<'_> {
     ) -> Result<(), StoreError> {
         self.walk_behind(after, |step| match step {
             JournalItem::Event(position, row) => take(position, row),
-            JournalItem::LeftOut(_) | JournalItem::Damaged(_) => Ok(true),
+            JournalItem::LeftOut(..) | JournalItem::Damaged(_) => Ok(true),
         })
     }
 
@@ -141,7 +141,9 @@ impl Journal<'_> {
                 }
                 last = key.position;
                 let step = match decode_journal(&key, value) {
-                    Ok(row) if self.leaves_out(&row) => JournalItem::LeftOut(key.position),
+                    Ok(row) if self.leaves_out(&row) => {
+                        JournalItem::LeftOut(key.position, row.facts.received_at)
+                    }
                     Ok(row) => JournalItem::Event(key.position, row),
                     Err(error) => self.damaged(&error, key.position),
                 };
@@ -234,6 +236,20 @@ impl Journal<'_> {
         }
     }
 
+    /// When the first readable event after a position was received, also if it is left out.
+    pub fn first_received(&self, after: Position) -> Result<Option<Timestamp>, StoreError> {
+        let mut first = None;
+        self.walk_behind(after, |step| {
+            first = match step {
+                JournalItem::Event(_, row) => Some(row.facts.received_at),
+                JournalItem::LeftOut(_, received_at) => Some(received_at),
+                JournalItem::Damaged(_) => None,
+            };
+            Ok(first.is_none())
+        })?;
+        Ok(first)
+    }
+
     /// The position of the newest event.
     pub fn newest(&self) -> Result<Option<Position>, StoreError> {
         let mut newest = None;
@@ -301,7 +317,6 @@ mod tests {
     use crate::model::envelope::Facts;
     use crate::model::event::Event;
     use crate::model::event_index::EventIndex;
-    use crate::model::window::Timestamp;
     use crate::store::retention::{RetentionOptions, drop_due};
     use crate::store::rows::push_journal;
     use crate::store::{Durability, Store};
@@ -387,7 +402,7 @@ mod tests {
                     assert!(position.entry > last);
                     (read, last) = (read + 1, position.entry);
                 }
-                JournalItem::LeftOut(position) => panic!("{position:?} is left out"),
+                JournalItem::LeftOut(position, _) => panic!("{position:?} is left out"),
                 JournalItem::Damaged(position) => {
                     missing.push(position.entry - last);
                     last = position.entry;
@@ -415,7 +430,9 @@ mod tests {
         let texts = ["bob", "Ann", "ann", "bob"].map(text);
         let work = move |batch: &mut crate::store::Batch<'_>| {
             for (number, text) in (1_u64..).zip(&texts) {
-                let (event, facts) = (Event::read(text).unwrap(), Facts::default());
+                let received_at = Timestamp::from_seconds(number.cast_signed());
+                let facts = Facts { received_at, ..Facts::default() };
+                let event = Event::read(text).unwrap();
                 let mut row = Vec::new();
                 if number == 2 {
                     // As an older version wrote it.
@@ -435,7 +452,7 @@ mod tests {
             let walked = journal.walk_behind(Position::default(), |step| {
                 match step {
                     JournalItem::Event(at, _) => shown.push(at.entry),
-                    JournalItem::LeftOut(at) => left_out.push(at.entry),
+                    JournalItem::LeftOut(at, _) => left_out.push(at.entry),
                     JournalItem::Damaged(at) => panic!("{at:?} is damaged"),
                 }
                 Ok(true)
@@ -448,9 +465,15 @@ mod tests {
         assert_eq!(walk(), (vec![1, 4], vec![2, 3]));
         store.privacy().set(&["bob".to_owned()], false);
         assert_eq!(walk(), (vec![2, 3], vec![1, 4]));
-        // The end of the journal stays where it is.
-        let newest = store.reader().journal(TAG).unwrap().newest().unwrap();
-        assert_eq!(newest, Some(Position::counted(4)));
+        // Its ends stay where they are.
+        let journal = store.reader().journal(TAG).unwrap();
+        assert_eq!(journal.newest().unwrap(), Some(Position::counted(4)));
+        let first = journal.first_received(Position::default()).unwrap();
+        assert_eq!(first, Some(Timestamp::from_seconds(1)));
+        let first = journal.first_received(Position::counted(1)).unwrap();
+        assert_eq!(first, Some(Timestamp::from_seconds(2)));
+        let oldest = crate::store::reach::reach(store.reader(), TAG).unwrap().oldest;
+        assert_eq!(oldest, Some(Timestamp::from_seconds(1)));
     }
 
     #[tokio::test]

@@ -17,8 +17,8 @@ const END: Position = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::
 pub struct Reach {
     /// Compressed bytes on the disk, plus bytes in memory that are not on the disk yet.
     pub bytes: u64,
-    /// When its oldest event, by position, was received; `None` when it is empty. An event that
-    /// arrived late with an old time does not count as the oldest.
+    /// When its oldest event, by position, was received, also if it is left out now; `None` when it
+    /// is empty. An event that arrived late with an old time does not count as the oldest.
     pub oldest: Option<Timestamp>,
 }
 
@@ -26,11 +26,7 @@ pub struct Reach {
 pub fn reach(reader: Reader<'_>, tag: BusTag) -> Result<Reach, StoreError> {
     let (_, bytes) = reader.database.estimate(Family::Journal)?;
     let journal = reader.journal(tag)?;
-    let mut oldest = None;
-    journal.read_behind(journal.dropped().unwrap_or_default(), |_, row| {
-        oldest = Some(row.facts.received_at);
-        Ok(false)
-    })?;
+    let oldest = journal.first_received(journal.dropped().unwrap_or_default())?;
     Ok(Reach { bytes, oldest })
 }
 

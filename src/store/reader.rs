@@ -4,6 +4,7 @@ use super::database::Database;
 use super::error::StoreError;
 use super::keys::{CounterKey, Key};
 use crate::model::position::{BusTag, Cursor};
+use crate::model::privacy::Privacy;
 
 /// Name of the cursor up to which the bus is applied; kept for each bus.
 pub const APPLIED: &str = "applied";
@@ -14,7 +15,12 @@ pub struct Reader<'s> {
     pub(super) database: &'s Database,
 }
 
-impl Reader<'_> {
+impl<'s> Reader<'s> {
+    /// What of the events is not passed on.
+    pub fn privacy(self) -> &'s Privacy {
+        &self.database.privacy
+    }
+
     /// Reads one row.
     pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(key)

@@ -193,6 +193,12 @@ impl HistoryError {
         )
     }
 
+    /// Whether the query of one day of [`SqlText::RepoDays`] failed in a way that may be due to the
+    /// size of that day: no answer in time, a lost connection, a refusal such as a memory limit.
+    pub(super) fn may_be_of_one_day(&self) -> bool {
+        matches!(self, Self::QueryTimeout { .. } | Self::Refused { .. } | Self::Broken { .. })
+    }
+
     /// Whether a retry may succeed without any change.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -4,9 +4,13 @@
 //! (`2026-01-31`): first the days since the last sync up to the day before yesterday, upwards, then
 //! those of the past, downwards. So a day on which ghpulse did not run is asked for, and each day
 //! once. Days that were counted here are not asked for. After [`EMPTY_DAYS`] days without rows the
-//! database has none before. A day that cannot be read [`FAILURES`] times because of what is in it
-//! is stepped over. Where it continues is written in the batch of each day, so a crash or an error
-//! repeats one day at most.
+//! database has none before. Where it continues is written in the last batch of each day, so a
+//! crash or an error repeats one day at most.
+//!
+//! A day that cannot be read [`FAILURES`] times because of what is in it is stepped over. One whose
+//! query times out, breaks off or is refused as often is postponed, so that it does not block the
+//! others: it is asked for again once a day, when nothing else remains. When [`POSTPONED`] days are
+//! postponed the cause is not a single day, and no other is.
 
 use std::time::Duration;
 
@@ -15,7 +19,7 @@ use super::error::HistoryError;
 use super::query::SqlText;
 use super::server::TidbSession;
 use crate::clock::Clock;
-use crate::model::ledger::{FilledDays, LedgerCounts};
+use crate::model::ledger::{FilledDays, LedgerCounts, PostponedDay};
 use crate::model::window::Day;
 use crate::store::Store;
 use crate::store::ledger::fill::{self, LedgerDay};
@@ -35,8 +39,10 @@ const LASTING: Duration = Duration::from_secs(60);
 const LOOKS: usize = 10_000;
 /// After this many days without a row, the database has no earlier one.
 const EMPTY_DAYS: u32 = 31;
-/// After this many failures because of what is in a day, it is stepped over.
+/// After this many failures a day is stepped over or postponed.
 const FAILURES: u32 = 3;
+/// The most days that are postponed.
+const POSTPONED: usize = 31;
 
 /// Fills the next days up to the day before yesterday. Returns how many were filled.
 pub(super) async fn fetch(
@@ -61,17 +67,16 @@ pub(super) async fn fetch(
         let counts = match ask(session, day).await {
             Ok(counts) => counts,
             Err(error) => {
-                if error.is_of_one_day() {
-                    failed(&mut progress, day, &error);
-                    keep(store, progress).await?;
-                }
+                failed(&mut progress, (day, latest), &error);
+                keep(store, progress).await?;
                 return Err(error);
             }
         };
         looked_at(&mut progress, day, !counts.is_empty());
-        let filled = store.commit(move |batch| {
-            if !counts.is_empty() && counts.write(batch, day)? {
-                note(&mut progress, day, counts.len());
+        let rows = counts.len();
+        let filled = fill::fill_day(store, day, counts, move |batch, is_filled| {
+            if is_filled {
+                note(&mut progress, day, rows);
             }
             fill::put_progress(batch, &progress);
             Ok(progress)
@@ -90,8 +95,16 @@ fn begun(known: FilledDays, query: u64, latest: Day) -> FilledDays {
         let looked_at = known.looked_at.clone().or(latest);
         return FilledDays { looked_at, ..known };
     }
-    let (next, failing) = (latest.clone(), None);
-    FilledDays { next, looked_at: latest, empty: 0, failing, failures: 0, query, ..known }
+    FilledDays {
+        next: latest.clone(),
+        looked_at: latest,
+        empty: 0,
+        failing: None,
+        failures: 0,
+        postponed: Vec::new(),
+        query,
+        ..known
+    }
 }
 
 /// Whether a day is later than all that were looked at.
@@ -100,19 +113,34 @@ fn is_later(progress: &FilledDays, day: Day) -> bool {
     looked_at.is_some_and(|looked_at| day.0 > looked_at.0)
 }
 
-/// The day to look at: those since the last sync first.
+/// The day to look at: those since the last sync first, then the past, then what was postponed.
 fn next_day(progress: &FilledDays, latest: Day) -> Option<Day> {
     if is_later(progress, latest) {
         let looked_at = progress.looked_at.as_deref().and_then(Day::parse)?;
         return Some(Day(looked_at.0 + 1));
     }
-    progress.next.as_deref().and_then(Day::parse)
+    let next = progress.next.as_deref().and_then(Day::parse);
+    next.or_else(|| {
+        let latest = latest.to_string();
+        let due = progress.postponed.iter().find(|postponed| postponed.tried < latest);
+        due.and_then(|postponed| Day::parse(&postponed.day))
+    })
+}
+
+/// The place of a day among those that are postponed.
+fn place_of(progress: &FilledDays, day: Day) -> Option<usize> {
+    let text = day.to_string();
+    progress.postponed.iter().position(|postponed| postponed.day == text)
 }
 
 /// Notes that a day is done; `has_counts` says whether anything is known of it.
 fn looked_at(progress: &mut FilledDays, day: Day, has_counts: bool) {
     if progress.failing.as_deref() == Some(&*day.to_string()) {
         (progress.failing, progress.failures) = (None, 0);
+    }
+    if let Some(at) = place_of(progress, day) {
+        progress.postponed.remove(at);
+        return;
     }
     if is_later(progress, day) {
         progress.looked_at = Some(day.to_string());
@@ -123,18 +151,34 @@ fn looked_at(progress: &mut FilledDays, day: Day, has_counts: bool) {
     progress.next = (!is_last).then(|| Day(day.0 - 1).to_string());
 }
 
-/// Notes that a day could not be read because of what is in it.
-fn failed(progress: &mut FilledDays, day: Day, error: &HistoryError) {
+/// Notes that a day could not be read; `latest` is the latest day of this sync.
+fn failed(progress: &mut FilledDays, (day, latest): (Day, Day), error: &HistoryError) {
+    if !error.is_of_one_day() && !error.may_be_of_one_day() {
+        return;
+    }
     let text = day.to_string();
+    if !error.is_of_one_day()
+        && let Some(at) = place_of(progress, day)
+    {
+        progress.postponed[at].tried = latest.to_string();
+        return;
+    }
     if progress.failing.as_ref() != Some(&text) {
         (progress.failing, progress.failures) = (Some(text.clone()), 0);
     }
     progress.failures += 1;
-    if progress.failures >= FAILURES {
+    if progress.failures < FAILURES {
+        return;
+    }
+    if error.is_of_one_day() {
         tracing::error!(%day, %error, "a day of the database cannot be read; it is not filled");
         looked_at(progress, day, true);
         progress.skipped += 1;
         progress.last_skipped = Some(text);
+    } else if progress.postponed.len() < POSTPONED {
+        tracing::warn!(%day, %error, "a day of the database is not answered; it is postponed");
+        looked_at(progress, day, true);
+        progress.postponed.push(PostponedDay { day: text, tried: latest.to_string() });
     }
 }
 
@@ -315,15 +359,26 @@ mod tests {
         let cause = MalformedAnswer::Rows { most: 1 };
         let error = HistoryError::MalformedAnswer { query: SqlText::RepoDays, cause };
         assert!(error.is_of_one_day());
+        let latest = day("2026-03-10");
         for failures in 1..FAILURES {
-            failed(&mut progress, day("2026-03-05"), &error);
+            failed(&mut progress, (day("2026-03-05"), latest), &error);
             assert_eq!((progress.failures, progress.skipped), (failures, 0));
             assert_eq!(next_day(&progress, day("2026-03-10")), Some(day("2026-03-05")));
         }
-        failed(&mut progress, day("2026-03-05"), &error);
+        failed(&mut progress, (day("2026-03-05"), latest), &error);
         assert_eq!((progress.skipped, progress.last_skipped.as_deref()), (1, Some("2026-03-05")));
         assert_eq!((progress.failures, progress.failing.as_deref()), (0, None));
         assert_eq!(next_day(&progress, day("2026-03-10")), Some(day("2026-03-04")));
+
+        // A day that is not answered does not block the earlier ones.
+        let after = Duration::from_secs(60);
+        let slow = HistoryError::QueryTimeout { query: SqlText::RepoDays, after };
+        for _ in 0..FAILURES {
+            assert_eq!(next_day(&progress, latest), Some(day("2026-03-04")));
+            failed(&mut progress, (day("2026-03-04"), latest), &slow);
+        }
+        assert_eq!(next_day(&progress, latest), Some(day("2026-03-03")));
+        assert_eq!(progress.postponed.len(), 1);
 
         // After a month without rows the database has no earlier day; later ones are asked for.
         for _ in 0..EMPTY_DAYS {
@@ -332,5 +387,24 @@ mod tests {
         }
         assert_eq!(next_day(&progress, day("2026-03-10")), None);
         assert_eq!(next_day(&progress, day("2026-03-11")), Some(day("2026-03-11")));
+        looked_at(&mut progress, day("2026-03-11"), true);
+        // Then it is asked for again, once a day, until it is read.
+        assert_eq!(next_day(&progress, day("2026-03-11")), Some(day("2026-03-04")));
+        failed(&mut progress, (day("2026-03-04"), day("2026-03-11")), &slow);
+        assert_eq!(next_day(&progress, day("2026-03-11")), None);
+        looked_at(&mut progress, day("2026-03-12"), true);
+        assert_eq!(next_day(&progress, day("2026-03-12")), Some(day("2026-03-04")));
+        looked_at(&mut progress, day("2026-03-04"), true);
+        assert_eq!((next_day(&progress, day("2026-03-12")), progress.postponed.len()), (None, 0));
+
+        // Only so many are postponed: then it is not about single days.
+        let days = |progress: &FilledDays| progress.next.as_deref().and_then(Day::parse).unwrap();
+        let mut progress = begun(FilledDays::default(), 8, latest);
+        for _ in 0..100 {
+            let day = days(&progress);
+            failed(&mut progress, (day, latest), &slow);
+        }
+        assert_eq!(progress.postponed.len(), POSTPONED);
+        assert_eq!(days(&progress).0, latest.0 - 31);
     }
 }

@@ -20,6 +20,7 @@ use ghpulse::store::keys::{
 use ghpulse::store::rows::decode_journal;
 use ghpulse::store::{Durability, Store, read_count};
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::model::{Expected, as_sent, key_of};
 
@@ -38,6 +39,20 @@ pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
     };
     store.reader().scan(&start, read).unwrap();
     found
+}
+
+/// Whether the store of a running process has nothing between admission and the topic. The topic
+/// may bring an event back to readers before its row is deleted.
+pub async fn is_relayed(dir: &Path) -> bool {
+    for family in ["inbox", "outbox"] {
+        let mut inspect = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+        inspect.args(["inspect", family, "--json", "--data"]).arg(dir);
+        let rows = inspect.output().await.unwrap();
+        if !rows.status.success() || !rows.stdout.is_empty() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Panics with the differences unless the store holds exactly what the model expects.

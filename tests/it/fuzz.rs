@@ -1,16 +1,17 @@
 //! Fuzzing: mutations of small seeds, for every parser of outside input.
 //!
-//! A stable toolchain has no coverage guidance. Instead, an input is kept and mutated further if
-//! its outcome (accepted or not, which error, how much) was not seen before.
-//!
 //! ```sh
-//! make fuzz SECONDS=60        # each target for a minute, with a fresh seed
+//! make fuzz SECONDS=60        # each target for a minute, with libFuzzer
 //! ```
 //!
-//! In `make test`, each target runs a few thousand inputs, the same in every run. A panic, a
-//! violated property, or an input that takes longer than [`LONGEST`] fails the target and prints
-//! the command that repeats it.
+//! In `make test`, each target runs a few thousand inputs, the same in every run, without coverage:
+//! an input is kept and mutated further if its outcome (accepted or not, which error, how much) was
+//! not seen before. In `make fuzz`, libFuzzer makes the inputs (feature `guided`), and keeps those
+//! that reach new code. A panic, a violated property, or an input that takes longer than
+//! [`LONGEST`] fails the target and prints the command that repeats it.
 
+#[cfg(feature = "guided")]
+mod guided;
 mod peers;
 mod served;
 mod stored;
@@ -18,6 +19,7 @@ mod texts;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ghpulse::clock::{Clock, WorkWatch};
@@ -79,6 +81,8 @@ pub(super) struct Fuzz {
     seen: HashSet<u64>,
     inputs: u64,
     until: Until,
+    #[cfg(feature = "guided")]
+    guided: Option<guided::Guided>,
 }
 
 enum Until {
@@ -96,30 +100,43 @@ impl Fuzz {
     pub(super) fn slow(name: &'static str, seeds: &[&[u8]], times: u64) -> Self {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
         let seed = number("TEST_FUZZ_SEED").unwrap_or(1);
-        let until = match number("TEST_FUZZ_SECONDS") {
-            Some(seconds) => Until::Time(Clock::system().instant() + Duration::from_secs(seconds)),
+        let time = number("TEST_FUZZ_SECONDS").map(Duration::from_secs);
+        let until = match time {
+            Some(time) => Until::Time(Clock::system().instant() + time),
             None => Until::Inputs(INPUTS / times),
         };
+        let mut kept: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
+        kept.extend(files(&corpus(name)));
         Self {
             name,
             seed,
             rng: fastrand::Rng::with_seed(seed),
-            kept: seeds.iter().map(|seed| seed.to_vec()).collect(),
+            kept,
             seen: HashSet::new(),
             inputs: 0,
             until,
+            #[cfg(feature = "guided")]
+            guided: time.and_then(|time| guided::Guided::start(name, seeds, seed, time)),
         }
     }
 
     /// The next input; `None` at the end.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
-        let goes_on = match self.until {
+        #[cfg(feature = "guided")]
+        if let Some(guided) = &mut self.guided {
+            let next = guided.next();
+            match next {
+                Some(_) => self.inputs += 1,
+                None => self.report(),
+            }
+            return next;
+        }
+        let is_running = match self.until {
             Until::Inputs(inputs) => self.inputs < inputs,
             Until::Time(end) => Clock::system().instant() < end,
         };
-        if !goes_on {
-            let Self { name, inputs, .. } = self;
-            println!("{name}: {inputs} inputs, {} outcomes", self.seen.len());
+        if !is_running {
+            self.report();
             return None;
         }
         let at = self.rng.usize(..self.kept.len());
@@ -133,6 +150,11 @@ impl Fuzz {
         input.truncate(LARGEST);
         self.inputs += 1;
         Some(input)
+    }
+
+    fn report(&self) {
+        let Self { name, inputs, .. } = self;
+        println!("{name}: {inputs} inputs, {} outcomes", self.seen.len());
     }
 
     /// Keeps an input whose outcome is new.
@@ -186,8 +208,8 @@ impl Fuzz {
         let Self { name, seed, inputs, .. } = self;
         let short = &input[..input.len().min(2_000)];
         format!(
-            "{name}, input {inputs}: \"{}\" ({} bytes); again: TEST_FUZZ_SEED={seed} make fuzz \
-             TARGET={name}",
+            "{name}, input {inputs}: \"{}\" ({} bytes); again: TEST_FUZZ_SEED={seed} cargo \
+             test --release --locked --test it -- {name}",
             short.escape_ascii(),
             input.len()
         )
@@ -209,6 +231,19 @@ pub(super) fn fuzz_with(mut fuzz: Fuzz, check: impl Fn(&[u8]) -> u64) {
         assert!(!watch.has_reached(LONGEST), "{LONGEST:?}: {}", fuzz.words(&input));
         fuzz.came(input, outcome);
     }
+}
+
+/// Where the repository keeps inputs of a target, found by earlier runs of `make fuzz`.
+fn corpus(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name)
+}
+
+/// The contents of the files of a directory, in the order of their names.
+fn files(dir: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
 /// Hashes an outcome.

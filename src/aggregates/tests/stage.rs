@@ -223,3 +223,15 @@ async fn clock_set_back_leaves_every_window_as_a_restart_would() {
     .await;
     assert_exact(&Bench { state, hub, troubles }, &events);
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_left_out_are_part_of_the_journal() {
+    let (dir, none) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path());
+    let old = event(1, NOW - 4_000, "PushEvent", "ann", "x/y", "Go");
+    journal(&store, 1, &[old, event(2, NOW - 10, "PushEvent", "b", "x/y", "Go")]).await;
+    store.privacy().set(&["ann".to_owned()], false);
+    let bench = Bench::new(&store, none.path(), NOW).await.settle().await;
+    let hour = bench.value("types/1h");
+    assert_eq!((&hour["complete"], &hour["value"]), (&json!(true), &json!({ "PushEvent": 1 })));
+}

@@ -180,6 +180,63 @@ async fn only_events_on_lists_are_exported_and_named_beside() {
 }
 
 #[tokio::test]
+async fn files_of_lists_are_not_imported() {
+    let site = Site::new();
+    site.journal("2026-02-03T10:00:30Z", &[(2, "10:01:00"), (3, "10:02:00")]).await;
+    let lists = site.dir.path().join("lists");
+    std::fs::create_dir(&lists).unwrap();
+    std::fs::write(lists.join("bobs.txt"), "bob/*").unwrap();
+    let term = Lists::open(&lists).term("bobs").unwrap();
+    std::fs::create_dir(site.to()).unwrap();
+    let range = (hour("10:00:00"), hour("11:00:00"));
+    let export_with = |to: &ArchiveTarget| export(&site.store, range.0, range.1, to).unwrap();
+    export_with(&ArchiveTarget { lists: ListSet::new(&[term]), ..site.target() });
+
+    let file = site.to().join("2026-02-03-10.json.gz");
+    let refused = async |file: &std::path::Path| {
+        let imported = crate::archive::import(&site.store, file, |_| ()).await;
+        imported.err().map(|error| error.to_string())
+    };
+    // The file itself names its lists, and so does the one beside it, also when it was packed anew.
+    let alone = site.dir.path().join("2026-02-03-10.json.gz");
+    std::fs::copy(&file, &alone).unwrap();
+    let mut text = String::new();
+    MultiGzDecoder::new(std::fs::File::open(&file).unwrap()).read_to_string(&mut text).unwrap();
+    std::fs::write(site.to().join("2026-02-03-10.json"), &text).unwrap();
+    for file in [&file, &alone, &site.to().join("2026-02-03-10.json")] {
+        let words = refused(file).await.unwrap();
+        assert!(words.contains("has only events on the lists bobs"), "{words}");
+    }
+    // Unpacked and without its sidecar it passes for an hour, and so does an export of all events.
+    let plain = site.dir.path().join("2026-02-03-10.json");
+    std::fs::write(&plain, &text).unwrap();
+    assert_eq!(refused(&plain).await, None);
+    let all = ArchiveTarget { dir: site.dir.path().join("all"), ..site.target() };
+    std::fs::create_dir(&all.dir).unwrap();
+    export_with(&all);
+    assert_eq!(refused(&all.dir.join("2026-02-03-10.json.gz")).await, None);
+}
+
+#[tokio::test]
+async fn name_left_out_meanwhile_is_in_no_unfinished_file() {
+    let site = Site::new();
+    site.journal("2026-02-03T10:00:30Z", &[(2, "10:01:00"), (12, "10:02:00")]).await;
+    std::fs::create_dir(site.to()).unwrap();
+    let (reader, to) = (site.store.reader(), site.target());
+    let hours = hour("10:00:00")..hour("11:00:00");
+    let wanted = WantedHours { since: hours.start, hours, cut_too: true };
+    let start = Cursor { tag: site.tag, position: Position::default() };
+    let mut export = RunningExport::new((reader, start), &wanted, &to);
+    let drafts = export.read(OPEN).unwrap();
+    site.store.privacy().set(&["ann".to_owned()], false);
+    assert!(!export.finish(drafts).unwrap());
+    assert_eq!(std::fs::read_dir(site.to()).unwrap().count(), 0);
+    let drafts = export.read(OPEN).unwrap();
+    assert!(export.finish(drafts).unwrap());
+    assert_eq!(site.ids("2026-02-03-10.json.gz"), [12]);
+}
+
+#[tokio::test]
 async fn events_without_a_time_are_in_the_hour_they_were_received_in() {
     let site = Site::new();
     site.journal("2026-02-03T09:59:00Z", &[]).await;

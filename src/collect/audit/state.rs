@@ -108,7 +108,7 @@ impl AuditState {
                     has_hole = true;
                     position = at;
                 }
-                JournalItem::LeftOut(at) => position = at,
+                JournalItem::LeftOut(at, _) => position = at,
                 JournalItem::Event(at, row) => {
                     position = at;
                     if let Some(event) = AuditedEvent::read(row.event) {

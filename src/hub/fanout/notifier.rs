@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake};
 
 use futures_util::task::AtomicWaker;
 
@@ -17,6 +17,7 @@ use crate::sync::lock;
 #[derive(Debug, Default)]
 pub struct Notifier {
     is_notified: AtomicBool,
+    is_woken: AtomicBool,
     listener: AtomicWaker,
     client: u64,
     deflates: bool,
@@ -57,8 +58,37 @@ impl Notifier {
 
     /// Ready if [`Self::notify`] was called since this was ready last. For one listening task.
     pub fn poll_notified(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.listen(cx);
+        if self.take_notified() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Lets this task be woken; to be called in each poll, before anything is taken.
+    pub fn listen(&self, cx: &Context<'_>) {
         self.listener.register(cx.waker());
-        if self.is_notified.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether [`Self::notify`] was called since this was true last.
+    pub fn take_notified(&self) -> bool {
+        self.is_notified.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether this was woken as a [`Waker`](std::task::Waker) since this was true last.
+    pub fn take_woken(&self) -> bool {
+        self.is_woken.load(Ordering::Acquire) && self.is_woken.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// As a waker, it wakes the same task for anything but messages. A task that polls its socket and
+/// its timers with this waker sees which of them to poll, and leaves them alone when it is only
+/// notified of messages: touching their memory costs as much as the rest of a delivery.
+impl Wake for Notifier {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        self.listener.wake();
     }
 }
 
@@ -105,5 +135,31 @@ mod tests {
         notifier.notify();
         assert_eq!(notifier.poll_notified(&mut cx), Poll::Ready(()));
         assert_eq!(notifier.poll_notified(&mut cx), Poll::Pending);
+    }
+
+    #[test]
+    fn waking_and_notifying_differ() {
+        let notifier = Arc::new(Notifier::default());
+        let task = Arc::new(WakeCount::default());
+        let waker = std::task::Waker::from(Arc::clone(&task));
+        notifier.listen(&Context::from_waker(&waker));
+        std::task::Waker::from(Arc::clone(&notifier)).wake();
+        assert_eq!(task.0.load(Ordering::Relaxed), 1);
+        assert!(!notifier.take_notified());
+        assert_eq!([(); 2].map(|()| notifier.take_woken()), [true, false]);
+        notifier.listen(&Context::from_waker(&waker));
+        notifier.notify();
+        assert_eq!(task.0.load(Ordering::Relaxed), 2);
+        assert!(!notifier.take_woken());
+        assert_eq!([(); 2].map(|()| notifier.take_notified()), [true, false]);
+    }
+
+    #[derive(Default)]
+    struct WakeCount(std::sync::atomic::AtomicUsize);
+
+    impl Wake for WakeCount {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

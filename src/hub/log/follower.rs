@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::control;
+use super::control::{Retention, StreamMessage};
 use super::encoding::StreamEncoding;
 use super::event_log::{EventLog, JournalFeed, PageReader};
 use super::filter::QueryWarning;
@@ -138,13 +138,21 @@ impl Follower {
     #[must_use]
     pub fn hello(&self, simulated: bool) -> Bytes {
         let feed = self.feed();
-        let newest = Offset::after(self.log.newest(feed));
+        let cursor = Offset::after(self.log.newest(feed));
         let oldest = Offset::after(feed.oldest());
         let reach = *feed.journal.store.watermarks().reach.borrow();
         let now = self.log.clock.now();
-        let seconds = reach.oldest.map(|oldest| now.since(oldest).as_secs());
-        let held = control::JournalUsage { seconds, bytes: reach.bytes };
-        control::hello(self.encoding, newest, oldest, (feed.journal.kept, held), simulated)
+        let reach_seconds = reach.oldest.map(|oldest| now.since(oldest).as_secs());
+        let kept = feed.journal.kept;
+        let retention = Retention {
+            seconds: kept.duration.as_secs(),
+            bytes: kept.bytes,
+            reach_seconds,
+            used_bytes: reach.bytes,
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let hello = StreamMessage::Hello { version, cursor, retention, oldest, simulated };
+        hello.encoded(self.encoding)
     }
 
     /// Sets a new query; an `ack` says after which offset it is in force. Nothing changes if its
@@ -183,11 +191,12 @@ impl Follower {
         if offset.cursor.tag != tag {
             offset = self.selector.after(self.feed().oldest());
         }
-        control::push_ack(&mut self.control, self.encoding, offset, &warnings);
+        let ack = StreamMessage::Ack { cursor: offset, warnings: &warnings };
+        ack.push(&mut self.control, self.encoding);
         if asked.cursor.tag != tag {
-            let (from, to) = (asked.to_string(), offset.to_string());
             let reason = GapReason::BusChanged;
-            control::push_gap(&mut self.control, self.encoding, &from, &to, None, reason);
+            let gap = StreamMessage::Gap { from: asked, to: offset, count: None, reason };
+            gap.push(&mut self.control, self.encoding);
         }
         // Keeps an earlier reason to read the journal, which was not done yet.
         self.needs_journal |= !is_here;
@@ -331,26 +340,21 @@ impl Follower {
     #[must_use]
     pub fn heartbeat(&mut self) -> Bytes {
         self.skip_unmatched();
-        control::heartbeat(self.encoding, self.offset)
+        StreamMessage::Heartbeat { cursor: self.offset }.encoded(self.encoding)
     }
 
     /// An `error`: a request was refused.
     #[must_use]
     pub fn error(&self, code: &str, field: Option<&str>, message: &str) -> Bytes {
-        control::error(self.encoding, code, field, message)
+        StreamMessage::Error { code, field, message }.encoded(self.encoding)
     }
 
     /// A `bye` with the offset to resume from, and after how many milliseconds to reconnect.
     #[must_use]
     pub fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes {
         self.skip_unmatched();
-        control::bye(self.encoding, reason, self.offset, retry_after)
-    }
-
-    /// How its messages are encoded.
-    #[must_use]
-    pub fn encoding(&self) -> StreamEncoding {
-        self.encoding
+        let bye = StreamMessage::Bye { reason, cursor: self.offset, retry_after };
+        bye.encoded(self.encoding)
     }
 
     fn feed(&self) -> &JournalFeed {
@@ -431,13 +435,8 @@ impl Follower {
             searched: SearchProgress::default(),
         };
         let feed = self.feed();
-        FollowerState::PendingPage(PendingPage::begin(
-            feed,
-            wanted,
-            priority,
-            reading,
-            &self.notifier,
-        ))
+        let page = PendingPage::begin(feed, wanted, priority, reading, &self.notifier);
+        FollowerState::PendingPage(page)
     }
 
     fn take_page(&mut self, paging: PendingPage, batch: &mut StreamBatch) {
@@ -568,7 +567,8 @@ impl Follower {
     fn catch_up(&mut self, batch: &mut StreamBatch) {
         if !self.has_caught_up && (self.once || !self.is_ahead()) {
             self.has_caught_up = true;
-            batch.chunks.push(control::caught_up(self.encoding, self.offset));
+            let caught_up = StreamMessage::CaughtUp { cursor: self.offset };
+            batch.chunks.push(caught_up.encoded(self.encoding));
         }
         if self.once {
             batch.ended = true;

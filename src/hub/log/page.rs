@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::control;
+use super::control::StreamMessage;
 use super::encoding::StreamEncoding;
 use super::searches::SearchPermit;
 use super::selector::StreamSelector;
@@ -129,16 +129,17 @@ pub(super) fn read(
     let mut push_gaps = |out: &mut Vec<u8>, offset: Offset, before: Option<Position>| {
         while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
             let last = gap.until.before().unwrap_or_default().max(gap.after);
-            let from = Cursor { tag, position: gap.after }.to_string();
+            let from = Offset::after(Cursor { tag, position: gap.after });
             // Not before the last message: a client that resumes here must not receive it again.
-            let to = selector.after(Cursor { tag, position: last }).max(offset).to_string();
-            control::push_gap(out, encoding, &from, &to, gap.count, gap.reason);
+            let to = selector.after(Cursor { tag, position: last }).max(offset);
+            let Gap { count, reason, .. } = gap;
+            StreamMessage::Gap { from, to, count, reason }.push(out, encoding);
         }
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
     journal.walk_behind(after, |step| {
         let (JournalItem::Event(position, _)
-        | JournalItem::LeftOut(position)
+        | JournalItem::LeftOut(position, _)
         | JournalItem::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
@@ -156,11 +157,12 @@ pub(super) fn read(
                 messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
                 offset = selector.after(cursor);
             }
-            JournalItem::LeftOut(_) => offset = selector.after(cursor),
+            JournalItem::LeftOut(..) => offset = selector.after(cursor),
             JournalItem::Damaged(_) => {
-                let from = std::mem::replace(&mut offset, selector.after(cursor)).to_string();
+                let from = std::mem::replace(&mut offset, selector.after(cursor));
                 let reason = GapReason::Retention;
-                control::push_gap(&mut out, encoding, &from, &offset.to_string(), None, reason);
+                let gap = StreamMessage::Gap { from, to: offset, count: None, reason };
+                gap.push(&mut out, encoding);
             }
         }
         events += 1;
@@ -197,7 +199,7 @@ fn begin(
     let PageRequest { ref selector, encoding, reason, tag, .. } = *request;
     if let Some(mut warnings) = request.ack.take() {
         warnings.extend(warning);
-        control::push_ack(out, encoding, offset, &warnings);
+        StreamMessage::Ack { cursor: offset, warnings: &warnings }.push(out, encoding);
     }
     // Entities that were not sent are missing too if their event is gone.
     let is_partly_sent = selector.is_partly_sent(offset) && offset != oldest(tag);
@@ -209,8 +211,7 @@ fn begin(
         let position = dropped.unwrap_or(offset.cursor.position);
         let from = if short { oldest(tag) } else { offset };
         offset = selector.after(Cursor { tag, position });
-        let (from, to) = (from.to_string(), offset.to_string());
-        control::push_gap(out, encoding, &from, &to, None, reason);
+        StreamMessage::Gap { from, to: offset, count: None, reason }.push(out, encoding);
     }
     Ok(Some(offset))
 }

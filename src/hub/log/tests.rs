@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::RetentionLimits;
 use super::encoding::StreamEncoding;
@@ -59,7 +59,8 @@ struct World {
     store: Store,
     tag: BusTag,
     hub: Arc<Hub>,
-    stop: CancellationToken,
+    /// Ends the task that dispatches for the hub.
+    dispatching: DropGuard,
     /// Every message there can be: its offset and its key.
     items: Vec<(Offset, String)>,
     last: u64,
@@ -143,7 +144,7 @@ impl World {
             store: store.clone(),
             tag,
             hub: Arc::new(Hub::new(&HubOptions::default(), Clock::system())),
-            stop: CancellationToken::new(),
+            dispatching: CancellationToken::new().drop_guard(),
             items: Vec::new(),
             last: 0,
             minute: 0,
@@ -155,8 +156,6 @@ impl World {
     }
 
     fn start_hub(&mut self) {
-        self.stop.cancel();
-        self.stop = CancellationToken::new();
         let options = HubOptions { tail_bytes: RING_BYTES, ..HubOptions::default() };
         self.hub = Arc::new(Hub::new(&options, Clock::system()));
         let applied = Some(Position::counted(self.last)).filter(|_| self.last > 0);
@@ -167,7 +166,8 @@ impl World {
             applied,
             kept,
         });
-        let (hub, stop) = (Arc::clone(&self.hub), self.stop.clone());
+        let (hub, stop) = (Arc::clone(&self.hub), CancellationToken::new());
+        self.dispatching = stop.clone().drop_guard();
         tokio::spawn(async move { hub.dispatch(stop).await });
     }
 
@@ -433,7 +433,6 @@ async fn run(store: &Store, seed: u64) {
         let came = tokio::time::timeout(Duration::from_secs(60), at_the_newest).await;
         assert!(came.is_ok(), "it stays at {}", reader.follower.offset());
     }
-    world.stop.cancel();
 }
 
 #[test]
@@ -480,5 +479,4 @@ async fn subscribers_are_notified_when_their_group_missed_events() {
         subscriber.take(Position::default()).is_none(),
         "it reads the ring, and then the journal"
     );
-    world.stop.cancel();
 }

@@ -77,7 +77,7 @@ pub fn hour(hour: &HourCompleteness, audit: Option<&HourShares>) -> WrittenCompl
     };
     let types = (0..KINDS.len()).filter(|column| hour.counts[*column] > 0);
     WrittenCompleteness {
-        hour: Timestamp::from_seconds(hour.hour.0.saturating_mul(3_600)),
+        hour: hour.hour.start(),
         received: Some(hour.counts.iter().sum()),
         missed: all.map(range),
         missed_share: all.map(|all| all.shares(seen)),

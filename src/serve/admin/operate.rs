@@ -40,16 +40,41 @@ pub trait Operate: Send + Sync + 'static {
     /// The merge script in use.
     fn script(&self) -> ScriptState;
 
-    /// Reads kept counts; an error if none are stored.
-    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
-        let reason = format!("no counts are kept here: {query:?}");
-        Box::pin(async { Err(OpsError { is_io: true, reason }) })
+    /// Events by type and step, and the part of all that was seen.
+    fn chart(&self, _: ChartSpan) -> StoreReading<Chart> {
+        nothing_kept()
     }
 
-    /// Reads the ledger; an error if none is kept.
-    fn ledger(&self, query: LedgerQuery) -> BoxFuture<'static, Result<LedgerAnswer, OpsError>> {
-        let reason = format!("no ledger is kept here: {query:?}");
-        Box::pin(async { Err(OpsError { is_io: true, reason }) })
+    /// Completeness by hour of receipt, oldest first, for this range of hours since 1970; and the
+    /// audit's shares by hour.
+    fn completeness(&self, _: Range<i64>) -> StoreReading<CompletenessByHour> {
+        nothing_kept()
+    }
+
+    /// Counts by hour of `created_at`, oldest first, for this range of hours since 1970.
+    fn counted_hours(&self, _: Range<i64>) -> StoreReading<Vec<CountedHour>> {
+        nothing_kept()
+    }
+
+    /// Which hours of `created_at` were imported, oldest first, in this range of hours since 1970.
+    fn imported_hours(&self, _: Range<i64>) -> StoreReading<Vec<Hour>> {
+        nothing_kept()
+    }
+
+    /// Pull-request events by language, in the rolling window and the previous one.
+    fn languages(&self) -> StoreReading<LanguageCounts> {
+        nothing_kept()
+    }
+
+    /// A repository by day, by its name or an earlier one, for this range of days since 1970;
+    /// `None` when nothing of it was counted.
+    fn repo(&self, _name: String, _days: Range<i32>) -> StoreReading<Option<RepoSeries>> {
+        nothing_kept()
+    }
+
+    /// The first repositories of a window; `None` before the ranking is computed.
+    fn top(&self, _: TopQuery) -> StoreReading<Option<TopRepos>> {
+        nothing_kept()
     }
 
     /// The state of the merge script; `None` without one.
@@ -69,70 +94,37 @@ pub trait Operate: Send + Sync + 'static {
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer>;
 }
 
-/// Which kept counts to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeptQuery {
+/// What is read from the store, or why it cannot be read.
+pub type StoreReading<T> = BoxFuture<'static, Result<T, OpsError>>;
+
+/// Completeness by hour, oldest first; and the audit's shares by hour since 1970.
+pub type CompletenessByHour = (Vec<HourCompleteness>, BTreeMap<i64, HourShares>);
+
+fn nothing_kept<T: Send + 'static>() -> StoreReading<T> {
+    let reason = "no counts are kept here".to_owned();
+    Box::pin(async { Err(OpsError { is_io: true, reason }) })
+}
+
+/// The time of a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChartSpan {
     /// The last 15 minutes.
     Recent,
     /// The last 24 hours.
     Day,
-    /// Completeness by hour of receipt, for this range of hours since 1970.
-    Completeness(Range<i64>),
-    /// Counts by hour of `created_at`, for this range of hours since 1970.
-    Hours(Range<i64>),
-    /// Pull-request events by language, in the rolling window and the previous one.
-    Languages,
-    /// Which hours of `created_at` were imported, for this range of hours since 1970.
-    Imported(Range<i64>),
 }
 
-/// Kept counts.
-#[derive(Debug, Clone, PartialEq)]
-pub enum KeptCounts {
-    /// A chart over a range of time.
-    Chart(Chart),
-    /// By hour, oldest first; and the audit's shares by hour since 1970.
-    Completeness(Vec<HourCompleteness>, BTreeMap<i64, HourShares>),
-    /// By hour, oldest first.
-    Hours(Vec<CountedHour>),
-    /// By language.
-    Languages(LanguageCounts),
-    /// Imported hours, oldest first.
-    Imported(Vec<Hour>),
-}
-
-/// What to read of the ledger.
+/// Which repositories of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LedgerQuery {
-    /// A repository by day.
-    Repo {
-        /// Its name, or an earlier one.
-        name: String,
-        /// The days since 1970.
-        days: Range<i32>,
-    },
-    /// The first repositories of a window.
-    Top {
-        /// The figure.
-        by: RankedBy,
-        /// The window.
-        window: RankedWindow,
-        /// Of one language only.
-        language: Option<String>,
-        /// How many, at most.
-        most: usize,
-    },
-}
-
-/// What the ledger has.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LedgerAnswer {
-    /// A repository by day.
-    Repo(RepoSeries),
-    /// The first repositories of a window.
-    Top(TopRepos),
-    /// No such repository, or a ranking that is not computed yet.
-    Nothing,
+pub struct TopQuery {
+    /// The figure.
+    pub by: RankedBy,
+    /// The window.
+    pub window: RankedWindow,
+    /// Of one language only.
+    pub language: Option<String>,
+    /// How many, at most.
+    pub most: usize,
 }
 
 /// Pull-request events by language.

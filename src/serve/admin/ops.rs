@@ -4,23 +4,21 @@
 //! an identity. Pages in browsers cannot send one: they have an `Origin`, and JSON needs a CORS
 //! permission that is never given.
 
-use std::sync::Arc;
-
-use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::Json;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
-use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::operate::{ArchiveRequest, OpsError, StoreAnswer, StoreRequest};
+use super::operate::{ArchiveRequest, StoreAnswer, StoreRequest};
 use super::redaction;
 use super::report::is_ready;
 use crate::metrics;
-use crate::serve::http::identity;
-use crate::serve::http::negotiation;
-use crate::serve::http::problem::Problem;
-use crate::serve::server::ServerState;
+use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::{identity, negotiation};
+use crate::serve::server::{ServerState, SharedServer};
 
 /// Most bytes of a request.
 const ASKED_BYTES: usize = 64 << 10;
@@ -29,15 +27,12 @@ const ASKED_BYTES: usize = 64 << 10;
 const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 
 /// `/readyz`: the state of each part.
-pub(crate) async fn ready(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn ready(State(server): SharedServer, request: Request) -> Response {
     let parts = server.operate.parts();
     let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let sees_details = redaction::sees_details(&server, &request);
     let parts = if sees_details { parts } else { redaction::parts(parts) };
-    let mut response = (status, axum::Json(parts)).into_response();
+    let mut response = (status, Json(parts)).into_response();
     if server.operate.simulated() {
         response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
     }
@@ -51,72 +46,50 @@ pub(crate) async fn exposition() -> Response {
 }
 
 /// `server.syncEvent`: asks `TiDB` now.
-pub(crate) async fn sync(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
-    if let Err(refusal) = identity::may_sync(&server, &request) {
-        return refusal.into_response();
-    }
+pub(crate) async fn sync(State(server): SharedServer, request: Request) -> HttpResult {
+    identity::may_sync(&server, &request)?;
     let answer = server.operate.sync().await;
     let status = if answer.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-    (status, axum::Json(answer)).into_response()
+    Ok((status, Json(answer)).into_response())
 }
 
 /// `/recorded`: imports or exports hours; responds when all are done.
-pub(crate) async fn archive(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn archive(State(server): SharedServer, request: Request) -> HttpResult {
     answer(&server, request, |asked: ArchiveRequest| server.operate.archive(asked)).await
 }
 
 /// `/window`: the live window, to try a script on.
-pub(crate) async fn window(State(server): State<Arc<ServerState>>) -> Response {
-    match server.operate.window() {
-        Some(window) => axum::Json(window).into_response(),
-        None => Problem::new(StatusCode::NOT_FOUND, "there is no window").into_response(),
-    }
+pub(crate) async fn window(State(server): SharedServer) -> HttpResult {
+    let window = server.operate.window();
+    let window = window.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no window"))?;
+    Ok(Json(window).into_response())
 }
 
 /// `/store`: responds when the request is done.
-pub(crate) async fn store(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn store(State(server): SharedServer, request: Request) -> HttpResult {
     answer(&server, request, |asked: StoreRequest| server.operate.store(asked)).await
 }
 
 /// Reads a request of the operator and responds with the result of `run`.
 async fn answer<T: DeserializeOwned>(
     server: &ServerState,
-    request: Request<Body>,
+    request: Request,
     run: impl FnOnce(T) -> BoxFuture<'static, StoreAnswer>,
-) -> Response {
-    if let Err(problem) = identity::may_post(server, request.headers()) {
-        return problem.into_response();
-    }
-    let asked = match read(request).await {
-        Ok(asked) => asked,
-        Err(problem) => return problem.into_response(),
-    };
-    match run(asked).await {
-        Ok(answer) => axum::Json(answer).into_response(),
-        Err(refusal) => refused(refusal),
-    }
+) -> HttpResult {
+    identity::may_post(server, request.headers())?;
+    let answer = run(read(request).await?).await.map_err(|error| {
+        // The commands exit with different codes.
+        let status = if error.is_io {
+            StatusCode::INSUFFICIENT_STORAGE
+        } else {
+            StatusCode::UNPROCESSABLE_ENTITY
+        };
+        Problem::new(status, error.reason)
+    })?;
+    Ok(Json(answer).into_response())
 }
 
-/// Distinguishes a failing disk from an invalid request; the commands exit with different codes.
-fn refused(refusal: OpsError) -> Response {
-    let status = if refusal.is_io {
-        StatusCode::INSUFFICIENT_STORAGE
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    Problem::new(status, refusal.reason).into_response()
-}
-
-async fn read<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
+async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
     if !negotiation::is_json(&head.headers) || head.headers.contains_key(header::ORIGIN) {
         let detail = "send application/json, and not from a page";
@@ -126,7 +99,7 @@ async fn read<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem>
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("malformed request: {error}"))
     })?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        let detail = format!("the request is none that this path takes: {error}");
+        let detail = format!("malformed request: {error}");
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })
 }

@@ -105,61 +105,42 @@ pub(crate) fn script(script: &ScriptState) -> ScriptState {
 }
 
 /// `/status` as the public reads it. Each field is named, so that a new one is decided upon here.
-pub(crate) fn status(status: Status) -> Status {
+pub(crate) fn status(mut status: Status) -> Status {
     let Status {
-        ready,
-        version,
-        node: _,
-        simulated,
+        ready: _,
+        version: _,
+        node,
+        simulated: _,
         parts,
-        mut source,
-        enrichment,
-        completeness,
+        source,
+        enrichment: _,
+        completeness: _,
         lists,
-        audit,
-        repo_days,
-        bus,
-        clients,
-        disk,
-        memory,
-        mut backups,
-        journal,
-        clock,
-    } = status;
-    let parts = self::parts(parts);
-    let said = parts.iter().find(|part| part.name == "source");
-    let said = said.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
-    if let Some(source) = source.as_mut() {
+        audit: _,
+        repo_days: _,
+        bus: _,
+        clients: _,
+        disk: _,
+        memory: _,
+        backups,
+        journal: _,
+        clock: _,
+    } = &mut status;
+    *node = None;
+    *parts = self::parts(std::mem::take(parts));
+    *lists = self::lists(std::mem::take(lists));
+    if let Some(source) = source {
         source.app = None;
-    }
-    if let Some(last) = source.as_mut().and_then(|source| source.last_error.as_mut()) {
-        said.clone_into(&mut last.message);
+        if let Some(last) = &mut source.last_error {
+            let shown = parts.iter().find(|part| part.name == "source");
+            let shown = shown.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
+            shown.clone_into(&mut last.message);
+        }
     }
     if let Some(error) = backups.as_mut().and_then(|backups| backups.error.as_mut()) {
         OTHERWISE.clone_into(error);
     }
-    let lists = self::lists(lists);
-    let node = None;
-    Status {
-        ready,
-        version,
-        node,
-        simulated,
-        parts,
-        source,
-        enrichment,
-        completeness,
-        lists,
-        audit,
-        repo_days,
-        bus,
-        clients,
-        disk,
-        memory,
-        backups,
-        journal,
-        clock,
-    }
+    status
 }
 
 /// Lists as the public reads them: how complete they are, and not which names are on them.

@@ -1,22 +1,17 @@
 //! `/status`: the status as JSON for programs and as a page for browsers.
 
-use std::sync::Arc;
-
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 
 use super::redaction;
 use super::report::{PartState, Status};
 use crate::serve::http::negotiation;
 use crate::serve::pages;
 use crate::serve::pages::TextPage;
-use crate::serve::server::ServerState;
+use crate::serve::server::SharedServer;
 
-pub(crate) async fn show(
-    State(server): State<Arc<ServerState>>,
-    request: Request<axum::body::Body>,
-) -> Response {
+pub(crate) async fn show(State(server): SharedServer, request: Request) -> Response {
     let clients = server.public.count();
     let mut status = server.operate.status(clients);
     if !redaction::sees_details(&server, &request) {

@@ -20,18 +20,18 @@ const LICENSE: &str = "Apache-2.0";
 /// The handler of the document about the HTTP endpoints of `table`.
 pub(super) fn openapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
     get(async move |State(server): State<Arc<ServerState>>| {
-        said(&server.openapi, || openapi_of(&server.options, &table()))
+        cached(&server.openapi, || openapi_of(&server.options, &table()))
     })
 }
 
 /// The handler of the document about the WebSocket endpoints of `table`.
 pub(super) fn asyncapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
     get(async move |State(server): State<Arc<ServerState>>| {
-        said(&server.asyncapi, || asyncapi_of(&server.options, &table()))
+        cached(&server.asyncapi, || asyncapi_of(&server.options, &table()))
     })
 }
 
-fn said(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
+fn cached(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
     let bytes = kept.get_or_init(|| document().to_string().into()).clone();
     let kind = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, kind)], bytes).into_response()

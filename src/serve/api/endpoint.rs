@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::routing::MethodRouter;
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::schema::{named, text};
+use super::schema::{derived, named, text};
 use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
@@ -71,6 +72,12 @@ pub(crate) struct ApiMessage {
     pub(crate) example: Value,
 }
 
+impl From<&'static str> for EndpointPath {
+    fn from(path: &'static str) -> Self {
+        Self::At(path)
+    }
+}
+
 impl EndpointPath {
     /// The configured path.
     pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
@@ -90,84 +97,64 @@ impl EndpointPath {
 }
 
 impl Endpoint {
-    /// Whether the endpoint is served on the listeners of this audience.
-    pub(crate) fn is_for(&self, audience: Audience) -> bool {
-        self.audience.includes(audience)
-    }
-
-    pub(in crate::serve::api) fn new(
-        audience: Audience,
-        path: EndpointPath,
+    pub(super) fn public(
+        path: impl Into<EndpointPath>,
         route: MethodRouter<Arc<ServerState>>,
     ) -> Self {
+        let (path, audience) = (path.into(), Audience::Public);
         Self { path, audience, route, operations: Vec::new(), frames: None }
     }
 
-    pub(in crate::serve::api) fn public(
-        path: EndpointPath,
-        route: MethodRouter<Arc<ServerState>>,
-    ) -> Self {
-        Self::new(Audience::Public, path, route)
+    pub(super) fn ops(path: &'static str, route: MethodRouter<Arc<ServerState>>) -> Self {
+        Self { audience: Audience::Ops, ..Self::public(path, route) }
     }
 
-    pub(in crate::serve::api) fn ops(
-        path: &'static str,
-        route: MethodRouter<Arc<ServerState>>,
-    ) -> Self {
-        Self::new(Audience::Ops, EndpointPath::At(path), route)
-    }
-
-    /// Adds the responses that every endpoint has.
-    pub(in crate::serve::api) fn complete(mut self) -> Self {
-        let becomes_socket = self.frames.is_some();
-        for operation in &mut self.operations {
-            operation.known(400, "A head that breaks a rule, such as two `Host` lines", PROBLEM);
-            if operation.request.is_some() {
-                operation.known(413, "A body of more than 64 KiB", PROBLEM);
-                operation.known(415, "A body that is not JSON, or comes from a page", PROBLEM);
-            }
-            if self.audience == Audience::Public {
-                let origins = "A page of an origin that may not ask (`server.allowedOrigins`)";
-                operation.known(403, origins, PROBLEM);
-                let many = "Too many connections or queries of one address; `Retry-After` says \
-                    when to try again";
-                operation.known(429, many, PROBLEM);
-                let full = "No place is left, or it is stopping; `Retry-After` says when to try \
-                    again";
-                operation.known(503, full, PROBLEM);
-            }
-            if becomes_socket {
-                let meaning = "A WebSocket; its messages are in /asyncapi.json";
-                let is_known = operation.answers.iter().any(|answer| answer.status == 101);
-                if !is_known {
-                    operation
-                        .answers
-                        .insert(0, ApiResponse { status: 101, meaning, content: vec![] });
-                }
-                let version = "A WebSocket was asked for in a way that is not spoken here";
-                operation.known(426, version, TEXT);
-            }
-        }
-        self
-    }
-
-    pub(in crate::serve::api) fn on(mut self, operation: Operation) -> Self {
+    pub(super) fn on(mut self, operation: Operation) -> Self {
         self.operations.push(operation);
         self
     }
 
-    pub(in crate::serve::api) fn with_frames(mut self, frames: SocketMessages) -> Self {
+    pub(super) fn with_frames(mut self, frames: SocketMessages) -> Self {
         self.frames = Some(frames);
+        self
+    }
+
+    /// Adds the responses that every endpoint has.
+    pub(super) fn complete(mut self) -> Self {
+        for operation in &mut self.operations {
+            let has_body = operation.request.is_some();
+            let mut refuses = |status, meaning| operation.document(status, meaning, problem());
+            refuses(400, "A head that breaks a rule, such as two `Host` lines");
+            if self.audience == Audience::Public {
+                refuses(403, "A page of an origin that may not ask (`server.allowedOrigins`)");
+                refuses(429, "Too many connections or queries of one address; `Retry-After`");
+                refuses(503, "No slot is free, or the server is stopping; `Retry-After`");
+            }
+            if has_body {
+                refuses(413, "A body of more than 64 KiB");
+                refuses(415, "A body that is not JSON, or comes from a page");
+            }
+            if self.frames.is_some() {
+                operation.document(101, "A WebSocket; its messages are in /asyncapi.json", None);
+                let meaning =
+                    "Without a handshake of version 13: one line that says how to connect";
+                operation.document(426, meaning, Some((TEXT, text())));
+            }
+        }
         self
     }
 }
 
+fn problem() -> Option<(&'static str, Value)> {
+    Some((PROBLEM, named::<ProblemBody<'_>>()))
+}
+
 impl Operation {
-    pub(in crate::serve::api) fn get(summary: &'static str) -> Self {
+    pub(super) fn get(summary: &'static str) -> Self {
         Self::of("get", summary)
     }
 
-    pub(in crate::serve::api) fn post(summary: &'static str) -> Self {
+    pub(super) fn post(summary: &'static str) -> Self {
         Self::of("post", summary)
     }
 
@@ -175,69 +162,90 @@ impl Operation {
         Self { method, summary, parameters: Vec::new(), request: None, answers: Vec::new() }
     }
 
-    pub(in crate::serve::api) fn parameter(
-        mut self,
-        name: &str,
-        meaning: &str,
-        schema: &Value,
-    ) -> Self {
-        self.parameters
-            .push(json!({ "name": name, "in": "query", "description": meaning, "schema": schema }));
+    pub(super) fn parameter(mut self, name: &str, meaning: &str, schema: Value) -> Self {
+        let mut parameter = json!({ "name": name, "in": "query", "description": meaning });
+        parameter["schema"] = schema;
+        self.parameters.push(parameter);
         self
     }
 
-    pub(in crate::serve::api) fn takes(mut self, schema: Value) -> Self {
+    /// The parameter that selects one of these media types.
+    pub(super) fn format(self, names: &[&str]) -> Self {
+        let schema = json!({ "type": "string", "enum": names });
+        self.parameter("format", "Which form; without it by `Accept`, else JSON", schema)
+    }
+
+    /// The fields of the type of a query as parameters.
+    pub(super) fn query<T: JsonSchema>(mut self) -> Self {
+        let Value::Object(fields) = derived::<T>()["properties"].take() else { return self };
+        for (name, mut schema) in fields {
+            let meaning = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+            let meaning = meaning.as_ref().and_then(Value::as_str).unwrap_or_default();
+            self = self.parameter(&name, meaning, schema);
+        }
+        self
+    }
+
+    pub(super) fn takes(mut self, schema: Value) -> Self {
         self.request = Some(schema);
         self
     }
 
-    pub(in crate::serve::api) fn answers(
+    pub(super) fn answers(
         mut self,
         status: u16,
         meaning: &'static str,
         kind: &'static str,
         schema: Value,
     ) -> Self {
-        match self.answers.iter_mut().find(|answer| answer.status == status) {
-            Some(answer) => answer.content.push((kind, schema)),
-            None => {
-                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] });
-            }
-        }
+        self.document(status, meaning, Some((kind, schema)));
         self
     }
 
-    /// Adds a response of this media type, unless there is one with this status and type.
-    fn known(&mut self, status: u16, meaning: &'static str, kind: &'static str) {
-        let schema = if kind == PROBLEM { named::<ProblemBody<'_>>() } else { text() };
-        match self.answers.iter_mut().find(|answer| answer.status == status) {
-            Some(answer) if answer.content.iter().any(|(known, _)| *known == kind) => {}
-            Some(answer) => answer.content.push((kind, schema)),
-            None => {
-                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] });
-            }
-        }
-    }
-
-    pub(in crate::serve::api) fn says(
-        self,
-        status: u16,
-        meaning: &'static str,
-        kind: &'static str,
-    ) -> Self {
+    pub(super) fn says(self, status: u16, meaning: &'static str, kind: &'static str) -> Self {
         self.answers(status, meaning, kind, text())
     }
 
-    pub(in crate::serve::api) fn json(self, meaning: &'static str, schema: Value) -> Self {
+    pub(super) fn json(self, meaning: &'static str, schema: Value) -> Self {
         self.answers(200, meaning, JSON, schema)
     }
 
-    pub(in crate::serve::api) fn refuses(self, status: u16, meaning: &'static str) -> Self {
-        self.answers(status, meaning, PROBLEM, named::<ProblemBody<'_>>())
+    pub(super) fn refuses(mut self, status: u16, meaning: &'static str) -> Self {
+        self.document(status, meaning, problem());
+        self
+    }
+
+    /// A response without a body.
+    pub(super) fn empty(mut self, status: u16, meaning: &'static str) -> Self {
+        self.document(status, meaning, None);
+        self
+    }
+
+    /// The response to a client that has the current answer already.
+    pub(super) fn cached(self) -> Self {
+        self.empty(304, "`If-None-Match` names what would be sent")
+    }
+
+    /// Adds a response, unless there is one with this status and media type.
+    fn document(
+        &mut self,
+        status: u16,
+        meaning: &'static str,
+        content: Option<(&'static str, Value)>,
+    ) {
+        let Some(known) = self.answers.iter_mut().find(|answer| answer.status == status) else {
+            let content = content.into_iter().collect();
+            return self.answers.push(ApiResponse { status, meaning, content });
+        };
+        let is_new = |(kind, _): &(&str, _)| known.content.iter().all(|(other, _)| other != kind);
+        if let Some(content) = content.filter(is_new) {
+            known.content.push(content);
+        }
     }
 }
 
-pub(in crate::serve::api) const JSON: &str = "application/json";
-pub(in crate::serve::api) const PROBLEM: &str = "application/problem+json";
-pub(in crate::serve::api) const HTML: &str = "text/html; charset=utf-8";
-pub(in crate::serve::api) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+pub(super) const PROBLEM: &str = "application/problem+json";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const CSV: &str = "text/csv; charset=utf-8";

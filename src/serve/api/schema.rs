@@ -13,44 +13,21 @@ use crate::serve::pages::topics::TopicCatalogue;
 use crate::serve::scripts::ScriptList;
 
 /// A reference to a schema of [`schemas`].
-pub(in crate::serve::api) fn reference(name: &str) -> Value {
+pub(super) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
 /// A reference to the schema of a type, which [`schemas`] holds.
-pub(in crate::serve::api) fn named<T: JsonSchema>() -> Value {
+pub(super) fn named<T: JsonSchema>() -> Value {
     reference(&T::schema_name())
 }
 
-pub(in crate::serve::api) fn text() -> Value {
+pub(super) fn text() -> Value {
     json!({ "type": "string" })
 }
 
-/// A cursor as its parser accepts it, with this suffix; an empty string is refused.
-pub(in crate::serve::api) fn cursor(behind: &str) -> Value {
-    let tag = "[0-9a-f]{8}-";
-    let (long, short) = (number(16), number(8));
-    json!({ "type": "string", "pattern": format!("^({tag}(b|{long})(b|{long})(b|{short}){behind})?$") })
-}
-
-/// The suffix of a cursor of counts: the hash of the value.
-pub(in crate::serve::api) const MARK: &str = "(~[0-9a-f]{16})?";
-
-/// A number from 1 with up to `digits` hexadecimal digits, after a letter that encodes their count.
-pub(in crate::serve::api) fn number(digits: u8) -> String {
-    let some = (1..=digits).map(|digits| {
-        let rest = if digits > 1 { format!("[0-9a-f]{{{}}}", digits - 1) } else { String::new() };
-        format!("{}[1-9a-f]{rest}", char::from(b'b' + digits))
-    });
-    some.collect::<Vec<_>>().join("|")
-}
-
-pub(in crate::serve::api) fn list(items: &Value) -> Value {
-    json!({ "type": "array", "items": items })
-}
-
 /// An object; properties without a trailing `?` are required.
-pub(in crate::serve::api) fn object(properties: &[(&str, Value)]) -> Value {
+pub(super) fn object(properties: &[(&str, Value)]) -> Value {
     let required = properties.iter().map(|(name, _)| *name).filter(|name| !name.ends_with('?'));
     let required: Vec<&str> = required.collect();
     let all = properties.iter();
@@ -64,12 +41,19 @@ pub(in crate::serve::api) fn object(properties: &[(&str, Value)]) -> Value {
 }
 
 /// The schema of a type, written out.
-pub(in crate::serve::api) fn derived<T: JsonSchema>() -> Value {
+pub(super) fn derived<T: JsonSchema>() -> Value {
     T::json_schema(&mut generator()).to_value()
 }
 
+/// The schema of a type whose fields may all be left out.
+pub(super) fn optional<T: JsonSchema>() -> Value {
+    let mut schema = derived::<T>();
+    schema.as_object_mut().map(|schema| schema.remove("required"));
+    schema
+}
+
 /// The schema of the message of an enum with this `type`.
-pub(in crate::serve::api) fn variant<T: JsonSchema>(kind: &str) -> Value {
+pub(super) fn variant<T: JsonSchema>(kind: &str) -> Value {
     let schema = derived::<T>();
     let variants = schema["oneOf"].as_array().into_iter().flatten();
     let mut variants = variants.filter(|variant| variant["properties"]["type"]["const"] == kind);
@@ -77,14 +61,14 @@ pub(in crate::serve::api) fn variant<T: JsonSchema>(kind: &str) -> Value {
 }
 
 /// Creates a generator for schemas of serialised types, with OpenAPI and AsyncAPI references.
-pub(in crate::serve::api) fn generator() -> SchemaGenerator {
+pub(super) fn generator() -> SchemaGenerator {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     settings.into_generator()
 }
 
 /// The named schemas, derived from the serialised types; events are passed on as GitHub sent them.
-pub(in crate::serve::api) fn schemas() -> Value {
+pub(super) fn schemas() -> Value {
     let mut generator = generator();
     generator.subschema_for::<ProblemBody<'_>>();
     generator.subschema_for::<Status>();

@@ -3,22 +3,16 @@
 use std::io;
 use std::path::Path;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::private;
-use crate::serve::http::problem::Problem;
 
 /// The largest file about completeness that is read, bytes; one has about 2 KiB.
 const LARGEST_ABOUT: u64 = 1 << 20;
 
 const COVERAGE: HeaderName = HeaderName::from_static("x-coverage");
 const CUT: HeaderName = HeaderName::from_static("x-cut");
-
-/// The answer while the archive cannot be read.
-pub(super) fn unavailable(reason: &str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
-}
 
 /// What the file beside an hour says of it; `None` is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -128,11 +128,11 @@ impl ReadArchive {
             known.or_insert_with(|| listed_hour(dir, *hour, kinds)).clone()
         });
         ListedHours {
-            from: start(Hour(asked.start)),
-            until: start(Hour(asked.end)),
+            from: Hour(asked.start).start(),
+            until: Hour(asked.end).start(),
             hours: found.filter(|hour| !hour.files.is_empty()).collect(),
-            earliest: hours.first_key_value().map(|(hour, _)| start(*hour)),
-            latest: hours.last_key_value().map(|(hour, _)| start(*hour)),
+            earliest: hours.first_key_value().map(|(hour, _)| hour.start()),
+            latest: hours.last_key_value().map(|(hour, _)| hour.start()),
         }
     }
 }
@@ -148,7 +148,7 @@ fn listed_hour(dir: &Path, hour: Hour, kinds: &[FileKind]) -> ListedHour {
         let modified = Timestamp::from_seconds(metadata.mtime());
         metadata.is_file().then_some(ListedFile { name, bytes: metadata.len(), modified })
     });
-    ListedHour { hour: start(hour), coverage, cut, files: files.collect() }
+    ListedHour { hour: hour.start(), coverage, cut, files: files.collect() }
 }
 
 /// When a name in a directory was last added, replaced or removed.
@@ -158,10 +158,6 @@ fn changed_at(dir: &Path) -> io::Result<Option<(i64, i64)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn start(hour: Hour) -> Timestamp {
-    Timestamp::from_seconds(hour.0.saturating_mul(3_600))
 }
 
 #[cfg(test)]

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use http::request::Parts;
 
-use super::about::unavailable;
 use super::directory::{ListedFile, ListedHours};
 use super::limits::DownloadSlot;
 use crate::model::hour_file::HourName;
 use crate::serve::admin::status;
 use crate::serve::history;
-use crate::serve::http::problem::Problem;
+use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::url_query::UrlQuery;
 use crate::serve::pages;
 use crate::serve::server::ServerState;
 use crate::sync::blocking;
@@ -29,18 +29,17 @@ pub(super) async fn answer(
     asked: &Parts,
     dir: PathBuf,
     slot: DownloadSlot,
-) -> Result<Response, Problem> {
-    let hours = history::hours_of(server, &asked.uri, USUAL)?;
+) -> HttpResult {
+    let hours = history::hours_of(server, &UrlQuery::of(&asked.uri)?, USUAL)?;
     let is_page = status::wants_page(asked.uri.query(), &asked.headers);
     let (index, clock) = (Arc::clone(&server.archive), server.clock);
     let read = move || {
         let _held = slot;
         index.list(&dir, hours, clock)
     };
-    let listed = blocking(read).await.map_err(|_| unavailable("the server is stopping"))?;
-    let listed = listed.map_err(|error| {
+    let listed = blocking(read).await?.map_err(|error| {
         tracing::warn!(%error, "the archive cannot be listed");
-        unavailable("the archive cannot be listed now")
+        Problem::unavailable("the archive cannot be listed now")
     })?;
     if is_page {
         return Ok(pages::archive(&rows(&listed), &range(&listed)));

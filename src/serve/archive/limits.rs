@@ -24,13 +24,13 @@ use crate::sync::lock;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Addresses that are counted in it; more of them share one count.
 const ADDRESSES: usize = 16_384;
-/// `Retry-After` when all places are taken, seconds.
+/// `Retry-After` when all slots are in use, seconds.
 const AGAIN: std::ops::RangeInclusive<u64> = 10..=60;
 
 /// The downloads of the public listeners.
 #[derive(Debug)]
 pub(crate) struct Downloads {
-    places: Arc<Admission>,
+    slots: Arc<Admission>,
     per_minute: u32,
     begun: Mutex<Begun>,
     pace: Arc<DownloadPace>,
@@ -52,7 +52,7 @@ struct DownloadPace {
     next: Mutex<Option<Instant>>,
 }
 
-/// The place of a download; dropping it frees the place.
+/// The slot of a download; dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct DownloadSlot {
     pace: Arc<DownloadPace>,
@@ -85,7 +85,7 @@ impl Begun {
 impl Downloads {
     pub(crate) fn new(limits: &ServerLimits, clock: Clock) -> Self {
         Self {
-            places: Arc::new(Admission::new(limits.downloads, limits.downloads_per_address)),
+            slots: Arc::new(Admission::new(limits.downloads, limits.downloads_per_address)),
             per_minute: limits.downloads_per_minute,
             begun: Mutex::default(),
             pace: Arc::new(DownloadPace {
@@ -105,7 +105,7 @@ impl Downloads {
         };
         let client = proxies.client_behind(peer.address, &asked.headers);
         self.count(client)?;
-        let counted = self.places.connection(Some(client)).map_err(refusal)?;
+        let counted = self.slots.connection(Some(client)).map_err(refusal)?;
         Ok(DownloadSlot { pace, _counted: Some((counted, ConnectionGauge::new("/archive"))) })
     }
 

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use crate::model::activity::{CountedHour, HourCompleteness, MissedRange};
 use crate::model::audit::{AuditedKind, HourShares};
 use crate::model::kinds::KINDS;
-use crate::model::window::{Hour, Timestamp};
 
 /// By hour and type, `all` first; types without events are omitted. The shares of the audit at the
 /// end of each hour are in its row of `all`.
@@ -29,10 +28,12 @@ pub(super) fn completeness(
         let lag = lag.unwrap_or_default();
         let all: u64 = hour.counts.iter().sum();
         let mut line = |kind: &str, received: u64, missed: Option<MissedRange>| {
-            let MissedWords(low, most, high) = MissedWords::of(missed);
-            let at = time(hour.hour);
+            let missed =
+                missed.map(|it| format!("{:.1},{:.1},{:.1}", it.low, it.estimate, it.high));
+            let missed = missed.as_deref().unwrap_or(",,");
+            let at = hour.hour.start();
             let audit = if kind == ALL { &audit } else { NO_AUDIT };
-            write!(text, "{at},{kind},{received},{low},{most},{high},{minutes},{lag}{audit}\r\n")
+            write!(text, "{at},{kind},{received},{missed},{minutes},{lag}{audit}\r\n")
                 .expect("a string takes all");
         };
         line(ALL, all, hour.coverage.missed());
@@ -71,7 +72,7 @@ pub(super) fn hours(hours: &[CountedHour]) -> String {
             let Some(counts) = counts else { continue };
             let stands = (origin == "import") == hour.import.is_some();
             let events = counts.events.map(|events| events.to_string()).unwrap_or_default();
-            let (at, c) = (time(hour.hour), counts);
+            let (at, c) = (hour.hour.start(), counts);
             write!(
                 text,
                 "{at},{origin},{stands},{events},{},{},{},{},{},{}\r\n",
@@ -83,25 +84,10 @@ pub(super) fn hours(hours: &[CountedHour]) -> String {
     text
 }
 
-struct MissedWords(String, String, String);
-
-impl MissedWords {
-    fn of(missed: Option<MissedRange>) -> Self {
-        let word = |number: f64| format!("{number:.1}");
-        missed.map_or(Self(String::new(), String::new(), String::new()), |missed| {
-            Self(word(missed.low), word(missed.estimate), word(missed.high))
-        })
-    }
-}
-
-/// The first instant of an hour, in UTC.
-pub(super) fn time(hour: Hour) -> Timestamp {
-    Timestamp::from_seconds(hour.0.saturating_mul(3_600))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::window::Hour;
 
     #[test]
     fn shares_of_the_audit_are_in_the_row_of_all() {

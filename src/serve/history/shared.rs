@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::header;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::model::json;
-use crate::serve::http::problem::Problem;
+use crate::serve::http::negotiation::JSON;
+use crate::serve::http::problem::{HttpResult, Problem};
 
 /// Responses shared by all clients, each with the time at which it expires.
 #[derive(Debug, Default)]
@@ -44,24 +45,20 @@ impl SharedResponses {
         which: SharedResponse,
         clock: Clock,
         made: impl Future<Output = Result<T, Problem>>,
-    ) -> Response {
+    ) -> HttpResult {
         let mut kept = self.0[which as usize].lock().await;
         let now = clock.instant();
         let bytes = match &*kept {
             Some((until, bytes)) if now < *until => bytes.clone(),
-            _ => match made.await {
-                Ok(report) => {
-                    let bytes = Bytes::from(json::encoded(&report));
-                    *kept = Some((now + which.fresh_for(), bytes.clone()));
-                    bytes
-                }
-                Err(problem) => return problem.into_response(),
-            },
+            _ => {
+                let bytes = Bytes::from(json::encoded(&made.await?));
+                *kept = Some((now + which.fresh_for(), bytes.clone()));
+                bytes
+            }
         };
         drop(kept);
         let age = format!("public, max-age={}", which.fresh_for().as_secs());
-        let age = HeaderValue::from_str(&age).unwrap_or(HeaderValue::from_static("no-store"));
-        let kind = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, age)], bytes).into_response()
+        let kind = [(header::CONTENT_TYPE, JSON)];
+        Ok((kind, [(header::CACHE_CONTROL, age)], bytes).into_response())
     }
 }

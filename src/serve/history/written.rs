@@ -7,7 +7,6 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::csv::time;
 use crate::model::activity::written::{self, WrittenCompleteness};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness, HourCounts};
 use crate::model::audit::HourShares;
@@ -217,7 +216,7 @@ pub(super) fn chart(chart: &Chart) -> ChartReport {
         types: columns.map(|column| (KINDS[column], slots(column))).collect(),
         seen_from: Timestamp::from_seconds(chart.first_minute.0.saturating_mul(60)),
         seen: seen.collect(),
-        imported: chart.imported.iter().map(|hour| time(*hour)).collect(),
+        imported: chart.imported.iter().map(|hour| hour.start()).collect(),
     }
 }
 
@@ -328,15 +327,16 @@ pub(crate) fn ranked(tally: &Tally, most: usize) -> Ranked {
 
 /// Completeness by hour and type.
 pub(super) fn completeness<'a>(
-    (hours, shares): (&[HourCompleteness], &BTreeMap<i64, HourShares>),
+    hours: &[HourCompleteness],
+    shares: &BTreeMap<i64, HourShares>,
     range: &Range<i64>,
     lists: &'a [ListReport],
 ) -> CompletenessReport<'a> {
     let hour = |hour: &HourCompleteness| written::hour(hour, shares.get(&hour.hour.0));
     CompletenessReport {
         method: written::METHOD,
-        from: time(Hour(range.start)),
-        until: time(Hour(range.end)),
+        from: Hour(range.start).start(),
+        until: Hour(range.end).start(),
         hours: hours.iter().map(hour).collect(),
         lists,
     }
@@ -345,14 +345,14 @@ pub(super) fn completeness<'a>(
 /// Counts by hour and origin.
 pub(super) fn hours(hours: &[CountedHour], range: &Range<i64>) -> HoursReport {
     let hour = |&CountedHour { hour, live, import }: &CountedHour| HourReport {
-        hour: time(hour),
+        hour: hour.start(),
         stands: if import.is_some() { CountOrigin::Import } else { CountOrigin::Live },
         live,
         import,
     };
     HoursReport {
-        from: time(Hour(range.start)),
-        until: time(Hour(range.end)),
+        from: Hour(range.start).start(),
+        until: Hour(range.end).start(),
         hours: hours.iter().map(hour).collect(),
     }
 }

@@ -67,7 +67,7 @@ impl<R: ClientReader> StreamBody<R> {
             let detail = "this connection is not known";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
         })?;
-        let behind = handshake::place_behind_proxy(server, &peer, request.headers())?;
+        let behind = handshake::slot_behind_proxy(server, &peer, request.headers())?;
         // Without a permit it is sent uncompressed.
         let permit = Arc::clone(&server.compressors).try_acquire_owned().ok();
         let compressor = permit.and_then(|permit| Compressor::new(request.headers(), permit));

@@ -2,13 +2,14 @@
 //! `OPTIONS`, allowed values of parameters, and headers for browsers and caches.
 
 use axum::Router;
-use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::admission::Rejection;
 use super::peer::{Audience, Peer};
 use super::problem::Problem;
+use super::url_query::{UrlQuery, shown};
 use super::{head, identity, negotiation, routes, whole};
 use crate::serve::api::endpoints;
 use crate::serve::api::endpoints::EndpointRow;
@@ -36,7 +37,7 @@ pub(crate) async fn answer(
     server: &ServerState,
     router: Router,
     peer: Peer,
-    mut request: Request<Body>,
+    mut request: Request,
     refusal: Option<Rejection>,
 ) -> Response {
     let audience = peer.audience;
@@ -44,12 +45,10 @@ pub(crate) async fn answer(
     routes::strip(&mut request, server.options.base_path.as_deref());
     routes::alias(&mut request);
     request.extensions_mut().insert(peer);
-    let mut response = match (checked.and_then(|()| known(server, &request)), audience) {
+    let checked = checked.and_then(|()| identity::check_host(server, &request));
+    let mut response = match (checked, audience) {
         (Err(problem), _) => problem.into_response(),
-        (Ok(()), Audience::Ops) => match identity::refuse_host(server, &request) {
-            Some(problem) => problem.into_response(),
-            None => inside(server, router, request).await,
-        },
+        (Ok(()), Audience::Ops) => inside(server, router, request).await,
         (Ok(()), Audience::Public) => public(server, router, request, refusal).await,
     };
     routes::secure(response.headers_mut());
@@ -74,16 +73,11 @@ fn framed(headers: &mut HeaderMap, ancestors: &[String]) {
     }
 }
 
-/// Refuses a request to the ops listener under a name that a stranger may have pointed here.
-fn known(server: &ServerState, request: &Request<Body>) -> Result<(), Problem> {
-    identity::refuse_host(server, request).map_or(Ok(()), Err)
-}
-
 /// Answers a request to a public listener.
 async fn public(
     server: &ServerState,
     router: Router,
-    request: Request<Body>,
+    request: Request,
     refusal: Option<Rejection>,
 ) -> Response {
     // The sync has effects, so pages of other hosts may not call it.
@@ -130,14 +124,14 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_before: bool) {
 
 /// Whether a request is served without a free slot: a load balancer must not take a full server for
 /// a dead one.
-fn is_always_answered(server: &ServerState, request: &Request<Body>) -> bool {
+fn is_always_answered(server: &ServerState, request: &Request) -> bool {
     let path = request.uri().path();
     request.method() == Method::OPTIONS
         || (matches!(*request.method(), Method::GET | Method::HEAD)
             && (path == server.options.health || path == "/readyz"))
 }
 
-async fn inside(server: &ServerState, router: Router, request: Request<Body>) -> Response {
+async fn inside(server: &ServerState, router: Router, request: Request) -> Response {
     let row = endpoints::find(request.uri().path(), &server.options);
     let row = row.filter(|row| row.audience.includes(Audience::of(&request)));
     let (method, path) = (request.method(), request.uri().path());
@@ -158,7 +152,7 @@ async fn inside(server: &ServerState, router: Router, request: Request<Body>) ->
     let is_get = matches!(*method, Method::GET | Method::HEAD);
     if is_get
         && !handshake::is_websocket(request.headers())
-        && let Err(problem) = check_listed(row, &request)
+        && let Err(problem) = check_listed(row, request.uri())
     {
         return problem.into_response();
     }
@@ -169,28 +163,20 @@ async fn inside(server: &ServerState, router: Router, request: Request<Body>) ->
 
 /// The answer to `OPTIONS`.
 fn allowed(allow: HeaderValue) -> Response {
-    let allow: [(HeaderName, HeaderValue); 1] = [(header::ALLOW, allow)];
-    (StatusCode::NO_CONTENT, allow).into_response()
+    (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response()
 }
 
 /// Rejects a value that is not among those that the table of endpoints lists.
-fn check_listed(row: &EndpointRow, request: &Request<Body>) -> Result<(), Problem> {
-    let is_asked = |query: &str| !query.is_empty() && !row.listed.is_empty();
-    if !request.uri().query().is_some_and(is_asked) {
+fn check_listed(row: &EndpointRow, uri: &Uri) -> Result<(), Problem> {
+    if row.listed.is_empty() || uri.query().is_none_or(str::is_empty) {
         return Ok(());
     }
-    let pairs = negotiation::pairs(request.uri()).map_err(|error| {
-        let detail = format!("the URL's query cannot be read: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })?;
-    for (name, value) in &pairs {
-        let Some((_, values)) = row.listed.iter().find(|(known, _)| known == name) else {
-            continue;
-        };
-        if !values.contains(value) {
-            let shown: String = value.chars().take(40).collect();
-            let detail = format!("{name}: `{shown}` is unknown; give one of {}", values.join(", "));
-            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    for (name, value) in UrlQuery::of(uri)?.pairs() {
+        let listed = row.listed.iter().find(|(known, _)| known == name);
+        if let Some((_, values)) = listed.filter(|(_, values)| !values.contains(value)) {
+            let (value, values) = (shown(value), values.join(", "));
+            let reason = format!("`{value}` is unknown; give one of {values}");
+            return Err(Problem::parameter(name, reason));
         }
     }
     Ok(())

@@ -31,9 +31,9 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     }
     if request.version() == Version::HTTP_2 {
         let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-        let told = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
-        match (authority, told) {
-            (Some(authority), Some(told)) if !told.eq_ignore_ascii_case(authority.as_bytes()) => {
+        let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+        match (authority, host) {
+            (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
                 return Err(bad("host: is not that of :authority".to_owned()));
             }
             (Some(authority), None) => {

@@ -8,7 +8,6 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use super::admission::ConnectionSlot;
 use super::front;
 use super::peer::{Audience, Caller};
 use super::progress;
-use super::write_timeout::WriteTimeoutStream;
+use super::write_timeout::{ConnectionRequests, WriteTimeoutStream};
 use crate::clock::Clock;
 use crate::serve::server::ServerState;
 use crate::sync::lock;
@@ -53,33 +52,24 @@ struct OpenRequest {
     /// Ends this request alone.
     cut: CancellationToken,
     /// Its slot, held until the last byte of the response is sent.
-    place: Mutex<Option<ConnectionSlot>>,
+    slot: Mutex<Option<ConnectionSlot>>,
 }
 
 /// Spawns a task for each request.
 #[derive(Clone)]
 struct RequestTasks {
     server: Arc<ServerState>,
-    counts: Arc<StreamCounts>,
+    requests: ConnectionRequests,
 }
 
-/// Requests of a connection that are open, and those begun so far.
-#[derive(Debug, Default)]
-struct StreamCounts {
-    open: AtomicUsize,
-    begun: AtomicUsize,
-}
-
-impl StreamCounts {
-    /// Waits until no request was open, and none began, for this long.
-    async fn unused_for(&self, clock: Clock, time: Duration) {
-        let now = || [&self.open, &self.begun].map(|count| count.load(Ordering::Relaxed));
-        loop {
-            let before = now();
-            clock.sleep(time).await;
-            if before[0] == 0 && now() == before {
-                return;
-            }
+/// Waits until no request was open, and none began, for this long.
+async fn unused_for(requests: &ConnectionRequests, clock: Clock, time: Duration) {
+    loop {
+        let begun = requests.begun();
+        let was_open = requests.are_open();
+        clock.sleep(time).await;
+        if !was_open && !requests.are_open() && requests.begun() == begun {
+            return;
         }
     }
 }
@@ -87,7 +77,7 @@ impl StreamCounts {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
     fn execute(&self, request: F) {
         let (open, hard) = (Arc::new(OpenRequest::default()), self.server.hard.clone());
-        let counted = OpenCount::begin(&self.counts);
+        let counted = self.requests.begin();
         let cut = open.cut.clone();
         self.server.tracker.spawn(OPEN.scope(open, async move {
             tokio::select! {
@@ -100,23 +90,6 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
     }
 }
 
-/// Counts an open request until it is dropped.
-struct OpenCount(Arc<StreamCounts>);
-
-impl OpenCount {
-    fn begin(counts: &Arc<StreamCounts>) -> Self {
-        counts.begun.fetch_add(1, Ordering::Relaxed);
-        counts.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(counts))
-    }
-}
-
-impl Drop for OpenCount {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Serves a connection until it ends.
 pub(crate) async fn speak(
     server: &Arc<ServerState>,
@@ -124,7 +97,8 @@ pub(crate) async fn speak(
     caller: Caller,
     router: Router,
 ) {
-    let requests = RequestTasks { server: Arc::clone(server), counts: Arc::default() };
+    let requests = ConnectionRequests::default();
+    let tasks = RequestTasks { server: Arc::clone(server), requests: requests.clone() };
     let service = {
         let (server, caller) = (Arc::clone(server), caller.clone());
         service_fn(move |request: Request<Incoming>| {
@@ -132,7 +106,7 @@ pub(crate) async fn speak(
             async move { Ok::<_, Infallible>(respond(&server, caller, router, request).await) }
         })
     };
-    let connection = http2::Builder::new(requests.clone())
+    let connection = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEAD_BYTES)
@@ -154,7 +128,7 @@ pub(crate) async fn speak(
             tokio::select! {
                 ended = connection => ended,
                 () = caller.peer.cut.cancelled() => return,
-                () = requests.counts.unused_for(server.clock, patience) => return,
+                () = unused_for(&requests, server.clock, patience) => return,
             }
         }
         () = server.soft.cancelled() => {
@@ -178,9 +152,7 @@ async fn respond(
     if caller.refusal.is_none() && caller.peer.audience == Audience::Public {
         let is_proxy = server.options.trusted_proxies.contain(caller.peer.address);
         match server.public.connection((!is_proxy).then_some(caller.peer.address)) {
-            Ok(place) => {
-                *lock(&open.place) = Some(place);
-            }
+            Ok(slot) => *lock(&open.slot) = Some(slot),
             Err(refusal) => caller.refusal = Some(refusal),
         }
     }
@@ -192,10 +164,10 @@ async fn respond(
 
 /// Waits until no request was open for `keep_alive`, or until none began within the handshake
 /// time-out.
-async fn idle(server: &ServerState, requests: &RequestTasks) {
+async fn idle(server: &ServerState, requests: &ConnectionRequests) {
     server.clock.sleep(server.options.limits.handshake_timeout).await;
-    if requests.counts.begun.load(Ordering::Relaxed) > 0 {
-        requests.counts.unused_for(server.clock, server.options.keep_alive).await;
+    if requests.begun() > 0 {
+        unused_for(requests, server.clock, server.options.keep_alive).await;
     }
 }
 
@@ -205,15 +177,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_keeps_its_connection_until_it_is_over() {
-        let (clock, counts) = (Clock::system(), Arc::new(StreamCounts::default()));
+        let (clock, requests) = (Clock::system(), ConnectionRequests::default());
         let second = Duration::from_secs(1);
         let started = clock.instant();
         let unused = tokio::spawn({
-            let counts = Arc::clone(&counts);
-            async move { counts.unused_for(clock, second).await }
+            let requests = requests.clone();
+            async move { unused_for(&requests, clock, second).await }
         });
         clock.sleep(second / 2).await;
-        let request = OpenCount::begin(&counts);
+        let request = requests.begin();
         clock.sleep(second * 5).await;
         assert!(!unused.is_finished(), "a request is open");
         drop(request);

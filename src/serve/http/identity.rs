@@ -37,22 +37,20 @@ const INTERNAL: [&str; 8] =
 
 /// Rejects a request to the ops listener for a host name that a stranger may have pointed at this
 /// address (DNS rebinding).
-pub(crate) fn refuse_host(server: &ServerState, request: &Request<Body>) -> Option<Problem> {
-    if Audience::of(request) != Audience::Ops {
-        return None;
-    }
+pub(crate) fn check_host(server: &ServerState, request: &Request<Body>) -> Result<(), Problem> {
     // Every browser sends a host.
-    let host = request.headers().get(header::HOST)?;
+    let Some(host) = request.headers().get(header::HOST) else { return Ok(()) };
     let host = host.to_str().unwrap_or_default();
-    if is_known_host(host, &server.options.allowed_origins) {
-        return None;
+    let is_ops = Audience::of(request) == Audience::Ops;
+    if !is_ops || is_known_host(host, &server.options.allowed_origins) {
+        return Ok(());
     }
     let shown: String = host.chars().take(200).collect();
     let detail = format!(
         "the ops listener does not answer to the name `{shown}`: ask by address (127.0.0.1), by a \
          name without a dot or of an internal domain, or list its origin in server.allowedOrigins"
     );
-    Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
+    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
 }
 
 /// Whether a POST to the ops listener has the secret of the data directory.
@@ -168,10 +166,9 @@ fn name_of(host: &str) -> String {
 
 /// Whether a request has this bearer token.
 pub(crate) fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
-    let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-    let told = told.split_at_checked("Bearer ".len());
-    told.is_some_and(|(scheme, told)| {
-        scheme.eq_ignore_ascii_case(b"Bearer ") && are_equal(told, token.expose().as_bytes())
+    let sent = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+    sent.split_at_checked("Bearer ".len()).is_some_and(|(scheme, sent)| {
+        scheme.eq_ignore_ascii_case(b"Bearer ") && are_equal(sent, token.expose().as_bytes())
     })
 }
 

@@ -1,24 +1,12 @@
-//! Reads the query of a URL, and negotiates content (`Accept`, `Accept-Encoding`, RFC 9110 §12).
+//! Negotiates content (`Accept`, `Accept-Encoding`, RFC 9110 §12).
 
-use axum::extract::Query;
-use axum::extract::rejection::QueryRejection;
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderName, header};
 
 pub(crate) const SSE: &str = "text/event-stream";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const JSON: &str = "application/json";
 /// The header in which an `EventSource` sends the cursor to resume from.
 pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
-
-/// Names and values of a URL's query, form-decoded, except that `++` is decoded as two pluses: two
-/// spaces are unlikely, but `C++` is common.
-pub(crate) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, QueryRejection> {
-    let pluses = uri.query().filter(|query| query.contains("++"));
-    let written =
-        pluses.and_then(|query| format!("/?{}", query.replace("++", "%2B%2B")).parse().ok());
-    let Query(pairs) = Query::try_from_uri(written.as_ref().unwrap_or(uri))?;
-    Ok(pairs)
-}
 
 /// The index of the offered media type that a request prefers (RFC 9110 §12.5.1): the highest
 /// quality, then the most specific range, then the first offer. Where only wildcards decide, or the
@@ -104,6 +92,16 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
+/// Splits at separators outside of quotes; without the white space around each part.
+pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let split = text.split(move |c| {
+        is_quoted ^= c == '"';
+        c == separator && !is_quoted
+    });
+    split.map(str::trim)
+}
+
 /// The values of a header with their qualities in thousandths; other parameters are ignored.
 fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, u16)> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -134,19 +132,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn double_plus_is_kept_and_single_plus_is_a_space() {
-        let read = |query: &str| {
-            let pairs = pairs(&format!("/stream?{query}").parse().unwrap()).unwrap();
-            pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
-        };
-        assert_eq!(read("languages=C++,Go&poll=1"), ["languages=C++,Go", "poll=1"]);
-        assert_eq!(read("languages=C%2B%2B&x"), ["languages=C++", "x="]);
-        assert_eq!(read("languages=Objective-C++"), ["languages=Objective-C++"]);
-        assert_eq!(read("languages=Jupyter+Notebook"), ["languages=Jupyter Notebook"]);
-        assert_eq!(read(""), Vec::<String>::new());
-    }
 
     fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])

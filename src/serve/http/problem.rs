@@ -1,16 +1,25 @@
 //! Error responses: a JSON problem that names the reason and what to do (RFC 9457).
 
+use std::fmt::Display;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::serve::admin::operate::OpsError;
+use crate::sync::Stopping;
+
+/// What a handler returns.
+pub(crate) type HttpResult = Result<Response, Problem>;
+
 /// An error response.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
-    detail: String,
+    /// What is wrong, and what to do.
+    pub(crate) detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     endpoints: Option<&'static [&'static str]>,
     plain: bool,
@@ -33,6 +42,16 @@ pub(crate) struct ProblemBody<'a> {
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), headers: Vec::new(), endpoints: None, plain: false }
+    }
+
+    /// A refused parameter.
+    pub(crate) fn parameter(name: &str, reason: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("{name}: {reason}"))
+    }
+
+    /// Something that cannot be answered now; the client may try again within seconds.
+    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
     }
 
     /// An error as one line of text, for a terminal.
@@ -58,6 +77,20 @@ impl Problem {
     pub(crate) fn with_endpoints(mut self, endpoints: &'static [&'static str]) -> Self {
         self.endpoints = Some(endpoints);
         self
+    }
+}
+
+/// Kept data that cannot be read now.
+impl From<OpsError> for Problem {
+    fn from(error: OpsError) -> Self {
+        Self::unavailable(error.reason)
+    }
+}
+
+/// The server is stopping, so the work was not started.
+impl From<Stopping> for Problem {
+    fn from(_: Stopping) -> Self {
+        Self::unavailable("the server is stopping")
     }
 }
 

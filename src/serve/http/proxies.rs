@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use http::HeaderMap;
 
+use super::negotiation::split_unquoted;
 use crate::config::Network;
 
 /// The default of `server.clientHeader`.
@@ -53,9 +54,13 @@ impl Proxies {
         let mut client = peer;
         for line in lines.into_iter().rev() {
             let Ok(line) = line.to_str() else { return client };
-            let parts = if is_forwarded { split(line, ',') } else { line.split(',').collect() };
+            let parts: Vec<&str> = if is_forwarded {
+                split_unquoted(line, ',').collect()
+            } else {
+                line.split(',').map(str::trim).collect()
+            };
             for part in parts.into_iter().rev() {
-                let address = if is_forwarded { forwarded_for(part) } else { Some(part.trim()) };
+                let address = if is_forwarded { forwarded_for(part) } else { Some(part) };
                 // Only an address can come from a trusted proxy: the sender of anything else is the
                 // client.
                 let Some(address) = address.and_then(read_address) else { return client };
@@ -69,19 +74,9 @@ impl Proxies {
     }
 }
 
-/// Splits at separators outside of quotes.
-fn split(text: &str, separator: char) -> Vec<&str> {
-    let mut is_quoted = false;
-    text.split(|c: char| {
-        is_quoted ^= c == '"';
-        c == separator && !is_quoted
-    })
-    .collect()
-}
-
 /// The `for` parameter of an element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<&str> {
-    split(element, ';').into_iter().find_map(|pair| {
+    split_unquoted(element, ';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         let value = value.trim();
         let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));

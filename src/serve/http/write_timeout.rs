@@ -79,11 +79,13 @@ impl ConnectionRequests {
         RequestGuard(self.clone())
     }
 
-    fn begun(&self) -> usize {
+    /// Number of requests so far.
+    pub(super) fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Relaxed)
     }
 
-    fn are_open(&self) -> bool {
+    /// Whether a response is in progress.
+    pub(super) fn are_open(&self) -> bool {
         self.0.open.load(Ordering::Acquire) > 0
     }
 }

@@ -46,9 +46,13 @@ impl Picture<'_> {
              · {}</text>",
             escaped(&self.series.name),
             escaped(&format!("{} {}", grouped(sum), self.words())),
-            escaped(&seen_words(seen_of(self.series))),
+            escaped(&self.seen_in_full()),
         )
         .expect("a string takes all");
+        if let Some(stated) = self.stated() {
+            write!(out, "<text x=\"{RIGHT}\" y=\"22\" text-anchor=\"end\">{stated}</text>")
+                .expect("a string takes all");
+        }
         for (part, figure) in [(1.0, sum), (0.5, sum / 2), (0.0, 0)] {
             let y = BOTTOM - (BOTTOM - TOP) * part;
             write!(
@@ -78,7 +82,8 @@ impl Picture<'_> {
     pub(super) fn badge(&self) -> String {
         let sum = self.counts().fold(0_u64, u64::saturating_add);
         let label = format!("{} in {} days", self.words(), self.series.days.len());
-        let value = format!("{} · {}", grouped(sum), seen_words(seen_of(self.series)));
+        let seen = self.growth_seen().unwrap_or_else(|| seen_words(seen_of(self.series)));
+        let value = format!("{} · {seen}", grouped(sum));
         let (a, b) = (width(&label), width(&value));
         let mut out = head(a + b, 20.0, &self.title(sum));
         write!(
@@ -113,8 +118,33 @@ impl Picture<'_> {
 
     fn title(&self, sum: u64) -> String {
         let (name, words, days) = (&self.series.name, self.words(), self.series.days.len());
-        let seen = seen_words(seen_of(self.series));
-        format!("{name}: {} {words} in {days} days, {seen}", grouped(sum))
+        let stated = self.stated().map(|stated| format!("; {stated}")).unwrap_or_default();
+        let seen = self.seen_in_full();
+        format!("{name}: {} {words} in {days} days, {seen}{stated}", grouped(sum))
+    }
+
+    /// The total that GitHub states, in words, when it is known.
+    fn stated(&self) -> Option<String> {
+        let totals = self.series.stated?;
+        let total = match self.by {
+            RankedBy::Stars => totals.stars,
+            RankedBy::Forks => totals.forks,
+            RankedBy::Prs | RankedBy::Pushes => return None,
+        };
+        Some(format!("GitHub states {} {}", grouped(total), self.words()))
+    }
+
+    /// How much of the repository's own growth was seen, when GitHub's totals tell.
+    fn growth_seen(&self) -> Option<String> {
+        let has_total = matches!(self.by, RankedBy::Stars | RankedBy::Forks);
+        let seen = self.series.seen.filter(|_| has_total)?;
+        Some(format!("seen {:.0} % of its growth", (seen * 100.0).floor()))
+    }
+
+    /// Both shares that are known: of the repository's growth, and of the whole feed.
+    fn seen_in_full(&self) -> String {
+        let feed = seen_words(seen_of(self.series));
+        self.growth_seen().map_or(feed.clone(), |growth| format!("{growth} · {feed}"))
     }
 }
 

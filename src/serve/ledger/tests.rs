@@ -1,7 +1,7 @@
 use super::picture::Picture;
 use super::*;
-use crate::model::ledger::{DaySeen, LedgerCounts, LedgerMetric, RepoDay};
-use crate::model::window::Day;
+use crate::model::ledger::{DaySeen, LedgerCounts, LedgerMetric, RepoDay, StatedTotals};
+use crate::model::window::{Day, Timestamp};
 
 fn series(name: &str) -> RepoSeries {
     let day = |at: i32| {
@@ -44,6 +44,21 @@ fn pictures_say_their_figure_and_coverage() {
     }
     let chart = picture.chart();
     assert!(chart.contains("ann/tool") && chart.contains("2026-01-03"), "{chart}");
+}
+
+#[test]
+fn pictures_have_what_github_states_beside_what_was_seen() {
+    let stated = StatedTotals { stars: 45_120, forks: 310, at: Timestamp::default() };
+    let series = RepoSeries { stated: Some(stated), seen: Some(0.719), ..series("ann/tool") };
+    let drawn = |by| Picture { series: &series, by }.chart();
+    for (by, total) in [(RankedBy::Stars, "45,120 stars"), (RankedBy::Forks, "310 forks")] {
+        let (chart, badge) = (drawn(by), Picture { series: &series, by }.badge());
+        assert!(chart.contains(&format!("GitHub states {total}<")), "{chart}");
+        assert!(chart.contains("seen 71 % of its growth · 90 % of the feed seen"), "{chart}");
+        assert!(badge.contains("· seen 71 % of its growth<"), "{badge}");
+    }
+    let pushes = drawn(RankedBy::Pushes);
+    assert!(!pushes.contains("states") && pushes.contains("90 % of the feed seen"), "{pushes}");
 }
 
 #[test]

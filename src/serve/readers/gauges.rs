@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{Request, StatusCode};
+use http::StatusCode;
 
 use super::params::{self, InvalidParams};
 use super::{ClientReader, HEARTBEAT, ReaderBatch};
@@ -23,8 +22,9 @@ use crate::model::resume_token::ResumeToken;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
 use crate::serve::http::path_parts::PathParts;
-use crate::serve::http::problem::Problem;
-use crate::serve::server::ServerState;
+use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::url_query::{UrlQuery, known};
+use crate::serve::server::{ServerState, SharedServer};
 use crate::serve::ws::handshake;
 
 /// The default window.
@@ -46,100 +46,73 @@ struct GaugeReader<const IS_ROLLING: bool> {
 }
 
 /// `/aggregate`: the list of all aggregates.
-pub(crate) async fn list(State(server): State<Arc<ServerState>>) -> Response {
-    let sheets = server.hub.aggregates();
-    let all: Vec<_> = sheets.names().iter().filter_map(|name| sheets.get(name)?.about()).collect();
+pub(crate) async fn list(State(server): SharedServer) -> Response {
+    let topics = server.hub.aggregates();
+    let all: Vec<_> = topics.names().iter().filter_map(|name| topics.get(name)?.about()).collect();
     axum::Json(all.iter().map(|about| &**about).collect::<Vec<_>>()).into_response()
 }
 
 /// `/aggregate/NAME`.
 pub(crate) async fn aggregate(
-    State(server): State<Arc<ServerState>>,
+    State(server): SharedServer,
     PathParts(name): PathParts<String>,
-    request: Request<Body>,
-) -> Response {
-    let sheets = server.hub.aggregates();
-    let Some(sheet) = sheets.get(&name) else {
+    request: Request,
+) -> HttpResult {
+    let topics = server.hub.aggregates();
+    let topic = topics.get(&name).ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
-        let names = sheets.names().join(", ");
+        let names = topics.names().join(", ");
         let there = if names.is_empty() {
             "there are none: put a script beside merge_latest.rhai (scripts.dir)".to_owned()
         } else {
             format!("there are: {names}")
         };
         let detail = format!("there is no aggregate `{shown}`; {there}");
-        return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
-    };
-    answer::<false>(&server, request, &sheet, Asked::default())
-}
-
-/// The parameters of a request for rolling counts.
-#[derive(Debug, Default)]
-struct Asked {
-    /// `languages`, `types` or `activity`; `None` for an aggregate.
-    of: Option<String>,
-    /// Where to resume.
-    back: Option<ResumeToken>,
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })?;
+    answer::<false>(&server, request, &topic, None, None)
 }
 
 /// `/stream/languages`, `/stream/types`, `/stream/activity`.
-pub(crate) async fn rolling(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn rolling(State(server): SharedServer, request: Request) -> HttpResult {
     let of = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-    let (window, back) = match asked(&request) {
-        Ok(asked) => asked,
-        Err(detail) => return Problem::new(StatusCode::BAD_REQUEST, detail).into_response(),
-    };
-    let sheet = server.hub.rolling().open(&format!("{of}/{window}"));
-    answer::<true>(&server, request, &sheet, Asked { of: Some(of), back })
-}
-
-/// The window and the cursor of a request. The last of repeated parameters applies. `Last-Event-ID`
-/// takes precedence over the URL, and an invalid one is ignored, because an `EventSource` could not
-/// send another.
-fn asked(request: &Request<Body>) -> Result<(&'static str, Option<ResumeToken>), String> {
-    let pairs =
-        negotiation::pairs(request.uri()).map_err(|error| format!("the URL's query: {error}"))?;
-    let last = |name: &str| {
-        let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
-        named.next().map(|(_, value)| value.as_str())
-    };
-    let window = last("window").map_or(Ok(WINDOW), known_window)?;
+    let query = UrlQuery::of(request.uri())?;
+    let window = known_window(query.last("window").unwrap_or(WINDOW))
+        .map_err(|reason| Problem::parameter("window", reason))?;
+    // An invalid `Last-Event-ID` is ignored, because an `EventSource` could not send another.
     let last_id = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
-    let back = match last_id.and_then(|id| id.parse().ok()) {
+    let token = match last_id.and_then(|id| id.parse().ok()) {
         Some(token) => Some(token),
-        None => last("cursor")
-            .filter(|text| !text.is_empty())
+        None => query
+            .last("cursor")
             .map(str::parse)
             .transpose()
-            .map_err(|e| format!("cursor: {e}"))?,
+            .map_err(|error| Problem::parameter("cursor", error))?,
     };
-    Ok((window, back))
+    let topic = server.hub.rolling().open(&format!("{of}/{window}"));
+    answer::<true>(&server, request, &topic, Some(of), token)
 }
 
+/// The name of a window, or what is wrong with it.
 fn known_window(text: &str) -> Result<&'static str, String> {
-    let known = WINDOWS.iter().find(|(name, _)| *name == text);
-    known.map(|(name, _)| *name).ok_or_else(|| {
-        let shown: String = text.chars().take(40).collect();
-        let all: Vec<_> = WINDOWS.iter().map(|(name, _)| *name).collect();
-        format!("window: `{shown}` is none; give one of {}", all.join(", "))
-    })
+    known(text, &WINDOWS.map(|(name, _)| (name, name)))
 }
 
+/// Answers in the form that the request asks for. `of` names rolling counts, which can be resumed
+/// by a token.
 fn answer<const IS_ROLLING: bool>(
     server: &Arc<ServerState>,
-    request: Request<Body>,
-    sheet: &Arc<GaugeTopic>,
-    Asked { of, back }: Asked,
-) -> Response {
+    request: Request,
+    topic: &Arc<GaugeTopic>,
+    of: Option<String>,
+    token: Option<ResumeToken>,
+) -> HttpResult {
     let mode = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
-    let hello = IS_ROLLING.then(|| sheet.hello(server.operate.simulated()));
+    let hello = IS_ROLLING.then(|| topic.hello(server.operate.simulated()));
     let hub = Arc::clone(&server.hub);
     let reader = |notifier: &Arc<Notifier>, encoding| {
-        let mut subscriber = sheet.subscribe(mode, notifier);
-        if let Some(token) = back {
+        let mut subscriber = topic.subscribe(mode, notifier);
+        if let Some(token) = token {
             subscriber.resume(token);
         }
         let notifier = Arc::clone(notifier);
@@ -154,31 +127,24 @@ fn answer<const IS_ROLLING: bool>(
     let (encoding, kind) = match negotiation::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
         Some(0) => (StreamEncoding::Sse, SSE),
         Some(1) => (StreamEncoding::Ndjson, NDJSON),
-        Some(_) => return json_answer(value(sheet)),
+        Some(_) => return Ok(body::answer(JSON, value(topic))),
         None => {
             let detail = format!("it comes as {JSON}, as {SSE}, as {NDJSON}, or as a WebSocket");
-            return Problem::new(StatusCode::NOT_ACCEPTABLE, detail).into_response();
+            return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail));
         }
     };
     let notifier = Arc::new(Notifier::default());
     let reader = reader(&notifier, encoding);
-    let pump = StreamBody::new(server, &request, reader, notifier, encoding);
-    body::answer(kind, pump.map(StreamBody::into_response))
+    let stream = StreamBody::new(server, &request, reader, notifier, encoding);
+    Ok(body::answer(kind, stream.map(StreamBody::into_response)))
 }
 
 /// The current value.
-fn value(sheet: &GaugeTopic) -> Result<String, Problem> {
-    if let Some(note) = sheet.snapshot() {
-        return Ok(note.frame.body().to_owned());
-    }
-    let about = json::encoded(&sheet.about().as_deref());
-    let detail = format!("nothing is counted yet; how it is: {about}");
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-    Err(problem.retry_within(1..=3))
-}
-
-fn json_answer(body: Result<String, Problem>) -> Response {
-    body::answer(JSON, body.map(IntoResponse::into_response))
+fn value(topic: &GaugeTopic) -> Result<String, Problem> {
+    topic.snapshot().map(|update| update.frame.body().to_owned()).ok_or_else(|| {
+        let about = json::encoded(&topic.about().as_deref());
+        Problem::unavailable(format!("nothing is counted yet; how it is: {about}"))
+    })
 }
 
 impl<const IS_ROLLING: bool> GaugeReader<IS_ROLLING> {

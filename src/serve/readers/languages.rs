@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::response::Response;
-use http::Request;
+use axum::extract::{Request, State};
 
 use super::params::{self, InvalidParams};
 use super::{ClientReader, ReaderBatch};
 use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier};
-use crate::serve::server::ServerState;
+use crate::serve::http::problem::HttpResult;
+use crate::serve::server::SharedServer;
 use crate::serve::ws::handshake;
 
 /// Receives the languages with the most events, once it has parameters.
@@ -28,20 +26,14 @@ struct WatchReader {
     first: Option<Frame>,
 }
 
-pub(crate) async fn latest(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn latest(State(server): SharedServer, request: Request) -> HttpResult {
     handshake::open(&server, request, r#"then send {"top":10}"#, |server, notifier, _| {
         let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
         Ok(LatestReader { hub, notifier, latest: None })
     })
 }
 
-pub(crate) async fn watch(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn watch(State(server): SharedServer, request: Request) -> HttpResult {
     let hint = r#"then send {"language":["Java"]}"#;
     handshake::open(&server, request, hint, |server, notifier, _| {
         let (changes, first) = server.hub.latest_values().watch_languages(notifier);

@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 
 use self::requests::{LANGUAGES, ReturnType};
 use crate::hub::{
-    Conditions, FieldPath, LanguageQuery, SamplingEncoding, SamplingQuery, VALUE_BYTES, check_paths,
+    self, Conditions, FieldPath, LanguageQuery, SamplingEncoding, SamplingQuery, VALUE_BYTES,
 };
 use crate::model::json;
+use crate::serve::http::url_query::shown;
 
 /// Why parameters are invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, Inval
         repo_name: fields.name("repoName", REPO_NAME)?,
         actor_login: fields.name("userName", USER_NAME)?,
     };
-    let filter = read_filter(fields.list("filter", FILTER)?, paths)?;
+    let filter = read_paths("filter", &fields.list("filter", FILTER)?, paths, FILTER)?;
     let form = match fields.text("returnType", RETURN_TYPE)?.as_deref() {
         None | Some("map") => ReturnType::Map,
         Some("list") => ReturnType::List,
@@ -69,9 +70,7 @@ pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, Inval
         ReturnType::List => SamplingEncoding::List(filter),
         ReturnType::Map => SamplingEncoding::map(filter),
     };
-    check_paths(encoding.paths()).map_err(|error| {
-        bad("filter", &error.to_string(), "give fewer or shorter paths", FILTER)
-    })?;
+    check_paths("filter", encoding.paths(), FILTER)?;
     Ok(SamplingParams { rate, subscription: SamplingQuery { conditions, encoding } })
 }
 
@@ -111,16 +110,34 @@ fn read_languages(fields: &ParamFields<'_>) -> Result<Vec<Box<str>>, InvalidPara
     Ok(names)
 }
 
-fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, InvalidParams> {
+/// Reads up to `most` paths.
+pub(crate) fn read_paths<T: AsRef<str>>(
+    name: &'static str,
+    texts: &[T],
+    most: usize,
+    example: &str,
+) -> Result<Vec<FieldPath>, InvalidParams> {
     if texts.len() > most {
         let what = format!("has {} paths", texts.len());
-        return Err(bad("filter", &what, &format!("give at most {most}"), FILTER));
+        let accepted = format!("give at most {most} (server.limits.filterPaths)");
+        return Err(bad(name, &what, &accepted, example));
     }
     let accepted = "give paths that begin with `event` or `payload`";
-    let path = |text: Box<str>| {
-        FieldPath::read(&text).map_err(|error| bad("filter", &error.to_string(), accepted, FILTER))
+    let read = |text: &T| {
+        let path = FieldPath::read(text.as_ref());
+        path.map_err(|error| bad(name, &error.to_string(), accepted, example))
     };
-    texts.into_iter().map(path).collect()
+    texts.iter().map(read).collect()
+}
+
+/// Refuses paths that would write a part of an event too often.
+pub(crate) fn check_paths(
+    name: &'static str,
+    paths: &[FieldPath],
+    example: &str,
+) -> Result<(), InvalidParams> {
+    let accepted = "give fewer or shorter paths";
+    hub::check_paths(paths).map_err(|error| bad(name, &error.to_string(), accepted, example))
 }
 
 /// Limits a name, which is kept as long as the connection.
@@ -135,11 +152,6 @@ fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), In
 pub(crate) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> InvalidParams {
     let message = format!("{field}: {what}; {accepted}, such as {example}");
     InvalidParams { field: Some(field), message }
-}
-
-/// The beginning of a text, for an error message.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 /// The members of a JSON object; values are kept as text.

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::response::Response;
-use http::Request;
+use axum::extract::{Request, State};
 
 use super::params::{self, InvalidParams};
 use super::{ClientReader, ReaderBatch};
 use crate::hub::{Frame, Hub, Notifier, SamplingSubscriber};
-use crate::serve::server::ServerState;
+use crate::serve::http::problem::HttpResult;
+use crate::serve::server::SharedServer;
 use crate::serve::ws::handshake;
 
 /// Receives events once it has parameters.
@@ -23,10 +21,7 @@ struct SamplingReader {
     subscriber: Option<SamplingSubscriber>,
 }
 
-pub(crate) async fn sampling(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn sampling(State(server): SharedServer, request: Request) -> HttpResult {
     handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
         let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
         let paths = server.options.limits.filter_paths;

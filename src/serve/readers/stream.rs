@@ -8,22 +8,21 @@ mod query;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Request, State};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
+pub(crate) use self::query::StreamRequest;
 use self::query::{Bounds, StreamParams};
-pub(crate) use self::query::{LIMIT_MOST, NAMES};
 use super::params::InvalidParams;
 use super::{ClientReader, HEARTBEAT, ReaderBatch};
 use crate::hub::{Follower, Frame, Notifier, StreamEncoding};
 use crate::metrics;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, LAST_EVENT_ID, NDJSON, SSE};
-use crate::serve::http::problem::Problem;
-use crate::serve::server::ServerState;
+use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::url_query::UrlQuery;
+use crate::serve::server::{ServerState, SharedServer};
 use crate::serve::ws::handshake;
 
 const CAUGHT_UP: (u16, &str) = (1000, "that is all there is now");
@@ -32,18 +31,16 @@ const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting"
 /// The code of the error when too many searches of the client are waiting.
 const TOO_MANY: &str = "too_many_searches";
 
-pub(crate) async fn stream(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn stream(State(server): SharedServer, request: Request) -> HttpResult {
     if handshake::is_websocket(request.headers()) {
-        return open(&server, request);
+        open(&server, request)
+    } else {
+        flow(&server, &request)
     }
-    flow(&server, &request).unwrap_or_else(IntoResponse::into_response)
 }
 
 /// Serves a WebSocket. An invalid query is reported on it, where a page can read it.
-fn open(server: &Arc<ServerState>, request: Request<Body>) -> Response {
+fn open(server: &Arc<ServerState>, request: Request) -> HttpResult {
     let asked = asked(server, &request);
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
     handshake::open(server, request, hint, |server, notifier, deflates| {
@@ -55,7 +52,7 @@ fn open(server: &Arc<ServerState>, request: Request<Body>) -> Response {
 }
 
 /// Serves a response body, which is endless unless `poll=1`.
-fn flow(server: &Arc<ServerState>, request: &Request<Body>) -> Result<Response, Problem> {
+fn flow(server: &Arc<ServerState>, request: &Request) -> HttpResult {
     let (encoding, kind) = encoding_of(request.headers())?;
     let asked = asked(server, request).map_err(|bad| {
         metrics::REFUSED.add_for("invalid_params", 1);
@@ -67,7 +64,7 @@ fn flow(server: &Arc<ServerState>, request: &Request<Body>) -> Result<Response, 
 
 fn begin(
     server: &Arc<ServerState>,
-    request: &Request<Body>,
+    request: &Request,
     encoding: StreamEncoding,
     asked: StreamParams,
 ) -> Result<StreamBody<StreamReader>, Problem> {
@@ -81,14 +78,12 @@ fn begin(
 }
 
 /// The query of a request.
-fn asked(server: &ServerState, request: &Request<Body>) -> Result<StreamParams, InvalidParams> {
-    let pairs = negotiation::pairs(request.uri()).map_err(|error| InvalidParams {
-        field: None,
-        message: format!("the URL's query cannot be read: {error}"),
-    })?;
+fn asked(server: &ServerState, request: &Request) -> Result<StreamParams, InvalidParams> {
+    let url = UrlQuery::of(request.uri())
+        .map_err(|problem| InvalidParams { field: None, message: problem.detail })?;
     let last_id = request.headers().get(LAST_EVENT_ID);
     let last_id = last_id.map(|id| id.to_str().unwrap_or("no text"));
-    query::of_url(&pairs, last_id, bounds(server))
+    query::of_url(url.pairs(), last_id, bounds(server))
 }
 
 fn bounds(server: &ServerState) -> Bounds<'_> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -105,7 +106,7 @@ async fn speak(server: Arc<ServerState>, stream: TcpStream, from: SocketAddr) {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer::of_test(from.ip()));
         let answer = handshake::open(&server, request, "", |_, _, _| Ok(Echo::default()));
-        async { Ok::<_, std::convert::Infallible>(answer) }
+        async { Ok::<_, std::convert::Infallible>(answer.into_response()) }
     });
     let stream = crate::serve::http::tls::Stream::Left(stream);
     let stream = WriteTimeoutStream::new(stream, SLOW, server.clock);

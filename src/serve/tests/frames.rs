@@ -85,10 +85,8 @@ impl Raw {
 
 #[tokio::test]
 async fn connection_ends_after_the_close_frame_of_the_peer() {
-    let mut options = options();
     // Longer than the deadline of the test: only the peer's close frame can end the connection.
-    options.reply_within = Duration::from_secs(3_600);
-    let served = served_with(options, HubOptions::default(), Around::default()).await;
+    let served = served_by(|options| options.reply_within = Duration::from_secs(3_600)).await;
     let bad_params = frame(TEXT, br#"{"samplingRate":0}"#);
     let too_long = announced(TEXT, 1 << 40);
     let no_utf8 = frame(TEXT, b"\xff\xfe");
@@ -111,10 +109,8 @@ async fn connection_ends_after_the_close_frame_of_the_peer() {
 #[tokio::test]
 async fn every_ping_of_a_burst_and_the_close_frame_are_answered() {
     const PINGS: u16 = 500;
-    let mut options = options();
     // A ping would wake the connection.
-    options.ping_every = Duration::from_secs(3_600);
-    let served = served_with(options, HubOptions::default(), Around::default()).await;
+    let served = served_by(|options| options.ping_every = Duration::from_secs(3_600)).await;
     for deflates in ["", "sec-websocket-extensions: permessage-deflate\r\n"] {
         let mut raw = Raw::open(&served, deflates).await;
         let pings = (0..PINGS).flat_map(|ping| frame(PING, &ping.to_be_bytes()));
@@ -132,9 +128,7 @@ async fn every_ping_of_a_burst_and_the_close_frame_are_answered() {
 
 #[tokio::test]
 async fn unfinished_message_closes_the_connection_despite_pings() {
-    let mut options = options();
-    options.message_within = Duration::from_millis(200);
-    let served = served_with(options, HubOptions::default(), Around::default()).await;
+    let served = served_by(|options| options.message_within = Duration::from_millis(200)).await;
     let half = [&announced(TEXT, 100)[..], b"half"].concat();
     let fragment = frame(0x01, b"{");
     let deflated = [&announced(0xc1, 100)[..], b"half"].concat();

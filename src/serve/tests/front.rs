@@ -27,12 +27,6 @@ async fn raw(address: SocketAddr, text: &str) -> String {
     answer
 }
 
-async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
-    let mut options = options();
-    change(&mut options);
-    served_with(options, HubOptions::default(), Around::default()).await
-}
-
 /// The paths of all endpoints for one audience.
 fn paths(audience: Audience) -> Vec<String> {
     let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
@@ -230,6 +224,18 @@ async fn ask_again(stream: &mut TcpStream) {
     }
 }
 
+/// A stream of server-sent events, and its first message.
+async fn streaming(served: &Served) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(served.public).await.unwrap();
+    let ask = b"GET /stream/types HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut begun = Vec::new();
+    while !begun.ends_with(b"\n\n") {
+        begun.push(soon(stream.read_u8()).await.unwrap());
+    }
+    (stream, String::from_utf8(begun).unwrap())
+}
+
 #[tokio::test]
 async fn idle_connections_have_their_own_timeout() {
     let long = served_by(|options| {
@@ -248,13 +254,7 @@ async fn idle_connections_have_their_own_timeout() {
     let mut stream = asked_once(&short).await;
     assert!(soon(stream.read_u8()).await.is_err());
     // A connection that waits for a slow response is not idle.
-    let mut stream = TcpStream::connect(short.public).await.unwrap();
-    let ask = b"GET /stream/types HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
-    stream.write_all(ask).await.unwrap();
-    let mut begun = Vec::new();
-    while !begun.ends_with(b"\n\n") {
-        begun.push(soon(stream.read_u8()).await.unwrap());
-    }
+    let (mut stream, _) = streaming(&short).await;
     let ended = async { while stream.read_u8().await.is_ok() {} };
     assert!(tokio::time::timeout(Duration::from_millis(900), ended).await.is_err());
 }
@@ -262,14 +262,7 @@ async fn idle_connections_have_their_own_timeout() {
 #[tokio::test]
 async fn streams_send_retry_with_jitter() {
     let served = served().await;
-    let mut stream = TcpStream::connect(served.public).await.unwrap();
-    let ask = b"GET /stream/types HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
-    stream.write_all(ask).await.unwrap();
-    let mut begun = Vec::new();
-    while !begun.ends_with(b"\n\n") {
-        begun.push(soon(stream.read_u8()).await.unwrap());
-    }
-    let begun = String::from_utf8(begun).unwrap();
+    let (mut stream, begun) = streaming(&served).await;
     let retry = |text: &str| -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix("retry: "));
         line.unwrap_or_else(|| panic!("no retry in {text}")).parse().unwrap()

@@ -10,10 +10,11 @@ use super::*;
 type Requests = SendRequest<Bytes>;
 
 async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
-    let mut options = options();
-    options.tls = Some(tls_files());
-    change(&mut options);
-    served_with(options, HubOptions::default(), Around::default()).await
+    super::served_by(|options| {
+        options.tls = Some(tls_files());
+        change(options);
+    })
+    .await
 }
 
 async fn tls(served: &Served, protocol: &[u8]) -> TlsStream<TcpStream> {

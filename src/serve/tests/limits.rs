@@ -17,12 +17,6 @@ use crate::serve::ws::frames::FrameStream;
 
 const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
 
-async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
-    let mut options = options();
-    change(&mut options);
-    served_with(options, HubOptions::default(), Around::default()).await
-}
-
 #[tokio::test]
 async fn connections_are_limited_in_all_and_per_address() {
     let served = served_by(|options| options.limits.connections = 2).await;

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::metrics::Counter;
@@ -33,7 +33,7 @@ use crate::serve::readers::params::InvalidParams;
 use crate::serve::timer::{RateLimit, Timer};
 
 /// Small: there are thousands of connections, and clients send little.
-const READ_BYTES: usize = 1 << 10;
+const READ_BYTES: usize = 256;
 /// Most bytes of replies that tungstenite buffers.
 const REPLY_BYTES: usize = 16 << 10;
 
@@ -63,6 +63,8 @@ pub(crate) struct SocketOptions {
     pub(crate) chatter_per_minute: u32,
     /// Closes every connection.
     pub(crate) soft: CancellationToken,
+    /// Drops every connection.
+    pub(crate) hard: CancellationToken,
 }
 
 /// How a connection ends.
@@ -76,11 +78,16 @@ enum ConnectionEnd {
     Close(u16, String),
 }
 
-struct Connection<R> {
+pub(super) struct Connection<R> {
+    counted: ConnectionGauge,
     peer: WebSocketStream<FrameStream>,
     reader: R,
     notifier: Arc<Notifier>,
-    options: SocketOptions,
+    /// Wakes the task for anything but messages: see [`Notifier`].
+    waker: Waker,
+    /// Whether the socket, the timer and the stop signal have to be polled.
+    is_woken: bool,
+    options: Arc<SocketOptions>,
     /// Whether valid parameters were received.
     asked: bool,
     /// Whether the reader has more without a notification.
@@ -111,76 +118,87 @@ enum SocketEvent {
     Broken,
 }
 
-/// Serves a connection until it ends. `early` is what followed the handshake; `deflates` is whether
-/// permessage-deflate was negotiated.
-pub(crate) async fn serve<R: ClientReader>(
-    stream: Stream,
-    early: Vec<u8>,
-    deflates: bool,
-    mut reader: R,
-    notifier: Arc<Notifier>,
-    options: SocketOptions,
-) {
-    let counted = ConnectionGauge::new(R::NAME);
-    let most = options.message_bytes;
-    let mut wire = FrameStream::new(stream, Decompressor::new(most, deflates, &early));
-    let asked = reader.has_asked();
-    if asked {
-        wire.decompressor().be_lenient();
-    }
-    if let Some(first) = reader.first() {
-        wire.push(first.into());
-    }
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(REPLY_BYTES)
-        .max_message_size(Some(most))
-        .max_frame_size(Some(most));
-    let peer = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
-    let now = options.clock.instant();
-    let look_at =
-        options.ping_every.min(options.silence).min(R::HEARTBEAT.unwrap_or(Duration::MAX));
-    let mut connection = Connection {
-        peer,
-        reader,
-        notifier,
-        asked,
-        more: asked,
-        charge: None,
-        deliveries: metrics::DELIVERIES.series(R::NAME),
-        params: RateLimit::new(options.params_per_minute, now),
-        chatter: RateLimit::new(options.chatter_per_minute, now),
-        heard_at: now,
-        pinged_at: now,
-        beat_at: now,
-        stuck: None,
-        unfinished: None,
-        timer: Timer::new(options.clock, now + look_at),
-        options,
-    };
-    let ending = connection.run().await;
-    tracing::debug!(endpoint = R::NAME, ?ending, "a connection ends");
-    drop(counted);
-    let wire = connection.peer.get_mut();
-    let options = &connection.options;
-    let reply_within = match ending {
-        ConnectionEnd::Gone => return,
-        ConnectionEnd::Answered => None,
-        ConnectionEnd::Close(code, reason) => {
-            wire.push_last(Frame::close(code, &reason));
-            Some(options.reply_within)
-        }
-    };
-    close::leave(wire, reply_within, options.clock, options.write_timeout).await;
-}
-
 impl<R: ClientReader> Connection<R> {
+    /// A connection with its first message queued. `early` is what followed the handshake;
+    /// `deflates` is whether permessage-deflate was negotiated.
+    pub(super) async fn open(
+        stream: Stream,
+        early: &[u8],
+        deflates: bool,
+        mut reader: R,
+        notifier: Arc<Notifier>,
+        options: Arc<SocketOptions>,
+    ) -> Self {
+        let most = options.message_bytes;
+        let mut wire = FrameStream::new(stream, Decompressor::new(most, deflates, early));
+        let asked = reader.has_asked();
+        if asked {
+            wire.decompressor().be_lenient();
+        }
+        if let Some(first) = reader.first() {
+            wire.push(first.into());
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(REPLY_BYTES)
+            .max_message_size(Some(most))
+            .max_frame_size(Some(most));
+        let peer = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
+        let now = options.clock.instant();
+        let look_at =
+            options.ping_every.min(options.silence).min(R::HEARTBEAT.unwrap_or(Duration::MAX));
+        Self {
+            counted: ConnectionGauge::new(R::NAME),
+            peer,
+            reader,
+            waker: Waker::from(Arc::clone(&notifier)),
+            is_woken: true,
+            notifier,
+            asked,
+            more: asked,
+            charge: None,
+            deliveries: metrics::DELIVERIES.series(R::NAME),
+            params: RateLimit::new(options.params_per_minute, now),
+            chatter: RateLimit::new(options.chatter_per_minute, now),
+            heard_at: now,
+            pinged_at: now,
+            beat_at: now,
+            stuck: None,
+            unfinished: None,
+            timer: Timer::new(options.clock, now + look_at),
+            options,
+        }
+    }
+
+    /// Serves the connection until it ends; `slots` are held until then.
+    pub(super) async fn serve(mut self, slots: impl Send) {
+        let ending = self.run().await;
+        tracing::debug!(endpoint = R::NAME, ?ending, "a connection ends");
+        drop(self.counted);
+        let wire = self.peer.get_mut();
+        let options = &self.options;
+        let reply_within = match ending {
+            ConnectionEnd::Gone => return,
+            ConnectionEnd::Answered => None,
+            ConnectionEnd::Close(code, reason) => {
+                wire.push_last(Frame::close(code, &reason));
+                Some(options.reply_within)
+            }
+        };
+        // In memory of its own: a connection lives long and leaves once.
+        let leaving =
+            Box::pin(close::leave(wire, reply_within, options.clock, options.write_timeout));
+        options.hard.run_until_cancelled(leaving).await;
+        drop(slots);
+    }
+
     async fn run(&mut self) -> ConnectionEnd {
-        let soft = self.options.soft.clone();
+        let (soft, hard) = (self.options.soft.clone(), self.options.hard.clone());
         let mut stop = pin!(soft.cancelled());
+        let mut cut = pin!(hard.cancelled());
         loop {
-            let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
+            let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut(), cut.as_mut())).await {
                 SocketEvent::Received(heard) => self.receive(heard),
                 SocketEvent::Chatter => self.end_chatter(),
                 SocketEvent::Written => ControlFlow::Continue(()),
@@ -202,27 +220,45 @@ impl<R: ClientReader> Connection<R> {
     }
 
     /// The next event. Reading queues tungstenite's replies, so writing comes second; new messages
-    /// are taken when everything is written.
+    /// are taken when everything is written. When only messages have come, everything else stays
+    /// unpolled.
     fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
         stop: Pin<&mut impl Future>,
+        cut: Pin<&mut impl Future>,
     ) -> Poll<SocketEvent> {
-        let heard = self.peer.poll_next_unpin(cx);
-        if !self.takes_fragments() {
-            return Poll::Ready(SocketEvent::Chatter);
+        self.notifier.listen(cx);
+        self.is_woken |= self.notifier.take_woken();
+        let mut other = Context::from_waker(&self.waker);
+        if self.is_woken {
+            if cut.poll(&mut other).is_ready() {
+                return Poll::Ready(SocketEvent::Broken);
+            }
+            let heard = self.peer.poll_next_unpin(&mut other);
+            if !self.takes_fragments() {
+                return Poll::Ready(SocketEvent::Chatter);
+            }
+            if let Poll::Ready(heard) = heard {
+                return Poll::Ready(SocketEvent::Received(heard));
+            }
+            self.note_unfinished();
         }
-        if let Poll::Ready(heard) = heard {
-            return Poll::Ready(SocketEvent::Received(heard));
-        }
-        self.note_unfinished();
         if let Poll::Ready(event) = self.poll_write(cx) {
             return Poll::Ready(event);
         }
-        if stop.poll(cx).is_ready() {
+        if !self.is_woken {
+            return Poll::Pending;
+        }
+        let mut other = Context::from_waker(&self.waker);
+        if stop.poll(&mut other).is_ready() {
             return Poll::Ready(SocketEvent::Stop);
         }
-        self.timer.sleep.poll_unpin(cx).map(|()| SocketEvent::Time)
+        if self.timer.sleep.poll_unpin(&mut other).is_ready() {
+            return Poll::Ready(SocketEvent::Time);
+        }
+        self.is_woken = false;
+        Poll::Pending
     }
 
     /// Writes what is queued, then takes and writes new messages; pending when there is nothing
@@ -239,7 +275,7 @@ impl<R: ClientReader> Connection<R> {
             }
             self.stuck = None;
             self.charge = None;
-            if !self.more && self.notifier.poll_notified(cx).is_pending() {
+            if !self.more && !self.notifier.take_notified() {
                 return Poll::Pending;
             }
             if let ControlFlow::Break(ending) = self.fetch() {
@@ -275,6 +311,8 @@ impl<R: ClientReader> Connection<R> {
         }
         let now = self.options.clock.instant();
         self.stuck = Some((now, written));
+        // The timer may be another one now, and TLS may read while it waits to write.
+        self.is_woken = true;
         self.timer.by(now + self.options.write_timeout);
     }
 

@@ -5,6 +5,8 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
+use crate::serve::http::negotiation::split_unquoted;
+
 const NAME: &str = "permessage-deflate";
 /// The window of the messages sent, 2^15 bytes, the largest there is.
 const WINDOW_BITS: u8 = 15;
@@ -28,11 +30,11 @@ const PARAMETERS: [&str; 4] = [
 pub(crate) fn agree(headers: &HeaderMap) -> Option<HeaderValue> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
     let values = values.iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| parts(value, ',')).find_map(answer)
+    values.flat_map(|value| split_unquoted(value, ',')).find_map(answer)
 }
 
 fn answer(offer: &str) -> Option<HeaderValue> {
-    let mut parts = parts(offer, ';');
+    let mut parts = split_unquoted(offer, ';');
     if parts.next() != Some(NAME) {
         return None;
     }
@@ -58,16 +60,6 @@ fn answer(offer: &str) -> Option<HeaderValue> {
         }
     }
     Some(agreed)
-}
-
-/// Splits at separators outside of quotes.
-fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    let split = text.split(move |c| {
-        is_quoted ^= c == '"';
-        c == separator && !is_quoted
-    });
-    split.map(str::trim)
 }
 
 /// A value without its quotes.

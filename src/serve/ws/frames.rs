@@ -71,13 +71,7 @@ impl FrameStream {
     /// Writes the queue; ready when it is empty and flushed.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.queue.is_empty() {
-            let mut pieces = [IoSlice::new(&[]); WRITE_PIECES];
-            let count = self.queue.len().min(WRITE_PIECES);
-            for (piece, bytes) in pieces.iter_mut().zip(&self.queue) {
-                *piece = IoSlice::new(bytes);
-            }
-            let stream = Pin::new(&mut self.stream);
-            let taken = ready!(stream.poll_write_vectored(cx, &pieces[..count]))?;
+            let taken = ready!(self.poll_write_some(cx))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -93,6 +87,21 @@ impl FrameStream {
             self.is_held = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes once; the number of bytes.
+    fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        // The usual case; a vectored write costs more.
+        if let (Some(only), 1) = (self.queue.front(), self.queue.len()) {
+            return stream.poll_write(cx, only);
+        }
+        let mut pieces = [IoSlice::new(&[]); WRITE_PIECES];
+        let count = self.queue.len().min(WRITE_PIECES);
+        for (piece, bytes) in pieces.iter_mut().zip(&self.queue) {
+            *piece = IoSlice::new(bytes);
+        }
+        stream.poll_write_vectored(cx, &pieces[..count])
     }
 
     /// Reads and discards until the peer's close frame or the end of data.

@@ -6,19 +6,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{connection, deflate};
+use super::connection::Connection;
+use super::deflate;
 use crate::hub::Notifier;
 use crate::metrics;
 use crate::serve::http::admission::{ConnectionSlot, Rejection};
 use crate::serve::http::identity;
 use crate::serve::http::peer::{Audience, Peer};
-use crate::serve::http::problem::Problem;
+use crate::serve::http::problem::{HttpResult, Problem};
 use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::ClientReader;
 use crate::serve::server::ServerState;
@@ -30,47 +31,32 @@ const KEY_CHARS: usize = 24;
 /// was negotiated.
 pub(crate) fn open<R: ClientReader>(
     server: &Arc<ServerState>,
-    mut request: Request<Body>,
+    mut request: Request,
     hint: &str,
     reader: impl FnOnce(&Arc<ServerState>, &Arc<Notifier>, bool) -> Result<R, Problem>,
-) -> Response {
-    let accept = match check(server, &request, hint, R::NAME) {
-        Ok(accept) => accept,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+) -> HttpResult {
+    let accept = check(server, &request, hint, R::NAME)?;
+    let peer = request.extensions().get::<Peer>().cloned().ok_or_else(|| {
         let detail = "this connection cannot become a WebSocket";
-        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response();
-    };
-    let behind = match place_behind_proxy(server, &peer, request.headers()) {
-        Ok(behind) => behind,
-        Err(refusal) => return refusal.into_response(),
-    };
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    })?;
+    let behind = slot_behind_proxy(server, &peer, request.headers())?;
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
     let notifier = Arc::new(Notifier::for_client(client(server, &request)).deflating(deflates));
-    let reader = match reader(server, &notifier, deflates) {
-        Ok(reader) => reader,
-        Err(refusal) => return refusal.into_response(),
-    };
+    let reader = reader(server, &notifier, deflates)?;
     let upgrade = hyper::upgrade::on(&mut request);
-    let (options, hard) = (server.socket_options(), server.hard.clone());
+    let (options, tracker) = (Arc::clone(&server.socket_options), server.tracker.clone());
     server.tracker.spawn(async move {
-        let life = async {
-            let Ok(upgraded) = upgrade.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
-                tracing::error!("an upgraded connection is not of this server's kind");
-                return;
-            };
-            let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf.to_vec());
-            connection::serve(stream, early, deflates, reader, notifier, options).await;
+        let Some(Ok(upgraded)) = options.hard.run_until_cancelled(upgrade).await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
+            tracing::error!("an upgraded connection is not of this server's kind");
+            return;
         };
-        tokio::select! {
-            () = hard.cancelled_owned() => {}
-            () = life => {}
-        }
-        // The slots are held until the WebSocket ends.
-        drop((peer, behind));
+        let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf);
+        let opened = Connection::open(stream, &early, deflates, reader, notifier, options).await;
+        // Another task, so that the memory of the handshake is released.
+        tracker.spawn(opened.serve((peer, behind)));
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
@@ -81,11 +67,11 @@ pub(crate) fn open<R: ClientReader>(
     if let Some(agreed) = agreed {
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
     }
-    response
+    Ok(response)
 }
 
 /// The client as a number, for fair turns: an IPv4 address or an IPv6 /48.
-pub(crate) fn client(server: &ServerState, request: &Request<Body>) -> u64 {
+pub(crate) fn client(server: &ServerState, request: &Request) -> u64 {
     let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
     let client = server.options.trusted_proxies.client_behind(peer.address, request.headers());
     match client.to_canonical() {
@@ -99,7 +85,7 @@ pub(crate) fn client(server: &ServerState, request: &Request<Body>) -> u64 {
 
 /// A slot for the client behind a trusted proxy, whose own connection takes none. A proxy that
 /// names no client is itself the client.
-pub(crate) fn place_behind_proxy(
+pub(crate) fn slot_behind_proxy(
     server: &ServerState,
     peer: &Peer,
     headers: &HeaderMap,
@@ -115,7 +101,7 @@ pub(crate) fn place_behind_proxy(
 /// The value of `Sec-WebSocket-Accept`, or the refusal.
 fn check(
     server: &ServerState,
-    request: &Request<Body>,
+    request: &Request,
     hint: &str,
     endpoint: &str,
 ) -> Result<HeaderValue, Problem> {
@@ -162,14 +148,14 @@ pub(crate) fn check_origin(
     allowed: &[String],
     headers: &HeaderMap,
 ) -> Result<Option<HeaderValue>, Problem> {
-    let Some(told) = headers.get(header::ORIGIN) else { return Ok(None) };
-    let origin = told.to_str().unwrap_or_default().trim_end_matches('/');
+    let Some(sent) = headers.get(header::ORIGIN) else { return Ok(None) };
+    let origin = sent.to_str().unwrap_or_default().trim_end_matches('/');
     if allowed.is_empty() || allowed.iter().any(|known| known == "*") {
         return Ok(Some(HeaderValue::from_static("*")));
     }
     let is_allowed = |known: &String| known.eq_ignore_ascii_case(origin);
     if allowed.iter().any(is_allowed) || is_own(origin, allowed, headers) {
-        return Ok(Some(told.clone()));
+        return Ok(Some(sent.clone()));
     }
     metrics::REFUSED.add_for("origin", 1);
     let shown: String = origin.chars().take(200).collect();

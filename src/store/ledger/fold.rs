@@ -18,6 +18,7 @@ use crate::store::keys::Key as _;
 use crate::store::keys::ledger::{LedgerKey, LedgerMonthKey};
 use crate::store::open::Store;
 use crate::store::reader::Reader;
+use crate::sync::lock;
 
 /// How long the hours of a day are kept, at least: longer than the longest window of a ranking.
 pub const HOURS_FOR: Duration = Duration::from_secs(35 * 86_400);
@@ -46,7 +47,14 @@ pub(crate) async fn fold_due(
                 None => break,
             },
         };
-        let next = store.commit(move |batch| fold_some(batch, month, from)).await?;
+        let folded = store.commit(move |batch| {
+            if lock(&batch.database.held_days).iter().any(|day| day.in_month().0 == month) {
+                return Ok(None);
+            }
+            fold_some(batch, month, from).map(Some)
+        });
+        // A later pass folds a month of which a day is being filled.
+        let Some(next) = folded.await? else { break };
         if next.is_none() {
             let compacted = move |reader: Reader<'_>| {
                 compact(reader, month);

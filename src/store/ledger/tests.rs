@@ -1,12 +1,14 @@
 //! The ledger against a plain model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::counting::{LedgerCounting, LedgerEvent};
-use super::fill::LedgerDay;
+use super::fill::{LedgerDay, fill_in, write_parts};
 use super::fold::{FoldProgress, HOURS_FOR, fold_due};
 use super::import::LedgerHour;
 use super::rank::Ranking;
@@ -14,6 +16,7 @@ use super::seen::SeenDays;
 use crate::model::activity::{Coverage, MissedRange, Span};
 use crate::model::ledger::{LedgerCounts, LedgerMetric, MOST_RANKED, RankedBy, RankedWindow};
 use crate::model::window::{Day, Hour, Timestamp};
+use crate::store::activity::BatchActivity;
 use crate::store::keys::RepoKey;
 use crate::store::keys::ledger::LedgerKey;
 use crate::store::{Store, activity, new_store, repos};
@@ -62,16 +65,19 @@ async fn count_named(store: &Store, events: Vec<(u64, String, Timestamp, usize)>
 
 /// Fills a day from a database; returns whether it was taken.
 async fn fill(store: &Store, day: i32, counts: Vec<(u64, usize, u64)>) -> bool {
-    let filled = store.commit(move |batch| {
-        let mut of_day = LedgerDay::default();
-        for (repo, metric, n) in counts {
-            let mut counts = LedgerCounts::default();
-            counts.add(LedgerMetric::ALL[metric], n);
-            of_day.add(repo, Some(&format!("ann/r{repo}")), &counts);
-        }
-        of_day.write(batch, Day(START + day))
-    });
+    // In batches of two repositories.
+    let filled = fill_in(store, (Day(START + day), ledger_day(counts)), 2, |_, filled| Ok(filled));
     filled.await.unwrap()
+}
+
+fn ledger_day(counts: Vec<(u64, usize, u64)>) -> LedgerDay {
+    let mut of_day = LedgerDay::default();
+    for (repo, metric, n) in counts {
+        let mut counts = LedgerCounts::default();
+        counts.add(LedgerMetric::ALL[metric], n);
+        of_day.add(repo, Some(&format!("ann/r{repo}")), &counts);
+    }
+    of_day
 }
 
 /// Imports an hour; returns whether it was taken.
@@ -221,6 +227,70 @@ async fn a_database_fills_days_of_which_nothing_was_counted() {
     count(&store, vec![(7, 5, 3, 0)]).await;
     fold(&store, at(31, 1).plus(HOURS_FOR)).await;
     assert_eq!(stars_of(&store, 7), [(0, 3), (1, 1), (5, 9), (12, 5)]);
+}
+
+#[tokio::test]
+async fn filling_that_was_cut_off_begins_anew() {
+    let (_dir, store) = new_store();
+    let old = Arc::new(ledger_day((0..5).map(|repo| (repo, 0, 9)).collect()));
+    count_named(&store, vec![(1, "ann/r1".to_owned(), at(3, 1), 0)]).await;
+    let (last, _) = write_parts(&store, (Day(START + 3), &old), 2).await.unwrap();
+    assert_eq!(last, Some(3), "the last repository is not written");
+    assert!(!store.reader().has_ledger_day(Day(START + 3)).unwrap());
+    let stars = |repo| stars_of(&store, repo);
+    assert_eq!((stars(0), stars(1)), (vec![], vec![(3, 1)]), "nothing of it counts");
+    // Meanwhile the database has lost one repository, and another day is filled first.
+    assert!(fill(&store, 2, vec![(0, 0, 5), (1, 0, 1), (3, 0, 1)]).await);
+    assert!(fill(&store, 3, vec![(1, 0, 4), (3, 0, 2), (4, 0, 1)]).await);
+    let all = store.reader().ledger_sum(&LedgerKey::All(Day(START + 3)), Day(START + 3)).unwrap();
+    assert_eq!(all.get(LedgerMetric::Stars), 7);
+    assert_eq!((stars(0), stars(1)), (vec![(2, 5)], vec![(2, 1), (3, 4)]));
+    assert_eq!((stars(2), stars(3)), (vec![], vec![(2, 1), (3, 2)]));
+    // An hour that is imported between two parts stands.
+    write_parts(&store, (Day(START + 5), &old), 2).await.unwrap();
+    assert!(import(&store, hour(5, 1), vec![(2, 0)]).await);
+    assert!(!fill(&store, 5, vec![(2, 0, 80)]).await);
+    assert_eq!(stars(2), [(5, 1)]);
+}
+
+#[tokio::test]
+async fn day_that_is_being_filled_is_not_folded() {
+    let (_dir, store) = new_store();
+    let old = ledger_day((0..5).map(|repo| (repo, 0, 9)).collect());
+    let (due, started) = (at(31, 1).plus(HOURS_FOR), Arc::new(AtomicUsize::new(0)));
+    let folding = async {
+        while started.load(Ordering::SeqCst) == 0 {
+            fold(&store, due).await;
+        }
+    };
+    let counted = Arc::clone(&started);
+    let filling = fill_in(&store, (Day(START + 3), old), 1, move |_, filled| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(filled)
+    });
+    let ((), filled) = tokio::join!(folding, filling);
+    assert!(filled.unwrap());
+    let stars = || (0..5).map(|repo| stars_of(&store, repo)).collect::<Vec<_>>();
+    assert_eq!(stars(), vec![vec![(3, 9)]; 5]);
+    fold(&store, due).await;
+    assert_eq!(store.reader().last_before(&LedgerKey::Repo(Day(START + 31), 0)).unwrap(), None);
+    assert_eq!(stars(), vec![vec![(3, 9)]; 5]);
+}
+
+#[tokio::test]
+async fn day_that_came_over_a_bus_is_not_filled() {
+    let (_dir, store) = new_store();
+    count_named(&store, vec![(7, "ann/r7".to_owned(), at(2, 1), 0)]).await;
+    assert!(!store.reader().has_ledger_day(Day(START + 2)).unwrap(), "it came today");
+    let received = store.commit(|batch| {
+        let mut activity = BatchActivity::default();
+        activity.count(at(2, 1), at(2, 1), 0);
+        activity.write(batch)
+    });
+    received.await.unwrap();
+    assert!(store.reader().has_ledger_day(Day(START + 2)).unwrap());
+    assert!(!fill(&store, 2, vec![(7, 0, 90)]).await);
+    assert_eq!(stars_of(&store, 7), [(2, 1)]);
 }
 
 #[tokio::test]

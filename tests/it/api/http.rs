@@ -6,17 +6,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::events::{opened, push};
 use super::site::Site;
-use crate::common::client::{Answer, Client, request};
+use crate::common::client::{Client, request};
 use crate::common::running::{GitHub, Running, soon};
 
 const ENDPOINTS: [&str; 3] = ["/sampling", "/language/latest", "/language/watch"];
-
-/// The value of a header in the response head.
-pub(crate) fn header(answer: &Answer, name: &str) -> Option<String> {
-    let lines = answer.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-    let mut found = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
-    found.next().map(|(_, value)| value.trim().to_owned())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_get_of_a_socket_gets_426_and_an_example() {
@@ -28,7 +21,7 @@ async fn plain_get_of_a_socket_gets_426_and_an_example() {
             let hint = format!("ws://HOST:PORT/websocket{endpoint}");
             assert!(answer.body.contains(&hint), "{}", answer.body);
             assert_eq!(answer.body.lines().count(), 1, "{}", answer.body);
-            let upgrade = header(&answer, "upgrade").expect("RFC 9110 wants it");
+            let upgrade = answer.header("upgrade").expect("RFC 9110 wants it");
             assert!(upgrade.eq_ignore_ascii_case("websocket"));
         }
     }
@@ -247,7 +240,7 @@ async fn unknown_paths_and_methods_list_the_known_ones() {
         for endpoint in ENDPOINTS {
             assert!(answer.body.contains(endpoint), "{method} {path}: {}", answer.body);
         }
-        assert_eq!(header(&answer, "x-content-type-options").as_deref(), Some("nosniff"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     }
     let page = request(site.running.public, "GET", "/", &["accept: text/html"]).await;
     assert_eq!(page.status, 200);

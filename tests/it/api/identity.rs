@@ -8,7 +8,6 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::http::header;
 use super::site::Site;
 use crate::common::client::request;
 use crate::common::running::{Running, soon};
@@ -72,7 +71,7 @@ async fn the_sync_is_for_programs_of_this_machine_and_for_ops() {
     assert_eq!(request(ops, "POST", "/sync-event", &[]).await.status, 401);
     assert_eq!(request(ops, "POST", "/sync-event", &[&secret]).await.status, 200);
     let wrong = request(public, "PUT", "/sync-event", &[]).await;
-    assert_eq!((wrong.status, header(&wrong, "allow").as_deref()), (405, Some("GET,POST")));
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET,POST")));
     site.end().await;
 }
 
@@ -92,7 +91,7 @@ async fn with_a_token_a_local_address_is_not_enough() {
         let answer = ask(wrong).await;
         assert_eq!(answer.status, 401, "{wrong}");
         assert!(!answer.body.contains("sesame"), "{}", answer.body);
-        assert!(header(&answer, "www-authenticate").is_some());
+        assert!(answer.header("www-authenticate").is_some());
     }
     assert_eq!(request(public, "GET", "/sync", &[]).await.status, 401, "a proxy may be here too");
     site.end().await;
@@ -115,7 +114,7 @@ async fn each_post_on_ops_needs_the_secret_of_the_data_directory() {
         for line in ["authorization: Bearer ", "authorization: Bearer 0000", "x: y"] {
             let answer = request(ops, "POST", path, &[json, line]).await;
             assert_eq!(answer.status, 401, "{path} {line}");
-            assert!(header(&answer, "www-authenticate").is_some());
+            assert!(answer.header("www-authenticate").is_some());
         }
     }
     let file = data.join("ops.secret");

@@ -34,11 +34,6 @@ async fn until(site: &Site, path: &str, wanted: impl Fn(&Value) -> bool) -> Valu
     .await
 }
 
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-    let mut lines = answer.head.lines().filter_map(|line| line.split_once(": "));
-    lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_has_its_days_under_each_of_its_names() {
     let site = Site::start(&[]).await;
@@ -105,17 +100,17 @@ async fn pictures_are_cached_and_safe_to_embed() {
     for path in ["/repo/ann/tool.svg", "/repo/ann/tool.svg?style=badge&by=stars&days=30"] {
         let drawn = get(&site, path, &["origin: https://elsewhere.example"]).await;
         assert_eq!(drawn.status, 200, "{}", drawn.body);
-        assert_eq!(header(&drawn, "content-type"), Some("image/svg+xml"));
-        assert!(header(&drawn, "cache-control").unwrap().contains("max-age=600"));
-        assert_eq!(header(&drawn, "access-control-allow-origin"), Some("*"));
-        let policy = header(&drawn, "content-security-policy").unwrap();
+        assert_eq!(drawn.header("content-type"), Some("image/svg+xml"));
+        assert!(drawn.header("cache-control").unwrap().contains("max-age=600"));
+        assert_eq!(drawn.header("access-control-allow-origin"), Some("*"));
+        let policy = drawn.header("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none'"), "{policy}");
         assert!(
             drawn.body.starts_with("<svg ") && drawn.body.contains("1 stars"),
             "{}",
             drawn.body
         );
-        let tag = header(&drawn, "etag").unwrap();
+        let tag = drawn.header("etag").unwrap();
         let again = get(&site, path, &[&format!("if-none-match: {tag}")]).await;
         assert_eq!((again.status, again.body.as_str()), (304, ""));
     }

@@ -38,14 +38,6 @@ impl Site {
     }
 }
 
-/// The value of a header.
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-    answer.head.lines().find_map(|line| {
-        let (known, value) = line.split_once(": ")?;
-        known.eq_ignore_ascii_case(name).then_some(value)
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     let site = Site::start(&[]).await;
@@ -57,28 +49,28 @@ async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     let path = format!("/archive/{NAME}");
     let whole = site.get(&path, &["accept-encoding: gzip", "origin: https://page.example"]).await;
     assert_eq!((whole.status, whole.body.as_str()), (200, content.as_str()));
-    assert_eq!(header(&whole, "content-type"), Some("application/gzip"));
-    assert_eq!(header(&whole, "content-encoding"), None);
-    assert_eq!(header(&whole, "content-length"), Some("280000"));
-    assert_eq!(header(&whole, "x-coverage"), Some("0.9412"));
-    assert_eq!(header(&whole, "x-cut"), Some("false"));
-    assert_eq!(header(&whole, "access-control-allow-origin"), Some("*"));
-    let (tag, date) = (header(&whole, "etag").unwrap(), header(&whole, "last-modified").unwrap());
+    assert_eq!(whole.header("content-type"), Some("application/gzip"));
+    assert_eq!(whole.header("content-encoding"), None);
+    assert_eq!(whole.header("content-length"), Some("280000"));
+    assert_eq!(whole.header("x-coverage"), Some("0.9412"));
+    assert_eq!(whole.header("x-cut"), Some("false"));
+    assert_eq!(whole.header("access-control-allow-origin"), Some("*"));
+    let (tag, date) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
     // The same below `/`, where GH Archive has it.
     assert_eq!(site.get(&format!("/{NAME}"), &[]).await.body, content);
     let head = request(site.running.public, "HEAD", &path, &[]).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
-    assert_eq!(header(&head, "content-length"), Some("280000"));
+    assert_eq!(head.header("content-length"), Some("280000"));
 
     let (by_tag, by_date) = (format!("if-range: {tag}"), format!("if-range: {date}"));
     let part = site.get(&path, &["range: bytes=7-13", &by_tag]).await;
     assert_eq!((part.status, part.body.as_str()), (206, "000001\n"));
-    assert_eq!(header(&part, "content-range"), Some("bytes 7-13/280000"));
+    assert_eq!(part.header("content-range"), Some("bytes 7-13/280000"));
     let last = site.get(&path, &["range: bytes=-7"]).await;
     assert_eq!((last.status, last.body.as_str()), (206, "039999\n"));
     let behind = site.get(&path, &["range: bytes=280000-"]).await;
     assert_eq!(behind.status, 416);
-    assert_eq!(header(&behind, "content-range"), Some("bytes */280000"));
+    assert_eq!(behind.header("content-range"), Some("bytes */280000"));
     let known = site.get(&path, &[&format!("if-none-match: {tag}")]).await;
     assert_eq!((known.status, known.body.as_str()), (304, ""));
     assert_eq!(site.get(&path, &[&format!("if-modified-since: {date}")]).await.status, 304);
@@ -119,18 +111,18 @@ async fn only_files_of_hours_are_served() {
         assert!(!answer.body.contains("secret\0") && answer.body != "secret", "{path}");
     }
     let columns = site.get("/2026-11-29-6.parquet", &[]).await;
-    assert_eq!(header(&columns, "content-type"), Some("application/vnd.apache.parquet"));
-    assert_eq!(header(&columns, "x-coverage"), Some("unknown"));
+    assert_eq!(columns.header("content-type"), Some("application/vnd.apache.parquet"));
+    assert_eq!(columns.header("x-coverage"), Some("unknown"));
 
     for path in ["/archive/%ff", "/repo/a/%ff", "/aggregate/%ff", "/docs/%ff"] {
         let answer = site.get(path, &[]).await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.body);
-        assert_eq!(header(&answer, "content-type"), Some("application/problem+json"), "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
     }
     site.put("2026-11-29-6.coverage.json", br#"{"missed_share":[0,-1e308,1],"cut":true}"#);
     let odd = site.get("/archive/2026-11-29-6.parquet", &[]).await;
-    assert_eq!(header(&odd, "x-coverage"), Some("unknown"));
-    assert_eq!(header(&odd, "x-cut"), Some("true"));
+    assert_eq!(odd.header("x-coverage"), Some("unknown"));
+    assert_eq!(odd.header("x-cut"), Some("true"));
 
     let listed = site.get("/archive/?since=2026-11-29&until=2026-11-29T23:00:00Z", &[]).await;
     let listed: Value = listed.json();
@@ -144,7 +136,7 @@ async fn only_files_of_hours_are_served() {
     let page = site.get(page, &["accept: text/html"]).await;
     assert!(page.body.contains("href=\"2026-11-29-6.parquet\""), "{}", page.body);
     let bare = site.get("/archive?format=json", &[]).await;
-    assert_eq!((bare.status, header(&bare, "location")), (308, Some("archive/?format=json")));
+    assert_eq!((bare.status, bare.header("location")), (308, Some("archive/?format=json")));
     for asked in ["since=2020-01-01", "since=2026-11-20&until=2026-11-10"] {
         assert_eq!(site.get(&format!("/archive/?{asked}"), &[]).await.status, 400, "{asked}");
     }
@@ -188,7 +180,7 @@ async fn downloads_have_limits_and_outlive_their_file() {
     let refused = site.get(&format!("/archive/{NAME}"), &[]).await;
     assert_eq!(refused.status, 429, "{}", refused.body);
     assert!(refused.body.contains("downloadsPerAddress"), "{}", refused.body);
-    assert!(header(&refused, "retry-after").is_some());
+    assert!(refused.header("retry-after").is_some());
     // Other requests of the address are served, and a download ends as it began.
     assert_eq!(site.get("/health", &[]).await.status, 200);
     std::fs::remove_file(site.hours.path().join(NAME)).unwrap();

@@ -83,15 +83,7 @@ impl Process {
     /// back before its row is deleted.
     async fn is_relayed(&self) {
         until_some("nothing is left to send", async || {
-            for family in ["inbox", "outbox"] {
-                let mut inspect = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
-                inspect.args(["inspect", family, "--json", "--data"]).arg(self.dir.path());
-                let rows = inspect.output().await.unwrap();
-                if !rows.status.success() || !rows.stdout.is_empty() {
-                    return None;
-                }
-            }
-            Some(())
+            stored::is_relayed(self.dir.path()).await.then_some(())
         })
         .await;
     }

@@ -139,7 +139,6 @@ async fn page_that_is_not_wanted_is_not_read() {
         let is_searched = matches!(start, StreamStart::Latest(_));
         assert_eq!(read.offset == last, is_searched, "{start:?}: from the newest or the oldest on");
     }
-    world.stop.cancel();
 }
 
 /// With one blocking thread, which is busy, so that the requested page waits for it.
@@ -176,7 +175,6 @@ fn dropped_follower_frees_its_turn_when_the_page_ends() {
         };
         let given_back = tokio::time::timeout(Duration::from_secs(60), is_given_back).await;
         assert!(given_back.is_ok(), "a turn ends with the reading");
-        world.stop.cancel();
     });
 }
 
@@ -199,7 +197,6 @@ async fn ended_query_can_be_replaced() {
         }
         assert_eq!(batch.ended, once);
     }
-    world.stop.cancel();
 }
 
 #[test]

@@ -88,6 +88,10 @@ fn is_gap(message: &Value) -> bool {
     message["type"] == "gap"
 }
 
+fn gaps_in(messages: &[Value]) -> Vec<&Value> {
+    messages.iter().filter(|message| is_gap(message)).collect()
+}
+
 fn world() -> (tempfile::TempDir, World) {
     let dir = tempfile::tempdir().unwrap();
     let store =
@@ -129,11 +133,9 @@ async fn expired_cursor_begins_at_the_oldest_event_with_a_gap() {
     assert!(dropped > had, "it was dropped");
     let mut received = Receiver::behind(&world, had);
     let messages = received.until_event(&world).await;
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
-    assert_eq!(gaps, [&gap(had, dropped, "retention")]);
+    assert_eq!(gaps_in(&messages), [&gap(had, dropped, "retention")]);
     let at = messages.iter().position(is_gap).unwrap();
     assert_eq!(messages[at - 1]["type"], "ack", "before everything that is kept");
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -155,7 +157,7 @@ async fn follower_overtaken_by_retention_receives_gap_slow() {
     let dropped = Offset::after(world.dropped().cursor);
     assert!(dropped > had, "it was dropped");
     let messages = received.until_event(&world).await;
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let gaps = gaps_in(&messages);
     assert_eq!(gaps.len(), 1, "{messages:?}");
     assert_eq!(gaps[0]["reason"], "slow");
     assert_eq!(gaps[0]["to"], dropped.to_string());
@@ -166,7 +168,6 @@ async fn follower_overtaken_by_retention_receives_gap_slow() {
     received.follower.ask(selector(1, false), StreamStart::Oldest, Vec::new());
     let messages = received.until("caught_up").await;
     assert!(!messages.iter().any(is_gap), "{messages:?}");
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -178,12 +179,10 @@ async fn cursor_of_another_bus_begins_at_the_oldest_with_a_gap() {
     let mut received = Receiver::behind(&world, Offset::after(elsewhere));
     let messages = received.until_event(&world).await;
     let oldest = Offset::after(Cursor { tag: TAG, position: Position::default() });
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
-    assert_eq!(gaps, [&gap(Offset::after(elsewhere), oldest, "bus_changed")]);
+    assert_eq!(gaps_in(&messages), [&gap(Offset::after(elsewhere), oldest, "bus_changed")]);
     let events = messages.iter().filter(|message| message["type"] == "event").count();
     let written = world.items.iter().filter(|(place, _)| place.entities == 0).count();
     assert_eq!(events, written, "all that is kept");
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -202,7 +201,6 @@ async fn upstream_gap_reaches_a_live_follower_in_order() {
     world.deliver();
     let messages = received.until_event(&world).await;
     assert!(!messages.iter().any(is_gap), "once is enough: {messages:?}");
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -221,10 +219,9 @@ async fn gap_after_the_first_page_is_sent_although_ring_has_the_rest() {
     world.hub.log.journal().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
     let mut received = Receiver::behind(&world, first);
     let messages = received.until_event(&world).await;
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let gaps = gaps_in(&messages);
     let after = Offset::after(after);
     assert_eq!(gaps, [&gap(after, after, "upstream")]);
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -247,16 +244,14 @@ async fn gap_is_sent_although_the_query_changes_meanwhile() {
     }
     live.follower.ask(selector(1, false), StreamStart::Here, Vec::new());
     let messages = live.until("caught_up").await;
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let gaps = gaps_in(&messages);
     let place = Offset::after(after);
     assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
     // The same for a follower that resumes and changes its query at once.
     let mut back = Receiver::behind(&world, place);
     back.follower.ask(selector(1, false), StreamStart::Here, Vec::new());
     let messages = back.until("caught_up").await;
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
-    assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
-    world.stop.cancel();
+    assert_eq!(gaps_in(&messages), [&gap(place, place, "upstream")], "{messages:?}");
 }
 
 #[tokio::test]
@@ -300,7 +295,6 @@ async fn follower_that_resumes_at_a_gap_receives_nothing_twice() {
     received.follower.ask(documents(), StreamStart::Behind(next), Vec::new());
     let again = received.until("caught_up").await;
     assert!(again.iter().map(place).all(|at| at >= next), "behind {next}: {again:?}");
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -330,7 +324,6 @@ async fn heartbeat_offset_moves_on_but_never_over_a_gap() {
     assert!(quiet.follower.heartbeat().ends_with(format!("\"{place}\"}}\n").as_bytes()));
     let messages = quiet.until("upstream").await;
     assert_eq!(messages.last(), Some(&gap(place, place, "upstream")));
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -354,12 +347,11 @@ async fn more_gaps_than_fit_a_page_are_each_sent_once() {
     for from in [0, 3, 997, 1_004] {
         let mut received = Receiver::behind(&world, Offset::after(cursors[from]));
         let messages = received.until("caught_up").await;
-        let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+        let gaps = gaps_in(&messages);
         assert_eq!(gaps.len(), cursors.len() - from, "who has {from} events");
         let events = messages.iter().filter(|message| message["type"] == "event").count();
         assert_eq!(events, cursors.len() - from - 1);
     }
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -372,10 +364,9 @@ async fn follower_at_an_outage_receives_its_gap_after_retention() {
     assert_eq!(world.dropped().cursor, had, "everything before the outage is gone");
     let mut received = Receiver::behind(&world, Offset::after(had));
     let messages = received.until_event(&world).await;
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let gaps = gaps_in(&messages);
     let place = Offset::after(had);
     assert_eq!(gaps, [&gap(place, place, "upstream")]);
-    world.stop.cancel();
 }
 
 #[tokio::test]
@@ -399,7 +390,7 @@ async fn old_event_does_not_hide_the_gap_of_since() {
     let mut received = Receiver::new(&world);
     received.follower.ask(selector(0, false), StreamStart::Since(long_ago), Vec::new());
     let messages = received.until("caught_up").await;
-    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let gaps = gaps_in(&messages);
     assert_eq!(gaps.len(), 1, "{messages:?}");
     assert_eq!(gaps[0]["reason"], "retention");
 }
@@ -435,7 +426,6 @@ async fn latest_comes_from_memory_only_after_the_last_gap() {
     far.follower.ask(selector(0, false), StreamStart::Latest(all), Vec::new());
     let received = far.until_event(&world).await;
     assert_eq!(received.iter().filter(|message| is_gap(message)).count(), 1, "{received:?}");
-    world.stop.cancel();
 }
 
 /// Writes zeroes, as of a bad sector, into the middle of the table with the journal.
@@ -482,5 +472,4 @@ async fn damaged_block_is_a_gap_and_its_neighbours_are_sent() {
     let all =
         world.wanted(0, oldest, Offset { entities: u32::MAX, ..Offset::after(newest(&world)) });
     assert_eq!(given, all, "each event once, or in a gap");
-    world.stop.cancel();
 }

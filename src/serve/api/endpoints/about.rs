@@ -2,108 +2,77 @@
 
 use axum::routing::get;
 use http::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::serve::admin::report::{Part, Status};
 use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
-use crate::serve::api::endpoint::{
-    ApiResponse, Endpoint, EndpointPath, HTML, JSON, Operation, TEXT,
-};
-use crate::serve::api::schema::{list, named};
-use crate::serve::pages;
+use crate::serve::api::endpoint::{Endpoint, EndpointPath, HTML, JSON, Operation, TEXT};
+use crate::serve::api::schema::{derived, named};
 use crate::serve::pages::topics::{self, TopicCatalogue};
-use crate::serve::pages::{clients, docs};
+use crate::serve::pages::{self, clients, docs};
 use crate::serve::scripts::{self, ScriptList};
 
 /// The start page.
 pub(super) fn page() -> Endpoint {
     let what = "A page: what this is, how it is, and the events passing";
-    Endpoint::public(EndpointPath::At("/"), get(pages::show))
-        .on(Operation::get(what).says(200, "The page", HTML))
+    Endpoint::public("/", get(pages::show)).on(Operation::get(what).says(200, "The page", HTML))
 }
 
 /// The other endpoints of this module. The documents about the API list the endpoints of `table`.
 pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
-    let document = || json!({ "type": "object" });
+    let get_page = |what| Operation::get(what).says(200, "The page", HTML);
+    let get_document = |what, kind| Operation::get(what).json(kind, json!({ "type": "object" }));
     vec![
-        Endpoint::public(EndpointPath::At("/play"), get(pages::play)).on(Operation::get(
-            "A page to try the stream: queries, events, cursors, and the same for curl",
-        )
-        .says(200, "The page", HTML)),
+        Endpoint::public("/play", get(pages::play))
+            .on(get_page("A page to try the stream: queries, events, cursors, the same for curl")),
         client("/client.js", clients::JAVASCRIPT, "A client for JavaScript, one module to import"),
         client("/client.py", clients::PYTHON, "A client for Python, one file to download"),
-        Endpoint::public(EndpointPath::Health, get(async || "OK")).on(Operation::get(
-            "Whether the process serves (`server.health`)",
+        Endpoint::public(EndpointPath::Health, get(async || "OK"))
+            .on(Operation::get("Whether the process serves (`server.health`)")
+                .says(200, "`OK`", TEXT)),
+        Endpoint::public("/readyz", get(ops::ready)).on(readiness()),
+        Endpoint::public("/status", get(status::show)).on(Operation::get(
+            "How everything is: parts, source, completeness, lag, disk",
         )
-        .says(200, "`OK`", TEXT)),
-        Endpoint::public(EndpointPath::At("/readyz"), get(ops::ready)).on(Operation::get(
-            "How each part is: store, source, bus, tidb, amqp, scripts",
+        .format(&["json", "html"])
+        .json("Everything", named::<Status>())
+        .says(200, "Everything", HTML)),
+        Endpoint::public("/scripts", get(scripts::show)).on(Operation::get(
+            "Each script: state, output, cost, what it counted, last error",
         )
-        .json("Ready", list(&named::<Part>()))
-        .answers(503, "Store, bus or source is down", JSON, list(&named::<Part>()))),
-        Endpoint::public(EndpointPath::At("/status"), get(status::show)).on(status_operation()),
-        Endpoint::public(EndpointPath::At("/scripts"), get(scripts::show)).on(scripts_operation()),
-        Endpoint::public(EndpointPath::At("/topics"), get(topics::show)).on(topics_operation()),
-        Endpoint::public(EndpointPath::At("/docs"), get(docs::start)).on(manual(
-            "The manual of this version: its first page, with links to the others",
-        )),
-        Endpoint::public(EndpointPath::At("/docs/{page}"), get(docs::page)).on(manual(
-            "A page of the manual, such as `config` or `api`; `all` has them all",
+        .format(&["json", "html"])
+        .json("All of them", named::<ScriptList>())
+        .says(200, "All of them", HTML)),
+        Endpoint::public("/topics", get(topics::show)).on(Operation::get(
+            "What there is to subscribe to: every known routing key",
+        )
+        .format(&["json", "html"])
+        .json("The catalogue", named::<TopicCatalogue>())
+        .says(200, "The catalogue", HTML)),
+        Endpoint::public("/docs", get(docs::start))
+            .on(get_page("The manual of this version: its first page, with links").cached()),
+        Endpoint::public("/docs/{page}", get(docs::page)).on(get_page(
+            "A page of the manual, such as `config`; `all` has them all",
         )
         .says(200, "The style of the pages, `style.css`", "text/css; charset=utf-8")
+        .cached()
         .refuses(404, "The manual has no such page")),
-        Endpoint::public(EndpointPath::At("/openapi.json"), documents::openapi(table)).on(Operation::get(
-            "This document: the HTTP endpoints",
-        )
-        .json("OpenAPI 3.1", document())),
-        Endpoint::public(EndpointPath::At("/asyncapi.json"), documents::asyncapi(table)).on(Operation::get(
-            "The WebSocket endpoints and their messages",
-        )
-        .json("AsyncAPI 3.0", document())),
+        Endpoint::public("/openapi.json", documents::openapi(table))
+            .on(get_document("This document: the HTTP endpoints", "OpenAPI 3.1")),
+        Endpoint::public("/asyncapi.json", documents::asyncapi(table))
+            .on(get_document("The WebSocket endpoints and their messages", "AsyncAPI 3.0")),
     ]
 }
 
 fn client(path: &'static str, file: clients::File, what: &'static str) -> Endpoint {
-    let kind = file.kind;
-    let mut operation = Operation::get(what).says(200, "Its text", kind);
-    let meaning = "`If-None-Match` names the text that is served";
-    operation.answers.push(ApiResponse { status: 304, meaning, content: Vec::new() });
     let route = get(async move |headers: HeaderMap| clients::show(file, &headers));
-    Endpoint::public(EndpointPath::At(path), route).on(operation)
+    Endpoint::public(path, route).on(Operation::get(what).says(200, "Its text", file.kind).cached())
 }
 
-/// A page of the manual, which a browser may keep.
-fn manual(what: &'static str) -> Operation {
-    let mut operation = Operation::get(what).says(200, "The page", HTML);
-    let meaning = "`If-None-Match` names the page that is served";
-    operation.answers.push(ApiResponse { status: 304, meaning, content: Vec::new() });
-    operation
-}
-
-const FORM: &str = "Which form; without it a page for clients that accept HTML, else JSON";
-
-fn form() -> Value {
-    json!({ "type": "string", "enum": ["json", "html"] })
-}
-
-fn scripts_operation() -> Operation {
-    Operation::get("Each script: its state, output, cost, what it counted, its last error")
-        .parameter("format", FORM, &form())
-        .json("All of them", named::<ScriptList>())
-        .says(200, "All of them", HTML)
-}
-
-fn topics_operation() -> Operation {
-    Operation::get("What there is to subscribe to: every known routing key")
-        .parameter("format", FORM, &form())
-        .json("The catalogue", named::<TopicCatalogue>())
-        .says(200, "The catalogue", HTML)
-}
-
-fn status_operation() -> Operation {
-    Operation::get("How everything is: parts, source, completeness, lag, bus, clients, disk")
-        .parameter("format", FORM, &form())
-        .json("Everything", named::<Status>())
-        .says(200, "Everything", HTML)
+fn readiness() -> Operation {
+    let parts = derived::<Vec<Part>>();
+    Operation::get("How each part is: store, source, bus, tidb, amqp, scripts")
+        .json("Ready", parts.clone())
+        .answers(503, "Store, bus or source is down", JSON, parts)
 }

@@ -6,17 +6,15 @@ use serde_json::{Value, json};
 use super::sockets::refused;
 use crate::hub::GaugeMessage;
 use crate::model::script_report::AggregateReport;
-use crate::serve::api::endpoint::{
-    ApiMessage, Endpoint, EndpointPath, JSON, Operation, SocketMessages,
-};
-use crate::serve::api::schema::{MARK, cursor, derived, list, variant};
+use crate::serve::api::endpoint::{ApiMessage, Endpoint, JSON, Operation, SocketMessages};
+use crate::serve::api::schema::{derived, variant};
+use crate::serve::http::negotiation::{NDJSON, SSE};
+use crate::serve::readers::cursor_schema::of_counts;
 use crate::serve::readers::gauges;
 use crate::serve::readers::params::requests::WindowRequest;
 
-const EVENTS: &str = "text/event-stream";
-const LINES: &str = "application/x-ndjson";
 /// What the parameter `cursor` does.
-const CURSOR: &str = "The last `cursor` that a stream of this endpoint told: it continues with what \
+const CURSOR: &str = "The last `cursor` that a stream of this endpoint sent: it continues with what \
     has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
     same";
 
@@ -26,19 +24,19 @@ pub(super) fn all() -> Vec<Endpoint> {
         rolling("/stream/languages", "Pull-request events by language in a rolling window"),
         rolling("/stream/types", "Events by type in a rolling window"),
         rolling("/stream/activity", "Events, and how many repositories and developers they are of"),
-        Endpoint::public(EndpointPath::At("/aggregate"), get(gauges::list))
+        Endpoint::public("/aggregate", get(gauges::list))
             .on(Operation::get("The aggregates of the scripts: what they count, how they are")
-                .json("All of them", list(&derived::<AggregateReport>()))),
+                .json("All of them", derived::<Vec<AggregateReport>>())),
         aggregate(),
     ]
 }
 
 fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
     let windows = json!({ "type": "string", "enum": ["1m", "1h", "24h"], "default": "1h" });
-    Endpoint::public(EndpointPath::At(path), get(gauges::rolling))
-        .on(forms(summary, "snapshot")
-            .parameter("window", "Which window", &windows)
-            .parameter("cursor", CURSOR, &cursor(MARK))
+    Endpoint::public(path, get(gauges::rolling))
+        .on(forms(summary)
+            .parameter("window", "Which window", windows)
+            .parameter("cursor", CURSOR, of_counts().into())
             .refuses(400, "No such window, or not a cursor"))
         .with_frames(SocketMessages {
             summary: "The whole first, or what has changed since `cursor`; then at each tick what \
@@ -56,7 +54,7 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
                     name: "delta",
                     summary: "What has changed since the last message, added to or taken off",
                     payload: variant::<GaugeMessage<'_>>("delta"),
-                    example: example("delta", "changes", &json!({ "Go": 2, "Rust": -1 })),
+                    example: example("delta", "changes", json!({ "Go": 2, "Rust": -1 })),
                 },
                 heartbeat(),
                 refused(),
@@ -66,11 +64,10 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
 }
 
 fn aggregate() -> Endpoint {
-    let operation = forms("The value of an aggregate, now or at each tick", "snapshot")
+    let operation = forms("The value of an aggregate, now or at each tick")
         .refuses(404, "No such aggregate; the answer lists all names");
-    Endpoint::public(EndpointPath::At("/aggregate/{name}"), get(gauges::aggregate))
-        .on(operation)
-        .with_frames(SocketMessages {
+    Endpoint::public("/aggregate/{name}", get(gauges::aggregate)).on(operation).with_frames(
+        SocketMessages {
             summary: "The value now, then the value at each tick",
             sent: Vec::new(),
             received: vec![
@@ -80,36 +77,34 @@ fn aggregate() -> Endpoint {
                 refused(),
                 bye(),
             ],
-        })
+        },
+    )
 }
 
 /// An operation that responds in each encoding.
-fn forms(summary: &'static str, kind: &'static str) -> Operation {
-    let snapshot = variant::<GaugeMessage<'_>>(kind);
+fn forms(summary: &'static str) -> Operation {
+    let now = "The value now; as a stream without end where that is asked for";
     Operation::get(summary)
-        .answers(
-            200,
-            "The value now; as a stream without end where that is asked for",
-            JSON,
-            snapshot,
-        )
-        .says(200, "A stream", EVENTS)
-        .says(200, "A stream", LINES)
+        .answers(200, now, JSON, variant::<GaugeMessage<'_>>("snapshot"))
+        .says(200, "A stream", SSE)
+        .says(200, "A stream", NDJSON)
         .refuses(406, "`Accept` asks for none of the three forms")
         .refuses(503, "Not counted yet: the journal is being read, or the script has no good text")
 }
 
-fn example(kind: &str, key: &str, value: &Value) -> Value {
-    json!({
+fn example(kind: &str, key: &str, value: Value) -> Value {
+    let mut example = json!({
         "type": kind, "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
         "from": "2026-01-01T00:00:01Z", "to": "2026-01-01T01:00:00Z",
-        "counted_from": "2025-12-31T00:00:00Z", "complete": true, key: value,
-    })
+        "counted_from": "2025-12-31T00:00:00Z", "complete": true,
+    });
+    example[key] = value;
+    example
 }
 
 fn value(name: &'static str, summary: &'static str) -> ApiMessage {
     let payload = variant::<GaugeMessage<'_>>(name);
-    ApiMessage { name, summary, payload, example: example(name, "value", &json!({ "Go": 12 })) }
+    ApiMessage { name, summary, payload, example: example(name, "value", json!({ "Go": 12 })) }
 }
 
 fn hello() -> ApiMessage {

@@ -1,12 +1,13 @@
 //! Endpoints: the three WebSockets of OSSInsight.
 
+use std::collections::BTreeMap;
+
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::hub::{FirstOfSampling, FirstOfWatch, LanguageDifference, LanguageMap};
-use crate::serve::api::endpoint::{
-    ApiMessage, ApiResponse, Endpoint, EndpointPath, Operation, SocketMessages, TEXT,
-};
+use crate::model::envelope::Flags;
+use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
 use crate::serve::api::schema::{derived, object, reference};
 use crate::serve::readers::params::requests::{LatestRequest, SamplingRequest, WatchRequest};
 use crate::serve::readers::{RefusedParams, languages, sampling};
@@ -14,40 +15,25 @@ use crate::serve::readers::{RefusedParams, languages, sampling};
 /// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(EndpointPath::At("/sampling"), get(sampling::sampling))
-            .on(upgrade("Events as they come: a WebSocket"))
+        Endpoint::public("/sampling", get(sampling::sampling))
+            .on(Operation::get("Events as they come: a WebSocket"))
             .with_frames(sampling()),
-        Endpoint::public(EndpointPath::At("/language/latest"), get(languages::latest))
-            .on(upgrade("Pull-request events by language, each tick: a WebSocket"))
+        Endpoint::public("/language/latest", get(languages::latest))
+            .on(Operation::get("Pull-request events by language, each tick: a WebSocket"))
             .with_frames(latest()),
-        Endpoint::public(EndpointPath::At("/language/watch"), get(languages::watch))
-            .on(upgrade("What changes in it: a WebSocket"))
+        Endpoint::public("/language/watch", get(languages::watch))
+            .on(Operation::get("What changes in it: a WebSocket"))
             .with_frames(watch()),
     ]
 }
 
-fn upgrade(summary: &'static str) -> Operation {
-    let content = Vec::new();
-    let mut operation = Operation::get(summary)
-        .says(426, "Without an upgrade: one line that says how to connect", TEXT)
-        .refuses(403, "A page of an origin that may not connect (`server.allowedOrigins`)")
-        .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
-    let meaning = "A WebSocket; its messages are in /asyncapi.json";
-    operation.answers.insert(0, ApiResponse { status: 101, meaning, content });
-    operation
-}
-
-fn flags_schema() -> Value {
-    let flag = json!({ "type": "integer", "enum": [0, 1] });
-    let names = ["pr", "open", "merge", "close", "devDay", "devYear", "repoYear"];
-    object(&names.map(|name| (name, flag.clone())))
-}
-
 fn sampling() -> SocketMessages {
-    let whole_event = object(&[("event", reference("Event")), ("payload", flags_schema())]);
+    let flags = Flags::default().named();
+    let payload = flags.map(|(name, _)| (name, json!({ "type": "integer", "enum": [0, 1] })));
+    let whole_event = object(&[("event", reference("Event")), ("payload", object(&payload))]);
     let event =
         json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
-    let flags = json!({ "pr": 0, "open": 0, "merge": 0, "close": 0, "devDay": 0, "devYear": 0, "repoYear": 0 });
+    let flags: BTreeMap<_, _> = flags.iter().map(|(name, set)| (name, u8::from(*set))).collect();
     SocketMessages {
         summary: "The year's counts first, unasked; then, after params, events without end",
         sent: vec![ApiMessage {

@@ -3,25 +3,29 @@
 //! Values may be repeated, listed, or separated by commas. Invalid values are rejected by name;
 //! unknown names cause a warning in the `ack`.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::config;
+use schemars::JsonSchema;
+
 use crate::hub::{
-    FieldPath, Filter, QUERY_LISTS, QueryWarning, StreamQuery, StreamQueryError, StreamSelection,
-    StreamSelector, StreamStart, check_paths,
+    Filter, QUERY_LISTS, QueryWarning, StreamQuery, StreamQueryError, StreamSelection,
+    StreamSelector, StreamStart,
 };
 use crate::lists::{ListTerm, Lists};
 use crate::model::offset::Offset;
 use crate::model::position::InvalidCursor;
 use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
-use crate::serve::readers::params::{InvalidParams, ParamFields, bad, shown};
+use crate::serve::http::url_query::{moment, shown};
+use crate::serve::readers::cursor_schema;
+use crate::serve::readers::params::{InvalidParams, ParamFields, bad, check_paths, read_paths};
 
 /// Most events before the newest that `latest` may ask for.
-const LATEST_MOST: usize = 10_000;
+const LATEST_MOST: u64 = 10_000;
 
 /// Largest `limit` of a poll.
-pub(crate) const LIMIT_MOST: u64 = 10_000;
+const LIMIT_MOST: u64 = 10_000;
 
 /// `since` may lie this far in the future, as clocks differ; the reader waits until then.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -29,32 +33,80 @@ const AHEAD: Duration = Duration::from_secs(60);
 /// Most members of a JSON object.
 const MEMBERS: usize = 64;
 
-/// The parameters, in the order of the documentation.
-pub(crate) const NAMES: [&str; 15] = [
-    "keys",
-    "types",
-    "repos",
-    "actors",
-    "orgs",
-    "languages",
-    "actions",
-    "list",
-    "sample",
-    "fields",
-    "cursor",
-    "since",
-    "latest",
-    "poll",
-    "limit",
-];
-
 /// Parameters that take a single word or number, with an example.
 const NUMBERS: [(&str, &str); 4] =
     [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1"), ("limit", LIMIT)];
 
 const LIMIT: &str = "poll=1&limit=1000";
 
+const FIELDS: &str = "fields=event.repo.name,payload.merge";
+
 const EXAMPLE: &str = r#"{"types":["PushEvent"],"repos":["rust-lang/*"]}"#;
+
+/// Declares the parameters: each is a field with the values that were given, split at commas. The
+/// documents about the API are derived from the comments and the schemas.
+macro_rules! parameters {
+    ($($(#[$about:meta])+ $name:ident,)+) => {
+        /// The query of `/stream` as it was given.
+        #[derive(Debug, Default, JsonSchema)]
+        pub(crate) struct StreamRequest {
+            $($(#[$about])+ $name: Vec<String>,)+
+            #[schemars(skip)]
+            warnings: Vec<QueryWarning>,
+        }
+
+        const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+        impl StreamRequest {
+            /// The name and the values of a parameter, by its name in any case.
+            fn parameter(&mut self, name: &str) -> Option<(&'static str, &mut Vec<String>)> {
+                $(if name.eq_ignore_ascii_case(stringify!($name)) {
+                    return Some((stringify!($name), &mut self.$name));
+                })+
+                None
+            }
+        }
+    };
+}
+
+parameters! {
+    /// Patterns of routing keys as AMQP has them: `evt.push.*`, `ent.#`; with `ent.` also entities
+    keys,
+    /// GitHub's types, such as PushEvent
+    types,
+    /// Repositories, such as rust-lang/*
+    repos,
+    /// Logins of actors, such as !*[bot]
+    actors,
+    /// Logins of organisations
+    orgs,
+    /// Languages, which events about pull requests have
+    languages,
+    /// `payload.action`, such as opened
+    actions,
+    /// Lists of the server (`lists.dir`), such as mine or !bots: events of what is on one
+    list,
+    /// One in N, by a hash of type and id: the same events for everyone
+    #[schemars(with = "NonZeroU64")]
+    sample,
+    /// Only these values: paths that begin with `event` or `payload`
+    fields,
+    /// Behind this cursor
+    #[schemars(schema_with = "cursor_schema::of_events")]
+    cursor,
+    /// From then on: a time, a day, or how long ago (15m)
+    #[schemars(with = "String")]
+    since,
+    /// The last N that match, then live
+    #[schemars(with = "NonZeroU64", range(max = LATEST_MOST))]
+    latest,
+    /// 1: what is there now, and end; from the oldest on when nothing else is said
+    #[schemars(with = "String", extend("enum" = ["0", "1", "false", "true"]))]
+    poll,
+    /// With `poll`: ends after this many events and documents; continue at `caught_up`'s cursor
+    #[schemars(with = "NonZeroU64", range(max = LIMIT_MOST))]
+    limit,
+}
 
 /// Limits of a query.
 #[derive(Debug, Clone, Copy)]
@@ -81,20 +133,13 @@ pub(super) struct StreamParams {
     pub(super) warnings: Vec<QueryWarning>,
 }
 
-/// Names and their values, split at commas.
-#[derive(Debug, Default)]
-struct RawQuery {
-    values: [Vec<String>; NAMES.len()],
-    warnings: Vec<QueryWarning>,
-}
-
 /// Parses the query of a URL. `last_id` is the `Last-Event-ID`, which takes precedence.
 pub(super) fn of_url(
     pairs: &[(String, String)],
     last_id: Option<&str>,
     bounds: Bounds<'_>,
 ) -> Result<StreamParams, InvalidParams> {
-    let mut given = RawQuery::default();
+    let mut given = StreamRequest::default();
     for (name, value) in pairs {
         let number = NUMBERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         if let Some((name, example)) = number.filter(|_| value.trim().is_empty()) {
@@ -103,15 +148,14 @@ pub(super) fn of_url(
         given.put(name, value);
     }
     let last_id = last_id.filter(|id| !id.is_empty());
-    if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
+    if let Some(junk) = last_id.filter(|id| read_offset(id).is_err()) {
         // A page's `EventSource` gives up permanently when refused, and cannot send another id.
         let message = "not a cursor of events; the URL says where to begin".to_owned();
         given.warnings.push(QueryWarning { field: "Last-Event-ID", value: shown(junk), message });
     } else if let Some(last_id) = last_id {
-        for name in ["cursor", "since", "latest"] {
-            given.values[index(name)].clear();
-        }
-        given.put("cursor", last_id);
+        given.cursor = vec![last_id.to_owned()];
+        given.since.clear();
+        given.latest.clear();
     }
     given.read(bounds)
 }
@@ -119,18 +163,17 @@ pub(super) fn of_url(
 /// Parses a WebSocket message.
 pub(super) fn of_json(text: &str, bounds: Bounds<'_>) -> Result<StreamParams, InvalidParams> {
     let fields = ParamFields::read(text, EXAMPLE)?;
-    let mut given = RawQuery::default();
+    let mut given = StreamRequest::default();
     for name in fields.names(MEMBERS)? {
         let Some(value) = fields.get(name) else { continue };
-        let known = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name));
-        let field = known.copied();
-        for value in ParamFields::scalars(value).ok_or_else(|| InvalidParams {
-            field,
+        let values = ParamFields::scalars(value).ok_or_else(|| InvalidParams {
+            field: given.parameter(name).map(|(name, _)| name),
             message: format!(
                 "{}: is neither a text, a number nor a list of them; such as {EXAMPLE}",
                 shown(name)
             ),
-        })? {
+        })?;
+        for value in values {
             given.put(name, &value);
         }
     }
@@ -138,86 +181,51 @@ pub(super) fn of_json(text: &str, bounds: Bounds<'_>) -> Result<StreamParams, In
 }
 
 /// Parses a cursor. A cursor of counts resumes after the last counted event.
-fn read_place(text: &str) -> Result<Offset, InvalidCursor> {
-    let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
-    place.or_else(|_| text.parse())
+fn read_offset(text: &str) -> Result<Offset, InvalidCursor> {
+    let offset = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
+    offset.or_else(|_| text.parse())
 }
 
-fn index(name: &str) -> usize {
-    NAMES.iter().position(|known| *known == name).expect("it is one of the names")
-}
-
-impl RawQuery {
+impl StreamRequest {
+    /// Adds the values of a parameter, or a warning about an unknown one.
     fn put(&mut self, name: &str, value: &str) {
-        let Some(at) = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
-            let message = format!("no such parameter; there are {}", NAMES.join(", "));
-            let warning = QueryWarning { field: "query", value: shown(name), message };
-            if !self.warnings.contains(&warning) && self.warnings.len() < NAMES.len() {
-                self.warnings.push(warning);
-            }
+        if let Some((_, values)) = self.parameter(name) {
+            let given = value.split(',').map(str::trim).filter(|value| !value.is_empty());
+            values.extend(given.map(str::to_owned));
             return;
-        };
-        let values = value.split(',').map(str::trim).filter(|value| !value.is_empty());
-        self.values[at].extend(values.map(str::to_owned));
-    }
-
-    fn take(&mut self, name: &'static str) -> Vec<String> {
-        std::mem::take(&mut self.values[index(name)])
-    }
-
-    /// The single value of a name.
-    fn one(&mut self, name: &'static str, example: &str) -> Result<Option<String>, InvalidParams> {
-        let mut values = self.take(name);
-        if values.len() > 1 {
-            let what = format!("is given {} times", values.len());
-            return Err(bad(name, &what, "give it once", example));
         }
-        Ok(values.pop())
-    }
-
-    fn whole(&mut self, name: &'static str, example: &str) -> Result<Option<u64>, InvalidParams> {
-        let Some(value) = self.one(name, example)? else { return Ok(None) };
-        let number = value.parse().ok().filter(|number| *number > 0);
-        number.map(Some).ok_or_else(|| {
-            let what = format!("is `{}`", shown(&value));
-            bad(name, &what, "give a whole number from 1 on", example)
-        })
+        let message = format!("no such parameter; there are {}", NAMES.join(", "));
+        let warning = QueryWarning { field: "query", value: shown(name), message };
+        if !self.warnings.contains(&warning) && self.warnings.len() < NAMES.len() {
+            self.warnings.push(warning);
+        }
     }
 
     fn read(mut self, bounds: Bounds<'_>) -> Result<StreamParams, InvalidParams> {
-        let once = match self.one("poll", "poll=1")?.as_deref() {
+        let once = match one("poll", self.poll, "poll=1")?.as_deref() {
             None | Some("0" | "false") => false,
             Some("1" | "true") => true,
             Some(other) => {
                 return Err(bad("poll", &format!("is `{}`", shown(other)), "give 1", "poll=1"));
             }
         };
-        let limit = self.limit(once)?;
-        let start = self.start(once, bounds.now)?;
-        let fields = self.take("fields");
-        if fields.len() > bounds.paths {
-            let what = format!("has {} paths", fields.len());
-            let accepted = format!("give at most {} (server.limits.filterPaths)", bounds.paths);
-            return Err(bad("fields", &what, &accepted, "fields=event.repo.name"));
+        let limit = whole("limit", self.limit, LIMIT_MOST, LIMIT)?;
+        if let Some(limit) = limit.filter(|_| !once) {
+            let what = format!("is {limit}");
+            return Err(bad("limit", &what, "give it together with `poll`", LIMIT));
         }
-        let path = |text: &String| {
-            FieldPath::read(text).map_err(|error| {
-                let accepted = "give paths that begin with `event` or `payload`";
-                bad("fields", &error.to_string(), accepted, "fields=event.repo.name,payload.merge")
-            })
-        };
-        let fields = fields.iter().map(path).collect::<Result<Vec<_>, _>>()?;
-        let sample = self.whole("sample", "sample=10")?;
+        let start = start([self.cursor, self.since, self.latest], once, bounds.now)?;
+        let fields = read_paths("fields", &self.fields, bounds.paths, FIELDS)?;
         let query = StreamQuery {
-            keys: self.take("keys"),
-            types: self.take("types"),
-            repos: self.take("repos"),
-            actors: self.take("actors"),
-            orgs: self.take("orgs"),
-            languages: self.take("languages"),
-            actions: self.take("actions"),
-            lists: self.lists(bounds.lists)?,
-            sample,
+            keys: self.keys,
+            types: self.types,
+            repos: self.repos,
+            actors: self.actors,
+            orgs: self.orgs,
+            languages: self.languages,
+            actions: self.actions,
+            lists: lists(self.list, bounds.lists)?,
+            sample: whole("sample", self.sample, u64::MAX, "sample=10")?,
         };
         let lists = [&query.keys, &query.types, &query.repos, &query.actors, &query.orgs];
         let values = lists.into_iter().chain([&query.languages, &query.actions]).map(Vec::len);
@@ -235,85 +243,90 @@ impl RawQuery {
         let (filter, mut warnings) = Filter::compile(&query).map_err(refused)?;
         warnings.append(&mut self.warnings);
         let ask = StreamSelection::new(filter, fields);
-        check_paths(ask.fields()).map_err(|error| {
-            bad("fields", &error.to_string(), "give fewer or shorter paths", "fields=event.id")
-        })?;
+        check_paths("fields", ask.fields(), FIELDS)?;
         let choice = StreamSelector::new(ask);
         Ok(StreamParams { choice, start, once, limit, warnings })
     }
+}
 
-    fn lists(&mut self, known: &Lists) -> Result<Vec<ListTerm>, InvalidParams> {
-        let names = self.take("list").into_iter().take(QUERY_LISTS + 1);
-        let term = |name: String| {
-            known.term(&name).map_err(|error| InvalidParams {
-                field: Some("list"),
-                message: format!("list: {error}"),
-            })
-        };
-        names.map(term).collect()
+/// The single value of a parameter.
+fn one(
+    name: &'static str,
+    mut values: Vec<String>,
+    example: &str,
+) -> Result<Option<String>, InvalidParams> {
+    if values.len() > 1 {
+        let what = format!("is given {} times", values.len());
+        return Err(bad(name, &what, "give it once", example));
     }
+    Ok(values.pop())
+}
 
-    fn limit(&mut self, once: bool) -> Result<Option<u64>, InvalidParams> {
-        let Some(limit) = self.whole("limit", LIMIT)? else { return Ok(None) };
-        let what = format!("is {limit}");
-        if limit > LIMIT_MOST {
-            return Err(bad("limit", &what, &format!("give at most {LIMIT_MOST}"), LIMIT));
-        }
-        if !once {
-            return Err(bad("limit", &what, "give it together with `poll`", LIMIT));
-        }
-        Ok(Some(limit))
+/// A whole number from 1 to `most`.
+fn whole(
+    name: &'static str,
+    values: Vec<String>,
+    most: u64,
+    example: &str,
+) -> Result<Option<u64>, InvalidParams> {
+    let Some(value) = one(name, values, example)? else { return Ok(None) };
+    let refused = |accepted: &str| bad(name, &format!("is `{}`", shown(&value)), accepted, example);
+    match value.parse::<u64>() {
+        Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
+        Ok(number) if number > most => Err(refused(&format!("give at most {most}"))),
+        _ => Err(refused("give a whole number from 1 on")),
     }
+}
 
-    fn start(&mut self, once: bool, now: Timestamp) -> Result<StreamStart, InvalidParams> {
-        const LATEST: &str = "latest=100";
-        const SINCE: &str = "since=2026-01-01T00:00:00Z or since=15m";
-        let named: Vec<&str> = ["cursor", "since", "latest"]
-            .into_iter()
-            .filter(|name| !self.values[index(name)].is_empty())
-            .collect();
-        if named.len() > 1 {
-            let message =
-                format!("{}: give one of them: each says where to begin", named.join(", "));
-            return Err(InvalidParams { field: Some("cursor"), message });
-        }
-        if let Some(text) = self.one("cursor", "cursor=51a70c3e-be1f4b")? {
-            let place = read_place(&text).map_err(|error| {
-                let message = format!("cursor: {error}");
-                InvalidParams { field: Some("cursor"), message }
-            })?;
-            return Ok(StreamStart::Behind(place));
-        }
-        if let Some(text) = self.one("since", SINCE)? {
-            // A `+` in a URL is decoded as a space.
-            let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
-            let since = config::moment(&text, now).or_else(|| Timestamp::parse(&with_plus()?));
-            let what = || format!("is `{}`", shown(&text));
-            let since = since.ok_or_else(|| {
-                bad(
-                    "since",
-                    &what(),
-                    "give a time (without an offset it is UTC), a day, or how long ago, as 90s, \
-                     1h30m or 2d",
-                    SINCE,
-                )
-            })?;
-            if since > now.plus(AHEAD) {
-                let accepted = "give a time at most a minute ahead";
-                return Err(bad("since", &what(), accepted, SINCE));
-            }
-            return Ok(StreamStart::Since(since));
-        }
-        if let Some(most) = self.whole("latest", LATEST)? {
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
-            if most > LATEST_MOST {
-                let accepted = format!("give at most {LATEST_MOST}, or `since`");
-                return Err(bad("latest", &format!("is {most}"), &accepted, LATEST));
-            }
-            return Ok(StreamStart::Latest(most));
-        }
-        Ok(if once { StreamStart::Oldest } else { StreamStart::Here })
+fn lists(names: Vec<String>, known: &Lists) -> Result<Vec<ListTerm>, InvalidParams> {
+    let term = |name: String| {
+        known.term(&name).map_err(|error| InvalidParams {
+            field: Some("list"),
+            message: format!("list: {error}"),
+        })
+    };
+    names.into_iter().take(QUERY_LISTS + 1).map(term).collect()
+}
+
+/// Where the stream begins, by `cursor`, `since` or `latest`.
+fn start(
+    given: [Vec<String>; 3],
+    once: bool,
+    now: Timestamp,
+) -> Result<StreamStart, InvalidParams> {
+    const SINCE: &str = "since=2026-01-01T00:00:00Z or since=15m";
+    let named = ["cursor", "since", "latest"].into_iter().zip(&given);
+    let named: Vec<&str> =
+        named.filter(|(_, values)| !values.is_empty()).map(|(name, _)| name).collect();
+    if named.len() > 1 {
+        let message = format!("{}: give one of them: each says where to begin", named.join(", "));
+        return Err(InvalidParams { field: Some("cursor"), message });
     }
+    let [cursor, since, latest] = given;
+    if let Some(text) = one("cursor", cursor, "cursor=51a70c3e-be1f4b")? {
+        let offset = read_offset(&text).map_err(|error| {
+            let message = format!("cursor: {error}");
+            InvalidParams { field: Some("cursor"), message }
+        })?;
+        return Ok(StreamStart::Behind(offset));
+    }
+    if let Some(text) = one("since", since, SINCE)? {
+        let refused = |accepted| bad("since", &format!("is `{}`", shown(&text)), accepted, SINCE);
+        let since = moment(&text, now).ok_or_else(|| {
+            refused(
+                "give a time (without an offset it is UTC), a day, or how long ago, as 90s, 1h30m \
+                 or 2d",
+            )
+        })?;
+        if since > now.plus(AHEAD) {
+            return Err(refused("give a time at most a minute ahead"));
+        }
+        return Ok(StreamStart::Since(since));
+    }
+    if let Some(most) = whole("latest", latest, LATEST_MOST, "latest=100")? {
+        return Ok(StreamStart::Latest(usize::try_from(most).unwrap_or(usize::MAX)));
+    }
+    Ok(if once { StreamStart::Oldest } else { StreamStart::Here })
 }
 
 #[cfg(test)]
@@ -356,8 +369,8 @@ mod tests {
 
     #[test]
     fn beginnings_are_parsed() {
-        let place: Offset = "51a70c3e-be1f4b".parse().unwrap();
-        assert_eq!(start("cursor=51a70c3e-be1f4b"), StreamStart::Behind(place));
+        let offset: Offset = "51a70c3e-be1f4b".parse().unwrap();
+        assert_eq!(start("cursor=51a70c3e-be1f4b"), StreamStart::Behind(offset));
         assert_eq!(start("latest=7"), StreamStart::Latest(7));
         assert_eq!(start("poll=1"), StreamStart::Oldest);
         assert_eq!(start("poll=1&latest=7"), StreamStart::Latest(7));
@@ -378,7 +391,7 @@ mod tests {
         assert_eq!(start("since=1970-01-12"), day);
         let pairs = [("since".to_owned(), "1h".to_owned())];
         let back = of_url(&pairs, Some("51a70c3e-be1f4b"), bounds()).unwrap();
-        assert_eq!(back.start, StreamStart::Behind(place));
+        assert_eq!(back.start, StreamStart::Behind(offset));
         // An invalid id causes a warning, and the URL applies.
         let junk = of_url(&pairs, Some("junk"), bounds()).unwrap();
         assert_eq!(junk.start, StreamStart::Since(Timestamp::from_seconds(1_000_000 - 3_600)));
