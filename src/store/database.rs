@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options, Range,
-    ReadOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options,
+    Range, ReadOptions,
 };
 
 use super::error::StoreError;
@@ -435,6 +435,12 @@ fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {
             options.set_memtable_prefix_bloom_ratio(0.05);
         }
         ReadPattern::Ledger => {
+            // Filters and indexes of a hundred million rows exceed the cache. As one block for
+            // each file, megabytes would be read and checked for a row.
+            table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+            table.set_partition_filters(true);
+            table.set_metadata_block_size(4 << 10);
+            table.set_pin_top_level_index_and_filter(true);
             table.set_block_size(16 << 10);
             options.set_compression_type(DBCompressionType::Lz4);
             options.set_bottommost_compression_type(DBCompressionType::Zstd);

@@ -86,7 +86,7 @@ pub const ALL: &[(Family, &str, ReadPattern)] = &[
     (Family::Feeds, "feeds", ReadPattern::Values),
     (Family::Bodies, "bodies", ReadPattern::Queue),
     (Family::Inbox, "inbox", ReadPattern::Queue),
-    (Family::Repos, "repos", ReadPattern::Values),
+    (Family::Repos, "repos", ReadPattern::Ledger),
     (Family::Firsts, "firsts", ReadPattern::Membership),
     (Family::Sizes, "sizes", ReadPattern::Values),
     (Family::Outbox, "outbox", ReadPattern::Queue),

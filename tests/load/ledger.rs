@@ -48,6 +48,10 @@ pub fn run(repos: Option<u64>) {
             let written = store.commit(move |batch| counts.write(batch, hour));
             runtime.block_on(written).expect("the disk takes it");
         }
+        if (today - day) % 10 == 0 {
+            let seconds = watch.elapsed().as_secs_f64();
+            println!("ledger: {} days are written after {seconds:.0} s", day - today + DAYS);
+        }
     }
     let seconds = watch.elapsed().as_secs_f64();
     println!(
