@@ -144,16 +144,10 @@ impl Posting {
                 self.note(&message, posted);
                 continue;
             }
-            let waiting = async {
-                match wake {
-                    Some(at) => clock.sleep(at.saturating_duration_since(clock.instant())).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.shared.changed.notified() => {}
-                () = waiting => {}
+                () = clock.sleep_until(wake) => {}
             }
         }
     }
@@ -166,7 +160,7 @@ impl Posting {
             Ok(()) => {
                 metrics::ALERTS.add_for("posted", 1);
                 tracing::info!(condition, over = message.over.is_some(), "an alert was posted");
-                self.shared.lock().told(message, now);
+                self.shared.lock().delivered(message, now);
             }
             Err(error) => {
                 metrics::ALERTS.add_for("failed", 1);

@@ -11,7 +11,6 @@
 mod dial;
 mod error;
 mod link;
-mod options;
 mod outbound;
 mod state;
 mod window;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::config::AmqpConfig;
 use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
@@ -31,7 +31,6 @@ use crate::store::journal::JournalItem;
 use crate::store::{Batch, Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
 use link::{AmqpLink, Unconfirmed};
-pub use options::AmqpOptions;
 use outbound::{OutboundMessage, messages};
 use state::Reporter;
 pub use state::{ReaderWarning, ReaderWarningKind, SinkState};
@@ -62,7 +61,7 @@ const MOST_WAIT: Duration = Duration::from_secs(30);
 pub struct Sink {
     store: Store,
     tag: BusTag,
-    options: AmqpOptions,
+    options: AmqpConfig,
     clock: Clock,
     reporter: Reporter,
 }
@@ -120,7 +119,7 @@ impl Sink {
     pub fn new(
         store: Store,
         tag: BusTag,
-        options: AmqpOptions,
+        options: AmqpConfig,
         clock: Clock,
     ) -> Result<Self, AmqpError> {
         let (broker, vhost) = link::checked(&options)?;
@@ -501,7 +500,7 @@ impl Session<'_> {
 }
 
 /// Tests a broker without changing anything. Returns a description of what it found.
-pub async fn probe(options: &AmqpOptions, clock: Clock) -> Result<String, AmqpError> {
+pub async fn probe(options: &AmqpConfig, clock: Clock) -> Result<String, AmqpError> {
     let found = tokio::select! {
         found = Box::pin(AmqpLink::probe(options)) => found?,
         () = clock.sleep(CONNECT) => return Err(late("connecting", CONNECT)),

@@ -45,12 +45,12 @@ pub use self::excluded::leave_out;
 use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
-pub use self::ports::DEFAULT_OPS;
+pub use self::ports::{DEFAULT_OPS, reachable};
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
-use self::status::StatusSources;
+use self::status::{StatusReadings, StatusSources};
 pub use self::tried::{
     TriedApp, TriedToken, check_app, check_app_key, check_certificate, check_key_file, check_tokens,
 };
@@ -66,14 +66,13 @@ use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
 use crate::collect::audit::{Audit, AuditReading};
-use crate::collect::enrich::{Enrich, RecentShare};
+use crate::collect::enrich::Enrich;
 use crate::collect::ingest::{self, IngestOptions, IngestRules, ShownBy};
-use crate::collect::listed::{ListFigures, ListedOptions, ListedSource};
-use crate::collect::poller::{Poller, PollerOptions};
+use crate::collect::listed::ListedSource;
+use crate::collect::poller::Poller;
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
-use crate::config::{Config, GitHubConfig, Secret, StoreSync};
-use crate::github::app::AppStanding;
+use crate::config::{Config, Secret};
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::lists::{ListSet, Lists};
 use crate::model::position::BusTag;
@@ -82,7 +81,7 @@ pub use crate::serve::Status;
 use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, RetentionOptions};
-use crate::store::{Durability, Reader, Store};
+use crate::store::{Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
 use crate::tidb::{History, HistorySync, QueryLimits, Setup};
@@ -148,7 +147,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
-    let broker = broker::told(async { Broker::new(config, &parts.store, clock) }).await?;
+    let broker = broker::marked(async { Broker::new(config, &parts.store, clock) }).await?;
     let troubles = Sender::new(Vec::new());
     let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
@@ -269,16 +268,6 @@ fn apply_of(parts: &ApplianceParts) -> Apply {
     }
 }
 
-/// What other parts report for the status.
-struct StatusReadings {
-    enriched: Receiver<RecentShare>,
-    files: renewed::RenewalState,
-    witness: Arc<Witness>,
-    audit: Option<AuditReading>,
-    app: Option<Receiver<AppStanding>>,
-    listed: Option<Receiver<Vec<ListFigures>>>,
-}
-
 /// What the operator's status is read from.
 fn sight_of(
     parts: &ApplianceParts,
@@ -286,13 +275,9 @@ fn sight_of(
     has_broker: bool,
     readings: StatusReadings,
 ) -> StatusSources {
-    let StatusReadings { enriched, files, witness, audit, app, listed } = readings;
     StatusSources {
-        app,
-        files,
+        readings,
         lists: Arc::clone(parts.hub.lists()),
-        listed,
-        witness,
         store: parts.store.clone(),
         apply: apply.clone(),
         rankings: parts.rankings.clone(),
@@ -300,8 +285,6 @@ fn sight_of(
         hashes_emails: parts.config.privacy.hash_emails.in_exports(),
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
-        enriched,
-        audit,
         failing: parts.chores.watch(),
         backups: parts.chores.watch_backups(),
         clock: parts.clock,
@@ -342,7 +325,7 @@ fn poller_of(
     clock: Clock,
 ) -> anyhow::Result<(Option<Poller>, Option<GitHubApp>)> {
     if !config.disable.producer {
-        let poller = Poller::new(poller_options(&config.github, tokens), clock)?;
+        let poller = Poller::new(&config.github, tokens, clock)?;
         let app = GitHubApp::new(&config.github, poller.pool(), clock)?;
         return Ok((Some(poller), app));
     }
@@ -355,11 +338,7 @@ fn poller_of(
 /// Opens the store and reads the initial state of the other parts from it.
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<ApplianceParts> {
     let opened = blocking(move || {
-        let sync = match config.store.sync {
-            StoreSync::Batch => Durability::EveryBatch,
-            StoreSync::Every(interval) => Durability::Every(interval),
-        };
-        let store = Store::open(&config.data_dir, sync, clock)?;
+        let store = Store::open(&config.data_dir, config.store.sync, clock)?;
         exchange::tidy(store.dir());
         let excluded = excluded::leave_out(&store, &config.privacy)?;
         let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
@@ -525,19 +504,15 @@ fn start_bus(
     let Apply { store, seen_for, clock, .. } = apply.clone();
     let bus_state = bus.state();
     let relay = Relay { store, produces, seen_for, grant, waiting, bus: bus_state, clock };
-    stages.start("relay", broker::told(relay.run(outlet, soft.clone())));
-    stages.start("apply", broker::told(apply.run(bus, soft.clone())));
+    stages.start("relay", broker::marked(relay.run(outlet, soft.clone())));
+    stages.start("apply", broker::marked(apply.run(bus, soft.clone())));
     tag
 }
 
 /// Called on a blocking thread, once for each script that was put into use.
 fn keep_last_good(store: &Store, text: &str) {
-    let text = text.as_bytes().to_vec();
-    let put = store.commit(move |batch| {
-        batch.put(&MetaKey(LAST_GOOD.to_owned()), &text);
-        Ok(())
-    });
-    if let Err(error) = tokio::runtime::Handle::current().block_on(put) {
+    let kept = store.keep(MetaKey(LAST_GOOD.to_owned()), Some(text.as_bytes().to_vec()));
+    if let Err(error) = kept {
         tracing::error!(%error, "the merge script in force cannot be kept for the next start");
     }
 }
@@ -550,25 +525,8 @@ fn listed_of(
 ) -> anyhow::Result<Option<ListedSource>> {
     let Some(poller) = poller else { return Ok(None) };
     let config = &parts.config;
-    let options = ListedOptions {
-        api_url: config.github.api_url.clone(),
-        timeout: config.github.timeout,
-        within: config.lists.within,
-        share: config.lists.budget,
-        backlog_bytes: config.store.outbox_bytes,
-    };
     let (lists, no_older_than) = (Arc::clone(parts.hub.lists()), Some(config.store.seen_for));
     let how = IngestRules { lists, shown_by: ShownBy::Own, no_older_than };
     let (store, clock) = (parts.store.clone(), parts.clock);
-    Ok(Some(ListedSource::new(options, poller.pool(), store, how, grant, clock)?))
-}
-
-fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {
-    PollerOptions {
-        api_url: github.api_url.clone(),
-        pages: github.pages,
-        timeout: github.timeout,
-        loop_break: github.pace,
-        tokens,
-    }
+    Ok(Some(ListedSource::new(config, poller.pool(), store, how, grant, clock)?))
 }

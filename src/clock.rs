@@ -79,6 +79,14 @@ impl Clock {
         tokio::time::sleep(duration).await;
     }
 
+    /// Waits until this instant of tokio's clock; forever without one.
+    pub async fn sleep_until(&self, at: Option<Instant>) {
+        match at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Runs `work` and measures how long it takes, in real time.
     pub fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
         let start = std::time::Instant::now();

@@ -44,8 +44,8 @@ pub use sections::{
 pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, GitHubAppConfig, HashEmails,
-    HourFormat, LogFormat, Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, Durability, GitHubAppConfig,
+    HashEmails, HourFormat, LogFormat, Network, OAuthConfig, PulsarConfig, TidbConfig, TlsConfig,
 };
 pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 
@@ -94,6 +94,13 @@ pub struct Request {
 }
 
 impl Request {
+    /// Only these environment variables, on a host called `ghpulse`.
+    #[must_use]
+    pub fn of_variables(environment: Vec<(String, String)>) -> Self {
+        let (lookup, directory, host) = (ConfigPath::Nothing, ".".into(), "ghpulse".to_owned());
+        Self { lookup, directory, environment, flags: Vec::new(), host }
+    }
+
     /// The inputs of this process.
     #[must_use]
     pub fn of_process(lookup: ConfigPath, flags: Vec<Flag>) -> Self {
@@ -102,12 +109,13 @@ impl Request {
                 (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
             })
             .collect();
+        let of_variables = Self::of_variables(environment);
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = match host.trim() {
-            "" => "ghpulse".to_owned(),
+            "" => of_variables.host,
             name => name.to_owned(),
         };
-        Self { lookup, directory: PathBuf::from("."), environment, flags, host }
+        Self { lookup, flags, host, ..of_variables }
     }
 }
 
@@ -130,17 +138,11 @@ pub type ValueOrigins = BTreeMap<&'static str, ValueOrigin>;
 /// An invalid configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvalidConfig {
-    /// The file that was read.
-    pub file: Option<PathBuf>,
     /// All errors; at least one.
     pub errors: Vec<ConfigError>,
-    /// Warnings for the log.
-    pub warnings: Vec<ConfigWarning>,
     /// The configuration with defaults in place of invalid values: to look for more errors, not to
     /// run.
-    pub rest: Box<Config>,
-    /// Where each valid key was written.
-    pub places: ValueOrigins,
+    pub rest: Box<Loaded>,
 }
 
 /// Loads a configuration from defaults, file, environment and flags; later ones win.
@@ -164,10 +166,15 @@ pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
     let config = check::build(&mut values, &request.host);
     let layers::Layers { given, errors, warnings, .. } = values.end();
     let places = given.into_iter().map(|(key, given)| (key, given.place)).collect();
-    if errors.is_empty() {
-        return Ok(Loaded { config, file, warnings, places });
-    }
-    Err(InvalidConfig { file, errors, warnings, rest: Box::new(config), places })
+    let loaded = Loaded { config, file, warnings, places };
+    if errors.is_empty() { Ok(loaded) } else { Err(InvalidConfig { errors, rest: loaded.into() }) }
+}
+
+/// The configuration without a file, variables or flags.
+#[must_use]
+pub fn defaults() -> Config {
+    let loaded = load(&Request::of_variables(Vec::new()));
+    loaded.expect("a test loads the defaults").config
 }
 
 fn locate(request: &Request) -> Option<PathBuf> {

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use self::live::{FixedListSet, ListSet, ListTerm, LiveList};
+pub use self::live::{ListSet, ListTerm, LiveList};
 pub use self::names::{LIST_NAMES, ListLineError, ListedName, NameList};
 use crate::clock::Clock;
 use crate::reload;

@@ -19,6 +19,7 @@ pub mod message;
 pub mod missing_fields;
 pub(crate) mod names;
 pub mod offset;
+pub mod part;
 pub mod position;
 pub mod privacy;
 pub mod push;

@@ -30,9 +30,8 @@ pub use admin::operate::{
     OpsError, ScriptState, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 pub use admin::report::{
-    AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,
-    IncompleteName, InstallationReport, JournalReport, ListFeedsReport, ListReport, MemoryReport,
-    Part, PartState, SourceReport, Status, is_ready,
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
+    SourceReport, Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
 pub use http::proxies::Proxies;

@@ -26,7 +26,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use answer::MalformedAnswer;
@@ -46,6 +45,7 @@ use crate::config::{IntervalConfig, TidbConfig};
 use crate::metrics;
 use crate::model::counts::PullRequestCounts;
 use crate::model::envelope::Facts;
+use crate::model::part::{Part, PartState};
 use crate::model::window::{Day, Timestamp};
 use crate::store::{Batch, Store, StoreError};
 use crate::sync::lock;
@@ -74,33 +74,9 @@ pub struct History(Arc<HistoryParts>);
 #[derive(Debug)]
 struct HistoryParts {
     figures: HistoryFigures,
-    health: Mutex<Health>,
+    health: Mutex<Part>,
     requests: mpsc::Sender<oneshot::Sender<Synced>>,
     is_configured: bool,
-}
-
-/// Health of the history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// The state.
-    pub state: HistoryState,
-    /// When the state last changed.
-    pub since: Timestamp,
-    /// The error of the last sync, if it failed.
-    pub error: Option<String>,
-}
-
-/// State of the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HistoryState {
-    /// The last sync succeeded, or the first is pending and stored figures exist.
-    Ok,
-    /// Figures exist, and the last sync failed; or none exist and no sync has run yet.
-    Degraded,
-    /// No figures exist, and the last sync failed.
-    Down,
-    /// No server is configured.
-    Off,
 }
 
 /// The stage that queries TiDB.
@@ -126,15 +102,15 @@ impl History {
         let figures = HistoryFigures::load(store)?;
         let server = setup.tidb.clone().map(|(tidb, limits)| TidbServer::new(tidb, limits));
         let state = match (&server, figures.has_base()) {
-            (None, _) => HistoryState::Off,
-            (Some(_), _) if setup.on_request => HistoryState::Off,
-            (Some(_), true) => HistoryState::Ok,
-            (Some(_), false) => HistoryState::Degraded,
+            (None, _) => PartState::Off,
+            (Some(_), _) if setup.on_request => PartState::Off,
+            (Some(_), true) => PartState::Ok,
+            (Some(_), false) => PartState::Degraded,
         };
         let (sender, requests) = mpsc::channel(MOST_WAITING);
         let history = Self(Arc::new(HistoryParts {
             figures,
-            health: Mutex::new(Health { state, since: clock.now(), error: None }),
+            health: Mutex::new(part(state, clock.now(), None)),
             requests: sender,
             is_configured: server.is_some(),
         }));
@@ -185,22 +161,27 @@ impl History {
         answer.await.unwrap_or_else(|_| Synced::refused(STOPPED))
     }
 
-    /// The current health.
+    /// The current health: `Degraded` when figures exist and the last sync failed, or none exist
+    /// and no sync has run yet; `Down` when none exist and the last sync failed.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> Part {
         lock(&self.0.health).clone()
     }
 
     fn set_health(&self, error: Option<&str>, now: Timestamp) {
         let state = match (error, self.0.figures.has_base()) {
-            (None, _) => HistoryState::Ok,
-            (Some(_), true) => HistoryState::Degraded,
-            (Some(_), false) => HistoryState::Down,
+            (None, _) => PartState::Ok,
+            (Some(_), true) => PartState::Degraded,
+            (Some(_), false) => PartState::Down,
         };
         let mut health = lock(&self.0.health);
         let since = if health.state == state { health.since } else { now };
-        *health = Health { state, since, error: error.map(str::to_owned) };
+        *health = part(state, since, error.map(str::to_owned));
     }
+}
+
+fn part(state: PartState, since: Timestamp, error: Option<String>) -> Part {
+    Part { name: "tidb".into(), state, since, error }
 }
 
 /// The answer to requests after the stage has ended.
@@ -228,7 +209,7 @@ impl HistorySync {
             let mut waiting = Vec::new();
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = until(self.clock, schedule.next()) => {}
+                () = self.clock.sleep_until(schedule.next()) => {}
                 Some(asker) = self.requests.recv() => waiting.push(asker),
             }
             // All requests that arrived before it starts share this sync. Later ones may follow a
@@ -250,7 +231,7 @@ impl HistorySync {
                 round = self.ask(&server, &asked) => round?,
             };
             let now = self.clock.instant();
-            let synced = self.tell(&server, &round, now - began);
+            let synced = self.report(&server, &round, now - began);
             if self.setup.on_request {
                 schedule = QuerySchedule::starting(None);
             } else {
@@ -279,12 +260,8 @@ impl HistorySync {
         asked: &[FigureQuery],
     ) -> Result<SyncRound, StoreError> {
         let mut round = SyncRound::default();
-        let is_daily = asked.contains(&FigureQuery::Daily);
-        let languages = (is_daily && server.knows_languages()).then_some(SqlText::Languages);
-        let repo_days = (is_daily && server.knows_repo_days()).then_some(SqlText::RepoDays);
-        let texts = asked.iter().map(|query| SqlText::from(*query));
         let mut session = None;
-        for text in texts.chain(languages).chain(repo_days) {
+        for text in server.texts(asked) {
             let mut open = match session.take() {
                 Some(open) => open,
                 None => match server.open(self.clock.now()).await {
@@ -384,7 +361,7 @@ impl HistorySync {
     }
 
     /// Reports the result to the log, the metrics, the alerts and the requester.
-    fn tell(&self, server: &TidbServer, round: &SyncRound, took: Duration) -> Synced {
+    fn report(&self, server: &TidbServer, round: &SyncRound, took: Duration) -> Synced {
         let error = round.error.as_ref().map(ToString::to_string);
         if let Some(error) = &error {
             metrics::TIDB_SYNCS.add_for("failed", 1);
@@ -403,13 +380,6 @@ impl HistorySync {
     }
 }
 
-async fn until(clock: Clock, at: Option<Instant>) {
-    match at {
-        Some(at) => clock.sleep(at.saturating_duration_since(clock.instant())).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Tests a server for `ghpulse check`: connects, logs in, and has the queries parsed without
 /// running them. Returns a description of the server, or every error.
 pub async fn check(
@@ -420,10 +390,7 @@ pub async fn check(
     let server = TidbServer::new(tidb.clone(), limits);
     let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
     let mut wrong = Vec::new();
-    let languages = server.knows_languages().then_some(SqlText::Languages);
-    let repo_days = server.knows_repo_days().then_some(SqlText::RepoDays);
-    let all = FigureQuery::ALL.into_iter().map(SqlText::from);
-    for query in all.chain(languages).chain(repo_days) {
+    for query in server.texts(&FigureQuery::ALL) {
         if let Err(error) = session.try_out(query).await {
             wrong.push(error);
         }

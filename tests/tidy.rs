@@ -3,7 +3,6 @@
 //!
 //! The rules are tables, so that a change of a rule is visible as a line in review. A diagnostic
 //! names file and line, the rule, and what to do.
-//! file and line, the rule, and what to do.
 
 #[path = "tidy/circles.rs"]
 mod circles;
@@ -55,7 +54,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("infrastructure", &["model::window", "model::names"]),
     ("supervise", &["store::StoreError"]), // an error's exit code is named where the process ends
     ("store", &["model"]),
-    ("github", &["model::window", "model::json", "model::push"]),
+    ("github", &["model::window", "model::json", "model::names", "model::push"]),
     ("collect", &["model", "store", "github", "lists", "bus", "!bus::embedded", "!bus::pulsar"]),
     ("bus", &["model", "store"]),
     (

@@ -161,8 +161,10 @@ impl ScriptFolder {
         };
         let member = groups.of_script(name).map(|(member, _)| member);
         let has_rule = member.and_then(AggregateCounter::rule) == rule.as_ref();
-        let has_lists =
-            lists.is_none() || member.and_then(AggregateCounter::lists) == lists.as_ref();
+        let counted = member.and_then(AggregateCounter::lists);
+        let has_lists = lists
+            .as_ref()
+            .is_none_or(|lists| counted.is_some_and(|counted| counted.has_names_of(lists)));
         if has_rule && (rule.is_none() || has_lists) {
             return Ok(trouble);
         }
@@ -225,14 +227,7 @@ impl ScriptFolder {
     fn keep(&self, name: &str, text: Option<&str>) {
         let key = MetaKey(format!("{LAST_GOOD}{name}"));
         let text = text.map(|text| text.as_bytes().to_vec());
-        let kept = self.store.commit(move |batch| {
-            match text {
-                Some(text) => batch.put(&key, &text),
-                None => batch.delete(&key),
-            }
-            Ok(())
-        });
-        if let Err(error) = tokio::runtime::Handle::current().block_on(kept) {
+        if let Err(error) = self.store.keep(key, text) {
             tracing::error!(%error, "cannot store the script in force for the next start");
         }
     }

@@ -6,7 +6,7 @@ use super::active::ActiveCounter;
 use super::busiest::{self, Busiest};
 use super::rolling::{CountedBy, RollingCounter, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
-use crate::lists::FixedListSet;
+use crate::lists::ListSet;
 use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::Second;
@@ -35,8 +35,8 @@ struct ScriptCounter {
     name: String,
     host: Arc<ScriptHost>,
     rule: AggregateRule,
-    /// The names on the rule's lists when counting began.
-    lists: FixedListSet,
+    /// The rule's lists, with the names they had when counting began.
+    lists: ListSet,
     buckets: Buckets,
     left_out: u64,
     ticked_at: Option<Second>,
@@ -48,7 +48,7 @@ impl AggregateCounter {
     pub(super) fn script_of(
         name: &str,
         host: Arc<ScriptHost>,
-        (rule, lists): (AggregateRule, FixedListSet),
+        (rule, lists): (AggregateRule, ListSet),
     ) -> Self {
         let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
@@ -94,8 +94,8 @@ impl AggregateCounter {
         }
     }
 
-    /// The names on the lists of the script's rule, as they are counted.
-    pub(super) fn lists(&self) -> Option<&FixedListSet> {
+    /// The lists of the script's rule, with the names that are counted.
+    pub(super) fn lists(&self) -> Option<&ListSet> {
         match &self.counter {
             MemberKind::Script(scripted) => Some(&scripted.lists),
             _ => None,
@@ -134,7 +134,7 @@ impl AggregateCounter {
         self.counted_from = self.counted_from.max(second);
     }
 
-    /// Events received after this second are held until it comes.
+    /// Moves to this second: events that were received after it are held until then.
     pub(super) fn reach(&mut self, now: Second) {
         if let MemberKind::Active(active) = &mut self.counter {
             active.reach(now);

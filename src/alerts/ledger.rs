@@ -41,7 +41,7 @@ struct LedgerEntry {
     /// The condition as it holds now.
     standing: Option<AlertState>,
     /// The condition as reported, and since when it is over.
-    told: Option<AlertMessage>,
+    reported: Option<AlertMessage>,
     /// When the condition last ended.
     cleared: Option<Timestamp>,
     last_begin: Option<Instant>,
@@ -64,7 +64,7 @@ impl AlertLedger {
         let entries = AlertCondition::ALL.map(|condition| LedgerEntry {
             condition,
             standing: None,
-            told: None,
+            reported: None,
             cleared: None,
             last_begin: None,
             retry_at: None,
@@ -88,8 +88,8 @@ impl AlertLedger {
         let text: String = text.chars().take(TEXT_CHARS).collect();
         let entry = self.entry(condition);
         // It is back before the end was reported.
-        if let Some(told) = &mut entry.told {
-            told.over = None;
+        if let Some(reported) = &mut entry.reported {
+            reported.over = None;
         }
         let standing = entry.standing.get_or_insert(AlertState {
             text: String::new(),
@@ -106,13 +106,13 @@ impl AlertLedger {
         let entry = self.entry(condition);
         let Some(standing) = entry.standing.take() else { return false };
         entry.cleared = Some(wall);
-        let Some(told) = &mut entry.told else {
+        let Some(reported) = &mut entry.reported else {
             entry.retry_at = None;
             entry.backoff.reset();
             return false;
         };
-        told.failures = told.failures.max(standing.failures);
-        told.over = Some(wall);
+        reported.failures = reported.failures.max(standing.failures);
+        reported.over = Some(wall);
         true
     }
 
@@ -132,9 +132,9 @@ impl AlertLedger {
     /// The message to report for a condition, and when.
     fn pending(&self, entry: &LedgerEntry) -> Option<(AlertMessage, Instant)> {
         let retry_at = entry.retry_at;
-        if let Some(told) = &entry.told {
+        if let Some(reported) = &entry.reported {
             let at = retry_at.or(entry.last_begin)?;
-            return told.over.is_some().then(|| (told.clone(), at));
+            return reported.over.is_some().then(|| (reported.clone(), at));
         }
         let standing = entry.standing.as_ref()?;
         let is_ripe = !entry.condition.may_pass() || standing.failures > self.tolerance;
@@ -152,18 +152,18 @@ impl AlertLedger {
     }
 
     /// Records that a message was delivered.
-    pub(super) fn told(&mut self, message: &AlertMessage, now: Instant) {
+    pub(super) fn delivered(&mut self, message: &AlertMessage, now: Instant) {
         let entry = self.entry(message.condition);
         entry.retry_at = None;
         entry.backoff.reset();
         if message.over.is_some() {
             // It came back while the post was in flight: that is a new beginning.
-            entry.told = None;
+            entry.reported = None;
         } else {
             entry.last_begin = Some(now);
             // It may have ended while the post was in flight.
             let over = if entry.standing.is_none() { entry.cleared } else { None };
-            entry.told = Some(AlertMessage { over, ..message.clone() });
+            entry.reported = Some(AlertMessage { over, ..message.clone() });
         }
     }
 
@@ -217,10 +217,10 @@ mod tests {
         }
 
         /// Delivers what is reported at this second, if anything. Returns whether it is an end.
-        fn tell(&mut self) -> Option<bool> {
+        fn deliver(&mut self) -> Option<bool> {
             let now = self.now();
             let message = self.ledger.next(now).0?;
-            self.ledger.told(&message, now);
+            self.ledger.delivered(&message, now);
             Some(message.over.is_some())
         }
 
@@ -238,10 +238,10 @@ mod tests {
             for _ in 0..3 {
                 case.raise(TidbFailing);
                 case.seconds += 10;
-                assert_eq!(case.tell(), None);
+                assert_eq!(case.deliver(), None);
             }
             case.clear(TidbFailing);
-            assert_eq!((case.tell(), case.wake()), (None, None));
+            assert_eq!((case.deliver(), case.wake()), (None, None));
         }
     }
 
@@ -249,57 +249,57 @@ mod tests {
     fn condition_is_reported_at_its_start_and_its_end() {
         let mut case = Case::new();
         for _ in 0..4 {
-            assert_eq!(case.tell(), None);
+            assert_eq!(case.deliver(), None);
             case.raise(TidbFailing);
         }
-        assert_eq!(case.tell(), Some(false));
+        assert_eq!(case.deliver(), Some(false));
         for _ in 0..100 {
             case.raise(TidbFailing);
             case.seconds += 60;
-            assert_eq!((case.tell(), case.wake()), (None, None));
+            assert_eq!((case.deliver(), case.wake()), (None, None));
         }
         case.clear(TidbFailing);
-        assert_eq!(case.tell(), Some(true));
+        assert_eq!(case.deliver(), Some(true));
         case.clear(TidbFailing);
-        assert_eq!((case.tell(), case.wake()), (None, None));
+        assert_eq!((case.deliver(), case.wake()), (None, None));
     }
 
     #[test]
     fn lasting_failure_is_reported_despite_the_tolerance() {
         let mut case = Case::new();
         case.raise(TidbFailing);
-        assert_eq!((case.tell(), case.wake()), (None, Some(300)));
+        assert_eq!((case.deliver(), case.wake()), (None, Some(300)));
         case.seconds = 300;
-        assert_eq!(case.tell(), Some(false));
+        assert_eq!(case.deliver(), Some(false));
     }
 
     #[test]
     fn condition_that_needs_a_person_is_reported_at_once() {
         let mut case = Case::new();
         case.raise(DiskNearlyFull);
-        assert_eq!(case.tell(), Some(false));
+        assert_eq!(case.deliver(), Some(false));
     }
 
     #[test]
     fn flapping_condition_is_reported_once_per_pause() {
         let mut case = Case::new();
-        let mut told = 0;
+        let mut reported = 0;
         // Up and down every ten seconds for an hour.
         for _ in 0..180 {
             case.raise(DiskNearlyFull);
-            told += usize::from(case.tell() == Some(false));
+            reported += usize::from(case.deliver() == Some(false));
             case.seconds += 10;
             case.clear(DiskNearlyFull);
-            let _ = case.tell();
+            let _ = case.deliver();
             case.seconds += 10;
         }
-        assert_eq!(told, 6);
+        assert_eq!(reported, 6);
         case.raise(DiskNearlyFull);
-        assert_eq!(case.tell(), Some(false));
+        assert_eq!(case.deliver(), Some(false));
         case.clear(DiskNearlyFull);
-        assert_eq!(case.tell(), Some(true));
+        assert_eq!(case.deliver(), Some(true));
         case.raise(DiskNearlyFull);
-        assert_eq!((case.tell(), case.wake()), (None, Some(600)));
+        assert_eq!((case.deliver(), case.wake()), (None, Some(600)));
     }
 
     #[test]
@@ -309,13 +309,13 @@ mod tests {
         let message = case.ledger.next(case.now()).0.unwrap();
         case.seconds = 5;
         case.clear(DiskNearlyFull);
-        case.ledger.told(&message, case.now());
+        case.ledger.delivered(&message, case.now());
         let over = case.ledger.next(case.now()).0.unwrap();
         assert_eq!(over.over, Some(Timestamp::from_seconds(5)));
         // It begins again while that is being reported.
         case.raise(DiskNearlyFull);
-        case.ledger.told(&over, case.now());
-        assert_eq!((case.tell(), case.wake()), (None, Some(600)));
+        case.ledger.delivered(&over, case.now());
+        assert_eq!((case.deliver(), case.wake()), (None, Some(600)));
     }
 
     #[test]
@@ -324,15 +324,15 @@ mod tests {
         case.raise(DiskNearlyFull);
         let wait = case.ledger.failed(DiskNearlyFull, case.now());
         assert!(wait >= SECOND, "{wait:?}");
-        assert_eq!(case.tell(), None);
+        assert_eq!(case.deliver(), None);
         case.seconds = 3;
-        assert_eq!(case.tell(), Some(false));
+        assert_eq!(case.deliver(), Some(false));
         case.raise(TidbFailing);
         case.clear(TidbFailing);
         case.clear(DiskNearlyFull);
         case.ledger.failed(DiskNearlyFull, case.now());
-        assert_eq!(case.tell(), None);
+        assert_eq!(case.deliver(), None);
         case.seconds = 10;
-        assert_eq!(case.tell(), Some(true));
+        assert_eq!(case.deliver(), Some(true));
     }
 }

@@ -15,7 +15,7 @@ use rustls::{AlertDescription, CertificateError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::AmqpError;
-use super::options::AmqpOptions;
+use crate::config::AmqpConfig;
 use crate::{config, reload};
 
 /// Heartbeat interval of an idle connection in seconds, unless the URL sets another.
@@ -72,7 +72,7 @@ pub(super) fn authority(file: Option<&Path>) -> Result<Option<String>, AmqpError
 
 /// Connects and logs in. Reads the file of the authority each time, so that it can be renewed;
 /// while it is invalid, the last valid one stays in use.
-pub(super) async fn dial(options: &AmqpOptions) -> Result<Dialled, AmqpError> {
+pub(super) async fn dial(options: &AmqpConfig) -> Result<Dialled, AmqpError> {
     let uri = parse(options.url.expose())?;
     let cert_chain = authority(options.ca.as_deref())?;
     let tls = OwnedTLSConfig { identity: None, cert_chain };
@@ -122,7 +122,7 @@ fn end_with(socket: &tokio::net::TcpStream, cutting: CancellationToken) -> io::R
 }
 
 /// The cause of a failed connection.
-fn why(error: &lapin::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError {
+fn why(error: &lapin::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
     match error.kind() {
         ErrorKind::ProtocolError(said) => match said.get_id() {
             ACCESS_REFUSED => AmqpError::Login { user: uri.authority.userinfo.username.clone() },
@@ -141,7 +141,7 @@ fn why(error: &lapin::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError 
     }
 }
 
-fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError {
+fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
     let (at, cause) = (at(uri), error.to_string());
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if let Some(inner) = inner {

@@ -20,8 +20,8 @@ use tokio_util::sync::DropGuard;
 
 use super::dial::{Dialled, authority, away, dial, reason, target};
 use super::error::AmqpError;
-use super::options::AmqpOptions;
 use super::outbound::OutboundMessage;
+use crate::config::AmqpConfig;
 
 /// Not persisted by the broker: a disconnected reader catches up by cursor, from the stream.
 const TRANSIENT: u8 = 1;
@@ -55,7 +55,7 @@ pub(super) struct Unconfirmed(PublisherConfirm);
 
 /// Checks the options without contacting a broker. Returns the address without secrets, and the
 /// virtual host.
-pub(super) fn checked(options: &AmqpOptions) -> Result<(String, String), AmqpError> {
+pub(super) fn checked(options: &AmqpConfig) -> Result<(String, String), AmqpError> {
     name(&options.exchange)?;
     options.source.as_deref().map(name).transpose()?;
     authority(options.ca.as_deref())?;
@@ -70,7 +70,7 @@ fn name(exchange: &str) -> Result<ShortString, AmqpError> {
 impl AmqpLink {
     /// Connects, logs in, and declares missing exchanges: durable topic exchanges, the readers'
     /// bound to the source where there is one.
-    pub(super) async fn open(options: &AmqpOptions) -> Result<Self, AmqpError> {
+    pub(super) async fn open(options: &AmqpConfig) -> Result<Self, AmqpError> {
         let public = name(&options.exchange)?;
         let Dialled { connection, cut } = dial(options).await?;
         let events = Mutex::new(Box::pin(connection.events_listener()) as Pin<Box<_>>);
@@ -112,7 +112,7 @@ impl AmqpLink {
     }
 
     /// Tests a broker without changing anything. Returns what it found.
-    pub(super) async fn probe(options: &AmqpOptions) -> Result<&'static str, AmqpError> {
+    pub(super) async fn probe(options: &AmqpConfig) -> Result<&'static str, AmqpError> {
         let exchange = name(&options.exchange)?;
         let Dialled { connection, cut: _cut } = dial(options).await?;
         let looked = declare(&channel(&connection).await?, &exchange, PASSIVE).await;
@@ -298,8 +298,8 @@ fn no_right_to_write(exchange: &str, error: &lapin::Error) -> AmqpError {
     AmqpError::Exchange { exchange: exchange.to_owned(), reason }
 }
 
-fn about_binding(options: &AmqpOptions, source: &str, error: &lapin::Error) -> AmqpError {
-    let AmqpOptions { exchange, .. } = options;
+fn about_binding(options: &AmqpConfig, source: &str, error: &lapin::Error) -> AmqpError {
+    let AmqpConfig { exchange, .. } = options;
     let reason = format!(
         "cannot bind it to `{source}`: the user of amqp.url needs write permission on \
          `{exchange}` and read permission on `{source}` ({})",

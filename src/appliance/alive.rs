@@ -5,7 +5,7 @@
 //! listener answers a request. An unavailable server or a feed without events is not a reason to
 //! restart, so neither is checked.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::ports::reachable;
 use crate::clock::Clock;
 use crate::store::Store;
 use crate::store::keys::MetaKey;
@@ -76,10 +77,9 @@ impl LivenessCheck {
     }
 
     async fn all(&self) -> anyhow::Result<()> {
-        let store = self.store.clone();
         // A key that does not exist is looked up in the memtable and in the filter of every level.
-        let read = move || store.reader().get(&MetaKey("alive".to_owned())).map(drop);
-        tokio::task::spawn_blocking(read).await?.context("the store cannot be read")?;
+        let read = self.store.read(|reader| reader.get(&MetaKey("alive".to_owned())));
+        read.await.context("the store cannot be read")?;
         match self.address {
             Some(address) => self.ask(address).await.context("the listener does not answer"),
             None => Ok(()),
@@ -97,17 +97,6 @@ impl LivenessCheck {
         ensure!(answer == FINE, "it answered {}", answer.escape_ascii());
         Ok(())
     }
-}
-
-/// The local address at which a listener on all addresses is reachable.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ledger::Rankings;
 use crate::clock::Clock;
-use crate::collect::audit::{Audit, AuditOptions};
+use crate::collect::audit::Audit;
 use crate::collect::poller::Poller;
 use crate::config::Config;
 use crate::lists::{ListedName, Lists};
@@ -30,15 +30,9 @@ pub(super) fn of(
 ) -> anyhow::Result<Option<Audit>> {
     let github = &config.github;
     let Some(poller) = poller.filter(|_| github.audit.budget > 0.0) else { return Ok(None) };
-    let options = AuditOptions {
-        url: github.graphql_url.clone(),
-        budget: github.audit.budget,
-        repositories: github.audit.repositories,
-        every: github.audit.every,
-        wait: github.audit.wait,
-    };
     let privacy = Arc::clone(bus.0.privacy());
-    let audit = Audit::new(&options, bus, poller.pool(), clock)?;
+    let options = (&*github.graphql_url, &github.audit);
+    let audit = Audit::new(options, bus, poller.pool(), clock)?;
     let watched = move |reader: Reader<'_>| watched(reader, (&rankings, &lists, &privacy));
     Ok(Some(audit.watching(Arc::new(watched))))
 }

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::bus::pulsar::{
-    OAuthOptions, Probed, PulsarBus, PulsarCompression, PulsarOptions, PulsarOutlet, probe,
-};
+use crate::bus::pulsar::{Probed, PulsarBus, PulsarOptions, PulsarOutlet, probe};
 use crate::bus::{BusError, BusState, ProducerGrant};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::serve::PartState;
+use crate::model::part::PartState;
 use crate::store::Store;
 use crate::supervise::Misconfigured;
 
@@ -66,9 +64,9 @@ impl Broker {
 }
 
 impl BrokerState {
-    pub(super) fn new(broker: &Broker, told: &Granting) -> Self {
-        let grant = broker.produces.then(|| told.grant.subscribe());
-        Self { bus: broker.bus.state(), grant, waiting: told.waiting.subscribe() }
+    pub(super) fn new(broker: &Broker, granting: &Granting) -> Self {
+        let grant = broker.produces.then(|| granting.grant.subscribe());
+        Self { bus: broker.bus.state(), grant, waiting: granting.waiting.subscribe() }
     }
 
     /// The state of the bus, since when, and its message.
@@ -110,8 +108,8 @@ fn rows(waiting: u64) -> String {
     format!("{waiting} event{s} admitted here wait to be sent to the topic")
 }
 
-/// Marks errors that only another configuration can fix.
-pub(super) async fn told<T>(doing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+/// Runs work, and marks an error of it that only another configuration can fix.
+pub(super) async fn marked<T>(doing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     doing.await.map_err(|error| match error.downcast_ref::<BusError>() {
         Some(found) if found.is_configuration() => error.context(Misconfigured),
         _ => error,
@@ -174,17 +172,9 @@ fn options(pulsar: &config::PulsarConfig, topic: &str) -> PulsarOptions {
     PulsarOptions {
         url: pulsar.url.clone(),
         topic: topic.to_owned(),
-        oauth: pulsar.oauth.as_ref().map(|oauth| OAuthOptions {
-            audience: oauth.audience.clone(),
-            key_file: oauth.key_file.clone(),
-        }),
+        oauth: pulsar.oauth.clone(),
         ca: pulsar.ca.clone(),
-        compression: match pulsar.compression {
-            config::Compression::None => PulsarCompression::None,
-            config::Compression::Lz4 => PulsarCompression::Lz4,
-            config::Compression::Zstd => PulsarCompression::Zstd,
-            config::Compression::Zlib => PulsarCompression::Zlib,
-        },
+        compression: pulsar.compression,
         consumer_name: pulsar.consumer_name.clone(),
     }
 }

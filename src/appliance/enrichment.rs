@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::collect::enrich::{Enrich, EnrichLookup, LookupOptions};
+use crate::collect::enrich::{Enrich, EnrichLookup};
 use crate::collect::poller::Poller;
 use crate::config::Config;
 use crate::lists::Lists;
@@ -17,16 +17,9 @@ pub(super) fn enrich_of(
     clock: Clock,
 ) -> anyhow::Result<Enrich> {
     let github = &config.github;
-    let asking =
-        poller.filter(|_| github.enrich.enabled && github.enrich.budget > 0.0).map(|poller| {
-            let options = LookupOptions {
-                url: github.graphql_url.clone(),
-                deadline: github.enrich.deadline,
-                batch: github.enrich.batch,
-                budget: github.enrich.budget,
-            };
-            EnrichLookup::new(&options, poller.pool(), clock)
-        });
+    let asking = poller.filter(|_| github.enrich.enabled && github.enrich.budget > 0.0);
+    let asking = asking
+        .map(|poller| EnrichLookup::new(&github.graphql_url, &github.enrich, poller.pool(), clock));
     let lists = config.lists.commits.then(|| Arc::clone(lists));
     let lookup = asking.transpose()?;
     Ok(Enrich { lookup, lists, ..Enrich::without_asking(store.clone(), clock) })

@@ -1,7 +1,8 @@
 //! The file of names that are left out (`privacy.excludeFile`), beside those of the configuration.
 //!
 //! Its last good text is kept in the store. It stays in force while the file is missing or has an
-//! invalid line, also over a restart: who asked to be left out does not come back by a mistake.
+//! invalid line, also over a restart: a mistake in the file must not bring back people who asked
+//! to be left out.
 
 use crate::config::{HashEmails, PrivacyConfig};
 use crate::model::privacy::parse_excluded;
@@ -51,12 +52,7 @@ pub(super) fn renew(store: &Store, privacy: &PrivacyConfig, text: &[u8]) -> Resu
 
 /// Keeps a good text for the next start. Called on a blocking thread.
 pub(super) fn keep(store: &Store, text: &[u8]) -> Result<(), StoreError> {
-    let text = text.to_vec();
-    let put = store.commit(move |batch| {
-        batch.put(&MetaKey(LAST_GOOD.to_owned()), &text);
-        Ok(())
-    });
-    tokio::runtime::Handle::current().block_on(put)
+    store.keep(MetaKey(LAST_GOOD.to_owned()), Some(text.to_vec()))
 }
 
 fn set(store: &Store, privacy: &PrivacyConfig, named: Vec<String>) {

@@ -16,11 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::GitHubConfig;
-use crate::github::app::{
-    AppClient, AppError, AppStanding, Installation, InstallationStanding, InstallationToken,
-};
+use crate::github::app::{AppClient, AppError, Installation, InstallationToken};
 use crate::github::tokens::TokenPool;
 use crate::http::HttpError;
+use crate::model::part::{AppReport, InstallationReport};
 
 /// Interval between two lists of installations.
 const LIST_EVERY: Duration = Duration::from_secs(600);
@@ -45,7 +44,7 @@ pub(super) struct GitHubApp {
     list_backoff: Backoff,
     /// Why the last list failed.
     error: Option<String>,
-    standing: watch::Sender<AppStanding>,
+    standing: watch::Sender<AppReport>,
 }
 
 /// An installation.
@@ -69,7 +68,7 @@ impl GitHubApp {
         let Some(app) = github.app.clone() else { return Ok(None) };
         let client = AppClient::new(&github.api_url, app, github.timeout, clock)?;
         pool.expect_installations();
-        let standing = AppStanding { id: client.id().to_owned(), ..AppStanding::default() };
+        let standing = AppReport { id: client.id().to_owned(), ..AppReport::default() };
         Ok(Some(Self {
             client,
             pool,
@@ -83,7 +82,7 @@ impl GitHubApp {
     }
 
     /// The state of the app, updated as it changes.
-    pub(super) fn standing(&self) -> watch::Receiver<AppStanding> {
+    pub(super) fn standing(&self) -> watch::Receiver<AppReport> {
         self.standing.subscribe()
     }
 
@@ -227,7 +226,7 @@ impl GitHubApp {
             Some((*id, token.token.clone()))
         });
         self.pool.install(tokens.collect());
-        let standing = AppStanding {
+        let standing = AppReport {
             id: self.client.id().to_owned(),
             error: self.error.clone(),
             installations: self.installations.iter().map(|(id, one)| one.standing(*id)).collect(),
@@ -247,11 +246,11 @@ impl Tracked {
         Self { account, token: None, asked_at: now, due_at, backoff, error: None }
     }
 
-    fn standing(&self, id: u64) -> InstallationStanding {
-        InstallationStanding {
+    fn standing(&self, id: u64) -> InstallationReport {
+        InstallationReport {
             id,
             account: self.account.clone(),
-            expires_at: self.token.as_ref().map(|token| token.expires_at),
+            token_expires_at: self.token.as_ref().map(|token| token.expires_at),
             error: self.error.clone(),
         }
     }

@@ -17,24 +17,24 @@ use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
-use crate::collect::status::{SourceState, SourceStatus};
+use crate::collect::status::SourceStatus;
 use crate::config::HourFormat;
 use crate::lists::ListSet;
 use crate::model::activity::{Chart, CountedHour};
 use crate::model::ledger::{RepoSeries, TopRepos};
+use crate::model::part::{ListReport, Part, PartState};
 use crate::model::script_report::{InForce, ScriptReport};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, ListReport,
-    Operate, OpsError, Part, PartState, ScriptState, Status, StoreAnswer, StoreReading,
-    StoreRequest, SyncAnswer, TopQuery,
+    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
+    OpsError, ScriptState, Status, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 use crate::store::charts;
 use crate::sync::blocking;
 use crate::sync::lock;
-use crate::tidb::{History, HistoryState};
+use crate::tidb::History;
 
 /// How long the loss of the end of the store's log is shown.
 const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
@@ -118,7 +118,7 @@ impl Operator {
     /// the end of the log in an earlier crash.
     fn store(&self) -> Part {
         let (store, now) = (&self.sight.store, self.clock.now());
-        let verdict = self.sight.witness.judge();
+        let verdict = self.sight.readings.witness.judge();
         let clock = matches!(verdict, ClockVerdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
         let lost = lost.map(ToString::to_string);
@@ -134,15 +134,11 @@ impl Operator {
     fn source(&self) -> Part {
         let Some(source) = &self.source else { return self.part("source", PartState::Off) };
         let status = source.borrow();
-        let state = match status.state {
-            SourceState::Ok => PartState::Ok,
-            SourceState::Degraded => PartState::Degraded,
-            SourceState::Down => PartState::Down,
-        };
+        let state = status.state;
         let error =
             status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
         // Events arrive, but fewer than with all tokens.
-        let app = self.sight.app.as_ref().and_then(|app| app.borrow().words());
+        let app = self.sight.readings.app.as_ref().and_then(|app| app.borrow().words());
         let (state, error) = match app {
             Some(words) if state != PartState::Down => (PartState::Degraded, Some(words)),
             _ => (state, error),
@@ -183,22 +179,9 @@ impl Operator {
         Part { name: "scripts".into(), state, since, error }
     }
 
-    fn tidb(&self) -> Part {
-        let health = self.history.health();
-        let state = match health.state {
-            HistoryState::Ok => PartState::Ok,
-            HistoryState::Degraded => PartState::Degraded,
-            HistoryState::Down => PartState::Down,
-            HistoryState::Off => PartState::Off,
-        };
-        Part { name: "tidb".into(), state, since: health.since, error: health.error }
-    }
-}
-
-impl Operator {
     /// Files that were replaced by unusable ones; `None` while there are none.
     fn files(&self) -> Option<Part> {
-        let found = self.sight.files.borrow();
+        let found = self.sight.readings.files.borrow();
         let since = found.iter().map(|file| file.since).min()?;
         let words: Vec<&str> = found.iter().map(|file| &*file.words).collect();
         let error = Some(words.join("; "));
@@ -212,7 +195,7 @@ impl Operate for Operator {
             self.store(),
             self.source(),
             self.bus(),
-            self.tidb(),
+            self.history.health(),
             self.amqp(),
             self.scripts(),
         ]);
@@ -291,14 +274,14 @@ impl Operate for Operator {
     }
 
     fn repo(&self, name: String, days: Range<i32>) -> StoreReading<Option<RepoSeries>> {
-        let StatusSources { store, rankings, audit, .. } = &self.sight;
+        let StatusSources { store, rankings, readings, .. } = &self.sight;
         let days = (days, self.clock.now().day());
-        ledger::repo(store, rankings.clone(), audit.as_ref(), name, days)
+        ledger::repo(store, rankings.clone(), readings.audit.as_ref(), name, days)
     }
 
     fn top(&self, query: TopQuery) -> StoreReading<Option<TopRepos>> {
-        let StatusSources { store, rankings, audit, .. } = &self.sight;
-        ledger::top(store, rankings, audit.as_ref(), query)
+        let StatusSources { store, rankings, readings, .. } = &self.sight;
+        ledger::top(store, rankings, readings.audit.as_ref(), query)
     }
 
     fn window(&self) -> Option<serde_json::Value> {

@@ -5,11 +5,12 @@
 //! After a crash the file is stale, so it is used only when the store is locked by a process.
 
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::ports::reachable;
 use crate::config::Secret;
 use crate::{private, secrets};
 
@@ -50,13 +51,8 @@ pub enum OpsAddressError {
 
 /// Writes the address of the ops endpoints and the secret that a POST must contain. Returns the
 /// secret.
-pub(super) fn write(data: &Path, mut address: SocketAddr) -> anyhow::Result<Secret> {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
+pub(super) fn write(data: &Path, address: SocketAddr) -> anyhow::Result<Secret> {
+    let address = reachable(address);
     // A new secret for each run: one that was copied is useless after the next start.
     let secret = secrets::word();
     let write = |name: &str, text: &str| {

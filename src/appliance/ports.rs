@@ -1,6 +1,6 @@
 //! The ports that are bound, and what is served on them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -35,6 +35,18 @@ pub(super) fn serve_options(config: &Config) -> ServeOptions {
         options.limits.connections = room;
     }
     options
+}
+
+/// The local address at which a listener on all addresses is reachable.
+#[must_use]
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// Binds a port. The error names the key to set.

@@ -5,14 +5,14 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Unusable;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::model::part::PartState;
 use crate::model::position::BusTag;
 use crate::model::window::Timestamp;
-use crate::serve::PartState;
 use crate::store::Store;
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages};
 
 #[cfg(feature = "amqp")]
-use crate::amqp::{self, AmqpOptions, Sink, SinkState};
+use crate::amqp::{self, Sink, SinkState};
 #[cfg(feature = "amqp")]
 use tokio::sync::watch;
 
@@ -46,8 +46,7 @@ impl Rabbit {
         clock: Clock,
     ) -> Result<Option<Self>, ProcessFailure> {
         let Some(amqp) = &config.amqp else { return Ok(None) };
-        let options = options(amqp, &config.node_name);
-        let sink = Sink::new(store.clone(), tag, options, clock);
+        let sink = Sink::new(store.clone(), tag, amqp.clone(), clock);
         let sink =
             sink.map_err(|error| ProcessFailure { code: EXIT_CONFIG, error: error.into() })?;
         Ok(Some(Self { sink }))
@@ -79,26 +78,11 @@ impl RabbitState {
     }
 }
 
-#[cfg(feature = "amqp")]
-fn options(amqp: &config::AmqpConfig, node: &str) -> AmqpOptions {
-    AmqpOptions {
-        url: amqp.url.clone(),
-        exchange: amqp.exchange.clone(),
-        source: amqp.source.clone(),
-        ca: amqp.ca.clone(),
-        node: node.to_owned(),
-    }
-}
-
 /// Checks the configured broker without changing it. Returns a description of what was found or
 /// what is wrong.
 #[cfg(feature = "amqp")]
-pub async fn check_amqp(
-    amqp: &config::AmqpConfig,
-    node: &str,
-    clock: Clock,
-) -> Result<String, Unusable> {
-    let tried = amqp::probe(&options(amqp, node), clock).await;
+pub async fn check_amqp(amqp: &config::AmqpConfig, clock: Clock) -> Result<String, Unusable> {
+    let tried = amqp::probe(amqp, clock).await;
     tried.map_err(|error| Unusable {
         why: error.to_string(),
         is_configuration: error.is_configuration(),
@@ -145,7 +129,7 @@ impl RabbitState {
 
 /// Reports that this build does not support it.
 #[cfg(not(feature = "amqp"))]
-pub async fn check_amqp(_: &config::AmqpConfig, _: &str, _: Clock) -> Result<String, Unusable> {
+pub async fn check_amqp(_: &config::AmqpConfig, _: Clock) -> Result<String, Unusable> {
     Err(Unusable { why: WITHOUT.to_owned(), is_configuration: true })
 }
 

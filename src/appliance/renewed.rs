@@ -306,22 +306,15 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::config::Request;
     use crate::sync::lock;
 
     const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
     fn watched(text: &str) -> (Renewed, RenewalState) {
-        let request = crate::config::Request {
-            lookup: crate::config::ConfigPath::Nothing,
-            directory: ".".into(),
-            environment: text
-                .lines()
-                .filter_map(|line| line.split_once('='))
-                .map(|(name, value)| (format!("GHPULSE_{name}"), value.to_owned()))
-                .collect(),
-            flags: Vec::new(),
-            host: "box".to_owned(),
-        };
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        let set = lines.map(|(name, value)| (format!("GHPULSE_{name}"), value.to_owned()));
+        let request = Request::of_variables(set.collect());
         let config = crate::config::load(&request).unwrap().config;
         let certificate = crate::serve::certificate(&config.server).unwrap();
         let renewed = Renewed::new(&config, certificate, Clock::system());

@@ -13,19 +13,32 @@ use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
-use crate::collect::listed::ListFigures;
 use crate::collect::status::SourceStatus;
-use crate::github::app::{AppStanding, InstallationStanding};
 use crate::lists::Lists;
+use crate::model::part::{AppReport, ListReport, Part};
 use crate::serve::{
-    AppReport, BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport,
-    IncompleteName, InstallationReport, JournalReport, ListFeedsReport, ListReport, MemoryReport,
-    Part, SourceReport, Status, is_ready,
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
+    SourceReport, Status, is_ready,
 };
 use crate::store::Store;
 
+/// What other stages report for the status.
+pub(super) struct StatusReadings {
+    pub(super) enriched: watch::Receiver<RecentShare>,
+    /// Reports of the lists; `None` on a node that does not poll.
+    pub(super) listed: Option<watch::Receiver<Vec<ListReport>>>,
+    /// The audit; `None` where there is none.
+    pub(super) audit: Option<AuditReading>,
+    pub(super) witness: Arc<Witness>,
+    /// Files that were replaced by unusable ones.
+    pub(super) files: RenewalState,
+    /// The state of the GitHub App; `None` without one.
+    pub(super) app: Option<watch::Receiver<AppReport>>,
+}
+
 /// What the status is read from, besides the parts.
 pub(super) struct StatusSources {
+    pub(super) readings: StatusReadings,
     pub(super) store: Store,
     /// Receives imported archives and retried dead letters.
     pub(super) apply: Apply,
@@ -36,19 +49,9 @@ pub(super) struct StatusSources {
     pub(super) hashes_emails: bool,
     pub(super) bus: &'static str,
     pub(super) node: String,
-    pub(super) enriched: watch::Receiver<RecentShare>,
     pub(super) lists: Arc<Lists>,
-    /// Figures of the lists; `None` on a node that does not poll.
-    pub(super) listed: Option<watch::Receiver<Vec<ListFigures>>>,
-    /// The audit; `None` where there is none.
-    pub(super) audit: Option<AuditReading>,
-    pub(super) witness: Arc<Witness>,
-    /// Files that were replaced by unusable ones.
-    pub(super) files: RenewalState,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
-    /// The state of the GitHub App; `None` without one.
-    pub(super) app: Option<watch::Receiver<AppStanding>>,
     /// When backups are made.
     pub(super) backups: watch::Receiver<Option<BackupTimes>>,
     pub(super) clock: Clock,
@@ -70,14 +73,14 @@ impl StatusSources {
             simulated: source.is_some_and(|source| source.simulated),
             parts,
             source: source.map(|source| SourceReport {
-                app: self.app.as_ref().map(|app| app_report(&app.borrow())),
-                ..source_report(source)
+                app: self.readings.app.as_ref().map(|app| app.borrow().clone()),
+                ..part(source)
             }),
-            enrichment: source.map(|_| self.enriched.borrow().figures(self.clock.now())),
+            enrichment: source.map(|_| self.readings.enriched.borrow().figures(self.clock.now())),
             completeness: completeness
-                .map(|report| report.shown_at(self.witness.stamp()).into_owned()),
+                .map(|report| report.shown_at(self.readings.witness.stamp()).into_owned()),
             lists: self.lists(),
-            audit: self.audit.as_ref().and_then(|audit| {
+            audit: self.readings.audit.as_ref().and_then(|audit| {
                 audit
                     .borrow()
                     .as_deref()
@@ -94,19 +97,28 @@ impl StatusSources {
             memory: memory(),
             backups: self.backups(),
             journal: journal(&self.store, self.clock),
-            clock: clock_report(&self.witness),
+            clock: clock_report(&self.readings.witness),
         }
     }
 
     /// The lists, and the errors of their files.
     pub(super) fn lists(&self) -> Vec<ListReport> {
-        let figures = self.listed.as_ref().map(|listed| listed.borrow().clone());
-        let figures = figures.unwrap_or_default();
+        let known =
+            self.readings.listed.as_ref().map(|listed| listed.borrow().clone()).unwrap_or_default();
         let reports = self.lists.all().into_iter().map(|list| {
-            let known = figures.iter().find(|known| known.name == list.name());
-            let names = list.names();
-            let error = self.lists.error_of(list.name());
-            list_report((list.name(), names.len(), names.is_complete()), known, error)
+            let known = known.iter().find(|known| known.name == list.name());
+            let (names, error) = (list.names(), self.lists.error_of(list.name()));
+            let complete = names.is_complete();
+            let of_feeds = known.filter(|_| complete);
+            ListReport {
+                name: list.name().to_owned(),
+                names: names.len(),
+                complete,
+                feeds: of_feeds.map(|known| known.feeds.clone().unwrap_or_default()),
+                incomplete: of_feeds.map(|known| known.incomplete.clone()).unwrap_or_default(),
+                error,
+                ..known.cloned().unwrap_or_default()
+            }
         });
         reports.collect()
     }
@@ -119,36 +131,6 @@ impl StatusSources {
         let failing_since = failed.map(|(_, since)| since);
         let error = failed.map(|(why, _)| why.to_owned());
         Some(BackupReport { last, next, failing_since, error })
-    }
-}
-
-fn list_report(
-    (name, names, complete): (&str, usize, bool),
-    known: Option<&ListFigures>,
-    error: Option<String>,
-) -> ListReport {
-    let feeds = known.filter(|_| complete).map(|known| &known.feeds);
-    let incomplete = feeds.into_iter().flat_map(|feeds| &feeds.named);
-    ListReport {
-        name: name.to_owned(),
-        names,
-        complete,
-        seen: known.map(|known| known.counts.seen),
-        filled: known.map(|known| known.counts.filled),
-        certain_holes: known.map(|known| known.counts.holes),
-        feeds: feeds.map(|feeds| ListFeedsReport {
-            read: feeds.read,
-            waiting: feeds.waiting,
-            closed: feeds.closed,
-        }),
-        incomplete: incomplete
-            .map(|named| IncompleteName {
-                name: named.name.clone(),
-                reason: named.why.clone(),
-                since: named.since,
-            })
-            .collect(),
-        error,
     }
 }
 
@@ -180,7 +162,7 @@ fn clock_report(witness: &Witness) -> ClockReport {
     }
 }
 
-fn source_report(source: &SourceStatus) -> SourceReport {
+fn part(source: &SourceStatus) -> SourceReport {
     SourceReport {
         mode: source.mode.name().into(),
         state: source.state.name().into(),
@@ -192,24 +174,7 @@ fn source_report(source: &SourceStatus) -> SourceReport {
         last_poll_at: source.last_poll_at,
         next_poll_at: source.next_poll_at,
         app: None,
-        last_error: source
-            .last_error
-            .as_ref()
-            .map(|last| ErrorReport { at: last.at, message: last.message.clone() }),
-    }
-}
-
-fn app_report(app: &AppStanding) -> AppReport {
-    let installation = |one: &InstallationStanding| InstallationReport {
-        id: one.id,
-        account: one.account.clone(),
-        token_expires_at: one.expires_at,
-        error: one.error.clone(),
-    };
-    AppReport {
-        id: app.id.clone(),
-        error: app.error.clone(),
-        installations: app.installations.iter().map(installation).collect(),
+        last_error: source.last_error.clone(),
     }
 }
 

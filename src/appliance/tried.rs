@@ -7,8 +7,8 @@ use crate::bus::pulsar;
 use crate::clock::Clock;
 use crate::config::{GitHubConfig, Secret, ServerConfig};
 use crate::github::app::{self, AppClient, AppError};
+use crate::github::rest::Rest;
 use crate::github::rest::identity::TokenCheck;
-use crate::github::rest::{Rest, RestOptions};
 use crate::serve;
 
 /// Maximum number of tokens checked; each costs a request.
@@ -35,8 +35,7 @@ pub async fn check_tokens(
     tokens: &[Secret],
     clock: Clock,
 ) -> Vec<TriedToken> {
-    let options = RestOptions { api_url: github.api_url.clone(), timeout: github.timeout };
-    let rest = match Rest::new(&options, clock) {
+    let rest = match Rest::new(&github.api_url, github.timeout, clock) {
         Ok(rest) => rest,
         Err(error) => return vec![TriedToken::Away(error.to_string()); tokens.len().min(TOKENS)],
     };

@@ -15,7 +15,8 @@ use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
 use crate::metrics;
 use crate::model::coverage::{Trouble, TroubleKind};
-use crate::serve::{Operate, Part, PartState};
+use crate::model::part::{Part, PartState};
+use crate::serve::Operate;
 use crate::store::Store;
 use crate::sync::blocking;
 

@@ -30,7 +30,7 @@ pub use self::consumer::PulsarBus;
 pub use self::delivery::PulsarReceipt;
 pub use self::error::PulsarError;
 pub use self::oauth::{check_key, local as key_path};
-pub use self::options::{OAuthOptions, PulsarCompression, PulsarOptions};
+pub use self::options::PulsarOptions;
 pub use self::outlet::PulsarOutlet;
 pub use self::probe::{Probed, probe};
 pub use self::topic::tag_of;

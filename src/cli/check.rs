@@ -72,8 +72,8 @@ enum ServerKind {
     Tidb(Box<config::TidbConfig>),
     /// Login and topics; whether this node produces.
     Pulsar(Box<config::PulsarConfig>, bool),
-    /// Login and exchange; the name of this node.
-    Amqp(Box<config::AmqpConfig>, String),
+    /// Login and exchange.
+    Amqp(Box<config::AmqpConfig>),
 }
 
 /// Runs all checks and prints the report.
@@ -81,8 +81,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     let report = match look(super::config_file::load(&args.file, Vec::new()), args.offline) {
         Ok(report) => report,
         Err(error) => {
-            output::complain(&format!("error: cannot start the runtime: {error}"));
-            return Exit::Stage;
+            let reason = format_args!("cannot start the runtime: {error}");
+            return output::failed(Exit::Stage, reason);
         }
     };
     let printed =
@@ -92,15 +92,12 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
 
 /// Runs all checks.
 fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result<CheckReport> {
-    let (config, file, config_warnings, places, mut config_errors) = match loaded {
-        Ok(Loaded { config, file, warnings, places }) => {
-            (config, file, warnings, places, Vec::new())
-        }
+    let (loaded, mut config_errors) = match loaded {
+        Ok(loaded) => (loaded, Vec::new()),
         // Uses defaults in place of invalid values, to find further errors.
-        Err(InvalidConfig { file, errors, warnings, rest, places }) => {
-            (*rest, file, warnings, places, errors)
-        }
+        Err(InvalidConfig { errors, rest }) => (*rest, errors),
     };
+    let Loaded { config, file, warnings: config_warnings, places } = loaded;
     let mut findings = machine::look(&config, &places, &config_errors);
     findings.extend(missing_scripts(&config, &places));
     findings.extend(lists(&config, &places));
@@ -360,8 +357,7 @@ fn servers(config: &Config) -> Vec<ConfiguredServer> {
         add("pulsar", &pulsar.url, deeper);
     }
     if let Some(amqp) = &config.amqp {
-        let deeper = ServerKind::Amqp(Box::new(amqp.clone()), config.node_name.clone());
-        add("amqp", amqp.url.expose(), deeper);
+        add("amqp", amqp.url.expose(), ServerKind::Amqp(Box::new(amqp.clone())));
     }
     if let Some(alerts) = &config.alerts {
         add("alerts", alerts.webhook.expose(), ServerKind::No);
@@ -404,8 +400,8 @@ async fn try_one(server: &ConfiguredServer) -> ServerCheck {
         (ServerKind::Pulsar(pulsar, produces), None) => {
             check_bus(pulsar, *produces, Clock::system()).await.map_err(&mut told)
         }
-        (ServerKind::Amqp(amqp, node), None) => {
-            check_amqp(amqp, node, Clock::system()).await.map_err(&mut told)
+        (ServerKind::Amqp(amqp), None) => {
+            check_amqp(amqp, Clock::system()).await.map_err(&mut told)
         }
         (ServerKind::No, None) => connect(&server.host, server.port)
             .await

@@ -6,7 +6,9 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::output;
-use crate::config::{self, ConfigPath, ConfigWarning, Flag, InvalidConfig, Loaded, Request};
+use crate::config::{
+    self, Config, ConfigPath, ConfigWarning, Flag, InvalidConfig, Loaded, Request,
+};
 use crate::logging;
 
 /// Where the configuration file is.
@@ -27,33 +29,31 @@ pub(super) fn load(file: &ConfigFileArgs, flags: Vec<Flag>) -> Result<Loaded, In
 /// Sets the log up from the environment alone, for commands without a config file.
 pub(super) fn install_log() -> Result<(), Exit> {
     let loaded = config::load(&Request::of_process(ConfigPath::Nothing, Vec::new()));
-    let loaded = loaded.map_err(|refused| complain_all(&refused))?;
-    logging::install(&loaded.config.log).map_err(|error| {
-        output::complain(&format!("error: {error}"));
-        exit_of_log(&error)
+    let loaded = loaded.map_err(|refused| report_all(&refused))?;
+    install_log_of(&loaded.config)
+}
+
+/// Sets the log up as the configuration says.
+pub(super) fn install_log_of(config: &Config) -> Result<(), Exit> {
+    logging::install(&config.log).map_err(|error| {
+        // An unwritable file is not an error of the configuration.
+        let is_file = matches!(error, logging::LoggingError::File { .. });
+        output::failed(if is_file { Exit::Io } else { Exit::Config }, error)
     })
 }
 
-/// An unwritable file is not an error of the configuration.
-pub(super) fn exit_of_log(error: &logging::LoggingError) -> Exit {
-    match error {
-        logging::LoggingError::File { .. } => Exit::Io,
-        _ => Exit::Config,
-    }
-}
-
 /// Prints all errors of the configuration to stderr.
-pub(super) fn complain_all(refused: &InvalidConfig) -> Exit {
+pub(super) fn report_all(refused: &InvalidConfig) -> Exit {
     for line in lines_of(refused) {
-        output::complain(&line);
+        output::to_stderr(&line);
     }
-    output::complain("not started; `ghpulse config reference` explains every key");
+    output::to_stderr("not started; `ghpulse config reference` explains every key");
     Exit::Config
 }
 
 /// Warnings and errors as lines, the most severe last, where readers look first.
 pub(super) fn lines_of(refused: &InvalidConfig) -> Vec<String> {
-    let warnings = refused.warnings.iter().map(line_of);
+    let warnings = refused.rest.warnings.iter().map(line_of);
     let errors = refused.errors.iter().map(|error| format!("error: {error}"));
     warnings.chain(errors).collect()
 }

@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::output;
 use super::run::{self, ListenArgs};
 use super::simulate::WorldArgs;
-use crate::appliance::Appliance;
+use crate::appliance::{Appliance, reachable};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigPath, Flag, Request, Secret};
 use crate::simulate::{Options, Shape, Simulation};
@@ -43,8 +43,8 @@ pub(super) fn demo(args: &DemoArgs) -> Exit {
     let dir = match tempfile::Builder::new().prefix("ghpulse-demo-").tempdir() {
         Ok(dir) => dir,
         Err(error) => {
-            output::complain(&format!("error: cannot create a directory for the demo: {error}"));
-            return Exit::Io;
+            let reason = format_args!("cannot create a directory for the demo: {error}");
+            return output::failed(Exit::Io, reason);
         }
     };
     run::execute(|stop| follow(args, alone(config, &dir), stop))
@@ -94,10 +94,7 @@ async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), P
 
 /// Prints the address. A closed stdout does not end the demo.
 fn greet(args: &DemoArgs, appliance: &Appliance, github: &str) {
-    let mut public = appliance.public;
-    if public.ip().is_unspecified() {
-        public.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
+    let public = reachable(appliance.public);
     let page = format!("http://{public}/");
     let _ = if args.json {
         output::json(&json!({ "url": page, "simulated": true, "github": github }))
@@ -122,13 +119,8 @@ mod tests {
                 value: (*value).to_owned(),
             };
             let variable = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
-            let request = Request {
-                lookup: ConfigPath::Nothing,
-                directory: ".".into(),
-                environment: environment.iter().map(variable).collect(),
-                flags: flags.iter().map(flag).collect(),
-                host: "box".to_owned(),
-            };
+            let request = Request::of_variables(environment.iter().map(variable).collect());
+            let request = Request { flags: flags.iter().map(flag).collect(), ..request };
             config::load(&on_loopback(request)).unwrap().config.server.listen().to_string()
         };
         assert_eq!(bound(&[], &[]), "127.0.0.1:8600");
@@ -141,18 +133,12 @@ mod tests {
     fn demo_ignores_outside_settings_and_removes_its_data() {
         let dir = tempfile::tempdir().unwrap();
         let name = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let request = Request {
-            lookup: ConfigPath::Nothing,
-            directory: ".".into(),
-            environment: vec![
-                name("GHPULSE_GITHUB_TOKENS", "real"),
-                name("GHPULSE_DISABLE_PRODUCER", "true"),
-                name("GHPULSE_ALERTS_WEBHOOK", "https://alerts.example.org/"),
-                name("GHPULSE_AMQP_URL", "amqp://queue.example.org"),
-            ],
-            flags: Vec::new(),
-            host: "box".to_owned(),
-        };
+        let request = Request::of_variables(vec![
+            name("GHPULSE_GITHUB_TOKENS", "real"),
+            name("GHPULSE_DISABLE_PRODUCER", "true"),
+            name("GHPULSE_ALERTS_WEBHOOK", "https://alerts.example.org/"),
+            name("GHPULSE_AMQP_URL", "amqp://queue.example.org"),
+        ]);
         let config = config::load(&request).unwrap().config;
         assert_eq!(config.github.tokens, [Secret::new("real")]);
         let config = alone(config, &dir);

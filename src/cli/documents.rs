@@ -27,8 +27,8 @@ pub(super) fn documents(args: &DocumentsArgs, command: &Command) -> Exit {
     match write(&args.to, command) {
         Ok(()) => output::text(&format!("wrote {}", args.to.display())),
         Err(error) => {
-            output::complain(&format!("error: cannot write to {}: {error}", args.to.display()));
-            Exit::Io
+            let reason = format_args!("cannot write to {}: {error}", args.to.display());
+            output::failed(Exit::Io, reason)
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct ExportArgs {
 /// Exports the hours.
 pub(super) fn export(args: &ExportArgs) -> Exit {
     if let Some(until) = args.until.filter(|until| until.hour() <= args.since.hour()) {
-        output::complain(&format!(
+        output::to_stderr(&format!(
             "error: --until {until} is not later than the hour of --since {}: no hour lies between \
              them; give a later one",
             args.since
@@ -127,13 +127,13 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
         return output::json(exported);
     }
     if let Some(hour) = &exported.begins_within {
-        output::complain(&format!(
+        output::to_stderr(&format!(
             "note: the journal begins in the hour {hour}; earlier events are not in it"
         ));
     }
     if exported.hours.is_empty() {
         let on = if args.list.is_empty() { "" } else { " on these lists" };
-        output::complain(&format!(
+        output::to_stderr(&format!(
             "note: the journal has no events{on} of finished hours in that time"
         ));
     }

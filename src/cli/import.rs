@@ -49,7 +49,7 @@ async fn import_all(args: &ImportArgs, found: &StoreAccess) -> Exit {
         let imported = found.import(file, move |bytes| moved.inc(bytes)).await;
         let said = bar.suspend(|| match &imported {
             Ok(imported) => say(args, imported),
-            Err(failed) => complain(args, file, failed),
+            Err(failed) => report_failure(args, file, failed),
         });
         let ended = imported.err().map_or(said, |failed| failed.exit);
         // The exit code is that of the first failure.
@@ -85,7 +85,7 @@ fn say(args: &ImportArgs, imported: &Imported) -> Exit {
     }
     let file = imported.file.display();
     for broken in &imported.complaints {
-        output::complain(&format!("{file}:{}: {}", broken.line, broken.reason));
+        output::to_stderr(&format!("{file}:{}: {}", broken.line, broken.reason));
     }
     let hour = imported.hour.as_deref().unwrap_or("its hour");
     output::text(&match imported.state {
@@ -107,11 +107,10 @@ fn besides(imported: &Imported) -> String {
     parts.collect()
 }
 
-fn complain(args: &ImportArgs, file: &std::path::Path, failed: &CommandFailure) -> Exit {
+fn report_failure(args: &ImportArgs, file: &std::path::Path, failed: &CommandFailure) -> Exit {
     if args.json {
         output::json(&json!({ "file": file, "error": failed.reason }));
-    } else {
-        output::complain(&format!("error: {}", failed.reason));
+        return failed.exit;
     }
-    failed.exit
+    output::failed(failed.exit, &failed.reason)
 }

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::args::filled;
 use super::exit::Exit;
 use super::output;
-use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
-use crate::store::inspect::{InspectedFamily, Inspection};
+use super::store_access::{self, CommandFailure, StoreArgs};
+use crate::store::Reader;
+use crate::store::inspect::{self, InspectedFamily, Inspection};
 
 /// The most characters of a value in the text output.
 const VALUE_CHARS: usize = 400;
@@ -43,26 +44,27 @@ pub(super) struct InspectArgs {
 
 /// Prints the rows, read by the running appliance if there is one.
 pub(super) fn inspect(args: &InspectArgs) -> Exit {
-    store_access::run(async {
-        let found = store_access::find_to_look(&args.store).await;
-        store_access::run_on(found, async |found| look(args, found).await).await
-    })
+    store_access::run(look(args))
 }
 
-async fn look(args: &InspectArgs, found: &StoreAccess) -> Result<Exit, CommandFailure> {
-    let Some(family) = &args.family else {
-        let families = found.families().await?;
+async fn look(args: &InspectArgs) -> Result<Exit, CommandFailure> {
+    let Some(family) = args.family.clone() else {
+        let asked = json!({ "family": null, "prefix": "", "limit": 1 });
+        let look = |reader: Reader<'_>| Ok(inspect::families(reader)?);
+        let families = store_access::inspect(&args.store, asked, look).await?;
         return Ok(if args.json { lines(&families) } else { output::text(&table(&families)) });
     };
-    let prefix = args.prefix.as_deref().unwrap_or_default();
-    let looked = found.rows(family, prefix, args.limit.into()).await?;
+    let (prefix, limit) = (args.prefix.clone().unwrap_or_default(), args.limit.into());
+    let asked = json!({ "family": family, "prefix": prefix, "limit": limit });
+    let look = move |reader: Reader<'_>| inspect::rows(reader, &family, &prefix, limit);
+    let looked = store_access::inspect(&args.store, asked, look).await?;
     let printed = if args.json { lines(&looked.rows) } else { output::text(&rows(&looked)) };
     if looked.gave_up {
-        output::complain(
+        output::to_stderr(
             "note: gave up after too many rows with other keys; give a longer --prefix",
         );
     } else if looked.more {
-        output::complain("note: there are more rows; use --limit or --prefix");
+        output::to_stderr("note: there are more rows; use --limit or --prefix");
     }
     Ok(printed)
 }

@@ -1,5 +1,6 @@
 //! Writes results to stdout. A closed pipe (`| head`) is not an error.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 use serde::Serialize;
@@ -34,14 +35,20 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
     match serde_json::to_string(value) {
         Ok(line) => json_lines(&line),
         Err(error) => {
-            complain(&format!("cannot be written as JSON: {error}"));
+            to_stderr(&format!("cannot be written as JSON: {error}"));
             Exit::Stage
         }
     }
 }
 
-/// Prints an error to stderr; a failure of that is ignored.
-pub(super) fn complain(message: &str) {
+/// Prints why a command fails. Returns its exit code.
+pub(super) fn failed(exit: Exit, reason: impl Display) -> Exit {
+    to_stderr(&format!("error: {reason}"));
+    exit
+}
+
+/// Prints a line to stderr; a failure of that is ignored.
+pub(super) fn to_stderr(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", terminal::lines(message));
 }
 
@@ -73,10 +80,7 @@ pub(super) fn settled(written: io::Result<()>) -> Exit {
     match written {
         Ok(()) => Exit::Fine,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Fine,
-        Err(error) => {
-            complain(&format!("error: cannot write to stdout: {error}"));
-            Exit::Io
-        }
+        Err(error) => failed(Exit::Io, format_args!("cannot write to stdout: {error}")),
     }
 }
 

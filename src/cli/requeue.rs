@@ -32,7 +32,7 @@ pub(super) fn requeue(args: &RequeueArgs) -> Exit {
             return Ok(output::json(&requeued));
         }
         for reason in &requeued.reasons {
-            output::complain(&output::plain(reason));
+            output::to_stderr(&output::plain(reason));
         }
         let Requeued { tried, applied, known, dead, .. } = requeued;
         Ok(output::text(&format!(

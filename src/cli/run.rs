@@ -13,8 +13,8 @@ use super::output;
 use crate::appliance::Appliance;
 use crate::clock::Clock;
 use crate::config::{Config, Flag, InvalidConfig, Loaded, Severity};
+use crate::metrics;
 use crate::supervise::{self, ProcessFailure, Stop};
-use crate::{logging, metrics};
 
 /// Arguments of `run`.
 #[derive(Debug, Args, Default)]
@@ -96,11 +96,8 @@ fn listen(text: &str) -> Result<Listen, String> {
 
 /// Loads the configuration and logs its warnings; or returns the exit code.
 pub(super) fn prepare(loaded: Result<Loaded, InvalidConfig>) -> Result<Config, Exit> {
-    let loaded = loaded.map_err(|refused| super::config_file::complain_all(&refused))?;
-    logging::install(&loaded.config.log).map_err(|error| {
-        output::complain(&format!("error: {error}"));
-        super::config_file::exit_of_log(&error)
-    })?;
+    let loaded = loaded.map_err(|refused| super::config_file::report_all(&refused))?;
+    super::config_file::install_log_of(&loaded.config)?;
     metrics::install();
     let file = loaded.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
     tracing::info!(version = super::version::LINE, config = file, "starting");
@@ -129,8 +126,7 @@ where
             Exit::Fine
         }
         Ok(Err(failure)) => {
-            output::complain(&format!("error: {:#}", failure.error));
-            Exit::of(failure.code)
+            output::failed(Exit::of(failure.code), format_args!("{:#}", failure.error))
         }
         Err(exit) => exit,
     }
@@ -151,7 +147,7 @@ pub(super) async fn appliance(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ConfigPath, Request};
+    use crate::config::Request;
 
     fn written(text: &str) -> Vec<String> {
         let args = ListenArgs { listen: Some(listen(text).unwrap()) };
@@ -174,13 +170,7 @@ mod tests {
     fn flags_set_the_keys_that_they_name() {
         let url = Some("http://127.0.0.1:8601/".to_owned());
         let args = RunArgs { data: Some("d".into()), github: url, ..RunArgs::default() };
-        let request = Request {
-            lookup: ConfigPath::Nothing,
-            directory: ".".into(),
-            environment: Vec::new(),
-            flags: flags(&args),
-            host: "box".to_owned(),
-        };
+        let request = Request { flags: flags(&args), ..Request::of_variables(Vec::new()) };
         let config = crate::config::load(&request).unwrap().config;
         assert_eq!(config.data_dir, PathBuf::from("d"));
         assert_eq!(config.github.api_url, "http://127.0.0.1:8601");

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::filled;
+use super::args::{base_url, filled};
 use super::exit::Exit;
 use super::output;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
@@ -102,8 +102,8 @@ fn init(args: &ScriptInitArgs) -> Exit {
         Ok(found) => found,
         Err(error) => {
             let dir = args.dir.display();
-            output::complain(&format!("error: cannot write the scripts to {dir}: {error}"));
-            return Exit::Io;
+            let reason = format_args!("cannot write the scripts to {dir}: {error}");
+            return output::failed(Exit::Io, reason);
         }
     };
     if args.json {
@@ -129,7 +129,7 @@ fn checked(args: &ScriptFileArgs, live: Option<&WindowSnapshot>) -> Exit {
     }
     let printed = output::text(&checked.to_string());
     if let Some(warning) = warning {
-        output::complain(&format!("warning: {warning}"));
+        output::to_stderr(&format!("warning: {warning}"));
     }
     printed
 }
@@ -160,11 +160,7 @@ fn simulated_events() -> &'static [Arc<str>] {
 
 /// The live window of the appliance at that address.
 fn live(url: &str) -> Result<WindowSnapshot, Exit> {
-    let base = url.trim_end_matches('/');
-    if let Err(error) = http::check_address(base) {
-        output::complain(&format!("error: --url: {error}"));
-        return Err(Exit::Usage);
-    }
+    let base = base_url(url)?;
     let fetched = super::runtime::with_runtime(async {
         let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: WINDOW_BYTES });
         let http = http.map_err(|error| error.to_string())?;
@@ -178,11 +174,11 @@ fn live(url: &str) -> Result<WindowSnapshot, Exit> {
     let window: Result<LiveWindow, String> = fetched;
     window.map(|window| window.snapshot()).map_err(|reason| {
         let shown = http::shown(base);
-        output::complain(&format!(
-            "error: no live window from {shown}: {reason}; give the ops address (ops.listen), \
-             such as http://127.0.0.1:8602"
-        ));
-        Exit::Unavailable
+        let reason = format_args!(
+            "no live window from {shown}: {reason}; give the ops address (ops.listen), such as \
+             http://127.0.0.1:8602"
+        );
+        output::failed(Exit::Unavailable, reason)
     })
 }
 
@@ -195,7 +191,7 @@ fn say(result: Result<impl Display + Serialize, ScriptDiagnostic>, args: &Script
     if args.json {
         output::json(&json!({ "complaint": diagnostic }));
     } else {
-        output::complain(&format!("error: {diagnostic}"));
+        output::to_stderr(&format!("error: {diagnostic}"));
     }
     if std::fs::File::open(&args.file).is_err() { Exit::Io } else { Exit::Data }
 }

@@ -93,14 +93,13 @@ async fn begin(args: SimulateArgs) -> Exit {
     let listener = match TcpListener::bind(args.listen).await {
         Ok(listener) => listener,
         Err(error) => {
-            output::complain(&format!("error: cannot listen on {}: {error}", args.listen));
-            return Exit::Io;
+            let reason = format_args!("cannot listen on {}: {error}", args.listen);
+            return output::failed(Exit::Io, reason);
         }
     };
     let stop = Stop::default();
     if let Err(error) = supervise::listen_to_signals(&stop) {
-        output::complain(&format!("error: cannot listen to signals: {error}"));
-        return Exit::Stage;
+        return output::failed(Exit::Stage, format_args!("cannot listen to signals: {error}"));
     }
     serve(listener, args, stop.soft).await
 }
@@ -109,18 +108,15 @@ async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToke
     let as_json = args.json;
     let app = match app(&args) {
         Ok(app) => app,
-        Err(error) => {
-            output::complain(&format!("error: {error}"));
-            return Exit::Data;
-        }
+        Err(error) => return output::failed(Exit::Data, error),
     };
     let options = Options { app, ..options(args) };
     let simulation = match Simulation::start(listener, options, Clock::system(), stop) {
         Ok(simulation) => simulation,
         Err(error) => {
-            output::complain(&format!("error: {error:#}"));
             let io = error.chain().any(<dyn std::error::Error>::is::<std::io::Error>);
-            return if io { Exit::Io } else { Exit::Data };
+            let exit = if io { Exit::Io } else { Exit::Data };
+            return output::failed(exit, format_args!("{error:#}"));
         }
     };
     let url = simulation.url();
@@ -133,10 +129,7 @@ async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToke
     };
     match simulation.wait().await {
         Ok(()) => said,
-        Err(error) => {
-            output::complain(&format!("error: {error:#}"));
-            Exit::Stage
-        }
+        Err(error) => output::failed(Exit::Stage, format_args!("{error:#}")),
     }
 }
 

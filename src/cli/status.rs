@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::args::filled;
+use super::args::{base_url, filled};
 use super::exit::Exit;
 use super::output;
 use crate::appliance::Status;
@@ -46,11 +46,10 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 }
 
 async fn ask(args: &StatusArgs) -> Exit {
-    let base = args.url.trim_end_matches('/');
-    if let Err(error) = http::check_address(base) {
-        output::complain(&format!("error: --url: {error}"));
-        return Exit::Usage;
-    }
+    let base = match base_url(&args.url) {
+        Ok(base) => base,
+        Err(exit) => return exit,
+    };
     match fetch(base).await {
         Ok(_) if args.alive => Exit::Fine,
         Ok((json, status)) => {
@@ -68,10 +67,8 @@ async fn ask(args: &StatusArgs) -> Exit {
             printed
         }
         Err(reason) => {
-            output::complain(&format!(
-                "error: {reason}; start an appliance with `ghpulse run`, or name another with --url"
-            ));
-            Exit::Unavailable
+            let cure = "start an appliance with `ghpulse run`, or name another with --url";
+            output::failed(Exit::Unavailable, format_args!("{reason}; {cure}"))
         }
     }
 }

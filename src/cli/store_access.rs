@@ -4,9 +4,9 @@
 //! through the data directory: the appliance may not be able to open files that the command can
 //! open, and the reverse.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,14 +22,14 @@ use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, ArchiveTarget, Exported, Imported};
 use crate::clock::Clock;
-use crate::config::{Config, Flag, LogConfig, StoreSync};
+use crate::config::{Config, Flag, LogConfig};
 use crate::http::{Http, HttpOptions, HttpRequest};
 use crate::logging;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
-use crate::store::inspect::{self, InspectError, InspectedFamily, Inspection, Inspector};
-use crate::store::{Durability, Store, StoreError};
+use crate::store::inspect::{InspectError, Inspector};
+use crate::store::{Reader, Store, StoreError};
 use crate::sync::{Stopping, blocking};
 
 /// Time limit of the appliance for one file, or for an export.
@@ -51,8 +51,6 @@ pub(super) struct StoreArgs {
 pub(super) enum StoreAccess {
     /// No other process has the store open.
     Here(Store, Box<Config>),
-    /// No other process has the store open; it is opened read-only.
-    Look(Arc<Inspector>),
     /// An appliance has it open, and listens here.
     Ops(OpsClient),
 }
@@ -84,16 +82,22 @@ pub(super) struct CommandFailure {
     pub(super) reason: String,
 }
 
+impl CommandFailure {
+    pub(super) fn new(exit: Exit, reason: impl Display) -> Self {
+        Self { exit, reason: reason.to_string() }
+    }
+}
+
 impl From<Stopping> for CommandFailure {
     fn from(error: Stopping) -> Self {
-        Self { exit: Exit::Stage, reason: error.to_string() }
+        Self::new(Exit::Stage, error)
     }
 }
 
 impl From<ArchiveError> for CommandFailure {
     fn from(error: ArchiveError) -> Self {
         let exit = if error.is_io() { Exit::Io } else { Exit::Data };
-        Self { exit, reason: error.to_string() }
+        Self::new(exit, error)
     }
 }
 
@@ -104,7 +108,7 @@ impl From<CheckpointError> for CommandFailure {
             _ if error.is_io() => Exit::Io,
             _ => Exit::Data,
         };
-        Self { exit, reason: error.to_string() }
+        Self::new(exit, error)
     }
 }
 
@@ -114,14 +118,15 @@ impl From<InspectError> for CommandFailure {
             InspectError::UnknownFamily { .. } => Exit::Data,
             InspectError::Store(_) => Exit::Io,
         };
-        Self { exit, reason: error.to_string() }
+        Self::new(exit, error)
     }
 }
 
 /// Runs a command about a store. Prints why it failed.
 pub(super) fn run(command: impl Future<Output = Result<Exit, CommandFailure>>) -> Exit {
     let ended = super::runtime::with_runtime(command);
-    ended.map_or_else(|exit| exit, |ended| ended.unwrap_or_else(|failed| complain(&failed)))
+    let fail = |failed: CommandFailure| output::failed(failed.exit, failed.reason);
+    ended.map_or_else(|exit| exit, |ended| ended.unwrap_or_else(fail))
 }
 
 /// Runs a command on a store that was found, and closes the store.
@@ -140,13 +145,12 @@ pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     let dir = args.data.as_ref().map(|dir| dir.display().to_string());
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
-    let refused = |exit| CommandFailure { exit, reason: "the configuration is refused".to_owned() };
+    let refused = |exit| CommandFailure::new(exit, "the configuration is refused");
     let config =
-        loaded.map_err(|refusal| refused(super::config_file::complain_all(&refusal)))?.config;
+        loaded.map_err(|refusal| refused(super::config_file::report_all(&refusal)))?.config;
     // The log file is the appliance's: a line written by root would create it as root's.
     let log = LogConfig { file: None, ..config.log.clone() };
-    logging::install(&log)
-        .map_err(|error| CommandFailure { exit: Exit::Config, reason: error.to_string() })?;
+    logging::install(&log).map_err(|error| CommandFailure::new(Exit::Config, error))?;
     Ok(config)
 }
 
@@ -160,8 +164,10 @@ async fn open_or_ask(config: Config) -> Result<StoreAccess, CommandFailure> {
     let opened = blocking(move || (open(&config), config)).await?;
     match opened {
         (Ok(store), config) => Ok(StoreAccess::Here(store, Box::new(config))),
-        (Err(error @ StoreError::InUse { .. }), _) => elsewhere(&data, &error),
-        (Err(error), _) => Err(CommandFailure { exit: Exit::Io, reason: error.to_string() }),
+        (Err(error @ StoreError::InUse { .. }), _) => {
+            Ok(StoreAccess::Ops(OpsClient::of(&data, &error)?))
+        }
+        (Err(error), _) => Err(CommandFailure::new(Exit::Io, error)),
     }
 }
 
@@ -176,15 +182,21 @@ pub(super) async fn find_existing_of(config: Config) -> Result<StoreAccess, Comm
     open_or_ask(config).await
 }
 
-/// The same for reading only: nothing is written to the store's directory.
-pub(super) async fn find_to_look(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
+/// Inspects a store with `look`, which writes nothing to its directory; the appliance that has it
+/// open answers `asked` instead.
+pub(super) async fn inspect<T: DeserializeOwned + Send + 'static>(
+    args: &StoreArgs,
+    asked: Value,
+    look: impl FnOnce(Reader<'_>) -> Result<T, InspectError> + Send + 'static,
+) -> Result<T, CommandFailure> {
     let data = configured(args)?.data_dir;
     expect_store(&data)?;
     let dir = data.clone();
-    match blocking(move || Inspector::open(&dir)).await? {
-        Ok(looker) => Ok(StoreAccess::Look(Arc::new(looker))),
-        Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
-        Err(error) => Err(CommandFailure { exit: Exit::Io, reason: error.to_string() }),
+    match blocking(move || look(Inspector::open(&dir)?.reader())).await? {
+        Err(InspectError::Store(error @ StoreError::InUse { .. })) => {
+            OpsClient::of(&data, &error)?.ask("store", &json!({ "inspect": asked })).await
+        }
+        looked => Ok(looked?),
     }
 }
 
@@ -194,24 +206,18 @@ fn expect_store(data: &Path) -> Result<(), CommandFailure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let data = data.display();
             let reason = format!("there is no store in {data}: name another with --data");
-            Err(CommandFailure { exit: Exit::Data, reason })
+            Err(CommandFailure::new(Exit::Data, reason))
         }
         Err(error) => {
             let (data, cure) = (data.display(), private::cure(&error));
-            Err(CommandFailure {
-                exit: Exit::Io,
-                reason: format!("cannot open {data}: {error}{cure}"),
-            })
+            let reason = format_args!("cannot open {data}: {error}{cure}");
+            Err(CommandFailure::new(Exit::Io, reason))
         }
     }
 }
 
 fn open(config: &Config) -> Result<Store, StoreError> {
-    let sync = match config.store.sync {
-        StoreSync::Batch => Durability::EveryBatch,
-        StoreSync::Every(interval) => Durability::Every(interval),
-    };
-    let store = Store::open(&config.data_dir, sync, Clock::system())?;
+    let store = Store::open(&config.data_dir, config.store.sync, Clock::system())?;
     hand_over(&config.data_dir);
     Ok(store)
 }
@@ -219,23 +225,12 @@ fn open(config: &Config) -> Result<Store, StoreError> {
 /// Gives files that root created in a service's directory to the service.
 fn hand_over(data: &Path) {
     if let Err(error) = private::give_to_owner(data) {
-        output::complain(&format!(
+        output::to_stderr(&format!(
             "warning: not all files in {} could be given to its owner ({error}): the service may \
              not be able to open them",
             data.display()
         ));
     }
-}
-
-fn elsewhere(data: &Path, in_use: &StoreError) -> Result<StoreAccess, CommandFailure> {
-    let address = ops_file::read(data).map_err(|error| CommandFailure {
-        exit: Exit::StoreInUse,
-        reason: format!("{in_use}; {error}"),
-    })?;
-    let http = Http::new(HttpOptions { timeout: PATIENCE, body_limit: ANSWER_BYTES });
-    let http =
-        http.map_err(|error| CommandFailure { exit: Exit::Stage, reason: error.to_string() })?;
-    Ok(StoreAccess::Ops(OpsClient { address, http, data: data.to_owned() }))
 }
 
 impl StoreAccess {
@@ -256,7 +251,6 @@ impl StoreAccess {
                 read(size);
                 Ok(imported)
             }
-            Self::Look(_) => Err(only_looking()),
         }
     }
 
@@ -277,7 +271,6 @@ impl StoreAccess {
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => asking.export(from, until, to).await,
-            Self::Look(_) => Err(only_looking()),
         }
     }
 
@@ -290,53 +283,6 @@ impl StoreAccess {
                 Ok(blocking(move || checkpoint::backup(&store, &to, Clock::system())).await??)
             }
             Self::Ops(asking) => asking.backup(&to).await,
-            Self::Look(_) => Err(only_looking()),
-        }
-    }
-
-    /// All column families with their sizes.
-    pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, CommandFailure> {
-        match self {
-            Self::Here(store, _) => {
-                let store = store.clone();
-                let looked = blocking(move || inspect::families(store.reader())).await?;
-                Ok(looked.map_err(InspectError::from)?)
-            }
-            Self::Look(looker) => {
-                let looker = Arc::clone(looker);
-                let families = blocking(move || inspect::families(looker.reader())).await?;
-                Ok(families.map_err(InspectError::from)?)
-            }
-            Self::Ops(asking) => {
-                let asked = json!({ "family": null, "prefix": "", "limit": 1 });
-                asking.ask("store", &json!({ "inspect": asked })).await
-            }
-        }
-    }
-
-    /// Rows of a column family.
-    pub(super) async fn rows(
-        &self,
-        family: &str,
-        prefix: &str,
-        limit: usize,
-    ) -> Result<Inspection, CommandFailure> {
-        match self {
-            Self::Here(store, _) => {
-                let (store, family, prefix) = (store.clone(), family.to_owned(), prefix.to_owned());
-                let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
-                Ok(blocking(look).await??)
-            }
-            Self::Look(looker) => {
-                let looker = Arc::clone(looker);
-                let (family, prefix) = (family.to_owned(), prefix.to_owned());
-                let look = move || inspect::rows(looker.reader(), &family, &prefix, limit);
-                Ok(blocking(look).await??)
-            }
-            Self::Ops(asking) => {
-                let asked = json!({ "family": family, "prefix": prefix, "limit": limit });
-                asking.ask("store", &json!({ "inspect": asked })).await
-            }
         }
     }
 
@@ -345,38 +291,36 @@ impl StoreAccess {
         match self {
             Self::Here(store, config) => {
                 let requeued = appliance::requeue(store, config, Clock::system()).await;
-                requeued.map_err(|error| CommandFailure {
-                    exit: Exit::Io,
-                    reason: format!("{error:#}"),
-                })
+                let failed = |error| CommandFailure::new(Exit::Io, format_args!("{error:#}"));
+                requeued.map_err(failed)
             }
             Self::Ops(asking) => asking.ask("store", &json!({ "requeue": {} })).await,
-            Self::Look(_) => Err(only_looking()),
         }
     }
 
     /// Closes the store, if this process has it open.
     pub(super) async fn close(self) {
-        let data = match &self {
-            Self::Here(store, _) => Some(store.dir().to_owned()),
-            Self::Look(_) | Self::Ops(_) => None,
-        };
+        let Self::Here(store, config) = self else { return };
         // Closing waits for background work; a panic in it has been reported by then.
         let close = move || {
-            drop(self);
-            if let Some(data) = data {
-                hand_over(&data);
-            }
+            drop(store);
+            hand_over(&config.data_dir);
         };
         let _ = blocking(close).await;
     }
 }
 
-fn only_looking() -> CommandFailure {
-    CommandFailure { exit: Exit::Stage, reason: "the store was opened read-only".to_owned() }
-}
-
 impl OpsClient {
+    /// The client of the appliance that has the store in `data` open.
+    fn of(data: &Path, in_use: &StoreError) -> Result<Self, CommandFailure> {
+        let in_use =
+            |error| CommandFailure::new(Exit::StoreInUse, format_args!("{in_use}; {error}"));
+        let address = ops_file::read(data).map_err(in_use)?;
+        let http = Http::new(HttpOptions { timeout: PATIENCE, body_limit: ANSWER_BYTES });
+        let http = http.map_err(|error| CommandFailure::new(Exit::Stage, error))?;
+        Ok(Self { address, http, data: data.to_owned() })
+    }
+
     /// A name for an exchange directory; it is created with its first file.
     fn exchange(&self) -> Exchange {
         let name = exchange::new_name();
@@ -397,7 +341,7 @@ impl OpsClient {
             Err(CommandFailure { exit, reason }) => {
                 // The appliance received the copy.
                 let (copy, file) = (copy.display().to_string(), file.display().to_string());
-                Err(CommandFailure { exit, reason: reason.replace(&copy, &file) })
+                Err(CommandFailure::new(exit, reason.replace(&copy, &file)))
             }
         }
     }
@@ -441,17 +385,15 @@ impl OpsClient {
         let request = HttpRequest::post(&address, Bytes::from(asked.to_string()))
             .header("content-type", "application/json")
             .header("authorization", &bearer);
-        let answer = self.http.send(request).await.map_err(|error| CommandFailure {
-            exit: Exit::Unavailable,
-            reason: format!("cannot reach the running appliance: {error}"),
+        let answer = self.http.send(request).await.map_err(|error| {
+            let reason = format_args!("cannot reach the running appliance: {error}");
+            CommandFailure::new(Exit::Unavailable, reason)
         })?;
         if answer.status == 200 {
-            return serde_json::from_slice(&answer.body).map_err(|error| CommandFailure {
-                exit: Exit::Stage,
-                reason: format!(
-                    "the running appliance gave an unexpected answer (is it another \
-                                 version?): {error}"
-                ),
+            return serde_json::from_slice(&answer.body).map_err(|error| {
+                let hint = "is it another version?";
+                let what = "the running appliance gave an unexpected answer";
+                CommandFailure::new(Exit::Stage, format_args!("{what} ({hint}): {error}"))
             });
         }
         let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -461,7 +403,7 @@ impl OpsClient {
             507 => Exit::Io,
             _ => Exit::Stage,
         };
-        Err(CommandFailure { exit, reason: detail.to_owned() })
+        Err(CommandFailure::new(exit, detail))
     }
 }
 
@@ -472,10 +414,4 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
     let mut copy = private::fresh(to).map_err(ArchiveError::file("create", to))?;
     std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("read", from))?;
     private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into))
-}
-
-/// Prints to stderr why a command failed.
-fn complain(failed: &CommandFailure) -> Exit {
-    output::complain(&format!("error: {}", failed.reason));
-    failed.exit
 }

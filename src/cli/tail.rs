@@ -7,9 +7,10 @@ use clap::Args;
 
 use self::follow::{TailConnection, TailEnd};
 use self::show::Printer;
-use super::args::filled;
+use super::args::{base_url, filled};
 use super::exit::Exit;
 use super::output;
+use super::runtime::with_runtime;
 use crate::http;
 
 /// Arguments of `tail`.
@@ -80,12 +81,8 @@ pub(super) struct TailArgs {
 
 /// Prints the stream until it is stopped.
 pub(super) fn tail(args: &TailArgs) -> Exit {
-    let base = args.url.trim_end_matches('/');
-    if let Err(error) = http::check_address(base) {
-        output::complain(&format!("error: --url: {error}"));
-        return Exit::Usage;
-    }
-    super::runtime::with_runtime(run(args, base)).unwrap_or_else(|exit| exit)
+    let ended = base_url(&args.url).and_then(|base| with_runtime(run(args, base)));
+    ended.unwrap_or_else(|exit| exit)
 }
 
 async fn run(args: &TailArgs, base: &str) -> Exit {
@@ -96,33 +93,24 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
     };
     let mut follower = match TailConnection::new(base, query(args), start) {
         Ok(follower) => follower,
-        Err(error) => {
-            output::complain(&format!("error: {error}"));
-            return Exit::Stage;
-        }
+        Err(error) => return output::failed(Exit::Stage, error),
     };
     let mut show = Printer::new(args.json, args.limit);
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
             TailEnd::Asked => Exit::Fine,
             TailEnd::Stdout(exit) => exit,
-            TailEnd::Refused(reason) => {
-                output::complain(&format!("error: {}", output::plain(&reason)));
-                Exit::Usage
-            }
+            TailEnd::Refused(reason) => output::failed(Exit::Usage, output::plain(&reason)),
             TailEnd::Away(reason) => {
-                output::complain(&format!(
-                    "error: no stream at {}: {}; start one with `ghpulse run`, or name another \
-                     with --url",
-                    http::shown(base),
-                    output::plain(&reason)
-                ));
-                Exit::Unavailable
+                let (shown, reason) = (http::shown(base), output::plain(&reason));
+                let cure = "start one with `ghpulse run`, or name another with --url";
+                let reason = format_args!("no stream at {shown}: {reason}; {cure}");
+                output::failed(Exit::Unavailable, reason)
             }
         },
         stopped = tokio::signal::ctrl_c() => {
             if let (Ok(()), Some(cursor)) = (stopped, follower.cursor()) {
-                output::complain(&format!("note: continue with --cursor {cursor}"));
+                output::to_stderr(&format!("note: continue with --cursor {cursor}"));
             }
             Exit::Fine
         }

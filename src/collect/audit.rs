@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use self::panel::{AuditTimes, DueRepo};
 use self::state::{AuditState, Catching};
 use crate::clock::Clock;
+use crate::config::AuditConfig;
 use crate::github::graphql::{CountsLookup, GraphQl, MOST_REPOSITORIES, QueryOutcome};
 use crate::github::limits::AUDIT_POINTS;
 use crate::github::tokens::{TokenGrant, TokenPool};
@@ -61,21 +62,6 @@ pub type WatchedNames =
 
 /// Where the latest report is read; there is none before the first one.
 pub type AuditReading = watch::Receiver<Option<Arc<AuditReport>>>;
-
-/// Options of the audit.
-#[derive(Debug, Clone)]
-pub struct AuditOptions {
-    /// The URL of the GraphQL API.
-    pub url: String,
-    /// The fraction of each token's GraphQL limit that may be used.
-    pub budget: f64,
-    /// Number of repositories in the sample.
-    pub repositories: usize,
-    /// Time between two looks at a repository.
-    pub every: Duration,
-    /// How long events may be late and still count as seen.
-    pub wait: Duration,
-}
 
 /// The stage.
 pub struct Audit {
@@ -114,17 +100,18 @@ struct AuditPlan {
 }
 
 impl Audit {
-    /// An audit with the tokens of `pool`, of the journal of `tag`. Sends nothing yet.
+    /// An audit at the URL of the GraphQL API, with the tokens of `pool`, of the journal of `tag`.
+    /// Sends nothing yet.
     ///
     /// # Errors
     /// When the URL is invalid or TLS cannot be set up.
     pub fn new(
-        options: &AuditOptions,
+        (url, options): (&str, &AuditConfig),
         (store, tag): (Store, BusTag),
         pool: Arc<TokenPool>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let graphql = GraphQl::new(&options.url, clock).context("github.graphqlUrl")?;
+        let graphql = GraphQl::new(url, clock).context("github.graphqlUrl")?;
         pool.allow_audits(options.budget);
         let wait = options.wait.min(options.every * MOST_WAITS);
         Ok(Self {

@@ -27,8 +27,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::fetcher::EnrichLookup;
 use self::fetcher::InFlightQuery;
-pub use self::fetcher::{EnrichLookup, LookupOptions};
 use self::lookup_queue::{Leaving, LookupQueue};
 use self::pending::{ReleaseReason, ReleasedEvent};
 use self::read::{InboxBatch, ReadTime, WantedFields, read};

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -99,7 +98,7 @@ pub async fn run(
         let deadline = held.as_ref().map(|held| held.deadline);
         let poll = tokio::select! {
             () = stop.cancelled() => return admit_held(&store, &how, held).await,
-            () = reached(options.clock, deadline) => {
+            () = options.clock.sleep_until(deadline) => {
                 admit_held(&store, &how, held.take()).await?;
                 continue;
             }
@@ -125,14 +124,6 @@ pub async fn run(
         if held.as_ref().is_some_and(|held| held.is_complete(options.pages)) {
             admit_held(&store, &how, held.take()).await?;
         }
-    }
-}
-
-/// Waits until the deadline, or forever without one.
-async fn reached(clock: Clock, deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => clock.sleep(at.saturating_duration_since(clock.instant())).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -11,7 +11,6 @@
 //! reads the same pages again, and admits nothing twice.
 
 mod feeds;
-mod figures;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -27,18 +26,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::feeds::{FeedRules, ListedFeeds, Settled};
-pub use self::figures::{ClosedName, FeedFigures, ListFigures};
 use self::read::{FeedReader, FinishedRead};
 use super::ingest::{self, IngestRules};
 use super::poller::MOST_SENT;
 use super::source::{Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
+use crate::config::{Config, ListsConfig};
 use crate::github::limits::MOST_AT_ONCE;
-use crate::github::rest::{Rest, RestOptions};
+use crate::github::rest::Rest;
 use crate::github::tokens::{TokenGrant, TokenPool};
 use crate::lists::{ListedName, LiveList};
 use crate::metrics;
+use crate::model::part::ListReport;
 use crate::store::feeds::{FeedKey, ListCounts};
 use crate::store::{Store, StoreError};
 
@@ -53,31 +53,18 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// The longest pause between two checks of what is due, and between two reports.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Configuration of the stage.
-#[derive(Debug, Clone)]
-pub struct ListedOptions {
-    /// The base URL of GitHub's REST API.
-    pub api_url: String,
-    /// Timeout of one request.
-    pub timeout: Duration,
-    /// Longest time between two reads of a quiet feed.
-    pub within: Duration,
-    /// Share of each token's limit.
-    pub share: f64,
-    /// Number of bytes between admission and journal at which reading pauses.
-    pub backlog_bytes: u64,
-}
-
 /// The stage.
 pub struct ListedSource {
     reader: Arc<FeedReader>,
     pool: Arc<TokenPool>,
     store: Store,
     how: IngestRules,
-    options: ListedOptions,
+    options: ListsConfig,
+    /// Number of bytes between admission and journal at which reading pauses.
+    backlog_bytes: u64,
     /// Whether this node may produce; `None` without a broker.
     grant: Option<watch::Receiver<ProducerGrant>>,
-    figures: watch::Sender<Vec<ListFigures>>,
+    figures: watch::Sender<Vec<ListReport>>,
     clock: Clock,
 }
 
@@ -97,23 +84,24 @@ impl ListedSource {
     /// # Errors
     /// When the URL is invalid or TLS cannot be set up.
     pub fn new(
-        options: ListedOptions,
+        config: &Config,
         pool: Arc<TokenPool>,
         store: Store,
         how: IngestRules,
         grant: Option<watch::Receiver<ProducerGrant>>,
         clock: Clock,
     ) -> Result<Self, SourceError> {
-        let rest = RestOptions { api_url: options.api_url.clone(), timeout: options.timeout };
-        let rest = Rest::new(&rest, clock).map_err(|e| SourceError(e.to_string()))?;
+        let rest = Rest::new(&config.github.api_url, config.github.timeout, clock);
+        let rest = rest.map_err(|error| SourceError(error.to_string()))?;
         let reader = Arc::new(FeedReader { rest, pool: Arc::clone(&pool), clock });
         let figures = watch::Sender::new(Vec::new());
-        Ok(Self { reader, pool, store, how, options, grant, figures, clock })
+        let (options, backlog_bytes) = (config.lists.clone(), config.store.outbox_bytes);
+        Ok(Self { reader, pool, store, how, options, backlog_bytes, grant, figures, clock })
     }
 
-    /// The figures of all lists, updated every two seconds.
+    /// The reports of all lists, updated every two seconds.
     #[must_use]
-    pub fn figures(&self) -> watch::Receiver<Vec<ListFigures>> {
+    pub fn figures(&self) -> watch::Receiver<Vec<ListReport>> {
         self.figures.subscribe()
     }
 
@@ -165,7 +153,7 @@ impl ListedSource {
             }
         }
         let mut backlog = self.store.watermarks().backlog.subscribe();
-        let limit = self.options.backlog_bytes;
+        let limit = self.backlog_bytes;
         if backlog.wait_for(|bytes| *bytes <= limit).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -187,7 +175,7 @@ impl ListedSource {
             state.on = std::mem::take(&mut state.on).into_iter().take(MOST_FEEDS).collect();
         }
         state.feeds.set(state.on.keys(), self.clock.now());
-        self.pool.allow_feeds(if state.on.is_empty() { 0.0 } else { self.options.share });
+        self.pool.allow_feeds(if state.on.is_empty() { 0.0 } else { self.options.budget });
         state.reported_at = None;
     }
 
@@ -283,7 +271,7 @@ impl ListedSource {
         let counts = counts.await?;
         let of = |(list, counts): (&Arc<LiveList>, ListCounts)| of_list(list, counts, &state.feeds);
         self.figures.send_replace(lists.iter().zip(counts).map(of).collect());
-        let all = state.feeds.figures(None);
+        let (all, _) = state.feeds.figures(None);
         for (label, count) in [("read", all.read), ("waiting", all.waiting), ("closed", all.closed)]
         {
             metrics::LIST_FEEDS.set_for(label, f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
@@ -292,10 +280,21 @@ impl ListedSource {
     }
 }
 
-/// The figures of a list.
-fn of_list(list: &LiveList, counts: ListCounts, feeds: &ListedFeeds) -> ListFigures {
+/// The report of a list.
+fn of_list(list: &LiveList, counts: ListCounts, feeds: &ListedFeeds) -> ListReport {
     let names = list.names();
     let complete = names.is_complete();
-    let feeds = if complete { feeds.figures(Some(&names)) } else { FeedFigures::default() };
-    ListFigures { name: list.name().to_owned(), names: names.len(), complete, counts, feeds }
+    let (feeds, incomplete) =
+        if complete { feeds.figures(Some(&names)) } else { Default::default() };
+    ListReport {
+        name: list.name().to_owned(),
+        names: names.len(),
+        complete,
+        seen: Some(counts.seen),
+        filled: Some(counts.filled),
+        certain_holes: Some(counts.holes),
+        feeds: complete.then_some(feeds),
+        incomplete,
+        error: None,
+    }
 }

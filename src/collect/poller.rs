@@ -36,9 +36,9 @@ use super::source::{EventSource, Poll, PolledPage, SourceError};
 use super::status::SourceStatus;
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::config::Secret;
+use crate::config::{GitHubConfig, Secret};
 use crate::github::limits::MOST_AT_ONCE;
-use crate::github::rest::{PageOutcome, PageResponse, Rest, RestOptions};
+use crate::github::rest::{PageOutcome, PageResponse, Rest};
 use crate::github::tokens::{
     Identity, Lease, PoolOptions, TokenGrant, TokenMode, TokenPool, TokenSlotId,
 };
@@ -60,21 +60,6 @@ pub(super) const MOST_SENT: u32 = MOST_PAGES as u32 * MOST_UNDER_WAY + MOST_INTR
 const _: () = assert!(MOST_SENT <= MOST_AT_ONCE / 2);
 /// Interval between two coverage assessments.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-
-/// Configuration of the poller.
-#[derive(Debug, Clone)]
-pub struct PollerOptions {
-    /// The base URL of `/events`.
-    pub api_url: String,
-    /// Number of pages to follow, starting with the first; 1 to [`MOST_PAGES`].
-    pub pages: u8,
-    /// Timeout of one request.
-    pub timeout: Duration,
-    /// The usual interval between two reads of a page with tokens.
-    pub loop_break: Duration,
-    /// The tokens; an empty list means anonymous polling.
-    pub tokens: Vec<Secret>,
-}
 
 /// The source that polls GitHub.
 #[derive(Debug)]
@@ -114,32 +99,36 @@ enum Response {
 }
 
 impl Poller {
-    /// Creates a poller that has not sent anything yet.
+    /// Creates a poller with these tokens that has not sent anything yet; without any it polls
+    /// anonymously.
     ///
     /// # Errors
     /// When the URL is invalid, TLS cannot be set up, or the number of pages is out of range.
-    pub fn new(options: PollerOptions, clock: Clock) -> Result<Self, SourceError> {
-        if options.pages == 0 || options.pages > MOST_PAGES {
-            let pages = options.pages;
+    pub fn new(
+        github: &GitHubConfig,
+        tokens: Vec<Secret>,
+        clock: Clock,
+    ) -> Result<Self, SourceError> {
+        let &GitHubConfig { pages, timeout, pace, .. } = github;
+        if pages == 0 || pages > MOST_PAGES {
             let reason = format!("{pages} pages cannot be followed; set github.pages to 1 to 3");
             return Err(SourceError(reason));
         }
-        let rest = RestOptions { api_url: options.api_url, timeout: options.timeout };
-        let rest = Rest::new(&rest, clock).map_err(|e| SourceError(e.to_string()))?;
-        let burst = u32::from(options.pages);
-        let pool = PoolOptions { tokens: options.tokens, share: POLL_SHARE, burst };
+        let rest = Rest::new(&github.api_url, timeout, clock);
+        let rest = rest.map_err(|error| SourceError(error.to_string()))?;
+        let pool = PoolOptions { tokens, share: POLL_SHARE, burst: pages.into() };
         let pool = TokenPool::new(pool, clock);
         let lists = pool.lists();
-        let pages = usize::from(options.pages);
-        let mut status = SourceStatus::new(summary::mode(pool.census().mode), clock.now());
+        let pages = usize::from(pages);
+        let mut status = SourceStatus::new(pool.census().mode, clock.now());
         status.overlap = vec![None; pages];
         Ok(Self {
             rest: Arc::new(rest),
             pool,
             clock,
             witness: Arc::new(Witness::new(clock)),
-            loop_break: options.loop_break,
-            schedule: PageSchedule::new(pages, options.loop_break),
+            loop_break: pace,
+            schedule: PageSchedule::new(pages, pace),
             etags: vec![HashMap::new(); pages],
             last_slots: vec![None; pages],
             in_flight: FuturesUnordered::new(),

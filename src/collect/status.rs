@@ -3,56 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::github::tokens::TokenMode;
 use crate::model::coverage::Report;
-use crate::model::names::names;
+use crate::model::part::{ErrorReport, PartState};
 use crate::model::window::Timestamp;
-
-/// Whether events arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceState {
-    /// Events arrive as they should.
-    Ok,
-    /// Fewer events than possible: a page fails, a rate limit applies, or tokens are refused.
-    Degraded,
-    /// No events for some time.
-    Down,
-}
-
-names!(SourceState { Ok: "ok", Degraded: "degraded", Down: "down" });
-
-/// The origin of the events and the credentials used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceMode {
-    /// GitHub, without a token.
-    Anonymous,
-    /// GitHub, with tokens.
-    Tokens,
-}
-
-names!(SourceMode { Anonymous: "anonymous", Tokens: "tokens" });
-
-/// The last error; it remains after recovery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastError {
-    /// When it happened.
-    pub at: Timestamp,
-    /// What failed, for display; contains no secret.
-    pub message: String,
-}
 
 /// The status of a source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceStatus {
-    /// Whether events arrive.
-    pub state: SourceState,
+    /// Whether events arrive: `Degraded` when fewer than possible (a page fails, a rate limit
+    /// applies, or tokens are refused), `Down` when none did for some time.
+    pub state: PartState,
     /// Since when it has been in this state.
     pub since: Timestamp,
-    /// The last error.
-    pub last_error: Option<LastError>,
+    /// The last error; it remains after recovery. Contains no secret.
+    pub last_error: Option<ErrorReport>,
     /// Whether the server reports that it is simulated.
     pub simulated: bool,
     /// With tokens or without.
-    pub mode: SourceMode,
+    pub mode: TokenMode,
     /// Number of tokens neither quarantined nor exhausted.
     pub tokens_usable: usize,
     /// Number of tokens that GitHub refuses.
@@ -76,9 +45,9 @@ pub struct SourceStatus {
 impl SourceStatus {
     /// The initial status of a source.
     #[must_use]
-    pub fn new(mode: SourceMode, now: Timestamp) -> Self {
+    pub fn new(mode: TokenMode, now: Timestamp) -> Self {
         Self {
-            state: SourceState::Degraded,
+            state: PartState::Degraded,
             since: now,
             last_error: None,
             simulated: false,
@@ -95,7 +64,7 @@ impl SourceStatus {
     }
 
     /// Changes the state. Returns whether it differs from the previous one.
-    pub fn turn(&mut self, state: SourceState, now: Timestamp) -> bool {
+    pub fn turn(&mut self, state: PartState, now: Timestamp) -> bool {
         let turned = self.state != state;
         if turned {
             (self.state, self.since) = (state, now);

@@ -70,7 +70,7 @@ pub(super) fn build(values: &mut Values, host: &str) -> Config {
     }
     if config.archive_format.has_columns() && !cfg!(feature = "parquet") {
         let message = "this build cannot write Parquet: build with --features parquet";
-        values.complain("archive.format", message);
+        values.report("archive.format", message);
     }
     if let Some(ops) = config.ops_listen {
         check_ops(ops, config.server.listen(), values);
@@ -84,7 +84,7 @@ fn check_ops(ops: SocketAddr, public: SocketAddr, values: &mut Values) {
     if clash && same {
         let message = format!("port {} is already server.port; use another", ops.port());
         let written = if values.is_given("ops.listen") { "ops.listen" } else { "server.port" };
-        values.complain_at(written, "ops.listen", message);
+        values.report_at(written, "ops.listen", message);
     }
 }
 
@@ -109,12 +109,12 @@ fn check_server(server: &mut ServerConfig, values: &mut Values) {
         let keys = ["server.syncEvent", "server.health"];
         let key = keys.into_iter().find(|key| values.place(key) != ValueOrigin::Nowhere);
         let message = "server.health and server.syncEvent are the same path; use another";
-        values.complain(key.unwrap_or(keys[0]), message);
+        values.report(key.unwrap_or(keys[0]), message);
     }
     if let Some(token) = &server.admin_token
         && let Some(why) = super::impossible::bearer(token.expose())
     {
-        values.complain("server.adminToken", why);
+        values.report("server.adminToken", why);
     }
 }
 
@@ -124,7 +124,7 @@ fn check_base_path(base: &str, values: &mut Values) {
     };
     if let Some(path) = TAKEN.iter().find(below) {
         let message = format!("{base} is already the endpoint {path}; use another");
-        values.complain("server.basePath", message);
+        values.report("server.basePath", message);
     }
 }
 
@@ -133,7 +133,7 @@ fn route(path: &str, key: &str, base: Option<&str>, values: &mut Values) -> Stri
     let below = base.and_then(|base| path.strip_prefix(base)).filter(|rest| rest.starts_with('/'));
     let path = below.unwrap_or(path);
     if TAKEN.contains(&path) || FOLDERS.iter().any(|folder| path.starts_with(folder)) {
-        values.complain(key, format!("{path} is the path of another endpoint; use another"));
+        values.report(key, format!("{path} is the path of another endpoint; use another"));
     }
     path.to_owned()
 }
@@ -141,18 +141,9 @@ fn route(path: &str, key: &str, base: Option<&str>, values: &mut Values) -> Stri
 impl ReadSection for Option<TlsConfig> {
     fn read(values: &mut Values) -> Self {
         let TlsKeys { cert, key } = TlsKeys::read(values);
-        match (cert, key) {
-            (Some(cert), Some(key)) => Some(TlsConfig { cert, key }),
-            (Some(_), None) => {
-                values.need("server.tls.key", "missing: server.tls.cert needs its private key");
-                None
-            }
-            (None, Some(_)) => {
-                values.need("server.tls.cert", "missing: server.tls.key needs its certificate");
-                None
-            }
-            (None, None) => None,
-        }
+        let cert = ("server.tls.cert", cert, "its certificate");
+        let (cert, key) = values.both(cert, ("server.tls.key", key, "its private key"))?;
+        Some(TlsConfig { cert, key })
     }
 }
 
@@ -162,11 +153,11 @@ fn check_github(github: &mut GitHubConfig, values: &mut Values) {
     let site = ["https://github.com", "http://github.com", "https://www.github.com"];
     if site.iter().any(|site| api == site || api.starts_with(&format!("{site}/"))) {
         let message = format!("{api} is GitHub's web site; its API is https://api.github.com");
-        values.complain("github.apiUrl", message);
+        values.report("github.apiUrl", message);
     }
     for (key, url) in [("github.apiUrl", api), ("github.graphqlUrl", &github.graphql_url)] {
         if values.is_given(key) && url.contains('?') {
-            values.complain(key, "contains a `?`: write the URL without a query");
+            values.report(key, "contains a `?`: write the URL without a query");
         }
     }
     github.pace = github.pace.max(Duration::from_millis(1));
@@ -179,7 +170,7 @@ fn graphql_of(api_url: &str) -> String {
 
 fn check_interval(interval: &mut IntervalConfig, values: &mut Values) {
     if values.get::<Duration>("interval.latestDuring").subsec_nanos() > 0 {
-        values.complain("interval.latestDuring", "not whole seconds; use 3600 or 1h");
+        values.report("interval.latestDuring", "not whole seconds; use 3600 or 1h");
     }
     interval.retry = interval.retry.max(1);
 }

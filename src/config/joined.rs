@@ -5,7 +5,6 @@
 //! spells out every default connects to nothing, and loads.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use super::impossible;
 use super::sections::{AlertsKeys, AmqpKeys, BackupKeys, GitHubAppKeys, PulsarKeys, TidbKeys};
@@ -18,25 +17,13 @@ use super::values::{ReadSection, Values};
 impl ReadSection for Option<GitHubAppConfig> {
     fn read(values: &mut Values) -> Self {
         let GitHubAppKeys { id, key_file } = GitHubAppKeys::read(values);
-        match (id, key_file) {
-            (Some(id), Some(key_file)) => {
-                if let Some(why) = impossible::app_id(&id) {
-                    values.complain("github.app.id", why);
-                }
-                Some(GitHubAppConfig { id, key_file })
-            }
-            (Some(_), None) => {
-                let message = "missing: github.app.id needs the app's private key";
-                values.need("github.app.keyFile", message);
-                None
-            }
-            (None, Some(_)) => {
-                let message = "missing: github.app.keyFile needs the app's id";
-                values.need("github.app.id", message);
-                None
-            }
-            (None, None) => None,
+        let id = ("github.app.id", id, "the app's id");
+        let key_file = ("github.app.keyFile", key_file, "the app's private key");
+        let (id, key_file) = values.both(id, key_file)?;
+        if let Some(why) = impossible::app_id(&id) {
+            values.report("github.app.id", why);
         }
+        Some(GitHubAppConfig { id, key_file })
     }
 }
 
@@ -63,7 +50,13 @@ impl ReadSection for Option<PulsarConfig> {
                 format!("has no effect: {key} is pulsar://, without TLS; use pulsar+ssl://");
             values.warn("pulsar.ca", message);
         }
-        let oauth = if is_dev { None } else { oauth(values, keys.audience, keys.key_file) };
+        let oauth = if is_dev {
+            None
+        } else {
+            let audience = ("pulsar.audience", keys.audience, "an audience");
+            let login = values.both(audience, ("pulsar.keypath", keys.key_file, "a key file"));
+            login.map(|(audience, key_file)| OAuthConfig { audience, key_file })
+        };
         if !is_dev && url.is_some() && oauth.is_none() {
             let message = "no credentials (pulsar.audience and pulsar.keypath): ghpulse connects \
                            without a login, which only a broker without authentication accepts";
@@ -117,25 +110,6 @@ fn check_pulsar(
     }
 }
 
-fn oauth(
-    values: &mut Values,
-    audience: Option<String>,
-    key_file: Option<PathBuf>,
-) -> Option<OAuthConfig> {
-    match (audience, key_file) {
-        (Some(audience), Some(key_file)) => Some(OAuthConfig { audience, key_file }),
-        (Some(_), None) => {
-            values.need("pulsar.keypath", "missing: pulsar.audience needs a key file");
-            None
-        }
-        (None, Some(_)) => {
-            values.need("pulsar.audience", "missing: pulsar.keypath needs an audience");
-            None
-        }
-        (None, None) => None,
-    }
-}
-
 impl ReadSection for Option<TidbConfig> {
     fn read(values: &mut Values) -> Self {
         let keys = TidbKeys::read(values);
@@ -149,10 +123,10 @@ impl ReadSection for Option<TidbConfig> {
             return None;
         };
         if let Some(why) = impossible::host(&host) {
-            values.complain("tidb.host", why);
+            values.report("tidb.host", why);
         }
         if keys.port == 0 {
-            values.complain("tidb.port", "0 is not a port to connect to; TiDB's default is 4000");
+            values.report("tidb.port", "0 is not a port to connect to; TiDB's default is 4000");
         }
         let Some(db) = keys.db else {
             values.need("tidb.db", "missing: the database that holds the table github_events");
@@ -206,7 +180,7 @@ impl ReadSection for Option<AmqpConfig> {
             values.warn("amqp.ca", message);
         }
         let source = source.filter(|source| *source != exchange);
-        Some(AmqpConfig { url, exchange, source, ca })
+        Some(AmqpConfig { url, exchange, source, ca, node: values.get("node.name") })
     }
 }
 

@@ -286,7 +286,7 @@ on, everywhere: names or globs (`ann`, `spam-*`, `ann/secret`).";
             /// State on disk.
             #[derive(Eq)]
             pub struct StoreConfig {
-                ours "store.sync" => sync: StoreSync, ValueKind::Sync, "batch",
+                ours "store.sync" => sync: Durability, ValueKind::Sync, "batch",
                     "`batch` syncs each write to the disk; a duration syncs that often and can \
 lose that much at a power cut.";
                 ours "store.seenFor" => seen_for: Duration, span(H, 30 * DAY), "72h",

@@ -143,7 +143,7 @@ const COUNT: u64 = 1_000_000_000;
 
 /// A duration with bounds in milliseconds; a bare number is refused.
 const fn span(least: u64, most: u64) -> ValueKind {
-    bare(BareUnit::InvalidConfig, least, most)
+    bare(BareUnit::Refused, least, most)
 }
 
 const fn bare(unit: BareUnit, least: u64, most: u64) -> ValueKind {

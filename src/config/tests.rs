@@ -8,13 +8,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn request(directory: &Path) -> Request {
-    Request {
-        lookup: ConfigPath::Places,
-        directory: directory.to_owned(),
-        environment: Vec::new(),
-        flags: Vec::new(),
-        host: "box".to_owned(),
-    }
+    let (lookup, directory) = (ConfigPath::Places, directory.to_owned());
+    Request { lookup, directory, ..Request::of_variables(Vec::new()) }
 }
 
 fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, InvalidConfig> {
@@ -57,7 +52,7 @@ fn defaults_equal_the_contract() {
     assert!(found.warnings.is_empty(), "{:?}", found.warnings);
     let config = found.config;
     assert_eq!(config.api_version, 2);
-    assert_eq!(config.node_name, "box");
+    assert_eq!(config.node_name, "ghpulse");
     assert_eq!((config.data_dir, config.scripts_dir), ("data".into(), "scripts".into()));
     assert_eq!(config.server.listen(), SocketAddr::from(([0, 0, 0, 0], 8600)));
     assert_eq!((&*config.server.health, &*config.server.sync_event), ("/health", "/sync-event"));
@@ -88,7 +83,7 @@ fn defaults_equal_the_contract() {
             latest_during: 3600
         }
     );
-    assert_eq!(config.store.sync, StoreSync::Batch);
+    assert_eq!(config.store.sync, Durability::EveryBatch);
     assert_eq!((config.store.seen_for, config.store.journal_for), (hour * 72, hour * 48));
     assert_eq!(config.store.journal_bytes, 32 << 30);
     assert_eq!((config.pulsar, config.tidb, config.amqp), (None, None, None));
@@ -237,7 +232,7 @@ fn values_are_taken_as_people_write_them() {
     assert_eq!(config.tidb.unwrap().password.unwrap().expose(), " 0123 ");
     assert_eq!(config.github.tokens.len(), 2);
     assert_eq!(config.github.graphql_url, "https://ghe.example.org/api/graphql");
-    assert_eq!(config.store.sync, StoreSync::Every(Duration::from_millis(200)));
+    assert_eq!(config.store.sync, Durability::Every(Duration::from_millis(200)));
     assert_eq!(config.store.journal_bytes, 512 << 20);
     assert_eq!(config.store.journal_for, SECONDS(5400));
     assert_eq!(config.ops_listen, None);

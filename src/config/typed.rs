@@ -33,12 +33,12 @@ pub struct GitHubAppConfig {
     pub key_file: PathBuf,
 }
 
-/// When the store's write-ahead log is synced to disk.
+/// When the store's write-ahead log is synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreSync {
-    /// After each write.
-    Batch,
-    /// At this interval.
+pub enum Durability {
+    /// Before a commit returns: a power cut loses no batch whose commit has returned.
+    EveryBatch,
+    /// At intervals: a power cut loses at most one interval, a crash of the process nothing.
     Every(Duration),
 }
 
@@ -67,11 +67,11 @@ pub struct PulsarConfig {
 pub struct OAuthConfig {
     /// Audience of the token.
     pub audience: String,
-    /// Key file, not yet read.
+    /// Key file in the format of `StreamNative` Cloud, not yet read.
     pub key_file: PathBuf,
 }
 
-/// Compression of messages.
+/// Compression of produced messages. Consumed messages name their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// None.
@@ -120,10 +120,13 @@ pub struct AmqpConfig {
     pub url: Secret,
     /// Topic exchange that readers bind to.
     pub exchange: String,
-    /// Topic exchange to publish to, when it is another one.
+    /// Topic exchange to publish to, when it is another one: the readers' exchange is bound to it,
+    /// and users who may not configure this one cannot remove it.
     pub source: Option<String>,
-    /// Certificate authority of the broker.
+    /// Certificate authority of the broker (PEM), beside the public ones.
     pub ca: Option<PathBuf>,
+    /// The name of this node, shown by the broker.
+    pub node: String,
 }
 
 /// How hours are written to files.

@@ -40,7 +40,7 @@ const SIZES: &[(&str, u64)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BareUnit {
     /// Refused; only zero needs no unit.
-    InvalidConfig,
+    Refused,
     /// Milliseconds.
     Milliseconds,
     /// Seconds.
@@ -52,7 +52,7 @@ pub enum BareUnit {
 impl BareUnit {
     fn micros(self) -> Option<u64> {
         match self {
-            Self::InvalidConfig => None,
+            Self::Refused => None,
             Self::Milliseconds => Some(1_000),
             Self::Seconds => Some(1_000_000),
             Self::Minutes => Some(60_000_000),
@@ -91,7 +91,7 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let time = Timestamp::parse(text).filter(|_| !text.contains('['));
     time.or_else(|| Timestamp::parse_utc(text))
         .or_else(|| Day::parse(text).map(Day::start))
-        .or_else(|| duration(text, BareUnit::InvalidConfig).map(|ago| now.minus(ago)))
+        .or_else(|| duration(text, BareUnit::Refused).map(|ago| now.minus(ago)))
 }
 
 /// Parses a size in bytes; `None` when invalid or out of range.
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn durations_read_as_people_write_them() {
-        let read = |text| duration(text, BareUnit::InvalidConfig).map(|found| found.as_millis());
+        let read = |text| duration(text, BareUnit::Refused).map(|found| found.as_millis());
         assert_eq!(read("90s"), Some(90_000));
         assert_eq!(read("5m"), Some(300_000));
         assert_eq!(read("1h30m"), Some(5_400_000));
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(seconds(BareUnit::Milliseconds), Some(0.03));
         assert_eq!(seconds(BareUnit::Seconds), Some(30.0));
         assert_eq!(seconds(BareUnit::Minutes), Some(1800.0));
-        assert_eq!(seconds(BareUnit::InvalidConfig), None);
+        assert_eq!(seconds(BareUnit::Refused), None);
         assert_eq!(duration(&u64::MAX.to_string(), BareUnit::Minutes), None);
     }
 
@@ -225,7 +225,7 @@ mod tests {
         #[test]
         fn shown_values_are_read_back(micros in 0u64..1 << 50, size in any::<u64>()) {
             let time = Duration::from_micros(micros);
-            prop_assert_eq!(duration(&show_duration(time), BareUnit::InvalidConfig), Some(time));
+            prop_assert_eq!(duration(&show_duration(time), BareUnit::Refused), Some(time));
             prop_assert_eq!(bytes(&show_bytes(size)), Some(size));
         }
 

@@ -8,7 +8,7 @@ use super::endpoint::endpoint;
 use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
 use super::table::{ConfigKey, ValueKind};
-use super::typed::{Network, StoreSync};
+use super::typed::{Durability, Network};
 use super::units::{self, BareUnit};
 
 /// A parsed value.
@@ -26,80 +26,67 @@ pub(super) enum ConfigValue {
     Address(IpAddr),
     Listen(Option<SocketAddr>),
     Span(Duration),
-    Sync(StoreSync),
+    Sync(Durability),
 }
 
 /// Parses one text. The error says what is wrong and what is accepted, without the key's name.
 pub(super) fn read(key: &ConfigKey, written: &str) -> Result<ConfigValue, String> {
     let text = written.trim();
     let shown = || if key.is_secret() { HIDDEN.to_owned() } else { quotable(text) };
-    let wrong = |expected: &str| format!("{} is not accepted: use {expected}", shown());
-    match key.kind {
-        ValueKind::Switch => {
-            switch(text).map(ConfigValue::Switch).ok_or_else(|| wrong("true or false"))
+    let value = match key.kind {
+        ValueKind::Switch => switch(text).map(ConfigValue::Switch),
+        ValueKind::Whole(least, most) => {
+            whole(text).filter(|n| (least..=most).contains(n)).map(ConfigValue::Whole)
         }
-        ValueKind::Whole(least, most) => whole(text)
-            .filter(|number| (least..=most).contains(number))
-            .map(ConfigValue::Whole)
-            .ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Port => whole(text)
-            .filter(|port| u16::try_from(*port).is_ok())
-            .map(ConfigValue::Whole)
-            .ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Share => text
-            .parse::<f64>()
-            .ok()
-            .filter(|share| (0.0..=1.0).contains(share))
-            .map(ConfigValue::Share)
-            .ok_or_else(|| wrong("a number from 0 to 1, as 0.5")),
-        ValueKind::Text => Ok(ConfigValue::Text(text.to_owned())),
-        ValueKind::Choice(words) => words
-            .iter()
-            .find(|word| word.eq_ignore_ascii_case(text) || means(word, text))
-            .map(|word| ConfigValue::Text((*word).to_owned()))
-            .ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Filter => {
-            filter(text).map(ConfigValue::Text).ok_or_else(|| wrong(&describe(key.kind)))
+        ValueKind::Port => {
+            whole(text).filter(|n| u16::try_from(*n).is_ok()).map(ConfigValue::Whole)
         }
-        ValueKind::Path => Ok(ConfigValue::Path(PathBuf::from(text))),
-        ValueKind::Route => {
-            route(text).map(ConfigValue::Text).ok_or_else(|| wrong(&describe(key.kind)))
+        ValueKind::Share => {
+            let share = text.parse::<f64>().ok();
+            share.filter(|share| (0.0..=1.0).contains(share)).map(ConfigValue::Share)
         }
-        ValueKind::Url(schemes) => url(text, schemes, false)
-            .map(|()| ConfigValue::Text(text.trim_end_matches('/').to_owned()))
-            .map_err(|why| {
+        ValueKind::Text => Some(ConfigValue::Text(text.to_owned())),
+        ValueKind::Choice(words) => {
+            let is_meant = |word: &&&str| word.eq_ignore_ascii_case(text) || means(word, text);
+            words.iter().find(is_meant).map(|word| ConfigValue::Text((*word).to_owned()))
+        }
+        ValueKind::Filter => filter(text).map(ConfigValue::Text),
+        ValueKind::Path => Some(ConfigValue::Path(PathBuf::from(text))),
+        ValueKind::Route => route(text).map(ConfigValue::Text),
+        ValueKind::Url(schemes) => {
+            url(text, schemes, false).map_err(|why| {
                 let is_login = key.path.starts_with("pulsar.") && text.contains('@');
                 let login = "; logins are pulsar.audience and pulsar.keypath";
                 format!("{} is not accepted: {why}{}", shown(), if is_login { login } else { "" })
-            }),
-        ValueKind::SecretUrl(schemes) => url(text, schemes, true)
-            .map(|()| ConfigValue::Secret(Secret::new(text)))
-            .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
+            })?;
+            Some(ConfigValue::Text(text.trim_end_matches('/').to_owned()))
+        }
+        ValueKind::SecretUrl(schemes) => {
+            url(text, schemes, true).map_err(|why| format!("{HIDDEN} is not accepted: {why}"))?;
+            Some(ConfigValue::Secret(Secret::new(text)))
+        }
         // A password may begin or end with a space; a line end comes from a file.
         ValueKind::Secret => {
-            Ok(ConfigValue::Secret(Secret::new(written.trim_end_matches(['\n', '\r']))))
+            Some(ConfigValue::Secret(Secret::new(written.trim_end_matches(['\n', '\r']))))
         }
         ValueKind::Tokens | ValueKind::Origins | ValueKind::Networks | ValueKind::Names => {
             let values: Vec<&str> = text.split(',').map(str::trim).collect();
-            list(key, &values).map_err(|mut wrong| wrong.swap_remove(0).1)
+            Some(list(key, &values).map_err(|mut wrong| wrong.swap_remove(0).1)?)
         }
-        ValueKind::Address => {
-            address(text).map(ConfigValue::Address).ok_or_else(|| wrong("an IP address"))
+        ValueKind::Address => address(text).map(ConfigValue::Address),
+        ValueKind::Listen => listen(text),
+        ValueKind::Span(bare, least, most) => {
+            let span = units::duration(text, bare);
+            span.filter(|span| (least..=most).contains(span)).map(ConfigValue::Span)
         }
-        ValueKind::Listen => listen(text).ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Span(bare, least, most) => units::duration(text, bare)
-            .filter(|found| (least..=most).contains(found))
-            .map(ConfigValue::Span)
-            .ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Bytes(least, most) => units::bytes(text)
-            .filter(|size| (least..=most).contains(size))
-            .map(ConfigValue::Whole)
-            .ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Sync => {
-            sync(text).map(ConfigValue::Sync).ok_or_else(|| wrong(&describe(key.kind)))
+        ValueKind::Bytes(least, most) => {
+            let size = units::bytes(text);
+            size.filter(|size| (least..=most).contains(size)).map(ConfigValue::Whole)
         }
-        ValueKind::Unused(_) => Ok(ConfigValue::Text(String::new())),
-    }
+        ValueKind::Sync => sync(text).map(ConfigValue::Sync),
+        ValueKind::Unused(_) => Some(ConfigValue::Text(String::new())),
+    };
+    value.ok_or_else(|| format!("{} is not accepted: use {}", shown(), describe(key.kind)))
 }
 
 /// Parses the values of a list; empty ones are skipped. The error has every refused value: its
@@ -145,7 +132,7 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Switch => "true or false".to_owned(),
         ValueKind::Whole(least, most) => format!("a whole number from {least} to {most}"),
         ValueKind::Port => "a port from 1 to 65535, or 0 for any free one".to_owned(),
-        ValueKind::Share => "a number from 0 to 1".to_owned(),
+        ValueKind::Share => "a number from 0 to 1, as 0.5".to_owned(),
         ValueKind::Text | ValueKind::Unused(_) => "a text".to_owned(),
         ValueKind::Choice(words) => format!("one of {}", words.join(", ")),
         ValueKind::Filter => {
@@ -166,7 +153,7 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
         ValueKind::Span(bare, least, most) => {
             let unit = match bare {
-                BareUnit::InvalidConfig => "a duration with its unit, as 90s, 5m or 1h30m",
+                BareUnit::Refused => "a duration with its unit, as 90s, 5m or 1h30m",
                 BareUnit::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
                 BareUnit::Seconds => "seconds, or a duration as 30m or 1h",
                 BareUnit::Minutes => "minutes, or a duration as 90s or 10m",
@@ -220,11 +207,7 @@ fn filter(text: &str) -> Option<String> {
 
 /// Whether a word means `true` or `false` for a choice.
 fn means(word: &str, text: &str) -> bool {
-    match switch(text) {
-        Some(true) => word == "on",
-        Some(false) => word == "off",
-        None => false,
-    }
+    switch(text).is_some_and(|on| word == if on { "on" } else { "off" })
 }
 
 fn route(text: &str) -> Option<String> {
@@ -271,12 +254,12 @@ fn listen(text: &str) -> Option<ConfigValue> {
     Some(ConfigValue::Listen(Some(found)))
 }
 
-fn sync(text: &str) -> Option<StoreSync> {
+fn sync(text: &str) -> Option<Durability> {
     if text.eq_ignore_ascii_case("batch") {
-        return Some(StoreSync::Batch);
+        return Some(Durability::EveryBatch);
     }
     let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
-    units::duration(text, BareUnit::InvalidConfig)
+    units::duration(text, BareUnit::Refused)
         .filter(|every| bounds.contains(every))
-        .map(StoreSync::Every)
+        .map(Durability::Every)
 }

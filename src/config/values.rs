@@ -10,7 +10,7 @@ use super::layers::Layers;
 use super::secret::Secret;
 use super::table;
 use super::typed::{
-    AlertFormat, Compression, HashEmails, HourFormat, LogFormat, Network, StoreSync,
+    AlertFormat, Compression, Durability, HashEmails, HourFormat, LogFormat, Network,
 };
 use super::value::{self, ConfigValue};
 
@@ -55,7 +55,7 @@ from_value! {
     IpAddr: ConfigValue::Address(address) => Some(address);
     Option<SocketAddr>: ConfigValue::Listen(address) => Some(address);
     Duration: ConfigValue::Span(span) => Some(span);
-    StoreSync: ConfigValue::Sync(sync) => Some(sync);
+    Durability: ConfigValue::Sync(sync) => Some(sync);
     LogFormat: ConfigValue::Text(word) => Some(match &*word {
         "json" => Self::Json,
         _ => Self::Text,
@@ -162,13 +162,13 @@ impl Values {
         self.layers.given.get(path).map_or(ValueOrigin::Nowhere, |given| given.place.clone())
     }
 
-    pub(super) fn complain(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn report(&mut self, path: &str, message: impl Into<String>) {
         let error = ConfigError::new(self.place(path), path, message);
         self.layers.errors.push(error);
     }
 
     /// Reports an error of one key at the location of another.
-    pub(super) fn complain_at(&mut self, written: &str, path: &str, message: impl Into<String>) {
+    pub(super) fn report_at(&mut self, written: &str, path: &str, message: impl Into<String>) {
         let error = ConfigError::new(self.place(written), path, message);
         self.layers.errors.push(error);
     }
@@ -185,8 +185,23 @@ impl Values {
             let mut sections = path.match_indices('.').rev().map(|(end, _)| &path[..=end]);
             let beside = |section| self.layers.given.keys().find(|key| key.starts_with(section));
             let written = sections.find_map(beside).copied();
-            self.complain_at(written.unwrap_or(path), path, message);
+            self.report_at(written.unwrap_or(path), path, message);
         }
+    }
+
+    /// Two values of which neither is of use without the other, each with its key and what it is;
+    /// reports the one that is missing.
+    pub(super) fn both<A, B>(
+        &mut self,
+        (key, one, what): (&str, Option<A>, &str),
+        (other_key, other, other_what): (&str, Option<B>, &str),
+    ) -> Option<(A, B)> {
+        if one.is_some() && other.is_none() {
+            self.need(other_key, format!("missing: {key} needs {other_what}"));
+        } else if one.is_none() && other.is_some() {
+            self.need(key, format!("missing: {other_key} needs {what}"));
+        }
+        one.zip(other)
     }
 
     /// Refuses a section whose keys (`keys`, or prefixes of their paths) are written while none of
@@ -207,7 +222,7 @@ impl Values {
         }
         let is_of = |path: &&&str| keys.iter().any(|key| path.starts_with(key));
         if let Some(written) = self.layers.given.keys().find(is_of).copied() {
-            self.complain_at(written, addresses[0], format!("{message} ({written} is set)"));
+            self.report_at(written, addresses[0], format!("{message} ({written} is set)"));
         }
     }
 

@@ -335,46 +335,5 @@ fn sign(key_file: &Path, claims: &str) -> Result<Secret, String> {
     Ok(Secret::new(format!("{message}.{signature}")))
 }
 
-/// The state of an app, for `/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AppStanding {
-    /// The app's id.
-    pub id: String,
-    /// Why the installations cannot be listed now, for display.
-    pub error: Option<String>,
-    /// Its installations, by id.
-    pub installations: Vec<InstallationStanding>,
-}
-
-/// The state of an installation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstallationStanding {
-    /// GitHub's id of it.
-    pub id: u64,
-    /// The login of its account.
-    pub account: String,
-    /// When its token expires; `None` while it has none.
-    pub expires_at: Option<Timestamp>,
-    /// Why it has no token, or no new one, for display.
-    pub error: Option<String>,
-}
-
-impl AppStanding {
-    /// All that is wrong, for display; `None` when nothing is.
-    #[must_use]
-    pub fn words(&self) -> Option<String> {
-        let id = &self.id;
-        let whole = self.error.iter().map(|error| format!("GitHub App {id}: {error}"));
-        let each = self.installations.iter().filter_map(|one| {
-            let error = one.error.as_ref()?;
-            Some(format!("GitHub App {id}, installation {} ({}): {error}", one.id, one.account))
-        });
-        let none = self.error.is_none() && self.installations.is_empty();
-        let none = none.then(|| format!("GitHub App {id}: it is installed on no account"));
-        let all: Vec<String> = whole.chain(each).chain(none).collect();
-        (!all.is_empty()).then(|| all.join("; "))
-    }
-}
-
 #[cfg(test)]
 mod tests;

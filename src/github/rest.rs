@@ -137,15 +137,6 @@ pub struct PageResponse {
     pub simulated: Option<bool>,
 }
 
-/// Configuration of the REST client.
-#[derive(Debug, Clone)]
-pub struct RestOptions {
-    /// The base URL of `/events`.
-    pub api_url: String,
-    /// Timeout from the first byte sent to the last one read.
-    pub timeout: Duration,
-}
-
 /// A client of GitHub's REST API, as far as it is needed.
 #[derive(Debug)]
 pub struct Rest {
@@ -155,14 +146,15 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Creates a client. Sends nothing yet.
+    /// Creates a client of the API at this base URL; `timeout` is that of a request. Sends nothing
+    /// yet.
     ///
     /// # Errors
     /// When the URL is invalid or TLS cannot be set up.
-    pub fn new(options: &RestOptions, clock: Clock) -> Result<Self, HttpError> {
-        let base = options.api_url.trim().trim_end_matches('/').to_owned();
+    pub fn new(api_url: &str, timeout: Duration, clock: Clock) -> Result<Self, HttpError> {
+        let base = api_url.trim().trim_end_matches('/').to_owned();
         http::check_address(&base)?;
-        let http = Http::new(HttpOptions { timeout: options.timeout, body_limit: PAGE_BYTES })?;
+        let http = Http::new(HttpOptions { timeout, body_limit: PAGE_BYTES })?;
         Ok(Self { http, base, clock })
     }
 

@@ -35,6 +35,11 @@ impl LiveList {
         self.names.load_full()
     }
 
+    /// This list with the names that are in force now; later changes of the file leave it as it is.
+    fn fixed(&self) -> Self {
+        Self { name: self.name.clone(), names: ArcSwap::new(self.names()) }
+    }
+
     /// Whether an event of this repository by this actor is on the list; both in lower case.
     #[must_use]
     pub fn holds(&self, repo: Option<&str>, actor: Option<&str>) -> bool {
@@ -92,13 +97,6 @@ pub struct ListSet {
     none: Vec<Arc<LiveList>>,
 }
 
-/// The names on the lists of a [`ListSet`] at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FixedListSet {
-    any: Vec<Arc<NameList>>,
-    none: Vec<Arc<NameList>>,
-}
-
 impl ListSet {
     /// The set of these terms, in any order.
     #[must_use]
@@ -133,25 +131,21 @@ impl ListSet {
         any.chain(self.none.iter().map(|list| format!("!{}", list.name()))).collect()
     }
 
-    /// The names that are in force now.
+    /// The same lists with the names that are in force now; later changes of the files leave them
+    /// as they are.
     #[must_use]
-    pub fn fixed(&self) -> FixedListSet {
-        let names = |lists: &[Arc<LiveList>]| lists.iter().map(|list| list.names()).collect();
-        FixedListSet { any: names(&self.any), none: names(&self.none) }
-    }
-}
-
-impl FixedListSet {
-    /// Whether it restricts nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.none.is_empty()
+    pub fn fixed(&self) -> Self {
+        let fixed =
+            |lists: &[Arc<LiveList>]| lists.iter().map(|list| Arc::new(list.fixed())).collect();
+        Self { any: fixed(&self.any), none: fixed(&self.none) }
     }
 
-    /// Whether it selects an event of this repository by this actor; both in lower case.
+    /// Whether both are sets of the same lists, with the same names on them now.
     #[must_use]
-    pub fn takes(&self, repo: Option<&str>, actor: Option<&str>) -> bool {
-        let holds = |list: &Arc<NameList>| list.holds(repo, actor);
-        (self.any.is_empty() || self.any.iter().any(holds)) && !self.none.iter().any(holds)
+    pub fn has_names_of(&self, other: &Self) -> bool {
+        let names = |set: &Self| -> Vec<_> {
+            set.any.iter().chain(&set.none).map(|list| list.names()).collect()
+        };
+        self == other && names(self) == names(other)
     }
 }

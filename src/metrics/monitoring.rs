@@ -30,8 +30,8 @@ const HEIGHT: usize = 7;
 
 /// The alerting rules, as a Prometheus rules file.
 ///
-/// # Panics If a rule names anything that is missing from the table of metrics; a test covers all
-/// rules.
+/// # Panics
+/// If a rule names anything that is missing from the table of metrics; a test covers all rules.
 #[must_use]
 pub fn prometheus_rules() -> String {
     let mut text = String::from(
@@ -56,8 +56,8 @@ pub fn prometheus_rules() -> String {
 
 /// The dashboard, as JSON that Grafana imports.
 ///
-/// # Panics If a panel names anything that is missing from the table of metrics; a test covers all
-/// panels.
+/// # Panics
+/// If a panel names anything that is missing from the table of metrics; a test covers all panels.
 #[must_use]
 pub fn grafana_dashboard() -> String {
     let mut shown: Vec<Value> = Vec::new();

@@ -31,7 +31,8 @@ pub type Columns = [u32; COLUMNS];
 pub struct Activity(pub [Columns; SLOTS]);
 
 /// An estimate of the number of missed events, with a 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct MissedRange {
     /// The lower bound.
     pub low: f64,
@@ -238,6 +239,14 @@ impl MissedRange {
     pub fn times(self, share: f64) -> Self {
         let Self { low, estimate, high } = self;
         Self { low: low * share, estimate: estimate * share, high: high * share }
+    }
+
+    /// Rounds the estimate and its bounds to tenths.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let round = |number: f64| (number * 10.0).round() / 10.0;
+        let Self { low, estimate, high } = self;
+        Self { low: round(low), estimate: round(estimate), high: round(high) }
     }
 
     /// Returns the missed fraction of all events, 0 to 1, given the number of seen events.

@@ -290,13 +290,13 @@ pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
     // A queried language that does not exist is null, as in GitHub's old events. Reviews are not
     // queried.
     let no_language = (facts.enriched && facts.flags.pr).then(|| "null".to_owned());
-    let language = facts.language.as_deref().map(quoted).or(no_language);
+    let language = facts.language.as_deref().map(json::encoded).or(no_language);
     let pull = [
         ("merged", missing.merged, merged),
         ("additions", missing.additions, number(facts.additions)),
         ("deletions", missing.deletions, number(facts.deletions)),
         ("changed_files", missing.changed_files, number(facts.changed_files)),
-        ("title", missing.title, facts.title.as_deref().map(quoted)),
+        ("title", missing.title, facts.title.as_deref().map(json::encoded)),
         ("draft", missing.draft, facts.draft.map(|draft| draft.to_string())),
     ];
     let repo = [("language", missing.language, language)];
@@ -323,12 +323,6 @@ pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
         text = json::compact(&text).into_owned();
     }
     Cow::Owned(text)
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    json::push_text(&mut out, text);
-    out
 }
 
 #[cfg(test)]

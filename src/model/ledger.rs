@@ -204,19 +204,20 @@ pub enum RankedWindow {
 }
 
 /// A repository of a ranking.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RankedRepo {
     /// GitHub's id.
     pub id: u64,
-    /// The current name; `None` when no event named it validly.
+    /// Its current name; null when no event named it validly.
     pub name: Option<String>,
-    /// The language, when it is known.
+    /// Its language; null when it is unknown.
     pub language: Option<String>,
     /// The figure it is ranked by.
     pub count: u64,
-    /// The totals that GitHub states, when they are known.
+    /// The totals that GitHub states; null unless the audit asks for those of the repository.
     pub stated: Option<StatedTotals>,
-    /// As [`RepoSeries::seen`].
+    /// The fraction of the stars and forks that it gained over the audit's last 24 looks which was
+    /// seen, 0 to 1; null until it is known.
     pub seen: Option<f64>,
 }
 

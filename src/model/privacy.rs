@@ -54,8 +54,8 @@ impl Privacy {
         Arc::clone(&self.rules.load().excluded)
     }
 
-    /// Whether an event is left out: by who did it, by the organization, by the repository or its
-    /// owner. Who is only named inside the payload does not count.
+    /// Whether an event is left out because of its actor, its organization, its repository, or the
+    /// owner of the repository. People who are only named inside the payload do not count.
     #[must_use]
     pub fn leaves_out(&self, actor: Option<&str>, org: Option<&str>, repo: Option<&str>) -> bool {
         self.rules.load().excluded.hold(actor, org, repo)
@@ -127,13 +127,14 @@ fn addresses(event: &str) -> Vec<&str> {
     found
 }
 
-/// All values of a member; none when `object` is no object.
+/// All values of a member; none when `object` is not an object.
 fn named<'a>(object: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
     let members = json::members(object).unwrap_or_default().into_iter();
     members.filter(move |(key, _)| **key == *name.as_bytes()).map(|(_, value)| value)
 }
 
-/// The JSON string in place of one; `None` when it is none, or has nothing to hide.
+/// The JSON string to write in place of an address; `None` when the value is not a string, or has
+/// nothing to hide.
 fn hashed(value: &str) -> Option<String> {
     let address = json::shown(value)?;
     let (local, domain) = address.rsplit_once('@')?;
@@ -146,9 +147,7 @@ fn hashed(value: &str) -> Option<String> {
     }
     new.push('@');
     new.push_str(domain);
-    let mut out = String::with_capacity(new.len() + 2);
-    json::push_text(&mut out, &new);
-    Some(out)
+    Some(json::encoded(&new))
 }
 
 fn is_hash(local: &str) -> bool {

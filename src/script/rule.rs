@@ -62,8 +62,8 @@ pub struct RuleCondition {
 /// Form of a value in a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
-    /// Of any value other than a routing key.
-    Text(Glob),
+    /// Of any value other than a routing key; `*` matches any text.
+    Text(Box<str>),
     /// Of a routing key.
     Key(RoutingPattern),
 }
@@ -78,10 +78,6 @@ enum ValueSource {
     /// From the payload; the name behind `payload`.
     Payload(Box<str>),
 }
-
-/// A text in which `*` matches any number of characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Glob(Box<str>);
 
 /// An event as rules see it. Values that were looked up are cached for the next rule.
 #[derive(Debug)]
@@ -347,37 +343,23 @@ impl RuleCondition {
 impl Pattern {
     fn read(at: &ValueSource, text: &str) -> Result<Self, String> {
         if *at != ValueSource::Key {
-            return Ok(Self::Text(Glob::new(text)));
+            return Ok(Self::Text(text.into()));
         }
         RoutingPattern::read(text).map(Self::Key).map_err(|error| format!("where: key: {error}"))
     }
 
     fn matches(&self, value: &str) -> bool {
         match self {
-            Self::Text(glob) => glob.matches(value),
+            Self::Text(text) => glob::matches(text, value.as_bytes()),
             Self::Key(pattern) => pattern.matches(value),
         }
     }
 
     fn text(&self) -> String {
         match self {
-            Self::Text(glob) => glob.0.to_string(),
+            Self::Text(text) => text.to_string(),
             Self::Key(pattern) => pattern.to_string(),
         }
-    }
-}
-
-impl Glob {
-    /// Creates one from this text.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// Whether the whole text matches.
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
-        glob::matches(&self.0, text.as_bytes())
     }
 }
 

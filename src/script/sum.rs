@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rhai::{Dynamic, EvalAltResult, FLOAT, INT, Position};
 
 use super::meter;
+use crate::model::glob;
 use crate::model::tally::{Bucket, NAMES, Tally, WindowSnapshot};
-use crate::script::rule::Glob;
 
 /// The longest pattern of names that `sum` accepts, in bytes.
 const FORM_BYTES: usize = 1_024;
@@ -209,9 +209,9 @@ impl Sum {
         if form.len() > FORM_BYTES {
             return wrong(format!("a form of names has at most {FORM_BYTES} bytes"));
         }
-        let glob = Glob::new(form);
         meter::work(self.0.len().saturating_mul(4))?;
-        let found = self.0.entries().into_iter().filter(|(name, _)| glob.matches(name));
+        let found =
+            self.0.entries().into_iter().filter(|(name, _)| glob::matches(form, name.as_bytes()));
         let n = found.map(|(_, n)| n).sum();
         Ok(if self.0.fractional { FLOAT::from(n).into() } else { rounded(n).into() })
     }

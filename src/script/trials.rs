@@ -48,25 +48,17 @@ impl Trials {
         let before = self.died.filter(|(died, _)| *died == hash).map_or(0, |(_, deaths)| deaths);
         let mut row = vec![before.saturating_add(1)];
         row.extend(hash.to_be_bytes());
-        self.commit(Some(row));
+        self.keep(Some(row));
     }
 
     /// Records the end of a trial.
     pub(super) fn end(&self) {
-        self.commit(None);
+        self.keep(None);
     }
 
-    fn commit(&self, row: Option<Vec<u8>>) {
-        let key = self.key.clone();
-        let kept = self.store.commit(move |batch| {
-            match row {
-                Some(row) => batch.put(&key, &row),
-                None => batch.delete(&key),
-            }
-            Ok(())
-        });
+    fn keep(&self, row: Option<Vec<u8>>) {
         // A failing store ends the process through its own stages.
-        if let Err(error) = tokio::runtime::Handle::current().block_on(kept) {
+        if let Err(error) = self.store.keep(self.key.clone(), row) {
             tracing::error!(%error, "cannot record which script is being tried");
         }
     }

@@ -16,10 +16,10 @@ use axum::response::{Html, IntoResponse, Response};
 use http::{Request, header};
 use serde::Serialize;
 
+use crate::model::part::Part;
 use crate::secrets;
 use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
-use crate::serve::admin::report::Part;
 use crate::serve::server::ServerState;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));

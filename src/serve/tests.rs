@@ -25,14 +25,15 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, ListReport, Listener, Operate, OpsError,
-    Part, PartState, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
+    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, Listener, Operate, OpsError,
+    ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{ConfigPath, Request};
 use crate::hub::{Hub, HubOptions, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::event::Event;
+use crate::model::part::{ListReport, Part, PartState};
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 

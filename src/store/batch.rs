@@ -77,7 +77,7 @@ impl<'w> Batch<'w> {
     }
 
     /// Syncs this batch to the disk before it is answered, whatever
-    /// [`super::durability::Durability`] says: for data that a peer forgets once we have confirmed
+    /// [`crate::config::Durability`] says: for data that a peer forgets once we have confirmed
     /// it.
     pub fn sync_first(&mut self) {
         self.is_awaited = true;

@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::batch::Batch;
 use super::database::Database;
 use super::disk_space::DiskSpace;
-use super::durability::Durability;
 use super::error::StoreError;
 use super::identity::{bus_tag, store_id};
 use super::journal::DROPPED;
@@ -19,6 +18,7 @@ use super::watermarks::{ADMISSIONS, BACKLOG, ENTRIES, Watermarks};
 use super::writer::{CloseReason, WriteJob};
 use super::{lock, pressure, writer};
 use crate::clock::Clock;
+use crate::config::Durability;
 use crate::model::position::BusTag;
 use crate::model::privacy::Privacy;
 use crate::private;
@@ -199,6 +199,21 @@ impl Store {
     ) -> Result<R, StoreError> {
         let store = self.clone();
         blocking(move || work(store.reader())).await?
+    }
+
+    /// Writes a row of the family `meta`, or removes it. Blocks: call it on the blocking pool.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn keep(&self, key: MetaKey, value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let kept = self.commit(move |batch| {
+            match value {
+                Some(value) => batch.put(&key, &value),
+                None => batch.delete(&key),
+            }
+            Ok(())
+        });
+        tokio::runtime::Handle::current().block_on(kept)
     }
 
     /// A reader for code that may block.

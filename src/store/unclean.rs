@@ -12,7 +12,7 @@
 //! - As many, after a reboot without a clean stop, with syncs at intervals: the last interval may
 //!   be lost, and nothing can tell. It counts as lost.
 //!
-//! With [`super::durability::Durability::EveryBatch`] the number is recorded after the sync, so
+//! With [`Durability::EveryBatch`] the number is recorded after the sync, so
 //! after a power cut it is never ahead of the log.
 //!
 //! After a loss the entries of the embedded bus continue far after every position that can have
@@ -26,13 +26,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batch::Batch;
 use super::database::Database;
-use super::durability::Durability;
 use super::error::StoreError;
 use super::identity::bus_tag;
 use super::keys::MetaKey;
 use super::reader::Reader;
 use super::watermarks::ENTRIES;
 use super::{batch, gaps, lock};
+use crate::config::Durability;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{Cursor, Position};
 use crate::model::window::Timestamp;

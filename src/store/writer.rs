@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::batch::{Batch, CounterCache};
 use super::database::Database;
 use super::disk_space::DiskSpace;
-use super::durability::Durability;
 use super::error::StoreError;
 use super::unclean::LastWrite;
 use crate::clock::Clock;
+use crate::config::Durability;
 use crate::sync::lock;
 use crate::{fault, metrics};
 

@@ -87,9 +87,14 @@ impl TidbServer {
         self.tidb.repo_languages.is_some()
     }
 
-    /// Whether a query for the days of repositories is configured.
-    pub(super) fn knows_repo_days(&self) -> bool {
-        self.tidb.repo_days.is_some()
+    /// The queries of a sync: those for figures, and with the daily ones the others that are
+    /// configured.
+    pub(super) fn texts(&self, figures: &[FigureQuery]) -> impl Iterator<Item = SqlText> {
+        let is_daily = figures.contains(&FigureQuery::Daily);
+        let languages = (is_daily && self.knows_languages()).then_some(SqlText::Languages);
+        let has_days = is_daily && self.tidb.repo_days.is_some();
+        let repo_days = has_days.then_some(SqlText::RepoDays);
+        figures.iter().map(|query| SqlText::from(*query)).chain(languages).chain(repo_days)
     }
 
     fn text_of(&self, query: SqlText) -> &str {
@@ -267,22 +272,12 @@ impl TidbSession<'_> {
         query: SqlText,
         most: usize,
     ) -> Result<AnswerTable, HistoryError> {
-        let text = self.server.text_of(query).to_owned();
-        self.ask_text(query, text, most).await
-    }
-
-    async fn ask_text(
-        &mut self,
-        query: SqlText,
-        text: String,
-        most: usize,
-    ) -> Result<AnswerTable, HistoryError> {
         let mut rows = Vec::new();
         let take = |_: &[String], row| {
             rows.push(row);
             Ok(())
         };
-        let columns = self.each_row_of((query, text), most, take).await?;
+        let columns = self.each_row(query, most, take).await?;
         Ok(AnswerTable { columns, rows })
     }
 
@@ -320,18 +315,20 @@ impl TidbSession<'_> {
         let text = self.server.text_of(query).trim().trim_end_matches(';').to_owned();
         // On separate lines, because the text may end with a comment.
         let nothing = format!("SELECT * FROM (\n{text}\n) AS ghpulse_check LIMIT 0");
-        let answered = match self.ask_text(query, nothing, answer::MOST_ROWS).await {
+        let ignored = |_: &[String], _| Ok(());
+        let columns = match self.each_row_of((query, nothing), answer::MOST_ROWS, ignored).await {
             // Not every statement that returns rows can be a subquery.
             Err(HistoryError::Schema { .. } | HistoryError::Refused { .. }) => {
                 let explain = format!("EXPLAIN {text}");
-                return self.ask_text(query, explain, answer::MOST_ROWS).await.map(drop);
+                let explained = self.each_row_of((query, explain), answer::MOST_ROWS, ignored);
+                return explained.await.map(drop);
             }
-            answered => answered?,
+            columns => columns?,
         };
         let checked = match query {
-            SqlText::Figures(query) => answer::places(query, &answered.columns).map(drop),
-            SqlText::Languages => answer::language_places(&answered.columns).map(drop),
-            SqlText::RepoDays => answer::repo_day_places(&answered.columns).map(drop),
+            SqlText::Figures(query) => answer::places(query, &columns).map(drop),
+            SqlText::Languages => answer::language_places(&columns).map(drop),
+            SqlText::RepoDays => answer::repo_day_places(&columns).map(drop),
         };
         checked.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }

@@ -9,7 +9,7 @@ use ghpulse::collect::coverage::Completeness;
 use ghpulse::collect::entries::Entries;
 use ghpulse::collect::overlap;
 use ghpulse::config::Secret;
-use ghpulse::github::rest::{PageOutcome, Rest, RestOptions};
+use ghpulse::github::rest::{PageOutcome, Rest};
 use ghpulse::github::tokens::{Lease, PoolOptions, TokenGrant, TokenPool};
 use ghpulse::model::coverage::Missed;
 use ghpulse::simulate::{Control, Options, Shape, Simulation};
@@ -93,10 +93,10 @@ struct Reader {
 impl Reader {
     fn new(url: &str) -> Self {
         let clock = Clock::system();
-        let options = RestOptions { api_url: url.to_owned(), timeout: Duration::from_secs(20) };
+        let timeout = Duration::from_secs(20);
         let tokens = (0..TOKENS).map(|n| Secret::new(format!("token-{n}"))).collect();
         Self {
-            rest: Rest::new(&options, clock).expect("it is an address"),
+            rest: Rest::new(url, timeout, clock).expect("it is an address"),
             pool: TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock),
             completeness: Completeness::new(3, clock.now()),
         }

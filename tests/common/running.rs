@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ghpulse::appliance::Appliance;
 use ghpulse::clock::Clock;
-use ghpulse::config::{self, ConfigPath, Request};
+use ghpulse::config::{self, Request};
 use ghpulse::simulate::{Control, Options, Simulation};
 use ghpulse::supervise::{ProcessFailure, Stop};
 use tokio::net::TcpListener;
@@ -98,14 +98,7 @@ pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Co
         environment.retain(|(known, _)| known != name);
         environment.push(((*name).to_owned(), (*value).to_owned()));
     }
-    let request = Request {
-        lookup: ConfigPath::Nothing,
-        directory: env!("CARGO_MANIFEST_DIR").into(),
-        environment,
-        flags: Vec::new(),
-        host: "test".to_owned(),
-    };
-    match config::load(&request) {
+    match config::load(&Request::of_variables(environment)) {
         Ok(loaded) => loaded.config,
         Err(refused) => panic!("{:?}", refused.errors),
     }

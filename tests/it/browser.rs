@@ -40,6 +40,9 @@ struct Site {
 impl Site {
     async fn start(settings: &[(&str, &str)]) -> Self {
         let github = GitHub::start(Options::default()).await;
+        // While a feed fills up, its pages change their types of events, and how much of it was
+        // seen may be unknown for minutes afterwards.
+        github.control.emit(900);
         let dir = tempfile::tempdir().unwrap();
         let running = Running::start(dir.path(), &github.url, settings).await;
         Self { _github: github, _dir: dir, running }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::bus::{Bus as _, Content};
 use ghpulse::clock::{Clock, Stopwatch};
-use ghpulse::collect::enrich::{Enrich, EnrichLookup, LookupOptions};
+use ghpulse::collect::enrich::{Enrich, EnrichLookup};
 use ghpulse::collect::ingest::{self, IngestOptions};
-use ghpulse::collect::poller::{Poller, PollerOptions};
-use ghpulse::config::Secret;
+use ghpulse::collect::poller::Poller;
+use ghpulse::config::{self, GitHubConfig, Secret};
 use ghpulse::model::envelope::Envelope;
 use ghpulse::simulate::{HIGH_LIMIT, Options, QueryOptions, Shape, Simulation};
 use ghpulse::store::{Durability, Store};
@@ -68,24 +68,12 @@ async fn with_tokens(tokens: usize) {
     let simulation = simulation.expect("the options are good");
     let (url, control) = (simulation.url(), simulation.control());
     let names = (0..tokens).map(|n| Secret::new(format!("token-{n}")));
-    let poller = Poller::new(
-        PollerOptions {
-            api_url: url.clone(),
-            pages: 3,
-            timeout: Duration::from_secs(5),
-            loop_break: Duration::from_millis(250),
-            tokens: names.collect(),
-        },
-        clock,
-    )
-    .expect("the address is good");
-    let lookup = LookupOptions {
-        url: format!("{url}/graphql"),
-        deadline: Duration::from_secs(20),
-        batch: 100,
-        budget: 0.5,
-    };
-    let lookup = EnrichLookup::new(&lookup, poller.pool(), clock).expect("the address is good");
+    let pace = Duration::from_millis(250);
+    let github = GitHubConfig { api_url: url.clone(), pace, ..config::defaults().github };
+    let poller = Poller::new(&github, names.collect(), clock).expect("the address is good");
+    let url = format!("{url}/graphql");
+    let lookup = EnrichLookup::new(&url, &github.enrich, poller.pool(), clock);
+    let lookup = lookup.expect("the address is good");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(dir.path(), Durability::EveryBatch, clock).expect("a new store opens");
     let enrich = Enrich { lookup: Some(lookup), ..Enrich::without_asking(store.clone(), clock) };

@@ -12,18 +12,20 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ghpulse::clock::Clock;
+use ghpulse::config;
 use ghpulse::hub::{Hub, HubOptions, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
+use ghpulse::model::part::{ListReport, Part};
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{
-    self, Audience, Listener, Operate, OpsError, Part, ScriptState, ServeOptions, StoreAnswer,
+    self, Audience, Listener, Operate, OpsError, ScriptState, ServeOptions, StoreAnswer,
     StoreRequest,
 };
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
-use crate::measure::{Process, Usage, defaults, events, resident_bytes, sized};
+use crate::measure::{Process, Usage, events, resident_bytes, sized};
 use crate::opponents::{floor, gorilla, plain, tuned};
 use crate::readers::{DEFLATED, READERS, STAMP_DIGITS};
 use crate::report::Report;
@@ -376,7 +378,7 @@ fn kind_of(event: &str) -> &str {
 }
 
 fn ours(socket: TcpListener, clock: Clock) -> Kind {
-    let mut options = ServeOptions::of(&defaults().server);
+    let mut options = ServeOptions::of(&config::defaults().server);
     // All readers share one address here, and may exceed the default limit.
     options.limits.connections = options.limits.connections.max(12_000);
     options.limits.per_address = options.limits.connections;
@@ -440,7 +442,7 @@ impl Operate for NothingToOperate {
         false
     }
 
-    fn lists(&self) -> Vec<ghpulse::serve::ListReport> {
+    fn lists(&self) -> Vec<ListReport> {
         Vec::new()
     }
 

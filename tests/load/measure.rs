@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::path::Path;
 
 use ghpulse::clock::Stopwatch;
-use ghpulse::config::{self, Config, ConfigPath, Request};
 
 use crate::report::Report;
 
@@ -120,18 +119,6 @@ pub fn sized(events: &[String], bytes: usize) -> Vec<String> {
     let padded: Vec<String> = padded.collect();
     assert!(!padded.is_empty(), "no event has fewer than {bytes} bytes");
     padded
-}
-
-/// The default configuration.
-pub fn defaults() -> Config {
-    let request = Request {
-        lookup: ConfigPath::Nothing,
-        directory: env!("CARGO_MANIFEST_DIR").into(),
-        environment: Vec::new(),
-        flags: Vec::new(),
-        host: "load".to_owned(),
-    };
-    config::load(&request).unwrap_or_else(|_| panic!("the defaults hold")).config
 }
 
 /// An hour of events and its origin: a recorded hour if available, otherwise the seeded world.

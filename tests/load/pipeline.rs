@@ -15,12 +15,13 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::entries::Entries;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Poll, PolledPage};
+use ghpulse::config;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{History, Setup};
 use tokio_util::sync::CancellationToken;
 
-use crate::measure::{Figures, Usage, defaults, events, written_bytes};
+use crate::measure::{Figures, Usage, events, written_bytes};
 use crate::report::Report;
 
 /// Events per page, as GitHub serves them.
@@ -85,7 +86,7 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let stop = CancellationToken::new();
         let seen_for = Duration::from_secs(72 * 3_600);
-        let interval = defaults().interval;
+        let interval = config::defaults().interval;
         let setup = Setup { tidb: None, interval, on_request: true };
         let history = History::load(&store, setup, Alerts::off(), clock).expect("it is empty").0;
         let hub_of_apply = Arc::clone(&hub);

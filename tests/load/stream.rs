@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::config;
 use ghpulse::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
@@ -23,7 +24,7 @@ use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
 use crate::fanout::{NothingToOperate, Readers};
-use crate::measure::{Process, Usage, defaults, events, resident_bytes};
+use crate::measure::{Process, Usage, events, resident_bytes};
 use crate::readers::STAMP_DIGITS;
 use crate::report::Report;
 
@@ -120,7 +121,7 @@ pub fn case(recorded: Option<&Path>) {
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes };
         let applied = Some(Position::counted(KEPT));
         hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
-        let mut options = ServeOptions::of(&defaults().server);
+        let mut options = ServeOptions::of(&config::defaults().server);
         options.limits.per_address = options.limits.connections;
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = socket.local_addr().expect("it is bound").to_string();

@@ -22,10 +22,11 @@ use tokio_rustls::TlsConnector;
 use super::diagnosis::{away, is_shut_out, too_slow};
 use super::error::PulsarError;
 use super::oauth::Credentials;
-use super::options::{PulsarCompression, PulsarOptions};
+use super::options::PulsarOptions;
 use super::progress::shown;
 use super::topic::whole_name;
 use crate::clock::Clock;
+use crate::config::Compression;
 use crate::reload;
 
 /// A byte stream in both directions.
@@ -55,7 +56,7 @@ pub(super) struct PulsarLink {
     /// The topic's full name.
     pub(super) topic: String,
     pub(super) clock: Clock,
-    compression: PulsarCompression,
+    compression: Compression,
     /// Read again for each client, so that it can be renewed.
     ca: Option<PathBuf>,
     credentials: Option<Arc<Credentials>>,
@@ -207,10 +208,10 @@ impl PulsarLink {
     pub(super) fn compression(&self) -> pulsar::compression::Compression {
         use pulsar::compression::Compression as Theirs;
         match self.compression {
-            PulsarCompression::None => Theirs::None,
-            PulsarCompression::Lz4 => Theirs::Lz4(CompressionLz4::default()),
-            PulsarCompression::Zstd => Theirs::Zstd(CompressionZstd::default()),
-            PulsarCompression::Zlib => Theirs::Zlib(CompressionZlib::default()),
+            Compression::None => Theirs::None,
+            Compression::Lz4 => Theirs::Lz4(CompressionLz4::default()),
+            Compression::Zstd => Theirs::Zstd(CompressionZstd::default()),
+            Compression::Zlib => Theirs::Zlib(CompressionZlib::default()),
         }
     }
 }
@@ -265,7 +266,7 @@ mod tests {
             topic: "events".to_owned(),
             oauth: None,
             ca: None,
-            compression: PulsarCompression::None,
+            compression: Compression::None,
             consumer_name: "ghpulse".to_owned(),
         }
     }

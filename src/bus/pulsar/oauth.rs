@@ -19,8 +19,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::error::PulsarError;
-use super::options::OAuthOptions;
 use crate::clock::Clock;
+use crate::config::OAuthConfig;
 use crate::http::{Http, HttpOptions, HttpRequest, HttpResponse, keeps_secrets, shown};
 use crate::reload;
 
@@ -90,7 +90,7 @@ struct TokenError {
 
 impl Credentials {
     /// Reads the key file.
-    pub(super) fn read(options: &OAuthOptions, clock: Clock) -> Result<Self, PulsarError> {
+    pub(super) fn read(options: &OAuthConfig, clock: Clock) -> Result<Self, PulsarError> {
         let path = local(&options.key_file);
         let refuse = |why: String| PulsarError::File { what: "key file", path: path.clone(), why };
         let key = read_key(&path).map_err(refuse)?;

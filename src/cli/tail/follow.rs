@@ -85,7 +85,7 @@ impl TailConnection {
                     let wait = wait.unwrap_or_else(|| self.backoff.next_wait());
                     if self.backoff.times() == 1 {
                         let reason = output::plain(&reason);
-                        output::complain(&format!("note: {reason}; reconnecting"));
+                        output::to_stderr(&format!("note: {reason}; reconnecting"));
                     }
                     clock.sleep(wait).await;
                 }

@@ -143,7 +143,7 @@ impl Printer {
 }
 
 fn note(text: &str) {
-    output::complain(&format!("note: {text}"));
+    output::to_stderr(&format!("note: {text}"));
 }
 
 fn gap(message: &TailMessage<'_>) -> String {

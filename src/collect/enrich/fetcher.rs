@@ -21,6 +21,7 @@ use super::pending::PendingQueue;
 use super::wanted::{LookupOf, Wanted};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::config::EnrichConfig;
 use crate::github::graphql::{
     AskedBy, GraphQl, MOST_PULLS, ObjectLookup, QueryOutcome, WantedPull, WantedPush,
 };
@@ -49,19 +50,6 @@ const DISTRUST_FOR: Duration = Duration::from_secs(3_600);
 /// First and longest wait after a failure.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Configuration of the GraphQL lookup.
-#[derive(Debug, Clone)]
-pub struct LookupOptions {
-    /// The URL of the GraphQL API.
-    pub url: String,
-    /// Maximum time that an event is held.
-    pub deadline: Duration,
-    /// Number of pull requests in one query, 1 to 100; of pushes at most 25.
-    pub batch: usize,
-    /// The fraction of each token's GraphQL limit that may be used.
-    pub budget: f64,
-}
-
 /// Access to the GraphQL API with the tokens of a pool.
 #[derive(Debug, Clone)]
 pub struct EnrichLookup {
@@ -72,16 +60,17 @@ pub struct EnrichLookup {
 }
 
 impl EnrichLookup {
-    /// Creates a lookup that uses the tokens of `pool`. Sends nothing yet.
+    /// Creates a lookup at this URL that uses the tokens of `pool`. Sends nothing yet.
     ///
     /// # Errors
     /// When the URL is invalid or TLS cannot be set up.
     pub fn new(
-        options: &LookupOptions,
+        url: &str,
+        options: &EnrichConfig,
         pool: Arc<TokenPool>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let graphql = GraphQl::new(&options.url, clock).context("github.graphqlUrl")?;
+        let graphql = GraphQl::new(url, clock).context("github.graphqlUrl")?;
         pool.allow_queries(options.budget);
         let batch = options.batch.clamp(1, MOST_PULLS);
         Ok(Self { graphql: Arc::new(graphql), pool, deadline: options.deadline, batch })

@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::figures::{ClosedName, FeedFigures};
 use super::read::{FinishedRead, PAGE_EVENTS, PAGES, ReadEnd};
 use crate::collect::entries::Entries;
 use crate::collect::overlap;
 use crate::lists::{ListedName, NameList};
 use crate::model::json;
+use crate::model::part::{IncompleteName, ListFeedsReport};
 use crate::model::window::Timestamp;
 use crate::store::feeds::{ClosedFeed, FeedKey, FeedRow};
 
@@ -174,9 +174,13 @@ impl ListedFeeds {
         changed.map(of).collect()
     }
 
-    /// The figures of all feeds, or of those of a list.
-    pub(super) fn figures(&self, list: Option<&NameList>) -> FeedFigures {
-        let mut figures = FeedFigures::default();
+    /// The figures of all feeds, or of those of a list, and the first of the names that are not
+    /// complete.
+    pub(super) fn figures(
+        &self,
+        list: Option<&NameList>,
+    ) -> (ListFeedsReport, Vec<IncompleteName>) {
+        let (mut figures, mut incomplete) = (ListFeedsReport::default(), Vec::new());
         let mut add = |name: &ListedName, feed: &ListedFeed| {
             let row = &feed.row;
             match (&row.closed, row.read_at) {
@@ -194,10 +198,11 @@ impl ListedFeeds {
                             happens in the user's repositories; name them one by one";
                 row.is_user.then(|| (said.to_owned(), None))
             };
-            if let Some((why, since)) = words.or_else(renamed).or_else(of_user)
-                && figures.named.len() < NAMED
+            if let Some((reason, since)) = words.or_else(renamed).or_else(of_user)
+                && incomplete.len() < NAMED
             {
-                figures.named.push(ClosedName { name: name.to_string(), why, since });
+                let name = name.to_string();
+                incomplete.push(IncompleteName { name, reason, since });
             }
         };
         match list {
@@ -212,7 +217,7 @@ impl ListedFeeds {
                 }
             }
         }
-        figures
+        (figures, incomplete)
     }
 }
 

@@ -125,12 +125,12 @@ fn closed_feed_is_named_and_tried_less_often() {
         })
         .collect();
     assert_eq!(waits, [1, 2, 4, 8, 16, 24, 24]);
-    let figures = feeds.figures(None);
-    assert_eq!((figures.closed, &*figures.named[0].name), (1, "a/b"));
+    let (figures, incomplete) = feeds.figures(None);
+    assert_eq!((figures.closed, &*incomplete[0].name), (1, "a/b"));
     let back = whole(&repo, pages(0..5, "a/b"), true);
     let (said, _) = settle(&mut feeds, &back, 1_000_000);
     assert_eq!(said.as_deref(), Some("the feed of a/b can be read again"));
-    assert_eq!(feeds.figures(None).closed, 0);
+    assert_eq!(feeds.figures(None).0.closed, 0);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn renamed_repository_is_named_once() {
     let (said, _) = settle(&mut feeds, &read(3), 0);
     assert_eq!(said.as_deref(), Some("a/old is now called a/new: put that name on the list"));
     assert_eq!(settle(&mut feeds, &read(4), 4_000).0, None);
-    assert_eq!(feeds.figures(None).named[0].why, "now called a/new: put that name on the list");
+    assert_eq!(feeds.figures(None).1[0].reason, "now called a/new: put that name on the list");
 }
 
 #[test]

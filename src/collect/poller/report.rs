@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::summary::{Summary, mode, overlap};
+use super::summary::{Summary, overlap};
 use super::{PollRule, Poller};
 use crate::collect::outage::SHORTEST;
-use crate::collect::status::{LastError, SourceState};
 use crate::github::tokens::TokenMode;
+use crate::model::part::{ErrorReport, PartState};
 
 /// A source that had answered is down after this time without a response.
 const DOWN_AFTER: Duration = Duration::from_secs(30);
@@ -31,15 +31,15 @@ impl Poller {
         let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
         let all_refused = census.tokens > 0 && census.mode == TokenMode::Anonymous;
         let state = if !(summary.answered || summary.limited || lately) {
-            SourceState::Down
+            PartState::Down
         } else if !summary.answered
             || summary.trouble.is_some()
             || !self.schedule.is_well()
             || all_refused
         {
-            SourceState::Degraded
+            PartState::Degraded
         } else {
-            SourceState::Ok
+            PartState::Ok
         };
         let known = self.status.borrow().overlap.iter().flatten().copied().reduce(f64::min);
         if let Some(share) = known {
@@ -53,7 +53,7 @@ impl Poller {
                 if turned || !again {
                     tracing::warn!(state = state.name(), "{message}");
                 }
-                status.last_error = Some(LastError { at: wall, message: message.clone() });
+                status.last_error = Some(ErrorReport { at: wall, message: message.clone() });
             } else if turned {
                 tracing::info!(
                     state = state.name(),
@@ -61,7 +61,7 @@ impl Poller {
                     "GitHub answers"
                 );
             }
-            status.mode = mode(census.mode);
+            status.mode = census.mode;
             status.tokens_usable = census.usable;
             status.tokens_quarantined = census.quarantined;
             status.accounts = census.accounts;

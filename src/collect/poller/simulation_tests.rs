@@ -4,7 +4,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::collect::status::{SourceMode, SourceState};
+use crate::config;
+use crate::model::part::PartState;
 use crate::simulate::{Control, Options, Simulation};
 
 async fn simulated(options: Options) -> (Simulation, Control) {
@@ -16,14 +17,10 @@ async fn simulated(options: Options) -> (Simulation, Control) {
 }
 
 fn poller(simulation: &Simulation, tokens: &[&str]) -> Poller {
-    let options = PollerOptions {
-        api_url: simulation.url(),
-        pages: 3,
-        timeout: Duration::from_secs(5),
-        loop_break: Duration::from_millis(20),
-        tokens: tokens.iter().map(|text| Secret::new(*text)).collect(),
-    };
-    Poller::new(options, Clock::system()).unwrap()
+    let (api_url, pace) = (simulation.url(), Duration::from_millis(20));
+    let github = GitHubConfig { api_url, pace, ..config::defaults().github };
+    let tokens = tokens.iter().map(|text| Secret::new(*text)).collect();
+    Poller::new(&github, tokens, Clock::system()).unwrap()
 }
 
 /// The events of a poll as text; none when the body is not a list.
@@ -89,7 +86,7 @@ async fn anonymous_rounds_keep_the_servers_interval() {
         later = events(&poll.expect("what is new comes"));
     }
     let status = poller.status().borrow().clone();
-    assert_eq!((status.state, status.mode), (SourceState::Ok, SourceMode::Anonymous));
+    assert_eq!((status.state, status.mode), (PartState::Ok, TokenMode::Anonymous));
     assert_eq!(status.poll_interval, Duration::from_secs(1));
 }
 

@@ -1,7 +1,5 @@
 //! Reports of the poller: log messages and metrics.
 
-use crate::collect::status::SourceMode;
-use crate::github::tokens::TokenMode;
 use crate::metrics;
 use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
 
@@ -50,11 +48,4 @@ pub fn publish(report: &Report) {
 /// Records the smallest overlap of a page with the read before it.
 pub(super) fn overlap(share: f64) {
     metrics::FEED_OVERLAP.set(share);
-}
-
-pub(super) fn mode(mode: TokenMode) -> SourceMode {
-    match mode {
-        TokenMode::Anonymous => SourceMode::Anonymous,
-        TokenMode::Tokens => SourceMode::Tokens,
-    }
 }

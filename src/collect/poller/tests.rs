@@ -2,20 +2,17 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::collect::status::{SourceMode, SourceState};
+use crate::config;
 use crate::http::fake::{FakeReply, FakeServer, SentRequest};
+use crate::model::part::PartState;
 
 const SECRETS: [&str; 2] = ["ghp_s3cret_a", "ghp_s3cret_b"];
 
 fn poller(fake: &FakeServer, tokens: &[&str], loop_break_ms: u64) -> Poller {
-    let options = PollerOptions {
-        api_url: fake.url.clone(),
-        pages: 3,
-        timeout: Duration::from_secs(5),
-        loop_break: Duration::from_millis(loop_break_ms),
-        tokens: tokens.iter().map(|text| Secret::new(*text)).collect(),
-    };
-    Poller::new(options, Clock::system()).unwrap()
+    let (api_url, pace) = (fake.url.clone(), Duration::from_millis(loop_break_ms));
+    let github = GitHubConfig { api_url, pace, ..config::defaults().github };
+    let tokens = tokens.iter().map(|text| Secret::new(*text)).collect();
+    Poller::new(&github, tokens, Clock::system()).unwrap()
 }
 
 /// A page with one event.
@@ -71,7 +68,7 @@ async fn all_pages_are_requested_at_once() {
         FakeServer::start(|asked| page(asked.page().into()).with("X-Simulated", "ghpulse")).await;
     let mut poller = poller(&fake, &[], 1_000);
     let before = poller.status().borrow().clone();
-    assert_eq!((before.state, before.simulated), (SourceState::Degraded, false));
+    assert_eq!((before.state, before.simulated), (PartState::Degraded, false));
     let pages = each(&mut poller, 1).await;
     assert_eq!(pages.len(), 3);
     for page in &pages {
@@ -79,8 +76,8 @@ async fn all_pages_are_requested_at_once() {
         assert!(page.entries.iter().eq([&wanted[1..wanted.len() - 1]]));
     }
     let status = poller.status().borrow().clone();
-    assert_eq!((status.state, status.simulated), (SourceState::Ok, true));
-    assert_eq!((status.mode, status.overlap), (SourceMode::Anonymous, vec![None; 3]));
+    assert_eq!((status.state, status.simulated), (PartState::Ok, true));
+    assert_eq!((status.mode, status.overlap), (TokenMode::Anonymous, vec![None; 3]));
     assert!(status.last_poll_at.is_some());
 }
 
@@ -135,7 +132,7 @@ async fn with_tokens_the_configured_break_paces() {
     each(&mut slow, 1).await;
     let status = until(&mut slow, is_far).await;
     assert_eq!(status.poll_interval, Duration::from_secs(40));
-    assert_eq!((status.mode, status.tokens_usable), (SourceMode::Tokens, 2));
+    assert_eq!((status.mode, status.tokens_usable), (TokenMode::Tokens, 2));
 }
 
 #[tokio::test]
@@ -171,7 +168,7 @@ async fn unchanged_page_is_not_returned_again() {
     let mut poller = poller(&fake, &SECRETS[..1], 1);
     each(&mut poller, 2).await;
     assert!(fake.asked().len() >= 12 && version.load(Ordering::SeqCst) < 24);
-    assert_eq!(poller.status().borrow().state, SourceState::Ok);
+    assert_eq!(poller.status().borrow().state, PartState::Ok);
 }
 
 #[tokio::test]
@@ -188,13 +185,13 @@ async fn failing_page_does_not_stop_the_others() {
         assert!(!numbers(&next(&mut poller).await).contains(&2));
     }
     let status = poller.status().borrow().clone();
-    assert_eq!(status.state, SourceState::Degraded);
+    assert_eq!(status.state, PartState::Degraded);
     assert!(status.last_error.unwrap().message.contains("page 2 of http://127.0.0.1:"));
     while !numbers(&next(&mut poller).await).contains(&2) {
-        assert_eq!(poller.status().borrow().state, SourceState::Degraded);
+        assert_eq!(poller.status().borrow().state, PartState::Degraded);
     }
     let status = poller.status().borrow().clone();
-    assert_eq!(status.state, SourceState::Ok);
+    assert_eq!(status.state, PartState::Ok);
     assert!(status.last_error.is_some(), "what went wrong last is kept");
 }
 
@@ -209,10 +206,10 @@ async fn a_server_that_never_answered_is_down_until_it_does() {
     })
     .await;
     let mut poller = poller(&fake, &SECRETS, 1);
-    let status = until(&mut poller, |status| status.state == SourceState::Down).await;
+    let status = until(&mut poller, |status| status.state == PartState::Down).await;
     assert!(status.last_error.is_some() && status.last_poll_at.is_none());
     each(&mut poller, 1).await;
-    assert_eq!(poller.status().borrow().state, SourceState::Ok);
+    assert_eq!(poller.status().borrow().state, PartState::Ok);
 }
 
 #[tokio::test]
@@ -222,7 +219,7 @@ async fn rate_limit_is_waited_for_and_reported() {
     let status = until(&mut poller, is_far).await;
     let ahead = seconds_ahead(&status).unwrap();
     assert!((60.0..=120.0).contains(&ahead), "{ahead}");
-    assert_eq!((status.state, status.tokens_usable), (SourceState::Degraded, 0));
+    assert_eq!((status.state, status.tokens_usable), (PartState::Degraded, 0));
     assert_eq!(status.last_error.unwrap().message, "GitHub wants fewer requests for 120 s");
 }
 
@@ -236,8 +233,8 @@ async fn polling_continues_anonymously_without_valid_tokens() {
     let mut poller = poller(&fake, &SECRETS, 1);
     each(&mut poller, 1).await;
     let status = poller.status().borrow().clone();
-    assert_eq!((status.mode, status.tokens_quarantined), (SourceMode::Anonymous, 2));
-    assert_eq!(status.state, SourceState::Degraded);
+    assert_eq!((status.mode, status.tokens_quarantined), (TokenMode::Anonymous, 2));
+    assert_eq!(status.state, PartState::Degraded);
     let message = status.last_error.clone().unwrap().message;
     assert!(message.contains("refuses a token (401"), "{message}");
     let said = format!("{status:?} {poller:?}");
@@ -285,21 +282,15 @@ async fn response_that_is_not_a_list_is_requested_again_whole() {
     }
     assert!(fake.asked().iter().all(|asked| asked.header("if-none-match").is_none()));
     let status = poller.status().borrow().clone();
-    assert_eq!(status.state, SourceState::Degraded);
+    assert_eq!(status.state, PartState::Degraded);
     assert!(status.last_error.unwrap().message.contains("is not a JSON list"));
 }
 
 #[tokio::test]
 async fn invalid_url_and_page_count_are_refused() {
-    let options = |url: &str, pages| PollerOptions {
-        api_url: url.to_owned(),
-        pages,
-        timeout: Duration::from_secs(5),
-        loop_break: Duration::ZERO,
-        tokens: Vec::new(),
-    };
     for (url, pages) in [("http://h", 0), ("http://h", MOST_PAGES + 1), ("nonsense", 3)] {
-        let error = Poller::new(options(url, pages), Clock::system()).unwrap_err();
+        let github = GitHubConfig { api_url: url.to_owned(), pages, ..config::defaults().github };
+        let error = Poller::new(&github, Vec::new(), Clock::system()).unwrap_err();
         assert!(error.to_string().starts_with("cannot ask GitHub: "), "{error}");
     }
 }

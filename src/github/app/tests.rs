@@ -138,23 +138,3 @@ async fn assertions_follow_the_clock_of_github() {
     assert_eq!(client.installations().await.unwrap(), []);
     assert_eq!(client.installations().await.unwrap(), []);
 }
-
-#[test]
-fn standing_names_the_app_and_the_installation() {
-    let one = |error: Option<&str>| InstallationStanding {
-        id: 42,
-        account: "octo".to_owned(),
-        expires_at: None,
-        error: error.map(str::to_owned),
-    };
-    let mut standing =
-        AppStanding { id: "123".to_owned(), error: None, installations: vec![one(None)] };
-    assert_eq!(standing.words(), None);
-    standing.installations[0] = one(Some("no token (403)"));
-    standing.error = Some("key refused (401)".to_owned());
-    let expected = "GitHub App 123: key refused (401); \
-                    GitHub App 123, installation 42 (octo): no token (403)";
-    assert_eq!(standing.words().as_deref(), Some(expected));
-    let nowhere = AppStanding { id: "123".to_owned(), ..AppStanding::default() };
-    assert!(nowhere.words().unwrap().ends_with("installed on no account"));
-}

@@ -9,7 +9,7 @@ const SECRET: &str = "ghp_s3cret";
 
 fn rest(url: &str, timeout_ms: u64) -> Rest {
     let timeout = Duration::from_millis(timeout_ms);
-    Rest::new(&RestOptions { api_url: url.to_owned(), timeout }, Clock::system()).unwrap()
+    Rest::new(url, timeout, Clock::system()).unwrap()
 }
 
 fn pool(with_token: bool) -> Arc<TokenPool> {
@@ -191,9 +191,8 @@ async fn a_server_that_is_away_costs_no_budget() {
 
 #[test]
 fn invalid_address_is_refused_before_a_request() {
-    let options = |url: &str| RestOptions { api_url: url.to_owned(), timeout: Duration::ZERO };
     for bad in ["", "api.github.com", "ws://host"] {
-        assert!(Rest::new(&options(bad), Clock::system()).is_err(), "{bad}");
+        assert!(Rest::new(bad, Duration::ZERO, Clock::system()).is_err(), "{bad}");
     }
 }
 

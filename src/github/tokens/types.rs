@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::Secret;
+use crate::model::names::names;
 
 /// Options of the pool.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub enum TokenMode {
     /// At least one is not quarantined.
     Tokens,
 }
+
+names!(TokenMode { Anonymous: "anonymous", Tokens: "tokens" });
 
 /// Why a token is quarantined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,13 +33,13 @@ pub enum GaugeMessage<'a> {
         #[schemars(with = "std::collections::BTreeMap<String, i64>")]
         changes: &'a Tally,
     },
-    /// Everything up to the cursor is counted.
+    /// Every 15 seconds: everything up to the cursor is counted.
     Heartbeat {
         /// The cursor of the last value that was received; absent before the first.
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<String>,
     },
-    /// The end.
+    /// The end, and why.
     Bye {
         /// Why.
         reason: &'a str,

@@ -25,7 +25,7 @@ pub struct RetentionLimits {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StreamMessage<'a> {
-    /// The first message.
+    /// The first message: the newest event, and what is kept.
     Hello {
         /// The version of the server.
         version: &'a str,
@@ -38,24 +38,24 @@ pub enum StreamMessage<'a> {
         /// Whether the events come from the simulated GitHub.
         simulated: bool,
     },
-    /// A query is in force.
+    /// The query is in force after this cursor.
     Ack {
         /// Behind which it is.
         cursor: Offset,
         /// What is accepted and probably a mistake.
         warnings: &'a [QueryWarning],
     },
-    /// Everything up to here was sent; live events follow.
+    /// Everything up to here was sent; live events follow, or a poll ends.
     CaughtUp {
         /// Where the reader is.
         cursor: Offset,
     },
-    /// Sent every 15 seconds.
+    /// Every 15 seconds: where the reader is.
     Heartbeat {
         /// Where the reader is.
         cursor: Offset,
     },
-    /// Events are missing.
+    /// Events after `from` and not after `to` are missing.
     Gap {
         /// They lie after this cursor.
         from: Offset,
@@ -75,7 +75,7 @@ pub enum StreamMessage<'a> {
         /// What is wrong, and what to do.
         message: &'a str,
     },
-    /// The last message.
+    /// The last message: why, where to resume, and when.
     Bye {
         /// Why the stream ends.
         reason: &'a str,

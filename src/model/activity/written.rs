@@ -24,7 +24,7 @@ pub struct WrittenCompleteness {
     /// Events received in the hour.
     received: Option<u64>,
     /// Events missed in the known minutes.
-    missed: Option<WrittenRange>,
+    missed: Option<MissedRange>,
     /// The missed share of all events, 0 to 1: lower bound, estimate, upper bound.
     missed_share: Option<[f64; 3]>,
     /// Minutes in which a node ran.
@@ -51,18 +51,7 @@ struct WrittenType {
     /// Events received.
     received: u64,
     /// Events missed in the known minutes.
-    missed: Option<WrittenRange>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(inline)]
-struct WrittenRange {
-    /// The lower bound of the 95 % interval.
-    low: f64,
-    /// The most likely number.
-    estimate: f64,
-    /// The upper bound.
-    high: f64,
+    missed: Option<MissedRange>,
 }
 
 /// One hour of several, with the audit's shares at its end.
@@ -73,13 +62,13 @@ pub fn hour(hour: &HourCompleteness, audit: Option<&HourShares>) -> WrittenCompl
     let seen = coverage.seen[0] + coverage.seen[1];
     let of = |column: usize| WrittenType {
         received: hour.counts[column],
-        missed: hour.missed_of(column).map(range),
+        missed: hour.missed_of(column).map(MissedRange::rounded),
     };
     let types = (0..KINDS.len()).filter(|column| hour.counts[*column] > 0);
     WrittenCompleteness {
         hour: hour.hour.start(),
         received: Some(hour.counts.iter().sum()),
-        missed: all.map(range),
+        missed: all.map(MissedRange::rounded),
         missed_share: all.map(|all| all.shares(seen)),
         minutes_watched: coverage.watched,
         minutes_known: coverage.known,
@@ -91,9 +80,8 @@ pub fn hour(hour: &HourCompleteness, audit: Option<&HourShares>) -> WrittenCompl
     }
 }
 
-/// One hour for itself, with the method; the events received are not known of one that nothing was
-/// counted in and that no node watched. `cut` says whether the beginning of its file may be
-/// missing.
+/// One hour alone, with the method. The number of received events is unknown when no node ran in
+/// the hour and nothing was counted. `cut` says whether the beginning of its file may be missing.
 #[must_use]
 pub fn of_one(
     one: &HourCompleteness,
@@ -104,13 +92,4 @@ pub fn of_one(
     let written = hour(one, audit);
     let received = written.received.filter(|_| !is_unknown);
     WrittenCompleteness { received, cut: Some(cut), method: Some(METHOD), ..written }
-}
-
-fn range(missed: MissedRange) -> WrittenRange {
-    let round = |number: f64| (number * 10.0).round() / 10.0;
-    WrittenRange {
-        low: round(missed.low),
-        estimate: round(missed.estimate),
-        high: round(missed.high),
-    }
 }

@@ -12,10 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::report::{ListReport, Part, Status};
+use super::report::Status;
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
 use crate::model::audit::HourShares;
 use crate::model::ledger::{RankedBy, RankedWindow, RepoSeries, TopRepos};
+use crate::model::part::{ListReport, Part};
 use crate::model::script_report::ScriptReport;
 use crate::model::tally::Tally;
 use crate::model::window::Hour;

@@ -8,7 +8,8 @@ use axum::body::Body;
 use http::Request;
 
 use super::operate::ScriptState;
-use super::report::{ListReport, Part, PartState, Status};
+use super::report::Status;
+use crate::model::part::{ListReport, Part, PartState};
 use crate::serve::http::identity;
 use crate::serve::http::peer::Audience;
 use crate::serve::server::ServerState;
@@ -170,8 +171,9 @@ fn without_directories(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::part::{AppReport, ErrorReport};
     use crate::model::window::Timestamp;
-    use crate::serve::admin::report::{AppReport, ErrorReport, SourceReport};
+    use crate::serve::admin::report::SourceReport;
 
     fn part(name: &'static str, state: PartState, error: &str) -> Part {
         Part {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::audit::AuditReport;
 use crate::model::coverage::{Enriched, Report};
 use crate::model::ledger::FilledDays;
-use crate::model::names::names;
+use crate::model::part::{AppReport, ErrorReport, ListReport, Part, PartState};
 use crate::model::window::Timestamp;
 
 /// The state of the whole appliance.
@@ -58,34 +58,6 @@ pub struct Status {
     pub clock: ClockReport,
 }
 
-/// One part of the appliance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Part {
-    /// `store`, `source`, `bus`, `tidb`, `amqp`, `scripts` or `files`.
-    pub name: Cow<'static, str>,
-    /// Its state.
-    pub state: PartState,
-    /// Since when it is in this state.
-    pub since: Timestamp,
-    /// The last error, if there was one.
-    pub error: Option<String>,
-}
-
-/// The state of a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum PartState {
-    /// It works.
-    Ok,
-    /// It works with something missing.
-    Degraded,
-    /// It does not work.
-    Down,
-    /// It is not configured.
-    Off,
-}
-
 /// Polling of GitHub.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -112,89 +84,6 @@ pub struct SourceReport {
     pub app: Option<AppReport>,
     /// The last error; it stays after recovery.
     pub last_error: Option<ErrorReport>,
-}
-
-/// A list of names.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ListReport {
-    /// The name of the list.
-    pub name: String,
-    /// Number of names on it.
-    pub names: usize,
-    /// Whether it is marked `complete: true`.
-    pub complete: bool,
-    /// Events on it that were admitted since it exists; `None` on a node that does not poll.
-    pub seen: Option<u64>,
-    /// Those of them that the feed of a name showed before the public feed.
-    pub filled: Option<u64>,
-    /// Times when certainly not all events of a name were seen: more than the 300 that its feed
-    /// shows came between two reads.
-    pub certain_holes: Option<u64>,
-    /// The feeds of its names; `None` unless it is complete.
-    pub feeds: Option<ListFeedsReport>,
-    /// The first 20 names that are not complete, and why.
-    pub incomplete: Vec<IncompleteName>,
-    /// Why its file is not in force; the last good text is.
-    pub error: Option<String>,
-}
-
-/// The feeds of the names on a list.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ListFeedsReport {
-    /// Number of feeds that were read.
-    pub read: usize,
-    /// Number of feeds that wait for their first read.
-    pub waiting: usize,
-    /// Number of feeds that GitHub does not show.
-    pub closed: usize,
-}
-
-/// A name on a complete list that is not complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct IncompleteName {
-    /// The name.
-    pub name: String,
-    /// Why: its feed does not exist, is blocked, or has another name.
-    pub reason: String,
-    /// Since when, where it is known.
-    pub since: Option<Timestamp>,
-}
-
-/// A GitHub App (`github.app`).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct AppReport {
-    /// Its id, as configured.
-    pub id: String,
-    /// Why its installations cannot be listed now.
-    pub error: Option<String>,
-    /// Its installations, by id.
-    pub installations: Vec<InstallationReport>,
-}
-
-/// An installation of a GitHub App.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct InstallationReport {
-    /// GitHub's id of it.
-    pub id: u64,
-    /// The login of its account.
-    pub account: String,
-    /// When its token expires; `None` while it has none.
-    pub token_expires_at: Option<Timestamp>,
-    /// Why it has no token, or no new one.
-    pub error: Option<String>,
-}
-
-/// An error and its time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ErrorReport {
-    /// When it happened.
-    pub at: Timestamp,
-    /// The error in words.
-    pub message: String,
 }
 
 /// The bus.
@@ -273,17 +162,9 @@ pub struct ClockReport {
     pub last_retention_at: Option<Timestamp>,
 }
 
-impl Part {
-    /// Whether the appliance cannot serve anything well without this part.
-    fn is_vital(&self) -> bool {
-        matches!(&*self.name, "store" | "bus" | "source")
-    }
-}
-
-/// Whether the appliance is ready: no vital part is down.
+/// Whether the appliance is ready: no part is down without which it cannot serve anything well.
 #[must_use]
 pub fn is_ready(parts: &[Part]) -> bool {
-    !parts.iter().any(|part| part.is_vital() && part.state == PartState::Down)
+    let is_vital = |part: &Part| matches!(&*part.name, "store" | "bus" | "source");
+    !parts.iter().any(|part| is_vital(part) && part.state == PartState::Down)
 }
-
-names!(PartState { Ok: "ok", Degraded: "degraded", Down: "down", Off: "off" });

@@ -2,11 +2,10 @@
 
 use std::fmt::Display;
 
-use super::report::{
-    AppReport, ListFeedsReport, ListReport, Part, PartState, SourceReport, Status,
-};
+use super::report::{SourceReport, Status};
 use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::coverage::{Enriched, Figures, Report};
+use crate::model::part::{AppReport, ListFeedsReport, ListReport, Part, PartState};
 use crate::terminal;
 
 /// Most pages, tokens and troubles to list.

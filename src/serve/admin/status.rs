@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 
 use super::redaction;
-use super::report::{PartState, Status};
+use super::report::Status;
+use crate::model::part::PartState;
 use crate::serve::http::negotiation;
 use crate::serve::pages;
 use crate::serve::pages::TextPage;

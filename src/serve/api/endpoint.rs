@@ -6,7 +6,7 @@ use axum::routing::MethodRouter;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::schema::{derived, named, text};
+use super::schema::{derived, named, text, variant};
 use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
@@ -67,7 +67,7 @@ pub(crate) struct SocketMessages {
 pub(crate) struct ApiMessage {
     /// In camel case.
     pub(crate) name: &'static str,
-    pub(crate) summary: &'static str,
+    pub(crate) summary: String,
     pub(crate) payload: Value,
     pub(crate) example: Value,
 }
@@ -93,6 +93,24 @@ impl EndpointPath {
         let Self::At(fixed) = self else { return false };
         let below = fixed.split_once('{').map(|(above, _)| above);
         fixed == path || below.is_some_and(|above| path.starts_with(above))
+    }
+}
+
+impl ApiMessage {
+    /// A message of this type, described by the type's documentation.
+    pub(super) fn of<T: JsonSchema>(name: &'static str, example: Value) -> Self {
+        Self::described(name, derived::<T>(), example)
+    }
+
+    /// The message of an enum with this `type`, described by the variant's documentation.
+    pub(super) fn variant<T: JsonSchema>(kind: &'static str, example: Value) -> Self {
+        let name = if kind == "caught_up" { "caughtUp" } else { kind };
+        Self::described(name, variant::<T>(kind), example)
+    }
+
+    fn described(name: &'static str, payload: Value, example: Value) -> Self {
+        let summary = payload["description"].as_str().unwrap_or_default().replace('\n', " ");
+        Self { name, summary, payload, example }
     }
 }
 

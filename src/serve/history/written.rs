@@ -12,11 +12,11 @@ use crate::model::activity::{Chart, CountedHour, HourCompleteness, HourCounts};
 use crate::model::audit::HourShares;
 use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::kinds::KINDS;
+use crate::model::part::ListReport;
 use crate::model::script_report::{CounterReport, ScriptStanding};
 use crate::model::tally::Tally;
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
-use crate::serve::admin::report::ListReport;
 use crate::serve::server::ServerState;
 
 /// Most languages in the current and in the previous window.

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::model::json;
 use crate::model::ledger::{
-    DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedWindow, RepoDay, RepoSeries, StatedTotals,
-    TopRepos,
+    DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedRepo, RankedWindow, RepoDay, RepoSeries,
+    StatedTotals, TopRepos,
 };
 use crate::model::window::Timestamp;
 
@@ -82,19 +82,8 @@ pub(crate) struct RepoReport<'a> {
 pub(crate) struct RankedReport<'a> {
     /// Its rank, from 1.
     rank: usize,
-    /// GitHub's id.
-    id: u64,
-    /// Its current name; null when no event named it.
-    name: Option<&'a str>,
-    /// Its language; null when it is unknown.
-    language: Option<&'a str>,
-    /// The figure it is ranked by.
-    count: u64,
-    /// The totals that GitHub states; null unless the audit asks for those of the repository.
-    stated: Option<StatedTotals>,
-    /// The fraction of the stars and forks that it gained over the audit's last 24 looks which was
-    /// seen, 0 to 1; null until it is known.
-    seen: Option<f64>,
+    #[serde(flatten)]
+    repo: &'a RankedRepo,
 }
 
 /// The first repositories of a window.
@@ -207,15 +196,7 @@ pub(super) fn top(
     window: RankedWindow,
     language: Option<&str>,
 ) -> String {
-    let repos = top.repos.iter().zip(1..).map(|(repo, rank)| RankedReport {
-        rank,
-        id: repo.id,
-        name: repo.name.as_deref(),
-        language: repo.language.as_deref(),
-        count: repo.count,
-        stated: repo.stated,
-        seen: repo.seen,
-    });
+    let repos = top.repos.iter().zip(1..).map(|(repo, rank)| RankedReport { rank, repo });
     let report = TopReport {
         by: by.name(),
         window: window.name(),

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use ghpulse::amqp::AmqpOptions;
-use ghpulse::config::Secret;
+use ghpulse::config::{AmqpConfig, Secret};
 use tokio::sync::mpsc;
 
 use crate::common::ports::free_port;
@@ -219,8 +218,8 @@ impl Broker {
     }
 
     /// The options for an exchange on this broker.
-    pub(crate) fn options(&self, exchange: &str) -> AmqpOptions {
-        AmqpOptions {
+    pub(crate) fn options(&self, exchange: &str) -> AmqpConfig {
+        AmqpConfig {
             url: Secret::new(format!("amqp://ghpulse:ghpulse@127.0.0.1:{}/", self.port)),
             exchange: exchange.to_owned(),
             source: None,

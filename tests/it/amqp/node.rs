@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::amqp::{AmqpOptions, CURSOR, ReaderWarningKind, Sink, SinkState};
+use ghpulse::amqp::{CURSOR, ReaderWarningKind, Sink, SinkState};
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::entries::Entries;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Poll, PolledPage};
+use ghpulse::config::AmqpConfig;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::keys::RejectKey;
 use ghpulse::store::{Durability, Reader, Store};
@@ -34,7 +35,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a node that feeds this exchange.
-    pub(crate) fn start(dir: &Path, options: &AmqpOptions) -> Self {
+    pub(crate) fn start(dir: &Path, options: &AmqpConfig) -> Self {
         let clock = Clock::system();
         let store = Store::open(dir, Durability::EveryBatch, clock).unwrap();
         let stop = CancellationToken::new();

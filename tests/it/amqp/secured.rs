@@ -1,8 +1,8 @@
 //! A broker with TLS and its own certificate authority; and servers that impersonate it.
 
-use ghpulse::amqp::{AmqpError, AmqpOptions, probe};
+use ghpulse::amqp::{AmqpError, probe};
 use ghpulse::clock::Clock;
-use ghpulse::config::Secret;
+use ghpulse::config::{AmqpConfig, Secret};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
@@ -20,7 +20,7 @@ async fn messages_arrive_over_tls_and_refusals_name_the_cure() {
     certify(files.path());
     let made = secured("messages_arrive_over_tls", files.path()).await;
     let Some((broker, port)) = made else { return };
-    let good = AmqpOptions {
+    let good = AmqpConfig {
         url: at("amqps", "127.0.0.1", port),
         ca: Some(files.path().join("ca.pem")),
         ..broker.options("ght-streams")
@@ -36,17 +36,17 @@ async fn messages_arrive_over_tls_and_refusals_name_the_cure() {
     }
     node.end().await;
 
-    let refused = async |options: AmqpOptions| {
+    let refused = async |options: AmqpConfig| {
         let error = probe(&options, Clock::system()).await.unwrap_err();
         assert!(!error.is_configuration(), "{error}");
         error.to_string()
     };
-    let with_url = |url: Secret| AmqpOptions { url, ..good.clone() };
-    let unknown = refused(AmqpOptions { ca: None, ..good.clone() }).await;
+    let with_url = |url: Secret| AmqpConfig { url, ..good.clone() };
+    let unknown = refused(AmqpConfig { ca: None, ..good.clone() }).await;
     let begin = format!("TLS handshake with 127.0.0.1:{port} failed (");
     assert!(unknown.starts_with(&begin) && unknown.contains("UnknownIssuer"), "{unknown}");
     assert!(unknown.contains("set `amqp.ca` to the PEM file of its authority"), "{unknown}");
-    let other = AmqpOptions { ca: Some(files.path().join("other.pem")), ..good.clone() };
+    let other = AmqpConfig { ca: Some(files.path().join("other.pem")), ..good.clone() };
     let said = refused(other.clone()).await;
     assert!(said.contains("signed by another authority than `amqp.ca` holds"), "{said}");
     let named = refused(with_url(at("amqps", "localhost", port))).await;
@@ -59,7 +59,7 @@ async fn messages_arrive_over_tls_and_refusals_name_the_cure() {
     // A running node also reports the error, and recovers when it is fixed.
     let renewed = files.path().join("renewed.pem");
     std::fs::copy(files.path().join("other.pem"), &renewed).unwrap();
-    let late = AmqpOptions { ca: Some(renewed.clone()), ..good.clone() };
+    let late = AmqpConfig { ca: Some(renewed.clone()), ..good.clone() };
     let mut node = Node::start(dir.path(), &late);
     let said = node.is_connected(false).await;
     assert!(said.contains("signed by another authority than `amqp.ca` holds"), "{said}");
@@ -72,7 +72,7 @@ async fn messages_arrive_over_tls_and_refusals_name_the_cure() {
 async fn silent_peer_is_disconnected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let options = |scheme: &str| AmqpOptions {
+    let options = |scheme: &str| AmqpConfig {
         url: at(scheme, "127.0.0.1", port),
         exchange: "ght-streams".to_owned(),
         source: None,

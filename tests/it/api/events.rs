@@ -1,15 +1,24 @@
 //! Made-up events, in GitHub's formats before and since October 2025.
 
+use std::sync::LazyLock;
+
 use ghpulse::clock::Clock;
+use ghpulse::model::window::Timestamp;
 
 /// A time of this UTC year, such as `at("01-02T00:00:00Z")`: the figures are those of this year.
 pub(crate) fn at(rest: &str) -> String {
     format!("{}-{rest}", year())
 }
 
-/// This UTC year.
+/// The UTC year in which the tests began.
 pub(crate) fn year() -> i32 {
-    Clock::system().now().year().0
+    static YEAR: LazyLock<i32> = LazyLock::new(|| Clock::system().now().year().0);
+    *YEAR
+}
+
+/// A clock in the middle of that year, which does not end during a test.
+pub(crate) fn midyear() -> Clock {
+    Clock::starting_at(Timestamp::parse(&at("07-01T12:00:00Z")).unwrap())
 }
 
 /// A pull-request event with all possible fields.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::events::{at, opened, push};
+use super::events::{at, midyear, opened, push};
 use super::site::Site;
 use crate::common::client::{Answer, request};
 use crate::common::running::{Running, soon};
@@ -70,7 +70,7 @@ async fn counts_by_time_are_those_of_the_events_and_survive_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn now_has_the_day_languages_and_aggregates() {
-    let site = Site::start(&[("GHPULSE_INTERVAL_LATEST", "200ms")]).await;
+    let site = Site::start_at(&[("GHPULSE_INTERVAL_LATEST", "200ms")], midyear()).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     site.push(&[push(1), push(2), opened(3, "Go")]);
     site.settle(&mut reader, 3).await;

@@ -193,13 +193,8 @@ async fn health_path_of_another_endpoint_is_refused() {
     assert!(paths.len() > 15, "{paths:?}");
     for path in paths.into_iter().filter(|path| !["/health", "/sync-event"].contains(&&***path)) {
         let path = path.replace("{name}", "stars");
-        let refused = ghpulse::config::load(&ghpulse::config::Request {
-            lookup: ghpulse::config::ConfigPath::Nothing,
-            directory: env!("CARGO_MANIFEST_DIR").into(),
-            environment: vec![("GHPULSE_SERVER_HEALTH".to_owned(), path.clone())],
-            flags: Vec::new(),
-            host: "test".to_owned(),
-        });
+        let set = vec![("GHPULSE_SERVER_HEALTH".to_owned(), path.clone())];
+        let refused = ghpulse::config::load(&ghpulse::config::Request::of_variables(set));
         let errors = refused.expect_err(&path).errors;
         assert_eq!(errors[0].key.as_deref(), Some("server.health"), "{path}: {errors:?}");
     }

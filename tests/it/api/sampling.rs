@@ -2,10 +2,11 @@
 
 use ghpulse::simulate::{Fault, FaultKind};
 
-use super::events::{Pull, TODAY, at, old, push, year};
+use super::events::{Pull, TODAY, at, midyear, old, push, year};
 use super::site::Site;
 use crate::common::client::Client;
 use crate::common::client::request;
+use crate::common::running::Running;
 
 const EMPTY: &str = concat!(
     r#"{"firstMessageTag":true,"apiVersion":2,"eventMap":{},"openMap":{},"mergeMap":{},"#,
@@ -68,7 +69,8 @@ async fn empty_store_sends_the_first_message_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_message_has_the_days_and_sums_of_the_year() {
-    let mut site = Site::start(&[]).await;
+    let clock = midyear();
+    let mut site = Site::start_at(&[], clock).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     let story = story();
     site.push(&story);
@@ -96,7 +98,7 @@ async fn first_message_has_the_days_and_sums_of_the_year() {
     for _ in 0..3 {
         let Site { github, dir, running } = site;
         running.end().await;
-        let running = crate::common::running::Running::start(dir.path(), &github.url, &[]).await;
+        let running = Running::start_at(dir.path(), &github.url, &[], clock).await;
         site = Site { github, dir, running };
         let get = |path| request(site.running.public, "GET", path, &[]);
         let (all, types, stars) =

@@ -1,5 +1,6 @@
 //! An appliance with the simulated GitHub it follows and its own data directory.
 
+use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
 
 use crate::common::client::Client;
@@ -14,9 +15,14 @@ pub(crate) struct Site {
 impl Site {
     /// Starts with these `GHPULSE_…` settings.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
-        let github = GitHub::start(Options::by_hand(1)).await;
+        Self::start_at(settings, Clock::system()).await
+    }
+
+    /// Does the same with another clock.
+    pub(crate) async fn start_at(settings: &[(&str, &str)], clock: Clock) -> Self {
+        let github = GitHub::start_at(Options::by_hand(1), clock).await;
         let dir = tempfile::tempdir().unwrap();
-        let running = Running::start(dir.path(), &github.url, settings).await;
+        let running = Running::start_at(dir.path(), &github.url, settings, clock).await;
         Self { github, dir, running }
     }
 

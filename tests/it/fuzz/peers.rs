@@ -6,9 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ghpulse::archive::{ImportOutcome, import};
-use ghpulse::bus::pulsar::{OAuthOptions, PulsarCompression, PulsarOptions, probe};
+use ghpulse::bus::pulsar::{PulsarOptions, probe};
 use ghpulse::clock::Clock;
-use ghpulse::config::Secret;
+use ghpulse::config::{Compression, OAuthConfig, Secret};
 use ghpulse::github::graphql::{
     AskedBy, GraphQl, ObjectLookup, QueryOutcome, WantedPull, WantedPush,
 };
@@ -240,9 +240,9 @@ fn oauth_answers() {
     let options = PulsarOptions {
         url,
         topic: "t".to_owned(),
-        oauth: Some(OAuthOptions { audience: "urn:x".to_owned(), key_file }),
+        oauth: Some(OAuthConfig { audience: "urn:x".to_owned(), key_file }),
         ca: None,
-        compression: PulsarCompression::None,
+        compression: Compression::None,
         consumer_name: "fuzz".to_owned(),
     };
     fuzz_with(Fuzz::slow("oauth_answers", &seeds, SLOWER), |input| {

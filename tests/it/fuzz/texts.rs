@@ -265,13 +265,8 @@ fn configuration_file() {
     ];
     fuzz_with(Fuzz::slow("configuration_file", &seeds, 5), |input| {
         std::fs::write(&file, input).unwrap();
-        let request = Request {
-            lookup: ConfigPath::File(file.clone()),
-            directory: dir.path().to_owned(),
-            environment: Vec::new(),
-            flags: Vec::new(),
-            host: "test".to_owned(),
-        };
+        let request =
+            Request { lookup: ConfigPath::File(file.clone()), ..Request::of_variables(Vec::new()) };
         match config::load(&request) {
             Ok(loaded) => outcome((true, loaded.warnings.len())),
             Err(refused) => {

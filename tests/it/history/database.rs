@@ -262,16 +262,9 @@ fn user() -> String {
 
 /// The default queries of the configuration.
 fn default_queries() -> (String, String) {
-    let request = ghpulse::config::Request {
-        lookup: ghpulse::config::ConfigPath::Nothing,
-        directory: ".".into(),
-        environment: vec![
-            ("GHPULSE_TIDB_HOST".to_owned(), "x".to_owned()),
-            ("GHPULSE_TIDB_DB".to_owned(), "x".to_owned()),
-        ],
-        flags: Vec::new(),
-        host: "test".to_owned(),
-    };
+    let named = ["GHPULSE_TIDB_HOST", "GHPULSE_TIDB_DB"];
+    let set = named.map(|name| (name.to_owned(), "x".to_owned())).into();
+    let request = ghpulse::config::Request::of_variables(set);
     let Ok(loaded) = ghpulse::config::load(&request) else { panic!("the defaults do not load") };
     let tidb = loaded.config.tidb.expect("it is configured");
     (tidb.events_daily, tidb.yearly)

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::config::{Secret, TidbConfig};
-use ghpulse::tidb::{HistoryState, QueryLimits, check};
+use ghpulse::model::part::PartState;
+use ghpulse::tidb::{QueryLimits, check};
 
 use super::database::{Database, Kind, PASSWORD, kind};
 use super::node::{HASTY, Node, PATIENT, Pull, at, days, sums};
@@ -47,7 +48,7 @@ async fn refused(tidb: TidbConfig) -> String {
     let node = Node::start(dir.path(), tidb.clone(), NOW, PATIENT);
     let said = node.failed().await;
     // Degraded if the other query succeeded.
-    assert!(matches!(node.health().state, HistoryState::Down | HistoryState::Degraded));
+    assert!(matches!(node.health().state, PartState::Down | PartState::Degraded));
     assert_eq!(node.health().error.as_deref(), Some(said.as_str()));
     node.end().await;
     let clock = Clock::starting_at(at(NOW));
@@ -72,11 +73,11 @@ async fn killed_database_delays_only_figures() {
         return;
     };
     let (mut database, node, _dir) = synced(&kind).await;
-    assert_eq!(node.health().state, HistoryState::Ok);
+    assert_eq!(node.health().state, PartState::Ok);
     database.kill();
     let said = node.failed().await;
     says(&said, &["cannot connect to 127.0.0.1:", "tidb.port"]);
-    assert_eq!(node.health().state, HistoryState::Degraded);
+    assert_eq!(node.health().state, PartState::Degraded);
     one_is_shown(&node);
     let live = Pull { id: 2, received: "2026-03-03T10:10:00Z", ..PULL };
     node.apply(&[live]).await;
@@ -84,7 +85,7 @@ async fn killed_database_delays_only_figures() {
     // It is back with its previous data: one event, by one developer.
     database.run();
     node.synced().await;
-    assert_eq!(node.health().state, HistoryState::Ok);
+    assert_eq!(node.health().state, PartState::Ok);
     assert_eq!(node.health().error, None);
     node.end().await;
 }

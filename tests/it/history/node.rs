@@ -10,12 +10,13 @@ use ghpulse::model::activity::{Coverage, Span};
 use ghpulse::model::counts::{DayCounts, PullRequestCounts};
 use ghpulse::model::envelope::{Facts, Flags};
 use ghpulse::model::ledger::{FilledDays, LedgerMetric};
+use ghpulse::model::part::Part;
 use ghpulse::model::window::{Day, Timestamp, Year};
 use ghpulse::store::keys::RepoKey;
 use ghpulse::store::ledger::counting::{LedgerCounting, LedgerEvent};
 use ghpulse::store::repos::RepoRow;
 use ghpulse::store::{Durability, Store, activity};
-use ghpulse::tidb::{Health, History, QueryLimits, Setup, Synced};
+use ghpulse::tidb::{History, QueryLimits, Setup, Synced};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::running::soon;
@@ -190,7 +191,7 @@ impl Node {
         Some((row.language.unwrap_or_default(), row.as_of))
     }
 
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> Part {
         self.history.health()
     }
 }

@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions};
+use ghpulse::bus::pulsar::PulsarOptions;
+use ghpulse::config::Compression;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -352,7 +353,7 @@ impl Broker {
             topic: topic.to_owned(),
             oauth: None,
             ca: None,
-            compression: PulsarCompression::None,
+            compression: Compression::None,
             consumer_name: "test".to_owned(),
         }
     }

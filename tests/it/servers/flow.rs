@@ -1,8 +1,9 @@
 //! Tests with a healthy broker.
 
-use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions, PulsarOutlet};
+use ghpulse::bus::pulsar::{PulsarOptions, PulsarOutlet};
 use ghpulse::bus::{Outlet as _, ProducerAccess, ProducerGrant};
 use ghpulse::clock::Clock;
+use ghpulse::config::Compression;
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
 use ghpulse::model::event_summary::EventSummary;
@@ -106,9 +107,9 @@ async fn restarted_node_continues_at_its_cursor() {
 async fn every_compression_is_read() {
     let Some(pulsar) = shared("compression").await else { return };
     for (topic, compression) in [
-        ("compressed-lz4", PulsarCompression::Lz4),
-        ("compressed-zstd", PulsarCompression::Zstd),
-        ("compressed-zlib", PulsarCompression::Zlib),
+        ("compressed-lz4", Compression::Lz4),
+        ("compressed-zstd", Compression::Zstd),
+        ("compressed-zlib", Compression::Zlib),
     ] {
         let options = PulsarOptions { compression, ..pulsar.broker.options(topic) };
         let dir = tempdir().unwrap();

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ghpulse::bus::ProducerGrant;
-use ghpulse::bus::pulsar::{OAuthOptions, PulsarOptions, probe};
+use ghpulse::bus::pulsar::{PulsarOptions, probe};
 use ghpulse::clock::Clock;
+use ghpulse::config::OAuthConfig;
 use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -60,7 +61,7 @@ async fn issuer(token: &'static str) -> String {
     url
 }
 
-async fn login(dir: &Path, name: &str, token: &'static str) -> OAuthOptions {
+async fn login(dir: &Path, name: &str, token: &'static str) -> OAuthConfig {
     let issuer = issuer(token).await;
     let key_file: PathBuf = dir.join(name);
     let key = format!(
@@ -68,7 +69,7 @@ async fn login(dir: &Path, name: &str, token: &'static str) -> OAuthOptions {
         "issuer_url":"{issuer}"}}"#
     );
     std::fs::write(&key_file, key).unwrap();
-    OAuthOptions { audience: "urn:sn:pulsar:o:i".to_owned(), key_file }
+    OAuthConfig { audience: "urn:sn:pulsar:o:i".to_owned(), key_file }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,10 @@ use crate::http::fake::{FakeReply, FakeServer, SentRequest};
 
 const SECRET: &str = "s3cr&t/+";
 
-fn write_key(dir: &Path, text: &str) -> OAuthOptions {
+fn write_key(dir: &Path, text: &str) -> OAuthConfig {
     let key_file = dir.join("key.json");
     std::fs::write(&key_file, text).unwrap();
-    OAuthOptions { audience: "urn:sn:pulsar:o:i".to_owned(), key_file }
+    OAuthConfig { audience: "urn:sn:pulsar:o:i".to_owned(), key_file }
 }
 
 fn key(issuer: &str) -> String {
@@ -154,7 +154,7 @@ fn invalid_key_file_is_refused_without_quoting_it() {
     for issuer in ["http://issuer.example", "http://127.0.0.1.issuer.example", "issuer.example"] {
         assert!(refused(&key(issuer)).contains("not https"), "{issuer}");
     }
-    let gone = OAuthOptions { audience: String::new(), key_file: dir.path().join("gone.json") };
+    let gone = OAuthConfig { audience: String::new(), key_file: dir.path().join("gone.json") };
     let error = Credentials::read(&gone, Clock::system()).err().unwrap();
     assert!(error.to_string().contains("gone.json"));
 }

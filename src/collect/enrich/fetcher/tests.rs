@@ -14,8 +14,8 @@ fn fetcher(tokens: &[&str]) -> Fetcher<WantedPull> {
     let pool = TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock);
     let url = "http://127.0.0.1:9/graphql".to_owned();
     let deadline = Duration::from_secs(20);
-    let options = LookupOptions { url, deadline, batch: 100, budget: 0.5 };
-    Fetcher::new(EnrichLookup::new(&options, pool, clock).unwrap(), clock)
+    let options = EnrichConfig { enabled: true, deadline, batch: 100, budget: 0.5 };
+    Fetcher::new(EnrichLookup::new(&url, &options, pool, clock).unwrap(), clock)
 }
 
 fn wanted(count: u64) -> Vec<WantedPull> {

@@ -4,7 +4,8 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::json;
 
-use crate::serve::admin::report::{Part, Status};
+use crate::model::part::Part;
+use crate::serve::admin::report::Status;
 use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
 use crate::serve::api::endpoint::{Endpoint, EndpointPath, HTML, JSON, Operation, TEXT};

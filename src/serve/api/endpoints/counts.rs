@@ -41,21 +41,14 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
         .with_frames(SocketMessages {
             summary: "The whole first, or what has changed since `cursor`; then at each tick what \
                       has changed",
-            sent: vec![ApiMessage {
-                name: "windowParams",
-                summary: "Another window; its snapshot follows",
-                payload: derived::<WindowRequest>(),
-                example: json!(WindowRequest { window: Some("1m".to_owned()) }),
-            }],
+            sent: vec![ApiMessage::of::<WindowRequest>(
+                "windowParams",
+                json!(WindowRequest { window: Some("1m".to_owned()) }),
+            )],
             received: vec![
                 hello(),
-                value("snapshot", "The whole window"),
-                ApiMessage {
-                    name: "delta",
-                    summary: "What has changed since the last message, added to or taken off",
-                    payload: variant::<GaugeMessage<'_>>("delta"),
-                    example: example("delta", "changes", json!({ "Go": 2, "Rust": -1 })),
-                },
+                value("snapshot", "value", json!({ "Go": 12 })),
+                value("delta", "changes", json!({ "Go": 2, "Rust": -1 })),
                 heartbeat(),
                 refused(),
                 bye(),
@@ -71,8 +64,8 @@ fn aggregate() -> Endpoint {
             summary: "The value now, then the value at each tick",
             sent: Vec::new(),
             received: vec![
-                value("snapshot", "The value now"),
-                value("tick", "The value at a tick"),
+                value("snapshot", "value", json!({ "Go": 12 })),
+                value("tick", "value", json!({ "Go": 12 })),
                 heartbeat(),
                 refused(),
                 bye(),
@@ -92,49 +85,37 @@ fn forms(summary: &'static str) -> Operation {
         .refuses(503, "Not counted yet: the journal is being read, or the script has no good text")
 }
 
-fn example(kind: &str, key: &str, value: Value) -> Value {
+/// A message with a value, or with changes of it.
+fn value(kind: &'static str, key: &str, value: Value) -> ApiMessage {
     let mut example = json!({
         "type": kind, "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
         "from": "2026-01-01T00:00:01Z", "to": "2026-01-01T01:00:00Z",
         "counted_from": "2025-12-31T00:00:00Z", "complete": true,
     });
     example[key] = value;
-    example
-}
-
-fn value(name: &'static str, summary: &'static str) -> ApiMessage {
-    let payload = variant::<GaugeMessage<'_>>(name);
-    ApiMessage { name, summary, payload, example: example(name, "value", json!({ "Go": 12 })) }
+    ApiMessage::variant::<GaugeMessage<'_>>(kind, example)
 }
 
 fn hello() -> ApiMessage {
-    ApiMessage {
-        name: "hello",
-        summary: "What this is",
-        payload: variant::<GaugeMessage<'_>>("hello"),
-        example: json!({
+    ApiMessage::variant::<GaugeMessage<'_>>(
+        "hello",
+        json!({
             "type": "hello", "version": "0.1.0", "simulated": false,
             "name": "languages", "window": "1h",
         }),
-    }
+    )
 }
 
 fn heartbeat() -> ApiMessage {
-    ApiMessage {
-        name: "heartbeat",
-        summary: "Every 15 seconds: up to here everything is counted",
-        payload: variant::<GaugeMessage<'_>>("heartbeat"),
-        example: json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394" }),
-    }
+    ApiMessage::variant::<GaugeMessage<'_>>(
+        "heartbeat",
+        json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394" }),
+    )
 }
 
 fn bye() -> ApiMessage {
-    ApiMessage {
-        name: "bye",
-        summary: "The end, and why",
-        payload: variant::<GaugeMessage<'_>>("bye"),
-        example: json!({
-            "type": "bye", "reason": "the server is stopping", "retry_after": 5_000,
-        }),
-    }
+    ApiMessage::variant::<GaugeMessage<'_>>(
+        "bye",
+        json!({ "type": "bye", "reason": "the server is stopping", "retry_after": 5_000 }),
+    )
 }

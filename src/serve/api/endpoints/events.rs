@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::hub::StreamMessage;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
-use crate::serve::api::schema::{object, optional, reference, text, variant};
+use crate::serve::api::schema::{object, optional, reference, text};
 use crate::serve::http::negotiation::{NDJSON, SSE};
 use crate::serve::readers::stream::{self, StreamRequest};
 
@@ -44,14 +44,15 @@ fn frames() -> SocketMessages {
         summary: "hello and an ack for the URL's query, then events; another query at any time",
         sent: vec![ApiMessage {
             name: "query",
-            summary: "Replaces the query; the parameters of the URL, as a JSON object",
+            summary: "Replaces the query; the parameters of the URL, as a JSON object".to_owned(),
             payload: optional::<StreamRequest>(),
             example: json!({ "types": ["PushEvent"], "repos": ["rust-lang/*"] }),
         }],
         received: vec![
             ApiMessage {
                 name: "event",
-                summary: "An event and its cursor; with `fields`, these values instead of the event",
+                summary: "An event and its cursor; with `fields`, these values instead of it"
+                    .to_owned(),
                 payload: event,
                 example: json!({
                     "type": "event", "cursor": CURSOR, "key": "evt.push.insert",
@@ -60,7 +61,7 @@ fn frames() -> SocketMessages {
             },
             ApiMessage {
                 name: "entity",
-                summary: "A document made from an event, where `keys` asks for `ent.`",
+                summary: "A document made from an event, where `keys` asks for `ent.`".to_owned(),
                 payload: entity,
                 example: json!({
                     "type": "entity", "cursor": format!("{CURSOR}.c1"),
@@ -69,61 +70,42 @@ fn frames() -> SocketMessages {
             },
             control(
                 "hello",
-                "The first message: the newest event, and what is kept",
                 json!({
-                    "type": "hello", "version": "0.1.0", "cursor": CURSOR, "oldest": CURSOR,
+                    "version": "0.1.0", "cursor": CURSOR, "oldest": CURSOR, "simulated": false,
                     "retention": {
                         "seconds": 172_800, "bytes": 8_589_934_592_u64, "reach_seconds": 171_200,
                         "used_bytes": 8_123_456_789_u64,
                     },
-                    "simulated": false,
                 }),
             ),
-            control(
-                "ack",
-                "The query is in force after this cursor",
-                json!({ "type": "ack", "cursor": CURSOR, "warnings": [] }),
-            ),
-            control(
-                "caught_up",
-                "Everything up to here was sent; live events follow, or a poll ends",
-                json!({ "type": "caught_up", "cursor": CURSOR }),
-            ),
-            control(
-                "heartbeat",
-                "Every 15 seconds: where the reader is",
-                json!({ "type": "heartbeat", "cursor": CURSOR }),
-            ),
+            control("ack", json!({ "cursor": CURSOR, "warnings": [] })),
+            control("caught_up", json!({ "cursor": CURSOR })),
+            control("heartbeat", json!({ "cursor": CURSOR })),
             control(
                 "gap",
-                "Events after `from` and not after `to` are missing",
                 json!({
-                    "type": "gap", "from": CURSOR, "to": CURSOR, "count": null,
-                    "reason": "retention",
+                    "from": CURSOR, "to": CURSOR, "count": null, "reason": "retention",
                 }),
             ),
             control(
                 "error",
-                "A query was rejected; the earlier one stays in force",
                 json!({
-                    "type": "error", "code": "invalid_query", "field": "latest",
+                    "code": "invalid_query", "field": "latest",
                     "message": "latest: is `x`; give a whole number from 1 on, such as latest=100",
                 }),
             ),
             control(
                 "bye",
-                "The last message: why, where to resume, and when",
                 json!({
-                    "type": "bye", "reason": "the server is stopping", "cursor": CURSOR,
-                    "retry_after": 5_000,
+                    "reason": "the server is stopping", "cursor": CURSOR, "retry_after": 5_000,
                 }),
             ),
         ],
     }
 }
 
-/// A message of [`StreamMessage`].
-fn control(kind: &'static str, summary: &'static str, example: Value) -> ApiMessage {
-    let name = if kind == "caught_up" { "caughtUp" } else { kind };
-    ApiMessage { name, summary, payload: variant::<StreamMessage<'_>>(kind), example }
+/// A message of [`StreamMessage`], and an example without its `type`.
+fn control(kind: &'static str, mut example: Value) -> ApiMessage {
+    example["type"] = kind.into();
+    ApiMessage::variant::<StreamMessage<'_>>(kind, example)
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::hub::{FirstOfSampling, FirstOfWatch, LanguageDifference, LanguageMap};
 use crate::model::envelope::Flags;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
-use crate::serve::api::schema::{derived, object, reference};
+use crate::serve::api::schema::{object, reference};
 use crate::serve::readers::params::requests::{LatestRequest, SamplingRequest, WatchRequest};
 use crate::serve::readers::{RefusedParams, languages, sampling};
 
@@ -36,33 +36,31 @@ fn sampling() -> SocketMessages {
     let flags: BTreeMap<_, _> = flags.iter().map(|(name, set)| (name, u8::from(*set))).collect();
     SocketMessages {
         summary: "The year's counts first, unasked; then, after params, events without end",
-        sent: vec![ApiMessage {
-            name: "samplingParams",
-            summary: "Which events, one of how many, and in which form; a second one replaces it",
-            payload: derived::<SamplingRequest>(),
-            example: json!(SamplingRequest {
+        sent: vec![ApiMessage::of::<SamplingRequest>(
+            "samplingParams",
+            json!(SamplingRequest {
                 sampling_rate: 1,
                 event_type: Some("PullRequestEvent".to_owned()),
                 ..SamplingRequest::default()
             }),
-        }],
+        )],
         received: vec![
             first_of_sampling(),
             ApiMessage {
                 name: "wholeEvent",
-                summary: "An event as GitHub sent it, without a `filter`",
+                summary: "An event as GitHub sent it, without a `filter`".to_owned(),
                 payload: whole_event,
                 example: json!({ "event": event, "payload": flags }),
             },
             ApiMessage {
                 name: "filteredMap",
-                summary: "Its fields by path, with a `filter`",
+                summary: "Its fields by path, with a `filter`".to_owned(),
                 payload: json!({ "type": "object" }),
                 example: json!({ "event.type": "PushEvent", "payload.merge": 0 }),
             },
             ApiMessage {
                 name: "filteredList",
-                summary: "Its fields in the filter's order, with `returnType` list",
+                summary: "Its fields in the filter's order, with `returnType` list".to_owned(),
                 payload: json!({ "type": "array" }),
                 example: json!(["PushEvent", 0]),
             },
@@ -73,64 +71,45 @@ fn sampling() -> SocketMessages {
 
 fn first_of_sampling() -> ApiMessage {
     let day = json!({ "2026-01-01": "34" });
-    ApiMessage {
-        name: "counts",
-        summary: "The first message: this UTC year's pull requests by day, counts as strings",
-        payload: derived::<FirstOfSampling<'_>>(),
-        example: json!({
+    ApiMessage::of::<FirstOfSampling<'_>>(
+        "counts",
+        json!({
             "firstMessageTag": true, "apiVersion": 2, "eventMap": day, "openMap": day,
             "mergeMap": {}, "closeMap": {}, "devMap": { "2026-01-01": "17" },
             "sumMap": { "additions": "0", "deletions": "0", "dev": "17", "repo": "21" },
         }),
-    }
+    )
 }
 
 fn latest() -> SocketMessages {
     SocketMessages {
         summary: "After params, at each tick: the rolling window by language",
-        sent: vec![ApiMessage {
-            name: "latestParams",
-            summary: "Which languages, and how many of them; 0 is all",
-            payload: derived::<LatestRequest>(),
-            example: json!(LatestRequest { top: Some(10), ..LatestRequest::default() }),
-        }],
+        sent: vec![ApiMessage::of::<LatestRequest>(
+            "latestParams",
+            json!(LatestRequest { top: Some(10), ..LatestRequest::default() }),
+        )],
         received: vec![
-            ApiMessage {
-                name: "languages",
-                summary: "Language -> pull-request events",
-                payload: derived::<LanguageMap<'_>>(),
-                example: json!({ "Java": 112, "JavaScript": 178 }),
-            },
+            ApiMessage::of::<LanguageMap<'_>>("languages", json!({ "Go": 112, "Rust": 178 })),
             refused(),
         ],
     }
 }
 
 fn watch() -> SocketMessages {
+    let first = json!({ "firstMessageTag": true, "apiVersion": 2, "languageMap": { "C": 4 } });
+    let changes = json!({
+        "Deletions": {}, "Additions": { "Java": "1" },
+        "deletions": {}, "additions": { "Java": "1" },
+    });
     SocketMessages {
         summary: "The map first, unasked; then, after params, what changes at each tick",
-        sent: vec![ApiMessage {
-            name: "watchParams",
-            summary: "Which languages",
-            payload: derived::<WatchRequest>(),
-            example: json!(WatchRequest { language: vec!["Java".to_owned()] }),
-        }],
+        sent: vec![ApiMessage::of::<WatchRequest>(
+            "watchParams",
+            json!(WatchRequest { language: vec!["Java".to_owned()] }),
+        )],
         received: vec![
-            ApiMessage {
-                name: "languageMap",
-                summary: "The first message: language -> pull-request events at the last tick",
-                payload: derived::<FirstOfWatch<'_>>(),
-                example: json!({ "firstMessageTag": true, "apiVersion": 2, "languageMap": { "C": 4 } }),
-            },
-            ApiMessage {
-                name: "changes",
-                summary: "The net difference, in both spellings that clients are known to read",
-                payload: derived::<LanguageDifference<'_>>(),
-                example: json!({
-                    "Deletions": {}, "Additions": { "Java": "1" },
-                    "deletions": {}, "additions": { "Java": "1" },
-                }),
-            },
+            ApiMessage::of::<FirstOfWatch<'_>>("languageMap", first),
+            ApiMessage::of::<LanguageDifference<'_>>("changes", changes),
             refused(),
         ],
     }
@@ -138,13 +117,11 @@ fn watch() -> SocketMessages {
 
 /// The message that reports invalid parameters.
 pub(super) fn refused() -> ApiMessage {
-    ApiMessage {
-        name: "refused",
-        summary: "Wrong params, by name; the first ones end the connection with 1008",
-        payload: derived::<RefusedParams<'_>>(),
-        example: json!({ "error": {
+    ApiMessage::of::<RefusedParams<'_>>(
+        "refused",
+        json!({ "error": {
             "code": "invalid_params", "field": "samplingRate",
             "message": "samplingRate: must not be 0; give a whole number from 1 on",
         }}),
-    }
+    )
 }

@@ -29,6 +29,15 @@ proptest! {
 }
 
 #[test]
+fn messages_of_every_socket_have_a_summary() {
+    for frames in all().into_iter().filter_map(|endpoint| endpoint.frames) {
+        for message in frames.sent.iter().chain(&frames.received) {
+            assert!(!message.summary.is_empty(), "{}: {}", frames.summary, message.name);
+        }
+    }
+}
+
+#[test]
 fn responses_of_every_endpoint_are_documented() {
     for endpoint in all() {
         for operation in &endpoint.operations {

@@ -11,7 +11,7 @@ use crate::hub::VALUE_BYTES;
 /// that many can receive all.
 pub(super) const LANGUAGES: usize = 200;
 
-/// The parameters of `/sampling`.
+/// Which events, one in how many, and in which form; later parameters replace these.
 #[derive(Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SamplingRequest {
@@ -49,7 +49,7 @@ pub(crate) enum ReturnType {
     List,
 }
 
-/// The parameters of `/language/latest`.
+/// Which languages, and how many of them.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct LatestRequest {
     /// Only these languages; empty: all.
@@ -61,7 +61,7 @@ pub(crate) struct LatestRequest {
     pub(crate) top: Option<u64>,
 }
 
-/// The parameters of `/language/watch`.
+/// Which languages.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct WatchRequest {
     /// Only these languages; empty: all.
@@ -70,7 +70,7 @@ pub(crate) struct WatchRequest {
     pub(crate) language: Vec<String>,
 }
 
-/// The parameters of the rolling counts.
+/// Another window of the rolling counts; its snapshot follows.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct WindowRequest {
     /// Another window: `1m`, `1h` or `24h`.
