@@ -115,6 +115,7 @@ mod tests {
         for plain in ["", "\n", "a\tb\n", "\u{1b}[31mred\n", "é😀\n"] {
             assert_eq!(log_line(plain), plain);
         }
+        assert_eq!(log_line("a\nb\n"), "a\\nb\n");
         let line = log_line("a\r\n2026 ERROR b\u{202e}c\u{85}\n\n");
         assert_eq!(line, "a\\r\\n2026 ERROR b\\u202ec\\u0085\\n\n");
         let json = log_line("{\"a\":\"\u{e0041}\"}\n").into_owned();

@@ -40,7 +40,8 @@ pub struct EventKey {
 pub enum EventId {
     /// As GitHub has always written it.
     Number(u64),
-    /// Any other text. Without an id it is `#` and a hash of the event.
+    /// Any other text. Without an id it is `#` and a hash of the event without white space between
+    /// its tokens, so that it is the same after the event was stored.
     Text(String),
 }
 
@@ -118,10 +119,12 @@ impl<'a> Event<'a> {
         if id.is_none() && kind.is_none() {
             return Err(InvalidEvent::Nameless);
         }
-        let key = EventKey {
-            id: id.unwrap_or_else(|| EventId::Text(format!("#{:032x}", xxh3_128(text.as_bytes())))),
-            kind: kind.unwrap_or_default().into_owned(),
+        let hash = || {
+            let text = if parts.is_compact { Cow::Borrowed(text) } else { json::compact(text) };
+            EventId::Text(format!("#{:032x}", xxh3_128(text.as_bytes())))
         };
+        let key =
+            EventKey { id: id.unwrap_or_else(hash), kind: kind.unwrap_or_default().into_owned() };
         Ok(Self {
             text,
             key,
@@ -310,7 +313,9 @@ mod tests {
         let one = Event::read(r#"{"type":"A","n":1}"#).unwrap().key;
         let two = Event::read(r#"{"type":"A","n":2}"#).unwrap().key;
         assert_ne!(one, two);
-        assert_eq!(one, Event::read(r#"{"type":"A","n":1}"#).unwrap().key);
+        let spaced = Event::read("{ \"type\": \"A\",\n\"n\": 1 }").unwrap();
+        assert_eq!(spaced.key, one, "white space is no part of it");
+        assert_eq!(Event::read(&spaced.compact()).unwrap().key, one);
     }
 
     #[test]

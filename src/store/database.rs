@@ -477,4 +477,14 @@ mod tests {
         assert!(reader.contains(Family::Meta, b"key").unwrap());
         assert!(reader.contains(Family::Seen, b"later").unwrap());
     }
+
+    #[test]
+    fn store_of_an_older_version_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Database::open(dir.path()).unwrap();
+        writer.db.drop_cf(Family::Gaps.name()).unwrap();
+        drop(writer);
+        let error = Database::open_read_only(dir.path()).map(drop).unwrap_err();
+        assert!(error.to_string().contains("no column family `gaps` yet"), "{error}");
+    }
 }

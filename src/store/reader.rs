@@ -17,6 +17,7 @@ pub struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     /// What of the events is not passed on.
+    #[must_use]
     pub fn privacy(self) -> &'s Privacy {
         &self.database.privacy
     }

@@ -78,6 +78,8 @@ pub(super) struct Fuzz {
     seed: u64,
     rng: fastrand::Rng,
     kept: Vec<Vec<u8>>,
+    /// How many of those kept are seeds, which come first, as they are.
+    seeds: usize,
     seen: HashSet<u64>,
     inputs: u64,
     until: Until,
@@ -111,6 +113,7 @@ impl Fuzz {
             name,
             seed,
             rng: fastrand::Rng::with_seed(seed),
+            seeds: kept.len(),
             kept,
             seen: HashSet::new(),
             inputs: 0,
@@ -139,10 +142,10 @@ impl Fuzz {
             self.report();
             return None;
         }
-        let at = self.rng.usize(..self.kept.len());
+        let seed = usize::try_from(self.inputs).ok().filter(|seed| *seed < self.seeds);
+        let at = seed.unwrap_or_else(|| self.rng.usize(..self.kept.len()));
         let mut input = self.kept[at].clone();
-        // The seeds themselves come first.
-        if self.inputs >= self.kept.len() as u64 {
+        if seed.is_none() {
             for _ in 0..=self.rng.u8(..6) {
                 self.mutate(&mut input);
             }

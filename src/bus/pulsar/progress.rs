@@ -114,6 +114,12 @@ mod tests {
     }
 
     #[test]
+    fn entry_is_that_of_each_of_its_positions() {
+        assert_eq!(entry_of(at(7, 3, 5)), (7, 3));
+        assert_eq!(position_of((7, 3)), at(7, 3, 0));
+    }
+
+    #[test]
     fn furthest_position_never_goes_back() {
         let mut progress = TopicProgress::new(None, None);
         for (ledger, entry, reached) in [(7, 3, (7, 3)), (2, 0, (7, 3)), (7, 4, (7, 4))] {

@@ -140,6 +140,8 @@ mod tests {
         assert_eq!(sum(&gaps), (0, 0), "the window is open");
         gaps.close(at(0), at(SPAN), at(SPAN + 1), SPAN);
         assert_eq!(sum(&gaps), (2, 9), "12 and 14 of 11 to 19");
+        gaps.close(at(0), at(SPAN + 1), at(SPAN + 2), SPAN);
+        assert_eq!(sum(&gaps), (2, 9), "the same window is open");
         gaps.observe(1, &opened(15, 200), SPAN);
         assert_eq!(sum(&gaps), (2, 9), "too late");
         gaps.close(at(SPAN), at(SPAN), at(SPAN + 1), SPAN);

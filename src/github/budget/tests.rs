@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::BudgetUse::Stream;
+use super::BudgetUse::{Extra, Stream};
 use super::*;
 
 mod odd_answers;
@@ -367,6 +367,29 @@ fn requests_stay_below_nine_hundred_a_minute() {
     let went = times(&mut budget, now, now + seconds(180), generous);
     let most = most_within(&went, seconds(60));
     assert!((850..=900).contains(&most), "{most}");
+}
+
+#[test]
+fn requests_in_flight_of_one_kind_bind_the_other() {
+    for (first, other) in [(Stream, Extra), (Extra, Stream)] {
+        let now = start();
+        let plans = [0.5, 0.0, 0.5].map(|share| Plan { share, ..ANONYMOUS });
+        let mut budget = Budget::new(60, plans, now);
+        let taken = budget.take(first, now);
+        // Of the ten, another program has spent five.
+        budget.settle(now, taken, Spent::One, &told(10, 4, 60));
+        let end = now + seconds(60);
+        let mut sent = 0;
+        for of in [first, other] {
+            let mut at = budget.ready_at(of, now);
+            while at < end {
+                let _ = budget.take(of, at);
+                sent += 1;
+                at = budget.ready_at(of, at);
+            }
+        }
+        assert!((1..=4).contains(&sent), "{sent} of the 4 that are left, {first:?} first");
+    }
 }
 
 #[test]

@@ -141,7 +141,8 @@ impl Endpoint {
     pub(super) fn complete(mut self) -> Self {
         for operation in &mut self.operations {
             let has_body = operation.request.is_some();
-            let mut refuses = |status, meaning| operation.document(status, meaning, problem());
+            let mut refuses =
+                |status, meaning| operation.document(status, meaning, Some(problem()));
             refuses(400, "A head that breaks a rule, such as two `Host` lines");
             if self.audience == Audience::Public {
                 refuses(403, "A page of an origin that may not ask (`server.allowedOrigins`)");
@@ -163,8 +164,8 @@ impl Endpoint {
     }
 }
 
-fn problem() -> Option<(&'static str, Value)> {
-    Some((PROBLEM, named::<ProblemBody<'_>>()))
+fn problem() -> (&'static str, Value) {
+    (PROBLEM, named::<ProblemBody<'_>>())
 }
 
 impl Operation {
@@ -229,7 +230,7 @@ impl Operation {
     }
 
     pub(super) fn refuses(mut self, status: u16, meaning: &'static str) -> Self {
-        self.document(status, meaning, problem());
+        self.document(status, meaning, Some(problem()));
         self
     }
 

@@ -28,10 +28,10 @@ pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::R
         ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }
     ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
-    let served = all.into_iter().filter(|endpoint| {
+    let table = all.into_iter().filter(|endpoint| {
         endpoint.audience.includes(audience) && !matches!(endpoint.path, EndpointPath::Form(_))
     });
-    let routes = served.fold(Router::new(), |router, endpoint| {
+    let routes = table.fold(Router::new(), |router, endpoint| {
         router.route(endpoint.path.resolve(&server.options), endpoint.route)
     });
     let routes = routes.method_not_allowed_fallback(wrong_method).fallback(nothing_here);

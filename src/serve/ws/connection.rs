@@ -199,7 +199,7 @@ impl<R: ClientReader> Connection<R> {
         let mut cut = pin!(hard.cancelled());
         loop {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut(), cut.as_mut())).await {
-                SocketEvent::Received(heard) => self.receive(heard),
+                SocketEvent::Received(message) => self.receive(message),
                 SocketEvent::Chatter => self.end_chatter(),
                 SocketEvent::Written => ControlFlow::Continue(()),
                 SocketEvent::Ended(ending) => ControlFlow::Break(ending),

@@ -72,7 +72,7 @@ macro_rules! parameters {
 parameters! {
     /// Patterns of routing keys as AMQP has them: `evt.push.*`, `ent.#`; with `ent.` also entities
     keys,
-    /// GitHub's types, such as PushEvent
+    /// GitHub's types, such as `PushEvent`
     types,
     /// Repositories, such as rust-lang/*
     repos,
