@@ -373,7 +373,7 @@ fn requests_stay_below_nine_hundred_a_minute() {
 fn requests_in_flight_of_one_kind_bind_the_other() {
     for (first, other) in [(Stream, Extra), (Extra, Stream)] {
         let now = start();
-        let plans = [0.5; 2].map(|share| Plan { share, ..ANONYMOUS });
+        let plans = [0.5, 0.0, 0.5].map(|share| Plan { share, ..ANONYMOUS });
         let mut budget = Budget::new(60, plans, now);
         let taken = budget.take(first, now);
         // Of the ten, another program has spent five.
