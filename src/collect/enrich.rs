@@ -144,9 +144,9 @@ impl Stage {
                     let head = *inbox.borrow();
                     let time = ReadTime { wall, now, admitted_after };
                     let lists = self.lists.as_ref().map(|lists| lists.all()).unwrap_or_default();
-                    let has_lists = !lists.is_empty();
-                    if std::mem::replace(&mut had_lists, has_lists) != has_lists {
-                        self.pushes.allow_pushes(has_lists);
+                    let are_listed = !lists.is_empty();
+                    if std::mem::replace(&mut had_lists, are_listed) != are_listed {
+                        self.pushes.allow_pushes(are_listed);
                     }
                     let reading =
                         self.store.read(move |reader| read(reader, done + 1, time, &lists)).await?;
