@@ -125,6 +125,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
     ("sha1", &["model::privacy"]),
+    ("socket2", &["serve"]),
     ("strsim", &["config", "cli"]),
     ("tempfile", &["cli"]),
     ("tikv_jemallocator", &["main"]),

@@ -18,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest response, bytes; a status has a few KiB.
 const STATUS_BYTES: usize = 1 << 20;
 
+/// Default addresses of the ops listener and of the public one.
+const DEFAULT_URLS: [&str; 2] = ["http://127.0.0.1:8602", "http://127.0.0.1:8600"];
+
 /// Most lines on a terminal: 24 without the prompt's.
 const TERMINAL_ROWS: usize = 23;
 
@@ -28,9 +31,10 @@ const TERMINAL_ROWS: usize = 23;
                         --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
-    /// Public or ops address of the appliance
-    #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
-    url: String,
+    /// Public or ops address of the appliance; by default http://127.0.0.1:8602, whose reasons
+    /// are complete, and if that does not answer, http://127.0.0.1:8600
+    #[arg(long, value_name = "URL", value_parser = filled)]
+    url: Option<String>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -46,11 +50,14 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 }
 
 async fn ask(args: &StatusArgs) -> Exit {
-    let base = match base_url(&args.url) {
-        Ok(base) => base,
-        Err(exit) => return exit,
+    let asked = match &args.url {
+        Some(url) => match base_url(url) {
+            Ok(base) => fetch(base).await,
+            Err(exit) => return exit,
+        },
+        None => fetch_default(args.alive).await,
     };
-    match fetch(base).await {
+    match asked {
         Ok(_) if args.alive => Exit::Fine,
         Ok((json, status)) => {
             let printed = if args.json {
@@ -67,10 +74,20 @@ async fn ask(args: &StatusArgs) -> Exit {
             printed
         }
         Err(reason) => {
-            let cure = "start an appliance with `ghpulse run`, or name another with --url";
+            let cure = "start it (`systemctl start ghpulse` or `ghpulse run`; its log says why it \
+                        ended), or name another address with --url";
             output::failed(Exit::Unavailable, format_args!("{reason}; {cure}"))
         }
     }
+}
+
+/// The status of an appliance at its default addresses. A health check asks the public one.
+async fn fetch_default(alive: bool) -> Result<(Value, Status), String> {
+    let [ops, public] = DEFAULT_URLS;
+    if !alive && let Ok(found) = fetch(ops).await {
+        return Ok(found);
+    }
+    fetch(public).await
 }
 
 /// The status as received, and as this version parses it.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::report::{SourceReport, Status};
+use super::report::{BackupReport, SourceReport, Status};
 use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::model::part::{AppReport, ListFeedsReport, ListReport, Part, PartState};
@@ -96,6 +96,9 @@ impl Status {
                 "journal",
                 format_args!("{size} on disk, reaches back {hours}.{tenths} hours"),
             );
+        }
+        if let Some(backups) = &self.backups {
+            out.backups(backups);
         }
         if let Some(disk) = &self.disk {
             let (free, all) = (bytes(disk.free_bytes), bytes(disk.all_bytes));
@@ -206,6 +209,16 @@ impl Screen {
         for (one, error) in failing.take(ROWS) {
             self.line("", format!("installation {} ({}): {error}", one.id, one.account));
         }
+    }
+
+    fn backups(&mut self, backups: &BackupReport) {
+        let BackupReport { last, next, failing_since, error } = backups;
+        let last = last.map_or_else(|| "none yet".to_owned(), |at| format!("last {at}"));
+        let failing = failing_since.map_or_else(String::new, |since| {
+            let error = error.as_deref().unwrap_or(UNKNOWN);
+            format!("FAILING since {since}: {error}; ")
+        });
+        self.line("backups", format_args!("{failing}{last}, next {next}"));
     }
 
     fn enrichment(&mut self, figures: &Enriched) {
@@ -344,6 +357,7 @@ mod tests {
                 }},
                 "conflict": {"since": at, "text": "ids say 99 %"},
             },
+            "backups": {"last": at, "next": at, "failing_since": at, "error": "no room"},
             "disk": {"free_bytes": 3_221_225_472_u64},
             "journal": {"reach_seconds": 9_000},
         });
@@ -360,13 +374,14 @@ mod tests {
             "token 1    stale",
             "1 token usable",
             "TROUBLE    page 2 is empty (since 2027-01-01T00:00:00Z)",
+            "backups    FAILING since 2027-01-01T00:00:00Z: no room; last 2027-01-01T00:00:00Z",
             "3 GiB free",
             "reaches back 2.5 hours",
             "enriched   97 in 10 min (97.0 %); not enriched: 1 gone, 2 late",
         ] {
             assert!(screen.contains(part), "{part} is not in\n{screen}");
         }
-        assert!(!screen.contains('\u{1b}') && screen.lines().count() <= 26, "{screen}");
+        assert!(!screen.contains('\u{1b}') && screen.lines().count() <= 27, "{screen}");
         let written = serde_json::to_value(&status).unwrap();
         assert_eq!(serde_json::from_value::<Status>(written).unwrap(), status);
         assert!(!Status::default().screen().is_empty());

@@ -38,8 +38,12 @@ const HEAD_BYTES: u32 = 16 << 10;
 const SEND_BYTES: usize = 64 << 10;
 /// Bytes that a client may send ahead; requests have small bodies or none.
 const WINDOW: u32 = 64 << 10;
-/// A connection whose peer does not answer a ping in this time is closed.
-const PING_WITHIN: Duration = Duration::from_secs(20);
+/// A connection without frames from its peer for this time is pinged.
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// A connection whose peer does not answer a ping in this time is closed. The answer comes after
+/// all data that was sent before the ping, about 400 KB on a full connection, so that a client at
+/// 4 KB/s has time for it.
+const PONG_WITHIN: Duration = Duration::from_secs(120);
 
 tokio::task_local! {
     /// The request that a task answers.
@@ -113,8 +117,8 @@ pub(crate) async fn speak(
         .max_send_buf_size(SEND_BYTES)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .keep_alive_interval(PING_WITHIN)
-        .keep_alive_timeout(PING_WITHIN)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let patience = server.options.limits.write_timeout;

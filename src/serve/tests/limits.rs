@@ -196,6 +196,31 @@ async fn client_that_reads_no_responses_is_disconnected() {
     assert!(answered < 1_000, "all were answered, so nothing was cut off");
 }
 
+#[tokio::test]
+async fn little_waits_unsent_for_a_slow_client() {
+    const FILE: &str = "2026-11-29-5.json.gz";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(FILE), vec![b'x'; 16 << 20]).unwrap();
+    let served = served_by(|options| {
+        options.archive = Some(dir.path().to_owned());
+        options.limits.write_timeout = Duration::from_millis(500);
+        options.limits.connections = 1;
+    })
+    .await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut client = socket.connect(served.public).await.unwrap();
+    let request = format!("GET /archive/{FILE} HTTP/1.1\r\nhost: test\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut read = vec![0; 12];
+    soon(client.read_exact(&mut read)).await.unwrap();
+    assert_eq!(read, b"HTTP/1.1 200");
+    // It reads nothing more, and is disconnected.
+    soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} }).await;
+    let _ = soon(client.read_to_end(&mut read)).await;
+    assert!(read.len() < 1 << 20, "{} bytes had been accepted for it", read.len());
+}
+
 /// The folder with a certificate for `localhost` and its key, used only by tests.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
