@@ -124,10 +124,12 @@ test-deb: build ## installs, runs, upgrades and removes the package in a clean D
 	@.ci/deb-test "$${CARGO_TARGET_DIR:-target}/package"
 
 .PHONY: picture
-picture: setup ## takes the README's picture of the wall anew: .github/wall.webp
+picture: setup ## takes the pictures of the README and the manual anew
 	@.ci/setup test
-	@$(IT) browser::picture
+	@$(IT) browser::picture browser::manual
 	@cp "$${CARGO_TARGET_DIR:-target}/tmp/wall.webp" .github/wall.webp
+	@cd "$${CARGO_TARGET_DIR:-target}/tmp" && cp list.webp audit.webp archive.webp stars.svg \
+	"$(CURDIR)/src/manual/pictures"
 
 .PHONY: documents
 documents: build ## regenerates the Grafana dashboard and the Prometheus rules in config/

@@ -6,6 +6,7 @@
 //! pages, whereas a build script would add the Markdown parser to every build.
 
 mod pages;
+mod pictures;
 mod render;
 #[cfg(test)]
 mod tests;

@@ -95,7 +95,7 @@ const MODULES: &[(&str, &[&str])] = &[
 /// Dependency -> the only files or modules that may name it.
 const ADAPTERS: &[(&str, &[&str])] = &[
     ("axum", &["serve", "simulate"]),
-    ("base64", &["alerts", "github", "simulate"]),
+    ("base64", &["alerts", "github", "manual", "simulate"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

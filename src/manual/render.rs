@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use super::pages::{Form, ManualPage, PAGES, STYLE_NAME};
+use super::pictures;
 
 /// A heading of a page.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub(super) fn page(page: &ManualPage, form: Form, in_whole: bool) -> Rendered {
     let mut events: Vec<Event<'_>> = parser.collect();
     let prefix = if in_whole { format!("{}-", section(page)) } else { String::new() };
     let headings = anchor(&mut events, &prefix);
-    let links = Links { page, form, in_whole, is_link: Vec::new() };
+    let links = Links { page, form, in_whole, is_link: Vec::new(), is_embedded: false };
     let mut rendered = String::new();
     html::push_html(&mut rendered, links.rewrite(events).into_iter());
     Rendered { html: rendered, headings }
@@ -142,6 +143,8 @@ struct Links<'a> {
     in_whole: bool,
     /// For each open link, whether it is kept as a link.
     is_link: Vec<bool>,
+    /// Whether the open image is embedded.
+    is_embedded: bool,
 }
 
 impl Links<'_> {
@@ -166,9 +169,21 @@ impl Links<'_> {
                         out.push(Event::End(TagEnd::Link));
                     }
                 }
-                // Replace an image by its alternative text: the image itself is one link away.
-                Event::Start(Tag::Image { .. }) => {
-                    out.push(Event::InlineHtml("<span class=\"picture\">Picture: ".into()));
+                Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
+                    let embedded = self.embedded(&dest_url);
+                    self.is_embedded = embedded.is_some();
+                    out.push(match embedded {
+                        Some(url) => {
+                            let dest_url = CowStr::from(url);
+                            Event::Start(Tag::Image { link_type, dest_url, title, id })
+                        }
+                        // Its alternative text: the image itself is one link away.
+                        None => Event::InlineHtml("<span class=\"picture\">Picture: ".into()),
+                    });
+                }
+                Event::End(TagEnd::Image) if self.is_embedded => {
+                    self.is_embedded = false;
+                    out.push(Event::End(TagEnd::Image));
                 }
                 Event::End(TagEnd::Image) => out.push(Event::InlineHtml("</span>".into())),
                 // Tables and code blocks scroll on their own, also by keyboard.
@@ -189,6 +204,14 @@ impl Links<'_> {
             }
         }
         out
+    }
+
+    /// Returns the URL of an embedded picture.
+    fn embedded(&self, link: &str) -> Option<String> {
+        match target(self.page, link) {
+            LinkTarget::File(file) => pictures::url(&file),
+            LinkTarget::Elsewhere | LinkTarget::Page(..) => None,
+        }
     }
 
     /// Returns the URL for a link; `None` if it has no target in this form.

@@ -154,3 +154,16 @@ fn style_has_both_schemes_and_no_address() {
     assert!(STYLE.contains("prefers-color-scheme: dark") && STYLE.contains(".manual"));
     assert!(!STYLE.contains("url("));
 }
+
+#[test]
+fn pictures_are_embedded_with_their_alternative_text() {
+    for form in FORMS {
+        let whole = document(WHOLE, form).unwrap();
+        let sources = values(&whole, "src");
+        let kinds = |kind: &str| sources.iter().filter(|url| url.starts_with(kind)).count();
+        assert_eq!(kinds("data:image/webp;base64,"), 3);
+        assert_eq!(kinds("data:image/svg+xml;base64,"), 1);
+        let texts = values(&whole, "alt");
+        assert!(texts.len() == 4 && texts.iter().all(|text| text.starts_with("Simulated data: ")));
+    }
+}

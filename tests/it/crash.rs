@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const RESTARTS: usize = 8;
 
 pub(crate) struct Site {
-    url: String,
+    pub(crate) url: String,
     pub(crate) control: Control,
     stop: CancellationToken,
     pub(crate) dir: tempfile::TempDir,

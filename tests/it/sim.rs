@@ -8,6 +8,7 @@ mod app;
 mod audit;
 mod buses;
 mod clock;
+mod complete;
 mod enriched;
 mod limits;
 mod listed;

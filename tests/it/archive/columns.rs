@@ -55,7 +55,7 @@ print(json.dumps(counts))
 "#;
 
 /// Runs a script that prints counts by type as JSON.
-fn counted(python: &Path, script: &str, arguments: &[String]) -> BTreeMap<String, u64> {
+pub(crate) fn counted(python: &Path, script: &str, arguments: &[String]) -> BTreeMap<String, u64> {
     let output = Command::new(python).args(["-c", script]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -72,7 +72,7 @@ fn types_of(rows: &[PathBuf]) -> BTreeMap<String, u64> {
 }
 
 /// The Python that has the readers of columns; `None` where they are not installed.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
     let python = cache.join("ghpulse-tests/python/bin/python");
