@@ -97,8 +97,8 @@ pub enum HttpError {
     },
     /// The server redirects a request that must not follow redirects.
     #[error(
-        "{host} redirects to {to}, which is not followed: requests with a body or a secret go to no \
-         other address, and https never becomes http; use the target's address"
+        "{host} redirects to {to}, which is not followed: requests to GitHub, and those with a body \
+         or a secret, go to no other address, and https never becomes http; use the target's address"
     )]
     Redirected {
         /// Host and port.
@@ -178,19 +178,24 @@ impl<'a> HttpRequest<'a> {
         self
     }
 
-    /// Follows redirects with its secrets too, as long as scheme, host and port stay the same:
-    /// GitHub redirects renamed repositories so.
+    /// Follows redirects, with its secrets too, as long as scheme, host and port stay the same, and
+    /// no others: GitHub redirects renamed repositories so, and never to another server.
     #[must_use]
     pub fn within_origin(mut self) -> Self {
         self.stays_in_origin = true;
         self
     }
 
-    /// Whether it must not follow this redirect: a body or a secret is sent to no other address.
+    /// Whether it must not follow this redirect: a body or a secret is sent to no other address,
+    /// and a request that stays in its origin leads to no other one.
     fn is_bound(&self, from: &Url, to: &Url) -> bool {
-        let has_secret = self.headers.iter().any(|(_, _, secret)| *secret);
-        let is_near = self.stays_in_origin && from.origin() == to.origin();
-        self.body.is_some() || (has_secret && !is_near)
+        if self.body.is_some() {
+            return true;
+        }
+        if self.stays_in_origin {
+            return from.origin() != to.origin();
+        }
+        self.headers.iter().any(|(_, _, secret)| *secret)
     }
 }
 

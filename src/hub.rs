@@ -134,7 +134,11 @@ impl Hub {
 
     /// Takes the events that are left out now from those that subscribers still read.
     pub fn leave_out(&self, privacy: &Privacy) {
-        self.log.tail.leave_out(privacy);
+        let held = || {
+            let live = self.log.journal().map(|journal| journal.live.held_events());
+            [self.sampling.held_events(), live.unwrap_or_default()].concat()
+        };
+        self.log.tail.leave_out(privacy, held);
         self.sampling.forget_shared();
     }
 

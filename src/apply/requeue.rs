@@ -176,7 +176,8 @@ mod tests {
         );
         let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
         let cursor = at(entry).to_string();
-        let origin = DeadLetterOrigin { cursor, published_at: 1, received: None, schema: None };
+        let published_at = Timestamp::from_seconds(1_790_000_000).micros();
+        let origin = DeadLetterOrigin { cursor, published_at, received: None, schema: None };
         let value = encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
         match read_again(&value) {
             ControlFlow::Continue(event) => event,

@@ -31,8 +31,8 @@ const TERMINAL_ROWS: usize = 23;
                         --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
-    /// Public or ops address of the appliance; by default http://127.0.0.1:8602, whose reasons
-    /// are complete, and if that does not answer, http://127.0.0.1:8600
+    /// Public or ops address of the appliance; by default 127.0.0.1:8602, whose reasons are
+    /// complete, and if that does not answer, 127.0.0.1:8600
     #[arg(long, value_name = "URL", value_parser = filled)]
     url: Option<String>,
     /// Prints JSON

@@ -11,6 +11,8 @@
 
 mod fetcher;
 mod forbidden;
+mod heavy;
+mod lookup_order;
 mod lookup_queue;
 mod pending;
 mod read;
@@ -34,10 +36,11 @@ pub use self::share::RecentShare;
 use crate::clock::Clock;
 use crate::github::graphql::{WantedPull, WantedPush};
 use crate::lists::Lists;
-use crate::store::keys::{InboxKey, OutboxKey};
+use crate::store::keys::{InboxKey, MetaKey, OutboxKey};
 use crate::store::repos;
-use crate::store::rows::encode_outbox;
-use crate::store::{ENTRIES, Store, StoreError};
+use crate::store::rows::{commit_bytes, encode_outbox};
+use crate::store::{BACKLOG, ENTRIES, Store, StoreError};
+use crate::sync::blocking;
 use crate::{fault, metrics};
 
 /// While nothing is held, how often the stage checks whether tokens have become available.
@@ -81,8 +84,7 @@ impl Enrich {
         let pulls = LookupQueue::new(lookup.as_ref(), clock);
         let pushes = LookupQueue::new(lookup.as_ref(), clock);
         let lists = lists.filter(|_| pushes.asks());
-        let pushes_first = false;
-        let stage = Stage { store, lists, warning, recent, clock, pulls, pushes, pushes_first };
+        let stage = Stage { store, lists, warning, recent, clock, pulls, pushes };
         stage.enrich(stop).await
     }
 }
@@ -95,8 +97,6 @@ struct Stage {
     clock: Clock,
     pulls: LookupQueue<WantedPull>,
     pushes: LookupQueue<WantedPush>,
-    /// Which of the two uses the tokens first, until it has sent a query; then the other one.
-    pushes_first: bool,
 }
 
 /// The reason the stage woke up.
@@ -112,6 +112,7 @@ impl Stage {
         let mut inbox = self.store.watermarks().inbox.subscribe();
         let mut done = 0;
         let mut again = None;
+        let mut had_lists = false;
         // A new store has nothing to read first.
         let mut admitted_after = (*inbox.borrow() == done).then(|| self.clock.instant());
         loop {
@@ -143,6 +144,10 @@ impl Stage {
                     let head = *inbox.borrow();
                     let time = ReadTime { wall, now, admitted_after };
                     let lists = self.lists.as_ref().map(|lists| lists.all()).unwrap_or_default();
+                    let are_listed = !lists.is_empty();
+                    if std::mem::replace(&mut had_lists, are_listed) != are_listed {
+                        self.pushes.allow_pushes(are_listed);
+                    }
                     let reading =
                         self.store.read(move |reader| read(reader, done + 1, time, &lists)).await?;
                     done = reading.events.last().map_or(head, |(event, _)| event.admission);
@@ -171,17 +176,7 @@ impl Stage {
 
     /// Sends every query that is due. Returns when to check again while anything is queued.
     fn send_due(&mut self) -> Option<Instant> {
-        let again = if self.pushes_first {
-            let before = self.pushes.in_flight();
-            let pushes = self.pushes.send_due();
-            self.pushes_first = self.pushes.in_flight() == before;
-            [pushes, self.pulls.send_due()]
-        } else {
-            let before = self.pulls.in_flight();
-            let pulls = self.pulls.send_due();
-            self.pushes_first = self.pulls.in_flight() > before;
-            [pulls, self.pushes.send_due()]
-        };
+        let again = [self.pulls.send_due(), self.pushes.send_due()];
         again.into_iter().flatten().min()
     }
 
@@ -227,13 +222,12 @@ impl Stage {
             return Ok(());
         }
         ready.sort_unstable_by_key(|ready| ready.event.admission);
-        for push in ready.iter_mut().filter_map(|ready| ready.event.facts.push.as_mut()) {
-            if let Some(hashed) = self.store.privacy().hashed_commits(&push.commits) {
-                push.commits = hashed;
-            }
-        }
+        let ready = self.hash_addresses(ready).await?;
         self.count(&ready);
         let now = self.clock.now();
+        let commits: usize = ready.iter().map(|ready| commit_bytes(&ready.event.facts)).sum();
+        // Before the commit, because the events may be applied right after it.
+        self.store.watermarks().grow_backlog(commits as u64);
         let committed = self.store.commit(move |batch| {
             let mut head = None;
             for (key, language) in &cached {
@@ -245,6 +239,10 @@ impl Stage {
                 batch.delete(&InboxKey(event.admission));
                 head = Some(entry);
             }
+            if commits > 0 {
+                let bytes = i64::try_from(commits).unwrap_or(i64::MAX);
+                batch.add(&MetaKey(BACKLOG.to_owned()), bytes)?;
+            }
             fault::point("enrich.before_commit");
             Ok(head)
         });
@@ -254,6 +252,27 @@ impl Stage {
             self.store.watermarks().outbox.send_replace(head);
         }
         Ok(())
+    }
+
+    /// Hashes the addresses in the commits of pushes where the rules say so, on the blocking pool:
+    /// thousands of pushes may leave at once.
+    async fn hash_addresses(
+        &self,
+        mut ready: Vec<ReleasedEvent>,
+    ) -> Result<Vec<ReleasedEvent>, StoreError> {
+        if ready.iter().all(|ready| ready.event.facts.push.is_none()) {
+            return Ok(ready);
+        }
+        let privacy = Arc::clone(self.store.privacy());
+        let hashed = blocking(move || {
+            for push in ready.iter_mut().filter_map(|ready| ready.event.facts.push.as_mut()) {
+                if let Some(hashed) = privacy.hashed_commits(&push.commits) {
+                    push.commits = hashed;
+                }
+            }
+            ready
+        });
+        Ok(hashed.await?)
     }
 
     fn count(&self, ready: &[ReleasedEvent]) {

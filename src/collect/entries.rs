@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 use crate::model::event::is_event;
 use crate::model::json;
 
+/// Maximum number of entries of a page: a hundred times what GitHub sends. Further ones are counted
+/// as broken parts.
+const MOST_ENTRIES: usize = 10_000;
 /// Maximum number of broken parts of a page that are kept; all are counted.
 const MOST_BROKEN: usize = 50;
 
@@ -85,6 +88,10 @@ impl Entries {
     }
 
     fn push(&mut self, page: &Bytes, entry: &str) {
+        if self.list.len() >= MOST_ENTRIES {
+            let reason = format!("more than the {MOST_ENTRIES} entries that a page may have");
+            return self.reject(page, reason, entry);
+        }
         let begin = entry.as_ptr() as usize - page.as_ptr() as usize;
         self.list.push(begin..begin + entry.len());
     }
@@ -162,6 +169,16 @@ mod tests {
         assert_eq!(read(page.trim_end_matches(']')), (all, 1, true), "no bracket");
         let (list, broken, _) = read(&page[..page.len() - 5]);
         assert_eq!((list, broken), (EVENTS[..2].iter().map(|e| (*e).to_owned()).collect(), 1));
+    }
+
+    #[test]
+    fn page_with_a_million_entries_is_read_up_to_a_limit() {
+        let page = format!("[{}]", vec![r#"{"id":"1"}"#; 1_000_000].join(","));
+        let entries = Entries::of_list(&Bytes::from(page));
+        assert_eq!(entries.iter().count(), MOST_ENTRIES);
+        let (count, kept) = entries.broken();
+        assert_eq!((count, kept.len()), (1_000_000 - MOST_ENTRIES, MOST_BROKEN));
+        assert!(!entries.is_whole() && entries.is_list());
     }
 
     #[test]

@@ -215,7 +215,8 @@ separately.";
                 ours "github.enrich.batch" => batch: usize, ValueKind::Whole(1, 100), "100",
                     "Pull requests per query; of pushes as many, but at most 25.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
-                    "Share of each token's GraphQL limit that enrichment may use.";
+                    "Share of each token's GraphQL limit that enrichment may use; a fifth of it is \
+for pushes while there are lists.";
             }
 
             /// The audit: how much was seen, by GitHub's totals of sampled repositories.

@@ -1,12 +1,13 @@
 //! The budget of one of an account's limits: how many requests are left, and when the next one may
-//! be sent. Two kinds of requests share it: those that the stream needs, and those beside it.
+//! be sent. Several kinds of requests share it, each with its own pace: those that the stream
+//! needs, those for the commits of pushes, and those beside the stream.
 //!
 //! Guarantees: there are never more requests in a window than GitHub reported as left (less the
 //! share kept for other programs), including those in flight. No kind sends more than its share of
-//! the limit, whatever the other one does; but after a restart within the hour nothing is known of
+//! the limit, whatever the others do; but after a restart within the hour nothing is known of
 //! what it sent before, so it may then send more, as long as GitHub reports that much as left. When
 //! a share changes within a window, what was sent counts in proportion. When other programs leave
-//! less, both kinds send less, in the proportion of what each could still send. Requests are spread
+//! less, all kinds send less, in the proportion of what each could still send. Requests are spread
 //! evenly to the end of the window instead of being used up at once, and slower when other programs
 //! will use a part of what is left. A small burst lets the pages of a round go together where
 //! possible.
@@ -15,14 +16,17 @@
 //! it is lower than ours or belongs to a newer window, because responses overtake each other.
 
 mod pace;
+mod unheard;
 mod window;
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 pub use self::pace::Plan;
 use self::pace::{BudgetPace, part};
+use self::unheard::UnheardPoints;
 use self::window::{BudgetMeter, LimitWindow, WINDOW};
 use crate::github::limits::{RateLimits, Reset};
 
@@ -34,16 +38,23 @@ const USUAL_INTERVAL: Duration = Duration::from_secs(60);
 /// Requests become this many times slower at most for what other programs will probably use,
 /// because that is an estimate.
 const MOST_SLOWED: u64 = 5;
-/// Both kinds, in the order of their paces.
-const USES: [BudgetUse; 2] = [BudgetUse::Stream, BudgetUse::Extra];
+/// How long before the end of a window, by our clock, a response may say that it is over, or
+/// describe the next one.
+const EARLY: Duration = Duration::from_secs(60);
+/// Number of kinds of requests.
+pub const KINDS: usize = 3;
+/// All kinds, in the order of their paces.
+const USES: [BudgetUse; KINDS] = [BudgetUse::Stream, BudgetUse::Pushes, BudgetUse::Extra];
 
-/// The kind of a request. Both are counted against the same limit, each has a share of it.
+/// The kind of a request. All are counted against the same limit, each has a share of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BudgetUse {
     /// The stream needs it.
     Stream = 0,
+    /// It asks for the commits of pushes.
+    Pushes = 1,
     /// It adds to the stream or checks it.
-    Extra = 1,
+    Extra = 2,
 }
 
 /// The cost of a request.
@@ -60,6 +71,7 @@ pub enum Spent {
 pub struct Reservation {
     of: BudgetUse,
     at: Instant,
+    points: u64,
     /// By how much it delayed the next request.
     step: Duration,
 }
@@ -70,16 +82,9 @@ pub struct Budget {
     /// Points per hour assumed until GitHub reports a limit.
     assumed: u64,
     meter: BudgetMeter,
-    /// Points of requests that ended without a response while others were in flight. A response
-    /// to one that was sent before they ended may not include them.
-    unheard: u64,
-    /// When the last of them ended.
-    unheard_at: Option<Instant>,
-    /// Points of requests that ended without a response before any of those in flight were sent.
-    /// The next response includes them; a window that began by our clock alone does not.
-    lost: u64,
+    unheard: UnheardPoints,
     /// By [`BudgetUse`].
-    paces: [BudgetPace; 2],
+    paces: [BudgetPace; KINDS],
 }
 
 /// What a response said about the limit.
@@ -89,22 +94,20 @@ enum LimitNews {
     Nothing,
     /// It describes a window that is over here.
     Outdated,
-    /// It describes the window that is known.
+    /// It describes the window that is known, or one that replaces it long before its end.
     Same,
     /// It describes a new window.
     New,
 }
 
 impl Budget {
-    /// A budget without any response yet, for requests of the stream and those beside it.
+    /// A budget without any response yet, with the plan of each [`BudgetUse`].
     #[must_use]
-    pub fn new(assumed: u64, plans: [Plan; 2], now: Instant) -> Self {
+    pub fn new(assumed: u64, plans: [Plan; KINDS], now: Instant) -> Self {
         Self {
             assumed,
             meter: BudgetMeter::Assumed,
-            unheard: 0,
-            unheard_at: None,
-            lost: 0,
+            unheard: UnheardPoints::default(),
             paces: plans.map(|plan| BudgetPace::new(plan, now)),
         }
     }
@@ -115,6 +118,12 @@ impl Budget {
         let pace = self.pace_mut(of);
         pace.share(share);
         pace.plan.within = within;
+    }
+
+    /// Changes the minimum interval between two requests of a kind, in multiples of the response
+    /// time.
+    pub fn space(&mut self, of: BudgetUse, answer_times: f64) {
+        self.pace_mut(of).plan.answer_times = answer_times;
     }
 
     /// Returns the first instant, not before `now`, at which a request may be sent.
@@ -136,35 +145,34 @@ impl Budget {
     pub fn take(&mut self, of: BudgetUse, now: Instant) -> Reservation {
         let step = self.step(of, now);
         let pace = self.pace_mut(of);
-        pace.under_way = pace.under_way.saturating_add(pace.plan.points);
+        let points = pace.points();
+        pace.under_way = pace.under_way.saturating_add(points);
         pace.due = pace.due.max(now) + step;
-        Reservation { of, at: now, step }
+        Reservation { of, at: now, points, step }
     }
 
     /// Settles a request with its response, or with the end of the wait for it.
     pub fn settle(&mut self, now: Instant, taken: Reservation, spent: Spent, limits: &RateLimits) {
         let pace = self.pace_mut(taken.of);
-        let points = pace.plan.points;
-        pace.under_way = pace.under_way.saturating_sub(points);
+        pace.under_way = pace.under_way.saturating_sub(taken.points);
         if spent == Spent::Nothing {
             pace.due = pace.due.checked_sub(taken.step).unwrap_or(pace.due);
         }
         let before = USES.map(|of| self.step(of, now));
         let news = self.hear(now, taken, limits);
-        let spent = if spent == Spent::One { points } else { 0 };
         let pace = self.pace_mut(taken.of);
-        pace.spent = pace.spent.saturating_add(spent);
+        let points = match (spent, limits.cost) {
+            (Spent::Nothing, _) => 0,
+            (Spent::One, Some(cost)) => pace.costs(cost),
+            (Spent::One, None) => taken.points,
+        };
+        pace.spend(points);
         match news {
-            LimitNews::Nothing => self.miss(now, spent),
+            LimitNews::Nothing => self.miss(now, points),
             LimitNews::Outdated | LimitNews::Same => self.keep_pace(now, before),
-            LimitNews::New => self.begin_pace(now, taken.of, spent),
+            LimitNews::New => self.begin_pace(now, taken.of, points),
         }
-        if news != LimitNews::Nothing {
-            self.lost = 0;
-        }
-        if self.under_way() == 0 {
-            self.lost = self.lost.saturating_add(std::mem::take(&mut self.unheard));
-        }
+        self.unheard.settle(news != LimitNews::Nothing, self.under_way() == 0);
     }
 
     /// Records the response time of a request that was not refused.
@@ -188,11 +196,7 @@ impl Budget {
         for (pace, theirs) in self.paces.iter_mut().zip(&other.paces) {
             pace.join(theirs, newer, now);
         }
-        let lost = std::mem::take(&mut self.lost).saturating_add(other.lost);
-        self.unheard = self.unheard.saturating_add(other.unheard).saturating_add(lost);
-        if self.unheard > 0 {
-            self.unheard_at = Some(now);
-        }
+        self.unheard.join(&other.unheard, now);
         self.meter = self.meter.join(other.meter);
     }
 
@@ -219,8 +223,7 @@ impl Budget {
             }
             // A request without a response may have arrived after GitHub's window ended, which is
             // slightly earlier than ours.
-            let missed = self.unheard.saturating_add(self.lost);
-            window.left = window.limit.saturating_sub(missed);
+            window.left = window.limit.saturating_sub(self.unheard.after(window.reset));
             window.rolled = Some(window.reset);
             window.reset = now + WINDOW;
             window.first = (now, window.left);
@@ -251,7 +254,7 @@ impl Budget {
 
     /// The same where this many points of the limit are left.
     fn part_of(&self, of: BudgetUse, limit: u64, left: u64) -> u64 {
-        let Plan { within, points, .. } = self.pace(of).plan;
+        let (within, points) = (self.pace(of).plan.within, self.pace(of).points());
         let above = |within| {
             let above = left.saturating_sub(limit - part(limit, within));
             above.saturating_sub(self.under_way())
@@ -268,7 +271,7 @@ impl Budget {
         // Rounded up, so that the last point is not left to nobody: it is there once only, because
         // a request in flight has left the budget already.
         let own = if left < all { (own * left).div_ceil(all) } else { own };
-        u64::try_from(own).unwrap_or(u64::MAX) / points.max(1)
+        u64::try_from(own).unwrap_or(u64::MAX) / points
     }
 
     fn step(&self, of: BudgetUse, now: Instant) -> Duration {
@@ -278,7 +281,7 @@ impl Budget {
             BudgetMeter::Interval => Duration::ZERO,
             BudgetMeter::Assumed => {
                 // The burst comes on top of the even flow, so it is deducted from the hour first.
-                let part = part(self.assumed, plan.share) / plan.points.max(1);
+                let part = part(self.assumed, plan.share) / pace.points();
                 divide(WINDOW, part.saturating_sub(u64::from(plan.burst)).max(1))
             }
             BudgetMeter::Reported(window) => {
@@ -303,54 +306,64 @@ impl Budget {
             }
             return LimitNews::Nothing;
         };
-        if self.unheard_at.is_some_and(|ended| ended < taken.at) {
-            // This response includes all of them. They may still belong to the next window.
-            self.lost = self.lost.saturating_add(std::mem::take(&mut self.unheard));
-            self.unheard_at = None;
-        }
-        // Without a named window, one of an hour begins with the first response.
-        let told = limits.reset.unwrap_or(Reset { epoch: 0, after: WINDOW });
-        let left = told_left.saturating_sub(self.unheard);
-        match &mut self.meter {
-            BudgetMeter::Reported(window) if told.epoch < window.epoch => LimitNews::Outdated,
-            // The response describes a window that is over here. A request sent since then that
-            // still reports the old window is right: it has not ended.
-            BudgetMeter::Reported(LimitWindow { epoch, rolled: Some(over), .. })
-                if told.epoch == *epoch && taken.at < *over =>
-            {
-                LimitNews::Outdated
+        let left = told_left.saturating_sub(self.unheard.missing_in(taken.at));
+        let unnamed = match self.meter {
+            BudgetMeter::Reported(window) => {
+                let after = window.reset.saturating_duration_since(now);
+                Reset { epoch: window.latest, after }
             }
-            BudgetMeter::Reported(window) if told.epoch == window.epoch => {
-                window.limit = limits.limit.unwrap_or(window.limit).max(told_left);
-                window.left = left.min(window.left);
-                window.reset = window.reset.min(now + told.after);
-                LimitNews::Same
-            }
-            meter => {
-                // If the last window has ended here too, what was sent since then is in this one.
-                let is_counted =
-                    matches!(meter, BudgetMeter::Reported(LimitWindow { rolled: Some(_), .. }));
-                if !is_counted {
-                    self.paces.iter_mut().for_each(BudgetPace::begin_count);
+            // One of an hour begins with the first response.
+            _ => Reset { epoch: 0, after: WINDOW },
+        };
+        let told = limits.reset.unwrap_or(unnamed);
+        if let BudgetMeter::Reported(window) = &mut self.meter {
+            match (window.compare(told.epoch), window.rolled) {
+                // What was known of the window that is over here was wrong.
+                (Ordering::Less, Some(over)) if taken.at >= over && !told.after.is_zero() => {}
+                (Ordering::Less, _) if taken.at >= window.first.0 => return LimitNews::Nothing,
+                (Ordering::Less, _) => return LimitNews::Outdated,
+                // The response describes a window that is over here. A request sent since then
+                // that still reports the old window is right: it has not ended.
+                (Ordering::Equal, Some(over)) if taken.at < over => return LimitNews::Outdated,
+                // But not when it reports that the window is over.
+                (Ordering::Equal, Some(_)) if told.after.is_zero() => return LimitNews::Nothing,
+                (Ordering::Equal, _) => {
+                    window.limit = limits.limit.unwrap_or(window.limit).max(told_left);
+                    window.left = left.min(window.left);
+                    if !told.after.is_zero() || window.reset <= now + EARLY {
+                        window.ends(told, now);
+                    }
+                    return LimitNews::Same;
                 }
-                let limit = limits.limit.unwrap_or(told_left).max(told_left);
-                let (epoch, reset) = (told.epoch, now + told.after);
-                let first = (now, left);
-                let window = LimitWindow { limit, left, epoch, reset, rolled: None, first };
-                *meter = BudgetMeter::Reported(window);
-                LimitNews::New
+                (Ordering::Greater, _) => {}
             }
         }
+        // If the last window has ended here too, what was sent since then is in this one. One that
+        // comes long before the end of the last, or is over already, is no reason to begin anew.
+        let (is_rolled, is_early) = match self.meter {
+            BudgetMeter::Reported(LimitWindow { rolled, reset, .. }) => {
+                (rolled.is_some(), rolled.is_none() && reset > now + EARLY)
+            }
+            _ => (false, false),
+        };
+        let is_over = told.after.is_zero();
+        if !is_rolled && !is_early {
+            self.paces.iter_mut().for_each(BudgetPace::begin_count);
+        }
+        let limit = limits.limit.unwrap_or(told_left).max(told_left);
+        let after = if is_over { WINDOW } else { told.after };
+        let (epoch, latest, reset) = (told.epoch, told.epoch, now + after);
+        let (rolled, first) = (None, (now, left));
+        let window = LimitWindow { limit, left, epoch, latest, reset, rolled, first };
+        self.meter = BudgetMeter::Reported(window);
+        if is_early || is_over { LimitNews::Same } else { LimitNews::New }
     }
 
     /// Counts a request that ended without a word about what is left.
     fn miss(&mut self, now: Instant, points: u64) {
-        if points > 0 {
-            self.unheard = self.unheard.saturating_add(points);
-            self.unheard_at = Some(now);
-            if let BudgetMeter::Reported(window) = &mut self.meter {
-                window.left = window.left.saturating_sub(points);
-            }
+        self.unheard.add(now, points);
+        if let BudgetMeter::Reported(window) = &mut self.meter {
+            window.left = window.left.saturating_sub(points);
         }
     }
 
@@ -366,7 +379,7 @@ impl Budget {
 
     /// Requests that were sent ahead of time stay the same number of requests ahead at the new
     /// pace.
-    fn keep_pace(&mut self, now: Instant, before: [Duration; 2]) {
+    fn keep_pace(&mut self, now: Instant, before: [Duration; KINDS]) {
         for (of, before) in USES.into_iter().zip(before) {
             let change = self.step(of, now).as_secs_f64() / before.as_secs_f64();
             self.pace_mut(of).change(now, change);

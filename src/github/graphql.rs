@@ -177,9 +177,8 @@ impl GraphQl {
         let start = self.clock.instant();
         let result = self.http.send(request).await;
         let took = self.clock.instant() - start;
-        let mut cost = None;
         let (outcome, limits) = match result {
-            Ok(response) => self.read(read, &response, &mut cost),
+            Ok(response) => self.read(read, &response),
             Err(error @ (HttpError::Timeout { .. } | HttpError::TooLarge { .. })) => {
                 (QueryOutcome::TooHeavy(error.to_string()), RateLimits::default())
             }
@@ -187,14 +186,13 @@ impl GraphQl {
         };
         lease.settle(verdict(&outcome), &limits, took);
         metrics::QUERIES.add_for(name_of(&outcome), 1);
-        (outcome, cost)
+        (outcome, limits.cost)
     }
 
     fn read<T>(
         &self,
         read: impl FnOnce(&[u8]) -> Read<T>,
         response: &HttpResponse,
-        cost: &mut Option<u64>,
     ) -> (QueryOutcome<T>, RateLimits) {
         let now = self.clock.now();
         let mut limits = RateLimits::read(&response.headers, now);
@@ -202,7 +200,7 @@ impl GraphQl {
         let outcome = match response.status {
             200 => {
                 let read = read(&response.body);
-                *cost = read.rate.and_then(|rate| rate.cost);
+                limits.cost = read.rate.and_then(|rate| rate.cost);
                 if let Some(rate) = read.rate.filter(|_| limits.remaining.is_none()) {
                     limits.remaining = Some(rate.remaining);
                     limits.reset = Some(Reset::at(rate.reset, now));

@@ -33,6 +33,8 @@ pub struct RateLimits {
     pub remaining: Option<u64>,
     /// The end of this window.
     pub reset: Option<Reset>,
+    /// Points that the request has cost, as the body of a response to a query says.
+    pub cost: Option<u64>,
     /// How long no request may be sent.
     pub retry_after: Option<Duration>,
     /// Minimum interval between two polls without a token.
@@ -89,6 +91,7 @@ impl RateLimits {
             limit: headers.number("x-ratelimit-limit"),
             remaining: headers.number("x-ratelimit-remaining"),
             reset,
+            cost: None,
             retry_after: seconds("retry-after", LONGEST_RETRY).or_else(until),
             poll_interval: seconds("x-poll-interval", LONGEST_INTERVAL),
         }

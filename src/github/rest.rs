@@ -25,6 +25,9 @@ use crate::metrics;
 pub const PER_PAGE: u32 = 100;
 /// Maximum size of a page in bytes, decompressed: 100 of the largest events ever observed.
 const PAGE_BYTES: usize = 32 << 20;
+/// Maximum length of an `ETag` that is sent back. GitHub's have 68 bytes; a request whose headers
+/// are too long would be refused each time.
+const ETAG_BYTES: usize = 1_024;
 /// The version of GitHub's API that this client uses.
 pub(super) const API_VERSION: &str = "2022-11-28";
 pub(super) const MEDIA_TYPE: &str = "application/vnd.github+json";
@@ -158,7 +161,8 @@ impl Rest {
     /// Fetches a page of events and settles the lease with the outcome.
     pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> PageResponse {
         let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
-        let (result, took) = self.send(HttpRequest::get(&url), &lease, etag).await;
+        let request = HttpRequest::get(&url).within_origin();
+        let (result, took) = self.send(request, &lease, etag).await;
         let answer = match result {
             Ok(response) => self.read(number, response, lease.token().is_some()),
             Err(error) => {
@@ -197,7 +201,7 @@ impl Rest {
         let simulated = Some(is_simulated(&response.headers));
         let outcome = match response.status {
             200 => {
-                let etag = response.headers.get("etag").map(str::to_owned);
+                let etag = etag_of(&response);
                 PageOutcome::Fresh { body: response.body, etag }
             }
             304 => PageOutcome::NotModified,
@@ -243,6 +247,11 @@ fn verdict(outcome: &PageOutcome) -> TokenVerdict {
         PageOutcome::Failed(RestError::Http(error)) if error.is_unsent() => TokenVerdict::Unsent,
         PageOutcome::Failed(_) => TokenVerdict::Failed,
     }
+}
+
+/// The `ETag` of a page, to be sent back.
+fn etag_of(response: &HttpResponse) -> Option<String> {
+    response.headers.get("etag").filter(|etag| etag.len() <= ETAG_BYTES).map(str::to_owned)
 }
 
 fn is_simulated(headers: &Headers) -> bool {

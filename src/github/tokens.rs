@@ -32,7 +32,8 @@ use self::lease::SharedPool;
 pub use self::pool_state::QUARANTINE;
 use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, tell_shared};
 pub use self::types::{
-    AccountId, Census, DeadToken, Identity, PoolOptions, TokenMode, TokenSlotId, TokenVerdict,
+    AccountId, Census, DeadToken, Identity, PoolOptions, QueryKind, TokenMode, TokenSlotId,
+    TokenVerdict,
 };
 use self::types::{Owner, Resource};
 use crate::clock::Clock;
@@ -163,6 +164,12 @@ impl TokenPool {
         self.shared.lock().accounts.allow_queries(share);
     }
 
+    /// Sets the part of what queries may use that those for the commits of pushes may use: 0 while
+    /// there are none.
+    pub fn allow_pushes(&self, part: f64) {
+        self.shared.lock().accounts.allow_pushes(part);
+    }
+
     /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
     /// not: 0 while there are none.
     pub fn allow_feeds(&self, share: f64) {
@@ -229,18 +236,22 @@ impl TokenPool {
     /// A lease for one GraphQL query with the next token, or when to ask again. `None` when GitHub
     /// accepts none of the tokens, because queries require one.
     #[must_use]
-    pub fn grant_query(&self) -> Option<TokenGrant> {
-        self.grant_query_of(|_| true)
+    pub fn grant_query(&self, kind: QueryKind) -> Option<TokenGrant> {
+        self.grant_query_of(kind, |_| true)
     }
 
     /// Like `grant_query`, with a token of one of these accounts. `None` when GitHub accepts none
     /// of their tokens.
     #[must_use]
-    pub fn grant_query_of(&self, may: impl Fn(AccountId) -> bool) -> Option<TokenGrant> {
+    pub fn grant_query_of(
+        &self,
+        kind: QueryKind,
+        may: impl Fn(AccountId) -> bool,
+    ) -> Option<TokenGrant> {
         let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
         let turn = state.query_turn;
-        let request = TokenRequest { resource: Resource::Queries, last: None, may: &may };
+        let request = TokenRequest { resource: Resource::Queries(kind), last: None, may: &may };
         match self.next_seat(&mut state, turn, &request, now) {
             Ok((lease, turn)) => {
                 state.query_turn = turn;

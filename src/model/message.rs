@@ -34,6 +34,10 @@ const WAITED: Duration = Duration::from_secs(400 * 86_400);
 /// How far the clocks of two machines may differ; a later `received` is ignored.
 const APART: Duration = Duration::from_secs(86_400);
 
+/// When a message can have been published, in seconds since 1970: from the first event that GitHub
+/// Archive has to the year 2100. Another time would keep its claims for ever, or for no time.
+const PUBLISHED: std::ops::Range<i64> = 1_297_468_800..4_102_444_800;
+
 /// A message to be produced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -67,6 +71,9 @@ pub enum UnreadableMessage {
     /// The body is not JSON, not an object, or has text after the object.
     #[error("the body is not exactly one JSON object")]
     NotOneObject,
+    /// Its publish time is before GitHub's first event, or after the year 2099.
+    #[error("its publish time, {0}, cannot be true")]
+    ImpossibleTime(Timestamp),
     /// The body has no `event`.
     #[error("the body has no member `event`")]
     NoEventInside,
@@ -127,7 +134,7 @@ impl Incoming {
     /// `received` is missing or implausible. The result is the same on every node.
     ///
     /// # Errors
-    /// When the body has no valid event.
+    /// When the body has no valid event, or the publish time cannot be true.
     pub fn read<'p>(
         body: &[u8],
         property: impl Fn(&str) -> Option<&'p str>,
@@ -136,6 +143,9 @@ impl Incoming {
         let body = std::str::from_utf8(body).map_err(|_| UnreadableMessage::NoText)?;
         if !json::is_only_object(body) {
             return Err(UnreadableMessage::NotOneObject);
+        }
+        if !PUBLISHED.contains(&published_at.second().0) {
+            return Err(UnreadableMessage::ImpossibleTime(published_at));
         }
         let [event, payload] = json::pick(body, ["event", "payload"]);
         let event = Event::read(event.ok_or(UnreadableMessage::NoEventInside)?)?;

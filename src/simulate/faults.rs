@@ -66,6 +66,9 @@ pub enum FaultKind {
     QueryIds,
     /// A query: the organisations hide everything from this account, as without single sign-on.
     QueryForbidden,
+    /// A query that names the repository `only`: 502 after the fault's wait, as if its history were
+    /// very long.
+    QueryHeavy,
     /// Events happen and are never shown: no page has them, and no id is drawn for them. The share
     /// is one of events.
     Hidden,
@@ -98,6 +101,7 @@ names!(FaultKind {
     QueryError: "query-error",
     QueryIds: "query-ids",
     QueryForbidden: "query-forbidden",
+    QueryHeavy: "query-heavy",
     Hidden: "hidden",
     Withheld: "withheld",
 });
@@ -113,7 +117,8 @@ pub struct Fault {
     pub wait: Duration,
     /// Affects only requests with this token or of this account.
     pub token: Option<String>,
-    /// Hides only events of this type; for [`FaultKind::Hidden`].
+    /// Hides only events of this type, for [`FaultKind::Hidden`]; the repository, `owner/name`, for
+    /// [`FaultKind::QueryHeavy`].
     pub only: Option<String>,
 }
 
@@ -179,7 +184,7 @@ impl Fault {
         Self { token: Some(token.to_owned()), share: 1.0, ..self }
     }
 
-    /// The fault, hiding only events of this type.
+    /// The fault, hiding only events of this type, or of this repository.
     #[must_use]
     pub fn only(self, kind: &str) -> Self {
         Self { only: Some(kind.to_owned()), ..self }

@@ -69,6 +69,15 @@ pub(super) async fn query(
         Ok(fields) => fields,
         Err(words) => return end(&shared, "refused", errors_only(&words, standing)),
     };
+    let is_heavy = |fault: &&Fault| {
+        let only = fault.only.as_deref().and_then(|only| only.split_once('/'));
+        let named = |(owner, name)| text.contains(&format!("owner:\"{owner}\",name:\"{name}\""));
+        only.is_some_and(named)
+    };
+    if let Some(fault) = ticket.fault(FaultKind::QueryHeavy).filter(is_heavy) {
+        shared.stop.run_until_cancelled(shared.clock.sleep(fault.wait)).await;
+        return end(&shared, fault.kind.name(), bad_gateway());
+    }
     let count = u32::try_from(schema::count(&fields)).unwrap_or(u32::MAX);
     let options = shared.query;
     let work = (options.delay + options.delay_each.saturating_mul(count)).min(TIME_LIMIT);

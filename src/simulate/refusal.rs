@@ -163,6 +163,7 @@ pub(super) fn fault_refusal(
             | FaultKind::QueryError
             | FaultKind::QueryIds
             | FaultKind::QueryForbidden
+            | FaultKind::QueryHeavy
             | FaultKind::Hidden
             | FaultKind::Withheld => return None,
         };

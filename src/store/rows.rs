@@ -12,6 +12,9 @@ use crate::model::privacy::ExcludedNames;
 use crate::model::window::Timestamp;
 
 const VERSION: u8 = 1;
+/// The version of rows of the outbox whose commits count as held bytes. Rows with commits that an
+/// older version wrote have the first version, and their commits do not count.
+const VERSION_COMMITS: u8 = 2;
 /// The version of entries of the dead-letter queue that record their origin.
 const VERSION_DEAD: u8 = 2;
 
@@ -32,22 +35,47 @@ pub fn decode_inbox(key: InboxKey, value: &[u8]) -> Result<Timestamp, StoreError
     read().ok_or_else(|| StoreError::corrupt("inbox", &key.to_bytes()))
 }
 
+/// A row of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// The admission that has the body.
+    pub admission: u64,
+    /// The event's facts.
+    pub facts: Facts,
+    /// Bytes of commits in the facts that count as held.
+    pub commit_bytes: usize,
+}
+
 /// Encodes the value of an [`OutboxKey`]: the admission that has the body, and the event's facts.
+/// The bytes of commits in the facts, [`commit_bytes`], count as held from then on.
 #[must_use]
 pub fn encode_outbox(admission: u64, facts: &Facts) -> Vec<u8> {
     let mut out = Vec::with_capacity(48);
-    out.push(VERSION);
+    out.push(if facts.push.is_some() { VERSION_COMMITS } else { VERSION });
     out.extend_from_slice(&admission.to_be_bytes());
     facts.encode(&mut out);
     out
 }
 
+/// Bytes of the commits that are written into an event when it leaves the outbox.
+#[must_use]
+pub fn commit_bytes(facts: &Facts) -> usize {
+    facts.push.as_ref().map_or(0, |push| push.commits.len())
+}
+
 /// Decodes the value of an [`OutboxKey`].
-pub fn decode_outbox(key: OutboxKey, value: &[u8]) -> Result<(u64, Facts), StoreError> {
+pub fn decode_outbox(key: OutboxKey, value: &[u8]) -> Result<OutboxRow, StoreError> {
     let read = || {
-        let (admission, rest) = value.strip_prefix(&[VERSION])?.split_first_chunk::<8>()?;
+        let (version, rest) = value.split_first()?;
+        let (admission, rest) = rest.split_first_chunk::<8>()?;
         let (facts, rest) = Facts::decode(rest)?;
-        rest.is_empty().then_some((u64::from_be_bytes(*admission), facts))
+        let commit_bytes = match *version {
+            VERSION => 0,
+            VERSION_COMMITS => commit_bytes(&facts),
+            _ => return None,
+        };
+        let admission = u64::from_be_bytes(*admission);
+        rest.is_empty().then_some(OutboxRow { admission, facts, commit_bytes })
     };
     read().ok_or_else(|| StoreError::corrupt("outbox", &key.to_bytes()))
 }
@@ -269,6 +297,7 @@ pub const LOGGED_BYTES: usize = 16 << 10;
 mod tests {
     use super::*;
     use crate::model::event::Event;
+    use crate::model::push::PushedCommits;
 
     #[test]
     fn rows_are_decoded_as_encoded() {
@@ -276,7 +305,17 @@ mod tests {
         assert_eq!(decode_inbox(InboxKey(1), &encode_inbox(at)).unwrap(), at);
         let facts = Facts { received_at: at, additions: Some(3), ..Facts::default() };
         let outbox = encode_outbox(7, &facts);
-        assert_eq!(decode_outbox(OutboxKey(1), &outbox).unwrap(), (7, facts));
+        let row = OutboxRow { admission: 7, facts: facts.clone(), commit_bytes: 0 };
+        assert_eq!(decode_outbox(OutboxKey(1), &outbox).unwrap(), row);
+        let push = PushedCommits { size: Some(0), commits: "[]".to_owned() };
+        let facts = Facts { push: Some(Box::new(push)), ..facts };
+        let mut outbox = encode_outbox(7, &facts);
+        let row = OutboxRow { admission: 7, facts, commit_bytes: 2 };
+        assert_eq!(decode_outbox(OutboxKey(1), &outbox).unwrap(), row);
+        // As older versions wrote it.
+        outbox[0] = VERSION;
+        let row = OutboxRow { commit_bytes: 0, ..row };
+        assert_eq!(decode_outbox(OutboxKey(1), &outbox).unwrap(), row);
         let cursor = Cursor { tag: BusTag(3), position: Position::counted(9) };
         assert_eq!(decode_cursor("x", &encode_cursor(cursor)).unwrap(), cursor);
         let refused = encode_rejected(at, "why", b"what");

@@ -14,7 +14,8 @@ pub struct Watermarks {
     pub inbox: watch::Sender<u64>,
     /// The number of the last entry of the outbox.
     pub outbox: watch::Sender<u64>,
-    /// Bytes of events that are admitted and not yet in the journal.
+    /// Bytes of events that are admitted and not yet in the journal, with the commits that were
+    /// brought back.
     pub backlog: watch::Sender<u64>,
     /// Changes with each commit of applied events; the number has no other meaning.
     pub applied: watch::Sender<u64>,
@@ -30,7 +31,7 @@ pub struct Watermarks {
 /// The two calls for an event may come in either order: when it is applied before its admission is
 /// reported, the backlog wraps around until then. Ingest reads the backlog only after its report.
 impl Watermarks {
-    /// Adds admitted bytes.
+    /// Adds bytes that are admitted, or brought back.
     pub fn grow_backlog(&self, bytes: u64) {
         self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_add(bytes));
     }

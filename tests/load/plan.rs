@@ -149,6 +149,7 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
         limit: Some(limit),
         remaining: Some(limit.saturating_sub(used)),
         reset: Some(Reset { epoch, after }),
+        cost: None,
         retry_after: None,
         poll_interval: Some(POLL_INTERVAL),
     };

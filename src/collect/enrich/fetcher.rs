@@ -1,9 +1,10 @@
 //! Fetches what is missing from GitHub's GraphQL API: query form, concurrency and timing.
 //!
 //! Guarantees: queries stay within the tokens' budgets. The batch size is halved after a query
-//! that was too heavy and grows again slowly. Pull requests are queried by name until GitHub's
-//! node ids are proven equal to the computed ones, and again whenever they differ. Failures are
-//! retried with backoff.
+//! that was too heavy and grows again slowly. Its objects are asked for again in parts, until the
+//! one that made it heavy is alone; an object that is too heavy even then is not asked for again
+//! soon. Pull requests are queried by name until GitHub's node ids are proven equal to the computed
+//! ones, and again whenever they differ. Failures are retried with backoff.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::forbidden::Forbidden;
+use super::heavy::LoneResult;
 use super::pending::PendingQueue;
 use super::wanted::{LookupOf, Wanted};
 use crate::backoff::Backoff;
@@ -36,6 +38,13 @@ const GATHER: Duration = Duration::from_secs(1);
 const GROW_AFTER: u32 = 10;
 /// Maximum number of consecutive halvings without a pause.
 const MOST_HALVINGS: u32 = 3;
+/// How long before a query another one must have been answered, so that the first one's failure is
+/// its own.
+const SHORTLY: Duration = Duration::from_secs(60);
+/// A query for a single object that takes this long is slow.
+const SLOW_FROM: Duration = Duration::from_secs(3);
+/// The part of enrichment's budget for the commits of pushes, while there are lists.
+const PUSHES: f64 = 0.2;
 /// How long queries use names after computed node ids turned out to be wrong.
 const DISTRUST_FOR: Duration = Duration::from_secs(3_600);
 /// First and longest wait after a failure.
@@ -66,6 +75,11 @@ impl EnrichLookup {
         let batch = options.batch.clamp(1, MOST_PULLS);
         Ok(Self { graphql: Arc::new(graphql), pool, deadline: options.deadline, batch })
     }
+
+    /// Sets whether a part of the budget is for the commits of pushes.
+    pub(super) fn allow_pushes(&self, is_allowed: bool) {
+        self.pool.allow_pushes(if is_allowed { PUSHES } else { 0.0 });
+    }
 }
 
 /// Whether computed node ids can be trusted.
@@ -86,8 +100,27 @@ pub(super) struct InFlightQuery<W: Wanted> {
     form: AskedBy,
     /// The token used for the query, and its account.
     asked_with: (TokenSlotId, AccountId),
+    /// Whether its objects are a part of those of a query that was too heavy.
+    is_part: bool,
+    /// When it was sent.
+    sent: Instant,
     pub(super) wanted: Vec<W>,
     outcome: QueryOutcome<LookupOf<W>>,
+}
+
+impl<W: Wanted> InFlightQuery<W> {
+    /// The objects for which it was too heavy.
+    pub(super) fn unanswered(&self) -> Vec<&W> {
+        match &self.outcome {
+            QueryOutcome::TooHeavy(_) => self.wanted.iter().collect(),
+            QueryOutcome::Answered(found) => {
+                let both = self.wanted.iter().zip(found);
+                let unanswered = both.filter(|(_, one)| matches!(one, ObjectLookup::Unanswered));
+                unanswered.map(|(wanted, _)| wanted).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Sends queries and interprets the responses.
@@ -99,6 +132,8 @@ pub(super) struct Fetcher<W: Wanted> {
     most: usize,
     size: usize,
     whole_answers: u32,
+    /// When a query was last answered, at least in part.
+    answered_at: Option<Instant>,
     trust: Trust,
     /// The objects that a query by node id did not find, while in doubt.
     doubted: HashSet<W::Key>,
@@ -120,6 +155,7 @@ impl<W: Wanted> Fetcher<W> {
             most,
             size: most,
             whole_answers: 0,
+            answered_at: None,
             trust: Trust::Unproven,
             doubted: HashSet::new(),
             backoff: Backoff::new(WAITS.0, WAITS.1),
@@ -132,11 +168,6 @@ impl<W: Wanted> Fetcher<W> {
     /// Whether the pool has a token that GitHub accepts.
     pub(super) fn can_ask(&self) -> bool {
         self.lookup.pool.census().mode == TokenMode::Tokens
-    }
-
-    /// Number of queries in flight.
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.len()
     }
 
     /// Sends every query that is due. Returns when to check again while anything is queued.
@@ -158,12 +189,12 @@ impl<W: Wanted> Fetcher<W> {
                 Ok(query) => query,
                 Err(until) => return Some(until),
             };
-            let form = self.form(now);
+            let (form, is_part, sent) = (self.form(now), pending.is_part(&wanted), now);
             let graphql = Arc::clone(&self.lookup.graphql);
             let asked_with = (lease.slot(), lease.account());
             self.in_flight.spawn(async move {
                 let outcome = W::ask(&graphql, form, &wanted, lease).await;
-                InFlightQuery { form, asked_with, wanted, outcome }
+                InFlightQuery { form, asked_with, is_part, sent, wanted, outcome }
             });
         }
     }
@@ -176,7 +207,7 @@ impl<W: Wanted> Fetcher<W> {
         now: Instant,
     ) -> Option<Result<(Lease, Vec<W>), Instant>> {
         let (pool, forbidden) = (&self.lookup.pool, &self.forbidden);
-        let lease = match pool.grant_query()? {
+        let lease = match pool.grant_query(W::QUERY)? {
             TokenGrant::Go(lease) => lease,
             TokenGrant::Wait(until) => return Some(Err(until)),
         };
@@ -187,7 +218,8 @@ impl<W: Wanted> Fetcher<W> {
             return Some(Ok((lease, wanted)));
         }
         let owner = pending.next()?.owner().to_owned();
-        let others = pool.grant_query_of(|account| forbidden.may(account, &owner, now));
+        let may_see = |account| forbidden.may(account, &owner, now);
+        let others = pool.grant_query_of(W::QUERY, may_see);
         let Some(other) = others else {
             // All accounts are forbidden to see it: with any of them, GitHub's response says so.
             return Some(Ok((lease, pending.take(self.size, |_| true))));
@@ -238,10 +270,14 @@ impl<W: Wanted> Fetcher<W> {
             QueryOutcome::Answered(found) => {
                 self.backoff.reset();
                 self.not_before = None;
-                if found.iter().any(|one| matches!(one, ObjectLookup::Unanswered)) {
-                    self.shrink(count, "a part of the answer is missing");
-                } else {
+                let unanswered = query.unanswered().len();
+                if unanswered < count {
+                    self.answered_at = Some(now);
+                }
+                if unanswered == 0 {
                     self.grow();
+                } else if !query.is_part {
+                    self.shrink(count, "a part of the answer is missing");
                 }
                 if self.judge(query.form, &query.wanted, found, now) {
                     return None;
@@ -251,10 +287,13 @@ impl<W: Wanted> Fetcher<W> {
             QueryOutcome::TooHeavy(why) => {
                 let wait = self.backoff.next_wait();
                 // A smaller batch may succeed; after too many halvings, only waiting may help.
-                if count == 1 || self.backoff.times() > MOST_HALVINGS {
+                let is_alone = count == 1 && self.lone_result(query).is_none();
+                if is_alone || self.backoff.times() > MOST_HALVINGS {
                     self.not_before = Some(now + wait);
                 }
-                self.shrink(count, why);
+                if !query.is_part {
+                    self.shrink(count, why);
+                }
                 Some(vec![ObjectLookup::Unanswered; count])
             }
             QueryOutcome::Limited { .. } | QueryOutcome::TokenDead { .. } => None,
@@ -264,6 +303,23 @@ impl<W: Wanted> Fetcher<W> {
                 Some(vec![ObjectLookup::Unanswered; count])
             }
         }
+    }
+
+    /// What a query for a single object shows of it. One without an answer shows something only if
+    /// GitHub answered another one shortly before, or since.
+    pub(super) fn lone_result(&self, query: &InFlightQuery<W>) -> Option<LoneResult> {
+        if query.wanted.len() > 1 {
+            return None;
+        }
+        if !query.unanswered().is_empty() {
+            let others_are_answered = self.answered_at.is_some_and(|at| at + SHORTLY >= query.sent);
+            return others_are_answered.then_some(LoneResult::Unanswered);
+        }
+        if !matches!(query.outcome, QueryOutcome::Answered(_)) {
+            return None;
+        }
+        let took = self.clock.instant().saturating_duration_since(query.sent);
+        Some(if took >= SLOW_FROM { LoneResult::Slow } else { LoneResult::Quick })
     }
 
     /// Queues what the account may not see for another account, if there is one.

@@ -74,10 +74,15 @@ impl<W: Wanted> LookupQueue<W> {
             }
             return;
         };
+        let lone = fetcher.lone_result(query);
         for (wanted, found) in query.wanted.iter().zip(&found) {
             let (ready, cached) = self.pending.answered(wanted, found, now);
             leaving.ready.extend(ready);
             leaving.cached.extend(cached);
+        }
+        self.pending.split(&query.unanswered());
+        if let (Some(result), [wanted]) = (lone, &*query.wanted) {
+            leaving.ready.extend(self.pending.learn(wanted, result, now));
         }
     }
 
@@ -99,9 +104,11 @@ impl<W: Wanted> LookupQueue<W> {
         self.fetcher.as_mut().and_then(|fetcher| fetcher.send_due(&mut self.pending))
     }
 
-    /// Number of queries in flight.
-    pub(super) fn in_flight(&self) -> usize {
-        self.fetcher.as_ref().map_or(0, Fetcher::in_flight)
+    /// Sets whether GitHub is asked for the commits of pushes.
+    pub(super) fn allow_pushes(&self, is_allowed: bool) {
+        if let Some(fetcher) = &self.fetcher {
+            fetcher.lookup.allow_pushes(is_allowed);
+        }
     }
 
     /// Returns the next query that ends, or `None` when the list of tokens was replaced. Pending

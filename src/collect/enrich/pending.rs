@@ -9,16 +9,17 @@
 //! moved, and a restart reads them again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::heavy::{HeavyObjects, LoneResult, ObjectWeight};
+use super::lookup_order::{LookupOrder, QueuePlace};
 use super::read::{AdmittedEvent, CachedLanguage};
 use super::release_order::ReleaseOrder;
 use super::wanted::{LookupOf, Wanted};
 use crate::github::graphql::ObjectLookup;
-use crate::model::window::Timestamp;
 
 /// Maximum number of attempts to fetch an object before its events are released without
 /// enrichment.
@@ -29,9 +30,8 @@ const GONE_FOR: Duration = Duration::from_secs(3_600);
 /// forgotten.
 const MOST_GONE: usize = 50_000;
 
-/// A position in the queue: the poll, then its events with the oldest last. The last entry is
-/// fetched first.
-type QueuePlace = (Timestamp, Reverse<u64>);
+/// Number of queries into which one that was too heavy is split: as many as may go together.
+const SPLIT: usize = 3;
 
 /// Why an event is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) enum ReleaseReason {
     AsItCame,
     /// The missing fields were filled in.
     Enriched,
-    /// Its deadline passed, or its object was fetched too often.
+    /// Its deadline passed, its object was fetched too often, or is too heavy to be fetched.
     Late,
     /// GitHub does not have the object any more, or not all of it.
     Gone,
@@ -76,6 +76,8 @@ struct PendingLookup<W> {
     /// When the first of its events was received.
     since: Instant,
     tries: u32,
+    /// Maximum number of objects in its next query, once one was too heavy.
+    most: Option<usize>,
 }
 
 /// All held events and queued objects.
@@ -84,9 +86,10 @@ pub(super) struct PendingQueue<W: Wanted> {
     deadlines: BTreeSet<(Instant, u64)>,
     order: ReleaseOrder,
     asks: HashMap<W::Key, PendingLookup<W>>,
-    /// The objects to fetch; the last one is fetched first.
-    queue: BTreeMap<QueuePlace, W::Key>,
+    /// The objects to fetch.
+    queue: LookupOrder<W::Key>,
     gone: HashMap<W::Key, Instant>,
+    heavy: HeavyObjects,
 }
 
 impl<W: Wanted> Default for PendingQueue<W> {
@@ -96,8 +99,9 @@ impl<W: Wanted> Default for PendingQueue<W> {
             deadlines: BTreeSet::new(),
             order: ReleaseOrder::default(),
             asks: HashMap::new(),
-            queue: BTreeMap::new(),
+            queue: LookupOrder::default(),
             gone: HashMap::new(),
+            heavy: HeavyObjects::default(),
         }
     }
 }
@@ -129,20 +133,25 @@ impl<W: Wanted> PendingQueue<W> {
         if self.gone.get(&key).is_some_and(|until| *until > now) {
             return self.free(admission, ReleaseReason::Gone);
         }
+        let heavy = self.heavy.of(wanted.source(), now);
+        if heavy == Some(ObjectWeight::TooHeavy) {
+            return self.free(admission, ReleaseReason::Late);
+        }
+        let most = heavy.map(|_| 1);
         if let Some(ask) = self.asks.get_mut(&key) {
             ask.admissions.push(admission);
             // Takes the position of the newest poll that waits for it; otherwise all of that poll
             // would wait behind this event.
             let place = place.max(ask.place);
-            if ask.is_queued && self.queue.remove(&ask.place).is_some() {
-                self.queue.insert(place, key);
+            if ask.is_queued && self.queue.remove(ask.place) {
+                self.queue.insert(place, key, ask.most);
             }
             ask.place = place;
             return Vec::new();
         }
-        self.queue.insert(place, key.clone());
-        let admissions = vec![admission];
-        let ask = PendingLookup { wanted, admissions, place, is_queued: true, since, tries: 0 };
+        self.queue.insert(place, key.clone(), most);
+        let (admissions, is_queued, tries) = (vec![admission], true, 0);
+        let ask = PendingLookup { wanted, admissions, place, is_queued, since, tries, most };
         self.asks.insert(key, ask);
         Vec::new()
     }
@@ -154,22 +163,19 @@ impl<W: Wanted> PendingQueue<W> {
 
     /// Since when the oldest queued object has been waiting.
     pub(super) fn oldest_queued(&self) -> Option<Instant> {
-        self.queue.values().find_map(|key| self.asks.get(key)).map(|ask| ask.since)
+        self.queue.last().and_then(|key| self.asks.get(key)).map(|ask| ask.since)
     }
 
     /// The object to fetch next.
     pub(super) fn next(&self) -> Option<&W> {
-        self.queue.values().rev().find_map(|key| self.asks.get(key)).map(|ask| &ask.wanted)
+        self.queue.first().and_then(|key| self.asks.get(key)).map(|ask| &ask.wanted)
     }
 
     /// Takes up to `most` of the next objects to fetch for which `may` holds.
     pub(super) fn take(&mut self, most: usize, may: impl Fn(&W) -> bool) -> Vec<W> {
-        let mut taken = Vec::with_capacity(most.min(self.queue.len()));
         let is_next = |key: &W::Key| self.asks.get(key).is_none_or(|ask| may(&ask.wanted));
-        let all = self.queue.iter().rev().filter(|(_, key)| is_next(key));
-        let places: Vec<QueuePlace> = all.take(most).map(|(place, _)| *place).collect();
-        for place in places {
-            let Some(key) = self.queue.remove(&place) else { continue };
+        let mut taken = Vec::new();
+        for key in self.queue.take(most, is_next) {
             if let Some(ask) = self.asks.get_mut(&key) {
                 ask.is_queued = false;
                 ask.tries += 1;
@@ -177,6 +183,41 @@ impl<W: Wanted> PendingQueue<W> {
             }
         }
         taken
+    }
+
+    /// Whether these objects, which were taken together, are a part of a query that was too heavy.
+    pub(super) fn is_part(&self, taken: &[W]) -> bool {
+        let ask = taken.first().and_then(|wanted| self.asks.get(&wanted.key()));
+        ask.is_some_and(|ask| ask.most.is_some())
+    }
+
+    /// Queues objects for smaller queries: one was too heavy to answer them.
+    pub(super) fn split(&mut self, wanted: &[&W]) {
+        let most = Some(wanted.len().div_ceil(SPLIT));
+        for key in wanted.iter().map(|wanted| wanted.key()) {
+            let Some(ask) = self.asks.get_mut(&key) else { continue };
+            ask.most = most;
+            if ask.is_queued && self.queue.remove(ask.place) {
+                self.queue.insert(ask.place, key, most);
+            }
+        }
+    }
+
+    /// Applies what a query for this object alone shows of it. Returns the events that are released
+    /// by that.
+    pub(super) fn learn(
+        &mut self,
+        wanted: &W,
+        result: LoneResult,
+        now: Instant,
+    ) -> Vec<ReleasedEvent> {
+        let weight = self.heavy.learn(wanted.source(), result, now);
+        if weight != Some(ObjectWeight::TooHeavy) {
+            return Vec::new();
+        }
+        let object = wanted.key();
+        tracing::info!(?object, "too heavy for GitHub; not asked for again soon: {}", W::NAME);
+        self.leave(wanted, ReleaseReason::Late)
     }
 
     /// Applies the response for an object that was taken. Returns the released events and the
@@ -225,7 +266,7 @@ impl<W: Wanted> PendingQueue<W> {
             return self.leave(wanted, ReleaseReason::Late);
         }
         ask.is_queued = true;
-        self.queue.insert(ask.place, key);
+        self.queue.insert(ask.place, key, ask.most);
         Vec::new()
     }
 
@@ -262,7 +303,7 @@ impl<W: Wanted> PendingQueue<W> {
             ask.admissions.retain(|waiting| *waiting != admission);
             // A query in flight is allowed to finish: its response fills the language cache.
             if ask.is_queued && ask.admissions.is_empty() {
-                self.queue.remove(&ask.place);
+                self.queue.remove(ask.place);
                 self.asks.remove(&held.key);
             }
         }
@@ -301,7 +342,7 @@ impl<W: Wanted> PendingQueue<W> {
     fn end(&mut self, wanted: &W) -> Vec<u64> {
         let Some(ask) = self.asks.remove(&wanted.key()) else { return Vec::new() };
         if ask.is_queued {
-            self.queue.remove(&ask.place);
+            self.queue.remove(ask.place);
         }
         ask.admissions
     }

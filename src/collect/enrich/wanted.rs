@@ -10,7 +10,7 @@ use crate::github::graphql::{
     QueryOutcome, WantedPull, WantedPush,
 };
 use crate::github::node_id;
-use crate::github::tokens::Lease;
+use crate::github::tokens::{Lease, QueryKind};
 use crate::model::push::PushedCommits;
 use crate::store::keys::RepoKey;
 
@@ -27,6 +27,8 @@ pub(super) trait Wanted: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// What an event without its object's details is missing.
     const MISSING: &'static str;
+    /// What a query for such objects counts as.
+    const QUERY: QueryKind;
     /// Maximum number of held events. Beyond it, events are released at once without enrichment,
     /// ahead of those that are held.
     const MOST_EVENTS: usize;
@@ -40,6 +42,9 @@ pub(super) trait Wanted: Clone + Send + Sync + 'static {
 
     /// The owner of its repository: a user or an organisation.
     fn owner(&self) -> &str;
+
+    /// What makes a query for it heavy, if anything does, by GitHub's id.
+    fn source(&self) -> u64;
 
     /// GitHub's node id of the object and the computed one, where both are known.
     fn node_ids<'d>(&self, details: &'d Self::Details) -> Option<(&'d str, String)>;
@@ -65,6 +70,7 @@ impl Wanted for WantedPull {
     type Details = Box<PullDetails>;
     const NAME: &'static str = "pull requests";
     const MISSING: &'static str = "its pull requests go out without language and size";
+    const QUERY: QueryKind = QueryKind::Pulls;
     const MOST_EVENTS: usize = 20_000;
     const MOST: usize = MOST_PULLS;
     const MOST_FLIGHTS: usize = 16;
@@ -75,6 +81,10 @@ impl Wanted for WantedPull {
 
     fn owner(&self) -> &str {
         self.owner()
+    }
+
+    fn source(&self) -> u64 {
+        self.pull_id
     }
 
     fn node_ids<'d>(&self, details: &'d Box<PullDetails>) -> Option<(&'d str, String)> {
@@ -128,6 +138,7 @@ impl Wanted for WantedPush {
     type Details = PushDetails;
     const NAME: &'static str = "the commits of pushes";
     const MISSING: &'static str = "pushes to its repositories go out without commits";
+    const QUERY: QueryKind = QueryKind::Pushes;
     /// An answered push that waits for older ones may hold 64 KiB.
     const MOST_EVENTS: usize = 2_000;
     const MOST: usize = MOST_PUSHES;
@@ -139,6 +150,11 @@ impl Wanted for WantedPush {
 
     fn owner(&self) -> &str {
         self.owner()
+    }
+
+    /// The repository: what takes time is its history.
+    fn source(&self) -> u64 {
+        self.repo_id
     }
 
     fn node_ids<'d>(&self, _: &'d PushDetails) -> Option<(&'d str, String)> {

@@ -314,3 +314,67 @@ async fn events_older_than_their_claims_are_skipped() {
     assert_eq!(admitted, Admitted { new: 1, ..Admitted::default() });
     assert_eq!(bodies(&store), [new]);
 }
+
+/// Entries that GitHub does not send; some are events all the same.
+fn odd_entries() -> Vec<String> {
+    let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let of = |member: &str| format!(r#"{{"id":"7","type":"A",{member}}}"#);
+    let mut odd: Vec<String> = [
+        r#"{"id":"7","type":"A","id":"8","type":"B","id":null}"#,
+        r#"{"id":-7,"type":"A"}"#,
+        r#"{"id":1e400,"type":"A"}"#,
+        r#"{"id":99999999999999999999999999,"type":"A"}"#,
+        r#"{"id":"","type":"\u0000"}"#,
+        r#"{"id":["7"],"type":{"A":1}}"#,
+        r#"{"id":"7\ud800","type":"A\udfff"}"#,
+        "7",
+        "null",
+        r#""id""#,
+        r#"[{"id":"7","type":"A"}]"#,
+    ]
+    .map(str::to_owned)
+    .into();
+    let members = [
+        r#""created_at":"9999-12-31T23:59:59Z""#,
+        r#""created_at":"0000-01-01T00:00:00Z""#,
+        r#""created_at":"-292277-01-01T00:00:00Z""#,
+        r#""created_at":"2026-02-30T25:61:61Z""#,
+        r#""created_at":1e308"#,
+        r#""actor":{"id":-1,"login":"\u0000\ud800"},"repo":{"id":1e99,"name":"//"}"#,
+        r#""actor":[],"repo":"","org":7,"payload":[]"#,
+        r#""payload":{"commits":[{"author":{"email":"\u0000@\ud800"}}],"size":-1}"#,
+        r#""payload":{"pull_request":{"base":{"repo":{"id":-1}},"number":1e9}}"#,
+    ];
+    odd.extend(members.map(of));
+    odd.push(of(&format!(r#""payload":{{"x":{}}}"#, deep(100))));
+    odd.push(of(&format!(r#""actor":{{"login":"{}"}}"#, "x".repeat(1 << 20))));
+    odd.push(of(&format!(r#""payload":"{}""#, "x".repeat(10 << 20))));
+    odd
+}
+
+#[tokio::test]
+async fn odd_entry_costs_no_other_event_and_is_admitted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut odd_events = 0;
+    for (at, odd) in odd_entries().into_iter().enumerate() {
+        let good = |n: usize| format!(r#"{{"id":"{}","type":"Good"}}"#, 1_000 + 2 * at + n);
+        // Each odd event is of its own type, because many have the same id.
+        let odd = odd.replace(r#""type":"A""#, &format!(r#""type":"A{at}""#));
+        let page = format!("[{},{odd},{}]", good(0), good(1));
+        let shown = &odd[..odd.len().min(100)];
+        let first = admit(&store, poll(&[&page])).await.unwrap();
+        assert_eq!((first.new.max(2), first.new + first.rejected), (first.new, 3), "{shown}");
+        let again = admit(&store, poll(&[&page, &page])).await.unwrap();
+        let rejected = 2 * first.rejected;
+        let expected = Admitted { known: 2 * first.new, rejected, ..Admitted::default() };
+        assert_eq!(again, expected, "{shown}");
+        odd_events += first.new - 2;
+    }
+    assert!(odd_events >= 14, "{odd_events} of them are events");
+    // Deeper than any parser goes, and cut off: the events around it are found.
+    for odd in ["[".repeat(100_000), r#"{"id":"9","type":"C","x":"#.to_owned()] {
+        let page = format!(r#"[{{"id":"5","type":"{}"}},{odd}"#, odd.len());
+        assert_eq!(admit(&store, poll(&[&page])).await.unwrap().new, 1);
+    }
+}

@@ -328,3 +328,50 @@ async fn a_new_token_ends_every_wait_for_the_old_ones() {
         assert!(!poll.pages.is_empty(), "{tokens:?}");
     }
 }
+
+/// Headers of pages that GitHub does not send. None is a reason to stop, or to wait.
+const ODD_HEADERS: [&[(&str, &str)]; 22] = [
+    &[],
+    &[("x-ratelimit-remaining", "-1")],
+    &[("x-ratelimit-remaining", "1e9"), ("x-ratelimit-limit", "0x10")],
+    &[("x-ratelimit-remaining", "18446744073709551615")],
+    &[("x-ratelimit-limit", "0")],
+    &[("x-ratelimit-remaining", "5000"), ("x-ratelimit-remaining", "0")],
+    &[("x-ratelimit-remaining", "4000"), ("x-ratelimit-reset", "0")],
+    &[("x-ratelimit-remaining", "4000"), ("x-ratelimit-reset", "1800000000000")],
+    &[("x-ratelimit-remaining", "4000"), ("x-ratelimit-reset", "18446744073709551615")],
+    &[("x-ratelimit-reset", "soon"), ("x-ratelimit-used", "9999999999")],
+    &[("x-poll-interval", "0")],
+    &[("x-poll-interval", "1000000000000000000")],
+    &[("x-poll-interval", "60, 60")],
+    &[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")],
+    &[("retry-after", "1000000000000000000")],
+    &[("date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("x-ratelimit-reset", "1")],
+    &[("date", "yesterday")],
+    &[("content-type", "text/html; charset=utf-16")],
+    &[("content-type", "")],
+    &[("etag", "\"caf\u{e9}\"")],
+    &[("link", "<http://169.254.169.254/latest>; rel=\"next\"")],
+    &[("location", "http://169.254.169.254/latest"), ("refresh", "0")],
+];
+
+#[tokio::test]
+async fn odd_headers_stop_nothing_and_cost_no_event() {
+    let cases = ODD_HEADERS.map(|headers| async move {
+        let answer = |asked: &SentRequest| {
+            let page = page(asked.page().into());
+            headers.iter().fold(page, |reply, (name, value)| reply.with(name, *value))
+        };
+        let fake = FakeServer::start(answer).await;
+        let mut poller = poller(&fake, &SECRETS[..1], 1);
+        let within = Duration::from_secs(240);
+        let pages = tokio::time::timeout(within, each(&mut poller, 2)).await;
+        for page in pages.unwrap_or_else(|_| panic!("{headers:?} stop the poller")) {
+            let wanted = format!("{{\"id\":\"{}\",\"type\":\"PushEvent\"}}", page.number);
+            assert!(page.entries.iter().eq([&*wanted]), "{headers:?}");
+        }
+        let is_secret = |asked: &SentRequest| asked.header("authorization").is_some();
+        assert!(fake.asked().iter().all(is_secret), "{headers:?}");
+    });
+    futures_util::future::join_all(cases).await;
+}

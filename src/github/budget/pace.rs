@@ -12,6 +12,13 @@ const FIRST_PENALTY: Duration = Duration::from_secs(60);
 /// Maximum number of seconds by which pacing alone delays the next request; the end of a window
 /// ends the delay earlier.
 const MOST_AHEAD: f64 = 10.0 * 3_600.0;
+/// Longest response time that is believed: no request may take so long.
+const LONGEST_ANSWER: Duration = Duration::from_secs(3_600);
+/// Maximum number of points that a request is believed to have cost: ten times what any of ours
+/// costs by GitHub's formula. A wrong number must not use up an hour's limit.
+const MOST_COST: u64 = 40;
+/// The costs of requests are averaged in parts of a point.
+const COST_UNIT: u64 = 1_000;
 /// Maximum wait, however often refusals repeat.
 const LONGEST_PENALTY: Duration = Duration::from_secs(3_600);
 
@@ -28,7 +35,7 @@ pub struct Plan {
     /// Minimum interval between two requests, in multiples of the response time: GitHub also
     /// limits the seconds of work for each user. 0 where that does not matter.
     pub answer_times: f64,
-    /// How much of the limit a request uses at most; at least 1.
+    /// How much of the limit a request uses, as long as no response says more; at least 1.
     pub points: u64,
 }
 
@@ -40,8 +47,11 @@ pub(super) struct BudgetPace {
     pub(super) under_way: u64,
     /// Points of its requests that ended in this window.
     pub(super) spent: u64,
-    /// Those of them that do not count against its share, because it was larger before.
-    forgiven: u64,
+    /// How many points of its share they count as.
+    counted: u64,
+    /// What a request costs, in thousandths of a point: the weighted average of what responses
+    /// said.
+    cost: u64,
     /// When the next request would be due if all of them were evenly spread.
     pub(super) due: Instant,
     pub(super) blocked_until: Option<Instant>,
@@ -56,7 +66,8 @@ impl BudgetPace {
             plan,
             under_way: 0,
             spent: 0,
-            forgiven: 0,
+            counted: 0,
+            cost: plan.points.saturating_mul(COST_UNIT),
             due: now,
             blocked_until: None,
             penalties: 0,
@@ -66,8 +77,25 @@ impl BudgetPace {
 
     /// Points of its share of `limit` that are neither spent nor in flight.
     pub(super) fn unspent(&self, limit: u64) -> u64 {
-        let spent = self.spent.saturating_sub(self.forgiven);
-        part(limit, self.plan.share).saturating_sub(spent.saturating_add(self.under_way))
+        part(limit, self.plan.share).saturating_sub(self.counted.saturating_add(self.under_way))
+    }
+
+    /// Points that a request is assumed to use: what responses say, and at least the plan's.
+    pub(super) fn points(&self) -> u64 {
+        self.cost.div_ceil(COST_UNIT).max(self.plan.points).max(1)
+    }
+
+    /// Records the points that a response says its request has cost. Returns what counts.
+    pub(super) fn costs(&mut self, points: u64) -> u64 {
+        let points = points.min(MOST_COST);
+        self.cost = self.cost.saturating_mul(4).saturating_add(points * COST_UNIT) / 5;
+        points
+    }
+
+    /// Counts a request that ended.
+    pub(super) fn spend(&mut self, points: u64) {
+        self.spent = self.spent.saturating_add(points);
+        self.counted = self.counted.saturating_add(points);
     }
 
     /// Changes its share of the limit. What was spent of the old share counts as the same part of
@@ -75,14 +103,13 @@ impl BudgetPace {
     pub(super) fn share(&mut self, share: f64) {
         let before = std::mem::replace(&mut self.plan.share, share);
         if before > 0.0 && share > 0.0 {
-            let counted = self.spent.saturating_sub(self.forgiven);
-            self.forgiven = self.spent - scaled(counted, share / before).min(self.spent);
+            self.counted = scaled(self.counted, share / before).min(self.spent);
         }
     }
 
     /// Begins to count what is spent.
     pub(super) fn begin_count(&mut self) {
-        (self.spent, self.forgiven) = (0, 0);
+        (self.spent, self.counted) = (0, 0);
     }
 
     /// Minimum interval between two requests for the time that responses take.
@@ -93,7 +120,8 @@ impl BudgetPace {
     /// Records the response time of a request that was not refused.
     pub(super) fn answered(&mut self, took: Duration) {
         let before = self.answer_time.as_secs_f64();
-        let mean = before + (took.as_secs_f64() - before) * NEWEST_WEIGHT;
+        let took = took.min(LONGEST_ANSWER).as_secs_f64();
+        let mean = before + (took - before) * NEWEST_WEIGHT;
         self.answer_time = Duration::from_secs_f64(mean.max(0.0));
         self.penalties = 0;
     }
@@ -128,7 +156,8 @@ impl BudgetPace {
             Ordering::Greater => theirs,
         };
         self.spent = of_both(self.spent, other.spent);
-        self.forgiven = of_both(self.forgiven, other.forgiven);
+        self.counted = of_both(self.counted, other.counted);
+        self.cost = self.cost.max(other.cost);
         self.blocked_until = self.blocked_until.max(other.blocked_until);
         self.penalties = self.penalties.max(other.penalties);
         self.answer_time = self.answer_time.max(other.answer_time);
@@ -137,7 +166,7 @@ impl BudgetPace {
     /// Begins a window with `step` between two requests; `ended` points of the round that is being
     /// sent have been settled.
     pub(super) fn begin(&mut self, now: Instant, step: Duration, ended: u64) {
-        let round = self.under_way.saturating_add(ended) / self.plan.points.max(1);
+        let round = self.under_way.saturating_add(ended) / self.points();
         let round = u32::try_from(round).unwrap_or(u32::MAX).min(self.plan.burst);
         self.due = now + step * round;
     }

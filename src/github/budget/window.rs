@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::github::limits::Reset;
+
 /// The length of GitHub's window.
 pub(super) const WINDOW: Duration = Duration::from_secs(3_600);
+/// Seconds by which the ends may differ that responses report of one window: GitHub's differ by a
+/// second or two. The ends of two windows differ by an hour.
+const SAME_END: u64 = 10;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BudgetMeter {
@@ -22,9 +27,12 @@ pub(super) enum BudgetMeter {
 pub(super) struct LimitWindow {
     pub(super) limit: u64,
     pub(super) left: u64,
-    /// GitHub's identifier of the window: the time at which it ends.
+    /// When it ends, as the first response about it said, in seconds since 1970 by GitHub's clock;
+    /// identifies it.
     pub(super) epoch: i64,
-    /// The same time by our clock, never earlier.
+    /// The latest end that a response about it said.
+    pub(super) latest: i64,
+    /// That time by our clock, never earlier.
     pub(super) reset: Instant,
     /// When the previous window ended, as long as no response has described this one.
     pub(super) rolled: Option<Instant>,
@@ -34,7 +42,28 @@ pub(super) struct LimitWindow {
 
 /// The shortest time from which the pace of other programs is estimated.
 const WATCHED: Duration = Duration::from_secs(600);
+
 impl LimitWindow {
+    /// Whether a window that ends at `epoch` is later (`Greater`), earlier or this one.
+    pub(super) fn compare(&self, epoch: i64) -> Ordering {
+        if epoch.abs_diff(self.epoch) <= SAME_END {
+            Ordering::Equal
+        } else {
+            epoch.cmp(&self.epoch)
+        }
+    }
+
+    /// Applies the end that a response about this window reported.
+    pub(super) fn ends(&mut self, told: Reset, now: Instant) {
+        let apart = Duration::from_secs(told.epoch.abs_diff(self.latest));
+        if told.epoch > self.latest {
+            self.latest = told.epoch;
+            self.reset = (self.reset + apart).min(now + told.after);
+        } else {
+            self.reset = self.reset.min(now + told.after + apart);
+        }
+    }
+
     /// Points that other programs will probably use until the window ends, if they send as before.
     /// `own` were used by this process.
     pub(super) fn expected(&self, own: u64, now: Instant) -> u64 {
@@ -58,6 +87,7 @@ impl LimitWindow {
             limit,
             left: self.left.min(other.left).min(limit),
             epoch: self.epoch,
+            latest: self.latest.max(other.latest),
             reset: self.reset.max(other.reset),
             rolled: self.rolled.max(other.rolled),
             first: self.first.min(other.first),
@@ -70,7 +100,7 @@ impl BudgetMeter {
     /// known.
     pub(super) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
-            (Self::Reported(one), Self::Reported(two)) => two.epoch.cmp(&one.epoch),
+            (Self::Reported(one), Self::Reported(two)) => one.compare(two.epoch),
             _ => Ordering::Equal,
         }
     }
@@ -78,11 +108,12 @@ impl BudgetMeter {
     /// Combines two observations of a limit.
     pub(super) fn join(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Reported(one), Self::Reported(two)) if one.epoch == two.epoch => {
-                Self::Reported(one.join(two))
-            }
             (Self::Reported(one), Self::Reported(two)) => {
-                Self::Reported(if one.epoch > two.epoch { one } else { two })
+                Self::Reported(match one.compare(two.epoch) {
+                    Ordering::Equal => one.join(two),
+                    Ordering::Less => one,
+                    Ordering::Greater => two,
+                })
             }
             (reported @ Self::Reported(_), _) | (_, reported @ Self::Reported(_)) => reported,
             (Self::Assumed, Self::Assumed) => Self::Assumed,

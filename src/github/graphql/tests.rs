@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::Secret;
-use crate::github::tokens::{PoolOptions, TokenGrant, TokenPool};
+use crate::github::tokens::{PoolOptions, QueryKind, TokenGrant, TokenPool};
 use crate::http::fake::{FakeReply, FakeServer, SentRequest};
 
 fn wanted(n: u64) -> Vec<WantedPull> {
@@ -20,7 +20,9 @@ async fn ask(
     let options = PoolOptions { tokens: vec![Secret::new("ghp_x")], share: 0.9, burst: 3 };
     let pool = TokenPool::new(options, clock);
     let graphql = GraphQl::new(&format!("{}/graphql", fake.url), clock).unwrap();
-    let Some(TokenGrant::Go(lease)) = pool.grant_query() else { panic!("nothing was asked yet") };
+    let Some(TokenGrant::Go(lease)) = pool.grant_query(QueryKind::Pulls) else {
+        panic!("nothing was asked yet")
+    };
     let outcome = graphql.ask(form, &wanted(n), lease).await;
     (outcome, pool, fake.asked())
 }
@@ -118,7 +120,9 @@ async fn exhausted_limit_blocks_the_token_until_the_reset() {
     .await;
     let QueryOutcome::Limited { wait: Some(wait) } = outcome else { panic!("{outcome:?}") };
     assert!((400..=500).contains(&wait.as_secs()), "{wait:?}");
-    let Some(TokenGrant::Wait(until)) = pool.grant_query() else { panic!("the token is used up") };
+    let Some(TokenGrant::Wait(until)) = pool.grant_query(QueryKind::Pulls) else {
+        panic!("the token is used up")
+    };
     assert!(until > Clock::system().instant() + Duration::from_secs(400));
     assert!(matches!(pool.grant(), TokenGrant::Go(_)), "pages have a limit of their own");
 }
@@ -132,7 +136,7 @@ async fn secondary_limit_differs_from_a_dead_token() {
     assert!(matches!(outcome, QueryOutcome::Limited { wait: Some(wait) } if wait.as_secs() == 7));
     let (outcome, pool, _) = ask(AskedBy::Names, 1, |_| FakeReply::new(401, "{}")).await;
     assert!(matches!(outcome, QueryOutcome::TokenDead { reason: DeadToken::Revoked }));
-    assert!(pool.grant_query().is_none(), "no token is left");
+    assert!(pool.grant_query(QueryKind::Pulls).is_none(), "no token is left");
 }
 
 #[tokio::test]
@@ -140,7 +144,9 @@ async fn remaining_points_are_read_from_the_body() {
     let body = r#"{"data":{"rateLimit":{"cost":1,"remaining":0,"resetAt":"2999-01-01T00:00:00Z"},
         "nodes":[null]}}"#;
     let (_, pool, _) = ask(AskedBy::NodeIds, 1, move |_| FakeReply::new(200, body)).await;
-    let Some(TokenGrant::Wait(until)) = pool.grant_query() else { panic!("nothing is left") };
+    let Some(TokenGrant::Wait(until)) = pool.grant_query(QueryKind::Pulls) else {
+        panic!("nothing is left")
+    };
     let hour = Clock::system().instant() + Duration::from_secs(4_000);
     assert!(until < hour, "no window is longer than an hour and a little, whatever is said");
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{PER_PAGE, Rest, RestError, said};
+use super::{PER_PAGE, Rest, RestError, etag_of, said};
 use crate::github::limits::{LimitRefusal, RateLimits};
 use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, HttpRequest, HttpResponse};
@@ -81,7 +81,7 @@ impl Rest {
         let (status, body) = (response.status, &response.body);
         let (outcome, verdict) = match status {
             200 => {
-                let etag = response.headers.get("etag").map(str::to_owned);
+                let etag = etag_of(&response);
                 (FeedOutcome::Fresh { body: response.body, etag }, TokenVerdict::Served)
             }
             304 => (FeedOutcome::NotModified, TokenVerdict::Unchanged),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Secret;
 use crate::github::tokens::{Census, Identity, PoolOptions, TokenGrant, TokenMode, TokenPool};
-use crate::http::fake::{FakeReply, FakeServer};
+use crate::http::fake::{FakeReply, FakeServer, SentRequest};
 
 const SECRET: &str = "ghp_s3cret";
 
@@ -240,4 +240,80 @@ async fn account_of_a_token_is_read_from_github() {
     assert_eq!((identity, census.quarantined), (None, 1));
     let (identity, census) = ask(|| FakeReply::new(403, "secondary rate limit")).await;
     assert_eq!((identity, census.quarantined, census.usable), (None, 0, 0));
+}
+
+#[tokio::test]
+async fn redirects_lead_to_no_other_server() {
+    let other = FakeServer::start(|_| FakeReply::new(200, "[]")).await;
+    let away = format!("{}/events", other.url);
+    let targets = [&*away, "http://169.254.169.254/latest", "//127.0.0.1:1/", "/circle", "\u{7f}"];
+    for target in targets.map(str::to_owned) {
+        for with_token in [false, true] {
+            let to = target.clone();
+            let reply = move |_: &SentRequest| FakeReply::new(302, "").with("Location", &to);
+            let fake = FakeServer::start(reply).await;
+            let pool = pool(with_token);
+            let rest = rest(&fake.url, 60_000);
+            let page = rest.fetch_page(1, lease(&pool), None).await;
+            assert!(matches!(page.outcome, PageOutcome::Failed(_)), "{target}: {page:?}");
+            let feed = rest.fetch_feed("repos/o/n/events", 1, lease(&pool), None).await;
+            let failed = matches!(feed.outcome, feeds::FeedOutcome::Failed(_));
+            assert!(failed, "{target}: {feed:?}");
+            assert!(fake.asked().len() <= 12, "{target}: {} requests", fake.asked().len());
+            assert_eq!(pool.census().quarantined, 0, "{target}");
+        }
+    }
+    assert!(other.asked().is_empty());
+}
+
+#[tokio::test]
+async fn very_long_etag_is_not_sent_back() {
+    for (length, is_kept) in [(68, true), (20_000, false)] {
+        let etag = format!("\"{}\"", "x".repeat(length));
+        let reply = move |_: &SentRequest| FakeReply::new(200, "[]").with("ETag", &etag);
+        let fake = FakeServer::start(reply).await;
+        let (rest, pool) = (rest(&fake.url, 60_000), pool(true));
+        let PageOutcome::Fresh { etag, .. } = rest.fetch_page(1, lease(&pool), None).await.outcome
+        else {
+            panic!("it is answered")
+        };
+        assert_eq!(etag.is_some(), is_kept, "{length}");
+        let feed = rest.fetch_feed("users/a/events", 1, lease(&pool), None).await.outcome;
+        let feeds::FeedOutcome::Fresh { etag, .. } = feed else { panic!("it is answered") };
+        assert_eq!(etag.is_some(), is_kept, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn odd_responses_neither_panic_nor_cost_a_token() {
+    const LONG: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n[]";
+    const CHUNK: &[u8] =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n[]";
+    // Whether it is a page, which is then not a list of events.
+    let cases: [(fn() -> FakeReply, bool); 12] = [
+        (|| FakeReply::new(204, ""), false),
+        (|| FakeReply::new(206, "[]"), false),
+        (|| FakeReply::new(200, "<html>Unicorn!</html>"), true),
+        (|| FakeReply::new(200, "[{\"id\":\"1\",\"ty"), true),
+        (|| FakeReply::new(200, &"[".repeat(100_000)), true),
+        (|| FakeReply::new(599, ""), false),
+        (|| FakeReply::new(408, "").with("retry-after", "soon"), false),
+        (|| FakeReply::new(200, "no gzip").with("content-encoding", "gzip"), false),
+        (|| FakeReply::new(200, "x").with("content-encoding", "br, gzip, x"), true),
+        (|| FakeReply::Cut(LONG.to_vec()), false),
+        (|| FakeReply::Cut(CHUNK.to_vec()), false),
+        (|| FakeReply::Cut(b"HTTP/9.9 \0\r\n\r\n".to_vec()), false),
+    ];
+    for (at, (reply, is_page)) in cases.into_iter().enumerate() {
+        for with_token in [false, true] {
+            let (answer, census, _) = ask(with_token, reply).await;
+            let is_fresh = matches!(answer.outcome, PageOutcome::Fresh { .. });
+            assert_eq!(is_fresh, is_page, "{at}: {answer:?}");
+            assert!(
+                is_fresh || matches!(answer.outcome, PageOutcome::Failed(_)),
+                "{at}: {answer:?}"
+            );
+            assert_eq!(census.quarantined, 0, "{at}");
+        }
+    }
 }

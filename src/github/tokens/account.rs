@@ -4,16 +4,20 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::types::{Owner, Resource, TokenSlotId};
+use super::types::{Owner, QueryKind, Resource, TokenSlotId};
 use crate::github::budget::{Budget, BudgetUse, Plan};
 use crate::github::limits::AUDIT_POINTS;
 
 /// GitHub's limit with a token, per hour and user.
 const USER_LIMIT: u64 = 5_000;
 /// GitHub works at most 90 seconds per minute for a user, of these 60 for GraphQL. Pages take up
-/// to 60, one after another; queries are spaced to use 26 of the other 30, …
+/// to 60, one after another; queries are spaced to use 26 of the other 30.
 const QUERY_ANSWER_TIMES: f64 = 2.3;
-/// … and those of the audit to use 3.
+/// While pushes are asked for, those for pull requests use 20 of these 26, and those for pushes 6:
+/// the history of one repository may take seconds, and delays only other pushes.
+const PULL_ANSWER_TIMES: f64 = 3.0;
+const PUSH_ANSWER_TIMES: f64 = 10.0;
+/// Queries of the audit are spaced to use 3.
 const AUDIT_ANSWER_TIMES: f64 = 20.0;
 /// The most that requests beside the stream may have of what is used of a limit.
 const MOST_EXTRA: f64 = 0.9;
@@ -29,7 +33,8 @@ struct TokenAccount {
     share: f64,
     /// The budget for REST: pages and single feeds.
     rest: Budget,
-    /// The budget for GraphQL: queries and the audit; never used without a token.
+    /// The budget for GraphQL: queries for pull requests and for pushes, and the audit; never used
+    /// without a token.
     graphql: Budget,
 }
 
@@ -51,6 +56,8 @@ struct LimitShares {
     feeds: f64,
     /// What queries may use of the limit for GraphQL.
     queries: f64,
+    /// The part of that for the commits of pushes.
+    pushes: f64,
     /// What the audit may use of it.
     audits: f64,
 }
@@ -62,10 +69,12 @@ impl LimitShares {
         [share - feeds, feeds]
     }
 
-    /// The shares of queries and the audit.
-    fn of_graphql(self) -> [f64; 2] {
+    /// The shares of queries for pull requests, of those for pushes, and of the audit.
+    fn of_graphql(self) -> [f64; 3] {
         let audits = self.audits.min(MOST_EXTRA);
-        [self.queries.min(1.0 - audits), audits]
+        let queries = self.queries.min(1.0 - audits);
+        let pushes = queries * self.pushes;
+        [queries - pushes, pushes, audits]
     }
 }
 
@@ -75,8 +84,12 @@ impl TokenAccount {
         let [pages, feeds] = shares.of_rest(self.share);
         self.rest.share(BudgetUse::Stream, pages, self.share);
         self.rest.share(BudgetUse::Extra, feeds, self.share);
-        let [queries, audits] = shares.of_graphql();
-        self.graphql.share(BudgetUse::Stream, queries, queries + audits);
+        let [pulls, pushes, audits] = shares.of_graphql();
+        let within = pulls + pushes + audits;
+        self.graphql.share(BudgetUse::Stream, pulls, within);
+        self.graphql.share(BudgetUse::Pushes, pushes, within);
+        let pull_times = if pushes > 0.0 { PULL_ANSWER_TIMES } else { QUERY_ANSWER_TIMES };
+        self.graphql.space(BudgetUse::Stream, pull_times);
         // The audit's share is so small that another program leaves it.
         self.graphql.share(BudgetUse::Extra, audits, 1.0);
     }
@@ -84,7 +97,8 @@ impl TokenAccount {
 
 impl Accounts {
     pub(super) fn new(share: f64, query_share: f64, burst: u32) -> Self {
-        let shares = LimitShares { rest: share, feeds: 0.0, queries: query_share, audits: 0.0 };
+        let shares =
+            LimitShares { rest: share, feeds: 0.0, queries: query_share, pushes: 0.0, audits: 0.0 };
         Self { all: HashMap::new(), shares, burst }
     }
 
@@ -117,9 +131,13 @@ impl Accounts {
         };
         let feed_burst = if limit >= USER_LIMIT { FEED_BURST } else { 1 };
         let [of_pages, of_feeds] = answer_times;
-        let rest = [plan(self.burst, of_pages, 1), plan(feed_burst, of_feeds, 1)];
-        let graphql =
-            [plan(QUERY_BURST, QUERY_ANSWER_TIMES, 1), plan(1, AUDIT_ANSWER_TIMES, AUDIT_POINTS)];
+        let unused = plan(1, 0.0, 1);
+        let rest = [plan(self.burst, of_pages, 1), unused, plan(feed_burst, of_feeds, 1)];
+        let graphql = [
+            plan(QUERY_BURST, QUERY_ANSWER_TIMES, 1),
+            plan(QUERY_BURST, PUSH_ANSWER_TIMES, 1),
+            plan(1, AUDIT_ANSWER_TIMES, AUDIT_POINTS),
+        ];
         let mut account = TokenAccount {
             share,
             rest: Budget::new(limit, rest, now),
@@ -134,6 +152,12 @@ impl Accounts {
     /// Sets the fraction of each limit that queries may use.
     pub(super) fn allow_queries(&mut self, share: f64) {
         self.shares.queries = share;
+        self.divide();
+    }
+
+    /// Sets the part of what queries may use that those for the commits of pushes may use.
+    pub(super) fn allow_pushes(&mut self, part: f64) {
+        self.shares.pushes = part;
         self.divide();
     }
 
@@ -180,7 +204,8 @@ impl Accounts {
         match resource {
             Resource::Pages => (&mut account.rest, BudgetUse::Stream),
             Resource::Feeds => (&mut account.rest, BudgetUse::Extra),
-            Resource::Queries => (&mut account.graphql, BudgetUse::Stream),
+            Resource::Queries(QueryKind::Pulls) => (&mut account.graphql, BudgetUse::Stream),
+            Resource::Queries(QueryKind::Pushes) => (&mut account.graphql, BudgetUse::Pushes),
             Resource::Audits => (&mut account.graphql, BudgetUse::Extra),
         }
     }

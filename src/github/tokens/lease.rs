@@ -98,10 +98,9 @@ impl SharedPool {
             }
             TokenVerdict::Limited(wait) => {
                 // A limit other than the hourly one counts all requests of an account.
-                let all = [Resource::Pages, Resource::Feeds, Resource::Queries, Resource::Audits];
                 let is_of_hour = limits.remaining == Some(0);
                 let is_limited = |r: &Resource| !is_of_hour || r.shares_hour_with(lease.resource);
-                for resource in all.into_iter().filter(is_limited) {
+                for resource in Resource::ALL.into_iter().filter(is_limited) {
                     let (budget, of) = state.accounts.budget(owner, resource);
                     budget.refused(of, now, wait);
                 }

@@ -205,11 +205,11 @@ async fn no_token_is_in_any_debug_text() {
 
 #[tokio::test(start_paused = true)]
 async fn queries_have_a_budget_of_their_own_and_need_a_token() {
-    assert!(pool(&[], clock()).grant_query().is_none());
+    assert!(pool(&[], clock()).grant_query(QueryKind::Pulls).is_none());
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
     pool.allow_queries(0.5);
-    let query = || match pool.grant_query() {
+    let query = || match pool.grant_query(QueryKind::Pulls) {
         Some(TokenGrant::Go(lease)) => lease,
         other => panic!("{other:?}"),
     };
@@ -218,14 +218,14 @@ async fn queries_have_a_budget_of_their_own_and_need_a_token() {
     // Half of the 5,000 is for other uses: both are exhausted, and pages are not.
     settle(first, TokenVerdict::Served, &limits(2_500));
     settle(second, TokenVerdict::Served, &limits(2_500));
-    let Some(TokenGrant::Wait(until)) = pool.grant_query() else {
+    let Some(TokenGrant::Wait(until)) = pool.grant_query(QueryKind::Pulls) else {
         panic!("no request may be sent")
     };
     assert_eq!(until, clock.instant() + Duration::from_secs(1_000));
     assert_eq!(pool.census().usable, 2);
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
-    assert!(pool.grant_query().is_none(), "a token that pages found dead is dead");
+    assert!(pool.grant_query(QueryKind::Pulls).is_none(), "a token that pages found dead is dead");
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,13 +235,15 @@ async fn queries_leave_the_time_that_they_took_before_the_next() {
     let plenty = || limits(1_000_000);
     for _ in 0..40 {
         tokio::time::advance(Duration::from_secs(20)).await;
-        let Some(TokenGrant::Go(lease)) = pool.grant_query() else { panic!("long enough ago") };
+        let Some(TokenGrant::Go(lease)) = pool.grant_query(QueryKind::Pulls) else {
+            panic!("long enough ago")
+        };
         lease.settle(TokenVerdict::Served, &plenty(), Duration::from_secs(2));
     }
     let mut went = 0;
     for _ in 0..600 {
         tokio::time::advance(Duration::from_millis(100)).await;
-        if let Some(TokenGrant::Go(lease)) = pool.grant_query() {
+        if let Some(TokenGrant::Go(lease)) = pool.grant_query(QueryKind::Pulls) {
             lease.settle(TokenVerdict::Served, &plenty(), Duration::from_secs(2));
             went += 1;
         }
@@ -269,7 +271,7 @@ async fn token_with_old_pages_rests_and_still_queries() {
         settle(other, TokenVerdict::Served, &limits(4_000));
         clock.sleep(Duration::from_secs(2)).await;
     }
-    let query = || match pool.grant_query() {
+    let query = || match pool.grant_query(QueryKind::Pulls) {
         Some(TokenGrant::Go(lease)) => shown(&lease),
         other => panic!("{other:?}"),
     };
@@ -289,7 +291,7 @@ async fn token_with_old_pages_rests_and_still_queries() {
 #[tokio::test(start_paused = true)]
 async fn secondary_limit_applies_to_pages_and_queries() {
     let clock = clock();
-    let waits = |pool: &Arc<TokenPool>| match pool.grant_query() {
+    let waits = |pool: &Arc<TokenPool>| match pool.grant_query(QueryKind::Pulls) {
         Some(TokenGrant::Wait(until)) => Some(until - clock.instant()),
         Some(TokenGrant::Go(_)) => None,
         None => panic!("there is a token"),
@@ -350,7 +352,9 @@ async fn secondary_limit_applies_to_the_account_only() {
         let lease = go(&pool);
         assert_eq!(shown(&lease), "b");
         settle(lease, TokenVerdict::Served, &limits(4_000));
-        let Some(TokenGrant::Go(query)) = pool.grant_query() else { panic!("one may ask") };
+        let Some(TokenGrant::Go(query)) = pool.grant_query(QueryKind::Pulls) else {
+            panic!("one may ask")
+        };
         assert_eq!(shown(&query), "b");
         settle(query, TokenVerdict::Served, &limits(4_000));
     }
@@ -466,7 +470,7 @@ async fn queries_stay_below_two_thousand_points_a_minute() {
     introduced(&pool, &[7, 7]);
     let (end, mut went) = (clock.instant() + Duration::from_secs(180), Vec::new());
     while clock.instant() < end {
-        match pool.grant_query().expect("there is a token") {
+        match pool.grant_query(QueryKind::Pulls).expect("there is a token") {
             TokenGrant::Go(lease) => {
                 went.push(clock.instant());
                 settle(lease, TokenVerdict::Served, &limits(1_000_000));
@@ -531,10 +535,10 @@ async fn nothing_is_sent_without_a_token_while_an_app_is_expected() {
     pool.expect_installations();
     let mut lists = pool.lists();
     assert!(matches!(pool.grant(), TokenGrant::Wait(_)));
-    assert!(matches!(pool.grant_query(), Some(TokenGrant::Wait(_))));
+    assert!(matches!(pool.grant_query(QueryKind::Pulls), Some(TokenGrant::Wait(_))));
     pool.install(Vec::new());
     assert!(lists.has_changed().unwrap(), "a request that waits looks again");
     lists.mark_unchanged();
     assert_eq!(shown(&go(&pool)), "none");
-    assert!(pool.grant_query().is_none());
+    assert!(pool.grant_query(QueryKind::Pulls).is_none());
 }

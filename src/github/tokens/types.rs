@@ -114,6 +114,15 @@ impl AccountId {
     }
 }
 
+/// What a query of the stream asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKind {
+    /// Pull requests.
+    Pulls,
+    /// The commits of pushes.
+    Pushes,
+}
+
 /// What a request counts against; GitHub has a limit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resource {
@@ -121,16 +130,28 @@ pub(super) enum Resource {
     /// Feeds of single repositories, owners and people: GitHub counts them with the pages, and they
     /// have a share of their own.
     Feeds,
-    Queries,
+    /// Queries of the stream: GitHub counts both kinds together, and each has a share.
+    Queries(QueryKind),
     /// Queries of the audit: GitHub counts them with the other queries, and they have a small share
     /// of that limit.
     Audits,
 }
 
 impl Resource {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Pages,
+        Self::Feeds,
+        Self::Queries(QueryKind::Pulls),
+        Self::Queries(QueryKind::Pushes),
+        Self::Audits,
+    ];
+
     /// Whether a refusal for one says that the hourly limit for the other is used up too.
     pub(super) fn shares_hour_with(self, other: Self) -> bool {
         let is_rest = |it: Self| matches!(it, Self::Pages | Self::Feeds);
-        self == other || (is_rest(self) && is_rest(other))
+        let is_query = |it: Self| matches!(it, Self::Queries(_));
+        let is_of = |group: &dyn Fn(Self) -> bool| group(self) && group(other);
+        self == other || is_of(&is_rest) || is_of(&is_query)
     }
 }

@@ -241,6 +241,15 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
         }
     }
 
+    /// The events in the logs of all groups; one that is in several comes several times.
+    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<Q::Event>> {
+        let mut events = Vec::new();
+        for group in self.registry.all() {
+            events.extend(lock(&group.log).entries.iter().map(|entry| Arc::clone(&entry.event)));
+        }
+        events
+    }
+
     #[cfg(test)]
     pub(in crate::hub) fn groups(&self) -> Vec<Arc<Group<Q>>> {
         self.registry.all()

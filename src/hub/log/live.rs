@@ -102,6 +102,11 @@ impl LiveSubscribers {
         LiveSubscriber(self.groups.subscribe(key, begin, |_| next, 1, notifier))
     }
 
+    /// The events that subscribers have not taken yet; some several times.
+    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<TailEvent>> {
+        self.groups.held_events()
+    }
+
     /// Brings `list` up to date with the groups that exist.
     pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<LiveGroup>>) {
         self.groups.refresh(list);

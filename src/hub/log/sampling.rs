@@ -119,6 +119,11 @@ impl SamplingSubscribers {
         self.groups.forget_shared();
     }
 
+    /// The events that subscribers have not taken yet; some several times.
+    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<TailEvent>> {
+        self.groups.held_events()
+    }
+
     /// Joins the group with an equal query. The first event taken is the `rate`th from now.
     pub(in crate::hub) fn subscribe(
         &self,

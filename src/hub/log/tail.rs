@@ -4,7 +4,7 @@
 //! it learns how many events before its batch are gone from the ring. Appending never waits for a
 //! reader.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -220,9 +220,10 @@ impl Tail {
         }
     }
 
-    /// Marks the events of the ring that are left out now, and no others. The rules are read once
-    /// nobody else marks, so that older rules never replace the marks of newer ones.
-    pub fn leave_out(&self, privacy: &Privacy) {
+    /// Marks the events that are left out now, and no others: those of the ring, and those that
+    /// subscribers hold, which the ring may have dropped or copied. The rules are read once nobody
+    /// else marks, so that older rules never replace the marks of newer ones.
+    pub fn leave_out(&self, privacy: &Privacy, held: impl FnOnce() -> Vec<Arc<TailEvent>>) {
         let _marking = lock(&self.marking);
         let excluded = privacy.excluded();
         let events: Vec<_> = lock(&self.ring).events.iter().cloned().collect();
@@ -230,11 +231,16 @@ impl Tail {
             let index = event.index();
             excluded.hold(index.actor_login(), index.org_login(), index.repo_name())
         };
-        let among: HashSet<Cursor> =
-            events.iter().filter(|event| is_among(event)).map(|event| event.cursor).collect();
+        let mut marks: HashMap<Cursor, bool> =
+            events.iter().map(|event| (event.cursor, is_among(event))).collect();
         // Looking at names takes long, and an event may be a new copy by now.
         for event in &lock(&self.ring).events {
-            event.is_left_out.store(among.contains(&event.cursor), Ordering::Relaxed);
+            let is_left_out = marks.get(&event.cursor).is_some_and(|is_left_out| *is_left_out);
+            event.is_left_out.store(is_left_out, Ordering::Relaxed);
+        }
+        for event in held() {
+            let is_left_out = *marks.entry(event.cursor).or_insert_with(|| is_among(&event));
+            event.is_left_out.store(is_left_out, Ordering::Relaxed);
         }
     }
 
@@ -383,7 +389,7 @@ pub(crate) mod tests {
         tail.append(vec![tail_event(1, r#"{"id":"1","type":"A","actor":{"login":"ann"}}"#)]);
         std::thread::scope(|scope| {
             let marking = lock(&tail.marking);
-            let later = scope.spawn(|| tail.leave_out(&privacy));
+            let later = scope.spawn(|| tail.leave_out(&privacy, Vec::new));
             privacy.set(&["ann".to_owned()], false);
             drop(marking);
             later.join().unwrap();

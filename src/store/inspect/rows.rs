@@ -324,8 +324,8 @@ fn inbox(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
 }
 
 fn outbox(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
-    let (admission, known) = decode_outbox(OutboxKey::decode(key)?, value).ok()?;
-    shown_as(&json!({ "body": admission, "facts": facts(&known) }))
+    let row = decode_outbox(OutboxKey::decode(key)?, value).ok()?;
+    shown_as(&json!({ "body": row.admission, "facts": facts(&row.facts) }))
 }
 
 fn repo(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {

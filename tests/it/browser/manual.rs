@@ -67,16 +67,16 @@ async fn put_past(dir: &Path, StarredRepo(repo, name, stars): StarredRepo, today
     let written = store.commit(move |batch| {
         let mut counting = LedgerCounting::default();
         for day in today.0 - DAYS..today.0 {
-            let start = Day(day).start();
+            let midnight = Day(day).start();
             let wave = u64::from(day.unsigned_abs() * 37 % 11) + u64::from(day % 30 == 0) * 20;
             for _ in 0..(wave * most / 12).max(1) {
-                let created_at = Timestamp::from_seconds(start.second().0 + 3_600);
                 let (metric, language) = (LedgerMetric::Stars, None);
+                let created_at = Timestamp::from_seconds(midnight.second().0 + 3_600);
                 let name = Some(name.as_str());
                 let event = LedgerEvent { repo, name, created_at, metric, language };
                 counting.count(batch, event);
             }
-            let hour = start.hour().0;
+            let hour = midnight.hour().0;
             for at in hour..hour + 24 {
                 let missed = MissedRange { low: 18_000.0, estimate: 21_000.0, high: 24_000.0 };
                 let (seen, missed) = ([250_000, 9_000], [missed, MissedRange::default()]);

@@ -12,7 +12,7 @@ use ghpulse::config::{Compression, OAuthConfig, Secret};
 use ghpulse::github::graphql::{
     AskedBy, GraphQl, ObjectLookup, QueryOutcome, WantedPull, WantedPush,
 };
-use ghpulse::github::tokens::{PoolOptions, TokenGrant, TokenPool};
+use ghpulse::github::tokens::{PoolOptions, QueryKind, TokenGrant, TokenPool};
 use ghpulse::store::{Durability, Store};
 use tokio::runtime::Runtime;
 
@@ -145,7 +145,9 @@ fn graphql_answers() {
         let form = if input.len() % 2 == 0 { AskedBy::NodeIds } else { AskedBy::Names };
         let options = PoolOptions { tokens: vec![Secret::new("ghp_x")], share: 0.9, burst: 3 };
         let pool = TokenPool::new(options, clock);
-        let Some(TokenGrant::Go(lease)) = pool.grant_query() else { panic!("a new pool waits") };
+        let Some(TokenGrant::Go(lease)) = pool.grant_query(QueryKind::Pulls) else {
+            panic!("a new pool waits")
+        };
         let found = runtime.block_on(graphql.ask(form, &wanted, lease));
         if let QueryOutcome::Answered(found) = &found {
             assert_eq!(found.len(), wanted.len(), "one answer for each");
@@ -196,7 +198,9 @@ fn commit_answers() {
         server.answers_with(input, None);
         let options = PoolOptions { tokens: vec![Secret::new("ghp_x")], share: 0.9, burst: 3 };
         let pool = TokenPool::new(options, clock);
-        let Some(TokenGrant::Go(lease)) = pool.grant_query() else { panic!("a new pool waits") };
+        let Some(TokenGrant::Go(lease)) = pool.grant_query(QueryKind::Pulls) else {
+            panic!("a new pool waits")
+        };
         let found = runtime.block_on(graphql.ask_pushes(&wanted, lease));
         if let QueryOutcome::Answered(found) = &found {
             assert_eq!(found.len(), wanted.len(), "one answer for each");

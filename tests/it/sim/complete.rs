@@ -196,8 +196,9 @@ async fn what_matters_is_complete_while_most_is_missed() {
     control.emit(400);
     let names = busiest(control);
     let (lists, hours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
-    std::fs::write(lists.path().join("mine.txt"), format!("complete: true\n{text}")).unwrap();
+    let lines: Vec<&str> = names.iter().map(String::as_str).collect();
+    let text = format!("complete: true\n{}\n", lines.join("\n"));
+    std::fs::write(lists.path().join("mine.txt"), text).unwrap();
     let settings = [
         ("GHPULSE_LISTS_DIR", lists.path().to_str().unwrap()),
         ("GHPULSE_LISTS_WITHIN", "1s"),

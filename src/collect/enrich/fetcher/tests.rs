@@ -2,7 +2,7 @@ use super::*;
 use crate::config::Secret;
 use crate::github::graphql::{Language, PullDetails, PullLookup, QueryError};
 use crate::github::node_id;
-use crate::github::tokens::PoolOptions;
+use crate::github::tokens::{PoolOptions, QueryKind};
 use crate::model::window::Timestamp;
 
 /// The token and account used for the queries.
@@ -33,6 +33,17 @@ fn pull(node_id: Option<String>) -> PullLookup {
     }))
 }
 
+/// A query of all these objects that has just ended.
+fn query_of(
+    fetcher: &Fetcher<WantedPull>,
+    form: AskedBy,
+    wanted: Vec<WantedPull>,
+    outcome: QueryOutcome,
+) -> InFlightQuery<WantedPull> {
+    let (asked_with, is_part, sent) = (ALICE, false, fetcher.clock.instant());
+    InFlightQuery { form, asked_with, is_part, sent, wanted, outcome }
+}
+
 /// Settles a response that has this result for each pull request.
 fn hear(
     fetcher: &mut Fetcher<WantedPull>,
@@ -42,8 +53,7 @@ fn hear(
     let wanted = wanted(count);
     let outcome = QueryOutcome::Answered(wanted.iter().map(found).collect());
     let form = fetcher.form(fetcher.clock.instant());
-    let asked_with = ALICE;
-    fetcher.settle(&InFlightQuery { form, asked_with, wanted, outcome })
+    fetcher.settle(&query_of(fetcher, form, wanted, outcome))
 }
 
 fn own(one: &WantedPull) -> PullLookup {
@@ -59,12 +69,7 @@ async fn query_size_halves_after_an_overload_and_grows_slowly() {
     let mut fetcher = fetcher(&["a"]);
     let heavy = |fetcher: &mut Fetcher<WantedPull>, count| {
         let outcome = QueryOutcome::TooHeavy("answered 502".to_owned());
-        let query = InFlightQuery {
-            form: AskedBy::Names,
-            asked_with: ALICE,
-            wanted: wanted(count),
-            outcome,
-        };
+        let query = query_of(fetcher, AskedBy::Names, wanted(count), outcome);
         fetcher.settle(&query).unwrap()
     };
     assert_eq!(heavy(&mut fetcher, 100), vec![PullLookup::Unanswered; 100]);
@@ -135,8 +140,7 @@ async fn empty_query_by_ids_is_repeated_by_names() {
 async fn limits_and_dead_tokens_are_no_tries_and_failures_are() {
     let mut fetcher = fetcher(&["a"]);
     let mut settle = |outcome| {
-        let wanted = wanted(2);
-        let query = InFlightQuery { form: AskedBy::Names, asked_with: ALICE, wanted, outcome };
+        let query = query_of(&fetcher, AskedBy::Names, wanted(2), outcome);
         fetcher.settle(&query).map(|f| f.len())
     };
     assert_eq!(settle(QueryOutcome::Limited { wait: None }), None);
@@ -159,13 +163,13 @@ async fn forbidden_pull_request_is_queried_with_another_account() {
     let no =
         || PullLookup::Forbidden("Resource protected by organization SAML enforcement".to_owned());
     let mut ask = |at: usize| {
-        let Some(TokenGrant::Go(lease)) = fetcher.lookup.pool.grant_query() else {
+        let Some(TokenGrant::Go(lease)) = fetcher.lookup.pool.grant_query(QueryKind::Pulls) else {
             panic!("it may")
         };
-        let (form, asked_with, wanted) =
-            (AskedBy::Names, (lease.slot(), lease.account()), wanted(2));
+        let (asked_with, wanted) = ((lease.slot(), lease.account()), wanted(2));
         let outcome = QueryOutcome::Answered(vec![own(&wanted[0]), no()]);
-        let query = InFlightQuery { form, asked_with, wanted, outcome };
+        let query = query_of(&fetcher, AskedBy::Names, wanted, outcome);
+        let query = InFlightQuery { asked_with, ..query };
         let found = fetcher.settle(&query).unwrap();
         assert!(matches!(found[0], PullLookup::Found(_)), "{at}");
         found[1].clone()

@@ -213,7 +213,7 @@ fn unanswered_pull_request_is_given_up() {
 proptest! {
     #[test]
     fn events_leave_once_and_in_order_within_a_poll(
-        steps in prop::collection::vec((0..6_u8, 0..5_u64), 1..200),
+        steps in prop::collection::vec((0..7_u8, 0..5_u64), 1..200),
     ) {
         let (mut pending, mut now) = (PendingQueue::default(), now());
         let (mut admitted, mut gone_on) = (0, Vec::new());
@@ -236,6 +236,16 @@ proptest! {
                 }
                 2 => taken.extend(pending.take(usize::try_from(n).unwrap(), |_| true)),
                 3 => keep(pending.expire(now)),
+                4 => {
+                    for one in &taken {
+                        keep(pending.answered(one, &PullLookup::Unanswered, now).0);
+                    }
+                    pending.split(&taken.iter().collect::<Vec<_>>());
+                    if let [one] = &*taken {
+                        keep(pending.learn(one, LoneResult::Unanswered, now));
+                    }
+                    taken.clear();
+                },
                 _ => if let Some(one) = taken.pop() {
                     let forbidden = PullLookup::Forbidden("no".to_owned());
                     let (gone, none) = (PullLookup::Gone, PullLookup::Unanswered);
@@ -254,6 +264,41 @@ proptest! {
         gone_on.sort_unstable();
         prop_assert_eq!(gone_on, (1..=admitted).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn heavy_object_is_asked_for_in_ever_smaller_parts() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    for n in 1..=20 {
+        assert_eq!(hold(&mut pending, n, n, now), None);
+    }
+    let (mut sizes, mut released) = (Vec::new(), Vec::new());
+    loop {
+        let taken = pending.take(100, |_| true);
+        if taken.is_empty() {
+            break;
+        }
+        assert_eq!(pending.is_part(&taken), !sizes.is_empty());
+        sizes.push(taken.len());
+        let is_heavy = taken.iter().any(|one| one.number == 7);
+        for one in &taken {
+            let found = if is_heavy { PullLookup::Unanswered } else { found(Language::Absent) };
+            released.extend(left(&pending.answered(one, &found, now).0));
+        }
+        if is_heavy {
+            pending.split(&taken.iter().collect::<Vec<_>>());
+        }
+        if let [one] = &*taken {
+            let result = if is_heavy { LoneResult::Unanswered } else { LoneResult::Quick };
+            released.extend(left(&pending.learn(one, result, now)));
+        }
+    }
+    assert_eq!(sizes, [20, 7, 7, 3, 3, 1, 1, 6]);
+    released.sort_by_key(|(admission, _)| *admission);
+    let of = |n| (n, if n == 7 { ReleaseReason::Late } else { ReleaseReason::Enriched });
+    assert_eq!(released, (1..=20).map(of).collect::<Vec<_>>());
+    assert_eq!(hold(&mut pending, 21, 7, now), Some(ReleaseReason::Late), "not asked for again");
+    assert_eq!(hold(&mut pending, 22, 8, now), None);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl<'a> Kind<'a> {
 
 fn queries_and_audits(pool: &Arc<TokenPool>) -> [Kind<'_>; 2] {
     [
-        Kind::new(1, || pool.grant_query().expect("there is a token")),
+        Kind::new(1, || pool.grant_query(QueryKind::Pulls).expect("there is a token")),
         Kind::new(AUDIT_POINTS, || pool.grant_audit().expect("there is a token")),
     ]
 }

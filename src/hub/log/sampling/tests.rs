@@ -215,8 +215,32 @@ fn shared_piece_has_nothing_that_is_left_out_since() {
     assert!(taken.joined.is_some());
     let privacy = Privacy::default();
     privacy.set(&["ann".to_owned()], false);
-    tail.leave_out(&privacy);
+    tail.leave_out(&privacy, || groups.held_events());
     groups.forget_shared();
     assert_eq!(all[2].take().messages, 2);
     assert_eq!(all[3].take().messages, 2);
+}
+
+#[test]
+fn event_that_waits_is_left_out_after_the_ring_let_go_of_it() {
+    // The ring drops it, or keeps a copy without encoded messages.
+    for bytes in [1, TAIL_BYTES] {
+        let groups = SamplingSubscribers::new(1_000);
+        let notifier = Arc::new(Notifier::default());
+        let mut subscriber = groups.subscribe(ids(), 1, &notifier);
+        let tail = Tail::new(bytes);
+        let body = "x".repeat(60_000);
+        for n in 1..=100 {
+            let login = if n == 1 { "ann" } else { "bob" };
+            let text = format!(
+                r#"{{"id":"{n}","type":"A","actor":{{"login":"{login}"}},"body":"{body}"}}"#
+            );
+            tail.append(vec![tail_event(n, &text)]);
+            dispatch(&groups, &tail.newest_first(1));
+        }
+        let privacy = Privacy::default();
+        privacy.set(&["ann".to_owned()], false);
+        tail.leave_out(&privacy, || groups.held_events());
+        assert_eq!(taken(&mut subscriber), (2..=100).collect::<Vec<_>>(), "{bytes} bytes");
+    }
 }
