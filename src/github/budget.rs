@@ -352,8 +352,10 @@ impl Budget {
         }
         let limit = limits.limit.unwrap_or(told_left).max(told_left);
         let after = if is_over { WINDOW } else { told.after };
+        // What was left of a window that is over says nothing about the next one.
+        let left = if is_over { limit } else { left };
         let (epoch, latest, reset) = (told.epoch, told.epoch, now + after);
-        let (rolled, first) = (None, (now, left));
+        let (rolled, first) = (is_over.then_some(now), (now, left));
         let window = LimitWindow { limit, left, epoch, latest, reset, rolled, first };
         self.meter = BudgetMeter::Reported(window);
         if is_early || is_over { LimitNews::Same } else { LimitNews::New }

@@ -9,8 +9,8 @@
 //!
 //! A large day is written in several batches. Its rows do not count until the last batch marks the
 //! day as filled, together with the sums. A crash between two of them leaves rows of a part of the
-//! day, and their day in [`WRITING`]: the next fill removes them first. A month is not folded while
-//! one of its days is being written.
+//! day, and their day under `ledger.writing`: the next fill removes them first. A month is not
+//! folded while one of its days is being written.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -46,6 +46,19 @@ fn reset_in_the_past_gives_no_second_budget() {
 }
 
 #[test]
+fn limit_that_is_used_up_in_its_last_second_is_whole_in_the_next() {
+    let now = start();
+    let mut budget = one_kind(TOKEN, 5_000, now);
+    for second in 0..3 {
+        let at = now + seconds(second);
+        let taken = budget.take(Stream, at);
+        budget.settle(at, taken, Spent::One, &told(5_000, 0, 0));
+        assert!(!budget.is_exhausted(Stream, at));
+        assert!(budget.ready_at(Stream, at) < at + seconds(60));
+    }
+}
+
+#[test]
 fn reset_in_the_far_future_is_believed_for_an_hour() {
     let now = start();
     let mut budget = one_kind(ANONYMOUS, 60, now);
