@@ -33,6 +33,10 @@ fn pull(node_id: Option<String>) -> PullLookup {
     }))
 }
 
+fn bad_gateway() -> QueryOutcome {
+    QueryOutcome::TooHeavy { why: "answered 502".to_owned(), is_reported: false }
+}
+
 /// A query of all these objects that has just ended.
 fn query_of(
     fetcher: &Fetcher<WantedPull>,
@@ -68,7 +72,7 @@ fn form(fetcher: &mut Fetcher<WantedPull>) -> AskedBy {
 async fn query_size_halves_after_an_overload_and_grows_slowly() {
     let mut fetcher = fetcher(&["a"]);
     let heavy = |fetcher: &mut Fetcher<WantedPull>, count| {
-        let outcome = QueryOutcome::TooHeavy("answered 502".to_owned());
+        let outcome = bad_gateway();
         let query = query_of(fetcher, AskedBy::Names, wanted(count), outcome);
         fetcher.settle(&query).unwrap()
     };

@@ -240,7 +240,7 @@ proptest! {
                     for one in &taken {
                         keep(pending.answered(one, &PullLookup::Unanswered, now).0);
                     }
-                    pending.split(&taken.iter().collect::<Vec<_>>());
+                    pending.split(&taken.iter().collect::<Vec<_>>(), Some(now));
                     if let [one] = &*taken {
                         keep(pending.learn(one, LoneResult::Unanswered, now));
                     }
@@ -286,7 +286,7 @@ fn heavy_object_is_asked_for_in_ever_smaller_parts() {
             released.extend(left(&pending.answered(one, &found, now).0));
         }
         if is_heavy {
-            pending.split(&taken.iter().collect::<Vec<_>>());
+            pending.split(&taken.iter().collect::<Vec<_>>(), Some(now));
         }
         if let [one] = &*taken {
             let result = if is_heavy { LoneResult::Unanswered } else { LoneResult::Quick };
