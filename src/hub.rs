@@ -13,7 +13,7 @@ mod fanout;
 mod latest;
 mod log;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -55,6 +55,7 @@ use crate::lists::Lists;
 use crate::metrics;
 use crate::model::offset::Offset;
 use crate::model::privacy::Privacy;
+use crate::sync::lock;
 use log::event_log::{EventLog, JournalFeed};
 use log::live::LiveGroup;
 use log::sampling::SamplingSubscribers;
@@ -102,6 +103,8 @@ pub struct Hub {
     aggregates: GaugeTopics,
     rolling: GaugeTopics,
     appended: Notify,
+    /// The batch that is being dispatched.
+    dispatched: Mutex<Arc<TailBatch>>,
     flush_interval: Duration,
     lists: Arc<Lists>,
     clock: Clock,
@@ -118,6 +121,7 @@ impl Hub {
             aggregates: GaugeTopics::default(),
             rolling: GaugeTopics::resumable(),
             appended: Notify::new(),
+            dispatched: Mutex::default(),
             flush_interval: options.flush_interval,
             lists: Arc::clone(&options.lists),
             clock,
@@ -135,8 +139,11 @@ impl Hub {
     /// Takes the events that are left out now from those that subscribers still read.
     pub fn leave_out(&self, privacy: &Privacy) {
         let held = || {
+            // The dispatcher first: what it reads later is marked in the ring already, and what it
+            // has given to subscribers until then are the same events.
+            let dispatched = lock(&self.dispatched).events.clone();
             let live = self.log.journal().map(|journal| journal.live.held_events());
-            [self.sampling.held_events(), live.unwrap_or_default()].concat()
+            [dispatched, self.sampling.held_events(), live.unwrap_or_default()].concat()
         };
         self.log.tail.leave_out(privacy, held);
         self.sampling.forget_shared();
@@ -204,6 +211,13 @@ impl Hub {
         Some(Follower::new(Arc::clone(&self.log), encoding, newest, Arc::clone(notifier)))
     }
 
+    /// Reads the next batch to dispatch, which [`Self::leave_out`] finds until the one after it.
+    fn next_batch(&self, next: u64) -> Arc<TailBatch> {
+        let mut dispatched = lock(&self.dispatched);
+        *dispatched = Arc::new(self.log.tail.read(next, DISPATCH_EVENTS));
+        Arc::clone(&dispatched)
+    }
+
     /// Dispatches appended events to all groups until `stop`. Runs as one task per hub.
     pub async fn dispatch(&self, stop: CancellationToken) {
         // Begins with the first event: some may have been appended before this task started.
@@ -233,7 +247,7 @@ impl Hub {
             }
             let mut deliveries = 0;
             loop {
-                let batch = self.log.tail.read(next, DISPATCH_EVENTS);
+                let batch = self.next_batch(next);
                 next = batch.next;
                 if batch.missed > 0 {
                     metrics::SKIPPED.add(batch.missed);
@@ -318,6 +332,30 @@ mod tests {
         Clock::system().sleep(Duration::from_secs(5)).await;
         load.add(0, Clock::system().instant());
         assert!(load.rate < 50.0, "{}", load.rate);
+    }
+
+    #[test]
+    fn event_that_is_being_dispatched_is_left_out_after_the_ring_let_go_of_it() {
+        // The ring drops it, or keeps a copy without encoded messages.
+        for tail_bytes in [1, TAIL_BYTES] {
+            let options = HubOptions { tail_bytes, ..HubOptions::default() };
+            let hub = Hub::new(&options, Clock::system());
+            let append = |number, login: &str, body: usize| {
+                let body = "x".repeat(body);
+                let text = format!(
+                    r#"{{"id":"{number}","type":"A","actor":{{"login":"{login}"}},"b":"{body}"}}"#
+                );
+                hub.append(vec![log::tail::tests::tail_event(number, &text)]);
+            };
+            append(1, "ann", 1);
+            let batch = hub.next_batch(0);
+            (2..12).for_each(|number| append(number, "bob", 1 << 20));
+            let privacy = Privacy::default();
+            privacy.set(&["ann".to_owned()], false);
+            hub.leave_out(&privacy);
+            assert!(batch.events[0].is_left_out(), "{tail_bytes} bytes");
+            assert!(!hub.next_batch(batch.next).events.iter().any(|event| event.is_left_out()));
+        }
     }
 
     #[tokio::test]

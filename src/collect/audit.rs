@@ -256,7 +256,7 @@ impl Audit {
                 }
                 return;
             }
-            QueryOutcome::TooHeavy(why) => {
+            QueryOutcome::TooHeavy { why, .. } => {
                 plan.batch = (wanted.len() / 2).max(1);
                 tracing::info!(to = plan.batch, why, "asking for fewer repositories at once");
             }

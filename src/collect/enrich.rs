@@ -144,7 +144,7 @@ impl Stage {
                     let head = *inbox.borrow();
                     let time = ReadTime { wall, now, admitted_after };
                     let lists = self.lists.as_ref().map(|lists| lists.all()).unwrap_or_default();
-                    let are_listed = !lists.is_empty();
+                    let are_listed = lists.iter().any(|list| list.names().names_repositories());
                     if std::mem::replace(&mut had_lists, are_listed) != are_listed {
                         self.pushes.allow_pushes(are_listed);
                     }

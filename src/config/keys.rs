@@ -216,7 +216,7 @@ separately.";
                     "Pull requests per query; of pushes as many, but at most 25.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
                     "Share of each token's GraphQL limit that enrichment may use; a fifth of it is \
-for pushes while there are lists.";
+for pushes while a list names repositories.";
             }
 
             /// The audit: how much was seen, by GitHub's totals of sampled repositories.

@@ -90,7 +90,7 @@ pub struct Budget {
 /// What a response said about the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LimitNews {
-    /// Nothing about what is left.
+    /// Nothing that is believed.
     Nothing,
     /// It describes a window that is over here.
     Outdated,
@@ -298,7 +298,7 @@ impl Budget {
 
     /// Applies the limits in a response.
     fn hear(&mut self, now: Instant, taken: Reservation, limits: &RateLimits) -> LimitNews {
-        let Some(told_left) = limits.remaining else {
+        let Some(reported_left) = limits.remaining else {
             let short = limits.poll_interval.is_some_and(|interval| interval < USUAL_INTERVAL);
             if short && !limits.tells_budget() && matches!(self.meter, BudgetMeter::Assumed) {
                 self.meter = BudgetMeter::Interval;
@@ -306,7 +306,7 @@ impl Budget {
             }
             return LimitNews::Nothing;
         };
-        let left = told_left.saturating_sub(self.unheard.missing_in(taken.at));
+        let left = reported_left.saturating_sub(self.unheard.missing_in(taken.at));
         let unnamed = match self.meter {
             BudgetMeter::Reported(window) => {
                 let after = window.reset.saturating_duration_since(now);
@@ -315,53 +315,55 @@ impl Budget {
             // One of an hour begins with the first response.
             _ => Reset { epoch: 0, after: WINDOW },
         };
-        let told = limits.reset.unwrap_or(unnamed);
+        let reported = limits.reset.unwrap_or(unnamed);
         if let BudgetMeter::Reported(window) = &mut self.meter {
-            match (window.compare(told.epoch), window.rolled) {
+            match (window.compare(reported.epoch), window.rolled) {
                 // What was known of the window that is over here was wrong.
-                (Ordering::Less, Some(over)) if taken.at >= over && !told.after.is_zero() => {}
+                (Ordering::Less, Some(over)) if taken.at >= over && !reported.after.is_zero() => {}
                 (Ordering::Less, _) if taken.at >= window.first.0 => return LimitNews::Nothing,
                 (Ordering::Less, _) => return LimitNews::Outdated,
                 // The response describes a window that is over here. A request sent since then
                 // that still reports the old window is right: it has not ended.
                 (Ordering::Equal, Some(over)) if taken.at < over => return LimitNews::Outdated,
                 // But not when it reports that the window is over.
-                (Ordering::Equal, Some(_)) if told.after.is_zero() => return LimitNews::Nothing,
+                (Ordering::Equal, Some(_)) if reported.after.is_zero() => {
+                    return LimitNews::Nothing;
+                }
                 (Ordering::Equal, _) => {
-                    window.limit = limits.limit.unwrap_or(window.limit).max(told_left);
+                    window.limit = limits.limit.unwrap_or(window.limit).max(reported_left);
                     window.left = left.min(window.left);
-                    if !told.after.is_zero() || window.reset <= now + EARLY {
-                        window.ends(told, now);
-                    }
+                    window.ends(reported, now);
                     return LimitNews::Same;
                 }
                 (Ordering::Greater, _) => {}
             }
         }
         // If the last window has ended here too, what was sent since then is in this one. One that
-        // comes long before the end of the last, or is over already, is no reason to begin anew.
+        // comes long before the end of the last, or is over already, is no reason to begin anew;
+        // unless the last one is over by GitHub's clock, because this machine was suspended.
         let (is_rolled, is_early) = match self.meter {
-            BudgetMeter::Reported(LimitWindow { rolled, reset, .. }) => {
-                (rolled.is_some(), rolled.is_none() && reset > now + EARLY)
+            BudgetMeter::Reported(LimitWindow { rolled, reset, latest, .. }) => {
+                let is_early = rolled.is_none() && reset > now + EARLY;
+                (rolled.is_some(), is_early && !reported.is_sent_after(latest))
             }
             _ => (false, false),
         };
-        let is_over = told.after.is_zero();
+        let is_over = reported.after.is_zero();
         if !is_rolled && !is_early {
             self.paces.iter_mut().for_each(BudgetPace::begin_count);
         }
-        let limit = limits.limit.unwrap_or(told_left).max(told_left);
-        let after = if is_over { WINDOW } else { told.after };
+        let limit = limits.limit.unwrap_or(reported_left).max(reported_left);
+        let after = if is_over { WINDOW } else { reported.after };
         // What was left of a window that is over says nothing about the next one.
         let left = if is_over { limit } else { left };
-        let (epoch, latest, reset) = (told.epoch, told.epoch, now + after);
+        let (epoch, latest, reset) = (reported.epoch, reported.epoch, now + after);
         let (rolled, first) = (is_over.then_some(now), (now, left));
         let window = LimitWindow { limit, left, epoch, latest, reset, rolled, first };
         self.meter = BudgetMeter::Reported(window);
         if is_early || is_over { LimitNews::Same } else { LimitNews::New }
     }
 
-    /// Counts a request that ended without a word about what is left.
+    /// Counts a request whose response said nothing that is believed about what is left.
     fn miss(&mut self, now: Instant, points: u64) {
         self.unheard.add(now, points);
         if let BudgetMeter::Reported(window) = &mut self.meter {

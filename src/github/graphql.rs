@@ -61,7 +61,13 @@ pub enum QueryOutcome<T = PullLookup> {
     /// A response; one result per requested object, in the order of the query.
     Answered(Vec<T>),
     /// There is no data because the query was too heavy: a timeout, or a resource limit.
-    TooHeavy(String),
+    TooHeavy {
+        /// What the response says, for the log.
+        why: String,
+        /// Whether the response names a resource limit, or is too long. Otherwise GitHub may only
+        /// have an outage.
+        is_reported: bool,
+    },
     /// The token's limit was exceeded; its budget knows until when.
     Limited {
         /// How long to wait, where GitHub specified it.
@@ -107,7 +113,7 @@ fn name_of<T: QueryLookup>(outcome: &QueryOutcome<T>) -> &'static str {
     match outcome {
         QueryOutcome::Answered(found) if found.iter().any(T::is_unanswered) => "partial",
         QueryOutcome::Answered(_) => "answered",
-        QueryOutcome::TooHeavy(_) => "too_heavy",
+        QueryOutcome::TooHeavy { .. } => "too_heavy",
         QueryOutcome::Limited { .. } => "limited",
         QueryOutcome::TokenDead { .. } => "token_refused",
         QueryOutcome::Failed(_) => "failed",
@@ -180,7 +186,9 @@ impl GraphQl {
         let (outcome, limits) = match result {
             Ok(response) => self.read(read, &response),
             Err(error @ (HttpError::Timeout { .. } | HttpError::TooLarge { .. })) => {
-                (QueryOutcome::TooHeavy(error.to_string()), RateLimits::default())
+                let is_reported = matches!(error, HttpError::TooLarge { .. });
+                let outcome = QueryOutcome::TooHeavy { why: error.to_string(), is_reported };
+                (outcome, RateLimits::default())
             }
             Err(error) => (QueryOutcome::Failed(error.into()), RateLimits::default()),
         };
@@ -207,7 +215,9 @@ impl GraphQl {
                 }
                 match read.answer {
                     response::GraphqlResponse::Found(found) => QueryOutcome::Answered(found),
-                    response::GraphqlResponse::TooHeavy(why) => QueryOutcome::TooHeavy(why),
+                    response::GraphqlResponse::TooHeavy { why, is_reported } => {
+                        QueryOutcome::TooHeavy { why, is_reported }
+                    }
                     response::GraphqlResponse::Limited => {
                         QueryOutcome::Limited { wait: wait(&limits) }
                     }
@@ -223,7 +233,10 @@ impl GraphQl {
                 LimitRefusal::Suspended => QueryOutcome::TokenDead { reason: DeadToken::Suspended },
             },
             // Proxies in front of GitHub abort a query that takes too long in these two ways.
-            502 | 504 => QueryOutcome::TooHeavy(format!("answered {}", response.status)),
+            502 | 504 => {
+                let why = format!("answered {}", response.status);
+                QueryOutcome::TooHeavy { why, is_reported: false }
+            }
             status => QueryOutcome::Failed(self.no_answer(status, said())),
         };
         (outcome, limits)
@@ -243,7 +256,7 @@ fn wait(limits: &RateLimits) -> Option<Duration> {
 fn verdict<T>(outcome: &QueryOutcome<T>) -> TokenVerdict {
     match outcome {
         // GitHub also worked on a query that was too heavy: its seconds count.
-        QueryOutcome::Answered(_) | QueryOutcome::TooHeavy(_) => TokenVerdict::Served,
+        QueryOutcome::Answered(_) | QueryOutcome::TooHeavy { .. } => TokenVerdict::Served,
         QueryOutcome::Limited { wait } => TokenVerdict::Limited(*wait),
         QueryOutcome::TokenDead { reason } => TokenVerdict::Refused(*reason),
         QueryOutcome::Failed(QueryError::Http(error)) if error.is_unsent() => TokenVerdict::Unsent,

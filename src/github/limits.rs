@@ -57,6 +57,15 @@ impl Reset {
     pub fn at(epoch: Timestamp, server: Timestamp) -> Self {
         Self { epoch: epoch.second().0, after: epoch.since(server).min(LONGEST_RESET) }
     }
+
+    /// Whether the server's clock showed `epoch` or later when it sent this; false for an end in
+    /// the past or too far away, which do not show the time.
+    #[must_use]
+    pub fn is_sent_after(&self, epoch: i64) -> bool {
+        let after = i64::try_from(self.after.as_secs()).unwrap_or(i64::MAX);
+        let shows_time = !self.after.is_zero() && self.after < LONGEST_RESET;
+        shows_time && self.epoch.saturating_sub(after) >= epoch
+    }
 }
 
 /// The meaning of a 403 or 429.

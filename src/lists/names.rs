@@ -142,6 +142,12 @@ impl NameList {
         self.len() == 0
     }
 
+    /// Whether there is a repository or `owner/*` on the list.
+    #[must_use]
+    pub fn names_repositories(&self) -> bool {
+        !self.repos.is_empty() || !self.owners.is_empty()
+    }
+
     /// Whether the list is marked `complete: true`.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -23,6 +23,9 @@ fn lines_are_names_comments_and_one_directive() {
     assert_eq!(names, ["@renovate[bot]", "@torvalds", "rust-lang/rust", "tokio-rs/*"]);
     assert_eq!(list.len(), 4);
     assert!(!parse("a/b\ncomplete: false").is_complete() && parse("").is_empty());
+    for (text, names_repositories) in [("a/b", true), ("a/*", true), ("@a", false), ("", false)] {
+        assert_eq!(parse(text).names_repositories(), names_repositories, "{text}");
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Fetches what is missing from GitHub's GraphQL API: query form, concurrency and timing.
 //!
 //! Guarantees: queries stay within the tokens' budgets. The batch size is halved after a query
-//! that was too heavy and grows again slowly. Its objects are asked for again in parts, until the
-//! one that made it heavy is alone; an object that is too heavy even then is not asked for again
+//! that was too heavy and grows again slowly. Its objects are asked for again in parts. Those of a
+//! part that is not answered either stay suspected after their deadline, so that later events lead
+//! to the one that made it heavy; an object that is too heavy even alone is not asked for again
 //! soon. Pull requests are queried by name until GitHub's node ids are proven equal to the computed
 //! ones, and again whenever they differ. Failures are retried with backoff.
 
@@ -41,9 +42,11 @@ const MOST_HALVINGS: u32 = 3;
 /// How long before a query another one must have been answered, so that the first one's failure is
 /// its own.
 const SHORTLY: Duration = Duration::from_secs(60);
-/// A query for a single object that takes this long is slow.
+/// A query that takes this long is slow. One that fails sooner shows nothing of its objects, unless
+/// the response names a resource limit: GitHub's own limit is ten seconds.
 const SLOW_FROM: Duration = Duration::from_secs(3);
-/// The part of enrichment's budget for the commits of pushes, while there are lists.
+/// The part of enrichment's budget for the commits of pushes, while a list names repositories or
+/// owners.
 const PUSHES: f64 = 0.2;
 /// How long queries use names after computed node ids turned out to be wrong.
 const DISTRUST_FOR: Duration = Duration::from_secs(3_600);
@@ -112,7 +115,7 @@ impl<W: Wanted> InFlightQuery<W> {
     /// The objects for which it was too heavy.
     pub(super) fn unanswered(&self) -> Vec<&W> {
         match &self.outcome {
-            QueryOutcome::TooHeavy(_) => self.wanted.iter().collect(),
+            QueryOutcome::TooHeavy { .. } => self.wanted.iter().collect(),
             QueryOutcome::Answered(found) => {
                 let both = self.wanted.iter().zip(found);
                 let unanswered = both.filter(|(_, one)| matches!(one, ObjectLookup::Unanswered));
@@ -274,17 +277,17 @@ impl<W: Wanted> Fetcher<W> {
                 if unanswered < count {
                     self.answered_at = Some(now);
                 }
-                if unanswered == 0 {
-                    self.grow();
-                } else if !query.is_part {
-                    self.shrink(count, "a part of the answer is missing");
+                match (query.is_part, unanswered) {
+                    (true, _) => {}
+                    (false, 0) => self.grow(),
+                    (false, _) => self.shrink(count, "a part of the answer is missing"),
                 }
                 if self.judge(query.form, &query.wanted, found, now) {
                     return None;
                 }
                 Some(self.ask_others(query, found.clone(), now))
             }
-            QueryOutcome::TooHeavy(why) => {
+            QueryOutcome::TooHeavy { why, .. } => {
                 let wait = self.backoff.next_wait();
                 // A smaller batch may succeed; after too many halvings, only waiting may help.
                 let is_alone = count == 1 && self.lone_result(query).is_none();
@@ -305,21 +308,35 @@ impl<W: Wanted> Fetcher<W> {
         }
     }
 
-    /// What a query for a single object shows of it. One without an answer shows something only if
-    /// GitHub answered another one shortly before, or since.
+    /// Whether a query that was not answered, or only in part, shows that its objects are heavy: it
+    /// took long, or GitHub says so; and GitHub answered another one shortly before, or since.
+    pub(super) fn shows_weight(&self, query: &InFlightQuery<W>) -> bool {
+        let is_reported = match &query.outcome {
+            QueryOutcome::TooHeavy { is_reported, .. } => *is_reported,
+            QueryOutcome::Answered(_) => true,
+            _ => false,
+        };
+        let others_are_answered = self.answered_at.is_some_and(|at| at + SHORTLY >= query.sent);
+        let is_unanswered = !query.unanswered().is_empty();
+        is_unanswered && others_are_answered && (is_reported || self.took(query) >= SLOW_FROM)
+    }
+
+    fn took(&self, query: &InFlightQuery<W>) -> Duration {
+        self.clock.instant().saturating_duration_since(query.sent)
+    }
+
+    /// What a query for a single object shows of it.
     pub(super) fn lone_result(&self, query: &InFlightQuery<W>) -> Option<LoneResult> {
         if query.wanted.len() > 1 {
             return None;
         }
         if !query.unanswered().is_empty() {
-            let others_are_answered = self.answered_at.is_some_and(|at| at + SHORTLY >= query.sent);
-            return others_are_answered.then_some(LoneResult::Unanswered);
+            return self.shows_weight(query).then_some(LoneResult::Unanswered);
         }
         if !matches!(query.outcome, QueryOutcome::Answered(_)) {
             return None;
         }
-        let took = self.clock.instant().saturating_duration_since(query.sent);
-        Some(if took >= SLOW_FROM { LoneResult::Slow } else { LoneResult::Quick })
+        Some(if self.took(query) >= SLOW_FROM { LoneResult::Slow } else { LoneResult::Quick })
     }
 
     /// Queues what the account may not see for another account, if there is one.

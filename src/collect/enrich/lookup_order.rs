@@ -1,7 +1,8 @@
 //! The order in which objects are fetched: the newest poll first, and of a poll its oldest events.
 //!
-//! The objects of a query that was too heavy go before all others, in smaller queries of their own:
-//! so that the heavy one is found soon, and delays no object that was not with it.
+//! The objects of a query that was too heavy go before all others, in smaller queries without any
+//! others, so that the heavy one is found soon. Each of these queries that is not answered before
+//! GitHub's time limit delays those that were with it, at worst beyond their deadline.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ pub(super) type QueuePlace = (Timestamp, Reverse<u64>);
 pub(super) struct LookupOrder<K> {
     /// The last entry is fetched first.
     queue: BTreeMap<QueuePlace, K>,
-    /// The same for objects that only a small query may ask for, and of how many objects.
+    /// Objects limited to small queries, with the maximum size of the query.
     small: BTreeMap<QueuePlace, (K, usize)>,
 }
 

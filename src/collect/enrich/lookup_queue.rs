@@ -74,13 +74,13 @@ impl<W: Wanted> LookupQueue<W> {
             }
             return;
         };
-        let lone = fetcher.lone_result(query);
+        let (lone, shows_weight) = (fetcher.lone_result(query), fetcher.shows_weight(query));
         for (wanted, found) in query.wanted.iter().zip(&found) {
             let (ready, cached) = self.pending.answered(wanted, found, now);
             leaving.ready.extend(ready);
             leaving.cached.extend(cached);
         }
-        self.pending.split(&query.unanswered());
+        self.pending.split(&query.unanswered(), shows_weight.then_some(now));
         if let (Some(result), [wanted]) = (lone, &*query.wanted) {
             leaving.ready.extend(self.pending.learn(wanted, result, now));
         }

@@ -137,7 +137,7 @@ impl<W: Wanted> PendingQueue<W> {
         if heavy == Some(ObjectWeight::TooHeavy) {
             return self.free(admission, ReleaseReason::Late);
         }
-        let most = heavy.map(|_| 1);
+        let most = heavy.and_then(ObjectWeight::most);
         if let Some(ask) = self.asks.get_mut(&key) {
             ask.admissions.push(admission);
             // Takes the position of the newest poll that waits for it; otherwise all of that poll
@@ -191,33 +191,48 @@ impl<W: Wanted> PendingQueue<W> {
         ask.is_some_and(|ask| ask.most.is_some())
     }
 
-    /// Queues objects for smaller queries: one was too heavy to answer them.
-    pub(super) fn split(&mut self, wanted: &[&W]) {
-        let most = Some(wanted.len().div_ceil(SPLIT));
-        for key in wanted.iter().map(|wanted| wanted.key()) {
-            let Some(ask) = self.asks.get_mut(&key) else { continue };
-            ask.most = most;
-            if ask.is_queued && self.queue.remove(ask.place) {
-                self.queue.insert(ask.place, key, most);
+    /// Queues objects for smaller queries: one was too heavy to answer them. With `suspected_at`,
+    /// one of them is the reason: later events of all of them are asked for in small queries too,
+    /// because a query that takes ten seconds leaves no time to find it before the deadline.
+    pub(super) fn split(&mut self, wanted: &[&W], suspected_at: Option<Instant>) {
+        let most = wanted.len().div_ceil(SPLIT);
+        for wanted in wanted {
+            if let Some(now) = suspected_at {
+                self.heavy.suspect(wanted.source(), most, now);
             }
+            self.limit(&wanted.key(), most);
         }
     }
 
-    /// Applies what a query for this object alone shows of it. Returns the events that are released
-    /// by that.
+    /// Limits the queries for an object to this many.
+    fn limit(&mut self, key: &W::Key, most: usize) {
+        let Some(ask) = self.asks.get_mut(key) else { return };
+        ask.most = Some(ask.most.map_or(most, |before| before.min(most)));
+        if ask.is_queued && self.queue.remove(ask.place) {
+            self.queue.insert(ask.place, key.clone(), ask.most);
+        }
+    }
+
+    /// Applies what a query for this object alone shows of it, and of the queued ones with the same
+    /// source. Returns the events that are released by that.
     pub(super) fn learn(
         &mut self,
         wanted: &W,
         result: LoneResult,
         now: Instant,
     ) -> Vec<ReleasedEvent> {
-        let weight = self.heavy.learn(wanted.source(), result, now);
-        if weight != Some(ObjectWeight::TooHeavy) {
+        let source = wanted.source();
+        let Some(weight) = self.heavy.learn(source, result, now) else { return Vec::new() };
+        let is_same = |ask: &&PendingLookup<W>| ask.is_queued && ask.wanted.source() == source;
+        let same = self.asks.values().filter(is_same).map(|ask| ask.wanted.clone());
+        let same: Vec<W> = same.collect();
+        if weight != ObjectWeight::TooHeavy {
+            same.iter().for_each(|one| self.limit(&one.key(), 1));
             return Vec::new();
         }
         let object = wanted.key();
         tracing::info!(?object, "too heavy for GitHub; not asked for again soon: {}", W::NAME);
-        self.leave(wanted, ReleaseReason::Late)
+        same.iter().flat_map(|one| self.leave(one, ReleaseReason::Late)).collect()
     }
 
     /// Applies the response for an object that was taken. Returns the released events and the
@@ -228,6 +243,9 @@ impl<W: Wanted> PendingQueue<W> {
         found: &LookupOf<W>,
         now: Instant,
     ) -> (Vec<ReleasedEvent>, Option<CachedLanguage>) {
+        if !matches!(found, ObjectLookup::Unanswered) {
+            self.heavy.clear_suspicion(wanted.source());
+        }
         match found {
             ObjectLookup::Found(details) => {
                 let mut ready = Vec::new();

@@ -22,7 +22,7 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn told(limit: u64, left: u64, after: u64) -> RateLimits {
+fn limits(limit: u64, left: u64, after: u64) -> RateLimits {
     let reset = Some(Reset { epoch: 1_800_000_000, after: seconds(after) });
     RateLimits { limit: Some(limit), remaining: Some(left), reset, ..RateLimits::default() }
 }
@@ -86,7 +86,7 @@ fn remaining_requests_are_spread_over_the_window() {
     let mut left = 20;
     let went = times(&mut budget, now, now + seconds(1_000), |at| {
         left -= 1;
-        (Spent::One, told(60, left, 1_000 - (at - now).as_secs()))
+        (Spent::One, limits(60, left, 1_000 - (at - now).as_secs()))
     });
     assert!((18..=20).contains(&went.len()), "{}", went.len());
     let half = went.iter().filter(|t| **t < now + seconds(500)).count();
@@ -100,7 +100,7 @@ fn the_share_of_others_is_left() {
     let mut left = 5_000;
     let went = times(&mut budget, now, now + seconds(3_599), |_| {
         left -= 1;
-        (Spent::One, told(5_000, left, 3_600))
+        (Spent::One, limits(5_000, left, 3_600))
     });
     assert!((4_300..=4_500).contains(&went.len()), "{}", went.len());
 }
@@ -110,7 +110,7 @@ fn exhausted_budget_waits_for_the_next_window() {
     let now = start();
     let mut budget = one_kind(TOKEN, 5_000, now);
     let taken = budget.take(Stream, now);
-    budget.settle(now, taken, Spent::One, &told(5_000, 0, 700));
+    budget.settle(now, taken, Spent::One, &limits(5_000, 0, 700));
     assert!(budget.is_exhausted(Stream, now));
     assert_eq!(budget.ready_at(Stream, now), now + seconds(700));
     assert!(!budget.is_exhausted(Stream, now + seconds(700)));
@@ -123,7 +123,7 @@ fn an_unchanged_page_costs_neither_budget_nor_pace() {
     for _ in 0..1_000 {
         assert_eq!(budget.ready_at(Stream, now), now);
         let taken = budget.take(Stream, now);
-        budget.settle(now, taken, Spent::Nothing, &told(60, 57, 3_600));
+        budget.settle(now, taken, Spent::Nothing, &limits(60, 57, 3_600));
     }
 }
 
@@ -324,15 +324,15 @@ fn a_late_word_of_the_last_window_takes_nothing_from_the_next() {
     let now = start();
     let mut budget = one_kind(TOKEN, 5_000, now);
     let (early, late) = (budget.take(Stream, now), budget.take(Stream, now));
-    budget.settle(now, early, Spent::One, &told(5_000, 1, 10));
+    budget.settle(now, early, Spent::One, &limits(5_000, 1, 10));
     let over = now + seconds(11);
     assert!(!budget.is_exhausted(Stream, over));
-    budget.settle(over, late, Spent::One, &told(5_000, 0, 0));
+    budget.settle(over, late, Spent::One, &limits(5_000, 0, 0));
     assert!(!budget.is_exhausted(Stream, over));
     // A request sent in the new window whose response still reports the old one shows that the old
     // one is not over.
     let taken = budget.take(Stream, over);
-    budget.settle(over, taken, Spent::One, &told(5_000, 0, 3));
+    budget.settle(over, taken, Spent::One, &limits(5_000, 0, 3));
     assert_eq!(budget.ready_at(Stream, over), over + seconds(3));
 }
 
@@ -363,7 +363,7 @@ fn without_a_token_no_round_is_left_out() {
 fn requests_stay_below_nine_hundred_a_minute() {
     let now = start();
     let mut budget = one_kind(TOKEN, 5_000, now);
-    let generous = |_| (Spent::One, told(10_000_000, 9_000_000, 3_600));
+    let generous = |_| (Spent::One, limits(10_000_000, 9_000_000, 3_600));
     let went = times(&mut budget, now, now + seconds(180), generous);
     let most = most_within(&went, seconds(60));
     assert!((850..=900).contains(&most), "{most}");
@@ -377,7 +377,7 @@ fn requests_in_flight_of_one_kind_bind_the_other() {
         let mut budget = Budget::new(60, plans, now);
         let taken = budget.take(first, now);
         // Of the ten, another program has spent five.
-        budget.settle(now, taken, Spent::One, &told(10, 4, 60));
+        budget.settle(now, taken, Spent::One, &limits(10, 4, 60));
         let end = now + seconds(60);
         let mut sent = 0;
         for of in [first, other] {
@@ -430,9 +430,9 @@ fn window_that_is_over_does_not_count_for_merged_budgets() {
     let now = start();
     let [mut budget, mut other] = [(); 2].map(|()| one_kind(ANONYMOUS, 60, now));
     let taken = budget.take(Stream, now);
-    budget.settle(now, taken, Spent::One, &told(60, 40, 3_600));
+    budget.settle(now, taken, Spent::One, &limits(60, 40, 3_600));
     let taken = other.take(Stream, now);
-    other.settle(now, taken, Spent::One, &told(60, 0, 3_600));
+    other.settle(now, taken, Spent::One, &limits(60, 0, 3_600));
     // Neither has sent anything since the window ended.
     let later = now + seconds(3_601);
     budget.join(other, later);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long before the end of our window a request may have ended that GitHub has counted in the
-/// next one: longer than any request takes.
+/// next one. Our window ends after GitHub's by the time that the fastest response about it took:
+/// seconds. If all take longer than this (`github.loop.timeout` allows it), some requests are not
+/// deducted from the next window.
 const NEAR_END: Duration = Duration::from_secs(60);
 
 /// Points of requests that ended without a response about the limit.
@@ -15,8 +17,8 @@ pub(super) struct UnheardPoints {
     open: u64,
     /// When the last one ended.
     ended: Option<Instant>,
-    /// Those that no response has included since, by when they ended: in the span that began at
-    /// `since`, and in the one before.
+    /// Points that no response has included since: of requests that ended in the span of
+    /// [`NEAR_END`] that began at `since`, and of those in the span before it.
     recent: u64,
     before: u64,
     since: Option<Instant>,

@@ -54,13 +54,13 @@ impl LimitWindow {
     }
 
     /// Applies the end that a response about this window reported.
-    pub(super) fn ends(&mut self, told: Reset, now: Instant) {
-        let apart = Duration::from_secs(told.epoch.abs_diff(self.latest));
-        if told.epoch > self.latest {
-            self.latest = told.epoch;
-            self.reset = (self.reset + apart).min(now + told.after);
+    pub(super) fn ends(&mut self, reported: Reset, now: Instant) {
+        let apart = Duration::from_secs(reported.epoch.abs_diff(self.latest));
+        if reported.epoch > self.latest {
+            self.latest = reported.epoch;
+            self.reset = (self.reset + apart).min(now + reported.after);
         } else {
-            self.reset = self.reset.min(now + told.after + apart);
+            self.reset = self.reset.min(now + reported.after + apart);
         }
     }
 

@@ -18,6 +18,9 @@ use crate::model::window::Timestamp;
 /// the whole query.
 const MOST_ERRORS: usize = 2 * MOST_PULLS;
 
+/// A part of GitHub's message for its timeouts, and for other faults; in lower case.
+const SOMETHING_WENT_WRONG: &str = "something went wrong";
+
 /// The content of the body.
 pub(super) struct Read<T = PullLookup> {
     pub(super) answer: GraphqlResponse<T>,
@@ -37,7 +40,11 @@ pub(super) struct QueryRate {
 
 pub(super) enum GraphqlResponse<T = PullLookup> {
     Found(Vec<T>),
-    TooHeavy(String),
+    TooHeavy {
+        why: String,
+        /// Whether an error names a resource limit.
+        is_reported: bool,
+    },
     Limited,
     /// No data, and the reason.
     Nothing(String),
@@ -151,7 +158,7 @@ impl<'a> ResponseErrors<'a> {
             None => words_of(body),
         };
         if self.is_heavy() {
-            GraphqlResponse::TooHeavy(words)
+            GraphqlResponse::TooHeavy { why: words, is_reported: self.names_limit() }
         } else {
             GraphqlResponse::Nothing(words)
         }
@@ -159,6 +166,15 @@ impl<'a> ResponseErrors<'a> {
 
     fn is_heavy(&self) -> bool {
         self.has(GraphqlErrorKind::Heavy)
+    }
+
+    /// Whether an error names a resource limit. "Something went wrong" may also be a fault of
+    /// GitHub's.
+    fn names_limit(&self) -> bool {
+        let is_vague =
+            |error: &GraphqlError<'_>| error.message.to_lowercase().contains(SOMETHING_WENT_WRONG);
+        let mut heavy = self.0.iter().filter(|error| error.kind == GraphqlErrorKind::Heavy);
+        heavy.any(|error| !is_vague(error))
     }
 
     fn has(&self, kind: GraphqlErrorKind) -> bool {
@@ -226,7 +242,7 @@ impl GraphqlErrorKind {
             "RATE_LIMITED" => Self::Limited,
             "RESOURCE_LIMITS_EXCEEDED" | "MAX_NODE_LIMIT_EXCEEDED" | "TIMEOUT" => Self::Heavy,
             _ if says(&["rate limit", "abuse"]) => Self::Limited,
-            _ if says(&["resource limit", "timeout", "timed out", "something went wrong"]) => {
+            _ if says(&["resource limit", "timeout", "timed out", SOMETHING_WENT_WRONG]) => {
                 Self::Heavy
             }
             _ if says(&["saml", "ip allow list", "not accessible by", "forbids access"]) => {

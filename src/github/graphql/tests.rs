@@ -96,10 +96,18 @@ async fn overload_differs_from_refusal() {
     for status in [502, 504] {
         let (outcome, ..) =
             ask(AskedBy::NodeIds, 1, move |_| FakeReply::new(status, "<html>")).await;
-        assert!(matches!(outcome, QueryOutcome::TooHeavy(_)), "{outcome:?}");
+        assert!(
+            matches!(outcome, QueryOutcome::TooHeavy { is_reported: false, .. }),
+            "{outcome:?}"
+        );
     }
     let wrong = r#"{"data":null,"errors":[{"message":"Something went wrong while executing"}]}"#;
-    assert!(matches!(answered(AskedBy::NodeIds, 1, wrong).await, QueryOutcome::TooHeavy(_)));
+    let named = r#"{"data":null,"errors":[{"type":"RESOURCE_LIMITS_EXCEEDED","message":"no"}]}"#;
+    for (body, is_named) in [(wrong, false), (named, true)] {
+        let outcome = answered(AskedBy::NodeIds, 1, body).await;
+        let QueryOutcome::TooHeavy { is_reported, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(is_reported, is_named, "{body}");
+    }
     let refused = r#"{"errors":[{"message":"Field 'x' doesn't exist on type 'PullRequest'"}]}"#;
     let outcome = answered(AskedBy::NodeIds, 1, refused).await;
     let QueryOutcome::Failed(error) = outcome else { panic!("{outcome:?}") };

@@ -144,7 +144,7 @@ pub(in crate::hub) fn payload(flags: Flags) -> String {
 }
 
 /// Consecutive events of the ring.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TailBatch {
     /// The events in the order of the bus.
     pub events: Vec<Arc<TailEvent>>,
@@ -220,9 +220,9 @@ impl Tail {
         }
     }
 
-    /// Marks the events that are left out now, and no others: those of the ring, and those that
-    /// subscribers hold, which the ring may have dropped or copied. The rules are read once nobody
-    /// else marks, so that older rules never replace the marks of newer ones.
+    /// Marks the events that are left out now, and no others: those of the ring, and those that the
+    /// dispatcher and subscribers hold, which the ring may have dropped or copied. The rules are
+    /// read once no other thread marks, so that older rules never replace the marks of newer ones.
     pub fn leave_out(&self, privacy: &Privacy, held: impl FnOnce() -> Vec<Arc<TailEvent>>) {
         let _marking = lock(&self.marking);
         let excluded = privacy.excluded();

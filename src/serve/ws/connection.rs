@@ -311,7 +311,7 @@ impl<R: ClientReader> Connection<R> {
         }
         let now = self.options.clock.instant();
         self.stuck = Some((now, written));
-        // The timer may be another one now, and TLS may read while it waits to write.
+        // The timer may be another one now.
         self.is_woken = true;
         self.timer.by(now + self.options.write_timeout);
     }

@@ -119,6 +119,11 @@ async fn listed_pushes_have_their_commits_while_the_feed_hides_most() {
     assert!(whole * 10 > lines.len() * 8, "{whole} of {}", lines.len());
     let several = |line: &&Value| line["event"]["payload"]["size"].as_u64() > Some(1);
     assert!(lines.iter().filter(several).count() > 10);
+    until_some("nothing is held for a bus", async || {
+        let status = request(running.public, "GET", "/status?format=json", &[]).await.json();
+        (status["bus"]["backlog_bytes"] == 0).then_some(())
+    })
+    .await;
     for line in pushes(&running, "list=!mine").await {
         let payload = line["event"]["payload"].as_object().unwrap();
         assert!(!payload.contains_key("commits") && !payload.contains_key("size"), "{line}");
@@ -232,5 +237,60 @@ async fn addresses_of_commits_are_hashed_and_excluded_names_stay_out() {
         }
     }
     assert!(addresses > 20, "{addresses}");
+    running.end().await;
+}
+
+/// Puts the repositories with the most pushes on a list. Returns their names, in this order.
+fn list_busiest(github: &GitHub, dir: &Path, count: usize) -> Vec<String> {
+    let mut pushes: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, _) in emitted(github) {
+        *pushes.entry(name).or_default() += 1;
+    }
+    let mut names: Vec<_> = pushes.into_iter().collect();
+    names.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), name.clone()));
+    let names: Vec<String> = names.into_iter().take(count).map(|(name, _)| name).collect();
+    save(dir, &format!("{}\n", names.join("\n")));
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_repository_is_found_and_its_neighbours_have_their_commits() {
+    /// Batches until the repository is found: a query that fails leaves no time for many others.
+    const BATCHES: usize = 8;
+    let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(52) }).await;
+    github.control.emit(300);
+    let (dir, lists) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let listed = list_busiest(&github, lists.path(), 11);
+    let heavy = listed[0].clone();
+    let fault = Fault::always(FaultKind::QueryHeavy).only(&heavy).wait(Duration::from_secs(4));
+    github.control.set_fault(fault);
+    // With the default deadline.
+    let settings = [("GHPULSE_LISTS_DIR", lists.path().to_str().unwrap())];
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    let (mut seen, mut shares) = (BTreeSet::new(), Vec::new());
+    let is_found = loop {
+        let on_list = emitted(&github).into_iter().filter(|(name, _)| listed.contains(name));
+        let names: BTreeMap<u64, String> =
+            on_list.map(|(name, event)| (push_id(&event), name)).collect();
+        let lines = until_pushed(&running, &names.keys().copied().collect()).await;
+        let is_new = |line: &&Value| !seen.contains(&push_id(&line["event"]));
+        let has_commits = |line: &&Value| line["event"]["payload"].get("commits").is_some();
+        let is_heavy = |line: &&Value| names[&push_id(&line["event"])] == heavy;
+        let (of_heavy, others): (Vec<&Value>, _) = lines.iter().filter(is_new).partition(is_heavy);
+        assert!(!of_heavy.iter().any(has_commits), "{of_heavy:?}");
+        let whole = others.iter().filter(|line| has_commits(line)).count();
+        shares.push((of_heavy.len(), whole, others.len()));
+        if !of_heavy.is_empty() && whole == others.len() && whole > 4 {
+            break true;
+        }
+        if shares.len() == BATCHES {
+            break false;
+        }
+        seen.extend(names.into_keys());
+        github.control.emit(300);
+    };
+    assert!(is_found, "pushes of it, others with commits, others: {shares:?}");
+    let failed = github.control.outcomes().get("graphql query-heavy").copied().unwrap_or(0);
+    assert!((2..=8).contains(&failed), "{failed} queries failed: {shares:?}");
     running.end().await;
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn window_whose_reported_end_jitters_is_one_window() {
     let now = start();
-    let told = |left, jitter: u64| {
+    let limits = |left, jitter: u64| {
         let reset = Some(Reset {
             epoch: 1_800_000_000 + i64::try_from(jitter).unwrap(),
             after: seconds(600 + jitter),
@@ -14,13 +14,13 @@ fn window_whose_reported_end_jitters_is_one_window() {
     };
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let taken: Vec<Reservation> = (0..3).map(|_| budget.take(Stream, now)).collect();
-    budget.settle(now, taken[0], Spent::One, &told(0, 0));
+    budget.settle(now, taken[0], Spent::One, &limits(0, 0));
     // These two were overtaken by the first.
-    budget.settle(now, taken[1], Spent::One, &told(2, 1));
-    budget.settle(now, taken[2], Spent::One, &told(1, 2));
+    budget.settle(now, taken[1], Spent::One, &limits(2, 1));
+    budget.settle(now, taken[2], Spent::One, &limits(1, 2));
     assert_eq!(budget.ready_at(Stream, now), now + seconds(602), "nothing is left until the end");
     let [mut one, mut two] = [(); 2].map(|()| one_kind(ANONYMOUS, 60, now));
-    for (budget, limits) in [(&mut one, told(0, 0)), (&mut two, told(30, 1))] {
+    for (budget, limits) in [(&mut one, limits(0, 0)), (&mut two, limits(30, 1))] {
         let taken = budget.take(Stream, now);
         budget.settle(now, taken, Spent::One, &limits);
     }
@@ -52,7 +52,7 @@ fn limit_that_is_used_up_in_its_last_second_is_whole_in_the_next() {
     for second in 0..3 {
         let at = now + seconds(second);
         let taken = budget.take(Stream, at);
-        budget.settle(at, taken, Spent::One, &told(5_000, 0, 0));
+        budget.settle(at, taken, Spent::One, &limits(5_000, 0, 0));
         assert!(!budget.is_exhausted(Stream, at));
         assert!(budget.ready_at(Stream, at) < at + seconds(60));
     }
@@ -64,13 +64,36 @@ fn reset_in_the_far_future_is_believed_for_an_hour() {
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let taken = budget.take(Stream, now);
     let reset = Some(Reset { epoch: i64::MAX, after: seconds(3_600) });
-    let absurd = RateLimits { reset, ..told(60, 59, 0) };
+    let absurd = RateLimits { reset, ..limits(60, 59, 0) };
     budget.settle(now, taken, Spent::One, &absurd);
-    let went = times(&mut budget, now, now + seconds(3_599), |_| (Spent::One, told(60, 7, 100)));
+    let went = times(&mut budget, now, now + seconds(3_599), |_| (Spent::One, limits(60, 7, 100)));
     assert!((50..=60).contains(&went.len()), "{} requests", went.len());
     let later = now + seconds(3_601);
-    let went = times(&mut budget, later, later + seconds(99), |_| (Spent::One, told(60, 0, 100)));
+    let went = times(&mut budget, later, later + seconds(99), |_| (Spent::One, limits(60, 0, 100)));
     assert_eq!(went.len(), 1, "then what GitHub says counts");
+}
+
+#[test]
+fn window_that_ended_while_the_machine_was_suspended_is_over() {
+    let now = start();
+    let mut budget = one_kind(ANONYMOUS, 60, now);
+    let answer = |budget: &mut Budget, left, epoch, after| {
+        let taken = budget.take(Stream, now);
+        let reset = Some(Reset { epoch, after: seconds(after) });
+        let limits =
+            RateLimits { limit: Some(60), remaining: Some(left), reset, ..RateLimits::default() };
+        budget.settle(now, taken, Spent::One, &limits);
+    };
+    // The monotonic clock stands still while the machine is suspended.
+    for left in (10..60).rev() {
+        answer(&mut budget, left, 1_800_000_000, 1_200);
+    }
+    assert_eq!(budget.usable(Stream), 10);
+    // GitHub's clock shows 1,799,998,800.
+    answer(&mut budget, 59, 1_800_000_600, 1_800);
+    assert_eq!(budget.usable(Stream), 9, "a window that comes too early gives nothing");
+    answer(&mut budget, 59, 1_800_004_200, 3_000);
+    assert_eq!(budget.usable(Stream), 59, "GitHub's clock shows that the last window is over");
 }
 
 #[test]
@@ -78,7 +101,7 @@ fn responses_without_a_reset_are_of_the_known_window() {
     let now = start();
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let taken = budget.take(Stream, now);
-    budget.settle(now, taken, Spent::One, &told(60, 50, 700));
+    budget.settle(now, taken, Spent::One, &limits(60, 50, 700));
     let taken = budget.take(Stream, now);
     let limits = RateLimits { remaining: Some(0), ..RateLimits::default() };
     budget.settle(now, taken, Spent::One, &limits);
@@ -90,7 +113,7 @@ fn hours_without_a_response_leave_the_next_hour_its_budget() {
     let now = start();
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let taken = budget.take(Stream, now);
-    budget.settle(now, taken, Spent::One, &told(240, 239, 3_600));
+    budget.settle(now, taken, Spent::One, &limits(240, 239, 3_600));
     let mut went = Vec::new();
     for hour in 0..4 {
         let [from, until] = [hour, hour + 1].map(|hour| now + seconds(3_600 * hour));
@@ -109,7 +132,7 @@ fn cost_that_a_response_states_counts_against_the_share() {
     let went = times(&mut budget, now, now + seconds(3_599), |at| {
         left -= 5;
         let after = 3_600 - (at - now).as_secs();
-        (Spent::One, RateLimits { cost: Some(5), ..told(5_000, left, after) })
+        (Spent::One, RateLimits { cost: Some(5), ..limits(5_000, left, after) })
     });
     assert!((90..=100).contains(&went.len()), "{} queries of 5 points", went.len());
     let half = went.iter().filter(|at| **at < now + seconds(1_800)).count();
@@ -127,7 +150,7 @@ fn share_that_goes_down_and_up_gives_no_more() {
     let mut budget = one_kind(Plan { burst: 1, ..ANONYMOUS }, 60, now);
     for left in (30..60).rev() {
         let taken = budget.take(Stream, now);
-        budget.settle(now, taken, Spent::One, &told(60, left, 3_600));
+        budget.settle(now, taken, Spent::One, &limits(60, left, 3_600));
     }
     budget.share(Stream, 0.6, 1.0);
     assert_eq!(budget.usable(Stream), 18, "half of it, as before");
@@ -140,7 +163,7 @@ fn limit_of_nothing_is_not_believed_beyond_its_window() {
     let now = start();
     let mut budget = one_kind(ANONYMOUS, 60, now);
     let taken = budget.take(Stream, now);
-    budget.settle(now, taken, Spent::One, &told(0, 0, 700));
+    budget.settle(now, taken, Spent::One, &limits(0, 0, 700));
     assert_eq!(budget.ready_at(Stream, now), now + seconds(700));
     let silent = |_| (Spent::One, RateLimits::default());
     let reset = now + seconds(700);
