@@ -119,12 +119,14 @@ fn next_day(progress: &FilledDays, latest: Day) -> Option<Day> {
         let looked_at = progress.looked_at.as_deref().and_then(Day::parse)?;
         return Some(Day(looked_at.0 + 1));
     }
-    let next = progress.next.as_deref().and_then(Day::parse);
-    next.or_else(|| {
-        let latest = latest.to_string();
-        let due = progress.postponed.iter().find(|postponed| postponed.tried < latest);
-        due.and_then(|postponed| Day::parse(&postponed.day))
-    })
+    progress.next.as_deref().and_then(Day::parse).or_else(|| due_day(progress, latest))
+}
+
+/// The postponed day to ask for again: of those not tried today, the one tried longest ago.
+fn due_day(progress: &FilledDays, latest: Day) -> Option<Day> {
+    let latest = latest.to_string();
+    let due = progress.postponed.iter().filter(|postponed| postponed.tried < latest);
+    due.min_by(|one, other| one.tried.cmp(&other.tried)).and_then(|it| Day::parse(&it.day))
 }
 
 /// The place of a day among those that are postponed.

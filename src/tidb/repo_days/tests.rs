@@ -120,3 +120,34 @@ fn days_are_looked_at_once_and_stepped_over_after_failures() {
     assert_eq!(progress.postponed.len(), POSTPONED);
     assert_eq!(days(&progress).0, latest.0 - 31);
 }
+
+/// A day that is not answered.
+fn slow() -> HistoryError {
+    HistoryError::QueryTimeout { query: SqlText::RepoDays, after: Duration::from_secs(60) }
+}
+
+/// The progress after the past, with postponed days.
+fn postponed(days: &[&str], tried: &str) -> FilledDays {
+    let postponed = |day: &&str| PostponedDay { day: (*day).to_owned(), tried: tried.to_owned() };
+    FilledDays {
+        looked_at: Some(tried.to_owned()),
+        postponed: days.iter().map(postponed).collect(),
+        ..FilledDays::default()
+    }
+}
+
+#[test]
+fn a_postponed_day_that_is_never_answered_delays_no_other() {
+    let day = |text: &str| Day::parse(text).unwrap();
+    let mut progress = postponed(&["2026-02-01", "2026-01-15"], "2026-03-10");
+    // One sync a day: the first fails, and the next sync takes the other.
+    progress.looked_at = Some("2026-03-12".to_owned());
+    let latest = day("2026-03-11");
+    assert_eq!(next_day(&progress, latest), Some(day("2026-02-01")));
+    failed(&mut progress, (day("2026-02-01"), latest), &slow());
+    let latest = day("2026-03-12");
+    assert_eq!(next_day(&progress, latest), Some(day("2026-01-15")));
+    looked_at(&mut progress, day("2026-01-15"), true);
+    assert_eq!(next_day(&progress, latest), Some(day("2026-02-01")));
+    assert_eq!(progress.postponed.len(), 1);
+}
