@@ -10,7 +10,8 @@
 //! A day that cannot be read [`FAILURES`] times because of what is in it is stepped over. One whose
 //! query times out, breaks off or is refused as often is postponed, so that it does not block the
 //! others: it is asked for again once a day, when nothing else remains. When [`POSTPONED`] days are
-//! postponed the cause is not a single day, and no other is.
+//! postponed the cause is not a single day, and no other is: the next one waits, and is asked for in
+//! turn with the postponed ones, until one of these is answered.
 
 use std::time::Duration;
 
@@ -113,8 +114,13 @@ fn is_later(progress: &FilledDays, day: Day) -> bool {
     looked_at.is_some_and(|looked_at| day.0 > looked_at.0)
 }
 
-/// The day to look at: those since the last sync first, then the past, then what was postponed.
+/// The day to look at: those since the last sync first, then the past, then what was postponed. A
+/// postponed one is first when another has failed as often and cannot be postponed.
 fn next_day(progress: &FilledDays, latest: Day) -> Option<Day> {
+    let waits = progress.failures >= FAILURES && progress.postponed.len() >= POSTPONED;
+    if waits && let Some(due) = due_day(progress, latest) {
+        return Some(due);
+    }
     if is_later(progress, latest) {
         let looked_at = progress.looked_at.as_deref().and_then(Day::parse)?;
         return Some(Day(looked_at.0 + 1));
@@ -158,18 +164,19 @@ fn failed(progress: &mut FilledDays, (day, latest): (Day, Day), error: &HistoryE
     if !error.is_of_one_day() && !error.may_be_of_one_day() {
         return;
     }
-    let text = day.to_string();
-    if !error.is_of_one_day()
-        && let Some(at) = place_of(progress, day)
-    {
+    let (text, place) = (day.to_string(), place_of(progress, day));
+    if let Some(at) = place {
         progress.postponed[at].tried = latest.to_string();
-        return;
+        // A day that waits for this one is next.
+        progress.failures = progress.failures.min(FAILURES - 1);
+    } else {
+        if progress.failing.as_ref() != Some(&text) {
+            (progress.failing, progress.failures) = (Some(text.clone()), 0);
+        }
+        progress.failures = progress.failures.saturating_add(1);
     }
-    if progress.failing.as_ref() != Some(&text) {
-        (progress.failing, progress.failures) = (Some(text.clone()), 0);
-    }
-    progress.failures += 1;
-    if progress.failures < FAILURES {
+    // A postponed day has failed often.
+    if place.is_none() && progress.failures < FAILURES {
         return;
     }
     if error.is_of_one_day() {
@@ -177,7 +184,7 @@ fn failed(progress: &mut FilledDays, (day, latest): (Day, Day), error: &HistoryE
         looked_at(progress, day, true);
         progress.skipped += 1;
         progress.last_skipped = Some(text);
-    } else if progress.postponed.len() < POSTPONED {
+    } else if place.is_none() && progress.postponed.len() < POSTPONED {
         tracing::warn!(%day, %error, "a day of the database is not answered; it is postponed");
         looked_at(progress, day, true);
         progress.postponed.push(PostponedDay { day: text, tried: latest.to_string() });

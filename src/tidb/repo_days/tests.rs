@@ -151,3 +151,45 @@ fn a_postponed_day_that_is_never_answered_delays_no_other() {
     assert_eq!(next_day(&progress, latest), Some(day("2026-02-01")));
     assert_eq!(progress.postponed.len(), 1);
 }
+
+#[test]
+fn a_full_list_and_another_bad_day_do_not_end_the_filling() {
+    let latest = Day::parse("2026-03-10").unwrap();
+    let mut progress = begun(FilledDays::default(), 8, latest);
+    while progress.failures < FAILURES {
+        let day = next_day(&progress, latest).unwrap();
+        failed(&mut progress, (day, latest), &slow());
+    }
+    let bad = Day(latest.0 - 31);
+    assert_eq!(progress.failing, Some(bad.to_string()));
+    // All were tried today.
+    assert_eq!((progress.postponed.len(), next_day(&progress, latest)), (POSTPONED, Some(bad)));
+
+    // From the next day on one of the postponed days and this one take turns.
+    progress.looked_at = Some(Day(latest.0 + 1).to_string());
+    let tomorrow = Day(latest.0 + 1);
+    for at in 0..3 {
+        let day = next_day(&progress, tomorrow);
+        assert_eq!(day, Some(Day(latest.0 - at)), "the one that was postponed first");
+        failed(&mut progress, (day.unwrap(), tomorrow), &slow());
+        assert_eq!(next_day(&progress, tomorrow), Some(bad));
+        failed(&mut progress, (bad, tomorrow), &slow());
+    }
+    // One is answered: there is room for the bad day, and the past continues.
+    let day = next_day(&progress, tomorrow).unwrap();
+    looked_at(&mut progress, day, true);
+    assert_eq!(next_day(&progress, tomorrow), Some(bad));
+    failed(&mut progress, (bad, tomorrow), &slow());
+    assert_eq!(progress.postponed.len(), POSTPONED);
+    assert_eq!(next_day(&progress, tomorrow), Some(Day(bad.0 - 1)));
+}
+
+#[test]
+fn a_postponed_day_that_cannot_be_read_is_stepped_over() {
+    let mut progress = postponed(&["2026-02-01"], "2026-03-10");
+    let cause = MalformedAnswer::Rows { most: 1 };
+    let error = HistoryError::MalformedAnswer { query: SqlText::RepoDays, cause };
+    let days = ["2026-02-01", "2026-03-11"].map(|day| Day::parse(day).unwrap());
+    failed(&mut progress, (days[0], days[1]), &error);
+    assert_eq!((progress.skipped, progress.postponed.len()), (1, 0));
+}
