@@ -68,7 +68,13 @@ pub(super) async fn fetch(
         let counts = match ask(session, day).await {
             Ok(counts) => counts,
             Err(error) => {
+                let is_known = is_known(&progress, day, &error);
                 failed(&mut progress, (day, latest), &error);
+                if is_known {
+                    tracing::warn!(%day, %error, "a postponed day of the database is not answered");
+                    // The connection may be broken; the next sync continues.
+                    break;
+                }
                 keep(store, progress).await?;
                 return Err(error);
             }
@@ -157,6 +163,13 @@ fn looked_at(progress: &mut FilledDays, day: Day, has_counts: bool) {
     progress.empty = if has_counts { 0 } else { progress.empty + 1 };
     let is_last = day.0 <= 0 || progress.empty >= EMPTY_DAYS;
     progress.next = (!is_last).then(|| Day(day.0 - 1).to_string());
+}
+
+/// Whether a day failed that is postponed, again, and the cause may be that day: no other is
+/// delayed, and there is nothing to report.
+fn is_known(progress: &FilledDays, day: Day, error: &HistoryError) -> bool {
+    let is_single = progress.postponed.len() < POSTPONED && error.may_be_of_one_day();
+    is_single && place_of(progress, day).is_some()
 }
 
 /// Notes that a day could not be read; `latest` is the latest day of this sync.
