@@ -215,6 +215,16 @@ async fn files_of_lists_are_not_imported() {
     std::fs::create_dir(&all.dir).unwrap();
     export_with(&all);
     assert_eq!(refused(&all.dir.join("2026-02-03-10.json.gz")).await, None);
+
+    // What cannot be read beside it may name lists.
+    let beside = site.dir.path().join("2026-02-03-10.coverage.json");
+    std::os::unix::fs::symlink(site.to().join("2026-02-03-10.coverage.json"), &beside).unwrap();
+    let words = refused(&plain).await.unwrap();
+    assert!(words.contains("10.coverage.json: it is a symbolic link"), "{words}");
+    std::fs::remove_file(&beside).unwrap();
+    std::fs::write(&beside, " ".repeat(2 << 20)).unwrap();
+    let words = refused(&plain).await.unwrap();
+    assert!(words.contains("10.coverage.json: it has more than 1048576 bytes"), "{words}");
 }
 
 #[tokio::test]
