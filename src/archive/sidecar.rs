@@ -6,7 +6,8 @@
 //! received: what is not known of that hour is `null`. It is replaced whenever the events are.
 //! Where only events on lists were written, `lists` names these; the completeness is that of all
 //! events. The comment in the gzip header of the rows (RFC 1952, section 2.3) names them too, so
-//! that a file that was moved or renamed without its sidecar is not imported as a whole hour.
+//! that a file that this version began, and that was moved or renamed without its sidecar, is not
+//! imported as a whole hour.
 
 use std::borrow::Cow;
 use std::io::{self, BufReader, Read as _, Write as _};
@@ -156,10 +157,15 @@ pub fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     let stem = stem.strip_suffix(".json").unwrap_or(stem);
-    let beside = lists_in(&path.with_file_name(format!("{stem}.coverage.json")))?;
-    let lists = if beside.is_empty() { commented(path)? } else { Some(beside.join(", ")) };
-    let refuse = |lists| ArchiveError::OfLists { path: path.to_owned(), lists };
-    lists.map(refuse).map_or(Ok(()), Err)
+    let path = path.to_owned();
+    if let Some(lists) = commented(&path)? {
+        return Err(ArchiveError::OfLists { path, lists });
+    }
+    let beside = path.with_file_name(format!("{stem}.coverage.json"));
+    match &lists_in(&beside)?[..] {
+        [] => Ok(()),
+        lists => Err(ArchiveError::BesideLists { path, beside, lists: lists.join(", ") }),
+    }
 }
 
 /// The lists in the comment of a gzip's first header; `None` for any other file.

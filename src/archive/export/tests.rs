@@ -203,10 +203,13 @@ async fn files_of_lists_are_not_imported() {
     let mut text = String::new();
     MultiGzDecoder::new(std::fs::File::open(&file).unwrap()).read_to_string(&mut text).unwrap();
     std::fs::write(site.to().join("2026-02-03-10.json"), &text).unwrap();
-    for file in [&file, &alone, &site.to().join("2026-02-03-10.json")] {
+    for file in [&file, &alone] {
         let words = refused(file).await.unwrap();
         assert!(words.contains("has only events on the lists bobs"), "{words}");
     }
+    let words = refused(&site.to().join("2026-02-03-10.json")).await.unwrap();
+    assert!(words.contains("10.coverage.json beside it names the lists bobs"), "{words}");
+    assert!(words.contains("import it from another directory"), "{words}");
     // Unpacked and without its sidecar it passes for an hour, and so does an export of all events.
     let plain = site.dir.path().join("2026-02-03-10.json");
     std::fs::write(&plain, &text).unwrap();
