@@ -240,12 +240,12 @@ async fn name_left_out_meanwhile_is_in_no_unfinished_file() {
     let wanted = WantedHours { since: hours.start, hours, cut_too: true };
     let start = Cursor { tag: site.tag, position: Position::default() };
     let mut export = RunningExport::new((reader, start), &wanted, &to);
-    let drafts = export.read(OPEN).unwrap();
+    let files = export.read(OPEN).unwrap();
     site.store.privacy().set(&["ann".to_owned()], false);
-    assert!(!export.finish(drafts).unwrap());
+    assert!(!export.finish(files).unwrap());
     assert_eq!(std::fs::read_dir(site.to()).unwrap().count(), 0);
-    let drafts = export.read(OPEN).unwrap();
-    assert!(export.finish(drafts).unwrap());
+    let files = export.read(OPEN).unwrap();
+    assert!(export.finish(files).unwrap());
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [12]);
 }
 
