@@ -42,7 +42,8 @@ pub fn deliver(
         let change = file.change(hour.cut);
         (hour.events, hour.fresh) = (change.events, change.fresh);
         let bring = || sidecar::bring(from, to, of, change);
-        file.finish_with(to, || if change.events > 0 { bring() } else { Ok(()) })?;
+        let beside = || if change.events > 0 { bring() } else { Ok(()) };
+        file.finish_with(to, || true, beside)?;
         hour.file = to.file(of);
     }
     exported.hours.retain(|hour| hour.events > 0);

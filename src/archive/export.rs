@@ -358,13 +358,15 @@ impl<'e> RunningExport<'e> {
         Ok(PassFiles { files, damaged, has_later, rules })
     }
 
-    /// Brings the files to their names. Returns whether all hours are done. A file that is not
-    /// finished when `privacy.exclude` changes is dropped, and written anew by the next pass:
+    /// Brings the files to their names. Returns whether all hours are done. A file that does not
+    /// have its name when `privacy.exclude` changes is dropped, and written anew by the next pass:
     /// it may have events that are left out now.
     fn finish(&mut self, pass: PassFiles) -> Result<bool, ArchiveError> {
         let PassFiles { files, damaged, has_later, rules } = pass;
+        let (reader, to) = (self.reader, self.to);
+        let is_current = || reader.privacy().changes() == rules;
         for (hour, (file, mut cut)) in files {
-            if self.reader.privacy().changes() != rules {
+            if !is_current() {
                 return Ok(false);
             }
             if damaged.contains(&hour) {
@@ -374,8 +376,11 @@ impl<'e> RunningExport<'e> {
                     continue;
                 }
             }
-            let (to, change) = (self.to, file.change(cut));
-            file.finish_with(to, || sidecar::write(self.reader, to, hour, change))?;
+            let change = file.change(cut);
+            let beside = || sidecar::write(reader, to, hour, change);
+            if !file.finish_with(to, is_current, beside)? {
+                return Ok(false);
+            }
             let (file, HourChange { events, fresh, .. }) = (to.file(hour), change);
             self.done.insert(hour, WrittenHour { file, events, fresh, cut });
         }

@@ -244,6 +244,16 @@ async fn name_left_out_meanwhile_is_in_no_unfinished_file() {
     site.store.privacy().set(&["ann".to_owned()], false);
     assert!(!export.finish(files).unwrap());
     assert_eq!(std::fs::read_dir(site.to()).unwrap().count(), 0);
+
+    // The rules change while the file is being finished.
+    let format = if cfg!(feature = "parquet") { HourFormat::Parquet } else { HourFormat::Json };
+    for format in [HourFormat::Json, format] {
+        let to = ArchiveTarget { format, ..site.target() };
+        let mut file = PartialFile::open(&to, hour("10:00:00")).unwrap();
+        file.add(&Event::read(&event(2, "10:01:00")).unwrap()).unwrap();
+        assert!(!file.finish_with(&to, || false, || panic!("it has no name")).unwrap());
+        assert_eq!(std::fs::read_dir(site.to()).unwrap().count(), 0, "{format:?}");
+    }
     let files = export.read(OPEN).unwrap();
     assert!(export.finish(files).unwrap());
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [12]);
