@@ -75,7 +75,7 @@ pub enum ReadPattern {
     Log,
     /// Small values, read and overwritten.
     Values,
-    /// Many millions of small values, kept for years.
+    /// Many millions of small values.
     Ledger,
 }
 

@@ -110,7 +110,7 @@ fn days_are_looked_at_once_and_stepped_over_after_failures() {
     looked_at(&mut progress, day("2026-03-04"), true);
     assert_eq!((next_day(&progress, day("2026-03-12")), progress.postponed.len()), (None, 0));
 
-    // Only so many are postponed: then it is not about single days.
+    // Up to [`POSTPONED`] days are postponed; then the cause is not a single day.
     let days = |progress: &FilledDays| progress.next.as_deref().and_then(Day::parse).unwrap();
     let mut progress = begun(FilledDays::default(), 8, latest);
     for _ in 0..100 {
