@@ -24,25 +24,26 @@ pub fn deliver(
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
-        let file = from.join(rows_name(of));
-        let mut draft = PartialFile::open(to, of)?;
-        let opened = private::open_plain(&file).map_err(ArchiveError::file("open", &file))?;
+        let source = from.join(rows_name(of));
+        let mut file = PartialFile::open(to, of)?;
+        let opened = private::open_plain(&source).map_err(ArchiveError::file("open", &source))?;
         lines::read_opened(
             opened,
-            &file,
+            &source,
             |_| (),
             |_, piece| {
                 match piece.ok().and_then(|text| Event::read(text).ok()) {
-                    Some(event) if to.takes(&event) => draft.add(&event),
+                    Some(event) if to.takes(&event) => file.add(&event),
                     // The appliance writes only events; an invalid one does not fail the delivery.
                     _ => Ok(()),
                 }
             },
         )?;
-        let change = draft.change(hour.cut);
+        let change = file.change(hour.cut);
         (hour.events, hour.fresh) = (change.events, change.fresh);
         let bring = || sidecar::bring(from, to, of, change);
-        draft.finish_with(to, || if change.events > 0 { bring() } else { Ok(()) })?;
+        let beside = || if change.events > 0 { bring() } else { Ok(()) };
+        file.finish_with(to, || true, beside)?;
         hour.file = to.file(of);
     }
     exported.hours.retain(|hour| hour.events > 0);

@@ -1,5 +1,6 @@
 //! Errors of import and export.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -85,6 +86,18 @@ pub enum ArchiveError {
         /// The lists.
         lists: String,
     },
+    /// The file beside it says that it holds only events on lists.
+    #[error("{}: {} beside it names the lists {lists}, and an import would replace the whole hour; \
+             if the file has all events of the hour, import it from another directory",
+            path.display(), name_of(beside))]
+    BesideLists {
+        /// The file.
+        path: PathBuf,
+        /// The file beside it.
+        beside: PathBuf,
+        /// The lists.
+        lists: String,
+    },
     /// The hours were not done after the most passes over the journal.
     #[error("hours remain after {most} passes over the journal; export fewer hours at once")]
     Passes {
@@ -94,6 +107,10 @@ pub enum ArchiveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 impl ArchiveError {

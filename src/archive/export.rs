@@ -234,14 +234,14 @@ impl WantedHours {
         hour: Hour,
         cut: bool,
     ) -> Result<Option<PartialFile>, ArchiveError> {
-        let draft = match PartialFile::open(to, hour) {
+        let file = match PartialFile::open(to, hour) {
             Err(error @ ArchiveError::OtherLists { .. }) if !self.cut_too => {
                 tracing::error!(%error, "the archive leaves an hour out; other hours are written");
                 return Ok(None);
             }
             opened => opened?,
         };
-        Ok((self.cut_too || !cut || draft.is_there()).then_some(draft))
+        Ok((self.cut_too || !cut || file.is_there()).then_some(file))
     }
 }
 
@@ -277,8 +277,8 @@ fn write_with(
     let _alone = lock(&WRITING);
     let mut export = RunningExport::new((reader, start), wanted, to);
     for _ in 0..PASSES {
-        let drafts = export.read(open)?;
-        if export.finish(drafts)? {
+        let files = export.read(open)?;
+        if export.finish(files)? {
             let RunningExport { done, left_out, behind, .. } = export;
             return Ok(WrittenHours { hours: done.into_values().collect(), left_out, behind });
         }
@@ -300,7 +300,7 @@ struct RunningExport<'e> {
 }
 
 /// The files of a pass.
-struct ExportDrafts {
+struct PassFiles {
     /// Each with whether its beginning may be missing.
     files: BTreeMap<Hour, (PartialFile, bool)>,
     /// Hours that unreadable events may belong to.
@@ -322,7 +322,7 @@ impl<'e> RunningExport<'e> {
     }
 
     /// Distributes the events of the journal to up to `open` files.
-    fn read(&mut self, open: usize) -> Result<ExportDrafts, ArchiveError> {
+    fn read(&mut self, open: usize) -> Result<PassFiles, ArchiveError> {
         let Self { reader, start, wanted, to, done, left_out, behind, is_whole } = self;
         let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let (mut has_later, rules) = (false, reader.privacy().changes());
@@ -342,40 +342,45 @@ impl<'e> RunningExport<'e> {
                 has_later = true;
                 return Ok(());
             }
-            let (draft, _) = match files.entry(hour) {
+            let (file, _) = match files.entry(hour) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let cut = wanted.cuts(*reader, start.tag, hour)?;
-                    let Some(draft) = wanted.open(to, hour, cut)? else {
+                    let Some(file) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());
                     };
-                    new.insert((draft, cut))
+                    new.insert((file, cut))
                 }
             };
-            draft.add(event)
+            file.add(event)
         })?;
-        Ok(ExportDrafts { files, damaged, has_later, rules })
+        Ok(PassFiles { files, damaged, has_later, rules })
     }
 
-    /// Brings the files to their names. Returns whether all hours are done. A file that is not
-    /// finished when `privacy.exclude` changes is dropped, and written anew by the next pass:
+    /// Brings the files to their names. Returns whether all hours are done. A file that does not
+    /// have its name when `privacy.exclude` changes is dropped, and written anew by the next pass:
     /// it may have events that are left out now.
-    fn finish(&mut self, drafts: ExportDrafts) -> Result<bool, ArchiveError> {
-        let ExportDrafts { files, damaged, has_later, rules } = drafts;
-        for (hour, (draft, mut cut)) in files {
-            if self.reader.privacy().changes() != rules {
+    fn finish(&mut self, pass: PassFiles) -> Result<bool, ArchiveError> {
+        let PassFiles { files, damaged, has_later, rules } = pass;
+        let (reader, to) = (self.reader, self.to);
+        let is_current = || reader.privacy().changes() == rules;
+        for (hour, (file, mut cut)) in files {
+            if !is_current() {
                 return Ok(false);
             }
             if damaged.contains(&hour) {
                 cut = true;
-                if !self.wanted.cut_too && !draft.is_there() {
+                if !self.wanted.cut_too && !file.is_there() {
                     self.left_out.insert(hour);
                     continue;
                 }
             }
-            let (to, change) = (self.to, draft.change(cut));
-            draft.finish_with(to, || sidecar::write(self.reader, to, hour, change))?;
+            let change = file.change(cut);
+            let beside = || sidecar::write(reader, to, hour, change);
+            if !file.finish_with(to, is_current, beside)? {
+                return Ok(false);
+            }
             let (file, HourChange { events, fresh, .. }) = (to.file(hour), change);
             self.done.insert(hour, WrittenHour { file, events, fresh, cut });
         }

@@ -129,50 +129,63 @@ impl PartialFile {
 
     /// Syncs the files and renames them, and has `beside` write what is known of the hour: first
     /// where only events on lists are written, because a file alone passes for one of all events.
+    /// A file for which `may_be_named` is false directly before is removed instead. Returns whether
+    /// none was.
     pub(super) fn finish_with(
         self,
         to: &ArchiveTarget,
+        may_be_named: impl Fn() -> bool,
         mut beside: impl FnMut() -> Result<(), ArchiveError>,
-    ) -> Result<(), ArchiveError> {
-        if to.lists.is_empty() {
-            self.finish()?;
-            return beside();
+    ) -> Result<bool, ArchiveError> {
+        if !to.lists.is_empty() {
+            beside()?;
+            return self.finish(may_be_named);
         }
-        beside()?;
-        self.finish()
+        let is_finished = self.finish(may_be_named)?;
+        if is_finished {
+            beside()?;
+        }
+        Ok(is_finished)
     }
 
-    /// Syncs the files and renames them.
-    fn finish(mut self) -> Result<(), ArchiveError> {
+    /// Syncs the files and renames them, or removes them.
+    fn finish(mut self, may_be_named: impl Fn() -> bool) -> Result<bool, ArchiveError> {
         let events = self.before + self.fresh;
         let has_fresh = match self.out.take() {
             Some(out) => {
-                let written = self.finish_rows(out);
-                if written.is_err() {
+                let written = self.finish_rows(out, &may_be_named);
+                if !matches!(written, Ok(true)) {
                     // On a full disk it would keep others from writing.
                     let _ = std::fs::remove_file(&self.part);
                 }
                 let wanted = if self.format.has_rows() { &self.path } else { &self.columns };
-                written.map_err(ArchiveError::file("write", wanted))?;
+                if !written.map_err(ArchiveError::file("write", wanted))? {
+                    return Ok(false);
+                }
                 true
             }
             None => false,
         };
         if self.format.has_columns() && (has_fresh || self.lacks_columns(events)) {
-            self.write_columns()?;
+            return self.write_columns(may_be_named);
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Brings the rows to their name. Rows that are not kept stay under the hidden one.
-    fn finish_rows(&self, out: GzEncoder<BufWriter<File>>) -> io::Result<()> {
+    /// Brings the rows to their name, if they may have it. Rows that are not kept stay under the
+    /// hidden one.
+    fn finish_rows(
+        &self,
+        out: GzEncoder<BufWriter<File>>,
+        may_be_named: impl Fn() -> bool,
+    ) -> io::Result<bool> {
         let file = out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
         if !self.format.has_rows() {
-            return Ok(());
+            return Ok(true);
         }
         file.sync_all()?;
         fault::point("export.before_rename");
-        rename(&self.part, &self.path)
+        rename_if(may_be_named, &self.part, &self.path)
     }
 
     /// Whether the columns lack events of the rows: a crash came between the two, or columns were
@@ -184,21 +197,26 @@ impl PartialFile {
     }
 
     /// Makes the file of columns from the rows, and removes rows that are not kept.
-    fn write_columns(&self) -> Result<(), ArchiveError> {
+    fn write_columns(&self, may_be_named: impl Fn() -> bool) -> Result<bool, ArchiveError> {
         let keeps_rows = self.format.has_rows();
         let rows = if keeps_rows { &self.path } else { &self.part };
-        let written = self.columns_of(rows, keeps_rows);
+        let written = self.columns_of(rows, keeps_rows, may_be_named);
         if !keeps_rows {
             // Rows that remain are overwritten by the next attempt.
             let _ = std::fs::remove_file(rows);
         }
-        if written.is_err() {
+        if !matches!(written, Ok(true)) {
             let _ = std::fs::remove_file(&self.columns_part);
         }
         written
     }
 
-    fn columns_of(&self, rows: &Path, keeps_rows: bool) -> Result<(), ArchiveError> {
+    fn columns_of(
+        &self,
+        rows: &Path,
+        keeps_rows: bool,
+        may_be_named: impl Fn() -> bool,
+    ) -> Result<bool, ArchiveError> {
         let failed = ArchiveError::file("write", &self.columns);
         let existing = if !keeps_rows && is_there(&self.columns)? {
             Some(private::open_plain(&self.columns).map_err(&failed)?)
@@ -218,13 +236,22 @@ impl PartialFile {
                 _ => Ok(()),
             },
         )?;
-        let written = || -> io::Result<()> {
+        let written = || -> io::Result<bool> {
             out.finish()?.sync_all()?;
             fault::point("export.columns_before_rename");
-            rename(&self.columns_part, &self.columns)
+            rename_if(may_be_named, &self.columns_part, &self.columns)
         };
         written().map_err(failed)
     }
+}
+
+/// Gives a synced file its name, if it may have it. Returns whether it has.
+fn rename_if(may_be_named: impl Fn() -> bool, part: &Path, path: &Path) -> io::Result<bool> {
+    if !may_be_named() {
+        return Ok(false);
+    }
+    rename(part, path)?;
+    Ok(true)
 }
 
 /// Gives a synced file its name, durably: the name is part of the directory, which is synced

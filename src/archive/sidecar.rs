@@ -6,7 +6,8 @@
 //! received: what is not known of that hour is `null`. It is replaced whenever the events are.
 //! Where only events on lists were written, `lists` names these; the completeness is that of all
 //! events. The comment in the gzip header of the rows (RFC 1952, section 2.3) names them too, so
-//! that a file that was moved or renamed without its sidecar is not imported as a whole hour.
+//! that a file that this version began, and that was moved or renamed without its sidecar, is not
+//! imported as a whole hour.
 
 use std::borrow::Cow;
 use std::io::{self, BufReader, Read as _, Write as _};
@@ -121,7 +122,7 @@ pub(super) fn expect_lists(to: &ArchiveTarget, hour: Hour) -> Result<(), Archive
     let Some(path) = files.into_iter().find(|path| path.symlink_metadata().is_ok()) else {
         return Ok(());
     };
-    let (found, wanted) = (lists_in(&to.dir.join(coverage_name(hour))), to.lists.terms());
+    let (found, wanted) = (lists_in(&to.dir.join(coverage_name(hour)))?, to.lists.terms());
     if found == wanted {
         return Ok(());
     }
@@ -133,11 +134,14 @@ pub(super) fn expect_lists(to: &ArchiveTarget, hour: Hour) -> Result<(), Archive
 }
 
 /// The lists that the file beside an hour names; none when it does not exist.
-fn lists_in(path: &Path) -> Vec<String> {
-    let about = read(path).unwrap_or_default();
+fn lists_in(path: &Path) -> Result<Vec<String>, ArchiveError> {
+    let about = match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        about => about.map_err(ArchiveError::file("read", path))?,
+    };
     let [terms] = json::pick(&about, ["lists"]);
     let terms = terms.map(|terms| json::items(terms, usize::MAX)).unwrap_or_default();
-    terms.into_iter().filter_map(json::text).map(Cow::into_owned).collect()
+    Ok(terms.into_iter().filter_map(json::text).map(Cow::into_owned).collect())
 }
 
 /// The comment of a gzip with only events on these lists; `None` for one of all events.
@@ -153,10 +157,15 @@ pub fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     let stem = stem.strip_suffix(".json").unwrap_or(stem);
-    let beside = lists_in(&path.with_file_name(format!("{stem}.coverage.json")));
-    let lists = if beside.is_empty() { commented(path)? } else { Some(beside.join(", ")) };
-    let refuse = |lists| ArchiveError::OfLists { path: path.to_owned(), lists };
-    lists.map(refuse).map_or(Ok(()), Err)
+    let path = path.to_owned();
+    if let Some(lists) = commented(&path)? {
+        return Err(ArchiveError::OfLists { path, lists });
+    }
+    let beside = path.with_file_name(format!("{stem}.coverage.json"));
+    match &lists_in(&beside)?[..] {
+        [] => Ok(()),
+        lists => Err(ArchiveError::BesideLists { path, beside, lists: lists.join(", ") }),
+    }
 }
 
 /// The lists in the comment of a gzip's first header; `None` for any other file.
@@ -174,8 +183,10 @@ fn was_whole(path: &Path) -> bool {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let file = private::open_plain(path)?;
-    io::Read::read_to_string(&mut io::Read::take(file, LARGEST), &mut text)?;
+    private::open_plain(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
+    }
     Ok(text)
 }
 

@@ -41,7 +41,7 @@ pub enum EventId {
     /// As GitHub has always written it.
     Number(u64),
     /// Any other text. Without an id it is `#` and a hash of the event without white space between
-    /// its tokens, so that it is the same after the event was stored.
+    /// its tokens. Fields that are written back into the event change it.
     Text(String),
 }
 
@@ -314,7 +314,7 @@ mod tests {
         let two = Event::read(r#"{"type":"A","n":2}"#).unwrap().key;
         assert_ne!(one, two);
         let spaced = Event::read("{ \"type\": \"A\",\n\"n\": 1 }").unwrap();
-        assert_eq!(spaced.key, one, "white space is no part of it");
+        assert_eq!(spaced.key, one, "white space is not part of it");
         assert_eq!(Event::read(&spaced.compact()).unwrap().key, one);
     }
 

@@ -111,10 +111,10 @@ pub struct FilledDays {
     pub looked_at: Option<String>,
     /// Days without rows since the last one that has some.
     pub empty: u32,
-    /// The day that could not be read because of what is in it; null while there is none.
+    /// The day that failed last and is not postponed; null while there is none.
     #[serde(default)]
     pub failing: Option<String>,
-    /// How often that day could not be read; it is stepped over at three times.
+    /// How often that day failed; at three times it is skipped or postponed.
     #[serde(default)]
     pub failures: u32,
     /// Days that were stepped over.

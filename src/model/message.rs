@@ -71,8 +71,9 @@ pub enum UnreadableMessage {
     /// The body is not JSON, not an object, or has text after the object.
     #[error("the body is not exactly one JSON object")]
     NotOneObject,
-    /// Its publish time is before GitHub's first event, or after the year 2099.
-    #[error("its publish time, {0}, cannot be true")]
+    /// Its publish time is before GitHub's first event, or after the year 2099, and it has no
+    /// [`RECEIVED`] within that time.
+    #[error("its publish time, {0}, cannot be true, and no property says when it was received")]
     ImpossibleTime(Timestamp),
     /// The body has no `event`.
     #[error("the body has no member `event`")]
@@ -134,7 +135,7 @@ impl Incoming {
     /// `received` is missing or implausible. The result is the same on every node.
     ///
     /// # Errors
-    /// When the body has no valid event, or the publish time cannot be true.
+    /// When the body has no valid event, or neither time can be true.
     pub fn read<'p>(
         body: &[u8],
         property: impl Fn(&str) -> Option<&'p str>,
@@ -144,16 +145,11 @@ impl Incoming {
         if !json::is_only_object(body) {
             return Err(UnreadableMessage::NotOneObject);
         }
-        if !PUBLISHED.contains(&published_at.second().0) {
-            return Err(UnreadableMessage::ImpossibleTime(published_at));
-        }
         let [event, payload] = json::pick(body, ["event", "payload"]);
         let event = Event::read(event.ok_or(UnreadableMessage::NoEventInside)?)?;
-        let received_at = property(RECEIVED)
-            .and_then(|text| text.parse().ok())
-            .map(Timestamp::from_micros)
-            .filter(|at| (published_at.minus(WAITED)..=published_at.plus(APART)).contains(at))
-            .unwrap_or(published_at);
+        let received = property(RECEIVED).and_then(|text| text.parse().ok());
+        let received_at = received_at(received.map(Timestamp::from_micros), published_at)
+            .ok_or(UnreadableMessage::ImpossibleTime(published_at))?;
         let given = property(SCHEMA)
             .filter(|schema| schema.parse::<u32>().is_ok_and(|version| version > 0))
             .and(payload.filter(|payload| json::is_object(payload)));
@@ -174,6 +170,17 @@ impl Incoming {
             flags_given: given.is_some(),
         })
     }
+}
+
+/// When a message was received: what it says, or else its publish time; `None` when neither can be
+/// true.
+fn received_at(received: Option<Timestamp>, published_at: Timestamp) -> Option<Timestamp> {
+    let is_possible = |at: &Timestamp| PUBLISHED.contains(&at.second().0);
+    if !is_possible(&published_at) {
+        return received.filter(is_possible);
+    }
+    let about = published_at.minus(WAITED)..=published_at.plus(APART);
+    Some(received.filter(|at| about.contains(at)).unwrap_or(published_at))
 }
 
 fn given_facts(payload: &str, received_at: Timestamp) -> Facts {

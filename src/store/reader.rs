@@ -16,7 +16,7 @@ pub struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    /// What of the events is not passed on.
+    /// Which events are left out, and whether addresses are hashed.
     #[must_use]
     pub fn privacy(self) -> &'s Privacy {
         &self.database.privacy

@@ -10,7 +10,8 @@
 //! A day that cannot be read [`FAILURES`] times because of what is in it is stepped over. One whose
 //! query times out, breaks off or is refused as often is postponed, so that it does not block the
 //! others: it is asked for again once a day, when nothing else remains. When [`POSTPONED`] days are
-//! postponed the cause is not a single day, and no other is.
+//! postponed the cause is not a single day, and no other is: the next one waits, and is asked for
+//! in turn with the postponed ones, until one of these is answered.
 
 use std::time::Duration;
 
@@ -67,7 +68,13 @@ pub(super) async fn fetch(
         let counts = match ask(session, day).await {
             Ok(counts) => counts,
             Err(error) => {
+                let is_known = is_known(&progress, day, &error);
                 failed(&mut progress, (day, latest), &error);
+                if is_known {
+                    tracing::warn!(%day, %error, "a postponed day of the database is not answered");
+                    // The connection may be broken; the next sync continues.
+                    break;
+                }
                 keep(store, progress).await?;
                 return Err(error);
             }
@@ -113,18 +120,25 @@ fn is_later(progress: &FilledDays, day: Day) -> bool {
     looked_at.is_some_and(|looked_at| day.0 > looked_at.0)
 }
 
-/// The day to look at: those since the last sync first, then the past, then what was postponed.
+/// The day to look at: those since the last sync first, then the past, then what was postponed. A
+/// postponed one is first when another has failed as often and cannot be postponed.
 fn next_day(progress: &FilledDays, latest: Day) -> Option<Day> {
+    let waits = progress.failures >= FAILURES && progress.postponed.len() >= POSTPONED;
+    if waits && let Some(due) = due_day(progress, latest) {
+        return Some(due);
+    }
     if is_later(progress, latest) {
         let looked_at = progress.looked_at.as_deref().and_then(Day::parse)?;
         return Some(Day(looked_at.0 + 1));
     }
-    let next = progress.next.as_deref().and_then(Day::parse);
-    next.or_else(|| {
-        let latest = latest.to_string();
-        let due = progress.postponed.iter().find(|postponed| postponed.tried < latest);
-        due.and_then(|postponed| Day::parse(&postponed.day))
-    })
+    progress.next.as_deref().and_then(Day::parse).or_else(|| due_day(progress, latest))
+}
+
+/// The postponed day to ask for again: of those not tried today, the one tried longest ago.
+fn due_day(progress: &FilledDays, latest: Day) -> Option<Day> {
+    let latest = latest.to_string();
+    let due = progress.postponed.iter().filter(|postponed| postponed.tried < latest);
+    due.min_by(|one, other| one.tried.cmp(&other.tried)).and_then(|it| Day::parse(&it.day))
 }
 
 /// The place of a day among those that are postponed.
@@ -151,23 +165,31 @@ fn looked_at(progress: &mut FilledDays, day: Day, has_counts: bool) {
     progress.next = (!is_last).then(|| Day(day.0 - 1).to_string());
 }
 
+/// Whether a day failed that is postponed, again, and the cause may be that day: no other is
+/// delayed, and there is nothing to report.
+fn is_known(progress: &FilledDays, day: Day, error: &HistoryError) -> bool {
+    let is_single = progress.postponed.len() < POSTPONED && error.may_be_of_one_day();
+    is_single && place_of(progress, day).is_some()
+}
+
 /// Notes that a day could not be read; `latest` is the latest day of this sync.
 fn failed(progress: &mut FilledDays, (day, latest): (Day, Day), error: &HistoryError) {
     if !error.is_of_one_day() && !error.may_be_of_one_day() {
         return;
     }
-    let text = day.to_string();
-    if !error.is_of_one_day()
-        && let Some(at) = place_of(progress, day)
-    {
+    let (text, place) = (day.to_string(), place_of(progress, day));
+    if let Some(at) = place {
         progress.postponed[at].tried = latest.to_string();
-        return;
+        // A day that waits for this one is next.
+        progress.failures = progress.failures.min(FAILURES - 1);
+    } else {
+        if progress.failing.as_ref() != Some(&text) {
+            (progress.failing, progress.failures) = (Some(text.clone()), 0);
+        }
+        progress.failures = progress.failures.saturating_add(1);
     }
-    if progress.failing.as_ref() != Some(&text) {
-        (progress.failing, progress.failures) = (Some(text.clone()), 0);
-    }
-    progress.failures += 1;
-    if progress.failures < FAILURES {
+    // A postponed day has failed often.
+    if place.is_none() && progress.failures < FAILURES {
         return;
     }
     if error.is_of_one_day() {
@@ -175,7 +197,7 @@ fn failed(progress: &mut FilledDays, (day, latest): (Day, Day), error: &HistoryE
         looked_at(progress, day, true);
         progress.skipped += 1;
         progress.last_skipped = Some(text);
-    } else if progress.postponed.len() < POSTPONED {
+    } else if place.is_none() && progress.postponed.len() < POSTPONED {
         tracing::warn!(%day, %error, "a day of the database is not answered; it is postponed");
         looked_at(progress, day, true);
         progress.postponed.push(PostponedDay { day: text, tried: latest.to_string() });
@@ -283,128 +305,4 @@ impl RepoDayRows {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ledger::LedgerMetric;
-
-    fn read(
-        columns: &[&str],
-        rows: &[&[Option<&str>]],
-        room: usize,
-    ) -> Result<LedgerDay, MalformedAnswer> {
-        let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
-        let mut read = RepoDayRows::of(Day::parse("2026-01-31").unwrap(), room);
-        for row in rows {
-            let cells: AnswerRow = row.iter().map(|cell| cell.map(str::to_owned)).collect();
-            read.take(&columns, &cells)?;
-        }
-        Ok(read.counts)
-    }
-
-    #[test]
-    fn rows_of_the_day_are_read_by_name_and_others_refused() {
-        let columns = ["day", "Stars", "repo_name", "repo_id", "pushes"];
-        let rows: &[&[_]] = &[
-            &[Some("2026-01-31"), Some("3"), Some("a/b"), Some("7"), None],
-            &[Some("2026-01-31 00:00:00"), Some("2.0"), Some("a/c"), Some("7"), Some("1")],
-            &[Some("2026-01-31"), Some("0"), Some("a/d"), Some("8"), Some("0")],
-            &[Some("2026-01-31"), Some("9"), Some("a/d"), None, Some("0")],
-        ];
-        let mut wanted = LedgerDay::default();
-        let mut counts = LedgerCounts::default();
-        counts.add(LedgerMetric::Stars, 5);
-        counts.add(LedgerMetric::Pushes, 1);
-        wanted.add(7, Some("a/b"), &counts);
-        // Rows without counts take no room; repositories have their limit.
-        let all = REPO_BYTES + 3;
-        assert_eq!(read(&columns, rows, all).unwrap(), wanted);
-        let full = read(&columns, rows, REPO_BYTES + 2).unwrap_err();
-        assert_eq!(full, MalformedAnswer::Bytes { most: MOST_MIB });
-        let refused = |columns: &[&str], row: &[Option<&str>]| {
-            read(columns, &[row], 1_000).unwrap_err().to_string()
-        };
-        let words = refused(&columns, &[Some("2026-01-30"), None, None, Some("7"), None]);
-        assert!(words.contains("row 1 is of \"2026-01-30\", not of 2026-01-31"), "{words}");
-        let words = refused(&columns, &[Some("2026-01-31"), Some("-1"), None, Some("7"), None]);
-        assert!(words.contains("column Stars of row 1 is \"-1\""), "{words}");
-        for columns in [&["repo_id", "day", "stars"][..], &["repo_id", "repo_name", "day"]] {
-            let words = refused(columns, &[None, None, None]);
-            assert!(
-                words.contains("repo_id, repo_name, day, and by name one or more of"),
-                "{words}"
-            );
-        }
-    }
-
-    #[test]
-    fn days_are_looked_at_once_and_stepped_over_after_failures() {
-        let day = |text: &str| Day::parse(text).unwrap();
-        let mut progress = begun(FilledDays::default(), 7, day("2026-03-08"));
-        let looks = |progress: &mut FilledDays, latest: &str, most: usize| {
-            let mut days = Vec::new();
-            while days.len() < most
-                && let Some(next) = next_day(progress, day(latest))
-            {
-                looked_at(progress, next, true);
-                days.push(next.to_string());
-            }
-            days
-        };
-        assert_eq!(looks(&mut progress, "2026-03-08", 2), ["2026-03-08", "2026-03-07"]);
-        // Days that have passed since then come first, then the past.
-        let mut progress = begun(progress, 7, day("2026-03-10"));
-        let days = looks(&mut progress, "2026-03-10", 3);
-        assert_eq!(days, ["2026-03-09", "2026-03-10", "2026-03-06"]);
-
-        let cause = MalformedAnswer::Rows { most: 1 };
-        let error = HistoryError::MalformedAnswer { query: SqlText::RepoDays, cause };
-        assert!(error.is_of_one_day());
-        let latest = day("2026-03-10");
-        for failures in 1..FAILURES {
-            failed(&mut progress, (day("2026-03-05"), latest), &error);
-            assert_eq!((progress.failures, progress.skipped), (failures, 0));
-            assert_eq!(next_day(&progress, day("2026-03-10")), Some(day("2026-03-05")));
-        }
-        failed(&mut progress, (day("2026-03-05"), latest), &error);
-        assert_eq!((progress.skipped, progress.last_skipped.as_deref()), (1, Some("2026-03-05")));
-        assert_eq!((progress.failures, progress.failing.as_deref()), (0, None));
-        assert_eq!(next_day(&progress, day("2026-03-10")), Some(day("2026-03-04")));
-
-        // A day that is not answered does not block the earlier ones.
-        let after = Duration::from_secs(60);
-        let slow = HistoryError::QueryTimeout { query: SqlText::RepoDays, after };
-        for _ in 0..FAILURES {
-            assert_eq!(next_day(&progress, latest), Some(day("2026-03-04")));
-            failed(&mut progress, (day("2026-03-04"), latest), &slow);
-        }
-        assert_eq!(next_day(&progress, latest), Some(day("2026-03-03")));
-        assert_eq!(progress.postponed.len(), 1);
-
-        // After a month without rows the database has no earlier day; later ones are asked for.
-        for _ in 0..EMPTY_DAYS {
-            let next = next_day(&progress, day("2026-03-10")).unwrap();
-            looked_at(&mut progress, next, false);
-        }
-        assert_eq!(next_day(&progress, day("2026-03-10")), None);
-        assert_eq!(next_day(&progress, day("2026-03-11")), Some(day("2026-03-11")));
-        looked_at(&mut progress, day("2026-03-11"), true);
-        // Then it is asked for again, once a day, until it is read.
-        assert_eq!(next_day(&progress, day("2026-03-11")), Some(day("2026-03-04")));
-        failed(&mut progress, (day("2026-03-04"), day("2026-03-11")), &slow);
-        assert_eq!(next_day(&progress, day("2026-03-11")), None);
-        looked_at(&mut progress, day("2026-03-12"), true);
-        assert_eq!(next_day(&progress, day("2026-03-12")), Some(day("2026-03-04")));
-        looked_at(&mut progress, day("2026-03-04"), true);
-        assert_eq!((next_day(&progress, day("2026-03-12")), progress.postponed.len()), (None, 0));
-
-        // Only so many are postponed: then it is not about single days.
-        let days = |progress: &FilledDays| progress.next.as_deref().and_then(Day::parse).unwrap();
-        let mut progress = begun(FilledDays::default(), 8, latest);
-        for _ in 0..100 {
-            let day = days(&progress);
-            failed(&mut progress, (day, latest), &slow);
-        }
-        assert_eq!(progress.postponed.len(), POSTPONED);
-        assert_eq!(days(&progress).0, latest.0 - 31);
-    }
-}
+mod tests;

@@ -203,10 +203,13 @@ async fn files_of_lists_are_not_imported() {
     let mut text = String::new();
     MultiGzDecoder::new(std::fs::File::open(&file).unwrap()).read_to_string(&mut text).unwrap();
     std::fs::write(site.to().join("2026-02-03-10.json"), &text).unwrap();
-    for file in [&file, &alone, &site.to().join("2026-02-03-10.json")] {
+    for file in [&file, &alone] {
         let words = refused(file).await.unwrap();
         assert!(words.contains("has only events on the lists bobs"), "{words}");
     }
+    let words = refused(&site.to().join("2026-02-03-10.json")).await.unwrap();
+    assert!(words.contains("10.coverage.json beside it names the lists bobs"), "{words}");
+    assert!(words.contains("import it from another directory"), "{words}");
     // Unpacked and without its sidecar it passes for an hour, and so does an export of all events.
     let plain = site.dir.path().join("2026-02-03-10.json");
     std::fs::write(&plain, &text).unwrap();
@@ -215,6 +218,16 @@ async fn files_of_lists_are_not_imported() {
     std::fs::create_dir(&all.dir).unwrap();
     export_with(&all);
     assert_eq!(refused(&all.dir.join("2026-02-03-10.json.gz")).await, None);
+
+    // What cannot be read beside it may name lists.
+    let beside = site.dir.path().join("2026-02-03-10.coverage.json");
+    std::os::unix::fs::symlink(site.to().join("2026-02-03-10.coverage.json"), &beside).unwrap();
+    let words = refused(&plain).await.unwrap();
+    assert!(words.contains("10.coverage.json: it is a symbolic link"), "{words}");
+    std::fs::remove_file(&beside).unwrap();
+    std::fs::write(&beside, " ".repeat(2 << 20)).unwrap();
+    let words = refused(&plain).await.unwrap();
+    assert!(words.contains("10.coverage.json: it has more than 1048576 bytes"), "{words}");
 }
 
 #[tokio::test]
@@ -227,12 +240,22 @@ async fn name_left_out_meanwhile_is_in_no_unfinished_file() {
     let wanted = WantedHours { since: hours.start, hours, cut_too: true };
     let start = Cursor { tag: site.tag, position: Position::default() };
     let mut export = RunningExport::new((reader, start), &wanted, &to);
-    let drafts = export.read(OPEN).unwrap();
+    let files = export.read(OPEN).unwrap();
     site.store.privacy().set(&["ann".to_owned()], false);
-    assert!(!export.finish(drafts).unwrap());
+    assert!(!export.finish(files).unwrap());
     assert_eq!(std::fs::read_dir(site.to()).unwrap().count(), 0);
-    let drafts = export.read(OPEN).unwrap();
-    assert!(export.finish(drafts).unwrap());
+
+    // The rules change while the file is being finished.
+    let format = if cfg!(feature = "parquet") { HourFormat::Parquet } else { HourFormat::Json };
+    for format in [HourFormat::Json, format] {
+        let to = ArchiveTarget { format, ..site.target() };
+        let mut file = PartialFile::open(&to, hour("10:00:00")).unwrap();
+        file.add(&Event::read(&event(2, "10:01:00")).unwrap()).unwrap();
+        assert!(!file.finish_with(&to, || false, || panic!("it has no name")).unwrap());
+        assert_eq!(std::fs::read_dir(site.to()).unwrap().count(), 0, "{format:?}");
+    }
+    let files = export.read(OPEN).unwrap();
+    assert!(export.finish(files).unwrap());
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [12]);
 }
 

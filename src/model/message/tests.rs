@@ -117,6 +117,25 @@ fn implausible_receive_time_is_the_publish_time() {
 }
 
 #[test]
+fn impossible_publish_time_is_replaced_by_the_receive_time() {
+    let body = br#"{"event":{"id":"1"},"payload":{}}"#;
+    let read = |received: &'static str, published_at: i64| {
+        let property = move |name: &str| (name == RECEIVED).then_some(received);
+        let read = Incoming::read(body, property, Timestamp::from_micros(published_at));
+        read.map(|incoming| incoming.envelope.facts.received_at)
+    };
+    let said = Timestamp::from_micros(1_771_968_820_000_000);
+    for impossible in [i64::MIN, 0, 4_102_444_800_000_000, i64::MAX] {
+        assert_eq!(read("1771968820000000", impossible), Ok(said), "{impossible}");
+        for odd in ["", "0", "4102444800000000", "9223372036854775807"] {
+            let words = read(odd, impossible).unwrap_err().to_string();
+            assert!(words.contains("cannot be true"), "{words}");
+        }
+    }
+    assert_eq!(read("", said.micros()), Ok(said));
+}
+
+#[test]
 fn unreadable_message_has_a_reason() {
     let why = |body: &[u8]| Incoming::read(body, nothing, published()).unwrap_err().to_string();
     assert_eq!(why(b"\xff"), "the body is not UTF-8");

@@ -1,6 +1,8 @@
 //! Days of repositories from the database fill the ledger's past, once, and where nothing was
 //! counted here.
 
+use ghpulse::model::part::PartState;
+
 use super::database::{Database, kind};
 use super::node::{Node, PATIENT};
 
@@ -95,4 +97,38 @@ async fn the_database_fills_days_that_were_not_counted_here() {
         assert_eq!(node.stars(7), days(&known));
         node.end().await;
     }
+}
+
+#[tokio::test]
+async fn a_postponed_day_that_fails_again_is_no_failed_sync() {
+    let Some(kind) = kind("a_postponed_day_that_fails_again_is_no_failed_sync") else { return };
+    let database = Database::start(&kind).await;
+    database.sql("CREATE TABLE gharchive.broken (day DATE)").await;
+    database.sql("INSERT INTO gharchive.broken VALUES ('2026-03-05'), ('2026-03-05')").await;
+    insert(&database, &[(7, "2026-03-05", 2), (7, "2026-03-04", 1)]).await;
+    let mut tidb = database.config();
+    tidb.repo_days = Some(QUERY.to_owned());
+    let dir = tempfile::tempdir().unwrap();
+    let start = |now: &str| Node::start(dir.path(), tidb.clone(), now, PATIENT);
+    let node = start("2026-03-10T10:00:00Z");
+    for _ in 0..3 {
+        node.failed().await;
+    }
+    assert_eq!(node.sync().await.repo_days, Some(1), "the day before it");
+    node.end().await;
+
+    let node = start("2026-03-11T10:00:00Z");
+    let synced = node.sync().await;
+    assert_eq!((synced.error.as_deref(), synced.repo_days), (None, Some(0)), "{synced}");
+    assert_eq!(node.health().state, PartState::Ok);
+    let postponed = node.filled().postponed;
+    assert_eq!((postponed.len(), &*postponed[0].tried), (1, "2026-03-09"));
+    node.end().await;
+
+    database.sql("DELETE FROM gharchive.broken").await;
+    let node = start("2026-03-12T10:00:00Z");
+    assert_eq!(node.sync().await.repo_days, Some(1));
+    assert_eq!(node.stars(7), days(&[("2026-03-04", 1), ("2026-03-05", 2)]));
+    assert!(node.filled().postponed.is_empty());
+    node.end().await;
 }
