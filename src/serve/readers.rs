@@ -22,7 +22,7 @@ use crate::hub::{Frame, FrameBatch, MemoryCharge};
 /// Interval of the heartbeats of a stream.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Invalid parameters, by name; the first ones end the connection with 1008.
+/// Invalid parameters, by name; they change nothing.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct RefusedParams<'a> {
     error: ParamsError<'a>,

@@ -155,8 +155,11 @@ impl Endpoint {
             }
             if self.frames.is_some() {
                 operation.document(101, "A WebSocket; its messages are in /asyncapi.json", None);
-                let meaning =
-                    "Without a handshake of version 13: one line that says how to connect";
+                let meaning = if operation.answers.iter().any(|answer| answer.status == 200) {
+                    "A handshake of another version than 13: one line that says which is spoken"
+                } else {
+                    "Without a handshake of version 13: one line that says how to connect"
+                };
                 operation.document(426, meaning, Some((TEXT, text())));
             }
         }
@@ -181,8 +184,12 @@ impl Operation {
         Self { method, summary, parameters: Vec::new(), request: None, answers: Vec::new() }
     }
 
+    /// A parameter of the URL. Of one with an enum, an empty value counts as absent.
     pub(super) fn parameter(mut self, name: &str, meaning: &str, schema: Value) -> Self {
         let mut parameter = json!({ "name": name, "in": "query", "description": meaning });
+        if schema.get("enum").is_some() {
+            parameter["allowEmptyValue"] = true.into();
+        }
         parameter["schema"] = schema;
         self.parameters.push(parameter);
         self
@@ -194,13 +201,15 @@ impl Operation {
         self.parameter("format", "Which form; without it by `Accept`, else JSON", schema)
     }
 
-    /// The fields of the type of a query as parameters.
-    pub(super) fn query<T: JsonSchema>(mut self) -> Self {
-        let Value::Object(fields) = derived::<T>()["properties"].take() else { return self };
-        for (name, mut schema) in fields {
+    /// These fields of the type of a query as parameters.
+    pub(super) fn query<T: JsonSchema>(mut self, names: &[&str]) -> Self {
+        let mut fields = derived::<T>()["properties"].take();
+        for name in names {
+            let mut schema = fields[name].take();
             let meaning = schema.as_object_mut().and_then(|schema| schema.remove("description"));
-            let meaning = meaning.as_ref().and_then(Value::as_str).unwrap_or_default();
-            self = self.parameter(&name, meaning, schema);
+            let parameter =
+                json!({ "name": name, "in": "query", "description": meaning, "schema": schema });
+            self.parameters.push(parameter);
         }
         self
     }

@@ -45,10 +45,25 @@ pub(super) fn derived<T: JsonSchema>() -> Value {
     T::json_schema(&mut generator()).to_value()
 }
 
-/// The schema of a type whose fields may all be left out.
-pub(super) fn optional<T: JsonSchema>() -> Value {
+/// The schema of a message with the parameters of a URL. All may be left out; a list may be one
+/// text, a number may be a text, and of an enum the texts may be numbers and booleans.
+pub(super) fn message_of<T: JsonSchema>() -> Value {
     let mut schema = derived::<T>();
     schema.as_object_mut().map(|schema| schema.remove("required"));
+    let properties = schema["properties"].as_object_mut().into_iter().flatten();
+    for (_, property) in properties {
+        if let Some(texts) = property.get_mut("enum").and_then(Value::as_array_mut) {
+            let bare = texts.iter().filter_map(|text| serde_json::from_str(text.as_str()?).ok());
+            let bare: Vec<Value> = bare.collect();
+            texts.extend(bare);
+            property.as_object_mut().map(|property| property.remove("type"));
+        } else if property["type"] == "array" {
+            property["type"] = json!(["string", "array"]);
+        } else if property["type"] == "integer" {
+            property["type"] = json!(["integer", "string"]);
+            property["pattern"] = "^[0-9]+$".into();
+        }
+    }
     schema
 }
 

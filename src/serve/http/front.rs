@@ -166,12 +166,14 @@ fn allowed(allow: HeaderValue) -> Response {
     (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response()
 }
 
-/// Rejects a value that is not among those that the table of endpoints lists.
+/// Rejects a value that is not among those that the table of endpoints lists. An empty one counts
+/// as absent.
 fn check_listed(row: &EndpointRow, uri: &Uri) -> Result<(), Problem> {
     if row.listed.is_empty() || uri.query().is_none_or(str::is_empty) {
         return Ok(());
     }
-    for (name, value) in UrlQuery::of(uri)?.pairs() {
+    let query = UrlQuery::of(uri)?;
+    for (name, value) in query.pairs().iter().filter(|(_, value)| !value.is_empty()) {
         let listed = row.listed.iter().find(|(known, _)| known == name);
         if let Some((_, values)) = listed.filter(|(_, values)| !values.contains(value)) {
             let (value, values) = (shown(value), values.join(", "));

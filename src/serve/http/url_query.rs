@@ -18,7 +18,7 @@ use crate::model::window::Timestamp;
 pub(crate) struct UrlQuery(Vec<(String, String)>);
 
 impl UrlQuery {
-    /// Reads the query of a request. Fails when it is not UTF-8 text.
+    /// Reads the query of a request. Bytes that are not UTF-8 are replaced by U+FFFD.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
         let pluses = uri.query().filter(|query| query.contains("++"));
         let written =
@@ -87,7 +87,7 @@ impl UrlQuery {
     }
 }
 
-/// What a text stands for, or a message that lists the accepted texts.
+/// The value that a text names, or a message that lists the accepted texts.
 pub(crate) fn known<T: Clone>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
     let found = all.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| value.clone()).ok_or_else(|| {

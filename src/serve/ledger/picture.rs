@@ -3,6 +3,7 @@
 //! A picture loads nothing and runs nothing. All text in it is escaped, its size is bounded by the
 //! number of days, and its colours suit light and dark pages.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::written::seen_of;
@@ -25,6 +26,10 @@ const BOTTOM: f64 = 212.0;
 /// Estimated width of a character of a badge.
 const CHAR: f64 = 6.6;
 
+/// Estimated width of a character of a chart's text, and of its name.
+const TEXT_CHAR: f64 = 6.6;
+const NAME_CHAR: f64 = 9.0;
+
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#57606a}.t{font-size:15px;\
     font-weight:600;fill:#1f2328}.g{stroke:#d0d7de}.b{fill:#54aeff;opacity:.45}\
     .l{fill:none;stroke:#0969da;stroke-width:2}.f{fill:#fff}@media(prefers-color-scheme:dark){\
@@ -38,18 +43,21 @@ impl Picture<'_> {
         let sum = counts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
         let most = counts.iter().copied().max().unwrap_or(0);
         let days = self.series.days.len();
+        let stated = self.stated();
+        let beside = stated.as_deref().map_or(0.0, |stated| chars(stated) * TEXT_CHAR + 12.0);
+        let room = RIGHT - 12.0 - beside;
         let mut out = head(WIDTH, HEIGHT, &self.title(sum));
         write!(
             out,
             "<style>{STYLE}</style><rect class=\"f\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"6\"/>\
              <text class=\"t\" x=\"12\" y=\"22\">{}</text><text x=\"12\" y=\"40\">{} in {days} days \
              · {}</text>",
-            escaped(&self.series.name),
+            escaped(&shortened(&self.series.name, room)),
             escaped(&format!("{} {}", grouped(sum), self.words())),
             escaped(&self.seen_in_full()),
         )
         .expect("a string takes all");
-        if let Some(stated) = self.stated() {
+        if let Some(stated) = stated {
             write!(out, "<text x=\"{RIGHT}\" y=\"22\" text-anchor=\"end\">{stated}</text>")
                 .expect("a string takes all");
         }
@@ -78,12 +86,11 @@ impl Picture<'_> {
         out
     }
 
-    /// A badge: the figure's sum and how much was seen.
+    /// A badge: the figure's sum and how much of the feed was seen in its days.
     pub(super) fn badge(&self) -> String {
         let sum = self.counts().fold(0_u64, u64::saturating_add);
         let label = format!("{} in {} days", self.words(), self.series.days.len());
-        let seen = self.growth_seen().unwrap_or_else(|| seen_words(seen_of(self.series)));
-        let value = format!("{} · {seen}", grouped(sum));
+        let value = format!("{} · {}", grouped(sum), seen_words(seen_of(self.series)));
         let (a, b) = (width(&label), width(&value));
         let mut out = head(a + b, 20.0, &self.title(sum));
         write!(
@@ -198,8 +205,28 @@ fn seen_words(seen: DaySeen) -> String {
     }
 }
 
+/// A name, cut with an ellipsis where it would be wider than `room`.
+fn shortened(name: &str, room: f64) -> Cow<'_, str> {
+    let mut width = 0.0;
+    let fits = |_: &char| {
+        width += NAME_CHAR;
+        width <= room
+    };
+    if chars(name) * NAME_CHAR <= room {
+        return name.into();
+    }
+    let mut cut: String = name.chars().take_while(fits).collect();
+    cut.pop();
+    cut.push('…');
+    cut.into()
+}
+
 fn width(text: &str) -> f64 {
-    as_float(text.chars().count() as u64) * CHAR + 12.0
+    chars(text) * CHAR + 12.0
+}
+
+fn chars(text: &str) -> f64 {
+    as_float(text.chars().count() as u64)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of events stay below 2^53")]

@@ -55,10 +55,34 @@ fn pictures_have_what_github_states_beside_what_was_seen() {
         let (chart, badge) = (drawn(by), Picture { series: &series, by }.badge());
         assert!(chart.contains(&format!("GitHub states {total}<")), "{chart}");
         assert!(chart.contains("seen 71 % of its growth · 90 % of the feed seen"), "{chart}");
-        assert!(badge.contains("· seen 71 % of its growth<"), "{badge}");
+        assert!(badge.contains("· 90 % of the feed seen<"), "{badge}");
+        assert!(badge.contains("seen 71 % of its growth · 90 % of the feed seen;"), "{badge}");
     }
     let pushes = drawn(RankedBy::Pushes);
     assert!(!pushes.contains("states") && pushes.contains("90 % of the feed seen"), "{pushes}");
+}
+
+#[test]
+fn a_long_name_is_cut_before_what_stands_beside_it() {
+    let name = format!("{}/{}", "a".repeat(39), "b".repeat(100));
+    let stated = StatedTotals { stars: 1_245_120, forks: 310, at: Timestamp::default() };
+    let drawn = |stated, name: &str| {
+        let series = RepoSeries { stated, ..series(name) };
+        Picture { series: &series, by: RankedBy::Stars }.chart()
+    };
+    let shown = |chart: &str| {
+        let (_, text) = chart.split_once("y=\"22\">").unwrap();
+        text.split_once('<').unwrap().0.to_owned()
+    };
+    let (alone, beside) = (drawn(None, &name), drawn(Some(stated), &name));
+    for chart in [&alone, &beside] {
+        assert!(chart.contains(&format!("<title>{name}: ")), "{chart}");
+        assert!(shown(chart).ends_with("b…"), "{chart}");
+    }
+    assert_eq!(shown(&alone).chars().count(), 68);
+    assert_eq!(shown(&beside).chars().count(), 45);
+    let fits = "a".repeat(45);
+    assert_eq!(shown(&drawn(Some(stated), &fits)), fits);
 }
 
 #[test]

@@ -176,8 +176,10 @@ impl<const IS_ROLLING: bool> ClientReader for GaugeReader<IS_ROLLING> {
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let Some(of) = &self.of else { return params::nothing(text) };
         let Some(window) = params::window(text)? else { return Ok(()) };
-        let window = known_window(&window)
-            .map_err(|message| InvalidParams { field: Some("window"), message })?;
+        let window = known_window(&window).map_err(|reason| InvalidParams {
+            field: Some("window"),
+            message: format!("window: {reason}"),
+        })?;
         let topic = self.hub.rolling().open(&format!("{of}/{window}"));
         self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())

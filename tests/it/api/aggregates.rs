@@ -342,6 +342,8 @@ async fn snapshot_plus_all_deltas_equals_the_latest_snapshot() {
         }
     };
     assert_eq!(refusal["error"]["field"], "window");
+    let message = refusal["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("window: `2h` is unknown; give one of 1m, 1h, 24h"), "{message}");
     let bad = get(&site, "/stream/types?window=2h").await;
     assert!(bad.status == 400 && bad.body.contains("give one of 1m, 1h, 24h"), "{}", bad.body);
     // The one-minute window arrives in the same way. What came before may have left it.

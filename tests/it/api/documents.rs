@@ -193,6 +193,12 @@ async fn endpoints_are_documented_and_respond_as_documented() {
     for path in ["/alive", "/readyz", "/status", "/openapi.json", "/metrics"] {
         assert!(root["paths"].get(path).is_some(), "{path} is not documented");
     }
+    let file = &root["paths"]["/archive/{name}"]["get"]["responses"]["200"];
+    assert_eq!(file["description"], "The file");
+    let parameters = root["paths"]["/stream"]["get"]["parameters"].as_array().unwrap();
+    let names: Vec<_> = parameters.iter().filter_map(|one| one["name"].as_str()).collect();
+    assert!(names.starts_with(&["keys", "types", "repos"]), "{names:?}");
+    assert!(names.ends_with(&["latest", "poll", "limit"]), "{names:?}");
     // The endpoints listed in a 404 response come from the same table.
     let lost = request(site.running.public, "GET", "/nowhere", &[]).await.json();
     accept(&root, &root["components"]["schemas"]["Problem"], &lost, "problem");
@@ -267,9 +273,48 @@ async fn socket_messages_have_the_documented_schemas() {
     for message in ["snapshot", "tick"] {
         accept(&root, &schema("aggregate-name", message), &aggregate.json().await, message);
     }
+    queries_fit_their_schema(&site, &root, &schema("stream", "query")).await;
     let mut latest = site.latest("{}").await;
     accept(&root, &schema("language-latest", "languages"), &latest.json().await, "languages");
     site.end().await;
+}
+
+/// The next `ack` or `error`.
+async fn answered(client: &mut Client) -> Value {
+    loop {
+        let message = client.json().await;
+        if message["type"] == "ack" || message["type"] == "error" {
+            return message;
+        }
+    }
+}
+
+/// Asserts that the server accepts a query exactly if its schema does.
+async fn queries_fit_their_schema(site: &Site, root: &Value, schema: &Value) {
+    assert!(schema["properties"]["types"].get("enum").is_none(), "{schema}");
+    for (text, is_valid) in [
+        ("{}", true),
+        (r#"{"types":"PushEvent"}"#, true),
+        (r#"{"types":["PushEvent"],"repos":["rust-lang/*"]}"#, true),
+        (r#"{"sample":10}"#, true),
+        (r#"{"sample":"10"}"#, true),
+        (r#"{"fields":"event.id"}"#, true),
+        (r#"{"since":"15m"}"#, true),
+        (r#"{"poll":1}"#, true),
+        (r#"{"poll":true,"limit":"5"}"#, true),
+        (r#"{"poll":"false"}"#, true),
+        (r#"{"poll":2}"#, false),
+        (r#"{"sample":{}}"#, false),
+        (r#"{"types":{"PushEvent":1}}"#, false),
+    ] {
+        let query = serde_json::from_str(text).unwrap();
+        assert_eq!(check(root, schema, &query, text).is_ok(), is_valid, "{text}");
+        let mut client = site.connect("/stream").await;
+        assert_eq!(answered(&mut client).await["type"], "ack");
+        client.send(text).await;
+        let answer = answered(&mut client).await;
+        assert_eq!(answer["type"], if is_valid { "ack" } else { "error" }, "{text}: {answer}");
+    }
 }
 
 #[test]

@@ -163,12 +163,12 @@ impl Page {
 
     /// The same of one element, by a JavaScript expression, at twice the size.
     pub(crate) async fn picture_of(&mut self, element: &str, name: &str) -> usize {
-        let place = format!(
-            "(() => {{ const place = ({element}).getBoundingClientRect(); return {{ \
-             x: place.x + scrollX, y: place.y + scrollY, width: place.width, \
-             height: place.height, scale: 2 }}; }})()"
+        let clip = format!(
+            "(() => {{ const clip = ({element}).getBoundingClientRect(); return {{ \
+             x: clip.x + scrollX, y: clip.y + scrollY, width: clip.width, \
+             height: clip.height, scale: 2 }}; }})()"
         );
-        let clip = self.evaluate(&place).await;
+        let clip = self.evaluate(&clip).await;
         let format = json!({
             "format": "webp", "quality": 80, "clip": clip, "captureBeyondViewport": true,
         });

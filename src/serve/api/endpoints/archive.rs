@@ -9,6 +9,9 @@ use crate::serve::api::endpoint::{Endpoint, HTML, Operation};
 use crate::serve::api::schema::{derived, text};
 use crate::serve::archive::{self, directory::ListedHours};
 
+/// What a 200 holds: of a status, the documents have the first meaning for all media types.
+const FILE: &str = "The file";
+
 /// The endpoints of the archive.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
@@ -36,7 +39,7 @@ fn file() -> Operation {
                 below `/` too. `X-Coverage` is the part of all events that was seen, `X-Cut` \
                 whether the beginning of the hour may be missing";
     let operation = Operation::get(what)
-        .json("How complete the hour is", derived::<WrittenCompleteness>())
+        .json(FILE, derived::<WrittenCompleteness>())
         .empty(304, "The client's copy is current")
         .refuses(404, "No such file, or this server has no archive")
         .refuses(412, "Not the file that `If-Match` or `If-Unmodified-Since` names")
@@ -44,7 +47,7 @@ fn file() -> Operation {
     let kinds = [FileKind::Rows, FileKind::Columns].map(FileKind::media_type);
     kinds.into_iter().fold(operation, |operation, kind| {
         let bytes = json!({ "type": "string", "contentMediaType": "application/octet-stream" });
-        operation.answers(200, "The file", kind, bytes.clone()).answers(
+        operation.answers(200, FILE, kind, bytes.clone()).answers(
             206,
             "The part that `Range` names",
             kind,

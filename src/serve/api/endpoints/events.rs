@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::hub::StreamMessage;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
-use crate::serve::api::schema::{object, optional, reference, text};
+use crate::serve::api::schema::{message_of, object, reference, text};
 use crate::serve::http::negotiation::{NDJSON, SSE};
 use crate::serve::readers::stream::{self, StreamRequest};
 
@@ -15,7 +15,7 @@ const CURSOR: &str = "51a70c3e-be1f4b";
 pub(super) fn endpoint() -> Endpoint {
     let messages = "Messages without end, or up to now with `poll=1`";
     let operation = Operation::get("Events by cursor, replayed and live: WebSocket, SSE or NDJSON")
-        .query::<StreamRequest>()
+        .query::<StreamRequest>(StreamRequest::NAMES)
         .says(200, messages, SSE)
         .says(200, messages, NDJSON)
         .refuses(400, "A query that cannot be read; the reason names the parameter")
@@ -45,7 +45,7 @@ fn frames() -> SocketMessages {
         sent: vec![ApiMessage {
             name: "query",
             summary: "Replaces the query; the parameters of the URL, as a JSON object".to_owned(),
-            payload: optional::<StreamRequest>(),
+            payload: message_of::<StreamRequest>(),
             example: json!({ "types": ["PushEvent"], "repos": ["rust-lang/*"] }),
         }],
         received: vec![

@@ -64,7 +64,7 @@ fn sampling() -> SocketMessages {
                 payload: json!({ "type": "array" }),
                 example: json!(["PushEvent", 0]),
             },
-            refused(),
+            refused_first(),
         ],
     }
 }
@@ -90,7 +90,7 @@ fn latest() -> SocketMessages {
         )],
         received: vec![
             ApiMessage::of::<LanguageMap<'_>>("languages", json!({ "Go": 112, "Rust": 178 })),
-            refused(),
+            refused_first(),
         ],
     }
 }
@@ -110,9 +110,17 @@ fn watch() -> SocketMessages {
         received: vec![
             ApiMessage::of::<FirstOfWatch<'_>>("languageMap", first),
             ApiMessage::of::<LanguageDifference<'_>>("changes", changes),
-            refused(),
+            refused_first(),
         ],
     }
+}
+
+/// The same where a connection needs valid parameters.
+fn refused_first() -> ApiMessage {
+    let message = refused();
+    let summary = "Invalid parameters, by name; the first ones end the connection with 1008, later \
+                   ones change nothing";
+    ApiMessage { summary: summary.to_owned(), ..message }
 }
 
 /// The message that reports invalid parameters.

@@ -55,9 +55,10 @@ macro_rules! parameters {
             warnings: Vec<QueryWarning>,
         }
 
-        const NAMES: &[&str] = &[$(stringify!($name)),+];
-
         impl StreamRequest {
+            /// The names of the parameters, in the order of the documentation.
+            pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),+];
+
             /// The name and the values of a parameter, by its name in any case.
             fn parameter(&mut self, name: &str) -> Option<(&'static str, &mut Vec<String>)> {
                 $(if name.eq_ignore_ascii_case(stringify!($name)) {
@@ -91,7 +92,7 @@ parameters! {
     sample,
     /// Only these values: paths that begin with `event` or `payload`
     fields,
-    /// Behind this cursor
+    /// After this cursor
     #[schemars(schema_with = "cursor_schema::of_events")]
     cursor,
     /// From then on: a time, a day, or how long ago (15m)
@@ -194,9 +195,9 @@ impl StreamRequest {
             values.extend(given.map(str::to_owned));
             return;
         }
-        let message = format!("no such parameter; there are {}", NAMES.join(", "));
+        let message = format!("no such parameter; there are {}", Self::NAMES.join(", "));
         let warning = QueryWarning { field: "query", value: shown(name), message };
-        if !self.warnings.contains(&warning) && self.warnings.len() < NAMES.len() {
+        if !self.warnings.contains(&warning) && self.warnings.len() < Self::NAMES.len() {
             self.warnings.push(warning);
         }
     }
@@ -273,7 +274,10 @@ fn whole(
     let refused = |accepted: &str| bad(name, &format!("is `{}`", shown(&value)), accepted, example);
     match value.parse::<u64>() {
         Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
-        Ok(number) if number > most => Err(refused(&format!("give at most {most}"))),
+        Ok(number) if number > most => {
+            let other = if name == "latest" { ", or `since`" } else { "" };
+            Err(refused(&format!("give at most {most}{other}")))
+        }
         _ => Err(refused("give a whole number from 1 on")),
     }
 }
@@ -408,7 +412,7 @@ mod tests {
             ("since=1970-01-12T13:31:40[Europe/Berlin]", Some("since"), "without an offset"),
             ("since=1970-01-12x", Some("since"), "without an offset"),
             ("latest=0", Some("latest"), "from 1 on"),
-            ("latest=10001", Some("latest"), "at most 10000"),
+            ("latest=10001", Some("latest"), "at most 10000, or `since`, such as"),
             ("latest=5&since=1h", Some("cursor"), "since, latest: give one"),
             ("sample=1.5", Some("sample"), "whole number"),
             ("poll=2", Some("poll"), "give 1"),
