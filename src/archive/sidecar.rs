@@ -153,19 +153,23 @@ pub(super) fn comment_of(lists: &ListSet) -> Option<String> {
 /// Expects a file of an hour to hold all events, not only those on lists: neither the file beside
 /// it nor the comment in its gzip header may name any. A file that was unpacked or packed anew
 /// passes when its sidecar is not beside it.
-pub fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
+pub(super) fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
+    expect_no_lists_beside(path)?;
+    match commented(path)? {
+        Some(lists) => Err(ArchiveError::OfLists { path: path.to_owned(), lists }),
+        None => Ok(()),
+    }
+}
+
+/// Does the same with the file beside it alone, and does not open the file itself, which may be a
+/// named pipe.
+pub fn expect_no_lists_beside(path: &Path) -> Result<(), ArchiveError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     let stem = stem.strip_suffix(".json").unwrap_or(stem);
-    let path = path.to_owned();
-    if let Some(lists) = commented(&path)? {
-        return Err(ArchiveError::OfLists { path, lists });
-    }
     let beside = path.with_file_name(format!("{stem}.coverage.json"));
-    match &lists_in(&beside)?[..] {
-        [] => Ok(()),
-        lists => Err(ArchiveError::BesideLists { path, beside, lists: lists.join(", ") }),
-    }
+    let (lists, path) = (lists_in(&beside)?.join(", "), path.to_owned());
+    if lists.is_empty() { Ok(()) } else { Err(ArchiveError::BesideLists { path, beside, lists }) }
 }
 
 /// The lists in the comment of a gzip's first header; `None` for any other file.

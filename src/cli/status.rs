@@ -52,21 +52,21 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 async fn ask(args: &StatusArgs) -> Exit {
     let asked = match &args.url {
         Some(url) => match base_url(url) {
-            Ok(base) => fetch(base).await,
+            Ok(base) => fetch(base).await.map(|found| (found, String::new())),
             Err(exit) => return exit,
         },
         None => fetch_default(args.alive).await,
     };
     match asked {
         Ok(_) if args.alive => Exit::Fine,
-        Ok((json, status)) => {
+        Ok(((json, status), asked)) => {
             let printed = if args.json {
                 output::json(&json)
             } else if std::io::stdout().is_terminal() {
-                let (columns, rows) = (output::columns(), TERMINAL_ROWS);
-                output::text(&status.screen_within(columns, rows))
+                let (columns, rows) = (output::columns(), TERMINAL_ROWS - asked.lines().count());
+                output::text(&(status.screen_within(columns, rows) + asked.as_str()))
             } else {
-                output::text(&status.screen())
+                output::text(&(status.screen() + asked.as_str()))
             };
             if printed == Exit::Fine && !status.ready {
                 return Exit::Unavailable;
@@ -81,13 +81,16 @@ async fn ask(args: &StatusArgs) -> Exit {
     }
 }
 
-/// The status of an appliance at its default addresses. A health check asks the public one.
-async fn fetch_default(alive: bool) -> Result<(Value, Status), String> {
+/// The status of an appliance at its default addresses, and a line that names the one that
+/// answered, because two appliances on a machine may have one each. A health check asks the public
+/// one.
+async fn fetch_default(alive: bool) -> Result<((Value, Status), String), String> {
+    let asked = |base: &str| format!("{:<10} {base}\n", "asked");
     let [ops, public] = DEFAULT_URLS;
     if !alive && let Ok(found) = fetch(ops).await {
-        return Ok(found);
+        return Ok((found, asked(ops)));
     }
-    fetch(public).await
+    Ok((fetch(public).await?, asked(public)))
 }
 
 /// The status as received, and as this version parses it.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::entries::{BrokenEntry, Entries};
-use super::outage::{HeldPolls, PageEvent, has_missed};
+use super::outage::{HeldPolls, PageEvent, PagesAfter};
 use super::overlap;
 use super::source::{EventSource, Poll};
 use crate::clock::Clock;
@@ -376,11 +376,19 @@ fn claim(
     for (reason, text) in &sorted.rejects {
         rejects::keep(batch, received_at, reason, text)?;
     }
-    let missed = outage.zip(first).filter(|_| has_missed(&events));
-    if let Some((outage, before)) = missed {
+    if let Some((outage, before)) = outage.zip(first)
+        && has_missed(batch, &events)?
+    {
         outages::keep_pending(batch, PendingOutage { outage, before })?;
     }
     Ok(Claimed { admitted, head, bytes })
+}
+
+/// Whether events were missed before those of the first polls after an outage.
+fn has_missed(batch: &Batch<'_>, events: &[PageEvent]) -> Result<bool, StoreError> {
+    let pages = PagesAfter::of(events);
+    // Few stores have so few events, so they are counted only where it matters.
+    Ok(pages.has_missed(false) && pages.has_missed(batch.has_seen_at_most(pages.known())?))
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! is compared separately, and a page that is not full shows everything there is. Known events
 //! alone do not prove that the pages join, because pages contain stragglers that are minutes to
 //! days old. Ids are assigned in order, so known events count only where their ids are as close to
-//! new ones as those are to each other.
+//! new ones as those are to each other. Five of these join the pages, or a single one when the
+//! pages show every event that was ever seen, as after the first seconds of an empty store.
 //!
 //! The first polls after an outage are held until every page was read, and then admitted as one
 //! poll, in one batch with the result. The message of the first of these events carries the outage
@@ -88,19 +89,36 @@ impl HeldPolls {
     }
 }
 
-/// Whether events were missed before `events`, which are all events of the first polls after an
-/// outage.
-pub(super) fn has_missed(events: &[PageEvent]) -> bool {
-    let mut sequences = [Sequence::default(), Sequence::default()];
-    for event in events {
-        let Sequence { new, known } = &mut sequences[event.sequence];
-        if event.is_new {
-            new.insert(event.id);
-        } else if !new.contains(&event.id) {
-            known.insert(event.id);
+/// What the first polls after an outage show.
+#[derive(Debug, Default)]
+pub(super) struct PagesAfter([Sequence; 2]);
+
+impl PagesAfter {
+    /// From all events of these polls.
+    pub(super) fn of(events: &[PageEvent]) -> Self {
+        let mut pages = Self::default();
+        for event in events {
+            let Sequence { new, known } = &mut pages.0[event.sequence];
+            if event.is_new {
+                new.insert(event.id);
+            } else if !new.contains(&event.id) {
+                known.insert(event.id);
+            }
         }
+        pages
     }
-    sequences.iter().any(Sequence::has_missed)
+
+    /// Number of events on the pages that were admitted before the outage.
+    pub(super) fn known(&self) -> usize {
+        self.0.iter().map(|sequence| sequence.known.len()).sum()
+    }
+
+    /// Whether events were missed before those on the pages. `are_all` means that these show every
+    /// event that was ever seen.
+    pub(super) fn has_missed(&self, are_all: bool) -> bool {
+        let joining = if are_all { 1 } else { JOINING };
+        self.0.iter().any(|sequence| sequence.has_missed(joining))
+    }
 }
 
 /// The events of one of GitHub's sequences on the pages after an outage.
@@ -113,8 +131,8 @@ struct Sequence {
 }
 
 impl Sequence {
-    /// Whether there are many new events, and too few known ones close to them.
-    fn has_missed(&self) -> bool {
+    /// Whether there are many new events, and fewer than `joining` known ones close to them.
+    fn has_missed(&self, joining: usize) -> bool {
         if self.new.len() < MANY {
             return false;
         }
@@ -127,7 +145,7 @@ impl Sequence {
             let around = known.saturating_sub(close)..=known.saturating_add(close);
             self.new.range(around).next().is_some()
         };
-        self.known.iter().filter(is_close).take(JOINING).count() < JOINING
+        self.known.iter().filter(is_close).take(joining).count() < joining
     }
 }
 
@@ -137,6 +155,10 @@ mod tests {
     use crate::clock::Clock;
     use crate::collect::entries::Entries;
     use crate::collect::source::PolledPage;
+
+    fn has_missed(events: &[PageEvent]) -> bool {
+        PagesAfter::of(events).has_missed(false)
+    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_seconds(1_800_000_000 + second)
@@ -177,6 +199,20 @@ mod tests {
         let late = [17, 4_000_000].map(|id| PageEvent { sequence: 0, id, is_new: true });
         assert!(!has_missed(&(0..150).map(event).chain(late).collect::<Vec<_>>()));
         assert!(!has_missed(&page(0, 0..40, 0)), "pages that are not full show all there is");
+    }
+
+    #[test]
+    fn one_known_event_joins_pages_that_show_all_events() {
+        let few = [page(0, 500..600, 503), page(1, 900..1_000, 901)].concat();
+        let pages = PagesAfter::of(&few);
+        assert_eq!(pages.known(), 4);
+        assert!(pages.has_missed(false) && !pages.has_missed(true));
+        // Nothing of one sequence was known, or only an event far away from the new ones.
+        let without = page(1, 901..1_000, 0);
+        for far in [&[][..], &[PageEvent { sequence: 1, id: 7, is_new: false }]] {
+            let events = [&page(0, 500..600, 503)[..], &without, far].concat();
+            assert!(PagesAfter::of(&events).has_missed(true));
+        }
     }
 
     #[test]

@@ -211,6 +211,16 @@ impl<'w> Batch<'w> {
         Ok(days)
     }
 
+    /// Whether at most `n` events are claimed as seen, those of the current batch left out.
+    pub fn has_seen_at_most(&self, n: usize) -> Result<bool, StoreError> {
+        let mut found = 0;
+        self.database.scan(&SeenKey::first_of(Day(i32::MIN)), |_, _| {
+            found += 1;
+            Ok(found <= n)
+        })?;
+        Ok(found <= n)
+    }
+
     /// Claims a key that begins with the day of its claim: true when it was claimed on none of
     /// `days`. It is then claimed as `key_on(today)`.
     pub fn claim_within<K: Key>(

@@ -8,10 +8,15 @@
 use std::ffi::{CString, c_char, c_int};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 extern crate libfuzzer_sys as _;
+
+/// Most time for one input. libFuzzer writes an input that causes SIGABRT into `crashes`, and none
+/// when the process is ended from outside.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// The thread's end of the two channels.
 struct Thread {
@@ -57,13 +62,20 @@ extern "C" fn run_one(data: *const u8, size: usize) -> c_int {
         unsafe { std::slice::from_raw_parts(data, size) }.to_vec()
     };
     let done = thread.done.lock().unwrap_or_else(PoisonError::into_inner);
-    if thread.inputs.send(input).is_err() || done.recv().is_err() {
-        // The inputs have ended: libFuzzer would end the process before the caller is done.
-        loop {
-            std::thread::park();
+    if thread.inputs.send(input).is_ok() {
+        match done.recv_timeout(LONGEST) {
+            Ok(()) => return 0,
+            Err(RecvTimeoutError::Timeout) if !HAS_ENDED.load(Ordering::SeqCst) => {
+                eprintln!("an input takes longer than {LONGEST:?}");
+                std::process::abort();
+            }
+            Err(_) => {}
         }
     }
-    0
+    // The inputs have ended: libFuzzer would end the process before the caller is done.
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Where libFuzzer reads and writes, and how it begins.

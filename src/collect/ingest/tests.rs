@@ -205,6 +205,19 @@ async fn outage_is_pending_before_the_first_event_after_it() {
 }
 
 #[tokio::test]
+async fn pages_that_show_all_events_of_a_young_store_are_no_gap() {
+    let few = r#"[{"id":"101","type":"PushEvent"},{"id":"102","type":"PushEvent"}]"#;
+    // Of the second store they show two events of three.
+    for (page, pending) in [("[]", None), (r#"[{"id":"3","type":"PushEvent"}]"#, Some(4))] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        admit(&store, poll(&[few, page])).await.unwrap();
+        let found = live(&store, vec![full_page(200, 60, Some(0))]).await;
+        assert_eq!(found, pending.map(|before| outage(0, 60, before)));
+    }
+}
+
+#[tokio::test]
 async fn polls_after_an_outage_are_admitted_together_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());

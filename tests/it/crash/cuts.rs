@@ -34,8 +34,8 @@ const EMITTED: usize = 20;
 /// Cuts per run. After every ninth one, the appliance runs until all events are applied.
 const CUTS_OF_A_RUN: usize = 100;
 const FINISHED: usize = 9;
-/// With fewer events before a cut, the pages after it do not prove that nothing was missed
-/// (`collect::outage`), and a gap is right.
+/// With fewer events before a cut, the pages after it may show none of one of GitHub's two
+/// sequences of ids, so that nothing proves that they join it (`collect::outage`): a gap is right.
 const YOUNG: usize = 60;
 /// Cuts in `make test`.
 const CUTS: usize = 50;
