@@ -154,10 +154,9 @@ pub(super) fn comment_of(lists: &ListSet) -> Option<String> {
 /// it nor the comment in its gzip header may name any. A file that was unpacked or packed anew
 /// passes when its sidecar is not beside it.
 pub(super) fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
-    expect_no_lists_beside(path)?;
     match commented(path)? {
         Some(lists) => Err(ArchiveError::OfLists { path: path.to_owned(), lists }),
-        None => Ok(()),
+        None => expect_no_lists_beside(path),
     }
 }
 
