@@ -23,6 +23,14 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::model::{Expected, as_sent, key_of};
+use super::running::until_some;
+
+/// Opens the store of an appliance that has ended in this process: a read that a client began may
+/// hold it a moment longer.
+pub async fn released(dir: &Path) -> Store {
+    let open = async || Store::open(dir, Durability::EveryBatch, Clock::system()).ok();
+    until_some("the store is released", open).await
+}
 
 /// Events in the journal, of any bus.
 pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {

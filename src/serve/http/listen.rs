@@ -26,7 +26,7 @@ use super::admission::{ConnectionSlot, Rejection};
 use super::peer::{Audience, Caller, Listener, Peer};
 use super::tls::Stream;
 use super::write_timeout::{ConnectionRequests, RequestGuard, WriteTimeoutStream};
-use super::{front, http2, tls};
+use super::{front, http2, tls, unsent};
 use crate::serve::server::ServerState;
 
 /// Pause after the system could not accept a connection.
@@ -35,10 +35,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const HEAD_BYTES: usize = 16 << 10;
 /// Longest life of a rejected connection.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
-/// Most bytes of a connection that the kernel holds unsent.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_BYTES: u32 = 256 << 10;
-
 /// Accepts connections until the server stops.
 pub(crate) async fn accept(
     server: Arc<ServerState>,
@@ -106,7 +102,7 @@ async fn serve(
     tls: Option<TlsAcceptor>,
 ) {
     // Frames are gathered before they are written, so Nagle's algorithm gains nothing.
-    if stream.set_nodelay(true).is_err() || limit_unsent(&stream).is_err() {
+    if stream.set_nodelay(true).is_err() || unsent::limit(&stream).is_err() {
         return;
     }
     let timeout = server.options.limits.handshake_timeout;
@@ -143,21 +139,6 @@ async fn serve(
         () = refused_for => {}
         () = life => {}
     }
-}
-
-/// Lets the kernel hold at most [`UNSENT_BYTES`] that the client has no room for.
-///
-/// Otherwise it accepts up to 4 MB, and more only after a third of that was read. To a client that
-/// takes less than 40 KB/s no write would succeed within `server.limits.writeTimeout`, and pings
-/// would arrive minutes late.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn limit_unsent(stream: &TcpStream) -> std::io::Result<()> {
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn limit_unsent(_: &TcpStream) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// Serves a connection until it ends or becomes a WebSocket.

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use super::frames::FrameStream;
 use crate::clock::Clock;
 use crate::serve::http::tls::Stream;
+use crate::serve::http::unsent;
 
 /// Longest wait for the end of the peer's data.
 const LINGER: Duration = Duration::from_secs(2);
@@ -26,6 +27,7 @@ pub(crate) async fn leave(
     clock: Clock,
     timeout: Duration,
 ) {
+    unsent::lift(wire.stream());
     let left = tokio::select! {
         left = poll_fn(|cx| wire.poll_drain(cx)) => left.is_ok(),
         () = clock.sleep(timeout) => false,

@@ -10,7 +10,6 @@ use ghpulse::clock::Clock;
 use ghpulse::config::HourFormat;
 use ghpulse::lists::ListSet;
 use ghpulse::model::window::Hour;
-use ghpulse::store::{Durability, Store};
 use serde_json::Value;
 
 use super::site::Site;
@@ -93,7 +92,7 @@ async fn addresses_are_hashed_in_exports_and_on_request_everywhere() {
     soon("it stops", running.end()).await;
     drop(github);
 
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    let store = stored::released(dir.path()).await;
     let day = ghpulse::model::window::Day::parse("2026-03-01").unwrap();
     let hour = Hour(day.start().hour().0 + 5);
     let to = tempfile::tempdir().unwrap();
@@ -210,7 +209,7 @@ async fn names_of_the_file_are_left_out_at_once_and_kept() {
     until_shown(&site, &["3"]).await;
     let Site { github, dir, running } = site;
     soon("it stops", running.end()).await;
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    let store = stored::released(dir.path()).await;
     let config = config(dir.path(), &github.url, &settings);
     appliance::leave_out(&store, &config.privacy).unwrap();
     let hour = Hour(ghpulse::model::window::Day::parse("2026-03-01").unwrap().start().hour().0 + 5);

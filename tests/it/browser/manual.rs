@@ -10,13 +10,14 @@ use ghpulse::model::activity::{Coverage, MissedRange, Span};
 use ghpulse::model::ledger::LedgerMetric;
 use ghpulse::model::window::{Day, Timestamp};
 use ghpulse::simulate::{Fault, FaultKind, Options, Shape};
+use ghpulse::store::activity;
 use ghpulse::store::ledger::counting::{LedgerCounting, LedgerEvent};
-use ghpulse::store::{Durability, Store, activity};
 use serde_json::{Value, json};
 
 use super::{browser, shows};
 use crate::common::client::request;
 use crate::common::running::{GitHub, Running, until_some};
+use crate::common::stored::released;
 
 /// Maximum size of all four pictures in bytes.
 const BYTES: usize = 150_000;
@@ -62,7 +63,7 @@ async fn starred(running: &Running, names: &[String]) -> StarredRepo {
 
 /// Writes stars of the days before today, most of the feed seen, as if the node had run then.
 async fn put_past(dir: &Path, StarredRepo(repo, name, stars): StarredRepo, today: Day) {
-    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
+    let store = released(dir).await;
     let most = stars / 200;
     let written = store.commit(move |batch| {
         let mut counting = LedgerCounting::default();

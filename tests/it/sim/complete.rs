@@ -10,10 +10,10 @@ use ghpulse::clock::Clock;
 use ghpulse::config::HourFormat;
 use ghpulse::lists::ListSet;
 use ghpulse::model::window::Hour;
-use ghpulse::store::{Durability, Store};
 
 use super::*;
 use crate::archive::columns::{counted, python};
+use crate::common::stored::released;
 use crate::crash::Site;
 
 /// The share of events that the public feed does not show.
@@ -169,16 +169,15 @@ async fn until_charted(running: &Running, truth: &ListedTruth) {
 }
 
 /// Exports all hours of a store, the present one too. Returns the names of their files of columns.
-fn export(data: &Path, hours: &Path) -> Vec<String> {
-    let clock = Clock::system();
-    let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
+async fn export(data: &Path, hours: &Path) -> Vec<String> {
+    let store = released(data).await;
     let target = ArchiveTarget {
         dir: hours.to_owned(),
         format: HourFormat::Both,
         hashes_emails: true,
         lists: ListSet::default(),
     };
-    let until = Hour(clock.now().hour().0 + 2);
+    let until = Hour(Clock::system().now().hour().0 + 2);
     let exported = archive::export(&store, Hour(0), until, &target).unwrap();
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let names = exported.hours.iter().map(|hour| name(&hour.file));
@@ -245,7 +244,7 @@ async fn what_matters_is_complete_while_most_is_missed() {
     let running = Running::start(site.dir.path(), &site.url, &settings).await;
     until_exact(&running, &truth()).await;
     running.end().await;
-    let exported = export(site.dir.path(), hours.path());
+    let exported = export(site.dir.path(), hours.path()).await;
     let running = Running::start(site.dir.path(), &site.url, &settings).await;
     assert_served(&running, exported, &truth()).await;
     running.end().await;
