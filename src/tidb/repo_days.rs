@@ -10,8 +10,8 @@
 //! A day that cannot be read [`FAILURES`] times because of what is in it is stepped over. One whose
 //! query times out, breaks off or is refused as often is postponed, so that it does not block the
 //! others: it is asked for again once a day, when nothing else remains. When [`POSTPONED`] days are
-//! postponed the cause is not a single day, and no other is: the next one waits, and is asked for in
-//! turn with the postponed ones, until one of these is answered.
+//! postponed the cause is not a single day, and no other is: the next one waits, and is asked for
+//! in turn with the postponed ones, until one of these is answered.
 
 use std::time::Duration;
 

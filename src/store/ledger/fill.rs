@@ -1,11 +1,11 @@
 //! Fills days of the past from a database that has counted them.
 //!
 //! The counts of a day become visible as a whole, and only when it was not counted here: what was
-//! counted here stands. A day is counted here when an hour of it was imported or folded, or when it has counts
-//! and this node ran on it for a minute, or received events of it from a bus that others wrote
-//! while it was off. Counts alone do not do: the feeds of repositories on lists bring single events
-//! of days that are 30 days past. The counts of a filled day are the database's until an hour of
-//! that day is imported; late events of it are in them. So nothing is counted twice.
+//! counted here stands. A day is counted here when an hour of it was imported or folded, or when it
+//! has counts and this node ran on it for a minute, or received events of it from a bus that others
+//! wrote while it was off. Counts alone do not do: the feeds of repositories on lists bring single
+//! events of days that are 30 days past. The counts of a filled day are the database's until an
+//! hour of that day is imported; late events of it are in them. So nothing is counted twice.
 //!
 //! A large day is written in several batches. Its rows do not count until the last batch marks the
 //! day as filled, together with the sums. A crash between two of them leaves rows of a part of the
