@@ -6,7 +6,6 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use ghpulse::appliance;
 use ghpulse::archive::{self, ArchiveTarget};
-use ghpulse::clock::Clock;
 use ghpulse::config::HourFormat;
 use ghpulse::lists::ListSet;
 use ghpulse::model::window::Hour;

@@ -366,7 +366,7 @@ fn pushes_of_a_heavy_repository_are_asked_for_alone_and_given_up_together() {
         assert_eq!(left(&held), []);
     }
     assert_eq!(pending.take(1, |_| true).len(), 1);
-    let mut fail = |pending: &mut PendingQueue<WantedPush>| {
+    let fail = |pending: &mut PendingQueue<WantedPush>| {
         pending.answered(&push(4), &PushLookup::Unanswered, now);
         left(&pending.learn(&push(4), LoneResult::Unanswered, now))
     };
