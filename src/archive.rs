@@ -27,5 +27,5 @@ pub use deliver::deliver;
 pub use error::ArchiveError;
 pub use export::{Exported, SETTLED, WrittenHour, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
-pub use sidecar::expect_all_events;
+pub use sidecar::expect_no_lists_beside;
 pub use target::ArchiveTarget;

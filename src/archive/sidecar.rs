@@ -149,14 +149,23 @@ pub(super) fn comment_of(lists: &ListSet) -> Option<String> {
 /// Expects a file of an hour to hold all events, not only those on lists: neither the file beside
 /// it nor the comment in its gzip header may name any. A file that was unpacked or packed anew
 /// passes when its sidecar is not beside it.
-pub fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
+pub(super) fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
+    expect_no_lists_beside(path)?;
+    commented(path)?.map_or(Ok(()), |lists| Err(of_lists(path, lists)))
+}
+
+/// Does the same with the file beside it alone, and does not open the file itself, which may be a
+/// named pipe.
+pub fn expect_no_lists_beside(path: &Path) -> Result<(), ArchiveError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     let stem = stem.strip_suffix(".json").unwrap_or(stem);
     let beside = lists_in(&path.with_file_name(format!("{stem}.coverage.json")));
-    let lists = if beside.is_empty() { commented(path)? } else { Some(beside.join(", ")) };
-    let refuse = |lists| ArchiveError::OfLists { path: path.to_owned(), lists };
-    lists.map(refuse).map_or(Ok(()), Err)
+    if beside.is_empty() { Ok(()) } else { Err(of_lists(path, beside.join(", "))) }
+}
+
+fn of_lists(path: &Path, lists: String) -> ArchiveError {
+    ArchiveError::OfLists { path: path.to_owned(), lists }
 }
 
 /// The lists in the comment of a gzip's first header; `None` for any other file.

@@ -244,8 +244,6 @@ impl StoreAccess {
         match self {
             Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
             Self::Ops(asking) => {
-                // What is beside the file is not beside the copy that the appliance gets.
-                archive::expect_all_events(&file)?;
                 let imported = asking.import(&file).await?;
                 let size = std::fs::metadata(&file).map_or(0, |about| about.len());
                 read(size);
@@ -334,7 +332,12 @@ impl OpsClient {
         let (data, copy) = (self.data.clone(), exchange.path.join(&name));
         let (from, into) = (file.to_owned(), exchange.path.clone());
         let to = copy.clone();
-        blocking(move || lend(&from, &data, &into, &to)).await??;
+        blocking(move || {
+            // What is beside the file is not beside the copy, whose header the appliance reads.
+            archive::expect_no_lists_beside(&from)?;
+            lend(&from, &data, &into, &to)
+        })
+        .await??;
         let asked = json!({ "import": { "from": exchange.name, "file": name } });
         match self.ask::<Imported>("recorded", &asked).await {
             Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
