@@ -4,11 +4,11 @@
 //! make fuzz SECONDS=60        # each target for a minute, with libFuzzer
 //! ```
 //!
-//! In `make test`, each target runs a few thousand inputs, the same in every run, without coverage:
+//! In `make test`, each target runs 100 to 2,000 inputs, the same in every run, without coverage:
 //! an input is kept and mutated further if its outcome (accepted or not, which error, how much) was
 //! not seen before. In `make fuzz`, libFuzzer makes the inputs (feature `guided`), and keeps those
-//! that reach new code. A panic, a violated property, or an input that takes longer than
-//! [`LONGEST`] fails the target and prints the command that repeats it.
+//! that reach new code. A panic, a violated property, or, without a server, an input that takes
+//! longer than [`LONGEST`] fails the target and prints the command that repeats it.
 
 #[cfg(feature = "guided")]
 mod guided;
@@ -26,7 +26,8 @@ use ghpulse::clock::{Clock, WorkWatch};
 
 /// Inputs per target in `make test`.
 const INPUTS: u64 = 2_000;
-/// Most CPU time of the thread for one input: waiting for the machine or a server does not count.
+/// Most CPU time of the thread for one input of a target without a server; waiting for the machine
+/// does not count.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Most inputs kept for further mutation; the oldest are dropped first.
 const KEPT: usize = 2_000;
