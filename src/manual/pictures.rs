@@ -1,5 +1,5 @@
 //! Pictures of the pages, embedded so that the manual needs no other file: each becomes a `data:`
-//! URL (RFC 2397). They are taken by the browser test `picture` from a server that follows the
+//! URL (RFC 2397). They are taken by the test `browser::manual` from a server that follows the
 //! simulated GitHub.
 
 use base64::Engine as _;
