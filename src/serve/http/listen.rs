@@ -102,9 +102,10 @@ async fn serve(
     tls: Option<TlsAcceptor>,
 ) {
     // Frames are gathered before they are written, so Nagle's algorithm gains nothing.
-    if stream.set_nodelay(true).is_err() || unsent::limit(&stream).is_err() {
+    if stream.set_nodelay(true).is_err() {
         return;
     }
+    unsent::limit(&stream);
     let timeout = server.options.limits.handshake_timeout;
     let hard = server.hard.clone();
     let is_refused = caller.refusal.is_some();

@@ -4,26 +4,17 @@
 //! that takes less than 40 KB/s no write would succeed within `server.limits.writeTimeout`, and
 //! pings would arrive minutes late. On systems other than Linux there is no limit.
 
-use std::io;
-
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
 
 use super::tls::Stream;
 
 /// The limit.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_BYTES: u32 = 256 << 10;
 
 /// Sets the limit.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn limit(stream: &TcpStream) -> io::Result<()> {
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn limit(_: &TcpStream) -> io::Result<()> {
-    Ok(())
+pub(super) fn limit(stream: &TcpStream) {
+    set(stream, UNSENT_BYTES);
 }
 
 /// Lifts the limit from a connection that is being closed: the kernel sends what it has accepted
@@ -33,10 +24,17 @@ pub(crate) fn lift(stream: &Stream) {
         Either::Left(tcp) => tcp,
         Either::Right(tls) => tls.get_ref().0,
     };
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Err(error) = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(0) {
-        tracing::debug!(%error, "the limit on unsent bytes stays");
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = tcp;
+    // Zero stands for the system's own limit, by default none.
+    set(tcp, 0);
 }
+
+/// A connection without the limit still serves clients that read fast enough.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set(stream: &TcpStream, bytes: u32) {
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes) {
+        tracing::debug!(%error, bytes, "cannot limit the unsent bytes of a connection");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set(_: &TcpStream, _: u32) {}
