@@ -21,7 +21,7 @@ pub use self::estimate::WINDOW;
 use self::estimate::IdCoverage;
 use self::freshness::Freshness;
 use self::minutes::AssessedMinutes;
-use self::page::{FULL, PageRecord};
+use self::page::PageRecord;
 use self::slots::RecentCounts;
 use super::overlap::{self, KINDS, PageSighting};
 use crate::github::tokens::TokenSlotId;
@@ -39,6 +39,8 @@ const FROZEN_SHARE: f64 = 0.05;
 const FEW_ANSWERS: u32 = 3;
 /// A page is reported as missing after this time.
 const MISSING_AFTER: Duration = Duration::from_secs(45);
+/// A page with at least this many events is full: GitHub leaves some out.
+const FULL: usize = 90;
 /// After this many more events, the page behind a full one cannot be empty.
 const OVERFLOW: u64 = 30;
 /// The fraction of a page that another page, read soon afterwards, shows at most by coincidence.
@@ -138,13 +140,8 @@ impl Completeness {
         record.moved(if record.read_at.is_some() { moved.len() } else { hashes.len() }, at);
         (record.failing_since, record.read_at) = (None, Some(at));
         record.is_empty = hashes.is_empty();
+        record.fade(seen, moved.len(), at);
         (record.hashes, record.overlap) = (hashes, share);
-        let others = self.pages.iter().enumerate().filter(|(other, _)| *other != page);
-        let mut homes = [false; 2];
-        for (_, other) in others {
-            homes = [0, 1].map(|sequence| homes[sequence] || other.is_full_of(sequence));
-        }
-        self.pages[page].fade(seen, moved.len(), homes, at);
         share
     }
 

@@ -6,11 +6,9 @@ use std::time::Duration;
 use super::estimate::IdCoverage;
 use super::pulse::Pulse;
 use super::slots::RecentCounts;
-use crate::collect::overlap::{KINDS, PageSighting, sequence};
+use crate::collect::overlap::{KINDS, PageSighting};
 use crate::model::window::Timestamp;
 
-/// A page with at least this many events is full: GitHub leaves some out.
-pub(super) const FULL: usize = 90;
 /// The weight of the newest read in the rate of new events of a page.
 const NEWEST_WEIGHT: f64 = 0.3;
 /// A page that was not read for this long takes precedence, whatever its rate.
@@ -118,32 +116,13 @@ impl PageRecord {
         missing
     }
 
-    /// Whether the page is full, and at least half of its events are of this sequence.
-    pub(super) fn is_full_of(&self, of: usize) -> bool {
-        let all: u32 = self.content.iter().sum();
-        let kinds = KINDS.iter().zip(&self.content).filter(|(kind, _)| sequence(kind) == of);
-        let ours: u32 = kinds.map(|(_, count)| count).sum();
-        self.hashes.len() >= FULL && 2 * ours >= all
-    }
-
     /// Records the types now on the page, of which `arrived` events are new. A type whose last
-    /// events were no more than those has moved on to later pages, as in a feed that fills up. So
-    /// has a sequence of which a full page shows nothing, once it fills another page: `homes` says
-    /// so of each.
-    pub(super) fn fade(
-        &mut self,
-        seen: &[PageSighting],
-        arrived: usize,
-        homes: [bool; 2],
-        at: Timestamp,
-    ) {
+    /// events were no more than those has moved on to later pages, as in a feed that fills up.
+    pub(super) fn fade(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
         let mut content = [0_u32; KINDS.len()];
-        let mut shows = [false; 2];
         for sighting in seen {
             content[sighting.kind] += 1;
-            shows[sighting.sequence()] = true;
         }
-        let has_moved = [0, 1].map(|of| seen.len() >= FULL && homes[of] && !shows[of]);
         let is_slow = arrived <= seen.len() / 2;
         for (kind, now) in content.iter().enumerate() {
             let firm_since = self.firm_since[kind].take();
@@ -153,8 +132,6 @@ impl PageRecord {
                 if *now >= FIRM {
                     self.firm_since[kind] = Some(firm_since.unwrap_or(at));
                 }
-            } else if has_moved[sequence(KINDS[kind])] {
-                (self.faded[kind], self.vanished_at[kind]) = (true, None);
             } else if self.content[kind] > 0 {
                 let before = usize::try_from(self.content[kind]).unwrap_or(usize::MAX);
                 self.faded[kind] = is_slow && before <= arrived;

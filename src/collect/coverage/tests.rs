@@ -265,25 +265,6 @@ fn figures_are_known_soon_after_a_feed_has_filled_up() {
 }
 
 #[test]
-fn figures_are_known_soon_after_a_feed_has_filled_up_between_rare_reads() {
-    for seed in 0..8 {
-        for (rate, every) in [(12.0, 10), (15.0, 6), (20.0, 6)] {
-            let mut world = World::new(seed, rate);
-            (world.feed, world.fills) = (Default::default(), true);
-            while world.second < 120 {
-                world.second += every - 1;
-                for _ in 1..every {
-                    world.owed += rate;
-                }
-                world.round(|_| (1, 0), (0, Odd::Nothing));
-                assert!(world.troubles().is_empty(), "{:?}", world.troubles());
-            }
-            assert_eq!(world.known(), [true; 3], "seed {seed}, {rate} a second, each {every} s");
-        }
-    }
-}
-
-#[test]
 fn unchanged_responses_are_reported_as_frozen() {
     let mut world = World::new(9, 20.0);
     world.well(60);
