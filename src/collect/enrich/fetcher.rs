@@ -45,7 +45,8 @@ const SHORTLY: Duration = Duration::from_secs(60);
 /// A query that takes this long is slow. One that fails sooner shows nothing of its objects, unless
 /// the response names a resource limit: GitHub's own limit is ten seconds.
 const SLOW_FROM: Duration = Duration::from_secs(3);
-/// The part of enrichment's budget for the commits of pushes, while there are lists.
+/// The part of enrichment's budget for the commits of pushes, while a list names repositories or
+/// owners.
 const PUSHES: f64 = 0.2;
 /// How long queries use names after computed node ids turned out to be wrong.
 const DISTRUST_FOR: Duration = Duration::from_secs(3_600);

@@ -227,7 +227,9 @@ impl<W: Wanted> PendingQueue<W> {
         let same = self.asks.values().filter(is_same).map(|ask| ask.wanted.clone());
         let same: Vec<W> = same.collect();
         if weight != ObjectWeight::TooHeavy {
-            same.iter().for_each(|one| self.limit(&one.key(), 1));
+            for one in &same {
+                self.limit(&one.key(), 1);
+            }
             return Vec::new();
         }
         let object = wanted.key();

@@ -18,7 +18,7 @@ use crate::model::window::Timestamp;
 /// the whole query.
 const MOST_ERRORS: usize = 2 * MOST_PULLS;
 
-/// In GitHub's message for a timeout of its own, in lower case; also for other faults.
+/// A part of GitHub's message for its timeouts, and for other faults; in lower case.
 const SOMETHING_WENT_WRONG: &str = "something went wrong";
 
 /// The content of the body.
@@ -171,9 +171,8 @@ impl<'a> ResponseErrors<'a> {
     /// Whether an error names a resource limit. "Something went wrong" may also be a fault of
     /// GitHub's.
     fn names_limit(&self) -> bool {
-        let is_vague = |error: &GraphqlError<'_>| {
-            error.message.to_lowercase().contains(SOMETHING_WENT_WRONG)
-        };
+        let is_vague =
+            |error: &GraphqlError<'_>| error.message.to_lowercase().contains(SOMETHING_WENT_WRONG);
         let mut heavy = self.0.iter().filter(|error| error.kind == GraphqlErrorKind::Heavy);
         heavy.any(|error| !is_vague(error))
     }

@@ -119,6 +119,11 @@ async fn listed_pushes_have_their_commits_while_the_feed_hides_most() {
     assert!(whole * 10 > lines.len() * 8, "{whole} of {}", lines.len());
     let several = |line: &&Value| line["event"]["payload"]["size"].as_u64() > Some(1);
     assert!(lines.iter().filter(several).count() > 10);
+    until_some("nothing is held for a bus", async || {
+        let status = request(running.public, "GET", "/status?format=json", &[]).await.json();
+        (status["bus"]["backlog_bytes"] == 0).then_some(())
+    })
+    .await;
     for line in pushes(&running, "list=!mine").await {
         let payload = line["event"]["payload"].as_object().unwrap();
         assert!(!payload.contains_key("commits") && !payload.contains_key("size"), "{line}");

@@ -1,8 +1,11 @@
 use super::*;
+use crate::collect::enrich::lookup_queue::{Leaving, LookupQueue};
+use crate::collect::enrich::read::AdmittedEvent;
 use crate::config::Secret;
 use crate::github::graphql::{Language, PullDetails, PullLookup, QueryError};
 use crate::github::node_id;
 use crate::github::tokens::{PoolOptions, QueryKind};
+use crate::model::envelope::Facts;
 use crate::model::window::Timestamp;
 
 /// The token and account used for the queries.
@@ -93,6 +96,71 @@ async fn query_size_halves_after_an_overload_and_grows_slowly() {
     assert_eq!(fetcher.size, 100);
     hear(&mut fetcher, 60, |one| if one.number < 30 { own(one) } else { PullLookup::Unanswered });
     assert_eq!(fetcher.size, 30, "a part of an answer is too heavy, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_heavy_query_change_no_query_size() {
+    let mut fetcher = fetcher(&["a"]);
+    let outcome = bad_gateway();
+    let query = query_of(&fetcher, AskedBy::Names, wanted(100), outcome);
+    fetcher.settle(&query);
+    for _ in 0..2 * GROW_AFTER {
+        let outcome = QueryOutcome::Answered(wanted(2).iter().map(own).collect());
+        let query = query_of(&fetcher, AskedBy::Names, wanted(2), outcome);
+        fetcher.settle(&InFlightQuery { is_part: true, ..query });
+    }
+    assert_eq!(fetcher.size, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lone_object_shows_its_weight_only_in_time_or_in_words() {
+    let mut fetcher = fetcher(&["a"]);
+    hear(&mut fetcher, 2, own);
+    tokio::time::advance(2 * SLOW_FROM).await;
+    let reported = QueryOutcome::TooHeavy { why: "limits".to_owned(), is_reported: true };
+    let unanswered = Some(LoneResult::Unanswered);
+    let cases = [
+        (bad_gateway(), Duration::ZERO, None),
+        (bad_gateway(), SLOW_FROM, unanswered),
+        (reported, Duration::ZERO, unanswered),
+        (QueryOutcome::Answered(vec![PullLookup::Unanswered]), Duration::ZERO, unanswered),
+        (QueryOutcome::Answered(vec![PullLookup::Gone]), Duration::ZERO, Some(LoneResult::Quick)),
+        (QueryOutcome::Answered(vec![PullLookup::Gone]), SLOW_FROM, Some(LoneResult::Slow)),
+    ];
+    for (outcome, took, expected) in cases {
+        let query = query_of(&fetcher, AskedBy::Names, wanted(1), outcome);
+        let query = InFlightQuery { sent: query.sent - took, ..query };
+        assert_eq!(fetcher.lone_result(&query), expected, "{:?} after {took:?}", query.outcome);
+    }
+    tokio::time::advance(2 * SHORTLY).await;
+    let query = query_of(&fetcher, AskedBy::Names, wanted(1), bad_gateway());
+    tokio::time::advance(SLOW_FROM).await;
+    assert_eq!(fetcher.lone_result(&query), None, "nothing else was answered either");
+}
+
+#[tokio::test(start_paused = true)]
+async fn quick_failures_of_a_lone_object_are_tried_again_with_backoff() {
+    let fetcher = fetcher(&["a"]);
+    let (lookup, clock) = (fetcher.lookup.clone(), fetcher.clock);
+    let mut queue = LookupQueue::new(Some(&lookup), clock);
+    let mut leaving = Leaving::default();
+    let answer = QueryOutcome::Answered(wanted(1).iter().map(own).collect());
+    let earlier = query_of(&fetcher, AskedBy::Names, wanted(1), answer);
+    queue.take_in(&earlier, clock.instant(), &mut leaving);
+    let lone = wanted(2).remove(1);
+    let (facts, since) = (Facts::default(), clock.instant());
+    let event = AdmittedEvent { admission: 1, facts, lacks_language: true, since };
+    assert!(queue.hold((event, lone.clone()), clock.instant(), &mut leaving));
+    for attempt in 1..=2 {
+        let query = query_of(&fetcher, AskedBy::Names, vec![lone.clone()], bad_gateway());
+        tokio::time::advance(Duration::from_millis(5)).await;
+        let now = clock.instant();
+        queue.take_in(&query, now, &mut leaving);
+        assert!(leaving.ready.is_empty(), "given up after attempt {attempt}");
+        let due = queue.send_due().expect("it is queued");
+        assert!(due >= now + WAITS.0 / 2, "at once after attempt {attempt}");
+        tokio::time::advance(due - now).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

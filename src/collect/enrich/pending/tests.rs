@@ -2,7 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
-use crate::github::graphql::{Language, PullDetails, PullLookup, WantedPull};
+use crate::github::graphql::{
+    Language, PullDetails, PullLookup, PushLookup, WantedPull, WantedPush,
+};
 use crate::model::envelope::{Facts, Flags};
 use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
@@ -299,6 +301,79 @@ fn heavy_object_is_asked_for_in_ever_smaller_parts() {
     assert_eq!(released, (1..=20).map(of).collect::<Vec<_>>());
     assert_eq!(hold(&mut pending, 21, 7, now), Some(ReleaseReason::Late), "not asked for again");
     assert_eq!(hold(&mut pending, 22, 8, now), None);
+}
+
+#[test]
+fn heavy_object_is_found_although_deadlines_end_the_search() {
+    let (mut pending, mut now, mut admission) = (PendingQueue::default(), now(), 0);
+    let (mut late, mut failed) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let (begin, mut released, mut failures) = (admission, Vec::new(), 0);
+        for n in 1..=11 {
+            admission += 1;
+            let reason = hold(&mut pending, admission, n, now);
+            released.extend(reason.map(|reason| (admission, reason)));
+        }
+        loop {
+            let queries = std::iter::repeat_with(|| pending.take(100, |_| true));
+            let queries: Vec<_> = queries.take_while(|taken| !taken.is_empty()).collect();
+            if queries.is_empty() {
+                break;
+            }
+            let is_heavy = |taken: &Vec<WantedPull>| taken.iter().any(|one| one.number == 7);
+            let (heavy, light): (Vec<_>, Vec<_>) = queries.into_iter().partition(is_heavy);
+            for one in light.iter().flatten() {
+                released.extend(left(&pending.answered(one, &found(Language::Absent), now).0));
+            }
+            // As long as GitHub works on a query before it ends it.
+            now += 10 * SECOND;
+            released.extend(left(&pending.expire(now)));
+            for taken in heavy {
+                failures += 1;
+                for one in &taken {
+                    released.extend(left(&pending.answered(one, &PullLookup::Unanswered, now).0));
+                }
+                pending.split(&taken.iter().collect::<Vec<_>>(), Some(now));
+                if let [one] = &*taken {
+                    released.extend(left(&pending.learn(one, LoneResult::Unanswered, now)));
+                }
+            }
+        }
+        assert_eq!(released.len(), 11);
+        let is_late = |(_, reason): &(u64, ReleaseReason)| *reason == ReleaseReason::Late;
+        let numbers = released.iter().filter(|one| is_late(one)).map(|(n, _)| n - begin);
+        let mut numbers: Vec<u64> = numbers.collect();
+        numbers.sort_unstable();
+        late.push(numbers);
+        failed.push(failures);
+    }
+    assert_eq!(late, [vec![4, 5, 6, 7], vec![7], vec![7], vec![7]]);
+    assert_eq!(failed, [2, 2, 1, 0]);
+}
+
+#[test]
+fn pushes_of_a_heavy_repository_are_asked_for_alone_and_given_up_together() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    let push = |n: u64| WantedPush {
+        repo_id: 7,
+        repo: "o/n".to_owned(),
+        repo_url: None,
+        head: n.to_string(),
+        before: "0".to_owned(),
+    };
+    for n in 1..=4 {
+        let held = pending.hold(event(n, false, now), push(n), now + 20 * SECOND, now);
+        assert_eq!(left(&held), []);
+    }
+    assert_eq!(pending.take(1, |_| true).len(), 1);
+    let fail = |pending: &mut PendingQueue<WantedPush>| {
+        pending.answered(&push(4), &PushLookup::Unanswered, now);
+        left(&pending.learn(&push(4), LoneResult::Unanswered, now))
+    };
+    assert_eq!(fail(&mut pending), []);
+    assert_eq!(pending.take(9, |_| true).len(), 1, "each alone");
+    assert_eq!(fail(&mut pending), (1..=4).map(|n| (n, ReleaseReason::Late)).collect::<Vec<_>>());
+    assert_eq!(pending.queued(), 0);
 }
 
 #[test]
