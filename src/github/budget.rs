@@ -338,9 +338,9 @@ impl Budget {
                 (Ordering::Greater, _) => {}
             }
         }
-        // If the last window has ended here too, what was sent since then is in this one. One that
-        // comes long before the end of the last, or is over already, is no reason to begin anew;
-        // unless the last one is over by GitHub's clock, because this machine was suspended.
+        // If the last window has ended here too, what was sent since then is in this one. Counting
+        // begins anew only if this window comes near the end of the last one, or if the last one
+        // is over by GitHub's clock, because this machine was suspended.
         let (is_rolled, is_early) = match self.meter {
             BudgetMeter::Reported(LimitWindow { rolled, reset, latest, .. }) => {
                 let is_early = rolled.is_none() && reset > now + EARLY;

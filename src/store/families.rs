@@ -1,9 +1,9 @@
 //! The table of column families: their content, their keys, and how they are read.
 //!
 //! A name that was ever used stays listed. A layout changes by a new family, or by a new version
-//! byte that older binaries refuse. There are no merge operators and no compaction filters: a panic
-//! in one aborts the process, and a database that is opened once without its merge operator loses
-//! what was not merged yet.
+//! byte that older binaries refuse. Merge operators and compaction filters are not used: a panic in
+//! one aborts the process, and a database that is opened once without its merge operator loses what
+//! was not merged yet.
 
 /// One column family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 //!
 //! Without a limit it accepts up to 4 MB, and more only after a third of that was read. To a client
 //! that takes less than 40 KB/s no write would succeed within `server.limits.writeTimeout`, and
-//! pings would arrive minutes late. On systems other than Linux there is no limit.
+//! pings would arrive minutes late. The limit exists on Linux only.
 
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
