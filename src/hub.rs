@@ -36,8 +36,8 @@ pub use log::control::{RetentionLimits, StreamMessage};
 pub use log::encoding::StreamEncoding;
 pub use log::event_log::StreamJournal;
 pub use log::filter::{
-    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning,
-    StreamQuery, StreamQueryError, VALUE_BYTES,
+    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_STAR_BYTES, QUERY_VALUES,
+    QueryWarning, StreamQuery, StreamQueryError, VALUE_BYTES,
 };
 pub use log::follower::{Follower, StreamBatch};
 pub use log::page::StreamStart;
