@@ -121,11 +121,7 @@ where
 {
     /// The masks of these values, each with the kind of mask that says that it matches. `rows` has
     /// `count` different rows besides row 0.
-    fn new<'a>(
-        globs: impl Iterator<Item = (&'a str, usize)>,
-        rows: &[u8; 256],
-        count: u8,
-    ) -> Self {
+    fn new<'a>(globs: impl Iterator<Item = (&'a str, usize)>, rows: &[u8; 256], count: u8) -> Self {
         let mut masks = vec![[W::default(); N]; KINDS + 1 + usize::from(count)];
         let mut set = |mask: usize, state: usize| {
             let word = &mut masks[mask][state % N];
