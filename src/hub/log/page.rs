@@ -30,6 +30,10 @@ use crate::store::{Reader, StoreError};
 const PAGE_EVENTS: usize = 8_192;
 /// The most bytes of events that are matched for one page.
 const PAGE_SCAN_BYTES: usize = 8 << 20;
+/// A page of this many bytes gets memory for all its bytes at once, and [`PAGE_REST`] more for its
+/// last event: growing step by step would copy it several times.
+const LONG_PAGE: usize = 64 << 10;
+const PAGE_REST: usize = 32 << 10;
 /// The most events that are searched for where `latest` or `since` begins, for a query with up to
 /// [`CHEAP_GLOBS`] values with `*`. Matching more of these costs more, so fewer events are
 /// searched.
@@ -156,6 +160,9 @@ pub(super) fn read(
                 scanned += row.event.len();
                 messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
                 offset = selector.after(cursor);
+                if out.len() >= LONG_PAGE && out.capacity() < bytes {
+                    out.reserve_exact((bytes + PAGE_REST).saturating_sub(out.len()));
+                }
             }
             JournalItem::LeftOut(..) => offset = selector.after(cursor),
             JournalItem::Damaged(_) => {
