@@ -48,6 +48,7 @@ pub use log::query::{
 pub use log::sampling::{FrameBatch, SamplingSubscriber};
 pub use log::searches::{SEARCHES, TooManySearches};
 pub use log::selector::{StreamSelection, StreamSelector};
+pub use log::streamed_event::StreamedEvent;
 pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;

@@ -4,7 +4,7 @@
 mod hostile;
 
 use ghpulse::clock::Stopwatch;
-use ghpulse::hub::{Filter, QUERY_VALUES, StreamQuery, TailEvent};
+use ghpulse::hub::{Filter, QUERY_VALUES, StreamQuery, StreamedEvent as _, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::position::{BusTag, Cursor, Position};
 

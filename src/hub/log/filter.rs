@@ -15,7 +15,7 @@ mod keys;
 mod texts;
 mod values;
 
-use crate::hub::log::tail::TailEvent;
+use crate::hub::log::streamed_event::StreamedEvent;
 use crate::lists::{ListSet, ListTerm};
 use crate::model::event_index::{EventIndex, IndexedField};
 use crate::model::glob;
@@ -141,14 +141,14 @@ impl Filter {
 
     /// Whether the event matches.
     #[must_use]
-    pub fn matches(&self, event: &TailEvent) -> bool {
+    pub fn matches(&self, event: &impl StreamedEvent) -> bool {
         self.takes_key(event.index().key()) && self.holds(event)
     }
 
     /// Whether the event matches all dimensions except the keys. Its entities are then wanted if
     /// [`Self::takes_key`] accepts their keys.
     #[must_use]
-    pub fn holds(&self, event: &TailEvent) -> bool {
+    pub fn holds(&self, event: &impl StreamedEvent) -> bool {
         let head = event.index();
         let takes = |dimension: &Dimension, value| {
             dimension.as_ref().is_none_or(|set| set.takes(head.folded(value)))

@@ -13,6 +13,7 @@ use super::encoding::StreamEncoding;
 use super::selector::{StreamSelection, StreamSelector};
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::subscribers::{Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers};
+use crate::hub::log::streamed_event::StreamedEvent as _;
 use crate::hub::log::tail::TailEvent;
 use crate::model::position::{Cursor, Position};
 use crate::sync::lock;

@@ -15,14 +15,12 @@ use super::selector::StreamSelector;
 use crate::hub::fanout::fair_queue::TimeSlice;
 use crate::hub::fanout::memory;
 use crate::hub::log::filter::QueryWarning;
-use crate::hub::log::tail::TailEvent;
-use crate::model::envelope::Envelope;
+use crate::hub::log::streamed_event::JournalEvent;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::journal::{Journal, JournalItem};
-use crate::store::rows::JournalRow;
 use crate::store::{Reader, StoreError};
 
 /// The most events that are matched for one page, so that the offset of a follower with few matches
@@ -158,7 +156,8 @@ pub(super) fn read(
         match step {
             JournalItem::Event(_, row) => {
                 scanned += row.event.len();
-                messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
+                messages +=
+                    selector.push(&mut out, encoding, &JournalEvent::new(cursor, row), sent);
                 offset = selector.after(cursor);
                 if out.len() >= LONG_PAGE && out.capacity() < bytes {
                     out.reserve_exact((bytes + PAGE_REST).saturating_sub(out.len()));
@@ -237,15 +236,6 @@ fn gaps_of_page(
     let up_to = known.last().map(|gap| gap.after);
     known.retain(|gap| Some(gap.after) != up_to);
     Ok((known, up_to))
-}
-
-fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
-    let head = row.index();
-    let envelope = Envelope { facts: row.facts, event: row.event.into() };
-    match head {
-        Some(head) => TailEvent::with_index(cursor, envelope, head),
-        None => TailEvent::new(cursor, envelope),
-    }
 }
 
 /// The offset before all events.
@@ -336,7 +326,7 @@ fn find_latest(
         searched.looked += 1;
         searched.at = Some(at);
         let cursor = Cursor { tag: *tag, position: at };
-        if !journal.leaves_out(&row) && selector.takes(&read_event(cursor, row)) {
+        if !journal.leaves_out(&row) && selector.takes(&JournalEvent::new(cursor, row)) {
             searched.found += 1;
             searched.begin = at.before();
         }

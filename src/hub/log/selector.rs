@@ -11,6 +11,7 @@ use crate::hub::fanout::memory;
 use crate::hub::log::filter::Filter;
 use crate::hub::log::projection::{ProjectedEvent, Projection};
 use crate::hub::log::query::FieldPath;
+use crate::hub::log::streamed_event::StreamedEvent;
 use crate::hub::log::tail::TailEvent;
 use crate::model::json;
 use crate::model::message::push_payload;
@@ -84,7 +85,7 @@ impl StreamSelector {
     }
 
     /// Whether the event, or an entity derived from it, is wanted.
-    pub(super) fn takes(&self, event: &TailEvent) -> bool {
+    pub(super) fn takes(&self, event: &impl StreamedEvent) -> bool {
         let filter = &self.selection.filter;
         if event.is_left_out() {
             return false;
@@ -103,13 +104,13 @@ impl StreamSelector {
         &self,
         out: &mut Vec<u8>,
         encoding: StreamEncoding,
-        event: &TailEvent,
+        event: &impl StreamedEvent,
         had: Option<Offset>,
     ) -> u64 {
         if !self.takes(event) {
             return 0;
         }
-        let had = had.filter(|offset| offset.cursor == event.cursor);
+        let had = had.filter(|offset| offset.cursor == event.cursor());
         let mut messages = 0;
         if had.is_none() && self.selection.filter.takes_key(event.index().key()) {
             self.push_event(out, encoding, event);
@@ -145,7 +146,7 @@ impl StreamSelector {
         &self,
         out: &mut Vec<u8>,
         encoding: StreamEncoding,
-        event: &TailEvent,
+        event: &impl StreamedEvent,
         had: u32,
     ) -> u64 {
         let mut messages = 0;
@@ -154,7 +155,7 @@ impl StreamSelector {
             if number <= had || !self.selection.filter.takes_key(key) {
                 continue;
             }
-            let cursor = Offset { cursor: event.cursor, entities: number }.to_string();
+            let cursor = Offset { cursor: event.cursor(), entities: number }.to_string();
             let parts = [
                 "{\"type\":\"entity\",\"cursor\":\"",
                 &cursor,
@@ -170,16 +171,16 @@ impl StreamSelector {
         messages
     }
 
-    fn push_event(&self, out: &mut Vec<u8>, encoding: StreamEncoding, event: &TailEvent) {
-        let facts = &event.envelope.facts;
+    fn push_event(&self, out: &mut Vec<u8>, encoding: StreamEncoding, event: &impl StreamedEvent) {
+        let facts = event.facts();
         let mut around = String::with_capacity(AROUND_EVENT);
         around.push_str("{\"type\":\"event\",\"cursor\":\"");
         let begin = around.len();
-        let _ = write!(around, "{}", event.cursor);
+        let _ = write!(around, "{}", event.cursor());
         let cursor = begin..around.len();
         around.push_str("\",\"key\":");
         json::push_text(&mut around, event.index().key());
-        let text = &*event.envelope.event;
+        let text = event.text();
         let Some(projection) = &self.projection else {
             around.push_str(",\"event\":");
             let lead = around.len();

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::hub::log::tail::TailEvent;
 use crate::hub::log::tail::tests::tail_event;
 
 fn list(values: &[&str]) -> Vec<String> {
