@@ -291,7 +291,7 @@ fn replay(address: &str, stop: &AtomicBool) -> [f64; 2] {
                 break;
             }
             bytes += read;
-            lines += space[..read].windows(2).filter(|two| *two == b"}\n").count();
+            lines += memchr::memchr_iter(b'\n', &space[..read]).count();
         }
         replays += 1;
     }
