@@ -90,10 +90,15 @@ fn main() {
     let recorded = recorded.as_deref();
     match wanted.split_first() {
         Some((what, rest)) if what == fanout::CASE => return fanout::case(recorded, rest),
-        Some((what, _)) if what == stream::CASE => return stream::case(recorded),
+        Some((what, rest)) if what == stream::CASE => return stream::case(recorded, rest),
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
+    let only: &[&str] = if wanted.iter().any(|word| word == stream::ONLY_REPLAY) {
+        &[stream::ONLY_REPLAY]
+    } else {
+        &[]
+    };
     let readers: Vec<usize> = wanted.iter().flat_map(|word| word.parse()).collect();
     // First the measurements that vary between runs, then those that a second run would only
     // repeat.
@@ -104,7 +109,7 @@ fn main() {
         ("start", &pipeline::start),
         ("import", &|report| archive::run(report, recorded)),
         ("filter", &filter::run),
-        ("stream", &stream::run),
+        ("stream", &|report| stream::run(report, only)),
         ("aggregates", &aggregates::run),
     ];
     let most = wanted.iter().find_map(|word| word.parse().ok());
