@@ -54,10 +54,12 @@ pub fn run(report: &mut Report) {
         let nanos = nanos(&events, ROUNDS, |event| filter.matches(event));
         report.add("filter", &format!("{name}: ghpulse"), "an event, ns", nanos);
     }
-    let (filter, _) = Filter::compile(&hostile::constructed()).expect("it is within the limits");
+    let lists = hostile::lists();
+    let constructed = hostile::constructed(&lists);
+    let (filter, _) = Filter::compile(&constructed).expect("it is within the limits");
     let made = nanos(&hostile::events("ab"), ROUNDS, |event| filter.matches(event));
     report.add("filter", "near matches in every field: ghpulse", "an event, ns", made);
-    let (query, kind, found) = hostile::search();
+    let (query, kind, found) = hostile::search(&lists);
     println!("the slowest found, on names of `{kind}`: {query:?}");
     report.add("filter", "worst that is accepted: ghpulse", "an event, ns", made.max(found));
     let plain = nanos(&events, ROUNDS, |event| event.index().kind() == Some("PullRequestEvent"));

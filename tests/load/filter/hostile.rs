@@ -1,8 +1,11 @@
 //! Queries and names made to be slow to match: constructed ones, and a seeded search for worse.
 
 use ghpulse::hub::{
-    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, StreamQuery, TailEvent,
+    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_STAR_BYTES, QUERY_VALUES,
+    StreamQuery, TailEvent,
 };
+use ghpulse::lists::{ListTerm, Lists};
+use ghpulse::model::routing::MANY_WORDS;
 
 use super::{event_of, nanos};
 
@@ -41,8 +44,21 @@ pub(super) fn events(kind: &str) -> Vec<TailEvent> {
     (0..EVENTS).map(event).collect()
 }
 
+/// As many excluded lists as are accepted, with names of each kind on them.
+pub(super) fn lists() -> Vec<ListTerm> {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    for number in 0..QUERY_LISTS {
+        let names = (0..1_000).map(|i| format!("a{i}/name{number}\nb{i}/*\n@c{i}\n"));
+        let file = dir.path().join(format!("list{number}.txt"));
+        std::fs::write(file, names.collect::<String>()).expect("the directory takes files");
+    }
+    let lists = Lists::open(dir.path());
+    let term = |number: usize| lists.term(&format!("!list{number}")).expect("it was read");
+    (0..QUERY_LISTS).map(term).collect()
+}
+
 /// Long near matches of names that repeat `ab`, in every field; as many values as are accepted.
-pub(super) fn constructed() -> StreamQuery {
+pub(super) fn constructed(lists: &[ListTerm]) -> StreamQuery {
     let near = |i: usize| format!("!*{}*{}{i}*", "ab".repeat(2), "ab".repeat(3));
     let globs = QUERY_GLOBS - 6;
     let name = |i: usize| format!("!{}/{}{i}", "ab".repeat(19) + "0", "ab".repeat(49));
@@ -58,12 +74,13 @@ pub(super) fn constructed() -> StreamQuery {
         orgs: of("!*b*b*x*"),
         languages: of("*j*k"),
         actions: of("*o*d"),
-        ..StreamQuery::default()
+        lists: lists.to_vec(),
+        sample: None,
     }
 }
 
 /// The slowest query that the search finds, the names on which it is slow, and nanoseconds.
-pub(super) fn search() -> (StreamQuery, &'static str, f64) {
+pub(super) fn search(lists: &[ListTerm]) -> (StreamQuery, &'static str, f64) {
     let mut random = fastrand::Rng::with_seed(15);
     let events = KINDS.map(events);
     let time = |query: &StreamQuery, kind: usize, rounds: u32| {
@@ -78,7 +95,8 @@ pub(super) fn search() -> (StreamQuery, &'static str, f64) {
             }
             _ => {
                 let kind = random.usize(..KINDS.len());
-                (kind, random_query(&mut random, KINDS[kind]))
+                let query = random_query(&mut random, KINDS[kind]);
+                (kind, StreamQuery { lists: lists.to_vec(), ..query })
             }
         };
         let Some(took) = time(&query, kind, QUICK) else { continue };
@@ -106,7 +124,9 @@ fn random_query(random: &mut fastrand::Rng, kind: &str) -> StreamQuery {
         let text = ["#", "*", "evt", "insert", "x", "issuecomment"];
         let words = (0..1 + random.usize(..4)).map(|_| text[random.usize(..text.len())]);
         let words: Vec<&str> = words.collect();
-        query.keys.push(format!("{}{}", ["", "!"][random.usize(..2)], words.join(".")));
+        if words.iter().filter(|word| **word == "#").count() <= MANY_WORDS {
+            query.keys.push(format!("{}{}", ["", "!"][random.usize(..2)], words.join(".")));
+        }
     }
     query
 }
@@ -162,5 +182,19 @@ fn add_value(random: &mut fastrand::Rng, query: &mut StreamQuery, kind: &str) {
         2 => value,
         _ => format!("!{value}"),
     };
+    let value = if fits(query, &value) { value } else { value.replace('*', "x") };
     dimension(number, query).push(value);
+}
+
+/// Whether the query takes another value with `*`.
+fn fits(query: &mut StreamQuery, value: &str) -> bool {
+    let (mut globs, mut bytes) = (0, value.len());
+    for number in 0..6 {
+        for other in dimension(number, query) {
+            let stars = other.matches('*').count();
+            globs += usize::from(stars > 0);
+            bytes += if stars > 1 { other.len() } else { 0 };
+        }
+    }
+    globs < QUERY_GLOBS && bytes <= QUERY_STAR_BYTES
 }
