@@ -20,7 +20,7 @@ pub(super) struct KeyPatterns {
 }
 
 /// The keys that one of some patterns matches.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct TakenKeys {
     forms: [SecondWords; FORMS.len()],
     /// Whether the empty key is matched, which an event has that cannot be parsed.
@@ -93,12 +93,6 @@ impl SecondWords {
             Self::All => true,
             Self::Only(words) => words.have(word),
         }
-    }
-}
-
-impl Default for SecondWords {
-    fn default() -> Self {
-        Self::Only(PackedTexts::default())
     }
 }
 

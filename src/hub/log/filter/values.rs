@@ -8,11 +8,11 @@ use super::automaton::GlobAutomaton;
 use super::texts::PackedTexts;
 
 /// The most bytes of a text that are compared with values that have `*`.
-pub(in crate::hub) const TEXT_BYTES: usize = 256;
+const TEXT_BYTES: usize = 256;
 
 /// The texts that a dimension takes: one of `any`, unless that is empty, and none of `none`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::hub) struct ValueSet {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ValueSet {
     any: ValueList,
     none: ValueList,
     /// Finds what the lists leave open.
@@ -32,7 +32,7 @@ struct ValueList {
 impl ValueSet {
     /// Compiles values of up to 255 bytes without their `!`, excluded ones marked. Returns the
     /// first with which those with several `*` have more than `room` bytes, or reduces `room`.
-    pub(in crate::hub) fn new<'a>(
+    pub(super) fn new<'a>(
         values: impl Iterator<Item = (&'a str, bool)>,
         room: &mut usize,
     ) -> Result<Self, &'a str> {
@@ -52,7 +52,7 @@ impl ValueSet {
 
     /// Whether a text in lower case is taken. `None`, which an event without this field has, equals
     /// no value.
-    pub(in crate::hub) fn takes(&self, text: Option<&str>) -> bool {
+    pub(super) fn takes(&self, text: Option<&str>) -> bool {
         let Some(text) = text else { return self.any.is_empty() };
         let cut = &text.as_bytes()[..text.len().min(TEXT_BYTES)];
         let is_wanted = if self.any.is_empty() { Some(true) } else { self.any.have(text, cut) };
@@ -71,7 +71,7 @@ impl ValueSet {
     }
 
     /// Number of values with `*`.
-    pub(in crate::hub) fn globs(&self) -> usize {
+    pub(super) fn globs(&self) -> usize {
         self.any.globs.len() + self.none.globs.len()
     }
 }
