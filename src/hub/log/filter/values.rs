@@ -46,7 +46,10 @@ impl ValueSet {
         none.finish();
         let (of_any, of_none) = (any.several_stars(), none.several_stars());
         let is_needed = of_any.clone().chain(of_none.clone()).next().is_some();
-        let automaton = is_needed.then(|| GlobAutomaton::new(of_any, of_none)).flatten();
+        let automaton = is_needed.then(|| {
+            let automaton = GlobAutomaton::new(of_any, of_none);
+            automaton.expect("there is room for fewer bytes than an automaton has states")
+        });
         Ok(Self { any, none, automaton })
     }
 
