@@ -5,7 +5,6 @@
 //! the enrichment. Data about the message itself is in its properties. Of a message without the
 //! property `schema`, the peer's, only the event is used. Unknown fields are ignored.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 

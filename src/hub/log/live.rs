@@ -133,7 +133,7 @@ impl LiveSubscribers {
             }
             let mut matching = 0;
             for (number, event) in (start..).zip(events) {
-                if number >= known && query.selector.takes(event) {
+                if number >= known && query.selector.takes(&**event) {
                     log.push(query, number, event);
                     matching += 1;
                 }
