@@ -17,7 +17,6 @@ mod number_gaps;
 mod panel;
 mod sighting;
 mod state;
-mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,11 +217,7 @@ impl Audit {
                 return;
             }
         };
-        let wanted = if is_watched {
-            state.watched.due(at, every, plan.batch)
-        } else {
-            state.panel.due(at, every, plan.batch)
-        };
+        let wanted = state.sample(is_watched).due(at, every, plan.batch);
         plan.sampled = if is_watched { 0 } else { plan.sampled.saturating_add(1) };
         let (graphql, clock) = (Arc::clone(&self.graphql), self.clock);
         plan.in_flight.spawn(async move {
@@ -244,15 +239,12 @@ impl Audit {
             state.spent(self.clock.now(), points);
             metrics::AUDIT_POINTS.add(points);
         }
+        let sample = state.sample(is_watched);
         match outcome {
             QueryOutcome::Answered(found) => {
                 plan.batch = (plan.batch + 1).min(MOST_REPOSITORIES);
                 for (repo, found) in wanted.iter().zip(found) {
-                    if is_watched {
-                        state.watched.answered(repo, at, found);
-                    } else {
-                        state.panel.answered(repo, at, found);
-                    }
+                    sample.answered(repo, at, found);
                 }
                 return;
             }
@@ -267,11 +259,7 @@ impl Audit {
             QueryOutcome::Limited { .. } | QueryOutcome::TokenDead { .. } => {}
         }
         for repo in &wanted {
-            if is_watched {
-                state.watched.unanswered(repo.hash);
-            } else {
-                state.panel.unanswered(repo.hash);
-            }
+            sample.unanswered(repo.hash);
         }
     }
 
@@ -284,7 +272,7 @@ impl Audit {
             state.leave_out(|name| excluded.hold(None, None, Some(name)));
         }
         let made = self.store.read(move |reader| {
-            state.watched.watch(watched(reader)?, &state.panel, now);
+            state.watched.choose(watched(reader)?, &state.panel, now);
             let report = state.report(reader, now, times, size)?;
             Ok((state, report))
         });
