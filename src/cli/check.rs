@@ -20,7 +20,7 @@ use super::config_file::ConfigFileArgs;
 use super::exit::Exit;
 use super::output;
 use crate::appliance::{
-    TriedApp, TriedToken, Unusable, check_amqp, check_app, check_app_key, check_bus,
+    TokenCheck, TriedApp, Unusable, check_amqp, check_app, check_app_key, check_bus,
     check_certificate, check_key_file, check_tokens,
 };
 use crate::clock::Clock;
@@ -187,20 +187,20 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
         .filter_map(|(tried, n)| {
             let what = format!("token {n} of {all}");
             match tried {
-                TriedToken::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
-                TriedToken::Refused(why) => {
+                TokenCheck::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
+                TokenCheck::Refused(why) => {
                     let said = format!("GitHub refused it ({why}); replace it");
                     Some(Finding::error(KEY, what, said, Exit::Config))
                 }
-                TriedToken::Unclear(why) => {
+                TokenCheck::Unclear(why) => {
                     Some(Finding::warning(KEY, what, format!("not verified: {why}")))
                 }
-                TriedToken::Away(_) => None,
+                TokenCheck::Away(_) => None,
             }
         })
         .collect();
     let away = tried.iter().find_map(|tried| match tried {
-        TriedToken::Away(why) => Some(why),
+        TokenCheck::Away(why) => Some(why),
         _ => None,
     });
     if let Some(why) = away {

@@ -32,8 +32,7 @@ use self::lease::SharedPool;
 pub use self::pool_state::QUARANTINE;
 use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, tell_shared};
 pub use self::types::{
-    AccountId, Census, DeadToken, Identity, PoolOptions, QueryKind, TokenMode, TokenSlotId,
-    TokenVerdict,
+    AccountId, Census, Identity, PoolOptions, QueryKind, TokenMode, TokenSlotId, TokenVerdict,
 };
 use self::types::{Owner, Resource};
 use crate::clock::Clock;

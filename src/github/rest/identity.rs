@@ -5,81 +5,74 @@
 //! about limits is not a reason to quarantine the token: the requests for pages show whether it
 //! works.
 
-use super::{API_VERSION, MEDIA_TYPE, Rest};
+use std::time::Duration;
+
+use super::Rest;
 use crate::config::Secret;
-use crate::github::limits::{LimitRefusal, RateLimits};
-use crate::github::tokens::{DeadToken, Identity, Lease, TokenVerdict};
+use crate::github::limits::{DeadToken, RateLimits};
+use crate::github::tokens::{Identity, Lease, TokenVerdict};
 use crate::http::{HttpError, HttpRequest, HttpResponse};
 use crate::metrics;
 use crate::model::json;
 
 /// GitHub's response to a token that is only checked.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenCheck {
     /// GitHub accepts the token.
     Accepted,
-    /// GitHub refuses the token.
+    /// GitHub refuses the token: only another one helps.
     Refused(DeadToken),
-    /// Its account has no requests left now, or has sent too many.
-    Limited,
-    /// A response with this status that is neither.
-    Unclear(u16),
-    /// No response.
-    Away(HttpError),
+    /// The result is unclear, with the reason.
+    Unclear(String),
+    /// GitHub does not answer, with the reason.
+    Away(String),
 }
 
 impl Rest {
     /// Checks a token, at the cost of one request.
-    pub async fn try_token(&self, token: &Secret) -> TokenCheck {
-        let url = format!("{}/user", self.base);
-        let authorization = format!("Bearer {}", token.expose());
-        let request = HttpRequest::get(&url)
-            .header("accept", MEDIA_TYPE)
-            .header("x-github-api-version", API_VERSION)
-            .secret("authorization", &authorization);
-        let response = match self.http.send(request).await {
+    pub async fn check_token(&self, token: &Secret) -> TokenCheck {
+        let response = match self.ask_user(token).await.0 {
             Ok(response) => response,
-            Err(error) => return TokenCheck::Away(error),
+            Err(error) => return TokenCheck::Away(error.to_string()),
         };
         let limits = RateLimits::read(&response.headers, self.clock.now());
         match (response.status, read(&response, &limits).0) {
             (_, TokenVerdict::Served) => TokenCheck::Accepted,
             (_, TokenVerdict::Refused(dead)) => TokenCheck::Refused(dead),
-            (_, TokenVerdict::Limited(_)) => TokenCheck::Limited,
+            (_, TokenVerdict::Limited(_)) => {
+                TokenCheck::Unclear("its account has no request left this hour".to_owned())
+            }
             // GitHub describes a suspension only in the message.
             (403, _) if String::from_utf8_lossy(&response.body).contains("suspended") => {
                 TokenCheck::Refused(DeadToken::Suspended)
             }
             // An app installation has no user, and is refused only this request.
             (403, _) if token.expose().starts_with("ghs_") => TokenCheck::Accepted,
-            (status, _) => TokenCheck::Unclear(status),
+            (status, _) => {
+                TokenCheck::Unclear(format!("GitHub answers {status} to the question whose it is"))
+            }
         }
     }
 
     /// Asks GitHub for the account of the lease's token and settles the lease with the outcome.
     /// `None` when the account is not known yet.
     pub async fn fetch_identity(&self, lease: Lease) -> Option<Identity> {
-        let url = format!("{}/user", self.base);
-        let authorization = format!("Bearer {}", lease.token()?.expose());
-        let request = HttpRequest::get(&url)
-            .header("accept", MEDIA_TYPE)
-            .header("x-github-api-version", API_VERSION)
-            .secret("authorization", &authorization);
-        let start = self.clock.instant();
-        let result = self.http.send(request).await;
-        let took = self.clock.instant() - start;
-        let (verdict, limits, identity) = match result {
+        let (result, took) = self.ask_user(lease.token()?).await;
+        let (limits, (verdict, identity)) = match result {
             Ok(response) => {
                 let limits = RateLimits::read(&response.headers, self.clock.now());
-                let (verdict, identity) = read(&response, &limits);
-                (verdict, limits, identity)
+                (limits, read(&response, &limits))
             }
-            Err(error) if error.is_unsent() => (TokenVerdict::Unsent, RateLimits::default(), None),
-            Err(_) => (TokenVerdict::Failed, RateLimits::default(), None),
+            Err(error) => (RateLimits::default(), (TokenVerdict::without_response(&error), None)),
         };
         lease.settle(verdict, &limits, took);
         metrics::REQUESTS.add_for("identity", 1);
         identity
+    }
+
+    async fn ask_user(&self, token: &Secret) -> (Result<HttpResponse, HttpError>, Duration) {
+        let url = format!("{}/user", self.base);
+        self.send(HttpRequest::get(&url), Some(token), None).await
     }
 }
 
@@ -97,10 +90,7 @@ fn read(response: &HttpResponse, limits: &RateLimits) -> (TokenVerdict, Option<I
         // The response for an app installation, or from other servers that serve only pages.
         403 if !limits.is_about_limits(body) => (TokenVerdict::Failed, Some(Identity::Nobody)),
         status @ (403 | 429) => {
-            let wait = match limits.refusal(status, body, true) {
-                LimitRefusal::Wait(wait) => Some(wait),
-                LimitRefusal::WaitLonger | LimitRefusal::Suspended => None,
-            };
+            let wait = limits.refusal(status, body, true).ok().flatten();
             (TokenVerdict::Limited(wait), None)
         }
         _ => (TokenVerdict::Failed, None),

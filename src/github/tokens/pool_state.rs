@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::account::Accounts;
-use super::types::{Census, DeadToken, Owner, Resource, TokenMode, TokenSlotId};
+use super::types::{Census, Owner, Resource, TokenMode, TokenSlotId};
 use crate::config::Secret;
+use crate::github::limits::DeadToken;
 use crate::metrics;
 
 /// How long a token that GitHub refused is quarantined.

@@ -2,7 +2,7 @@ use crate::github::limits::RateLimits;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::github::limits::Reset;
+use crate::github::limits::{DeadToken, Reset};
 use crate::model::window::Timestamp;
 
 mod shares;
