@@ -243,7 +243,7 @@ impl Audit {
         match outcome {
             QueryOutcome::Answered(found) => {
                 plan.batch = (plan.batch + 1).min(MOST_REPOSITORIES);
-                for (repo, found) in wanted.iter().zip(found) {
+                for (repo, found) in wanted.iter().zip(&found) {
                     sample.answered(repo, at, found);
                 }
                 return;

@@ -26,8 +26,8 @@ use self::response::Read;
 pub use self::totals::{CountsLookup, MOST_REPOSITORIES, RepositoryCounts};
 
 use crate::clock::Clock;
-use crate::github::limits::{LimitRefusal, RateLimits, Reset};
-use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
+use crate::github::limits::{DeadToken, RateLimits, Reset};
+use crate::github::tokens::{Lease, TokenVerdict};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
@@ -82,41 +82,19 @@ pub enum QueryOutcome<T = PullLookup> {
     Failed(QueryError),
 }
 
-/// The result of a query for one object.
-trait QueryLookup {
-    /// Whether the response does not mention the object.
-    fn is_unanswered(&self) -> bool;
-}
-
-impl<D> QueryLookup for ObjectLookup<D> {
-    fn is_unanswered(&self) -> bool {
-        matches!(self, Self::Unanswered)
-    }
-}
-
-impl QueryLookup for CountsLookup {
-    fn is_unanswered(&self) -> bool {
-        *self == Self::Unanswered
-    }
-}
-
 impl<D> QueryOutcome<ObjectLookup<D>> {
     /// Its label in the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        name_of(self)
-    }
-}
-
-/// The outcome's label in the metrics.
-fn name_of<T: QueryLookup>(outcome: &QueryOutcome<T>) -> &'static str {
-    match outcome {
-        QueryOutcome::Answered(found) if found.iter().any(T::is_unanswered) => "partial",
-        QueryOutcome::Answered(_) => "answered",
-        QueryOutcome::TooHeavy { .. } => "too_heavy",
-        QueryOutcome::Limited { .. } => "limited",
-        QueryOutcome::TokenDead { .. } => "token_refused",
-        QueryOutcome::Failed(_) => "failed",
+        let is_unanswered = |one: &ObjectLookup<D>| matches!(one, ObjectLookup::Unanswered);
+        match self {
+            Self::Answered(found) if found.iter().any(is_unanswered) => "partial",
+            Self::Answered(_) => "answered",
+            Self::TooHeavy { .. } => "too_heavy",
+            Self::Limited { .. } => "limited",
+            Self::TokenDead { .. } => "token_refused",
+            Self::Failed(_) => "failed",
+        }
     }
 }
 
@@ -167,18 +145,17 @@ impl GraphQl {
         self.send(totals::write(names), |body| totals::read(names.len(), body), lease).await
     }
 
-    async fn send<T: QueryLookup>(
+    async fn send<D>(
         &self,
         body: String,
-        read: impl FnOnce(&[u8]) -> Read<T>,
+        read: impl FnOnce(&[u8]) -> Read<ObjectLookup<D>>,
         lease: Lease,
-    ) -> (QueryOutcome<T>, Option<u64>) {
-        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
+    ) -> (QueryOutcome<ObjectLookup<D>>, Option<u64>) {
         let mut request = HttpRequest::post(&self.url, body.into())
             .header("content-type", "application/json")
             .header("accept", "application/json");
-        if let Some(authorization) = &authorization {
-            request = request.secret("authorization", authorization);
+        if let Some(token) = lease.token() {
+            request = request.bearer(token.expose());
         }
         let start = self.clock.instant();
         let result = self.http.send(request).await;
@@ -193,7 +170,7 @@ impl GraphQl {
             Err(error) => (QueryOutcome::Failed(error.into()), RateLimits::default()),
         };
         lease.settle(verdict(&outcome), &limits, took);
-        metrics::QUERIES.add_for(name_of(&outcome), 1);
+        metrics::QUERIES.add_for(outcome.name(), 1);
         (outcome, limits.cost)
     }
 
@@ -204,7 +181,6 @@ impl GraphQl {
     ) -> (QueryOutcome<T>, RateLimits) {
         let now = self.clock.now();
         let mut limits = RateLimits::read(&response.headers, now);
-        let said = || response::words_of(&response.body);
         let outcome = match response.status {
             200 => {
                 let read = read(&response.body);
@@ -228,16 +204,18 @@ impl GraphQl {
             }
             401 => QueryOutcome::TokenDead { reason: DeadToken::Revoked },
             403 | 429 => match limits.refusal(response.status, &response.body, true) {
-                LimitRefusal::Wait(wait) => QueryOutcome::Limited { wait: Some(wait) },
-                LimitRefusal::WaitLonger => QueryOutcome::Limited { wait: None },
-                LimitRefusal::Suspended => QueryOutcome::TokenDead { reason: DeadToken::Suspended },
+                Ok(wait) => QueryOutcome::Limited { wait },
+                Err(reason) => QueryOutcome::TokenDead { reason },
             },
             // Proxies in front of GitHub abort a query that takes too long in these two ways.
             502 | 504 => {
                 let why = format!("answered {}", response.status);
                 QueryOutcome::TooHeavy { why, is_reported: false }
             }
-            status => QueryOutcome::Failed(self.no_answer(status, said())),
+            status => {
+                let said = response::words_of(&response.body);
+                QueryOutcome::Failed(self.no_answer(status, said))
+            }
         };
         (outcome, limits)
     }
@@ -259,7 +237,7 @@ fn verdict<T>(outcome: &QueryOutcome<T>) -> TokenVerdict {
         QueryOutcome::Answered(_) | QueryOutcome::TooHeavy { .. } => TokenVerdict::Served,
         QueryOutcome::Limited { wait } => TokenVerdict::Limited(*wait),
         QueryOutcome::TokenDead { reason } => TokenVerdict::Refused(*reason),
-        QueryOutcome::Failed(QueryError::Http(error)) if error.is_unsent() => TokenVerdict::Unsent,
+        QueryOutcome::Failed(QueryError::Http(error)) => TokenVerdict::without_response(error),
         QueryOutcome::Failed(_) => TokenVerdict::Failed,
     }
 }

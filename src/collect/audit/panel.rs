@@ -225,21 +225,22 @@ impl AuditSample {
 
     /// Takes GitHub's answer about a repository. One that GitHub does not show leaves the sample;
     /// a chosen one begins anew, and without an answer is asked for again at its next turn.
-    pub(super) fn answered(&mut self, repo: &DueRepo, at: Timestamp, found: CountsLookup) {
+    pub(super) fn answered(&mut self, repo: &DueRepo, at: Timestamp, found: &CountsLookup) {
         match found {
-            CountsLookup::Counts(counts) if counts.repo_id == repo.id => {
-                let RepositoryCounts { stars, forks, releases, pull_requests, issues, .. } = counts;
+            CountsLookup::Found(counts) if counts.repo_id == repo.id => {
+                let &RepositoryCounts { stars, forks, releases, pull_requests, issues, .. } =
+                    counts;
                 self.looked(repo.hash, at, [stars, forks, releases, pull_requests, issues]);
             }
             // The name belongs to another repository by now.
-            CountsLookup::Counts(_) | CountsLookup::Gone if self.is_chosen() => {
+            CountsLookup::Found(_) | CountsLookup::Gone if self.is_chosen() => {
                 if let Some(repo) = self.repos.get_mut(&repo.hash) {
                     repo.looks.clear();
                 }
             }
-            CountsLookup::Counts(_) | CountsLookup::Gone => self.leave(repo.hash),
-            CountsLookup::Unanswered if self.is_chosen() => {}
-            CountsLookup::Unanswered => self.unanswered(repo.hash),
+            CountsLookup::Found(_) | CountsLookup::Gone => self.leave(repo.hash),
+            CountsLookup::Forbidden(_) | CountsLookup::Unanswered if self.is_chosen() => {}
+            CountsLookup::Forbidden(_) | CountsLookup::Unanswered => self.unanswered(repo.hash),
         }
     }
 

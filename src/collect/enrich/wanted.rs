@@ -40,8 +40,13 @@ pub(super) trait Wanted: Clone + Send + Sync + 'static {
     /// Identifies the object.
     fn key(&self) -> Self::Key;
 
+    /// `owner/name` of its repository.
+    fn repo(&self) -> &str;
+
     /// The owner of its repository: a user or an organisation.
-    fn owner(&self) -> &str;
+    fn owner(&self) -> &str {
+        self.repo().split('/').next().unwrap_or_default()
+    }
 
     /// What makes a query for it heavy, if anything does, by GitHub's id.
     fn source(&self) -> u64;
@@ -79,8 +84,8 @@ impl Wanted for WantedPull {
         (self.base_repo_id, self.pull_id)
     }
 
-    fn owner(&self) -> &str {
-        self.owner()
+    fn repo(&self) -> &str {
+        &self.repo
     }
 
     fn source(&self) -> u64 {
@@ -148,8 +153,8 @@ impl Wanted for WantedPush {
         (self.repo_id, self.head.clone(), self.before.clone())
     }
 
-    fn owner(&self) -> &str {
-        self.owner()
+    fn repo(&self) -> &str {
+        &self.repo
     }
 
     /// The repository: what takes time is its history.

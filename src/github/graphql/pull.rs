@@ -60,11 +60,3 @@ pub enum Language {
 
 /// The result for one pull request.
 pub type PullLookup = ObjectLookup<Box<PullDetails>>;
-
-impl WantedPull {
-    /// The owner of the base repository: a user or an organisation.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        self.repo.split('/').next().unwrap_or_default()
-    }
-}

@@ -6,12 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use super::lookup::ObjectLookup;
 use super::pull::AskedBy;
 use super::push_range::{HistoryCommit, HistoryPart, PushRange};
-use super::query::{RATE, alias};
+use super::query::{by_names, quoted};
 use super::response::{Read, read_each};
 use crate::model::json;
 use crate::model::push::{MOST_COMMITS, PushedCommit, is_sha};
@@ -54,39 +53,20 @@ pub struct PushDetails {
 /// The result for one push.
 pub type PushLookup = ObjectLookup<PushDetails>;
 
-impl WantedPush {
-    /// The owner of the repository: a user or an organisation.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        self.repo.split('/').next().unwrap_or_default()
-    }
-}
-
 /// Writes the request body.
 pub(super) fn write(wanted: &[WantedPush]) -> String {
-    let mut query = format!("query{{{RATE}");
-    for (at, one) in wanted.iter().enumerate() {
-        let (owner, name) = one.repo.split_once('/').unwrap_or(("", &one.repo));
-        // JSON strings are valid GraphQL strings.
-        let text = |text: &str| serde_json::Value::from(text).to_string();
-        let (alias, owner, name) = (alias(at), text(owner), text(name));
-        let _ = write!(query, " {alias}:repository(owner:{owner},name:{name}){{databaseId");
-        let objects = [
-            ("head", &one.head, "oid committedDate message author{name email}"),
-            ("before", &one.before, "oid committedDate"),
-        ];
-        for (name, oid, fields) in objects {
-            let oid = text(oid);
-            let _ = write!(
-                query,
-                " {name}:object(oid:{oid}){{... on Commit{{history(first:{HISTORY}){{totalCount \
-                 nodes{{{fields}}}}}}}}}"
-            );
-        }
-        query.push('}');
-    }
-    query.push('}');
-    serde_json::json!({ "query": query }).to_string()
+    let object = |name: &str, oid: &str, fields: &str| {
+        let oid = quoted(oid);
+        format!(
+            " {name}:object(oid:{oid}){{... on Commit{{history(first:{HISTORY}){{totalCount \
+             nodes{{{fields}}}}}}}}}"
+        )
+    };
+    by_names(wanted.iter().map(|one| {
+        let head = object("head", &one.head, "oid committedDate message author{name email}");
+        let before = object("before", &one.before, "oid committedDate");
+        (&*one.repo, format!("databaseId{head}{before}"))
+    }))
 }
 
 /// Parses a response about these pushes.

@@ -87,44 +87,56 @@ pub(super) fn read_each<D: Clone>(
     body: &[u8],
     details: impl Fn(usize, &str) -> Option<D>,
 ) -> Read<ObjectLookup<D>> {
+    read_body(body, |data, errors| {
+        // An error without a path applies to everything that is missing.
+        let is_general = |error: &&GraphqlError<'_>| {
+            error.kind == GraphqlErrorKind::Forbidden && error.path.is_empty()
+        };
+        let forbidden = errors.0.iter().find(is_general).map(GraphqlError::forbids);
+        let forbidden = forbidden.map(ObjectLookup::Forbidden);
+        let Some(data) = data.and_then(|data| ResponseData::read(form, data)) else {
+            return forbidden.map(|forbidden| vec![forbidden; count]);
+        };
+        let partial = errors.has(GraphqlErrorKind::Heavy) || errors.has(GraphqlErrorKind::Other);
+        let found = (0..count).map(|at| {
+            let value = data.value(at);
+            if let Some(details) = value.and_then(|value| details(at, value)) {
+                return ObjectLookup::Found(details);
+            }
+            let own = errors.0.iter().find(|error| error.is_of(form, at));
+            match (own.map(|own| (own, own.kind)), &forbidden) {
+                (Some((_, GraphqlErrorKind::NotFound)), _) => ObjectLookup::Gone,
+                (Some((own, GraphqlErrorKind::Forbidden)), _) => {
+                    ObjectLookup::Forbidden(own.forbids())
+                }
+                (Some(_), _) => ObjectLookup::Unanswered,
+                (None, Some(forbidden)) => forbidden.clone(),
+                (None, None) if partial || value.is_none() => ObjectLookup::Unanswered,
+                (None, None) => ObjectLookup::Gone,
+            }
+        });
+        Some(found.collect())
+    })
+}
+
+/// Parses what all responses have in common. `found` returns the objects from the data and the
+/// errors; `None` without data.
+pub(super) fn read_body<T>(
+    body: &[u8],
+    found: impl FnOnce(Option<&str>, &ResponseErrors<'_>) -> Option<Vec<T>>,
+) -> Read<T> {
     let text = String::from_utf8_lossy(body);
     let [data, errors] = json::pick(text.trim(), ["data", "errors"]);
     let rate = data.and_then(rate);
     let errors = ResponseErrors::read(errors);
-    let troubles = &errors.0;
-    if errors.is_limited() {
-        return Read { answer: GraphqlResponse::Limited, rate };
-    }
-    // An error without a path applies to everything that is missing.
-    let is_general = |trouble: &&GraphqlError<'_>| trouble.path.is_empty();
-    let mut forbidden =
-        troubles.iter().filter(|trouble| trouble.kind == GraphqlErrorKind::Forbidden);
-    let forbidden =
-        forbidden.find(is_general).map(GraphqlError::forbids).map(ObjectLookup::Forbidden);
-    let Some(data) = data.and_then(|data| ResponseData::read(form, data)) else {
-        if let Some(forbidden) = forbidden {
-            return Read { answer: GraphqlResponse::Found(vec![forbidden; count]), rate };
-        }
-        return Read { answer: errors.without_data(body), rate };
+    let answer = if errors.has(GraphqlErrorKind::Limited) {
+        GraphqlResponse::Limited
+    } else if let Some(found) = found(data, &errors) {
+        GraphqlResponse::Found(found)
+    } else {
+        errors.without_data(body)
     };
-    let partial = errors.is_heavy() || errors.has(GraphqlErrorKind::Other);
-    let found = (0..count).map(|at| {
-        let value = data.value(at);
-        if let Some(details) = value.and_then(|value| details(at, value)) {
-            return ObjectLookup::Found(details);
-        }
-        match (troubles.iter().find(|trouble| trouble.is_of(form, at)), &forbidden) {
-            (Some(GraphqlError { kind: GraphqlErrorKind::NotFound, .. }), _) => ObjectLookup::Gone,
-            (Some(own @ GraphqlError { kind: GraphqlErrorKind::Forbidden, .. }), _) => {
-                ObjectLookup::Forbidden(own.forbids())
-            }
-            (Some(_), _) => ObjectLookup::Unanswered,
-            (None, Some(forbidden)) => forbidden.clone(),
-            (None, None) if partial || value.is_none() => ObjectLookup::Unanswered,
-            (None, None) => ObjectLookup::Gone,
-        }
-    });
-    Read { answer: GraphqlResponse::Found(found.collect()), rate }
+    Read { answer, rate }
 }
 
 /// The errors of a response.
@@ -132,14 +144,9 @@ pub(super) struct ResponseErrors<'a>(Vec<GraphqlError<'a>>);
 
 impl<'a> ResponseErrors<'a> {
     /// Parses the list of errors; there are none without one.
-    pub(super) fn read(errors: Option<&'a str>) -> Self {
+    fn read(errors: Option<&'a str>) -> Self {
         let errors = json::items(errors.unwrap_or_default(), MOST_ERRORS);
         Self(errors.into_iter().map(GraphqlError::read).collect())
-    }
-
-    /// Whether the hourly limit is exceeded.
-    pub(super) fn is_limited(&self) -> bool {
-        self.has(GraphqlErrorKind::Limited)
     }
 
     /// Whether the object with this alias does not exist.
@@ -152,20 +159,16 @@ impl<'a> ResponseErrors<'a> {
     }
 
     /// What a response without data means.
-    pub(super) fn without_data<T>(&self, body: &[u8]) -> GraphqlResponse<T> {
+    fn without_data<T>(&self, body: &[u8]) -> GraphqlResponse<T> {
         let words = match self.0.first() {
             Some(error) => words_of(error.message.as_bytes()),
             None => words_of(body),
         };
-        if self.is_heavy() {
+        if self.has(GraphqlErrorKind::Heavy) {
             GraphqlResponse::TooHeavy { why: words, is_reported: self.names_limit() }
         } else {
             GraphqlResponse::Nothing(words)
         }
-    }
-
-    fn is_heavy(&self) -> bool {
-        self.has(GraphqlErrorKind::Heavy)
     }
 
     /// Whether an error names a resource limit. "Something went wrong" may also be a fault of
@@ -291,7 +294,7 @@ fn language(repo: &str) -> Language {
     }
 }
 
-pub(super) fn rate(data: &str) -> Option<QueryRate> {
+fn rate(data: &str) -> Option<QueryRate> {
     let [remaining, reset, cost] =
         json::pick(json::pick(data, ["rateLimit"])[0]?, ["remaining", "resetAt", "cost"]);
     let reset = Timestamp::parse(&json::text(reset?)?)?;

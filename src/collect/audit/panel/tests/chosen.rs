@@ -43,11 +43,11 @@ fn watched_repositories_have_their_growth_and_enter_no_share() {
                 };
                 let hash = hash_of(repo);
                 let asked = DueRepo { hash, id: repo, name: format!("o/r{repo}") };
-                let found = CountsLookup::Counts(counts);
+                let found = CountsLookup::Found(counts);
                 if repo == sampled {
-                    panel.answered(&asked, at(second), found);
+                    panel.answered(&asked, at(second), &found);
                 } else {
-                    watched.answered(&asked, at(second), found);
+                    watched.answered(&asked, at(second), &found);
                 }
             }
             for repo in [sampled, other] {
@@ -79,7 +79,7 @@ fn watched_repositories_are_bounded_and_asked_for_in_turn() {
     assert!(!watched.growth().contains_key(&1));
     // A repository that GitHub does not show waits for its next turn.
     let asked = watched.due(at(9_500), HOUR, 1);
-    watched.answered(&asked[0], at(9_500), CountsLookup::Gone);
+    watched.answered(&asked[0], at(9_500), &CountsLookup::Gone);
     watched.due(at(9_501), HOUR, 1_000);
     assert!(!watched.has_due(at(9_502), HOUR) && watched.has_due(at(13_200), HOUR));
     let text = serde_json::to_string(&watched).unwrap();
