@@ -86,7 +86,7 @@ pub struct Poller {
     last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
     /// Notifies when the pool's list of tokens is replaced.
-    lists: watch::Receiver<u64>,
+    lists: watch::Receiver<()>,
 }
 
 /// The result of a request.

@@ -69,8 +69,8 @@ pub enum TokenGrant {
 #[derive(Debug)]
 pub struct TokenPool {
     shared: Arc<SharedPool>,
-    /// Counts the lists of tokens that differed from the previous one.
-    lists: watch::Sender<u64>,
+    /// Notifies of each list of tokens that differs from the previous one.
+    lists: watch::Sender<()>,
 }
 
 impl TokenPool {
@@ -90,7 +90,7 @@ impl TokenPool {
             next_id: 1,
             is_pending: false,
         };
-        let lists = watch::Sender::new(0);
+        let lists = watch::Sender::new(());
         let pool = Arc::new(Self { shared: Arc::new(SharedPool::new(state, clock)), lists });
         pool.replace(options.tokens);
         pool
@@ -99,7 +99,7 @@ impl TokenPool {
     /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list.
     /// Every wait for a token of this pool must then end, because the new tokens may be available.
     #[must_use]
-    pub fn lists(&self) -> watch::Receiver<u64> {
+    pub fn lists(&self) -> watch::Receiver<()> {
         self.lists.subscribe()
     }
 
@@ -133,10 +133,7 @@ impl TokenPool {
             let slot = if let Some(at) = kept {
                 old.remove(at)
             } else {
-                let id = TokenSlotId(state.next_id);
-                state.next_id += 1;
-                let owner = state.accounts.open(id, now);
-                TokenSlot::new(id, Some(token), owner, now)
+                state.open_slot(Some(token), None, now)
             };
             state.slots.push(slot);
         }
@@ -153,26 +150,26 @@ impl TokenPool {
         publish(state, now);
         if !state.slots.iter().map(|slot| &slot.id).eq(before) {
             (state.turn, state.query_turn) = (0, 0);
-            self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
+            self.lists.send_replace(());
         }
     }
 
     /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1,
     /// and never what the audit may use.
     pub fn allow_queries(&self, share: f64) {
-        self.shared.lock().accounts.allow_queries(share);
+        self.shared.lock().accounts.set_shares(|shares| shares.queries = share);
     }
 
     /// Sets the part of what queries may use that those for the commits of pushes may use: 0 while
     /// there are none.
     pub fn allow_pushes(&self, part: f64) {
-        self.shared.lock().accounts.allow_pushes(part);
+        self.shared.lock().accounts.set_shares(|shares| shares.pushes = part);
     }
 
     /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
     /// not: 0 while there are none.
     pub fn allow_feeds(&self, share: f64) {
-        self.shared.lock().accounts.allow_feeds(share);
+        self.shared.lock().accounts.set_shares(|shares| shares.feeds = share);
     }
 
     /// A lease to read a single feed, always with the same token for the same `feed` while GitHub
@@ -249,13 +246,9 @@ impl TokenPool {
     ) -> Option<TokenGrant> {
         let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
-        let turn = state.query_turn;
         let request = TokenRequest { resource: Resource::Queries(kind), last: None, may: &may };
-        match self.next_seat(&mut state, turn, &request, now) {
-            Ok((lease, turn)) => {
-                state.query_turn = turn;
-                Some(TokenGrant::Go(lease))
-            }
+        match self.next_lease(&mut state, &request, now) {
+            Ok(lease) => Some(TokenGrant::Go(lease)),
             Err(None) if state.is_pending => Some(TokenGrant::Wait(now + PENDING_LOOK)),
             Err(earliest) => earliest.map(TokenGrant::Wait),
         }
@@ -264,7 +257,7 @@ impl TokenPool {
     /// Sets the fraction of each account's GraphQL limit that the audit may use: 0 while there is
     /// none, at most 0.9.
     pub fn allow_audits(&self, share: f64) {
-        self.shared.lock().accounts.allow_audits(share);
+        self.shared.lock().accounts.set_shares(|shares| shares.audits = share);
     }
 
     /// Like `grant_query`, within the audit's share.
@@ -273,8 +266,8 @@ impl TokenPool {
         let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
         let request = TokenRequest { resource: Resource::Audits, last: None, may: &|_| true };
-        match self.next_seat(&mut state, 0, &request, now) {
-            Ok((lease, _)) => Some(TokenGrant::Go(lease)),
+        match self.next_lease(&mut state, &request, now) {
+            Ok(lease) => Some(TokenGrant::Go(lease)),
             Err(earliest) => earliest.map(TokenGrant::Wait),
         }
     }
@@ -291,13 +284,9 @@ impl TokenPool {
     pub fn grant_after(&self, last: Option<TokenSlotId>) -> TokenGrant {
         let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
-        let turn = state.turn;
         let request = TokenRequest { resource: Resource::Pages, last, may: &|_| true };
-        let earliest = match self.next_seat(&mut state, turn, &request, now) {
-            Ok((lease, turn)) => {
-                state.turn = turn;
-                return TokenGrant::Go(lease);
-            }
+        let earliest = match self.next_lease(&mut state, &request, now) {
+            Ok(lease) => return TokenGrant::Go(lease),
             Err(earliest) => earliest,
         };
         // A token that is only exhausted is waited for; sending requests without one would mix two
@@ -354,23 +343,28 @@ impl TokenPool {
         census(&mut self.shared.lock(), self.shared.clock.instant())
     }
 
-    /// A lease from the first available slot from `turn` on, and the slot that is next. Otherwise
-    /// the earliest time at which one is available; `None` when all are quarantined.
-    fn next_seat(
+    /// A lease from the next available slot in turn. Otherwise the earliest time at which one is
+    /// available; `None` when all are quarantined.
+    fn next_lease(
         &self,
         state: &mut PoolState,
-        turn: usize,
         request: &TokenRequest<'_>,
         now: Instant,
-    ) -> Result<(Lease, usize), Option<Instant>> {
+    ) -> Result<Lease, Option<Instant>> {
         let &TokenRequest { resource, last, may } = request;
-        let PoolState { slots, accounts, .. } = state;
+        let PoolState { slots, accounts, turn, query_turn, .. } = state;
+        // The audit always begins with the first token, and changes nobody's turn.
+        let mut first = 0;
+        let turn = match resource {
+            Resource::Pages | Resource::Feeds => turn,
+            Resource::Queries(_) => query_turn,
+            Resource::Audits => &mut first,
+        };
         let count = slots.len();
         // When no other token is left, a stale page is better than none.
         let may_rest = slots.iter().any(|slot| !slot.is_benched(now) && !slot.is_resting(now));
-        let mut earliest: Option<Instant> = None;
-        let mut only = None;
-        for at in (turn..turn + count).map(|turn| turn % count) {
+        let (mut chosen, mut earliest) = (None, None::<Instant>);
+        for at in (*turn..*turn + count).map(|turn| turn % count) {
             let slot = &slots[at];
             // Lookups are by name and are not affected by stale pages.
             if slot.is_benched(now)
@@ -382,14 +376,16 @@ impl TokenPool {
             let ready = accounts.ready_at(slot.owner, resource, now);
             if ready > now {
                 earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
-            } else if last == Some(slot.id) {
-                only = Some(at);
-            } else {
-                return Ok((self.lease(slot, accounts, resource, now), (at + 1) % count));
+                continue;
+            }
+            chosen = Some(at);
+            if last != Some(slot.id) {
+                break;
             }
         }
-        let at = only.ok_or(earliest)?;
-        Ok((self.lease(&slots[at], accounts, resource, now), (at + 1) % count))
+        let at = chosen.ok_or(earliest)?;
+        *turn = (at + 1) % count;
+        Ok(self.lease(&slots[at], accounts, resource, now))
     }
 
     fn lease(

@@ -144,7 +144,7 @@ pub(super) struct Fetcher<W: Wanted> {
     not_before: Option<Instant>,
     forbidden: Forbidden,
     /// Notifies when the pool's list of tokens is replaced.
-    lists: watch::Receiver<u64>,
+    lists: watch::Receiver<()>,
 }
 
 impl<W: Wanted> Fetcher<W> {

@@ -49,17 +49,17 @@ pub(super) struct Accounts {
 
 /// Fractions of each account's limits.
 #[derive(Debug, Clone, Copy)]
-struct LimitShares {
+pub(super) struct LimitShares {
     /// What polling may use of the limit for REST.
     rest: f64,
     /// What single feeds may use of it; pages may then use less by as much.
-    feeds: f64,
+    pub(super) feeds: f64,
     /// What queries may use of the limit for GraphQL.
-    queries: f64,
+    pub(super) queries: f64,
     /// The part of that for the commits of pushes.
-    pushes: f64,
+    pub(super) pushes: f64,
     /// What the audit may use of it.
-    audits: f64,
+    pub(super) audits: f64,
 }
 
 impl LimitShares {
@@ -149,31 +149,9 @@ impl Accounts {
         owner
     }
 
-    /// Sets the fraction of each limit that queries may use.
-    pub(super) fn allow_queries(&mut self, share: f64) {
-        self.shares.queries = share;
-        self.divide();
-    }
-
-    /// Sets the part of what queries may use that those for the commits of pushes may use.
-    pub(super) fn allow_pushes(&mut self, part: f64) {
-        self.shares.pushes = part;
-        self.divide();
-    }
-
-    /// Sets the fraction of each limit that single feeds may use; pages may use less by as much.
-    pub(super) fn allow_feeds(&mut self, share: f64) {
-        self.shares.feeds = share;
-        self.divide();
-    }
-
-    /// Sets the fraction of each limit that the audit may use.
-    pub(super) fn allow_audits(&mut self, share: f64) {
-        self.shares.audits = share;
-        self.divide();
-    }
-
-    fn divide(&mut self) {
+    /// Changes the shares, and divides all limits by them.
+    pub(super) fn set_shares(&mut self, change: impl FnOnce(&mut LimitShares)) {
+        change(&mut self.shares);
         for account in self.all.values_mut() {
             account.divide(self.shares);
         }

@@ -37,10 +37,7 @@ impl TokenPool {
             } else if let Some(at) = state.departed.iter().position(is_of) {
                 state.departed.remove(at)
             } else {
-                let id = TokenSlotId(state.next_id);
-                state.next_id += 1;
-                let owner = state.accounts.open(id, now);
-                TokenSlot::of_installation(id, installation, owner, now)
+                state.open_slot(None, Some(installation), now)
             };
             if slot.token.as_ref() != Some(&token) {
                 is_renewed |= slot.is_benched(now);
@@ -54,13 +51,13 @@ impl TokenPool {
         drop(state);
         // Requests that waited for a token may go now.
         if was_pending || is_renewed {
-            self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
+            self.lists.send_replace(());
         }
     }
 
     /// Notified when GitHub refuses the token of an installation.
     #[must_use]
-    pub fn refusals(&self) -> watch::Receiver<u64> {
+    pub fn refusals(&self) -> watch::Receiver<()> {
         self.shared.refusals.subscribe()
     }
 

@@ -63,13 +63,13 @@ impl Drop for Lease {
 pub(super) struct SharedPool {
     pub(super) clock: Clock,
     state: Mutex<PoolState>,
-    /// Counts the refused tokens of app installations.
-    pub(super) refusals: watch::Sender<u64>,
+    /// Notifies of refused tokens of app installations.
+    pub(super) refusals: watch::Sender<()>,
 }
 
 impl SharedPool {
     pub(super) fn new(state: PoolState, clock: Clock) -> Self {
-        Self { clock, state: Mutex::new(state), refusals: watch::Sender::new(0) }
+        Self { clock, state: Mutex::new(state), refusals: watch::Sender::new(()) }
     }
 
     fn settle(&self, lease: &Lease, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
@@ -109,7 +109,7 @@ impl SharedPool {
                 state.quarantine(lease.slot, Some(now + QUARANTINE));
                 tell_bench(&mut state, lease.slot, why, now);
                 if of_installation {
-                    self.refusals.send_modify(|refusals| *refusals = refusals.wrapping_add(1));
+                    self.refusals.send_replace(());
                 }
             }
             TokenVerdict::Refused(_) | TokenVerdict::Failed | TokenVerdict::Unsent => {}

@@ -55,18 +55,6 @@ impl TokenSlot {
         Self { id, token, installation, owner, introduced_at, benched_until, resting_until }
     }
 
-    /// A slot for the tokens of an installation: GitHub limits it separately, so its account need
-    /// not be asked for.
-    pub(super) fn of_installation(
-        id: TokenSlotId,
-        installation: u64,
-        owner: Owner,
-        now: Instant,
-    ) -> Self {
-        let installation = Some(installation);
-        Self { installation, introduced_at: None, ..Self::new(id, None, owner, now) }
-    }
-
     pub(super) fn is_resting(&self, now: Instant) -> bool {
         self.resting_until.is_some_and(|until| until > now)
     }
@@ -77,6 +65,21 @@ impl TokenSlot {
 }
 
 impl PoolState {
+    /// A slot for a new token, or for the tokens of an app installation. GitHub limits an
+    /// installation separately, so its account need not be asked for.
+    pub(super) fn open_slot(
+        &mut self,
+        token: Option<Secret>,
+        installation: Option<u64>,
+        now: Instant,
+    ) -> TokenSlot {
+        let id = TokenSlotId(self.next_id);
+        self.next_id += 1;
+        let owner = self.accounts.open(id, now);
+        let introduced_at = installation.is_none().then_some(now);
+        TokenSlot { installation, introduced_at, ..TokenSlot::new(id, token, owner, now) }
+    }
+
     /// The slot with this id, even one that was taken off the list.
     pub(super) fn slot(&mut self, id: TokenSlotId) -> Option<&mut TokenSlot> {
         let all = self.slots.iter_mut().chain(&mut self.departed);
