@@ -120,8 +120,7 @@ impl Poller {
         let pool = TokenPool::new(pool, clock);
         let lists = pool.lists();
         let pages = usize::from(pages);
-        let mut status = SourceStatus::new(pool.census().mode, clock.now());
-        status.overlap = vec![None; pages];
+        let status = SourceStatus::new(pool.census().mode, pages, clock.now());
         Ok(Self {
             rest: Arc::new(rest),
             pool,
@@ -192,9 +191,7 @@ impl Poller {
         let next = wake.filter(|_| self.in_flight.is_empty());
         let next = next.map(|at| self.clock.now().plus(at.saturating_duration_since(now)));
         self.status.send_if_modified(|status| {
-            let moved = status.next_poll_at != next;
-            status.next_poll_at = next;
-            moved
+            std::mem::replace(&mut status.report.next_poll_at, next) != next
         });
         wake
     }
