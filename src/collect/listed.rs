@@ -29,6 +29,7 @@ use self::feeds::{FeedRules, ListedFeeds, Settled};
 use self::read::{FeedReader, FinishedRead};
 use super::ingest::{self, IngestRules};
 use super::poller::MOST_SENT;
+use super::relay::granted;
 use super::source::{Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
@@ -144,13 +145,7 @@ impl ListedSource {
     /// Waits until this node may produce, and the store has room.
     async fn may_read(&mut self) {
         if let Some(grant) = &mut self.grant {
-            let may = |grant: &ProducerGrant| {
-                matches!(grant, ProducerGrant::Granted | ProducerGrant::Unanswered)
-            };
-            if grant.wait_for(may).await.is_err() {
-                // The relay has ended, and the appliance is stopping with it.
-                std::future::pending::<()>().await;
-            }
+            granted(grant).await;
         }
         let mut backlog = self.store.watermarks().backlog.subscribe();
         let limit = self.backlog_bytes;
