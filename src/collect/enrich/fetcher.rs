@@ -129,7 +129,7 @@ impl<W: Wanted> InFlightQuery<W> {
 /// Sends queries and interprets the responses.
 pub(super) struct Fetcher<W: Wanted> {
     pub(super) lookup: EnrichLookup,
-    clock: Clock,
+    pub(super) clock: Clock,
     in_flight: JoinSet<InFlightQuery<W>>,
     /// The largest batch, and the current one.
     most: usize,

@@ -60,6 +60,18 @@ impl<W: Wanted> LookupQueue<W> {
         is_held
     }
 
+    /// Waits for the next query that ends and applies its result. Also returns when the list of
+    /// tokens was replaced. Pending while neither happens.
+    pub(super) async fn settle_next(&mut self) -> anyhow::Result<Leaving> {
+        let Some(fetcher) = &mut self.fetcher else { return std::future::pending().await };
+        let (query, now) = (fetcher.received().await?, fetcher.clock.instant());
+        let mut leaving = Leaving::default();
+        if let Some(query) = query {
+            self.take_in(&query, now, &mut leaving);
+        }
+        Ok(leaving)
+    }
+
     /// Applies the result of a query.
     pub(super) fn take_in(
         &mut self,
@@ -108,15 +120,6 @@ impl<W: Wanted> LookupQueue<W> {
     pub(super) fn allow_pushes(&self, is_allowed: bool) {
         if let Some(fetcher) = &self.fetcher {
             fetcher.lookup.allow_pushes(is_allowed);
-        }
-    }
-
-    /// Returns the next query that ends, or `None` when the list of tokens was replaced. Pending
-    /// while neither happens.
-    pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery<W>>> {
-        match &mut self.fetcher {
-            Some(fetcher) => fetcher.received().await,
-            None => std::future::pending().await,
         }
     }
 }
