@@ -28,25 +28,19 @@ pub const LOOK: Duration = Duration::from_secs(2);
 /// The name of the verdict that a witness contradicts the clock.
 pub const DISAGREES: &str = "disagrees";
 
-/// A source of time that the machine's clock is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockWitness {
-    /// GitHub: the `Date` of its last response, plus the time since.
-    GitHub,
-    /// The newest event of the store: a lower bound.
-    NewestEvent,
-    /// The last pass of retention: a lower bound.
-    LastPass,
-    /// The monotonic clock, since the wall clock was last confirmed.
-    Monotonic,
+names! {
+    /// A source of time that the machine's clock is compared with.
+    pub enum ClockWitness {
+        /// GitHub: the `Date` of its last response, plus the time since.
+        GitHub = "github",
+        /// The newest event of the store: a lower bound.
+        NewestEvent = "newest_event",
+        /// The last pass of retention: a lower bound.
+        LastPass = "last_pass",
+        /// The monotonic clock, since the wall clock was last confirmed.
+        Monotonic = "monotonic",
+    }
 }
-
-names!(ClockWitness {
-    GitHub: "github",
-    NewestEvent: "newest_event",
-    LastPass: "last_pass",
-    Monotonic: "monotonic",
-});
 
 impl ClockWitness {
     fn words(self) -> &'static str {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::limits::SimulatedCaller;
-use super::refusal::SimulatedRefusal;
+use super::refusal::{SECONDARY, SimulatedRefusal};
 use super::state::SharedWorld;
 
 /// GitHub's secondary limit.
@@ -51,6 +51,5 @@ impl Drop for AtOnce {
 
 /// The response to a request above the limit.
 pub(super) fn refusal() -> SimulatedRefusal {
-    let message = "You have exceeded a secondary rate limit. Please wait.";
-    SimulatedRefusal::new(StatusCode::FORBIDDEN, message).retry_after(WAIT.as_secs())
+    SimulatedRefusal::new(StatusCode::FORBIDDEN, SECONDARY).retry_after(WAIT.as_secs())
 }

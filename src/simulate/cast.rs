@@ -236,15 +236,19 @@ fn language(rng: &mut Rng) -> Option<&'static str> {
     if rng.u32(0..1000) < names::NO_LANGUAGE_PER_MILLE {
         return None;
     }
-    let total: u32 = names::LANGUAGES.iter().map(|(_, weight)| weight).sum();
+    Some(weighted(rng, names::LANGUAGES, |(_, weight)| *weight).0)
+}
+
+/// A random element of a list, by weight.
+pub(super) fn weighted<'a, T>(rng: &mut Rng, list: &'a [T], weight: impl Fn(&T) -> u32) -> &'a T {
+    let total: u32 = list.iter().map(&weight).sum();
     let mut left = rng.u32(0..total);
-    names::LANGUAGES.iter().find_map(|(name, weight)| {
-        if left < *weight {
-            return Some(*name);
-        }
-        left -= weight;
-        None
-    })
+    let found = list.iter().find(|element| {
+        let is_it = left < weight(element);
+        left = left.saturating_sub(weight(element));
+        is_it
+    });
+    found.expect("the number is below the sum")
 }
 
 /// A random element of a list, each equally likely.

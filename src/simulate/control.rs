@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::faults::{Fault, FaultKind};
 use super::histories::HistoryOf;
-use super::state::SharedWorld;
+use super::state::{RequestKind, SharedWorld};
 
 /// Steps the feed, turns faults on and off, and reports what happened. Clones control the same
 /// simulation.
@@ -117,7 +117,7 @@ impl Control {
     /// Number of requests for pages so far, including refused ones.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.0.state().requests
+        self.0.state().requests[RequestKind::Page as usize]
     }
 
     /// Refuses the feed of a repository, `owner/name` in lower case, with this status, such as 404.
@@ -134,7 +134,7 @@ impl Control {
     /// Number of GraphQL queries so far, including refused ones.
     #[must_use]
     pub fn queries(&self) -> u64 {
-        self.0.state().asked
+        self.0.state().requests[RequestKind::Query as usize]
     }
 
     /// The largest number of concurrent requests for pages and queries of one account.

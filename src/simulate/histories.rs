@@ -50,8 +50,6 @@ pub(super) struct Histories {
     pub(super) closed: HashMap<HistoryOf, u16>,
     /// Old names of repositories, and their new ones.
     pub(super) renamed: HashMap<String, String>,
-    /// Number of requests so far.
-    pub(super) requests: u64,
 }
 
 #[derive(Deserialize)]
@@ -84,7 +82,6 @@ impl Histories {
             people: HashSet::new(),
             closed: HashMap::new(),
             renamed: HashMap::new(),
-            requests: 0,
         }
     }
 

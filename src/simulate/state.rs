@@ -25,6 +25,8 @@ use crate::sync::lock;
 const MAX_REMEMBERED: usize = 64;
 /// … and of older versions of each.
 const MAX_VERSIONS: usize = 6;
+/// Added to the numbers of requests for single feeds, so that their faults are apart.
+const SINGLE_FEEDS: u64 = 1 << 40;
 
 /// The shared parts of a simulation.
 pub(super) struct SharedWorld {
@@ -64,10 +66,8 @@ pub(super) struct SimulatedState {
     pub(super) ledger: RequestLedger,
     /// Number of responses by status and fault.
     pub(super) outcomes: BTreeMap<String, u64>,
-    /// Number of requests for pages so far.
-    pub(super) requests: u64,
-    /// Number of GraphQL queries so far.
-    pub(super) asked: u64,
+    /// Number of requests so far, by [`RequestKind`].
+    pub(super) requests: [u64; 3],
     /// Number of requests in flight of each caller.
     pub(super) at_once: HashMap<SimulatedCaller, u32>,
     /// The largest number of requests in flight of one caller so far.
@@ -76,7 +76,18 @@ pub(super) struct SimulatedState {
     pub(super) finished: bool,
 }
 
-/// A received request for a page.
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestKind {
+    /// A page of the public feed.
+    Page,
+    /// A page of a single feed.
+    Feed,
+    /// A GraphQL query.
+    Query,
+}
+
+/// A received request.
 pub(super) struct Ticket {
     pub(super) number: u64,
     pub(super) faults: Vec<Fault>,
@@ -125,8 +136,7 @@ impl SharedWorld {
                 recent: RecentPages::default(),
                 ledger: RequestLedger::new(options.remember),
                 outcomes: BTreeMap::new(),
-                requests: 0,
-                asked: 0,
+                requests: [0; 3],
                 at_once: HashMap::new(),
                 most_at_once: 0,
                 finished: false,
@@ -220,42 +230,22 @@ impl SharedWorld {
         }
     }
 
-    /// Starts a request for a page. Returns its number and the faults that affect it.
-    pub(super) fn begin(&self, token: Option<&str>) -> Ticket {
+    /// Starts a request. Returns its number among those of its kind and the faults that affect it.
+    pub(super) fn begin(&self, kind: RequestKind, token: Option<&str>) -> Ticket {
         let mut state = self.state();
-        let number = state.requests;
-        state.requests += 1;
-        let hit = |fault: &&Fault| fault.hits(self.seed, number, token);
+        let count = &mut state.requests[kind as usize];
+        let number = *count;
+        *count += 1;
+        // Pages and queries of the same number have the same luck, single feeds another one.
+        let lot = if kind == RequestKind::Feed { SINGLE_FEEDS + number } else { number };
+        let hit = |fault: &&Fault| fault.hits(self.seed, lot, token);
         let faults: Vec<Fault> = state.faults.iter().filter(hit).cloned().collect();
         drop(state);
         self.changed();
         Ticket { number, faults }
     }
 
-    /// Starts a request for a single feed. Returns its number and the faults that affect it.
-    pub(super) fn begin_feed(&self, token: Option<&str>) -> Ticket {
-        const SINGLE: u64 = 1 << 40;
-        let mut state = self.state();
-        let number = state.histories.requests;
-        state.histories.requests += 1;
-        let hit = |fault: &&Fault| fault.hits(self.seed, SINGLE + number, token);
-        Ticket { number, faults: state.faults.iter().filter(hit).cloned().collect() }
-    }
-
-    /// Starts a query. Returns its number and the faults that affect it.
-    pub(super) fn begin_query(&self, token: &str) -> Ticket {
-        let mut state = self.state();
-        let number = state.asked;
-        state.asked += 1;
-        let hit = |fault: &&Fault| fault.hits(self.seed, number, Some(token));
-        let faults: Vec<Fault> = state.faults.iter().filter(hit).cloned().collect();
-        drop(state);
-        self.changed();
-        Ticket { number, faults }
-    }
-
-    /// Starts a request for the account of a token. Returns the faults that affect every request
-    /// with it. No randomness is used, so the faults of page requests do not depend on it.
+    /// The faults that affect every request with this token. No randomness is used, so the faults of page requests do not depend on it.
     pub(super) fn begin_user(&self, token: &str) -> Ticket {
         let state = self.state();
         // A token that is revoked for some requests is revoked for identity requests too.

@@ -27,16 +27,15 @@ pub(super) enum Owner {
     User(u64),
 }
 
-/// Whether requests carry a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenMode {
-    /// No token is configured, or GitHub accepts none of them.
-    Anonymous,
-    /// At least one is not quarantined.
-    Tokens,
+names! {
+    /// Whether requests carry a token.
+    pub enum TokenMode {
+        /// No token is configured, or GitHub accepts none of them.
+        Anonymous = "anonymous",
+        /// At least one is not quarantined.
+        Tokens = "tokens",
+    }
 }
-
-names!(TokenMode { Anonymous: "anonymous", Tokens: "tokens" });
 
 /// The verdict on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
