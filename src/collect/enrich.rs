@@ -100,7 +100,8 @@ impl Stage {
         // A new store has nothing to read first.
         let mut admitted_after = (*inbox.borrow() == done).then(|| self.given.clock.instant());
         loop {
-            let deadlines = [self.pulls.next_deadline(), self.pushes.next_deadline()];
+            let deadlines =
+                [self.pulls.pending.next_deadline(), self.pushes.pending.next_deadline()];
             let wake = deadlines.into_iter().chain([again]).flatten().min();
             let now = self.given.clock.instant();
             let wait = wake.map_or(IDLE, |wake| wake.saturating_duration_since(now));

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::feeds::{FeedRules, ListedFeeds, Settled};
+use self::feeds::{ListedFeeds, Settled};
 use self::read::{FeedReader, FinishedRead};
 use super::ingest::{self, IngestRules};
 use super::poller::MOST_SENT;
@@ -209,11 +209,11 @@ impl ListedSource {
         let pages: Vec<PolledPage> = pages.map(|(e, number)| page((e.clone(), number))).collect();
         if !pages.is_empty() {
             let poll = Poll { pages, received_at: now };
-            let admitted = ingest::admit_own(&self.store, poll, &self.how).await?;
+            let admitted = ingest::take_in(&self.store, poll, None, &self.how).await?;
             metrics::EVENTS_FILLED.add(admitted.new);
         }
-        let rules = FeedRules { within: self.options.within };
-        if let Some(Settled { holes, said }) = state.feeds.settle(&read, rules, now) {
+        let within = self.options.within;
+        if let Some(Settled { holes, said }) = state.feeds.settle(&read, within, now) {
             metrics::LIST_HOLES.add(holes);
             if let Some(said) = said {
                 tracing::warn!("{said}");

@@ -8,6 +8,7 @@
 //! [`PullLookup::Gone`].
 
 mod lookup;
+mod outcome;
 mod pull;
 mod push;
 mod push_range;
@@ -17,9 +18,8 @@ mod totals;
 
 use std::time::Duration;
 
-use thiserror::Error;
-
 pub use self::lookup::ObjectLookup;
+pub use self::outcome::{QueryError, QueryOutcome};
 pub use self::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 pub use self::push::{MOST_PUSHES, PushDetails, PushLookup, WantedPush};
 use self::response::Read;
@@ -36,67 +36,6 @@ const TIMEOUT: Duration = Duration::from_secs(12);
 /// Maximum size of a response in bytes: many times that of a hundred titles of the greatest
 /// length, and of the usual messages of the commits of 25 pushes. A longer one was too heavy.
 const ANSWER_BYTES: usize = 4 << 20;
-
-/// Why a query returned no data.
-#[derive(Debug, Error)]
-pub enum QueryError {
-    /// There was no response.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// The response is not valid.
-    #[error("{host} answered {status} to a query: {said}")]
-    Answer {
-        /// The host that was queried.
-        host: String,
-        /// The status.
-        status: u16,
-        /// The beginning of the response.
-        said: String,
-    },
-}
-
-/// The outcome of a query.
-#[derive(Debug)]
-pub enum QueryOutcome<T = PullLookup> {
-    /// A response; one result per requested object, in the order of the query.
-    Answered(Vec<T>),
-    /// There is no data because the query was too heavy: a timeout, or a resource limit.
-    TooHeavy {
-        /// What the response says, for the log.
-        why: String,
-        /// Whether the response names a resource limit, or is too long. Otherwise GitHub may only
-        /// have an outage.
-        is_reported: bool,
-    },
-    /// The token's limit was exceeded; its budget knows until when.
-    Limited {
-        /// How long to wait, where GitHub specified it.
-        wait: Option<Duration>,
-    },
-    /// The token is refused and has been quarantined.
-    TokenDead {
-        /// The reason.
-        reason: DeadToken,
-    },
-    /// The query failed.
-    Failed(QueryError),
-}
-
-impl<D> QueryOutcome<ObjectLookup<D>> {
-    /// Its label in the metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        let is_unanswered = |one: &ObjectLookup<D>| matches!(one, ObjectLookup::Unanswered);
-        match self {
-            Self::Answered(found) if found.iter().any(is_unanswered) => "partial",
-            Self::Answered(_) => "answered",
-            Self::TooHeavy { .. } => "too_heavy",
-            Self::Limited { .. } => "limited",
-            Self::TokenDead { .. } => "token_refused",
-            Self::Failed(_) => "failed",
-        }
-    }
-}
 
 /// A client of GitHub's GraphQL API, as far as it is needed.
 #[derive(Debug)]
@@ -190,16 +129,11 @@ impl GraphQl {
                     limits.reset = Some(Reset::at(rate.reset, now));
                 }
                 match read.answer {
-                    response::GraphqlResponse::Found(found) => QueryOutcome::Answered(found),
-                    response::GraphqlResponse::TooHeavy { why, is_reported } => {
-                        QueryOutcome::TooHeavy { why, is_reported }
-                    }
-                    response::GraphqlResponse::Limited => {
+                    Ok(QueryOutcome::Limited { .. }) => {
                         QueryOutcome::Limited { wait: wait(&limits) }
                     }
-                    response::GraphqlResponse::Nothing(why) => {
-                        QueryOutcome::Failed(self.no_answer(200, why))
-                    }
+                    Ok(outcome) => outcome,
+                    Err(why) => QueryOutcome::Failed(self.no_answer(200, why)),
                 }
             }
             401 => QueryOutcome::TokenDead { reason: DeadToken::Revoked },

@@ -36,6 +36,7 @@ struct HistoryEntry {
 }
 
 /// All events that are remembered.
+#[derive(Default)]
 pub(super) struct Histories {
     limit: usize,
     delay: Duration,
@@ -73,16 +74,7 @@ struct NamedAccount {
 impl Histories {
     /// Remembers up to `limit` events, each of which is visible within `delay`.
     pub(super) fn new(limit: usize, delay: Duration) -> Self {
-        Self {
-            limit,
-            delay,
-            first: 0,
-            entries: VecDeque::new(),
-            by: HashMap::new(),
-            people: HashSet::new(),
-            closed: HashMap::new(),
-            renamed: HashMap::new(),
-        }
+        Self { limit, delay, ..Self::default() }
     }
 
     /// Puts in the event with this number, which is one more than that of the last one.

@@ -61,6 +61,7 @@ impl LimitStanding {
 }
 
 /// All budgets.
+#[derive(Default)]
 pub(super) struct SimulatedLimits {
     limit: u32,
     anonymous: u32,

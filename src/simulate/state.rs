@@ -50,6 +50,7 @@ enum EventSupply {
 }
 
 /// All mutable state.
+#[derive(Default)]
 pub(super) struct SimulatedState {
     pub(super) feed: Feed,
     pub(super) histories: Histories,
@@ -125,21 +126,13 @@ impl SharedWorld {
             stop,
             source: Mutex::new(source),
             state: Mutex::new(SimulatedState {
-                feed: Feed::default(),
                 histories: Histories::new(options.history, options.feed_delay),
-                frozen: None,
                 faults: options.faults,
                 limits: SimulatedLimits::new(options.limit, options.anonymous_limit),
                 apps: AppState::new(options.app),
                 queries: SimulatedLimits::new(options.query.limit, 0),
-                work: QueryWork::default(),
-                recent: RecentPages::default(),
-                ledger: RequestLedger::new(options.remember),
-                outcomes: BTreeMap::new(),
-                requests: [0; 3],
-                at_once: HashMap::new(),
-                most_at_once: 0,
-                finished: false,
+                ledger: RequestLedger { limit: options.remember, ..RequestLedger::default() },
+                ..SimulatedState::default()
             }),
             changes: watch::Sender::new(0),
         };
@@ -313,6 +306,7 @@ impl RecentPages {
 }
 
 /// Records which events were put in and which were served.
+#[derive(Default)]
 pub(super) struct RequestLedger {
     limit: usize,
     /// The number of the first event that is still remembered.
@@ -321,10 +315,6 @@ pub(super) struct RequestLedger {
 }
 
 impl RequestLedger {
-    fn new(limit: usize) -> Self {
-        Self { limit, first: 0, rows: VecDeque::new() }
-    }
-
     fn enter(&mut self, event: Arc<str>) {
         self.rows.push_back((event, false));
         if self.rows.len() > self.limit {

@@ -17,7 +17,7 @@ pub(super) struct Leaving {
 
 /// Held events and their queries; without a fetcher nothing is held.
 pub(super) struct LookupQueue<W: Wanted> {
-    pending: PendingQueue<W>,
+    pub(super) pending: PendingQueue<W>,
     fetcher: Option<Fetcher<W>>,
 }
 
@@ -101,14 +101,9 @@ impl<W: Wanted> LookupQueue<W> {
     /// Releases the events whose deadline has passed, and all of them without a token.
     pub(super) fn expire(&mut self, now: Instant, leaving: &mut Leaving) {
         leaving.ready.extend(self.pending.expire(now));
-        if self.next_deadline().is_some() && !self.can_ask() {
+        if self.pending.next_deadline().is_some() && !self.can_ask() {
             leaving.ready.extend(self.pending.release());
         }
-    }
-
-    /// The deadline of the next event.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.pending.next_deadline()
     }
 
     /// Sends every query that is due. Returns when to check again while anything is queued.

@@ -1,4 +1,4 @@
-use super::feeds::{FeedRules, ListedFeeds};
+use super::feeds::ListedFeeds;
 use super::read::{FinishedRead, ReadEnd};
 use super::*;
 use crate::collect::entries::Entries;
@@ -7,7 +7,6 @@ use crate::github::tokens::{PoolOptions, TokenVerdict};
 use crate::model::window::Timestamp;
 
 const WITHIN: Duration = Duration::from_secs(3_600);
-const RULES: FeedRules = FeedRules { within: WITHIN };
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_seconds(1_800_000_000).plus(Duration::from_secs(seconds))
@@ -53,7 +52,7 @@ fn ended(name: &ListedName, ended: ReadEnd) -> FinishedRead {
 /// Reads a due feed. Returns what was said and how many holes were found.
 fn settle(feeds: &mut ListedFeeds, read: &FinishedRead, now: u64) -> (Option<String>, u64) {
     feeds.start(&read.name).expect("it is not in flight");
-    let settled = feeds.settle(read, RULES, at(now)).unwrap();
+    let settled = feeds.settle(read, WITHIN, at(now)).unwrap();
     (settled.said, settled.holes)
 }
 
@@ -235,7 +234,7 @@ async fn quiet_repositories_cost_few_counted_requests() {
             } else {
                 ended(&name, ReadEnd::Unchanged)
             };
-            feeds.settle(&read, RULES, at(now())).unwrap();
+            feeds.settle(&read, WITHIN, at(now())).unwrap();
         }
         clock.sleep(wait.max(Duration::from_millis(10))).await;
     }

@@ -130,7 +130,7 @@ fn commit(commit: &HistoryCommit<'_>) -> PushedCommit {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::response::GraphqlResponse;
+    use super::super::outcome::QueryOutcome;
     use super::*;
 
     fn sha(n: usize) -> String {
@@ -156,7 +156,7 @@ mod tests {
 
     fn found(wanted: &[WantedPush], body: &Value) -> Vec<PushLookup> {
         match read(wanted, body.to_string().as_bytes()).answer {
-            GraphqlResponse::Found(found) => found,
+            Ok(QueryOutcome::Answered(found)) => found,
             _ => panic!("{body}"),
         }
     }

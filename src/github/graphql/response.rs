@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::lookup::ObjectLookup;
+use super::outcome::QueryOutcome;
 use super::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 use super::query::alias;
 use crate::github::shown::first_words;
@@ -23,7 +24,8 @@ const SOMETHING_WENT_WRONG: &str = "something went wrong";
 
 /// The content of the body.
 pub(super) struct Read<T = PullLookup> {
-    pub(super) answer: GraphqlResponse<T>,
+    /// The error says why there is no data. How long a limit lasts is not in the body.
+    pub(super) answer: Result<QueryOutcome<T>, String>,
     pub(super) rate: Option<QueryRate>,
 }
 
@@ -36,18 +38,6 @@ pub(super) struct QueryRate {
     pub(super) reset: Timestamp,
     /// Points that this query has cost.
     pub(super) cost: Option<u64>,
-}
-
-pub(super) enum GraphqlResponse<T = PullLookup> {
-    Found(Vec<T>),
-    TooHeavy {
-        why: String,
-        /// Whether an error names a resource limit.
-        is_reported: bool,
-    },
-    Limited,
-    /// No data, and the reason.
-    Nothing(String),
 }
 
 /// An error in the response.
@@ -130,9 +120,9 @@ pub(super) fn read_body<T>(
     let rate = data.and_then(rate);
     let errors = ResponseErrors::read(errors);
     let answer = if errors.has(GraphqlErrorKind::Limited) {
-        GraphqlResponse::Limited
+        Ok(QueryOutcome::Limited { wait: None })
     } else if let Some(found) = found(data, &errors) {
-        GraphqlResponse::Found(found)
+        Ok(QueryOutcome::Answered(found))
     } else {
         errors.without_data(body)
     };
@@ -159,15 +149,15 @@ impl<'a> ResponseErrors<'a> {
     }
 
     /// What a response without data means.
-    fn without_data<T>(&self, body: &[u8]) -> GraphqlResponse<T> {
+    fn without_data<T>(&self, body: &[u8]) -> Result<QueryOutcome<T>, String> {
         let words = match self.0.first() {
             Some(error) => words_of(error.message.as_bytes()),
             None => words_of(body),
         };
         if self.has(GraphqlErrorKind::Heavy) {
-            GraphqlResponse::TooHeavy { why: words, is_reported: self.names_limit() }
+            Ok(QueryOutcome::TooHeavy { why: words, is_reported: self.names_limit() })
         } else {
-            GraphqlResponse::Nothing(words)
+            Err(words)
         }
     }
 

@@ -81,7 +81,7 @@ fn counts(value: &str) -> Option<RepositoryCounts> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::response::GraphqlResponse;
+    use super::super::outcome::QueryOutcome;
     use super::*;
 
     #[test]
@@ -102,7 +102,7 @@ mod tests {
             {{"type":"FORBIDDEN","path":["p2"],"message":"no"}}]}}"#
         );
         let read = read(5, body.as_bytes());
-        let GraphqlResponse::Found(found) = read.answer else { panic!() };
+        let Ok(QueryOutcome::Answered(found)) = read.answer else { panic!() };
         let counts = RepositoryCounts {
             repo_id: 7,
             stars: 1,
