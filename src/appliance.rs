@@ -52,7 +52,7 @@ pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
 use self::status::{StatusReadings, StatusSources};
 pub use self::tried::{
-    TriedApp, check_app, check_app_key, check_certificate, check_key_file, check_tokens,
+    TriedApp, TriedToken, check_app, check_app_key, check_certificate, check_key_file, check_tokens,
 };
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
@@ -73,7 +73,6 @@ use crate::collect::poller::Poller;
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, Secret};
-pub use crate::github::rest::identity::TokenCheck;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::lists::{ListSet, Lists};
 use crate::model::position::BusTag;

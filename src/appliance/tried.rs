@@ -16,18 +16,46 @@ const TOKENS: usize = 100;
 /// Number of tokens checked at once.
 const AT_ONCE: usize = 10;
 
+/// The result of checking a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TriedToken {
+    /// GitHub accepts it.
+    Accepted,
+    /// GitHub refuses it, with the reason: only another token helps.
+    Refused(String),
+    /// The result is unclear, with the reason.
+    Unclear(String),
+    /// GitHub does not answer, with the reason.
+    Away(String),
+}
+
 /// Checks tokens at GitHub, each with one request; only the first hundred.
 pub async fn check_tokens(
     github: &GitHubConfig,
     tokens: &[Secret],
     clock: Clock,
-) -> Vec<TokenCheck> {
+) -> Vec<TriedToken> {
     let rest = match Rest::new(&github.api_url, github.timeout, clock) {
         Ok(rest) => rest,
-        Err(error) => return vec![TokenCheck::Away(error.to_string()); tokens.len().min(TOKENS)],
+        Err(error) => return vec![TriedToken::Away(error.to_string()); tokens.len().min(TOKENS)],
     };
-    let checks = tokens.iter().take(TOKENS).map(|token| rest.check_token(token));
-    stream::iter(checks).buffered(AT_ONCE).collect().await
+    let tried = tokens.iter().take(TOKENS).map(|token| rest.try_token(token));
+    let tried: Vec<TokenCheck> = stream::iter(tried).buffered(AT_ONCE).collect().await;
+    tried.into_iter().map(words).collect()
+}
+
+fn words(tried: TokenCheck) -> TriedToken {
+    match tried {
+        TokenCheck::Accepted => TriedToken::Accepted,
+        TokenCheck::Refused(dead) => TriedToken::Refused(dead.to_string()),
+        TokenCheck::Limited => {
+            TriedToken::Unclear("its account has no request left this hour".to_owned())
+        }
+        TokenCheck::Unclear(status) => {
+            TriedToken::Unclear(format!("GitHub answers {status} to the question whose it is"))
+        }
+        TokenCheck::Away(error) => TriedToken::Away(error.to_string()),
+    }
 }
 
 /// The result of checking the GitHub App.

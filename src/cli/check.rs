@@ -20,7 +20,7 @@ use super::config_file::ConfigFileArgs;
 use super::exit::Exit;
 use super::output;
 use crate::appliance::{
-    TokenCheck, TriedApp, Unusable, check_amqp, check_app, check_app_key, check_bus,
+    TriedApp, TriedToken, Unusable, check_amqp, check_app, check_app_key, check_bus,
     check_certificate, check_key_file, check_tokens,
 };
 use crate::clock::Clock;
@@ -187,20 +187,20 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
         .filter_map(|(tried, n)| {
             let what = format!("token {n} of {all}");
             match tried {
-                TokenCheck::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
-                TokenCheck::Refused(why) => {
+                TriedToken::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
+                TriedToken::Refused(why) => {
                     let said = format!("GitHub refused it ({why}); replace it");
                     Some(Finding::error(KEY, what, said, Exit::Config))
                 }
-                TokenCheck::Unclear(why) => {
+                TriedToken::Unclear(why) => {
                     Some(Finding::warning(KEY, what, format!("not verified: {why}")))
                 }
-                TokenCheck::Away(_) => None,
+                TriedToken::Away(_) => None,
             }
         })
         .collect();
     let away = tried.iter().find_map(|tried| match tried {
-        TokenCheck::Away(why) => Some(why),
+        TriedToken::Away(why) => Some(why),
         _ => None,
     });
     if let Some(why) = away {

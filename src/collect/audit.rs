@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::panel::{AuditTimes, DueRepo};
-use self::state::{AuditState, Catching};
+use self::state::AuditState;
 use crate::clock::Clock;
 use crate::config::AuditConfig;
 use crate::github::graphql::{CountsLookup, GraphQl, MOST_REPOSITORIES, QueryOutcome};
@@ -167,9 +167,7 @@ impl Audit {
             }
             let (times, size) = (self.times, self.size);
             let caught = self.store.read(move |reader| state.catch_up(reader, tag, times, size));
-            let (caught, how_far) = caught.await?;
-            state = caught;
-            again = how_far == Catching::Behind;
+            (state, again) = caught.await?;
             if again {
                 continue;
             }

@@ -176,14 +176,11 @@ impl Stage {
     fn tell(&self) {
         let warning = (self.pulls.asks() && !self.pulls.can_ask()).then_some(NO_TOKEN);
         self.given.warning.send_if_modified(|said| {
-            let changed = *said != warning;
-            if changed {
-                if let Some(words) = warning {
-                    tracing::warn!("{words}");
-                } else {
-                    tracing::info!("pull requests are asked for");
-                }
-                *said = warning;
+            let changed = std::mem::replace(said, warning) != warning;
+            match warning {
+                Some(words) if changed => tracing::warn!("{words}"),
+                None if changed => tracing::info!("pull requests are asked for"),
+                _ => {}
             }
             changed
         });

@@ -1,7 +1,7 @@
 //! Enums whose variants have names, in JSON, metrics, queries and on the command line.
 
-/// Declares an enum without fields whose variants have names: with `ALL`, its variants in order, and
-/// `name`. The second form adds these to an enum that is declared already.
+/// Declares an enum without fields whose variants have names: `ALL` is its variants in order, `name`
+/// the name of each. The second form adds these to an enum that is declared elsewhere.
 macro_rules! names {
     ($(#[$about:meta])* $vis:vis enum $of:ident {
         $($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?

@@ -36,8 +36,8 @@ names! {
         CutOff = "cut-off",
         /// An older page is served again, with its `ETag` of that time.
         Stale = "stale",
-        /// A body that is not a page: not JSON, half of it, not a list, or a list with values that are
-        /// not events.
+        /// A body that is not a page: not JSON, half of it, not a list, or a list with values that
+        /// are not events.
         Garbage = "garbage",
         /// The events of the page in random order.
         Reordered = "reordered",
@@ -66,11 +66,11 @@ names! {
         QueryIds = "query-ids",
         /// A query: the organisations hide everything from this account, as without single sign-on.
         QueryForbidden = "query-forbidden",
-        /// A query that names the repository `only`: 502 after the fault's wait, as if its history were
-        /// very long.
+        /// A query that names the repository `only`: 502 after the fault's wait, as if its history
+        /// were very long.
         QueryHeavy = "query-heavy",
-        /// Events happen and are never shown: no page has them, and no id is drawn for them. The share
-        /// is one of events.
+        /// Events happen and are never shown: no page has them, and no id is drawn for them. The
+        /// share is one of events.
         Hidden = "hidden",
         /// An event: the public feed never shows it, feeds of single repositories and people do.
         Withheld = "withheld",

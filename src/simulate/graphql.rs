@@ -79,13 +79,7 @@ pub(super) async fn query(request: SimulatedRequest, body: Bytes) -> Response {
         return end("secondary", secondary(wait));
     }
     let cost = schema::cost(&fields);
-    let standing = {
-        let mut state = shared.state();
-        for _ in 1..cost.min(MOST_COST) {
-            state.queries.spend(&caller, now);
-        }
-        state.queries.spend(&caller, now)
-    };
+    let standing = shared.state().queries.spend(&caller, cost.min(MOST_COST), now);
     if work > Duration::ZERO {
         shared.stop.run_until_cancelled(shared.clock.sleep(work)).await;
     }

@@ -32,8 +32,7 @@ impl Object {
 
     /// Adds a string member.
     pub(super) fn text(self, key: &str, value: &str) -> Self {
-        let quoted = quoted(value);
-        self.raw(key, &quoted)
+        self.raw(key, &json::encoded(value))
     }
 
     /// Adds a string member that may be null.
@@ -70,11 +69,6 @@ impl Object {
         self.0.push('}');
         self.0
     }
-}
-
-/// A JSON string, with quotes.
-pub(super) fn quoted(value: &str) -> String {
-    json::encoded(value)
 }
 
 /// A JSON list of values that are already JSON.

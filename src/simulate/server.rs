@@ -76,7 +76,7 @@ pub(super) async fn events(request: SimulatedRequest) -> Result<Response, Simula
     let shared = &request.shared;
     let (page, per_page) = asked(request.uri.query().unwrap_or_default());
     if (page - 1).saturating_mul(per_page) >= VISIBLE {
-        let standing = shared.state().limits.spend(&caller, now);
+        let standing = shared.state().limits.spend(&caller, 1, now);
         let message = "In order to keep the API fast for everyone, pagination is limited for this \
                        resource.";
         let refusal = SimulatedRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, message);
@@ -88,7 +88,7 @@ pub(super) async fn events(request: SimulatedRequest) -> Result<Response, Simula
     let standing = if response.status() == StatusCode::NOT_MODIFIED {
         standing
     } else {
-        shared.state().limits.spend(&caller, now)
+        shared.state().limits.spend(&caller, 1, now)
     };
     let cache = if caller.token().is_some() { "private" } else { "public" };
     let cache = format!("{cache}, max-age=60, s-maxage=60");

@@ -83,7 +83,7 @@ async fn feed(request: SimulatedRequest, of: HistoryOf) -> Result<Response, Simu
     let body = list(entries.iter().map(|entry| &*entry.text));
     let etag = etag_of(&body);
     let is_known = status.is_none() && is_known(&request.headers, &etag);
-    let standing = if is_known { standing } else { shared.state().limits.spend(&caller, now) };
+    let standing = if is_known { standing } else { shared.state().limits.spend(&caller, 1, now) };
     let mut response = match status.and_then(|status| StatusCode::from_u16(status).ok()) {
         Some(status) => SimulatedRefusal::new(status, "This feed is not shown").into_response(),
         None if is_known => StatusCode::NOT_MODIFIED.into_response(),

@@ -238,7 +238,8 @@ impl SharedWorld {
         Ticket { number, faults }
     }
 
-    /// The faults that affect every request with this token. No randomness is used, so the faults of page requests do not depend on it.
+    /// The faults that affect every request with this token. No randomness is used, so the faults
+    /// of page requests do not depend on it.
     pub(super) fn begin_user(&self, token: &str) -> Ticket {
         let state = self.state();
         // A token that is revoked for some requests is revoked for identity requests too.

@@ -29,7 +29,7 @@ pub(super) async fn user(request: SimulatedRequest) -> Result<Response, Simulate
     if standing.remaining() == 0 {
         return Err(limited(standing).counted());
     }
-    let standing = shared.state().limits.spend(&caller, now);
+    let standing = shared.state().limits.spend(&caller, 1, now);
     let (outcome, mut response) = if token.starts_with(PREFIX) {
         let message = "Resource not accessible by integration";
         ("user 403", SimulatedRefusal::new(StatusCode::FORBIDDEN, message).into_response())

@@ -26,13 +26,6 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// The most queries whose points are remembered.
 const MOST_QUERIES: usize = 10_000;
 
-/// Whether everything in the journal was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Catching {
-    Behind,
-    Up,
-}
-
 /// What the audit knows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct AuditState {
@@ -83,14 +76,14 @@ impl AuditState {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads events behind those that are counted.
+    /// Reads events behind those that are counted. Returns whether there may be more of them.
     pub(super) fn catch_up(
         mut self,
         reader: Reader<'_>,
         tag: BusTag,
         times: AuditTimes,
         size: usize,
-    ) -> Result<(Self, Catching), StoreError> {
+    ) -> Result<(Self, bool), StoreError> {
         let journal = reader.journal(tag)?;
         let (ledger, entry, index) = self.position;
         let mut position = Position { ledger, entry, index };
@@ -126,7 +119,7 @@ impl AuditState {
             self.gaps.clear();
         }
         self.position = (position.ledger, position.entry, position.index);
-        Ok((self, if rows == ROWS { Catching::Behind } else { Catching::Up }))
+        Ok((self, rows == ROWS))
     }
 
     /// The random sample, or the watched repositories.

@@ -16,41 +16,39 @@ use crate::metrics;
 use crate::model::json;
 
 /// GitHub's response to a token that is only checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum TokenCheck {
     /// GitHub accepts the token.
     Accepted,
-    /// GitHub refuses the token: only another one helps.
+    /// GitHub refuses the token.
     Refused(DeadToken),
-    /// The result is unclear, with the reason.
-    Unclear(String),
-    /// GitHub does not answer, with the reason.
-    Away(String),
+    /// Its account has no requests left now, or has sent too many.
+    Limited,
+    /// A response with this status that is neither.
+    Unclear(u16),
+    /// No response.
+    Away(HttpError),
 }
 
 impl Rest {
     /// Checks a token, at the cost of one request.
-    pub async fn check_token(&self, token: &Secret) -> TokenCheck {
+    pub async fn try_token(&self, token: &Secret) -> TokenCheck {
         let response = match self.ask_user(token).await.0 {
             Ok(response) => response,
-            Err(error) => return TokenCheck::Away(error.to_string()),
+            Err(error) => return TokenCheck::Away(error),
         };
         let limits = RateLimits::read(&response.headers, self.clock.now());
         match (response.status, read(&response, &limits).0) {
             (_, TokenVerdict::Served) => TokenCheck::Accepted,
             (_, TokenVerdict::Refused(dead)) => TokenCheck::Refused(dead),
-            (_, TokenVerdict::Limited(_)) => {
-                TokenCheck::Unclear("its account has no request left this hour".to_owned())
-            }
+            (_, TokenVerdict::Limited(_)) => TokenCheck::Limited,
             // GitHub describes a suspension only in the message.
             (403, _) if String::from_utf8_lossy(&response.body).contains("suspended") => {
                 TokenCheck::Refused(DeadToken::Suspended)
             }
             // An app installation has no user, and is refused only this request.
             (403, _) if token.expose().starts_with("ghs_") => TokenCheck::Accepted,
-            (status, _) => {
-                TokenCheck::Unclear(format!("GitHub answers {status} to the question whose it is"))
-            }
+            (status, _) => TokenCheck::Unclear(status),
         }
     }
 
