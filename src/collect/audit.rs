@@ -111,7 +111,7 @@ impl Audit {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let graphql = GraphQl::new(url, clock).context("github.graphqlUrl")?;
-        pool.allow_audits(options.budget);
+        pool.set_shares(|shares| shares.audits = options.budget);
         let wait = options.wait.min(options.every * MOST_WAITS);
         Ok(Self {
             store,

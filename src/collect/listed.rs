@@ -170,7 +170,9 @@ impl ListedSource {
             state.on = std::mem::take(&mut state.on).into_iter().take(MOST_FEEDS).collect();
         }
         state.feeds.set(state.on.keys(), self.clock.now());
-        self.pool.allow_feeds(if state.on.is_empty() { 0.0 } else { self.options.budget });
+        self.pool.set_shares(|shares| {
+            shares.feeds = if state.on.is_empty() { 0.0 } else { self.options.budget }
+        });
         state.reported_at = None;
     }
 

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::account::Accounts;
+pub use self::account::LimitShares;
 pub use self::lease::Lease;
 use self::lease::SharedPool;
 pub use self::pool_state::QUARANTINE;
@@ -38,7 +39,7 @@ use self::types::{Owner, Resource};
 use crate::clock::Clock;
 use crate::config::Secret;
 
-/// The fraction of each token's limit for queries, unless set by [`TokenPool::allow_queries`].
+/// The fraction of each token's limit for queries, unless set by [`TokenPool::set_shares`].
 const QUERY_SHARE: f64 = 0.5;
 /// How long after an identity request without a result the next one is sent.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
@@ -154,22 +155,9 @@ impl TokenPool {
         }
     }
 
-    /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1,
-    /// and never what the audit may use.
-    pub fn allow_queries(&self, share: f64) {
-        self.shared.lock().accounts.set_shares(|shares| shares.queries = share);
-    }
-
-    /// Sets the part of what queries may use that those for the commits of pushes may use: 0 while
-    /// there are none.
-    pub fn allow_pushes(&self, part: f64) {
-        self.shared.lock().accounts.set_shares(|shares| shares.pushes = part);
-    }
-
-    /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
-    /// not: 0 while there are none.
-    pub fn allow_feeds(&self, share: f64) {
-        self.shared.lock().accounts.set_shares(|shares| shares.feeds = share);
+    /// Changes the fractions of each account's limits.
+    pub fn set_shares(&self, change: impl FnOnce(&mut LimitShares)) {
+        self.shared.lock().accounts.set_shares(change);
     }
 
     /// A lease to read a single feed, always with the same token for the same `feed` while GitHub
@@ -252,12 +240,6 @@ impl TokenPool {
             Err(None) if state.is_pending => Some(TokenGrant::Wait(now + PENDING_LOOK)),
             Err(earliest) => earliest.map(TokenGrant::Wait),
         }
-    }
-
-    /// Sets the fraction of each account's GraphQL limit that the audit may use: 0 while there is
-    /// none, at most 0.9.
-    pub fn allow_audits(&self, share: f64) {
-        self.shared.lock().accounts.set_shares(|shares| shares.audits = share);
     }
 
     /// Like `grant_query`, within the audit's share.

@@ -74,14 +74,14 @@ impl EnrichLookup {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let graphql = GraphQl::new(url, clock).context("github.graphqlUrl")?;
-        pool.allow_queries(options.budget);
+        pool.set_shares(|shares| shares.queries = options.budget);
         let batch = options.batch.clamp(1, MOST_PULLS);
         Ok(Self { graphql: Arc::new(graphql), pool, deadline: options.deadline, batch })
     }
 
     /// Sets whether a part of the budget is for the commits of pushes.
     pub(super) fn allow_pushes(&self, is_allowed: bool) {
-        self.pool.allow_pushes(if is_allowed { PUSHES } else { 0.0 });
+        self.pool.set_shares(|shares| shares.pushes = if is_allowed { PUSHES } else { 0.0 });
     }
 }
 

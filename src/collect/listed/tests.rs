@@ -197,7 +197,7 @@ async fn quiet_repositories_cost_few_counted_requests() {
     let clock = Clock::system();
     let tokens = vec![crate::config::Secret::new("t")];
     let pool = TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock);
-    pool.allow_feeds(0.2);
+    pool.set_shares(|shares| shares.feeds = 0.2);
     let names: Vec<ListedName> = (0..REPOS).map(|n| name(&format!("o/r{n}"))).collect();
     let begun = clock.instant();
     let now = || clock.instant().duration_since(begun).as_secs();

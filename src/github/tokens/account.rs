@@ -47,19 +47,19 @@ pub(super) struct Accounts {
     burst: u32,
 }
 
-/// Fractions of each account's limits.
+/// Fractions of each account's limits, from 0 to 1.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LimitShares {
+pub struct LimitShares {
     /// What polling may use of the limit for REST.
     rest: f64,
-    /// What single feeds may use of it; pages may then use less by as much.
-    pub(super) feeds: f64,
-    /// What queries may use of the limit for GraphQL.
-    pub(super) queries: f64,
-    /// The part of that for the commits of pushes.
-    pub(super) pushes: f64,
-    /// What the audit may use of it.
-    pub(super) audits: f64,
+    /// What single feeds may use of it, and pages then do not: 0 while there are none.
+    pub feeds: f64,
+    /// What queries may use of the limit for GraphQL: above 0, and never what the audit may use.
+    pub queries: f64,
+    /// The part of that for the commits of pushes: 0 while there are none.
+    pub pushes: f64,
+    /// What the audit may use of the limit for GraphQL: 0 while there is none, at most 0.9.
+    pub audits: f64,
 }
 
 impl LimitShares {
