@@ -124,8 +124,9 @@ impl Stage {
                 let lists = self.given.lists.as_ref().filter(|_| self.pushes.asks());
                 let lists = lists.map(|lists| lists.all()).unwrap_or_default();
                 let are_listed = lists.iter().any(|list| list.names().names_repositories());
-                if std::mem::replace(&mut had_lists, are_listed) != are_listed {
-                    self.pushes.allow_pushes(are_listed);
+                let has_changed = std::mem::replace(&mut had_lists, are_listed) != are_listed;
+                if let Some(lookup) = self.given.lookup.as_ref().filter(|_| has_changed) {
+                    lookup.allow_pushes(are_listed);
                 }
                 let reading = self
                     .given

@@ -55,6 +55,11 @@ impl Object {
         self.raw(key, "null")
     }
 
+    /// The object with more members, where this holds.
+    pub(super) fn when(self, holds: bool, add: impl FnOnce(Self) -> Self) -> Self {
+        if holds { add(self) } else { self }
+    }
+
     /// Adds string members that are `base` followed by a suffix.
     pub(super) fn links(mut self, base: &str, links: &[(&str, &str)]) -> Self {
         for (key, tail) in links {

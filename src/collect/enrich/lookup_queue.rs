@@ -110,11 +110,4 @@ impl<W: Wanted> LookupQueue<W> {
     pub(super) fn send_due(&mut self) -> Option<Instant> {
         self.fetcher.as_mut().and_then(|fetcher| fetcher.send_due(&mut self.pending))
     }
-
-    /// Sets whether GitHub is asked for the commits of pushes.
-    pub(super) fn allow_pushes(&self, is_allowed: bool) {
-        if let Some(fetcher) = &self.fetcher {
-            fetcher.lookup.allow_pushes(is_allowed);
-        }
-    }
 }

@@ -30,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The rule by which pages are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PollRule {
+pub(super) enum PollRule {
     /// With tokens: as often as is useful.
     Tokens,
     /// Without tokens: this long after a response, as the server says.
@@ -39,7 +39,7 @@ pub enum PollRule {
 
 /// The pages and their paces.
 #[derive(Debug)]
-pub struct PageSchedule {
+pub(super) struct PageSchedule {
     usual: Duration,
     pages: Vec<Pace>,
     turn: u64,
@@ -62,8 +62,7 @@ struct Pace {
 
 impl PageSchedule {
     /// A schedule for this many pages, with `usual` between two reads of one with tokens.
-    #[must_use]
-    pub fn new(pages: usize, usual: Duration) -> Self {
+    pub(super) fn new(pages: usize, usual: Duration) -> Self {
         let page = || Pace {
             asked_at: None,
             asked_in: 0,
@@ -79,8 +78,7 @@ impl PageSchedule {
 
     /// The pages (counted from 0) that may be requested now. Otherwise returns when the next one
     /// is due; `None` while all have requests in flight.
-    #[must_use]
-    pub fn due(&self, now: Instant, rule: PollRule) -> (Vec<usize>, Option<Instant>) {
+    pub(super) fn due(&self, now: Instant, rule: PollRule) -> (Vec<usize>, Option<Instant>) {
         let due = self.pages.iter().map(|page| page.due(now, rule, self.usual));
         let later = due.clone().flatten().filter(|at| *at > now).min();
         let now = due.enumerate().filter(|(_, due)| due.is_some_and(|due| due <= now));
@@ -88,19 +86,17 @@ impl PageSchedule {
     }
 
     /// The sequence number of the last request for a page; higher is later.
-    #[must_use]
-    pub fn asked_in(&self, page: usize) -> u64 {
+    pub(super) fn asked_in(&self, page: usize) -> u64 {
         self.pages[page].asked_in
     }
 
     /// Whether the last request for every page succeeded.
-    #[must_use]
-    pub fn is_well(&self) -> bool {
+    pub(super) fn is_well(&self) -> bool {
         self.pages.iter().all(|page| page.is_well)
     }
 
     /// Records that a request for the page was sent.
-    pub fn asked(&mut self, page: usize, now: Instant) {
+    pub(super) fn asked(&mut self, page: usize, now: Instant) {
         self.turn += 1;
         let page = &mut self.pages[page];
         (page.asked_at, page.asked_in) = (Some(now), self.turn);
@@ -108,7 +104,7 @@ impl PageSchedule {
     }
 
     /// Records a response of which this fraction is new; `None` means unknown.
-    pub fn came(&mut self, page: usize, now: Instant, new: Option<f64>) {
+    pub(super) fn came(&mut self, page: usize, now: Instant, new: Option<f64>) {
         if self.pages.iter().all(|page| page.backoff.times() > 0) {
             self.pages.iter_mut().for_each(|page| page.not_before = None);
         }
@@ -126,7 +122,7 @@ impl PageSchedule {
 
     /// Ends all waits after the tokens were replaced, except for the server's interval between
     /// requests without a token.
-    pub fn recall(&mut self) {
+    pub(super) fn recall(&mut self) {
         for page in &mut self.pages {
             (page.asked_at, page.not_before) = (None, None);
         }
@@ -134,14 +130,14 @@ impl PageSchedule {
 
     /// Records a response that is not a page: a limit, a refused token, or a body that is not a
     /// list.
-    pub fn refused(&mut self, page: usize, now: Instant) {
+    pub(super) fn refused(&mut self, page: usize, now: Instant) {
         let page = &mut self.pages[page];
         page.response(now);
         page.is_well = false;
     }
 
     /// Records a failure. The page is not requested again for at least this long.
-    pub fn failed(&mut self, page: usize, now: Instant, least: Duration) {
+    pub(super) fn failed(&mut self, page: usize, now: Instant, least: Duration) {
         let page = &mut self.pages[page];
         page.response(now);
         page.not_before = Some(now + page.backoff.next_wait().max(least));
