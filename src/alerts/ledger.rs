@@ -32,6 +32,7 @@ pub(super) struct AlertLedger {
     tolerance: u32,
     within: Duration,
     pause: Duration,
+    /// In the order of [`AlertCondition::ALL`].
     entries: [LedgerEntry; AlertCondition::ALL.len()],
 }
 
@@ -66,8 +67,7 @@ impl AlertLedger {
     }
 
     fn entry(&mut self, condition: AlertCondition) -> &mut LedgerEntry {
-        let at = self.entries.iter().position(|entry| entry.condition == condition);
-        &mut self.entries[at.expect("each condition has its entry")]
+        &mut self.entries[condition as usize]
     }
 
     pub(super) fn raise(

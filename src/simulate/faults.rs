@@ -93,27 +93,6 @@ pub struct Fault {
     pub only: Option<String>,
 }
 
-/// Text that does not name a fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{text}' is not a fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN][:type=TYPE], \
-     as in error-503, slow:500ms, garbage:0.1, stale:all, revoked:token=ghp_x, \
-     hidden:0.5:type=WatchEvent; the names are {}",
-    names()
-)]
-pub struct NoFault {
-    /// The given text.
-    pub text: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// The names of all faults, separated by commas.
-#[must_use]
-pub fn names() -> String {
-    FaultKind::ALL.map(FaultKind::name).join(", ")
-}
-
 impl Fault {
     /// The fault with its default share and wait. A frozen feed affects every request; a revoked
     /// token or a suspended account affects every request when a token is named.
@@ -185,10 +164,19 @@ pub(super) fn lot(seed: u64, request: u64, salt: u64) -> fastrand::Rng {
 }
 
 impl FromStr for Fault {
-    type Err = NoFault;
+    /// What is wrong with the text.
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, NoFault> {
-        let fail = |reason: String| NoFault { text: text.to_owned(), reason };
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail = |reason: String| {
+            let names = FaultKind::ALL.map(FaultKind::name).join(", ");
+            format!(
+                "'{text}' is not a fault: {reason}; a fault is \
+                 NAME[:SHARE][:DURATION][:token=TOKEN][:type=TYPE], as in error-503, slow:500ms, \
+                 garbage:0.1, stale:all, revoked:token=ghp_x, hidden:0.5:type=WatchEvent; the names \
+                 are {names}"
+            )
+        };
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default();
         let kind = FaultKind::ALL

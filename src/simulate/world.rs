@@ -20,7 +20,7 @@ use super::payloads::envelope;
 use super::payloads_pulls::pull_request_event;
 use super::payloads_rest::Scene;
 use super::pulls::{Action, Pulls, SimulatedPull, branch};
-use super::totals::Raises;
+use super::totals::RepositoryTotal;
 use super::{payloads_old, payloads_today};
 use crate::model::window::{Second, Timestamp};
 
@@ -52,7 +52,8 @@ struct PullDraft {
     repository: Arc<Repository>,
     payload: String,
     created: Second,
-    raises: Raises,
+    /// The total of its repository that it raises, if any.
+    raises: Option<RepositoryTotal>,
 }
 
 impl World {
@@ -130,11 +131,7 @@ impl World {
                     repository: step.pull.repository.clone(),
                     created: step.pull.updated,
                     actor: step.actor,
-                    raises: if step.action == Action::Opened {
-                        Raises::Pulls
-                    } else {
-                        Raises::Nothing
-                    },
+                    raises: (step.action == Action::Opened).then_some(RepositoryTotal::Pulls),
                 }
             }
             EventKind::Review | EventKind::ReviewComment => {
@@ -166,7 +163,7 @@ impl World {
         } else {
             scene.review_comment(ink, pull)
         };
-        let (repository, raises) = (pull.repository.clone(), Raises::Nothing);
+        let (repository, raises) = (pull.repository.clone(), None);
         PullDraft { kind, actor, repository, payload, created, raises }
     }
 
@@ -227,11 +224,11 @@ impl World {
             | EventKind::ReviewComment => r#"{"action":"started"}"#.to_owned(),
         };
         let raises = match kind {
-            EventKind::Watch => Raises::Stars,
-            EventKind::Fork => Raises::Forks,
-            EventKind::Release => Raises::Releases,
-            EventKind::Issues if opens => Raises::Issues,
-            _ => Raises::Nothing,
+            EventKind::Watch => Some(RepositoryTotal::Stars),
+            EventKind::Fork => Some(RepositoryTotal::Forks),
+            EventKind::Release => Some(RepositoryTotal::Releases),
+            EventKind::Issues if opens => Some(RepositoryTotal::Issues),
+            _ => None,
         };
         PullDraft { kind, actor, payload, created: at, repository, raises }
     }

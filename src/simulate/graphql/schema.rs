@@ -8,7 +8,7 @@ use super::super::commits::CommitGraph;
 use super::super::known::{KnownPulls, node};
 use super::super::payloads::time;
 use super::super::pulls::SimulatedPull;
-use super::super::totals::RepositoryTotals;
+use super::super::totals::{RepositoryTotal, RepositoryTotals};
 use super::fields::{no_field, object, scalar};
 use super::language::Field;
 use super::objects;
@@ -204,19 +204,22 @@ impl QueryAnswering<'_> {
         field: &Field,
     ) -> Result<Value, String> {
         let totals = self.known.totals.of(repository.id);
-        let count = |of: fn(&RepositoryTotals) -> u32| totals.map_or(0, of);
-        let counted = |field: &Field, of| scalar(field, "Connection", "totalCount", count(of));
+        let count = |total| totals.map_or(0, |totals| totals.of(total));
+        let counted =
+            |field: &Field, total| scalar(field, "Connection", "totalCount", count(total));
         object(field, "Repository", |field| {
             Ok(Some(match field.name.as_str() {
                 "databaseId" => json!(repository.id),
                 "nameWithOwner" => json!(repository.full_name()),
-                "stargazerCount" => json!(totals.map_or(repository.stars, |totals| totals.stars)),
+                "stargazerCount" => json!(
+                    totals.map_or(repository.stars, |totals| totals.of(RepositoryTotal::Stars))
+                ),
                 // The whole network's on GitHub; here no fork is forked.
-                "forkCount" => json!(count(|totals| totals.forks)),
-                "forks" => counted(field, |totals| totals.forks)?,
-                "releases" => counted(field, |totals| totals.releases)?,
-                "pullRequests" => counted(field, |totals| totals.pulls)?,
-                "issues" => counted(field, |totals| totals.issues)?,
+                "forkCount" => json!(count(RepositoryTotal::Forks)),
+                "forks" => counted(field, RepositoryTotal::Forks)?,
+                "releases" => counted(field, RepositoryTotal::Releases)?,
+                "pullRequests" => counted(field, RepositoryTotal::Pulls)?,
+                "issues" => counted(field, RepositoryTotal::Issues)?,
                 "primaryLanguage" => match repository.language {
                     None => Value::Null,
                     Some(name) => scalar(field, "Language", "name", name)?,
