@@ -242,7 +242,7 @@ impl Poller {
                     return all;
                 }
                 // All waits were for the previous list of tokens.
-                Ok(()) = self.lists.changed() => self.schedule.recall(),
+                Ok(()) = self.lists.changed() => self.schedule.end_waits(),
                 () = asleep => {}
             }
         }
@@ -304,7 +304,7 @@ impl Poller {
                 if entries.is_list() {
                     let seen = overlap::sightings(&entries);
                     let overlap = self.completeness.read(at, slot, &seen, wall);
-                    self.schedule.came(at, now, overlap.map(|share| 1.0 - share));
+                    self.schedule.answered(at, now, overlap.map(|share| 1.0 - share));
                     self.status.send_modify(|status| status.overlap[at] = overlap);
                 } else {
                     self.completeness.failed(at, wall);
@@ -316,7 +316,7 @@ impl Poller {
             }
             PageOutcome::NotModified => {
                 summary.answered = true;
-                self.schedule.came(at, now, Some(0.0));
+                self.schedule.answered(at, now, Some(0.0));
                 self.completeness.unchanged(at, slot, wall);
             }
             PageOutcome::Limited { wait } => {

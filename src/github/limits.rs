@@ -116,14 +116,14 @@ impl RateLimits {
 
     /// Whether the response reported a budget.
     #[must_use]
-    pub fn tells_budget(&self) -> bool {
+    pub fn reports_budget(&self) -> bool {
         self.limit.is_some() || self.remaining.is_some() || self.reset.is_some()
     }
 
     /// Whether a 403 with these headers and this body is about limits, and not about permissions.
     #[must_use]
     pub fn is_about_limits(&self, body: &[u8]) -> bool {
-        self.retry_after.is_some() || self.remaining == Some(0) || speaks_of_limits(body)
+        self.retry_after.is_some() || self.remaining == Some(0) || mentions_limits(body)
     }
 
     /// The meaning of a 403 or 429 with these headers and this body, for a request with or without
@@ -143,12 +143,12 @@ impl RateLimits {
             return Ok(wait);
         }
         let suspended =
-            status == 403 && with_token && !self.tells_budget() && !speaks_of_limits(body);
+            status == 403 && with_token && !self.reports_budget() && !mentions_limits(body);
         if suspended { Err(DeadToken::Suspended) } else { Ok(None) }
     }
 }
 
-fn speaks_of_limits(body: &[u8]) -> bool {
+fn mentions_limits(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(&body[..body.len().min(REASON_BYTES)]).to_lowercase();
     ["rate limit", "secondary", "abuse"].iter().any(|word| text.contains(word))
 }

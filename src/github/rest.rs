@@ -254,7 +254,7 @@ impl Rest {
             304 => PageOutcome::NotModified,
             401 if with_token => PageOutcome::TokenDead { reason: DeadToken::Revoked },
             404 | 410 | 451 if is_feed => PageOutcome::Failed(RestError::Closed { status }),
-            403 if is_feed && limits.tells_budget() && !limits.is_about_limits(body) => {
+            403 if is_feed && limits.reports_budget() && !limits.is_about_limits(body) => {
                 PageOutcome::Failed(RestError::Closed { status })
             }
             403 | 429 => match limits.refusal(status, body, with_token) {

@@ -31,7 +31,7 @@ pub use self::account::LimitShares;
 pub use self::lease::Lease;
 use self::lease::SharedPool;
 pub use self::pool_state::QUARANTINE;
-use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, tell_shared};
+use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, report_shared};
 pub use self::types::{
     AccountId, Census, Identity, PoolOptions, QueryKind, TokenMode, TokenSlotId, TokenVerdict,
 };
@@ -171,7 +171,7 @@ impl TokenPool {
         let start = usize::try_from(feed % (count.max(1) as u64)).unwrap_or_default();
         let slot = (start..start + count)
             .map(|at| &slots[at % count])
-            .find(|slot| !slot.is_benched(now))
+            .find(|slot| !slot.is_quarantined(now))
             .unwrap_or(anonymous);
         let ready = accounts.ready_at(slot.owner, Resource::Feeds, now);
         if ready > now {
@@ -192,7 +192,7 @@ impl TokenPool {
         }
         let slot = slots.iter_mut().find(|slot| {
             slot.introduced_at.is_some_and(|at| at <= now)
-                && !slot.is_benched(now)
+                && !slot.is_quarantined(now)
                 && accounts.ready_at(slot.owner, Resource::Pages, now) <= now
         })?;
         slot.introduced_at = Some(now + ASK_AGAIN);
@@ -213,7 +213,7 @@ impl TokenPool {
         }
         slot.owner = to;
         state.accounts.join(from, to, now);
-        tell_shared(&state, id, to);
+        report_shared(&state, id, to);
         publish(&mut state, now);
     }
 
@@ -279,7 +279,7 @@ impl TokenPool {
         if state.is_pending {
             return TokenGrant::Wait(now + PENDING_LOOK);
         }
-        let back = state.slots.iter().filter_map(|slot| slot.benched_until).min();
+        let back = state.slots.iter().filter_map(|slot| slot.quarantined_until).min();
         let PoolState { anonymous, accounts, .. } = &mut *state;
         let ready = accounts.ready_at(anonymous.owner, Resource::Pages, now);
         if ready <= now {
@@ -294,7 +294,7 @@ impl TokenPool {
         let now = self.shared.clock.instant();
         let mut state = self.shared.lock();
         let works =
-            |slot: &TokenSlot| slot.id != id && !slot.is_benched(now) && !slot.is_resting(now);
+            |slot: &TokenSlot| slot.id != id && !slot.is_quarantined(now) && !slot.is_resting(now);
         if state.slots.iter().any(works)
             && let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == id)
         {
@@ -316,7 +316,7 @@ impl TokenPool {
     #[must_use]
     pub fn has_account(&self, may: impl Fn(AccountId) -> bool) -> bool {
         let (state, now) = (self.shared.lock(), self.shared.clock.instant());
-        state.slots.iter().any(|slot| !slot.is_benched(now) && may(AccountId(slot.owner)))
+        state.slots.iter().any(|slot| !slot.is_quarantined(now) && may(AccountId(slot.owner)))
     }
 
     /// The current state of the pool.
@@ -344,12 +344,12 @@ impl TokenPool {
         };
         let count = slots.len();
         // When no other token is left, a stale page is better than none.
-        let may_rest = slots.iter().any(|slot| !slot.is_benched(now) && !slot.is_resting(now));
+        let may_rest = slots.iter().any(|slot| !slot.is_quarantined(now) && !slot.is_resting(now));
         let (mut chosen, mut earliest) = (None, None::<Instant>);
         for at in (*turn..*turn + count).map(|turn| turn % count) {
             let slot = &slots[at];
             // Lookups are by name and are not affected by stale pages.
-            if slot.is_benched(now)
+            if slot.is_quarantined(now)
                 || !may(AccountId(slot.owner))
                 || (may_rest && resource == Resource::Pages && slot.is_resting(now))
             {

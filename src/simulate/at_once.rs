@@ -23,7 +23,7 @@ pub(super) struct AtOnce {
 
 impl AtOnce {
     /// Counts another request of this caller; `None` when there are too many.
-    pub(super) fn enter(shared: &Arc<SharedWorld>, caller: &SimulatedCaller) -> Option<Self> {
+    pub(super) fn begin(shared: &Arc<SharedWorld>, caller: &SimulatedCaller) -> Option<Self> {
         let payer = caller.payer();
         let mut state = shared.state();
         let known = state.at_once.get(&payer).copied().unwrap_or(0);

@@ -61,7 +61,7 @@ impl SimulatedRequest {
     pub(super) async fn enter(&self, kind: RequestKind) -> Result<AdmittedPage, SimulatedRefusal> {
         let shared = &self.shared;
         let caller = self.admit()?;
-        let Some(at_once) = AtOnce::enter(shared, &caller) else { return Err(at_once::refusal()) };
+        let Some(at_once) = AtOnce::begin(shared, &caller) else { return Err(at_once::refusal()) };
         let ticket = shared.begin(kind, caller.token());
         if let Some(slow) = ticket.fault(FaultKind::Slow) {
             shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;

@@ -20,7 +20,7 @@ use super::at_once::{self, AtOnce};
 use super::entrance::SimulatedRequest;
 use super::faults::{Fault, FaultKind, lot};
 use super::limits::{LimitStanding, account};
-use super::refusal::{SECONDARY, SimulatedRefusal, counted, tell_of};
+use super::refusal::{SECONDARY, SimulatedRefusal, counted, set_limits_of};
 use super::state::{RequestKind, SharedWorld, Ticket};
 
 /// GitHub aborts a query that takes longer.
@@ -40,7 +40,7 @@ pub(super) async fn query(request: SimulatedRequest, body: Bytes) -> Response {
         let message = "This endpoint requires you to be authenticated.";
         return end("401", refused(StatusCode::UNAUTHORIZED, message));
     };
-    let Some(_at_once) = AtOnce::enter(shared, &caller) else {
+    let Some(_at_once) = AtOnce::begin(shared, &caller) else {
         return end("secondary", secondary(at_once::WAIT));
     };
     let ticket = shared.begin(RequestKind::Query, Some(token));
@@ -176,7 +176,7 @@ fn end(outcome: &str, response: Response) -> Response {
 
 fn told(status: StatusCode, body: &Value, standing: LimitStanding) -> Response {
     let mut response = super::refusal::json(status, body.to_string());
-    tell_of(response.headers_mut(), standing, "graphql");
+    set_limits_of(response.headers_mut(), standing, "graphql");
     response
 }
 

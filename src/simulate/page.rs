@@ -25,6 +25,7 @@ pub(super) struct SimulatedPage {
 /// Takes the page from the feed. `key` is its number, from 1, and its size.
 pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -> SimulatedPage {
     let mut state = shared.state();
+    // Several faults may apply; the first one names the response.
     let mut fault = None;
     let mut hit = |kind: FaultKind| {
         let found: Option<&Fault> = ticket.fault(kind);

@@ -126,7 +126,7 @@ impl IntoResponse for SimulatedRefusal {
             json(self.status, body)
         };
         if let Some(standing) = self.standing {
-            tell(response.headers_mut(), standing);
+            set_limits(response.headers_mut(), standing);
         }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -189,12 +189,16 @@ pub(super) fn json(status: StatusCode, body: String) -> Response {
 }
 
 /// Sets the rate-limit headers.
-pub(super) fn tell(headers: &mut HeaderMap, standing: LimitStanding) {
-    tell_of(headers, standing, "core");
+pub(super) fn set_limits(headers: &mut HeaderMap, standing: LimitStanding) {
+    set_limits_of(headers, standing, "core");
 }
 
 /// Sets the rate-limit headers of one of GitHub's resources.
-pub(super) fn tell_of(headers: &mut HeaderMap, standing: LimitStanding, resource: &'static str) {
+pub(super) fn set_limits_of(
+    headers: &mut HeaderMap,
+    standing: LimitStanding,
+    resource: &'static str,
+) {
     headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining()));
     headers.insert("x-ratelimit-used", HeaderValue::from(standing.used));

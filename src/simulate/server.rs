@@ -15,7 +15,7 @@ use super::faults::FaultKind;
 use super::feed::VISIBLE;
 use super::json::Object;
 use super::page::{self, SimulatedPage};
-use super::refusal::{SimulatedOutcome, SimulatedRefusal, counted, json, outcome_of, tell};
+use super::refusal::{SimulatedOutcome, SimulatedRefusal, counted, json, outcome_of, set_limits};
 use super::state::{RequestKind, SharedWorld, Ticket};
 
 const DEFAULT_PER_PAGE: usize = 15;
@@ -62,7 +62,7 @@ pub(super) async fn rate_limit(request: SimulatedRequest) -> Result<Response, Si
     let resources = Object::new().raw("core", &core).end();
     let body = Object::new().raw("resources", &resources).raw("rate", &core).end();
     let mut response = json(StatusCode::OK, body);
-    tell(response.headers_mut(), standing);
+    set_limits(response.headers_mut(), standing);
     Ok(response)
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn events(request: SimulatedRequest) -> Result<Response, Simula
     let cache = if caller.token().is_some() { "private" } else { "public" };
     let cache = format!("{cache}, max-age=60, s-maxage=60");
     let all = response.headers_mut();
-    tell(all, standing);
+    set_limits(all, standing);
     all.insert(header::CACHE_CONTROL, value(cache));
     all.insert(header::LINK, value(links(shared.address, page, per_page)));
     all.insert(POLL_INTERVAL, HeaderValue::from(shared.poll_interval));

@@ -15,7 +15,7 @@ use super::feed::VISIBLE;
 use super::histories::HistoryOf;
 use super::json::list;
 use super::page::{etag_of, is_known};
-use super::refusal::{SimulatedRefusal, counted, json, tell};
+use super::refusal::{SimulatedRefusal, counted, json, set_limits};
 use super::server::{POLL_INTERVAL, asked, value};
 use super::state::RequestKind;
 
@@ -93,7 +93,7 @@ async fn feed(request: SimulatedRequest, of: HistoryOf) -> Result<Response, Simu
         }
     };
     let all = response.headers_mut();
-    tell(all, standing);
+    set_limits(all, standing);
     if status.is_none() {
         all.insert(header::ETAG, value(etag));
     }

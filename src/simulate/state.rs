@@ -12,7 +12,7 @@ use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
 use super::histories::Histories;
 use super::installations::AppState;
-use super::known::KnownPulls;
+use super::known::QueriedWorld;
 use super::limits::{SimulatedCaller, SimulatedLimits};
 use super::options::{Options, QueryOptions};
 use super::query_work::QueryWork;
@@ -158,7 +158,7 @@ impl SharedWorld {
         let mut source = self.source();
         let put = (0..n)
             .map_while(|_| self.next_from(&mut source))
-            .map(|event| self.enter(event))
+            .map(|event| self.publish(event))
             .count();
         drop(source);
         self.changed();
@@ -190,12 +190,12 @@ impl SharedWorld {
 
     /// Puts any text into the feed.
     pub(super) fn put(&self, event: Arc<str>) {
-        self.enter(event);
+        self.publish(event);
         self.changed();
     }
 
     /// Puts an event into the public feed, unless a fault hides it there, and into single feeds.
-    fn enter(&self, event: Arc<str>) {
+    fn publish(&self, event: Arc<str>) {
         let mut state = self.state();
         let state = &mut *state;
         let number = state.feed.len();
@@ -207,7 +207,7 @@ impl SharedWorld {
             state.feed.put(&event);
         }
         state.histories.put(self.seed, number, &event, self.clock.now());
-        state.ledger.enter(event);
+        state.ledger.add(event);
     }
 
     /// Whether the events are recorded.
@@ -252,10 +252,10 @@ impl SharedWorld {
     }
 
     /// Reads the pull requests that can be queried; there are none for recorded events.
-    pub(super) fn with_known<T>(&self, look: impl FnOnce(&KnownPulls) -> T) -> T {
+    pub(super) fn with_known<T>(&self, look: impl FnOnce(&QueriedWorld) -> T) -> T {
         match &*self.source() {
             EventSupply::World(world) => look(world.known()),
-            EventSupply::Recorded(_) => look(&KnownPulls::default()),
+            EventSupply::Recorded(_) => look(&QueriedWorld::default()),
         }
     }
 
@@ -316,7 +316,7 @@ pub(super) struct RequestLedger {
 }
 
 impl RequestLedger {
-    fn enter(&mut self, event: Arc<str>) {
+    fn add(&mut self, event: Arc<str>) {
         self.rows.push_back((event, false));
         if self.rows.len() > self.limit {
             self.rows.pop_front();

@@ -9,7 +9,7 @@ use super::faults::FaultKind;
 use super::installations::PREFIX;
 use super::json::Object;
 use super::limits::account;
-use super::refusal::{SimulatedRefusal, counted, fault_refusal, json, limited, tell};
+use super::refusal::{SimulatedRefusal, counted, fault_refusal, json, limited, set_limits};
 
 pub(super) async fn user(request: SimulatedRequest) -> Result<Response, SimulatedRefusal> {
     let caller = request.admit()?;
@@ -39,7 +39,7 @@ pub(super) async fn user(request: SimulatedRequest) -> Result<Response, Simulate
             Object::new().text("login", login).bare("id", number(login)).text("type", "User").end();
         ("user 200", json(StatusCode::OK, body))
     };
-    tell(response.headers_mut(), standing);
+    set_limits(response.headers_mut(), standing);
     Ok(counted(response, outcome.to_owned()))
 }
 

@@ -102,7 +102,7 @@ impl<W: Wanted> LookupQueue<W> {
     pub(super) fn expire(&mut self, now: Instant, leaving: &mut Leaving) {
         leaving.ready.extend(self.pending.expire(now));
         if self.pending.next_deadline().is_some() && !self.can_ask() {
-            leaving.ready.extend(self.pending.release());
+            leaving.ready.extend(self.pending.release_everything());
         }
     }
 

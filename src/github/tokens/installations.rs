@@ -40,8 +40,8 @@ impl TokenPool {
                 state.open_slot(None, Some(installation), now)
             };
             if slot.token.as_ref() != Some(&token) {
-                is_renewed |= slot.is_benched(now);
-                (slot.benched_until, slot.resting_until) = (None, None);
+                is_renewed |= slot.is_quarantined(now);
+                (slot.quarantined_until, slot.resting_until) = (None, None);
                 slot.token = Some(token);
             }
             state.slots.push(slot);
@@ -66,7 +66,7 @@ impl TokenPool {
     pub fn refused_installations(&self) -> Vec<u64> {
         let now = self.shared.clock.instant();
         let state = self.shared.lock();
-        let refused = state.slots.iter().filter(|slot| slot.is_benched(now));
+        let refused = state.slots.iter().filter(|slot| slot.is_quarantined(now));
         refused.filter_map(|slot| slot.installation).collect()
     }
 }

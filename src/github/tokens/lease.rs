@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::pool_state::{PoolState, QUARANTINE, census, publish, tell_bench};
+use super::pool_state::{PoolState, QUARANTINE, census, publish, report_quarantine};
 use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
 use crate::clock::Clock;
 use crate::config::Secret;
@@ -107,7 +107,7 @@ impl SharedPool {
             }
             TokenVerdict::Refused(why) if lease.token.is_some() && is_current => {
                 state.quarantine(lease.slot, Some(now + QUARANTINE));
-                tell_bench(&mut state, lease.slot, why, now);
+                report_quarantine(&mut state, lease.slot, why, now);
                 if of_installation {
                     self.refusals.send_replace(());
                 }

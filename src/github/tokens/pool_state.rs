@@ -43,7 +43,7 @@ pub(super) struct TokenSlot {
     pub(super) owner: Owner,
     /// When to ask GitHub for its account; `None` once that is answered.
     pub(super) introduced_at: Option<Instant>,
-    pub(super) benched_until: Option<Instant>,
+    pub(super) quarantined_until: Option<Instant>,
     /// It gets stale pages until then; a response in flight does not end that.
     pub(super) resting_until: Option<Instant>,
 }
@@ -51,16 +51,16 @@ pub(super) struct TokenSlot {
 impl TokenSlot {
     pub(super) fn new(id: TokenSlotId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
         let (introduced_at, installation) = (Some(now), None);
-        let (benched_until, resting_until) = (None, None);
-        Self { id, token, installation, owner, introduced_at, benched_until, resting_until }
+        let (quarantined_until, resting_until) = (None, None);
+        Self { id, token, installation, owner, introduced_at, quarantined_until, resting_until }
     }
 
     pub(super) fn is_resting(&self, now: Instant) -> bool {
         self.resting_until.is_some_and(|until| until > now)
     }
 
-    pub(super) fn is_benched(&self, now: Instant) -> bool {
-        self.benched_until.is_some_and(|until| until > now)
+    pub(super) fn is_quarantined(&self, now: Instant) -> bool {
+        self.quarantined_until.is_some_and(|until| until > now)
     }
 }
 
@@ -89,7 +89,7 @@ impl PoolState {
     /// Quarantines a token until then, or ends its quarantine.
     pub(super) fn quarantine(&mut self, id: TokenSlotId, until: Option<Instant>) {
         if let Some(slot) = self.slot(id) {
-            slot.benched_until = until;
+            slot.quarantined_until = until;
         }
     }
 
@@ -104,10 +104,10 @@ impl PoolState {
 pub(super) fn census(state: &mut PoolState, now: Instant) -> Census {
     let PoolState { slots, accounts, .. } = state;
     let tokens = slots.len();
-    let quarantined = slots.iter().filter(|slot| slot.is_benched(now)).count();
+    let quarantined = slots.iter().filter(|slot| slot.is_quarantined(now)).count();
     let usable = slots
         .iter()
-        .filter(|slot| !slot.is_benched(now) && !slot.is_resting(now))
+        .filter(|slot| !slot.is_quarantined(now) && !slot.is_resting(now))
         .filter(|slot| {
             let (budget, of) = accounts.budget(slot.owner, Resource::Pages);
             !budget.is_exhausted(of, now)
@@ -119,7 +119,7 @@ pub(super) fn census(state: &mut PoolState, now: Instant) -> Census {
 }
 
 /// Logs that a token turned out to share its account with another.
-pub(super) fn tell_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
+pub(super) fn report_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
     let place = state.slots.iter().position(|slot| slot.id == id);
     let other = state.slots.iter().position(|slot| slot.owner == owner && slot.id != id);
     if let (Some(place), Some(other)) = (place, other) {
@@ -131,7 +131,12 @@ pub(super) fn tell_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
     }
 }
 
-pub(super) fn tell_bench(state: &mut PoolState, id: TokenSlotId, why: DeadToken, now: Instant) {
+pub(super) fn report_quarantine(
+    state: &mut PoolState,
+    id: TokenSlotId,
+    why: DeadToken,
+    now: Instant,
+) {
     let Some(place) = state.slots.iter().position(|slot| slot.id == id) else { return };
     let census = census(state, now);
     let (number, hours) = (place + 1, QUARANTINE.as_secs() / 3_600);

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::cast::Repository;
 use super::super::commits::CommitGraph;
-use super::super::known::{KnownPulls, node};
+use super::super::known::{QueriedWorld, node};
 use super::super::payloads::time;
 use super::super::pulls::SimulatedPull;
 use super::super::totals::{RepositoryTotal, RepositoryTotals};
@@ -18,7 +18,7 @@ const MOST_IDS: usize = 100;
 
 /// The inputs of a response.
 pub(super) struct QueryAnswering<'a> {
-    pub(super) known: &'a KnownPulls,
+    pub(super) known: &'a QueriedWorld,
     /// `rateLimit`: cost, remaining, resetAt.
     pub(super) rate: Value,
     /// Node ids are refused, and those in responses differ: GitHub changed them.
