@@ -253,20 +253,20 @@ impl Stage {
         for ReleasedEvent { event, leaving } in ready {
             let reason = match leaving {
                 ReleaseReason::AsItCame => continue,
-                ReleaseReason::Enriched => {
-                    metrics::EVENTS_ENRICHED.add(1);
-                    metrics::ENRICH_SECONDS.record(now.saturating_duration_since(event.since));
-                    reasons.push(None);
-                    continue;
-                }
-                ReleaseReason::Late => "late",
-                ReleaseReason::Gone => "gone",
-                ReleaseReason::Forbidden => "forbidden",
-                ReleaseReason::Full => "full",
-                ReleaseReason::NoToken => "no_token",
+                ReleaseReason::Enriched => None,
+                ReleaseReason::Late => Some("late"),
+                ReleaseReason::Gone => Some("gone"),
+                ReleaseReason::Forbidden => Some("forbidden"),
+                ReleaseReason::Full => Some("full"),
+                ReleaseReason::NoToken => Some("no_token"),
             };
-            metrics::EVENTS_UNENRICHED.add_for(reason, 1);
-            reasons.push(Some(reason));
+            if let Some(reason) = reason {
+                metrics::EVENTS_UNENRICHED.add_for(reason, 1);
+            } else {
+                metrics::EVENTS_ENRICHED.add(1);
+                metrics::ENRICH_SECONDS.record(now.saturating_duration_since(event.since));
+            }
+            reasons.push(reason);
         }
         if !reasons.is_empty() {
             self.given.recent.send_modify(|recent| {

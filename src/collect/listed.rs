@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::feeds::{ListedFeeds, Settled};
 use self::read::{FeedReader, FinishedRead};
+use super::entries::Entries;
 use super::ingest::{self, IngestRules};
 use super::poller::MOST_SENT;
 use super::relay::granted;
@@ -206,9 +207,9 @@ impl ListedSource {
     /// Admits what was read, and keeps what is then known of the feed.
     async fn take(&self, state: &mut ListedState, read: FinishedRead) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let pages = read.pages.iter().zip(1..);
-        let page = |(entries, number)| PolledPage { number, entries };
-        let pages: Vec<PolledPage> = pages.map(|(e, number)| page((e.clone(), number))).collect();
+        let page =
+            |(entries, number): (&Entries, u8)| PolledPage { number, entries: entries.clone() };
+        let pages: Vec<PolledPage> = read.pages.iter().zip(1..).map(page).collect();
         if !pages.is_empty() {
             let poll = Poll { pages, received_at: now };
             let admitted = ingest::take_in(&self.store, poll, None, &self.how).await?;

@@ -1,7 +1,6 @@
 use super::feeds::ListedFeeds;
 use super::read::{FinishedRead, ReadEnd};
 use super::*;
-use crate::collect::entries::Entries;
 use crate::github::limits::RateLimits;
 use crate::github::tokens::{PoolOptions, TokenVerdict};
 use crate::model::window::Timestamp;
