@@ -12,6 +12,7 @@ mod outcome;
 mod pull;
 mod push;
 mod push_range;
+mod queried;
 mod query;
 mod response;
 mod totals;
@@ -20,8 +21,9 @@ use std::time::Duration;
 
 pub use self::lookup::ObjectLookup;
 pub use self::outcome::{QueryError, QueryOutcome};
-pub use self::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
-pub use self::push::{MOST_PUSHES, PushDetails, PushLookup, WantedPush};
+pub use self::pull::{Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+pub use self::push::{PushDetails, PushLookup, WantedPush};
+pub use self::queried::{AskedBy, Queried};
 use self::response::Read;
 pub use self::totals::{CountsLookup, MOST_REPOSITORIES, RepositoryCounts};
 
@@ -57,20 +59,16 @@ impl GraphQl {
         Ok(Self { http, url, clock })
     }
 
-    /// Queries up to [`MOST_PULLS`] pull requests and settles the lease with the outcome.
-    pub async fn ask(&self, form: AskedBy, wanted: &[WantedPull], lease: Lease) -> QueryOutcome {
-        let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
-        self.send(body, |body| response::read(form, wanted, body), lease).await.0
-    }
-
-    /// Queries the commits of up to [`MOST_PUSHES`] pushes and settles the lease with the outcome.
-    pub async fn ask_pushes(
+    /// Queries up to [`Queried::MOST`] objects and settles the lease with the outcome.
+    pub async fn ask<W: Queried>(
         &self,
-        wanted: &[WantedPush],
+        form: AskedBy,
+        wanted: &[W],
         lease: Lease,
-    ) -> QueryOutcome<PushLookup> {
-        let wanted = &wanted[..wanted.len().min(MOST_PUSHES)];
-        self.send(push::write(wanted), |body| push::read(wanted, body), lease).await.0
+    ) -> QueryOutcome<ObjectLookup<W::Details>> {
+        let wanted = &wanted[..wanted.len().min(W::MOST)];
+        let read = |body: &[u8]| response::read(form, wanted, body);
+        self.send(W::write(form, wanted), read, lease).await.0
     }
 
     /// Queries the totals of up to [`MOST_REPOSITORIES`] repositories, `owner/name`, and settles

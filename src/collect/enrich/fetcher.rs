@@ -196,7 +196,7 @@ impl<W: Wanted> Fetcher<W> {
             let graphql = Arc::clone(&self.lookup.graphql);
             let asked_with = (lease.slot(), lease.account());
             self.in_flight.spawn(async move {
-                let outcome = W::ask(&graphql, form, &wanted, lease).await;
+                let outcome = graphql.ask(form, &wanted, lease).await;
                 InFlightQuery { form, asked_with, is_part, sent, wanted, outcome }
             });
         }

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use super::lookup::ObjectLookup;
 use super::outcome::QueryOutcome;
-use super::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+use super::pull::MOST_PULLS;
+use super::queried::{AskedBy, Queried};
 use super::query::alias;
 use crate::github::shown::first_words;
 use crate::model::json;
@@ -23,7 +24,7 @@ const MOST_ERRORS: usize = 2 * MOST_PULLS;
 const SOMETHING_WENT_WRONG: &str = "something went wrong";
 
 /// The content of the body.
-pub(super) struct Read<T = PullLookup> {
+pub(super) struct Read<T> {
     /// The error says why there is no data. How long a limit lasts is not in the body.
     pub(super) answer: Result<QueryOutcome<T>, String>,
     pub(super) rate: Option<QueryRate>,
@@ -65,18 +66,12 @@ enum ResponseData<'a> {
     Names(HashMap<Cow<'a, [u8]>, &'a str>),
 }
 
-pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
-    read_each(form, wanted.len(), body, |at, value| details(form, &wanted[at], value).map(Box::new))
-}
-
-/// Parses a response about this many objects. `details` returns what the value of an object says,
-/// `None` when it is not the object that was asked for.
-pub(super) fn read_each<D: Clone>(
+/// Parses a response about these objects.
+pub(super) fn read<W: Queried>(
     form: AskedBy,
-    count: usize,
+    wanted: &[W],
     body: &[u8],
-    details: impl Fn(usize, &str) -> Option<D>,
-) -> Read<ObjectLookup<D>> {
+) -> Read<ObjectLookup<W::Details>> {
     read_body(body, |data, errors| {
         // An error without a path applies to everything that is missing.
         let is_general = |error: &&GraphqlError<'_>| {
@@ -85,12 +80,12 @@ pub(super) fn read_each<D: Clone>(
         let forbidden = errors.0.iter().find(is_general).map(GraphqlError::forbids);
         let forbidden = forbidden.map(ObjectLookup::Forbidden);
         let Some(data) = data.and_then(|data| ResponseData::read(form, data)) else {
-            return forbidden.map(|forbidden| vec![forbidden; count]);
+            return forbidden.map(|forbidden| vec![forbidden; wanted.len()]);
         };
         let partial = errors.has(GraphqlErrorKind::Heavy) || errors.has(GraphqlErrorKind::Other);
-        let found = (0..count).map(|at| {
+        let found = wanted.iter().enumerate().map(|(at, wanted)| {
             let value = data.value(at);
-            if let Some(details) = value.and_then(|value| details(at, value)) {
+            if let Some(details) = value.and_then(|value| wanted.details(form, value)) {
                 return ObjectLookup::Found(details);
             }
             let own = errors.0.iter().find(|error| error.is_of(form, at));
@@ -243,44 +238,6 @@ impl GraphqlErrorKind {
             }
             _ => Self::Other,
         }
-    }
-}
-
-/// Returns `None` when the value is null, not a pull request, or a different one than requested.
-fn details(form: AskedBy, wanted: &WantedPull, value: &str) -> Option<PullDetails> {
-    let (pull, repo) = match form {
-        AskedBy::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
-        AskedBy::Names => (json::pick(value, ["pullRequest"])[0]?, Some(value)),
-    };
-    let names =
-        ["id", "fullDatabaseId", "additions", "deletions", "changedFiles", "title", "isDraft"];
-    let [node_id, id, additions, deletions, changed_files, title, draft] = json::pick(pull, names);
-    let additions = additions.and_then(json::whole)?;
-    // A name may meanwhile belong to another repository. GitHub writes the number as a string.
-    let id = id.and_then(|id| json::whole(id.trim_matches('"')));
-    if id.is_some_and(|id| id != wanted.pull_id) {
-        return None;
-    }
-    let text = |value: Option<&str>| value.and_then(json::text).map(Cow::into_owned);
-    Some(PullDetails {
-        node_id: text(node_id),
-        additions: Some(additions),
-        deletions: deletions.and_then(json::whole),
-        changed_files: changed_files.and_then(json::whole),
-        title: text(title),
-        draft: draft.and_then(|draft| draft.parse().ok()),
-        language: repo.map(language).unwrap_or_default(),
-    })
-}
-
-fn language(repo: &str) -> Language {
-    match json::pick(repo, ["primaryLanguage"]) {
-        [None] => Language::Unknown,
-        [Some(language)] if json::is_object(language) => {
-            let name = json::pick(language, ["name"])[0].and_then(json::text);
-            name.map_or(Language::Unknown, |name| Language::Named(name.into_owned()))
-        }
-        [Some(_)] => Language::Absent,
     }
 }
 
