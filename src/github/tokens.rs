@@ -20,7 +20,7 @@ mod lease;
 mod pool_state;
 mod types;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -28,8 +28,7 @@ use tokio::time::Instant;
 
 use self::account::Accounts;
 pub use self::account::LimitShares;
-pub use self::lease::Lease;
-use self::lease::SharedPool;
+pub use self::lease::{Lease, TokenPool};
 pub use self::pool_state::QUARANTINE;
 use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, report_shared};
 pub use self::types::{
@@ -66,14 +65,6 @@ pub enum TokenGrant {
     Wait(Instant),
 }
 
-/// All tokens, and the slot for requests without one.
-#[derive(Debug)]
-pub struct TokenPool {
-    shared: Arc<SharedPool>,
-    /// Notifies of each list of tokens that differs from the previous one.
-    lists: watch::Sender<()>,
-}
-
 impl TokenPool {
     /// A pool with nothing spent yet.
     #[must_use]
@@ -91,8 +82,8 @@ impl TokenPool {
             next_id: 1,
             is_pending: false,
         };
-        let lists = watch::Sender::new(());
-        let pool = Arc::new(Self { shared: Arc::new(SharedPool::new(state, clock)), lists });
+        let (lists, refusals) = (watch::Sender::new(()), watch::Sender::new(()));
+        let pool = Arc::new(Self { clock, state: Mutex::new(state), lists, refusals });
         pool.replace(options.tokens);
         pool
     }
@@ -108,8 +99,8 @@ impl TokenPool {
     /// before keeps its account and its quarantine, even when some lists in between did not have
     /// it. Does nothing when the list is the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
         // The tokens of the last list come last, because the last ones are kept longest.
         let mut old = std::mem::take(&mut state.departed);
@@ -157,15 +148,15 @@ impl TokenPool {
 
     /// Changes the fractions of each account's limits.
     pub fn set_shares(&self, change: impl FnOnce(&mut LimitShares)) {
-        self.shared.lock().accounts.set_shares(change);
+        self.lock().accounts.set_shares(change);
     }
 
     /// A lease to read a single feed, always with the same token for the same `feed` while GitHub
     /// accepts it, because an `ETag` is of one token; or when to ask again.
     #[must_use]
     pub fn grant_feed(self: &Arc<Self>, feed: u64) -> TokenGrant {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let PoolState { slots, anonymous, accounts, .. } = &mut *state;
         let count = slots.len();
         let start = usize::try_from(feed % (count.max(1) as u64)).unwrap_or_default();
@@ -183,9 +174,9 @@ impl TokenPool {
     /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
     /// a single token shares its account with no other.
     #[must_use]
-    pub fn grant_introduction(&self) -> Option<Lease> {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+    pub fn grant_introduction(self: &Arc<Self>) -> Option<Lease> {
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let PoolState { slots, accounts, .. } = &mut *state;
         if slots.len() < 2 {
             return None;
@@ -202,8 +193,8 @@ impl TokenPool {
     /// Records the account of a token. From then on it shares its limits with the other tokens of
     /// that account, including what is already spent.
     pub fn introduce(&self, id: TokenSlotId, identity: Identity) {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let Some(slot) = state.slot(id) else { return };
         slot.introduced_at = None;
         let Identity::User(user) = identity else { return };
@@ -220,7 +211,7 @@ impl TokenPool {
     /// A lease for one GraphQL query with the next token, or when to ask again. `None` when GitHub
     /// accepts none of the tokens, because queries require one.
     #[must_use]
-    pub fn grant_query(&self, kind: QueryKind) -> Option<TokenGrant> {
+    pub fn grant_query(self: &Arc<Self>, kind: QueryKind) -> Option<TokenGrant> {
         self.grant_query_of(kind, |_| true)
     }
 
@@ -228,12 +219,12 @@ impl TokenPool {
     /// of their tokens.
     #[must_use]
     pub fn grant_query_of(
-        &self,
+        self: &Arc<Self>,
         kind: QueryKind,
         may: impl Fn(AccountId) -> bool,
     ) -> Option<TokenGrant> {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let request = TokenRequest { resource: Resource::Queries(kind), last: None, may: &may };
         match self.next_lease(&mut state, &request, now) {
             Ok(lease) => Some(TokenGrant::Go(lease)),
@@ -244,9 +235,9 @@ impl TokenPool {
 
     /// Like `grant_query`, within the audit's share.
     #[must_use]
-    pub fn grant_audit(&self) -> Option<TokenGrant> {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+    pub fn grant_audit(self: &Arc<Self>) -> Option<TokenGrant> {
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let request = TokenRequest { resource: Resource::Audits, last: None, may: &|_| true };
         match self.next_lease(&mut state, &request, now) {
             Ok(lease) => Some(TokenGrant::Go(lease)),
@@ -256,16 +247,16 @@ impl TokenPool {
 
     /// A lease for one request with the next token, or when to ask again.
     #[must_use]
-    pub fn grant(&self) -> TokenGrant {
+    pub fn grant(self: &Arc<Self>) -> TokenGrant {
         self.grant_after(None)
     }
 
     /// Like `grant`, but with a token other than the one last used for the same page, if there is
     /// one: a token that gets stale pages is detected by comparison with others.
     #[must_use]
-    pub fn grant_after(&self, last: Option<TokenSlotId>) -> TokenGrant {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+    pub fn grant_after(self: &Arc<Self>, last: Option<TokenSlotId>) -> TokenGrant {
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let request = TokenRequest { resource: Resource::Pages, last, may: &|_| true };
         let earliest = match self.next_lease(&mut state, &request, now) {
             Ok(lease) => return TokenGrant::Go(lease),
@@ -291,8 +282,8 @@ impl TokenPool {
     /// Does not use this token for pages for this long, because it gets stale ones, unless it is
     /// the last token. Its budgets and its queries are not affected.
     pub fn rest(&self, id: TokenSlotId, time: Duration) {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let works =
             |slot: &TokenSlot| slot.id != id && !slot.is_quarantined(now) && !slot.is_resting(now);
         if state.slots.iter().any(works)
@@ -307,7 +298,7 @@ impl TokenPool {
     /// is no longer there.
     #[must_use]
     pub fn number(&self, id: TokenSlotId) -> Option<usize> {
-        let state = self.shared.lock();
+        let state = self.lock();
         let place = state.slots.iter().position(|slot| slot.id == id);
         place.map(|place| place + 1).or_else(|| (state.anonymous.id == id).then_some(0))
     }
@@ -315,20 +306,20 @@ impl TokenPool {
     /// Whether GitHub accepts a token of one of these accounts.
     #[must_use]
     pub fn has_account(&self, may: impl Fn(AccountId) -> bool) -> bool {
-        let (state, now) = (self.shared.lock(), self.shared.clock.instant());
+        let (state, now) = (self.lock(), self.clock.instant());
         state.slots.iter().any(|slot| !slot.is_quarantined(now) && may(AccountId(slot.owner)))
     }
 
     /// The current state of the pool.
     #[must_use]
     pub fn census(&self) -> Census {
-        census(&mut self.shared.lock(), self.shared.clock.instant())
+        census(&mut self.lock(), self.clock.instant())
     }
 
     /// A lease from the next available slot in turn. Otherwise the earliest time at which one is
     /// available; `None` when all are quarantined.
     fn next_lease(
-        &self,
+        self: &Arc<Self>,
         state: &mut PoolState,
         request: &TokenRequest<'_>,
         now: Instant,
@@ -371,7 +362,7 @@ impl TokenPool {
     }
 
     fn lease(
-        &self,
+        self: &Arc<Self>,
         slot: &TokenSlot,
         accounts: &mut Accounts,
         resource: Resource,
@@ -379,7 +370,7 @@ impl TokenPool {
     ) -> Lease {
         let (budget, of) = accounts.budget(slot.owner, resource);
         Lease {
-            pool: Arc::clone(&self.shared),
+            pool: Arc::clone(self),
             slot: slot.id,
             owner: slot.owner,
             token: slot.token.clone(),
