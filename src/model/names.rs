@@ -1,6 +1,6 @@
 //! Enums whose variants have names, in JSON, metrics, queries and on the command line.
 
-/// Declares an enum without fields whose variants have names: `ALL` is its variants in order, `name`
+/// Declares an enum without fields whose variants have names: `ALL` has them in order, `name` is
 /// the name of each. The second form adds these to an enum that is declared elsewhere.
 macro_rules! names {
     ($(#[$about:meta])* $vis:vis enum $of:ident {

@@ -86,7 +86,7 @@ impl Queried for WantedPull {
         }
     }
 
-    /// Returns `None` when the value is null, not a pull request, or a different one than requested.
+    /// Returns `None` when the value is null, not a pull request, or another one than requested.
     fn details(&self, form: AskedBy, value: &str) -> Option<Box<PullDetails>> {
         let (pull, repo) = match form {
             AskedBy::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
