@@ -7,7 +7,6 @@
 //! pull request gets its own [`PullLookup`], and only what GitHub itself reports as not found is
 //! [`PullLookup::Gone`].
 
-mod lookup;
 mod outcome;
 mod pull;
 mod push;
@@ -19,11 +18,10 @@ mod totals;
 
 use std::time::Duration;
 
-pub use self::lookup::ObjectLookup;
 pub use self::outcome::{QueryError, QueryOutcome};
 pub use self::pull::{Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 pub use self::push::{PushDetails, PushLookup, WantedPush};
-pub use self::queried::{AskedBy, Queried};
+pub use self::queried::{AskedBy, ObjectLookup, Queried};
 use self::response::Read;
 pub use self::totals::{CountsLookup, MOST_REPOSITORIES, RepositoryCounts};
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::lookup::ObjectLookup;
 use super::pull::PullLookup;
+use super::queried::ObjectLookup;
 use crate::github::limits::DeadToken;
 use crate::http::HttpError;
 

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::lookup::ObjectLookup;
-use super::queried::{AskedBy, Queried};
+use super::queried::{AskedBy, ObjectLookup, Queried};
 use super::query::{RATE, by_names};
 use crate::github::node_id;
 use crate::model::json;

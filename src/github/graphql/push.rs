@@ -7,9 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::lookup::ObjectLookup;
 use super::push_range::{HistoryCommit, HistoryPart, PushRange};
-use super::queried::{AskedBy, Queried};
+use super::queried::{AskedBy, ObjectLookup, Queried};
 use super::query::{by_names, quoted};
 use crate::model::json;
 use crate::model::push::{MOST_COMMITS, PushedCommit, is_sha};

@@ -1,4 +1,4 @@
-//! What a query may ask for.
+//! What a query may ask for, and its result for one object.
 
 /// The names that a query uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,4 +21,18 @@ pub trait Queried: Sized {
 
     /// What the value of the object says; `None` when it is not the object that was asked for.
     fn details(&self, form: AskedBy, value: &str) -> Option<Self::Details>;
+}
+
+/// The result for one object, of which `D` is reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectLookup<D> {
+    /// It was found.
+    Found(D),
+    /// GitHub reports that it does not exist.
+    Gone,
+    /// The token's account may not see it, with GitHub's explanation; a token of another account
+    /// may.
+    Forbidden(String),
+    /// The response does not mention it.
+    Unanswered,
 }

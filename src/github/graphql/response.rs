@@ -7,10 +7,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::lookup::ObjectLookup;
 use super::outcome::QueryOutcome;
 use super::pull::MOST_PULLS;
-use super::queried::{AskedBy, Queried};
+use super::queried::{AskedBy, ObjectLookup, Queried};
 use super::query::alias;
 use crate::github::shown::first_words;
 use crate::model::json;

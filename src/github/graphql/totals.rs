@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::lookup::ObjectLookup;
+use super::queried::ObjectLookup;
 use super::query::{alias, by_names};
 use super::response::{Read, read_body};
 use crate::github::limits::AUDIT_POINTS;
