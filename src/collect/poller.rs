@@ -25,7 +25,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::schedule::{MOST_UNDER_WAY, PageSchedule, PollRule};
+use self::schedule::MOST_UNDER_WAY;
+pub use self::schedule::{PageSchedule, PollRule};
 use self::summary::Summary;
 pub use self::summary::publish;
 use super::coverage::{Completeness, STALE_REST};

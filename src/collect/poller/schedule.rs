@@ -30,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The rule by which pages are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PollRule {
+pub enum PollRule {
     /// With tokens: as often as is useful.
     Tokens,
     /// Without tokens: this long after a response, as the server says.
@@ -39,7 +39,7 @@ pub(super) enum PollRule {
 
 /// The pages and their paces.
 #[derive(Debug)]
-pub(super) struct PageSchedule {
+pub struct PageSchedule {
     usual: Duration,
     pages: Vec<Pace>,
     turn: u64,
@@ -62,7 +62,8 @@ struct Pace {
 
 impl PageSchedule {
     /// A schedule for this many pages, with `usual` between two reads of one with tokens.
-    pub(super) fn new(pages: usize, usual: Duration) -> Self {
+    #[must_use]
+    pub fn new(pages: usize, usual: Duration) -> Self {
         let page = || Pace {
             asked_at: None,
             asked_in: 0,
@@ -78,7 +79,8 @@ impl PageSchedule {
 
     /// The pages (counted from 0) that may be requested now. Otherwise returns when the next one
     /// is due; `None` while all have requests in flight.
-    pub(super) fn due(&self, now: Instant, rule: PollRule) -> (Vec<usize>, Option<Instant>) {
+    #[must_use]
+    pub fn due(&self, now: Instant, rule: PollRule) -> (Vec<usize>, Option<Instant>) {
         let due = self.pages.iter().map(|page| page.due(now, rule, self.usual));
         let later = due.clone().flatten().filter(|at| *at > now).min();
         let now = due.enumerate().filter(|(_, due)| due.is_some_and(|due| due <= now));
@@ -86,17 +88,19 @@ impl PageSchedule {
     }
 
     /// The sequence number of the last request for a page; higher is later.
-    pub(super) fn asked_in(&self, page: usize) -> u64 {
+    #[must_use]
+    pub fn asked_in(&self, page: usize) -> u64 {
         self.pages[page].asked_in
     }
 
     /// Whether the last request for every page succeeded.
-    pub(super) fn is_well(&self) -> bool {
+    #[must_use]
+    pub fn is_well(&self) -> bool {
         self.pages.iter().all(|page| page.is_well)
     }
 
     /// Records that a request for the page was sent.
-    pub(super) fn asked(&mut self, page: usize, now: Instant) {
+    pub fn asked(&mut self, page: usize, now: Instant) {
         self.turn += 1;
         let page = &mut self.pages[page];
         (page.asked_at, page.asked_in) = (Some(now), self.turn);
@@ -104,7 +108,7 @@ impl PageSchedule {
     }
 
     /// Records a response of which this fraction is new; `None` means unknown.
-    pub(super) fn answered(&mut self, page: usize, now: Instant, new: Option<f64>) {
+    pub fn answered(&mut self, page: usize, now: Instant, new: Option<f64>) {
         if self.pages.iter().all(|page| page.backoff.times() > 0) {
             self.pages.iter_mut().for_each(|page| page.not_before = None);
         }
@@ -122,7 +126,7 @@ impl PageSchedule {
 
     /// Ends all waits after the tokens were replaced, except for the server's interval between
     /// requests without a token.
-    pub(super) fn end_waits(&mut self) {
+    pub fn end_waits(&mut self) {
         for page in &mut self.pages {
             (page.asked_at, page.not_before) = (None, None);
         }
@@ -130,14 +134,14 @@ impl PageSchedule {
 
     /// Records a response that is not a page: a limit, a refused token, or a body that is not a
     /// list.
-    pub(super) fn refused(&mut self, page: usize, now: Instant) {
+    pub fn refused(&mut self, page: usize, now: Instant) {
         let page = &mut self.pages[page];
         page.response(now);
         page.is_well = false;
     }
 
     /// Records a failure. The page is not requested again for at least this long.
-    pub(super) fn failed(&mut self, page: usize, now: Instant, least: Duration) {
+    pub fn failed(&mut self, page: usize, now: Instant, least: Duration) {
         let page = &mut self.pages[page];
         page.response(now);
         page.not_before = Some(now + page.backoff.next_wait().max(least));
