@@ -321,7 +321,7 @@ impl Http {
             let header = || HttpError::Header { name: (*name).to_owned() };
             let mut value = HeaderValue::from_str(value).map_err(|_| header())?;
             value.set_sensitive(*secret);
-            sending = sending.header(HeaderName::from_static(*name), value);
+            sending = sending.header(HeaderName::from_static(name), value);
         }
         Ok(sending)
     }

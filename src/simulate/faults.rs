@@ -264,7 +264,7 @@ mod tests {
         for text in
             ["", "eror-500", "slow:fast", "stale:1.5", "stale:-1", "slow:99999999999999999s"]
         {
-            let message = text.parse::<Fault>().unwrap_err().to_string();
+            let message = text.parse::<Fault>().unwrap_err();
             assert!(message.starts_with(&format!("'{text}' is not a fault: ")), "{message}");
             for kind in FaultKind::ALL {
                 assert!(message.contains(kind.name()), "{message}");

@@ -62,6 +62,6 @@ mod tests {
         for n in 0..2 * MOST {
             forbidden.learn(other, &n.to_string(), now);
         }
-        assert!(forbidden.until.len() <= MOST && forbidden.reported.len() <= MOST);
+        assert!(forbidden.0.len() <= MOST);
     }
 }

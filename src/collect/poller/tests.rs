@@ -185,7 +185,7 @@ async fn failing_page_does_not_stop_the_others() {
     })
     .await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
-    while poller.status().borrow().last_error.is_none() {
+    while poller.status().borrow().report.last_error.is_none() {
         assert!(!numbers(&next(&mut poller).await).contains(&2));
     }
     let status = poller.status().borrow().clone();
