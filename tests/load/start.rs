@@ -13,10 +13,11 @@ use std::time::Duration;
 use ghpulse::apply::numbers::NodeCounters;
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::model::event::{EventId, EventKey};
+use ghpulse::model::window::Day;
 use ghpulse::store::keys::SeenKey;
 use ghpulse::store::{Durability, Store};
 
-use crate::measure::{Process, bytes_on_disk, events, resident_bytes};
+use crate::measure::{Process, bytes_on_disk, events, percentile, resident_bytes};
 use crate::pipeline::{self, RunningStages};
 use crate::report::Report;
 
@@ -27,6 +28,8 @@ pub const USUAL: u64 = 10_000_000;
 pub const LARGE: u64 = 100_000_000;
 /// Claims of one batch.
 const TOGETHER: u64 = 50_000;
+/// Claims that are looked up.
+const LOOKS: usize = 5_000;
 /// Claims between two lines of progress.
 const PROGRESS: u64 = 10_000_000;
 /// The work of a process: to open a store, or to write until it is killed.
@@ -41,17 +44,21 @@ pub fn run(report: &mut Report, claims: u64) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     fill(dir.path(), claims);
     let row = format!("{claims} seen keys, after a clean stop: ghpulse");
-    open_in_process(report, &row, dir.path());
+    open_in_process(report, &row, dir.path(), claims);
     kill_while_it_writes(dir.path());
     let row = format!("{claims} seen keys, killed while it wrote: ghpulse");
-    open_in_process(report, &row, dir.path());
+    open_in_process(report, &row, dir.path(), claims);
 }
 
 /// Runs one process of a case.
 pub fn case(recorded: Option<&Path>, arguments: &[String]) {
-    let [work, dir] = arguments else { panic!("two arguments, not {arguments:?}") };
-    let dir = Path::new(dir);
-    if work == OPEN { open(dir) } else { write(dir, recorded) }
+    match arguments {
+        [work, dir, claims] if work == OPEN => {
+            open(Path::new(dir), claims.parse().expect("a number"));
+        }
+        [work, dir] if work == WRITE => write(Path::new(dir), recorded),
+        _ => panic!("not {arguments:?}"),
+    }
 }
 
 fn command(work: &str, dir: &Path) -> Command {
@@ -71,11 +78,8 @@ fn fill(dir: &Path, claims: u64) {
     let (today, watch) = (clock.now().day(), Stopwatch::start());
     for first in (0..claims).step_by(usize::try_from(TOGETHER).expect("it is small")) {
         let put = store.commit(move |batch| {
-            for id in first..claims.min(first + TOGETHER) {
-                // Spread like the ids of two sequences.
-                let id = EventId::Number(id.wrapping_mul(0x9e37_79b9) | 1 << 33);
-                let key = EventKey { id, kind: "PushEvent".to_owned() };
-                batch.put(&SeenKey::new(today, &key), b"");
+            for number in first..claims.min(first + TOGETHER) {
+                batch.put(&claim(today, number), b"");
             }
             Ok(())
         });
@@ -88,28 +92,49 @@ fn fill(dir: &Path, claims: u64) {
 }
 
 /// Opens the store in a process, which then closes it.
-fn open_in_process(report: &mut Report, row: &str, dir: &Path) {
+fn open_in_process(report: &mut Report, row: &str, dir: &Path, claims: u64) {
     let log = log_bytes(dir);
-    let opened = command(OPEN, dir).output().expect("a process starts");
+    let opened = command(OPEN, dir).arg(claims.to_string()).output().expect("a process starts");
     assert!(opened.status.success(), "the store does not open");
     let printed = String::from_utf8_lossy(&opened.stdout);
     let figures: Vec<f64> = printed.split_whitespace().flat_map(str::parse).collect();
-    let [seconds, resident, disk] = figures[..] else { panic!("three figures, not {printed}") };
+    let [seconds, resident, disk, p50, p99] = figures[..] else { panic!("not five: {printed}") };
     report.add("start", row, "until ready, s", seconds);
     report.add("start", row, "resident, MB", resident / 1e6);
     report.add("start", row, "on the disk, MB", disk / 1e6);
     report.add("start", row, "log to replay, MB", log / 1e6);
+    report.add("start", row, "look-up of any claim, p50, us", p50);
+    report.add("start", row, "look-up of any claim, p99, us", p99);
 }
 
-/// Prints seconds until ready, resident bytes then, and bytes on the disk.
-fn open(dir: &Path) {
+/// Prints seconds until ready, resident bytes then, bytes on the disk, and median and 99th
+/// percentile of the microseconds that it takes to find any of the claims.
+fn open(dir: &Path, claims: u64) {
     let clock = Clock::system();
     let watch = Stopwatch::start();
     let store = Store::open(dir, Durability::EveryBatch, clock).expect("it opens again");
     let numbers = NodeCounters::load(&store, 3_600, clock).expect("it is read");
     numbers.refresh(&store, clock.now().year()).expect("it is read");
     let seconds = watch.elapsed().as_secs_f64();
-    println!("{seconds} {} {}", resident_bytes(Process::This), bytes_on_disk(dir));
+    let (resident, disk) = (resident_bytes(Process::This), bytes_on_disk(dir));
+    let (today, mut random) = (clock.now().day(), fastrand::Rng::with_seed(7));
+    let mut looks = |_| {
+        let key = claim(today, random.u64(..claims));
+        let watch = Stopwatch::start();
+        let found = store.reader().get(&key).expect("it is read");
+        let took = watch.elapsed().as_secs_f64() * 1e6;
+        assert!(found.is_some(), "the claim was written");
+        took
+    };
+    let mut took: Vec<f64> = (0..LOOKS).map(&mut looks).collect();
+    let [p50, p99] = [50, 99].map(|percent| percentile(&mut took, percent));
+    println!("{seconds} {resident} {disk} {p50} {p99}");
+}
+
+/// The claim of an event. Ids are spread like those of two sequences.
+fn claim(today: Day, number: u64) -> SeenKey {
+    let id = EventId::Number(number.wrapping_mul(0x9e37_79b9) | 1 << 33);
+    SeenKey::new(today, &EventKey { id, kind: "PushEvent".to_owned() })
 }
 
 /// Kills a process without warning that sends events through the pipeline into the store.
