@@ -15,7 +15,7 @@ use crate::model::gap::Outage;
 use crate::model::message::{GAP, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 
-/// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 0.5 MiB, or
+/// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 2 MiB, or
 /// one larger event; brokers accept entries of up to 5 MiB by default.
 pub(super) const UNPACKED_BYTES: usize = 32 << 20;
 /// The most messages in an entry. A batch of ghpulse has 500, those of other clients 1,000.
@@ -27,8 +27,10 @@ const ZSTD_WINDOW: u32 = 25;
 /// Longer values of properties are ignored: no property that is used here has one.
 const PROPERTY_BYTES: usize = 100;
 
-/// Computes Pulsar's checksums, CRC32C, with tables for 16 bytes at a time.
-static CHECKSUMS: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, _>::new(&crc::CRC_32_ISCSI);
+/// Computes the checksums of entries: CRC32C.
+static CHECKSUMS: Checksums = Checksums::new(&crc::CRC_32_ISCSI);
+/// With tables for 16 bytes at a time.
+type Checksums = crc::Crc<u32, crc::Table<16>>;
 
 /// An entry as the broker sent it.
 #[derive(Debug, Clone)]
