@@ -196,7 +196,7 @@ impl<'d> SimulatedDay<'d> {
             let dropped = retention::drop_due(&self.store, self.retention, now).await;
             dropped.expect("the store takes it");
             // As the ticker does, which lets counts of past seconds go.
-            self.stages.numbers.window(now.second());
+            drop(self.stages.numbers.window(now.second()));
             let figures = self.stages.numbers.refresh(&self.store, now.year());
             figures.expect("the store can be read");
         }
