@@ -44,7 +44,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const FIRST_READERS: usize = 16;
 /// How long idle connections are observed.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long the server is observed after all readers have left.
+/// How long the server is observed after all readers have left, unless `GHPULSE_BENCH_LEFT` says
+/// how many seconds.
 const LEFT: Duration = Duration::from_secs(60);
 
 const WHOLE: &str = r#"{"samplingRate":1}"#;
@@ -288,7 +289,8 @@ impl Run<'_> {
         self.send(MEASURED, true).await;
         figure("resident, MB", self.server.resident() / 1e6);
         readers.end();
-        self.clock.sleep(LEFT).await;
+        let left = std::env::var("GHPULSE_BENCH_LEFT").ok().and_then(|seconds| seconds.parse().ok());
+        self.clock.sleep(left.map_or(LEFT, Duration::from_secs)).await;
         figure("after, MB", self.server.resident() / 1e6);
     }
 }
