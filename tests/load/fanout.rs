@@ -268,6 +268,8 @@ impl Run<'_> {
     }
 
     async fn idle(self) {
+        self.arrive(FIRST_READERS).await.end();
+        self.clock.sleep(SETTLE).await;
         let before = self.server.resident();
         let readers = self.arrive(self.readers).await;
         self.clock.sleep(SETTLE * 2).await;
