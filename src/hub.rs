@@ -69,9 +69,9 @@ const DISPATCH_EVENTS: usize = 512;
 /// While events are gathered, subscribers are notified in turns spread over the flush interval, of
 /// about this many each: a crowd that is woken at once waits for the processor. Smaller turns would
 /// cost more wake-ups of the machine than they save time.
-const TURN_SUBSCRIBERS: usize = 250;
+const TURN_SUBSCRIBERS: usize = 1_000;
 /// The most turns in a flush interval.
-const MOST_TURNS: u32 = 10;
+const MOST_TURNS: u32 = 5;
 /// The most groups that are served before other tasks get their turn.
 const DISPATCH_GROUPS: usize = 64;
 
