@@ -57,9 +57,9 @@ use crate::metrics;
 use crate::model::offset::Offset;
 use crate::model::privacy::Privacy;
 use crate::sync::lock;
+use fanout::subscribers::{Group, SubscriberQuery, Turn};
 use log::event_log::{EventLog, JournalFeed};
 use log::live::LiveGroup;
-use fanout::subscribers::{Group, SubscriberQuery, Turn};
 use log::sampling::{SamplingGroup, SamplingSubscribers};
 
 /// Deliveries per second above which events are gathered for the flush interval.

@@ -292,7 +292,8 @@ impl Run<'_> {
         self.send(MEASURED, true).await;
         figure("resident, MB", self.server.resident() / 1e6);
         readers.end();
-        let left = std::env::var("GHPULSE_BENCH_LEFT").ok().and_then(|seconds| seconds.parse().ok());
+        let left =
+            std::env::var("GHPULSE_BENCH_LEFT").ok().and_then(|seconds| seconds.parse().ok());
         self.clock.sleep(left.map_or(LEFT, Duration::from_secs)).await;
         figure("after, MB", self.server.resident() / 1e6);
     }

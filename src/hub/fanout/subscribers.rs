@@ -115,6 +115,7 @@ pub(in crate::hub) struct Turn {
 
 impl Turn {
     /// All subscribers at once.
+    #[cfg(test)]
     pub(in crate::hub) const ALL: Self = Self { number: 0, of: 1 };
 
     fn includes(self, subscriber: u64) -> bool {
