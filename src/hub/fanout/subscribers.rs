@@ -15,6 +15,7 @@ use crate::hub::fanout::fair_queue::{FairQueue, Priority, SlicedWork};
 use crate::hub::fanout::frame::LARGE_BYTES;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::registry::Registry;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::fanout::waiters::EncodingWaiters;
 use crate::metrics;
 use crate::model::position::Cursor;
@@ -40,8 +41,8 @@ const JOINED_BYTES: usize = 128 << 10;
 /// The most events in one take, so that no connection holds much or is served for long.
 const TAKE_EVENTS: usize = 64;
 
-/// Rounds of notifying after an append, see [`GroupLog::notify`]. One does not suffice: an append in
-/// the middle of a round comes after the turn of some.
+/// Rounds of notifying after an append, see [`GroupLog::notify`]: an append in the middle of a round
+/// comes after the turn of some, so one does not suffice.
 const ROUNDS: u8 = 2;
 
 /// What happens to a subscriber that is further behind than its group's log reaches.
@@ -101,30 +102,6 @@ pub(in crate::hub) struct Joined<E> {
     upto: Option<Cursor>,
     /// Subscribers that may still take it.
     left: usize,
-}
-
-/// A part of all subscribers: the parts are notified one after another, so that a crowd is not woken
-/// at once.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::hub) struct Turn {
-    /// Which part, below `of`.
-    pub(in crate::hub) number: u64,
-    /// The number of parts, at least one.
-    pub(in crate::hub) of: u64,
-}
-
-impl Turn {
-    /// All subscribers at once.
-    #[cfg(test)]
-    pub(in crate::hub) const ALL: Self = Self { number: 0, of: 1 };
-
-    fn includes(self, subscriber: u64) -> bool {
-        subscriber % self.of == self.number
-    }
-
-    fn is_last(self) -> bool {
-        self.number + 1 >= self.of
-    }
 }
 
 /// All groups of one kind of query.

@@ -28,7 +28,7 @@ use super::selector::{StreamSelection, StreamSelector};
 use super::{event_log, live, page, searches};
 use crate::clock::Clock;
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::fanout::subscribers::Turn;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::{Filter, Hub, HubOptions, StreamQuery, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::offset::Offset;

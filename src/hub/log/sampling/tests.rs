@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hub::fanout::subscribers::{TRIM_FROM, Turn};
+use crate::hub::fanout::subscribers::TRIM_FROM;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::log::query::{Conditions, FieldPath};
 use crate::hub::log::tail::tests::tail_event;
 use crate::hub::log::tail::{TAIL_BYTES, Tail};
