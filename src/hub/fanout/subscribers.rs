@@ -41,7 +41,7 @@ const JOINED_BYTES: usize = 128 << 10;
 /// The most events in one take, so that no connection holds much or is served for long.
 const TAKE_EVENTS: usize = 64;
 
-/// Rounds of notifying after an append, see [`GroupLog::notify`]: an append in the middle of a round
+/// Rounds of notifying after an append, see [`GroupLog::notify`]: an append in the middle of one
 /// comes after the turn of some, so one does not suffice.
 const ROUNDS: u8 = 2;
 
