@@ -5,7 +5,8 @@
 //! `make bench ARGS="fanout 200 1000"` measures fan-out to these numbers of readers alone.
 //! `make bench ARGS=fanout` runs one of: pipeline, script, fanout, enrich, plan, missed, start,
 //! import, filter, stream, aggregates, attack, ledger, growth; start and the last two take numbers.
-//! `GHPULSE_BENCH_RUNS=1` runs each once instead of three times. A fan-out case, its readers, and
+//! `GHPULSE_BENCH_RUNS=1` runs each once instead of three times, `GHPULSE_BENCH_LEFT=3600` looks at
+//! the memory an hour after a crowd has left instead of a minute. A fan-out case, its readers, and
 //! each opening of a store are separate processes, so that memory and CPU are attributed correctly;
 //! this program starts itself for them.
 

@@ -231,7 +231,7 @@ impl Broker {
     }
 
     /// The id of its process. Only while it runs.
-    pub(crate) fn process_id(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.running().as_ref().unwrap().java
     }
 
@@ -245,7 +245,7 @@ impl Broker {
     /// Stops it in order, so that nothing of it stays registered, and waits until it has ended.
     pub(crate) async fn stop(&self) {
         self.signal("-TERM");
-        let java = format!("/proc/{}", self.process_id());
+        let java = format!("/proc/{}", self.pid());
         let mut looks = tokio::time::interval(Duration::from_millis(100));
         let ending = async {
             // The shell has not collected it yet, so it stays as a process that does nothing.
@@ -269,7 +269,7 @@ impl Broker {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.process_id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 

@@ -163,7 +163,7 @@ async fn as_fast_as_it_goes(report: &mut Report, broker: &Broker) {
     let about = format!("{MANY} simulated events of {} bytes, after {WARM} others.", bytes / MANY);
     report.section("broker", &about);
     plain_fast(broker, warm).await;
-    let usage_of_broker = || Usage::of(Process::Other(broker.process_id()));
+    let usage_of_broker = || Usage::of(Process::Other(broker.pid()));
     let theirs = usage_of_broker();
     plain_fast(broker, many).await.add(report, "broker", PLAIN);
     let theirs = theirs.figures(MANY).cpu_micros_each();
