@@ -30,7 +30,8 @@ pub const QUERY_VALUES: usize = 200;
 pub const QUERY_GLOBS: usize = 32;
 /// The most `*` in one value.
 pub const GLOB_STARS: usize = 8;
-/// The most bytes of all values with more than one `*`, which bounds the time to match an event.
+/// The most bytes of all values with more than one `*`, which bounds the time to match an event:
+/// those that are not `*`, and one for each value.
 pub const QUERY_STAR_BYTES: usize = STATES;
 /// The most patterns of keys of a query.
 pub const QUERY_PATTERNS: usize = 32;
@@ -187,7 +188,7 @@ impl Filter {
 struct FilterCompiler {
     values: usize,
     globs: usize,
-    /// How many bytes of values with several `*` may still come.
+    /// What is left of [`QUERY_STAR_BYTES`].
     star_bytes: usize,
     warnings: Vec<QueryWarning>,
 }
@@ -235,8 +236,8 @@ impl FilterCompiler {
         }
         let set = ValueSet::new(read.into_iter(), &mut self.star_bytes).map_err(|value| {
             let message = format!(
-                "is too long: all values with more than one `*` have {QUERY_STAR_BYTES} bytes at \
-                 most; write shorter or fewer ones"
+                "is too long: values with more than one `*` have {QUERY_STAR_BYTES} bytes in all \
+                 at most, without `*` and with one more each; write shorter or fewer ones"
             );
             refused(field, value, &message)
         })?;

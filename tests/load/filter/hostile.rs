@@ -193,7 +193,7 @@ fn fits(query: &mut StreamQuery, value: &str) -> bool {
         for other in dimension(number, query) {
             let stars = other.matches('*').count();
             globs += usize::from(stars > 0);
-            bytes += if stars > 1 { other.len() } else { 0 };
+            bytes += if stars > 1 { other.len() - stars + 1 } else { 0 };
         }
     }
     globs < QUERY_GLOBS && bytes <= QUERY_STAR_BYTES

@@ -4,7 +4,7 @@
 //! with one `*` both ends are compared, and those with several go through one automaton. So the
 //! time to match a text is bounded by the limits of a query, whatever the text is.
 
-use super::automaton::GlobAutomaton;
+use super::automaton::{GlobAutomaton, states};
 use super::texts::PackedTexts;
 
 /// The most bytes of a text that are compared with values that have `*`.
@@ -31,7 +31,7 @@ struct ValueList {
 
 impl ValueSet {
     /// Compiles values of up to 255 bytes without their `!`, excluded ones marked. Returns the
-    /// first with which those with several `*` have more than `room` bytes, or reduces `room`.
+    /// first with which the automaton has more than `room` states, or reduces `room`.
     pub(super) fn new<'a>(
         values: impl Iterator<Item = (&'a str, bool)>,
         room: &mut usize,
@@ -48,7 +48,7 @@ impl ValueSet {
         let is_needed = of_any.clone().chain(of_none.clone()).next().is_some();
         let automaton = is_needed.then(|| {
             let automaton = GlobAutomaton::new(of_any, of_none);
-            automaton.expect("there is room for fewer bytes than an automaton has states")
+            automaton.expect("there is room for no more states than it has")
         });
         Ok(Self { any, none, automaton })
     }
@@ -87,7 +87,7 @@ impl std::hash::Hash for ValueSet {
 }
 
 impl ValueList {
-    /// Adds a value. Returns its bytes if it has several `*`, which are more than its states.
+    /// Adds a value. Returns the number of states that it adds to the automaton.
     fn add(&mut self, value: &str) -> usize {
         let mut value = value.to_ascii_lowercase();
         if !value.contains('*') {
@@ -98,7 +98,7 @@ impl ValueList {
             value = value.replace("**", "*");
         }
         self.globs.insert(&value);
-        if has_one_star(&value) { 0 } else { value.len() }
+        if has_one_star(&value) { 0 } else { states(&value) }
     }
 
     /// To be called when all values have been added.
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_values_with_several_stars_are_limited() {
+    fn values_with_several_stars_are_limited_together() {
         let long = "x".repeat(250);
         let [long, longer] = [format!("*{long}*"), format!("*{long}y*")];
         let mut room = STATES;
         let taken = [(&*long, false), (&*longer, true), ("*a**a*", false), ("long*er", true)];
         assert!(ValueSet::new(taken.into_iter(), &mut room).is_ok());
-        assert_eq!(room, 2);
-        assert_eq!(ValueSet::new([("*a*", false)].into_iter(), &mut room), Err("*a*"));
+        assert_eq!(room, 6);
+        assert_eq!(ValueSet::new([("*abcdef*", false)].into_iter(), &mut room), Err("*abcdef*"));
         assert!(ValueSet::new([("a*", false), ("a", true)].into_iter(), &mut room).is_ok());
     }
 
