@@ -99,15 +99,21 @@ impl Default for HubOptions {
 pub struct Hub {
     log: Arc<EventLog>,
     sampling: SamplingSubscribers,
-    latest_values: LatestValues,
-    aggregates: GaugeTopics,
-    rolling: GaugeTopics,
+    /// The language map and this year's counts.
+    pub latest_values: LatestValues,
+    /// The topics of the aggregates that scripts define, by name.
+    pub aggregates: GaugeTopics,
+    /// The built-in topics over rolling windows: `languages`, `types` and `activity`, each named
+    /// `topic/window`, such as `languages/1h`.
+    pub rolling: GaugeTopics,
+    /// The lists that queries may name.
+    pub lists: Arc<Lists>,
+    /// The clock of everything that the hub does.
+    pub clock: Clock,
     appended: Notify,
     /// The batch that is being dispatched.
     dispatched: Mutex<Arc<TailBatch>>,
     flush_interval: Duration,
-    lists: Arc<Lists>,
-    clock: Clock,
 }
 
 impl Hub {
@@ -149,41 +155,10 @@ impl Hub {
         self.sampling.forget_shared();
     }
 
-    /// The clock of the hub.
-    #[must_use]
-    pub fn clock(&self) -> Clock {
-        self.clock
-    }
-
-    /// The lists that queries may name.
-    #[must_use]
-    pub fn lists(&self) -> &Arc<Lists> {
-        &self.lists
-    }
-
     /// The newest events.
     #[must_use]
     pub fn tail(&self) -> &Tail {
         &self.log.tail
-    }
-
-    /// The language map and this year's counts.
-    #[must_use]
-    pub fn latest_values(&self) -> &LatestValues {
-        &self.latest_values
-    }
-
-    /// The topics of the aggregates that scripts define, by name.
-    #[must_use]
-    pub fn aggregates(&self) -> &GaugeTopics {
-        &self.aggregates
-    }
-
-    /// The built-in topics over rolling windows: `languages`, `types` and `activity`, each named
-    /// `topic/window`, such as `languages/1h`.
-    #[must_use]
-    pub fn rolling(&self) -> &GaugeTopics {
-        &self.rolling
     }
 
     /// Subscribes to one in `rate` of the matching events, counted from now. The connection is

@@ -47,7 +47,7 @@ struct GaugeReader<const IS_ROLLING: bool> {
 
 /// `/aggregate`: the list of all aggregates.
 pub(crate) async fn list(State(server): SharedServer) -> Response {
-    let topics = server.hub.aggregates();
+    let topics = &server.hub.aggregates;
     let all: Vec<_> = topics.names().iter().filter_map(|name| topics.get(name)?.about()).collect();
     axum::Json(all.iter().map(|about| &**about).collect::<Vec<_>>()).into_response()
 }
@@ -58,7 +58,7 @@ pub(crate) async fn aggregate(
     PathParts(name): PathParts<String>,
     request: Request,
 ) -> HttpResult {
-    let topics = server.hub.aggregates();
+    let topics = &server.hub.aggregates;
     let topic = topics.get(&name).ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
         let names = topics.names().join(", ");
@@ -89,7 +89,7 @@ pub(crate) async fn rolling(State(server): SharedServer, request: Request) -> Ht
             .transpose()
             .map_err(|error| Problem::parameter("cursor", error))?,
     };
-    let topic = server.hub.rolling().open(&format!("{of}/{window}"));
+    let topic = server.hub.rolling.open(&format!("{of}/{window}"));
     answer::<true>(&server, request, &topic, Some(of), token)
 }
 
@@ -180,7 +180,7 @@ impl<const IS_ROLLING: bool> ClientReader for GaugeReader<IS_ROLLING> {
             field: Some("window"),
             message: format!("window: {reason}"),
         })?;
-        let topic = self.hub.rolling().open(&format!("{of}/{window}"));
+        let topic = self.hub.rolling.open(&format!("{of}/{window}"));
         self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())
     }

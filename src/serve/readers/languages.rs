@@ -36,7 +36,7 @@ pub(crate) async fn latest(State(server): SharedServer, request: Request) -> Htt
 pub(crate) async fn watch(State(server): SharedServer, request: Request) -> HttpResult {
     let hint = r#"then send {"language":["Java"]}"#;
     handshake::open(&server, request, hint, |server, notifier, _| {
-        let (changes, first) = server.hub.latest_values().watch_languages(notifier);
+        let (changes, first) = server.hub.latest_values.watch_languages(notifier);
         Ok(WatchReader { changes, first: Some(first) })
     })
 }
@@ -52,7 +52,7 @@ impl ClientReader for LatestReader {
 
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let query = params::latest(text)?;
-        self.latest = Some(self.hub.latest_values().follow_languages(query, &self.notifier));
+        self.latest = Some(self.hub.latest_values.follow_languages(query, &self.notifier));
         Ok(())
     }
 

@@ -35,7 +35,7 @@ impl ClientReader for SamplingReader {
     const EXAMPLE: &'static str = r#"{"samplingRate":1}"#;
 
     fn first(&mut self) -> Option<Frame> {
-        Some(self.hub.latest_values().first_of_sampling())
+        Some(self.hub.latest_values.first_of_sampling())
     }
 
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
