@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use fanout::batch::ReaderBatch;
 pub use fanout::frame::Frame;
 pub use fanout::memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use fanout::notifier::Notifier;
@@ -39,13 +40,13 @@ pub use log::filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning,
     StreamQuery, StreamQueryError, VALUE_BYTES,
 };
-pub use log::follower::{Follower, StreamBatch};
+pub use log::follower::Follower;
 pub use log::page::StreamStart;
 pub use log::paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use log::query::{
     Conditions, FieldPath, FieldPathError, PATH_BYTES, PATH_NAMES, SamplingEncoding, SamplingQuery,
 };
-pub use log::sampling::{FrameBatch, SamplingSubscriber};
+pub use log::sampling::SamplingSubscriber;
 pub use log::searches::{SEARCHES, TooManySearches};
 pub use log::selector::{StreamSelection, StreamSelector};
 pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
@@ -148,11 +149,12 @@ impl Hub {
             // The dispatcher first: what it reads later is marked in the ring already, and what it
             // has given to subscribers until then are the same events.
             let dispatched = lock(&self.dispatched).events.clone();
-            let live = self.log.journal().map(|journal| journal.live.held_events());
-            [dispatched, self.sampling.held_events(), live.unwrap_or_default()].concat()
+            let live = self.log.journal().map(|journal| journal.live.groups.held_events());
+            [dispatched, self.sampling.groups.held_events(), live.unwrap_or_default()].concat()
         };
         self.log.tail.leave_out(privacy, held);
-        self.sampling.forget_shared();
+        // The shared batches may have events that are left out now.
+        self.sampling.groups.forget_shared();
     }
 
     /// The newest events.
@@ -211,7 +213,7 @@ impl Hub {
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
                     if let Some(journal) = journal {
-                        journal.live.notify_all();
+                        journal.live.groups.notify_all();
                         journal.note_gaps().await;
                     }
                     continue;
@@ -230,7 +232,7 @@ impl Hub {
                 if batch.events.is_empty() {
                     break;
                 }
-                self.sampling.refresh(&mut sampling_groups);
+                self.sampling.groups.refresh(&mut sampling_groups);
                 for some in sampling_groups.chunks(DISPATCH_GROUPS) {
                     for group in some {
                         deliveries += self.sampling.dispatch(group, &batch.events);
@@ -253,7 +255,7 @@ async fn dispatch_live(
     groups: &mut Vec<Arc<LiveGroup>>,
     batch: &TailBatch,
 ) -> u64 {
-    journal.live.refresh(groups);
+    journal.live.groups.refresh(groups);
     let start = batch.next - batch.events.len() as u64;
     let mut deliveries = 0;
     for some in groups.chunks(DISPATCH_GROUPS) {

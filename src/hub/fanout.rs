@@ -1,5 +1,6 @@
 //! Delivery to many subscribers: waking them, the frames they share, and limits of memory and work.
 
+pub(super) mod batch;
 pub(super) mod deflate;
 pub(super) mod fair_queue;
 pub(super) mod frame;

@@ -158,9 +158,9 @@ struct SubscriberPosition {
 #[derive(Debug)]
 pub(in crate::hub) struct Subscriber<Q: SubscriberQuery> {
     all: Arc<Subscribers<Q>>,
-    group: Arc<Group<Q>>,
+    pub(in crate::hub) group: Arc<Group<Q>>,
     id: u64,
-    notifier: Arc<Notifier>,
+    pub(in crate::hub) notifier: Arc<Notifier>,
 }
 
 /// The next events for a subscriber.
@@ -176,7 +176,7 @@ pub(in crate::hub) struct Taken<Q: SubscriberQuery> {
     /// Whether more can be taken now.
     pub(in crate::hub) more: bool,
     /// The next event, if it has to be encoded first. The connection is notified after that.
-    large: Option<Arc<LogEntry<Q>>>,
+    pub(in crate::hub) large: Option<Arc<LogEntry<Q>>>,
 }
 
 /// The encoding of a large event on a blocking thread.
@@ -463,36 +463,21 @@ fn index_of<Q: SubscriberQuery>(log: &VecDeque<Arc<LogEntry<Q>>>, number: u64) -
     }
 }
 
-impl<Q: SubscriberQuery> Taken<Q> {
-    /// Whether the next event is being encoded; the connection is notified after that.
-    pub(in crate::hub) fn is_waiting(&self) -> bool {
-        self.large.is_some()
-    }
-}
-
 impl<Q: SubscriberQuery> SlicedWork for Encoding<Q> {
     fn run(self: Box<Self>) -> Option<Box<dyn SlicedWork>> {
         let (query, entry) = (&self.group.query, &self.entry);
         entry.waiters.serve(entry.bytes, |notifier| {
-            query.prepare(&entry.event, &entry.encoded, notifier.deflates());
+            query.prepare(&entry.event, &entry.encoded, notifier.deflates);
         });
         None
     }
 }
 
 impl<Q: SubscriberQuery> Subscriber<Q> {
-    pub(in crate::hub) fn group(&self) -> &Group<Q> {
-        &self.group
-    }
-
-    pub(in crate::hub) fn notifier(&self) -> &Arc<Notifier> {
-        &self.notifier
-    }
-
     /// The next events, up to a limit; `None` if the subscriber is behind the log and has to read
     /// elsewhere. Never waits; a large event is encoded on another thread first.
     pub(in crate::hub) fn take(&mut self) -> Option<Taken<Q>> {
-        let deflates = self.notifier.deflates();
+        let deflates = self.notifier.deflates;
         let is_ready = |entry: &LogEntry<Q>| self.group.is_ready(entry, deflates);
         let taken = lock(&self.group.log).take(self.id, deflates, is_ready)?;
         if let Some(entry) = &taken.large
@@ -500,7 +485,7 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
         {
             let (group, entry) = (Arc::clone(&self.group), Arc::clone(entry));
             let encoding = Box::new(Encoding { group, entry });
-            self.all.encoders.push(self.notifier.client(), Priority::First, encoding);
+            self.all.encoders.push(self.notifier.client, Priority::First, encoding);
         }
         Some(taken)
     }

@@ -41,7 +41,7 @@ impl EncodingWaiters {
         let served: Vec<_> =
             living.iter().filter(|notifier| memory::has_room_for(notifier)).collect();
         if let Some(first) = served.first() {
-            let charge = memory::charge(first.client(), bytes);
+            let charge = memory::charge(first.client, bytes);
             lock(&self.0).charge = charge;
         }
         for notifier in &served {

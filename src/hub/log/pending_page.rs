@@ -38,7 +38,7 @@ impl PendingPage {
     ) -> Self {
         let (slot, notifier) = (Arc::new(PageSlot::default()), Arc::clone(notifier));
         let (store, waiting) = (feed.journal.store.clone(), Arc::downgrade(&slot));
-        let client = notifier.client();
+        let client = notifier.client;
         let job = PageJob { store, request, slot: waiting, notifier };
         feed.page_queue.push(client, priority, Box::new(job));
         Self { slot, reading }

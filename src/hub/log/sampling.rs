@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::hub::fanout::batch::ReaderBatch;
 use crate::hub::fanout::frame::Frame;
-use crate::hub::fanout::memory::{self, MemoryCharge};
+use crate::hub::fanout::memory;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::subscribers::{
     Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers, Taken,
@@ -28,7 +29,7 @@ pub(in crate::hub) type SamplingGroup = Group<CompiledSampling>;
 /// All subscribers of `/sampling`.
 #[derive(Debug)]
 pub(in crate::hub) struct SamplingSubscribers {
-    groups: Arc<Subscribers<CompiledSampling>>,
+    pub(in crate::hub) groups: Arc<Subscribers<CompiledSampling>>,
     /// The most events that a subscriber may be behind.
     lag: usize,
 }
@@ -36,21 +37,6 @@ pub(in crate::hub) struct SamplingSubscribers {
 /// One subscriber of `/sampling`. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct SamplingSubscriber(Subscriber<CompiledSampling>);
-
-/// The next frames for a connection.
-#[derive(Debug, Default)]
-pub struct FrameBatch {
-    /// In order, each to be sent as it is; several events may be joined in one.
-    pub frames: Vec<Frame>,
-    /// Number of events or values in the frames.
-    pub messages: u64,
-    /// Whether more can be taken now; the connection is not notified of it again.
-    pub more: bool,
-    /// Code and reason of the close frame, after the last batch.
-    pub ended: Option<(u16, &'static str)>,
-    /// The client's memory account; to be kept until the frames have been sent.
-    pub charge: Option<MemoryCharge>,
-}
 
 impl CompiledSampling {
     fn new(query: Arc<SamplingQuery>) -> Self {
@@ -114,16 +100,6 @@ impl SamplingSubscribers {
         Self { groups: Arc::default(), lag: lag.max(1) }
     }
 
-    /// Drops the shared batches, which may have events that are left out now.
-    pub(in crate::hub) fn forget_shared(&self) {
-        self.groups.forget_shared();
-    }
-
-    /// The events that subscribers have not taken yet; some several times.
-    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<TailEvent>> {
-        self.groups.held_events()
-    }
-
     /// Joins the group with an equal query. The first event taken is the `rate`th from now.
     pub(in crate::hub) fn subscribe(
         &self,
@@ -135,11 +111,6 @@ impl SamplingSubscribers {
         let begin = |query: &Arc<SamplingQuery>| (CompiledSampling::new(Arc::clone(query)), 1);
         let next = |end: u64| end.saturating_add(rate - 1);
         SamplingSubscriber(self.groups.subscribe(Arc::new(query), begin, next, rate, notifier))
-    }
-
-    /// Brings `list` up to date with the groups that exist.
-    pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<SamplingGroup>>) {
-        self.groups.refresh(list);
     }
 
     /// Gives a group the events that match its query. Returns the number of deliveries to come.
@@ -165,24 +136,24 @@ impl SamplingSubscribers {
 impl SamplingSubscriber {
     /// The next events, up to a limit. Never waits; empty while there is no memory for this client.
     #[must_use]
-    pub fn take(&mut self) -> FrameBatch {
-        if !memory::has_room_for(self.0.notifier()) {
-            return FrameBatch::default();
+    pub fn take(&mut self) -> ReaderBatch<Frame> {
+        if !memory::has_room_for(&self.0.notifier) {
+            return None.into();
         }
-        let Some(taken) = self.0.take() else { return FrameBatch::default() };
-        let (frames, messages) = match &taken.joined {
+        let Some(taken) = self.0.take() else { return None.into() };
+        let (messages, count) = match &taken.joined {
             Some(joined) => (vec![joined.encoded.clone()], joined.events),
             None => self.encode(&taken),
         };
-        let bytes = frames.iter().map(Frame::len).sum();
-        let charge = memory::charge(self.0.notifier().client(), bytes);
-        FrameBatch { frames, messages, more: taken.more, ended: None, charge }
+        let bytes = messages.iter().map(Frame::len).sum();
+        let charge = memory::charge(self.0.notifier.client, bytes);
+        ReaderBatch { messages, count, more: taken.more, ended: None, charge }
     }
 
     /// The frames of taken entries, and the number of events in them.
     fn encode(&self, taken: &Taken<CompiledSampling>) -> (Vec<Frame>, u64) {
         let entries = taken.entries.iter().filter(|entry| !entry.event.is_left_out());
-        let mut frames: Vec<_> = entries.map(|entry| self.0.group().encode(entry)).collect();
+        let mut frames: Vec<_> = entries.map(|entry| self.0.group.encode(entry)).collect();
         let events = frames.len() as u64;
         if taken.is_shared {
             let joined = Frame::joined(&frames);

@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::params::{self, InvalidParams};
-use super::{ClientReader, HEARTBEAT, ReaderBatch};
+use super::{ClientReader, HEARTBEAT};
 use crate::hub::{
-    Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
-    WINDOWS,
+    Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, ReaderBatch, StreamEncoding,
+    UpdateMode, WINDOWS,
 };
 use crate::model::json;
 use crate::model::resume_token::ResumeToken;
@@ -188,7 +188,7 @@ impl<const IS_ROLLING: bool> ClientReader for GaugeReader<IS_ROLLING> {
     fn take(&mut self) -> ReaderBatch<Frame> {
         let update = self.subscriber.take().map(|update| self.message(update));
         let ended = self.subscriber.has_ended().then_some(GONE);
-        ReaderBatch { ended, ..ReaderBatch::one(update) }
+        ReaderBatch { ended, ..update.into() }
     }
 
     fn heartbeat(&mut self) -> Option<Frame> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 
 use super::params::{self, InvalidParams};
-use super::{ClientReader, ReaderBatch};
-use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier};
+use super::ClientReader;
+use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier, ReaderBatch};
 use crate::serve::http::problem::HttpResult;
 use crate::serve::server::SharedServer;
 use crate::serve::ws::handshake;
@@ -57,7 +57,7 @@ impl ClientReader for LatestReader {
     }
 
     fn take(&mut self) -> ReaderBatch<Frame> {
-        ReaderBatch::one(self.latest.as_mut().and_then(LatestLanguages::take))
+        self.latest.as_mut().and_then(LatestLanguages::take).into()
     }
 }
 
@@ -76,6 +76,6 @@ impl ClientReader for WatchReader {
     }
 
     fn take(&mut self) -> ReaderBatch<Frame> {
-        ReaderBatch::one(self.changes.take())
+        self.changes.take().into()
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 
 use super::params::{self, InvalidParams};
-use super::{ClientReader, ReaderBatch};
-use crate::hub::{Frame, Hub, Notifier, SamplingSubscriber};
+use super::ClientReader;
+use crate::hub::{Frame, Hub, Notifier, ReaderBatch, SamplingSubscriber};
 use crate::serve::http::problem::HttpResult;
 use crate::serve::server::SharedServer;
 use crate::serve::ws::handshake;
@@ -46,6 +46,6 @@ impl ClientReader for SamplingReader {
     }
 
     fn take(&mut self) -> ReaderBatch<Frame> {
-        self.subscriber.as_mut().map(SamplingSubscriber::take).unwrap_or_default().into()
+        self.subscriber.as_mut().map_or_else(|| None.into(), SamplingSubscriber::take)
     }
 }

@@ -16,11 +16,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::*;
-use crate::hub::Frame as SharedFrame;
+use crate::hub::{Frame as SharedFrame, ReaderBatch};
 use crate::serve::http::peer::Peer;
 use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::params::InvalidParams;
-use crate::serve::readers::{ClientReader, ReaderBatch};
+use crate::serve::readers::ClientReader;
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 

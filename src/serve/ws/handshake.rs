@@ -43,7 +43,7 @@ pub(crate) fn open<R: ClientReader>(
     let behind = slot_behind_proxy(server, &peer, request.headers())?;
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
-    let notifier = Arc::new(Notifier::for_client(client(server, &request)).deflating(deflates));
+    let notifier = Arc::new(Notifier::new(client(server, &request), deflates));
     let reader = reader(server, &notifier, deflates)?;
     let upgrade = hyper::upgrade::on(&mut request);
     let (options, tracker) = (Arc::clone(&server.socket_options), server.tracker.clone());

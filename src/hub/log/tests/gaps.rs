@@ -43,10 +43,10 @@ impl Receiver {
                 return lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             }
             let batch = self.follower.take();
-            for chunk in &batch.chunks {
+            for chunk in &batch.messages {
                 self.text.push_str(std::str::from_utf8(chunk).unwrap());
             }
-            if !batch.more && batch.chunks.is_empty() {
+            if !batch.more && batch.messages.is_empty() {
                 let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
                 let heard = tokio::time::timeout(Duration::from_secs(60), notified).await;
                 assert!(heard.is_ok(), "no {mark} comes, only {}", self.text);
@@ -59,7 +59,7 @@ impl Receiver {
         let moved = async {
             while !String::from_utf8_lossy(&self.follower.heartbeat()).contains(&cursor.to_string())
             {
-                assert!(self.follower.take().chunks.is_empty(), "a message that nobody asked for");
+                assert!(self.follower.take().messages.is_empty(), "a message that nobody asked for");
                 // The end of a read from the store may notify nobody.
                 let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
                 let _ = tokio::time::timeout(Duration::from_millis(5), notified).await;
@@ -237,7 +237,7 @@ async fn gap_is_sent_although_the_query_changes_meanwhile() {
     let mut more = true;
     while more {
         let batch = live.follower.take();
-        for chunk in &batch.chunks {
+        for chunk in &batch.messages {
             live.text.push_str(std::str::from_utf8(chunk).unwrap());
         }
         more = batch.more;
@@ -418,7 +418,7 @@ async fn latest_comes_from_memory_only_after_the_last_gap() {
     let mut near = Receiver::new(&world);
     near.follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());
     let first = near.follower.take();
-    let first = String::from_utf8(first.chunks.concat()).unwrap();
+    let first = String::from_utf8(first.messages.concat()).unwrap();
     assert!(first.contains(r#""type":"ack""#) && !first.contains(r#""type":"gap""#), "{first}");
     assert_eq!(streams.page_queue.running(), 0, "the journal is not searched");
     let all = world.items.iter().filter(|(place, _)| place.entities == 0).count();
