@@ -77,7 +77,7 @@ fn binary(payload: &[u8]) -> SharedFrame {
         }
     }
     bytes.extend_from_slice(payload);
-    SharedFrame::encoded(bytes.into())
+    bytes::Bytes::from(bytes).into()
 }
 
 /// Starts the echo on a free port, with limits that the suite does not reach.

@@ -290,7 +290,7 @@ async fn data_buffered_by_tls_is_flushed_without_further_writes() {
     let drained = poll_fn(|cx| Poll::Ready(wire.poll_drain(cx).is_ready())).await;
     assert!(!drained, "all of it fits into the system's buffers, so nothing is tried");
     let drain = async { poll_fn(|cx| wire.poll_drain(cx)).await.unwrap() };
-    let mut got = vec![0; frame.len()];
+    let mut got = vec![0; frame.bytes().len()];
     let read = async { far.read_exact(&mut got).await.unwrap() };
     soon(async { tokio::join!(drain, read) }).await;
     assert!(got == *frame.bytes(), "what arrives is not the frame");

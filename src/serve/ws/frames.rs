@@ -54,7 +54,7 @@ impl FrameStream {
     /// Queues a frame.
     pub(crate) fn push(&mut self, frame: Frame) {
         let deflates = self.decompressor.deflates();
-        self.queue.push_back(if deflates { frame.into_deflated() } else { frame.into_bytes() });
+        self.queue.push_back(if deflates { frame.into_deflated() } else { frame.into() });
     }
 
     /// Queues the last frame; later writes of tungstenite are dropped.

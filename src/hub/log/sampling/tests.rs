@@ -90,7 +90,7 @@ fn events_that_all_have_taken_are_dropped() {
         assert_eq!(taken(&mut subscriber), [n]);
     }
     assert_eq!(taken(&mut rare), [] as [u64; 0]);
-    assert!(subscriber.0.group().held() <= TRIM_FROM);
+    assert!(subscriber.0.group.held() <= TRIM_FROM);
 }
 
 #[test]
@@ -162,10 +162,10 @@ async fn large_event_is_encoded_on_another_thread_and_dropped() {
             }
             assert!(rest[0].len() > 100_000 && rest[1].len() < 1_000);
             let sent = rest[0].clone();
-            let sent = if notifier.deflates { sent.into_deflated() } else { sent.into_bytes() };
+            let sent = if notifier.deflates { sent.into_deflated() } else { sent.into() };
             assert_eq!(sent.len() < 10_000, notifier.deflates, "{} bytes", sent.len());
         }
-        let held = subscribers[0].0.group().held();
+        let held = subscribers[0].0.group.held();
         assert!(held <= 1, "{held} events are held");
     }
 }
