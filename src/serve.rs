@@ -34,7 +34,6 @@ pub use admin::report::{
     SourceReport, Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
-pub use http::proxies::Proxies;
 pub use http::tls::Certificate;
 pub use options::ServeOptions;
 
@@ -59,7 +58,7 @@ pub async fn run(
     soft: CancellationToken,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = match (&options.certificate, &options.tls) {
+    let tls = match (&options.certificate, &options.config.tls) {
         (Some(certificate), _) => Some(certificate.acceptor()?),
         (None, Some(files)) => Some(http::tls::acceptor(files)?),
         (None, None) => None,

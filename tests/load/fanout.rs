@@ -380,8 +380,8 @@ fn kind_of(event: &str) -> &str {
 fn ours(socket: TcpListener, clock: Clock) -> Kind {
     let mut options = ServeOptions::of(&config::defaults().server);
     // All readers share one address here, and may exceed the default limit.
-    options.limits.connections = options.limits.connections.max(12_000);
-    options.limits.per_address = options.limits.connections;
+    options.config.limits.connections = options.config.limits.connections.max(12_000);
+    options.config.limits.per_address = options.config.limits.connections;
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
     let listener = Listener { socket, audience: Audience::Public };
     let Stop { soft, hard } = Stop::default();

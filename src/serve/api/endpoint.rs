@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::schema::{derived, named, text, variant};
+use crate::config::ServerConfig;
 use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
-use crate::serve::options::ServeOptions;
 use crate::serve::server::ServerState;
 
 /// An endpoint.
@@ -80,11 +80,11 @@ impl From<&'static str> for EndpointPath {
 
 impl EndpointPath {
     /// The configured path.
-    pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
+    pub(crate) fn resolve(self, config: &ServerConfig) -> &str {
         match self {
             Self::At(path) | Self::Form(path) => path,
-            Self::Health => &options.health,
-            Self::SyncEvent => &options.sync_event,
+            Self::Health => &config.health,
+            Self::SyncEvent => &config.sync_event,
         }
     }
 

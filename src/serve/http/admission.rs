@@ -3,7 +3,7 @@
 //! An address is an IPv4 address or an IPv6 /64, the network of one customer. An IPv6 /48 may have
 //! [`SITE_TIMES`] times as many connections as an address, since such networks are cheap as well.
 //! The last slots are reserved for addresses with few connections, so that a few addresses cannot
-//! shut out all others. Behind a trusted proxy the client counts, see [`super::proxies::Proxies`].
+//! shut out all others. Behind a trusted proxy the client counts, see [`super::proxies`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -145,6 +145,23 @@ impl ClientKey {
                 [Some((Self::V6(network), 1)), Some((Self::Site(site), SITE_TIMES))]
             }
         }
+    }
+}
+
+/// Counts a connection of an endpoint in the metrics while it lives.
+#[derive(Debug)]
+pub(crate) struct ConnectionGauge(&'static str);
+
+impl ConnectionGauge {
+    pub(crate) fn new(endpoint: &'static str) -> Self {
+        metrics::CONNECTIONS.shift_for(endpoint, 1.0);
+        Self(endpoint)
+    }
+}
+
+impl Drop for ConnectionGauge {
+    fn drop(&mut self) {
+        metrics::CONNECTIONS.shift_for(self.0, -1.0);
     }
 }
 

@@ -16,7 +16,7 @@ use futures_util::{FutureExt as _, Stream};
 use http::{HeaderValue, Request, StatusCode, header};
 use tokio_util::sync::DropGuard;
 
-use super::admission::ConnectionSlot;
+use super::admission::{ConnectionGauge, ConnectionSlot};
 use super::encoding::Compressor;
 use super::peer::Peer;
 use super::problem::Problem;
@@ -27,7 +27,6 @@ use crate::metrics;
 use crate::serve::readers::{ClientReader, HEARTBEAT};
 use crate::serve::server::ServerState;
 use crate::serve::timer::Timer;
-use crate::serve::ws::connection::ConnectionGauge;
 use crate::serve::ws::handshake;
 
 /// The body of one response.

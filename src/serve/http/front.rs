@@ -42,7 +42,7 @@ pub(crate) async fn answer(
 ) -> Response {
     let audience = peer.audience;
     let checked = head::check(&mut request);
-    routes::strip(&mut request, server.options.base_path.as_deref());
+    routes::strip(&mut request, server.options.config.base_path.as_deref());
     routes::alias(&mut request);
     request.extensions_mut().insert(peer);
     let checked = checked.and_then(|()| identity::check_host(server, &request));
@@ -53,7 +53,7 @@ pub(crate) async fn answer(
     };
     routes::secure(response.headers_mut());
     if audience == Audience::Public {
-        framed(response.headers_mut(), &server.options.frame_ancestors);
+        framed(response.headers_mut(), &server.options.config.frame_ancestors);
     }
     response
 }
@@ -81,9 +81,9 @@ async fn public(
     refusal: Option<Rejection>,
 ) -> Response {
     // The sync has effects, so pages of other hosts may not call it.
-    let is_shared = request.uri().path() != server.options.sync_event;
+    let is_shared = request.uri().path() != server.options.config.sync_event;
     let origin = if is_shared {
-        handshake::check_origin(&server.options.allowed_origins, request.headers())
+        handshake::check_origin(&server.options.config.allowed_origins, request.headers())
     } else {
         Ok(None)
     };
@@ -128,11 +128,11 @@ fn is_always_answered(server: &ServerState, request: &Request) -> bool {
     let path = request.uri().path();
     request.method() == Method::OPTIONS
         || (matches!(*request.method(), Method::GET | Method::HEAD)
-            && (path == server.options.health || path == "/readyz"))
+            && (path == server.options.config.health || path == "/readyz"))
 }
 
 async fn inside(server: &ServerState, router: Router, request: Request) -> Response {
-    let row = endpoints::find(request.uri().path(), &server.options);
+    let row = endpoints::find(request.uri().path(), &server.options.config);
     let row = row.filter(|row| row.audience.includes(Audience::of(&request)));
     let (method, path) = (request.method(), request.uri().path());
     let Some(row) = row else {

@@ -25,6 +25,7 @@ use super::admission::ConnectionSlot;
 use super::front;
 use super::peer::{Audience, Caller};
 use super::progress;
+use super::proxies::is_proxy;
 use super::write_timeout::{ConnectionRequests, WriteTimeoutStream};
 use crate::clock::Clock;
 use crate::serve::server::ServerState;
@@ -121,7 +122,7 @@ pub(crate) async fn speak(
         .keep_alive_timeout(PONG_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let patience = server.options.limits.write_timeout;
+    let patience = server.options.config.limits.write_timeout;
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = caller.peer.cut.cancelled() => return,
@@ -154,7 +155,7 @@ async fn respond(
     let open = OPEN.with(Arc::clone);
     caller.peer.cut = open.cut.clone();
     if caller.refusal.is_none() && caller.peer.audience == Audience::Public {
-        let is_proxy = server.options.trusted_proxies.contain(caller.peer.address);
+        let is_proxy = is_proxy(&server.options.config, caller.peer.address);
         match server.public.connection((!is_proxy).then_some(caller.peer.address)) {
             Ok(slot) => *lock(&open.slot) = Some(slot),
             Err(refusal) => caller.refusal = Some(refusal),
@@ -169,9 +170,9 @@ async fn respond(
 /// Waits until no request was open for `keep_alive`, or until none began within the handshake
 /// time-out.
 async fn idle(server: &ServerState, requests: &ConnectionRequests) {
-    server.clock.sleep(server.options.limits.handshake_timeout).await;
+    server.clock.sleep(server.options.config.limits.handshake_timeout).await;
     if requests.begun() > 0 {
-        unused_for(requests, server.clock, server.options.keep_alive).await;
+        unused_for(requests, server.clock, server.options.config.keep_alive).await;
     }
 }
 

@@ -26,7 +26,7 @@ use super::admission::{ConnectionSlot, Rejection};
 use super::peer::{Audience, Caller, Listener, Peer};
 use super::tls::Stream;
 use super::write_timeout::{ConnectionRequests, RequestGuard, WriteTimeoutStream};
-use super::{front, http2, tls, unsent};
+use super::{front, http2, proxies, tls, unsent};
 use crate::serve::server::ServerState;
 
 /// Pause after the system could not accept a connection.
@@ -85,7 +85,7 @@ fn admit(
     was_refused: bool,
 ) -> Result<ConnectionSlot, Rejection> {
     let address = from.ip();
-    let is_proxy = server.options.trusted_proxies.contain(address);
+    let is_proxy = proxies::is_proxy(&server.options.config, address);
     let counted = (!is_proxy).then_some(address);
     match audience {
         _ if was_refused => server.refused.connection(counted),
@@ -106,7 +106,7 @@ async fn serve(
         return;
     }
     unsent::limit(&stream);
-    let timeout = server.options.limits.handshake_timeout;
+    let timeout = server.options.config.limits.handshake_timeout;
     let hard = server.hard.clone();
     let is_refused = caller.refusal.is_some();
     let refused_for = async {
@@ -128,7 +128,7 @@ async fn serve(
             },
         };
         if tls::speaks_http2(&stream) {
-            let patience = server.options.limits.write_timeout;
+            let patience = server.options.config.limits.write_timeout;
             let stream = WriteTimeoutStream::new(stream, patience, server.clock);
             http2::speak(&server, stream, caller, router).await;
         } else {
@@ -154,10 +154,10 @@ async fn speak(server: &Arc<ServerState>, stream: Stream, caller: Caller, router
             Ok::<_, std::convert::Infallible>(guarded(response, answering))
         }
     });
-    let limits = &server.options.limits;
+    let limits = &server.options.config.limits;
     let stream = WriteTimeoutStream::new(stream, limits.write_timeout, server.clock).with_requests(
         limits.handshake_timeout,
-        server.options.keep_alive,
+        server.options.config.keep_alive,
         requests.clone(),
     );
     let connection = http1::Builder::new()

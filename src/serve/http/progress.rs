@@ -45,7 +45,7 @@ pub(super) fn watch(
     cut: CancellationToken,
 ) -> DropGuard {
     let over = CancellationToken::new();
-    let timeout = server.options.limits.write_timeout;
+    let timeout = server.options.config.limits.write_timeout;
     server.tracker.spawn(cut_when_stuck(given, server.clock, timeout, (over.clone(), cut)));
     over.drop_guard()
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 
-use super::params::{self, InvalidParams};
 use super::ClientReader;
+use super::params::{self, InvalidParams};
 use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier, ReaderBatch};
 use crate::serve::http::problem::HttpResult;
 use crate::serve::server::SharedServer;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 
-use super::params::{self, InvalidParams};
 use super::ClientReader;
+use super::params::{self, InvalidParams};
 use crate::hub::{Frame, Hub, Notifier, ReaderBatch, SamplingSubscriber};
 use crate::serve::http::problem::HttpResult;
 use crate::serve::server::SharedServer;
@@ -24,7 +24,7 @@ struct SamplingReader {
 pub(crate) async fn sampling(State(server): SharedServer, request: Request) -> HttpResult {
     handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
         let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
-        let paths = server.options.limits.filter_paths;
+        let paths = server.options.config.limits.filter_paths;
         Ok(SamplingReader { hub, notifier, paths, subscriber: None })
     })
 }

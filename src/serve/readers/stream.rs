@@ -86,7 +86,7 @@ fn asked(server: &ServerState, request: &Request) -> Result<StreamParams, Invali
 }
 
 fn bounds(server: &ServerState) -> Bounds<'_> {
-    let (limits, now) = (&server.options.limits, server.clock.now());
+    let (limits, now) = (&server.options.config.limits, server.clock.now());
     let lists = &server.hub.lists;
     Bounds { values: limits.patterns, paths: limits.filter_paths, now, lists }
 }

@@ -19,8 +19,8 @@ use super::*;
 use crate::hub::{Frame as SharedFrame, ReaderBatch};
 use crate::serve::http::peer::Peer;
 use crate::serve::http::write_timeout::WriteTimeoutStream;
-use crate::serve::readers::params::InvalidParams;
 use crate::serve::readers::ClientReader;
+use crate::serve::readers::params::InvalidParams;
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
@@ -83,9 +83,9 @@ fn binary(payload: &[u8]) -> SharedFrame {
 /// Starts the echo on a free port, with limits that the suite does not reach.
 async fn start() -> SocketAddr {
     let mut options = options();
-    options.limits.message_bytes = MESSAGE_BYTES;
-    options.limits.params_per_minute = PER_MINUTE;
-    options.limits.write_timeout = SLOW;
+    options.config.limits.message_bytes = MESSAGE_BYTES;
+    options.config.limits.params_per_minute = PER_MINUTE;
+    options.config.limits.write_timeout = SLOW;
     options.chatter_per_minute = PER_MINUTE;
     options.message_within = SLOW;
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));

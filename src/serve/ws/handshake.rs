@@ -20,6 +20,7 @@ use crate::serve::http::admission::{ConnectionSlot, Rejection};
 use crate::serve::http::identity;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::proxies::{client_behind, is_proxy};
 use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::ClientReader;
 use crate::serve::server::ServerState;
@@ -45,16 +46,16 @@ pub(crate) fn open<R: ClientReader>(
     let deflates = agreed.is_some();
     let notifier = Arc::new(Notifier::new(client(server, &request), deflates));
     let reader = reader(server, &notifier, deflates)?;
-    let upgrade = hyper::upgrade::on(&mut request);
-    let (options, tracker) = (Arc::clone(&server.socket_options), server.tracker.clone());
-    server.tracker.spawn(async move {
-        let Some(Ok(upgraded)) = options.hard.run_until_cancelled(upgrade).await else { return };
+    let (server, upgrade) = (Arc::clone(server), hyper::upgrade::on(&mut request));
+    server.tracker.clone().spawn(async move {
+        let Some(Ok(upgraded)) = server.hard.run_until_cancelled(upgrade).await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
             tracing::error!("an upgraded connection is not of this server's kind");
             return;
         };
         let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf);
-        let opened = Connection::open(stream, &early, deflates, reader, notifier, options).await;
+        let tracker = server.tracker.clone();
+        let opened = Connection::open(stream, &early, deflates, reader, notifier, server).await;
         // Another task, so that the memory of the handshake is released.
         tracker.spawn(opened.serve((peer, behind)));
     });
@@ -73,7 +74,7 @@ pub(crate) fn open<R: ClientReader>(
 /// The client as a number, for fair turns: an IPv4 address or an IPv6 /48.
 pub(crate) fn client(server: &ServerState, request: &Request) -> u64 {
     let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
-    let client = server.options.trusted_proxies.client_behind(peer.address, request.headers());
+    let client = client_behind(&server.options.config, peer.address, request.headers());
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => {
@@ -90,11 +91,11 @@ pub(crate) fn slot_behind_proxy(
     peer: &Peer,
     headers: &HeaderMap,
 ) -> Result<Option<ConnectionSlot>, Problem> {
-    let proxies = &server.options.trusted_proxies;
-    if peer.audience != Audience::Public || !proxies.contain(peer.address) {
+    let config = &server.options.config;
+    if peer.audience != Audience::Public || !is_proxy(config, peer.address) {
         return Ok(None);
     }
-    let client = proxies.client_behind(peer.address, headers);
+    let client = client_behind(config, peer.address, headers);
     server.public.client(client).map(Some).map_err(Rejection::problem)
 }
 
@@ -109,8 +110,8 @@ fn check(
     // RFC 6455 §4.1: a GET of HTTP/1.1 or later.
     let is_get = request.method() == Method::GET && request.version() >= Version::HTTP_11;
     if !is_get || !is_websocket(headers) {
-        let scheme = if server.options.tls.is_some() { "wss" } else { "ws" };
-        let base = server.options.base_path.as_deref().unwrap_or_default();
+        let scheme = if server.options.config.tls.is_some() { "wss" } else { "ws" };
+        let base = server.options.config.base_path.as_deref().unwrap_or_default();
         return Err(upgrade_required(&format!(
             "this is a WebSocket endpoint: connect to {scheme}://HOST:PORT{base}{endpoint}, {hint}"
         )));
