@@ -8,48 +8,9 @@ use serde::Serialize;
 use crate::model::json;
 use crate::model::ledger::{
     DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedRepo, RankedWindow, RepoDay, RepoSeries,
-    StatedTotals, TopRepos,
+    StatedTotals, TopRepos, rounded,
 };
 use crate::model::window::Timestamp;
-
-/// What was counted of a repository.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-pub(crate) struct LedgerFigures {
-    stars: u64,
-    forks: u64,
-    prs_opened: u64,
-    prs_merged: u64,
-    prs_closed: u64,
-    issues_opened: u64,
-    issues_closed: u64,
-    releases: u64,
-    pushes: u64,
-}
-
-/// How much of the public feed was seen.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-pub(crate) struct LedgerCoverage {
-    /// The fraction of all public events that was seen in the known minutes, estimated from event
-    /// ids, 0 to 1; null while it is unknown.
-    seen: Option<f64>,
-    /// Minutes for which it is known.
-    minutes_known: u32,
-    /// Hours whose counts come from an imported archive instead.
-    hours_imported: u32,
-    /// Days whose counts come from a database (`tidb.sql.repoDays`) instead.
-    days_filled: u32,
-}
-
-/// One day of a repository.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct DayReport {
-    /// The UTC day.
-    day: String,
-    /// What was counted.
-    counts: LedgerFigures,
-    /// How much of the day was seen.
-    coverage: LedgerCoverage,
-}
 
 /// A repository by day.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -65,16 +26,16 @@ pub(crate) struct RepoReport<'a> {
     /// The last day.
     until: String,
     /// The sums of all days.
-    totals: LedgerFigures,
+    totals: LedgerCounts,
     /// The totals that GitHub states; null unless the audit asks for those of the repository.
     stated: Option<StatedTotals>,
     /// The fraction of the stars and forks that it gained over the audit's last 24 looks which was
     /// seen, 0 to 1; null until it is known.
     seen: Option<f64>,
     /// How much of these days was seen.
-    coverage: LedgerCoverage,
+    coverage: DaySeen,
     /// All days in order, also those without events.
-    days: Vec<DayReport>,
+    days: &'a [RepoDay],
 }
 
 /// One repository of a ranking.
@@ -100,36 +61,9 @@ pub(crate) struct TopReport<'a> {
     /// When the ranking was computed.
     computed_at: Timestamp,
     /// How much of the window's days was seen.
-    coverage: LedgerCoverage,
+    coverage: DaySeen,
     /// In descending order of count.
     repos: Vec<RankedReport<'a>>,
-}
-
-impl LedgerFigures {
-    fn of(counts: &LedgerCounts) -> Self {
-        Self {
-            stars: counts.get(LedgerMetric::Stars),
-            forks: counts.get(LedgerMetric::Forks),
-            prs_opened: counts.get(LedgerMetric::PullsOpened),
-            prs_merged: counts.get(LedgerMetric::PullsMerged),
-            prs_closed: counts.get(LedgerMetric::PullsClosed),
-            issues_opened: counts.get(LedgerMetric::IssuesOpened),
-            issues_closed: counts.get(LedgerMetric::IssuesClosed),
-            releases: counts.get(LedgerMetric::Releases),
-            pushes: counts.get(LedgerMetric::Pushes),
-        }
-    }
-}
-
-impl LedgerCoverage {
-    fn of(seen: DaySeen) -> Self {
-        Self {
-            seen: seen.seen.map(|share| (share * 1e3).round() / 1e3),
-            minutes_known: seen.minutes_known,
-            hours_imported: seen.hours_imported,
-            days_filled: seen.days_filled,
-        }
-    }
 }
 
 /// What was seen of all days of a series.
@@ -150,19 +84,11 @@ pub(super) fn series(series: &RepoSeries) -> String {
         language: series.language.as_deref(),
         since: day(series.days.first()),
         until: day(series.days.last()),
-        totals: LedgerFigures::of(&totals),
+        totals,
         stated: series.stated,
         seen: series.seen,
-        coverage: LedgerCoverage::of(seen_of(series)),
-        days: series
-            .days
-            .iter()
-            .map(|day| DayReport {
-                day: day.day.to_string(),
-                counts: LedgerFigures::of(&day.counts),
-                coverage: LedgerCoverage::of(day.seen),
-            })
-            .collect(),
+        coverage: seen_of(series),
+        days: &series.days,
     };
     json::encoded(&report)
 }
@@ -180,11 +106,7 @@ pub(super) fn series_csv(series: &RepoSeries) -> String {
         for metric in LedgerMetric::ALL {
             write!(text, ",{}", day.counts.get(metric)).expect("a string takes all");
         }
-        let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
-            LedgerCoverage::of(day.seen);
-        let seen = shown(seen);
-        write!(text, ",{seen},{minutes_known},{hours_imported},{days_filled}\r\n")
-            .expect("a string takes all");
+        write!(text, ",{}\r\n", coverage(day.seen)).expect("a string takes all");
     }
     text
 }
@@ -203,7 +125,7 @@ pub(super) fn top(
         language,
         from: top.from,
         computed_at: top.computed_at,
-        coverage: LedgerCoverage::of(top.seen),
+        coverage: top.seen,
         repos: repos.collect(),
     };
     json::encoded(&report)
@@ -214,9 +136,7 @@ pub(super) fn top_csv(top: &TopRepos) -> String {
     let mut text = "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,\
                     window_seen,minutes_known,hours_imported,days_filled\r\n"
         .to_owned();
-    let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
-        LedgerCoverage::of(top.seen);
-    let coverage = format!("{},{minutes_known},{hours_imported},{days_filled}", shown(seen));
+    let coverage = coverage(top.seen);
     for (repo, rank) in top.repos.iter().zip(1..) {
         let quoted = |text: Option<&str>| {
             text.map(|text| format!("\"{}\"", text.replace('"', "\"\""))).unwrap_or_default()
@@ -230,6 +150,12 @@ pub(super) fn top_csv(top: &TopRepos) -> String {
             .expect("a string takes all");
     }
     text
+}
+
+/// The last four columns.
+fn coverage(seen: DaySeen) -> String {
+    let DaySeen { seen, minutes_known, hours_imported, days_filled } = seen;
+    format!("{},{minutes_known},{hours_imported},{days_filled}", shown(seen.map(rounded)))
 }
 
 /// A fraction; nothing when it is unknown.
