@@ -6,7 +6,6 @@
 //! reason, and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
-use std::io;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -190,7 +189,7 @@ impl<R: ClientReader> Connection<R> {
                     if let Some(frame) = self.reader.bye(reason, retry_after()) {
                         self.peer.get_mut().push(frame.into());
                     }
-                    ControlFlow::Break(ConnectionEnd::Close(GOING_AWAY, reason.to_owned()))
+                    close_with(GOING_AWAY, reason)
                 }
                 SocketEvent::Broken => ControlFlow::Break(ConnectionEnd::Gone),
             };
@@ -312,9 +311,7 @@ impl<R: ClientReader> Connection<R> {
             self.peer.get_mut().push(message.into());
         }
         match taken.ended {
-            Some((code, reason)) => {
-                ControlFlow::Break(ConnectionEnd::Close(code, reason.to_owned()))
-            }
+            Some((code, reason)) => close_with(code, reason),
             None => ControlFlow::Continue(()),
         }
     }
@@ -338,35 +335,22 @@ impl<R: ClientReader> Connection<R> {
             None | Some(Err(Error::ConnectionClosed)) => {
                 ControlFlow::Break(ConnectionEnd::Answered)
             }
-            Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
+            Some(Err(Error::Capacity(_))) => self.end_too_big(),
             // A message that was cut off at the limit may end within a character.
             Some(Err(Error::Utf8(_))) if self.peer.get_mut().decompressor().take_skipped() => {
-                ControlFlow::Break(self.too_big())
+                self.end_too_big()
             }
-            Some(Err(Error::Utf8(_))) => ControlFlow::Break(ConnectionEnd::Close(
-                NO_TEXT,
-                "a text message is not UTF-8".to_owned(),
-            )),
+            Some(Err(Error::Utf8(_))) => close_with(NO_TEXT, "a text message is not UTF-8"),
             Some(Err(Error::Protocol(error))) => {
-                let reason = format!("not as RFC 6455 has it: {error}");
-                ControlFlow::Break(ConnectionEnd::Close(PROTOCOL_ERROR, reason))
+                close_with(PROTOCOL_ERROR, format!("not as RFC 6455 has it: {error}"))
             }
-            Some(Err(Error::Io(error))) => ControlFlow::Break(self.unreadable(&error)),
+            Some(Err(Error::Io(error))) => match MessageError::of(&error) {
+                None => ControlFlow::Break(ConnectionEnd::Gone),
+                Some(MessageError::TooLong) => self.end_too_big(),
+                Some(broken @ MessageError::Broken) => close_with(NO_TEXT, broken.to_string()),
+                Some(mixed @ MessageError::Mixed) => close_with(PROTOCOL_ERROR, mixed.to_string()),
+            },
             Some(Err(_)) => ControlFlow::Break(ConnectionEnd::Gone),
-        }
-    }
-
-    /// Why reading failed: the connection is gone, or a message cannot be decompressed.
-    fn unreadable(&mut self, error: &io::Error) -> ConnectionEnd {
-        match MessageError::of(error) {
-            None => ConnectionEnd::Gone,
-            Some(MessageError::TooLong) => self.too_big(),
-            Some(broken @ MessageError::Broken) => {
-                ConnectionEnd::Close(NO_TEXT, broken.to_string())
-            }
-            Some(mixed @ MessageError::Mixed) => {
-                ConnectionEnd::Close(PROTOCOL_ERROR, mixed.to_string())
-            }
         }
     }
 
@@ -379,12 +363,11 @@ impl<R: ClientReader> Connection<R> {
                  send them once, and again only to change them"
             );
             self.send_diagnostic("too_many_params", &InvalidParams { field: None, message });
-            let reason = "params too often".to_owned();
-            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
+            return close_with(POLICY, "params too often");
         }
         if self.peer.get_mut().decompressor().take_skipped() {
-            let ending = self.too_big();
-            return if self.asked { ControlFlow::Continue(()) } else { ControlFlow::Break(ending) };
+            let end = self.end_too_big();
+            return if self.asked { ControlFlow::Continue(()) } else { end };
         }
         match self.reader.ask(text) {
             Ok(()) => {
@@ -403,12 +386,12 @@ impl<R: ClientReader> Connection<R> {
                     Some(field) => format!("invalid params: {field}"),
                     None => "invalid params: no JSON object".to_owned(),
                 };
-                ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
+                close_with(POLICY, reason)
             }
         }
     }
 
-    fn too_big(&mut self) -> ConnectionEnd {
+    fn end_too_big(&mut self) -> ControlFlow<ConnectionEnd> {
         metrics::REFUSED.add_for("message_bytes", 1);
         let most = self.limits().message_bytes;
         let message = format!(
@@ -417,14 +400,13 @@ impl<R: ClientReader> Connection<R> {
             R::EXAMPLE
         );
         self.send_diagnostic("invalid_params", &InvalidParams { field: None, message });
-        ConnectionEnd::Close(TOO_BIG, format!("a message of more than {most} bytes"))
+        close_with(TOO_BIG, format!("a message of more than {most} bytes"))
     }
 
     fn end_chatter(&self) -> ControlFlow<ConnectionEnd> {
         metrics::REFUSED.add_for("chatter", 1);
         let most = self.server.options.chatter_per_minute;
-        let reason = format!("more than {most} pings, binary messages or fragments a minute");
-        ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
+        close_with(POLICY, format!("more than {most} pings, binary messages or fragments a minute"))
     }
 
     fn send_diagnostic(&mut self, code: &'static str, bad: &InvalidParams) {
@@ -443,16 +425,14 @@ impl<R: ClientReader> Connection<R> {
         }
         if silent_at <= now {
             metrics::REFUSED.add_for("silence", 1);
-            let reason = "nothing was heard from you, not even a pong".to_owned();
-            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
+            return close_with(POLICY, "nothing was heard from you, not even a pong");
         }
         let unfinished_at =
             self.unfinished.map(|(since, _)| since + self.server.options.message_within);
         if unfinished_at.is_some_and(|at| at <= now) {
             metrics::REFUSED.add_for("message_time", 1);
             let within = self.server.options.message_within.as_secs();
-            let reason = format!("a message was not finished within {within} s");
-            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
+            return close_with(POLICY, format!("a message was not finished within {within} s"));
         }
         if self.pinged_at + self.server.options.ping_every <= now {
             self.pinged_at = now;
@@ -474,4 +454,9 @@ impl<R: ClientReader> Connection<R> {
         self.timer = Timer::new(self.server.clock, next.unwrap_or(ping_at));
         ControlFlow::Continue(())
     }
+}
+
+/// Ends the connection with a close frame.
+fn close_with(code: u16, reason: impl Into<String>) -> ControlFlow<ConnectionEnd> {
+    ControlFlow::Break(ConnectionEnd::Close(code, reason.into()))
 }
