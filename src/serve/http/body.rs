@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, Stream};
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use tokio_util::sync::DropGuard;
 
 use super::admission::{ConnectionGauge, ConnectionSlot};
@@ -62,10 +62,7 @@ impl<R: ClientReader> StreamBody<R> {
         if server.soft.is_cancelled() {
             return Err(handshake::stopping());
         }
-        let peer = request.extensions().get::<Peer>().cloned().ok_or_else(|| {
-            let detail = "this connection is not known";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
-        })?;
+        let peer = Peer::of(request)?.clone();
         let behind = handshake::slot_behind_proxy(server, &peer, request.headers())?;
         // Without a permit it is sent uncompressed.
         let permit = Arc::clone(&server.compressors).try_acquire_owned().ok();

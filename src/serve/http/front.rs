@@ -38,9 +38,8 @@ pub(crate) async fn answer(
     router: Router,
     peer: Peer,
     mut request: Request,
-    refusal: Option<Rejection>,
 ) -> Response {
-    let audience = peer.audience;
+    let (audience, refusal) = (peer.audience, peer.refusal);
     let checked = head::check(&mut request);
     routes::strip(&mut request, server.options.config.base_path.as_deref());
     routes::alias(&mut request);

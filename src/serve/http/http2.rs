@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::ConnectionSlot;
 use super::front;
-use super::peer::{Audience, Caller};
+use super::peer::{Audience, Peer};
 use super::progress;
 use super::proxies::is_proxy;
 use super::write_timeout::{ConnectionRequests, WriteTimeoutStream};
@@ -99,16 +99,16 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
 pub(crate) async fn speak(
     server: &Arc<ServerState>,
     stream: WriteTimeoutStream,
-    caller: Caller,
+    peer: Peer,
     router: Router,
 ) {
     let requests = ConnectionRequests::default();
     let tasks = RequestTasks { server: Arc::clone(server), requests: requests.clone() };
     let service = {
-        let (server, caller) = (Arc::clone(server), caller.clone());
+        let (server, peer) = (Arc::clone(server), peer.clone());
         service_fn(move |request: Request<Incoming>| {
-            let (server, caller, router) = (Arc::clone(&server), caller.clone(), router.clone());
-            async move { Ok::<_, Infallible>(respond(&server, caller, router, request).await) }
+            let (server, peer, router) = (Arc::clone(&server), peer.clone(), router.clone());
+            async move { Ok::<_, Infallible>(respond(&server, peer, router, request).await) }
         })
     };
     let connection = http2::Builder::new(tasks)
@@ -125,14 +125,14 @@ pub(crate) async fn speak(
     let patience = server.options.config.limits.write_timeout;
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = caller.peer.cut.cancelled() => return,
+        () = peer.cut.cancelled() => return,
         () = idle(server, &requests) => {
             connection.as_mut().graceful_shutdown();
             // The client may begin requests until it knows of the shutdown. The rest of a last
             // piece may wait for room in a stream's window when its request is over already.
             tokio::select! {
                 ended = connection => ended,
-                () = caller.peer.cut.cancelled() => return,
+                () = peer.cut.cancelled() => return,
                 () = unused_for(&requests, server.clock, patience) => return,
             }
         }
@@ -148,22 +148,21 @@ pub(crate) async fn speak(
 
 async fn respond(
     server: &Arc<ServerState>,
-    mut caller: Caller,
+    mut peer: Peer,
     router: Router,
     request: Request<Incoming>,
 ) -> axum::response::Response {
     let open = OPEN.with(Arc::clone);
-    caller.peer.cut = open.cut.clone();
-    if caller.refusal.is_none() && caller.peer.audience == Audience::Public {
-        let is_proxy = is_proxy(&server.options.config, caller.peer.address);
-        match server.public.connection((!is_proxy).then_some(caller.peer.address)) {
+    peer.cut = open.cut.clone();
+    if peer.refusal.is_none() && peer.audience == Audience::Public {
+        let is_proxy = is_proxy(&server.options.config, peer.address);
+        match server.public.connection((!is_proxy).then_some(peer.address)) {
             Ok(slot) => *lock(&open.slot) = Some(slot),
-            Err(refusal) => caller.refusal = Some(refusal),
+            Err(refusal) => peer.refusal = Some(refusal),
         }
     }
     let cut = &open.cut;
-    let request = request.map(Body::new);
-    let response = front::answer(server, router, caller.peer, request, caller.refusal).await;
+    let response = front::answer(server, router, peer, request.map(Body::new)).await;
     progress::watched(server, response, cut)
 }
 

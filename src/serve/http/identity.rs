@@ -99,9 +99,7 @@ pub(crate) fn may_sync(server: &ServerState, request: &Request<Body>) -> Result<
 /// adds no header cannot be distinguished from a client: behind one, set `server.adminToken`.
 fn is_from_here(server: &ServerState, request: &Request<Body>) -> bool {
     let headers = request.headers();
-    let Some(address) = request.extensions().get::<Peer>().map(|peer| peer.address) else {
-        return false;
-    };
+    let Ok(&Peer { address, .. }) = Peer::of(request) else { return false };
     let config = &server.options.config;
     let names = || headers.keys().map(HeaderName::as_str);
     let is_forwarded = || names().any(|n| n.starts_with(FORWARDED) || FORWARDING.contains(&n));

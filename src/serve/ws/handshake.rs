@@ -37,10 +37,7 @@ pub(crate) fn open<R: ClientReader>(
     reader: impl FnOnce(&Arc<ServerState>, &Arc<Notifier>, bool) -> Result<R, Problem>,
 ) -> HttpResult {
     let accept = check(server, &request, hint, R::NAME)?;
-    let peer = request.extensions().get::<Peer>().cloned().ok_or_else(|| {
-        let detail = "this connection cannot become a WebSocket";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
-    })?;
+    let peer = Peer::of(&request)?.clone();
     let behind = slot_behind_proxy(server, &peer, request.headers())?;
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
@@ -73,7 +70,7 @@ pub(crate) fn open<R: ClientReader>(
 
 /// The client as a number, for fair turns: an IPv4 address or an IPv6 /48.
 pub(crate) fn client(server: &ServerState, request: &Request) -> u64 {
-    let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
+    let Ok(peer) = Peer::of(request) else { return 0 };
     let client = client_behind(&server.options.config, peer.address, request.headers());
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
