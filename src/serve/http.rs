@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod body;
 pub(crate) mod encoding;
+pub(crate) mod etag;
 pub(crate) mod front;
 pub(crate) mod head;
 pub(crate) mod http2;

@@ -9,19 +9,18 @@ pub(crate) mod written;
 use std::ops::Range;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use xxhash_rust::xxh3::xxh3_64;
 
 use self::picture::Picture;
 use crate::model::ledger::{MOST_RANKED, RankedBy, RankedWindow, RepoSeries, is_repo_name};
 use crate::serve::admin::operate::TopQuery;
-use crate::serve::http::negotiation::JSON;
+use crate::serve::http::etag;
+use crate::serve::http::negotiation::{CSV, JSON};
 use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::{HttpResult, Problem};
 use crate::serve::http::url_query::UrlQuery;
-use crate::serve::pages::clients::is_known;
 use crate::serve::server::{ServerState, SharedServer};
 
 /// Days of a series when nothing else is asked for.
@@ -39,7 +38,6 @@ pub(crate) const MOST_TOP: usize = MOST_RANKED;
 /// The longest name of a language, in bytes.
 const LANGUAGE_BYTES: usize = 200;
 
-const CSV: &str = "text/csv; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 /// How long others may keep an answer. A picture in a README is fetched by many.
 const FRESH: &str = "public, max-age=60";
@@ -123,15 +121,10 @@ async fn series(server: &ServerState, name: &str, days: Range<i32>) -> Result<Re
     series.ok_or_else(|| unknown(name))
 }
 
-/// An answer that others may keep, or 304 when the client has it.
+/// An answer that others may keep.
 fn sent(asked: &HeaderMap, kind: &'static str, text: String, fresh: &'static str) -> Response {
-    let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
-    // Weak: it names the text, which is sent plain or compressed (RFC 9110 §8.8.3.3).
-    let caching = [(header::ETAG, format!("W/{tag}")), (header::CACHE_CONTROL, fresh.to_owned())];
-    if is_known(asked, &tag) {
-        return (StatusCode::NOT_MODIFIED, caching).into_response();
-    }
-    (caching, [(header::CONTENT_TYPE, kind)], text).into_response()
+    let tag = format!("W/{}", etag::of(&text));
+    etag::answer(asked, tag, fresh, ([(header::CONTENT_TYPE, kind)], text))
 }
 
 /// The requested days.

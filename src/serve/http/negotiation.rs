@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, header};
 pub(crate) const SSE: &str = "text/event-stream";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const JSON: &str = "application/json";
+pub(crate) const CSV: &str = "text/csv; charset=utf-8";
 /// The header in which an `EventSource` sends the cursor to resume from.
 pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
 
