@@ -1,7 +1,5 @@
 //! Series and rankings as JSON and CSV.
 
-use std::fmt::Write as _;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -95,20 +93,13 @@ pub(super) fn series(series: &RepoSeries) -> String {
 
 /// A series as CSV (RFC 4180).
 pub(super) fn series_csv(series: &RepoSeries) -> String {
-    let mut text = "day".to_owned();
-    for metric in LedgerMetric::ALL {
-        text.push(',');
-        text.push_str(metric.name());
+    let names = LedgerMetric::ALL.map(LedgerMetric::name).join(",");
+    let mut lines = vec![format!("day,{names},seen,minutes_known,hours_imported,days_filled\r\n")];
+    for RepoDay { day, counts, seen } in &series.days {
+        let counts = counts.0.map(|count| count.to_string()).join(",");
+        lines.push(format!("{day},{counts},{}\r\n", coverage(*seen)));
     }
-    text.push_str(",seen,minutes_known,hours_imported,days_filled\r\n");
-    for day in &series.days {
-        text.push_str(&day.day.to_string());
-        for metric in LedgerMetric::ALL {
-            write!(text, ",{}", day.counts.get(metric)).expect("a string takes all");
-        }
-        write!(text, ",{}\r\n", coverage(day.seen)).expect("a string takes all");
-    }
-    text
+    lines.concat()
 }
 
 /// A ranking as JSON.
@@ -133,23 +124,23 @@ pub(super) fn top(
 
 /// A ranking as CSV (RFC 4180); the last columns are how much of the window was seen.
 pub(super) fn top_csv(top: &TopRepos) -> String {
-    let mut text = "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,\
-                    window_seen,minutes_known,hours_imported,days_filled\r\n"
-        .to_owned();
+    let header = "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,\
+                  window_seen,minutes_known,hours_imported,days_filled\r\n";
     let coverage = coverage(top.seen);
-    for (repo, rank) in top.repos.iter().zip(1..) {
-        let quoted = |text: Option<&str>| {
+    let line = |(repo, rank): (&RankedRepo, u64)| {
+        let quoted = |text: &Option<String>| {
+            let text = text.as_ref();
             text.map(|text| format!("\"{}\"", text.replace('"', "\"\""))).unwrap_or_default()
         };
-        let (name, language) = (quoted(repo.name.as_deref()), quoted(repo.language.as_deref()));
+        let (name, language) = (quoted(&repo.name), quoted(&repo.language));
         let stated = repo.stated.map_or(",,".to_owned(), |StatedTotals { stars, forks, at }| {
             format!("{stars},{forks},{at}")
         });
         let (id, count, seen) = (repo.id, repo.count, shown(repo.seen));
-        write!(text, "{rank},{id},{name},{language},{count},{stated},{seen},{coverage}\r\n")
-            .expect("a string takes all");
-    }
-    text
+        format!("{rank},{id},{name},{language},{count},{stated},{seen},{coverage}\r\n")
+    };
+    let lines: Vec<String> = top.repos.iter().zip(1..).map(line).collect();
+    header.to_owned() + &lines.concat()
 }
 
 /// The last four columns.
