@@ -145,7 +145,7 @@ impl Follower {
 
     /// Sets a new query; an `ack` says after which offset it is in force. Nothing changes if its
     /// start has to be searched for and the client has too many searches waiting.
-    pub fn try_ask(
+    pub fn ask(
         &mut self,
         selector: StreamSelector,
         start: StreamStart,
@@ -221,17 +221,6 @@ impl Follower {
         self.once && (self.left == Some(0) || self.head.is_some_and(|head| position >= head))
     }
 
-    /// [`Self::try_ask`] for a client with few waiting searches.
-    #[cfg(test)]
-    pub(super) fn ask(
-        &mut self,
-        selector: StreamSelector,
-        start: StreamStart,
-        warnings: Vec<QueryWarning>,
-    ) {
-        self.try_ask(selector, start, warnings).expect("few searches are waiting");
-    }
-
     /// Begins now, or at the start time of the query if that is in the future.
     fn begin_in_time(&self, start: StreamStart, warnings: Vec<QueryWarning>) -> FollowerState {
         let clock = self.log.clock;
@@ -250,15 +239,10 @@ impl Follower {
         FollowerState::Later(until, start, Some(warnings))
     }
 
-    /// Sets whether it ends when it has caught up. To be called after each query.
-    pub fn only_once(&mut self, once: bool) {
-        (self.once, self.left) = (once, None);
-    }
-
-    /// The same, ending earlier after `limit` events and documents; those of one event are not
-    /// split.
-    pub fn only_next(&mut self, limit: u64) {
-        (self.once, self.left) = (true, Some(limit));
+    /// Sets whether it ends when it has caught up, or earlier, after `limit` events and documents;
+    /// those of one event are not split. To be called after each query.
+    pub fn only_once(&mut self, once: bool, limit: Option<u64>) {
+        (self.once, self.left) = (once, limit);
     }
 
     /// The next messages, up to a limit. Never waits; the connection is notified when there is

@@ -297,7 +297,7 @@ impl Reader {
         if !matches!(start, StreamStart::Here) && self.asked.len() > 1 {
             self.asked.clear();
         }
-        self.follower.ask(selector(query, fields), start, Vec::new());
+        self.follower.ask(selector(query, fields), start, Vec::new()).unwrap();
         self.asked.push(query);
         self.caught_up = false;
     }

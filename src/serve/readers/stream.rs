@@ -137,15 +137,12 @@ impl StreamReader {
     /// Replaces the query. Fails when too many searches of the client are waiting.
     fn select(&mut self, asked: StreamParams) -> Result<(), InvalidParams> {
         let StreamParams { choice, start, once, limit, warnings } = asked;
-        if let Err(error) = self.follower.try_ask(choice, start, warnings) {
+        if let Err(error) = self.follower.ask(choice, start, warnings) {
             metrics::REFUSED.add_for("searches", 1);
             self.is_busy = true;
             return Err(InvalidParams { field: None, message: error.to_string() });
         }
-        match limit {
-            Some(limit) => self.follower.only_next(limit),
-            None => self.follower.only_once(once),
-        }
+        self.follower.only_once(once, limit);
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 use super::event_log::PAGE_MOST;
 use super::live::{GROUP_BYTES, TAKE_BYTES};
 use super::*;
-use crate::hub::{FieldPath, ReaderBatch};
 use crate::hub::log::query::PATH_BYTES;
+use crate::hub::{FieldPath, ReaderBatch};
 
 const TAG: BusTag = BusTag(5);
 /// More events than a follower takes at once, from the group, the ring or the journal.
@@ -72,7 +72,7 @@ async fn follower_of_the_ring_takes_limited_bytes_and_all_events() {
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     hub.append((2..=EVENTS).map(event).collect());
     let (selector, most) = wordy();
-    follower.ask(selector, StreamStart::Here, Vec::new());
+    follower.ask(selector, StreamStart::Here, Vec::new()).unwrap();
     let mut positions = Vec::new();
     loop {
         let batch = follower.take();
@@ -159,7 +159,7 @@ fn dropped_follower_frees_its_turn_when_the_page_ends() {
         let queue = Arc::clone(&world.hub.log.journal().unwrap().page_queue);
         let notifier = Arc::new(Notifier::default());
         let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());
+        follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new()).unwrap();
         assert!(!follower.take().more);
         drop(follower);
         // Everything that ends with the follower has ended.
@@ -188,10 +188,10 @@ async fn ended_query_can_be_replaced() {
     for once in [true, false] {
         let notifier = Arc::new(Notifier::default());
         let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        follower.ask(selector(0, false), StreamStart::Here, Vec::new());
-        follower.only_once(true);
-        follower.ask(selector(0, false), StreamStart::Here, Vec::new());
-        follower.only_once(once);
+        follower.ask(selector(0, false), StreamStart::Here, Vec::new()).unwrap();
+        follower.only_once(true, None);
+        follower.ask(selector(0, false), StreamStart::Here, Vec::new()).unwrap();
+        follower.only_once(once, None);
         let mut batch = follower.take();
         while batch.more {
             batch = follower.take();
@@ -226,7 +226,7 @@ async fn start_time_in_the_future_is_waited_for() {
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     for (ahead, waits) in [(30, 30), (10_000, 60), (0, 0)] {
         let (before, since) = (clock.instant(), clock.now().plus(Duration::from_secs(ahead)));
-        follower.ask(selector(0, false), StreamStart::Since(since), Vec::new());
+        follower.ask(selector(0, false), StreamStart::Since(since), Vec::new()).unwrap();
         let mut came = Vec::new();
         while !String::from_utf8_lossy(&came).contains("caught_up") {
             let batch = follower.take();
@@ -268,7 +268,7 @@ async fn large_event_comes_in_order_and_before_caught_up() {
         let notifier = Arc::new(Notifier::default());
         let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         if matches!(start, StreamStart::Here) {
-            follower.ask(selector(0, false), start, Vec::new());
+            follower.ask(selector(0, false), start, Vec::new()).unwrap();
             while follower.take().more {}
         }
         readers.push((start, once, notifier, follower));
@@ -276,8 +276,8 @@ async fn large_event_comes_in_order_and_before_caught_up() {
     hub.append((2..=6).map(maybe_large).collect());
     for (start, once, notifier, follower) in &mut readers {
         if !matches!(start, StreamStart::Here) {
-            follower.ask(selector(0, false), *start, Vec::new());
-            follower.only_once(*once);
+            follower.ask(selector(0, false), *start, Vec::new()).unwrap();
+            follower.only_once(*once, None);
         }
         let mut received = Vec::new();
         let is_event = |message: &&Value| message["type"] == "event";
