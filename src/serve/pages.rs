@@ -31,8 +31,10 @@ static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/te
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
 /// Fragments of the pages, inserted at their placeholders.
-const PIECES: [(&str, &str); 11] = [
+const PIECES: [(&str, &str); 13] = [
+    ("{{head}}", include_str!("pages/ui/head.html")),
     ("{{style}}", include_str!("pages/ui/shared.css")),
+    ("{{table-style}}", include_str!("pages/ui/table.css")),
     ("{{wall-style}}", include_str!("pages/ui/wall.css")),
     ("{{nav}}", include_str!("pages/ui/nav.html")),
     ("{{truth}}", include_str!("pages/ui/truth.html")),

@@ -160,6 +160,10 @@ function tokens(source) {
   return [`${usable} token${plural}`, usable > 0 ? "" : "bad", ""];
 }
 
+// Why events are missing from a stream.
+const WHY = { retention: "kept no longer", slow: "read too slowly",
+  upstream: "never shown by GitHub", bus_changed: "on another bus" };
+
 const partOf = (name) => (status?.parts ?? []).find((part) => part.name === name);
 const clock = (time) => String(time ?? "").replace(/^.*T(\d\d:\d\d).*$/, "$1");
 
@@ -226,24 +230,30 @@ function showTruth() {
   }
 }
 
+// The text of a response, or null: the time since the last response shows the failure.
+async function fetched(path) {
+  try {
+    const answer = await fetch(base + path,
+      { cache: "no-store", signal: AbortSignal.timeout(10000) });
+    return answer.ok ? await answer.text() : null;
+  } catch {
+    return null;
+  }
+}
+
 // Refreshes at once when the page becomes visible: timers of hidden pages are slow.
 const onStatus = [];
 async function look() {
   if (asking) return;
   asking = true;
-  try {
-    const answer = await fetch(`${base}/status?format=json`,
-      { cache: "no-store", signal: AbortSignal.timeout(10000) });
-    if (!answer.ok) return;
-    status = await answer.json();
+  const said = await fetched("/status?format=json");
+  asking = false;
+  if (said !== null) {
+    status = JSON.parse(said);
     heard = statusAt = performance.now();
     for (const hook of onStatus) hook(status);
-  } catch {
-    // The time since the last response shows the failure.
-  } finally {
-    asking = false;
-    showTruth();
   }
+  showTruth();
 }
 if (about.live !== false) {
   byId("simulated").hidden = !about.simulated;
