@@ -215,7 +215,7 @@ impl Sink {
         };
         self.reporter.report(true, None);
         tracing::info!(feeds = self.reporter.feeds(), "RabbitMQ connected");
-        if link.has_declared() && progress.has_fed {
+        if link.declared && progress.has_fed {
             let text = format!(
                 "exchange `{}` was removed and has been declared again: all bindings to it are \
                  lost, and each reader must bind again",
