@@ -7,7 +7,6 @@ pub(super) mod frame;
 pub(super) mod header;
 pub(super) mod memory;
 pub(super) mod notifier;
-mod registry;
 pub(super) mod subscribers;
 mod waiters;
 

@@ -6,15 +6,15 @@
 //! subscriber that falls behind the log is either moved forward or has to read the missing events
 //! elsewhere; the query says which ([`LagPolicy`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::hub::fanout::fair_queue::{FairQueue, Priority, SlicedWork};
 use crate::hub::fanout::frame::LARGE_BYTES;
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::fanout::registry::Registry;
 use crate::hub::fanout::waiters::EncodingWaiters;
 use crate::metrics;
 use crate::model::position::Cursor;
@@ -99,10 +99,13 @@ pub(in crate::hub) struct Joined<E> {
     left: usize,
 }
 
-/// All groups of one kind of query.
+/// All groups of one kind of query. A group exists from its first subscriber to its last.
 #[derive(Debug)]
 pub(in crate::hub) struct Subscribers<Q: SubscriberQuery> {
-    registry: Registry<Q::Key, Group<Q>>,
+    groups: Mutex<HashMap<Q::Key, Arc<Group<Q>>>>,
+    /// Whether groups were added or removed since the last [`Self::refresh`].
+    changed: AtomicBool,
+    count: AtomicUsize,
     /// Encodes large events on a blocking thread.
     encoders: Arc<FairQueue>,
 }
@@ -187,8 +190,9 @@ struct Encoding<Q: SubscriberQuery> {
 
 impl<Q: SubscriberQuery> Default for Subscribers<Q> {
     fn default() -> Self {
+        let (changed, count) = (AtomicBool::new(false), AtomicUsize::new(0));
         let encoders = Arc::new(FairQueue::new(ENCODERS));
-        Self { registry: Registry::default(), encoders }
+        Self { groups: Mutex::default(), changed, count, encoders }
     }
 }
 
@@ -204,39 +208,44 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
         rate: u64,
         notifier: &Arc<Notifier>,
     ) -> Subscriber<Q> {
-        let begin = |key: &Q::Key| {
+        let mut groups = lock(&self.groups);
+        let group = groups.entry(key).or_insert_with_key(|key| {
+            self.changed.store(true, Ordering::Release);
             let (query, end) = begin(key);
-            Group { key: key.clone(), query, log: Mutex::new(GroupLog::new(end)) }
-        };
-        let subscribe = |group: &Group<Q>| {
-            let mut log = lock(&group.log);
-            let next = next(log.end);
-            log.subscribe(SubscriberPosition { next, rate, notifier: Arc::clone(notifier) })
-        };
-        let (group, id) = self.registry.join(key, begin, subscribe);
-        Subscriber { all: Arc::clone(self), group, id, notifier: Arc::clone(notifier) }
+            Arc::new(Group { key: key.clone(), query, log: Mutex::new(GroupLog::new(end)) })
+        });
+        let group = Arc::clone(group);
+        self.count.store(groups.len(), Ordering::Relaxed);
+        let notifier = Arc::clone(notifier);
+        let id = group.change(|log, _| {
+            let (next, notifier) = (next(log.end), Arc::clone(&notifier));
+            log.subscribe(SubscriberPosition { next, rate, notifier })
+        });
+        Subscriber { all: Arc::clone(self), group, id, notifier }
     }
 
     /// Brings `list` up to date with the groups that exist.
     pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<Group<Q>>>) {
-        self.registry.refresh(list);
+        if self.changed.swap(false, Ordering::AcqRel) {
+            *list = self.groups();
+        }
     }
 
-    /// The bytes that the log of each group may hold now.
+    /// The bytes that the log of each group may hold now: an equal share of the limit for all.
     pub(in crate::hub) fn group_bytes(&self) -> usize {
-        self.registry.share_of(ALL_GROUPS_BYTES).min(Q::GROUP_BYTES)
+        (ALL_GROUPS_BYTES / self.count.load(Ordering::Relaxed).max(1)).min(Q::GROUP_BYTES)
     }
 
     /// Notifies every subscriber.
     pub(in crate::hub) fn notify_all(&self) {
-        for group in self.registry.all() {
+        for group in self.groups() {
             lock(&group.log).subscribers.values().for_each(|position| position.notifier.notify());
         }
     }
 
     /// Drops what [`Subscriber::share`] has kept.
     pub(in crate::hub) fn forget_shared(&self) {
-        for group in self.registry.all() {
+        for group in self.groups() {
             lock(&group.log).joined = None;
         }
     }
@@ -244,21 +253,20 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
     /// The events in the logs of all groups; one that is in several comes several times.
     pub(in crate::hub) fn held_events(&self) -> Vec<Arc<Q::Event>> {
         let mut events = Vec::new();
-        for group in self.registry.all() {
+        for group in self.groups() {
             events.extend(lock(&group.log).entries.iter().map(|entry| Arc::clone(&entry.event)));
         }
         events
     }
 
-    #[cfg(test)]
     pub(in crate::hub) fn groups(&self) -> Vec<Arc<Group<Q>>> {
-        self.registry.all()
+        lock(&self.groups).values().cloned().collect()
     }
 }
 
 impl<Q: SubscriberQuery> Group<Q> {
     /// Changes the log under its lock.
-    pub(in crate::hub) fn append<R>(&self, change: impl FnOnce(&mut GroupLog<Q>, &Q) -> R) -> R {
+    pub(in crate::hub) fn change<R>(&self, change: impl FnOnce(&mut GroupLog<Q>, &Q) -> R) -> R {
         change(&mut lock(&self.log), &self.query)
     }
 
@@ -538,10 +546,16 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
 
 impl<Q: SubscriberQuery> Drop for Subscriber<Q> {
     fn drop(&mut self) {
-        self.all.registry.leave(&self.group.key, || {
-            let subscribers = &mut lock(&self.group.log).subscribers;
-            subscribers.remove(&self.id);
-            subscribers.is_empty()
+        // Under the lock of all groups, so that no subscriber joins a group that is being removed.
+        let mut groups = lock(&self.all.groups);
+        let is_last = self.group.change(|log, _| {
+            log.subscribers.remove(&self.id);
+            log.subscribers.is_empty()
         });
+        if is_last {
+            groups.remove(&self.group.key);
+            self.all.changed.store(true, Ordering::Release);
+            self.all.count.store(groups.len(), Ordering::Relaxed);
+        }
     }
 }

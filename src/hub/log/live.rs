@@ -98,7 +98,7 @@ impl LiveSubscribers {
         events: &[Arc<TailEvent>],
     ) -> u64 {
         let bytes = self.groups.group_bytes();
-        group.append(|log, query| {
+        group.change(|log, query| {
             let (known, end) = (log.end(), start + events.len() as u64);
             if end <= known {
                 return 0;

@@ -121,7 +121,7 @@ impl SamplingSubscribers {
             return 0;
         }
         let bytes = self.groups.group_bytes();
-        group.append(|log, query| {
+        group.change(|log, query| {
             let begin = log.end();
             let (mut end, mut newest) = (begin, None);
             for event in matching {
