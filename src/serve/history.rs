@@ -35,12 +35,9 @@ const AHEAD: Duration = Duration::from_secs(60);
 
 /// `/history?span=15m|24h`: events by type over time, and the part of all that was seen.
 pub(crate) async fn history(State(server): SharedServer, asked: Parts) -> HttpResult {
-    let spans = [("15m", ChartSpan::Recent), ("24h", ChartSpan::Day)];
-    let span = UrlQuery::of(&asked.uri)?.one_of("span", &spans)?;
-    let which = match span {
-        ChartSpan::Recent => SharedResponse::Recent,
-        ChartSpan::Day => SharedResponse::Day,
-    };
+    let recent = (ChartSpan::Recent, SharedResponse::Recent);
+    let spans = [("15m", recent), ("24h", (ChartSpan::Day, SharedResponse::Day))];
+    let (span, which) = UrlQuery::of(&asked.uri)?.one_of("span", &spans)?;
     let made = async { Ok(written::chart(&server.operate.chart(span).await?)) };
     server.shared.get(which, server.clock, made).await
 }

@@ -8,19 +8,18 @@ pub(crate) mod clients;
 pub(crate) mod docs;
 pub(crate) mod topics;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{Html, IntoResponse, Response};
-use http::{Request, header};
+use http::header;
 use serde::Serialize;
 
 use crate::model::part::Part;
 use crate::secrets;
 use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
-use crate::serve::server::ServerState;
+use crate::serve::server::{ServerState, SharedServer};
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
@@ -62,21 +61,15 @@ struct PageData {
     parts: Vec<Part>,
 }
 
-pub(crate) async fn show(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn show(State(server): SharedServer, request: Request) -> Response {
     written(&PAGE, &server, &request)
 }
 
-pub(crate) async fn play(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn play(State(server): SharedServer, request: Request) -> Response {
     written(&PLAY, &server, &request)
 }
 
-fn written(page: &str, server: &ServerState, request: &Request<Body>) -> Response {
+fn written(page: &str, server: &ServerState, request: &Request) -> Response {
     let (mut script, mut parts) = (server.operate.script(), server.operate.parts());
     if !redaction::sees_details(server, request) {
         (script, parts) = (redaction::script(&script), redaction::parts(parts));

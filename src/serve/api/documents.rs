@@ -13,20 +13,20 @@ use super::endpoint::{ApiMessage, ApiResponse, Endpoint, Operation, SocketMessag
 use super::schema::schemas;
 use crate::config::ServerConfig;
 use crate::serve::http::peer::Audience;
-use crate::serve::server::ServerState;
+use crate::serve::server::{ServerState, SharedServer};
 
 const LICENSE: &str = "Apache-2.0";
 
 /// The handler of the document about the HTTP endpoints of `table`.
 pub(super) fn openapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
-    get(async move |State(server): State<Arc<ServerState>>| {
+    get(async move |State(server): SharedServer| {
         cached(&server.openapi, || openapi_of(&server.options.config, &table()))
     })
 }
 
 /// The handler of the document about the WebSocket endpoints of `table`.
 pub(super) fn asyncapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
-    get(async move |State(server): State<Arc<ServerState>>| {
+    get(async move |State(server): SharedServer| {
         cached(&server.asyncapi, || asyncapi_of(&server.options.config, &table()))
     })
 }

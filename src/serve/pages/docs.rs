@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
-use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::manual::{self, Form, PAGES};
 use crate::serve::http::etag;
@@ -55,16 +55,16 @@ static MANUAL: LazyLock<HashMap<&'static str, Ready>> = LazyLock::new(|| {
 });
 
 /// `/docs`: the first page.
-pub(crate) async fn start(request: Request<Body>) -> Response {
+pub(crate) async fn start(request: Request) -> Response {
     answer("", &request)
 }
 
 /// `/docs/NAME`: another page.
-pub(crate) async fn page(PathParts(name): PathParts<String>, request: Request<Body>) -> Response {
+pub(crate) async fn page(PathParts(name): PathParts<String>, request: Request) -> Response {
     answer(&name, &request)
 }
 
-fn answer(name: &str, request: &Request<Body>) -> Response {
+fn answer(name: &str, request: &Request) -> Response {
     let Some(ready) = MANUAL.get(name) else {
         let names = PAGES.iter().map(|page| page.name).filter(|name| !name.is_empty());
         let names = names.collect::<Vec<_>>().join(", ");
