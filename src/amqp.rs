@@ -131,7 +131,7 @@ impl Sink {
     /// Subscribes to the state.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<SinkState> {
-        self.reporter.subscribe()
+        self.reporter.state.subscribe()
     }
 
     /// Publishes until `stop`. Returns an error only when the store fails.
@@ -214,7 +214,7 @@ impl Sink {
             Err(error) => return PublishFailure::Broker(error),
         };
         self.reporter.report(true, None);
-        tracing::info!(feeds = self.reporter.feeds(), "RabbitMQ connected");
+        tracing::info!(feeds = self.reporter.state.borrow().feeds, "RabbitMQ connected");
         if link.declared && progress.has_fed {
             let text = format!(
                 "exchange `{}` was removed and has been declared again: all bindings to it are \

@@ -60,7 +60,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let tls = match (&options.certificate, &options.config.tls) {
         (Some(certificate), _) => Some(certificate.acceptor()?),
-        (None, Some(files)) => Some(http::tls::acceptor(files)?),
+        (None, Some(files)) => Some(Certificate::read(files)?.acceptor()?),
         (None, None) => None,
     };
     let server = Arc::new(ServerState::new(options, hub, operate, soft, hard));

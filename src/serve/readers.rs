@@ -52,7 +52,9 @@ pub(crate) trait ClientReader: Send + Unpin + 'static {
     const HEARTBEAT: Option<Duration> = None;
 
     /// The first message, which requires no parameters.
-    fn first(&mut self) -> Option<Self::Message>;
+    fn first(&mut self) -> Option<Self::Message> {
+        None
+    }
 
     /// Applies the parameters of a WebSocket message. Invalid parameters change nothing.
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams>;

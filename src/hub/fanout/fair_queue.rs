@@ -115,10 +115,8 @@ impl FairQueue {
 
 impl ClientQueues {
     fn put(&mut self, client: u64, priority: Priority, job: Box<dyn SlicedWork>) {
-        match priority {
-            Priority::First => self.first.put(client, job),
-            Priority::Later => self.later.put(client, job),
-        }
+        let queue = if priority == Priority::First { &mut self.first } else { &mut self.later };
+        queue.put(client, job);
     }
 
     fn next(&mut self) -> Option<(u64, Box<dyn SlicedWork>)> {

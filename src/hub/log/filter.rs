@@ -246,12 +246,8 @@ impl FilterCompiler {
             })?;
             if !pattern.can_match_a_known_key() {
                 let message = "no routing key that is known today is matched; /topics lists them";
-                let value = shown(written);
-                self.warnings.push(QueryWarning {
-                    field: FIELD,
-                    value,
-                    message: message.to_owned(),
-                });
+                let (value, message) = (shown(written), message.to_owned());
+                self.warnings.push(QueryWarning { field: FIELD, value, message });
             }
             list.push(pattern);
         }

@@ -435,7 +435,7 @@ impl Follower {
         }
         // The next page is read while this one is sent.
         let next = StreamStart::Behind(page.offset);
-        self.state = self.begin(next, None, Some(paging.reading().clone()));
+        self.state = self.begin(next, None, Some(paging.reading.clone()));
         batch.more = !matches!(self.state, FollowerState::PendingPage(_) | FollowerState::Ahead);
     }
 

@@ -1,5 +1,7 @@
 //! Negotiates content (`Accept`, `Accept-Encoding`, RFC 9110 §12).
 
+use std::cmp::Reverse;
+
 use http::{HeaderMap, HeaderName, header};
 
 pub(crate) const SSE: &str = "text/event-stream";
@@ -17,21 +19,11 @@ pub(crate) fn choose(headers: &HeaderMap, usual: usize, offers: &[&str]) -> Opti
     if ranges.is_empty() {
         return Some(usual);
     }
-    let mut best: Option<(u16, Closeness, usize)> = None;
-    for (at, offer) in offers.iter().enumerate() {
+    let weighed = offers.iter().enumerate().map(|(at, offer)| {
         let (closeness, quality) = weigh(&ranges, offer);
-        let is_better = best.is_none_or(|(most, closest, _)| match quality.cmp(&most) {
-            std::cmp::Ordering::Equal if closeness == closest => {
-                closeness != Closeness::Exact && at == usual
-            }
-            std::cmp::Ordering::Equal => closeness > closest,
-            order => order.is_gt(),
-        });
-        if quality > 0 && is_better {
-            best = Some((quality, closeness, at));
-        }
-    }
-    best.map(|(.., at)| at)
+        (quality, closeness, closeness != Closeness::Exact && at == usual, Reverse(at))
+    });
+    weighed.filter(|(quality, ..)| *quality > 0).max().map(|(.., Reverse(at))| at)
 }
 
 /// How specific the range is that matches a media type.

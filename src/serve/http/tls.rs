@@ -26,7 +26,7 @@ use crate::reload;
 pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// The current certificate and key of the public listeners. Clones share them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Certificate(Arc<Newest>);
 
 struct Newest(ArcSwap<CertifiedKey>);
@@ -73,15 +73,10 @@ impl ResolvesServerCert for Newest {
     }
 }
 
+/// The key is not shown.
 impl fmt::Debug for Newest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Newest")
-    }
-}
-
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Certificate")
     }
 }
 
@@ -93,11 +88,6 @@ const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"http/1.0"];
 pub(crate) fn speaks_http2(stream: &Stream) -> bool {
     let Either::Right(stream) = stream else { return false };
     stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
-}
-
-/// Reads the files and makes an acceptor.
-pub(crate) fn acceptor(files: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
-    Certificate::read(files)?.acceptor()
 }
 
 /// Which file of the pair is wrong.

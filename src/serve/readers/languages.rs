@@ -46,10 +46,6 @@ impl ClientReader for LatestReader {
     const NAME: &'static str = "/language/latest";
     const EXAMPLE: &'static str = r#"{"top":10}"#;
 
-    fn first(&mut self) -> Option<Frame> {
-        None
-    }
-
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let query = params::latest(text)?;
         self.latest = Some(self.hub.latest_values.follow_languages(query, &self.notifier));

@@ -167,7 +167,10 @@ async fn options_lists_the_allowed_methods() {
         let answer = ask(served.ops, &format!("OPTIONS {path} HTTP/1.1")).await;
         assert_eq!(status(&answer), 204, "{path}: {answer}");
     }
-    assert!(endpoints::find("/store", &options().config).is_some_and(|row| row.allow == "OPTIONS, POST"));
+    assert!(
+        endpoints::find("/store", &options().config)
+            .is_some_and(|row| row.allow == "OPTIONS, POST")
+    );
     assert!(endpoints::all().iter().any(|endpoint| endpoint.path == EndpointPath::Health));
 }
 

@@ -281,7 +281,7 @@ async fn data_buffered_by_tls_is_flushed_without_further_writes() {
     let listener = near.listen(1).unwrap();
     let far = far.connect(listener.local_addr().unwrap()).await.unwrap();
     let (near, _) = listener.accept().await.unwrap();
-    let acceptor = crate::serve::http::tls::acceptor(&tls_files()).unwrap();
+    let acceptor = crate::serve::Certificate::read(&tls_files()).unwrap().acceptor().unwrap();
     let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far, &[]));
     let decompressor = Decompressor::new(64 << 10, false, b"");
     let mut wire = FrameStream::new(Stream::Right(Box::new(near.unwrap())), decompressor);

@@ -27,7 +27,7 @@ pub(crate) async fn leave(
     clock: Clock,
     timeout: Duration,
 ) {
-    unsent::lift(wire.stream());
+    unsent::lift(&wire.stream);
     let left = tokio::select! {
         left = poll_fn(|cx| wire.poll_drain(cx)) => left.is_ok(),
         () = clock.sleep(timeout) => false,
@@ -42,7 +42,7 @@ pub(crate) async fn leave(
         }
     }
     // Closing a socket with unread data resets the connection, and the last messages are lost.
-    let stream = wire.stream();
+    let stream = &mut wire.stream;
     let gone = async {
         if stream.shutdown().await.is_ok() {
             poll_fn(|cx| poll_discard(stream, cx)).await;

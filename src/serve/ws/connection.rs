@@ -113,7 +113,7 @@ impl<R: ClientReader> Connection<R> {
         let mut wire = FrameStream::new(stream, Decompressor::new(most, deflates, early));
         let asked = reader.has_asked();
         if asked {
-            wire.decompressor().be_lenient();
+            wire.decompressor.is_strict = false;
         }
         if let Some(first) = reader.first() {
             wire.push(first.into());
@@ -267,7 +267,7 @@ impl<R: ClientReader> Connection<R> {
 
     /// Whether the fragments received are within the limit.
     fn takes_fragments(&mut self) -> bool {
-        let fragments = self.peer.get_mut().decompressor().take_fragments();
+        let fragments = self.peer.get_mut().decompressor.take_fragments();
         let now = (fragments > 0).then(|| self.server.clock.instant());
         now.is_none_or(|now| (0..fragments).all(|_| self.chatter.take(now)))
     }
@@ -277,7 +277,7 @@ impl<R: ClientReader> Connection<R> {
     }
 
     fn note_unfinished(&mut self) {
-        let number = self.peer.get_mut().decompressor().unfinished();
+        let number = self.peer.get_mut().decompressor.unfinished();
         if self.unfinished.map(|(_, number)| number) == number {
             return;
         }
@@ -289,7 +289,7 @@ impl<R: ClientReader> Connection<R> {
     }
 
     fn note_stuck(&mut self) {
-        let written = self.peer.get_ref().written();
+        let written = self.peer.get_ref().written;
         if self.stuck.is_some_and(|(_, before)| before == written) {
             return;
         }
@@ -328,7 +328,7 @@ impl<R: ClientReader> Connection<R> {
             // A close frame from the peer: its reply is queued, and the next read returns
             // `ConnectionClosed`.
             Some(Ok(_)) if self.chatter.take(self.heard_at) => {
-                self.peer.get_mut().decompressor().take_skipped();
+                self.peer.get_mut().decompressor.take_skipped();
                 ControlFlow::Continue(())
             }
             Some(Ok(_)) => self.end_chatter(),
@@ -337,7 +337,7 @@ impl<R: ClientReader> Connection<R> {
             }
             Some(Err(Error::Capacity(_))) => self.end_too_big(),
             // A message that was cut off at the limit may end within a character.
-            Some(Err(Error::Utf8(_))) if self.peer.get_mut().decompressor().take_skipped() => {
+            Some(Err(Error::Utf8(_))) if self.peer.get_mut().decompressor.take_skipped() => {
                 self.end_too_big()
             }
             Some(Err(Error::Utf8(_))) => close_with(NO_TEXT, "a text message is not UTF-8"),
@@ -365,7 +365,7 @@ impl<R: ClientReader> Connection<R> {
             self.send_diagnostic("too_many_params", &InvalidParams { field: None, message });
             return close_with(POLICY, "params too often");
         }
-        if self.peer.get_mut().decompressor().take_skipped() {
+        if self.peer.get_mut().decompressor.take_skipped() {
             let end = self.end_too_big();
             return if self.asked { ControlFlow::Continue(()) } else { end };
         }
@@ -373,7 +373,7 @@ impl<R: ClientReader> Connection<R> {
             Ok(()) => {
                 self.asked = true;
                 self.more = true;
-                self.peer.get_mut().decompressor().be_lenient();
+                self.peer.get_mut().decompressor.is_strict = false;
                 ControlFlow::Continue(())
             }
             Err(bad) => {

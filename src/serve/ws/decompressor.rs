@@ -55,11 +55,12 @@ impl MessageError {
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Decompressor {
     /// Whether permessage-deflate was negotiated.
-    deflates: bool,
+    pub(crate) deflates: bool,
     /// Most bytes of a message.
     most: usize,
-    /// Whether a longer message closes the connection.
-    is_strict: bool,
+    /// Whether a longer message closes the connection. If not, it is skipped and reported by
+    /// [`Self::take_skipped`].
+    pub(crate) is_strict: bool,
     /// Received and not parsed yet.
     came: BytesMut,
     /// For tungstenite.
@@ -126,16 +127,6 @@ impl Decompressor {
             skipped: false,
             closed: false,
         }
-    }
-
-    /// Whether permessage-deflate was negotiated.
-    pub(crate) fn deflates(&self) -> bool {
-        self.deflates
-    }
-
-    /// From now on a message beyond the limit is skipped and reported by [`Self::take_skipped`].
-    pub(crate) fn be_lenient(&mut self) {
-        self.is_strict = false;
     }
 
     /// Whether the message that was read last replaces a skipped one. Resets it.
