@@ -4,7 +4,6 @@ pub(super) mod batch;
 pub(super) mod deflate;
 pub(super) mod fair_queue;
 pub(super) mod frame;
-pub(super) mod header;
 pub(super) mod memory;
 pub(super) mod notifier;
 pub(super) mod subscribers;

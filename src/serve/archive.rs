@@ -30,8 +30,8 @@ use crate::model::hour_file::{ArchiveFile, FileKind, coverage_name};
 use crate::model::window::Timestamp;
 use crate::private;
 use crate::serve::http::head::Slashed;
-use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::url_query::PathParts;
 use crate::serve::server::{ServerState, SharedServer};
 use crate::sync::blocking;
 

@@ -10,7 +10,6 @@ pub(crate) mod http2;
 pub(crate) mod identity;
 pub(crate) mod listen;
 pub(crate) mod negotiation;
-pub(crate) mod path_parts;
 pub(crate) mod peer;
 pub(crate) mod problem;
 mod progress;

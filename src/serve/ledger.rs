@@ -18,9 +18,8 @@ use crate::model::ledger::{MOST_RANKED, RankedBy, RankedWindow, RepoSeries, is_r
 use crate::serve::admin::operate::TopQuery;
 use crate::serve::http::etag;
 use crate::serve::http::negotiation::{CSV, JSON};
-use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::{HttpResult, Problem};
-use crate::serve::http::url_query::UrlQuery;
+use crate::serve::http::url_query::{PathParts, UrlQuery};
 use crate::serve::server::{ServerState, SharedServer};
 
 /// Days of a series when nothing else is asked for.

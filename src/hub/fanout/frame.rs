@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::header::push_header;
-use super::{deflate, memory};
+use super::deflate::{self, push_header};
+use super::memory;
 use crate::model::json;
 
 /// The longest reason in a close frame: 125 bytes of payload less two for the code.

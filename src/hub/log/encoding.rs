@@ -4,8 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::hub::fanout::deflate;
-use crate::hub::fanout::header::push_header;
+use crate::hub::fanout::deflate::{self, push_header};
 
 /// How messages are encoded on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,11 +1,13 @@
-//! The query of a URL, and the values of its parameters.
+//! The path and the query of a URL: variable parts, and the values of parameters.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Path, Query};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, Uri};
+use serde::de::DeserializeOwned;
 
 use super::negotiation::{self, JSON};
 use super::problem::Problem;
@@ -84,6 +86,25 @@ impl UrlQuery {
         let chosen = negotiation::choose(headers, 0, &[JSON, "text/csv"]);
         let detail = "it comes as application/json or as text/csv";
         chosen.map(|at| at == 1).ok_or_else(|| Problem::new(StatusCode::NOT_ACCEPTABLE, detail))
+    }
+}
+
+/// The variable parts of a path; what is not UTF-8 is refused as every other error is.
+pub(crate) struct PathParts<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for PathParts<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Path::from_request_parts(parts, state).await;
+        read.map(|Path(parts)| Self(parts)).map_err(|_| {
+            let detail = "the path is not UTF-8 text: encode each byte of it as %XX";
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        })
     }
 }
 

@@ -18,8 +18,8 @@ use crate::manual::{self, Form, PAGES};
 use crate::serve::http::etag;
 use crate::serve::http::head::Slashed;
 use crate::serve::http::negotiation;
-use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::Problem;
+use crate::serve::http::url_query::PathParts;
 
 /// The content security policy: own style sheet and images only.
 const POLICY: HeaderValue = HeaderValue::from_static(

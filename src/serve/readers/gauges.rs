@@ -21,9 +21,8 @@ use crate::model::json;
 use crate::model::resume_token::ResumeToken;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
-use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::{HttpResult, Problem};
-use crate::serve::http::url_query::{UrlQuery, known};
+use crate::serve::http::url_query::{PathParts, UrlQuery, known};
 use crate::serve::server::{ServerState, SharedServer};
 use crate::serve::ws::handshake;
 
