@@ -91,7 +91,6 @@ struct Session<'a> {
     stop: &'a CancellationToken,
 }
 
-/// Progress of publishing.
 struct Progress {
     /// Everything up to here is read and published, or about to be.
     read: Position,

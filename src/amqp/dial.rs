@@ -121,7 +121,6 @@ fn end_with(socket: &tokio::net::TcpStream, cutting: CancellationToken) -> io::R
     Ok(())
 }
 
-/// The cause of a failed connection.
 fn why(error: &lapin::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
     match error.kind() {
         ErrorKind::ProtocolError(said) => match said.get_id() {

@@ -90,7 +90,6 @@ impl Reporter {
         })
     }
 
-    /// Reports missed messages.
     pub(super) fn notice(&self, kind: ReaderWarningKind, text: String) {
         match kind {
             ReaderWarningKind::Gap => metrics::AMQP_GAPS.add(1),

@@ -9,7 +9,6 @@ const MESSAGES: usize = 256;
 /// The most bytes of bodies in flight; one message always fits.
 const BYTES: usize = 8 << 20;
 
-/// Messages in flight.
 pub(super) struct ConfirmWindow<T> {
     /// Each with the event that is complete once it is confirmed, and its bytes.
     sent: VecDeque<(T, Option<Position>, usize)>,

@@ -96,7 +96,6 @@ fn ranked_by(query: &UrlQuery) -> Result<RankedBy, Problem> {
     query.one_of("by", &RankedBy::ALL.map(|by| (by.name(), by)))
 }
 
-/// A series as a chart or a badge.
 async fn picture(server: &ServerState, name: &str, query: &UrlQuery) -> Result<String, Problem> {
     let by = ranked_by(query)?;
     let is_badge = query.one_of("style", &[("chart", false), ("badge", true)])?;
@@ -126,7 +125,6 @@ fn sent(asked: &HeaderMap, kind: &'static str, text: String, fresh: &'static str
     etag::answer(asked, tag, fresh, ([(header::CONTENT_TYPE, kind)], text))
 }
 
-/// The requested days.
 fn days(server: &ServerState, query: &UrlQuery) -> Result<Range<i32>, Problem> {
     let now = server.clock.now();
     let until = query.time("until", now)?.unwrap_or(now).min(now).day().0 + 1;

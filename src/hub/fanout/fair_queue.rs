@@ -18,13 +18,11 @@ const SLICE: Duration = Duration::from_millis(20);
 /// First jobs in a row while a later one waits.
 const FIRSTS_IN_A_ROW: u32 = 3;
 
-/// A job that works in slices.
 pub(in crate::hub) trait SlicedWork: Send {
     /// Works for about a slice. Returns itself if there is more to do.
     fn run(self: Box<Self>) -> Option<Box<dyn SlicedWork>>;
 }
 
-/// Which jobs go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::hub) enum Priority {
     /// The beginning of what a client waits for.
@@ -98,7 +96,6 @@ impl FairQueue {
         }
     }
 
-    /// How many jobs run now.
     #[cfg(test)]
     pub(in crate::hub) fn running(&self) -> usize {
         lock(&self.queues).running

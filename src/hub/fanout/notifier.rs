@@ -100,7 +100,6 @@ impl NotifierList {
         lock(&self.0).notifiers.remove(&number);
     }
 
-    /// Notifies all of them.
     pub(in crate::hub) fn notify(&self) {
         lock(&self.0).notifiers.values().for_each(|notifier| notifier.notify());
     }

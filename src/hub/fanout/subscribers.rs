@@ -136,7 +136,6 @@ pub(in crate::hub) struct GroupLog<Q: SubscriberQuery> {
     next_id: u64,
 }
 
-/// An event in a group's log.
 #[derive(Debug)]
 pub(in crate::hub) struct LogEntry<Q: SubscriberQuery> {
     number: u64,
@@ -236,7 +235,6 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
         (ALL_GROUPS_BYTES / self.count.load(Ordering::Relaxed).max(1)).min(Q::GROUP_BYTES)
     }
 
-    /// Notifies every subscriber.
     pub(in crate::hub) fn notify_all(&self) {
         for group in self.groups() {
             lock(&group.log).subscribers.values().for_each(|position| position.notifier.notify());

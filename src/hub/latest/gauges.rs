@@ -273,7 +273,6 @@ impl GaugeTopic {
         GaugeUpdate { kind: "tick", token: Some(self.token_of(to)), frame }
     }
 
-    /// The whole value.
     fn whole<'a>(&'a self, published: &'a PublishedSnapshot) -> WholeGauge<'a> {
         let snapshot = &published.snapshot;
         let left_out = Some(snapshot.left_out).filter(|count| *count > 0);
@@ -309,7 +308,6 @@ impl GaugeTopic {
         Some(Frame::json(&GaugeMessage::Delta { head, changes: &changes }))
     }
 
-    /// The members that all values have.
     fn head(&self, published: &PublishedSnapshot) -> GaugeHead<'_> {
         let snapshot = &published.snapshot;
         GaugeHead {

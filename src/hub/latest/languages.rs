@@ -140,7 +140,6 @@ impl Languages {
         self.notifiers.notify();
     }
 
-    /// The last tick.
     pub(in crate::hub) fn current(&self) -> Arc<PublishedTick> {
         self.current.load_full()
     }

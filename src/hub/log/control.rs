@@ -127,7 +127,6 @@ impl StreamMessage<'_> {
         }
     }
 
-    /// Appends the message.
     pub(super) fn push(&self, out: &mut Vec<u8>, encoding: StreamEncoding) {
         let id = self.id().map(|cursor| cursor.to_string());
         encoding.push(out, self.kind(), id.as_deref(), &[&json::encoded(self)]);

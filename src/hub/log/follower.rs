@@ -88,7 +88,6 @@ enum FollowerState {
     Ahead,
     /// Has received everything up to its end.
     Complete,
-    /// Has ended.
     Ended,
 }
 

@@ -54,7 +54,6 @@ pub enum StreamStart {
     Latest(usize),
 }
 
-/// A request for a page.
 #[derive(Debug)]
 pub(super) struct PageRequest {
     pub(super) selector: Arc<StreamSelector>,
@@ -91,7 +90,6 @@ pub(super) struct SearchProgress {
     begin: Option<Position>,
 }
 
-/// A page.
 #[derive(Debug)]
 pub(super) struct StreamPage {
     pub(super) bytes: Bytes,

@@ -12,7 +12,6 @@ use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::server::ServerState;
 
-/// An endpoint.
 pub(crate) struct Endpoint {
     pub(crate) path: EndpointPath,
     pub(crate) audience: Audience,
@@ -22,7 +21,6 @@ pub(crate) struct Endpoint {
     pub(crate) frames: Option<SocketMessages>,
 }
 
-/// The path of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndpointPath {
     /// A fixed path.
@@ -54,7 +52,6 @@ pub(crate) struct ApiResponse {
     pub(crate) content: Vec<(&'static str, Value)>,
 }
 
-/// The messages of a WebSocket.
 pub(crate) struct SocketMessages {
     pub(crate) summary: &'static str,
     /// From the client.

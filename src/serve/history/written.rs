@@ -220,7 +220,6 @@ pub(super) fn chart(chart: &Chart) -> ChartReport {
     }
 }
 
-/// The latest values.
 pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> NowReport {
     let now = server.clock.now();
     let counts = server.hub.latest_values.counts();

@@ -123,7 +123,6 @@ impl Admission {
         Ok(ConnectionSlot { admission: Arc::clone(self), connection, counted })
     }
 
-    /// The number of connections.
     pub(crate) fn count(&self) -> usize {
         self.lock().connections
     }

@@ -90,7 +90,6 @@ impl<R: ClientReader> StreamBody<R> {
         })
     }
 
-    /// The response with this body.
     pub(crate) fn into_response(self) -> Response {
         let encoding = self.compressor.as_ref().map(Compressor::name);
         let mut response = Body::from_stream(self).into_response();

@@ -51,7 +51,6 @@ tokio::task_local! {
     static OPEN: Arc<OpenRequest>;
 }
 
-/// An open request.
 #[derive(Debug, Default)]
 struct OpenRequest {
     /// Ends this request alone.

@@ -33,7 +33,6 @@ impl UrlQuery {
             })
     }
 
-    /// All names and values.
     pub(crate) fn pairs(&self) -> &[(String, String)] {
         &self.0
     }

@@ -8,18 +8,14 @@ use http::{HeaderMap, header};
 
 use crate::serve::http::etag;
 
-/// A file to serve.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct File {
-    /// Its media type.
     pub(crate) kind: &'static str,
     text: &'static str,
 }
 
-/// `/client.js`.
 pub(crate) const JAVASCRIPT: File =
     File { kind: "text/javascript; charset=utf-8", text: include_str!("ui/client.js") };
-/// `/client.py`.
 pub(crate) const PYTHON: File =
     File { kind: "text/x-python; charset=utf-8", text: include_str!("ui/client.py") };
 

@@ -26,7 +26,6 @@ use crate::serve::http::url_query::{PathParts, UrlQuery, known};
 use crate::serve::server::{ServerState, SharedServer};
 use crate::serve::ws::handshake;
 
-/// The default window.
 const WINDOW: &str = "1h";
 /// The close frame of an aggregate that is no longer counted.
 const GONE: (u16, &str) = (1000, "it is not counted any more");
@@ -138,7 +137,6 @@ fn answer<const IS_ROLLING: bool>(
     Ok(body::answer(kind, stream.map(StreamBody::into_response)))
 }
 
-/// The current value.
 fn value(topic: &GaugeTopic) -> Result<String, Problem> {
     topic.snapshot().map(|update| update.frame.body().to_owned()).ok_or_else(|| {
         let about = json::encoded(&topic.about().as_deref());

@@ -65,9 +65,7 @@ pub(crate) struct Decompressor {
     came: BytesMut,
     /// For tungstenite.
     ready: BytesMut,
-    /// The frame that is being read.
     frame: FrameState,
-    /// The message that is being read.
     message: Option<PartialMessage>,
     /// Messages begun.
     begun: u64,
@@ -144,7 +142,6 @@ impl Decompressor {
         self.message.is_some().then_some(self.begun)
     }
 
-    /// Adds received bytes.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.came.extend_from_slice(bytes);
     }

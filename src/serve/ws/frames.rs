@@ -48,7 +48,6 @@ impl FrameStream {
         Self { stream, decompressor, queue, refused: None, mute: false, written: 0, is_held: false }
     }
 
-    /// Queues a frame.
     pub(crate) fn push(&mut self, frame: Frame) {
         self.queue.push_back(if self.decompressor.deflates {
             frame.into_deflated()

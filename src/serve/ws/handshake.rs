@@ -134,7 +134,6 @@ pub(crate) fn stopping() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_within(2..=12)
 }
 
-/// Whether the request asks for a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
     is_listed(headers, header::UPGRADE, "websocket")
         && is_listed(headers, header::CONNECTION, "upgrade")

@@ -14,7 +14,6 @@ use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{self, clients, docs};
 use crate::serve::scripts::{self, ScriptList};
 
-/// The start page.
 pub(super) fn page() -> Endpoint {
     let what = "A page: what this is, how it is, and the events passing";
     Endpoint::public("/", get(pages::show)).on(Operation::get(what).says(200, "The page", HTML))

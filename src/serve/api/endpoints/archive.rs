@@ -12,7 +12,6 @@ use crate::serve::archive::{self, directory::ListedHours};
 /// What a 200 holds: of a status, the documents have the first meaning for all media types.
 const FILE: &str = "The file";
 
-/// The endpoints of the archive.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public("/archive", get(archive::list)).on(listed()),

@@ -18,7 +18,6 @@ const CURSOR: &str = "The last `cursor` that a stream of this endpoint sent: it 
     has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
     same";
 
-/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         rolling("/stream/languages", "Pull-request events by language in a rolling window"),

@@ -11,7 +11,6 @@ use crate::serve::readers::stream::{self, StreamRequest};
 
 const CURSOR: &str = "51a70c3e-be1f4b";
 
-/// The endpoint.
 pub(super) fn endpoint() -> Endpoint {
     let messages = "Messages without end, or up to now with `poll=1`";
     let operation = Operation::get("Events by cursor, replayed and live: WebSocket, SSE or NDJSON")

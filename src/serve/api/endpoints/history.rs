@@ -10,7 +10,6 @@ use crate::serve::history::written::{
     ChartReport, CompletenessReport, HoursReport, NowReport, YearReport,
 };
 
-/// The endpoints of kept counts.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public("/history", get(history::history)).on(chart()),

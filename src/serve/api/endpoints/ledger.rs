@@ -10,7 +10,6 @@ use crate::serve::ledger::{self, FEWEST_DAYS, MOST_DAYS, MOST_TOP};
 
 const BY: &str = "Which figure; `prs` are pull requests opened";
 
-/// The endpoints of the ledger.
 pub(super) fn all() -> Vec<Endpoint> {
     let svg = EndpointPath::Form("/repo/{owner}/{name}.svg");
     vec![

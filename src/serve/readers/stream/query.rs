@@ -116,13 +116,11 @@ pub(super) struct Bounds<'a> {
     pub(super) values: usize,
     /// Paths in `fields`.
     pub(super) paths: usize,
-    /// The current time.
     pub(super) now: Timestamp,
     /// The lists that it may name.
     pub(super) lists: &'a Lists,
 }
 
-/// A parsed query.
 #[derive(Debug)]
 pub(super) struct StreamParams {
     pub(super) choice: StreamSelector,
