@@ -1,7 +1,7 @@
 //! Endpoint: `/stream`.
 
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::hub::StreamMessage;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
@@ -24,6 +24,7 @@ pub(super) fn endpoint() -> Endpoint {
 }
 
 fn frames() -> SocketMessages {
+    let control = ApiMessage::variant::<StreamMessage<'_>>;
     let any_object = || json!({ "type": "object" });
     let event = object(&[
         ("type", json!({ "const": "event" })),
@@ -101,10 +102,4 @@ fn frames() -> SocketMessages {
             ),
         ],
     }
-}
-
-/// A message of [`StreamMessage`], and an example without its `type`.
-fn control(kind: &'static str, mut example: Value) -> ApiMessage {
-    example["type"] = kind.into();
-    ApiMessage::variant::<StreamMessage<'_>>(kind, example)
 }
