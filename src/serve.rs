@@ -26,8 +26,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
-    OpsError, ScriptState, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
+    ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate, OpsAnswer, OpsError,
+    ScriptState, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 pub use admin::report::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,

@@ -78,13 +78,10 @@ pub(crate) async fn top(State(server): SharedServer, asked: Parts) -> HttpResult
     }
     let most = query.number("limit", USUAL_TOP, 1..=MOST_TOP)?;
     let is_csv = query.wants_csv(&asked.headers)?;
-    let top = server.operate.top(TopQuery { by, window, language: language.clone(), most });
-    let top = top.await?.ok_or_else(|| Problem::unavailable("the ranking is being computed"))?;
-    let text = if is_csv {
-        written::top_csv(&top)
-    } else {
-        written::top(&top, by, window, language.as_deref())
-    };
+    let wanted = TopQuery { by, window, language, most };
+    let top = server.operate.top(wanted.clone()).await?;
+    let top = top.ok_or_else(|| Problem::unavailable("the ranking is being computed"))?;
+    let text = if is_csv { written::top_csv(&top) } else { written::top(&top, &wanted) };
     Ok(sent(&asked.headers, kind(is_csv), text, FRESH))
 }
 

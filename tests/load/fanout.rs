@@ -19,8 +19,7 @@ use ghpulse::model::event::Event;
 use ghpulse::model::part::{ListReport, Part};
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{
-    self, Audience, Listener, Operate, OpsError, ScriptState, ServeOptions, StoreAnswer,
-    StoreRequest,
+    self, Audience, Listener, Operate, OpsAnswer, OpsError, ScriptState, ServeOptions, StoreRequest,
 };
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
@@ -454,12 +453,12 @@ impl Operate for NothingToOperate {
         ScriptState { name: String::new(), current: true, error: None }
     }
 
-    fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::ArchiveAnswer> {
+    fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::OpsAnswer> {
         let reason = "a benchmark has no archive".to_owned();
         Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }
 
-    fn store(&self, _: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+    fn store(&self, _: StoreRequest) -> BoxFuture<'static, OpsAnswer> {
         let reason = "a benchmark has no store".to_owned();
         Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }

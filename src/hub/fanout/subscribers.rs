@@ -16,6 +16,7 @@ use crate::hub::fanout::fair_queue::{FairQueue, Priority, SlicedWork};
 use crate::hub::fanout::frame::LARGE_BYTES;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::waiters::EncodingWaiters;
+use crate::hub::log::tail::TailEvent;
 use crate::metrics;
 use crate::model::position::Cursor;
 use crate::sync::lock;
@@ -53,7 +54,6 @@ pub(in crate::hub) enum LagPolicy {
 pub(in crate::hub) trait SubscriberQuery: Debug + Send + Sync + 'static {
     /// Equal for subscribers that share a group.
     type Key: Debug + Clone + Eq + Hash + Send + Sync;
-    type Event: Debug + Send + Sync;
     /// An encoded event; a clone shares the bytes.
     type Encoded: Debug + Clone + Send + Sync;
 
@@ -64,25 +64,23 @@ pub(in crate::hub) trait SubscriberQuery: Debug + Send + Sync + 'static {
     /// The most bytes in one take; one event is always taken.
     const TAKE_BYTES: usize;
 
-    fn cursor_of(event: &Self::Event) -> Cursor;
-
     /// The most bytes that the event and its encoding take.
-    fn bytes_of(&self, event: &Self::Event) -> usize;
+    fn bytes_of(&self, event: &TailEvent) -> usize;
 
     /// The encoded event; `cache` belongs to this event and this query.
-    fn encode(&self, event: &Self::Event, cache: &OnceLock<Self::Encoded>) -> Self::Encoded;
+    fn encode(&self, event: &TailEvent, cache: &OnceLock<Self::Encoded>) -> Self::Encoded;
 
     /// Whether [`Self::encode`] would return at once, for a connection that takes messages deflated
     /// (or not).
     fn is_encoded(
         &self,
-        event: &Self::Event,
+        event: &TailEvent,
         cache: &OnceLock<Self::Encoded>,
         deflates: bool,
     ) -> bool;
 
     /// Does all the work for which [`Self::is_encoded`] waits.
-    fn prepare(&self, event: &Self::Event, cache: &OnceLock<Self::Encoded>, deflates: bool);
+    fn prepare(&self, event: &TailEvent, cache: &OnceLock<Self::Encoded>, deflates: bool);
 }
 
 /// A batch of a group as one piece, for the other subscribers that take the same events: one clone
@@ -139,7 +137,7 @@ pub(in crate::hub) struct GroupLog<Q: SubscriberQuery> {
 #[derive(Debug)]
 pub(in crate::hub) struct LogEntry<Q: SubscriberQuery> {
     number: u64,
-    pub(in crate::hub) event: Arc<Q::Event>,
+    pub(in crate::hub) event: Arc<TailEvent>,
     encoded: OnceLock<Q::Encoded>,
     bytes: usize,
     /// Connections that wait until a large event is encoded.
@@ -249,7 +247,7 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
     }
 
     /// The events in the logs of all groups; one that is in several comes several times.
-    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<Q::Event>> {
+    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<TailEvent>> {
         let mut events = Vec::new();
         for group in self.groups() {
             events.extend(lock(&group.log).entries.iter().map(|entry| Arc::clone(&entry.event)));
@@ -317,7 +315,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
     }
 
     /// Appends a matching event; numbers ascend.
-    pub(in crate::hub) fn push(&mut self, query: &Q, number: u64, event: &Arc<Q::Event>) {
+    pub(in crate::hub) fn push(&mut self, query: &Q, number: u64, event: &Arc<TailEvent>) {
         let (encoded, waiters) = (OnceLock::new(), EncodingWaiters::default());
         let (event, bytes) = (Arc::clone(event), query.bytes_of(event) + ENTRY_BYTES);
         self.bytes += bytes;
@@ -431,7 +429,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         }
         let has_more = at < log.len();
         let upto = if has_more {
-            entries.last().map(|entry| Q::cursor_of(&entry.event))
+            entries.last().map(|entry| entry.event.cursor)
         } else {
             position.next = position.next.max(self.end);
             self.newest
@@ -503,7 +501,7 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
         &self,
         taken: &Taken<Q>,
         encoded: Q::Encoded,
-        is_current: impl Fn(&Q::Event) -> bool,
+        is_current: impl Fn(&TailEvent) -> bool,
     ) {
         let (Some(first), Some(last)) = (taken.entries.first(), taken.entries.last()) else {
             return;
@@ -517,7 +515,7 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
             next: last.number + 1,
             events: taken.entries.len() as u64,
             encoded,
-            upto: Some(Q::cursor_of(&last.event)),
+            upto: Some(last.event.cursor),
             left: log.subscribers.len().saturating_sub(1),
         });
     }

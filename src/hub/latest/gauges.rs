@@ -58,8 +58,6 @@ pub struct GaugeSnapshot {
 /// One message for a subscriber.
 #[derive(Debug, Clone)]
 pub struct GaugeUpdate {
-    /// Its `type`.
-    pub kind: &'static str,
     /// The value that it leads to; `None` for messages without a value.
     pub token: Option<ResumeToken>,
     /// The message; [`Frame::body`] is its text.
@@ -264,13 +262,13 @@ impl GaugeTopic {
     fn snapshot_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
         let encode = || Frame::json(&GaugeMessage::Snapshot(self.whole(to)));
         let frame = to.snapshot_frame.get_or_init(encode).clone();
-        GaugeUpdate { kind: "snapshot", token: Some(self.token_of(to)), frame }
+        GaugeUpdate { token: Some(self.token_of(to)), frame }
     }
 
     fn tick_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
         let encode = || Frame::json(&GaugeMessage::Tick(self.whole(to)));
         let frame = to.tick_frame.get_or_init(encode).clone();
-        GaugeUpdate { kind: "tick", token: Some(self.token_of(to)), frame }
+        GaugeUpdate { token: Some(self.token_of(to)), frame }
     }
 
     fn whole<'a>(&'a self, published: &'a PublishedSnapshot) -> WholeGauge<'a> {
@@ -293,7 +291,7 @@ impl GaugeTopic {
             frame
         };
         drop(deltas);
-        frame.map(|frame| GaugeUpdate { kind: "delta", token: Some(self.token_of(to)), frame })
+        frame.map(|frame| GaugeUpdate { token: Some(self.token_of(to)), frame })
     }
 
     fn encode_delta(&self, from: &PublishedSnapshot, to: &PublishedSnapshot) -> Option<Frame> {
@@ -323,7 +321,7 @@ impl GaugeTopic {
 
 impl GaugeUpdate {
     fn of(message: &GaugeMessage<'_>, token: Option<ResumeToken>) -> Self {
-        Self { kind: message.kind(), token, frame: Frame::json(message) }
+        Self { token, frame: Frame::json(message) }
     }
 }
 

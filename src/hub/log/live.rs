@@ -45,16 +45,11 @@ pub(in crate::hub) struct LiveSubscribers {
 
 impl SubscriberQuery for LiveQuery {
     type Key = (Arc<StreamSelection>, StreamEncoding);
-    type Event = TailEvent;
     type Encoded = (Bytes, u64);
 
     const LAG: LagPolicy = LagPolicy::ReadElsewhere;
     const GROUP_BYTES: usize = GROUP_BYTES;
     const TAKE_BYTES: usize = TAKE_BYTES;
-
-    fn cursor_of(event: &TailEvent) -> Cursor {
-        event.cursor
-    }
 
     fn bytes_of(&self, event: &TailEvent) -> usize {
         self.selector.bytes_of(event)

@@ -15,7 +15,6 @@ use crate::hub::fanout::subscribers::{
 use crate::hub::log::projection::Projection;
 use crate::hub::log::query::{SamplingEncoding, SamplingQuery};
 use crate::hub::log::tail::TailEvent;
-use crate::model::position::Cursor;
 
 /// A query of `/sampling` and how its events are written; `None` writes the whole event.
 #[derive(Debug)]
@@ -51,16 +50,11 @@ impl CompiledSampling {
 
 impl SubscriberQuery for CompiledSampling {
     type Key = Arc<SamplingQuery>;
-    type Event = TailEvent;
     type Encoded = Frame;
 
     const LAG: LagPolicy = LagPolicy::Skip;
     const GROUP_BYTES: usize = 16 << 20;
     const TAKE_BYTES: usize = 256 << 10;
-
-    fn cursor_of(event: &TailEvent) -> Cursor {
-        event.cursor
-    }
 
     fn bytes_of(&self, event: &TailEvent) -> usize {
         let weight = event.weight();

@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use crate::model::json;
 use crate::model::ledger::{
-    DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedRepo, RankedWindow, RepoDay, RepoSeries,
-    StatedTotals, TopRepos, rounded,
+    DaySeen, LedgerCounts, LedgerMetric, RankedRepo, RepoDay, RepoSeries, StatedTotals, TopRepos,
+    rounded,
 };
 use crate::model::window::Timestamp;
+use crate::serve::admin::operate::TopQuery;
 
 /// A repository by day.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -103,17 +104,12 @@ pub(super) fn series_csv(series: &RepoSeries) -> String {
 }
 
 /// A ranking as JSON.
-pub(super) fn top(
-    top: &TopRepos,
-    by: RankedBy,
-    window: RankedWindow,
-    language: Option<&str>,
-) -> String {
+pub(super) fn top(top: &TopRepos, asked: &TopQuery) -> String {
     let repos = top.repos.iter().zip(1..).map(|(repo, rank)| RankedReport { rank, repo });
     let report = TopReport {
-        by: by.name(),
-        window: window.name(),
-        language,
+        by: asked.by.name(),
+        window: asked.window.name(),
+        language: asked.language.as_deref(),
         from: top.from,
         computed_at: top.computed_at,
         coverage: top.seen,

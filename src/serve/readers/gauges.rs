@@ -151,7 +151,7 @@ impl<const IS_ROLLING: bool> GaugeReader<IS_ROLLING> {
             return update.frame;
         }
         let id = update.token.map(|token| token.to_string());
-        self.encoding.message(update.kind, id.as_deref(), update.frame.body()).into()
+        self.encoding.message(id.as_deref(), update.frame.body()).into()
     }
 }
 

@@ -146,8 +146,7 @@ async fn large_event_is_encoded_on_another_thread_and_dropped() {
         },
     ] {
         let groups = SamplingSubscribers::new(1_000);
-        let notifiers =
-            [false, true].map(|deflates| Arc::new(Notifier::new(0, deflates)));
+        let notifiers = [false, true].map(|deflates| Arc::new(Notifier::new(0, deflates)));
         let mut subscribers = notifiers
             .each_ref()
             .map(|notifier| groups.subscribe(subscription.clone(), 1, notifier));
