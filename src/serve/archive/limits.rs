@@ -135,21 +135,11 @@ impl Downloads {
 }
 
 fn refusal(rejection: Rejection) -> Problem {
-    let (status, label, detail) = match rejection {
-        Rejection::Full => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "downloads",
-            "all downloads are taken (server.limits.downloads): try again in a while",
-        ),
-        Rejection::Address => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "downloads_per_address",
-            "too many downloads at once from your address (server.limits.downloadsPerAddress): \
-             wait for one to end",
-        ),
-    };
-    metrics::REFUSED.add_for(label, 1);
-    Problem::new(status, detail).retry_within(AGAIN)
+    let full = "all downloads are taken (server.limits.downloads): try again in a while";
+    let address = "too many downloads at once from your address \
+                   (server.limits.downloadsPerAddress): wait for one to end";
+    let texts = [("downloads", full), ("downloads_per_address", address)];
+    rejection.counted(texts).retry_within(AGAIN)
 }
 
 impl DownloadSlot {

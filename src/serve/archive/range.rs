@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 
 use crate::model::window::Timestamp;
 use crate::serve::http::etag;
+use crate::serve::http::negotiation::elements;
 
 /// What a client can compare its copy with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(super) fn select(
     let Validators { tag, modified } = validators;
     if headers.contains_key(header::IF_MATCH) {
         // Compared strongly: a weak tag never matches.
-        if !etag::tags(headers, header::IF_MATCH).any(|one| one == "*" || one == tag) {
+        if !elements(headers, header::IF_MATCH).any(|one| one == "*" || one == tag) {
             return Selection::Changed;
         }
     } else if date(headers, header::IF_UNMODIFIED_SINCE).is_some_and(|at| *modified > at) {

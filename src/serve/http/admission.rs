@@ -181,22 +181,22 @@ impl Drop for ConnectionSlot {
 impl Rejection {
     /// The response to a rejected connection. Counts the rejection.
     pub(crate) fn problem(self) -> Problem {
-        let (status, label, detail) = match self {
-            Self::Full => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "connections",
-                "all connections are taken, or all but those kept for addresses that have few \
-                 (server.limits.connections): try again in a while",
-            ),
-            Self::Address => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "per_address",
-                "too many connections from your address (server.limits.perAddress; an IPv6 /48 \
-                 has four times as many): close some",
-            ),
+        let full = "all connections are taken, or all but those kept for addresses that have few \
+                    (server.limits.connections): try again in a while";
+        let address = "too many connections from your address (server.limits.perAddress; an IPv6 \
+                       /48 has four times as many): close some";
+        self.counted([("connections", full), ("per_address", address)]).retry_within(AGAIN)
+    }
+
+    /// The response with one of two labels and texts: for all slots, and for those of an address.
+    /// Counts the rejection under its label.
+    pub(crate) fn counted(self, [full, address]: [(&'static str, &str); 2]) -> Problem {
+        let (status, (label, detail)) = match self {
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, full),
+            Self::Address => (StatusCode::TOO_MANY_REQUESTS, address),
         };
         metrics::REFUSED.add_for(label, 1);
-        Problem::new(status, detail).retry_within(AGAIN)
+        Problem::new(status, detail)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Content that clients may keep: entity tags, and 304 for a client that has it (RFC 9110 §13.1.2).
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::negotiation::elements;
 
 /// The tag of a text. With `W/` before it, it names a text that is sent plain or compressed (RFC
 /// 9110 §8.8.3.3).
@@ -10,17 +12,11 @@ pub(crate) fn of(text: &str) -> String {
     format!("\"{:016x}\"", xxh3_64(text.as_bytes()))
 }
 
-/// The tags in a header.
-pub(crate) fn tags(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
-}
-
 /// Whether `If-None-Match` names the content with this tag, compared weakly.
 pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let tag = tag.trim_start_matches("W/");
     let is_it = |one: &str| one == "*" || one.trim_start_matches("W/") == tag;
-    tags(headers, header::IF_NONE_MATCH).any(is_it)
+    elements(headers, header::IF_NONE_MATCH).any(is_it)
 }
 
 /// Content that a client may keep as `Cache-Control` says, or 304 when the client has it.

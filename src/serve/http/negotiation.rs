@@ -95,10 +95,15 @@ pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item 
     split.map(str::trim)
 }
 
+/// The elements of a header that is a list (RFC 9110 §5.6.1), trimmed.
+pub(crate) fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
 /// The values of a header with their qualities in thousandths; other parameters are ignored.
 fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, u16)> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|word| {
+    elements(headers, name).filter_map(|word| {
         let mut parts = word.split(';').map(str::trim);
         let named = parts.next().filter(|named| !named.is_empty())?;
         let quality = parts.find_map(|part| {

@@ -173,10 +173,8 @@ impl<const IS_ROLLING: bool> ClientReader for GaugeReader<IS_ROLLING> {
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let Some(of) = &self.of else { return params::nothing(text) };
         let Some(window) = params::window(text)? else { return Ok(()) };
-        let window = known_window(&window).map_err(|reason| InvalidParams {
-            field: Some("window"),
-            message: format!("window: {reason}"),
-        })?;
+        let window = known_window(&window);
+        let window = window.map_err(|reason| InvalidParams::of("window", reason))?;
         let topic = self.hub.rolling.open(&format!("{of}/{window}"));
         self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())

@@ -18,6 +18,7 @@ use crate::hub::Notifier;
 use crate::metrics;
 use crate::serve::http::admission::{ConnectionSlot, Rejection};
 use crate::serve::http::identity;
+use crate::serve::http::negotiation::elements;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::{HttpResult, Problem};
 use crate::serve::http::proxies::{client_behind, is_proxy};
@@ -184,9 +185,5 @@ fn upgrade_required(line: &str) -> Problem {
 
 /// Whether a comma-separated header contains this word.
 fn is_listed(headers: &HeaderMap, name: http::HeaderName, word: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(word)))
+    elements(headers, name).any(|listed| listed.eq_ignore_ascii_case(word))
 }

@@ -281,12 +281,8 @@ fn whole(
 }
 
 fn lists(names: Vec<String>, known: &Lists) -> Result<Vec<ListTerm>, InvalidParams> {
-    let term = |name: String| {
-        known.term(&name).map_err(|error| InvalidParams {
-            field: Some("list"),
-            message: format!("list: {error}"),
-        })
-    };
+    let refused = |error| InvalidParams::of("list", error);
+    let term = |name: String| known.term(&name).map_err(refused);
     names.into_iter().take(QUERY_LISTS + 1).map(term).collect()
 }
 
@@ -306,10 +302,8 @@ fn start(
     }
     let [cursor, since, latest] = given;
     if let Some(text) = one("cursor", cursor, "cursor=51a70c3e-be1f4b")? {
-        let offset = read_offset(&text).map_err(|error| {
-            let message = format!("cursor: {error}");
-            InvalidParams { field: Some("cursor"), message }
-        })?;
+        let offset = read_offset(&text);
+        let offset = offset.map_err(|error| InvalidParams::of("cursor", error))?;
         return Ok(StreamStart::Behind(offset));
     }
     if let Some(text) = one("since", since, SINCE)? {
