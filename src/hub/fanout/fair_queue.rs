@@ -7,6 +7,7 @@
 //! belongs to the latter.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -92,7 +93,22 @@ impl FairQueue {
         if queues.running < self.at_once {
             queues.running += 1;
             drop(queues);
-            Worker { queue: Arc::clone(self), is_done: false }.start();
+            let queue = Arc::clone(self);
+            // On a blocking thread; without a runtime, on this one.
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(move || queue.work())),
+                Err(_) => queue.work(),
+            }
+        }
+    }
+
+    /// Works on jobs until none is left. A job that panics does not stop the others.
+    fn work(&self) {
+        while let Some((client, job)) = self.next() {
+            let ran = std::panic::catch_unwind(AssertUnwindSafe(|| job.run()));
+            if let Ok(Some(rest)) = ran {
+                lock(&self.queues).put(client, Priority::Later, rest);
+            }
         }
     }
 
@@ -151,46 +167,6 @@ impl RoundRobin {
     }
 }
 
-/// A thread that works on jobs until none is left.
-struct Worker {
-    queue: Arc<FairQueue>,
-    is_done: bool,
-}
-
-impl Worker {
-    /// Works on a blocking thread; without a runtime, on this one.
-    fn start(self) {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || self.work())),
-            Err(_) => self.work(),
-        }
-    }
-
-    fn work(mut self) {
-        while let Some((client, job)) = self.queue.next() {
-            if let Some(rest) = job.run() {
-                lock(&self.queue.queues).put(client, Priority::Later, rest);
-            }
-        }
-        self.is_done = true;
-    }
-}
-
-/// Continues with the other jobs after one panicked.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
-        let queue = Arc::clone(&self.queue);
-        if std::thread::panicking() {
-            Self { queue, is_done: false }.start();
-        } else {
-            lock(&queue.queues).running -= 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +197,7 @@ mod tests {
             lock(&queue.queues).put(*client, *priority, Box::new(job));
         }
         lock(&queue.queues).running = 1;
-        Worker { queue: Arc::new(queue), is_done: false }.work();
+        queue.work();
         std::mem::take(&mut *lock(&done))
     }
 

@@ -94,7 +94,6 @@ enum SocketEvent {
     Ended(ConnectionEnd),
     Time,
     Stop,
-    Broken,
 }
 
 impl<R: ClientReader> Connection<R> {
@@ -191,7 +190,6 @@ impl<R: ClientReader> Connection<R> {
                     }
                     close_with(GOING_AWAY, reason)
                 }
-                SocketEvent::Broken => ControlFlow::Break(ConnectionEnd::Gone),
             };
             if let ControlFlow::Break(ending) = next {
                 return ending;
@@ -213,7 +211,7 @@ impl<R: ClientReader> Connection<R> {
         let mut other = Context::from_waker(&self.waker);
         if self.is_woken {
             if cut.poll(&mut other).is_ready() {
-                return Poll::Ready(SocketEvent::Broken);
+                return Poll::Ready(SocketEvent::Ended(ConnectionEnd::Gone));
             }
             let heard = self.peer.poll_next_unpin(&mut other);
             if !self.takes_fragments() {
@@ -246,7 +244,7 @@ impl<R: ClientReader> Connection<R> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
         for _ in 0..TAKES {
             match self.peer.get_mut().poll_drain(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Broken),
+                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Ended(ConnectionEnd::Gone)),
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
                     self.note_stuck();
