@@ -28,7 +28,7 @@ pub use fanout::retry_after;
 pub use latest::first_message::FirstOfSampling;
 pub use latest::gauge_message::GaugeMessage;
 pub use latest::gauges::{
-    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
+    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, WINDOWS,
 };
 pub use latest::language_message::{FirstOfWatch, LanguageDifference, LanguageMap};
 pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages, Tick};

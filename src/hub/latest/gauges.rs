@@ -68,7 +68,8 @@ pub struct GaugeUpdate {
 #[derive(Debug, Default)]
 pub struct GaugeTopics {
     topics: Mutex<BTreeMap<Box<str>, Arc<GaugeTopic>>>,
-    /// How many values each topic keeps for returning subscribers.
+    /// How many values each topic keeps for returning subscribers. One that keeps none sends the
+    /// whole value at each tick.
     keep: usize,
 }
 
@@ -102,28 +103,19 @@ struct PublishedSnapshot {
     deltas: Mutex<Vec<(u64, Option<Frame>)>>,
 }
 
-/// What a subscriber receives after the first snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpdateMode {
-    /// The whole value at each tick.
-    Full,
-    /// What has changed, at each tick with a change.
-    Deltas,
-}
-
 /// One subscriber of a topic. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct GaugeSubscriber {
     topic: Arc<GaugeTopic>,
     number: u64,
-    mode: UpdateMode,
     /// What it received last.
     received: Option<Arc<PublishedSnapshot>>,
     ended: bool,
 }
 
 impl GaugeTopics {
-    /// Topics whose subscribers can resume: each topic keeps some of its last values.
+    /// Topics whose subscribers can resume: each topic keeps some of its last values, and sends
+    /// what has changed since the one that a subscriber received last.
     #[must_use]
     pub fn resumable() -> Self {
         Self { keep: KEPT_VALUES, ..Self::default() }
@@ -233,13 +225,9 @@ impl GaugeTopic {
 
     /// Subscribes: the first update is the snapshot. The connection is notified at each tick.
     #[must_use]
-    pub fn subscribe(
-        self: &Arc<Self>,
-        mode: UpdateMode,
-        notifier: &Arc<Notifier>,
-    ) -> GaugeSubscriber {
+    pub fn subscribe(self: &Arc<Self>, notifier: &Arc<Notifier>) -> GaugeSubscriber {
         let number = self.subscribers.add(notifier);
-        GaugeSubscriber { topic: Arc::clone(self), number, mode, received: None, ended: false }
+        GaugeSubscriber { topic: Arc::clone(self), number, received: None, ended: false }
     }
 
     /// Keeps a value for returning subscribers; of equal values in a row only the first.
@@ -356,7 +344,7 @@ impl GaugeSubscriber {
         let update = match &self.received {
             None => Some(self.topic.snapshot_update(&now)),
             Some(received) if received.number == now.number => return None,
-            Some(_) if self.mode == UpdateMode::Full => Some(self.topic.tick_update(&now)),
+            Some(_) if self.topic.keep == 0 => Some(self.topic.tick_update(&now)),
             Some(received) => self.topic.delta(received, &now),
         };
         self.received = Some(now);

@@ -33,6 +33,7 @@ pub(in crate::hub) struct Projection {
 enum FieldSource {
     /// The event. With `zero`, an unknown number is written as 0.
     Event { zero: bool },
+    /// The whole payload.
     Payload,
     /// One of the seven numbers of the payload.
     Flag(u8),

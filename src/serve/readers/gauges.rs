@@ -15,7 +15,7 @@ use super::params::{self, InvalidParams};
 use super::{ClientReader, HEARTBEAT};
 use crate::hub::{
     Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, ReaderBatch, StreamEncoding,
-    UpdateMode, WINDOWS,
+    WINDOWS,
 };
 use crate::model::json;
 use crate::model::resume_token::ResumeToken;
@@ -105,11 +105,10 @@ fn answer<const IS_ROLLING: bool>(
     of: Option<String>,
     token: Option<ResumeToken>,
 ) -> HttpResult {
-    let mode = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
     let hello = IS_ROLLING.then(|| topic.hello(server.operate.simulated()));
     let hub = Arc::clone(&server.hub);
     let reader = |notifier: &Arc<Notifier>, encoding| {
-        let mut subscriber = topic.subscribe(mode, notifier);
+        let mut subscriber = topic.subscribe(notifier);
         if let Some(token) = token {
             subscriber.resume(token);
         }
@@ -176,7 +175,7 @@ impl<const IS_ROLLING: bool> ClientReader for GaugeReader<IS_ROLLING> {
         let window = known_window(&window);
         let window = window.map_err(|reason| InvalidParams::of("window", reason))?;
         let topic = self.hub.rolling.open(&format!("{of}/{window}"));
-        self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
+        self.subscriber = topic.subscribe(&self.notifier);
         Ok(())
     }
 

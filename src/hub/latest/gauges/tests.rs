@@ -27,7 +27,7 @@ fn snapshot_comes_first_and_then_each_value() {
     let topics = GaugeTopics::default();
     let topic = topics.open("stars");
     let notifier = Arc::new(Notifier::default());
-    let mut follow = topic.subscribe(UpdateMode::Full, &notifier);
+    let mut follow = topic.subscribe(&notifier);
     assert!(follow.take().is_none() && topic.snapshot().is_none());
     topic.publish(snapshot(100, &[("a/b", 2)]));
     assert_eq!(
@@ -84,9 +84,9 @@ fn returning_subscriber_receives_delta_if_value_is_known() {
     let notifier = Arc::new(Notifier::default());
     topic.publish(snapshot(100, &[("C", 1), ("Go", 2)]));
     let mut map = BTreeMap::new();
-    let token = apply(&mut map, &topic.subscribe(UpdateMode::Deltas, &notifier).take().unwrap());
+    let token = apply(&mut map, &topic.subscribe(&notifier).take().unwrap());
     let back = |token: ResumeToken| {
-        let mut follow = topic.subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = topic.subscribe(&notifier);
         follow.resume(token);
         follow
     };
@@ -105,7 +105,7 @@ fn returning_subscriber_receives_delta_if_value_is_known() {
     }
     let forgetful = GaugeTopics::default().open("stars");
     forgetful.publish(snapshot(100, &[("C", 1), ("Go", 2)]));
-    let mut follow = forgetful.subscribe(UpdateMode::Full, &notifier);
+    let mut follow = forgetful.subscribe(&notifier);
     follow.resume(token);
     assert_eq!(kind(follow.take()), "snapshot");
     // Values that are too old are not known any more.
@@ -122,11 +122,11 @@ fn withdrawn_value_is_known_to_nobody_who_comes_later() {
     let notifier = Arc::new(Notifier::default());
     topic.publish(snapshot(100, &[("a/b", 1), ("c/d", 2)]));
     let mut map = BTreeMap::new();
-    let mut early = topic.subscribe(UpdateMode::Deltas, &notifier);
+    let mut early = topic.subscribe(&notifier);
     let token = apply(&mut map, &early.take().unwrap());
     topic.withdraw();
     assert!(topic.snapshot().is_none() && topic.latest().is_none() && early.take().is_none());
-    let mut late = topic.subscribe(UpdateMode::Deltas, &notifier);
+    let mut late = topic.subscribe(&notifier);
     late.resume(token);
     assert!(late.take().is_none());
     topic.publish(snapshot(101, &[("c/d", 2)]));
@@ -145,7 +145,7 @@ proptest! {
         let nodes = [(); 2].map(|()| GaugeTopics::resumable().open("types/1m"));
         let notifier = Arc::new(Notifier::default());
         let mut map = BTreeMap::new();
-        let mut follow = nodes[0].subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = nodes[0].subscribe(&notifier);
         let (mut token, mut at_node) = (None, 0);
         for (at, (value, toss)) in values.into_iter().enumerate() {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
@@ -158,7 +158,7 @@ proptest! {
                 0 => continue,
                 1 | 2 => {
                     at_node = usize::from(toss - 1);
-                    follow = nodes[at_node].subscribe(UpdateMode::Deltas, &notifier);
+                    follow = nodes[at_node].subscribe(&notifier);
                     if let Some(token) = token {
                         follow.resume(token);
                     }
@@ -180,9 +180,9 @@ proptest! {
         values in prop::collection::vec(
             (prop::collection::btree_map("[a-d]", 1_i64..9, 0..4), any::<bool>()), 1..20),
     ) {
-        let topic = GaugeTopics::default().open("languages");
+        let topic = GaugeTopics::resumable().open("languages");
         let notifier = Arc::new(Notifier::default());
-        let mut follow = topic.subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = topic.subscribe(&notifier);
         let mut map = BTreeMap::new();
         let last = values.len() - 1;
         for (at, (value, read)) in values.into_iter().enumerate() {
