@@ -48,8 +48,7 @@ pub fn certificate(server: &crate::config::ServerConfig) -> anyhow::Result<Optio
 
 /// Serves until `soft` is cancelled and the last connection is gone, or until `hard` is cancelled.
 ///
-/// Fails before it serves anything when two endpoints have the same path or a certificate cannot be
-/// read.
+/// Fails before it serves anything when two endpoints have the same path.
 pub async fn run(
     listeners: Vec<Listener>,
     options: ServeOptions,
@@ -58,11 +57,7 @@ pub async fn run(
     soft: CancellationToken,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = match (&options.certificate, &options.config.tls) {
-        (Some(certificate), _) => Some(certificate.acceptor()?),
-        (None, Some(files)) => Some(Certificate::read(files)?.acceptor()?),
-        (None, None) => None,
-    };
+    let tls = options.certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let server = Arc::new(ServerState::new(options, hub, operate, soft, hard));
     let routed = listeners.into_iter().map(|listener| {
         let router = http::routes::router(&server, listener.audience)?;

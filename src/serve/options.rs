@@ -16,7 +16,7 @@ pub struct ServeOptions {
     pub config: ServerConfig,
     /// Bearer token of POST requests to the ops listener; without one, none is accepted.
     pub ops_secret: Option<Secret>,
-    /// The certificate and key, loaded and reloadable; `None` loads the files once.
+    /// The certificate and key of `server.tls`, reloadable; without them, plain text is served.
     pub certificate: Option<Certificate>,
     /// `archive.dir`, which `/archive/` serves from.
     pub archive: Option<PathBuf>,

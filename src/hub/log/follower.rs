@@ -200,7 +200,7 @@ impl Follower {
         most: usize,
         head: Position,
     ) -> Option<Offset> {
-        let wants_entities = selector.selection().filter.wants_entities();
+        let wants_entities = selector.selection.filter.wants_entities();
         let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
         if most > looked {
             return None;
@@ -458,7 +458,7 @@ impl Follower {
             self.state = FollowerState::Live(subscriber);
             return !batch.more && !is_waiting;
         }
-        let globs = self.selector.selection().filter.globs();
+        let globs = self.selector.selection.filter.globs();
         let most = (RING_EVENTS / (1 + globs)).max(RING_EVENTS_LEAST);
         let ring = self.log.tail.read(subscriber.next(), most);
         if ring.missed > 0 {

@@ -80,7 +80,7 @@ impl LiveSubscribers {
         notifier: &Arc<Notifier>,
     ) -> LiveSubscriber {
         let begin = |_: &_| (LiveQuery { selector: Arc::clone(selector), encoding }, end());
-        let key = (Arc::clone(selector.selection()), encoding);
+        let key = (Arc::clone(&selector.selection), encoding);
         self.groups.subscribe(key, begin, |_| next, 1, notifier)
     }
 

@@ -353,5 +353,5 @@ fn find_latest(
 
 /// The most events that a search matches for this query.
 fn search_events(selector: &StreamSelector) -> usize {
-    SEARCH_EVENTS / selector.selection().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
+    SEARCH_EVENTS / selector.selection.filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

@@ -172,7 +172,7 @@ fn check_listed(row: &EndpointRow, uri: &Uri) -> Result<(), Problem> {
         return Ok(());
     }
     let query = UrlQuery::of(uri)?;
-    for (name, value) in query.pairs().iter().filter(|(_, value)| !value.is_empty()) {
+    for (name, value) in query.0.iter().filter(|(_, value)| !value.is_empty()) {
         let listed = row.listed.iter().find(|(known, _)| known == name);
         if let Some((_, values)) = listed.filter(|(_, values)| !values.contains(value)) {
             let (value, values) = (shown(value), values.join(", "));

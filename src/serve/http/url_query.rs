@@ -17,7 +17,7 @@ use crate::model::window::Timestamp;
 /// Names and values in their order, form-decoded, except that `++` is decoded as two pluses: two
 /// spaces are unlikely, but `C++` is common.
 #[derive(Debug)]
-pub(crate) struct UrlQuery(Vec<(String, String)>);
+pub(crate) struct UrlQuery(pub(crate) Vec<(String, String)>);
 
 impl UrlQuery {
     /// Reads the query of a request. Bytes that are not UTF-8 are replaced by U+FFFD.
@@ -31,10 +31,6 @@ impl UrlQuery {
                 let detail = format!("the URL's query cannot be read: {error}");
                 Problem::new(StatusCode::BAD_REQUEST, detail)
             })
-    }
-
-    pub(crate) fn pairs(&self) -> &[(String, String)] {
-        &self.0
     }
 
     /// The last value of a parameter; an empty one counts as absent.
@@ -136,7 +132,7 @@ mod tests {
     fn double_plus_is_kept_and_single_plus_is_a_space() {
         let read = |query: &str| {
             let query = UrlQuery::of(&format!("/stream?{query}").parse().unwrap()).unwrap();
-            let pairs = query.pairs().iter().map(|(name, value)| format!("{name}={value}"));
+            let pairs = query.0.iter().map(|(name, value)| format!("{name}={value}"));
             pairs.collect::<Vec<_>>()
         };
         assert_eq!(read("languages=C++,Go&poll=1"), ["languages=C++,Go", "poll=1"]);

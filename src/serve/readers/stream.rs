@@ -82,7 +82,7 @@ fn asked(server: &ServerState, request: &Request) -> Result<StreamParams, Invali
         .map_err(|problem| InvalidParams { field: None, message: problem.detail })?;
     let last_id = request.headers().get(LAST_EVENT_ID);
     let last_id = last_id.map(|id| id.to_str().unwrap_or("no text"));
-    query::of_url(url.pairs(), last_id, bounds(server))
+    query::of_url(&url.0, last_id, bounds(server))
 }
 
 fn bounds(server: &ServerState) -> Bounds<'_> {

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use tokio_rustls::client::TlsStream;
 
-use super::limits::{tls_files, tls_to};
+use super::limits::{certificate, tls_to};
 use super::*;
 
 type Requests = SendRequest<Bytes>;
 
 async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
     super::served_by(|options| {
-        options.config.tls = Some(tls_files());
+        options.certificate = Some(certificate());
         change(options);
     })
     .await

@@ -226,9 +226,13 @@ async fn little_waits_unsent_for_a_slow_client() {
 /// The folder with a certificate for `localhost` and its key, used only by tests.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
-pub(super) fn tls_files() -> crate::config::TlsConfig {
+fn tls_files() -> crate::config::TlsConfig {
     let [cert, key] = ["cert", "key"].map(|name| format!("{TLS_FILES}/{name}.pem").into());
     crate::config::TlsConfig { cert, key }
+}
+
+pub(super) fn certificate() -> crate::serve::Certificate {
+    crate::serve::Certificate::read(&tls_files()).unwrap()
 }
 
 /// Connects to a TLS server with that certificate, offering one of these protocols.
@@ -248,7 +252,7 @@ pub(super) async fn tls_to(stream: TcpStream, protocols: &[&[u8]]) -> TlsStream<
 
 #[tokio::test]
 async fn with_a_certificate_the_public_listener_speaks_tls() {
-    let served = served_by(|options| options.config.tls = Some(tls_files())).await;
+    let served = served_by(|options| options.certificate = Some(certificate())).await;
     let stream = tls_to(TcpStream::connect(served.public).await.unwrap(), &[]).await;
     let request = "ws://localhost/sampling";
     let connecting = Box::pin(tokio_tungstenite::client_async(request, stream));
@@ -262,7 +266,7 @@ async fn with_a_certificate_the_public_listener_speaks_tls() {
 #[test]
 fn mismatched_certificate_and_key_change_nothing() {
     let read = |name: &str| std::fs::read(format!("{TLS_FILES}/{name}")).unwrap();
-    let certificate = crate::serve::Certificate::read(&tls_files()).unwrap();
+    let certificate = certificate();
     let renew = |cert: &str, key: &str| certificate.renew(&read(cert), &read(key));
     assert!(renew("renewed-cert.pem", "key.pem").unwrap_err().contains("belong together"));
     assert!(renew("key.pem", "key.pem").unwrap_err().contains("no certificate"));
@@ -281,7 +285,7 @@ async fn data_buffered_by_tls_is_flushed_without_further_writes() {
     let listener = near.listen(1).unwrap();
     let far = far.connect(listener.local_addr().unwrap()).await.unwrap();
     let (near, _) = listener.accept().await.unwrap();
-    let acceptor = crate::serve::Certificate::read(&tls_files()).unwrap().acceptor().unwrap();
+    let acceptor = certificate().acceptor().unwrap();
     let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far, &[]));
     let decompressor = Decompressor::new(64 << 10, false, b"");
     let mut wire = FrameStream::new(Stream::Right(Box::new(near.unwrap())), decompressor);

@@ -108,7 +108,7 @@ fn check(
     // RFC 6455 §4.1: a GET of HTTP/1.1 or later.
     let is_get = request.method() == Method::GET && request.version() >= Version::HTTP_11;
     if !is_get || !is_websocket(headers) {
-        let scheme = if server.options.config.tls.is_some() { "wss" } else { "ws" };
+        let scheme = if server.options.certificate.is_some() { "wss" } else { "ws" };
         let base = server.options.config.base_path.as_deref().unwrap_or_default();
         return Err(upgrade_required(&format!(
             "this is a WebSocket endpoint: connect to {scheme}://HOST:PORT{base}{endpoint}, {hint}"

@@ -358,7 +358,7 @@ mod tests {
         let json =
             r#"{"types":["PushEvent","WatchEvent,ForkEvent"],"sample":10,"fields":"event.id"}"#;
         let other = of_json(json, bounds()).unwrap();
-        assert_eq!(one.choice.selection(), other.choice.selection());
+        assert_eq!(one.choice.selection, other.choice.selection);
         assert_eq!((one.start, one.once), (StreamStart::Here, false));
         assert!(one.warnings.is_empty() && other.warnings.is_empty());
     }
