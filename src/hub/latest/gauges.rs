@@ -74,7 +74,7 @@ pub struct GaugeTopics {
 }
 
 /// A named value.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct GaugeTopic {
     name: Box<str>,
     /// The aggregate that it is the value of, once it was described.
@@ -125,9 +125,8 @@ impl GaugeTopics {
     #[must_use]
     pub fn open(&self, name: &str) -> Arc<GaugeTopic> {
         let mut topics = lock(&self.topics);
-        let new = || Arc::new(GaugeTopic::new(name, self.keep));
-        let topic = topics.entry(name.into()).or_insert_with(new);
-        Arc::clone(topic)
+        let new = || GaugeTopic { name: name.into(), keep: self.keep, ..GaugeTopic::default() };
+        Arc::clone(topics.entry(name.into()).or_insert_with(|| Arc::new(new())))
     }
 
     /// Removes a topic. Its subscribers receive a `bye`.
@@ -152,19 +151,6 @@ impl GaugeTopics {
 }
 
 impl GaugeTopic {
-    fn new(name: &str, keep: usize) -> Self {
-        Self {
-            name: name.into(),
-            about: ArcSwapOption::empty(),
-            current: ArcSwapOption::empty(),
-            number: AtomicU64::new(0),
-            kept: Mutex::default(),
-            keep,
-            is_closed: AtomicBool::new(false),
-            subscribers: NotifierList::default(),
-        }
-    }
-
     /// Sets the aggregate that it is the value of.
     pub fn describe(&self, about: AggregateReport) {
         self.about.store(Some(Arc::new(about)));

@@ -90,17 +90,15 @@ impl EndpointRow {
     }
 }
 
-/// The public endpoints with fixed paths.
-static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
-    let fixed = public.filter_map(|endpoint| match endpoint.path {
-        EndpointPath::At(path) => Some(path),
-        EndpointPath::Form(_) | EndpointPath::Health | EndpointPath::SyncEvent => None,
-    });
-    fixed.collect()
-});
-
 /// The public endpoints with fixed paths, for the body of a 404.
 pub(crate) fn listed() -> &'static [&'static str] {
+    static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
+        let fixed = public.filter_map(|endpoint| match endpoint.path {
+            EndpointPath::At(path) => Some(path),
+            EndpointPath::Form(_) | EndpointPath::Health | EndpointPath::SyncEvent => None,
+        });
+        fixed.collect()
+    });
     &LISTED
 }

@@ -91,7 +91,7 @@ impl<R: ClientReader> StreamBody<R> {
     }
 
     pub(crate) fn into_response(self) -> Response {
-        let encoding = self.compressor.as_ref().map(Compressor::name);
+        let encoding = self.compressor.as_ref().map(|compressor| compressor.name);
         let mut response = Body::from_stream(self).into_response();
         response.extensions_mut().insert(HasWatchdog);
         if let Some(encoding) = encoding {

@@ -51,7 +51,7 @@ impl MessageError {
 }
 
 /// The receive side of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Decompressor {
     /// Whether permessage-deflate was negotiated.
@@ -77,9 +77,10 @@ pub(crate) struct Decompressor {
     closed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum FrameState {
     /// Its header is incomplete.
+    #[default]
     Head,
     /// `left` bytes are passed through.
     Through { left: u64, is_last: bool },
@@ -112,19 +113,7 @@ impl PartialMessage {
 impl Decompressor {
     /// For messages of up to `most` bytes; `early` is what followed the handshake.
     pub(crate) fn new(most: usize, deflates: bool, early: &[u8]) -> Self {
-        Self {
-            deflates,
-            most,
-            is_strict: true,
-            came: BytesMut::from(early),
-            ready: BytesMut::new(),
-            frame: FrameState::Head,
-            message: None,
-            begun: 0,
-            fragments: 0,
-            skipped: false,
-            closed: false,
-        }
+        Self { deflates, most, is_strict: true, came: BytesMut::from(early), ..Self::default() }
     }
 
     /// Whether the message that was read last replaces a skipped one. Resets it.
