@@ -92,7 +92,7 @@ impl AmqpLink {
     }
 
     /// Checks that the readers' exchange still exists.
-    pub(super) async fn look(&self) -> Result<(), AmqpError> {
+    pub(super) async fn check(&self) -> Result<(), AmqpError> {
         match exists(&self.connection, &self.public).await? {
             Ok(true) => Ok(()),
             Ok(false) => Err(AmqpError::Removed { exchange: self.public.to_string() }),

@@ -42,7 +42,7 @@ pub(crate) struct StreamBody<R> {
     clock: Clock,
     beat: Timer,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    given: Arc<OfferedAt>,
+    offered: Arc<OfferedAt>,
     compressor: Option<Compressor>,
     /// Ends the watchdog with the body.
     _watched: DropGuard,
@@ -68,8 +68,8 @@ impl<R: ClientReader> StreamBody<R> {
         let permit = Arc::clone(&server.compressors).try_acquire_owned().ok();
         let compressor = permit.and_then(|permit| Compressor::new(request.headers(), permit));
         let clock = server.clock;
-        let given = Arc::new(OfferedAt::default());
-        let watchdog = progress::watch(server, Arc::clone(&given), peer.cut.clone());
+        let offered = Arc::new(OfferedAt::default());
+        let watchdog = progress::watch(server, Arc::clone(&offered), peer.cut.clone());
         let first = reader.first().map(Into::into);
         let queue = retry(encoding, retry_after()).into_iter().chain(first).collect();
         Ok(Self {
@@ -83,7 +83,7 @@ impl<R: ClientReader> StreamBody<R> {
             clock,
             beat: Timer::new(clock, clock.instant() + HEARTBEAT),
             stop: Box::pin(server.soft.clone().cancelled_owned()),
-            given,
+            offered,
             compressor,
             _watched: watchdog,
             _held: (peer, behind, ConnectionGauge::new(R::NAME)),
@@ -185,8 +185,8 @@ impl<R: ClientReader> Stream for StreamBody<R> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let piece = self.poll_compressed(cx);
-        let is_given = matches!(piece, Poll::Ready(Some(_)));
-        self.given.set(is_given.then(|| self.clock.instant()));
+        let is_offered = matches!(piece, Poll::Ready(Some(_)));
+        self.offered.set(is_offered.then(|| self.clock.instant()));
         piece.map(|piece| piece.map(Ok))
     }
 }

@@ -86,7 +86,7 @@ async fn public(
     } else {
         Ok(None)
     };
-    let asks_before = request.method() == Method::OPTIONS
+    let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let (mut response, origin) = match (origin, refusal) {
         (Err(problem), _) => (problem.into_response(), None),
@@ -104,15 +104,15 @@ async fn public(
     let headers = response.headers_mut();
     headers.append(header::VARY, VARY);
     if let Some(origin) = origin {
-        share(headers, origin, asks_before);
+        add_cors(headers, origin, is_preflight);
     }
     response
 }
 
 /// Adds the CORS headers for an origin.
-fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_before: bool) {
+fn add_cors(headers: &mut HeaderMap, origin: HeaderValue, is_preflight: bool) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    if asks_before {
+    if is_preflight {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, MAY_ASK);
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, MAY_SEND);
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBER);

@@ -136,8 +136,8 @@ impl StreamReader {
 
     /// Replaces the query. Fails when too many searches of the client are waiting.
     fn select(&mut self, asked: StreamParams) -> Result<(), InvalidParams> {
-        let StreamParams { choice, start, once, limit, warnings } = asked;
-        if let Err(error) = self.follower.ask(choice, start, warnings) {
+        let StreamParams { selector, start, once, limit, warnings } = asked;
+        if let Err(error) = self.follower.ask(selector, start, warnings) {
             metrics::REFUSED.add_for("searches", 1);
             self.is_busy = true;
             return Err(InvalidParams { field: None, message: error.to_string() });

@@ -111,10 +111,10 @@ impl FrameStream {
     /// Reads once; false at the end of data.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
-        let mut came = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut came))?;
-        self.decompressor.put(came.filled());
-        Poll::Ready(Ok(!came.filled().is_empty()))
+        let mut received = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut received))?;
+        self.decompressor.put(received.filled());
+        Poll::Ready(Ok(!received.filled().is_empty()))
     }
 
     fn advance(&mut self, mut taken: usize) {

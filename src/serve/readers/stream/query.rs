@@ -123,7 +123,7 @@ pub(super) struct Bounds<'a> {
 
 #[derive(Debug)]
 pub(super) struct StreamParams {
-    pub(super) choice: StreamSelector,
+    pub(super) selector: StreamSelector,
     pub(super) start: StreamStart,
     /// Whether it ends after all available events were sent.
     pub(super) once: bool,
@@ -243,8 +243,8 @@ impl StreamRequest {
         warnings.append(&mut self.warnings);
         let ask = StreamSelection::new(filter, fields);
         check_paths("fields", ask.fields(), FIELDS)?;
-        let choice = StreamSelector::new(ask);
-        Ok(StreamParams { choice, start, once, limit, warnings })
+        let selector = StreamSelector::new(ask);
+        Ok(StreamParams { selector, start, once, limit, warnings })
     }
 }
 
@@ -358,7 +358,7 @@ mod tests {
         let json =
             r#"{"types":["PushEvent","WatchEvent,ForkEvent"],"sample":10,"fields":"event.id"}"#;
         let other = of_json(json, bounds()).unwrap();
-        assert_eq!(one.choice.selection, other.choice.selection);
+        assert_eq!(one.selector.selection, other.selector.selection);
         assert_eq!((one.start, one.once), (StreamStart::Here, false));
         assert!(one.warnings.is_empty() && other.warnings.is_empty());
     }
