@@ -3,7 +3,8 @@
 const byId = (id) => document.getElementById(id);
 const about = JSON.parse(byId("about").textContent);
 const base = location.pathname.replace(/\/(play|status|topics|scripts|docs)?\/*$/, "");
-const socketBase = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${base}`;
+const webBase = location.origin + base;
+const socketBase = webBase.replace(/^http/, "ws");
 const grouped = new Intl.NumberFormat("en");
 
 // Control characters and marks of writing direction are shown by their number, so that a name with
@@ -158,6 +159,34 @@ function tokens(source) {
       "The others rest or are refused."];
   }
   return [`${usable} token${plural}`, usable > 0 ? "" : "bad", ""];
+}
+
+// Messages that show that the query was accepted: the next reconnection is not delayed.
+const GOES_WELL = ["event", "entity", "caught_up", "heartbeat"];
+
+// A program that reads `/stream` with this query and resumes after a lost connection; `show` is what
+// it does with each message.
+function followExample(asked, show) {
+  const begun = ["since", "latest"].filter((name) => name in asked);
+  const again = [...begun.map((name) => `query.delete("${name}");`), 'query.set("cursor", cursor);'];
+  return `let cursor, timer, wait = 500;
+function follow() {
+  const query = new URLSearchParams(${JSON.stringify(asked)});
+  if (cursor) { ${again.join(" ")} }
+  const socket = new WebSocket("${socketBase}/stream?" + query);
+  const alive = () => { clearTimeout(timer); timer = setTimeout(() => socket.close(), 40000); };
+  alive();
+  socket.onmessage = ({ data }) => {
+    alive();
+    const message = JSON.parse(data);
+    if (message.type !== "hello") cursor = message.cursor ?? cursor;
+    if (message.type === "gap") console.warn("missing", message);
+    ${show}
+    if (${JSON.stringify(GOES_WELL)}.includes(message.type)) wait = 500;
+  };
+  socket.onclose = () => { setTimeout(follow, wait); wait = Math.min(2 * wait, 30000); };
+}
+follow();`;
 }
 
 // Why events are missing from a stream.
