@@ -349,7 +349,7 @@ mod tests {
         hub.append(vec![log::tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
         std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
         let batch = subscriber.take();
-        assert_eq!((batch.frames.len(), batch.more), (1, false));
+        assert_eq!((batch.messages.len(), batch.more), (1, false));
         stop.cancel();
         dispatching.await.unwrap();
     }

@@ -77,7 +77,7 @@ fn written(page: &str, server: &ServerState, request: &Request) -> Response {
     let about = PageData {
         version: env!("CARGO_PKG_VERSION"),
         simulated: server.operate.simulated(),
-        base: server.options.base_path.clone().unwrap_or_default(),
+        base: server.options.config.base_path.clone().unwrap_or_default(),
         script,
         parts,
     };

@@ -136,7 +136,7 @@ pub(super) fn top_csv(top: &TopRepos) -> String {
         format!("{rank},{id},{name},{language},{count},{stated},{seen},{coverage}\r\n")
     };
     let lines: Vec<String> = top.repos.iter().zip(1..).map(line).collect();
-    header.to_owned() + &lines.concat()
+    format!("{header}{}", lines.concat())
 }
 
 /// The last four columns.
