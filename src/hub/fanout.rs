@@ -7,6 +7,7 @@ pub(super) mod frame;
 pub(super) mod memory;
 pub(super) mod notifier;
 pub(super) mod subscribers;
+pub(super) mod turn;
 mod waiters;
 
 use std::ops::RangeInclusive;
