@@ -31,7 +31,7 @@ pub use admin::operate::{
 };
 pub use admin::report::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
-    SourceReport, Status, is_ready,
+    Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
 pub use http::tls::Certificate;

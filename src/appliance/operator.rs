@@ -136,7 +136,7 @@ impl Operator {
         let status = source.borrow();
         let state = status.state;
         let error =
-            status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
+            status.report.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
         // Events arrive, but fewer than with all tokens.
         let app = self.sight.readings.app.as_ref().and_then(|app| app.borrow().words());
         let (state, error) = match app {
@@ -148,7 +148,7 @@ impl Operator {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
             _ => (state, error),
         };
-        Part { name: "source".into(), state, since: status.since, error }
+        Part { name: "source".into(), state, since: status.report.since, error }
     }
 
     fn bus(&self) -> Part {

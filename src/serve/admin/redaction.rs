@@ -171,9 +171,8 @@ fn without_directories(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::part::{AppReport, ErrorReport};
+    use crate::model::part::{AppReport, ErrorReport, SourceReport};
     use crate::model::window::Timestamp;
-    use crate::serve::admin::report::SourceReport;
 
     fn part(name: &'static str, state: PartState, error: &str) -> Part {
         Part {
