@@ -150,18 +150,18 @@ impl Filter {
     /// [`Self::takes_key`] accepts their keys.
     #[must_use]
     pub fn holds(&self, event: &impl StreamedEvent) -> bool {
-        let head = event.index();
+        let index = event.index();
         let takes = |dimension: &Dimension, value| {
-            dimension.as_ref().is_none_or(|set| set.takes(head.folded(value)))
+            dimension.as_ref().is_none_or(|set| set.takes(index.folded(value)))
         };
-        (self.sample <= 1 || head.sampling_hash().is_multiple_of(self.sample))
+        (self.sample <= 1 || index.sampling_hash().is_multiple_of(self.sample))
             && takes(&self.types, IndexedField::Kind)
             && takes(&self.languages, IndexedField::Language)
             && takes(&self.actors, IndexedField::Actor)
             && takes(&self.orgs, IndexedField::Org)
             && takes(&self.repos, IndexedField::Repo)
             && self.actions.as_ref().is_none_or(|set| set.takes(event.action()))
-            && is_on(&self.lists, head)
+            && is_on(&self.lists, index)
     }
 
     /// Whether a routing key matches.
@@ -263,12 +263,8 @@ impl FilterCompiler {
             })?;
             if !pattern.can_match_a_known_key() {
                 let message = "no routing key that is known today is matched; /topics lists them";
-                let value = shown(written);
-                self.warnings.push(QueryWarning {
-                    field: FIELD,
-                    value,
-                    message: message.to_owned(),
-                });
+                let (value, message) = (shown(written), message.to_owned());
+                self.warnings.push(QueryWarning { field: FIELD, value, message });
             }
             list.push(pattern);
         }
@@ -284,9 +280,9 @@ fn list_set(terms: &[ListTerm]) -> Result<ListSet, StreamQueryError> {
     Ok(ListSet::new(terms))
 }
 
-fn is_on(lists: &ListSet, head: &EventIndex) -> bool {
+fn is_on(lists: &ListSet, index: &EventIndex) -> bool {
     lists.is_empty() || {
-        let [repo, actor] = [IndexedField::Repo, IndexedField::Actor].map(|it| head.folded(it));
+        let [repo, actor] = [IndexedField::Repo, IndexedField::Actor].map(|it| index.folded(it));
         lists.takes(repo, actor)
     }
 }

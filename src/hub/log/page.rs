@@ -56,7 +56,6 @@ pub enum StreamStart {
     Latest(usize),
 }
 
-/// A request for a page.
 #[derive(Debug)]
 pub(super) struct PageRequest {
     pub(super) selector: Arc<StreamSelector>,
@@ -93,7 +92,6 @@ pub(super) struct SearchProgress {
     begin: Option<Position>,
 }
 
-/// A page.
 #[derive(Debug)]
 pub(super) struct StreamPage {
     pub(super) bytes: Bytes,
@@ -138,7 +136,8 @@ pub(super) fn read(
             StreamMessage::Gap { from, to, count, reason }.push(out, encoding);
         }
     };
-    let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
+    // A limit ends the page: then the journal has more behind it.
+    let (mut messages, mut events, mut scanned, mut continues) = (0, 0, 0, true);
     journal.walk_behind(after, |step| {
         let (JournalItem::Event(position, _)
         | JournalItem::LeftOut(position, _)
@@ -146,7 +145,7 @@ pub(super) fn read(
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
             offset = offset.max(selector.after(Cursor { tag, position: until }));
-            is_end = false;
+            continues = false;
             return Ok(false);
         }
         if known_up_to.is_some_and(|known| position > known) {
@@ -172,11 +171,11 @@ pub(super) fn read(
             }
         }
         events += 1;
-        is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
-        is_end &= may_continue() && most.is_none_or(|most| messages < most);
-        Ok(is_end)
+        continues = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
+        continues &= may_continue() && most.is_none_or(|most| messages < most);
+        Ok(continues)
     })?;
-    if is_end {
+    if continues {
         push_gaps(&mut out, offset, None);
     }
     if events == 0 {
@@ -184,7 +183,7 @@ pub(super) fn read(
         offset = offset.max(selector.after(offset.cursor));
     }
     let is_before_a_gap = known.peek().is_some() || known_up_to.is_some();
-    if let Some(position) = known_up_to.filter(|_| is_end) {
+    if let Some(position) = known_up_to.filter(|_| continues) {
         offset = selector.after(Cursor { tag, position }).max(offset);
     }
     Ok(Some(StreamPage { bytes: memory::hold(out), messages, offset, is_before_a_gap }))
@@ -352,5 +351,5 @@ fn find_latest(
 
 /// The most events that a search matches for this query.
 fn search_events(selector: &StreamSelector) -> usize {
-    SEARCH_EVENTS / selector.selection().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
+    SEARCH_EVENTS / selector.selection.filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

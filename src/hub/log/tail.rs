@@ -51,8 +51,8 @@ impl TailEvent {
 
     /// An event whose index is known already.
     #[must_use]
-    pub fn with_index(cursor: Cursor, envelope: Envelope, head: EventIndex) -> Self {
-        let derived = DerivedFields::with_index(Some(head));
+    pub fn with_index(cursor: Cursor, envelope: Envelope, index: EventIndex) -> Self {
+        let derived = DerivedFields::with_index(Some(index));
         Self { derived, ..Self::new(cursor, envelope) }
     }
 
