@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::{self, AnswerTable, MalformedAnswer, quoted};
+use super::answer::{self, AnswerTable, MalformedAnswer, NUMBER, TIME, refused};
 use super::error::HistoryError;
 use super::query::SqlText;
 use super::server::TidbSession;
@@ -60,17 +60,15 @@ fn read(table: &AnswerTable) -> Result<Vec<RepoLanguage>, MalformedAnswer> {
         let cell = |of: usize| {
             let at = *places.get(of)?;
             let text = cells.get(at).and_then(Option::as_deref)?;
-            Some((quoted(table.columns.get(at).map_or("", String::as_str)), text.trim()))
+            Some((table.columns.get(at), text.trim()))
         };
         let (Some((column, id)), Some((_, language))) = (cell(0), cell(1)) else { continue };
         let number = answer::read_number(id).and_then(|id| u64::try_from(id).ok());
-        let refuse = || MalformedAnswer::Number { row, column, text: quoted(id) };
-        let repo = number.ok_or_else(refuse)?;
+        let repo = number.ok_or_else(|| refused(row, column, id, NUMBER))?;
         let as_of = match cell(2) {
             None => None,
             Some((column, text)) => {
-                let refuse = || MalformedAnswer::Time { row, column, text: quoted(text) };
-                Some(read_time(text).ok_or_else(refuse)?)
+                Some(read_time(text).ok_or_else(|| refused(row, column, text, TIME))?)
             }
         };
         let newer = told.get(&repo).is_none_or(|known| known.as_of < as_of);

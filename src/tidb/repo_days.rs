@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use super::answer::{self, AnswerRow, MalformedAnswer, RepoDayPlaces, quoted};
+use super::answer::{self, AnswerRow, MalformedAnswer, NUMBER, RepoDayPlaces, quoted, refused};
 use super::error::HistoryError;
 use super::query::SqlText;
 use super::server::TidbSession;
@@ -269,14 +269,9 @@ impl RepoDayRows {
         };
         let ([repo, name, date], metrics) = self.places.insert(places);
         let cell = |at: usize| cells.get(at).and_then(Option::as_deref).map(str::trim);
-        let column = |at: usize| quoted(columns.get(at).map_or("", String::as_str));
         let number = |at: usize, text: &str| {
             let read = answer::read_number(text).and_then(|n| u64::try_from(n).ok());
-            read.ok_or_else(|| MalformedAnswer::Number {
-                row,
-                column: column(at),
-                text: quoted(text),
-            })
+            read.ok_or_else(|| refused(row, columns.get(at), text, NUMBER))
         };
         let Some(id) = cell(*repo) else { return Ok(()) };
         let id = number(*repo, id)?;
