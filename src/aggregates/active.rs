@@ -37,7 +37,6 @@ pub(super) struct ActiveCounter {
     left_out: u64,
     /// The newest second of an event whose repository or developer was left out.
     left_out_at: Option<i64>,
-    ticked_at: Option<Second>,
 }
 
 /// A number per second for the last seconds, in a ring buffer.
@@ -67,7 +66,6 @@ impl ActiveCounter {
             now: i64::MIN,
             left_out: 0,
             left_out_at: None,
-            ticked_at: None,
         }
     }
 
@@ -117,10 +115,6 @@ impl ActiveCounter {
     }
 
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
-        self.reach(now);
-        if self.ticked_at.replace(now) == Some(now) {
-            return;
-        }
         let span = self.span();
         self.repositories.sweep(now.0, span);
         self.developers.sweep(now.0, span);
