@@ -3,7 +3,6 @@
 
 pub mod aggregate;
 mod claims;
-mod entities;
 pub mod numbers;
 mod outage;
 mod prepared;

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::claims::{claim_id, claim_seen, keep_dead_letter};
-use super::entities::claim_entities;
+use super::claims::{claim_entities, claim_id, claim_seen, keep_dead_letter};
 use super::numbers::NodeCounters;
 use super::outage;
-use super::prepared::{FactsFrom, Prepared};
-use crate::bus::{Bus, Content, DeadLetter, Delivery};
+use super::prepared::Prepared;
+use crate::bus::{Bus, Content, DeadLetter, Delivery, FactsFrom};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
@@ -177,18 +176,11 @@ fn prepare<R>(
         receipts.push(delivery.receipt);
         let cursor = Cursor { tag, position: delivery.position };
         let read = match delivery.content {
-            Content::Own(envelope, summary) => {
-                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Here))
-            }
-            Content::Given(envelope, summary) => {
-                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere))
-            }
-            Content::Bare(envelope, summary) => {
-                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Nobody))
+            Content::Event(envelope, summary, facts_from) => {
+                Ok(Prepared::new(cursor, envelope, summary, facts_from).under(privacy))
             }
             Content::DeadLetter(dead) => Err(UnreadDelivery { cursor, dead: Box::new(dead) }),
         };
-        let read = read.map(|event| event.under(privacy));
         prepared.push(ArrivedDelivery { outage: delivery.outage, read });
     }
     (prepared, receipts)

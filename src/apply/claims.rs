@@ -9,12 +9,14 @@
 
 use std::ops::RangeInclusive;
 
-use super::prepared::{FactsFrom, Prepared};
-use crate::bus::DeadLetter;
+use super::prepared::Prepared;
+use crate::bus::{DeadLetter, FactsFrom};
+use crate::model::entity::EntityRef;
 use crate::model::envelope::Flags;
 use crate::model::position::Cursor;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
+use crate::store::keys::entity::EntityKey;
 use crate::store::keys::{DeadKey, SeenKey};
 use crate::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use crate::store::{Batch, StoreError};
@@ -58,6 +60,23 @@ pub(super) fn claim_id(
         batch.claim_within(days, event.received_at.day().0, key_on)?;
     }
     Ok(())
+}
+
+/// Claims the objects of an event and returns the `inserted` bits of its facts. Uses the time of
+/// receipt, which is part of the message.
+pub(super) fn claim_entities(
+    batch: &mut Batch<'_>,
+    received_at: Timestamp,
+    entity_refs: &[EntityRef],
+) -> Result<u64, StoreError> {
+    let periods = EntityKey::periods(received_at);
+    let mut inserted = 0;
+    for (i, entity_ref) in entity_refs.iter().enumerate() {
+        let key_in = |period| EntityKey { period, id: entity_ref.id };
+        let is_first = batch.claim_again(periods.clone(), key_in)?;
+        inserted |= u64::from(is_first && entity_ref.is_new) << i;
+    }
+    Ok(inserted)
 }
 
 /// Writes an unreadable delivery to the dead-letter queue.

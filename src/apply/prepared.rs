@@ -1,5 +1,6 @@
 //! A delivery of the bus after parsing.
 
+use crate::bus::FactsFrom;
 use crate::model::entity::EntityRef;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
@@ -23,17 +24,6 @@ pub(super) struct Prepared {
     /// The objects whose documents it contains.
     pub(super) entity_refs: Box<[EntityRef]>,
     pub(super) envelope: Envelope,
-}
-
-/// Where the facts of an event were determined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FactsFrom {
-    /// On this node, before the bus; the firsts are determined here.
-    Here,
-    /// On another node.
-    Elsewhere,
-    /// Nowhere: the firsts are not known yet.
-    Nobody,
 }
 
 impl Prepared {

@@ -6,12 +6,11 @@
 //! position do not receive it, and where the journal was dropped it is only counted. One batch
 //! holds what was applied and the removal of its dead letter, so a crash repeats nothing.
 
-use std::ops::ControlFlow;
-
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::{Applied, Apply, JournalMinutes, apply_once};
-use super::prepared::{FactsFrom, Prepared};
+use super::prepared::Prepared;
+use crate::bus::FactsFrom;
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
@@ -39,12 +38,6 @@ pub struct Requeued {
     pub reasons: Vec<String>,
 }
 
-/// The result of retrying a dead letter.
-enum RequeueResult {
-    Read(Box<Prepared>),
-    StillDead(String),
-}
-
 impl Apply {
     /// Retries every dead letter.
     pub async fn requeue(&self) -> Result<Requeued, StoreError> {
@@ -55,7 +48,7 @@ impl Apply {
             let letters = self.store.read(move |reader| {
                 let mut letters = Vec::with_capacity(AT_ONCE);
                 reader.scan(&from, |key: DeadKey, value| {
-                    letters.push((key, try_again(value)));
+                    letters.push((key, read_again(value)));
                     Ok(letters.len() < AT_ONCE)
                 })?;
                 Ok(letters)
@@ -67,10 +60,8 @@ impl Apply {
             let mut read = Vec::new();
             for (key, tried) in letters {
                 match tried {
-                    RequeueResult::Read(event) => {
-                        read.push((key, event.under(self.store.privacy())));
-                    }
-                    RequeueResult::StillDead(reason) => {
+                    Ok(event) => read.push((key, event.under(self.store.privacy()))),
+                    Err(reason) => {
                         requeued.dead += 1;
                         if requeued.reasons.len() < REASONS {
                             requeued.reasons.push(format!("{}: {reason}", key.0));
@@ -117,38 +108,25 @@ impl Apply {
     }
 }
 
-fn try_again(value: &[u8]) -> RequeueResult {
-    match read_again(value) {
-        ControlFlow::Continue(event) => RequeueResult::Read(Box::new(event)),
-        ControlFlow::Break(reason) => RequeueResult::StillDead(reason),
-    }
-}
-
 /// Parses a dead letter again. Returns the event, or why it is still unreadable.
-fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
-    let dead = |reason: &str| ControlFlow::Break(reason.to_owned());
-    let Some(RejectedInput { reason, text, whole, origin, .. }) = decode_rejected(value) else {
-        return dead("the entry of the dead-letter log is damaged");
-    };
-    let Some(DeadLetterOrigin { cursor, published_at, received, schema }) = origin else {
-        return dead("it was kept without its place on the bus");
-    };
+fn read_again(value: &[u8]) -> Result<Prepared, String> {
+    let RejectedInput { reason, text, whole, origin, .. } =
+        decode_rejected(value).ok_or("the entry of the dead-letter log is damaged")?;
+    let DeadLetterOrigin { cursor, published_at, received, schema } =
+        origin.ok_or("it was kept without its place on the bus")?;
     if !whole {
-        return dead("it was too long to be kept whole");
+        return Err("it was too long to be kept whole".to_owned());
     }
-    let Ok(cursor) = cursor.parse() else { return dead("its place on the bus is damaged") };
+    let cursor = cursor.parse().map_err(|_| "its place on the bus is damaged")?;
     let property = |name: &str| match name {
         RECEIVED => received.as_deref(),
         SCHEMA => schema.as_deref(),
         _ => None,
     };
     let published_at = Timestamp::from_micros(published_at);
-    let Ok(incoming) = Incoming::read(&text, property, published_at) else {
-        return ControlFlow::Break(reason);
-    };
-    let Incoming { envelope, summary, flags_given } = incoming;
-    let facts_from = if flags_given { FactsFrom::Elsewhere } else { FactsFrom::Nobody };
-    ControlFlow::Continue(Prepared::new(cursor, envelope, summary, facts_from))
+    let Incoming { envelope, summary, flags_given } =
+        Incoming::read(&text, property, published_at).map_err(|_| reason)?;
+    Ok(Prepared::new(cursor, envelope, summary, FactsFrom::of_message(flags_given)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::outbox::{self, OutboxEntry, OutboxReceipt};
-use super::{Bus, BusError, Content, Delivery};
+use super::{Bus, BusError, Content, Delivery, FactsFrom};
 use crate::model::position::{BusTag, Position};
 use crate::store::outages::{self, PendingOutage};
 use crate::store::{Batch, Store, StoreError};
@@ -113,7 +113,7 @@ fn delivery(entry: OutboxEntry) -> Delivery<OutboxReceipt> {
     Delivery {
         position: Position::counted(entry.spent.entry),
         outage: None,
-        content: Content::Own(entry.envelope, entry.summary),
+        content: Content::Event(entry.envelope, entry.summary, FactsFrom::Here),
         receipt: entry.spent,
     }
 }

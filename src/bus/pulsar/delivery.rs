@@ -2,7 +2,7 @@
 
 use super::entry::{TopicMessage, UnreadableEntry};
 use super::progress::{EntryId, position_of};
-use crate::bus::{Content, DeadLetter, Delivery};
+use crate::bus::{Content, DeadLetter, Delivery, FactsFrom};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
@@ -25,8 +25,9 @@ pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
         _ => None,
     };
     let content = match Incoming::read(&body, property, published_at) {
-        Ok(Incoming { envelope, summary, flags_given: true }) => Content::Given(envelope, summary),
-        Ok(Incoming { envelope, summary, .. }) => Content::Bare(envelope, summary),
+        Ok(Incoming { envelope, summary, flags_given }) => {
+            Content::Event(envelope, summary, FactsFrom::of_message(flags_given))
+        }
         Err(why) => Content::DeadLetter(DeadLetter {
             reason: why.to_string(),
             received: properties.received,
@@ -64,9 +65,7 @@ pub(super) fn unpacked(unreadable: UnreadableEntry) -> Delivery<PulsarReceipt> {
 /// The size of a delivery in bytes.
 pub(super) fn size(delivery: &Delivery<PulsarReceipt>) -> usize {
     match &delivery.content {
-        Content::Own(envelope, _) | Content::Given(envelope, _) | Content::Bare(envelope, _) => {
-            envelope.event.len()
-        }
+        Content::Event(envelope, ..) => envelope.event.len(),
         Content::DeadLetter(dead) => dead.body.as_ref().map_or(0, Vec::len),
     }
 }
