@@ -18,7 +18,6 @@ use tokio::sync::watch;
 use super::delivery::PulsarReceipt;
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
-use super::options::PulsarOptions;
 use super::progress::{entry_of, is_hole};
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::{ReaderSession, Stuck, end_of};
@@ -26,6 +25,7 @@ use super::topic::tag_of;
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;
+use crate::config::PulsarConfig;
 use crate::metrics;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
@@ -58,17 +58,17 @@ pub struct PulsarBus {
 }
 
 impl PulsarBus {
-    /// The topic, read for this store. Reads the files that the options name; connects at the first
-    /// call of [`Bus::next`].
-    pub fn new(options: &PulsarOptions, store: Store, clock: Clock) -> Result<Self, PulsarError> {
-        let link = Arc::new(PulsarLink::new(options, clock)?);
+    /// The topic to consume, read for this store. Reads the files that the configuration names;
+    /// connects at the first call of [`Bus::next`].
+    pub fn new(pulsar: &PulsarConfig, store: Store, clock: Clock) -> Result<Self, PulsarError> {
+        let link = Arc::new(PulsarLink::new(pulsar, &pulsar.consumer_topic, clock)?);
         let since = clock.now();
         let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
         Ok(Self {
             tag: tag_of(&link.topic)?,
             link,
-            name: options.consumer_name.clone(),
-            subscription: format!("{}-{}", options.consumer_name, store.store_id()),
+            name: pulsar.consumer_name.clone(),
+            subscription: format!("{}-{}", pulsar.consumer_name, store.store_id()),
             store,
             session: None,
             is_joined: false,

@@ -48,6 +48,14 @@ pub(super) struct SubscribeOptions {
     pub(super) from: InitialPosition,
 }
 
+impl SubscribeOptions {
+    /// A subscription for a moment, for this purpose.
+    pub(super) fn passing(purpose: &str, from: InitialPosition) -> Self {
+        let name = format!("ghpulse-{purpose}-{:016x}", fastrand::u64(..));
+        Self { consumer: name.clone(), name, is_durable: false, from }
+    }
+}
+
 type TokenTask = JoinHandle<Result<String, String>>;
 
 /// A consumer of one topic.

@@ -11,7 +11,7 @@ use pulsar::proto::MessageIdData;
 use tokio::time::Instant;
 
 use super::delivery::{PulsarReceipt, read, size, unpacked};
-use super::diagnosis::away;
+use super::diagnosis::{away, meaning};
 use super::error::PulsarError;
 use super::link::{PulsarLink, within};
 use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
@@ -212,14 +212,12 @@ impl ReaderSession {
             let now = link.clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= stuck.patience() {
                 stuck.0 = stuck.0.saturating_add(1);
-                let doing = format!("reading {} at {}", link.topic, link.url);
-                let why = format!(
+                return Err(link.unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
                      (pulsar-admin topics unload)",
                     shown(end)
-                );
-                return Err(PulsarError::Away { doing, why });
+                )));
             }
         }
     }
@@ -246,7 +244,6 @@ impl ReaderSession {
         came: ReadResult,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        let doing = || format!("reading {} at {}", link.topic, link.url);
         self.is_unasked = true;
         match came {
             Ok(Some(Ok(message))) => {
@@ -254,12 +251,10 @@ impl ReaderSession {
                 self.pass(link, read(message), deliveries)
             }
             Ok(Some(Err(unreadable))) => self.pass(link, unpacked(unreadable), deliveries),
-            Ok(None) => {
-                let why =
-                    "the broker ended the stream: the topic was unloaded, moved or terminated";
-                Err(PulsarError::Away { doing: doing(), why: why.to_owned() })
-            }
-            Err(error) => Err(away(doing(), &error.into())),
+            Ok(None) => Err(link.unread(
+                "the broker ended the stream: the topic was unloaded, moved or terminated",
+            )),
+            Err(error) => Err(link.unread(meaning(&error.into()))),
         }
     }
 
@@ -288,10 +283,9 @@ impl ReaderSession {
             NextStep::Pass => Ok(true),
             NextStep::Withhold => Ok(false),
             NextStep::Hole(before) => {
-                let doing = format!("reading {} at {}", link.topic, link.url);
                 let (before, at) = (shown(before), shown(entry_of(at)));
                 let why = format!("after {before} came {at}: reconnecting for the entries between");
-                Err(PulsarError::Away { doing, why })
+                Err(link.unread(why))
             }
         }
     }
