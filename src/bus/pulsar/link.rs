@@ -271,10 +271,11 @@ fn check_address(url: &str) -> Result<(), PulsarError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn configured(url: &str) -> PulsarConfig {
+    /// The configuration of a broker without login.
+    pub(in crate::bus::pulsar) fn configured(url: &str) -> PulsarConfig {
         PulsarConfig {
             url: url.to_owned(),
             oauth: None,

@@ -96,7 +96,7 @@ impl TopicReader {
         Box::pin(opening).await.map_err(|error| away(doing(), &error.into()))
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         stream: Box<dyn Duplex>,
         link: &Arc<PulsarLink>,
         address: &BrokerAddress,

@@ -336,3 +336,6 @@ mod tests {
         assert!(!stuck.is_so());
     }
 }
+
+#[cfg(test)]
+mod tests;
