@@ -39,7 +39,8 @@ struct CachedCounter {
     touched: bool,
 }
 
-/// Writes that are committed together. See [`super::open::Store::commit`].
+/// Writes that are committed together. See [`super::open::Store::commit`]. What is read through it
+/// is what is on disk; of its own writes only [`Self::claim`] and [`Self::add`] see something.
 pub struct Batch<'w> {
     pub(super) database: &'w Database,
     counters: &'w mut CounterCache,
@@ -53,6 +54,14 @@ pub struct Batch<'w> {
     pub(super) is_awaited: bool,
     /// Whether it records a gap of the bus.
     pub(super) finds_gap: bool,
+}
+
+impl std::ops::Deref for Batch<'_> {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.database
+    }
 }
 
 impl<'w> Batch<'w> {
@@ -129,11 +138,6 @@ impl<'w> Batch<'w> {
         Ok(())
     }
 
-    /// A counter's value on disk; 0 when it does not exist.
-    pub fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
-        self.database.count(key)
-    }
-
     /// Deletes a counter that this batch did not change.
     pub(super) fn forget_counter<K: CounterKey>(&mut self, key: &K) {
         self.counters.values.remove(&(K::FAMILY, key.to_bytes()));
@@ -158,20 +162,6 @@ impl<'w> Batch<'w> {
         self.periods.retain(|(known, _)| *known != key);
         self.periods.truncate(PERIODS - 1);
         self.periods.push((key, period));
-    }
-
-    /// Reads a row on disk; what this batch wrote is not seen.
-    pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
-        self.database.get(key)
-    }
-
-    /// Reads the rows on disk of these keys, which ascend; what this batch wrote is not seen.
-    pub(super) fn get_many(
-        &self,
-        family: Family,
-        keys: &[Vec<u8>],
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.database.get_many(family, keys)
     }
 
     /// Whether a hash is that of the current name of a repository. False when it is not cached.

@@ -95,7 +95,7 @@ impl Inspector {
     /// A reader of the store.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
-        Reader { database: &self.database }
+        &self.database
     }
 }
 
@@ -108,7 +108,7 @@ impl Drop for Inspector {
 /// All column families, in the order of the pipeline. Blocks.
 pub fn families(reader: Reader<'_>) -> Result<Vec<InspectedFamily>, StoreError> {
     let look = |&(family, name, _): &(Family, &str, families::ReadPattern)| {
-        let (about_rows, about_bytes) = reader.database.estimate(family)?;
+        let (about_rows, about_bytes) = reader.estimate(family)?;
         let holds = rows::format_of(family).holds.to_owned();
         Ok(InspectedFamily { family: name.to_owned(), holds, about_rows, about_bytes })
     };
@@ -131,7 +131,7 @@ pub fn rows(
     let mut found = Inspection { rows: Vec::new(), more: false, gave_up: false };
     let (mut bytes, mut passed) = (0_usize, 0_usize);
     let start = start(prefix).unwrap_or_default();
-    reader.database.scan_bytes(*family, &start, |raw_key, raw_value| {
+    reader.scan_bytes(*family, &start, |raw_key, raw_value| {
         let text = key(raw_key).unwrap_or_else(|| format!("0x{}", hex(raw_key)));
         if !text.starts_with(prefix) {
             passed += 1;

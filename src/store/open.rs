@@ -67,7 +67,7 @@ impl Store {
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
         };
         let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
-        let dropped = Reader { database: &database }.cursors(DROPPED)?;
+        let dropped = database.cursors(DROPPED)?;
         let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());
         let disk_space = Arc::new(DiskSpace::default());
@@ -219,7 +219,7 @@ impl Store {
     /// A reader for code that may block.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
-        Reader { database: &self.shared.database }
+        &self.shared.database
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Reach {
 
 /// Measures the journal of a bus.
 pub fn reach(reader: Reader<'_>, tag: BusTag) -> Result<Reach, StoreError> {
-    let (_, bytes) = reader.database.estimate(Family::Journal)?;
+    let (_, bytes) = reader.estimate(Family::Journal)?;
     let journal = reader.journal(tag)?;
     let oldest = journal.first_received(journal.dropped().unwrap_or_default())?;
     Ok(Reach { bytes, oldest })

@@ -251,12 +251,10 @@ fn journal_cut(
     now: Timestamp,
 ) -> Result<Option<Cut>, StoreError> {
     let mut minutes = Vec::new();
-    reader.scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, |key, value| {
-        if key.tag != tag {
-            return Ok(false);
-        }
+    let key = |minute| MinuteKey { tag, minute: Minute(minute) };
+    reader.scan_range(key(i64::MIN)..key(i64::MAX), |key, value| {
         minutes.push((key.minute, MinuteRow::decode(&key, value)?));
-        Ok(true)
+        Ok(())
     })?;
     // The newest minute always stays: it is still being written.
     let Some((newest, _)) = minutes.last() else { return Ok(None) };
@@ -279,7 +277,7 @@ fn journal_cut(
             bytes <= retention.journal_bytes
         };
         let firsts: Vec<MinuteRow> = minutes.iter().map(|(_, row)| *row).collect();
-        let sizes = bytes_on_disk(reader.database, tag, &firsts);
+        let sizes = bytes_on_disk(reader, tag, &firsts);
         sizes.iter().rev().take_while(fits).count().max(1)
     };
     let by_bytes = minutes[minutes.len() - kept].1.first;

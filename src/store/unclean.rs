@@ -29,7 +29,6 @@ use super::database::Database;
 use super::error::StoreError;
 use super::identity::bus_tag;
 use super::keys::MetaKey;
-use super::reader::Reader;
 use super::watermarks::ENTRIES;
 use super::{batch, gaps, lock};
 use crate::config::Durability;
@@ -243,7 +242,7 @@ pub(super) fn skip_positions(
     let next = batch.add(&MetaKey(ENTRIES.to_owned()), ENTRIES_APART)?;
     let counted = |entry: i64| Position::counted(u64::try_from(entry).unwrap_or(0));
     let tag = bus_tag(database)?;
-    let elsewhere = Reader { database }.applied()?.filter(|applied| applied.tag != tag);
+    let elsewhere = database.applied()?.filter(|applied| applied.tag != tag);
     if elsewhere.is_none() {
         let (after, until) = (counted(next - ENTRIES_APART), counted(next));
         let reason = GapReason::Upstream;

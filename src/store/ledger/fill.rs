@@ -32,7 +32,6 @@ use crate::store::keys::activity::{ActivityKey, CoverageKey};
 use crate::store::keys::ledger::LedgerKey;
 use crate::store::keys::{Key as _, MetaKey};
 use crate::store::open::Store;
-use crate::store::reader::Reader;
 use crate::sync::lock;
 
 /// The most repositories that are written in one batch. With the longest names that are valid,
@@ -163,7 +162,7 @@ pub(super) async fn fill_in<R: Send + 'static>(
     let counts = Arc::new(counts);
     let (behind, mut sums) = write_parts(store, (day, &counts), most).await?;
     let last = store.commit(move |batch| {
-        let fills = !counts.is_empty() && !is_known(batch.database, day)?;
+        let fills = !counts.is_empty() && !is_known(batch, day)?;
         if fills {
             counts.write_some(batch, day, (behind, most), &mut sums)?;
             sums.write(batch, |slot| !is_of_database(slot))?;
@@ -188,7 +187,7 @@ pub(super) async fn write_parts(
     while counts.has_more((behind, most)) {
         let counts = Arc::clone(counts);
         let written = store.commit(move |batch| {
-            if is_known(batch.database, day)? {
+            if is_known(batch, day)? {
                 return Ok(None);
             }
             batch.put(&MetaKey(WRITING.to_owned()), &day.0.to_be_bytes());
@@ -227,7 +226,7 @@ fn clear_some(
     let corrupt = |_| StoreError::corrupt(Family::Meta.name(), &key.to_bytes());
     let day = Day(i32::from_be_bytes(value.as_slice().try_into().map_err(corrupt)?));
     let (mut rows, mut next) = (Vec::new(), None);
-    batch.database.scan(&LedgerKey::Repo(day, from), |key, value| {
+    batch.scan(&LedgerKey::Repo(day, from), |key, value| {
         let LedgerKey::Repo(of, repo) = key else { return Ok(false) };
         if of != day {
             return Ok(false);
@@ -277,7 +276,7 @@ pub fn put_progress(batch: &mut Batch<'_>, progress: &FilledDays) {
     batch.put(&MetaKey(PROGRESS.to_owned()), &text);
 }
 
-impl Reader<'_> {
+impl Database {
     /// What was filled from a database; `None` before the first time.
     pub fn filled_days(&self) -> Result<Option<FilledDays>, StoreError> {
         let row = self.get(&MetaKey(PROGRESS.to_owned()))?;
@@ -286,6 +285,6 @@ impl Reader<'_> {
 
     /// Whether a day was filled, or counted here: see the top of this file.
     pub fn has_ledger_day(&self, day: Day) -> Result<bool, StoreError> {
-        is_known(self.database, day)
+        is_known(self, day)
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn fold_due(
             },
         };
         let folded = store.commit(move |batch| {
-            if lock(&batch.database.held_days).iter().any(|day| day.in_month().0 == month) {
+            if lock(&batch.held_days).iter().any(|day| day.in_month().0 == month) {
                 return Ok(None);
             }
             fold_some(batch, month, from).map(Some)
@@ -134,7 +134,7 @@ pub(super) fn fold_some(
 fn compact(reader: Reader<'_>, month: Month) {
     let days = month.days();
     let key = |day| LedgerKey::Repo(Day(day), 0);
-    reader.database.compact(&key(days.start), &key(days.end));
+    reader.compact(&key(days.start), &key(days.end));
 }
 
 /// Makes the hours of a day final that have counts, and returns them.

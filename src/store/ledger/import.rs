@@ -94,19 +94,22 @@ impl LedgerHour {
             SlotCounts::decode(value)
                 .is_some_and(|row| row.iter().any(|(slot, _)| is_of(slot, hour)))
         };
-        batch.database.scan(&LedgerKey::Repo(day, 0), |key, value| {
-            let LedgerKey::Repo(of, repo) = key else { return Ok(false) };
-            if of == day && has(value) {
+        let next = Day(day.0.saturating_add(1));
+        let repos = LedgerKey::Repo(day, 0)..LedgerKey::Repo(next, 0);
+        batch.scan_range(repos, |key, value| {
+            if let LedgerKey::Repo(_, repo) = key
+                && has(value)
+            {
                 self.repos.entry(repo).or_default();
             }
-            Ok(of == day)
+            Ok(())
         })?;
-        batch.database.scan(&LedgerKey::Language(day, String::new()), |key, value| {
-            let is_same = matches!(&key, LedgerKey::Language(of, _) if *of == day);
-            if is_same && has(value) {
+        let of_day = |day| LedgerKey::Language(day, String::new());
+        batch.scan_range(of_day(day)..of_day(next), |key, value| {
+            if has(value) {
                 sums.0.entry(key).or_default();
             }
-            Ok(is_same)
+            Ok(())
         })
     }
 

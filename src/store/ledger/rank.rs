@@ -70,7 +70,7 @@ impl Ranking {
         let day_hours = days.clone().map(|day| reader.ledger_hours(Day(day)));
         let day_hours: Vec<DayHours> = day_hours.collect::<Result<_, _>>()?;
         let first_hour = u8::try_from(first.rem_euclid(24)).unwrap_or(0);
-        let snapshot = reader.database.snapshot();
+        let snapshot = reader.snapshot();
         let mut languages = LanguageRows::new(&snapshot);
         let (mut all, mut by_language) = (OpenLists::default(), HashMap::new());
         merged(&snapshot, days.clone(), 0, |repo, rows| {
