@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use self::rows::{FamilyFormat, hex};
+use self::rows::FamilyFormat;
 use super::database::Database;
-use super::error::StoreError;
+use super::error::{StoreError, hex};
 use super::families::{self, Family};
 use super::lock;
 use super::reader::Reader;
@@ -109,8 +109,8 @@ impl Drop for Inspector {
 pub fn families(reader: Reader<'_>) -> Result<Vec<InspectedFamily>, StoreError> {
     let look = |&(family, name, _): &(Family, &str, families::ReadPattern)| {
         let (about_rows, about_bytes) = reader.estimate(family)?;
-        let holds = rows::format_of(family).holds.to_owned();
-        Ok(InspectedFamily { family: name.to_owned(), holds, about_rows, about_bytes })
+        let (family, holds) = (name.to_owned(), family.holds().to_owned());
+        Ok(InspectedFamily { family, holds, about_rows, about_bytes })
     };
     families::ALL.iter().map(look).collect()
 }
@@ -126,7 +126,7 @@ pub fn rows(
     let Some((family, ..)) = known else {
         return Err(InspectError::UnknownFamily { name: family.chars().take(80).collect() });
     };
-    let FamilyFormat { sorted, start, key, value, .. } = rows::format_of(*family);
+    let FamilyFormat { sorted, start, key, value } = rows::format_of(*family);
     let limit = limit.clamp(1, ROWS);
     let mut found = Inspection { rows: Vec::new(), more: false, gave_up: false };
     let (mut bytes, mut passed) = (0_usize, 0_usize);
