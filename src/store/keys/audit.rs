@@ -21,6 +21,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::keys::Key as _;
 
     #[test]
     fn bytes_once_assigned_never_change() {

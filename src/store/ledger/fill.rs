@@ -16,13 +16,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::counting::{LedgerSums, languages};
+use super::counting::{LedgerSums, write_repos};
 use super::names::NewNames;
 use super::rows::{decode_counts, decode_hours, put_counts, put_hours};
 use crate::model::activity::{Coverage, Span};
-use crate::model::ledger::{
-    DayHours, DaySlot, FilledDays, LedgerCounts, LedgerMetric, LedgerOrigin,
-};
+use crate::model::ledger::{DayHours, DaySlot, FilledDays, LedgerCounts, LedgerOrigin};
 use crate::model::window::Day;
 use crate::store::batch::Batch;
 use crate::store::database::Database;
@@ -90,24 +88,12 @@ impl LedgerDay {
         (behind, most): (Option<u64>, usize),
         sums: &mut LedgerSums,
     ) -> Result<Option<u64>, StoreError> {
-        let mut names = NewNames::default();
         let some: Vec<_> = self.behind(behind).take(most).collect();
-        let found = languages(batch, some.iter().map(|(repo, _)| **repo).collect())?;
-        let key = |repo: u64| LedgerKey::Repo(day, repo);
-        let keys: Vec<_> = some.iter().map(|(repo, _)| key(**repo).to_bytes()).collect();
-        let stored = batch.get_many(Family::Ledger, &keys)?;
-        for (((repo, (name, counts)), bytes), stored) in some.iter().zip(&keys).zip(stored) {
-            let mut row = decode_counts(Family::Ledger, bytes, stored.as_deref())?;
-            let language = found.get(*repo).map(String::as_str);
-            for metric in LedgerMetric::ALL {
-                let slot = DaySlot { origin: LedgerOrigin::Database, hour: 0, metric }.number();
-                let n = counts.get(metric);
-                row.add(slot, n);
-                if n > 0 {
-                    sums.add(day, language, slot, n);
-                }
-            }
-            put_counts(batch, &key(**repo), &row);
+        let repos: Vec<_> = some.iter().map(|(repo, (_, counts))| (**repo, counts, None)).collect();
+        let slot = |metric| DaySlot { origin: LedgerOrigin::Database, hour: 0, metric };
+        write_repos(batch, (day, slot), &repos, |_| true, sums)?;
+        let mut names = NewNames::default();
+        for (repo, (name, _)) in &some {
             if let Some(name) = name {
                 names.note(batch, **repo, name, day.start());
             }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::merged::merged;
-use super::rows::{decode_counts, decode_hours, put_hours};
+use super::rows::{decode_counts, decode_hours, put_counts, put_hours};
 use crate::model::ledger::{DayHours, DaySlot, LedgerMetric, LedgerOrigin, SlotCounts, month_slot};
 use crate::model::window::{Day, Month, Timestamp};
 use crate::store::batch::Batch;
@@ -121,11 +121,7 @@ pub(super) fn fold_some(
         for (slot, n) in counts.iter() {
             row.add(slot, n);
         }
-        if !row.is_empty() {
-            let mut value = Vec::with_capacity(16);
-            row.encode(&mut value);
-            batch.put(key, &value);
-        }
+        put_counts(batch, key, &row);
     }
     Ok(next)
 }
