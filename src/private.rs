@@ -92,13 +92,18 @@ pub fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(FILE).open(path)
 }
 
+/// Removes a file, if it exists.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a new, empty file in place of whatever has the name; a symbolic link is removed, not
 /// followed. With the permissions that the umask gives.
 pub fn fresh(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(path)?;
     // `O_EXCL` refuses whatever came in between, links too.
     OpenOptions::new().write(true).create_new(true).open(path)
 }
@@ -134,10 +139,7 @@ pub fn open_unless_pipe(path: &Path) -> io::Result<File> {
 pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write as _;
     let draft = path.with_extension("new");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(&draft)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(SECRET).open(&draft)?;
     file.write_all(text.as_bytes())?;
     fs::rename(&draft, path)

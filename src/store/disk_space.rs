@@ -42,7 +42,7 @@ pub struct DiskSpace {
     low: watch::Sender<Option<String>>,
     /// Whether a write waits for space.
     is_full: watch::Sender<bool>,
-    /// Consecutive writes that failed although there is space.
+    /// Consecutive attempts to write or sync that failed although there is space.
     stuck_tries: AtomicU32,
     is_closing: Mutex<bool>,
     closes: Condvar,
@@ -129,9 +129,14 @@ impl DiskSpace {
         !*closing
     }
 
-    /// Records that a write succeeded.
-    pub(super) fn wrote(&self) {
+    /// Records that what waited, a batch or a sync, is done. An empty batch that only shows whether
+    /// the database writes again is not: a sync may fail after it, again and again.
+    pub(super) fn done(&self) {
         self.stuck_tries.store(0, Ordering::Relaxed);
+    }
+
+    /// Records that the database writes.
+    pub(super) fn wrote(&self) {
         if self.is_full() {
             self.is_full.send_replace(false);
             tracing::info!("writes resumed: the disk has free space again");

@@ -227,6 +227,9 @@ impl Drop for OpenStore {
     fn drop(&mut self) {
         drop(self.jobs.take());
         self.disk_space.close();
+        if self.disk_space.is_full() {
+            self.database.stop_waiting();
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -102,7 +102,10 @@ impl WaitingDatabase {
             let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
             match self.try_write(batch) {
                 Err(StoreError::Full { .. }) if self.disk_space.wait_to_write() => {}
-                result => return result,
+                result => {
+                    self.disk_space.done();
+                    return result;
+                }
             }
         }
     }
@@ -132,7 +135,10 @@ impl WaitingDatabase {
                 let _turn = self.disk_space.is_low().then_some(turn);
                 match self.database.sync() {
                     Err(StoreError::Full { .. }) => self.disk_space.found_full(),
-                    result => return result,
+                    result => {
+                        self.disk_space.done();
+                        return result;
+                    }
                 }
                 was_full_here = true;
             }
