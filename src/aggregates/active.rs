@@ -42,6 +42,8 @@ pub(super) struct ActiveCounter {
 /// A number per second for the last seconds, in a ring buffer.
 struct SecondRing {
     numbers: Vec<u32>,
+    /// How many seconds it has.
+    span: i64,
     /// The newest second of the ring.
     newest: Option<i64>,
 }
@@ -138,18 +140,16 @@ impl ActiveCounter {
 impl SecondRing {
     fn new(span: i64) -> Self {
         let length = usize::try_from(span).expect("a day and some");
-        Self { numbers: vec![0; length], newest: None }
+        Self { numbers: vec![0; length], span, newest: None }
     }
 
     fn place(&self, second: i64) -> usize {
-        let length = i64::try_from(self.numbers.len()).expect("a day and some");
-        usize::try_from(second.rem_euclid(length)).expect("it is not negative")
+        usize::try_from(second.rem_euclid(self.span)).expect("it is not negative")
     }
 
     /// Whether the ring covers a second.
     fn holds(&self, second: i64) -> bool {
-        let length = i64::try_from(self.numbers.len()).expect("a day and some");
-        self.newest.is_some_and(|newest| second <= newest && newest - second < length)
+        self.newest.is_some_and(|newest| second <= newest && newest - second < self.span)
     }
 
     /// Counts an id in a second. Seconds before the ring are ignored.
@@ -157,8 +157,7 @@ impl SecondRing {
         if let Some(newest) = self.newest
             && second > newest
         {
-            let length = i64::try_from(self.numbers.len()).expect("a day and some");
-            for passed in newest.max(second - length) + 1..=second {
+            for passed in newest.max(second - self.span) + 1..=second {
                 let at = self.place(passed);
                 self.numbers[at] = 0;
             }

@@ -340,7 +340,7 @@ impl Database {
         self.db.flush_cf(self.family(family)).map_err(|e| self.error(&e))
     }
 
-    /// Ends writes that `RocksDB` itself holds back until there is space: the store is being closed.
+    /// Ends writes that `RocksDB` holds back until there is space: the store is being closed.
     pub(super) fn stop_waiting(&self) {
         self.db.cancel_all_background_work(false);
     }

@@ -262,7 +262,7 @@ fn journal_cut(
     // Minutes are ordered by receipt, positions by the bus: minutes may overlap.
     let young = minutes.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, row)| row.first);
     let by_age = young.min().unwrap_or_default();
-    let held = held_at(reader, tag, retention.held_by)?;
+    let held = retention.held_by.map(|name| reader.cursor_on(name, tag)).transpose()?.flatten();
     // The uncompressed size is an upper bound of the size on the disk.
     let raw: u64 = minutes.iter().map(|(_, row)| row.bytes).fold(0, u64::saturating_add);
     // Sizes are added up by position: minutes that a wrong clock put into the future must not keep
@@ -283,7 +283,8 @@ fn journal_cut(
     let by_bytes = minutes[minutes.len() - kept].1.first;
     let by_age = held.map_or(by_age, |held| {
         // Only whole minutes are dropped: the one that the cursor is in stays.
-        let unread = minutes.iter().rev().map(|(_, row)| row.first).find(|first| *first <= held);
+        let mut firsts = minutes.iter().rev().map(|(_, row)| row.first);
+        let unread = firsts.find(|first| *first <= held.position);
         by_age.min(unread.unwrap_or_default())
     });
     let start = by_age.max(by_bytes);
@@ -295,16 +296,6 @@ fn journal_cut(
     let newest = gone.iter().map(|(minute, _)| *minute).max().unwrap_or(before);
     let also = gone.iter().map(|(minute, _)| *minute).filter(|minute| *minute >= before);
     Ok(Some(Cut { start, before, also: also.collect(), newest }))
-}
-
-/// The position of the cursor that holds the journal back.
-fn held_at(
-    reader: Reader<'_>,
-    tag: BusTag,
-    name: Option<&'static str>,
-) -> Result<Option<Position>, StoreError> {
-    let Some(name) = name else { return Ok(None) };
-    Ok(reader.cursor_on(name, tag)?.map(|cursor| cursor.position))
 }
 
 #[cfg(test)]

@@ -193,16 +193,7 @@ pub fn decode_cursor(name: &str, value: &[u8]) -> Result<Cursor, StoreError> {
 /// Encodes an entry of the reject log. The text is cut at [`LOGGED_BYTES`].
 #[must_use]
 pub fn encode_rejected(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
-    let text = &text[..text.len().min(LOGGED_BYTES)];
-    let reason = reason.as_bytes();
-    let mut out = Vec::with_capacity(13 + reason.len() + text.len());
-    out.push(VERSION);
-    out.extend_from_slice(&at.micros().to_be_bytes());
-    let length = u32::try_from(reason.len()).expect("reasons are short");
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(reason);
-    out.extend_from_slice(text);
-    out
+    entry(VERSION, at, reason.as_bytes(), &text[..text.len().min(LOGGED_BYTES)])
 }
 
 /// Encodes an entry of the dead-letter queue, with everything that a retry needs. The text is cut
@@ -217,15 +208,12 @@ pub fn encode_dead_letter(
     let whole = text.len() <= DEAD_LETTER_BYTES;
     let header = DeadLetterHeader { reason: reason.to_owned(), origin: origin.clone(), whole };
     let header = serde_json::to_vec(&header).expect("texts and numbers are JSON");
-    let text = &text[..text.len().min(DEAD_LETTER_BYTES)];
-    let mut out = Vec::with_capacity(13 + header.len() + text.len());
-    out.push(VERSION_DEAD);
-    out.extend_from_slice(&at.micros().to_be_bytes());
-    let length = u32::try_from(header.len()).expect("properties are shorter than their message");
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(text);
-    out
+    entry(VERSION_DEAD, at, &header, &text[..text.len().min(DEAD_LETTER_BYTES)])
+}
+
+fn entry(version: u8, at: Timestamp, header: &[u8], text: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(header.len()).expect("a header is shorter than a message");
+    [&[version][..], &at.micros().to_be_bytes(), &length.to_be_bytes(), header, text].concat()
 }
 
 /// Decodes an entry of the reject log or the dead-letter queue; `None` for other bytes.

@@ -97,23 +97,20 @@ impl WriteRecord {
 
     /// Parses a line; `None` for other text.
     fn read(text: &str) -> Option<Self> {
-        let mut words = text.lines().next()?.split_ascii_whitespace();
-        if (words.next(), words.next()) != (Some("ghpulse"), Some("1")) {
-            return None;
-        }
-        let boot = words.next()?.to_owned();
-        let at_intervals = match words.next()? {
+        let words: Vec<&str> = text.lines().next()?.split_ascii_whitespace().collect();
+        let ["ghpulse", "1", boot, sync, state, sequence] = words[..] else { return None };
+        let at_intervals = match sync {
             "interval" => true,
             "batch" => false,
             _ => return None,
         };
-        let is_clean = match words.next()? {
+        let is_clean = match state {
             "clean" => true,
             "running" => false,
             _ => return None,
         };
-        let sequence = words.next()?.parse().ok()?;
-        words.next().is_none().then_some(Self { boot, at_intervals, is_clean, sequence })
+        let (boot, sequence) = (boot.to_owned(), sequence.parse().ok()?);
+        Some(Self { boot, at_intervals, is_clean, sequence })
     }
 
     /// The loss, when the replayed log ends at `recovered`, in the boot with the id `boot`.

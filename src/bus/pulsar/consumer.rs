@@ -116,17 +116,16 @@ impl PulsarBus {
                 }
                 Ok(())
             }
-            Err(error) if error.is_transient() => {
-                self.lose(&error);
-                let pause = self.backoff.next_wait();
-                self.link.clock.sleep(pause).await;
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => self.lose(error).await,
         }
     }
 
-    fn lose(&mut self, error: &PulsarError) {
+    /// Drops the session, and waits before the next attempt; fails with an error that a retry
+    /// cannot cure.
+    async fn lose(&mut self, error: PulsarError) -> Result<(), BusError> {
+        if !error.is_transient() {
+            return Err(error.into());
+        }
         self.session = None;
         metrics::BUS_LOST.add(1);
         let since = self.link.clock.now();
@@ -138,6 +137,9 @@ impl PulsarBus {
             state.trouble = Some(error.to_string());
         });
         tracing::warn!(%error, "lost the bus; reconnecting");
+        let pause = self.backoff.next_wait();
+        self.link.clock.sleep(pause).await;
+        Ok(())
     }
 
     /// The position up to which this store has applied the topic.
@@ -249,12 +251,7 @@ impl Bus for PulsarBus {
                     self.report();
                     self.held = deliveries;
                 }
-                Err(error) if error.is_transient() => {
-                    self.lose(&error);
-                    let pause = self.backoff.next_wait();
-                    self.link.clock.sleep(pause).await;
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => self.lose(error).await?,
             }
         }
     }
