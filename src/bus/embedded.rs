@@ -91,8 +91,12 @@ impl Bus for EmbeddedBus {
                 let deliveries = entries.into_iter().map(|entry| {
                     let is_after =
                         |pending: &mut PendingOutage| entry.spent.admission >= pending.before;
-                    let outage = pending.take_if(is_after).map(|pending| pending.outage);
-                    Delivery { outage, ..delivery(entry) }
+                    Delivery {
+                        position: Position::counted(entry.spent.entry),
+                        outage: pending.take_if(is_after).map(|pending| pending.outage),
+                        content: Content::Event(entry.envelope, entry.summary, FactsFrom::Here),
+                        receipt: entry.spent,
+                    }
                 });
                 return Ok(deliveries.collect());
             }
@@ -106,14 +110,5 @@ impl Bus for EmbeddedBus {
     async fn acknowledge(&mut self, receipts: Vec<OutboxReceipt>) -> Result<(), BusError> {
         outbox::settled(&self.store, &receipts);
         Ok(())
-    }
-}
-
-fn delivery(entry: OutboxEntry) -> Delivery<OutboxReceipt> {
-    Delivery {
-        position: Position::counted(entry.spent.entry),
-        outage: None,
-        content: Content::Event(entry.envelope, entry.summary, FactsFrom::Here),
-        receipt: entry.spent,
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -123,7 +123,7 @@ impl DiskSpace {
 
     /// Waits a moment; false when the store is being closed. Blocks.
     pub(super) fn wait_a_moment(&self) -> bool {
-        let closing = self.closing();
+        let closing = lock(&self.is_closing);
         let waited = self.closes.wait_timeout_while(closing, AGAIN, |closing| !*closing);
         let (closing, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !*closing
@@ -145,12 +145,8 @@ impl DiskSpace {
 
     /// Ends the waiting of writes, because the store is being closed.
     pub(super) fn close(&self) {
-        *self.closing() = true;
+        *lock(&self.is_closing) = true;
         self.closes.notify_all();
-    }
-
-    fn closing(&self) -> MutexGuard<'_, bool> {
-        lock(&self.is_closing)
     }
 }
 

@@ -9,7 +9,7 @@ mod rows;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use self::rows::FamilyFormat;
@@ -159,10 +159,8 @@ fn is_behind(text: &str, prefix: &str, sorted: usize) -> bool {
 }
 
 fn damaged(value: &[u8]) -> Box<RawValue> {
-    let mut about = serde_json::Map::new();
-    about.insert("damaged".to_owned(), Value::Bool(true));
-    about.insert("bytes".to_owned(), hex(&value[..value.len().min(256)]).into());
-    to_raw_value(&about).expect("texts are JSON")
+    let bytes = hex(&value[..value.len().min(256)]);
+    to_raw_value(&json!({ "damaged": true, "bytes": bytes })).expect("texts are JSON")
 }
 
 fn names() -> String {

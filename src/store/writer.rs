@@ -7,7 +7,7 @@
 //! only one writer thread, so that claims need no lock and counters can be cached.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -111,7 +111,7 @@ impl WaitingDatabase {
     }
 
     fn try_write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
-        let turn = self.turn();
+        let turn = lock(&self.turn);
         let result = self.database.write(batch);
         match &result {
             Ok(()) => self.disk_space.wrote(),
@@ -127,7 +127,7 @@ impl WaitingDatabase {
     fn sync(&self) -> Result<(), StoreError> {
         let mut was_full_here = false;
         loop {
-            let turn = self.turn();
+            let turn = lock(&self.turn);
             if self.disk_space.is_full() {
                 drop(turn);
             } else {
@@ -158,10 +158,6 @@ impl WaitingDatabase {
                 }
             }
         }
-    }
-
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        lock(&self.turn)
     }
 }
 

@@ -157,7 +157,7 @@ impl PulsarBus {
             from: InitialPosition::Earliest,
         };
         let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
-        let end = end_of(&self.link, &mut reader).await?;
+        let end = end_of(&mut reader).await?;
         self.link.check_end(end, applied.map(entry_of))?;
         let now = self.link.clock.instant();
         Ok(ReaderSession::new(reader, applied, end, now))
@@ -208,7 +208,7 @@ impl PulsarBus {
     /// Reports how far the newest delivery is behind.
     fn report(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let behind = session.behind(&self.link);
+        let behind = session.behind();
         metrics::BUS_BEHIND_SECONDS.set(behind.unwrap_or_default().as_secs_f64());
         let was_behind = self.state.borrow().behind.is_some();
         let now = self.link.clock.instant();
@@ -245,7 +245,7 @@ impl Bus for PulsarBus {
                 self.connect().await?;
                 continue;
             };
-            match session.receive(&self.link, &mut self.stuck).await {
+            match session.receive(&mut self.stuck).await {
                 Ok(deliveries) => {
                     self.backoff.reset();
                     self.report();

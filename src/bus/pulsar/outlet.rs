@@ -86,7 +86,7 @@ impl PulsarOutlet {
     async fn last(&self) -> Result<Option<Position>, PulsarError> {
         let to = SubscribeOptions::passing("end", InitialPosition::Latest);
         let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
-        let last = last_id(&self.link, &mut reader).await?;
+        let last = last_id(&mut reader).await?;
         Ok(last.map(|id| {
             let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
             Position { ledger: id.ledger_id, entry: id.entry_id, index }

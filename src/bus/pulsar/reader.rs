@@ -75,7 +75,7 @@ pub(super) struct TopicReader {
     has_ended: bool,
     /// A token that is being fetched because the broker asked for a new login.
     token: Option<TokenTask>,
-    link: Arc<PulsarLink>,
+    pub(super) link: Arc<PulsarLink>,
 }
 
 /// A message, or an entry that cannot be unpacked.

@@ -126,7 +126,7 @@ impl Ranking {
             None => Some(&self.all),
             Some(language) => self.by_language.get(&language.to_lowercase()),
         };
-        let ids = lists.map_or(&[][..], |lists| &lists[place(by)]);
+        let ids = lists.map_or(&[][..], |lists| &lists[by as usize]);
         let repo = |ranked: &RankedId| {
             Ok(RankedRepo {
                 id: ranked.repo,
@@ -141,11 +141,6 @@ impl Ranking {
         let Self { from, computed_at, seen, .. } = *self;
         Ok(TopRepos { from, computed_at, seen, repos })
     }
-}
-
-/// The place of a figure in the lists.
-fn place(by: RankedBy) -> usize {
-    RankedBy::ALL.iter().position(|known| *known == by).unwrap_or(0)
 }
 
 /// Adds the figures of a day's row, from an hour of the day on; of a day that was filled from a

@@ -1,7 +1,5 @@
 //! A session on a stream to which a broker has sent entries.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 use pulsar::BrokerAddress;
 use pulsar::consumer::InitialPosition;
@@ -11,6 +9,7 @@ use pulsar::proto::base_command::Type;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::codec::Encoder as _;
 
+use super::super::link::PulsarLink;
 use super::super::link::tests::configured;
 use super::super::reader::SubscribeOptions;
 use super::*;
@@ -74,7 +73,7 @@ async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
     while missing > 0 {
         let mut stuck = Stuck::default();
         // Otherwise a batch may end because the task has read enough for its turn.
-        let receiving = tokio::task::unconstrained(session.receive(&link, &mut stuck));
+        let receiving = tokio::task::unconstrained(session.receive(&mut stuck));
         let batch = receiving.await.unwrap();
         assert!(batch.iter().all(|delivery| matches!(delivery.content, Content::Event(..))));
         missing -= batch.len();
