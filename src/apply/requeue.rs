@@ -86,9 +86,9 @@ impl Apply {
         let (seen_for, history) = (self.seen_for, self.history.clone());
         let committed = self.store.commit(move |batch| {
             let (mut fresh, mut known) = (Vec::new(), 0);
-            let (mut minutes, mut row) = (JournalMinutes::of_old_places(), Vec::new());
+            let mut minutes = JournalMinutes::of_old_places();
             for (key, mut event) in read {
-                match apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
+                match apply_once(batch, &mut event, &mut minutes, seen_for)? {
                     Applied::Fresh => fresh.push(event),
                     Applied::Known | Applied::LeftOut => known += 1,
                 }
@@ -172,12 +172,12 @@ mod tests {
             store.commit(move |batch| batch.put_cursor(DROPPED, dropped)).await.unwrap();
         }
         let applied = store.commit(|batch| {
-            let (mut minutes, mut row) = (JournalMinutes::of_old_places(), Vec::new());
+            let mut minutes = JournalMinutes::of_old_places();
             let seen_for = Duration::from_secs(3_600);
             let mut fresh = Vec::new();
             for entry in [499, 500, 501] {
                 let mut event = letter(entry);
-                fresh.push(apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)?);
+                fresh.push(apply_once(batch, &mut event, &mut minutes, seen_for)?);
             }
             minutes.write(batch)?;
             Ok(fresh)

@@ -106,15 +106,13 @@ impl<'w> Batch<'w> {
 
     /// Puts a row.
     pub fn put<K: Key>(&mut self, key: &K, value: &[u8]) {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         self.writes.put_cf(self.database.family(K::FAMILY), &self.key, value);
     }
 
     /// Deletes a row, if it exists.
     pub fn delete<K: Key>(&mut self, key: &K) {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         self.writes.delete_cf(self.database.family(K::FAMILY), &self.key);
     }
 
@@ -177,8 +175,7 @@ impl<'w> Batch<'w> {
 
     /// Claims a key: true the first time, false ever after, also within this batch.
     pub fn claim<K: Key>(&mut self, key: &K) -> Result<bool, StoreError> {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         if self.is_key_claimed(K::FAMILY)? {
             return Ok(false);
         }
@@ -219,8 +216,7 @@ impl<'w> Batch<'w> {
         today: i32,
         key_on: impl Fn(i32) -> K,
     ) -> Result<bool, StoreError> {
-        self.key.clear();
-        key_on(today).encode(&mut self.key);
+        self.set_key(&key_on(today));
         let day_of_claim = day_bytes(today);
         debug_assert!(self.key.starts_with(&day_of_claim), "the day comes first");
         // The newest day first: most duplicates arrive shortly after the original.
@@ -245,8 +241,7 @@ impl<'w> Batch<'w> {
         let last = *periods.end();
         let mut is_first = true;
         for period in periods.rev() {
-            self.key.clear();
-            key_in(period).encode(&mut self.key);
+            self.set_key(&key_in(period));
             if self.is_key_claimed(K::FAMILY)? {
                 if period == last {
                     return Ok(false);
@@ -255,10 +250,14 @@ impl<'w> Batch<'w> {
                 break;
             }
         }
-        self.key.clear();
-        key_in(last).encode(&mut self.key);
+        self.set_key(&key_in(last));
         self.keep_claim(K::FAMILY);
         Ok(is_first)
+    }
+
+    fn set_key<K: Key>(&mut self, key: &K) {
+        self.key.clear();
+        key.encode(&mut self.key);
     }
 
     /// Whether the key in `self.key` is claimed.
@@ -282,8 +281,7 @@ impl<'w> Batch<'w> {
 
     /// Adds to a counter and returns its new value, which saturates at the ends of its range.
     pub fn add<K: CounterKey>(&mut self, key: &K, n: i64) -> Result<i64, StoreError> {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         let entry = (K::FAMILY, std::mem::take(&mut self.key));
         let counter = if let Some(counter) = self.counters.values.get_mut(&entry) {
             counter

@@ -1,6 +1,6 @@
 //! Opens the store, and commits batches through its writer thread.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,7 +34,6 @@ pub(super) struct OpenStore {
     pub(super) database: Arc<Database>,
     jobs: Option<mpsc::Sender<WriteJob>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    dir: PathBuf,
     bus_tag: BusTag,
     id: String,
     written: Arc<LastWrite>,
@@ -78,7 +77,6 @@ impl Store {
             database,
             jobs: Some(jobs),
             thread: Some(thread),
-            dir: dir.to_owned(),
             bus_tag,
             id,
             written,
@@ -102,7 +100,7 @@ impl Store {
     /// The data directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.shared.dir
+        self.shared.database.dir()
     }
 
     /// The tag of the embedded bus of this store.

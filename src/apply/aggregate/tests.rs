@@ -23,7 +23,8 @@ async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64
     let (own, now) = (store.bus_tag(), Clock::system().now());
     let at = |n| Cursor { tag, position: Position::counted(n) };
     let prepared =
-        entries.map(|n| ArrivedDelivery { outage: None, read: Ok(event(at(n))) }).collect();
+        entries.map(|n| ArrivedDelivery { cursor: at(n), outage: None, read: Ok(event(at(n))) });
+    let prepared = prepared.collect();
     let counted = store.commit(move |batch| count(batch, prepared, (tag, own), now, SEEN_FOR));
     counted.await.unwrap().fresh.len()
 }
