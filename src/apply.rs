@@ -4,7 +4,6 @@
 pub mod aggregate;
 mod claims;
 pub mod numbers;
-mod outage;
 mod prepared;
 pub mod requeue;
 pub mod tick;

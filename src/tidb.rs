@@ -344,7 +344,7 @@ impl HistorySync {
         let now = self.clock.now();
         figures.begin(query, now);
         let answered = session.ask(query.into(), answer::MOST_ROWS).await.and_then(|table| {
-            let read = answer::read(query, session.year(), &table);
+            let read = answer::read(query, session.year, &table);
             read.map_err(|cause| HistoryError::MalformedAnswer { query: query.into(), cause })
         });
         let base = answered.inspect_err(|_| figures.give_up(query))?;
@@ -372,7 +372,7 @@ impl HistorySync {
         self.history.set_health(error.as_deref(), self.clock.now());
         let synced = round.synced(took, error);
         if synced.error.is_none() {
-            tracing::info!(at = server.at(), took_ms = synced.took_ms, "{synced}");
+            tracing::info!(at = server.at, took_ms = synced.took_ms, "{synced}");
         }
         synced
     }

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::claims::{claim_entities, claim_id, claim_seen, keep_dead_letter};
+use super::claims::{claim_entities, claim_id, claim_seen, keep_dead_letter, record_outage};
 use super::numbers::NodeCounters;
-use super::outage;
 use super::prepared::Prepared;
 use crate::bus::{Bus, Content, DeadLetter, Delivery, FactsFrom};
 use crate::clock::Clock;
@@ -205,7 +204,7 @@ fn count(
             begin_journal(batch, (cursor, received_at), stored, own, now)?;
         }
         if let Some(outage) = outage {
-            outage::record(batch, applied, cursor, outage, now)?;
+            record_outage(batch, applied, cursor, outage, now)?;
         }
         applied = Some(cursor);
         let mut event = match event {

@@ -357,15 +357,11 @@ impl Database {
 
 /// A consistent view of the database.
 pub(super) struct Snapshot<'d> {
-    database: &'d Database,
+    pub(super) database: &'d Database,
     snapshot: rocksdb::Snapshot<'d>,
 }
 
 impl Snapshot<'_> {
-    pub(super) fn database(&self) -> &Database {
-        self.database
-    }
-
     pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         let family = self.database.family(K::FAMILY);
         self.snapshot.get_cf(family, key.to_bytes()).map_err(|e| self.database.error(&e))

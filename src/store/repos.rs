@@ -129,9 +129,7 @@ pub(super) async fn sweep(
     let (old, next) = store.read(find).await?;
     if !old.is_empty() {
         let delete = move |batch: &mut Batch<'_>| {
-            for key in &old {
-                batch.delete(key);
-            }
+            old.iter().for_each(|key| batch.delete(key));
             Ok(())
         };
         store.commit(delete).await?;

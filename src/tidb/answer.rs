@@ -139,11 +139,7 @@ pub(super) fn places_of(
     columns: &[String],
 ) -> Result<Vec<usize>, MalformedAnswer> {
     if columns.len() != wanted.len() {
-        return Err(MalformedAnswer::Columns {
-            found: columns.iter().map(|name| quoted(name)).collect(),
-            wanted: wanted.len(),
-            needed: wanted.join(", "),
-        });
+        return Err(wrong_columns(columns, wanted.len(), wanted.join(", ")));
     }
     let named = |name: &str| columns.iter().position(|column| column.eq_ignore_ascii_case(name));
     let by_name: Vec<Option<usize>> = wanted.iter().map(|name| named(name)).collect();
@@ -174,14 +170,9 @@ pub(super) fn repo_day_places(columns: &[String]) -> Result<RepoDayPlaces, Malfo
         }
         _ => {
             let all = LedgerMetric::ALL.map(LedgerMetric::name).join(", ");
-            Err(MalformedAnswer::Columns {
-                found: columns.iter().map(|name| quoted(name)).collect(),
-                wanted: 3 + metrics.len().max(1),
-                needed: format!(
-                    "{}, and by name one or more of {all}",
-                    REPO_DAY_COLUMNS.join(", ")
-                ),
-            })
+            let first = REPO_DAY_COLUMNS.join(", ");
+            let needed = format!("{first}, and by name one or more of {all}");
+            Err(wrong_columns(columns, 3 + metrics.len().max(1), needed))
         }
     }
 }
@@ -257,6 +248,11 @@ pub(super) fn read_number(text: &str) -> Option<i64> {
     let fits = (0.0..9_223_372_036_854_775_808.0).contains(&float);
     #[expect(clippy::cast_possible_truncation, reason = "a count's fraction means nothing")]
     fits.then_some(float as i64)
+}
+
+fn wrong_columns(columns: &[String], wanted: usize, needed: String) -> MalformedAnswer {
+    let found = columns.iter().map(|name| quoted(name)).collect();
+    MalformedAnswer::Columns { found, wanted, needed }
 }
 
 /// The error of a cell's text.

@@ -48,7 +48,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct TidbServer {
     tidb: TidbConfig,
-    at: String,
+    /// Host and port.
+    pub(super) at: String,
     limits: QueryLimits,
 }
 
@@ -56,7 +57,8 @@ pub(super) struct TidbServer {
 pub(super) struct TidbSession<'s> {
     server: &'s TidbServer,
     conn: Conn,
-    year: Year,
+    /// The server's year.
+    pub(super) year: Year,
 }
 
 /// The operation that failed.
@@ -75,11 +77,6 @@ impl TidbServer {
             format!("{}:{}", tidb.host, tidb.port)
         };
         Self { tidb, at, limits }
-    }
-
-    /// Host and port.
-    pub(super) fn at(&self) -> &str {
-        &self.at
     }
 
     /// Whether a query for languages is configured.
@@ -261,11 +258,6 @@ impl TidbSession<'_> {
         }
     }
 
-    /// The server's year.
-    pub(super) fn year(&self) -> Year {
-        self.year
-    }
-
     /// Runs a configured query; reads up to `most` rows.
     pub(super) async fn ask(
         &mut self,
@@ -427,7 +419,7 @@ mod tests {
     #[test]
     fn error_numbers_of_the_server_become_cures() {
         let server = server(false);
-        assert_eq!(server.at(), "[::1]:4000");
+        assert_eq!(server.at, "[::1]:4000");
         let asking = TidbAction::Asking(FigureQuery::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [
