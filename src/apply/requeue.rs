@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::aggregate::{Applied, Apply, JournalMinutes, apply_once};
 use super::prepared::Prepared;
 use crate::bus::FactsFrom;
-use crate::model::message::{Incoming, RECEIVED, SCHEMA};
+use crate::model::message::Incoming;
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
 use crate::store::keys::DeadKey;
@@ -118,14 +118,10 @@ fn read_again(value: &[u8]) -> Result<Prepared, String> {
         return Err("it was too long to be kept whole".to_owned());
     }
     let cursor = cursor.parse().map_err(|_| "its place on the bus is damaged")?;
-    let property = |name: &str| match name {
-        RECEIVED => received.as_deref(),
-        SCHEMA => schema.as_deref(),
-        _ => None,
-    };
+    let properties = [received.as_deref(), schema.as_deref()];
     let published_at = Timestamp::from_micros(published_at);
     let Incoming { envelope, summary, flags_given } =
-        Incoming::read(&text, property, published_at).map_err(|_| reason)?;
+        Incoming::read(&text, properties, published_at).map_err(|_| reason)?;
     Ok(Prepared::new(cursor, envelope, summary, FactsFrom::of_message(flags_given)))
 }
 

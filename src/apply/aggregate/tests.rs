@@ -13,7 +13,7 @@ fn event(cursor: Cursor) -> Prepared {
         r#"{{"event":{{"id":"{}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z"}},"payload":{{}}}}"#,
         u64::from(cursor.tag.0) * 1_000 + cursor.position.entry
     );
-    let incoming = Incoming::read(body.as_bytes(), |_| None, Clock::system().now());
+    let incoming = Incoming::read(body.as_bytes(), [None; 2], Clock::system().now());
     let Ok(Incoming { envelope, summary, .. }) = incoming else { panic!("it can be read") };
     Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere)
 }

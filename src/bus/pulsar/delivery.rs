@@ -3,7 +3,7 @@
 use super::entry::{TopicMessage, UnreadableEntry};
 use super::progress::{EntryId, position_of};
 use crate::bus::{Content, DeadLetter, Delivery, FactsFrom};
-use crate::model::message::{Incoming, RECEIVED, SCHEMA};
+use crate::model::message::Incoming;
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
 use crate::store::rows::DEAD_LETTER_BYTES;
@@ -19,12 +19,8 @@ pub struct PulsarReceipt {
 /// The delivery of a message.
 pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
     let TopicMessage { entry, index, is_last, published_at, properties, body } = message;
-    let property = |name: &str| match name {
-        RECEIVED => properties.received.as_deref(),
-        SCHEMA => properties.schema.as_deref(),
-        _ => None,
-    };
-    let content = match Incoming::read(&body, property, published_at) {
+    let given = [properties.received.as_deref(), properties.schema.as_deref()];
+    let content = match Incoming::read(&body, given, published_at) {
         Ok(Incoming { envelope, summary, flags_given }) => {
             Content::Event(envelope, summary, FactsFrom::of_message(flags_given))
         }
