@@ -148,9 +148,9 @@ impl Apply {
         metrics::EVENTS_LEFT_OUT.add(left_out);
         metrics::MESSAGES_DEAD.add(dead);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
-        let told = fresh.into_iter();
-        let told = told.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.head));
-        self.hub.append(told.collect());
+        let events = fresh.into_iter();
+        let events = events.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.index));
+        self.hub.append(events.collect());
         if self.store.privacy().changes() != rules {
             // They were prepared under the old rules.
             self.hub.leave_out(self.store.privacy());
@@ -285,7 +285,7 @@ pub(super) fn apply_once(
     }
     let row = &mut minutes.row;
     row.clear();
-    push_journal(row, &event.head, &event.envelope.facts, &event.envelope.event);
+    push_journal(row, &event.index, &event.envelope.facts, &event.envelope.event);
     batch.put(&JournalKey { tag: event.cursor.tag, position: event.cursor.position }, row);
     minutes.add(batch, event)?;
     Ok(Applied::Fresh)
@@ -330,7 +330,7 @@ fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCount
         json::text(action?)
     };
     if let Some(metric) = LedgerMetric::of(&event.key.kind, facts.flags, action) {
-        let (name, language) = (event.head.repo_name(), facts.counted_language());
+        let (name, language) = (event.index.repo_name(), facts.counted_language());
         let created_at = event.happened_at;
         ledger.count(batch, LedgerEvent { repo, name, created_at, metric, language });
     }

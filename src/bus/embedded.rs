@@ -21,7 +21,7 @@ const DELIVERY_BYTES: usize = 8 << 20;
 /// The outbox as a bus.
 pub struct EmbeddedBus {
     store: Store,
-    head: watch::Receiver<u64>,
+    newest: watch::Receiver<u64>,
     /// The last entry that was delivered since the process started.
     delivered: u64,
     /// Reads the next entries while the delivered ones are being applied.
@@ -34,7 +34,7 @@ type OutageAndEntries = (Option<PendingOutage>, Vec<OutboxEntry>);
 /// A read of the next entries on the blocking pool.
 struct ReadAhead {
     /// The last entry of the outbox when the read began.
-    head: u64,
+    newest: u64,
     entries: JoinHandle<Result<OutageAndEntries, StoreError>>,
 }
 
@@ -42,20 +42,20 @@ impl EmbeddedBus {
     /// The bus of this store. It begins with the oldest entry that is not applied.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let head = store.watermarks().outbox.subscribe();
-        Self { store, head, delivered: 0, ahead: None }
+        let newest = store.watermarks().outbox.subscribe();
+        Self { store, newest, delivered: 0, ahead: None }
     }
 
     /// Starts to read the entries after the delivered ones, if there are any.
     fn read_ahead(&mut self) {
-        let head = *self.head.borrow_and_update();
-        if head > self.delivered && self.ahead.is_none() {
+        let newest = *self.newest.borrow_and_update();
+        if newest > self.delivered && self.ahead.is_none() {
             let (store, from) = (self.store.clone(), self.delivered + 1);
             let read = move || {
                 let entries = outbox::read(store.reader(), from, DELIVERIES, DELIVERY_BYTES)?;
                 Ok((outages::pending(store.reader())?, entries))
             };
-            self.ahead = Some(ReadAhead { head, entries: tokio::task::spawn_blocking(read) });
+            self.ahead = Some(ReadAhead { newest, entries: tokio::task::spawn_blocking(read) });
         }
     }
 }
@@ -71,12 +71,12 @@ impl Bus for EmbeddedBus {
         loop {
             self.read_ahead();
             let Some(ahead) = &mut self.ahead else {
-                if self.head.changed().await.is_err() {
+                if self.newest.changed().await.is_err() {
                     return Err(StoreError::Closed.into());
                 }
                 continue;
             };
-            let head = ahead.head;
+            let newest = ahead.newest;
             let entries = (&mut ahead.entries).await;
             self.ahead = None;
             let (mut pending, entries) = match entries {
@@ -84,8 +84,8 @@ impl Bus for EmbeddedBus {
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => return Err(StoreError::Closed.into()),
             };
-            // No entries: everything up to the head was applied before this start.
-            self.delivered = entries.last().map_or(head, |last| last.spent.entry);
+            // No entries: everything up to the newest was applied before this start.
+            self.delivered = entries.last().map_or(newest, |last| last.spent.entry);
             if !entries.is_empty() {
                 self.read_ahead();
                 let deliveries = entries.into_iter().map(|entry| {

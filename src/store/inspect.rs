@@ -154,8 +154,8 @@ pub fn rows(
 
 fn is_behind(text: &str, prefix: &str, sorted: usize) -> bool {
     let compared = prefix.len().min(sorted);
-    let head = |text: &str| text.as_bytes()[..text.len().min(compared)].to_vec();
-    head(text) > head(prefix)
+    let start = |text: &str| text.as_bytes()[..text.len().min(compared)].to_vec();
+    start(text) > start(prefix)
 }
 
 fn damaged(value: &[u8]) -> Box<RawValue> {

@@ -61,11 +61,12 @@ impl Store {
         let bus_tag = bus_tag(&database)?;
         let id = store_id(&database)?;
         data_dir.complete()?;
-        let head = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
+        let watermark = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
             let count = database.count(&MetaKey(name.to_owned()))?;
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
         };
-        let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
+        let (inbox, outbox, backlog) =
+            (watermark(ADMISSIONS)?, watermark(ENTRIES)?, watermark(BACKLOG)?);
         let dropped = database.cursors(DROPPED)?;
         let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());

@@ -81,13 +81,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (mut repo, mut folded) = (RepoKey(0), FoldProgress::default());
     let (mut last_pass, mut last_look): (Option<Instant>, Option<Instant>) = (None, None);
-    let (mut told, mut last_sweep): (_, Option<Instant>) = (None, None);
+    let (mut logged, mut last_sweep): (_, Option<Instant>) = (None, None);
     witness.saw_pass(store.read(last_pass_at).await?);
     loop {
         let tag = retention.tag;
         let newest = store.read(move |reader| newest_received(reader, tag)).await?;
         witness.saw_newest(newest);
-        report(witness.judge(), &mut told);
+        report(witness.judge(), &mut logged);
         let is_due = last_pass.is_none_or(|last| clock.instant() - last >= EVERY);
         if last_look.is_none_or(|last| clock.instant() - last >= MEASURE) {
             last_look = Some(clock.instant());
@@ -123,9 +123,9 @@ async fn measure(store: &Store, tag: BusTag, clock: Clock) -> Result<(), StoreEr
 }
 
 /// Logs when a witness begins to contradict the clock, and when it no longer does.
-fn report(verdict: ClockVerdict, told: &mut Option<&'static str>) {
+fn report(verdict: ClockVerdict, logged: &mut Option<&'static str>) {
     metrics::CLOCK_OFFSET_SECONDS.set(verdict.seconds_ahead().unwrap_or(f64::NAN));
-    let before = told.replace(verdict.name());
+    let before = logged.replace(verdict.name());
     if before == Some(verdict.name()) {
         return;
     }
@@ -156,9 +156,9 @@ pub async fn drop_due(
         let dropped = dropped.flatten();
         let passed = dropped.map(|dropped| gaps::passed(reader, tag, dropped.position));
         let gone = (dropped, passed.transpose()?.unwrap_or_default());
-        Ok((cut, gone, buses::left(reader, tag)?, newest_received(reader, tag)?))
+        Ok((cut, gone, buses::unused(reader, tag)?, newest_received(reader, tag)?))
     };
-    let (cut, (dropped, passed), left, newest) = store.read(look).await?;
+    let (cut, (dropped, passed), unused, newest) = store.read(look).await?;
     // A node that reads old messages of a topic needs the claims of that time.
     let claims_now = newest.map_or(now, |newest| newest.min(now));
     let dropped = store
@@ -193,7 +193,7 @@ pub async fn drop_due(
                 journal::keep_complete_from(batch, tag, from)?;
             }
             let mut all: Vec<Cursor> = dropped.into_iter().collect();
-            for bus in left {
+            for bus in unused {
                 all.push(bus.drop_journal(batch)?);
             }
             batch.put(&MetaKey(RETAINED_AT.to_owned()), &now.micros().to_be_bytes());

@@ -91,7 +91,7 @@ pub struct JournalRow<'v> {
     pub facts: Facts,
     /// The event's text.
     pub event: &'v str,
-    head: Option<&'v [u8]>,
+    index: Option<&'v [u8]>,
 }
 
 impl JournalRow<'_> {
@@ -99,12 +99,12 @@ impl JournalRow<'_> {
     /// value that is too long.
     #[must_use]
     pub fn index(&self) -> Option<EventIndex> {
-        self.head.and_then(|head| EventIndex::decode(head, &self.facts))
+        self.index.and_then(|index| EventIndex::decode(index, &self.facts))
     }
 
     /// Whether the event is among what is left out now.
     pub(super) fn is_among(&self, excluded: &ExcludedNames) -> bool {
-        if let Some([repo, actor, org]) = self.head.and_then(EventIndex::stored_names) {
+        if let Some([repo, actor, org]) = self.index.and_then(EventIndex::stored_names) {
             return excluded.hold(actor, org, repo);
         }
         Event::read(self.event).is_ok_and(|event| {
@@ -117,10 +117,10 @@ impl JournalRow<'_> {
 
 /// Appends the value of a [`JournalKey`]. The index is stored so that a replay need not parse each
 /// event.
-pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: &str) {
+pub fn push_journal(out: &mut Vec<u8>, index: &EventIndex, facts: &Facts, event: &str) {
     let begin = out.len();
     out.push(INDEXED);
-    if !head.encode(out) {
+    if !index.encode(out) {
         out.truncate(begin);
     }
     facts.encode(out);
@@ -130,12 +130,12 @@ pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: 
 /// Decodes the value of a [`JournalKey`].
 pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRow<'v>, StoreError> {
     let read = || {
-        let (head, rest) = match value.strip_prefix(&[INDEXED]) {
-            Some(rest) => EventIndex::split(rest).map(|(head, rest)| (Some(head), rest))?,
+        let (index, rest) = match value.strip_prefix(&[INDEXED]) {
+            Some(rest) => EventIndex::split(rest).map(|(index, rest)| (Some(index), rest))?,
             None => (None, value),
         };
         let (facts, text) = Facts::decode(rest)?;
-        Some(JournalRow { facts, event: std::str::from_utf8(text).ok()?, head })
+        Some(JournalRow { facts, event: std::str::from_utf8(text).ok()?, index })
     };
     read().ok_or_else(|| StoreError::corrupt("journal", &key.to_bytes()))
 }

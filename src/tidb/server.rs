@@ -219,14 +219,14 @@ impl TidbSession<'_> {
     async fn prepare(&mut self, now: Timestamp) -> Result<(), HistoryError> {
         let micros = now.micros();
         let millis = self.server.limits.query.as_millis();
-        let wishes = [
+        let settings = [
             "SET time_zone = '+00:00'".to_owned(),
             format!("SET timestamp = {}.{:06}", micros / 1_000_000, micros % 1_000_000),
             // So that an abandoned query does not keep running on the server.
             format!("SET max_execution_time = {millis}"),
         ];
-        for wish in wishes {
-            match self.conn.query_drop(wish).await {
+        for setting in settings {
+            match self.conn.query_drop(setting).await {
                 Ok(()) => {}
                 Err(Error::Server(error)) => {
                     tracing::debug!(at = self.server.at, %error, "session setting not supported");

@@ -104,7 +104,7 @@ impl PulsarBus {
                     "connected to the bus"
                 );
                 let is_behind = session.ahead.is_some();
-                let stuck = self.stuck.is_so() && is_behind;
+                let stuck = self.stuck.is_stuck() && is_behind;
                 (self.session, self.is_joined) = (Some(Box::new(session)), false);
                 let since = self.link.clock.now();
                 self.state.send_modify(|state| {
@@ -214,8 +214,8 @@ impl PulsarBus {
         let now = self.link.clock.instant();
         match behind {
             None if was_behind => tracing::info!("caught up with the topic"),
-            Some(age) if now.duration_since(session.told_at) > LOG_EVERY => {
-                session.told_at = now;
+            Some(age) if now.duration_since(session.logged_at) > LOG_EVERY => {
+                session.logged_at = now;
                 tracing::info!(seconds_behind = age.as_secs(), "catching up with the topic");
             }
             _ => {}

@@ -55,7 +55,7 @@ pub(super) struct ReaderSession {
     has_more: bool,
     /// Whether something arrived since the broker was last asked for the topic's end.
     is_unasked: bool,
-    pub(super) told_at: Instant,
+    pub(super) logged_at: Instant,
     /// An error that was found after good deliveries; returned by the next call.
     broken: Option<PulsarError>,
 }
@@ -81,12 +81,12 @@ impl Stuck {
     }
 
     /// Whether a session was given up for this, and nothing arrived since.
-    pub(super) fn is_so(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         self.0 > 0
     }
 
     /// Something arrived, or the end of the topic is reached.
-    pub(super) fn is_over(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.0 = 0;
     }
 }
@@ -97,7 +97,7 @@ impl ReaderSession {
         reader: TopicReader,
         applied: Option<Position>,
         end: Option<EntryId>,
-        told_at: Instant,
+        logged_at: Instant,
     ) -> Self {
         let progress = TopicProgress::new(applied, end);
         Self {
@@ -110,7 +110,7 @@ impl ReaderSession {
             is_late: false,
             has_more: false,
             is_unasked: false,
-            told_at,
+            logged_at,
             broken: None,
         }
     }
@@ -143,7 +143,7 @@ impl ReaderSession {
                 }
             }
         }
-        stuck.is_over();
+        stuck.reset();
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES {
@@ -200,7 +200,7 @@ impl ReaderSession {
             self.reader.link.check_end(end, self.progress.reached())?;
             let rest = end.filter(|end| !self.has_reached(*end));
             if rest.is_none() {
-                stuck.is_over();
+                stuck.reset();
                 doubted = None;
             }
             let tells = end.is_some() && self.withheld.is_some();
@@ -239,11 +239,11 @@ impl ReaderSession {
     /// Adds the delivery of something that arrived.
     fn take(
         &mut self,
-        came: ReadResult,
+        received: ReadResult,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
         self.is_unasked = true;
-        match came {
+        match received {
             Ok(Some(Ok(message))) => {
                 self.published_at = Some(message.published_at);
                 self.pass(read(message), deliveries)
@@ -309,26 +309,6 @@ pub(super) async fn last_id(
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // The last entry of an empty ledger is -1, as an unsigned number.
     Ok(within(PROOF, doing, asked).await?.filter(|id| id.entry_id.cast_signed() >= 0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patience_grows_up_to_a_limit() {
-        let mut stuck = Stuck::default();
-        assert!(!stuck.is_so());
-        let mut waits = Vec::new();
-        for times in 0..40 {
-            stuck.0 = times;
-            waits.push(stuck.patience());
-        }
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!((waits[0], waits[1], waits[39]), (PROOF, 2 * PROOF, MOST_PROOF));
-        stuck.is_over();
-        assert!(!stuck.is_so());
-    }
 }
 
 #[cfg(test)]

@@ -82,8 +82,8 @@ impl Ranking {
             if figures == [0; 4] {
                 return Ok(true);
             }
-            let mut left_out = RankCandidate { reader, rule: is_left_out, repo, known: None };
-            all.offer(&mut left_out, figures)?;
+            let mut candidate = RankCandidate { reader, rule: is_left_out, repo, known: None };
+            all.offer(&mut candidate, figures)?;
             if let Some(language) = languages.of(repo)? {
                 let is_full = by_language.len() >= LANGUAGES;
                 let folded = language.to_lowercase();
@@ -91,7 +91,7 @@ impl Ranking {
                     by_language
                         .entry(folded)
                         .or_insert_with(OpenLists::default)
-                        .offer(&mut left_out, figures)?;
+                        .offer(&mut candidate, figures)?;
                 }
             }
             Ok(true)

@@ -88,3 +88,18 @@ async fn batch_ends_at_its_bytes_and_at_its_count() {
     assert_eq!(batches(3, 2 * DELIVERY_BYTES).await, [1, 1, 1], "one at least");
     assert_eq!(batches(DELIVERIES as u64 + 100, 10).await, [DELIVERIES, 100]);
 }
+
+#[test]
+fn patience_grows_up_to_a_limit() {
+    let mut stuck = Stuck::default();
+    assert!(!stuck.is_stuck());
+    let mut waits = Vec::new();
+    for times in 0..40 {
+        stuck.0 = times;
+        waits.push(stuck.patience());
+    }
+    assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+    assert_eq!((waits[0], waits[1], waits[39]), (PROOF, 2 * PROOF, MOST_PROOF));
+    stuck.reset();
+    assert!(!stuck.is_stuck());
+}
