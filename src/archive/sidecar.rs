@@ -10,7 +10,7 @@
 //! imported as a whole hour.
 
 use std::borrow::Cow;
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
@@ -206,17 +206,5 @@ fn read(path: &Path) -> io::Result<String> {
 fn put(path: &Path, text: &[u8]) -> Result<(), ArchiveError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.part"));
-    let written = || -> io::Result<()> {
-        let mut file = private::fresh(&part)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)?;
-        path.parent().map_or(Ok(()), private::sync_dir)
-    };
-    let written = written();
-    if written.is_err() {
-        // On a full disk it would keep others from writing.
-        let _ = std::fs::remove_file(&part);
-    }
-    written.map_err(ArchiveError::file("write", path))
+    private::write_whole(path, &part, text).map_err(ArchiveError::file("write", path))
 }

@@ -131,9 +131,9 @@ fn push_enrichment(body: &mut String, facts: &Facts) {
 }
 
 impl Incoming {
-    /// Parses a message: its body, its properties [`RECEIVED`] and [`SCHEMA`], and its publish time,
-    /// which is used when `received` is missing or implausible. The result is the same on every
-    /// node.
+    /// Parses a message: its body, its properties [`RECEIVED`] and [`SCHEMA`], and its publish
+    /// time, which is used when `received` is missing or implausible. The result is the same on
+    /// every node.
     ///
     /// # Errors
     /// When the body has no valid event, or neither time can be true.

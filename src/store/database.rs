@@ -55,17 +55,11 @@ pub struct Database {
 
 impl Database {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let families = families::ALL.iter().map(|(family, name, pattern)| {
-            let mut options = family_options(*pattern, &cache);
-            options.set_disable_auto_compactions(*family == Family::Journal);
-            ColumnFamilyDescriptor::new(*name, options)
-        });
         // Not used, but its buffer counts in what has to be free after a full disk.
         let mut unused = Options::default();
         unused.set_write_buffer_size(FAMILY_BUFFER_BYTES);
         let unused = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, unused);
-        let families = families.chain(std::iter::once(unused));
+        let families = descriptors().chain(std::iter::once(unused));
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
             .map_err(|error| StoreError::of_database(dir, &error))?;
         Ok(Self::of(db, dir))
@@ -85,7 +79,6 @@ impl Database {
     /// Opens the database for reading only. Writes nothing: the write-ahead log is replayed into
     /// memory. Fails when a family does not exist yet, because the store is older.
     pub(super) fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
         let (mut options, path) = (Options::default(), dir.join("db"));
         options.set_max_open_files(-1);
         // As the writer: with another setting, RocksDB crashes here on a manifest that names logs.
@@ -100,10 +93,7 @@ impl Database {
             );
             return Err(StoreError::Database { dir: dir.to_owned(), reason });
         }
-        let families = families::ALL.iter().map(|(_, name, pattern)| {
-            ColumnFamilyDescriptor::new(*name, family_options(*pattern, &cache))
-        });
-        let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
+        let db = DB::open_cf_descriptors_read_only(&options, path, descriptors(), false)
             .map_err(|error| StoreError::of_database(dir, &error))?;
         Ok(Self::of(db, dir))
     }
@@ -433,6 +423,16 @@ fn database_options() -> Options {
     // A synced log that is missing or cut is an error, not a shorter history.
     options.set_track_and_verify_wals_in_manifest(true);
     options
+}
+
+/// All families with their options.
+fn descriptors() -> impl Iterator<Item = ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    families::ALL.iter().map(move |(family, name, pattern)| {
+        let mut options = family_options(*pattern, &cache);
+        options.set_disable_auto_compactions(*family == Family::Journal);
+        ColumnFamilyDescriptor::new(*name, options)
+    })
 }
 
 fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {

@@ -175,17 +175,8 @@ pub(super) fn check_version(dir: &Path, ours: bool) -> Result<(), StoreError> {
 }
 
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    // Written under another name first, so that half a file is never read as a version.
-    let partial = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = private::fresh(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)?;
-        // Sync the name too: a database without a version would be refused.
-        path.parent().map_or(Ok(()), private::sync_dir)
-    };
-    write().map_err(file_error("write", path))
+    let written = private::write_whole(path, &path.with_extension("new"), bytes);
+    written.map_err(file_error("write", path))
 }
 
 pub(super) fn file_error<'p>(
