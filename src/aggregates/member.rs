@@ -121,7 +121,7 @@ impl AggregateCounter {
     /// Publishes the value if it is due.
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor) {
         self.reach(now);
-        let every = match &self.counter {
+        let every: i64 = match &self.counter {
             MemberKind::Script(scripted) => scripted.rule.tick().into(),
             MemberKind::Busiest(_) => busiest::EVERY,
             MemberKind::Rolling(_) | MemberKind::Active(_) => 1,

@@ -162,8 +162,9 @@ impl Database {
         keys: Range<K>,
         mut take: impl FnMut(K, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.scan(&keys.start, |key, value| {
-            let is_in_range = key < keys.end;
+        let Range { start, end } = keys;
+        self.scan(&start, |key, value| {
+            let is_in_range = key < end;
             if is_in_range {
                 take(key, value)?;
             }

@@ -47,8 +47,9 @@ pub(super) struct FamilyFormat {
 /// Characters of a date.
 const DATE: usize = 10;
 
-fn key<K: Key + 'static>(show: fn(K) -> Option<String>) -> ShowKey {
-    Box::new(move |key| show(K::decode(key)?))
+/// `show` returns a text, or `None` for a key that cannot be one of ours.
+fn key<K: Key + 'static, T: Into<Option<String>> + 'static>(show: fn(K) -> T) -> ShowKey {
+    Box::new(move |key| show(K::decode(key)?).into())
 }
 
 fn value<K: Key + 'static, V: Serialize + 'static>(show: fn(K, &[u8]) -> Option<V>) -> ShowValue {
@@ -67,14 +68,14 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
     let by_name = |value| FamilyFormat {
         sorted: usize::MAX,
         start: |prefix| Some(prefix.as_bytes().to_vec()),
-        ..row(key(|MetaKey(name)| Some(name)), value)
+        ..row(key(|MetaKey(name)| name), value)
     };
     let numbered = |value| FamilyFormat {
         start: |prefix| prefix.parse::<u64>().ok().map(|number| number.to_be_bytes().to_vec()),
-        ..row(key(|InboxKey(number)| Some(number.to_string())), value)
+        ..row(key(|InboxKey(number)| number.to_string()), value)
     };
     match family {
-        Family::Meta => by_name(plain(meta)),
+        Family::Meta => by_name(plain(|value| Some(meta(value)))),
         Family::Seen => by_day(key(seen), plain(claim)),
         Family::Applied => by_day(key(|AppliedKey(key)| seen(key)), plain(nothing)),
         Family::Entities => row(key(entity), plain(nothing)),
@@ -85,7 +86,7 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
         Family::Repos => numbered(value(repo)),
         Family::Firsts => row(key(first), plain(nothing)),
         Family::Sizes => {
-            row(key(|SizeKey { scope, period }| Some(of_scope(scope, period))), plain(count))
+            row(key(|SizeKey { scope, period }| of_scope(scope, period)), plain(count))
         }
         Family::Buckets => FamilyFormat {
             sorted: DATE,
@@ -110,7 +111,7 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
         Family::LedgerMonths => row(key(ledger::month_key), plain(ledger::month)),
         Family::RepoNames => row(key(ledger::name_key), value(ledger::name)),
         Family::Gaps => row(key(gap), value(gap_row)),
-        Family::Cursors => by_name(value(cursor)),
+        Family::Cursors => by_name(value(|key, value| Some(cursor(key, value)))),
         Family::Rejects | Family::Dead => numbered(plain(refused)),
     }
 }
@@ -135,16 +136,16 @@ fn of_cursor(prefix: &str) -> Option<Vec<u8>> {
     Some(tag.to_be_bytes().to_vec())
 }
 
-fn seen(SeenKey { day, event }: SeenKey) -> Option<String> {
-    Some(format!("{day}/{}/{}", event.id, event.kind))
+fn seen(SeenKey { day, event }: SeenKey) -> String {
+    format!("{day}/{}/{}", event.id, event.kind)
 }
 
 fn entity(EntityKey { period, id }: EntityKey) -> Option<String> {
     Some(format!("{}/{id}", Day(period.checked_mul(10)?)))
 }
 
-fn first(FirstKey { scope, period, id }: FirstKey) -> Option<String> {
-    Some(format!("{}/{id}", of_scope(scope, period)))
+fn first(FirstKey { scope, period, id }: FirstKey) -> String {
+    format!("{}/{id}", of_scope(scope, period))
 }
 
 fn of_scope(scope: Scope, period: i32) -> String {
@@ -155,12 +156,12 @@ fn of_scope(scope: Scope, period: i32) -> String {
     }
 }
 
-fn bucket(BucketKey { second, language }: BucketKey) -> Option<String> {
-    Some(format!("{}/{language}", second.start()))
+fn bucket(BucketKey { second, language }: BucketKey) -> String {
+    format!("{}/{language}", second.start())
 }
 
-fn journal(JournalKey { tag, position }: JournalKey) -> Option<String> {
-    Some(Cursor { tag, position }.to_string())
+fn journal(JournalKey { tag, position }: JournalKey) -> String {
+    Cursor { tag, position }.to_string()
 }
 
 fn audit(key: AuditKey) -> Option<String> {
@@ -183,8 +184,8 @@ fn hour(HourKey { hour, origin, metric }: HourKey) -> Option<String> {
     Some(format!("{}/{}/{}", at.get(..13)?, origin.name(), metric.name()))
 }
 
-fn figure(HistoryFigure { day, metric }: HistoryFigure) -> Option<String> {
-    Some(format!("{day}/{}", metric.name()))
+fn figure(HistoryFigure { day, metric }: HistoryFigure) -> String {
+    format!("{day}/{}", metric.name())
 }
 
 fn minute(MinuteKey { tag: BusTag(tag), minute }: MinuteKey) -> Option<String> {
@@ -215,8 +216,8 @@ fn coverage(value: &[u8]) -> Option<Value> {
     }))
 }
 
-fn gap(GapKey { tag, after, reason }: GapKey) -> Option<String> {
-    Some(format!("{}/{}", Cursor { tag, position: after }, reason.name()))
+fn gap(GapKey { tag, after, reason }: GapKey) -> String {
+    format!("{}/{}", Cursor { tag, position: after }, reason.name())
 }
 
 /// An event of the journal, as it is shown.
@@ -240,11 +241,12 @@ fn count(value: &[u8]) -> Option<i64> {
 }
 
 /// A value is a counter, a text, or a few bytes.
-fn meta(value: &[u8]) -> Option<Value> {
+fn meta(value: &[u8]) -> Value {
     let text = std::str::from_utf8(value).ok();
     let text = text.filter(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
     let counter = || count(value).map(Value::from);
-    text.map(Value::from).or_else(counter).or_else(|| Some(format!("0x{}", hex(value)).into()))
+    let shown = text.map(Value::from).or_else(counter);
+    shown.unwrap_or_else(|| format!("0x{}", hex(value)).into())
 }
 
 /// JSON without white space; numbers keep all their digits.
@@ -296,9 +298,9 @@ fn gap_row(key: GapKey, value: &[u8]) -> Option<Value> {
     Some(json!({ "until": until, "count": gap.count, "noticed_at": gap.noticed_at }))
 }
 
-fn cursor(CursorKey(name): CursorKey, value: &[u8]) -> Option<String> {
+fn cursor(CursorKey(name): CursorKey, value: &[u8]) -> String {
     let place = decode_cursor(&name, value).map(|cursor| cursor.to_string());
-    Some(place.unwrap_or_else(|_| format!("0x{}", hex(value))))
+    place.unwrap_or_else(|_| format!("0x{}", hex(value)))
 }
 
 fn refused(value: &[u8]) -> Option<Value> {

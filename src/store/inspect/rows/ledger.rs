@@ -6,13 +6,13 @@ use super::super::super::keys::ledger::{LedgerKey, LedgerMonthKey, RepoNameKey};
 use super::super::super::ledger::{decode_hours, decode_name, decode_owner};
 use crate::model::ledger::{DaySlot, LedgerOrigin, SlotCounts, of_month_slot};
 
-pub(super) fn key(key: LedgerKey) -> Option<String> {
-    Some(match key {
+pub(super) fn key(key: LedgerKey) -> String {
+    match key {
         LedgerKey::Repo(day, repo) => format!("{day}/{repo}"),
         LedgerKey::Language(day, language) => format!("language/{day}/{language}"),
         LedgerKey::All(day) => format!("all/{day}"),
         LedgerKey::Hours(day) => format!("hours/{day}"),
-    })
+    }
 }
 
 pub(super) fn value(key: LedgerKey, value: &[u8]) -> Option<Value> {
@@ -39,8 +39,8 @@ pub(super) fn value(key: LedgerKey, value: &[u8]) -> Option<Value> {
     Some(counts.into())
 }
 
-pub(super) fn month_key(LedgerMonthKey { month, repo }: LedgerMonthKey) -> Option<String> {
-    Some(format!("{month}/{repo}"))
+pub(super) fn month_key(LedgerMonthKey { month, repo }: LedgerMonthKey) -> String {
+    format!("{month}/{repo}")
 }
 
 pub(super) fn month(value: &[u8]) -> Option<Value> {
@@ -53,11 +53,11 @@ pub(super) fn month(value: &[u8]) -> Option<Value> {
     Some(counts.into())
 }
 
-pub(super) fn name_key(key: RepoNameKey) -> Option<String> {
-    Some(match key {
+pub(super) fn name_key(key: RepoNameKey) -> String {
+    match key {
         RepoNameKey::Of(repo) => format!("id/{repo}"),
         RepoNameKey::Named(name) => format!("name/{name}"),
-    })
+    }
 }
 
 pub(super) fn name(key: RepoNameKey, value: &[u8]) -> Option<Value> {
