@@ -107,9 +107,11 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
         Family::Activity => row(key(|ActivityKey { span, at }| of_span(span, at)), plain(activity)),
         Family::Coverage => row(key(|CoverageKey { span, at }| of_span(span, at)), plain(coverage)),
         Family::Audit => row(key(audit), value(audit_row)),
-        Family::Ledger => row(key(ledger::key), value(ledger::value)),
+        Family::Ledger => row(key(ledger::key), value(|key, value| ledger::value(&key, value))),
         Family::LedgerMonths => row(key(ledger::month_key), plain(ledger::month)),
-        Family::RepoNames => row(key(ledger::name_key), value(ledger::name)),
+        Family::RepoNames => {
+            row(key(ledger::name_key), value(|key, value| ledger::name(&key, value)))
+        }
         Family::Gaps => row(key(gap), value(gap_row)),
         Family::Cursors => by_name(value(|key, value| Some(cursor(key, value)))),
         Family::Rejects | Family::Dead => numbered(plain(refused)),

@@ -15,9 +15,9 @@ pub(super) fn key(key: LedgerKey) -> String {
     }
 }
 
-pub(super) fn value(key: LedgerKey, value: &[u8]) -> Option<Value> {
+pub(super) fn value(key: &LedgerKey, value: &[u8]) -> Option<Value> {
     if let LedgerKey::Hours(_) = key {
-        let hours = decode_hours(&key, Some(value)).ok()?;
+        let hours = decode_hours(key, Some(value)).ok()?;
         let listed = |bits: u32| (0..24).filter(|hour| bits & 1 << hour != 0).collect::<Vec<_>>();
         return Some(json!({
             "imported": listed(hours.imported),
@@ -60,7 +60,7 @@ pub(super) fn name_key(key: RepoNameKey) -> String {
     }
 }
 
-pub(super) fn name(key: RepoNameKey, value: &[u8]) -> Option<Value> {
+pub(super) fn name(key: &RepoNameKey, value: &[u8]) -> Option<Value> {
     match key {
         RepoNameKey::Of(_) => decode_name(value).map(|(_, name)| name.into()),
         RepoNameKey::Named(_) => decode_owner(value).map(|(_, repo)| repo.into()),
