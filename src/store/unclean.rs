@@ -77,8 +77,8 @@ impl std::fmt::Display for LostTail {
 
 /// The record of the last process.
 #[derive(Debug, PartialEq, Eq)]
-struct WriteRecord {
-    boot: String,
+struct WriteRecord<'a> {
+    boot: &'a str,
     /// Whether the log was synced at intervals.
     at_intervals: bool,
     /// Whether it stopped cleanly, with everything synced.
@@ -86,7 +86,7 @@ struct WriteRecord {
     sequence: u64,
 }
 
-impl WriteRecord {
+impl<'a> WriteRecord<'a> {
     /// The line of the file. Its length is constant within a boot, so it is overwritten in place.
     fn line(&self) -> String {
         let Self { boot, at_intervals, is_clean, sequence } = self;
@@ -96,7 +96,7 @@ impl WriteRecord {
     }
 
     /// Parses a line; `None` for other text.
-    fn read(text: &str) -> Option<Self> {
+    fn read(text: &'a str) -> Option<Self> {
         let words: Vec<&str> = text.lines().next()?.split_ascii_whitespace().collect();
         let ["ghpulse", "1", boot, sync, state, sequence] = words[..] else { return None };
         let at_intervals = match sync {
@@ -109,8 +109,7 @@ impl WriteRecord {
             "running" => false,
             _ => return None,
         };
-        let (boot, sequence) = (boot.to_owned(), sequence.parse().ok()?);
-        Some(Self { boot, at_intervals, is_clean, sequence })
+        Some(Self { boot, at_intervals, is_clean, sequence: sequence.parse().ok()? })
     }
 
     /// The loss, when the replayed log ends at `recovered`, in the boot with the id `boot`.
@@ -146,7 +145,12 @@ impl LastWrite {
         let path = dir.join(WRITTEN);
         let boot = boot();
         let recovered = database.sequence();
-        let lost = read(&path)?.and_then(|last| last.lost(recovered, &boot, now));
+        let text = read(&path)?;
+        let last = std::str::from_utf8(&text).ok().and_then(WriteRecord::read);
+        if last.is_none() && !text.is_empty() {
+            tracing::warn!(file = %path.display(), "malformed file: cannot tell whether the end of the log was lost");
+        }
+        let lost = last.and_then(|last| last.lost(recovered, &boot, now));
         if let Some(lost) = &lost {
             tracing::error!(recovered, "{lost}");
             let mut counters = batch::CounterCache::default();
@@ -188,8 +192,7 @@ impl LastWrite {
     }
 
     fn put(&self, is_clean: bool, sequence: u64, sync: bool) -> Result<(), StoreError> {
-        let Self { boot, at_intervals, .. } = self;
-        let (boot, at_intervals) = (boot.clone(), *at_intervals);
+        let (boot, at_intervals) = (&*self.boot, self.at_intervals);
         let line = WriteRecord { boot, at_intervals, is_clean, sequence }.line();
         let put = || -> std::io::Result<()> {
             self.file.write_all_at(line.as_bytes(), 0)?;
@@ -204,20 +207,16 @@ impl LastWrite {
     }
 }
 
-/// Reads the record of the last process; `None` when there is none, or it is malformed.
-fn read(path: &Path) -> Result<Option<WriteRecord>, StoreError> {
+/// Reads the file; empty when there is none.
+fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut text = Vec::new();
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(text),
         Err(error) => return Err(lock::file_error("read", path)(error)),
     };
     file.take(LINE_BYTES).read_to_end(&mut text).map_err(lock::file_error("read", path))?;
-    let remembered = std::str::from_utf8(&text).ok().and_then(WriteRecord::read);
-    if remembered.is_none() && !text.is_empty() {
-        tracing::warn!(file = %path.display(), "malformed file: cannot tell whether the end of the log was lost");
-    }
-    Ok(remembered)
+    Ok(text)
 }
 
 /// The id of this boot.
