@@ -68,7 +68,7 @@ impl FactsFrom {
 }
 
 /// An unreadable message, with everything that is needed to retry it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Why it cannot be read.
     pub reason: String,

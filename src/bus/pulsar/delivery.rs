@@ -5,7 +5,6 @@ use super::progress::{EntryId, position_of};
 use crate::bus::{Content, DeadLetter, Delivery, FactsFrom};
 use crate::model::message::Incoming;
 use crate::model::position::Position;
-use crate::model::window::Timestamp;
 use crate::store::rows::DEAD_LETTER_BYTES;
 
 /// Identifies a delivery when it is acknowledged.
@@ -47,13 +46,7 @@ pub(super) fn unpacked(unreadable: UnreadableEntry) -> Delivery<PulsarReceipt> {
     Delivery {
         position: Position { index, ..position_of(entry) },
         outage: None,
-        content: Content::DeadLetter(DeadLetter {
-            reason,
-            body: None,
-            published_at: Timestamp::default(),
-            received: None,
-            schema: None,
-        }),
+        content: Content::DeadLetter(DeadLetter { reason, ..DeadLetter::default() }),
         receipt: PulsarReceipt { entry, is_last: true },
     }
 }
