@@ -153,10 +153,7 @@ mod tests {
         let published_at = Timestamp::from_seconds(1_790_000_000).micros();
         let origin = DeadLetterOrigin { cursor, published_at, received: None, schema: None };
         let value = encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
-        match read_again(&value) {
-            ControlFlow::Continue(event) => event,
-            ControlFlow::Break(why) => panic!("{why}"),
-        }
+        read_again(&value).unwrap_or_else(|why| panic!("{why}"))
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Hours of a journal that is written row by row, and the files they become.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use flate2::read::MultiGzDecoder;
 
