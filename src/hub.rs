@@ -7,7 +7,8 @@
 //!
 //! One task, [`Hub::dispatch`], moves events from the tail to the groups. Under light load it
 //! notifies subscribers at once. Under heavy load it first lets events gather for the flush
-//! interval, because each delivery costs a wake-up and a write, however many events it carries.
+//! interval, because each delivery costs a wake-up and a write, however many events it carries, and
+//! notifies large crowds in turns that are spread over it.
 
 mod fanout;
 mod latest;
@@ -56,14 +57,22 @@ use crate::metrics;
 use crate::model::offset::Offset;
 use crate::model::privacy::Privacy;
 use crate::sync::lock;
+use fanout::subscribers::{Group, SubscriberQuery};
+use fanout::turn::Turn;
 use log::event_log::{EventLog, JournalFeed};
 use log::live::LiveGroup;
-use log::sampling::SamplingSubscribers;
+use log::sampling::{SamplingGroup, SamplingSubscribers};
 
 /// Deliveries per second above which events are gathered for the flush interval.
 const HEAVY: f64 = 4_000.0;
 /// The most events that are dispatched before other tasks get their turn.
 const DISPATCH_EVENTS: usize = 512;
+/// While events are gathered, subscribers are notified in turns spread over the flush interval, of
+/// about this many each: a crowd that is woken at once waits for the processor. Smaller turns would
+/// cost more wake-ups of the machine than they save time.
+const TURN_SUBSCRIBERS: usize = 1_000;
+/// The most turns in a flush interval.
+const MOST_TURNS: u32 = 5;
 /// The most groups that are served before other tasks get their turn.
 const DISPATCH_GROUPS: usize = 64;
 
@@ -223,7 +232,7 @@ impl Hub {
         // Begins with the first event: some may have been appended before this task started.
         let mut next = 0;
         let mut load = DeliveryRate { rate: 0.0, at: self.clock.instant() };
-        let (mut sampling_groups, mut live_groups) = (Vec::new(), Vec::new());
+        let (mut groups, mut notified) = (DispatchGroups::default(), 0);
         let journal = self.log.journal();
         let mut gaps = journal.map(JournalFeed::gaps_found);
         if let Some(journal) = journal {
@@ -242,34 +251,72 @@ impl Hub {
                     continue;
                 }
             }
-            if load.rate > HEAVY && !self.flush_interval.is_zero() {
-                self.clock.sleep(self.flush_interval).await;
-            }
+            let is_gathering = load.rate > HEAVY && !self.flush_interval.is_zero();
+            let of = if is_gathering { turns_for(notified) } else { 1 };
+            let begun = self.clock.instant();
             let mut deliveries = 0;
-            loop {
-                let batch = self.next_batch(next);
-                next = batch.next;
-                if batch.missed > 0 {
-                    metrics::SKIPPED.add(batch.missed);
+            notified = 0;
+            for number in 0..of {
+                if is_gathering {
+                    let due = begun + self.flush_interval * (number + 1) / of;
+                    self.clock.sleep(due.saturating_duration_since(self.clock.instant())).await;
                 }
-                if batch.events.is_empty() {
-                    break;
-                }
-                self.sampling.refresh(&mut sampling_groups);
-                for some in sampling_groups.chunks(DISPATCH_GROUPS) {
-                    for group in some {
-                        deliveries += self.sampling.dispatch(group, &batch.events);
-                    }
-                    tokio::task::yield_now().await;
-                }
-                if let Some(journal) = journal {
-                    deliveries += dispatch_live(journal, &mut live_groups, &batch).await;
-                }
+                deliveries += self.dispatch_appended(&mut next, &mut groups).await;
+                let turn = Turn { number: number.into(), of: of.into() };
+                notified += notify_groups(&groups.sampling, turn).await;
+                notified += notify_groups(&groups.live, turn).await;
             }
             load.add(deliveries, self.clock.instant());
             metrics::READER_BYTES.set(f64::from(u32::try_from(held_bytes()).unwrap_or(u32::MAX)));
         }
     }
+
+    /// Gives the groups all events that were appended. Returns the number of deliveries to come.
+    async fn dispatch_appended(&self, next: &mut u64, groups: &mut DispatchGroups) -> u64 {
+        let mut deliveries = 0;
+        loop {
+            let batch = self.next_batch(*next);
+            *next = batch.next;
+            if batch.missed > 0 {
+                metrics::SKIPPED.add(batch.missed);
+            }
+            if batch.events.is_empty() {
+                return deliveries;
+            }
+            self.sampling.refresh(&mut groups.sampling);
+            for some in groups.sampling.chunks(DISPATCH_GROUPS) {
+                for group in some {
+                    deliveries += self.sampling.dispatch(group, &batch.events);
+                }
+                tokio::task::yield_now().await;
+            }
+            if let Some(journal) = self.log.journal() {
+                deliveries += dispatch_live(journal, &mut groups.live, &batch).await;
+            }
+        }
+    }
+}
+
+/// All groups, as of the last dispatched batch.
+#[derive(Default)]
+struct DispatchGroups {
+    sampling: Vec<Arc<SamplingGroup>>,
+    live: Vec<Arc<LiveGroup>>,
+}
+
+/// In how many turns subscribers are notified, if as many had to be notified in the last round.
+fn turns_for(notified: usize) -> u32 {
+    u32::try_from(notified / TURN_SUBSCRIBERS).unwrap_or(MOST_TURNS).clamp(1, MOST_TURNS)
+}
+
+/// Notifies the subscribers of this turn in all groups. Returns their number.
+async fn notify_groups<Q: SubscriberQuery>(groups: &[Arc<Group<Q>>], turn: Turn) -> usize {
+    let mut notified = 0;
+    for some in groups.chunks(DISPATCH_GROUPS) {
+        notified += some.iter().map(|group| group.notify(turn)).sum::<usize>();
+        tokio::task::yield_now().await;
+    }
+    notified
 }
 
 /// Dispatches a batch to the live groups of the stream; `groups` is the list of the last call.

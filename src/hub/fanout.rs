@@ -8,6 +8,7 @@ pub(super) mod memory;
 pub(super) mod notifier;
 mod registry;
 pub(super) mod subscribers;
+pub(super) mod turn;
 mod waiters;
 
 use std::ops::RangeInclusive;

@@ -44,7 +44,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const FIRST_READERS: usize = 16;
 /// How long idle connections are observed.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long the server is observed after all readers have left.
+/// How long the server is observed after all readers have left, unless `GHPULSE_BENCH_LEFT` says
+/// how many seconds.
 const LEFT: Duration = Duration::from_secs(60);
 
 const WHOLE: &str = r#"{"samplingRate":1}"#;
@@ -179,7 +180,8 @@ pub fn case(recorded: Option<&Path>, args: &[String]) {
     let [server, form, readers, rate, bytes, go] = args else { panic!("six words, not {args:?}") };
     let number = |text: &String| text.parse::<usize>().expect("a number");
     let (readers, rate) = (number(readers), number(rate));
-    let events = sized(&events(recorded).1, number(bytes));
+    // Idle connections get none, and the memory of theirs must not count.
+    let events = if rate == 0 { Vec::new() } else { sized(&events(recorded).1, number(bytes)) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let clock = Clock::system();
@@ -267,6 +269,8 @@ impl Run<'_> {
     }
 
     async fn idle(self) {
+        self.arrive(FIRST_READERS).await.end();
+        self.clock.sleep(SETTLE).await;
         let before = self.server.resident();
         let readers = self.arrive(self.readers).await;
         self.clock.sleep(SETTLE * 2).await;
@@ -288,7 +292,9 @@ impl Run<'_> {
         self.send(MEASURED, true).await;
         figure("resident, MB", self.server.resident() / 1e6);
         readers.end();
-        self.clock.sleep(LEFT).await;
+        let left =
+            std::env::var("GHPULSE_BENCH_LEFT").ok().and_then(|seconds| seconds.parse().ok());
+        self.clock.sleep(left.map_or(LEFT, Duration::from_secs)).await;
         figure("after, MB", self.server.resident() / 1e6);
     }
 }

@@ -15,6 +15,7 @@ use crate::hub::fanout::fair_queue::{FairQueue, Priority, SlicedWork};
 use crate::hub::fanout::frame::LARGE_BYTES;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::registry::Registry;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::fanout::waiters::EncodingWaiters;
 use crate::metrics;
 use crate::model::position::Cursor;
@@ -39,6 +40,10 @@ const JOIN_SUBSCRIBERS: usize = TRIM_AT_ONCE_SUBSCRIBERS + 1;
 const JOINED_BYTES: usize = 128 << 10;
 /// The most events in one take, so that no connection holds much or is served for long.
 const TAKE_EVENTS: usize = 64;
+
+/// Rounds of notifying after an append, see [`GroupLog::notify`]: an append in the middle of one
+/// comes after the turn of some, so one does not suffice.
+const ROUNDS: u8 = 2;
 
 /// What happens to a subscriber that is further behind than its group's log reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +134,8 @@ pub(in crate::hub) struct GroupLog<Q: SubscriberQuery> {
     trim_at: usize,
     /// The batch that was taken last, until the next events come.
     joined: Option<Joined<Q::Encoded>>,
+    /// Rounds of notifying that ended since there was something new.
+    notified_rounds: u8,
     subscribers: BTreeMap<u64, SubscriberPosition>,
     next_id: u64,
 }
@@ -262,6 +269,11 @@ impl<Q: SubscriberQuery> Group<Q> {
         change(&mut lock(&self.log), &self.query)
     }
 
+    /// Notifies the subscribers of this turn that have something to take. Returns their number.
+    pub(in crate::hub) fn notify(&self, turn: Turn) -> usize {
+        lock(&self.log).notify(turn)
+    }
+
     pub(in crate::hub) fn encode(&self, entry: &LogEntry<Q>) -> Q::Encoded {
         self.query.encode(&entry.event, &entry.encoded)
     }
@@ -287,6 +299,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
             bytes: 0,
             trim_at: TRIM_FROM,
             joined: None,
+            notified_rounds: ROUNDS,
             subscribers: BTreeMap::new(),
             next_id: 0,
         }
@@ -318,9 +331,9 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         self.entries.push_back(Arc::new(LogEntry { number, event, encoded, bytes, waiters }));
     }
 
-    /// Ends an append of `matching` events: moves the end, drops the oldest entries beyond the
-    /// limits and those that all subscribers have taken, and notifies the subscribers for which
-    /// there is something new. Returns the number of deliveries to come.
+    /// Ends an append of `matching` events: moves the end, and drops the oldest entries beyond the
+    /// limits and those that all subscribers have taken. Returns the number of deliveries to come,
+    /// for which [`Group::notify`] has to be called in two rounds.
     pub(in crate::hub) fn finish(
         &mut self,
         matching: u64,
@@ -337,14 +350,26 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         if !has_news {
             return 0;
         }
-        self.joined = None;
-        let mut deliveries = 0;
-        for position in self.subscribers.values().filter(|position| position.next < end) {
+        (self.joined, self.notified_rounds) = (None, 0);
+        let positions = self.subscribers.values().filter(|position| position.next < end);
+        let deliveries = positions.map(|position| {
             let ahead = position.next.saturating_sub(before);
-            deliveries += matching.saturating_sub(ahead).div_ceil(position.rate);
-            position.notifier.notify();
+            matching.saturating_sub(ahead).div_ceil(position.rate)
+        });
+        deliveries.sum()
+    }
+
+    /// Notifies the subscribers of this turn that have something to take, in the first rounds after
+    /// an append; a round ends with its last turn. Returns their number.
+    fn notify(&mut self, turn: Turn) -> usize {
+        if self.notified_rounds >= ROUNDS {
+            return 0;
         }
-        deliveries
+        self.notified_rounds += u8::from(turn.is_last());
+        let end = self.entries.back().map_or(self.from, |newest| newest.number + 1);
+        let subscribers = self.subscribers.iter().filter(|(id, _)| turn.includes(**id));
+        let behind = subscribers.filter(|(_, position)| position.next < end);
+        behind.map(|(_, position)| position.notifier.notify()).count()
     }
 
     fn drop_oldest(&mut self) {

@@ -28,6 +28,7 @@ use super::selector::{StreamSelection, StreamSelector};
 use super::{event_log, live, page, searches};
 use crate::clock::Clock;
 use crate::hub::fanout::notifier::Notifier;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::{Filter, Hub, HubOptions, StreamQuery, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::offset::Offset;
@@ -473,6 +474,7 @@ async fn subscribers_are_notified_when_their_group_missed_events() {
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
     // The ring dropped five events before they were dispatched; some may have been pushes.
     assert_eq!(groups.dispatch(&list[0], 5, &[Arc::new(other)]), 0);
+    assert_eq!(list[0].notify(Turn::ALL), 1);
     let woken = poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())).await;
     assert!(woken, "the subscriber must look for the missed events");
     assert!(

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hub::fanout::subscribers::TRIM_FROM;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::log::query::{Conditions, FieldPath};
 use crate::hub::log::tail::tests::tail_event;
 use crate::hub::log::tail::{TAIL_BYTES, Tail};
@@ -21,7 +22,12 @@ fn ids() -> SamplingQuery {
 }
 
 fn dispatch(groups: &SamplingSubscribers, events: &[Arc<TailEvent>]) -> u64 {
-    groups.groups.groups().iter().map(|group| groups.dispatch(group, events)).sum()
+    let dispatch = |group: &Arc<SamplingGroup>| {
+        let deliveries = groups.dispatch(group, events);
+        group.notify(Turn::ALL);
+        deliveries
+    };
+    groups.groups.groups().iter().map(dispatch).sum()
 }
 
 /// Takes until nothing is left, and returns the ids.
@@ -243,4 +249,39 @@ fn event_that_waits_is_left_out_after_the_ring_let_go_of_it() {
         tail.leave_out(&privacy, || groups.held_events());
         assert_eq!(taken(&mut subscriber), (2..=100).collect::<Vec<_>>(), "{bytes} bytes");
     }
+}
+
+#[tokio::test]
+async fn each_turn_notifies_its_subscribers_also_of_events_that_came_after_it() {
+    let groups = SamplingSubscribers::new(1_000);
+    let subscribe = |_| {
+        let notifier = Arc::new(Notifier::default());
+        (groups.subscribe(ids(), 1, &notifier), notifier)
+    };
+    let mut subscribers: Vec<_> = (0..6).map(subscribe).collect();
+    let group = Arc::clone(&groups.groups.groups()[0]);
+    let turns = [0, 1, 2].map(|number| Turn { number, of: 3 });
+    groups.dispatch(&group, &events(1..=1, "A"));
+    assert_eq!(group.notify(turns[0]), 2);
+    let mut notified = Vec::new();
+    for (at, (subscriber, notifier)) in subscribers.iter_mut().enumerate() {
+        if notifier.take_notified() {
+            notified.push(at);
+            assert_eq!(taken(subscriber), [1]);
+        }
+    }
+    assert_eq!(notified, [0, 3]);
+    // The others take both events in their turns; those two need another round.
+    groups.dispatch(&group, &events(2..=2, "A"));
+    assert_eq!(turns[1..].iter().map(|turn| group.notify(*turn)).sum::<usize>(), 4);
+    for at in [1, 2, 4, 5] {
+        assert!(subscribers[at].1.take_notified());
+        assert_eq!(taken(&mut subscribers[at].0), [1, 2]);
+    }
+    assert_eq!(turns.map(|turn| group.notify(turn)), [2, 0, 0]);
+    for at in [0, 3] {
+        assert!(subscribers[at].1.take_notified());
+        assert_eq!(taken(&mut subscribers[at].0), [2]);
+    }
+    assert_eq!(group.notify(Turn::ALL), 0);
 }
