@@ -38,6 +38,7 @@ pub struct Delivery<R> {
 }
 
 /// The content of a delivery.
+#[expect(clippy::large_enum_variant, reason = "most deliveries are events")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// An event.

@@ -129,8 +129,8 @@ impl ScriptFolder {
     pub(super) fn counted_again(&self, groups: &ReadGroups) -> Vec<AggregateCounter> {
         let again = self.hosts.iter().filter_map(|(name, host)| {
             let (counter, _) = groups.of_script(name)?;
-            let counted = (counter.rule.clone(), counter.lists.clone());
-            Some(AggregateCounter::script_of(name, Arc::clone(host), counted))
+            let by = (counter.rule.clone(), counter.lists.clone());
+            Some(AggregateCounter::script_of(name, Arc::clone(host), by))
         });
         again.collect()
     }

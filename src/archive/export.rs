@@ -288,7 +288,7 @@ impl RunningExport<'_> {
         let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let (mut has_later, rules) = (false, reader.privacy().changes());
         let is_first = done.is_empty();
-        let damaged = each_event(*reader, *start, |position, hour, event| {
+        let damaged = each_event(reader, *start, |position, hour, event| {
             if !wanted.hours.contains(&hour) {
                 *is_whole = false;
                 return Ok(());
@@ -306,7 +306,7 @@ impl RunningExport<'_> {
             let (file, _) = match files.entry(hour) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    let cut = wanted.cuts(*reader, start.tag, hour)?;
+                    let cut = wanted.cuts(reader, start.tag, hour)?;
                     let Some(file) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());

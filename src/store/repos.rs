@@ -129,7 +129,9 @@ pub(super) async fn sweep(
     let (old, next) = store.read(find).await?;
     if !old.is_empty() {
         let delete = move |batch: &mut Batch<'_>| {
-            old.iter().for_each(|key| batch.delete(key));
+            for key in &old {
+                batch.delete(key);
+            }
             Ok(())
         };
         store.commit(delete).await?;

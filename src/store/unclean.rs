@@ -146,11 +146,11 @@ impl LastWrite {
         let boot = boot();
         let recovered = database.sequence();
         let text = read(&path)?;
-        let last = std::str::from_utf8(&text).ok().and_then(WriteRecord::read);
-        if last.is_none() && !text.is_empty() {
+        let record = std::str::from_utf8(&text).ok().and_then(WriteRecord::read);
+        if record.is_none() && !text.is_empty() {
             tracing::warn!(file = %path.display(), "malformed file: cannot tell whether the end of the log was lost");
         }
-        let lost = last.and_then(|last| last.lost(recovered, &boot, now));
+        let lost = record.and_then(|record| record.lost(recovered, &boot, now));
         if let Some(lost) = &lost {
             tracing::error!(recovered, "{lost}");
             let mut counters = batch::CounterCache::default();

@@ -30,7 +30,7 @@ use crate::metrics;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::keys::MetaKey;
-use crate::store::{Batch, Store, StoreError, gaps};
+use crate::store::{Batch, Database, Store, StoreError, gaps};
 
 /// First and longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
@@ -145,7 +145,7 @@ impl PulsarBus {
     /// The position up to which this store has applied the topic.
     async fn applied(&self) -> Result<Option<Position>, StoreError> {
         let tag = self.tag;
-        let applied = self.store.read(|reader| reader.applied()).await?;
+        let applied = self.store.read(Database::applied).await?;
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
