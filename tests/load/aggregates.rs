@@ -62,7 +62,7 @@ async fn catch_up(report: &mut Report) {
     let stopped = stop.clone();
     let stage =
         tokio::spawn(async move { counting.begin(Duration::ZERO).await?.run(stopped).await });
-    while hub.rolling().open("types/24h").snapshot().is_none() {
+    while hub.rolling.open("types/24h").snapshot().is_none() {
         clock.sleep(Duration::from_millis(5)).await;
     }
     let row = format!("{ROWS} rows read, {name}: ghpulse");
