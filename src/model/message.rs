@@ -5,7 +5,6 @@
 //! the enrichment. Data about the message itself is in its properties. Of a message without the
 //! property `schema`, the peer's, only the event is used. Unknown fields are ignored.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,8 +109,8 @@ impl Outgoing {
 /// Writes the payload: the seven flags and the enrichment.
 pub fn push_payload(body: &mut String, facts: &Facts) {
     for (i, (name, set)) in facts.flags.named().into_iter().enumerate() {
-        let open = if i == 0 { '{' } else { ',' };
-        let _ = write!(body, "{open}\"{name}\":{}", u8::from(set));
+        let open = if i == 0 { "{\"" } else { ",\"" };
+        body.extend([open, name, if set { "\":1" } else { "\":0" }]);
     }
     body.push(',');
     push_enrichment(body, facts);
@@ -119,29 +118,31 @@ pub fn push_payload(body: &mut String, facts: &Facts) {
 }
 
 fn push_enrichment(body: &mut String, facts: &Facts) {
-    let number = |n: Option<u64>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
     body.push_str("\"language\":");
     match &facts.language {
         Some(language) => json::push_text(body, language),
         None => body.push_str("null"),
     }
-    let (additions, deletions) = (number(facts.additions), number(facts.deletions));
-    let enriched = u8::from(facts.enriched);
-    let _ = write!(
-        body,
-        ",\"additions\":{additions},\"deletions\":{deletions},\"enriched\":{enriched}"
-    );
+    for (name, lines) in [("additions", facts.additions), ("deletions", facts.deletions)] {
+        body.extend([",\"", name, "\":"]);
+        match lines {
+            Some(lines) => body.push_str(&lines.to_string()),
+            None => body.push_str("null"),
+        }
+    }
+    body.push_str(if facts.enriched { ",\"enriched\":1" } else { ",\"enriched\":0" });
 }
 
 impl Incoming {
-    /// Parses a message: its body and properties, and its publish time, which is used when
-    /// `received` is missing or implausible. The result is the same on every node.
+    /// Parses a message: its body, its properties [`RECEIVED`] and [`SCHEMA`], and its publish
+    /// time, which is used when `received` is missing or implausible. The result is the same on
+    /// every node.
     ///
     /// # Errors
     /// When the body has no valid event, or neither time can be true.
-    pub fn read<'p>(
+    pub fn read(
         body: &[u8],
-        property: impl Fn(&str) -> Option<&'p str>,
+        [received, schema]: [Option<&str>; 2],
         published_at: Timestamp,
     ) -> Result<Self, UnreadableMessage> {
         let body = std::str::from_utf8(body).map_err(|_| UnreadableMessage::NoText)?;
@@ -149,10 +150,10 @@ impl Incoming {
             Some((event, payload)) => (event, Some(payload)),
             None => parse(body)?,
         };
-        let received = property(RECEIVED).and_then(|text| text.parse().ok());
+        let received = received.and_then(|text| text.parse().ok());
         let received_at = received_at(received.map(Timestamp::from_micros), published_at)
             .ok_or(UnreadableMessage::ImpossibleTime(published_at))?;
-        let given = property(SCHEMA)
+        let given = schema
             .filter(|schema| schema.parse::<u32>().is_ok_and(|version| version > 0))
             .and(payload.filter(|payload| json::is_object(payload)));
         let (facts, text) = if let Some(payload) = given {
