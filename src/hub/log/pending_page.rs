@@ -11,10 +11,10 @@ use crate::store::{Store, StoreError};
 use crate::sync::lock;
 
 /// Where the page is put. When it is dropped, the page is not requested any more.
-type PageSlot = Mutex<Option<PageOutcome>>;
+type PageSlot = Mutex<Option<PageState>>;
 
 /// What came of a request.
-enum PageOutcome {
+enum PageState {
     /// The page, charged to its client until it is taken.
     Read { page: Result<StreamPage, StoreError>, _charge: Option<MemoryCharge> },
     /// There was no memory for this client when its turn came: not read yet.
@@ -66,8 +66,8 @@ impl PendingPage {
     pub(super) fn take(&self) -> Option<Result<StreamPage, StoreError>> {
         let mut slot = lock(&self.slot);
         match slot.take()? {
-            PageOutcome::Read { page, .. } => Some(page),
-            PageOutcome::Postponed(job) if memory::has_room_for(&job.notifier) => {
+            PageState::Read { page, .. } => Some(page),
+            PageState::Postponed(job) if memory::has_room_for(&job.notifier) => {
                 self.queue.push(job.notifier.client, job.priority, job);
                 None
             }
@@ -94,9 +94,9 @@ impl SlicedWork for PageJob {
                 Err(error) => Err(error),
             };
             let bytes = page.as_ref().map_or(0, |page| page.bytes.len());
-            PageOutcome::Read { page, _charge: memory::charge(notifier.client, bytes) }
+            PageState::Read { page, _charge: memory::charge(notifier.client, bytes) }
         } else {
-            PageOutcome::Postponed(self)
+            PageState::Postponed(self)
         };
         if let Some(slot) = slot.upgrade() {
             *lock(&slot) = Some(outcome);
