@@ -60,7 +60,7 @@ const OTHERWISE: &str = "something is wrong; the operator sees details";
 
 /// Whether a request may read details: it came to the ops listener, or it has the token.
 pub(crate) fn sees_details(server: &ServerState, request: &Request<Body>) -> bool {
-    let token = server.options.admin_token.as_ref();
+    let token = server.options.config.admin_token.as_ref();
     Audience::of(request) == Audience::Ops
         || token.is_some_and(|token| identity::has_token(request.headers(), token))
 }
