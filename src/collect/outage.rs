@@ -224,7 +224,7 @@ mod tests {
         assert!(!held.is_complete(2));
         held.push(poll(2, 62));
         assert!(held.is_complete(2) && !held.is_complete(3));
-        let (poll, outage) = held.release();
+        let HeldPolls { poll, outage, .. } = held;
         assert_eq!(outage, Outage { since: at(0), until: at(60) });
         assert_eq!((poll.pages.len(), poll.received_at), (3, at(62)));
     }
