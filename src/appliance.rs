@@ -155,11 +155,11 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
     let (poller, app) = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
-    let given = (&parts.store, parts.hub.lists());
+    let given = (&parts.store, &parts.hub.lists);
     let enrich = enrichment::enrich_of(&parts.config, given, poller.as_ref(), clock)?;
     let grant = broker.as_ref().map(|_| granting.grant.subscribe());
     let listed = listed_of(&parts, poller.as_ref(), grant)?;
-    let people = (parts.rankings.clone(), Arc::clone(parts.hub.lists()));
+    let people = (parts.rankings.clone(), Arc::clone(&parts.hub.lists));
     let (bus, config) = ((parts.store.clone(), tag), &parts.config);
     let audit = audit::of(config, poller.as_ref(), bus, people, parts.clock)?;
     let audited = audit.as_ref().map(Audit::report);
@@ -277,7 +277,7 @@ fn sight_of(
 ) -> StatusSources {
     StatusSources {
         readings,
-        lists: Arc::clone(parts.hub.lists()),
+        lists: Arc::clone(&parts.hub.lists),
         store: parts.store.clone(),
         apply: apply.clone(),
         rankings: parts.rankings.clone(),
@@ -423,7 +423,7 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let lists = Arc::clone(apply.hub.lists());
+        let lists = Arc::clone(&apply.hub.lists);
         let options = IngestOptions { backlog_bytes, pages, lists, clock };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
@@ -433,7 +433,7 @@ fn start_stages(
             stages.start("ingest", ingest::run(poller, store, options, stop));
         }
     }
-    stages.start("lists", Arc::clone(apply.hub.lists()).follow(clock, soft.clone()));
+    stages.start("lists", Arc::clone(&apply.hub.lists).follow(clock, soft.clone()));
     if let Some(listed) = listed {
         stages.start("listed", listed.run(soft.clone()));
     }
@@ -525,7 +525,7 @@ fn listed_of(
 ) -> anyhow::Result<Option<ListedSource>> {
     let Some(poller) = poller else { return Ok(None) };
     let config = &parts.config;
-    let (lists, no_older_than) = (Arc::clone(parts.hub.lists()), Some(config.store.seen_for));
+    let (lists, no_older_than) = (Arc::clone(&parts.hub.lists), Some(config.store.seen_for));
     let how = IngestRules { lists, shown_by: ShownBy::Own, no_older_than };
     let (store, clock) = (parts.store.clone(), parts.clock);
     Ok(Some(ListedSource::new(config, poller.pool(), store, how, grant, clock)?))

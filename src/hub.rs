@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use fanout::batch::ReaderBatch;
 pub use fanout::frame::Frame;
 pub use fanout::memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use fanout::notifier::Notifier;
@@ -28,7 +29,7 @@ pub use fanout::retry_after;
 pub use latest::first_message::FirstOfSampling;
 pub use latest::gauge_message::GaugeMessage;
 pub use latest::gauges::{
-    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
+    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, WINDOWS,
 };
 pub use latest::language_message::{FirstOfWatch, LanguageDifference, LanguageMap};
 pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages, Tick};
@@ -40,13 +41,13 @@ pub use log::filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning,
     StreamQuery, StreamQueryError, VALUE_BYTES,
 };
-pub use log::follower::{Follower, StreamBatch};
+pub use log::follower::Follower;
 pub use log::page::StreamStart;
 pub use log::paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use log::query::{
     Conditions, FieldPath, FieldPathError, PATH_BYTES, PATH_NAMES, SamplingEncoding, SamplingQuery,
 };
-pub use log::sampling::{FrameBatch, SamplingSubscriber};
+pub use log::sampling::SamplingSubscriber;
 pub use log::searches::{SEARCHES, TooManySearches};
 pub use log::selector::{StreamSelection, StreamSelector};
 pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
@@ -108,15 +109,21 @@ impl Default for HubOptions {
 pub struct Hub {
     log: Arc<EventLog>,
     sampling: SamplingSubscribers,
-    latest_values: LatestValues,
-    aggregates: GaugeTopics,
-    rolling: GaugeTopics,
+    /// The language map and this year's counts.
+    pub latest_values: LatestValues,
+    /// The topics of the aggregates that scripts define, by name.
+    pub aggregates: GaugeTopics,
+    /// The built-in topics over rolling windows: `languages`, `types` and `activity`, each named
+    /// `topic/window`, such as `languages/1h`.
+    pub rolling: GaugeTopics,
+    /// The lists that queries may name.
+    pub lists: Arc<Lists>,
+    /// The clock of everything that the hub does.
+    pub clock: Clock,
     appended: Notify,
     /// The batch that is being dispatched.
     dispatched: Mutex<Arc<TailBatch>>,
     flush_interval: Duration,
-    lists: Arc<Lists>,
-    clock: Clock,
 }
 
 impl Hub {
@@ -151,48 +158,18 @@ impl Hub {
             // The dispatcher first: what it reads later is marked in the ring already, and what it
             // has given to subscribers until then are the same events.
             let dispatched = lock(&self.dispatched).events.clone();
-            let live = self.log.journal().map(|journal| journal.live.held_events());
-            [dispatched, self.sampling.held_events(), live.unwrap_or_default()].concat()
+            let live = self.log.journal().map(|journal| journal.live.groups.held_events());
+            [dispatched, self.sampling.groups.held_events(), live.unwrap_or_default()].concat()
         };
         self.log.tail.leave_out(privacy, held);
-        self.sampling.forget_shared();
-    }
-
-    /// The clock of the hub.
-    #[must_use]
-    pub fn clock(&self) -> Clock {
-        self.clock
-    }
-
-    /// The lists that queries may name.
-    #[must_use]
-    pub fn lists(&self) -> &Arc<Lists> {
-        &self.lists
+        // The shared batches may have events that are left out now.
+        self.sampling.groups.forget_shared();
     }
 
     /// The newest events.
     #[must_use]
     pub fn tail(&self) -> &Tail {
         &self.log.tail
-    }
-
-    /// The language map and this year's counts.
-    #[must_use]
-    pub fn latest_values(&self) -> &LatestValues {
-        &self.latest_values
-    }
-
-    /// The topics of the aggregates that scripts define, by name.
-    #[must_use]
-    pub fn aggregates(&self) -> &GaugeTopics {
-        &self.aggregates
-    }
-
-    /// The built-in topics over rolling windows: `languages`, `types` and `activity`, each named
-    /// `topic/window`, such as `languages/1h`.
-    #[must_use]
-    pub fn rolling(&self) -> &GaugeTopics {
-        &self.rolling
     }
 
     /// Subscribes to one in `rate` of the matching events, counted from now. The connection is
@@ -245,7 +222,7 @@ impl Hub {
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
                     if let Some(journal) = journal {
-                        journal.live.notify_all();
+                        journal.live.groups.notify_all();
                         journal.note_gaps().await;
                     }
                     continue;
@@ -283,7 +260,7 @@ impl Hub {
             if batch.events.is_empty() {
                 return deliveries;
             }
-            self.sampling.refresh(&mut groups.sampling);
+            self.sampling.groups.refresh(&mut groups.sampling);
             for some in groups.sampling.chunks(DISPATCH_GROUPS) {
                 for group in some {
                     deliveries += self.sampling.dispatch(group, &batch.events);
@@ -325,7 +302,7 @@ async fn dispatch_live(
     groups: &mut Vec<Arc<LiveGroup>>,
     batch: &TailBatch,
 ) -> u64 {
-    journal.live.refresh(groups);
+    journal.live.groups.refresh(groups);
     let start = batch.next - batch.events.len() as u64;
     let mut deliveries = 0;
     for some in groups.chunks(DISPATCH_GROUPS) {
@@ -419,7 +396,7 @@ mod tests {
         hub.append(vec![log::tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
         std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
         let batch = subscriber.take();
-        assert_eq!((batch.frames.len(), batch.more), (1, false));
+        assert_eq!((batch.messages.len(), batch.more), (1, false));
         stop.cancel();
         dispatching.await.unwrap();
     }

@@ -14,7 +14,7 @@ use crate::apply::requeue::Requeued;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::{Hub, HubOptions};
-use crate::serve::{OpsError, StoreAnswer, StoreRequest};
+use crate::serve::{OpsAnswer, OpsError, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
 use crate::store::{Store, StoreError};
@@ -22,7 +22,7 @@ use crate::sync::{Stopping, blocking};
 use crate::tidb::{History, QueryLimits, Setup};
 
 /// Answers a request.
-pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) -> StoreAnswer {
+pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) -> OpsAnswer {
     let store = apply.store.clone();
     match request {
         StoreRequest::Backup { into } => {
@@ -72,7 +72,7 @@ impl From<Stopping> for OpsError {
 }
 
 /// An answer in its wire format.
-pub(super) fn written(answer: &impl Serialize) -> StoreAnswer {
+pub(super) fn written(answer: &impl Serialize) -> OpsAnswer {
     to_raw_value(answer).map_err(|error| OpsError { is_io: true, reason: error.to_string() })
 }
 

@@ -28,8 +28,8 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
-    OpsError, ScriptState, Status, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
+    ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate, OpsAnswer, OpsError,
+    ScriptState, Status, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 use crate::store::charts;
 use crate::sync::blocking;
@@ -136,7 +136,7 @@ impl Operator {
         let status = source.borrow();
         let state = status.state;
         let error =
-            status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
+            status.report.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
         // Events arrive, but fewer than with all tokens.
         let app = self.sight.readings.app.as_ref().and_then(|app| app.borrow().words());
         let (state, error) = match app {
@@ -148,7 +148,7 @@ impl Operator {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
             _ => (state, error),
         };
-        Part { name: "source".into(), state, since: status.since, error }
+        Part { name: "source".into(), state, since: status.report.since, error }
     }
 
     fn bus(&self) -> Part {
@@ -289,7 +289,7 @@ impl Operate for Operator {
         serde_json::to_value(LiveWindow::of(&window)).ok()
     }
 
-    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
+    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, OpsAnswer> {
         let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         let hashes_emails = self.sight.hashes_emails;
         Box::pin(async move {
@@ -322,7 +322,7 @@ impl Operate for Operator {
         })
     }
 
-    fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, OpsAnswer> {
         let (apply, clock) = (self.sight.apply.clone(), self.sight.apply.clock);
         Box::pin(async move { copies::answer(apply, request, clock).await })
     }

@@ -15,10 +15,10 @@ use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
 use crate::collect::status::SourceStatus;
 use crate::lists::Lists;
-use crate::model::part::{AppReport, ListReport, Part};
+use crate::model::part::{AppReport, ListReport, Part, SourceReport};
 use crate::serve::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
-    SourceReport, Status, is_ready,
+    Status, is_ready,
 };
 use crate::store::Store;
 
@@ -74,7 +74,7 @@ impl StatusSources {
             parts,
             source: source.map(|source| SourceReport {
                 app: self.readings.app.as_ref().map(|app| app.borrow().clone()),
-                ..part(source)
+                ..source.report.clone()
             }),
             enrichment: source.map(|_| self.readings.enriched.borrow().figures(self.clock.now())),
             completeness: completeness
@@ -159,22 +159,6 @@ fn clock_report(witness: &Witness) -> ClockReport {
         seconds_ahead: verdict.seconds_ahead(),
         witness: who,
         last_retention_at: witness.last_pass(),
-    }
-}
-
-fn part(source: &SourceStatus) -> SourceReport {
-    SourceReport {
-        mode: source.mode.name().into(),
-        state: source.state.name().into(),
-        since: source.since,
-        tokens_usable: source.tokens_usable,
-        tokens_benched: source.tokens_quarantined,
-        accounts: source.accounts,
-        poll_interval_seconds: source.poll_interval.as_secs_f64(),
-        last_poll_at: source.last_poll_at,
-        next_poll_at: source.next_poll_at,
-        app: None,
-        last_error: source.last_error.clone(),
     }
 }
 

@@ -19,8 +19,7 @@ use ghpulse::model::event::Event;
 use ghpulse::model::part::{ListReport, Part};
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{
-    self, Audience, Listener, Operate, OpsError, ScriptState, ServeOptions, StoreAnswer,
-    StoreRequest,
+    self, Audience, Listener, Operate, OpsAnswer, OpsError, ScriptState, ServeOptions, StoreRequest,
 };
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
@@ -386,8 +385,8 @@ fn kind_of(event: &str) -> &str {
 fn ours(socket: TcpListener, clock: Clock) -> Kind {
     let mut options = ServeOptions::of(&config::defaults().server);
     // All readers share one address here, and may exceed the default limit.
-    options.limits.connections = options.limits.connections.max(12_000);
-    options.limits.per_address = options.limits.connections;
+    options.config.limits.connections = options.config.limits.connections.max(12_000);
+    options.config.limits.per_address = options.config.limits.connections;
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
     let listener = Listener { socket, audience: Audience::Public };
     let Stop { soft, hard } = Stop::default();
@@ -460,12 +459,12 @@ impl Operate for NothingToOperate {
         ScriptState { name: String::new(), current: true, error: None }
     }
 
-    fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::ArchiveAnswer> {
+    fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::OpsAnswer> {
         let reason = "a benchmark has no archive".to_owned();
         Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }
 
-    fn store(&self, _: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+    fn store(&self, _: StoreRequest) -> BoxFuture<'static, OpsAnswer> {
         let reason = "a benchmark has no store".to_owned();
         Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }

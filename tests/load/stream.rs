@@ -168,7 +168,7 @@ pub fn case(recorded: Option<&Path>) {
 /// Serves a hub; returns the address.
 pub async fn serve_hub(hub: &Arc<Hub>) -> String {
     let mut options = ServeOptions::of(&config::defaults().server);
-    options.limits.per_address = options.limits.connections;
+    options.config.limits.per_address = options.config.limits.connections;
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = socket.local_addr().expect("it is bound").to_string();
     let listener = Listener { socket, audience: Audience::Public };
