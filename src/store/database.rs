@@ -162,14 +162,24 @@ impl Database {
 
     /// The last key of a family that is less than `until`.
     pub(super) fn last_before<K: Key>(&self, until: &K) -> Result<Option<K>, StoreError> {
-        let end = until.to_bytes();
-        let mode = IteratorMode::From(&end, Direction::Reverse);
-        for row in self.db.iterator_cf(self.family(K::FAMILY), mode) {
+        let last = self.last_key_before(K::FAMILY, &until.to_bytes())?;
+        let decode = |key: Box<[u8]>| {
+            K::decode(&key).ok_or_else(|| StoreError::corrupt(K::FAMILY.name(), &key))
+        };
+        last.map(decode).transpose()
+    }
+
+    /// The last key of a family that is less than `until`, as bytes.
+    pub(super) fn last_key_before(
+        &self,
+        family: Family,
+        until: &[u8],
+    ) -> Result<Option<Box<[u8]>>, StoreError> {
+        let mode = IteratorMode::From(until, Direction::Reverse);
+        for row in self.db.iterator_cf(self.family(family), mode) {
             let (key, _) = row.map_err(|e| self.error(&e))?;
-            if *key < *end {
-                return K::decode(&key)
-                    .map(Some)
-                    .ok_or_else(|| StoreError::corrupt(K::FAMILY.name(), &key));
+            if *key < *until {
+                return Ok(Some(key));
             }
         }
         Ok(None)
