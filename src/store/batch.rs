@@ -294,7 +294,7 @@ impl<'w> Batch<'w> {
     }
 
     /// Whether a family whose keys begin with a day has rows of this day, on the disk or claimed in
-    /// this batch. The disk is asked once for a batch: most of the days that claims check have none.
+    /// this batch. The disk is asked once for a batch: most days that claims check have none.
     fn is_day_held(&mut self, family: Family, day: i32) -> Result<bool, StoreError> {
         let known = self.days.iter().find(|(of, known, _)| (*of, *known) == (family, day));
         if let Some((.., is_held)) = known {
