@@ -20,9 +20,6 @@ const COUNTERS: usize = 200_000;
 const NAMES: usize = 200_000;
 /// Periods that a batch caches; the events of a batch belong to a few.
 const PERIODS: usize = 16;
-/// Claims of a batch that each look at all their days; before the next, days without claims are
-/// looked for.
-const FEW: usize = 32;
 /// Most days of claims that are checked. There are only a few, unless retention is waiting or
 /// another node's clock is wrong.
 const DAYS_HELD: usize = 400;
@@ -52,8 +49,6 @@ pub struct Batch<'w> {
     claimed: HashSet<(Family, Vec<u8>), foldhash::fast::RandomState>,
     /// The states of periods that this batch has read.
     periods: Vec<(SizeKey, Period)>,
-    /// Families and days, and whether there are claims of that day.
-    days: Vec<(Family, i32, bool)>,
     key: Vec<u8>,
     /// Whether it is synced before its commit returns, whatever the durability is.
     pub(super) is_awaited: bool,
@@ -84,7 +79,6 @@ impl<'w> Batch<'w> {
             writes: rocksdb::WriteBatch::default(),
             claimed: HashSet::default(),
             periods: Vec::new(),
-            days: Vec::new(),
             key: Vec::with_capacity(64),
             is_awaited: false,
             finds_gap: false,
@@ -227,9 +221,6 @@ impl<'w> Batch<'w> {
         debug_assert!(self.key.starts_with(&day_of_claim), "the day comes first");
         // The newest day first: most duplicates arrive shortly after the original.
         for day in days.rev() {
-            if self.claimed.len() > FEW && !self.is_day_held(K::FAMILY, day)? {
-                continue;
-            }
             self.key[..day_of_claim.len()].copy_from_slice(&day_bytes(day));
             if self.is_key_claimed(K::FAMILY)? {
                 return Ok(false);
@@ -282,32 +273,10 @@ impl<'w> Batch<'w> {
         self.database.contains(family, &self.key)
     }
 
-    /// Whether a family whose keys begin with a day has rows of this day, on the disk or claimed in
-    /// this batch. The disk is asked once for a batch: most days that claims check have none.
-    fn is_day_held(&mut self, family: Family, day: i32) -> Result<bool, StoreError> {
-        let known = self.days.iter().find(|(of, known, _)| (*of, *known) == (family, day));
-        if let Some((.., is_held)) = known {
-            return Ok(*is_held);
-        }
-        let first = day_bytes(day);
-        let mut pending = self.claimed.iter().filter(|(of, _)| *of == family);
-        let mut is_held = pending.any(|(_, key)| key.starts_with(&first));
-        self.database.scan_bytes(family, &first, |key, _| {
-            is_held |= key.starts_with(&first);
-            false
-        })?;
-        self.days.push((family, day, is_held));
-        Ok(is_held)
-    }
-
     /// Claims the key in `self.key`.
     fn keep_claim(&mut self, family: Family) {
         self.writes.put_cf(self.database.family(family), &self.key, b"");
         self.claimed.insert((family, self.key.clone()));
-        let key = &self.key;
-        for (of, day, is_held) in self.days.iter_mut().filter(|(.., is_held)| !is_held) {
-            *is_held = *of == family && key.starts_with(&day_bytes(*day));
-        }
     }
 
     /// Adds to a counter and returns its new value, which saturates at the ends of its range.

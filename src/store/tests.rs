@@ -58,41 +58,6 @@ async fn claim_within_days_checks_each_day() {
 }
 
 #[tokio::test]
-async fn claims_of_a_large_batch_check_each_day() {
-    let (_dir, store) = new_store();
-    let claim = |of: u64, today: i32, days: std::ops::RangeInclusive<i32>| {
-        move |batch: &mut Batch<'_>| {
-            batch.claim_within(days, today, |day| SeenKey::new(Day(day), &event(of)))
-        }
-    };
-    for (of, day) in [(1, 5), (2, 7), (3, 9)] {
-        assert!(store.commit(claim(of, day, day..=day)).await.unwrap());
-    }
-    let all = store.commit(move |batch| {
-        // So many that days without claims are no longer looked at.
-        for of in 100..200 {
-            assert!(claim(of, 8, 4..=10)(batch)?, "{of}");
-        }
-        for of in [1, 2, 3, 100, 199] {
-            assert!(!claim(of, 8, 4..=10)(batch)?, "{of}");
-        }
-        assert!(claim(1, 8, 6..=10)(batch)?, "day 5 is outside");
-        // The days 10 and 4 are known to have no claims, until these.
-        for (of, day) in [(4, 10), (5, 4)] {
-            assert!(claim(of, day, 4..=10)(batch)?, "{of}");
-            assert!(!claim(of, 8, 4..=10)(batch)?, "{of}");
-        }
-        assert!(claim(6, i32::MAX, 4..=10)(batch)?);
-        assert!(!claim(6, 8, i32::MAX - 1..=i32::MAX)(batch)?);
-        Ok(())
-    });
-    all.await.unwrap();
-    for (of, is_new) in [(4, false), (5, false), (6, true)] {
-        assert_eq!(store.commit(claim(of, 8, 4..=10)).await.unwrap(), is_new, "{of}");
-    }
-}
-
-#[tokio::test]
 async fn counters_continue_after_a_restart() {
     let (dir, store) = new_store();
     let key = || MetaKey("n".to_owned());
