@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::chores::{BackupTimes, Chore, Failing};
 use super::ledger::Rankings;
 use super::renewed::RenewalState;
+use super::watch::space;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
@@ -163,9 +164,6 @@ fn clock_report(witness: &Witness) -> ClockReport {
 }
 
 fn disk(dir: &Path) -> Option<DiskReport> {
-    let disk = rustix::fs::statvfs(dir).ok()?;
-    Some(DiskReport {
-        free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-        all_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
-    })
+    let (free_bytes, all_bytes) = space(dir)?;
+    Some(DiskReport { free_bytes, all_bytes })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::exchange;
 use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
@@ -58,7 +59,7 @@ pub(super) async fn look(
 }
 
 /// Free and total bytes on the disk that holds `dir`.
-fn space(dir: &Path) -> Option<(u64, u64)> {
+pub(crate) fn space(dir: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
@@ -93,7 +94,11 @@ pub(super) async fn run(
             }
         }
         let dir = data_dir.clone();
-        let full = blocking(move || nearly_full(&dir)).await?;
+        let look = move || {
+            exchange::tidy_abandoned(&dir, clock.now());
+            nearly_full(&dir)
+        };
+        let full = blocking(look).await?;
         match &full {
             Some(text) => {
                 if !was_full {
