@@ -82,7 +82,7 @@ fn drafts<'a>(event: &Event<'a>) -> Vec<EntityDraft<'a>> {
     if !event.payload.is_some_and(json::is_object) {
         return Vec::new();
     }
-    let inside = &event.parts.inside;
+    let parts = &event.parts;
     let from = EntitySource { event };
     let mut drafts = match event.key.kind.as_str() {
         "PushEvent" => from.commits(),
@@ -90,12 +90,12 @@ fn drafts<'a>(event: &Event<'a>) -> Vec<EntityDraft<'a>> {
         "WatchEvent" => from.watcher().into_iter().collect(),
         "ForkEvent" => from.fork(),
         "MemberEvent" => from.collaborator().into_iter().collect(),
-        "IssuesEvent" => from.member(inside.issue, "issues", "opened"),
-        PULL_REQUEST => from.member(inside.pull, "pull_requests", "opened"),
-        "IssueCommentEvent" => from.member(inside.comment, "issue_comments", "created"),
-        "CommitCommentEvent" => from.member(inside.comment, "commit_comments", "created"),
+        "IssuesEvent" => from.member(parts.issue, "issues", "opened"),
+        PULL_REQUEST => from.member(parts.pull, "pull_requests", "opened"),
+        "IssueCommentEvent" => from.member(parts.comment, "issue_comments", "created"),
+        "CommitCommentEvent" => from.member(parts.comment, "commit_comments", "created"),
         "PullRequestReviewCommentEvent" => {
-            from.member(inside.comment, "pull_request_comments", "created")
+            from.member(parts.comment, "pull_request_comments", "created")
         }
         _ => Vec::new(),
     };
@@ -110,7 +110,7 @@ struct EntitySource<'e, 'a> {
 
 impl<'a> EntitySource<'_, 'a> {
     fn action(&self) -> Option<Cow<'a, str>> {
-        self.event.parts.inside.action.and_then(json::text)
+        self.event.parts.action.and_then(json::text)
     }
 
     /// An object of a repository.
@@ -142,7 +142,7 @@ impl<'a> EntitySource<'_, 'a> {
     }
 
     fn fork(&self) -> Vec<EntityDraft<'a>> {
-        let forkee = self.event.parts.inside.forkee;
+        let forkee = self.event.parts.forkee;
         let Some((forkee, id)) = forkee.text().zip(forkee.id()) else { return Vec::new() };
         let (id, repo) = (id.to_string(), self.event.parts.repo);
         ["forks", "repos"]
@@ -175,7 +175,7 @@ impl<'a> EntitySource<'_, 'a> {
         if action.as_deref() == Some("removed") {
             return None;
         }
-        let member = self.event.parts.inside.member;
+        let member = self.event.parts.member;
         let (who, what) = member.id().zip(self.event.repo_id)?;
         let collection = "repo_collaborators";
         Some(EntityDraft {
@@ -188,7 +188,7 @@ impl<'a> EntitySource<'_, 'a> {
 
     fn created(&self) -> Option<EntityDraft<'a>> {
         let parts = &self.event.parts;
-        if parts.inside.ref_type.and_then(json::text).as_deref() != Some("repository") {
+        if parts.ref_type.and_then(json::text).as_deref() != Some("repository") {
             return None;
         }
         let id = ObjectId::of("repos", &self.event.repo_id?.to_string());
@@ -197,7 +197,7 @@ impl<'a> EntitySource<'_, 'a> {
     }
 
     fn commits(&self) -> Vec<EntityDraft<'a>> {
-        let commits = self.event.parts.inside.commits.unwrap_or_default();
+        let commits = self.event.parts.commits.unwrap_or_default();
         let commits = json::items(commits, ENTITIES);
         let draft = |commit: &'a str| {
             let sha = json::text(json::pick(commit, ["sha"])[0]?).filter(|sha| !sha.is_empty())?;

@@ -157,14 +157,14 @@ impl<'a> Event<'a> {
         if self.key.kind != PULL_REQUEST {
             return None;
         }
-        let inside = &self.parts.inside;
+        let parts = &self.parts;
         Some(PullRequest {
-            action: inside.action.and_then(json::text),
-            object: inside.pull.text(),
-            merged: inside.merged.and_then(|merged| merged.parse().ok()),
-            additions: inside.additions.and_then(json::whole),
-            deletions: inside.deletions.and_then(json::whole),
-            language: inside.base_language.and_then(json::text).filter(|l| !l.is_empty()),
+            action: parts.action.and_then(json::text),
+            object: parts.pull.text(),
+            merged: parts.merged.and_then(|merged| merged.parse().ok()),
+            additions: parts.additions.and_then(json::whole),
+            deletions: parts.deletions.and_then(json::whole),
+            language: parts.base_language.and_then(json::text).filter(|l| !l.is_empty()),
         })
     }
 }

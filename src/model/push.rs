@@ -72,7 +72,7 @@ impl<'a> MissingCommits<'a> {
     /// Finds what is missing; `None` for other events, and when GitHub sent the commits.
     #[must_use]
     pub fn of(event: &Event<'a>) -> Option<Self> {
-        if event.key.kind != PUSH || event.parts.inside.commits.is_some() {
+        if event.key.kind != PUSH || event.parts.commits.is_some() {
             return None;
         }
         let payload = event.payload.filter(|payload| json::is_object(payload))?;
