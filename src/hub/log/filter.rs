@@ -15,7 +15,7 @@ mod values;
 use crate::hub::log::tail::TailEvent;
 use crate::lists::{ListSet, ListTerm};
 use crate::model::event_index::{EventIndex, IndexedField};
-use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
+use crate::model::routing::{EVENT_TYPES, KEY_BYTES, RoutingPattern, known_keys};
 use values::{ValueList, ValueSet};
 
 /// The most values of a query, without patterns of keys.
@@ -287,8 +287,7 @@ fn suspicious(field: &str, value: &str) -> Option<String> {
         "types" => {
             let mut wanted = ValueList::default();
             wanted.add(value);
-            let is_known = |word: &&str| wanted.have(&format!("{word}event"));
-            let is_odd = !EVENT_WORDS.iter().any(is_known);
+            let is_odd = !EVENT_TYPES.iter().any(|kind| wanted.have(&kind.to_ascii_lowercase()));
             is_odd.then(|| "no type that is known today has this name; see /topics".to_owned())
         }
         "repos" => (!value.contains(['/', '*']))
