@@ -15,24 +15,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Files of a TLS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-}
-
-/// A GitHub App.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitHubAppConfig {
-    /// Its id or client id.
-    pub id: String,
-    /// Its private key, PEM; not yet read.
-    pub key_file: PathBuf,
-}
-
 /// When the store's write-ahead log is synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -82,35 +64,6 @@ pub enum Compression {
     Zstd,
     /// Deflate.
     Zlib,
-}
-
-/// The base of this year's figures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TidbConfig {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// User name.
-    pub user: String,
-    /// Password; `None` logs in without one.
-    pub password: Option<Secret>,
-    /// Database.
-    pub db: String,
-    /// Whether to use TLS (`auto` is resolved).
-    pub tls: bool,
-    /// Certificate authority of the server.
-    pub ca: Option<PathBuf>,
-    /// Time limit of one query.
-    pub timeout: Duration,
-    /// Query of the day counts.
-    pub events_daily: String,
-    /// Query of the year's sums.
-    pub yearly: String,
-    /// Query of repositories' languages.
-    pub repo_languages: Option<String>,
-    /// Query of a day of repositories.
-    pub repo_days: Option<String>,
 }
 
 /// RabbitMQ.
@@ -193,34 +146,6 @@ pub enum AlertFormat {
     Slack,
     /// Lark's custom bot.
     Lark,
-}
-
-/// Where alerts are sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlertsConfig {
-    /// URL to post them to.
-    pub webhook: Secret,
-    /// Their format.
-    pub format: AlertFormat,
-    /// Key that signs Lark's alerts.
-    pub sign_key: Option<Secret>,
-    /// Number of consecutive failures before an alert.
-    pub tolerance: u32,
-    /// A failure that lasts this long is reported regardless of the tolerance.
-    pub within: Duration,
-    /// Shortest time between two alerts about the same condition.
-    pub pause: Duration,
-}
-
-/// Scheduled backups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupConfig {
-    /// Directory of the backups.
-    pub dir: PathBuf,
-    /// Time between two backups.
-    pub every: Duration,
-    /// Number of backups to keep.
-    pub keep: usize,
 }
 
 /// An IP address or network.

@@ -153,6 +153,19 @@ impl Values {
         self.followed.insert(path, ConfigValue::Text(text.to_owned()));
     }
 
+    /// Uses this value in place of the written one.
+    pub(super) fn set(&mut self, path: &'static str, value: ConfigValue) {
+        match self.layers.given.get_mut(path) {
+            Some(given) => given.value = value,
+            None => _ = self.followed.insert(path, value),
+        }
+    }
+
+    /// Whether the key has a value.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
     /// Whether the key is written.
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.layers.given.contains_key(path)
@@ -189,19 +202,16 @@ impl Values {
         }
     }
 
-    /// Two values of which neither is of use without the other, each with its key and what it is;
-    /// reports the one that is missing.
-    pub(super) fn both<A, B>(
-        &mut self,
-        (key, one, what): (&str, Option<A>, &str),
-        (other_key, other, other_what): (&str, Option<B>, &str),
-    ) -> Option<(A, B)> {
-        if one.is_some() && other.is_none() {
-            self.need(other_key, format!("missing: {key} needs {other_what}"));
-        } else if one.is_none() && other.is_some() {
-            self.need(key, format!("missing: {other_key} needs {what}"));
+    /// Whether two keys have values, of which neither is of use without the other; each comes with
+    /// what it is. Reports the one that is missing.
+    pub(super) fn both(&mut self, [(key, what), (other, other_what)]: [(&str, &str); 2]) -> bool {
+        let has = [self.has(key), self.has(other)];
+        match has {
+            [true, false] => self.need(other, format!("missing: {key} needs {other_what}")),
+            [false, true] => self.need(key, format!("missing: {other} needs {what}")),
+            _ => {}
         }
-        one.zip(other)
+        has == [true, true]
     }
 
     /// Refuses a section whose keys (`keys`, or prefixes of their paths) are written while none of
