@@ -154,7 +154,7 @@ pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
         match read(&request.directory, path) {
             Ok(text) => layers.file(path, &text),
             Err(message) => {
-                let place = ValueOrigin::File(path.clone(), None);
+                let place = ValueOrigin::File { file: path.clone(), line: None };
                 layers.errors.push(ConfigError::whole(place, message));
             }
         }

@@ -37,7 +37,7 @@ pub(super) struct Layers {
 impl Layers {
     /// Adds a file's text.
     pub(super) fn file(&mut self, path: &Path, text: &str) {
-        let place = |line| ValueOrigin::File(path.to_owned(), Some(line));
+        let place = |line| ValueOrigin::File { file: path.to_owned(), line: Some(line) };
         match raw::parse(text) {
             Err(error) => {
                 let message = match peer::cure(text) {
@@ -65,7 +65,7 @@ impl Layers {
             if !name.starts_with(table::PREFIX) || other {
                 continue;
             }
-            let place = ValueOrigin::Variable(name.clone());
+            let place = ValueOrigin::Variable { variable: name.clone() };
             if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
                 self.text(key, text, place);
             } else if is_of_kubernetes(name) {
@@ -81,7 +81,7 @@ impl Layers {
     /// Adds a flag.
     pub(super) fn flag(&mut self, name: &'static str, path: &str, text: &str) {
         let key = table::find(path).expect("flags name keys of the table");
-        self.text(key, text, ValueOrigin::Flag(name));
+        self.text(key, text, ValueOrigin::Flag { flag: name });
     }
 
     fn section(&mut self, path: &str, node: &YamlNode, place: &dyn Fn(usize) -> ValueOrigin) {
@@ -158,7 +158,7 @@ impl Layers {
 
     fn text(&mut self, key: &'static ConfigKey, text: &str, place: ValueOrigin) {
         let empty = text.trim().is_empty();
-        if empty && matches!(place, ValueOrigin::Variable(_)) {
+        if empty && matches!(place, ValueOrigin::Variable { .. }) {
             // Compose files and systemd units write `VARIABLE=` for an unset variable.
             return;
         }

@@ -154,7 +154,7 @@ fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
     let secret = |key: &&config::ConfigKey| key.is_secret() && places.contains_key(key.path);
     let written = config::KEYS.iter().filter(secret).find_map(|key| match &places[key.path] {
-        ValueOrigin::File(path, _) => Some((key.path, path.clone())),
+        ValueOrigin::File { file, .. } => Some((key.path, file.clone())),
         _ => None,
     });
     files.extend(written);
