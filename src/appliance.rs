@@ -51,9 +51,7 @@ use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
 use self::status::{StatusReadings, StatusSources};
-pub use self::tried::{
-    TriedApp, TriedToken, check_app, check_app_key, check_certificate, check_key_file, check_tokens,
-};
+pub use self::tried::{check_app, check_certificate, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
@@ -62,6 +60,7 @@ pub use crate::apply::requeue::Requeued;
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
+pub use crate::bus::pulsar::check_key as check_key_file;
 use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
@@ -73,6 +72,8 @@ use crate::collect::poller::Poller;
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, Secret};
+pub use crate::github::app::{AppError, check_app_key};
+pub use crate::github::rest::identity::TokenCheck;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::lists::{ListSet, Lists};
 use crate::model::position::BusTag;

@@ -73,7 +73,9 @@ impl ValueOrigin {
 }
 
 impl ConfigError {
-    pub(super) fn new(
+    /// An error of a key.
+    #[must_use]
+    pub fn new(
         place: ValueOrigin,
         key: impl Into<String>,
         message: impl Into<String>,
