@@ -199,7 +199,7 @@ impl ScriptFolder {
             self.hosts.insert(name.to_owned(), Arc::new(host));
         }
         let host = &self.hosts[name];
-        let kept = host.refresh_with(file, |rule| {
+        let kept = host.refresh(file, |rule| {
             // Counts of the previous rule do not apply to this one.
             let (member, caught_up) = groups.of_script(name)?;
             member.window(now).filter(|_| caught_up && member.rule() == rule)

@@ -321,12 +321,13 @@ fn scripts(config: &Config) -> Vec<String> {
     let path = config.scripts_dir.join(script::MERGE_FILE);
     let mut said = Vec::new();
     if path.exists() {
-        said.extend(script::check(&path, None).err().map(|error| error.to_string()));
+        said.extend(script::check(None, &path, None).err().map(|error| error.to_string()));
     }
     match aggregates::files(&config.scripts_dir) {
         Ok((files, refused)) => {
             said.extend(refused.iter().map(ToString::to_string));
-            let wrong = files.iter().filter_map(|(_, file)| script::check_aggregate(file).err());
+            let kind = Some(script::ScriptKind::Aggregate);
+            let wrong = files.iter().filter_map(|(_, file)| script::check(kind, file, None).err());
             said.extend(wrong.map(|error| error.to_string()));
             said.extend(files.iter().filter_map(|(_, file)| super::script::misspelt(file)));
         }

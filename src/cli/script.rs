@@ -117,7 +117,7 @@ fn init(args: &ScriptInitArgs) -> Exit {
 
 /// Checks a script, and an aggregate's paths with simulated events.
 fn checked(args: &ScriptFileArgs, live: Option<&WindowSnapshot>) -> Exit {
-    let checked = match script::check(&args.file, live) {
+    let checked = match script::check(None, &args.file, live) {
         Ok(checked) => checked,
         Err(diagnostic) => return say(Err::<String, _>(diagnostic), args),
     };

@@ -101,13 +101,8 @@ impl ScriptStatus {
 
 impl ScriptHost {
     /// Starts with the last good text of an earlier run, if there is one; reads nothing from disk
-    /// before [`refresh`](Self::refresh). `file` is the script's name in errors.
-    #[must_use]
-    pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
-        Self::of(ScriptKind::Merge, file, last_good, None, clock)
-    }
-
-    /// The same for either kind. `trials` records trials. Blocks.
+    /// before [`refresh`](Self::refresh). `file` is the script's name in errors, `trials` records
+    /// trials. Blocks.
     #[must_use]
     pub fn of(
         kind: ScriptKind,
@@ -232,17 +227,9 @@ impl ScriptHost {
     }
 
     /// Checks the file and tries a new text: compiles it, runs it on the sample and on the window
-    /// that `live` returns, if any, and puts it in force or records its error. Returns a text that
-    /// came into force, to be stored as the last good one. Blocks: reads and computes.
+    /// that `live` returns for its rule, if any, and puts it in force or records its error. Returns
+    /// a text that came into force, to be stored as the last good one. Blocks: reads and computes.
     pub fn refresh<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
-    where
-        L: FnOnce() -> Option<WindowSnapshot>,
-    {
-        self.refresh_with(path, |_| live())
-    }
-
-    /// The same; `live` receives the rule.
-    pub fn refresh_with<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
         L: FnOnce(Option<&AggregateRule>) -> Option<WindowSnapshot>,
     {
@@ -268,15 +255,15 @@ impl ScriptHost {
                 built_in.and_then(|text| self.judge(text, InForce::BuiltIn, live));
                 None
             }
-            Ok(None) => self.refuse(&self.about_file("there is no such file")),
-            Err(reason) => self.refuse(&self.about_file(&format!("cannot be read: {reason}"))),
+            Ok(None) => self.refuse_file("there is no such file"),
+            Err(reason) => self.refuse_file(&format!("cannot be read: {reason}")),
         };
         *found = now;
         kept
     }
 
-    fn about_file(&self, reason: &str) -> ScriptDiagnostic {
-        ScriptDiagnostic::new(&self.file, None, reason)
+    fn refuse_file(&self, reason: &str) -> Option<Arc<str>> {
+        self.refuse(&ScriptDiagnostic::new(&self.file, None, reason), None)
     }
 
     /// Whether a built-in text may replace the present one: not when a directory is temporarily
@@ -296,8 +283,8 @@ impl ScriptHost {
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
             Err(diagnostic) => {
-                let shown = diagnostic.line.and_then(|number| line_of(text, number));
-                self.refuse_at(&diagnostic, shown.as_deref())
+                let line = diagnostic.line.and_then(|number| line_of(text, number));
+                self.refuse(&diagnostic, line)
             }
         }
     }
@@ -328,18 +315,14 @@ impl ScriptHost {
         source
     }
 
-    /// Refuses the file's text; the present script remains. Returns `None`: nothing to store.
-    fn refuse(&self, diagnostic: &ScriptDiagnostic) -> Option<Arc<str>> {
-        self.refuse_at(diagnostic, None)
-    }
-
-    /// The same, with the line that the error concerns.
-    fn refuse_at(&self, diagnostic: &ScriptDiagnostic, line: Option<&str>) -> Option<Arc<str>> {
+    /// Refuses the file's text; the present script remains. `line` is the one that the error
+    /// concerns. Returns `None`: nothing to store.
+    fn refuse(&self, diagnostic: &ScriptDiagnostic, line: Option<String>) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
             let refused = Some(diagnostic.clone());
-            let refused_line = line.map(str::to_owned);
+            let refused_line = line.clone();
             let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
             ForceState { status, ..(**old).clone() }
         });
@@ -399,7 +382,7 @@ fn attempt(
     let hash = run::hash(text);
     // A built-in text cannot be the cause of a crash.
     let Some(trials) = trials.filter(|_| !shipped::is_built_in(text)) else {
-        return run::prepare_as(kind, text, file, live);
+        return run::prepare(kind, text, file, live);
     };
     if trials.is_deadly(hash, was_in_force) {
         let reason = "the process ended while it tried this script, so the script is not tried \
@@ -408,7 +391,7 @@ fn attempt(
         return Err(ScriptDiagnostic::new(file, None, reason));
     }
     trials.begin(hash);
-    let prepared = run::prepare_as(kind, text, file, live);
+    let prepared = run::prepare(kind, text, file, live);
     trials.end();
     prepared
 }

@@ -14,6 +14,7 @@ use ghpulse::model::position::Cursor;
 use ghpulse::model::resume_token::ResumeToken;
 use ghpulse::model::routing::RoutingPattern;
 use ghpulse::model::window::{Day, Timestamp};
+use ghpulse::script::ScriptKind;
 use serde_json::Value;
 
 use super::{Fuzz, fuzz, fuzz_with, outcome, text};
@@ -320,7 +321,7 @@ fn merge_scripts() {
         b"fn merge(window) { let s = \"x\"; while true { s += s; } Tally() }",
     ];
     fuzz_with(Fuzz::slow("merge_scripts", &seeds, 20), |input| {
-        match ghpulse::script::prepare(&text(input), "fuzz.rhai", None) {
+        match ghpulse::script::prepare(ScriptKind::Merge, &text(input), "fuzz.rhai", |_| None) {
             Ok(_) => 1,
             Err(complaint) => outcome(complaint.reason.len()),
         }
