@@ -67,7 +67,7 @@ impl std::fmt::Display for ListDiagnostic {
 pub struct UnknownList(String);
 
 /// What is known of the file of a list.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ListFile {
     /// The list; `None` when its file was never good in this process.
     list: Option<Arc<LiveList>>,
@@ -229,13 +229,7 @@ impl Lists {
             let text = reload::read_within(path, FILE_BYTES);
             let hash = text.as_ref().map_or_else(|why| xxh3_64(why.as_bytes()), |t| xxh3_64(t));
             let mut files = lock(&self.files);
-            let file = files.entry(name.clone()).or_insert_with(|| ListFile {
-                list: None,
-                is_there: false,
-                examined: None,
-                settling: None,
-                diagnostics: Vec::new(),
-            });
+            let file = files.entry(name.clone()).or_default();
             if file.is_there && file.examined == Some(hash) {
                 file.settling = None;
                 continue;
