@@ -13,7 +13,7 @@ use super::broker::BrokerState;
 use super::rabbit::RabbitState;
 use super::status::StatusSources;
 use super::{copies, exchange, kept, ledger};
-use crate::archive::{self, ArchiveError};
+use crate::archive;
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
@@ -296,8 +296,7 @@ impl Operate for Operator {
             match request {
                 ArchiveRequest::Import { from, file } => {
                     let file = exchange::file_in(store.dir(), &from, &file)?;
-                    let imported = archive::import(&store, &file, |_| ()).await;
-                    let imported = imported.map_err(|error| of_archive(&error))?;
+                    let imported = archive::import(&store, &file, |_| ()).await?;
                     // Readers are notified at the next tick.
                     if let Some(day) = imported.day {
                         numbers.touch(Day(day));
@@ -313,8 +312,7 @@ impl Operate for Operator {
                             hashes_emails,
                             lists: ListSet::default(),
                         };
-                        let exported = archive::export(&store, Hour(from), Hour(until), &to);
-                        exported.map_err(|error| of_archive(&error))
+                        Ok::<_, OpsError>(archive::export(&store, Hour(from), Hour(until), &to)?)
                     };
                     copies::written(&blocking(export).await??)
                 }
@@ -323,11 +321,6 @@ impl Operate for Operator {
     }
 
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
-        let (apply, clock) = (self.sight.apply.clone(), self.sight.apply.clock);
-        Box::pin(async move { copies::answer(apply, request, clock).await })
+        Box::pin(copies::answer(self.sight.apply.clone(), request))
     }
-}
-
-fn of_archive(error: &ArchiveError) -> OpsError {
-    OpsError { is_io: error.is_io(), reason: error.to_string() }
 }
