@@ -165,7 +165,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let audit = audit::of(config, poller.as_ref(), bus, people, parts.clock)?;
     let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
-    let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
+    let script = Arc::clone(&parts.script);
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
@@ -188,7 +188,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     ticker.tick().await?;
     let counting = aggregates_of(&parts, tag, troubles).begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
-        Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
+        Arc::new(Operator::new(source, complaint, (bus, fed), scripts, sight));
     let (grace, store) = (config.server.grace, parts.store.clone());
     let (listeners, public, ops, options) = listen(config, &store).await?;
     let mut stages = Stages::new(stop);
@@ -278,17 +278,13 @@ fn sight_of(
 ) -> StatusSources {
     StatusSources {
         readings,
-        lists: Arc::clone(parts.hub.lists()),
-        store: parts.store.clone(),
         apply: apply.clone(),
         rankings: parts.rankings.clone(),
-        data_dir: parts.config.data_dir.clone(),
         hashes_emails: parts.config.privacy.hash_emails.in_exports(),
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         failing: parts.chores.watch(),
         backups: parts.chores.watch_backups(),
-        clock: parts.clock,
     }
 }
 
@@ -311,11 +307,11 @@ fn start_watching(
         alive::LivenessCheck { store: parts.store.clone(), address, path: server.health.clone() };
     stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
-    let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
+    let alerts = parts.alerts.clone();
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
     stages.start("coverage", kept);
-    stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
-    stages.start("watch", watch::run(operator, (source, audit), alerts, data_dir, clock, soft));
+    stages.start("look", watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone()));
+    stages.start("watch", watch::run(operator, (source, audit), alerts, store, clock, soft));
 }
 
 /// The poller, and the app that brings it tokens; `None` on a node that only follows a bus.

@@ -14,7 +14,6 @@ use super::rabbit::RabbitState;
 use super::status::StatusSources;
 use super::{copies, exchange, kept, ledger};
 use crate::archive;
-use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::SourceStatus;
@@ -34,7 +33,6 @@ use crate::serve::{
 use crate::store::charts;
 use crate::sync::blocking;
 use crate::sync::lock;
-use crate::tidb::History;
 
 /// How long the loss of the end of the store's log is shown.
 const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
@@ -49,10 +47,8 @@ pub(super) struct Operator {
     /// `None` where nothing feeds RabbitMQ.
     fed: Option<RabbitState>,
     scripts: Scripts,
-    history: History,
     sight: StatusSources,
     started_at: Timestamp,
-    clock: Clock,
     /// The state of each part at the last check, since when, and the time of that check.
     seen: Mutex<(PartStates, Timestamp)>,
 }
@@ -78,19 +74,21 @@ impl Operator {
         enrichment: watch::Receiver<EnrichWarning>,
         (bus, fed): (Option<BrokerState>, Option<RabbitState>),
         scripts: Scripts,
-        history: History,
         sight: StatusSources,
-        clock: Clock,
     ) -> Self {
-        let started_at = clock.now();
+        let started_at = sight.apply.clock.now();
         let seen = Mutex::new((HashMap::new(), started_at));
-        Self { source, enrichment, bus, fed, scripts, history, sight, started_at, clock, seen }
+        Self { source, enrichment, bus, fed, scripts, sight, started_at, seen }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.sight.apply.clock.now()
     }
 
     /// Sets since when each part has been in its state. The time reported by a part itself refers
     /// to its own states, which may be more or fewer than those shown.
     fn dated(&self, mut parts: Vec<Part>) -> Vec<Part> {
-        let now = self.clock.now();
+        let now = self.now();
         let mut seen = lock(&self.seen);
         let (known, looked_at) = &mut *seen;
         for part in &mut parts {
@@ -117,7 +115,7 @@ impl Operator {
     /// clock, a damaged journal, failing backups or exports, and for [`LOSS_SHOWN`] the loss of
     /// the end of the log in an earlier crash.
     fn store(&self) -> Part {
-        let (store, now) = (&self.sight.store, self.clock.now());
+        let (store, now) = (&self.sight.apply.store, self.now());
         let verdict = self.sight.readings.witness.judge();
         let clock = matches!(verdict, ClockVerdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
@@ -195,7 +193,7 @@ impl Operate for Operator {
             self.store(),
             self.source(),
             self.bus(),
-            self.history.health(),
+            self.sight.apply.history.health(),
             self.amqp(),
             self.scripts(),
         ]);
@@ -204,7 +202,7 @@ impl Operate for Operator {
     }
 
     fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
-        let history = self.history.clone();
+        let history = self.sight.apply.history.clone();
         Box::pin(async move {
             let synced = history.sync_now().await;
             SyncAnswer {
@@ -246,51 +244,51 @@ impl Operate for Operator {
     }
 
     fn chart(&self, span: ChartSpan) -> StoreReading<Chart> {
-        let (now, since) = (self.clock.now(), self.started_at);
-        kept::read(&self.sight.store, COUNTS, move |reader| match span {
+        let (now, since) = (self.now(), self.started_at);
+        kept::read(&self.sight.apply.store, COUNTS, move |reader| match span {
             ChartSpan::Recent => charts::recent(reader, now, since),
             ChartSpan::Day => charts::day(reader, now, since),
         })
     }
 
     fn completeness(&self, hours: Range<i64>) -> StoreReading<CompletenessByHour> {
-        kept::read(&self.sight.store, COUNTS, |reader| {
+        kept::read(&self.sight.apply.store, COUNTS, |reader| {
             let shares = reader.audit_shares(hours.clone())?;
             Ok((charts::completeness(reader, hours)?, shares))
         })
     }
 
     fn counted_hours(&self, hours: Range<i64>) -> StoreReading<Vec<CountedHour>> {
-        kept::read(&self.sight.store, COUNTS, |reader| charts::counted_hours(reader, hours))
+        kept::read(&self.sight.apply.store, COUNTS, |reader| charts::counted_hours(reader, hours))
     }
 
     fn imported_hours(&self, hours: Range<i64>) -> StoreReading<Vec<Hour>> {
-        kept::read(&self.sight.store, COUNTS, |reader| reader.imported_hours(hours))
+        kept::read(&self.sight.apply.store, COUNTS, |reader| reader.imported_hours(hours))
     }
 
     fn languages(&self) -> StoreReading<LanguageCounts> {
-        let (numbers, now) = (Arc::clone(&self.sight.apply.numbers), self.clock.now());
-        kept::read(&self.sight.store, COUNTS, move |reader| kept::languages(reader, &numbers, now))
+        let (numbers, now) = (Arc::clone(&self.sight.apply.numbers), self.now());
+        kept::read(&self.sight.apply.store, COUNTS, move |reader| kept::languages(reader, &numbers, now))
     }
 
     fn repo(&self, name: String, days: Range<i32>) -> StoreReading<Option<RepoSeries>> {
-        let StatusSources { store, rankings, readings, .. } = &self.sight;
-        let days = (days, self.clock.now().day());
-        ledger::repo(store, rankings.clone(), readings.audit.as_ref(), name, days)
+        let StatusSources { rankings, readings, .. } = &self.sight;
+        let days = (days, self.now().day());
+        ledger::repo(&self.sight.apply.store, rankings.clone(), readings.audit.as_ref(), name, days)
     }
 
     fn top(&self, query: TopQuery) -> StoreReading<Option<TopRepos>> {
-        let StatusSources { store, rankings, readings, .. } = &self.sight;
-        ledger::top(store, rankings, readings.audit.as_ref(), query)
+        let StatusSources { rankings, readings, .. } = &self.sight;
+        ledger::top(&self.sight.apply.store, rankings, readings.audit.as_ref(), query)
     }
 
     fn window(&self) -> Option<serde_json::Value> {
-        let window = self.sight.apply.numbers.window(self.clock.now().second());
+        let window = self.sight.apply.numbers.window(self.now().second());
         serde_json::to_value(LiveWindow::of(&window)).ok()
     }
 
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
-        let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
+        let (store, numbers) = (self.sight.apply.store.clone(), Arc::clone(&self.sight.apply.numbers));
         let hashes_emails = self.sight.hashes_emails;
         Box::pin(async move {
             match request {

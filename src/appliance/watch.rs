@@ -1,7 +1,7 @@
 //! Watches the parts and the disk, and raises and clears alerts.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub(super) async fn look(
 }
 
 /// Free and total bytes on the disk that holds `dir`.
-fn space(dir: &Path) -> Option<(u64, u64)> {
+pub(super) fn space(dir: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
@@ -69,7 +69,7 @@ pub(super) async fn run(
     operator: Arc<dyn Operate>,
     (source, audit): (Option<watch::Receiver<SourceStatus>>, Option<AuditReading>),
     alerts: Alerts,
-    data_dir: PathBuf,
+    store: Store,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -92,8 +92,8 @@ pub(super) async fn run(
                 None => alerts.clear(AlertCondition::AuditConflict),
             }
         }
-        let dir = data_dir.clone();
-        let full = blocking(move || nearly_full(&dir)).await?;
+        let measured = store.clone();
+        let full = blocking(move || nearly_full(measured.dir())).await?;
         match &full {
             Some(text) => {
                 if !was_full {
