@@ -9,6 +9,7 @@ use crate::bus::{BusError, BusState, ProducerGrant};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::model::part::PartState;
+use crate::model::window::Timestamp;
 use crate::store::Store;
 use crate::supervise::Misconfigured;
 
@@ -30,6 +31,9 @@ pub(super) struct Granting {
     /// Number of waiting rows that may not be sent now.
     pub(super) waiting: watch::Sender<u64>,
 }
+
+/// The state of a broker, since when, and its message.
+pub(super) type BrokerLook = (PartState, Timestamp, Option<String>);
 
 /// The state of the topic, for the operator.
 #[derive(Clone)]
@@ -69,8 +73,7 @@ impl BrokerState {
         Self { bus: broker.bus.state(), grant, waiting: granting.waiting.subscribe() }
     }
 
-    /// The state of the bus, since when, and its message.
-    pub(super) fn look(&self) -> (PartState, crate::model::window::Timestamp, Option<String>) {
+    pub(super) fn look(&self) -> BrokerLook {
         let mut bus = self.bus.borrow().clone();
         let waiting = *self.waiting.borrow();
         if !bus.connected {

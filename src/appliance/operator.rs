@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::broker::BrokerState;
+use super::broker::{BrokerLook, BrokerState};
 use super::rabbit::RabbitState;
 use super::status::StatusSources;
 use super::{copies, exchange, kept, ledger};
+use crate::apply::aggregate::Apply;
 use crate::archive;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
@@ -30,14 +31,12 @@ use crate::serve::{
     ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
     OpsError, ScriptState, Status, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
-use crate::store::charts;
+use crate::store::{Reader, StoreError, charts};
 use crate::sync::blocking;
 use crate::sync::lock;
 
 /// How long the loss of the end of the store's log is shown.
 const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
-/// What messages call the counts by time.
-const COUNTS: &str = "the kept counts";
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -107,8 +106,12 @@ impl Operator {
         parts
     }
 
-    fn part(&self, name: &'static str, state: PartState) -> Part {
-        Part { name: name.into(), state, since: self.started_at, error: None }
+    /// Reads the counts by time.
+    fn counts<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreReading<T> {
+        kept::read(&self.sight.apply.store, "the kept counts", work)
     }
 
     /// A store that fails stops the process. Reported here are low disk space, a contradicted
@@ -126,11 +129,11 @@ impl Operator {
         let all: Vec<String> = all.into_iter().flatten().collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
         let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
-        Part { error, ..self.part("store", state) }
+        Part { name: "store".into(), state, since: self.started_at, error }
     }
 
     fn source(&self) -> Part {
-        let Some(source) = &self.source else { return self.part("source", PartState::Off) };
+        let Some(source) = &self.source else { return self.joined("source", None, PartState::Off) };
         let status = source.borrow();
         let state = status.state;
         let error =
@@ -149,17 +152,10 @@ impl Operator {
         Part { name: "source".into(), state, since: status.since, error }
     }
 
-    fn bus(&self) -> Part {
-        // A failure of an embedded bus stops the process, so it is well while the process answers.
-        let Some(bus) = &self.bus else { return self.part("bus", PartState::Ok) };
-        let (state, since, error) = bus.look();
-        Part { name: "bus".into(), state, since, error }
-    }
-
-    fn amqp(&self) -> Part {
-        let Some(fed) = &self.fed else { return self.part("amqp", PartState::Off) };
-        let (state, since, error) = fed.look();
-        Part { name: "amqp".into(), state, since, error }
+    /// A part that needs a broker; `without` is its state where none is configured.
+    fn joined(&self, name: &'static str, looked: Option<BrokerLook>, without: PartState) -> Part {
+        let (state, since, error) = looked.unwrap_or((without, self.started_at, None));
+        Part { name: name.into(), state, since, error }
     }
 
     fn scripts(&self) -> Part {
@@ -192,9 +188,10 @@ impl Operate for Operator {
         let mut parts = self.dated(vec![
             self.store(),
             self.source(),
-            self.bus(),
+            // A failure of an embedded bus stops the process, so it is well while that answers.
+            self.joined("bus", self.bus.as_ref().map(BrokerState::look), PartState::Ok),
             self.sight.apply.history.health(),
-            self.amqp(),
+            self.joined("amqp", self.fed.as_ref().map(RabbitState::look), PartState::Off),
             self.scripts(),
         ]);
         parts.extend(self.files());
@@ -245,30 +242,30 @@ impl Operate for Operator {
 
     fn chart(&self, span: ChartSpan) -> StoreReading<Chart> {
         let (now, since) = (self.now(), self.started_at);
-        kept::read(&self.sight.apply.store, COUNTS, move |reader| match span {
+        self.counts(move |reader| match span {
             ChartSpan::Recent => charts::recent(reader, now, since),
             ChartSpan::Day => charts::day(reader, now, since),
         })
     }
 
     fn completeness(&self, hours: Range<i64>) -> StoreReading<CompletenessByHour> {
-        kept::read(&self.sight.apply.store, COUNTS, |reader| {
+        self.counts(|reader| {
             let shares = reader.audit_shares(hours.clone())?;
             Ok((charts::completeness(reader, hours)?, shares))
         })
     }
 
     fn counted_hours(&self, hours: Range<i64>) -> StoreReading<Vec<CountedHour>> {
-        kept::read(&self.sight.apply.store, COUNTS, |reader| charts::counted_hours(reader, hours))
+        self.counts(|reader| charts::counted_hours(reader, hours))
     }
 
     fn imported_hours(&self, hours: Range<i64>) -> StoreReading<Vec<Hour>> {
-        kept::read(&self.sight.apply.store, COUNTS, |reader| reader.imported_hours(hours))
+        self.counts(|reader| reader.imported_hours(hours))
     }
 
     fn languages(&self) -> StoreReading<LanguageCounts> {
         let (numbers, now) = (Arc::clone(&self.sight.apply.numbers), self.now());
-        kept::read(&self.sight.apply.store, COUNTS, move |reader| kept::languages(reader, &numbers, now))
+        self.counts(move |reader| kept::languages(reader, &numbers, now))
     }
 
     fn repo(&self, name: String, days: Range<i32>) -> StoreReading<Option<RepoSeries>> {
@@ -288,7 +285,7 @@ impl Operate for Operator {
     }
 
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
-        let (store, numbers) = (self.sight.apply.store.clone(), Arc::clone(&self.sight.apply.numbers));
+        let Apply { store, numbers, .. } = self.sight.apply.clone();
         let hashes_emails = self.sight.hashes_emails;
         Box::pin(async move {
             match request {

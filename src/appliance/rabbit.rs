@@ -2,17 +2,17 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::broker::Unusable;
+use super::broker::{BrokerLook, Unusable};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::model::part::PartState;
 use crate::model::position::BusTag;
-use crate::model::window::Timestamp;
 use crate::store::Store;
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages};
 
 #[cfg(feature = "amqp")]
 use crate::amqp::{self, Sink, SinkState};
+#[cfg(feature = "amqp")]
+use crate::model::part::PartState;
 #[cfg(feature = "amqp")]
 use tokio::sync::watch;
 
@@ -22,17 +22,16 @@ const WITHOUT: &str =
     "amqp is configured, but this build is without it: build with --features amqp";
 
 /// The RabbitMQ publisher, not yet started.
+#[cfg(feature = "amqp")]
 pub(super) struct Rabbit {
-    #[cfg(feature = "amqp")]
     sink: Sink,
 }
 
 /// Its state, for the operator.
+#[cfg(feature = "amqp")]
 #[derive(Clone)]
 pub(super) struct RabbitState {
-    #[cfg(feature = "amqp")]
     sink: watch::Receiver<SinkState>,
-    #[cfg(feature = "amqp")]
     clock: Clock,
 }
 
@@ -65,8 +64,7 @@ impl Rabbit {
 
 #[cfg(feature = "amqp")]
 impl RabbitState {
-    /// The state, since when, and its message.
-    pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
+    pub(super) fn look(&self) -> BrokerLook {
         let state = self.sink.borrow().clone();
         let notices = state.fresh_notices(self.clock.now());
         let (part, words) = match (state.connected, state.trouble.or(notices)) {
@@ -95,6 +93,14 @@ pub(super) fn held_by(config: &Config) -> Option<&'static str> {
     config.amqp.as_ref().map(|_| amqp::CURSOR)
 }
 
+/// There is none in this build.
+#[cfg(not(feature = "amqp"))]
+pub(super) enum Rabbit {}
+
+/// There is none in this build.
+#[cfg(not(feature = "amqp"))]
+pub(super) type RabbitState = Rabbit;
+
 #[cfg(not(feature = "amqp"))]
 impl Rabbit {
     /// Rejects a configuration that this build does not support.
@@ -110,20 +116,16 @@ impl Rabbit {
         }
     }
 
-    /// Never called.
     pub(super) fn state(&self, _: Clock) -> RabbitState {
-        RabbitState {}
+        match *self {}
     }
 
-    /// Never called.
-    pub(super) fn start(self, _: &mut Stages, _: CancellationToken) {}
-}
+    pub(super) fn start(self, _: &mut Stages, _: CancellationToken) {
+        match self {}
+    }
 
-#[cfg(not(feature = "amqp"))]
-impl RabbitState {
-    /// Never called.
-    pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
-        (PartState::Off, Timestamp::default(), None)
+    pub(super) fn look(&self) -> BrokerLook {
+        match *self {}
     }
 }
 
