@@ -181,8 +181,10 @@ impl Layers {
             let shown = if key.is_secret() { HIDDEN.to_owned() } else { quotable(text.trim()) };
             return self.refuse(key, place, format!("{shown} {why}"));
         }
-        let read = value::read(key, text);
-        self.take(key, read, place);
+        match value::read(key, text) {
+            Ok(value) => _ = self.given.insert(key.path, GivenValue { value, place }),
+            Err(message) => self.refuse(key, place, message),
+        }
     }
 
     /// Reads a list: `None` is a value that is not a text; `places` has the location of each. Every
@@ -237,20 +239,6 @@ impl Layers {
         self.left_out.insert(key.path);
     }
 
-    fn take(
-        &mut self,
-        key: &'static ConfigKey,
-        read: Result<ConfigValue, String>,
-        place: ValueOrigin,
-    ) {
-        match read {
-            Ok(value) => {
-                self.given.insert(key.path, GivenValue { value, place });
-            }
-            Err(message) => self.refuse(key, place, message),
-        }
-    }
-
     fn refuse(&mut self, key: &'static ConfigKey, place: ValueOrigin, message: String) {
         self.refused.push(key.path);
         self.errors.push(ConfigError::new(place, key.path, message));
@@ -265,6 +253,7 @@ fn retired(path: &str) -> Option<&'static (&'static str, &'static str)> {
 fn shown(path: &str) -> String {
     quotable(path).trim_matches('"').to_owned()
 }
+
 /// Whether Kubernetes sets this variable for a Service.
 fn is_of_kubernetes(name: &str) -> bool {
     let rest = name.strip_prefix(table::PREFIX).unwrap_or_default();
