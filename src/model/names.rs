@@ -1,4 +1,5 @@
-//! Enums whose variants have names, in JSON, metrics, queries and on the command line.
+//! Macros for types that are text outside of the program: in JSON, metrics, queries and on the
+//! command line.
 
 /// Gives an enum without fields `ALL`, its variants in order, and `name`.
 macro_rules! names {
@@ -19,3 +20,24 @@ macro_rules! names {
 }
 
 pub(crate) use names;
+
+/// Describes a type as a text, optionally of a format, in JSON schemas.
+macro_rules! text_schema {
+    ($of:ident $(, $format:literal)?) => {
+        impl schemars::JsonSchema for $of {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($of).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string" $(, "format": $format)? })
+            }
+        }
+    };
+}
+
+pub(super) use text_schema;
