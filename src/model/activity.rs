@@ -7,6 +7,7 @@ pub mod written;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::bytes::take;
 use super::kinds::{COLUMNS, KINDS, sequence};
 use super::varint;
 use super::window::{Hour, Minute, Second, Timestamp};
@@ -344,12 +345,6 @@ impl HourCompleteness {
         let part = if all > 0 { self.counts[column] as f64 / all as f64 } else { 0.0 };
         Some(self.coverage.missed[of].times(part))
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (part, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*part)
 }
 
 #[cfg(test)]
