@@ -30,8 +30,8 @@ pub(super) struct BackupArgs {
 /// Makes the backup, in the running appliance if there is one.
 pub(super) fn backup(args: &BackupArgs) -> Exit {
     store_access::run(async {
-        let found = store_access::find_existing(&args.store).await;
-        let made = store_access::run_on(found, async |found| found.backup(&args.dir).await).await?;
+        let config = store_access::existing(&args.store)?;
+        let made = store_access::run_on(config, async |found| found.backup(&args.dir).await).await?;
         Ok(if args.json {
             output::json(&made)
         } else {

@@ -80,9 +80,9 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
             );
             return Err(CommandFailure { exit: Exit::Usage, reason });
         }
-        let found = store_access::find_existing_of(config).await;
+        store_access::expect_store(&config.data_dir)?;
         let export = async |found: &StoreAccess| export_hours(args, lists, found).await;
-        let exported = store_access::run_on(found, export).await?;
+        let exported = store_access::run_on(config, export).await?;
         Ok(say(args, &exported))
     })
 }
