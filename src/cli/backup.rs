@@ -32,16 +32,13 @@ pub(super) fn backup(args: &BackupArgs) -> Exit {
     store_access::run(async {
         let config = store_access::existing(&args.store)?;
         let made = store_access::run_on(config, async |found| found.backup(&args.dir).await).await?;
-        Ok(if args.json {
-            output::json(&made)
-        } else {
-            output::text(&format!(
-                "backup of store {} in {}, {}; `ghpulse restore {}` makes a store of it",
-                made.note.store_id,
-                made.dir.display(),
-                output::bytes(made.bytes),
-                made.dir.display(),
-            ))
-        })
+        Ok(output::result(args.json, &made, || {
+            let (store, bytes) = (&made.note.store_id, output::bytes(made.bytes));
+            let dir = made.dir.display();
+            format!(
+                "backup of store {store} in {dir}, {bytes}; `ghpulse restore {dir}` makes a store \
+                 of it"
+            )
+        }))
     })
 }

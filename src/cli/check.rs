@@ -74,8 +74,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
             return output::failed(Exit::Stage, reason);
         }
     };
-    let printed =
-        if args.json { output::json(&report.json()) } else { output::text(&report.text()) };
+    let printed = output::result(args.json, &report.json(), || report.text());
     if printed == Exit::Fine { report.exit() } else { printed }
 }
 

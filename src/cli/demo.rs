@@ -96,14 +96,13 @@ async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), P
 fn greet(args: &DemoArgs, appliance: &Appliance, github: &str) {
     let public = reachable(appliance.public);
     let page = format!("http://{public}/");
-    let _ = if args.json {
-        output::json(&json!({ "url": page, "simulated": true, "github": github }))
-    } else {
-        output::text(&format!(
+    let started = json!({ "url": page, "simulated": true, "github": github });
+    output::result(args.json, &started, || {
+        format!(
             "demo on a simulated GitHub: open {page} (WebSocket: ws://{public}/sampling); \
              Ctrl-C ends it and removes its data"
-        ))
-    };
+        )
+    });
 }
 
 #[cfg(test)]

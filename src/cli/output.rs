@@ -41,6 +41,11 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
     }
 }
 
+/// Prints a result as a line of JSON, or as text.
+pub(super) fn result(as_json: bool, value: &impl Serialize, words: impl FnOnce() -> String) -> Exit {
+    if as_json { json(value) } else { text(&words()) }
+}
+
 /// Prints why a command fails. Returns its exit code.
 pub(super) fn failed(exit: Exit, reason: impl Display) -> Exit {
     to_stderr(&format!("error: {reason}"));

@@ -38,11 +38,7 @@ pub(super) struct RestoreArgs {
 pub(super) fn restore(args: &RestoreArgs) -> Exit {
     store_access::run(async {
         let (restored, config) = make(args).await?;
-        Ok(if args.json {
-            output::json(&restored)
-        } else {
-            output::text(&words(&restored, &config))
-        })
+        Ok(output::result(args.json, &restored, || words(&restored, &config)))
     })
 }
 

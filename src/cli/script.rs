@@ -184,8 +184,7 @@ fn live(url: &str) -> Result<WindowSnapshot, Exit> {
 
 fn say(result: Result<impl Display + Serialize, ScriptDiagnostic>, args: &ScriptFileArgs) -> Exit {
     let diagnostic = match result {
-        Ok(found) if args.json => return output::json(&found),
-        Ok(found) => return output::text(&found.to_string()),
+        Ok(found) => return output::result(args.json, &found, || found.to_string()),
         Err(diagnostic) => diagnostic,
     };
     if args.json {

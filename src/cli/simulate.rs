@@ -120,13 +120,9 @@ async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToke
         }
     };
     let url = simulation.url();
-    let said = if as_json {
-        output::json(&json!({ "url": url, "simulated": true }))
-    } else {
-        output::text(&format!(
-            "simulated GitHub at {url} (ghpulse run --github {url}); Ctrl-C ends it"
-        ))
-    };
+    let said = output::result(as_json, &json!({ "url": url, "simulated": true }), || {
+        format!("simulated GitHub at {url} (ghpulse run --github {url}); Ctrl-C ends it")
+    });
     match simulation.wait().await {
         Ok(()) => said,
         Err(error) => output::failed(Exit::Stage, format_args!("{error:#}")),
