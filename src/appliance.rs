@@ -83,7 +83,7 @@ use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Reader, Store};
-use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
+use crate::supervise::{Exit, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
 use crate::tidb::{History, HistorySync, QueryLimits, Setup};
 
@@ -144,7 +144,7 @@ impl Appliance {
 
 async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, ProcessFailure> {
     let certificate = serve::certificate(&config.server)
-        .map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
+        .map_err(|error| ProcessFailure { exit: Exit::Config, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;

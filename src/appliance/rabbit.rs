@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::model::position::BusTag;
 use crate::store::Store;
-use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages};
+use crate::supervise::{Exit, ProcessFailure, Stages};
 
 #[cfg(feature = "amqp")]
 use crate::amqp::{self, Sink, SinkState};
@@ -47,7 +47,7 @@ impl Rabbit {
         let Some(amqp) = &config.amqp else { return Ok(None) };
         let sink = Sink::new(store.clone(), tag, amqp.clone(), clock);
         let sink =
-            sink.map_err(|error| ProcessFailure { code: EXIT_CONFIG, error: error.into() })?;
+            sink.map_err(|error| ProcessFailure { exit: Exit::Config, error: error.into() })?;
         Ok(Some(Self { sink }))
     }
 
@@ -112,7 +112,7 @@ impl Rabbit {
     ) -> Result<Option<Self>, ProcessFailure> {
         match &config.amqp {
             None => Ok(None),
-            Some(_) => Err(ProcessFailure { code: EXIT_CONFIG, error: anyhow::anyhow!(WITHOUT) }),
+            Some(_) => Err(ProcessFailure { exit: Exit::Config, error: anyhow::anyhow!(WITHOUT) }),
         }
     }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, StoreArgs};
+use crate::supervise::Exit;
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]

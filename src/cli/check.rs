@@ -19,7 +19,6 @@ use tokio::net::TcpStream;
 
 use self::report::{CheckReport, Finding, ServerCheck};
 use super::config_file::ConfigFileArgs;
-use super::exit::Exit;
 use super::output;
 use crate::appliance::{
     AppError, TokenCheck, Unusable, check_amqp, check_app, check_app_key, check_bus,
@@ -34,6 +33,7 @@ use crate::http::HttpError;
 use crate::lists::{self, ListDiagnostic};
 use crate::model::privacy::parse_excluded;
 use crate::reload;
+use crate::supervise::Exit;
 use crate::tidb;
 use crate::{aggregates, script};
 

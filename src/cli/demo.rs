@@ -6,7 +6,6 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::exit::Exit;
 use super::output;
 use super::run::{self, ListenArgs};
 use super::simulate::WorldArgs;
@@ -14,7 +13,7 @@ use crate::appliance::{Appliance, reachable};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigPath, Flag, Request, Secret};
 use crate::simulate::{Options, Shape, Simulation};
-use crate::supervise::{ProcessFailure, Stop};
+use crate::supervise::{Exit, ProcessFailure, Stop};
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]

@@ -7,10 +7,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use crate::archive::{ImportOutcome, Imported};
+use crate::supervise::Exit;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]

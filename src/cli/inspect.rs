@@ -6,12 +6,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::filled;
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreArgs};
 use crate::model::json::encoded;
 use crate::store::Reader;
 use crate::store::inspect::{self, InspectedFamily, Inspection};
+use crate::supervise::Exit;
 
 /// The most characters of a value in the text output.
 const VALUE_CHARS: usize = 400;

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 use serde::Serialize;
 
-use super::exit::Exit;
+use crate::supervise::Exit;
 use crate::terminal;
 
 pub(super) use crate::terminal::plain;

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, StoreAccess, StoreArgs};
 use crate::appliance::Requeued;
+use crate::supervise::Exit;
 
 /// Arguments of `requeue`.
 #[derive(Debug, Args)]

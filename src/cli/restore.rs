@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreArgs};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::checkpoint::{self, Restored};
+use crate::supervise::Exit;
 use crate::sync::blocking;
 
 /// Arguments of `restore`.

@@ -12,13 +12,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{base_url, filled};
-use super::exit::Exit;
 use super::output;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 use crate::model::tally::WindowSnapshot;
 use crate::model::window::Timestamp;
 use crate::script::{self, LiveWindow, ScriptDiagnostic};
 use crate::simulate::{Shape, World};
+use crate::supervise::Exit;
 
 /// Arguments of `script`.
 #[derive(Debug, Args)]

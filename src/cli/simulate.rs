@@ -8,12 +8,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::Exit;
 use super::output;
 use crate::clock::Clock;
 use crate::reload;
 use crate::simulate::{self, Fault, Options, Shape, SimulatedApp, Simulation};
-use crate::supervise::{self, Stop};
+use crate::supervise::{self, Exit, Stop};
 
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use super::config_file::ConfigFileArgs;
 use super::config_file::load;
-use super::exit::Exit;
 use super::output;
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
@@ -30,6 +29,7 @@ use crate::private;
 use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
 use crate::store::inspect::{InspectError, Inspector};
 use crate::store::{Reader, Store, StoreError};
+use crate::supervise::Exit;
 use crate::sync::{Stopping, blocking};
 
 /// Time limit of the appliance for one file, or for an export.

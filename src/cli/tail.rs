@@ -8,10 +8,10 @@ use clap::Args;
 use self::follow::{TailConnection, TailEnd};
 use self::show::Printer;
 use super::args::{base_url, filled};
-use super::exit::Exit;
 use super::output;
 use super::runtime::with_runtime;
 use crate::http;
+use crate::supervise::Exit;
 
 /// Arguments of `tail`.
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::exit::Exit;
 use super::output;
+use crate::supervise::Exit;
 
 /// The text of `--version` after the name.
 pub(super) const LINE: &str = concat!(

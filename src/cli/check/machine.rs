@@ -198,7 +198,7 @@ pub(super) fn tokens_of(path: &Path) -> Option<config::TokenLines> {
 mod tests {
     use super::*;
     use crate::cli::check::report::Level;
-    use crate::cli::exit::Exit;
+    use crate::supervise::Exit;
 
     #[test]
     fn a_directory_is_tried_and_left_as_it_was() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::config_file::line_of;
-use crate::cli::exit::Exit;
+use crate::supervise::Exit;
 use crate::config::{self, ConfigError, ConfigWarning};
 
 /// The result of testing a server.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::super::exit::Exit;
 use super::super::output;
 use super::show::{Printed, Printer, TailMessage};
 use crate::backoff::Backoff;
@@ -11,6 +10,7 @@ use crate::clock::Clock;
 use crate::http::streaming::Streaming;
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
 use crate::model::json;
+use crate::supervise::Exit;
 
 /// Timeout of the response's head.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
-use super::super::exit::Exit;
 use super::super::output;
 use crate::model::json;
+use crate::supervise::Exit;
 use crate::terminal;
 
 /// Most characters of an event's title or the like.
