@@ -78,10 +78,7 @@ impl StatusSources {
                 .map(|report| report.shown_at(self.readings.witness.stamp()).into_owned()),
             lists: self.lists(),
             audit: self.readings.audit.as_ref().and_then(|audit| {
-                audit
-                    .borrow()
-                    .as_deref()
-                    .map(|report| report.shown_at(clock.now()).into_owned())
+                audit.borrow().as_deref().map(|report| report.shown_at(clock.now()).into_owned())
             }),
             repo_days: store.reader().filled_days().ok().flatten(),
             bus: BusReport {

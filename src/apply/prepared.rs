@@ -62,9 +62,8 @@ impl Prepared {
     /// The same with what is not passed on of it decided: events may come from a node with other
     /// settings, or were admitted before these.
     pub(super) fn under(mut self, privacy: &Privacy) -> Self {
-        let Self { head, .. } = &self;
-        self.is_left_out =
-            privacy.leaves_out(head.actor_login(), head.org_login(), head.repo_name());
+        let [repo, actor, org] = self.head.names();
+        self.is_left_out = privacy.leaves_out(actor, org, repo);
         if let Some(hashed) = privacy.hashed(&self.envelope.event) {
             self.envelope.event = hashed.into();
         }

@@ -31,7 +31,8 @@ pub(super) struct BackupArgs {
 pub(super) fn backup(args: &BackupArgs) -> Exit {
     store_access::run(async {
         let config = store_access::existing(&args.store)?;
-        let made = store_access::run_on(config, async |found| found.backup(&args.dir).await).await?;
+        let made =
+            store_access::run_on(config, async |found| found.backup(&args.dir).await).await?;
         Ok(output::result(args.json, &made, || {
             let (store, bytes) = (&made.note.store_id, output::bytes(made.bytes));
             let dir = made.dir.display();

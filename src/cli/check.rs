@@ -239,8 +239,7 @@ fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<Confi
     let tls = config.server.tls.as_ref();
     let pulsar = config.pulsar.as_ref();
     let oauth = pulsar.and_then(|pulsar| pulsar.oauth.as_ref());
-    let about =
-        |key: &str, message: String| ConfigError::new(place_of(places, key), key, message);
+    let about = |key: &str, message: String| ConfigError::new(place_of(places, key), key, message);
     let any: Check = |_| Ok(());
     let pem: Check = reload::check_authorities;
     let (pem_unless_tried, key_unless_tried) =

@@ -42,7 +42,11 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
 }
 
 /// Prints a result as a line of JSON, or as text.
-pub(super) fn result(as_json: bool, value: &impl Serialize, words: impl FnOnce() -> String) -> Exit {
+pub(super) fn result(
+    as_json: bool,
+    value: &impl Serialize,
+    words: impl FnOnce() -> String,
+) -> Exit {
     if as_json { json(value) } else { text(&words()) }
 }
 

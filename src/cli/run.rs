@@ -124,9 +124,7 @@ where
             tracing::info!("stopped");
             Exit::Fine
         }
-        Ok(Err(failure)) => {
-            output::failed(failure.exit, format_args!("{:#}", failure.error))
-        }
+        Ok(Err(failure)) => output::failed(failure.exit, format_args!("{:#}", failure.error)),
         Err(exit) => exit,
     }
 }

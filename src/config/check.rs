@@ -139,8 +139,7 @@ fn route(path: &str, key: &str, base: Option<&str>, values: &mut Values) -> Stri
 
 impl ReadSection for Option<TlsConfig> {
     fn read(values: &mut Values) -> Self {
-        let files =
-            [("server.tls.cert", "its certificate"), ("server.tls.key", "its private key")];
+        let files = [("server.tls.cert", "its certificate"), ("server.tls.key", "its private key")];
         values.both(files).then(|| TlsConfig::read(values))
     }
 }

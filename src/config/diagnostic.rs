@@ -75,11 +75,7 @@ impl ValueOrigin {
 impl ConfigError {
     /// An error of a key.
     #[must_use]
-    pub fn new(
-        place: ValueOrigin,
-        key: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub fn new(place: ValueOrigin, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { place, key: Some(key.into()), message: message.into() }
     }
 

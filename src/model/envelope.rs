@@ -194,8 +194,7 @@ impl Facts {
         let additions = number(present::ADDITIONS)?;
         let deletions = number(present::DELETIONS)?;
         let changed_files = number(present::CHANGED_FILES)?;
-        let mut text =
-            |bit| if has(bit) { take_text(&mut rest).map(Some) } else { Some(None) };
+        let mut text = |bit| if has(bit) { take_text(&mut rest).map(Some) } else { Some(None) };
         let language = text(present::LANGUAGE)?;
         let title = text(present::TITLE)?;
         let mut inserted = 0;

@@ -6,6 +6,7 @@ use ghpulse::hub::{
     Filter, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, StreamQuery, TailEvent, VALUE_BYTES,
 };
 use ghpulse::model::envelope::{Envelope, Facts};
+use ghpulse::model::event_index::IndexedField;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 
 use crate::report::Report;
@@ -51,7 +52,8 @@ pub fn run(report: &mut Report) {
         let nanos = nanos(&events, |event| filter.matches(event));
         report.add("filter", &format!("{name}: ghpulse"), "an event, ns", nanos);
     }
-    let plain = nanos(&events, |event| event.index().kind() == Some("PullRequestEvent"));
+    let plain =
+        nanos(&events, |event| event.index().get(IndexedField::Kind) == Some("PullRequestEvent"));
     report.add("filter", "one comparison of the type, by hand", "an event, ns", plain);
 }
 

@@ -4,7 +4,7 @@
 //! because subscribers with different rates can share a group.
 
 use crate::hub::log::filter::VALUE_BYTES;
-use crate::model::event_index::EventIndex;
+use crate::model::event_index::{EventIndex, IndexedField};
 
 /// Which events, and how they are encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -69,9 +69,9 @@ impl Conditions {
         let holds = |wanted: &Option<Box<str>>, is: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == is
         };
-        holds(&self.kind, head.kind())
-            && holds(&self.repo_name, head.repo_name())
-            && holds(&self.actor_login, head.actor_login())
+        holds(&self.kind, head.get(IndexedField::Kind))
+            && holds(&self.repo_name, head.get(IndexedField::Repo))
+            && holds(&self.actor_login, head.get(IndexedField::Actor))
     }
 }
 

@@ -18,15 +18,10 @@ pub(super) struct DashboardPanel {
 }
 
 impl DashboardPanel {
-    fn new(
-        row: &'static str,
-        title: &str,
-        unit: &'static str,
-        queries: &[(&str, &str)],
-    ) -> Self {
+    fn new(row: &'static str, title: &str, unit: &'static str, queries: &[(&str, &str)]) -> Self {
         let helps = queries.iter().flat_map(|(expr, _)| names(expr));
-        let helps = helps
-            .filter_map(|name| ALL.iter().find(|metric| metric.name == base_of(&name)));
+        let helps =
+            helps.filter_map(|name| ALL.iter().find(|metric| metric.name == base_of(&name)));
         let mut lines: Vec<&str> = helps.map(|metric| metric.help).collect();
         lines.dedup();
         let queries = queries.iter().map(|(expr, legend)| ((*expr).into(), (*legend).into()));

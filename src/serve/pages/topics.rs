@@ -76,10 +76,8 @@ enum AbsentTopic {
 }
 
 fn catalogue() -> TopicCatalogue {
-    let events = EVENT_TYPES.map(|kind| EventRoutingKey {
-        key: RoutingKey::of_event(kind).to_string(),
-        r#type: kind,
-    });
+    let events = EVENT_TYPES
+        .map(|kind| EventRoutingKey { key: RoutingKey::of_event(kind).to_string(), r#type: kind });
     let entities = ENTITY_TOPICS.iter().map(|topic| EntityKeys {
         collection: topic.name,
         keys: keys(topic.name),
@@ -87,8 +85,8 @@ fn catalogue() -> TopicCatalogue {
         insert: topic.insert,
         partial: topic.partial,
     });
-    let never = ABSENT_COLLECTIONS
-        .map(|(collection, why)| AbsentTopic::Collection { collection, why });
+    let never =
+        ABSENT_COLLECTIONS.map(|(collection, why)| AbsentTopic::Collection { collection, why });
     let absent = ABSENT_KEYS.map(|(key, why)| AbsentTopic::Key { key, why });
     TopicCatalogue {
         patterns: PATTERNS,
