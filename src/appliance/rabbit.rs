@@ -13,6 +13,8 @@ use crate::supervise::{Exit, ProcessFailure, Stages};
 use crate::amqp::{self, Sink, SinkState};
 #[cfg(feature = "amqp")]
 use crate::model::part::PartState;
+#[cfg(not(feature = "amqp"))]
+use std::convert::Infallible;
 #[cfg(feature = "amqp")]
 use tokio::sync::watch;
 
@@ -21,18 +23,23 @@ use tokio::sync::watch;
 const WITHOUT: &str =
     "amqp is configured, but this build is without it: build with --features amqp";
 
-/// The RabbitMQ publisher, not yet started.
-#[cfg(feature = "amqp")]
+/// The RabbitMQ publisher, not yet started. A build without the feature has none.
 pub(super) struct Rabbit {
+    #[cfg(feature = "amqp")]
     sink: Sink,
+    #[cfg(not(feature = "amqp"))]
+    never: Infallible,
 }
 
 /// Its state, for the operator.
-#[cfg(feature = "amqp")]
 #[derive(Clone)]
 pub(super) struct RabbitState {
+    #[cfg(feature = "amqp")]
     sink: watch::Receiver<SinkState>,
+    #[cfg(feature = "amqp")]
     clock: Clock,
+    #[cfg(not(feature = "amqp"))]
+    never: Infallible,
 }
 
 #[cfg(feature = "amqp")]
@@ -93,14 +100,6 @@ pub(super) fn held_by(config: &Config) -> Option<&'static str> {
     config.amqp.as_ref().map(|_| amqp::CURSOR)
 }
 
-/// There is none in this build.
-#[cfg(not(feature = "amqp"))]
-pub(super) enum Rabbit {}
-
-/// There is none in this build.
-#[cfg(not(feature = "amqp"))]
-pub(super) type RabbitState = Rabbit;
-
 #[cfg(not(feature = "amqp"))]
 impl Rabbit {
     /// Rejects a configuration that this build does not support.
@@ -117,15 +116,18 @@ impl Rabbit {
     }
 
     pub(super) fn state(&self, _: Clock) -> RabbitState {
-        match *self {}
+        match self.never {}
     }
 
     pub(super) fn start(self, _: &mut Stages, _: CancellationToken) {
-        match self {}
+        match self.never {}
     }
+}
 
+#[cfg(not(feature = "amqp"))]
+impl RabbitState {
     pub(super) fn look(&self) -> BrokerLook {
-        match *self {}
+        match self.never {}
     }
 }
 

@@ -402,7 +402,8 @@ without the right to configure it cannot remove it. Without it: \
                     "Number of backups to keep.";
             }
 
-            /// Where alerts are sent. The peer's spelling of a key is used where ours is not written.
+            /// Where alerts are sent. The peer's spelling of a key is used where ours is not
+            /// written.
             #[derive(Eq)]
             pub struct AlertsConfig {
                 ours "alerts.webhook" => webhook: Secret, ValueKind::SecretUrl(HTTP), "",
