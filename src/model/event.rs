@@ -75,8 +75,6 @@ pub struct Event<'a> {
 pub struct PullRequest<'a> {
     /// `payload.action`.
     pub action: Option<Cow<'a, str>>,
-    /// `payload.pull_request`, as text.
-    pub object: Option<&'a str>,
     /// `merged` as GitHub sent it; `None` when it is missing.
     pub merged: Option<bool>,
     /// `additions` as GitHub sent it.
@@ -160,7 +158,6 @@ impl<'a> Event<'a> {
         let parts = &self.parts;
         Some(PullRequest {
             action: parts.action.and_then(json::text),
-            object: parts.pull.text(),
             merged: parts.merged.and_then(|merged| merged.parse().ok()),
             additions: parts.additions.and_then(json::whole),
             deletions: parts.deletions.and_then(json::whole),
