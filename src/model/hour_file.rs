@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::names::names;
 use super::window::{Day, Hour};
 
 /// Suffix of an hour's file.
@@ -53,7 +54,7 @@ pub struct ArchiveFile {
     pub kind: FileKind,
 }
 
-/// What is in a file of an archive.
+/// What is in a file of an archive. Its name is the ending of the file's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileKind {
     /// Events as JSON lines in gzip.
@@ -69,12 +70,7 @@ impl ArchiveFile {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let (stem, ending) = name.split_once('.')?;
-        let kind = match ending {
-            "json.gz" => FileKind::Rows,
-            "parquet" => FileKind::Columns,
-            "coverage.json" => FileKind::Coverage,
-            _ => return None,
-        };
+        let kind = FileKind::ALL.into_iter().find(|kind| kind.name() == ending)?;
         let (day, hour) = stem.rsplit_once('-')?;
         let number = hour.parse::<u8>().ok().filter(|number| *number < 24)?;
         let hour = Hour(Day::parse(day)?.start().hour().0 + i64::from(number));
@@ -85,13 +81,11 @@ impl ArchiveFile {
     /// Its name.
     #[must_use]
     pub fn name(self) -> String {
-        match self.kind {
-            FileKind::Rows => rows_name(self.hour),
-            FileKind::Columns => columns_name(self.hour),
-            FileKind::Coverage => coverage_name(self.hour),
-        }
+        format!("{}.{}", HourName(self.hour), self.kind.name())
     }
 }
+
+names!(FileKind { Rows: "json.gz", Columns: "parquet", Coverage: "coverage.json" });
 
 impl FileKind {
     /// Its media type.
@@ -108,19 +102,19 @@ impl FileKind {
 /// Name of an hour's file of rows: `2015-01-31-5.json.gz`.
 #[must_use]
 pub fn rows_name(hour: Hour) -> String {
-    format!("{}.json.gz", HourName(hour))
+    ArchiveFile { hour, kind: FileKind::Rows }.name()
 }
 
 /// Name of an hour's file of columns: `2015-01-31-5.parquet`.
 #[must_use]
 pub fn columns_name(hour: Hour) -> String {
-    format!("{}.parquet", HourName(hour))
+    ArchiveFile { hour, kind: FileKind::Columns }.name()
 }
 
 /// Name of the file that says how complete an hour is: `2015-01-31-5.coverage.json`.
 #[must_use]
 pub fn coverage_name(hour: Hour) -> String {
-    format!("{}.coverage.json", HourName(hour))
+    ArchiveFile { hour, kind: FileKind::Coverage }.name()
 }
 
 #[cfg(test)]
