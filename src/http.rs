@@ -118,28 +118,16 @@ impl HttpError {
     /// Whether the request certainly did not reach the server.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Self::Timeout { .. }
-                | Self::Broken { .. }
-                | Self::TooLarge { .. }
-                | Self::Redirected { .. }
-                | Self::Redirects { .. }
+            Self::Address { .. } | Self::Header { .. } | Self::Setup { .. } | Self::Connect { .. }
         )
     }
 
     /// Whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
-            Self::Address { .. }
-            | Self::Header { .. }
-            | Self::Setup { .. }
-            | Self::TooLarge { .. }
-            | Self::Redirected { .. }
-            | Self::Redirects { .. } => false,
-        }
+        matches!(self, Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. })
     }
 }
 

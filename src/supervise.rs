@@ -8,6 +8,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -156,14 +157,12 @@ impl Stages {
 /// Keeps SIGHUP from ending the process, also while no part listens to it: it asks parts to reload
 /// their files.
 pub fn outlive_hangups() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     // A handler replaces the system's default for good.
     signal(SignalKind::hangup()).map(drop)
 }
 
 /// Turns SIGTERM and SIGINT into the two tokens: the first is soft, the second hard.
 pub fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = stop.clone();

@@ -98,8 +98,7 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
     let mut show = Printer::new(args.json, args.limit);
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
-            TailEnd::Asked => Exit::Fine,
-            TailEnd::Stdout(exit) => exit,
+            TailEnd::Done(exit) => exit,
             TailEnd::Refused(reason) => output::failed(Exit::Usage, output::plain(&reason)),
             TailEnd::Away(reason) => {
                 let (shown, reason) = (http::shown(base), output::plain(&reason));

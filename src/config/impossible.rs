@@ -139,9 +139,9 @@ pub(super) fn url(text: &str, is_secret: bool) -> Option<&'static str> {
         0 => None,
         1 if is_secret => None,
         1 => Some("it contains a login, and this key is not secret: remove USER:PASSWORD@"),
-        _ => Some(
-            "it contains more than one `@`: escape the password (in it, write %40 for an `@`)",
-        ),
+        _ => {
+            Some("it contains more than one `@`: escape the password (in it, write %40 for an `@`)")
+        }
     }
 }
 

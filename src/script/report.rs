@@ -143,15 +143,10 @@ fn load(
     live: Option<&WindowSnapshot>,
 ) -> Result<Compiled, ScriptDiagnostic> {
     let file: Arc<str> = path.to_string_lossy().into();
-    let wrong = |reason: &str| ScriptDiagnostic::new(&file, None, reason);
-    match host::read(path) {
-        Ok(Some(text)) => {
-            let kind = kind.unwrap_or_else(|| run::kind_of(&text));
-            run::prepare(kind, &text, &file, |_| live.cloned())
-        }
-        Ok(None) => Err(wrong("there is no such file")),
-        Err(reason) => Err(wrong(&format!("cannot be read: {reason}"))),
-    }
+    let text = host::read(path).and_then(|text| text.ok_or_else(|| host::NO_FILE.to_owned()));
+    let text = text.map_err(|reason| ScriptDiagnostic::new(&file, None, reason))?;
+    let kind = kind.unwrap_or_else(|| run::kind_of(&text));
+    run::prepare(kind, &text, &file, |_| live.cloned())
 }
 
 fn attempt(script: &Compiled, window: &WindowSnapshot) -> Result<TrialRun, ScriptDiagnostic> {

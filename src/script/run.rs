@@ -263,7 +263,7 @@ fn accept(result: &Dynamic) -> Result<Tally, String> {
             "merge returns {kind}; a Tally or a map of name -> number is accepted"
         ));
     };
-    let mut tally = Tally::new();
+    let mut tally = Tally::default();
     for (name, value) in map.iter() {
         sum::check_name(name)?;
         let n = match (value.as_int(), value.as_float()) {

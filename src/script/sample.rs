@@ -49,7 +49,7 @@ const NAMES: [&str; 32] = [
 /// gives the name that a language is counted under.
 pub(super) fn window(name_of: impl Fn(&str) -> String) -> WindowSnapshot {
     let names = NAMES.map(name_of);
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     let mut state = 42_u64;
     for age in 0..i64::from(SECONDS) * 2 {
         for nth in 0..LANGUAGES {

@@ -134,12 +134,10 @@ fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) 
     }
     match bound {
         Ok(_) => Finding::ok(key, address, "is free"),
-        Err(error) if error.kind() == ErrorKind::AddrInUse && in_use => Finding::note(
-            key,
-            address,
-            "is in use, possibly by the appliance that runs on \
-                                         data.dir",
-        ),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && in_use => {
+            let said = "is in use, possibly by the appliance that runs on data.dir";
+            Finding::note(key, address, said)
+        }
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_default => {
             Finding::warning(key, address, "is in use: another port will be used")
         }
@@ -169,11 +167,8 @@ fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let open = files.into_iter().filter(|(_, path)| is_readable_by_others(path));
     open.map(|(key, path)| {
         let path = path.display();
-        let cure = format!(
-            "readable by every user of this machine, with its secrets: chmod o= \
-                            {path}"
-        );
-        Finding::warning(key, path, cure)
+        let said = "readable by every user of this machine, with its secrets: chmod o=";
+        Finding::warning(key, &path, format!("{said} {path}"))
     })
     .collect()
 }

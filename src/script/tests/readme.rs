@@ -55,7 +55,7 @@ fn every_example_runs_on_an_hour_within_its_limits() {
 
 /// An hour up to 100,000: one count of each name at each age.
 fn at_ages(ages: &[(i64, &str, i64)]) -> WindowSnapshot {
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     for &(age, name, n) in ages {
         buckets.add(Second(100_000 - age), name, n).unwrap();
     }
