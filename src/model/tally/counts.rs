@@ -60,7 +60,7 @@ impl Tally {
     /// so that `from` minus deletions plus additions is `to`. A missing name counts as 0.
     #[must_use]
     pub fn difference(from: &Self, to: &Self) -> (Self, Self) {
-        let (mut deletions, mut additions) = (Self::default(), Self::new());
+        let (mut deletions, mut additions) = (Self::default(), Self::default());
         let gone = from.iter().filter(|(name, _)| !to.0.contains_key(*name));
         for (name, n) in to.iter().chain(gone.map(|(name, _)| (name, 0))) {
             let more = n.saturating_sub(from.get(name));
