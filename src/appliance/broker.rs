@@ -93,15 +93,11 @@ impl BrokerState {
         }
         let standby =
             self.grant.as_ref().is_some_and(|grant| *grant.borrow() == ProducerGrant::Standby);
-        let words = match (standby, waiting) {
-            (true, 0) => Some("on standby: another collector produces".to_owned()),
-            (true, waiting) => {
-                Some(format!("on standby: another collector produces; {}", rows(waiting)))
-            }
-            (false, 0) => None,
-            (false, waiting) => Some(rows(waiting)),
-        };
-        let state = if waiting > 0 { PartState::Degraded } else { PartState::Ok };
+        let standby = standby.then(|| "on standby: another collector produces".to_owned());
+        let waits = (waiting > 0).then(|| rows(waiting));
+        let state = if waits.is_some() { PartState::Degraded } else { PartState::Ok };
+        let words: Vec<String> = standby.into_iter().chain(waits).collect();
+        let words = Some(words.join("; ")).filter(|words| !words.is_empty());
         (state, bus.since, words.or(bus.trouble))
     }
 }

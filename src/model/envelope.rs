@@ -263,7 +263,6 @@ pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
     if let Some(written) = facts.push.as_ref().and_then(|push| push.written_into(event)) {
         return Cow::Owned(written);
     }
-    let whole = event.text;
     let Some(missing) = MissingFields::of(event) else { return event.compact() };
     let number = |n: Option<u64>| n.map(|n| n.to_string());
     let merged = event.pull_request().map(|pull| pull.is_merge().to_string());
@@ -280,29 +279,10 @@ pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
         ("draft", missing.draft, facts.draft.map(|draft| draft.to_string())),
     ];
     let repo = [("language", missing.language, language)];
+    let base_repo = missing.base_repo.map(|object| (object, &repo[..]));
     // The repository is inside the pull request and ends before it.
-    let objects =
-        [missing.base_repo.map(|object| (object, &repo[..])), Some((missing.object, &pull[..]))];
-    let mut text = String::with_capacity(whole.len() + 160);
-    let mut copied = 0;
-    for (object, members) in objects.into_iter().flatten() {
-        let Some(offset) = json::offset_in(whole, object) else { continue };
-        let end = offset + object.len() - 1;
-        text.push_str(&whole[copied..end]);
-        copied = end;
-        let mut first = object[1..object.len() - 1].trim().is_empty();
-        for (name, _, value) in members.iter().filter(|(_, missing, _)| *missing) {
-            let Some(value) = value else { continue };
-            let comma = if first { "" } else { "," };
-            first = false;
-            text.extend([comma, "\"", name, "\":", value]);
-        }
-    }
-    text.push_str(&whole[copied..]);
-    if !event.is_compact() {
-        text = json::compact(&text).into_owned();
-    }
-    Cow::Owned(text)
+    let objects: Vec<_> = base_repo.into_iter().chain([(missing.object, &pull[..])]).collect();
+    Cow::Owned(event.with_members(&objects))
 }
 
 #[cfg(test)]

@@ -85,6 +85,10 @@ pub struct PullRequest<'a> {
     pub language: Option<Cow<'a, str>>,
 }
 
+/// A member that may be written back into an event: its name, whether the event lacks it, and its
+/// value as JSON, if it is known.
+pub(super) type WrittenMember = (&'static str, bool, Option<String>);
+
 /// Why an entry of a page is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvent {
@@ -147,6 +151,27 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn is_compact(&self) -> bool {
         self.parts.is_compact
+    }
+
+    /// The text with members appended to some of its objects, compact. The objects are slices of
+    /// the text, in the order of their ends.
+    pub(super) fn with_members(&self, objects: &[(&str, &[WrittenMember])]) -> String {
+        let mut text = String::with_capacity(self.text.len() + 160);
+        let mut copied = 0;
+        for (object, members) in objects {
+            let Some(offset) = json::offset_in(self.text, object) else { continue };
+            let end = offset + object.len() - 1;
+            text.push_str(&self.text[copied..end]);
+            copied = end;
+            let mut comma = if object[1..object.len() - 1].trim().is_empty() { "" } else { "," };
+            for (name, is_missing, value) in *members {
+                let Some(value) = value.as_deref().filter(|_| *is_missing) else { continue };
+                text.extend([comma, "\"", name, "\":", value]);
+                comma = ",";
+            }
+        }
+        text.push_str(&self.text[copied..]);
+        if self.is_compact() { text } else { json::compact(&text).into_owned() }
     }
 
     /// The pull request of a [`PULL_REQUEST`] event; `None` for other types.

@@ -30,11 +30,7 @@ pub fn pick<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [Option<&'a 
 #[must_use]
 pub fn at<'a>(json: &'a str, path: &[impl AsRef<str>]) -> Option<&'a str> {
     // Level by level, without recursion: a client's path may be long.
-    let mut value = json;
-    for name in path {
-        [value] = [pick(value, [name.as_ref()])[0]?];
-    }
-    Some(value)
+    path.iter().try_fold(json, |value, name| pick(value, [name.as_ref()])[0])
 }
 
 /// The first values of a JSON list, up to `most`; none when `json` is not a list.

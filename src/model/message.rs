@@ -110,23 +110,13 @@ pub fn push_payload(body: &mut String, facts: &Facts) {
         let open = if i == 0 { '{' } else { ',' };
         let _ = write!(body, "{open}\"{name}\":{}", u8::from(set));
     }
-    body.push(',');
-    push_enrichment(body, facts);
-    body.push('}');
-}
-
-fn push_enrichment(body: &mut String, facts: &Facts) {
-    let number = |n: Option<u64>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
-    body.push_str("\"language\":");
-    match &facts.language {
-        Some(language) => json::push_text(body, language),
-        None => body.push_str("null"),
-    }
-    let (additions, deletions) = (number(facts.additions), number(facts.deletions));
+    let language = json::encoded(&facts.language);
+    let (additions, deletions) = (json::encoded(&facts.additions), json::encoded(&facts.deletions));
     let enriched = u8::from(facts.enriched);
     let _ = write!(
         body,
-        ",\"additions\":{additions},\"deletions\":{deletions},\"enriched\":{enriched}"
+        ",\"language\":{language},\"additions\":{additions},\"deletions\":{deletions},\
+         \"enriched\":{enriched}}}"
     );
 }
 
