@@ -137,9 +137,8 @@ impl Counting {
                 Some(took) => took.clamp(REST, BEAT),
                 None => BEAT,
             };
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = clock.sleep(pause) => {}
+            if stop.run_until_cancelled(clock.sleep(pause)).await.is_none() {
+                return Ok(());
             }
         }
     }

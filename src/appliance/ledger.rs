@@ -84,10 +84,7 @@ pub(super) async fn run(
             lock(&rankings.0).insert(window, Arc::new(ranking));
             due.insert(window, clock.instant() + least.max(took * SHARE));
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(LOOK) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(LOOK)).await else { return Ok(()) };
     }
 }
 

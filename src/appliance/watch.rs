@@ -50,10 +50,7 @@ pub(super) async fn look(
         };
         blocking(measure).await?;
         operator.parts();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(LOOK) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(LOOK)).await else { return Ok(()) };
     }
 }
 
@@ -104,10 +101,7 @@ pub(super) async fn run(
             None => alerts.clear(AlertCondition::DiskNearlyFull),
         }
         was_full = full.is_some();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(EVERY)).await else { return Ok(()) };
     }
 }
 
