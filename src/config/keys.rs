@@ -27,7 +27,7 @@ it private.";
                     "Directory to which each past hour is exported (`YYYY-MM-DD-H.json.gz`), and \
 from which `/archive/` serves.";
                 ours "archive.format" => archive_format: HourFormat,
-                    ValueKind::Choice(&["json", "parquet", "both"]), "json",
+                    ValueKind::Choice(HourFormat::WORDS), "json",
                     "How hours are exported there: `json` lines, `parquet` columns \
 (`YYYY-MM-DD-H.parquet`), or both.";
                 + server: ServerConfig, "The public server.";
@@ -164,7 +164,7 @@ columns asks for many parts of a file.";
                 peer "log.file" => file: Option<PathBuf>, ValueKind::Path, "",
                     "File to which log lines are appended; stderr by default.";
                 peer "log.format" => format: LogFormat,
-                    ValueKind::Choice(&["text", "json", "console"]), "text",
+                    ValueKind::Choice(LogFormat::WORDS), "text",
                     "Form of a log line; console is the peer's other word for text.";
             }
 
@@ -257,7 +257,7 @@ on, everywhere: names or globs (`ann`, `spam-*`, `ann/secret`).";
                     "exclude.txt",
                     "File of more such names, one per line; read again when it is saved.";
                 ours "privacy.hashEmails" => hash_emails: HashEmails,
-                    ValueKind::Choice(&["exports", "on", "off"]), "exports",
+                    ValueKind::Choice(HashEmails::WORDS), "exports",
                     "Where addresses in commits are hashed as GH Archive does: in exported hours; \
 `on` is everywhere.";
             }
@@ -321,7 +321,7 @@ section, the embedded log is the bus.";
                 ours "pulsar.ca" => ca: Option<PathBuf>, ValueKind::Path, "",
                     "Certificate authority (PEM) of the broker, when it is not a public one.";
                 ours "pulsar.compression" => compression: Compression,
-                    ValueKind::Choice(&["none", "lz4", "zstd", "zlib"]), "lz4",
+                    ValueKind::Choice(Compression::WORDS), "lz4",
                     "Compression of produced messages.";
                 peer "pulsar.producer.topic" => producer_topic: Option<String>, ValueKind::Text, "",
                     "Topic to produce to; without it, `pulsar.consumer.topic`.";
@@ -409,7 +409,7 @@ without the right to configure it cannot remove it. Without it: \
                 ours "alerts.webhook" => webhook: Secret, ValueKind::SecretUrl(HTTP), "",
                     "URL to which alerts are posted.";
                 ours "alerts.format" => format: AlertFormat,
-                    ValueKind::Choice(&["json", "slack", "lark"]), "json",
+                    ValueKind::Choice(AlertFormat::WORDS), "json",
                     "Format of an alert.";
                 ours "alerts.tolerance" => tolerance: u32, ValueKind::Whole(0, 1_000_000), "3",
                     "Consecutive failures that are tolerated before an alert.";

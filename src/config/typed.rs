@@ -6,6 +6,31 @@ use std::time::Duration;
 
 use super::secret::Secret;
 
+/// Gives enums their words in the configuration.
+macro_rules! words {
+    ($($of:ident { $($word:literal => $variant:ident),+ })*) => {$(
+        impl $of {
+            /// All words, in the order in which they are listed for users.
+            pub const WORDS: &[&str] = &[$($word),+];
+
+            /// Parses a word.
+            #[must_use]
+            pub fn of(word: &str) -> Option<Self> {
+                let all = [$(($word, Self::$variant)),+];
+                all.into_iter().find(|(known, _)| *known == word).map(|(_, found)| found)
+            }
+        }
+    )*};
+}
+
+words! {
+    LogFormat { "text" => Text, "json" => Json, "console" => Text }
+    HourFormat { "json" => Json, "parquet" => Parquet, "both" => Both }
+    HashEmails { "exports" => Exports, "on" => Everywhere, "off" => Nowhere }
+    Compression { "none" => None, "lz4" => Lz4, "zstd" => Zstd, "zlib" => Zlib }
+    AlertFormat { "json" => Json, "slack" => Slack, "lark" => Lark }
+}
+
 /// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -95,16 +120,6 @@ pub enum HourFormat {
 }
 
 impl HourFormat {
-    /// The words of all, in the configuration and on the command line.
-    pub const WORDS: &[&str] = &["json", "parquet", "both"];
-
-    /// Parses a word.
-    #[must_use]
-    pub fn of(word: &str) -> Option<Self> {
-        let all = [Self::Json, Self::Parquet, Self::Both];
-        Self::WORDS.iter().zip(all).find(|(known, _)| **known == word).map(|(_, format)| format)
-    }
-
     /// Whether rows are kept.
     #[must_use]
     pub fn has_rows(self) -> bool {

@@ -56,27 +56,11 @@ from_value! {
     Option<SocketAddr>: ConfigValue::Listen(address) => Some(address);
     Duration: ConfigValue::Span(span) => Some(span);
     Durability: ConfigValue::Sync(sync) => Some(sync);
-    LogFormat: ConfigValue::Text(word) => Some(match &*word {
-        "json" => Self::Json,
-        _ => Self::Text,
-    });
-    HourFormat: ConfigValue::Text(word) => HourFormat::of(&word);
-    HashEmails: ConfigValue::Text(word) => Some(match &*word {
-        "on" => Self::Everywhere,
-        "off" => Self::Nowhere,
-        _ => Self::Exports,
-    });
-    AlertFormat: ConfigValue::Text(word) => Some(match &*word {
-        "lark" => Self::Lark,
-        "slack" => Self::Slack,
-        _ => Self::Json,
-    });
-    Compression: ConfigValue::Text(word) => Some(match &*word {
-        "lz4" => Self::Lz4,
-        "zstd" => Self::Zstd,
-        "zlib" => Self::Zlib,
-        _ => Self::None,
-    });
+    LogFormat: ConfigValue::Text(word) => Self::of(&word);
+    HourFormat: ConfigValue::Text(word) => Self::of(&word);
+    HashEmails: ConfigValue::Text(word) => Self::of(&word);
+    AlertFormat: ConfigValue::Text(word) => Self::of(&word);
+    Compression: ConfigValue::Text(word) => Self::of(&word);
 }
 
 impl<T: FromValue> FromValue for Option<T> {
@@ -176,8 +160,7 @@ impl Values {
     }
 
     pub(super) fn report(&mut self, path: &str, message: impl Into<String>) {
-        let error = ConfigError::new(self.place(path), path, message);
-        self.layers.errors.push(error);
+        self.report_at(path, path, message);
     }
 
     /// Reports an error of one key at the location of another.
