@@ -20,13 +20,7 @@ impl HourName {
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let stem = ENDS.iter().find_map(|end| name.strip_suffix(end))?;
-        // Any prefix before the date is accepted: `gharchive-2015-01-01-0.json.gz`.
-        let (before, hour) = stem.rsplit_once('-')?;
-        let day = before.get(before.len().checked_sub(10)?..)?;
-        let number: u8 = hour.parse().ok()?;
-        let is_plain = (1..=2).contains(&hour.len()) && hour.bytes().all(|b| b.is_ascii_digit());
-        let day = Day::parse(day).filter(|_| is_plain && number < 24)?;
-        Some(Self(Hour(day.start().hour().0 + i64::from(number))))
+        hour_at_end(stem).map(Self)
     }
 
     /// Whether events of that hour of UTC belong into a file of this name: the same hour in UTC, or
@@ -71,10 +65,7 @@ impl ArchiveFile {
     pub fn parse(name: &str) -> Option<Self> {
         let (stem, ending) = name.split_once('.')?;
         let kind = FileKind::ALL.into_iter().find(|kind| kind.name() == ending)?;
-        let (day, hour) = stem.rsplit_once('-')?;
-        let number = hour.parse::<u8>().ok().filter(|number| *number < 24)?;
-        let hour = Hour(Day::parse(day)?.start().hour().0 + i64::from(number));
-        let file = Self { hour, kind };
+        let file = Self { hour: hour_at_end(stem)?, kind };
         (file.name() == name).then_some(file)
     }
 
@@ -97,6 +88,15 @@ impl FileKind {
             Self::Coverage => "application/json",
         }
     }
+}
+
+/// The hour that ends a text. Any prefix before the date is accepted: `gharchive-2015-01-01-0`.
+fn hour_at_end(stem: &str) -> Option<Hour> {
+    let (before, hour) = stem.rsplit_once('-')?;
+    let day = before.get(before.len().checked_sub(10)?..)?;
+    let is_plain = (1..=2).contains(&hour.len()) && hour.bytes().all(|b| b.is_ascii_digit());
+    let number = hour.parse::<u8>().ok().filter(|number| is_plain && *number < 24)?;
+    Some(Hour(Day::parse(day)?.start().hour().0 + i64::from(number)))
 }
 
 /// Name of an hour's file of rows: `2015-01-31-5.json.gz`.
