@@ -85,7 +85,7 @@ use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Reader, Store};
 use crate::supervise::{Exit, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
-use crate::tidb::{History, HistorySync, QueryLimits, Setup};
+use crate::tidb::{History, HistorySync};
 
 /// The key of the last good merge script in the store.
 const LAST_GOOD: &str = "script.merge_latest";
@@ -320,11 +320,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
             }
             None => (Alerts::off(), None),
         };
-        let setup = Setup {
-            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb))),
-            interval: config.interval.clone(),
-            on_request: config.disable.interval,
-        };
+        let setup = copies::setup_of(&config, config.disable.interval);
         let (history, asking) = History::load(&store, setup, alerts.clone(), clock)?;
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
         let last_good = last_good.and_then(|bytes| String::from_utf8(bytes).ok());

@@ -48,9 +48,7 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest) -> StoreAnswer {
 pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
     excluded::leave_out(store, &config.privacy)?;
     let numbers = NodeCounters::load(store, config.interval.latest_during, clock)?;
-    let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
-    let setup = Setup { tidb, interval: config.interval.clone(), on_request: true };
-    let (history, _) = History::load(store, setup, Alerts::off(), clock)?;
+    let (history, _) = History::load(store, setup_of(config, true), Alerts::off(), clock)?;
     let apply = Apply {
         store: store.clone(),
         numbers: Arc::new(numbers),
@@ -60,6 +58,12 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
         clock,
     };
     Ok(apply.requeue().await?)
+}
+
+/// How TiDB is asked; `on_request` is whether that is all.
+pub(super) fn setup_of(config: &Config, on_request: bool) -> Setup {
+    let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
+    Setup { tidb, interval: config.interval.clone(), on_request }
 }
 
 /// An answer in its wire format.

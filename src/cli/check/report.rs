@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::cli::config_file::line_of;
 use crate::config::{self, ConfigError, ConfigWarning};
-use crate::model::names::names;
 use crate::supervise::Exit;
 
 /// The result of testing a server.
@@ -37,8 +36,6 @@ pub(super) enum Level {
     /// It cannot work.
     Error,
 }
-
-names!(Level { Ok: "ok", Note: "note", Warning: "warning", Error: "error" });
 
 /// The result of one test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,8 +93,14 @@ impl Finding {
     }
 
     fn line(&self) -> String {
-        let Self { level, key, what, said, .. } = self;
-        format!("{}: {key}: {what}: {said}", level.name())
+        let word = match self.level {
+            Level::Ok => "ok",
+            Level::Note => "note",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        let Self { key, what, said, .. } = self;
+        format!("{word}: {key}: {what}: {said}")
     }
 }
 
