@@ -60,7 +60,7 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
     Ok(apply.requeue().await?)
 }
 
-/// How TiDB is asked; `on_request` is whether that is all.
+/// TiDB, and how often it is asked; with `on_request` only when somebody asks for it.
 pub(super) fn setup_of(config: &Config, on_request: bool) -> Setup {
     let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
     Setup { tidb, interval: config.interval.clone(), on_request }
