@@ -247,7 +247,7 @@ impl ScriptHost {
         let kept = match text {
             // A built-in text is available at the next start too, so there is nothing to store.
             Ok((from, text)) => self.judge(&text, from, live).filter(|_| from == InForce::File),
-            Err(reason) => self.refuse(&ScriptDiagnostic::new(&self.file, None, reason), None),
+            Err(reason) => self.refuse(&ScriptDiagnostic::new(&self.file, None, reason), ""),
         };
         *found = Some(now);
         kept
@@ -269,10 +269,7 @@ impl ScriptHost {
         let trials = self.trials.as_ref();
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
-            Err(diagnostic) => {
-                let line = diagnostic.line.and_then(|number| line_of(text, number));
-                self.refuse(&diagnostic, line)
-            }
+            Err(diagnostic) => self.refuse(&diagnostic, text),
         }
     }
 
@@ -302,14 +299,13 @@ impl ScriptHost {
         source
     }
 
-    /// Refuses the file's text; the present script remains. `line` is the one that the error
-    /// concerns. Returns `None`: nothing to store.
-    fn refuse(&self, diagnostic: &ScriptDiagnostic, line: Option<String>) -> Option<Arc<str>> {
+    /// Refuses the file's text; the present script remains. Returns `None`: nothing to store.
+    fn refuse(&self, diagnostic: &ScriptDiagnostic, text: &str) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
             let refused = Some(diagnostic.clone());
-            let refused_line = line.clone();
+            let refused_line = diagnostic.line.and_then(|number| line_of(text, number));
             let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
             ForceState { status, ..(**old).clone() }
         });

@@ -15,7 +15,6 @@
 //!
 //! `tests/metered.rs` has a case for each, and notices when a package gets more functions.
 
-use std::any::Any;
 use std::fmt::Write as _;
 
 use rhai::{
@@ -61,7 +60,7 @@ fn shows(engine: &mut Engine) {
 }
 
 /// Passes a container to `look` as a value, without a copy.
-fn as_value<C: Any + Clone + Default, T>(
+fn as_value<C: std::any::Any + Clone + Default, T>(
     container: &mut C,
     value_of: impl FnOnce(C) -> Dynamic,
     look: impl FnOnce(&Dynamic) -> T,

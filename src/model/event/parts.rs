@@ -27,8 +27,8 @@ impl<'a> PayloadObject<'a> {
 /// Makes [`EventParts`] from one row per part: its field, and its path in the event.
 macro_rules! parts {
     (
-        $($part:ident: $($name:literal).+;)+
-        objects $($object:ident: $($inside:literal).+;)+
+        parts { $($part:ident: $($name:literal).+;)+ }
+        objects { $($object:ident: $($inside:literal).+;)+ }
     ) => {
         /// The parts of an event, as text.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,35 +61,38 @@ macro_rules! parts {
 }
 
 parts! {
-    id: "id";
-    kind: "type";
-    actor: "actor";
-    actor_id: "actor"."id";
-    actor_login: "actor"."login";
-    repo: "repo";
-    repo_id: "repo"."id";
-    repo_name: "repo"."name";
-    org_login: "org"."login";
-    created_at: "created_at";
-    payload: "payload";
-    action: "payload"."action";
-    ref_type: "payload"."ref_type";
-    commits: "payload"."commits";
-    number: "payload"."pull_request"."number";
-    merged: "payload"."pull_request"."merged";
-    additions: "payload"."pull_request"."additions";
-    deletions: "payload"."pull_request"."deletions";
-    changed_files: "payload"."pull_request"."changed_files";
-    title: "payload"."pull_request"."title";
-    draft: "payload"."pull_request"."draft";
-    base_language: "payload"."pull_request"."base"."repo"."language";
-    objects
-    issue: "payload"."issue";
-    comment: "payload"."comment";
-    member: "payload"."member";
-    forkee: "payload"."forkee";
-    pull: "payload"."pull_request";
-    base_repo: "payload"."pull_request"."base"."repo";
+    parts {
+        id: "id";
+        kind: "type";
+        actor: "actor";
+        actor_id: "actor"."id";
+        actor_login: "actor"."login";
+        repo: "repo";
+        repo_id: "repo"."id";
+        repo_name: "repo"."name";
+        org_login: "org"."login";
+        created_at: "created_at";
+        payload: "payload";
+        action: "payload"."action";
+        ref_type: "payload"."ref_type";
+        commits: "payload"."commits";
+        number: "payload"."pull_request"."number";
+        merged: "payload"."pull_request"."merged";
+        additions: "payload"."pull_request"."additions";
+        deletions: "payload"."pull_request"."deletions";
+        changed_files: "payload"."pull_request"."changed_files";
+        title: "payload"."pull_request"."title";
+        draft: "payload"."pull_request"."draft";
+        base_language: "payload"."pull_request"."base"."repo"."language";
+    }
+    objects {
+        issue: "payload"."issue";
+        comment: "payload"."comment";
+        member: "payload"."member";
+        forkee: "payload"."forkee";
+        pull: "payload"."pull_request";
+        base_repo: "payload"."pull_request"."base"."repo";
+    }
 }
 
 #[cfg(test)]

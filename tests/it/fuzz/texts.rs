@@ -5,7 +5,7 @@ use ghpulse::lists::NameList;
 use ghpulse::model::entity::entities;
 use ghpulse::model::envelope::{Facts, written_back};
 use ghpulse::model::event::{Event, is_event};
-use ghpulse::model::event_index::EventIndex;
+use ghpulse::model::event_index::{EventIndex, IndexedField};
 use ghpulse::model::json;
 use ghpulse::model::message::Incoming;
 use ghpulse::model::missing_fields::MissingFields;
@@ -102,7 +102,9 @@ fn facts_and_indexes() {
             let (head, _) = EventIndex::split(&bytes).expect("it was just written");
             assert_eq!(EventIndex::decode(head, &facts).as_ref(), Some(&index));
         }
-        outcome((index.key().to_owned(), index.language().is_some(), index.repo_name().is_some()))
+        let has =
+            [IndexedField::Language, IndexedField::Repo].map(|field| index.get(field).is_some());
+        outcome((index.key().to_owned(), has[0], has[1]))
     });
 }
 
