@@ -102,7 +102,7 @@ autobahn: setup ## runs Autobahn's WebSocket suite, 517 cases; needs Python 2.7;
 	@.ci/autobahn
 
 .PHONY: bench
-bench: setup ## benchmarks against other servers: target/bench/report.md; needs an idle machine
+bench: setup ## benchmarks beside other servers on an idle machine: target/bench/report.md; ARGS=growth selects
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-servers

@@ -199,9 +199,9 @@ impl CountingState {
     /// Takes back published values that may name who is left out, until they are counted again.
     fn withdraw_names(&self) {
         let hub = &self.tools.hub;
-        let busiest = busiest::topics().filter_map(|name| hub.rolling().get(&name));
-        let scripted = hub.aggregates().names();
-        let scripted = scripted.iter().filter_map(|name| hub.aggregates().get(name));
+        let busiest = busiest::topics().filter_map(|name| hub.rolling.get(&name));
+        let scripted = hub.aggregates.names();
+        let scripted = scripted.iter().filter_map(|name| hub.aggregates.get(name));
         busiest.chain(scripted).for_each(|topic| topic.withdraw());
     }
 

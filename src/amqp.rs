@@ -44,15 +44,15 @@ const PAGE_EVENTS: usize = 256;
 /// The most bytes of events of one read; one event always fits.
 const PAGE_BYTES: usize = 4 << 20;
 /// How often a changed cursor is stored.
-const KEEP_EVERY: Duration = Duration::from_secs(1);
+const STORE_EVERY: Duration = Duration::from_secs(1);
 /// How often an idle connection is checked.
-const LOOK: Duration = Duration::from_secs(2);
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// Time limit for an answer of the broker.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Time limit for connecting.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Time limit for closing a connection.
-const GOODBYE: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Backoff between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
@@ -91,14 +91,13 @@ struct Session<'a> {
     stop: &'a CancellationToken,
 }
 
-/// Progress of publishing.
 struct Progress {
     /// Everything up to here is read and published, or about to be.
     read: Position,
     confirmed: Position,
-    kept: Option<Position>,
-    kept_at: tokio::time::Instant,
-    looked_at: tokio::time::Instant,
+    stored: Option<Position>,
+    stored_at: tokio::time::Instant,
+    checked_at: tokio::time::Instant,
     /// Whether the exchange was fed before: if it is missing now, it was removed.
     has_fed: bool,
     /// Up to here messages are published one by one, because the broker refused one of them.
@@ -131,7 +130,7 @@ impl Sink {
     /// Subscribes to the state.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<SinkState> {
-        self.reporter.subscribe()
+        self.reporter.state.subscribe()
     }
 
     /// Publishes until `stop`. Returns an error only when the store fails.
@@ -186,14 +185,14 @@ impl Sink {
         let mut progress = Progress {
             read: position,
             confirmed: position,
-            kept: is_kept.then_some(position),
-            kept_at: self.clock.instant(),
-            looked_at: self.clock.instant(),
+            stored: is_kept.then_some(position),
+            stored_at: self.clock.instant(),
+            checked_at: self.clock.instant(),
             has_fed: is_kept,
             careful_to: None,
             refused: Vec::new(),
         };
-        self.keep(&mut progress).await?;
+        self.store_cursor(&mut progress).await?;
         Ok(progress)
     }
 
@@ -207,15 +206,15 @@ impl Sink {
         let opened = tokio::select! {
             () = stop.cancelled() => return PublishFailure::Asked,
             opened = AmqpLink::open(&self.options) => opened,
-            () = self.clock.sleep(CONNECT) => Err(late("connecting", CONNECT)),
+            () = self.clock.sleep(CONNECT_WITHIN) => Err(no_answer("connecting", CONNECT_WITHIN)),
         };
         let link = match opened {
             Ok(link) => link,
             Err(error) => return PublishFailure::Broker(error),
         };
         self.reporter.report(true, None);
-        tracing::info!(feeds = self.reporter.feeds(), "RabbitMQ connected");
-        if link.has_declared() && progress.has_fed {
+        tracing::info!(feeds = self.reporter.state.borrow().feeds, "RabbitMQ connected");
+        if link.declared && progress.has_fed {
             let text = format!(
                 "exchange `{}` was removed and has been declared again: all bindings to it are \
                  lost, and each reader must bind again",
@@ -238,10 +237,10 @@ impl Sink {
             Err(failure) => failure,
         };
         let Session { link, progress, .. } = session;
-        let kept = self.keep(progress).await;
+        let kept = self.store_cursor(progress).await;
         tokio::select! {
             () = link.close() => {}
-            () = self.clock.sleep(GOODBYE) => {}
+            () = self.clock.sleep(CLOSE_WITHIN) => {}
         }
         kept.map_or_else(PublishFailure::Store, |()| failure)
     }
@@ -300,15 +299,15 @@ impl Sink {
     }
 
     /// Stores the cursor if everything before it is confirmed.
-    async fn keep(&self, progress: &mut Progress) -> Result<(), StoreError> {
-        progress.kept_at = self.clock.instant();
-        if progress.kept == Some(progress.confirmed) {
+    async fn store_cursor(&self, progress: &mut Progress) -> Result<(), StoreError> {
+        progress.stored_at = self.clock.instant();
+        if progress.stored == Some(progress.confirmed) {
             return Ok(());
         }
         let cursor = self.cursor(progress.confirmed);
         let put = move |batch: &mut Batch<'_>| batch.put_cursor(CURSOR, cursor);
         self.store.commit(put).await?;
-        progress.kept = Some(progress.confirmed);
+        progress.stored = Some(progress.confirmed);
         Ok(())
     }
 
@@ -335,7 +334,7 @@ impl Session<'_> {
                 } else {
                     Box::pin(self.publish_event(position, messages, &mut window)).await?;
                 }
-                self.now_and_then().await?;
+                self.store_and_check().await?;
             }
             if !is_idle {
                 continue;
@@ -345,7 +344,7 @@ impl Session<'_> {
                 self.backoff.reset();
             }
             self.progress.confirmed = self.progress.read;
-            self.sink.keep(self.progress).await?;
+            self.sink.store_cursor(self.progress).await?;
             self.idle(&mut applied).await?;
         }
     }
@@ -375,7 +374,7 @@ impl Session<'_> {
             while window.is_full() {
                 self.confirm(window).await?;
             }
-            let sent = self.patiently("publishing", self.link.publish(&message));
+            let sent = self.within_limit("publishing", self.link.publish(&message));
             let sent = Box::pin(sent).await?;
             let done = (n + 1 == last).then_some(position);
             window.push(sent, done, message.body.len());
@@ -401,7 +400,7 @@ impl Session<'_> {
                 let sent = self.link.publish(&message).await?;
                 self.link.confirmed(sent).await
             };
-            match Box::pin(self.patiently("publishing", sending)).await {
+            match Box::pin(self.within_limit("publishing", sending)).await {
                 Ok(()) => metrics::AMQP_PUBLISHED.add(1),
                 Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
                     self.sink.set_aside(position, &message, &reason).await?;
@@ -424,7 +423,7 @@ impl Session<'_> {
     ) -> Result<(), PublishFailure> {
         let Some((sent, done)) = window.pop() else { return Ok(()) };
         let confirmed = self.link.confirmed(sent);
-        Box::pin(self.patiently("waiting for a confirm", confirmed)).await?;
+        Box::pin(self.within_limit("waiting for a confirm", confirmed)).await?;
         metrics::AMQP_PUBLISHED.add(1);
         if let Some(position) = done {
             self.progress.confirmed = position;
@@ -440,32 +439,32 @@ impl Session<'_> {
                 changed = applied.changed() => {
                     return changed.map_err(|_| PublishFailure::Store(StoreError::Closed));
                 }
-                () = self.sink.clock.sleep(LOOK) => {}
+                () = self.sink.clock.sleep(CHECK_EVERY) => {}
             }
             if !self.link.is_up() {
                 let (doing, reason) = ("waiting for events", "the connection is gone".to_owned());
                 return Err(PublishFailure::Broker(AmqpError::Away { doing, reason }));
             }
-            self.now_and_then().await?;
+            self.store_and_check().await?;
         }
     }
 
     /// Stores the cursor and checks the readers' exchange, each at its own interval.
-    async fn now_and_then(&mut self) -> Result<(), PublishFailure> {
+    async fn store_and_check(&mut self) -> Result<(), PublishFailure> {
         let now = self.sink.clock.instant();
-        if now.duration_since(self.progress.looked_at) >= LOOK {
-            self.progress.looked_at = now;
-            Box::pin(self.patiently("checking the exchange", self.link.look())).await?;
+        if now.duration_since(self.progress.checked_at) >= CHECK_EVERY {
+            self.progress.checked_at = now;
+            Box::pin(self.within_limit("checking the exchange", self.link.check())).await?;
         }
-        if now.duration_since(self.progress.kept_at) >= KEEP_EVERY {
-            self.sink.keep(self.progress).await?;
+        if now.duration_since(self.progress.stored_at) >= STORE_EVERY {
+            self.sink.store_cursor(self.progress).await?;
         }
         Ok(())
     }
 
     /// Waits for the broker up to the time limit, or indefinitely while the broker blocks
     /// publishers.
-    async fn patiently<T>(
+    async fn within_limit<T>(
         &self,
         doing: &'static str,
         work: impl Future<Output = Result<T, AmqpError>>,
@@ -483,7 +482,7 @@ impl Session<'_> {
                     return done.map_err(PublishFailure::Broker);
                 }
                 () = self.stop.cancelled() => return Err(PublishFailure::Asked),
-                () = self.sink.clock.sleep(LOOK) => waited += LOOK,
+                () = self.sink.clock.sleep(CHECK_EVERY) => waited += CHECK_EVERY,
             }
             if self.link.is_blocked() {
                 waited = Duration::ZERO;
@@ -492,8 +491,8 @@ impl Session<'_> {
                 if reporter.report(true, Some(words.to_owned())) {
                     tracing::warn!("{words}");
                 }
-            } else if waited >= PATIENCE {
-                return Err(PublishFailure::Broker(late(doing, PATIENCE)));
+            } else if waited >= ANSWER_WITHIN {
+                return Err(PublishFailure::Broker(no_answer(doing, ANSWER_WITHIN)));
             }
         }
     }
@@ -503,11 +502,11 @@ impl Session<'_> {
 pub async fn probe(options: &AmqpConfig, clock: Clock) -> Result<String, AmqpError> {
     let found = tokio::select! {
         found = Box::pin(AmqpLink::probe(options)) => found?,
-        () = clock.sleep(CONNECT) => return Err(late("connecting", CONNECT)),
+        () = clock.sleep(CONNECT_WITHIN) => return Err(no_answer("connecting", CONNECT_WITHIN)),
     };
     Ok(format!("logged in; exchange `{}` {found}", options.exchange))
 }
 
-fn late(doing: &'static str, within: Duration) -> AmqpError {
+fn no_answer(doing: &'static str, within: Duration) -> AmqpError {
     AmqpError::Away { doing, reason: format!("no answer within {} s", within.as_secs()) }
 }

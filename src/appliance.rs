@@ -145,7 +145,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let (config, apply) = (&parts.config, parts.apply.clone());
-    let (store, lists) = (&apply.store, apply.hub.lists());
+    let (store, lists) = (&apply.store, &apply.hub.lists);
     let broker = broker::marked(async { Broker::new(config, store, clock) }).await?;
     let troubles = Sender::new(Vec::new());
     let tag = broker.as_ref().map_or(store.bus_tag(), |broker| broker.bus.tag());
@@ -385,7 +385,7 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let lists = Arc::clone(apply.hub.lists());
+        let lists = Arc::clone(&apply.hub.lists);
         let options = IngestOptions { backlog_bytes, pages, lists, clock };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
@@ -395,7 +395,7 @@ fn start_stages(
             stages.start("ingest", ingest::run(poller, store, options, stop));
         }
     }
-    stages.start("lists", Arc::clone(apply.hub.lists()).follow(clock, soft.clone()));
+    stages.start("lists", Arc::clone(&apply.hub.lists).follow(clock, soft.clone()));
     if let Some(listed) = listed {
         stages.start("listed", listed.run(soft.clone()));
     }
@@ -488,7 +488,7 @@ fn listed_of(
     let Some(poller) = poller else { return Ok(None) };
     let config = &parts.config;
     let Apply { store, hub, seen_for, clock, .. } = parts.apply.clone();
-    let (lists, no_older_than) = (Arc::clone(hub.lists()), Some(seen_for));
+    let (lists, no_older_than) = (Arc::clone(&hub.lists), Some(seen_for));
     let how = IngestRules { lists, shown_by: ShownBy::Own, no_older_than };
     Ok(Some(ListedSource::new(config, poller.pool(), store, how, grant, clock)?))
 }

@@ -132,6 +132,14 @@ pub enum ProducerGrant {
     Standby,
 }
 
+impl ProducerGrant {
+    /// Whether events may be admitted.
+    #[must_use]
+    pub fn may_admit(self) -> bool {
+        matches!(self, Self::Granted | Self::Unanswered)
+    }
+}
+
 /// How this node requests the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProducerAccess {

@@ -11,6 +11,7 @@
 
 pub mod streaming;
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -134,7 +135,7 @@ impl HttpError {
 /// A request. It does not implement `Debug`, because its headers may contain secrets.
 pub struct HttpRequest<'a> {
     url: &'a str,
-    headers: Vec<(&'static str, &'a str, bool)>,
+    headers: Vec<(&'static str, Cow<'a, str>, bool)>,
     body: Option<Bytes>,
     stays_in_origin: bool,
 }
@@ -155,14 +156,21 @@ impl<'a> HttpRequest<'a> {
     /// Adds a header. The name must be in lower case.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &'a str) -> Self {
-        self.headers.push((name, value, false));
+        self.headers.push((name, value.into(), false));
         self
     }
 
     /// Adds a header with a secret value, which no library logs. The name must be in lower case.
     #[must_use]
     pub fn secret(mut self, name: &'static str, value: &'a str) -> Self {
-        self.headers.push((name, value, true));
+        self.headers.push((name, value.into(), true));
+        self
+    }
+
+    /// Sends a token, as `Authorization: Bearer`.
+    #[must_use]
+    pub fn bearer(mut self, token: &str) -> Self {
+        self.headers.push(("authorization", format!("Bearer {token}").into(), true));
         self
     }
 
@@ -299,10 +307,10 @@ impl Http {
             Some(body) => client.post(url).body(body.clone()),
             None => client.get(url),
         };
-        for &(name, value, secret) in &request.headers {
-            let header = || HttpError::Header { name: name.to_owned() };
+        for (name, value, secret) in &request.headers {
+            let header = || HttpError::Header { name: (*name).to_owned() };
             let mut value = HeaderValue::from_str(value).map_err(|_| header())?;
-            value.set_sensitive(secret);
+            value.set_sensitive(*secret);
             sending = sending.header(HeaderName::from_static(name), value);
         }
         Ok(sending)

@@ -7,7 +7,8 @@
 //!
 //! One task, [`Hub::dispatch`], moves events from the tail to the groups. Under light load it
 //! notifies subscribers at once. Under heavy load it first lets events gather for the flush
-//! interval, because each delivery costs a wake-up and a write, however many events it carries.
+//! interval, because each delivery costs a wake-up and a write, however many events it carries, and
+//! notifies large crowds in turns that are spread over it.
 
 mod fanout;
 mod latest;
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use fanout::batch::ReaderBatch;
 pub use fanout::frame::Frame;
 pub use fanout::memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use fanout::notifier::Notifier;
@@ -27,7 +29,7 @@ pub use fanout::retry_after;
 pub use latest::first_message::FirstOfSampling;
 pub use latest::gauge_message::GaugeMessage;
 pub use latest::gauges::{
-    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
+    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, WINDOWS,
 };
 pub use latest::language_message::{FirstOfWatch, LanguageDifference, LanguageMap};
 pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages, Tick};
@@ -39,13 +41,13 @@ pub use log::filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning,
     StreamQuery, StreamQueryError, VALUE_BYTES,
 };
-pub use log::follower::{Follower, StreamBatch};
+pub use log::follower::Follower;
 pub use log::page::StreamStart;
 pub use log::paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use log::query::{
     Conditions, FieldPath, FieldPathError, PATH_BYTES, PATH_NAMES, SamplingEncoding, SamplingQuery,
 };
-pub use log::sampling::{FrameBatch, SamplingSubscriber};
+pub use log::sampling::SamplingSubscriber;
 pub use log::searches::{SEARCHES, TooManySearches};
 pub use log::selector::{StreamSelection, StreamSelector};
 pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
@@ -56,14 +58,22 @@ use crate::metrics;
 use crate::model::offset::Offset;
 use crate::model::privacy::Privacy;
 use crate::sync::lock;
+use fanout::subscribers::{Group, SubscriberQuery};
+use fanout::turn::Turn;
 use log::event_log::{EventLog, JournalFeed};
 use log::live::LiveGroup;
-use log::sampling::SamplingSubscribers;
+use log::sampling::{SamplingGroup, SamplingSubscribers};
 
 /// Deliveries per second above which events are gathered for the flush interval.
 const HEAVY: f64 = 4_000.0;
 /// The most events that are dispatched before other tasks get their turn.
 const DISPATCH_EVENTS: usize = 512;
+/// While events are gathered, subscribers are notified in turns spread over the flush interval, of
+/// about this many each: a crowd that is woken at once waits for the processor. Smaller turns would
+/// cost more wake-ups of the machine than they save time.
+const TURN_SUBSCRIBERS: usize = 1_000;
+/// The most turns in a flush interval.
+const MOST_TURNS: u32 = 5;
 /// The most groups that are served before other tasks get their turn.
 const DISPATCH_GROUPS: usize = 64;
 
@@ -99,15 +109,21 @@ impl Default for HubOptions {
 pub struct Hub {
     log: Arc<EventLog>,
     sampling: SamplingSubscribers,
-    latest_values: LatestValues,
-    aggregates: GaugeTopics,
-    rolling: GaugeTopics,
+    /// The language map and this year's counts.
+    pub latest_values: LatestValues,
+    /// The topics of the aggregates that scripts define, by name.
+    pub aggregates: GaugeTopics,
+    /// The built-in topics over rolling windows: `languages`, `types` and `activity`, each named
+    /// `topic/window`, such as `languages/1h`.
+    pub rolling: GaugeTopics,
+    /// The lists that queries may name.
+    pub lists: Arc<Lists>,
+    /// The clock of everything that the hub does.
+    pub clock: Clock,
     appended: Notify,
     /// The batch that is being dispatched.
     dispatched: Mutex<Arc<TailBatch>>,
     flush_interval: Duration,
-    lists: Arc<Lists>,
-    clock: Clock,
 }
 
 impl Hub {
@@ -142,48 +158,18 @@ impl Hub {
             // The dispatcher first: what it reads later is marked in the ring already, and what it
             // has given to subscribers until then are the same events.
             let dispatched = lock(&self.dispatched).events.clone();
-            let live = self.log.journal().map(|journal| journal.live.held_events());
-            [dispatched, self.sampling.held_events(), live.unwrap_or_default()].concat()
+            let live = self.log.journal().map(|journal| journal.live.groups.held_events());
+            [dispatched, self.sampling.groups.held_events(), live.unwrap_or_default()].concat()
         };
         self.log.tail.leave_out(privacy, held);
-        self.sampling.forget_shared();
-    }
-
-    /// The clock of the hub.
-    #[must_use]
-    pub fn clock(&self) -> Clock {
-        self.clock
-    }
-
-    /// The lists that queries may name.
-    #[must_use]
-    pub fn lists(&self) -> &Arc<Lists> {
-        &self.lists
+        // The shared batches may have events that are left out now.
+        self.sampling.groups.forget_shared();
     }
 
     /// The newest events.
     #[must_use]
     pub fn tail(&self) -> &Tail {
         &self.log.tail
-    }
-
-    /// The language map and this year's counts.
-    #[must_use]
-    pub fn latest_values(&self) -> &LatestValues {
-        &self.latest_values
-    }
-
-    /// The topics of the aggregates that scripts define, by name.
-    #[must_use]
-    pub fn aggregates(&self) -> &GaugeTopics {
-        &self.aggregates
-    }
-
-    /// The built-in topics over rolling windows: `languages`, `types` and `activity`, each named
-    /// `topic/window`, such as `languages/1h`.
-    #[must_use]
-    pub fn rolling(&self) -> &GaugeTopics {
-        &self.rolling
     }
 
     /// Subscribes to one in `rate` of the matching events, counted from now. The connection is
@@ -223,7 +209,7 @@ impl Hub {
         // Begins with the first event: some may have been appended before this task started.
         let mut next = 0;
         let mut load = DeliveryRate { rate: 0.0, at: self.clock.instant() };
-        let (mut sampling_groups, mut live_groups) = (Vec::new(), Vec::new());
+        let (mut groups, mut notified) = (DispatchGroups::default(), 0);
         let journal = self.log.journal();
         let mut gaps = journal.map(JournalFeed::gaps_found);
         if let Some(journal) = journal {
@@ -236,40 +222,78 @@ impl Hub {
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
                     if let Some(journal) = journal {
-                        journal.live.notify_all();
+                        journal.live.groups.notify_all();
                         journal.note_gaps().await;
                     }
                     continue;
                 }
             }
-            if load.rate > HEAVY && !self.flush_interval.is_zero() {
-                self.clock.sleep(self.flush_interval).await;
-            }
+            let is_gathering = load.rate > HEAVY && !self.flush_interval.is_zero();
+            let of = if is_gathering { turns_for(notified) } else { 1 };
+            let begun = self.clock.instant();
             let mut deliveries = 0;
-            loop {
-                let batch = self.next_batch(next);
-                next = batch.next;
-                if batch.missed > 0 {
-                    metrics::SKIPPED.add(batch.missed);
+            notified = 0;
+            for number in 0..of {
+                if is_gathering {
+                    let due = begun + self.flush_interval * (number + 1) / of;
+                    self.clock.sleep(due.saturating_duration_since(self.clock.instant())).await;
                 }
-                if batch.events.is_empty() {
-                    break;
-                }
-                self.sampling.refresh(&mut sampling_groups);
-                for some in sampling_groups.chunks(DISPATCH_GROUPS) {
-                    for group in some {
-                        deliveries += self.sampling.dispatch(group, &batch.events);
-                    }
-                    tokio::task::yield_now().await;
-                }
-                if let Some(journal) = journal {
-                    deliveries += dispatch_live(journal, &mut live_groups, &batch).await;
-                }
+                deliveries += self.dispatch_appended(&mut next, &mut groups).await;
+                let turn = Turn { number: number.into(), of: of.into() };
+                notified += notify_groups(&groups.sampling, turn).await;
+                notified += notify_groups(&groups.live, turn).await;
             }
             load.add(deliveries, self.clock.instant());
             metrics::READER_BYTES.set(f64::from(u32::try_from(held_bytes()).unwrap_or(u32::MAX)));
         }
     }
+
+    /// Gives the groups all events that were appended. Returns the number of deliveries to come.
+    async fn dispatch_appended(&self, next: &mut u64, groups: &mut DispatchGroups) -> u64 {
+        let mut deliveries = 0;
+        loop {
+            let batch = self.next_batch(*next);
+            *next = batch.next;
+            if batch.missed > 0 {
+                metrics::SKIPPED.add(batch.missed);
+            }
+            if batch.events.is_empty() {
+                return deliveries;
+            }
+            self.sampling.groups.refresh(&mut groups.sampling);
+            for some in groups.sampling.chunks(DISPATCH_GROUPS) {
+                for group in some {
+                    deliveries += self.sampling.dispatch(group, &batch.events);
+                }
+                tokio::task::yield_now().await;
+            }
+            if let Some(journal) = self.log.journal() {
+                deliveries += dispatch_live(journal, &mut groups.live, &batch).await;
+            }
+        }
+    }
+}
+
+/// All groups, as of the last dispatched batch.
+#[derive(Default)]
+struct DispatchGroups {
+    sampling: Vec<Arc<SamplingGroup>>,
+    live: Vec<Arc<LiveGroup>>,
+}
+
+/// In how many turns subscribers are notified, if as many had to be notified in the last round.
+fn turns_for(notified: usize) -> u32 {
+    u32::try_from(notified / TURN_SUBSCRIBERS).unwrap_or(MOST_TURNS).clamp(1, MOST_TURNS)
+}
+
+/// Notifies the subscribers of this turn in all groups. Returns their number.
+async fn notify_groups<Q: SubscriberQuery>(groups: &[Arc<Group<Q>>], turn: Turn) -> usize {
+    let mut notified = 0;
+    for some in groups.chunks(DISPATCH_GROUPS) {
+        notified += some.iter().map(|group| group.notify(turn)).sum::<usize>();
+        tokio::task::yield_now().await;
+    }
+    notified
 }
 
 /// Dispatches a batch to the live groups of the stream; `groups` is the list of the last call.
@@ -278,7 +302,7 @@ async fn dispatch_live(
     groups: &mut Vec<Arc<LiveGroup>>,
     batch: &TailBatch,
 ) -> u64 {
-    journal.live.refresh(groups);
+    journal.live.groups.refresh(groups);
     let start = batch.next - batch.events.len() as u64;
     let mut deliveries = 0;
     for some in groups.chunks(DISPATCH_GROUPS) {
@@ -372,7 +396,7 @@ mod tests {
         hub.append(vec![log::tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
         std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
         let batch = subscriber.take();
-        assert_eq!((batch.frames.len(), batch.more), (1, false));
+        assert_eq!((batch.messages.len(), batch.more), (1, false));
         stop.cancel();
         dispatching.await.unwrap();
     }

@@ -26,15 +26,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
-    OpsError, ScriptState, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
+    ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate, OpsAnswer, OpsError,
+    ScriptState, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 pub use admin::report::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
-    SourceReport, Status, is_ready,
+    Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
-pub use http::proxies::Proxies;
 pub use http::tls::Certificate;
 pub use options::ServeOptions;
 
@@ -49,8 +48,7 @@ pub fn certificate(server: &crate::config::ServerConfig) -> anyhow::Result<Optio
 
 /// Serves until `soft` is cancelled and the last connection is gone, or until `hard` is cancelled.
 ///
-/// Fails before it serves anything when two endpoints have the same path or a certificate cannot be
-/// read.
+/// Fails before it serves anything when two endpoints have the same path.
 pub async fn run(
     listeners: Vec<Listener>,
     options: ServeOptions,
@@ -59,11 +57,7 @@ pub async fn run(
     soft: CancellationToken,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = match (&options.certificate, &options.tls) {
-        (Some(certificate), _) => Some(certificate.acceptor()?),
-        (None, Some(files)) => Some(http::tls::acceptor(files)?),
-        (None, None) => None,
-    };
+    let tls = options.certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let server = Arc::new(ServerState::new(options, hub, operate, soft, hard));
     let routed = listeners.into_iter().map(|listener| {
         let router = http::routes::router(&server, listener.audience)?;

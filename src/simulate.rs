@@ -65,7 +65,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use control::Control;
-pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
+pub use faults::{DEFAULT_SHARE, Fault, FaultKind};
 pub use installations::SimulatedApp;
 pub use options::{
     DEFAULT_BACKLOG, DEFAULT_HISTORY, DEFAULT_RATE, HIGH_LIMIT, MAX_RATE, Options, QueryOptions,

@@ -136,7 +136,7 @@ impl ActiveCounter {
             let left_out = self.left_out_at.map(|second| Second(second.saturating_add(1)));
             let since = left_out.filter(|left| *left > window.from).unwrap_or(since).max(since);
             let snapshot = snapshot_of(window, cursor, since, self.left_out, value);
-            hub.rolling().open(&format!("activity/{name}")).publish(snapshot);
+            hub.rolling.open(&format!("activity/{name}")).publish(snapshot);
         }
     }
 }

@@ -71,7 +71,7 @@ impl Busiest {
         for (counter, topic) in self.counters.iter_mut().zip(topics()) {
             counter.expire(window.from);
             let reading = snapshot_of(window, cursor, since, counter.left_out, counter.top());
-            hub.rolling().open(&topic).publish(reading);
+            hub.rolling.open(&topic).publish(reading);
         }
     }
 }

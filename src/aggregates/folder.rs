@@ -105,7 +105,7 @@ impl ScriptFolder {
                 script.state.error.get_or_insert_with(|| unlisted.reason.clone());
                 troubles.push(unlisted);
             }
-            hub.aggregates().open(name).describe(AggregateReport {
+            hub.aggregates.open(name).describe(AggregateReport {
                 name: name.as_str().into(),
                 script,
                 counter: CounterReport {
@@ -150,7 +150,7 @@ impl ScriptFolder {
     ) -> Result<Option<ScriptDiagnostic>, StoreError> {
         let rule = host.rule();
         let terms = rule.as_ref().map_or(&[][..], AggregateRule::lists).iter();
-        let terms = terms.map(|term| hub.lists().term(term)).collect::<Result<Vec<_>, _>>();
+        let terms = terms.map(|term| hub.lists.term(term)).collect::<Result<Vec<_>, _>>();
         let (lists, trouble) = match terms {
             Ok(terms) => (Some(ListSet::new(&terms).fixed()), None),
             Err(error) => {
@@ -217,7 +217,7 @@ impl ScriptFolder {
         for name in gone {
             self.hosts.remove(&name);
             groups.remove(&name);
-            hub.aggregates().close(&name);
+            hub.aggregates.close(&name);
             self.keep(&name, None);
             tracing::info!(aggregate = name, "script file removed; aggregate removed");
         }

@@ -207,7 +207,7 @@ impl ScriptCounter {
         if let Some(Ok(value)) = self.host.run(&taken) {
             let since = self.buckets.dropped_before().map_or(since, |second| since.max(second));
             let snapshot = snapshot_of(window, cursor, since, self.left_out, value);
-            hub.aggregates().open(&self.name).publish(snapshot);
+            hub.aggregates.open(&self.name).publish(snapshot);
         }
     }
 }

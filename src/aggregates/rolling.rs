@@ -61,7 +61,7 @@ impl RollingCounter {
                 CountedBy::Type => format!("types/{name}"),
             };
             let snapshot = snapshot_of(window, cursor, since, self.left_out, value);
-            hub.rolling().open(&topic).publish(snapshot);
+            hub.rolling.open(&topic).publish(snapshot);
         }
     }
 }

@@ -119,7 +119,7 @@ impl Bench {
     }
 
     fn value(&self, name: &str) -> Value {
-        let sheet = self.hub.aggregates().get(name).or_else(|| self.hub.rolling().get(name));
+        let sheet = self.hub.aggregates.get(name).or_else(|| self.hub.rolling.get(name));
         let note = sheet.and_then(|sheet| sheet.snapshot());
         note.map_or(Value::Null, |note| serde_json::from_str(note.frame.body()).unwrap())
     }

@@ -2,46 +2,33 @@
 
 use crate::model::names::names;
 
-/// A condition that is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlertCondition {
-    /// The bus cannot be reached.
-    BusAway,
-    /// GitHub cannot be polled.
-    SourceAway,
-    /// The history is not being updated.
-    TidbFailing,
-    /// RabbitMQ is not being fed, or its consumers have missed messages.
-    RabbitMqAway,
-    /// The merge script fails; the last good one is in use.
-    ScriptBroken,
-    /// The disk of the store is almost full.
-    DiskNearlyFull,
-    /// GitHub answers, but there are no new events.
-    FeedFrozen,
-    /// A token gets stale pages.
-    TokenStale,
-    /// A page is missing, or events that it used to show are.
-    PageMissing,
-    /// Scheduled backups fail.
-    BackupFailing,
-    /// GitHub's totals and the estimate from ids contradict each other.
-    AuditConflict,
+names! {
+    /// A condition that is reported.
+    pub enum AlertCondition {
+        /// The bus cannot be reached.
+        BusAway = "bus_away",
+        /// GitHub cannot be polled.
+        SourceAway = "source_away",
+        /// The history is not being updated.
+        TidbFailing = "tidb_failing",
+        /// RabbitMQ is not being fed, or its consumers have missed messages.
+        RabbitMqAway = "rabbitmq_away",
+        /// The merge script fails; the last good one is in use.
+        ScriptBroken = "script_broken",
+        /// The disk of the store is almost full.
+        DiskNearlyFull = "disk_nearly_full",
+        /// GitHub answers, but there are no new events.
+        FeedFrozen = "feed_frozen",
+        /// A token gets stale pages.
+        TokenStale = "token_stale",
+        /// A page is missing, or events that it used to show are.
+        PageMissing = "page_missing",
+        /// Scheduled backups fail.
+        BackupFailing = "backup_failing",
+        /// GitHub's totals and the estimate from ids contradict each other.
+        AuditConflict = "audit_conflict",
+    }
 }
-
-names!(AlertCondition {
-    BusAway: "bus_away",
-    SourceAway: "source_away",
-    TidbFailing: "tidb_failing",
-    RabbitMqAway: "rabbitmq_away",
-    ScriptBroken: "script_broken",
-    DiskNearlyFull: "disk_nearly_full",
-    FeedFrozen: "feed_frozen",
-    TokenStale: "token_stale",
-    PageMissing: "page_missing",
-    BackupFailing: "backup_failing",
-    AuditConflict: "audit_conflict",
-});
 
 impl AlertCondition {
     /// Its name for display.

@@ -32,14 +32,15 @@ pub(super) struct AlertLedger {
     tolerance: u32,
     within: Duration,
     pause: Duration,
+    /// In the order of [`AlertCondition::ALL`].
     entries: [LedgerEntry; AlertCondition::ALL.len()],
 }
 
 #[derive(Debug)]
 struct LedgerEntry {
     condition: AlertCondition,
-    /// The condition as it holds now.
-    standing: Option<AlertState>,
+    /// The condition as it holds now, and when it was first noticed.
+    standing: Option<(AlertMessage, Instant)>,
     /// The condition as reported, and since when it is over.
     reported: Option<AlertMessage>,
     /// When the condition last ended.
@@ -47,14 +48,6 @@ struct LedgerEntry {
     last_begin: Option<Instant>,
     retry_at: Option<Instant>,
     backoff: Backoff,
-}
-
-#[derive(Debug)]
-struct AlertState {
-    text: String,
-    failures: u32,
-    began: Timestamp,
-    first: Instant,
 }
 
 impl AlertLedger {
@@ -74,8 +67,7 @@ impl AlertLedger {
     }
 
     fn entry(&mut self, condition: AlertCondition) -> &mut LedgerEntry {
-        let at = self.entries.iter().position(|entry| entry.condition == condition);
-        &mut self.entries[at.expect("each condition has its entry")]
+        &mut self.entries[condition as usize]
     }
 
     pub(super) fn raise(
@@ -91,11 +83,9 @@ impl AlertLedger {
         if let Some(reported) = &mut entry.reported {
             reported.over = None;
         }
-        let standing = entry.standing.get_or_insert(AlertState {
-            text: String::new(),
-            failures: 0,
-            began: wall,
-            first: now,
+        let (standing, _) = entry.standing.get_or_insert_with(|| {
+            let (failures, began, over) = (0, wall, None);
+            (AlertMessage { condition, text: String::new(), failures, began, over }, now)
         });
         standing.failures = standing.failures.saturating_add(1);
         standing.text = text;
@@ -104,7 +94,7 @@ impl AlertLedger {
     /// Whether there is anything to report now.
     pub(super) fn clear(&mut self, condition: AlertCondition, wall: Timestamp) -> bool {
         let entry = self.entry(condition);
-        let Some(standing) = entry.standing.take() else { return false };
+        let Some((standing, _)) = entry.standing.take() else { return false };
         entry.cleared = Some(wall);
         let Some(reported) = &mut entry.reported else {
             entry.retry_at = None;
@@ -136,19 +126,12 @@ impl AlertLedger {
             let at = retry_at.or(entry.last_begin)?;
             return reported.over.is_some().then(|| (reported.clone(), at));
         }
-        let standing = entry.standing.as_ref()?;
+        let (standing, first) = entry.standing.as_ref()?;
         let is_ripe = !entry.condition.may_pass() || standing.failures > self.tolerance;
-        let ripe_at = if is_ripe { standing.first } else { standing.first + self.within };
+        let ripe_at = if is_ripe { *first } else { *first + self.within };
         let allowed_at = entry.last_begin.map_or(ripe_at, |last| ripe_at.max(last + self.pause));
         let at = retry_at.map_or(allowed_at, |retry| allowed_at.max(retry));
-        let message = AlertMessage {
-            condition: entry.condition,
-            text: standing.text.clone(),
-            failures: standing.failures,
-            began: standing.began,
-            over: None,
-        };
-        Some((message, at))
+        Some((standing.clone(), at))
     }
 
     /// Records that a message was delivered.

@@ -121,7 +121,6 @@ fn end_with(socket: &tokio::net::TcpStream, cutting: CancellationToken) -> io::R
     Ok(())
 }
 
-/// The cause of a failed connection.
 fn why(error: &lapin::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
     match error.kind() {
         ErrorKind::ProtocolError(said) => match said.get_id() {
@@ -147,6 +146,7 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
     if let Some(inner) = inner {
         return AmqpError::Tls { at, cause, cure: cure(inner, options.ca.is_some()) };
     }
+    let away = |reason| AmqpError::Away { doing: "connecting", reason };
     match (error.kind(), uri.scheme == AMQPScheme::AMQPS) {
         (ConnectionAborted | ConnectionReset | UnexpectedEof, true) => {
             // A port without TLS, or a proxy without a broker behind it, which is temporary.
@@ -154,7 +154,7 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
                 "{at} closed the connection during the TLS handshake ({cause}); \
                                   if this persists, {NO_TLS}"
             );
-            AmqpError::Away { doing: "connecting", reason }
+            away(reason)
         }
         (ConnectionAborted | ConnectionReset | UnexpectedEof, false) => {
             AmqpError::Foreign { at, cause }
@@ -164,9 +164,9 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
                 "nothing is listening at {at} (connection refused): start the broker, or correct \
                  the port in amqp.url"
             );
-            AmqpError::Away { doing: "connecting", reason }
+            away(reason)
         }
-        _ => AmqpError::Away { doing: "connecting", reason: format!("{at}: {cause}") },
+        _ => away(format!("{at}: {cause}")),
     }
 }
 

@@ -42,8 +42,9 @@ pub(super) struct AmqpLink {
     target: ShortString,
     /// The readers' exchange: the target itself, or bound to it.
     public: ShortString,
-    /// Whether the readers' exchange was missing and has been declared.
-    declared: bool,
+    /// Whether the readers' exchange was missing and has been declared: its former bindings are
+    /// lost.
+    pub(super) declared: bool,
     /// Events that the library reports of the connection, such as the reason of a close.
     events: Mutex<Pin<Box<dyn Stream<Item = Event> + Send>>>,
     /// The last field, so that it is dropped after everything has been sent.
@@ -90,23 +91,11 @@ impl AmqpLink {
         Ok(Self { connection, channel, target, public, declared, events, _cut: cut })
     }
 
-    /// Whether [`open`](Self::open) found the readers' exchange missing and declared it: its former
-    /// bindings are lost.
-    pub(super) fn has_declared(&self) -> bool {
-        self.declared
-    }
-
     /// Checks that the readers' exchange still exists.
-    pub(super) async fn look(&self) -> Result<(), AmqpError> {
-        let looking = channel(&self.connection).await?;
-        match declare(&looking, &self.public, PASSIVE).await {
-            Ok(()) => {
-                let _ = looking.close(REPLY_SUCCESS, "looked".into()).await;
-                Ok(())
-            }
-            Err(error) if code(&error) == Some(NOT_FOUND) => {
-                Err(AmqpError::Removed { exchange: self.public.to_string() })
-            }
+    pub(super) async fn check(&self) -> Result<(), AmqpError> {
+        match exists(&self.connection, &self.public).await? {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AmqpError::Removed { exchange: self.public.to_string() }),
             Err(error) => Err(away("checking the exchange", &error)),
         }
     }
@@ -115,22 +104,18 @@ impl AmqpLink {
     pub(super) async fn probe(options: &AmqpConfig) -> Result<&'static str, AmqpError> {
         let exchange = name(&options.exchange)?;
         let Dialled { connection, cut: _cut } = dial(options).await?;
-        let looked = declare(&channel(&connection).await?, &exchange, PASSIVE).await;
-        let found = match looked {
-            Err(error) if code(&error) == Some(NOT_FOUND) => {
-                "does not exist yet and will be declared"
-            }
-            Err(error) => return Err(about_exchange(&options.exchange, &error)),
-            Ok(()) => {
-                // It exists, so this declares nothing new, and fails if the type is another.
-                match declare(&channel(&connection).await?, &exchange, ACTIVE).await {
-                    Ok(()) => "exists",
-                    Err(error) if code(&error) == Some(ACCESS_REFUSED) => {
-                        "exists (this user may not declare it, so its type is unknown)"
-                    }
-                    Err(error) => return Err(about_exchange(&options.exchange, &error)),
+        let refuse = |error: lapin::Error| about_exchange(&options.exchange, &error);
+        let found = if exists(&connection, &exchange).await?.map_err(refuse)? {
+            // It exists, so this declares nothing new, and fails if the type is another.
+            match declare(&channel(&connection).await?, &exchange, ACTIVE).await {
+                Ok(()) => "exists",
+                Err(error) if code(&error) == Some(ACCESS_REFUSED) => {
+                    "exists (this user may not declare it, so its type is unknown)"
                 }
+                Err(error) => return Err(refuse(error)),
             }
+        } else {
+            "does not exist yet and will be declared"
         };
         let target = options.source.as_deref().unwrap_or(&options.exchange);
         try_right_to_write(&connection, target).await?;
@@ -244,6 +229,22 @@ const ACTIVE: ExchangeDeclareOptions = ExchangeDeclareOptions {
 };
 const PASSIVE: ExchangeDeclareOptions = ExchangeDeclareOptions { passive: true, ..ACTIVE };
 
+/// Whether an exchange exists, on a channel of its own: the broker closes the channel if not.
+async fn exists(
+    connection: &Connection,
+    exchange: &ShortString,
+) -> Result<Result<bool, lapin::Error>, AmqpError> {
+    let channel = channel(connection).await?;
+    Ok(match declare(&channel, exchange, PASSIVE).await {
+        Ok(()) => {
+            let _ = channel.close(REPLY_SUCCESS, "looked".into()).await;
+            Ok(true)
+        }
+        Err(error) if code(&error) == Some(NOT_FOUND) => Ok(false),
+        Err(error) => Err(error),
+    })
+}
+
 /// Declares an exchange. Returns whether it was missing before.
 async fn ensure(
     connection: &Connection,
@@ -251,12 +252,7 @@ async fn ensure(
     as_written: &str,
 ) -> Result<bool, AmqpError> {
     let refuse = |error: lapin::Error| about_exchange(as_written, &error);
-    let looked = declare(&channel(connection).await?, exchange, PASSIVE).await;
-    let is_missing = match looked {
-        Ok(()) => false,
-        Err(error) if code(&error) == Some(NOT_FOUND) => true,
-        Err(error) => return Err(refuse(error)),
-    };
+    let is_missing = !exists(connection, exchange).await?.map_err(refuse)?;
     match declare(&channel(connection).await?, exchange, ACTIVE).await {
         Ok(()) => Ok(is_missing),
         // A user who may not declare it may still publish to an existing one.

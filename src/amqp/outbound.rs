@@ -5,7 +5,6 @@ use crate::model::envelope::Envelope;
 use crate::model::event::Event;
 use crate::model::routing::RoutingKey;
 
-/// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OutboundMessage {
     pub(super) key: RoutingKey,

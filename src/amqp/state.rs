@@ -61,7 +61,7 @@ impl SinkState {
 /// Updates the state, the log and the metrics together.
 pub(super) struct Reporter {
     clock: Clock,
-    state: watch::Sender<SinkState>,
+    pub(super) state: watch::Sender<SinkState>,
 }
 
 impl Reporter {
@@ -74,14 +74,6 @@ impl Reporter {
             notices: Vec::new(),
         };
         Self { clock, state: watch::Sender::new(state) }
-    }
-
-    pub(super) fn subscribe(&self) -> watch::Receiver<SinkState> {
-        self.state.subscribe()
-    }
-
-    pub(super) fn feeds(&self) -> String {
-        self.state.borrow().feeds.clone()
     }
 
     /// Updates the state. Returns whether it changed.
@@ -98,7 +90,6 @@ impl Reporter {
         })
     }
 
-    /// Reports missed messages.
     pub(super) fn notice(&self, kind: ReaderWarningKind, text: String) {
         match kind {
             ReaderWarningKind::Gap => metrics::AMQP_GAPS.add(1),
@@ -123,7 +114,7 @@ mod tests {
         let start = Timestamp::parse("2026-03-01T00:00:00Z").expect("a time");
         let clock = Clock::starting_at(start);
         let reporter = Reporter::new("exchange `x`".to_owned(), clock);
-        let state = reporter.subscribe();
+        let state = reporter.state.subscribe();
         reporter.notice(ReaderWarningKind::Removed, "first".to_owned());
         reporter.notice(ReaderWarningKind::Refused, "message".to_owned());
         reporter.notice(ReaderWarningKind::Removed, "second".to_owned());

@@ -9,16 +9,9 @@ const MESSAGES: usize = 256;
 /// The most bytes of bodies in flight; one message always fits.
 const BYTES: usize = 8 << 20;
 
-/// Messages in flight.
 pub(super) struct ConfirmWindow<T> {
-    sent: VecDeque<AwaitedConfirm<T>>,
-    bytes: usize,
-}
-
-struct AwaitedConfirm<T> {
-    message: T,
-    /// The event that is complete once this message is confirmed.
-    done: Option<Position>,
+    /// Each with the event that is complete once it is confirmed, and its bytes.
+    sent: VecDeque<(T, Option<Position>, usize)>,
     bytes: usize,
 }
 
@@ -37,21 +30,20 @@ impl<T> ConfirmWindow<T> {
 
     pub(super) fn push(&mut self, message: T, done: Option<Position>, bytes: usize) {
         self.bytes += bytes;
-        self.sent.push_back(AwaitedConfirm { message, done, bytes });
+        self.sent.push_back((message, done, bytes));
     }
 
     /// Marks an event without messages as complete once everything before it is confirmed. Returns
     /// whether it is complete now.
     pub(super) fn pass(&mut self, position: Position) -> bool {
-        let last = self.sent.back_mut().map(|last| last.done = Some(position));
-        last.is_none()
+        self.sent.back_mut().map(|(_, done, _)| *done = Some(position)).is_none()
     }
 
     /// Removes the oldest message, to wait for its confirm.
     pub(super) fn pop(&mut self) -> Option<(T, Option<Position>)> {
-        let sent = self.sent.pop_front()?;
-        self.bytes -= sent.bytes;
-        Some((sent.message, sent.done))
+        let (message, done, bytes) = self.sent.pop_front()?;
+        self.bytes -= bytes;
+        Some((message, done))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::archive::ArchiveError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::{Hub, HubOptions};
-use crate::serve::{OpsError, StoreAnswer, StoreRequest};
+use crate::serve::{OpsAnswer, OpsError, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
 use crate::store::{Store, StoreError};
@@ -23,7 +23,7 @@ use crate::sync::{Stopping, blocking};
 use crate::tidb::{History, QueryLimits, Setup};
 
 /// Answers a request.
-pub(super) async fn answer(apply: Apply, request: StoreRequest) -> StoreAnswer {
+pub(super) async fn answer(apply: Apply, request: StoreRequest) -> OpsAnswer {
     let Apply { store, clock, .. } = apply.clone();
     match request {
         StoreRequest::Backup { into } => {
@@ -67,7 +67,7 @@ pub(super) fn setup_of(config: &Config, on_request: bool) -> Setup {
 }
 
 /// An answer in its wire format.
-pub(super) fn written(answer: &impl Serialize) -> StoreAnswer {
+pub(super) fn written(answer: &impl Serialize) -> OpsAnswer {
     Ok(to_raw_value(answer)?)
 }
 

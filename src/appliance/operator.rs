@@ -28,8 +28,8 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate,
-    OpsError, ScriptState, Status, StoreAnswer, StoreReading, StoreRequest, SyncAnswer, TopQuery,
+    ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate, OpsAnswer, OpsError,
+    ScriptState, Status, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
 use crate::store::{Reader, StoreError, charts};
 use crate::sync::blocking;
@@ -137,7 +137,7 @@ impl Operator {
         let status = source.borrow();
         let state = status.state;
         let error =
-            status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
+            status.report.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
         // Events arrive, but fewer than with all tokens.
         let app = self.sight.readings.app.as_ref().and_then(|app| app.borrow().words());
         let (state, error) = match app {
@@ -149,7 +149,7 @@ impl Operator {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
             _ => (state, error),
         };
-        Part { name: "source".into(), state, since: status.since, error }
+        Part { name: "source".into(), state, since: status.report.since, error }
     }
 
     /// A part that needs a broker; `without` is its state where none is configured.
@@ -284,7 +284,7 @@ impl Operate for Operator {
         serde_json::to_value(LiveWindow::of(&window)).ok()
     }
 
-    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
+    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, OpsAnswer> {
         let Apply { store, numbers, .. } = self.sight.apply.clone();
         let hashes_emails = self.sight.hashes_emails;
         Box::pin(async move {
@@ -315,7 +315,7 @@ impl Operate for Operator {
         })
     }
 
-    fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, OpsAnswer> {
         Box::pin(copies::answer(self.sight.apply.clone(), request))
     }
 }

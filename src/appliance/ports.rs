@@ -23,7 +23,7 @@ pub(super) fn url_of(server: &ServerConfig, public: SocketAddr) -> String {
 pub(super) fn serve_options(config: &Config) -> ServeOptions {
     let mut options = ServeOptions::of(&config.server);
     options.archive.clone_from(&config.archive_dir);
-    let wanted = options.limits.connections;
+    let wanted = options.config.limits.connections;
     if let Some((room, files)) = files::room_for_connections().filter(|(room, _)| *room < wanted) {
         tracing::warn!(
             wanted,
@@ -32,7 +32,7 @@ pub(super) fn serve_options(config: &Config) -> ServeOptions {
             "server.limits.connections is lowered, the store needs its share of the open files: \
              raise `ulimit -n`"
         );
-        options.limits.connections = room;
+        options.config.limits.connections = room;
     }
     options
 }

@@ -14,10 +14,10 @@ use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
 use crate::collect::status::SourceStatus;
-use crate::model::part::{AppReport, ListReport, Part};
+use crate::model::part::{AppReport, ListReport, Part, SourceReport};
 use crate::serve::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
-    SourceReport, Status, is_ready,
+    Status, is_ready,
 };
 use crate::store::Store;
 
@@ -71,7 +71,7 @@ impl StatusSources {
             parts,
             source: source.map(|source| SourceReport {
                 app: self.readings.app.as_ref().map(|app| app.borrow().clone()),
-                ..part(source)
+                ..source.report.clone()
             }),
             enrichment: source.map(|_| self.readings.enriched.borrow().figures(clock.now())),
             completeness: completeness
@@ -99,7 +99,7 @@ impl StatusSources {
     pub(super) fn lists(&self) -> Vec<ListReport> {
         let known =
             self.readings.listed.as_ref().map(|listed| listed.borrow().clone()).unwrap_or_default();
-        let lists = self.apply.hub.lists();
+        let lists = &self.apply.hub.lists;
         let reports = lists.all().into_iter().map(|list| {
             let known = known.iter().find(|known| known.name == list.name());
             let (names, error) = (list.names(), lists.error_of(list.name()));
@@ -154,22 +154,6 @@ fn clock_report(witness: &Witness) -> ClockReport {
         seconds_ahead: verdict.seconds_ahead(),
         witness: who,
         last_retention_at: witness.last_pass(),
-    }
-}
-
-fn part(source: &SourceStatus) -> SourceReport {
-    SourceReport {
-        mode: source.mode.name().into(),
-        state: source.state.name().into(),
-        since: source.since,
-        tokens_usable: source.tokens_usable,
-        tokens_benched: source.tokens_quarantined,
-        accounts: source.accounts,
-        poll_interval_seconds: source.poll_interval.as_secs_f64(),
-        last_poll_at: source.last_poll_at,
-        next_poll_at: source.next_poll_at,
-        app: None,
-        last_error: source.last_error.clone(),
     }
 }
 

@@ -42,9 +42,9 @@ impl Ticker {
             numbers.refresh(&work, now.year()).map(|counts| (map, counts))
         });
         let (map, counts) = ticked.await??;
-        hub.latest_values().set_tick(Arc::new(Tick { at: now.second(), map }));
+        hub.latest_values.set_tick(Arc::new(Tick { at: now.second(), map }));
         if let Some(counts) = history.merge(counts) {
-            hub.latest_values().set_counts(Arc::new(counts));
+            hub.latest_values.set_counts(Arc::new(counts));
         }
         Ok(())
     }

@@ -371,10 +371,9 @@ impl OpsClient {
     ) -> Result<T, CommandFailure> {
         let OpsAddress { url, secret } = &self.address;
         let address = format!("{url}/{path}");
-        let bearer = format!("Bearer {}", secret.expose());
         let request = HttpRequest::post(&address, Bytes::from(asked.to_string()))
             .header("content-type", "application/json")
-            .header("authorization", &bearer);
+            .bearer(secret.expose());
         let answer = self.http.send(request).await.map_err(|error| {
             let reason = format_args!("cannot reach the running appliance: {error}");
             CommandFailure::new(Exit::Unavailable, reason)

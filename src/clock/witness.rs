@@ -28,25 +28,19 @@ pub const LOOK: Duration = Duration::from_secs(2);
 /// The name of the verdict that a witness contradicts the clock.
 pub const DISAGREES: &str = "disagrees";
 
-/// A source of time that the machine's clock is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockWitness {
-    /// GitHub: the `Date` of its last response, plus the time since.
-    GitHub,
-    /// The newest event of the store: a lower bound.
-    NewestEvent,
-    /// The last pass of retention: a lower bound.
-    LastPass,
-    /// The monotonic clock, since the wall clock was last confirmed.
-    Monotonic,
+names! {
+    /// A source of time that the machine's clock is compared with.
+    pub enum ClockWitness {
+        /// GitHub: the `Date` of its last response, plus the time since.
+        GitHub = "github",
+        /// The newest event of the store: a lower bound.
+        NewestEvent = "newest_event",
+        /// The last pass of retention: a lower bound.
+        LastPass = "last_pass",
+        /// The monotonic clock, since the wall clock was last confirmed.
+        Monotonic = "monotonic",
+    }
 }
-
-names!(ClockWitness {
-    GitHub: "github",
-    NewestEvent: "newest_event",
-    LastPass: "last_pass",
-    Monotonic: "monotonic",
-});
 
 impl ClockWitness {
     fn words(self) -> &'static str {
@@ -115,7 +109,7 @@ impl fmt::Display for ClockVerdict {
             }
             Self::Disagrees { who, ahead } => {
                 let side = if *ahead < 0 { "behind" } else { "ahead of" };
-                let (by, who) = (ShownDuration(ahead.unsigned_abs()), who.words());
+                let (by, who) = (shown(ahead.unsigned_abs()), who.words());
                 write!(
                     f,
                     "the clock of this machine is {by} {side} {who}: nothing is deleted until \
@@ -126,20 +120,16 @@ impl fmt::Display for ClockVerdict {
     }
 }
 
-/// Microseconds, shown in the two largest units.
-struct ShownDuration(u64);
-
-impl fmt::Display for ShownDuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0 / 1_000_000;
-        let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
-        let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
-        match (days, hours, minutes) {
-            (0, 0, 0) => write!(f, "{rest} s"),
-            (0, 0, _) => write!(f, "{minutes} min {rest} s"),
-            (0, _, _) => write!(f, "{hours} h {minutes} min"),
-            _ => write!(f, "{days} d {hours} h"),
-        }
+/// Microseconds in their two largest units.
+fn shown(micros: u64) -> String {
+    let seconds = micros / 1_000_000;
+    let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest} s"),
+        (0, 0, _) => format!("{minutes} min {rest} s"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
     }
 }
 

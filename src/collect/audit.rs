@@ -17,7 +17,6 @@ mod number_gaps;
 mod panel;
 mod sighting;
 mod state;
-mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::panel::{AuditTimes, DueRepo};
-use self::state::{AuditState, Catching};
+use self::state::AuditState;
 use crate::clock::Clock;
 use crate::config::AuditConfig;
 use crate::github::graphql::{CountsLookup, GraphQl, MOST_REPOSITORIES, QueryOutcome};
@@ -112,7 +111,7 @@ impl Audit {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let graphql = GraphQl::new(url, clock).context("github.graphqlUrl")?;
-        pool.allow_audits(options.budget);
+        pool.set_shares(|shares| shares.audits = options.budget);
         let wait = options.wait.min(options.every * MOST_WAITS);
         Ok(Self {
             store,
@@ -168,9 +167,7 @@ impl Audit {
             }
             let (times, size) = (self.times, self.size);
             let caught = self.store.read(move |reader| state.catch_up(reader, tag, times, size));
-            let (caught, how_far) = caught.await?;
-            state = caught;
-            again = how_far == Catching::Behind;
+            (state, again) = caught.await?;
             if again {
                 continue;
             }
@@ -218,11 +215,7 @@ impl Audit {
                 return;
             }
         };
-        let wanted = if is_watched {
-            state.watched.due(at, every, plan.batch)
-        } else {
-            state.panel.due(at, every, plan.batch)
-        };
+        let wanted = state.sample(is_watched).due(at, every, plan.batch);
         plan.sampled = if is_watched { 0 } else { plan.sampled.saturating_add(1) };
         let (graphql, clock) = (Arc::clone(&self.graphql), self.clock);
         plan.in_flight.spawn(async move {
@@ -244,15 +237,12 @@ impl Audit {
             state.spent(self.clock.now(), points);
             metrics::AUDIT_POINTS.add(points);
         }
+        let sample = state.sample(is_watched);
         match outcome {
             QueryOutcome::Answered(found) => {
                 plan.batch = (plan.batch + 1).min(MOST_REPOSITORIES);
-                for (repo, found) in wanted.iter().zip(found) {
-                    if is_watched {
-                        state.watched.answered(repo, at, found);
-                    } else {
-                        state.panel.answered(repo, at, found);
-                    }
+                for (repo, found) in wanted.iter().zip(&found) {
+                    sample.answered(repo, at, found);
                 }
                 return;
             }
@@ -267,11 +257,7 @@ impl Audit {
             QueryOutcome::Limited { .. } | QueryOutcome::TokenDead { .. } => {}
         }
         for repo in &wanted {
-            if is_watched {
-                state.watched.unanswered(repo.hash);
-            } else {
-                state.panel.unanswered(repo.hash);
-            }
+            sample.unanswered(repo.hash);
         }
     }
 
@@ -284,7 +270,7 @@ impl Audit {
             state.leave_out(|name| excluded.hold(None, None, Some(name)));
         }
         let made = self.store.read(move |reader| {
-            state.watched.watch(watched(reader)?, &state.panel, now);
+            state.watched.choose(watched(reader)?, &state.panel, now);
             let report = state.report(reader, now, times, size)?;
             Ok((state, report))
         });

@@ -56,7 +56,7 @@ const LAGS: (usize, usize) = (2_000, 300);
 pub const STALE_REST: Duration = Duration::from_secs(600);
 
 /// Tracks the coverage of the feed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Completeness {
     pages: Vec<PageRecord>,
     /// All pages together, by id sequence.
@@ -83,19 +83,9 @@ impl Completeness {
     pub fn new(pages: usize, now: Timestamp) -> Self {
         Self {
             pages: (0..pages).map(|_| PageRecord::default()).collect(),
-            sequences: Default::default(),
-            slots: RecentCounts::default(),
-            lags: VecDeque::new(),
-            known: HashSet::new(),
-            order: VecDeque::new(),
-            freshness: Freshness::default(),
-            resting: BTreeMap::new(),
             last_new: now,
             last_answer: now,
-            shown: 0,
-            answers_since: 0,
-            troubles: Vec::new(),
-            minutes: AssessedMinutes::default(),
+            ..Self::default()
         }
     }
 

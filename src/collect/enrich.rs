@@ -28,7 +28,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::fetcher::EnrichLookup;
-use self::fetcher::InFlightQuery;
 use self::lookup_queue::{Leaving, LookupQueue};
 use self::pending::{ReleaseReason, ReleasedEvent};
 use self::read::{InboxBatch, ReadTime, WantedFields, read};
@@ -80,89 +79,65 @@ impl Enrich {
 
     /// Enriches admitted events until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { store, lookup, lists, warning, recent, clock } = self;
-        let pulls = LookupQueue::new(lookup.as_ref(), clock);
-        let pushes = LookupQueue::new(lookup.as_ref(), clock);
-        let lists = lists.filter(|_| pushes.asks());
-        let stage = Stage { store, lists, warning, recent, clock, pulls, pushes };
-        stage.enrich(stop).await
+        let (clock, lookup) = (self.clock, self.lookup.as_ref());
+        let (pulls, pushes) = (LookupQueue::new(lookup, clock), LookupQueue::new(lookup, clock));
+        Stage { given: self, pulls, pushes }.enrich(stop).await
     }
 }
 
 struct Stage {
-    store: Store,
-    lists: Option<Arc<Lists>>,
-    warning: watch::Sender<EnrichWarning>,
-    recent: watch::Sender<RecentShare>,
-    clock: Clock,
+    given: Enrich,
     pulls: LookupQueue<WantedPull>,
     pushes: LookupQueue<WantedPush>,
 }
 
-/// The reason the stage woke up.
-enum Woken {
-    Grown,
-    Pulls(Box<InFlightQuery<WantedPull>>),
-    Pushes(Box<InFlightQuery<WantedPush>>),
-    InTime,
-}
-
 impl Stage {
     async fn enrich(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut inbox = self.store.watermarks().inbox.subscribe();
+        let mut inbox = self.given.store.watermarks().inbox.subscribe();
         let mut done = 0;
         let mut again = None;
         let mut had_lists = false;
         // A new store has nothing to read first.
-        let mut admitted_after = (*inbox.borrow() == done).then(|| self.clock.instant());
+        let mut admitted_after = (*inbox.borrow() == done).then(|| self.given.clock.instant());
         loop {
-            let deadlines = [self.pulls.next_deadline(), self.pushes.next_deadline()];
+            let deadlines =
+                [self.pulls.pending.next_deadline(), self.pushes.pending.next_deadline()];
             let wake = deadlines.into_iter().chain([again]).flatten().min();
-            let now = self.clock.instant();
+            let now = self.given.clock.instant();
             let wait = wake.map_or(IDLE, |wake| wake.saturating_duration_since(now));
-            let woken = tokio::select! {
+            let mut leaving = Leaving::default();
+            let (mut has_grown, mut holding) = (false, false);
+            tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 grown = grown_beyond(&mut inbox, done) => {
                     grown?;
-                    Woken::Grown
+                    has_grown = true;
                 }
-                query = self.pulls.received() => match query? {
-                    Some(query) => Woken::Pulls(Box::new(query)),
-                    None => Woken::InTime,
-                },
-                query = self.pushes.received() => match query? {
-                    Some(query) => Woken::Pushes(Box::new(query)),
-                    None => Woken::InTime,
-                },
-                () = self.clock.sleep(wait) => Woken::InTime,
-            };
-            let mut leaving = Leaving::default();
-            let mut holding = false;
-            match woken {
-                Woken::Grown => {
-                    let (wall, now) = (self.clock.now(), self.clock.instant());
-                    let head = *inbox.borrow();
-                    let time = ReadTime { wall, now, admitted_after };
-                    let lists = self.lists.as_ref().map(|lists| lists.all()).unwrap_or_default();
-                    let are_listed = lists.iter().any(|list| list.names().names_repositories());
-                    if std::mem::replace(&mut had_lists, are_listed) != are_listed {
-                        self.pushes.allow_pushes(are_listed);
-                    }
-                    let reading =
-                        self.store.read(move |reader| read(reader, done + 1, time, &lists)).await?;
-                    done = reading.events.last().map_or(head, |(event, _)| event.admission);
-                    admitted_after = if done >= head { Some(now) } else { admitted_after };
-                    holding = self.admit(reading, &mut leaving);
-                }
-                Woken::Pulls(query) => {
-                    self.pulls.take_in(&query, self.clock.instant(), &mut leaving);
-                }
-                Woken::Pushes(query) => {
-                    self.pushes.take_in(&query, self.clock.instant(), &mut leaving);
-                }
-                Woken::InTime => {}
+                settled = self.pulls.settle_next() => leaving = settled?,
+                settled = self.pushes.settle_next() => leaving = settled?,
+                () = self.given.clock.sleep(wait) => {}
             }
-            let now = self.clock.instant();
+            if has_grown {
+                let (wall, now) = (self.given.clock.now(), self.given.clock.instant());
+                let head = *inbox.borrow();
+                let time = ReadTime { wall, now, admitted_after };
+                let lists = self.given.lists.as_ref().filter(|_| self.pushes.asks());
+                let lists = lists.map(|lists| lists.all()).unwrap_or_default();
+                let are_listed = lists.iter().any(|list| list.names().names_repositories());
+                let has_changed = std::mem::replace(&mut had_lists, are_listed) != are_listed;
+                if let Some(lookup) = self.given.lookup.as_ref().filter(|_| has_changed) {
+                    lookup.allow_pushes(are_listed);
+                }
+                let reading = self
+                    .given
+                    .store
+                    .read(move |reader| read(reader, done + 1, time, &lists))
+                    .await?;
+                done = reading.events.last().map_or(head, |(event, _)| event.admission);
+                admitted_after = if done >= head { Some(now) } else { admitted_after };
+                holding = self.admit(reading, &mut leaving);
+            }
+            let now = self.given.clock.instant();
             self.pulls.expire(now, &mut leaving);
             self.pushes.expire(now, &mut leaving);
             self.tell();
@@ -183,7 +158,7 @@ impl Stage {
     /// Holds events with missing fields and releases the others. Returns whether any is held.
     fn admit(&mut self, reading: InboxBatch, leaving: &mut Leaving) -> bool {
         leaving.cached.extend(reading.cached);
-        let now = self.clock.instant();
+        let now = self.given.clock.instant();
         let mut holding = false;
         for (event, wanted) in reading.events {
             holding |= match wanted {
@@ -201,15 +176,12 @@ impl Stage {
 
     fn tell(&self) {
         let warning = (self.pulls.asks() && !self.pulls.can_ask()).then_some(NO_TOKEN);
-        self.warning.send_if_modified(|said| {
-            let changed = *said != warning;
-            if changed {
-                if let Some(words) = warning {
-                    tracing::warn!("{words}");
-                } else {
-                    tracing::info!("pull requests are asked for");
-                }
-                *said = warning;
+        self.given.warning.send_if_modified(|said| {
+            let changed = std::mem::replace(said, warning) != warning;
+            match warning {
+                Some(words) if changed => tracing::warn!("{words}"),
+                None if changed => tracing::info!("pull requests are asked for"),
+                _ => {}
             }
             changed
         });
@@ -224,11 +196,11 @@ impl Stage {
         ready.sort_unstable_by_key(|ready| ready.event.admission);
         let ready = self.hash_addresses(ready).await?;
         self.count(&ready);
-        let now = self.clock.now();
+        let now = self.given.clock.now();
         let commits: usize = ready.iter().map(|ready| commit_bytes(&ready.event.facts)).sum();
         // Before the commit, because the events may be applied right after it.
-        self.store.watermarks().grow_backlog(commits as u64);
-        let committed = self.store.commit(move |batch| {
+        self.given.store.watermarks().grow_backlog(commits as u64);
+        let committed = self.given.store.commit(move |batch| {
             let mut head = None;
             for (key, language) in &cached {
                 repos::remember(batch, *key, language.as_deref(), now)?;
@@ -249,7 +221,7 @@ impl Stage {
         let head = committed.await?;
         fault::point("enrich.after_commit");
         if let Some(head) = head {
-            self.store.watermarks().outbox.send_replace(head);
+            self.given.store.watermarks().outbox.send_replace(head);
         }
         Ok(())
     }
@@ -263,7 +235,7 @@ impl Stage {
         if ready.iter().all(|ready| ready.event.facts.push.is_none()) {
             return Ok(ready);
         }
-        let privacy = Arc::clone(self.store.privacy());
+        let privacy = Arc::clone(self.given.store.privacy());
         let hashed = blocking(move || {
             for push in ready.iter_mut().filter_map(|ready| ready.event.facts.push.as_mut()) {
                 if let Some(hashed) = privacy.hashed_commits(&push.commits) {
@@ -276,28 +248,28 @@ impl Stage {
     }
 
     fn count(&self, ready: &[ReleasedEvent]) {
-        let (now, wall) = (self.clock.instant(), self.clock.now());
+        let (now, wall) = (self.given.clock.instant(), self.given.clock.now());
         let mut reasons = Vec::new();
         for ReleasedEvent { event, leaving } in ready {
             let reason = match leaving {
                 ReleaseReason::AsItCame => continue,
-                ReleaseReason::Enriched => {
-                    metrics::EVENTS_ENRICHED.add(1);
-                    metrics::ENRICH_SECONDS.record(now.saturating_duration_since(event.since));
-                    reasons.push(None);
-                    continue;
-                }
-                ReleaseReason::Late => "late",
-                ReleaseReason::Gone => "gone",
-                ReleaseReason::Forbidden => "forbidden",
-                ReleaseReason::Full => "full",
-                ReleaseReason::NoToken => "no_token",
+                ReleaseReason::Enriched => None,
+                ReleaseReason::Late => Some("late"),
+                ReleaseReason::Gone => Some("gone"),
+                ReleaseReason::Forbidden => Some("forbidden"),
+                ReleaseReason::Full => Some("full"),
+                ReleaseReason::NoToken => Some("no_token"),
             };
-            metrics::EVENTS_UNENRICHED.add_for(reason, 1);
-            reasons.push(Some(reason));
+            if let Some(reason) = reason {
+                metrics::EVENTS_UNENRICHED.add_for(reason, 1);
+            } else {
+                metrics::EVENTS_ENRICHED.add(1);
+                metrics::ENRICH_SECONDS.record(now.saturating_duration_since(event.since));
+            }
+            reasons.push(reason);
         }
         if !reasons.is_empty() {
-            self.recent.send_modify(|recent| {
+            self.given.recent.send_modify(|recent| {
                 for reason in reasons {
                     recent.add(reason, wall);
                 }

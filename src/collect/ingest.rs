@@ -156,17 +156,8 @@ pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
     take_in(store, poll, None, &IngestRules::default()).await
 }
 
-/// Admits events of a feed of their own.
-pub async fn admit_own(
-    store: &Store,
-    poll: Poll,
-    how: &IngestRules,
-) -> Result<Admitted, StoreError> {
-    take_in(store, poll, None, how).await
-}
-
-/// Admits one poll, which may be the first after an outage.
-async fn take_in(
+/// Admits one poll by these rules; it may be the first after an outage.
+pub(super) async fn take_in(
     store: &Store,
     poll: Poll,
     outage: Option<Outage>,

@@ -25,10 +25,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::feeds::{FeedRules, ListedFeeds, Settled};
+use self::feeds::{ListedFeeds, Settled};
 use self::read::{FeedReader, FinishedRead};
+use super::entries::Entries;
 use super::ingest::{self, IngestRules};
 use super::poller::MOST_SENT;
+use super::relay::granted;
 use super::source::{Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
@@ -144,13 +146,7 @@ impl ListedSource {
     /// Waits until this node may produce, and the store has room.
     async fn may_read(&mut self) {
         if let Some(grant) = &mut self.grant {
-            let may = |grant: &ProducerGrant| {
-                matches!(grant, ProducerGrant::Granted | ProducerGrant::Unanswered)
-            };
-            if grant.wait_for(may).await.is_err() {
-                // The relay has ended, and the appliance is stopping with it.
-                std::future::pending::<()>().await;
-            }
+            granted(grant).await;
         }
         let mut backlog = self.store.watermarks().backlog.subscribe();
         let limit = self.backlog_bytes;
@@ -175,7 +171,9 @@ impl ListedSource {
             state.on = std::mem::take(&mut state.on).into_iter().take(MOST_FEEDS).collect();
         }
         state.feeds.set(state.on.keys(), self.clock.now());
-        self.pool.allow_feeds(if state.on.is_empty() { 0.0 } else { self.options.budget });
+        self.pool.set_shares(|shares| {
+            shares.feeds = if state.on.is_empty() { 0.0 } else { self.options.budget }
+        });
         state.reported_at = None;
     }
 
@@ -209,16 +207,16 @@ impl ListedSource {
     /// Admits what was read, and keeps what is then known of the feed.
     async fn take(&self, state: &mut ListedState, read: FinishedRead) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let pages = read.pages.iter().zip(1..);
-        let page = |(entries, number)| PolledPage { number, entries };
-        let pages: Vec<PolledPage> = pages.map(|(e, number)| page((e.clone(), number))).collect();
+        let page =
+            |(entries, number): (&Entries, u8)| PolledPage { number, entries: entries.clone() };
+        let pages: Vec<PolledPage> = read.pages.iter().zip(1..).map(page).collect();
         if !pages.is_empty() {
             let poll = Poll { pages, received_at: now };
-            let admitted = ingest::admit_own(&self.store, poll, &self.how).await?;
+            let admitted = ingest::take_in(&self.store, poll, None, &self.how).await?;
             metrics::EVENTS_FILLED.add(admitted.new);
         }
-        let rules = FeedRules { within: self.options.within };
-        if let Some(Settled { holes, said }) = state.feeds.settle(&read, rules, now) {
+        let within = self.options.within;
+        if let Some(Settled { holes, said }) = state.feeds.settle(&read, within, now) {
             metrics::LIST_HOLES.add(holes);
             if let Some(said) = said {
                 tracing::warn!("{said}");

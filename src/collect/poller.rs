@@ -86,7 +86,7 @@ pub struct Poller {
     last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
     /// Notifies when the pool's list of tokens is replaced.
-    lists: watch::Receiver<u64>,
+    lists: watch::Receiver<()>,
 }
 
 /// The result of a request.
@@ -120,8 +120,7 @@ impl Poller {
         let pool = TokenPool::new(pool, clock);
         let lists = pool.lists();
         let pages = usize::from(pages);
-        let mut status = SourceStatus::new(pool.census().mode, clock.now());
-        status.overlap = vec![None; pages];
+        let status = SourceStatus::new(pool.census().mode, pages, clock.now());
         Ok(Self {
             rest: Arc::new(rest),
             pool,
@@ -192,9 +191,7 @@ impl Poller {
         let next = wake.filter(|_| self.in_flight.is_empty());
         let next = next.map(|at| self.clock.now().plus(at.saturating_duration_since(now)));
         self.status.send_if_modified(|status| {
-            let moved = status.next_poll_at != next;
-            status.next_poll_at = next;
-            moved
+            std::mem::replace(&mut status.report.next_poll_at, next) != next
         });
         wake
     }
@@ -246,7 +243,7 @@ impl Poller {
                     return all;
                 }
                 // All waits were for the previous list of tokens.
-                Ok(()) = self.lists.changed() => self.schedule.recall(),
+                Ok(()) = self.lists.changed() => self.schedule.end_waits(),
                 () = asleep => {}
             }
         }
@@ -308,7 +305,7 @@ impl Poller {
                 if entries.is_list() {
                     let seen = overlap::sightings(&entries);
                     let overlap = self.completeness.read(at, slot, &seen, wall);
-                    self.schedule.came(at, now, overlap.map(|share| 1.0 - share));
+                    self.schedule.answered(at, now, overlap.map(|share| 1.0 - share));
                     self.status.send_modify(|status| status.overlap[at] = overlap);
                 } else {
                     self.completeness.failed(at, wall);
@@ -320,7 +317,7 @@ impl Poller {
             }
             PageOutcome::NotModified => {
                 summary.answered = true;
-                self.schedule.came(at, now, Some(0.0));
+                self.schedule.answered(at, now, Some(0.0));
                 self.completeness.unchanged(at, slot, wall);
             }
             PageOutcome::Limited { wait } => {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::rows::{OutgoingBatch, RowReader, WaitingRows, came_back, count};
 pub use self::when_granted::WhenGranted;
+pub(in crate::collect) use self::when_granted::granted;
 use crate::backoff::Backoff;
 use crate::bus::outbox::{self, OutboxReceipt};
 use crate::bus::{BusError, BusState, Outlet, ProducerAccess, ProducerGrant};
@@ -112,12 +113,12 @@ impl Relay {
                 self.wait_for_rows().await?;
             }
             let began = self.clock.instant();
-            match self.turn(&mut outlet, &mut standby, &mut refused).await? {
+            match self.turn(&mut outlet, &mut standby, &mut refused).await {
                 Ok(pause) => {
                     backoff.reset();
                     self.clock.sleep(pause).await;
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.downcast_ref().is_some_and(BusError::is_transient) => {
                     if *self.grant.borrow() == ProducerGrant::Unasked {
                         self.report(ProducerGrant::Unanswered);
                     }
@@ -128,35 +129,32 @@ impl Relay {
                     }
                     self.clock.sleep(backoff.next_wait()).await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// Asks for the topic once and acts on the answer while it holds. Returns how long to wait
-    /// before asking again.
+    /// before asking again; fails with a [`BusError`] when the topic is lost.
     async fn turn(
         &self,
         outlet: &mut impl Outlet,
         standby: &mut Standby,
         refused: &mut Option<Instant>,
-    ) -> anyhow::Result<Result<Duration, BusError>> {
+    ) -> anyhow::Result<Duration> {
         if self.produces {
-            match self.ask(outlet).await {
-                Ok(ProducerGrant::Granted) => {
-                    *refused = None;
-                    *standby = Standby::default();
-                    self.report(ProducerGrant::Granted);
-                    self.waiting.send_replace(0);
-                    return self.send(outlet, Until::Lost).await;
-                }
-                Ok(_) => {}
-                Err(error) => return Ok(Err(error)),
+            if self.ask(outlet).await? == ProducerGrant::Granted {
+                *refused = None;
+                *standby = Standby::default();
+                self.report(ProducerGrant::Granted);
+                self.waiting.send_replace(0);
+                self.send(outlet, Until::Lost).await?;
+                return Ok(Duration::ZERO);
             }
             let now = self.clock.instant();
             let since = *refused.get_or_insert(now);
             if *self.grant.borrow() == ProducerGrant::Granted && now.duration_since(since) < GRACE {
-                return Ok(Ok(ASK_BACK));
+                return Ok(ASK_BACK);
             }
             self.report(ProducerGrant::Standby);
         }
@@ -164,14 +162,12 @@ impl Relay {
         let waiting = self.report_waiting().await?;
         if self.may_hand_over(waiting, standby) {
             standby.since = None;
-            if let Err(error) = self.hand_over(outlet, waiting).await? {
-                return Ok(Err(error));
-            }
+            self.hand_over(outlet, waiting).await?;
             self.report_waiting().await?;
-            return Ok(Ok(AFTER_HAND_OVER));
+            return Ok(AFTER_HAND_OVER);
         }
         // Jitter keeps collectors on standby from asking in step.
-        Ok(Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0)))
+        Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0))
     }
 
     /// Asks for the topic as a collector. Polling starts if the first answer is late.
@@ -245,16 +241,14 @@ impl Relay {
         &self,
         outlet: &mut impl Outlet,
         waiting: WaitingRows,
-    ) -> anyhow::Result<Result<(), BusError>> {
-        match outlet.ask(ProducerAccess::Fencing).await {
-            Ok(ProducerGrant::Granted) => {}
-            Ok(_) => return Ok(Ok(())),
-            Err(error) => return Ok(Err(error)),
+    ) -> anyhow::Result<()> {
+        if outlet.ask(ProducerAccess::Fencing).await? != ProducerGrant::Granted {
+            return Ok(());
         }
         tracing::info!(rows = waiting.outbox, "taking the topic to hand over rows");
         let until = Until::Empty(self.clock.instant() + HAND_OVER);
         let sent = tokio::select! {
-            sent = self.send(outlet, until) => sent?.map(|_| ()),
+            sent = self.send(outlet, until) => sent,
             // Nothing is lost: the messages that were sent come back, and their rows are deleted
             // then.
             () = self.clock.sleep(2 * HAND_OVER) => Ok(()),
@@ -263,21 +257,14 @@ impl Relay {
             self.clock.sleep(APPLIED_ELSEWHERE).await;
         }
         outlet.give_back().await;
-        Ok(sent)
+        sent
     }
 
     /// Applies what is on the topic, then sends the outbox. Fails when the topic is lost.
-    async fn send(
-        &self,
-        outlet: &mut impl Outlet,
-        until: Until,
-    ) -> anyhow::Result<Result<Duration, BusError>> {
-        let end = match outlet.end().await {
-            Ok(end) => end,
-            Err(error) => return Ok(Err(error)),
-        };
+    async fn send(&self, outlet: &mut impl Outlet, until: Until) -> anyhow::Result<()> {
+        let end = outlet.end().await?;
         self.catch_up(end).await?;
-        Ok(self.forward(outlet, until).await?.map(|()| Duration::ZERO))
+        self.forward(outlet, until).await
     }
 
     /// Waits until this store has applied the topic up to its end.
@@ -308,11 +295,7 @@ impl Relay {
     /// Sends the outbox and new rows as they arrive, until sending fails or until the end given by
     /// `until`. While a batch is in flight, the next one is read and the rows of the previous one
     /// are deleted.
-    async fn forward(
-        &self,
-        outlet: &mut impl Outlet,
-        until: Until,
-    ) -> anyhow::Result<Result<(), BusError>> {
+    async fn forward(&self, outlet: &mut impl Outlet, until: Until) -> anyhow::Result<()> {
         let mut head = self.store.watermarks().outbox.subscribe();
         let mut row_reader = RowReader { seen_for: self.seen_for, ..RowReader::default() };
         let mut done = 0;
@@ -321,7 +304,7 @@ impl Relay {
             if ahead.spent.is_empty() {
                 self.give_up(std::mem::take(&mut acknowledged)).await?;
                 if matches!(until, Until::Empty(_)) && *head.borrow() <= done {
-                    return Ok(Ok(()));
+                    return Ok(());
                 }
                 let newest = *head.wait_for(|head| *head > done).await?;
                 (ahead, row_reader) = self.read(done + 1, row_reader).await?;
@@ -332,7 +315,7 @@ impl Relay {
             }
             if matches!(until, Until::Empty(end) if self.clock.instant() >= end) {
                 self.give_up(acknowledged).await?;
-                return Ok(Ok(()));
+                return Ok(());
             }
             let OutgoingBatch { bodies, spent } = std::mem::take(&mut ahead);
             done = spent.last().map_or(done, |last| last.entry);
@@ -348,9 +331,7 @@ impl Relay {
                 async { if bodies.is_empty() { Ok(()) } else { outlet.send(bodies).await } };
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
-            if let Err(error) = taken {
-                return Ok(Err(error));
-            }
+            taken?;
             acknowledged = spent;
         }
     }
@@ -360,8 +341,7 @@ impl Relay {
         from: u64,
         mut row_reader: RowReader,
     ) -> Result<(OutgoingBatch, RowReader), StoreError> {
-        let read = self.store.read(move |reader| Ok((row_reader.read(reader, from)?, row_reader)));
-        read.await
+        self.store.read(move |reader| Ok((row_reader.read(reader, from)?, row_reader))).await
     }
 
     async fn give_up(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {

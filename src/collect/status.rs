@@ -1,11 +1,10 @@
 //! The status of a source, for `/readyz`, `/status` and the pages; updated as it changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::github::tokens::TokenMode;
 use crate::model::coverage::Report;
-use crate::model::part::{ErrorReport, PartState};
+use crate::model::part::{PartState, SourceReport};
 use crate::model::window::Timestamp;
 
 /// The status of a source.
@@ -14,27 +13,10 @@ pub struct SourceStatus {
     /// Whether events arrive: `Degraded` when fewer than possible (a page fails, a rate limit
     /// applies, or tokens are refused), `Down` when none did for some time.
     pub state: PartState,
-    /// Since when it has been in this state.
-    pub since: Timestamp,
-    /// The last error; it remains after recovery. Contains no secret.
-    pub last_error: Option<ErrorReport>,
+    /// What `/status` says of it. Contains no secret, and nothing of the GitHub App.
+    pub report: SourceReport,
     /// Whether the server reports that it is simulated.
     pub simulated: bool,
-    /// With tokens or without.
-    pub mode: TokenMode,
-    /// Number of tokens neither quarantined nor exhausted.
-    pub tokens_usable: usize,
-    /// Number of tokens that GitHub refuses.
-    pub tokens_quarantined: usize,
-    /// Number of accounts that own the tokens, as far as GitHub has reported; tokens of one
-    /// account share its limits.
-    pub accounts: usize,
-    /// When a page was last answered, changed or not.
-    pub last_poll_at: Option<Timestamp>,
-    /// When the next page is due; `None` while a request is in flight.
-    pub next_poll_at: Option<Timestamp>,
-    /// The usual interval between two reads of a page with tokens, the shortest one without.
-    pub poll_interval: Duration,
     /// For each page, from the first: the fraction of its events that the previous read also had,
     /// 0 to 1; `None` until it was read twice. Zero means that events were missed.
     pub overlap: Vec<Option<f64>>,
@@ -43,22 +25,16 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
-    /// The initial status of a source.
+    /// The initial status of a source with this many pages.
     #[must_use]
-    pub fn new(mode: TokenMode, now: Timestamp) -> Self {
+    pub fn new(mode: TokenMode, pages: usize, now: Timestamp) -> Self {
+        let state = PartState::Degraded;
+        let (mode, name) = (mode.name().into(), state.name().into());
         Self {
-            state: PartState::Degraded,
-            since: now,
-            last_error: None,
+            state,
+            report: SourceReport { mode, state: name, since: now, ..SourceReport::default() },
             simulated: false,
-            mode,
-            tokens_usable: 0,
-            tokens_quarantined: 0,
-            accounts: 0,
-            last_poll_at: None,
-            next_poll_at: None,
-            poll_interval: Duration::ZERO,
-            overlap: Vec::new(),
+            overlap: vec![None; pages],
             completeness: None,
         }
     }
@@ -67,7 +43,8 @@ impl SourceStatus {
     pub fn turn(&mut self, state: PartState, now: Timestamp) -> bool {
         let turned = self.state != state;
         if turned {
-            (self.state, self.since) = (state, now);
+            self.state = state;
+            (self.report.state, self.report.since) = (state.name().into(), now);
         }
         turned
     }

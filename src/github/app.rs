@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{GitHubAppConfig, Secret};
-use crate::github::limits::{LimitRefusal, RateLimits};
+use crate::github::limits::RateLimits;
 use crate::github::rest::{API_VERSION, MEDIA_TYPE, said};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
@@ -240,7 +240,7 @@ impl AppClient {
         let url = format!("{}{path}", self.base);
         let mut is_corrected = false;
         loop {
-            let authorization = format!("Bearer {}", self.assertion().await?.expose());
+            let assertion = self.assertion().await?;
             let request = match &body {
                 Some(body) => HttpRequest::post(&url, body.clone()),
                 None => HttpRequest::get(&url),
@@ -248,7 +248,7 @@ impl AppClient {
             let request = request
                 .header("accept", MEDIA_TYPE)
                 .header("x-github-api-version", API_VERSION)
-                .secret("authorization", &authorization);
+                .bearer(assertion.expose());
             let response = self.http.send(request).await;
             metrics::REQUESTS.add_for("app", 1);
             let response = response?;
@@ -299,13 +299,9 @@ impl AppClient {
         match response.status {
             // A 404 is GitHub's answer to an app that does not exist.
             status @ (401 | 404) => AppError::KeyRefused { status, said: said(&response.body) },
-            status @ (403 | 429) if limits.is_about_limits(&response.body) => {
-                let wait = match limits.refusal(status, &response.body, true) {
-                    LimitRefusal::Wait(wait) => Some(wait),
-                    LimitRefusal::WaitLonger | LimitRefusal::Suspended => None,
-                };
-                AppError::Limited { wait }
-            }
+            status @ (403 | 429) if limits.is_about_limits(&response.body) => AppError::Limited {
+                wait: limits.refusal(status, &response.body, true).ok().flatten(),
+            },
             _ => self.trouble(what, response),
         }
     }

@@ -300,7 +300,7 @@ impl Budget {
     fn hear(&mut self, now: Instant, taken: Reservation, limits: &RateLimits) -> LimitNews {
         let Some(reported_left) = limits.remaining else {
             let short = limits.poll_interval.is_some_and(|interval| interval < USUAL_INTERVAL);
-            if short && !limits.tells_budget() && matches!(self.meter, BudgetMeter::Assumed) {
+            if short && !limits.reports_budget() && matches!(self.meter, BudgetMeter::Assumed) {
                 self.meter = BudgetMeter::Interval;
                 self.paces.iter_mut().for_each(|pace| pace.due = now);
             }

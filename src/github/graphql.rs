@@ -7,27 +7,27 @@
 //! pull request gets its own [`PullLookup`], and only what GitHub itself reports as not found is
 //! [`PullLookup::Gone`].
 
-mod lookup;
+mod outcome;
 mod pull;
 mod push;
 mod push_range;
+mod queried;
 mod query;
 mod response;
 mod totals;
 
 use std::time::Duration;
 
-use thiserror::Error;
-
-pub use self::lookup::ObjectLookup;
-pub use self::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
-pub use self::push::{MOST_PUSHES, PushDetails, PushLookup, WantedPush};
+pub use self::outcome::{QueryError, QueryOutcome};
+pub use self::pull::{Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+pub use self::push::{PushDetails, PushLookup, WantedPush};
+pub use self::queried::{AskedBy, ObjectLookup, Queried};
 use self::response::Read;
 pub use self::totals::{CountsLookup, MOST_REPOSITORIES, RepositoryCounts};
 
 use crate::clock::Clock;
-use crate::github::limits::{LimitRefusal, RateLimits, Reset};
-use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
+use crate::github::limits::{DeadToken, RateLimits, Reset};
+use crate::github::tokens::{Lease, TokenVerdict};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
@@ -36,89 +36,6 @@ const TIMEOUT: Duration = Duration::from_secs(12);
 /// Maximum size of a response in bytes: many times that of a hundred titles of the greatest
 /// length, and of the usual messages of the commits of 25 pushes. A longer one was too heavy.
 const ANSWER_BYTES: usize = 4 << 20;
-
-/// Why a query returned no data.
-#[derive(Debug, Error)]
-pub enum QueryError {
-    /// There was no response.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// The response is not valid.
-    #[error("{host} answered {status} to a query: {said}")]
-    Answer {
-        /// The host that was queried.
-        host: String,
-        /// The status.
-        status: u16,
-        /// The beginning of the response.
-        said: String,
-    },
-}
-
-/// The outcome of a query.
-#[derive(Debug)]
-pub enum QueryOutcome<T = PullLookup> {
-    /// A response; one result per requested object, in the order of the query.
-    Answered(Vec<T>),
-    /// There is no data because the query was too heavy: a timeout, or a resource limit.
-    TooHeavy {
-        /// What the response says, for the log.
-        why: String,
-        /// Whether the response names a resource limit, or is too long. Otherwise GitHub may only
-        /// have an outage.
-        is_reported: bool,
-    },
-    /// The token's limit was exceeded; its budget knows until when.
-    Limited {
-        /// How long to wait, where GitHub specified it.
-        wait: Option<Duration>,
-    },
-    /// The token is refused and has been quarantined.
-    TokenDead {
-        /// The reason.
-        reason: DeadToken,
-    },
-    /// The query failed.
-    Failed(QueryError),
-}
-
-/// The result of a query for one object.
-trait QueryLookup {
-    /// Whether the response does not mention the object.
-    fn is_unanswered(&self) -> bool;
-}
-
-impl<D> QueryLookup for ObjectLookup<D> {
-    fn is_unanswered(&self) -> bool {
-        matches!(self, Self::Unanswered)
-    }
-}
-
-impl QueryLookup for CountsLookup {
-    fn is_unanswered(&self) -> bool {
-        *self == Self::Unanswered
-    }
-}
-
-impl<D> QueryOutcome<ObjectLookup<D>> {
-    /// Its label in the metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        name_of(self)
-    }
-}
-
-/// The outcome's label in the metrics.
-fn name_of<T: QueryLookup>(outcome: &QueryOutcome<T>) -> &'static str {
-    match outcome {
-        QueryOutcome::Answered(found) if found.iter().any(T::is_unanswered) => "partial",
-        QueryOutcome::Answered(_) => "answered",
-        QueryOutcome::TooHeavy { .. } => "too_heavy",
-        QueryOutcome::Limited { .. } => "limited",
-        QueryOutcome::TokenDead { .. } => "token_refused",
-        QueryOutcome::Failed(_) => "failed",
-    }
-}
 
 /// A client of GitHub's GraphQL API, as far as it is needed.
 #[derive(Debug)]
@@ -140,20 +57,16 @@ impl GraphQl {
         Ok(Self { http, url, clock })
     }
 
-    /// Queries up to [`MOST_PULLS`] pull requests and settles the lease with the outcome.
-    pub async fn ask(&self, form: AskedBy, wanted: &[WantedPull], lease: Lease) -> QueryOutcome {
-        let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
-        self.send(body, |body| response::read(form, wanted, body), lease).await.0
-    }
-
-    /// Queries the commits of up to [`MOST_PUSHES`] pushes and settles the lease with the outcome.
-    pub async fn ask_pushes(
+    /// Queries up to [`Queried::MOST`] objects and settles the lease with the outcome.
+    pub async fn ask<W: Queried>(
         &self,
-        wanted: &[WantedPush],
+        form: AskedBy,
+        wanted: &[W],
         lease: Lease,
-    ) -> QueryOutcome<PushLookup> {
-        let wanted = &wanted[..wanted.len().min(MOST_PUSHES)];
-        self.send(push::write(wanted), |body| push::read(wanted, body), lease).await.0
+    ) -> QueryOutcome<ObjectLookup<W::Details>> {
+        let wanted = &wanted[..wanted.len().min(W::MOST)];
+        let read = |body: &[u8]| response::read(form, wanted, body);
+        self.send(W::write(form, wanted), read, lease).await.0
     }
 
     /// Queries the totals of up to [`MOST_REPOSITORIES`] repositories, `owner/name`, and settles
@@ -167,18 +80,17 @@ impl GraphQl {
         self.send(totals::write(names), |body| totals::read(names.len(), body), lease).await
     }
 
-    async fn send<T: QueryLookup>(
+    async fn send<D>(
         &self,
         body: String,
-        read: impl FnOnce(&[u8]) -> Read<T>,
+        read: impl FnOnce(&[u8]) -> Read<ObjectLookup<D>>,
         lease: Lease,
-    ) -> (QueryOutcome<T>, Option<u64>) {
-        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
+    ) -> (QueryOutcome<ObjectLookup<D>>, Option<u64>) {
         let mut request = HttpRequest::post(&self.url, body.into())
             .header("content-type", "application/json")
             .header("accept", "application/json");
-        if let Some(authorization) = &authorization {
-            request = request.secret("authorization", authorization);
+        if let Some(token) = lease.token() {
+            request = request.bearer(token.expose());
         }
         let start = self.clock.instant();
         let result = self.http.send(request).await;
@@ -193,7 +105,7 @@ impl GraphQl {
             Err(error) => (QueryOutcome::Failed(error.into()), RateLimits::default()),
         };
         lease.settle(verdict(&outcome), &limits, took);
-        metrics::QUERIES.add_for(name_of(&outcome), 1);
+        metrics::QUERIES.add_for(outcome.name(), 1);
         (outcome, limits.cost)
     }
 
@@ -204,7 +116,6 @@ impl GraphQl {
     ) -> (QueryOutcome<T>, RateLimits) {
         let now = self.clock.now();
         let mut limits = RateLimits::read(&response.headers, now);
-        let said = || response::words_of(&response.body);
         let outcome = match response.status {
             200 => {
                 let read = read(&response.body);
@@ -214,30 +125,27 @@ impl GraphQl {
                     limits.reset = Some(Reset::at(rate.reset, now));
                 }
                 match read.answer {
-                    response::GraphqlResponse::Found(found) => QueryOutcome::Answered(found),
-                    response::GraphqlResponse::TooHeavy { why, is_reported } => {
-                        QueryOutcome::TooHeavy { why, is_reported }
-                    }
-                    response::GraphqlResponse::Limited => {
+                    Ok(QueryOutcome::Limited { .. }) => {
                         QueryOutcome::Limited { wait: wait(&limits) }
                     }
-                    response::GraphqlResponse::Nothing(why) => {
-                        QueryOutcome::Failed(self.no_answer(200, why))
-                    }
+                    Ok(outcome) => outcome,
+                    Err(why) => QueryOutcome::Failed(self.no_answer(200, why)),
                 }
             }
             401 => QueryOutcome::TokenDead { reason: DeadToken::Revoked },
             403 | 429 => match limits.refusal(response.status, &response.body, true) {
-                LimitRefusal::Wait(wait) => QueryOutcome::Limited { wait: Some(wait) },
-                LimitRefusal::WaitLonger => QueryOutcome::Limited { wait: None },
-                LimitRefusal::Suspended => QueryOutcome::TokenDead { reason: DeadToken::Suspended },
+                Ok(wait) => QueryOutcome::Limited { wait },
+                Err(reason) => QueryOutcome::TokenDead { reason },
             },
             // Proxies in front of GitHub abort a query that takes too long in these two ways.
             502 | 504 => {
                 let why = format!("answered {}", response.status);
                 QueryOutcome::TooHeavy { why, is_reported: false }
             }
-            status => QueryOutcome::Failed(self.no_answer(status, said())),
+            status => {
+                let said = response::words_of(&response.body);
+                QueryOutcome::Failed(self.no_answer(status, said))
+            }
         };
         (outcome, limits)
     }
@@ -259,7 +167,7 @@ fn verdict<T>(outcome: &QueryOutcome<T>) -> TokenVerdict {
         QueryOutcome::Answered(_) | QueryOutcome::TooHeavy { .. } => TokenVerdict::Served,
         QueryOutcome::Limited { wait } => TokenVerdict::Limited(*wait),
         QueryOutcome::TokenDead { reason } => TokenVerdict::Refused(*reason),
-        QueryOutcome::Failed(QueryError::Http(error)) if error.is_unsent() => TokenVerdict::Unsent,
+        QueryOutcome::Failed(QueryError::Http(error)) => TokenVerdict::without_response(error),
         QueryOutcome::Failed(_) => TokenVerdict::Failed,
     }
 }

@@ -3,6 +3,7 @@
 //! Times are converted to durations at once, relative to the server's own `Date`, so that a wrong
 //! local clock neither shortens a wait nor extends it by hours.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::http::Headers;
@@ -68,15 +69,22 @@ impl Reset {
     }
 }
 
-/// The meaning of a 403 or 429.
+/// Why GitHub refuses a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitRefusal {
-    /// A limit was exceeded: wait this long.
-    Wait(Duration),
-    /// A limit was exceeded without a time to wait: a minute, then longer each time.
-    WaitLonger,
-    /// The token itself is refused: its account is suspended.
+pub enum DeadToken {
+    /// 401: revoked, expired or mistyped.
+    Revoked,
+    /// 403 that is not about limits: its account is suspended.
     Suspended,
+}
+
+impl fmt::Display for DeadToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoked => "401: it is revoked, expired or mistyped",
+            Self::Suspended => "403: its account is suspended",
+        })
+    }
 }
 
 impl RateLimits {
@@ -108,35 +116,39 @@ impl RateLimits {
 
     /// Whether the response reported a budget.
     #[must_use]
-    pub fn tells_budget(&self) -> bool {
+    pub fn reports_budget(&self) -> bool {
         self.limit.is_some() || self.remaining.is_some() || self.reset.is_some()
     }
 
     /// Whether a 403 with these headers and this body is about limits, and not about permissions.
     #[must_use]
     pub fn is_about_limits(&self, body: &[u8]) -> bool {
-        self.retry_after.is_some() || self.remaining == Some(0) || speaks_of_limits(body)
+        self.retry_after.is_some() || self.remaining == Some(0) || mentions_limits(body)
     }
 
     /// The meaning of a 403 or 429 with these headers and this body, for a request with or without
-    /// a token.
-    #[must_use]
-    pub fn refusal(&self, status: u16, body: &[u8], with_token: bool) -> LimitRefusal {
-        if let Some(wait) = self.retry_after {
-            return LimitRefusal::Wait(wait);
-        }
-        if self.remaining == Some(0)
-            && let Some(reset) = self.reset
-        {
-            return LimitRefusal::Wait(reset.after);
+    /// a token: a limit was exceeded, and this is the time to wait, where GitHub names one.
+    ///
+    /// # Errors
+    /// When the token itself is refused.
+    pub fn refusal(
+        &self,
+        status: u16,
+        body: &[u8],
+        with_token: bool,
+    ) -> Result<Option<Duration>, DeadToken> {
+        let until_reset = || self.reset.filter(|_| self.remaining == Some(0));
+        let wait = self.retry_after.or_else(|| until_reset().map(|reset| reset.after));
+        if wait.is_some() {
+            return Ok(wait);
         }
         let suspended =
-            status == 403 && with_token && !self.tells_budget() && !speaks_of_limits(body);
-        if suspended { LimitRefusal::Suspended } else { LimitRefusal::WaitLonger }
+            status == 403 && with_token && !self.reports_budget() && !mentions_limits(body);
+        if suspended { Err(DeadToken::Suspended) } else { Ok(None) }
     }
 }
 
-fn speaks_of_limits(body: &[u8]) -> bool {
+fn mentions_limits(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(&body[..body.len().min(REASON_BYTES)]).to_lowercase();
     ["rate limit", "secondary", "abuse"].iter().any(|word| text.contains(word))
 }
@@ -212,9 +224,9 @@ mod tests {
         for status in [403, 429] {
             for with_token in [false, true] {
                 let read = |limits: RateLimits| limits.refusal(status, b"{}", with_token);
-                assert_eq!(read(retry), LimitRefusal::Wait(Duration::from_secs(5)));
-                assert_eq!(read(used_up), LimitRefusal::Wait(Duration::from_secs(90)));
-                assert_eq!(read(left), LimitRefusal::WaitLonger);
+                assert_eq!(read(retry), Ok(Some(Duration::from_secs(5))));
+                assert_eq!(read(used_up), Ok(Some(Duration::from_secs(90))));
+                assert_eq!(read(left), Ok(None));
             }
         }
     }
@@ -222,24 +234,18 @@ mod tests {
     #[test]
     fn only_a_403_without_limits_ends_a_token() {
         let bare = RateLimits::default();
-        assert_eq!(
-            bare.refusal(403, b"Sorry. Your account was suspended.", true),
-            LimitRefusal::Suspended
-        );
-        assert_eq!(bare.refusal(403, b"", true), LimitRefusal::Suspended);
+        let suspended = bare.refusal(403, b"Sorry. Your account was suspended.", true);
+        assert_eq!(suspended, Err(DeadToken::Suspended));
+        assert_eq!(bare.refusal(403, b"", true), Err(DeadToken::Suspended));
         for body in [
             "You have exceeded a Secondary rate limit",
             "API rate limit exceeded for user",
             "You have triggered an abuse detection mechanism",
         ] {
-            assert_eq!(
-                bare.refusal(403, body.as_bytes(), true),
-                LimitRefusal::WaitLonger,
-                "{body}"
-            );
+            assert_eq!(bare.refusal(403, body.as_bytes(), true), Ok(None), "{body}");
         }
-        assert_eq!(bare.refusal(403, b"forbidden", false), LimitRefusal::WaitLonger);
-        assert_eq!(bare.refusal(429, b"", true), LimitRefusal::WaitLonger);
-        assert_eq!(bare.refusal(403, &[0xff; 10_000], true), LimitRefusal::Suspended);
+        assert_eq!(bare.refusal(403, b"forbidden", false), Ok(None));
+        assert_eq!(bare.refusal(429, b"", true), Ok(None));
+        assert_eq!(bare.refusal(403, &[0xff; 10_000], true), Err(DeadToken::Suspended));
     }
 }

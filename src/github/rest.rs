@@ -1,12 +1,14 @@
-//! Fetches one page of the public events, or the account of a token, and interprets GitHub's
-//! response.
+//! Fetches one page of the public events, or of the events of a single repository, organization or
+//! person, and interprets GitHub's response; `identity` asks for the account of a token.
 //!
 //! Guarantees: every response becomes one [`PageOutcome`]; nothing is retried here; the limits in
 //! a response are applied to the token's budget before the outcome is returned. `per_page=100` is
 //! set explicitly because GitHub's default differs. The API version is pinned. An `ETag` is sent
 //! back unchanged, including quotes and `W/`.
+//!
+//! Single feeds have the same form, limits and `ETag`s as the public one. A refusal that concerns
+//! the feed (it does not exist, is private or blocked) is not a reason to quarantine the token.
 
-pub mod feeds;
 pub mod identity;
 
 use std::time::Duration;
@@ -15,9 +17,10 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::github::limits::{LimitRefusal, RateLimits};
+use crate::config::Secret;
+use crate::github::limits::{DeadToken, RateLimits};
 use crate::github::shown::first_words;
-use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
+use crate::github::tokens::{Lease, TokenVerdict};
 use crate::http::{self, Headers, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
@@ -62,6 +65,13 @@ pub enum RestError {
         /// What to do.
         cure: &'static str,
     },
+    /// GitHub does not show this feed: 404 (it does not exist, or is private), 410, 451, or 403
+    /// for another reason than limits. Never the outcome for the public feed.
+    #[error("GitHub does not show it ({status})")]
+    Closed {
+        /// The status.
+        status: u16,
+    },
 }
 
 impl RestError {
@@ -71,7 +81,7 @@ impl RestError {
         match self {
             Self::Http(error) => error.is_transient(),
             Self::Trouble { .. } => true,
-            Self::Refused { .. } => false,
+            Self::Refused { .. } | Self::Closed { .. } => false,
         }
     }
 
@@ -80,7 +90,7 @@ impl RestError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Trouble { retry_after, .. } => *retry_after,
-            Self::Http(_) | Self::Refused { .. } => None,
+            Self::Http(_) | Self::Refused { .. } | Self::Closed { .. } => None,
         }
     }
 }
@@ -158,78 +168,124 @@ impl Rest {
         Ok(Self { http, base, clock })
     }
 
-    /// Fetches a page of events and settles the lease with the outcome.
+    /// Fetches a page of the public events and settles the lease with the outcome.
     pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> PageResponse {
-        let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
+        let answer = self.fetch(PageOf::All, number, lease, etag).await;
+        metrics::REQUESTS.add_for(answer.outcome.name(), 1);
+        answer
+    }
+
+    /// Fetches a page of the feed at `path`, such as `repos/rust-lang/rust/events`, and settles the
+    /// lease with the outcome. Follows GitHub's redirects of renamed repositories.
+    pub async fn fetch_feed(
+        &self,
+        path: &str,
+        number: u8,
+        lease: Lease,
+        etag: Option<&str>,
+    ) -> PageResponse {
+        let answer = self.fetch(PageOf::Feed(path), number, lease, etag).await;
+        let label = match &answer.outcome {
+            PageOutcome::Failed(RestError::Closed { .. }) => "closed",
+            PageOutcome::Limited { .. } | PageOutcome::TokenDead { .. } => "refused",
+            other => other.name(),
+        };
+        metrics::FEED_READS.add_for(label, 1);
+        answer
+    }
+
+    async fn fetch(
+        &self,
+        of: PageOf<'_>,
+        number: u8,
+        lease: Lease,
+        etag: Option<&str>,
+    ) -> PageResponse {
+        let path = of.path();
+        let url = format!("{}/{path}?per_page={PER_PAGE}&page={number}", self.base);
         let request = HttpRequest::get(&url).within_origin();
-        let (result, took) = self.send(request, &lease, etag).await;
+        let (result, took) = self.send(request, lease.token(), etag).await;
         let answer = match result {
-            Ok(response) => self.read(number, response, lease.token().is_some()),
+            Ok(response) => self.read(of, number, response, lease.token().is_some()),
             Err(error) => {
                 let outcome = PageOutcome::Failed(error.into());
                 PageResponse { outcome, limits: RateLimits::default(), simulated: None }
             }
         };
         lease.settle(verdict(&answer.outcome), &answer.limits, took);
-        metrics::REQUESTS.add_for(answer.outcome.name(), 1);
         answer
     }
 
-    /// Sends a request for a page with the token of the lease. Returns also how long it took.
+    /// Sends a request with this token. Returns also how long it took.
     async fn send<'a>(
         &self,
-        request: HttpRequest<'a>,
-        lease: &Lease,
+        mut request: HttpRequest<'a>,
+        token: Option<&Secret>,
         etag: Option<&'a str>,
     ) -> (Result<HttpResponse, HttpError>, Duration) {
-        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
-        let mut request =
-            request.header("accept", MEDIA_TYPE).header("x-github-api-version", API_VERSION);
+        request = request.header("accept", MEDIA_TYPE).header("x-github-api-version", API_VERSION);
         if let Some(etag) = etag {
             request = request.header("if-none-match", etag);
         }
-        if let Some(authorization) = &authorization {
-            request = request.secret("authorization", authorization);
+        if let Some(token) = token {
+            request = request.bearer(token.expose());
         }
         let start = self.clock.instant();
         let result = self.http.send(request).await;
         (result, self.clock.instant() - start)
     }
 
-    fn read(&self, number: u8, response: HttpResponse, with_token: bool) -> PageResponse {
+    fn read(
+        &self,
+        of: PageOf<'_>,
+        number: u8,
+        response: HttpResponse,
+        with_token: bool,
+    ) -> PageResponse {
         let limits = RateLimits::read(&response.headers, self.clock.now());
         let simulated = Some(is_simulated(&response.headers));
-        let outcome = match response.status {
+        let (status, body) = (response.status, &response.body);
+        let is_feed = matches!(of, PageOf::Feed(_));
+        let outcome = match status {
             200 => {
                 let etag = etag_of(&response);
                 PageOutcome::Fresh { body: response.body, etag }
             }
             304 => PageOutcome::NotModified,
             401 if with_token => PageOutcome::TokenDead { reason: DeadToken::Revoked },
-            403 | 429 => match limits.refusal(response.status, &response.body, with_token) {
-                LimitRefusal::Wait(wait) => PageOutcome::Limited { wait: Some(wait) },
-                LimitRefusal::WaitLonger => PageOutcome::Limited { wait: None },
-                LimitRefusal::Suspended => PageOutcome::TokenDead { reason: DeadToken::Suspended },
+            404 | 410 | 451 if is_feed => PageOutcome::Failed(RestError::Closed { status }),
+            403 if is_feed && limits.reports_budget() && !limits.is_about_limits(body) => {
+                PageOutcome::Failed(RestError::Closed { status })
+            }
+            403 | 429 => match limits.refusal(status, body, with_token) {
+                Ok(wait) => PageOutcome::Limited { wait },
+                Err(reason) => PageOutcome::TokenDead { reason },
             },
-            status => PageOutcome::Failed(self.failure(number, status, &response, &limits)),
+            _ => PageOutcome::Failed(self.failure(of, number, &response, &limits)),
         };
         PageResponse { outcome, limits, simulated }
     }
 
     fn failure(
         &self,
+        of: PageOf<'_>,
         number: u8,
-        status: u16,
         response: &HttpResponse,
         limits: &RateLimits,
     ) -> RestError {
-        let what = format!("page {number} of {}/events", http::shown(&self.base));
-        let said = said(&response.body);
-        let cure = match status {
+        let (status, said) = (response.status, said(&response.body));
+        let address = format!("{}/{}", http::shown(&self.base), of.path());
+        let (what, is_passing) = match of {
+            PageOf::Feed(_) => (address, true),
             // 5xx, and the statuses that proxies send instead.
-            500..=599 | 408 | 425 => {
-                return RestError::Trouble { what, status, said, retry_after: limits.retry_after };
+            PageOf::All => {
+                (format!("page {number} of {address}"), matches!(status, 500..=599 | 408 | 425))
             }
+        };
+        if is_passing {
+            return RestError::Trouble { what, status, said, retry_after: limits.retry_after };
+        }
+        let cure = match status {
             401 => "it wants a token: set github.tokens",
             422 => "GitHub has no such page: set github.pages to 3",
             _ => "check github.apiUrl",
@@ -238,13 +294,33 @@ impl Rest {
     }
 }
 
+/// Whose events a page shows.
+#[derive(Clone, Copy)]
+enum PageOf<'a> {
+    /// All public ones.
+    All,
+    /// Those of the feed at this path.
+    Feed(&'a str),
+}
+
+impl<'a> PageOf<'a> {
+    fn path(self) -> &'a str {
+        match self {
+            Self::All => "events",
+            Self::Feed(path) => path,
+        }
+    }
+}
+
 fn verdict(outcome: &PageOutcome) -> TokenVerdict {
     match outcome {
-        PageOutcome::Fresh { .. } => TokenVerdict::Served,
+        PageOutcome::Fresh { .. } | PageOutcome::Failed(RestError::Closed { .. }) => {
+            TokenVerdict::Served
+        }
         PageOutcome::NotModified => TokenVerdict::Unchanged,
         PageOutcome::Limited { wait } => TokenVerdict::Limited(*wait),
         PageOutcome::TokenDead { reason } => TokenVerdict::Refused(*reason),
-        PageOutcome::Failed(RestError::Http(error)) if error.is_unsent() => TokenVerdict::Unsent,
+        PageOutcome::Failed(RestError::Http(error)) => TokenVerdict::without_response(error),
         PageOutcome::Failed(_) => TokenVerdict::Failed,
     }
 }

@@ -20,26 +20,25 @@ mod lease;
 mod pool_state;
 mod types;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::account::Accounts;
-pub use self::lease::Lease;
-use self::lease::SharedPool;
+pub use self::account::LimitShares;
+pub use self::lease::{Lease, TokenPool};
 pub use self::pool_state::QUARANTINE;
-use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, tell_shared};
+use self::pool_state::{ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, report_shared};
 pub use self::types::{
-    AccountId, Census, DeadToken, Identity, PoolOptions, QueryKind, TokenMode, TokenSlotId,
-    TokenVerdict,
+    AccountId, Census, Identity, PoolOptions, QueryKind, TokenMode, TokenSlotId, TokenVerdict,
 };
 use self::types::{Owner, Resource};
 use crate::clock::Clock;
 use crate::config::Secret;
 
-/// The fraction of each token's limit for queries, unless set by [`TokenPool::allow_queries`].
+/// The fraction of each token's limit for queries, unless set by [`TokenPool::set_shares`].
 const QUERY_SHARE: f64 = 0.5;
 /// How long after an identity request without a result the next one is sent.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
@@ -66,14 +65,6 @@ pub enum TokenGrant {
     Wait(Instant),
 }
 
-/// All tokens, and the slot for requests without one.
-#[derive(Debug)]
-pub struct TokenPool {
-    shared: Arc<SharedPool>,
-    /// Counts the lists of tokens that differed from the previous one.
-    lists: watch::Sender<u64>,
-}
-
 impl TokenPool {
     /// A pool with nothing spent yet.
     #[must_use]
@@ -91,8 +82,8 @@ impl TokenPool {
             next_id: 1,
             is_pending: false,
         };
-        let lists = watch::Sender::new(0);
-        let pool = Arc::new(Self { shared: Arc::new(SharedPool::new(state, clock)), lists });
+        let (lists, refusals) = (watch::Sender::new(()), watch::Sender::new(()));
+        let pool = Arc::new(Self { clock, state: Mutex::new(state), lists, refusals });
         pool.replace(options.tokens);
         pool
     }
@@ -100,7 +91,7 @@ impl TokenPool {
     /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list.
     /// Every wait for a token of this pool must then end, because the new tokens may be available.
     #[must_use]
-    pub fn lists(&self) -> watch::Receiver<u64> {
+    pub fn lists(&self) -> watch::Receiver<()> {
         self.lists.subscribe()
     }
 
@@ -108,8 +99,8 @@ impl TokenPool {
     /// before keeps its account and its quarantine, even when some lists in between did not have
     /// it. Does nothing when the list is the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
         // The tokens of the last list come last, because the last ones are kept longest.
         let mut old = std::mem::take(&mut state.departed);
@@ -134,10 +125,7 @@ impl TokenPool {
             let slot = if let Some(at) = kept {
                 old.remove(at)
             } else {
-                let id = TokenSlotId(state.next_id);
-                state.next_id += 1;
-                let owner = state.accounts.open(id, now);
-                TokenSlot::new(id, Some(token), owner, now)
+                state.open_slot(Some(token), None, now)
             };
             state.slots.push(slot);
         }
@@ -154,40 +142,27 @@ impl TokenPool {
         publish(state, now);
         if !state.slots.iter().map(|slot| &slot.id).eq(before) {
             (state.turn, state.query_turn) = (0, 0);
-            self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
+            self.lists.send_replace(());
         }
     }
 
-    /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1,
-    /// and never what the audit may use.
-    pub fn allow_queries(&self, share: f64) {
-        self.shared.lock().accounts.allow_queries(share);
-    }
-
-    /// Sets the part of what queries may use that those for the commits of pushes may use: 0 while
-    /// there are none.
-    pub fn allow_pushes(&self, part: f64) {
-        self.shared.lock().accounts.allow_pushes(part);
-    }
-
-    /// Sets the fraction of each account's limit that single feeds may use, and that pages then do
-    /// not: 0 while there are none.
-    pub fn allow_feeds(&self, share: f64) {
-        self.shared.lock().accounts.allow_feeds(share);
+    /// Changes the fractions of each account's limits.
+    pub fn set_shares(&self, change: impl FnOnce(&mut LimitShares)) {
+        self.lock().accounts.set_shares(change);
     }
 
     /// A lease to read a single feed, always with the same token for the same `feed` while GitHub
     /// accepts it, because an `ETag` is of one token; or when to ask again.
     #[must_use]
     pub fn grant_feed(self: &Arc<Self>, feed: u64) -> TokenGrant {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let PoolState { slots, anonymous, accounts, .. } = &mut *state;
         let count = slots.len();
         let start = usize::try_from(feed % (count.max(1) as u64)).unwrap_or_default();
         let slot = (start..start + count)
             .map(|at| &slots[at % count])
-            .find(|slot| !slot.is_benched(now))
+            .find(|slot| !slot.is_quarantined(now))
             .unwrap_or(anonymous);
         let ready = accounts.ready_at(slot.owner, Resource::Feeds, now);
         if ready > now {
@@ -199,16 +174,16 @@ impl TokenPool {
     /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
     /// a single token shares its account with no other.
     #[must_use]
-    pub fn grant_introduction(&self) -> Option<Lease> {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+    pub fn grant_introduction(self: &Arc<Self>) -> Option<Lease> {
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let PoolState { slots, accounts, .. } = &mut *state;
         if slots.len() < 2 {
             return None;
         }
         let slot = slots.iter_mut().find(|slot| {
             slot.introduced_at.is_some_and(|at| at <= now)
-                && !slot.is_benched(now)
+                && !slot.is_quarantined(now)
                 && accounts.ready_at(slot.owner, Resource::Pages, now) <= now
         })?;
         slot.introduced_at = Some(now + ASK_AGAIN);
@@ -218,8 +193,8 @@ impl TokenPool {
     /// Records the account of a token. From then on it shares its limits with the other tokens of
     /// that account, including what is already spent.
     pub fn introduce(&self, id: TokenSlotId, identity: Identity) {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let Some(slot) = state.slot(id) else { return };
         slot.introduced_at = None;
         let Identity::User(user) = identity else { return };
@@ -229,14 +204,14 @@ impl TokenPool {
         }
         slot.owner = to;
         state.accounts.join(from, to, now);
-        tell_shared(&state, id, to);
+        report_shared(&state, id, to);
         publish(&mut state, now);
     }
 
     /// A lease for one GraphQL query with the next token, or when to ask again. `None` when GitHub
     /// accepts none of the tokens, because queries require one.
     #[must_use]
-    pub fn grant_query(&self, kind: QueryKind) -> Option<TokenGrant> {
+    pub fn grant_query(self: &Arc<Self>, kind: QueryKind) -> Option<TokenGrant> {
         self.grant_query_of(kind, |_| true)
     }
 
@@ -244,61 +219,47 @@ impl TokenPool {
     /// of their tokens.
     #[must_use]
     pub fn grant_query_of(
-        &self,
+        self: &Arc<Self>,
         kind: QueryKind,
         may: impl Fn(AccountId) -> bool,
     ) -> Option<TokenGrant> {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
-        let turn = state.query_turn;
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let request = TokenRequest { resource: Resource::Queries(kind), last: None, may: &may };
-        match self.next_seat(&mut state, turn, &request, now) {
-            Ok((lease, turn)) => {
-                state.query_turn = turn;
-                Some(TokenGrant::Go(lease))
-            }
+        match self.next_lease(&mut state, &request, now) {
+            Ok(lease) => Some(TokenGrant::Go(lease)),
             Err(None) if state.is_pending => Some(TokenGrant::Wait(now + PENDING_LOOK)),
             Err(earliest) => earliest.map(TokenGrant::Wait),
         }
     }
 
-    /// Sets the fraction of each account's GraphQL limit that the audit may use: 0 while there is
-    /// none, at most 0.9.
-    pub fn allow_audits(&self, share: f64) {
-        self.shared.lock().accounts.allow_audits(share);
-    }
-
     /// Like `grant_query`, within the audit's share.
     #[must_use]
-    pub fn grant_audit(&self) -> Option<TokenGrant> {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+    pub fn grant_audit(self: &Arc<Self>) -> Option<TokenGrant> {
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let request = TokenRequest { resource: Resource::Audits, last: None, may: &|_| true };
-        match self.next_seat(&mut state, 0, &request, now) {
-            Ok((lease, _)) => Some(TokenGrant::Go(lease)),
+        match self.next_lease(&mut state, &request, now) {
+            Ok(lease) => Some(TokenGrant::Go(lease)),
             Err(earliest) => earliest.map(TokenGrant::Wait),
         }
     }
 
     /// A lease for one request with the next token, or when to ask again.
     #[must_use]
-    pub fn grant(&self) -> TokenGrant {
+    pub fn grant(self: &Arc<Self>) -> TokenGrant {
         self.grant_after(None)
     }
 
     /// Like `grant`, but with a token other than the one last used for the same page, if there is
     /// one: a token that gets stale pages is detected by comparison with others.
     #[must_use]
-    pub fn grant_after(&self, last: Option<TokenSlotId>) -> TokenGrant {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
-        let turn = state.turn;
+    pub fn grant_after(self: &Arc<Self>, last: Option<TokenSlotId>) -> TokenGrant {
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let request = TokenRequest { resource: Resource::Pages, last, may: &|_| true };
-        let earliest = match self.next_seat(&mut state, turn, &request, now) {
-            Ok((lease, turn)) => {
-                state.turn = turn;
-                return TokenGrant::Go(lease);
-            }
+        let earliest = match self.next_lease(&mut state, &request, now) {
+            Ok(lease) => return TokenGrant::Go(lease),
             Err(earliest) => earliest,
         };
         // A token that is only exhausted is waited for; sending requests without one would mix two
@@ -309,7 +270,7 @@ impl TokenPool {
         if state.is_pending {
             return TokenGrant::Wait(now + PENDING_LOOK);
         }
-        let back = state.slots.iter().filter_map(|slot| slot.benched_until).min();
+        let back = state.slots.iter().filter_map(|slot| slot.quarantined_until).min();
         let PoolState { anonymous, accounts, .. } = &mut *state;
         let ready = accounts.ready_at(anonymous.owner, Resource::Pages, now);
         if ready <= now {
@@ -321,10 +282,10 @@ impl TokenPool {
     /// Does not use this token for pages for this long, because it gets stale ones, unless it is
     /// the last token. Its budgets and its queries are not affected.
     pub fn rest(&self, id: TokenSlotId, time: Duration) {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let works =
-            |slot: &TokenSlot| slot.id != id && !slot.is_benched(now) && !slot.is_resting(now);
+            |slot: &TokenSlot| slot.id != id && !slot.is_quarantined(now) && !slot.is_resting(now);
         if state.slots.iter().any(works)
             && let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == id)
         {
@@ -337,7 +298,7 @@ impl TokenPool {
     /// is no longer there.
     #[must_use]
     pub fn number(&self, id: TokenSlotId) -> Option<usize> {
-        let state = self.shared.lock();
+        let state = self.lock();
         let place = state.slots.iter().position(|slot| slot.id == id);
         place.map(|place| place + 1).or_else(|| (state.anonymous.id == id).then_some(0))
     }
@@ -345,36 +306,41 @@ impl TokenPool {
     /// Whether GitHub accepts a token of one of these accounts.
     #[must_use]
     pub fn has_account(&self, may: impl Fn(AccountId) -> bool) -> bool {
-        let (state, now) = (self.shared.lock(), self.shared.clock.instant());
-        state.slots.iter().any(|slot| !slot.is_benched(now) && may(AccountId(slot.owner)))
+        let (state, now) = (self.lock(), self.clock.instant());
+        state.slots.iter().any(|slot| !slot.is_quarantined(now) && may(AccountId(slot.owner)))
     }
 
     /// The current state of the pool.
     #[must_use]
     pub fn census(&self) -> Census {
-        census(&mut self.shared.lock(), self.shared.clock.instant())
+        census(&mut self.lock(), self.clock.instant())
     }
 
-    /// A lease from the first available slot from `turn` on, and the slot that is next. Otherwise
-    /// the earliest time at which one is available; `None` when all are quarantined.
-    fn next_seat(
-        &self,
+    /// A lease from the next available slot in turn. Otherwise the earliest time at which one is
+    /// available; `None` when all are quarantined.
+    fn next_lease(
+        self: &Arc<Self>,
         state: &mut PoolState,
-        turn: usize,
         request: &TokenRequest<'_>,
         now: Instant,
-    ) -> Result<(Lease, usize), Option<Instant>> {
+    ) -> Result<Lease, Option<Instant>> {
         let &TokenRequest { resource, last, may } = request;
-        let PoolState { slots, accounts, .. } = state;
+        let PoolState { slots, accounts, turn, query_turn, .. } = state;
+        // The audit always begins with the first token, and changes nobody's turn.
+        let mut first = 0;
+        let turn = match resource {
+            Resource::Pages | Resource::Feeds => turn,
+            Resource::Queries(_) => query_turn,
+            Resource::Audits => &mut first,
+        };
         let count = slots.len();
         // When no other token is left, a stale page is better than none.
-        let may_rest = slots.iter().any(|slot| !slot.is_benched(now) && !slot.is_resting(now));
-        let mut earliest: Option<Instant> = None;
-        let mut only = None;
-        for at in (turn..turn + count).map(|turn| turn % count) {
+        let may_rest = slots.iter().any(|slot| !slot.is_quarantined(now) && !slot.is_resting(now));
+        let (mut chosen, mut earliest) = (None, None::<Instant>);
+        for at in (*turn..*turn + count).map(|turn| turn % count) {
             let slot = &slots[at];
             // Lookups are by name and are not affected by stale pages.
-            if slot.is_benched(now)
+            if slot.is_quarantined(now)
                 || !may(AccountId(slot.owner))
                 || (may_rest && resource == Resource::Pages && slot.is_resting(now))
             {
@@ -383,18 +349,20 @@ impl TokenPool {
             let ready = accounts.ready_at(slot.owner, resource, now);
             if ready > now {
                 earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
-            } else if last == Some(slot.id) {
-                only = Some(at);
-            } else {
-                return Ok((self.lease(slot, accounts, resource, now), (at + 1) % count));
+                continue;
+            }
+            chosen = Some(at);
+            if last != Some(slot.id) {
+                break;
             }
         }
-        let at = only.ok_or(earliest)?;
-        Ok((self.lease(&slots[at], accounts, resource, now), (at + 1) % count))
+        let at = chosen.ok_or(earliest)?;
+        *turn = (at + 1) % count;
+        Ok(self.lease(&slots[at], accounts, resource, now))
     }
 
     fn lease(
-        &self,
+        self: &Arc<Self>,
         slot: &TokenSlot,
         accounts: &mut Accounts,
         resource: Resource,
@@ -402,7 +370,7 @@ impl TokenPool {
     ) -> Lease {
         let (budget, of) = accounts.budget(slot.owner, resource);
         Lease {
-            pool: Arc::clone(&self.shared),
+            pool: Arc::clone(self),
             slot: slot.id,
             owner: slot.owner,
             token: slot.token.clone(),

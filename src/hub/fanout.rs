@@ -1,13 +1,13 @@
 //! Delivery to many subscribers: waking them, the frames they share, and limits of memory and work.
 
+pub(super) mod batch;
 pub(super) mod deflate;
 pub(super) mod fair_queue;
 pub(super) mod frame;
-pub(super) mod header;
 pub(super) mod memory;
 pub(super) mod notifier;
-mod registry;
 pub(super) mod subscribers;
+pub(super) mod turn;
 mod waiters;
 
 use std::ops::RangeInclusive;

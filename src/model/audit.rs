@@ -19,31 +19,24 @@ pub const METHOD: &str = "seen: events received here; grown: what GitHub's total
      repositories; numbers: issues, pull requests and discussions of a repository share one \
      sequence, whose holes were not seen; null: not known yet";
 
-/// What is audited. Those of which GitHub states a total come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AuditedKind {
-    /// Stars, by `stargazerCount`.
-    Stars,
-    /// Forks, by the number of direct forks.
-    Forks,
-    /// Published releases, by their number.
-    Releases,
-    /// Opened pull requests, by their number.
-    PullRequests,
-    /// Opened issues, by their number.
-    Issues,
-    /// Opened issues, pull requests and discussions, by holes in their numbers.
-    Numbers,
+names! {
+    /// What is audited. Those of which GitHub states a total come first.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub enum AuditedKind {
+        /// Stars, by `stargazerCount`.
+        Stars = "stars",
+        /// Forks, by the number of direct forks.
+        Forks = "forks",
+        /// Published releases, by their number.
+        Releases = "releases",
+        /// Opened pull requests, by their number.
+        PullRequests = "pull_requests",
+        /// Opened issues, by their number.
+        Issues = "issues",
+        /// Opened issues, pull requests and discussions, by holes in their numbers.
+        Numbers = "numbers",
+    }
 }
-
-names!(AuditedKind {
-    Stars: "stars",
-    Forks: "forks",
-    Releases: "releases",
-    PullRequests: "pull_requests",
-    Issues: "issues",
-    Numbers: "numbers",
-});
 
 impl AuditedKind {
     /// Number of kinds of which GitHub states a total.

@@ -17,25 +17,19 @@ pub const METHOD: &str = "ids are drawn in order: the ids between two reads that
      times the events an id on the pages, over ten minutes; 95 % interval; what GitHub never \
      shows is in no figure";
 
-/// A kind of problem with the feed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum TroubleKind {
-    /// GitHub responds, but shows nothing new.
-    FrozenFeed,
-    /// A token receives old pages.
-    StaleToken,
-    /// A page does not show what it used to show, or is missing.
-    PageMissing,
+names! {
+    /// A kind of problem with the feed.
+    #[derive(PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum TroubleKind {
+        /// GitHub responds, but shows nothing new.
+        FrozenFeed = "frozen_feed",
+        /// A token receives old pages.
+        StaleToken = "stale_token",
+        /// A page does not show what it used to show, or is missing.
+        PageMissing = "page_missing",
+    }
 }
-
-names!(TroubleKind {
-    FrozenFeed: "frozen_feed",
-    StaleToken: "stale_token",
-    PageMissing: "page_missing",
-});
 
 /// A problem with the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,8 +8,11 @@ mod slots;
 
 pub use self::slots::SlotCounts;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::envelope::Flags;
 use super::names::names;
@@ -79,17 +82,19 @@ pub struct DayHours {
     pub is_filled: bool,
 }
 
-/// How much of a day was seen, estimated from the ids of events.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// How much of the public feed was seen in a day, or in several.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
+#[schemars(rename = "LedgerCoverage")]
 pub struct DaySeen {
-    /// The fraction of all public events that was received in the known minutes, 0 to 1; `None`
-    /// while no minute is known.
+    /// The fraction of all public events that was seen in the known minutes, estimated from event
+    /// ids, 0 to 1; null while it is unknown.
+    #[serde(serialize_with = "thousandths")]
     pub seen: Option<f64>,
-    /// Minutes of the day for which it is known.
+    /// Minutes for which it is known.
     pub minutes_known: u32,
-    /// Hours of the day whose counts come from an imported archive.
+    /// Hours whose counts come from an imported archive instead.
     pub hours_imported: u32,
-    /// Days whose counts come from a database.
+    /// Days whose counts come from a database (`tidb.sql.repoDays`) instead.
     pub days_filled: u32,
 }
 
@@ -140,13 +145,16 @@ pub struct PostponedDay {
 }
 
 /// One day of a repository.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "DayReport")]
 pub struct RepoDay {
-    /// The day.
+    /// The UTC day.
+    #[schemars(with = "String")]
     pub day: Day,
     /// What was counted.
     pub counts: LedgerCounts,
     /// How much of the day was seen.
+    #[serde(rename = "coverage")]
     pub seen: DaySeen,
 }
 
@@ -301,6 +309,38 @@ impl LedgerCounts {
     pub fn is_empty(&self) -> bool {
         self.0 == [0; METRICS]
     }
+}
+
+/// Serializes all counts by the names of the metrics.
+impl Serialize for LedgerCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(LedgerMetric::ALL.map(|metric| (metric.name(), self.get(metric))))
+    }
+}
+
+impl JsonSchema for LedgerCounts {
+    fn schema_name() -> Cow<'static, str> {
+        "LedgerFigures".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (names, count) =
+            (LedgerMetric::ALL.map(LedgerMetric::name), u64::json_schema(generator));
+        let properties = BTreeMap::from(names.map(|name| (name, count.clone())));
+        json_schema!({ "type": "object", "properties": properties, "required": names })
+    }
+}
+
+/// Serializes a fraction with three digits.
+#[expect(clippy::ref_option, reason = "serde passes a field by reference")]
+fn thousandths<S: Serializer>(share: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    share.map(rounded).serialize(serializer)
+}
+
+/// A fraction with three digits.
+#[must_use]
+pub fn rounded(share: f64) -> f64 {
+    (share * 1e3).round() / 1e3
 }
 
 /// Bits of the metric in a slot.

@@ -27,6 +27,9 @@ pub const GAP: &str = "gap";
 pub const SCHEMA: &str = "schema";
 /// The version that this build writes.
 const OUR_SCHEMA: &str = "1";
+/// A body is an object of two members: these are its texts before them.
+const BEFORE_EVENT: &str = "{\"event\":";
+const BEFORE_PAYLOAD: &str = ",\"payload\":";
 /// Estimated bytes of a body in addition to its event.
 const AROUND_EVENT: usize = 200;
 /// How long a message may have waited for its broker; an earlier `received` is ignored.
@@ -94,9 +97,9 @@ impl Outgoing {
             (SCHEMA, OUR_SCHEMA.to_owned()),
         ];
         let mut body = String::with_capacity(event.len() + AROUND_EVENT);
-        body.push_str("{\"event\":");
+        body.push_str(BEFORE_EVENT);
         body.push_str(event);
-        body.push_str(",\"payload\":");
+        body.push_str(BEFORE_PAYLOAD);
         push_payload(&mut body, facts);
         body.push('}');
         let key = summary.repo_id.map(|id| id.to_string());
@@ -132,11 +135,10 @@ impl Incoming {
         published_at: Timestamp,
     ) -> Result<Self, UnreadableMessage> {
         let body = std::str::from_utf8(body).map_err(|_| UnreadableMessage::NoText)?;
-        if !json::is_only_object(body) {
-            return Err(UnreadableMessage::NotOneObject);
-        }
-        let [event, payload] = json::pick(body, ["event", "payload"]);
-        let event = Event::read(event.ok_or(UnreadableMessage::NoEventInside)?)?;
+        let (event, payload) = match event_and_payload(body) {
+            Some((event, payload)) => (event, Some(payload)),
+            None => parse(body)?,
+        };
         let received = property(RECEIVED).and_then(|text| text.parse().ok());
         let received_at = received_at(received.map(Timestamp::from_micros), published_at)
             .ok_or(UnreadableMessage::ImpossibleTime(published_at))?;
@@ -160,6 +162,31 @@ impl Incoming {
             flags_given: given.is_some(),
         })
     }
+}
+
+/// The event and the payload of a body of any form.
+fn parse(body: &str) -> Result<(Event<'_>, Option<&str>), UnreadableMessage> {
+    if !json::is_only_object(body) {
+        return Err(UnreadableMessage::NotOneObject);
+    }
+    let [event, payload] = json::pick(body, ["event", "payload"]);
+    Ok((Event::read(event.ok_or(UnreadableMessage::NoEventInside)?)?, payload))
+}
+
+/// The same of a body in the form of [`Outgoing::new`], in one pass over it instead of three;
+/// `None` for any other body.
+fn event_and_payload(body: &str) -> Option<(Event<'_>, &str)> {
+    let members = body.strip_prefix(BEFORE_EVENT)?.strip_suffix('}')?;
+    let (event, payload) = members.rsplit_once(BEFORE_PAYLOAD)?;
+    // `Event::read` accepts control characters in names, which are not JSON.
+    let has_control = event.bytes().fold(false, |found, byte| found | (byte < b' '));
+    let is_bare = payload.starts_with('{') && payload.ends_with('}');
+    if has_control || !is_bare || !json::is_only_object(payload) {
+        return None;
+    }
+    // An event is compact only when its text is exactly one object.
+    let event = Event::read(event).ok().filter(Event::is_compact)?;
+    Some((event, payload))
 }
 
 /// When a message was received: what it says, or else its publish time; `None` when neither can be

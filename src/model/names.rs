@@ -1,8 +1,20 @@
 //! Macros for types that are text outside of the program: in JSON, metrics, queries and on the
 //! command line.
 
-/// Gives an enum without fields `ALL`, its variants in order, and `name`.
+/// Declares an enum without fields whose variants have names: `ALL` has them in order, `name` is
+/// the name of each. The second form adds these to an enum that is declared elsewhere.
 macro_rules! names {
+    ($(#[$about:meta])* $vis:vis enum $of:ident {
+        $($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        $vis enum $of {
+            $($(#[$doc])* $variant),+
+        }
+
+        $crate::model::names::names!($of { $($variant: $name),+ });
+    };
     ($of:ident { $($variant:ident: $name:literal),+ $(,)? }) => {
         impl $of {
             /// All, in their order.

@@ -45,6 +45,34 @@ pub struct ErrorReport {
     pub message: String,
 }
 
+/// Polling of GitHub.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SourceReport {
+    /// `tokens` or `anonymous`.
+    pub mode: Cow<'static, str>,
+    /// `ok`, `degraded` or `down`.
+    pub state: Cow<'static, str>,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// Tokens neither quarantined nor used up for now.
+    pub tokens_usable: usize,
+    /// Tokens that GitHub refuses.
+    pub tokens_benched: usize,
+    /// Accounts of the tokens, as far as GitHub has named them.
+    pub accounts: usize,
+    /// Usual interval between two polls of a page, seconds.
+    pub poll_interval_seconds: f64,
+    /// When a page last received a response.
+    pub last_poll_at: Option<Timestamp>,
+    /// When the next page is due; `None` while one is in flight.
+    pub next_poll_at: Option<Timestamp>,
+    /// The GitHub App; `None` without one, and for the public.
+    pub app: Option<AppReport>,
+    /// The last error; it stays after recovery.
+    pub last_error: Option<ErrorReport>,
+}
+
 /// A GitHub App (`github.app`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -263,6 +263,13 @@ impl fmt::Display for Day {
     }
 }
 
+/// Serializes it as its text.
+impl serde::Serialize for Day {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Month {
     /// Its first day.
     #[must_use]

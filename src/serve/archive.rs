@@ -30,8 +30,8 @@ use crate::model::hour_file::{ArchiveFile, FileKind, coverage_name};
 use crate::model::window::Timestamp;
 use crate::private;
 use crate::serve::http::head::Slashed;
-use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::url_query::PathParts;
 use crate::serve::server::{ServerState, SharedServer};
 use crate::sync::blocking;
 
@@ -47,7 +47,7 @@ pub(crate) async fn list(State(server): SharedServer, asked: Parts) -> HttpResul
         return Ok((StatusCode::PERMANENT_REDIRECT, location).into_response());
     }
     let dir = directory(&server)?.to_owned();
-    let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
+    let slot = server.downloads.admit(&server.options.config, &asked)?;
     index::answer(&server, &asked, dir, slot).await
 }
 
@@ -59,7 +59,7 @@ pub(crate) async fn file(
 ) -> HttpResult {
     let dir = directory(&server)?;
     let file = ArchiveFile::parse(&name).ok_or_else(|| no_file(&name))?;
-    let slot = server.downloads.admit(&server.options.trusted_proxies, &asked)?;
+    let slot = server.downloads.admit(&server.options.config, &asked)?;
     let (path, about) = (dir.join(&name), dir.join(coverage_name(file.hour)));
     let opened = blocking(move || Opened::open(&path, &about)).await?.map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {

@@ -20,7 +20,7 @@ use self::shared::SharedResponse;
 use crate::model::json;
 use crate::serve::admin::operate::ChartSpan;
 use crate::serve::admin::redaction;
-use crate::serve::http::negotiation::JSON;
+use crate::serve::http::negotiation::{CSV, JSON};
 use crate::serve::http::problem::{HttpResult, Problem};
 use crate::serve::http::url_query::UrlQuery;
 use crate::serve::server::{ServerState, SharedServer};
@@ -32,16 +32,12 @@ const USUAL: Duration = Duration::from_secs(86_400);
 const MOST_HOURS: i64 = 31 * 24 + 1;
 /// How far `since` may lie ahead of this machine's clock.
 const AHEAD: Duration = Duration::from_secs(60);
-const CSV: &str = "text/csv; charset=utf-8";
 
 /// `/history?span=15m|24h`: events by type over time, and the part of all that was seen.
 pub(crate) async fn history(State(server): SharedServer, asked: Parts) -> HttpResult {
-    let spans = [("15m", ChartSpan::Recent), ("24h", ChartSpan::Day)];
-    let span = UrlQuery::of(&asked.uri)?.one_of("span", &spans)?;
-    let which = match span {
-        ChartSpan::Recent => SharedResponse::Recent,
-        ChartSpan::Day => SharedResponse::Day,
-    };
+    let recent = (ChartSpan::Recent, SharedResponse::Recent);
+    let spans = [("15m", recent), ("24h", (ChartSpan::Day, SharedResponse::Day))];
+    let (span, which) = UrlQuery::of(&asked.uri)?.one_of("span", &spans)?;
     let made = async { Ok(written::chart(&server.operate.chart(span).await?)) };
     server.shared.get(which, server.clock, made).await
 }

@@ -3,13 +3,13 @@
 pub(crate) mod admission;
 pub(crate) mod body;
 pub(crate) mod encoding;
+pub(crate) mod etag;
 pub(crate) mod front;
 pub(crate) mod head;
 pub(crate) mod http2;
 pub(crate) mod identity;
 pub(crate) mod listen;
 pub(crate) mod negotiation;
-pub(crate) mod path_parts;
 pub(crate) mod peer;
 pub(crate) mod problem;
 mod progress;

@@ -9,19 +9,17 @@ pub(crate) mod written;
 use std::ops::Range;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use xxhash_rust::xxh3::xxh3_64;
 
 use self::picture::Picture;
 use crate::model::ledger::{MOST_RANKED, RankedBy, RankedWindow, RepoSeries, is_repo_name};
 use crate::serve::admin::operate::TopQuery;
-use crate::serve::http::negotiation::JSON;
-use crate::serve::http::path_parts::PathParts;
+use crate::serve::http::etag;
+use crate::serve::http::negotiation::{CSV, JSON};
 use crate::serve::http::problem::{HttpResult, Problem};
-use crate::serve::http::url_query::UrlQuery;
-use crate::serve::pages::clients::is_known;
+use crate::serve::http::url_query::{PathParts, UrlQuery};
 use crate::serve::server::{ServerState, SharedServer};
 
 /// Days of a series when nothing else is asked for.
@@ -39,7 +37,6 @@ pub(crate) const MOST_TOP: usize = MOST_RANKED;
 /// The longest name of a language, in bytes.
 const LANGUAGE_BYTES: usize = 200;
 
-const CSV: &str = "text/csv; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 /// How long others may keep an answer. A picture in a README is fetched by many.
 const FRESH: &str = "public, max-age=60";
@@ -81,13 +78,10 @@ pub(crate) async fn top(State(server): SharedServer, asked: Parts) -> HttpResult
     }
     let most = query.number("limit", USUAL_TOP, 1..=MOST_TOP)?;
     let is_csv = query.wants_csv(&asked.headers)?;
-    let top = server.operate.top(TopQuery { by, window, language: language.clone(), most });
-    let top = top.await?.ok_or_else(|| Problem::unavailable("the ranking is being computed"))?;
-    let text = if is_csv {
-        written::top_csv(&top)
-    } else {
-        written::top(&top, by, window, language.as_deref())
-    };
+    let wanted = TopQuery { by, window, language, most };
+    let top = server.operate.top(wanted.clone()).await?;
+    let top = top.ok_or_else(|| Problem::unavailable("the ranking is being computed"))?;
+    let text = if is_csv { written::top_csv(&top) } else { written::top(&top, &wanted) };
     Ok(sent(&asked.headers, kind(is_csv), text, FRESH))
 }
 
@@ -99,7 +93,6 @@ fn ranked_by(query: &UrlQuery) -> Result<RankedBy, Problem> {
     query.one_of("by", &RankedBy::ALL.map(|by| (by.name(), by)))
 }
 
-/// A series as a chart or a badge.
 async fn picture(server: &ServerState, name: &str, query: &UrlQuery) -> Result<String, Problem> {
     let by = ranked_by(query)?;
     let is_badge = query.one_of("style", &[("chart", false), ("badge", true)])?;
@@ -123,18 +116,12 @@ async fn series(server: &ServerState, name: &str, days: Range<i32>) -> Result<Re
     series.ok_or_else(|| unknown(name))
 }
 
-/// An answer that others may keep, or 304 when the client has it.
+/// An answer that others may keep.
 fn sent(asked: &HeaderMap, kind: &'static str, text: String, fresh: &'static str) -> Response {
-    let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
-    // Weak: it names the text, which is sent plain or compressed (RFC 9110 §8.8.3.3).
-    let caching = [(header::ETAG, format!("W/{tag}")), (header::CACHE_CONTROL, fresh.to_owned())];
-    if is_known(asked, &tag) {
-        return (StatusCode::NOT_MODIFIED, caching).into_response();
-    }
-    (caching, [(header::CONTENT_TYPE, kind)], text).into_response()
+    let tag = format!("W/{}", etag::of(&text));
+    etag::answer(asked, tag, fresh, ([(header::CONTENT_TYPE, kind)], text))
 }
 
-/// The requested days.
 fn days(server: &ServerState, query: &UrlQuery) -> Result<Range<i32>, Problem> {
     let now = server.clock.now();
     let until = query.time("until", now)?.unwrap_or(now).min(now).day().0 + 1;

@@ -8,19 +8,18 @@ pub(crate) mod clients;
 pub(crate) mod docs;
 pub(crate) mod topics;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{Html, IntoResponse, Response};
-use http::{Request, header};
+use http::header;
 use serde::Serialize;
 
 use crate::model::part::Part;
 use crate::secrets;
 use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
-use crate::serve::server::ServerState;
+use crate::serve::server::{ServerState, SharedServer};
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
@@ -31,8 +30,10 @@ static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/te
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
 /// Fragments of the pages, inserted at their placeholders.
-const PIECES: [(&str, &str); 11] = [
+const PIECES: [(&str, &str); 13] = [
+    ("{{head}}", include_str!("pages/ui/head.html")),
     ("{{style}}", include_str!("pages/ui/shared.css")),
+    ("{{table-style}}", include_str!("pages/ui/table.css")),
     ("{{wall-style}}", include_str!("pages/ui/wall.css")),
     ("{{nav}}", include_str!("pages/ui/nav.html")),
     ("{{truth}}", include_str!("pages/ui/truth.html")),
@@ -60,21 +61,15 @@ struct PageData {
     parts: Vec<Part>,
 }
 
-pub(crate) async fn show(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn show(State(server): SharedServer, request: Request) -> Response {
     written(&PAGE, &server, &request)
 }
 
-pub(crate) async fn play(
-    State(server): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn play(State(server): SharedServer, request: Request) -> Response {
     written(&PLAY, &server, &request)
 }
 
-fn written(page: &str, server: &ServerState, request: &Request<Body>) -> Response {
+fn written(page: &str, server: &ServerState, request: &Request) -> Response {
     let (mut script, mut parts) = (server.operate.script(), server.operate.parts());
     if !redaction::sees_details(server, request) {
         (script, parts) = (redaction::script(&script), redaction::parts(parts));
@@ -82,7 +77,7 @@ fn written(page: &str, server: &ServerState, request: &Request<Body>) -> Respons
     let about = PageData {
         version: env!("CARGO_PKG_VERSION"),
         simulated: server.operate.simulated(),
-        base: server.options.base_path.clone().unwrap_or_default(),
+        base: server.options.config.base_path.clone().unwrap_or_default(),
         script,
         parts,
     };

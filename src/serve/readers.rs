@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::params::InvalidParams;
-use crate::hub::{Frame, FrameBatch, MemoryCharge};
+use crate::hub::{Frame, ReaderBatch};
 
 /// Interval of the heartbeats of a stream.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -52,7 +52,9 @@ pub(crate) trait ClientReader: Send + Unpin + 'static {
     const HEARTBEAT: Option<Duration> = None;
 
     /// The first message, which requires no parameters.
-    fn first(&mut self) -> Option<Self::Message>;
+    fn first(&mut self) -> Option<Self::Message> {
+        None
+    }
 
     /// Applies the parameters of a WebSocket message. Invalid parameters change nothing.
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams>;
@@ -86,36 +88,5 @@ pub(crate) trait ClientReader: Send + Unpin + 'static {
     /// milliseconds.
     fn bye(&mut self, _reason: &str, _retry_after: u64) -> Option<Self::Message> {
         None
-    }
-}
-
-/// The messages that a reader returns at once.
-#[derive(Debug)]
-pub(crate) struct ReaderBatch<M> {
-    /// The messages, in order.
-    pub(crate) messages: Vec<M>,
-    /// Number of events or values in the messages.
-    pub(crate) count: u64,
-    /// Whether more messages are available already; the notifier does not notify again for these.
-    pub(crate) more: bool,
-    /// Set after the last message: code and reason of the close frame.
-    pub(crate) ended: Option<(u16, &'static str)>,
-    /// Charges the messages to the client's memory quota until they are sent.
-    pub(crate) charge: Option<MemoryCharge>,
-}
-
-impl<M> ReaderBatch<M> {
-    /// A batch of one message, or an empty batch.
-    fn one(message: Option<M>) -> Self {
-        let count = u64::from(message.is_some());
-        let messages = message.into_iter().collect();
-        Self { messages, count, more: false, ended: None, charge: None }
-    }
-}
-
-impl From<FrameBatch> for ReaderBatch<Frame> {
-    fn from(batch: FrameBatch) -> Self {
-        let FrameBatch { frames, messages, more, ended, charge } = batch;
-        Self { messages: frames, count: messages, more, ended, charge }
     }
 }

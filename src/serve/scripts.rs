@@ -49,10 +49,10 @@ fn all(server: &ServerState) -> ScriptList {
         name: "merge_latest".into(),
         script,
         counter: None,
-        output: Some(ranked(&server.hub.latest_values().tick().map, ENTRIES)),
+        output: Some(ranked(&server.hub.latest_values.tick().map, ENTRIES)),
         path: "/language/latest".to_owned(),
     });
-    let topics = server.hub.aggregates();
+    let topics = &server.hub.aggregates;
     let aggregates = topics.names().into_iter().filter_map(|name| {
         let topic = topics.get(&name)?;
         let about = (*topic.about()?).clone();

@@ -17,7 +17,6 @@ use crate::serve::history::shared::SharedResponses;
 use crate::serve::http::admission::Admission;
 use crate::serve::http::encoding;
 use crate::serve::options::ServeOptions;
-use crate::serve::ws::connection::SocketOptions;
 
 /// Rejected connections that are kept open for a response, in all and per address.
 const REFUSED: (usize, usize) = (128, 8);
@@ -50,8 +49,6 @@ pub(crate) struct ServerState {
     pub(crate) archive: Arc<ArchiveIndex>,
     /// One permit per response body that is compressed.
     pub(crate) compressors: Arc<Semaphore>,
-    /// What all WebSockets share.
-    pub(crate) socket_options: Arc<SocketOptions>,
     /// Every connection and every WebSocket.
     pub(crate) tracker: TaskTracker,
     /// Closes every connection after its last message.
@@ -68,19 +65,18 @@ impl ServerState {
         soft: CancellationToken,
         hard: CancellationToken,
     ) -> Self {
-        let limits = &options.limits;
+        let limits = &options.config.limits;
         Self {
             public: Arc::new(Admission::new(limits.connections, limits.per_address)),
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
             refused: Arc::new(Admission::waiting(REFUSED.0, REFUSED.1)),
-            clock: hub.clock(),
+            clock: hub.clock,
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),
             shared: SharedResponses::default(),
-            downloads: Downloads::new(limits, hub.clock()),
+            downloads: Downloads::new(limits, hub.clock),
             archive: Arc::default(),
             compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
-            socket_options: Arc::new(socket_options(&options, hub.clock(), &soft, &hard)),
             tracker: TaskTracker::new(),
             options,
             hub,
@@ -88,27 +84,5 @@ impl ServerState {
             soft,
             hard,
         }
-    }
-}
-
-fn socket_options(
-    options: &ServeOptions,
-    clock: Clock,
-    soft: &CancellationToken,
-    hard: &CancellationToken,
-) -> SocketOptions {
-    let limits = &options.limits;
-    SocketOptions {
-        clock,
-        message_bytes: limits.message_bytes,
-        params_per_minute: limits.params_per_minute,
-        write_timeout: limits.write_timeout,
-        ping_every: options.ping_every,
-        silence: options.silence,
-        message_within: options.message_within,
-        reply_within: options.reply_within,
-        chatter_per_minute: options.chatter_per_minute,
-        soft: soft.clone(),
-        hard: hard.clone(),
     }
 }

@@ -25,8 +25,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, Listener, Operate, OpsError,
-    ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
+    ArchiveRequest, Audience, ClientReport, Listener, Operate, OpsAnswer, OpsError, ScriptState,
+    ServeOptions, Status, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{ConfigPath, Request};
@@ -85,12 +85,12 @@ impl Operate for Around {
         ScriptState { name: "merge_latest.rhai".to_owned(), current: true, error: None }
     }
 
-    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
+    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, OpsAnswer> {
         let answer = serde_json::value::to_raw_value(&request).expect("it is JSON");
         async move { Ok(answer) }.boxed()
     }
 
-    fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, OpsAnswer> {
         let refused = |is_io| OpsError { is_io, reason: "why".to_owned() };
         let answer = match &request {
             StoreRequest::Requeue {} => Err(refused(true)),

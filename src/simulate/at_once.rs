@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::limits::SimulatedCaller;
-use super::refusal::SimulatedRefusal;
+use super::refusal::{SECONDARY, SimulatedRefusal};
 use super::state::SharedWorld;
 
 /// GitHub's secondary limit.
@@ -23,7 +23,7 @@ pub(super) struct AtOnce {
 
 impl AtOnce {
     /// Counts another request of this caller; `None` when there are too many.
-    pub(super) fn enter(shared: &Arc<SharedWorld>, caller: &SimulatedCaller) -> Option<Self> {
+    pub(super) fn begin(shared: &Arc<SharedWorld>, caller: &SimulatedCaller) -> Option<Self> {
         let payer = caller.payer();
         let mut state = shared.state();
         let known = state.at_once.get(&payer).copied().unwrap_or(0);
@@ -51,6 +51,5 @@ impl Drop for AtOnce {
 
 /// The response to a request above the limit.
 pub(super) fn refusal() -> SimulatedRefusal {
-    let message = "You have exceeded a secondary rate limit. Please wait.";
-    SimulatedRefusal::new(StatusCode::FORBIDDEN, message).retry_after(WAIT.as_secs())
+    SimulatedRefusal::new(StatusCode::FORBIDDEN, SECONDARY).retry_after(WAIT.as_secs())
 }

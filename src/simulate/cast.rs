@@ -152,7 +152,7 @@ impl Cast {
     }
 
     /// The next actor: mostly a busy person, sometimes a bot or a newcomer.
-    pub(super) fn someone(&mut self, rng: &mut Rng) -> Arc<Person> {
+    pub(super) fn next_actor(&mut self, rng: &mut Rng) -> Arc<Person> {
         match rng.u32(0..100) {
             0..6 => pick(rng, &self.bots).clone(),
             _ if rng.u32(0..NEWCOMER) == 0 => self.new_person(rng),
@@ -161,12 +161,12 @@ impl Cast {
     }
 
     /// The next actor, where it must be a person.
-    pub(super) fn somebody(&mut self, rng: &mut Rng) -> Arc<Person> {
+    pub(super) fn busy_person(&mut self, rng: &mut Rng) -> Arc<Person> {
         self.people[skewed(rng, self.people.len())].clone()
     }
 
     /// The repository of the next event.
-    pub(super) fn somewhere(&self, rng: &mut Rng) -> CastPlace {
+    pub(super) fn next_place(&self, rng: &mut Rng) -> CastPlace {
         CastPlace(skewed(rng, self.repositories.len()))
     }
 
@@ -227,7 +227,7 @@ impl Cast {
 
     /// Creates a repository owned by one of the people, now.
     pub(super) fn founded(&mut self, rng: &mut Rng, at: Timestamp) -> Arc<Repository> {
-        let owner = self.somebody(rng);
+        let owner = self.busy_person(rng);
         self.new_repository(rng, owner, at.second(), None)
     }
 }
@@ -236,15 +236,19 @@ fn language(rng: &mut Rng) -> Option<&'static str> {
     if rng.u32(0..1000) < names::NO_LANGUAGE_PER_MILLE {
         return None;
     }
-    let total: u32 = names::LANGUAGES.iter().map(|(_, weight)| weight).sum();
+    Some(weighted(rng, names::LANGUAGES, |(_, weight)| *weight).0)
+}
+
+/// A random element of a list, by weight.
+pub(super) fn weighted<'a, T>(rng: &mut Rng, list: &'a [T], weight: impl Fn(&T) -> u32) -> &'a T {
+    let total: u32 = list.iter().map(&weight).sum();
     let mut left = rng.u32(0..total);
-    names::LANGUAGES.iter().find_map(|(name, weight)| {
-        if left < *weight {
-            return Some(*name);
-        }
-        left -= weight;
-        None
-    })
+    let found = list.iter().find(|element| {
+        let is_it = left < weight(element);
+        left = left.saturating_sub(weight(element));
+        is_it
+    });
+    found.expect("the number is below the sum")
 }
 
 /// A random element of a list, each equally likely.
@@ -293,7 +297,7 @@ mod tests {
         let mut rng = Rng::with_seed(1);
         let mut cast = Cast::new(&mut rng);
         for _ in 0..20_000 {
-            cast.someone(&mut rng);
+            cast.next_actor(&mut rng);
         }
         let ids: HashSet<u64> = cast.people.iter().map(|person| person.id).collect();
         assert_eq!(ids.len(), cast.people.len());

@@ -288,8 +288,8 @@ mod tests {
         let mut tips: HashMap<u64, Arc<str>> = HashMap::new();
         let (mut merges, mut large, mut back, mut replaced, mut begun) = (0, 0, 0, 0, 0);
         for n in 0..6_000 {
-            let place = cast.somewhere(&mut rng);
-            let (repository, by) = (cast.at(place), cast.somebody(&mut rng));
+            let place = cast.next_place(&mut rng);
+            let (repository, by) = (cast.at(place), cast.busy_person(&mut rng));
             let branch = repository.branch;
             let at = Second(1_790_000_000 + n);
             let push = known.push(&mut rng, (7, branch), (&repository, &by), at);

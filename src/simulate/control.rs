@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::faults::{Fault, FaultKind};
 use super::histories::HistoryOf;
-use super::state::SharedWorld;
+use super::state::{RequestKind, SharedWorld};
 
 /// Steps the feed, turns faults on and off, and reports what happened. Clones control the same
 /// simulation.
@@ -117,7 +117,7 @@ impl Control {
     /// Number of requests for pages so far, including refused ones.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.0.state().requests
+        self.0.state().requests[RequestKind::Page as usize]
     }
 
     /// Refuses the feed of a repository, `owner/name` in lower case, with this status, such as 404.
@@ -134,7 +134,7 @@ impl Control {
     /// Number of GraphQL queries so far, including refused ones.
     #[must_use]
     pub fn queries(&self) -> u64 {
-        self.0.state().asked
+        self.0.state().requests[RequestKind::Query as usize]
     }
 
     /// The largest number of concurrent requests for pages and queries of one account.
@@ -157,7 +157,8 @@ impl Control {
         self.0.with_known(|known| known.commits.recent().cloned().collect())
     }
 
-    /// Ten seconds of work, then five for each of these; the sixth finds 35 s counted.
+    /// Number of responses so far by endpoint, status and fault, such as `200`, `502 error-502`,
+    /// `feed 304` or `graphql secondary`. Endpoints other than `/events` have a word in front.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<String, u64> {
         self.0.state().outcomes.clone()

@@ -1,16 +1,42 @@
-//! The checks before a page of events, of all or of one feed.
+//! The parts of a request, and the checks before a page of events, of all or of one feed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::HeaderMap;
+use axum::http::request::Parts;
+use axum::http::{Method, Uri};
 
 use super::at_once::{self, AtOnce};
 use super::faults::FaultKind;
 use super::limits::{LimitStanding, SimulatedCaller};
 use super::refusal::{SimulatedRefusal, admit, fault_refusal, limited};
-use super::state::{SharedWorld, Ticket};
+use super::state::{RequestKind, SharedWorld, Ticket};
 use crate::model::window::Timestamp;
+
+/// What handlers look at of a request.
+pub(super) struct SimulatedRequest {
+    pub(super) shared: Arc<SharedWorld>,
+    peer: SocketAddr,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+}
+
+impl FromRequestParts<Arc<SharedWorld>> for SimulatedRequest {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<SharedWorld>,
+    ) -> Result<Self, ExtensionRejection> {
+        let ConnectInfo(peer) = ConnectInfo::from_request_parts(parts, shared).await?;
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        Ok(Self { shared: Arc::clone(shared), peer, method, uri, headers: parts.headers.clone() })
+    }
+}
 
 /// A request for a page that passed the checks.
 pub(super) struct AdmittedPage {
@@ -24,27 +50,30 @@ pub(super) struct AdmittedPage {
     pub(super) at_once: AtOnce,
 }
 
-/// Checks a request for a page; `begin` starts it. A slow one waits here: a client that disconnects
-/// meanwhile drops the future, and nothing is counted as served.
-pub(super) async fn enter(
-    shared: &Arc<SharedWorld>,
-    headers: &HeaderMap,
-    peer: SocketAddr,
-    begin: impl FnOnce(&SharedWorld, Option<&str>) -> Ticket,
-) -> Result<AdmittedPage, SimulatedRefusal> {
-    let caller = admit(shared, headers, peer)?;
-    let Some(at_once) = AtOnce::enter(shared, &caller) else { return Err(at_once::refusal()) };
-    let ticket = begin(shared, caller.token());
-    if let Some(slow) = ticket.fault(FaultKind::Slow) {
-        shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;
+impl SimulatedRequest {
+    /// Identifies the caller, if it is admitted.
+    pub(super) fn admit(&self) -> Result<SimulatedCaller, SimulatedRefusal> {
+        admit(&self.shared, &self.headers, self.peer)
     }
-    let now = shared.clock.now();
-    let standing = shared.state().limits.standing(&caller, now);
-    if let Some(refusal) = fault_refusal(&ticket, standing, now.second()) {
-        return Err(refusal);
+
+    /// Checks a request for a page. A slow one waits here: a client that disconnects meanwhile
+    /// drops the future, and nothing is counted as served.
+    pub(super) async fn enter(&self, kind: RequestKind) -> Result<AdmittedPage, SimulatedRefusal> {
+        let shared = &self.shared;
+        let caller = self.admit()?;
+        let Some(at_once) = AtOnce::begin(shared, &caller) else { return Err(at_once::refusal()) };
+        let ticket = shared.begin(kind, caller.token());
+        if let Some(slow) = ticket.fault(FaultKind::Slow) {
+            shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;
+        }
+        let now = shared.clock.now();
+        let standing = shared.state().limits.standing(&caller, now);
+        if let Some(refusal) = fault_refusal(&ticket, standing, now.second()) {
+            return Err(refusal);
+        }
+        if standing.remaining() == 0 {
+            return Err(limited(standing));
+        }
+        Ok(AdmittedPage { caller, ticket, standing, now, at_once })
     }
-    if standing.remaining() == 0 {
-        return Err(limited(standing));
-    }
-    Ok(AdmittedPage { caller, ticket, standing, now, at_once })
 }

@@ -13,98 +13,69 @@ use crate::model::names::names;
 /// Default share of the requests that are affected.
 pub const DEFAULT_SHARE: f64 = 0.2;
 
-/// The kind of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FaultKind {
-    /// 500 with GitHub's JSON.
-    Error500,
-    /// 502 with an HTML page, as a proxy in front of GitHub would send it.
-    Error502,
-    /// 503 with GitHub's JSON.
-    Error503,
-    /// 403 with `x-ratelimit-remaining: 0`; the reset is after the fault's wait.
-    Limited,
-    /// 403 without any limit header: the account is suspended.
-    Suspended,
-    /// 429 with `retry-after`.
-    RetryAfter,
-    /// 401: the token is no longer valid.
-    Revoked,
-    /// The response is sent after the fault's wait.
-    Slow,
-    /// The connection ends in the middle of the body.
-    CutOff,
-    /// An older page is served again, with its `ETag` of that time.
-    Stale,
-    /// A body that is not a page: not JSON, half of it, not a list, or a list with values that are
-    /// not events.
-    Garbage,
-    /// The events of the page in random order.
-    Reordered,
-    /// The feed does not change.
-    Frozen,
-    /// Page 2 is empty.
-    PageMissing,
-    /// A query: 502 with an HTML page, at once.
-    QueryBroken,
-    /// A query: the same after the fault's wait, as when it took too long.
-    QueryTimeout,
-    /// A query: the response is sent after the fault's wait.
-    QuerySlow,
-    /// A query: half of the response, and an error that resource limits were exceeded.
-    QueryPartial,
-    /// A query: some of the requested objects do not exist.
-    QueryGone,
-    /// A query: 200 with the error that the hourly limit is exceeded; the reset is after the
-    /// fault's wait.
-    QueryLimited,
-    /// A query: 403 with `retry-after`.
-    QuerySecondary,
-    /// A query: 200 with an error and no data.
-    QueryError,
-    /// Queries: node ids have changed, and the old ones are not found.
-    QueryIds,
-    /// A query: the organisations hide everything from this account, as without single sign-on.
-    QueryForbidden,
-    /// A query that names the repository `only`: 502 after the fault's wait, as if its history were
-    /// very long.
-    QueryHeavy,
-    /// Events happen and are never shown: no page has them, and no id is drawn for them. The share
-    /// is one of events.
-    Hidden,
-    /// An event: the public feed never shows it, feeds of single repositories and people do.
-    Withheld,
+names! {
+    /// The kind of a fault.
+    pub enum FaultKind {
+        /// 500 with GitHub's JSON.
+        Error500 = "error-500",
+        /// 502 with an HTML page, as a proxy in front of GitHub would send it.
+        Error502 = "error-502",
+        /// 503 with GitHub's JSON.
+        Error503 = "error-503",
+        /// 403 with `x-ratelimit-remaining: 0`; the reset is after the fault's wait.
+        Limited = "limited",
+        /// 403 without any limit header: the account is suspended.
+        Suspended = "suspended",
+        /// 429 with `retry-after`.
+        RetryAfter = "retry-after",
+        /// 401: the token is no longer valid.
+        Revoked = "revoked",
+        /// The response is sent after the fault's wait.
+        Slow = "slow",
+        /// The connection ends in the middle of the body.
+        CutOff = "cut-off",
+        /// An older page is served again, with its `ETag` of that time.
+        Stale = "stale",
+        /// A body that is not a page: not JSON, half of it, not a list, or a list with values that
+        /// are not events.
+        Garbage = "garbage",
+        /// The events of the page in random order.
+        Reordered = "reordered",
+        /// The feed does not change.
+        Frozen = "frozen",
+        /// Page 2 is empty.
+        PageMissing = "page-missing",
+        /// A query: 502 with an HTML page, at once.
+        QueryBroken = "query-502",
+        /// A query: the same after the fault's wait, as when it took too long.
+        QueryTimeout = "query-timeout",
+        /// A query: the response is sent after the fault's wait.
+        QuerySlow = "query-slow",
+        /// A query: half of the response, and an error that resource limits were exceeded.
+        QueryPartial = "query-partial",
+        /// A query: some of the requested objects do not exist.
+        QueryGone = "query-gone",
+        /// A query: 200 with the error that the hourly limit is exceeded; the reset is after the
+        /// fault's wait.
+        QueryLimited = "query-limited",
+        /// A query: 403 with `retry-after`.
+        QuerySecondary = "query-secondary",
+        /// A query: 200 with an error and no data.
+        QueryError = "query-error",
+        /// Queries: node ids have changed, and the old ones are not found.
+        QueryIds = "query-ids",
+        /// A query: the organisations hide everything from this account, as without single sign-on.
+        QueryForbidden = "query-forbidden",
+        /// A query that names the repository `only`: 502 after the fault's wait, as if its history
+        /// were very long.
+        QueryHeavy = "query-heavy",
+        /// Events happen and are never shown: no page has them, and no id is drawn for them. The
+        /// share is one of events.
+        Hidden = "hidden",
+        /// An event: the public feed never shows it, feeds of single repositories and people do.
+        Withheld = "withheld",
+    }
 }
-
-names!(FaultKind {
-    Error500: "error-500",
-    Error502: "error-502",
-    Error503: "error-503",
-    Limited: "limited",
-    Suspended: "suspended",
-    RetryAfter: "retry-after",
-    Revoked: "revoked",
-    Slow: "slow",
-    CutOff: "cut-off",
-    Stale: "stale",
-    Garbage: "garbage",
-    Reordered: "reordered",
-    Frozen: "frozen",
-    PageMissing: "page-missing",
-    QueryBroken: "query-502",
-    QueryTimeout: "query-timeout",
-    QuerySlow: "query-slow",
-    QueryPartial: "query-partial",
-    QueryGone: "query-gone",
-    QueryLimited: "query-limited",
-    QuerySecondary: "query-secondary",
-    QueryError: "query-error",
-    QueryIds: "query-ids",
-    QueryForbidden: "query-forbidden",
-    QueryHeavy: "query-heavy",
-    Hidden: "hidden",
-    Withheld: "withheld",
-});
 
 /// A fault, and the requests that it affects.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,27 +91,6 @@ pub struct Fault {
     /// Hides only events of this type, for [`FaultKind::Hidden`]; the repository, `owner/name`, for
     /// [`FaultKind::QueryHeavy`].
     pub only: Option<String>,
-}
-
-/// Text that does not name a fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{text}' is not a fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN][:type=TYPE], \
-     as in error-503, slow:500ms, garbage:0.1, stale:all, revoked:token=ghp_x, \
-     hidden:0.5:type=WatchEvent; the names are {}",
-    names()
-)]
-pub struct NoFault {
-    /// The given text.
-    pub text: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// The names of all faults, separated by commas.
-#[must_use]
-pub fn names() -> String {
-    FaultKind::ALL.map(FaultKind::name).join(", ")
 }
 
 impl Fault {
@@ -214,10 +164,19 @@ pub(super) fn lot(seed: u64, request: u64, salt: u64) -> fastrand::Rng {
 }
 
 impl FromStr for Fault {
-    type Err = NoFault;
+    /// What is wrong with the text.
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, NoFault> {
-        let fail = |reason: String| NoFault { text: text.to_owned(), reason };
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fail = |reason: String| {
+            let names = FaultKind::ALL.map(FaultKind::name).join(", ");
+            format!(
+                "'{text}' is not a fault: {reason}; a fault is \
+                 NAME[:SHARE][:DURATION][:token=TOKEN][:type=TYPE], as in error-503, slow:500ms, \
+                 garbage:0.1, stale:all, revoked:token=ghp_x, hidden:0.5:type=WatchEvent; the names \
+                 are {names}"
+            )
+        };
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default();
         let kind = FaultKind::ALL
@@ -305,7 +264,7 @@ mod tests {
         for text in
             ["", "eror-500", "slow:fast", "stale:1.5", "stale:-1", "slow:99999999999999999s"]
         {
-            let message = text.parse::<Fault>().unwrap_err().to_string();
+            let message = text.parse::<Fault>().unwrap_err();
             assert!(message.starts_with(&format!("'{text}' is not a fault: ")), "{message}");
             for kind in FaultKind::ALL {
                 assert!(message.contains(kind.name()), "{message}");

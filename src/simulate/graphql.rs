@@ -1,30 +1,27 @@
 //! `POST /graphql`: pull requests of the seeded world by node id or by name, and totals and commits
-//! of its repositories by name, under the limits that
-//! GitHub has in addition to the number of requests: ten seconds per query, a minute of work per
-//! minute and account, points per hour. Recorded events have no world, so their pull requests are
-//! not found.
+//! of its repositories by name, under the limits that GitHub has in addition to the number of
+//! requests: ten seconds per query, a minute of work per minute and account, points per hour.
+//! Recorded events have no world, so their pull requests are not found.
 
 mod fields;
 mod language;
 mod objects;
 mod schema;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use self::schema::{QueryAnswering, QueryTrouble};
 use super::at_once::{self, AtOnce};
+use super::entrance::SimulatedRequest;
 use super::faults::{Fault, FaultKind, lot};
-use super::limits::{LimitStanding, SimulatedCaller, account};
-use super::refusal::{SimulatedRefusal, admit, tell_of};
-use super::state::{SharedWorld, Ticket};
+use super::limits::{LimitStanding, account};
+use super::refusal::{SECONDARY, SimulatedRefusal, counted, set_limits_of};
+use super::state::{RequestKind, SharedWorld, Ticket};
 
 /// GitHub aborts a query that takes longer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -33,41 +30,36 @@ const MOST_COST: u32 = 1_000;
 /// Mixed into the randomness, so that what a fault does is independent of whether it applies.
 const SALT: u64 = 65;
 
-pub(super) async fn query(
-    State(shared): State<Arc<SharedWorld>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let token = match admit(&shared, &headers, peer) {
-        Ok(SimulatedCaller::Token(token)) => token,
-        Ok(_) => {
-            let message = "This endpoint requires you to be authenticated.";
-            return end(&shared, "401", refused(StatusCode::UNAUTHORIZED, message));
-        }
-        Err(refusal) => return end(&shared, "refused", refusal.into_response()),
+pub(super) async fn query(request: SimulatedRequest, body: Bytes) -> Response {
+    let shared = &request.shared;
+    let caller = match request.admit() {
+        Ok(caller) => caller,
+        Err(refusal) => return end("refused", refusal.into_response()),
     };
-    let caller = SimulatedCaller::Token(token.clone());
-    let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
-        return end(&shared, "secondary", secondary(at_once::WAIT));
+    let Some(token) = caller.token() else {
+        let message = "This endpoint requires you to be authenticated.";
+        return end("401", refused(StatusCode::UNAUTHORIZED, message));
     };
-    let ticket = shared.begin_query(&token);
+    let Some(_at_once) = AtOnce::begin(shared, &caller) else {
+        return end("secondary", secondary(at_once::WAIT));
+    };
+    let ticket = shared.begin(RequestKind::Query, Some(token));
     if let Some(fault) = ticket.fault(FaultKind::QuerySlow) {
         shared.stop.run_until_cancelled(shared.clock.sleep(fault.wait)).await;
     }
     let now = shared.clock.now();
     let standing = shared.state().queries.standing(&caller, now);
-    if let Some(response) = fault_response(&shared, &ticket, standing).await {
+    if let Some(response) = fault_response(shared, &ticket, standing).await {
         return response;
     }
     if standing.remaining() == 0 {
-        return end(&shared, "limited", over_limit(standing));
+        return end("limited", over_limit(standing));
     }
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = request["query"].as_str().unwrap_or_default();
     let fields = match language::read(text, &request["variables"]) {
         Ok(fields) => fields,
-        Err(words) => return end(&shared, "refused", errors_only(&words, standing)),
+        Err(words) => return end("refused", errors_only(&words, standing)),
     };
     let is_heavy = |fault: &&Fault| {
         let only = fault.only.as_deref().and_then(|only| only.split_once('/'));
@@ -76,31 +68,25 @@ pub(super) async fn query(
     };
     if let Some(fault) = ticket.fault(FaultKind::QueryHeavy).filter(is_heavy) {
         shared.stop.run_until_cancelled(shared.clock.sleep(fault.wait)).await;
-        return end(&shared, fault.kind.name(), bad_gateway());
+        return end(fault.kind.name(), bad_gateway());
     }
     let count = u32::try_from(schema::count(&fields)).unwrap_or(u32::MAX);
     let options = shared.query;
     let work = (options.delay + options.delay_each.saturating_mul(count)).min(TIME_LIMIT);
     let instant = shared.clock.instant();
-    let added = shared.state().work.add(account(&token), instant, work, options.work_a_minute);
+    let added = shared.state().work.add(account(token), instant, work, options.work_a_minute);
     if let Some(wait) = added {
-        return end(&shared, "secondary", secondary(wait));
+        return end("secondary", secondary(wait));
     }
     let cost = schema::cost(&fields);
-    let standing = {
-        let mut state = shared.state();
-        for _ in 1..cost.min(MOST_COST) {
-            state.queries.spend(&caller, now);
-        }
-        state.queries.spend(&caller, now)
-    };
+    let standing = shared.state().queries.spend(&caller, cost.min(MOST_COST), now);
     if work > Duration::ZERO {
         shared.stop.run_until_cancelled(shared.clock.sleep(work)).await;
     }
     if work >= TIME_LIMIT {
-        return end(&shared, "502", bad_gateway());
+        return end("502", bad_gateway());
     }
-    answer(&shared, &ticket, &fields, (count, cost), standing)
+    answer(shared, &ticket, &fields, (count, cost), standing)
 }
 
 fn answer(
@@ -131,7 +117,7 @@ fn answer(
     });
     let (data, mut errors) = match answered {
         Ok(answered) => answered,
-        Err(words) => return end(shared, "refused", errors_only(&words, standing)),
+        Err(words) => return end("refused", errors_only(&words, standing)),
     };
     if partial.is_some() {
         let message = "Resource limits for this query exceeded.";
@@ -144,7 +130,7 @@ fn answer(
     let slow = ticket.fault(FaultKind::QuerySlow);
     let named = [gone, partial, forbidden, ticket.fault(FaultKind::QueryIds), slow];
     let fault = named.into_iter().flatten().next().map(|fault| fault.kind.name());
-    end(shared, fault.unwrap_or("200"), told(StatusCode::OK, &body, standing))
+    end(fault.unwrap_or("200"), told(StatusCode::OK, &body, standing))
 }
 
 /// The response when a fault prevents an answer.
@@ -180,18 +166,17 @@ async fn fault_response(
         FaultKind::QuerySecondary => secondary(fault.wait),
         _ => errors_only("Something went wrong while executing your query.", standing),
     };
-    Some(end(shared, fault.kind.name(), response))
+    Some(end(fault.kind.name(), response))
 }
 
-/// Counts the response.
-fn end(shared: &SharedWorld, outcome: &str, response: Response) -> Response {
-    shared.count(format!("graphql {outcome}"));
-    response
+/// The response, counted as this outcome.
+fn end(outcome: &str, response: Response) -> Response {
+    counted(response, format!("graphql {outcome}"))
 }
 
 fn told(status: StatusCode, body: &Value, standing: LimitStanding) -> Response {
     let mut response = super::refusal::json(status, body.to_string());
-    tell_of(response.headers_mut(), standing, "graphql");
+    set_limits_of(response.headers_mut(), standing, "graphql");
     response
 }
 
@@ -205,9 +190,8 @@ fn over_limit(standing: LimitStanding) -> Response {
 }
 
 fn secondary(wait: Duration) -> Response {
-    let message = "You have exceeded a secondary rate limit. Please wait.";
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    SimulatedRefusal::new(StatusCode::FORBIDDEN, message).retry_after(seconds).into_response()
+    SimulatedRefusal::new(StatusCode::FORBIDDEN, SECONDARY).retry_after(seconds).into_response()
 }
 
 fn refused(status: StatusCode, message: &str) -> Response {

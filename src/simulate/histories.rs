@@ -36,6 +36,7 @@ struct HistoryEntry {
 }
 
 /// All events that are remembered.
+#[derive(Default)]
 pub(super) struct Histories {
     limit: usize,
     delay: Duration,
@@ -50,8 +51,6 @@ pub(super) struct Histories {
     pub(super) closed: HashMap<HistoryOf, u16>,
     /// Old names of repositories, and their new ones.
     pub(super) renamed: HashMap<String, String>,
-    /// Number of requests so far.
-    pub(super) requests: u64,
 }
 
 #[derive(Deserialize)]
@@ -75,17 +74,7 @@ struct NamedAccount {
 impl Histories {
     /// Remembers up to `limit` events, each of which is visible within `delay`.
     pub(super) fn new(limit: usize, delay: Duration) -> Self {
-        Self {
-            limit,
-            delay,
-            first: 0,
-            entries: VecDeque::new(),
-            by: HashMap::new(),
-            people: HashSet::new(),
-            closed: HashMap::new(),
-            renamed: HashMap::new(),
-            requests: 0,
-        }
+        Self { limit, delay, ..Self::default() }
     }
 
     /// Puts in the event with this number, which is one more than that of the last one.

@@ -32,8 +32,7 @@ impl Object {
 
     /// Adds a string member.
     pub(super) fn text(self, key: &str, value: &str) -> Self {
-        let quoted = quoted(value);
-        self.raw(key, &quoted)
+        self.raw(key, &json::encoded(value))
     }
 
     /// Adds a string member that may be null.
@@ -56,6 +55,11 @@ impl Object {
         self.raw(key, "null")
     }
 
+    /// The object with more members, where this holds.
+    pub(super) fn when(self, holds: bool, add: impl FnOnce(Self) -> Self) -> Self {
+        if holds { add(self) } else { self }
+    }
+
     /// Adds string members that are `base` followed by a suffix.
     pub(super) fn links(mut self, base: &str, links: &[(&str, &str)]) -> Self {
         for (key, tail) in links {
@@ -70,11 +74,6 @@ impl Object {
         self.0.push('}');
         self.0
     }
-}
-
-/// A JSON string, with quotes.
-pub(super) fn quoted(value: &str) -> String {
-    json::encoded(value)
 }
 
 /// A JSON list of values that are already JSON.

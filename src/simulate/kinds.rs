@@ -2,26 +2,27 @@
 
 use fastrand::Rng;
 
+use super::cast::weighted;
 use super::options::Shape;
 
-/// Shares of the types in today's feed, per mille.
-pub(super) const SHARES: &[(EventKind, u32)] = &[
-    (EventKind::Push, 450),
-    (EventKind::PullRequest, 270),
-    (EventKind::Create, 80),
-    (EventKind::IssueComment, 55),
-    (EventKind::Watch, 40),
-    (EventKind::Delete, 30),
-    (EventKind::Review, 25),
-    (EventKind::Issues, 18),
-    (EventKind::ReviewComment, 10),
-    (EventKind::Fork, 10),
-    (EventKind::Release, 4),
-    (EventKind::CommitComment, 2),
-    (EventKind::Member, 2),
-    (EventKind::Gollum, 2),
-    (EventKind::Public, 1),
-    (EventKind::Discussion, 1),
+/// The types with GitHub's names, and their shares in today's feed, per mille.
+pub(super) const SHARES: &[(EventKind, &str, u32)] = &[
+    (EventKind::Push, "PushEvent", 450),
+    (EventKind::PullRequest, "PullRequestEvent", 270),
+    (EventKind::Create, "CreateEvent", 80),
+    (EventKind::IssueComment, "IssueCommentEvent", 55),
+    (EventKind::Watch, "WatchEvent", 40),
+    (EventKind::Delete, "DeleteEvent", 30),
+    (EventKind::Review, "PullRequestReviewEvent", 25),
+    (EventKind::Issues, "IssuesEvent", 18),
+    (EventKind::ReviewComment, "PullRequestReviewCommentEvent", 10),
+    (EventKind::Fork, "ForkEvent", 10),
+    (EventKind::Release, "ReleaseEvent", 4),
+    (EventKind::CommitComment, "CommitCommentEvent", 2),
+    (EventKind::Member, "MemberEvent", 2),
+    (EventKind::Gollum, "GollumEvent", 2),
+    (EventKind::Public, "PublicEvent", 1),
+    (EventKind::Discussion, "DiscussionEvent", 1),
 ];
 
 /// One in this many ids of a sequence comes after its successor.
@@ -51,39 +52,17 @@ pub(super) enum EventKind {
 impl EventKind {
     /// GitHub's name for it.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Push => "PushEvent",
-            Self::PullRequest => "PullRequestEvent",
-            Self::Create => "CreateEvent",
-            Self::IssueComment => "IssueCommentEvent",
-            Self::Watch => "WatchEvent",
-            Self::Delete => "DeleteEvent",
-            Self::Review => "PullRequestReviewEvent",
-            Self::Issues => "IssuesEvent",
-            Self::ReviewComment => "PullRequestReviewCommentEvent",
-            Self::Fork => "ForkEvent",
-            Self::Release => "ReleaseEvent",
-            Self::CommitComment => "CommitCommentEvent",
-            Self::Member => "MemberEvent",
-            Self::Gollum => "GollumEvent",
-            Self::Public => "PublicEvent",
-            Self::Discussion => "DiscussionEvent",
-        }
+        let row = SHARES.iter().find(|(kind, ..)| *kind == self);
+        row.map(|(_, name, _)| *name).expect("each type has a row")
     }
+
     /// The type of the next event.
     pub(super) fn next(rng: &mut Rng, shape: Shape) -> Self {
-        let mut left = rng.u32(0..SHARES.iter().map(|(_, share)| share).sum());
-        for &(kind, share) in SHARES {
-            if left < share {
-                return match (kind, shape) {
-                    // The feed did not contain discussions then.
-                    (Self::Discussion, Shape::Old) => Self::Issues,
-                    _ => kind,
-                };
-            }
-            left -= share;
+        match (weighted(rng, SHARES, |row| row.2).0, shape) {
+            // The feed did not contain discussions then.
+            (Self::Discussion, Shape::Old) => Self::Issues,
+            (kind, _) => kind,
         }
-        Self::Push
     }
 }
 

@@ -12,9 +12,9 @@ use super::totals::Totals;
 /// Maximum number of pull requests remembered.
 const MOST: usize = 50_000;
 
-/// All of them.
+/// What queries ask for: pull requests, and the totals and commits of repositories.
 #[derive(Default)]
-pub(super) struct KnownPulls {
+pub(super) struct QueriedWorld {
     by_node: HashMap<String, SimulatedPull>,
     /// `owner/name#number` in lower case -> node id.
     by_name: HashMap<String, String>,
@@ -23,7 +23,7 @@ pub(super) struct KnownPulls {
     pub(super) commits: KnownCommits,
 }
 
-impl KnownPulls {
+impl QueriedWorld {
     /// Records the current state of a pull request.
     pub(super) fn put(&mut self, pull: &SimulatedPull) {
         let node = node(pull);

@@ -61,6 +61,7 @@ impl LimitStanding {
 }
 
 /// All budgets.
+#[derive(Default)]
 pub(super) struct SimulatedLimits {
     limit: u32,
     anonymous: u32,
@@ -75,18 +76,16 @@ impl SimulatedLimits {
 
     /// The caller's budget now, without spending anything.
     pub(super) fn standing(&mut self, caller: &SimulatedCaller, now: Timestamp) -> LimitStanding {
-        let (limit, budget) = self.budget(caller, now);
-        LimitStanding { limit, used: budget.0, reset: budget.1 }
+        self.spend(caller, 0, now)
     }
 
-    /// Spends one request. Returns the caller's budget after it.
-    pub(super) fn spend(&mut self, caller: &SimulatedCaller, now: Timestamp) -> LimitStanding {
-        let (limit, budget) = self.budget(caller, now);
-        budget.0 = budget.0.saturating_add(1).min(limit);
-        LimitStanding { limit, used: budget.0, reset: budget.1 }
-    }
-
-    fn budget(&mut self, caller: &SimulatedCaller, now: Timestamp) -> (u32, &mut (u32, Second)) {
+    /// Spends this many requests. Returns the caller's budget after it.
+    pub(super) fn spend(
+        &mut self,
+        caller: &SimulatedCaller,
+        requests: u32,
+        now: Timestamp,
+    ) -> LimitStanding {
         let now = now.second();
         let caller = &caller.payer();
         if self.budgets.len() >= MAX_CALLERS && !self.budgets.contains_key(caller) {
@@ -103,7 +102,8 @@ impl SimulatedLimits {
         if budget.1 <= now {
             *budget = fresh;
         }
-        (limit, budget)
+        budget.0 = budget.0.saturating_add(requests).min(limit);
+        LimitStanding { limit, used: budget.0, reset: budget.1 }
     }
 }
 
@@ -122,9 +122,9 @@ mod tests {
         let mut limits = SimulatedLimits::new(2, 1);
         let token = SimulatedCaller::Token("a".into());
         assert_eq!(limits.standing(&token, now()).remaining(), 2);
-        assert_eq!(limits.spend(&token, now()).remaining(), 1);
-        assert_eq!(limits.spend(&token, now()).remaining(), 0);
-        assert_eq!(limits.spend(&token, now()).used, 2);
+        assert_eq!(limits.spend(&token, 1, now()).remaining(), 1);
+        assert_eq!(limits.spend(&token, 1, now()).remaining(), 0);
+        assert_eq!(limits.spend(&token, 1, now()).used, 2);
         let later = now().plus(std::time::Duration::from_secs(3_600));
         assert_eq!(limits.standing(&token, later).remaining(), 2);
         assert_eq!(limits.standing(&token, later).reset.0, later.second().0 + 3_600);
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn tokens_of_one_account_share_a_budget() {
         let mut limits = SimulatedLimits::new(5, 1);
-        limits.spend(&SimulatedCaller::Token("alice/laptop".into()), now());
+        limits.spend(&SimulatedCaller::Token("alice/laptop".into()), 1, now());
         assert_eq!(limits.standing(&SimulatedCaller::Token("alice/server".into()), now()).used, 1);
         assert_eq!(limits.standing(&SimulatedCaller::Token("bob/laptop".into()), now()).used, 0);
     }
@@ -141,11 +141,11 @@ mod tests {
     #[test]
     fn callers_do_not_share_until_there_are_too_many() {
         let mut limits = SimulatedLimits::new(5, 1);
-        limits.spend(&SimulatedCaller::Token("a".into()), now());
+        limits.spend(&SimulatedCaller::Token("a".into()), 1, now());
         assert_eq!(limits.standing(&SimulatedCaller::Token("b".into()), now()).used, 0);
         let address = |n: u32| SimulatedCaller::Address(IpAddr::V4(Ipv4Addr::from_bits(n)));
         for n in 0..20_000 {
-            limits.spend(&address(n), now());
+            limits.spend(&address(n), 1, now());
         }
         assert!(limits.budgets.len() <= MAX_CALLERS + 1);
         assert_eq!(limits.standing(&address(1), now()).remaining(), 0);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::control::Control;
 use super::feed::VISIBLE;
 use super::recorded::created_at;
-use super::state::SharedWorld;
+use super::state::{RequestKind, SharedWorld};
 
 /// Maximum delay of an event; several may be put in together.
 const TICK: Duration = Duration::from_millis(20);
@@ -53,7 +53,7 @@ async fn at_rate(shared: &Arc<SharedWorld>, recorded: bool) {
         owed = f64::min(owed, most);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to a rate")]
         let mut due = owed as usize;
-        if recorded && shared.state().requests == 0 {
+        if recorded && shared.state().requests[RequestKind::Page as usize] == 0 {
             due = due.min(room(shared));
             if room(shared) == 0 {
                 first_request(shared).await;
@@ -76,7 +76,7 @@ async fn as_recorded(shared: &Arc<SharedWorld>, speed: f64) {
     let mut due = clock.instant();
     let mut before = None;
     while let Some(event) = shared.next_event() {
-        if shared.state().requests == 0 && room(shared) == 0 {
+        if shared.state().requests[RequestKind::Page as usize] == 0 && room(shared) == 0 {
             first_request(shared).await;
         }
         let created = created_at(&event);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use axum::http::header::{self, HeaderMap};
+
 use super::faults::{Fault, FaultKind, lot};
 use super::feed::FeedEntry;
 use super::json::list;
@@ -14,7 +16,7 @@ const SALT: u64 = 64;
 pub(super) struct SimulatedPage {
     pub(super) entries: Vec<FeedEntry>,
     pub(super) body: String,
-    /// Weak, with its quotes; `None` for a garbage page.
+    /// `None` for a garbage page.
     pub(super) etag: Option<String>,
     /// The fault that was applied.
     pub(super) fault: Option<&'static str>,
@@ -23,6 +25,7 @@ pub(super) struct SimulatedPage {
 /// Takes the page from the feed. `key` is its number, from 1, and its size.
 pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -> SimulatedPage {
     let mut state = shared.state();
+    // Several faults may apply; the first one names the response.
     let mut fault = None;
     let mut hit = |kind: FaultKind| {
         let found: Option<&Fault> = ticket.fault(kind);
@@ -54,8 +57,13 @@ pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -
     if hit(FaultKind::Garbage) {
         return garbage(rng.u32(0..5), entries, &body, fault);
     }
-    let hash = xxhash_rust::xxh3::xxh3_128(body.as_bytes());
-    SimulatedPage { entries, body, etag: Some(format!("W/\"{hash:032x}\"")), fault }
+    let etag = Some(etag_of(&body));
+    SimulatedPage { entries, body, etag, fault }
+}
+
+/// The `ETag` of a page: weak, with its quotes.
+pub(super) fn etag_of(body: &str) -> String {
+    format!("W/\"{:032x}\"", xxhash_rust::xxh3::xxh3_128(body.as_bytes()))
 }
 
 /// A body that is not a page, in five variants.
@@ -93,8 +101,10 @@ fn garbage(
     }
 }
 
-/// Whether a client that sent this `If-None-Match` has the page already.
-pub(super) fn is_known(if_none_match: &str, etag: &str) -> bool {
+/// Whether the client that sent these headers has the page already.
+pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    if_none_match.split(',').any(|tag| tag.trim() == "*" || strong(tag) == strong(etag))
+    let is_it = |tag: &str| tag.trim() == "*" || strong(tag) == strong(etag);
+    known.is_some_and(|known| known.split(',').any(is_it))
 }

@@ -35,20 +35,20 @@ impl Scene<'_> {
 
     /// `author_association` was removed in some places in October 2025.
     fn association_before_2025(&self, object: Object) -> Object {
-        match self.shape {
-            Shape::Old => {
-                object.text("author_association", association(self.actor, self.repository))
-            }
-            Shape::Today => object,
-        }
+        let association = association(self.actor, self.repository);
+        let is_old = self.shape == Shape::Old;
+        object.when(is_old, |object| object.text("author_association", association))
+    }
+
+    /// What was added in October 2025.
+    fn since_2025(&self, object: Object, add: impl FnOnce(Object) -> Object) -> Object {
+        object.when(self.shape == Shape::Today, add)
     }
 
     fn full_ref(&self, payload: Object, kind: &str, name: &str) -> Object {
         let plural = if kind == "tag" { "tags" } else { "heads" };
-        match self.shape {
-            Shape::Old => payload,
-            Shape::Today => payload.text("full_ref", &format!("refs/{plural}/{name}")),
-        }
+        let full = format!("refs/{plural}/{name}");
+        self.since_2025(payload, |payload| payload.text("full_ref", &full))
     }
 
     /// A branch, a tag or the repository itself was created.
@@ -56,10 +56,7 @@ impl Scene<'_> {
         let name = branch(rng);
         let payload = if founded {
             let payload = Object::new().null("ref").text("ref_type", "repository");
-            match self.shape {
-                Shape::Old => payload,
-                Shape::Today => payload.null("full_ref"),
-            }
+            self.since_2025(payload, |payload| payload.null("full_ref"))
         } else {
             let kind = if rng.u32(0..6) == 0 { "tag" } else { "branch" };
             let payload = Object::new().text("ref", &name).text("ref_type", kind);
@@ -81,10 +78,7 @@ impl Scene<'_> {
 
     /// The repository was forked.
     pub(super) fn fork(&self, forkee: &Repository) -> String {
-        let payload = match self.shape {
-            Shape::Old => Object::new(),
-            Shape::Today => Object::new().text("action", "forked"),
-        };
+        let payload = self.since_2025(Object::new(), |payload| payload.text("action", "forked"));
         payload.raw("forkee", &full(forkee, self.at)).end()
     }
 
@@ -183,10 +177,7 @@ impl Scene<'_> {
             .association_before_2025(comment)
             .text("body", &title(rng))
             .raw("reactions", &reactions(&url));
-        let payload = match self.shape {
-            Shape::Old => Object::new(),
-            Shape::Today => Object::new().text("action", "created"),
-        };
+        let payload = self.since_2025(Object::new(), |payload| payload.text("action", "created"));
         payload.raw("comment", &comment.end()).end()
     }
 

@@ -107,7 +107,7 @@ impl Pulls {
             Action::Merged | Action::Closed => self.end(rng, cast, action, at),
             Action::Labeled | Action::Assigned | Action::Unassigned => {
                 let place = rng.usize(0..self.open.len());
-                let actor = cast.somebody(rng);
+                let actor = cast.busy_person(rng);
                 let pull = &mut self.open[place];
                 pull.updated = pull.updated.max(at);
                 if action == Action::Labeled {
@@ -124,7 +124,7 @@ impl Pulls {
         let mut pull = self.open.swap_remove(rng.usize(0..self.open.len()));
         pull.updated = pull.updated.max(at);
         pull.ended = Some((pull.updated, action == Action::Merged));
-        let actor = if rng.bool() { pull.author.clone() } else { cast.somebody(rng) };
+        let actor = if rng.bool() { pull.author.clone() } else { cast.busy_person(rng) };
         pull.ended_by = Some(actor.clone());
         if action == Action::Closed {
             if self.closed.len() >= MAX_CLOSED {
@@ -136,7 +136,7 @@ impl Pulls {
     }
 
     fn unassign(&mut self, rng: &mut Rng, cast: &mut Cast, place: usize, at: Second) -> Step {
-        let actor = cast.somebody(rng);
+        let actor = cast.busy_person(rng);
         let pull = &mut self.open[place];
         pull.updated = pull.updated.max(at);
         let mut shown = pull.clone();
@@ -148,8 +148,8 @@ impl Pulls {
 
     fn opened(&mut self, rng: &mut Rng, cast: &mut Cast, at: Second) -> SimulatedPull {
         self.next_id += rng.u64(1..12);
-        let place = cast.somewhere(rng);
-        let author = cast.someone(rng);
+        let place = cast.next_place(rng);
+        let author = cast.next_actor(rng);
         let additions = magnitude(rng, 12);
         SimulatedPull {
             id: self.next_id,

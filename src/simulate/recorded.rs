@@ -51,48 +51,39 @@ impl Recorded {
     /// The next event; `None` after the last.
     pub(super) fn next_event(&mut self) -> Option<Arc<str>> {
         loop {
-            let mut lines = match self.current.take() {
-                Some(lines) => lines,
-                None => match Lines::open(&self.files.pop()?) {
-                    Ok(lines) => lines,
-                    Err(error) => {
-                        tracing::warn!("recorded events: {error:#}");
-                        continue;
-                    }
-                },
+            let Some(lines) = &mut self.current else {
+                match Lines::open(&self.files.pop()?) {
+                    Ok(lines) => self.current = Some(lines),
+                    Err(error) => tracing::warn!("recorded events: {error:#}"),
+                }
+                continue;
             };
-            match lines.next_line() {
-                Ok(None) => {
-                    tracing::debug!("{}: {} lines served", lines.path.display(), lines.line);
-                }
-                Ok(Some(Line::Event(text))) => {
-                    self.current = Some(lines);
-                    return Some(text);
-                }
-                Ok(Some(Line::Blank)) => self.current = Some(lines),
-                Ok(Some(Line::Bad(reason))) => {
+            let read = lines.next_line();
+            let (path, line) = (lines.path.display(), lines.line);
+            match read {
+                Ok(Some(Ok(text))) => return Some(text),
+                Ok(Some(Err(reason))) => {
                     self.left_out += 1;
                     if self.left_out <= MAX_COMPLAINTS {
-                        let (path, line) = (lines.path.display(), lines.line);
                         tracing::warn!("{path}:{line}: left out: {reason}");
                     }
-                    self.current = Some(lines);
+                }
+                Ok(None) => {
+                    tracing::debug!("{path}: {line} lines served");
+                    self.current = None;
                 }
                 // The rest of a damaged file cannot be read; the events before it remain valid.
                 Err(error) => {
-                    let (path, line) = (lines.path.display(), lines.line);
                     tracing::warn!("{path}: cannot be read after line {line}: {error}");
+                    self.current = None;
                 }
             }
         }
     }
 }
 
-enum Line {
-    Event(Arc<str>),
-    Blank,
-    Bad(String),
-}
+/// An event, or why the line is not an event.
+type RecordedLine = Result<Arc<str>, String>;
 
 impl Lines {
     fn open(path: &Path) -> anyhow::Result<Self> {
@@ -102,31 +93,34 @@ impl Lines {
         Ok(Self { path: path.to_owned(), reader, line: 0 })
     }
 
-    fn next_line(&mut self) -> std::io::Result<Option<Line>> {
-        let mut bytes = Vec::new();
+    /// The next line that is not blank; `None` at the end of the file.
+    fn next_line(&mut self) -> std::io::Result<Option<RecordedLine>> {
         let limit = MAX_LINE_BYTES + 1;
-        (&mut self.reader).take(limit).read_until(b'\n', &mut bytes)?;
-        if bytes.is_empty() {
-            return Ok(None);
+        loop {
+            let mut bytes = Vec::new();
+            (&mut self.reader).take(limit).read_until(b'\n', &mut bytes)?;
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            self.line += 1;
+            if bytes.len() as u64 == limit && bytes.last() != Some(&b'\n') {
+                self.reader.skip_until(b'\n')?;
+                return Ok(Some(Err(format!("longer than {MAX_LINE_BYTES} bytes"))));
+            }
+            while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+                bytes.pop();
+            }
+            if bytes.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let text = String::from_utf8(bytes).map_err(|error| error.to_string());
+            return Ok(Some(text.and_then(|text| {
+                match serde_json::from_str::<&RawValue>(&text) {
+                    Ok(_) => Ok(text.into()),
+                    Err(error) => Err(error.to_string()),
+                }
+            })));
         }
-        self.line += 1;
-        if bytes.len() as u64 == limit && bytes.last() != Some(&b'\n') {
-            self.reader.skip_until(b'\n')?;
-            return Ok(Some(Line::Bad(format!("longer than {MAX_LINE_BYTES} bytes"))));
-        }
-        while matches!(bytes.last(), Some(b'\n' | b'\r')) {
-            bytes.pop();
-        }
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Some(Line::Blank));
-        }
-        Ok(Some(match String::from_utf8(bytes) {
-            Err(error) => Line::Bad(error.to_string()),
-            Ok(text) => match serde_json::from_str::<&RawValue>(&text) {
-                Err(error) => Line::Bad(error.to_string()),
-                Ok(_) => Line::Event(text.into()),
-            },
-        }))
     }
 }
 

@@ -12,6 +12,9 @@ use super::limits::{LimitStanding, SimulatedCaller};
 use super::state::{SharedWorld, Ticket};
 use crate::model::window::Second;
 
+/// The message of a refusal that asks for a pause.
+pub(super) const SECONDARY: &str = "You have exceeded a secondary rate limit. Please wait.";
+
 const API_VERSIONS: &[&str] = &["2022-11-28", "2026-03-10"];
 
 /// Identifies the caller, if it is admitted.
@@ -57,12 +60,13 @@ pub(super) struct SimulatedRefusal {
     standing: Option<LimitStanding>,
     retry_after: Option<u64>,
     fault: Option<&'static str>,
+    outcome: Option<String>,
 }
 
 impl SimulatedRefusal {
     pub(super) fn new(status: StatusCode, message: &str) -> Self {
-        let message = message.to_owned();
-        Self { status, message, standing: None, retry_after: None, fault: None }
+        let (message, fault, outcome) = (message.to_owned(), None, None);
+        Self { status, message, standing: None, retry_after: None, fault, outcome }
     }
 
     pub(super) fn retry_after(self, seconds: u64) -> Self {
@@ -72,6 +76,39 @@ impl SimulatedRefusal {
     pub(super) fn standing(self, standing: LimitStanding) -> Self {
         Self { standing: Some(standing), ..self }
     }
+
+    /// Counted by its status and the fault.
+    pub(super) fn counted(self) -> Self {
+        let outcome = outcome_of(self.status, self.fault);
+        self.counted_as(outcome)
+    }
+
+    /// Counted by this word and its status.
+    pub(super) fn counted_by(self, word: &str) -> Self {
+        let outcome = format!("{word} {}", self.status.as_u16());
+        self.counted_as(outcome)
+    }
+
+    /// Counted as this outcome.
+    pub(super) fn counted_as(self, outcome: String) -> Self {
+        Self { outcome: Some(outcome), ..self }
+    }
+}
+
+/// What a response counts as, in [`Control::outcomes`](super::Control::outcomes).
+#[derive(Clone)]
+pub(super) struct SimulatedOutcome(pub(super) String);
+
+/// The response, counted as this outcome when it is sent.
+pub(super) fn counted(mut response: Response, outcome: String) -> Response {
+    response.extensions_mut().insert(SimulatedOutcome(outcome));
+    response
+}
+
+/// The outcome of a request for a page of the public feed.
+pub(super) fn outcome_of(status: StatusCode, fault: Option<&'static str>) -> String {
+    let status = status.as_u16();
+    fault.map_or_else(|| status.to_string(), |fault| format!("{status} {fault}"))
 }
 
 impl IntoResponse for SimulatedRefusal {
@@ -89,22 +126,16 @@ impl IntoResponse for SimulatedRefusal {
             json(self.status, body)
         };
         if let Some(standing) = self.standing {
-            tell(response.headers_mut(), standing);
+            set_limits(response.headers_mut(), standing);
         }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response
+        match self.outcome {
+            Some(outcome) => counted(response, outcome),
+            None => response,
+        }
     }
-}
-
-pub(super) fn refused(shared: &SharedWorld, refusal: SimulatedRefusal) -> Response {
-    let status = refusal.status.as_u16();
-    shared.count(match refusal.fault {
-        Some(fault) => format!("{status} {fault}"),
-        None => status.to_string(),
-    });
-    refusal.into_response()
 }
 
 pub(super) fn limited(standing: LimitStanding) -> SimulatedRefusal {
@@ -139,33 +170,12 @@ pub(super) fn fault_refusal(
                 SimulatedRefusal::new(StatusCode::FORBIDDEN, "Sorry. Your account was suspended.")
             }
             FaultKind::RetryAfter => {
-                let message = "You have exceeded a secondary rate limit. Please wait.";
-                let refusal = SimulatedRefusal::new(StatusCode::TOO_MANY_REQUESTS, message);
-                SimulatedRefusal { retry_after: Some(seconds), ..refusal }
+                SimulatedRefusal::new(StatusCode::TOO_MANY_REQUESTS, SECONDARY).retry_after(seconds)
             }
             FaultKind::Revoked => {
                 SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")
             }
-            FaultKind::Slow
-            | FaultKind::CutOff
-            | FaultKind::Stale
-            | FaultKind::Garbage
-            | FaultKind::Reordered
-            | FaultKind::Frozen
-            | FaultKind::PageMissing
-            | FaultKind::QueryBroken
-            | FaultKind::QueryTimeout
-            | FaultKind::QuerySlow
-            | FaultKind::QueryPartial
-            | FaultKind::QueryGone
-            | FaultKind::QueryLimited
-            | FaultKind::QuerySecondary
-            | FaultKind::QueryError
-            | FaultKind::QueryIds
-            | FaultKind::QueryForbidden
-            | FaultKind::QueryHeavy
-            | FaultKind::Hidden
-            | FaultKind::Withheld => return None,
+            _ => return None,
         };
         Some(SimulatedRefusal { fault: Some(fault.kind.name()), ..refusal })
     })
@@ -179,12 +189,16 @@ pub(super) fn json(status: StatusCode, body: String) -> Response {
 }
 
 /// Sets the rate-limit headers.
-pub(super) fn tell(headers: &mut HeaderMap, standing: LimitStanding) {
-    tell_of(headers, standing, "core");
+pub(super) fn set_limits(headers: &mut HeaderMap, standing: LimitStanding) {
+    set_limits_of(headers, standing, "core");
 }
 
 /// Sets the rate-limit headers of one of GitHub's resources.
-pub(super) fn tell_of(headers: &mut HeaderMap, standing: LimitStanding, resource: &'static str) {
+pub(super) fn set_limits_of(
+    headers: &mut HeaderMap,
+    standing: LimitStanding,
+    resource: &'static str,
+) {
     headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining()));
     headers.insert("x-ratelimit-used", HeaderValue::from(standing.used));

@@ -4,29 +4,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, State};
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::extract::State;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
-use super::entrance::{AdmittedPage, enter};
+use super::entrance::{AdmittedPage, SimulatedRequest};
 use super::faults::FaultKind;
 use super::feed::VISIBLE;
 use super::json::Object;
 use super::page::{self, SimulatedPage};
-use super::refusal::{SimulatedRefusal, admit, json, refused, tell};
-use super::state::{SharedWorld, Ticket};
+use super::refusal::{SimulatedOutcome, SimulatedRefusal, counted, json, outcome_of, set_limits};
+use super::state::{RequestKind, SharedWorld, Ticket};
 
 const DEFAULT_PER_PAGE: usize = 15;
 const MAX_PER_PAGE: usize = 100;
 pub(super) const POLL_INTERVAL: HeaderName = HeaderName::from_static("x-poll-interval");
 
-/// Marks every response, so that no client mistakes this server for GitHub.
+/// Counts every response, and marks it, so that no client mistakes this server for GitHub.
 pub(super) async fn mark(
     State(shared): State<Arc<SharedWorld>>,
     mut response: Response,
 ) -> Response {
+    if let Some(SimulatedOutcome(outcome)) = response.extensions_mut().remove() {
+        shared.count(outcome);
+    }
     let headers = response.headers_mut();
     headers.insert("x-simulated", HeaderValue::from_static("ghpulse"));
     headers.insert("server", HeaderValue::from_static("ghpulse simulate"));
@@ -46,15 +49,9 @@ pub(super) async fn root(State(shared): State<Arc<SharedWorld>>) -> Response {
     json(StatusCode::OK, body)
 }
 
-pub(super) async fn rate_limit(
-    State(shared): State<Arc<SharedWorld>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match admit(&shared, &headers, peer) {
-        Ok(caller) => caller,
-        Err(refusal) => return refusal.into_response(),
-    };
+pub(super) async fn rate_limit(request: SimulatedRequest) -> Result<Response, SimulatedRefusal> {
+    let caller = request.admit()?;
+    let shared = &request.shared;
     let standing = shared.state().limits.standing(&caller, shared.clock.now());
     let core = Object::new()
         .bare("limit", standing.limit)
@@ -65,52 +62,43 @@ pub(super) async fn rate_limit(
     let resources = Object::new().raw("core", &core).end();
     let body = Object::new().raw("resources", &resources).raw("rate", &core).end();
     let mut response = json(StatusCode::OK, body);
-    tell(response.headers_mut(), standing);
-    response
+    set_limits(response.headers_mut(), standing);
+    Ok(response)
 }
 
-pub(super) async fn not_found() -> Response {
-    SimulatedRefusal::new(StatusCode::NOT_FOUND, "Not Found").into_response()
+pub(super) async fn not_found() -> SimulatedRefusal {
+    SimulatedRefusal::new(StatusCode::NOT_FOUND, "Not Found")
 }
 
-pub(super) async fn events(
-    State(shared): State<Arc<SharedWorld>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let admitted = match enter(&shared, &headers, peer, SharedWorld::begin).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => return refused(&shared, refusal),
-    };
+pub(super) async fn events(request: SimulatedRequest) -> Result<Response, SimulatedRefusal> {
+    let admitted = request.enter(RequestKind::Page).await.map_err(SimulatedRefusal::counted)?;
     let AdmittedPage { caller, ticket, standing, now, at_once: _at_once } = admitted;
-    let (page, per_page) = asked(uri.query().unwrap_or_default());
+    let shared = &request.shared;
+    let (page, per_page) = asked(request.uri.query().unwrap_or_default());
     if (page - 1).saturating_mul(per_page) >= VISIBLE {
-        let standing = shared.state().limits.spend(&caller, now);
+        let standing = shared.state().limits.spend(&caller, 1, now);
         let message = "In order to keep the API fast for everyone, pagination is limited for this \
                        resource.";
-        let refusal =
-            SimulatedRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, message).standing(standing);
-        return refused(&shared, refusal);
+        let refusal = SimulatedRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, message);
+        return Err(refusal.standing(standing).counted());
     }
-    let found = page::take(&shared, &ticket, (page, per_page));
-    let mut response = answer(&shared, &ticket, &headers, found, method == Method::HEAD);
+    let found = page::take(shared, &ticket, (page, per_page));
+    let mut response = answer(&request, &ticket, found);
     // A page that the client already has costs nothing.
     let standing = if response.status() == StatusCode::NOT_MODIFIED {
         standing
     } else {
-        shared.state().limits.spend(&caller, now)
+        shared.state().limits.spend(&caller, 1, now)
     };
     let cache = if caller.token().is_some() { "private" } else { "public" };
     let cache = format!("{cache}, max-age=60, s-maxage=60");
     let all = response.headers_mut();
-    tell(all, standing);
+    set_limits(all, standing);
     all.insert(header::CACHE_CONTROL, value(cache));
     all.insert(header::LINK, value(links(shared.address, page, per_page)));
     all.insert(POLL_INTERVAL, HeaderValue::from(shared.poll_interval));
     all.insert("x-github-media-type", HeaderValue::from_static("github.v3; format=json"));
-    response
+    Ok(response)
 }
 
 /// The requested page and size; values that are not numbers are ignored.
@@ -125,45 +113,25 @@ pub(super) fn asked(query: &str) -> (usize, usize) {
 }
 
 /// The page, or a response that it is unchanged.
-fn answer(
-    shared: &SharedWorld,
-    ticket: &Ticket,
-    headers: &HeaderMap,
-    page: SimulatedPage,
-    head: bool,
-) -> Response {
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let count = |status: u16, fault: Option<&'static str>| {
-        shared.count(match fault {
-            Some(fault) => format!("{status} {fault}"),
-            None => status.to_string(),
-        });
+fn answer(request: &SimulatedRequest, ticket: &Ticket, page: SimulatedPage) -> Response {
+    // A stale page is sent in full even to a client that has it: that is the fault.
+    let is_stale = page.fault == Some(FaultKind::Stale.name());
+    let is_known = |etag: &str| !is_stale && page::is_known(&request.headers, etag);
+    let (mut response, fault) = if page.etag.as_deref().is_some_and(is_known) {
+        (StatusCode::NOT_MODIFIED.into_response(), page.fault)
+    } else if ticket.fault(FaultKind::CutOff).is_some() {
+        (cut_off(&page.body), Some(FaultKind::CutOff.name()))
+    } else {
+        if request.method != Method::HEAD {
+            request.shared.state().ledger.serve(&page.entries);
+        }
+        (json(StatusCode::OK, page.body), page.fault)
     };
-    let etag = page.etag.as_deref().map(value);
-    let mut response = match (known, &page.etag) {
-        // A stale page is sent in full even to a client that has it: that is the fault.
-        (Some(known), Some(etag))
-            if page::is_known(known, etag) && page.fault != Some(FaultKind::Stale.name()) =>
-        {
-            count(304, page.fault);
-            StatusCode::NOT_MODIFIED.into_response()
-        }
-        _ if ticket.fault(FaultKind::CutOff).is_some() => {
-            count(200, Some(FaultKind::CutOff.name()));
-            cut_off(&page.body)
-        }
-        _ => {
-            if !head {
-                shared.state().ledger.serve(&page.entries);
-            }
-            count(200, page.fault);
-            json(StatusCode::OK, page.body)
-        }
-    };
-    if let Some(etag) = etag {
-        response.headers_mut().insert(header::ETAG, etag);
+    if let Some(etag) = page.etag {
+        response.headers_mut().insert(header::ETAG, value(etag));
     }
-    response
+    let outcome = outcome_of(response.status(), fault);
+    counted(response, outcome)
 }
 
 /// Announces the whole body, sends half and closes the connection.
@@ -199,6 +167,6 @@ fn links(address: SocketAddr, page: usize, per_page: usize) -> String {
     links.join(", ")
 }
 
-fn value(text: impl AsRef<str>) -> HeaderValue {
+pub(super) fn value(text: impl AsRef<str>) -> HeaderValue {
     HeaderValue::from_str(text.as_ref()).expect("made of visible characters")
 }

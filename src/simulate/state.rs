@@ -12,7 +12,7 @@ use super::faults::{Fault, FaultKind};
 use super::feed::{Feed, FeedEntry};
 use super::histories::Histories;
 use super::installations::AppState;
-use super::known::KnownPulls;
+use super::known::QueriedWorld;
 use super::limits::{SimulatedCaller, SimulatedLimits};
 use super::options::{Options, QueryOptions};
 use super::query_work::QueryWork;
@@ -25,6 +25,8 @@ use crate::sync::lock;
 const MAX_REMEMBERED: usize = 64;
 /// … and of older versions of each.
 const MAX_VERSIONS: usize = 6;
+/// Added to the numbers of requests for single feeds, so that their faults are apart.
+const SINGLE_FEEDS: u64 = 1 << 40;
 
 /// The shared parts of a simulation.
 pub(super) struct SharedWorld {
@@ -48,6 +50,7 @@ enum EventSupply {
 }
 
 /// All mutable state.
+#[derive(Default)]
 pub(super) struct SimulatedState {
     pub(super) feed: Feed,
     pub(super) histories: Histories,
@@ -64,10 +67,8 @@ pub(super) struct SimulatedState {
     pub(super) ledger: RequestLedger,
     /// Number of responses by status and fault.
     pub(super) outcomes: BTreeMap<String, u64>,
-    /// Number of requests for pages so far.
-    pub(super) requests: u64,
-    /// Number of GraphQL queries so far.
-    pub(super) asked: u64,
+    /// Number of requests so far, by [`RequestKind`].
+    pub(super) requests: [u64; 3],
     /// Number of requests in flight of each caller.
     pub(super) at_once: HashMap<SimulatedCaller, u32>,
     /// The largest number of requests in flight of one caller so far.
@@ -76,7 +77,18 @@ pub(super) struct SimulatedState {
     pub(super) finished: bool,
 }
 
-/// A received request for a page.
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestKind {
+    /// A page of the public feed.
+    Page,
+    /// A page of a single feed.
+    Feed,
+    /// A GraphQL query.
+    Query,
+}
+
+/// A received request.
 pub(super) struct Ticket {
     pub(super) number: u64,
     pub(super) faults: Vec<Fault>,
@@ -114,22 +126,13 @@ impl SharedWorld {
             stop,
             source: Mutex::new(source),
             state: Mutex::new(SimulatedState {
-                feed: Feed::default(),
                 histories: Histories::new(options.history, options.feed_delay),
-                frozen: None,
                 faults: options.faults,
                 limits: SimulatedLimits::new(options.limit, options.anonymous_limit),
                 apps: AppState::new(options.app),
                 queries: SimulatedLimits::new(options.query.limit, 0),
-                work: QueryWork::default(),
-                recent: RecentPages::default(),
-                ledger: RequestLedger::new(options.remember),
-                outcomes: BTreeMap::new(),
-                requests: 0,
-                asked: 0,
-                at_once: HashMap::new(),
-                most_at_once: 0,
-                finished: false,
+                ledger: RequestLedger { limit: options.remember, ..RequestLedger::default() },
+                ..SimulatedState::default()
             }),
             changes: watch::Sender::new(0),
         };
@@ -155,7 +158,7 @@ impl SharedWorld {
         let mut source = self.source();
         let put = (0..n)
             .map_while(|_| self.next_from(&mut source))
-            .map(|event| self.enter(event))
+            .map(|event| self.publish(event))
             .count();
         drop(source);
         self.changed();
@@ -187,12 +190,12 @@ impl SharedWorld {
 
     /// Puts any text into the feed.
     pub(super) fn put(&self, event: Arc<str>) {
-        self.enter(event);
+        self.publish(event);
         self.changed();
     }
 
     /// Puts an event into the public feed, unless a fault hides it there, and into single feeds.
-    fn enter(&self, event: Arc<str>) {
+    fn publish(&self, event: Arc<str>) {
         let mut state = self.state();
         let state = &mut *state;
         let number = state.feed.len();
@@ -204,7 +207,7 @@ impl SharedWorld {
             state.feed.put(&event);
         }
         state.histories.put(self.seed, number, &event, self.clock.now());
-        state.ledger.enter(event);
+        state.ledger.add(event);
     }
 
     /// Whether the events are recorded.
@@ -220,42 +223,23 @@ impl SharedWorld {
         }
     }
 
-    /// Starts a request for a page. Returns its number and the faults that affect it.
-    pub(super) fn begin(&self, token: Option<&str>) -> Ticket {
+    /// Starts a request. Returns its number among those of its kind and the faults that affect it.
+    pub(super) fn begin(&self, kind: RequestKind, token: Option<&str>) -> Ticket {
         let mut state = self.state();
-        let number = state.requests;
-        state.requests += 1;
-        let hit = |fault: &&Fault| fault.hits(self.seed, number, token);
+        let count = &mut state.requests[kind as usize];
+        let number = *count;
+        *count += 1;
+        // Pages and queries of the same number have the same luck, single feeds another one.
+        let lot = if kind == RequestKind::Feed { SINGLE_FEEDS + number } else { number };
+        let hit = |fault: &&Fault| fault.hits(self.seed, lot, token);
         let faults: Vec<Fault> = state.faults.iter().filter(hit).cloned().collect();
         drop(state);
         self.changed();
         Ticket { number, faults }
     }
 
-    /// Starts a request for a single feed. Returns its number and the faults that affect it.
-    pub(super) fn begin_feed(&self, token: Option<&str>) -> Ticket {
-        const SINGLE: u64 = 1 << 40;
-        let mut state = self.state();
-        let number = state.histories.requests;
-        state.histories.requests += 1;
-        let hit = |fault: &&Fault| fault.hits(self.seed, SINGLE + number, token);
-        Ticket { number, faults: state.faults.iter().filter(hit).cloned().collect() }
-    }
-
-    /// Starts a query. Returns its number and the faults that affect it.
-    pub(super) fn begin_query(&self, token: &str) -> Ticket {
-        let mut state = self.state();
-        let number = state.asked;
-        state.asked += 1;
-        let hit = |fault: &&Fault| fault.hits(self.seed, number, Some(token));
-        let faults: Vec<Fault> = state.faults.iter().filter(hit).cloned().collect();
-        drop(state);
-        self.changed();
-        Ticket { number, faults }
-    }
-
-    /// Starts a request for the account of a token. Returns the faults that affect every request
-    /// with it. No randomness is used, so the faults of page requests do not depend on it.
+    /// The faults that affect every request with this token. No randomness is used, so the faults
+    /// of page requests do not depend on it.
     pub(super) fn begin_user(&self, token: &str) -> Ticket {
         let state = self.state();
         // A token that is revoked for some requests is revoked for identity requests too.
@@ -268,10 +252,10 @@ impl SharedWorld {
     }
 
     /// Reads the pull requests that can be queried; there are none for recorded events.
-    pub(super) fn with_known<T>(&self, look: impl FnOnce(&KnownPulls) -> T) -> T {
+    pub(super) fn with_known<T>(&self, look: impl FnOnce(&QueriedWorld) -> T) -> T {
         match &*self.source() {
             EventSupply::World(world) => look(world.known()),
-            EventSupply::Recorded(_) => look(&KnownPulls::default()),
+            EventSupply::Recorded(_) => look(&QueriedWorld::default()),
         }
     }
 
@@ -323,6 +307,7 @@ impl RecentPages {
 }
 
 /// Records which events were put in and which were served.
+#[derive(Default)]
 pub(super) struct RequestLedger {
     limit: usize,
     /// The number of the first event that is still remembered.
@@ -331,11 +316,7 @@ pub(super) struct RequestLedger {
 }
 
 impl RequestLedger {
-    fn new(limit: usize) -> Self {
-        Self { limit, first: 0, rows: VecDeque::new() }
-    }
-
-    fn enter(&mut self, event: Arc<str>) {
+    fn add(&mut self, event: Arc<str>) {
         self.rows.push_back((event, false));
         if self.rows.len() > self.limit {
             self.rows.pop_front();

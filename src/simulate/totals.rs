@@ -16,10 +16,9 @@ const TAKEN_BACK: u32 = 12;
 /// … these.
 const RECENT: usize = 2_000;
 
-/// What an event raises.
+/// What GitHub counts of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Raises {
-    Nothing,
+pub(super) enum RepositoryTotal {
     Stars,
     Forks,
     Releases,
@@ -31,11 +30,14 @@ pub(super) enum Raises {
 #[derive(Debug, Clone)]
 pub(super) struct RepositoryTotals {
     pub(super) repository: Arc<Repository>,
-    pub(super) stars: u32,
-    pub(super) forks: u32,
-    pub(super) releases: u32,
-    pub(super) pulls: u32,
-    pub(super) issues: u32,
+    /// By [`RepositoryTotal`].
+    counts: [u32; 5],
+}
+
+impl RepositoryTotals {
+    pub(super) fn of(&self, total: RepositoryTotal) -> u32 {
+        self.counts[total as usize]
+    }
 }
 
 /// The totals of all repositories in which anything happened, and the events by type.
@@ -65,18 +67,12 @@ impl Default for Totals {
 }
 
 impl Totals {
-    /// Counts an event in its repository.
-    pub(super) fn raise(&mut self, repository: &Arc<Repository>, raises: Raises) {
+    /// Counts an event in its repository, and the total that it raises, if any.
+    pub(super) fn raise(&mut self, repository: &Arc<Repository>, raises: Option<RepositoryTotal>) {
         let totals = self.open(repository);
-        match raises {
-            Raises::Nothing => return,
-            Raises::Stars => totals.stars += 1,
-            Raises::Forks => totals.forks += 1,
-            Raises::Releases => totals.releases += 1,
-            Raises::Pulls => totals.pulls += 1,
-            Raises::Issues => totals.issues += 1,
-        }
-        if raises == Raises::Stars {
+        let Some(total) = raises else { return };
+        totals.counts[total as usize] += 1;
+        if total == RepositoryTotal::Stars {
             self.starred.push_back(repository.id);
             if self.starred.len() > RECENT {
                 self.starred.pop_front();
@@ -84,7 +80,8 @@ impl Totals {
             if self.rng.u32(0..TAKEN_BACK) == 0 {
                 let id = self.starred[self.rng.usize(0..self.starred.len())];
                 if let Some(totals) = self.by_id.get_mut(&id) {
-                    totals.stars = totals.stars.saturating_sub(1);
+                    let stars = &mut totals.counts[RepositoryTotal::Stars as usize];
+                    *stars = stars.saturating_sub(1);
                 }
             }
         }
@@ -124,14 +121,8 @@ impl Totals {
         }
         self.by_id.entry(repository.id).or_insert_with(|| {
             let stars = repository.stars;
-            RepositoryTotals {
-                repository: Arc::clone(repository),
-                stars,
-                forks: stars / 8,
-                releases: stars % 40,
-                pulls: stars / 3,
-                issues: stars / 2,
-            }
+            let counts = [stars, stars / 8, stars % 40, stars / 3, stars / 2];
+            RepositoryTotals { repository: Arc::clone(repository), counts }
         })
     }
 }

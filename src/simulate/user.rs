@@ -1,35 +1,22 @@
 //! `GET /user`: the account of a token. A token that begins with `ghs_` belongs to an app
 //! installation, which has no user.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
+use super::entrance::SimulatedRequest;
 use super::faults::FaultKind;
+use super::installations::PREFIX;
 use super::json::Object;
-use super::limits::{SimulatedCaller, account};
-use super::refusal::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
-use super::state::SharedWorld;
+use super::limits::account;
+use super::refusal::{SimulatedRefusal, counted, fault_refusal, json, limited, set_limits};
 
-/// The prefix of app installation tokens.
-const INSTALLATION: &str = "ghs_";
-
-pub(super) async fn user(
-    State(shared): State<Arc<SharedWorld>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match admit(&shared, &headers, peer) {
-        Ok(caller) => caller,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let SimulatedCaller::Token(token) = &caller else {
-        return SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Requires authentication")
-            .into_response();
-    };
+pub(super) async fn user(request: SimulatedRequest) -> Result<Response, SimulatedRefusal> {
+    let caller = request.admit()?;
+    let shared = &request.shared;
+    let token = caller.token().ok_or_else(|| {
+        SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Requires authentication")
+    })?;
     let now = shared.clock.now();
     let standing = shared.state().limits.standing(&caller, now);
     let ticket = shared.begin_user(token);
@@ -37,13 +24,13 @@ pub(super) async fn user(
     if ends.into_iter().any(|kind| ticket.fault(kind).is_some())
         && let Some(refusal) = fault_refusal(&ticket, standing, now.second())
     {
-        return refused(&shared, refusal);
+        return Err(refusal.counted());
     }
     if standing.remaining() == 0 {
-        return refused(&shared, limited(standing));
+        return Err(limited(standing).counted());
     }
-    let standing = shared.state().limits.spend(&caller, now);
-    let (outcome, mut response) = if token.starts_with(INSTALLATION) {
+    let standing = shared.state().limits.spend(&caller, 1, now);
+    let (outcome, mut response) = if token.starts_with(PREFIX) {
         let message = "Resource not accessible by integration";
         ("user 403", SimulatedRefusal::new(StatusCode::FORBIDDEN, message).into_response())
     } else {
@@ -52,9 +39,8 @@ pub(super) async fn user(
             Object::new().text("login", login).bare("id", number(login)).text("type", "User").end();
         ("user 200", json(StatusCode::OK, body))
     };
-    tell(response.headers_mut(), standing);
-    shared.count(outcome.to_owned());
-    response
+    set_limits(response.headers_mut(), standing);
+    Ok(counted(response, outcome.to_owned()))
 }
 
 /// A stable number for an account.

@@ -14,13 +14,13 @@ use fastrand::Rng;
 use super::cast::{Cast, Person, Repository, magnitude};
 use super::commits::KnownCommits;
 use super::kinds::{EventKind, Ids};
-use super::known::KnownPulls;
+use super::known::QueriedWorld;
 use super::options::Shape;
 use super::payloads::envelope;
 use super::payloads_pulls::pull_request_event;
 use super::payloads_rest::Scene;
 use super::pulls::{Action, Pulls, SimulatedPull, branch};
-use super::totals::Raises;
+use super::totals::RepositoryTotal;
 use super::{payloads_old, payloads_today};
 use crate::model::window::{Second, Timestamp};
 
@@ -36,7 +36,7 @@ pub struct World {
     shape: Shape,
     cast: Cast,
     pulls: Pulls,
-    known: KnownPulls,
+    known: QueriedWorld,
     pushes: Ids,
     rest: Ids,
     push_id: u64,
@@ -52,7 +52,8 @@ struct PullDraft {
     repository: Arc<Repository>,
     payload: String,
     created: Second,
-    raises: Raises,
+    /// The total of its repository that it raises, if any.
+    raises: Option<RepositoryTotal>,
 }
 
 impl World {
@@ -66,7 +67,7 @@ impl World {
             rng,
             shape,
             pulls: Pulls::new(),
-            known: KnownPulls::default(),
+            known: QueriedWorld::default(),
             // The steps balance the shares, so the sequences stay close together and collide.
             pushes: Ids::new(FIRST_ID, 5),
             rest: Ids::new(FIRST_ID, 7),
@@ -115,7 +116,7 @@ impl World {
     }
 
     /// The pull requests that can be queried.
-    pub(super) fn known(&self) -> &KnownPulls {
+    pub(super) fn known(&self) -> &QueriedWorld {
         &self.known
     }
 
@@ -130,26 +131,22 @@ impl World {
                     repository: step.pull.repository.clone(),
                     created: step.pull.updated,
                     actor: step.actor,
-                    raises: if step.action == Action::Opened {
-                        Raises::Pulls
-                    } else {
-                        Raises::Nothing
-                    },
+                    raises: (step.action == Action::Opened).then_some(RepositoryTotal::Pulls),
                 }
             }
             EventKind::Review | EventKind::ReviewComment => {
                 match self.pulls.under_review(&mut self.rng).cloned() {
                     Some(pull) => self.review(kind, &pull, at),
-                    None => self.elsewhere(EventKind::Watch, at),
+                    None => self.other_event(EventKind::Watch, at),
                 }
             }
-            _ => self.elsewhere(kind, at),
+            _ => self.other_event(kind, at),
         }
     }
 
     fn review(&mut self, kind: EventKind, pull: &SimulatedPull, at: Second) -> PullDraft {
         self.object_id += self.rng.u64(2..20);
-        let actor = self.cast.somebody(&mut self.rng);
+        let actor = self.cast.busy_person(&mut self.rng);
         let created = at.max(pull.created);
         let scene = Scene {
             shape: self.shape,
@@ -160,20 +157,20 @@ impl World {
             at: created,
         };
         // Texts use a separate random generator, so that the same things happen in both forms.
-        let ink = &mut self.rng.fork();
+        let text_rng = &mut self.rng.fork();
         let payload = if kind == EventKind::Review {
-            scene.review(ink, pull)
+            scene.review(text_rng, pull)
         } else {
-            scene.review_comment(ink, pull)
+            scene.review_comment(text_rng, pull)
         };
-        let (repository, raises) = (pull.repository.clone(), Raises::Nothing);
+        let (repository, raises) = (pull.repository.clone(), None);
         PullDraft { kind, actor, repository, payload, created, raises }
     }
 
-    fn elsewhere(&mut self, kind: EventKind, at: Second) -> PullDraft {
+    fn other_event(&mut self, kind: EventKind, at: Second) -> PullDraft {
         let rng = &mut self.rng;
-        let place = self.cast.somewhere(rng);
-        let mut actor = self.cast.someone(rng);
+        let place = self.cast.next_place(rng);
+        let mut actor = self.cast.next_actor(rng);
         let founded = kind == EventKind::Create && rng.u32(0..8) == 0;
         let repository =
             if founded { self.cast.founded(rng, at.start()) } else { self.cast.at(place) };
@@ -185,8 +182,9 @@ impl World {
             _ => 1 + magnitude(rng, 9),
         };
         self.object_id += rng.u64(2..20);
-        let ink = &mut rng.fork();
-        let opens = kind == EventKind::Issues && Scene::issue_action(&mut ink.clone()) == "opened";
+        let text_rng = &mut rng.fork();
+        let opens =
+            kind == EventKind::Issues && Scene::issue_action(&mut text_rng.clone()) == "opened";
         let number = match kind {
             EventKind::Discussion => self.cast.next_number(place),
             EventKind::Issues if opens => self.cast.next_number(place),
@@ -205,21 +203,21 @@ impl World {
             EventKind::Push => {
                 self.push_id += rng.u64(1..9);
                 let to = (&repository, &*actor);
-                push_payload(&mut self.known.commits, ink, (self.push_id, self.shape), to, at)
+                push_payload(&mut self.known.commits, text_rng, (self.push_id, self.shape), to, at)
             }
-            EventKind::Create => scene.create(ink, founded),
-            EventKind::Delete => scene.delete(ink),
-            EventKind::IssueComment => scene.issue_comment(ink),
-            EventKind::Issues => scene.issues(ink),
+            EventKind::Create => scene.create(text_rng, founded),
+            EventKind::Delete => scene.delete(text_rng),
+            EventKind::IssueComment => scene.issue_comment(text_rng),
+            EventKind::Issues => scene.issues(text_rng),
             EventKind::Fork => {
                 let fork = self.cast.new_repository(rng, actor.clone(), at, Some(&repository));
                 scene.fork(&fork)
             }
-            EventKind::Release => scene.release(ink),
-            EventKind::CommitComment => scene.commit_comment(ink),
-            EventKind::Member => Scene::member(&self.cast.somebody(rng)),
-            EventKind::Gollum => scene.gollum(ink),
-            EventKind::Discussion => scene.discussion(ink),
+            EventKind::Release => scene.release(text_rng),
+            EventKind::CommitComment => scene.commit_comment(text_rng),
+            EventKind::Member => Scene::member(&self.cast.busy_person(rng)),
+            EventKind::Gollum => scene.gollum(text_rng),
+            EventKind::Discussion => scene.discussion(text_rng),
             EventKind::Public => "{}".to_owned(),
             EventKind::Watch
             | EventKind::PullRequest
@@ -227,11 +225,11 @@ impl World {
             | EventKind::ReviewComment => r#"{"action":"started"}"#.to_owned(),
         };
         let raises = match kind {
-            EventKind::Watch => Raises::Stars,
-            EventKind::Fork => Raises::Forks,
-            EventKind::Release => Raises::Releases,
-            EventKind::Issues if opens => Raises::Issues,
-            _ => Raises::Nothing,
+            EventKind::Watch => Some(RepositoryTotal::Stars),
+            EventKind::Fork => Some(RepositoryTotal::Forks),
+            EventKind::Release => Some(RepositoryTotal::Releases),
+            EventKind::Issues if opens => Some(RepositoryTotal::Issues),
+            _ => None,
         };
         PullDraft { kind, actor, payload, created: at, repository, raises }
     }
@@ -240,13 +238,14 @@ impl World {
 /// Pushes to a branch of a repository, mostly its own. Returns the payload.
 fn push_payload(
     commits: &mut KnownCommits,
-    ink: &mut Rng,
+    text_rng: &mut Rng,
     (id, shape): (u64, Shape),
     (repository, by): (&Arc<Repository>, &Person),
     at: Second,
 ) -> String {
-    let branch = if ink.u32(0..3) == 0 { branch(ink) } else { repository.branch.to_owned() };
-    let push = commits.push(ink, (id, &branch), (repository, by), at);
+    let branch =
+        if text_rng.u32(0..3) == 0 { branch(text_rng) } else { repository.branch.to_owned() };
+    let push = commits.push(text_rng, (id, &branch), (repository, by), at);
     let whole = payloads_old::push(&push);
     commits.remember(whole.clone());
     match shape {

@@ -8,6 +8,7 @@
 pub mod certificates;
 pub mod client;
 pub mod history;
+pub mod listed;
 pub mod missed;
 pub mod model;
 pub mod ports;

@@ -60,7 +60,7 @@ async fn catch_up(report: &mut Report) {
     let usage = Usage::now();
     let counting = Aggregates { store, tag: TAG, hub: sheets, scripts, clock, troubles };
     let stage = tokio::spawn(counting.run(stop.clone()));
-    while hub.rolling().open("types/24h").snapshot().is_none() {
+    while hub.rolling.open("types/24h").snapshot().is_none() {
         clock.sleep(Duration::from_millis(5)).await;
     }
     let row = format!("{ROWS} rows read, {name}: ghpulse");

@@ -19,8 +19,7 @@ use ghpulse::model::event::Event;
 use ghpulse::model::part::{ListReport, Part};
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{
-    self, Audience, Listener, Operate, OpsError, ScriptState, ServeOptions, StoreAnswer,
-    StoreRequest,
+    self, Audience, Listener, Operate, OpsAnswer, OpsError, ScriptState, ServeOptions, StoreRequest,
 };
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
@@ -44,7 +43,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const FIRST_READERS: usize = 16;
 /// How long idle connections are observed.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long the server is observed after all readers have left.
+/// How long the server is observed after all readers have left, unless `GHPULSE_BENCH_LEFT` says
+/// how many seconds.
 const LEFT: Duration = Duration::from_secs(60);
 
 const WHOLE: &str = r#"{"samplingRate":1}"#;
@@ -179,7 +179,8 @@ pub fn case(recorded: Option<&Path>, args: &[String]) {
     let [server, form, readers, rate, bytes, go] = args else { panic!("six words, not {args:?}") };
     let number = |text: &String| text.parse::<usize>().expect("a number");
     let (readers, rate) = (number(readers), number(rate));
-    let events = sized(&events(recorded).1, number(bytes));
+    // Idle connections get none, and the memory of theirs must not count.
+    let events = if rate == 0 { Vec::new() } else { sized(&events(recorded).1, number(bytes)) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let clock = Clock::system();
@@ -267,6 +268,8 @@ impl Run<'_> {
     }
 
     async fn idle(self) {
+        self.arrive(FIRST_READERS).await.end();
+        self.clock.sleep(SETTLE).await;
         let before = self.server.resident();
         let readers = self.arrive(self.readers).await;
         self.clock.sleep(SETTLE * 2).await;
@@ -288,7 +291,9 @@ impl Run<'_> {
         self.send(MEASURED, true).await;
         figure("resident, MB", self.server.resident() / 1e6);
         readers.end();
-        self.clock.sleep(LEFT).await;
+        let left =
+            std::env::var("GHPULSE_BENCH_LEFT").ok().and_then(|seconds| seconds.parse().ok());
+        self.clock.sleep(left.map_or(LEFT, Duration::from_secs)).await;
         figure("after, MB", self.server.resident() / 1e6);
     }
 }
@@ -380,8 +385,8 @@ fn kind_of(event: &str) -> &str {
 fn ours(socket: TcpListener, clock: Clock) -> Kind {
     let mut options = ServeOptions::of(&config::defaults().server);
     // All readers share one address here, and may exceed the default limit.
-    options.limits.connections = options.limits.connections.max(12_000);
-    options.limits.per_address = options.limits.connections;
+    options.config.limits.connections = options.config.limits.connections.max(12_000);
+    options.config.limits.per_address = options.config.limits.connections;
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
     let listener = Listener { socket, audience: Audience::Public };
     let Stop { soft, hard } = Stop::default();
@@ -454,12 +459,12 @@ impl Operate for NothingToOperate {
         ScriptState { name: String::new(), current: true, error: None }
     }
 
-    fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::ArchiveAnswer> {
+    fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::OpsAnswer> {
         let reason = "a benchmark has no archive".to_owned();
         Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }
 
-    fn store(&self, _: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+    fn store(&self, _: StoreRequest) -> BoxFuture<'static, OpsAnswer> {
         let reason = "a benchmark has no store".to_owned();
         Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }

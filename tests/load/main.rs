@@ -4,9 +4,11 @@
 //!
 //! `make bench ARGS="fanout 200 1000"` measures fan-out to these numbers of readers alone.
 //! `make bench ARGS=fanout` runs one of: pipeline, script, fanout, enrich, plan, missed, start,
-//! import, filter, stream, aggregates, attack, ledger. `GHPULSE_BENCH_RUNS=1` runs each once
-//! instead of three times. A fan-out case and its readers are separate processes, so that memory
-//! and CPU are attributed correctly; this program starts itself for both.
+//! import, filter, stream, aggregates, attack, ledger, growth; start and the last two take numbers.
+//! `GHPULSE_BENCH_RUNS=1` runs each once instead of three times, `GHPULSE_BENCH_LEFT=3600` looks at
+//! the memory an hour after a crowd has left instead of a minute. A fan-out case, its readers, and
+//! each opening of a store are separate processes, so that memory and CPU are attributed correctly;
+//! this program starts itself for them.
 
 #![expect(unreachable_pub, reason = "a program of its own: public is what other files use")]
 
@@ -16,6 +18,7 @@ mod attack;
 mod enrich;
 mod fanout;
 mod filter;
+mod growth;
 mod ledger;
 mod measure;
 mod missed;
@@ -27,6 +30,7 @@ mod plan;
 mod readers;
 mod report;
 mod script;
+mod start;
 mod stream;
 
 use std::path::PathBuf;
@@ -91,29 +95,31 @@ fn main() {
     match wanted.split_first() {
         Some((what, rest)) if what == fanout::CASE => return fanout::case(recorded, rest),
         Some((what, _)) if what == stream::CASE => return stream::case(recorded),
+        Some((what, rest)) if what == start::CASE => return start::case(recorded, rest),
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
     let readers: Vec<usize> = wanted.iter().flat_map(|word| word.parse()).collect();
+    let most = wanted.iter().find_map(|word| word.parse().ok());
     // First the measurements that vary between runs, then those that a second run would only
     // repeat.
     let timed: [(&str, Measure<'_>); 8] = [
         ("pipeline", &|report| pipeline::run(report, recorded)),
         ("script", &script::run),
         ("fanout", &|report| fanout::run(report, &readers)),
-        ("start", &pipeline::start),
+        ("start", &|report| start::run(report, most.unwrap_or(start::USUAL))),
         ("import", &|report| archive::run(report, recorded)),
         ("filter", &filter::run),
         ("stream", &stream::run),
         ("aggregates", &aggregates::run),
     ];
-    let most = wanted.iter().find_map(|word| word.parse().ok());
-    let once: [(&str, &dyn Fn()); 5] = [
+    let once: [(&str, &dyn Fn()); 6] = [
         ("enrich", &enrich::run),
         ("plan", &plan::run),
         ("missed", &missed::run),
         ("attack", &attack::run),
         ("ledger", &|| ledger::run(most)),
+        ("growth", &|| growth::run(most)),
     ];
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let runs = std::env::var("GHPULSE_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok());
@@ -124,6 +130,9 @@ fn main() {
                 measure(&mut report);
             }
         }
+    }
+    if is_wanted("start") && most.is_none() {
+        start::run(&mut report, start::LARGE);
     }
     for (name, run) in once {
         if is_wanted(name) {
@@ -138,7 +147,6 @@ fn main() {
         }
     }
     report.not_measured("the broker: `make bench-servers` measures it");
-    report.not_measured("start on 100 million keys, and a simulated day at 300 events a second");
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let path = report.write(&PathBuf::from(target).join("bench"), &AIMS);
     println!("report: {}", path.expect("the target directory takes a file").display());

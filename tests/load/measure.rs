@@ -1,8 +1,10 @@
 //! CPU and wall-clock time of a process, and events for benchmarks.
 
 use std::fmt::Write as _;
+use std::fs::Metadata;
 use std::io::Read as _;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use ghpulse::clock::Stopwatch;
 
@@ -100,6 +102,23 @@ pub fn resident_bytes(process: Process) -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
     let kilobytes = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
     kilobytes.unwrap_or(0) << 10
+}
+
+/// Bytes of the files in a directory and in those below it, as the disk counts them.
+pub fn bytes_on_disk(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    // A file may be removed meanwhile.
+    let found = entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    let size = |(path, about): (PathBuf, Metadata)| {
+        if about.is_dir() { bytes_on_disk(&path) } else { about.blocks() * 512 }
+    };
+    found.map(size).sum()
+}
+
+/// This percentile of some samples.
+pub fn percentile(samples: &mut [f64], percent: usize) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() * percent / 100]
 }
 
 /// Events of this size: shorter ones are padded with text of others, which compresses like events;

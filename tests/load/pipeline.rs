@@ -1,7 +1,7 @@
 //! From page bytes to journal, with a sync per batch: events per second and CPU per event, next to
 //! the machine's own cost for the same bytes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,22 +10,25 @@ use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
 use ghpulse::apply::numbers::NodeCounters;
 use ghpulse::bus::embedded::EmbeddedBus;
-use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::entries::Entries;
-use ghpulse::collect::ingest;
+use ghpulse::collect::ingest::{self, Admitted};
 use ghpulse::collect::source::{Poll, PolledPage};
 use ghpulse::config;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{History, Setup};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::measure::{Figures, Usage, events, written_bytes};
 use crate::report::Report;
 
 /// Events per page, as GitHub serves them.
-const PAGE: usize = 100;
+pub const PAGE: usize = 100;
+/// Most bytes between admission and journal before more is admitted.
+const WAITING: u64 = 32 << 20;
 /// How often the hour is processed, each time with new ids.
 const ROUNDS: usize = 8;
 
@@ -37,9 +40,7 @@ const EVERY_SECOND: &str = "page bytes to journal, `store.sync: 1s`: ghpulse";
 #[expect(clippy::cast_precision_loss, reason = "bytes of a benchmark are few")]
 pub fn run(report: &mut Report, recorded: Option<&Path>) {
     let (name, hour) = events(recorded);
-    let rounds: Vec<Vec<String>> = (0..ROUNDS).map(|round| renumbered(&hour, round)).collect();
-    let pages: Vec<Bytes> =
-        rounds.iter().flat_map(|events| events.chunks(PAGE)).map(page).collect();
+    let pages = pages(&hour);
     let count = hour.len() * ROUNDS;
     let bytes: usize = pages.iter().map(Bytes::len).sum();
     let about = format!("{count} events of {} bytes each, from {name}.", bytes / count);
@@ -54,6 +55,12 @@ pub fn run(report: &mut Report, recorded: Option<&Path>) {
         let written = (written_bytes() - before) as f64 / bytes as f64;
         report.add("pipeline", row, "written to the disk, bytes for a byte", written);
     }
+}
+
+/// The hour as pages, [`ROUNDS`] times, each time with new ids.
+pub fn pages(hour: &[String]) -> Vec<Bytes> {
+    let rounds: Vec<Vec<String>> = (0..ROUNDS).map(|round| renumbered(hour, round)).collect();
+    rounds.iter().flat_map(|events| events.chunks(PAGE)).map(page).collect()
 }
 
 /// The same events with different ids, so that each round is new.
@@ -82,78 +89,81 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
     runtime.block_on(async {
         let clock = Clock::system();
         let store = Store::open(dir.path(), sync, clock).expect("a new store opens");
-        let numbers = Arc::new(NodeCounters::load(&store, 3_600, clock).expect("it is empty"));
-        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
-        let stop = CancellationToken::new();
-        let seen_for = Duration::from_secs(72 * 3_600);
-        let interval = config::defaults().interval;
-        let setup = Setup { tidb: None, interval, on_request: true };
-        let history = History::load(&store, setup, Alerts::off(), clock).expect("it is empty").0;
-        let hub_of_apply = Arc::clone(&hub);
-        let apply =
-            Apply { store: store.clone(), numbers, history, hub: hub_of_apply, seen_for, clock };
-        let bus = EmbeddedBus::new(store.clone());
-        let stages = [
-            tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())),
-            tokio::spawn(apply.run(bus, stop.clone())),
-        ];
+        let stages = RunningStages::start(&store, clock);
         let usage = Usage::now();
-        let mut backlog = store.watermarks().backlog.subscribe();
         for together in pages.chunks(3) {
-            let page = |(number, page): (u8, &Bytes)| PolledPage {
-                number,
-                entries: Entries::of_list(page),
-            };
-            let poll =
-                Poll { pages: (1..).zip(together).map(page).collect(), received_at: clock.now() };
-            let admitted = ingest::admit(&store, poll).await;
-            assert_eq!(admitted.expect("the store takes it").known, 0);
-            backlog.wait_for(|bytes| *bytes < 32 << 20).await.expect("the store is open");
+            assert_eq!(stages.admit(together).await.known, 0);
         }
-        backlog.wait_for(|bytes| *bytes == 0).await.expect("the store is open");
+        stages.applied().await;
         let figures = usage.figures(count);
-        assert_eq!(hub.tail().end(), count as u64);
-        stop.cancel();
-        for stage in stages {
-            stage.await.expect("no panic").expect("no failure");
-        }
+        assert_eq!(stages.hub.tail().end(), count as u64);
+        stages.end().await;
         figures
     })
 }
 
-/// Measures opening a store that remembers ten million events.
-pub fn start(report: &mut Report) {
-    use ghpulse::model::event::{EventId, EventKey};
-    use ghpulse::store::keys::SeenKey;
-    const SEEN: u64 = 10_000_000;
-    let dir: PathBuf = tempfile::tempdir().expect("a temporary directory").keep();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime starts");
-    let clock = Clock::system();
-    let interval = Durability::Every(Duration::from_secs(5));
-    let store = Store::open(&dir, interval, clock).expect("a new store opens");
-    let today = clock.now().day();
-    for first in (0..SEEN).step_by(50_000) {
-        let put = store.commit(move |batch| {
-            for id in first..first + 50_000 {
-                // Spread like the ids of two sequences.
-                let id = EventId::Number(id.wrapping_mul(0x9e37_79b9) | 1 << 33);
-                let key = EventKey { id, kind: "PushEvent".to_owned() };
-                batch.put(&SeenKey::new(today, &key), b"");
-            }
-            Ok(())
-        });
-        runtime.block_on(put).expect("the store takes it");
+/// The stages from admission to journal, without enrichment, on a store.
+pub struct RunningStages {
+    pub hub: Arc<Hub>,
+    pub numbers: Arc<NodeCounters>,
+    store: Store,
+    clock: Clock,
+    stages: [JoinHandle<anyhow::Result<()>>; 2],
+    stop: CancellationToken,
+}
+
+impl RunningStages {
+    /// Starts them. Must be called inside a runtime.
+    pub fn start(store: &Store, clock: Clock) -> Self {
+        let config = config::defaults();
+        let interval = config.interval;
+        let numbers = NodeCounters::load(store, interval.latest_during, clock);
+        let numbers = Arc::new(numbers.expect("the store can be read"));
+        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+        let setup = Setup { tidb: None, interval, on_request: true };
+        let history = History::load(store, setup, Alerts::off(), clock);
+        let apply = Apply {
+            store: store.clone(),
+            numbers: Arc::clone(&numbers),
+            history: history.expect("the store can be read").0,
+            hub: Arc::clone(&hub),
+            seen_for: config.store.seen_for,
+            clock,
+        };
+        let (bus, stop) = (EmbeddedBus::new(store.clone()), CancellationToken::new());
+        let stages = [
+            tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())),
+            tokio::spawn(apply.run(bus, stop.clone())),
+        ];
+        Self { hub, numbers, store: store.clone(), clock, stages, stop }
     }
-    drop(store);
-    let watch = Stopwatch::start();
-    let store = Store::open(&dir, Durability::EveryBatch, clock).expect("it opens again");
-    let numbers = NodeCounters::load(&store, 3_600, clock).expect("it is read");
-    numbers.refresh(&store, clock.now().year()).expect("it is read");
-    report.section("start", "Opening a store, until the first event could be admitted.");
-    let row = format!("{SEEN} seen keys: ghpulse");
-    report.add("start", &row, "until ready, s", watch.elapsed().as_secs_f64());
-    drop(store);
-    // A leftover temporary directory is harmless.
-    let _ = std::fs::remove_dir_all(&dir);
+
+    /// Admits these pages as one poll, then waits until at most [`WAITING`] bytes are not applied.
+    pub async fn admit(&self, pages: &[Bytes]) -> Admitted {
+        let page =
+            |(number, page): (u8, &Bytes)| PolledPage { number, entries: Entries::of_list(page) };
+        let pages = (1..).zip(pages).map(page).collect();
+        let poll = Poll { pages, received_at: self.clock.now() };
+        let admitted = ingest::admit(&self.store, poll).await.expect("the store takes it");
+        self.waiting(WAITING).await;
+        admitted
+    }
+
+    /// Waits until everything that was admitted is applied.
+    pub async fn applied(&self) {
+        self.waiting(0).await;
+    }
+
+    async fn waiting(&self, most: u64) {
+        let mut backlog = self.store.watermarks().backlog.subscribe();
+        backlog.wait_for(|bytes| *bytes <= most).await.expect("the store is open");
+    }
+
+    /// Stops them.
+    pub async fn end(self) {
+        self.stop.cancel();
+        for stage in self.stages {
+            stage.await.expect("no panic").expect("no failure");
+        }
+    }
 }

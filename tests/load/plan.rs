@@ -108,7 +108,7 @@ async fn follow(tokens: usize, rate: f64) -> (f64, f64) {
             part.seen[newest.saturating_sub(100)..newest].fill(true);
             let shown = shown(page, newest);
             let overlap = completeness.read(page, lease.slot(), &shown, clock.now());
-            schedule.came(page, now, overlap.map(|share| 1.0 - share));
+            schedule.answered(page, now, overlap.map(|share| 1.0 - share));
             let slot = pool.number(lease.slot()).expect("it is there");
             used[slot] += 1;
             settle(lease, used[slot], ANSWERS[usize::from(page > 0)], clock);

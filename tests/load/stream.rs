@@ -121,14 +121,7 @@ pub fn case(recorded: Option<&Path>) {
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes };
         let applied = Some(Position::counted(KEPT));
         hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
-        let mut options = ServeOptions::of(&config::defaults().server);
-        options.limits.per_address = options.limits.connections;
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let address = socket.local_addr().expect("it is bound").to_string();
-        let listener = Listener { socket, audience: Audience::Public };
-        let Stop { soft, hard } = Stop::default();
-        let nothing = Arc::new(NothingToOperate);
-        tokio::spawn(serve::run(vec![listener], options, Arc::clone(&hub), nothing, soft, hard));
+        let address = serve_hub(&hub).await;
         let mut told = KEPT;
         for with_replay in [false, true] {
             let readers = Readers::start(&address, READERS, QUERIES).await;
@@ -172,6 +165,19 @@ pub fn case(recorded: Option<&Path>) {
     });
 }
 
+/// Serves a hub; returns the address.
+pub async fn serve_hub(hub: &Arc<Hub>) -> String {
+    let mut options = ServeOptions::of(&config::defaults().server);
+    options.config.limits.per_address = options.config.limits.connections;
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = socket.local_addr().expect("it is bound").to_string();
+    let listener = Listener { socket, audience: Audience::Public };
+    let Stop { soft, hard } = Stop::default();
+    let nothing = Arc::new(NothingToOperate);
+    tokio::spawn(serve::run(vec![listener], options, Arc::clone(hub), nothing, soft, hard));
+    address
+}
+
 /// The size of the journal on disk, after the background work done so far.
 async fn stored(store: &Store, json: u64) {
     let families = store.read(inspect::families).await.expect("the store can be read");
@@ -184,7 +190,7 @@ async fn stored(store: &Store, json: u64) {
 /// Bytes on the wire and CPU time of a replay, including its reader.
 fn on_the_wire(address: &str, encoding: &str, json: u64) {
     let usage = Usage::now();
-    let mut stream = ask(address, encoding);
+    let mut stream = ask(address, "", encoding);
     let mut bytes = 0;
     let mut space = vec![0; 1 << 20];
     loop {
@@ -199,11 +205,11 @@ fn on_the_wire(address: &str, encoding: &str, json: u64) {
     figure(&row, "of its JSON, %", float(bytes) * 100.0 / float(json));
 }
 
-/// Requests the whole journal.
-fn ask(address: &str, encoding: &str) -> TcpStream {
+/// Requests what is in the journal now, all of it or what `params` choose.
+pub fn ask(address: &str, params: &str, encoding: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     let head = format!(
-        "GET /stream?poll=1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+        "GET /stream?poll=1{params} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
          accept: application/x-ndjson\r\naccept-encoding: {encoding}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("it is open");
@@ -284,7 +290,7 @@ fn replay(address: &str, stop: &AtomicBool) -> [f64; 2] {
     let (mut lines, mut bytes, mut replays) = (0, 0, 0);
     let mut space = vec![0; 1 << 20];
     while replays == 0 || !stop.load(Ordering::Relaxed) {
-        let mut stream = ask(address, "identity");
+        let mut stream = ask(address, "", "identity");
         loop {
             let read = stream.read(&mut space).expect("it is open");
             if read == 0 {

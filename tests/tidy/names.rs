@@ -45,8 +45,9 @@ pub(crate) fn types(sources: &[Source]) -> BTreeMap<String, Vec<String>> {
     found
 }
 
-/// The name of the type that an unindented line defines.
+/// The name of the type that a line defines: an unindented one, or a public one in a macro.
 fn defined(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("    ").filter(|rest| rest.starts_with("pub")).unwrap_or(line);
     let line = match line.strip_prefix("pub") {
         Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
         Some(rest) => rest.strip_prefix(' ')?,
@@ -64,6 +65,7 @@ fn definitions_are_found_at_the_beginning_of_a_line() {
         ("pub(in crate::model) enum Part<'a> {\n", Some("Part")),
         ("type Columns = [u32; 3];\n", Some("Columns")),
         ("    type Item = u8;\n", None),
+        ("    pub enum FaultKind {\n", Some("FaultKind")),
         ("pub fn struct_of() {\n", None),
         ("impl Store {\n", None),
     ] {

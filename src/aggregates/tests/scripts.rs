@@ -189,7 +189,7 @@ async fn a_changed_list_counts_the_whole_window_again() {
     assert_eq!(bench.value("pushes"), Value::Null, "the list does not exist yet");
     let said = troubles(&bench);
     assert!(said[0].ends_with("where: list: no list `mine`: there are bots"), "{said:?}");
-    let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
+    let about = bench.hub.aggregates.get("pushes").unwrap().about().unwrap();
     assert!(
         about.script.state.error.as_ref().unwrap().contains("no list `mine`")
             && !about.counter.reading
@@ -234,7 +234,7 @@ async fn script_file_adds_and_removes_its_aggregate() {
     journal(&store, 2, &[event(2, NOW - 900, "PushEvent", "a", "x/y", "Go")]).await;
     // A directory without a script has the built-in ones; the first file decides.
     let bench = Bench::new(&store, scripts.path(), NOW).await.settle().await;
-    assert_eq!(bench.hub.aggregates().names(), ["bots", "growth", "stars"].map(Box::from));
+    assert_eq!(bench.hub.aggregates.names(), ["bots", "growth", "stars"].map(Box::from));
     fs::write(&path, pushes("1")).unwrap();
     fs::write(scripts.path().join("README.md"), "nothing to run").unwrap();
     fs::write(scripts.path().join("no name.rhai"), pushes("1")).unwrap();
@@ -265,7 +265,7 @@ async fn script_file_adds_and_removes_its_aggregate() {
     let store = open(dir.path());
     let bench = Bench::new(&store, scripts.path(), NOW + 6).await.settle().await;
     assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
-    let about = bench.hub.aggregates().get("pushes").unwrap().about().unwrap();
+    let about = bench.hub.aggregates.get("pushes").unwrap().about().unwrap();
     assert_eq!(about.script.state.in_force, InForce::LastGood);
     // A folder that is away takes nothing with it; a file that is gone its aggregate.
     let away = scripts.path().with_extension("away");
@@ -275,11 +275,11 @@ async fn script_file_adds_and_removes_its_aggregate() {
     fs::rename(&away, scripts.path()).unwrap();
     fs::remove_file(&path).unwrap();
     let bench = bench.settle().await;
-    assert_eq!((bench.value("pushes"), bench.hub.aggregates().names().len()), (Value::Null, 0));
+    assert_eq!((bench.value("pushes"), bench.hub.aggregates.names().len()), (Value::Null, 0));
     drop((bench, store));
     let store = open(dir.path());
     let bench = Bench::new(&store, scripts.path(), NOW + 7).await.settle().await;
-    assert_eq!(bench.hub.aggregates().names().len(), 0);
+    assert_eq!(bench.hub.aggregates.names().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,10 @@
 //! those with the smallest hashes. A repository's first interval begins with the first look, after
 //! the event that brought it into the sample, so that event counts nowhere.
 //!
+//! A second sample is chosen, not random: repositories whose totals people look at, the first of
+//! the rankings and those on lists. Much happens in them, so nothing of it enters a share.
+//! Repositories that are in the random sample as well are only there.
+//!
 //! An event belongs to the interval in which it was created. An interval is closed only when late
 //! events have had [`AuditTimes::wait`] to arrive.
 
@@ -29,6 +33,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 86_400);
 const HALF_SECOND: i64 = 500_000;
 /// Maximum length of a repository's name in bytes; GitHub allows 39 and 100 characters.
 const MOST_NAME: usize = 200;
+/// Maximum number of chosen repositories: five queries for all.
+const MOST_CHOSEN: usize = 500;
 
 /// The times of the audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +88,7 @@ struct ClosedInterval(i64, u64, u8, u32, i32);
 pub(super) struct AuditSample {
     /// By hash.
     repos: BTreeMap<u64, PanelRepo>,
-    /// No repository with a greater hash is taken.
+    /// No repository with a greater hash is taken; 0 in a chosen sample, to which events add none.
     most: u64,
     closed: VecDeque<ClosedInterval>,
     /// The begin of the oldest closed interval and the end of the newest one, in seconds.
@@ -135,18 +141,17 @@ impl AuditSample {
         Self { most: 0, ..Self::default() }
     }
 
-    /// Brings these repositories (id and name) in, except those of `sample`, up to `most`. Others
-    /// stay while there is room for them.
-    pub(super) fn choose(
-        &mut self,
-        wanted: Vec<(u64, String)>,
-        (sample, most): (&Self, usize),
-        now: Timestamp,
-    ) {
+    fn is_chosen(&self) -> bool {
+        self.most == 0
+    }
+
+    /// Brings these repositories (id and name) in, except those of `sample`, those first in the
+    /// list first. Others stay while there is room for them.
+    pub(super) fn choose(&mut self, wanted: Vec<(u64, String)>, sample: &Self, now: Timestamp) {
         self.repos.retain(|hash, _| !sample.repos.contains_key(hash));
         let wanted = wanted.into_iter().filter(|(_, name)| name.len() <= MOST_NAME);
         let wanted = wanted.map(|(id, name)| (hash_of(id), id, name));
-        let wanted = wanted.filter(|(hash, ..)| !sample.repos.contains_key(hash)).take(most);
+        let wanted = wanted.filter(|(hash, ..)| !sample.repos.contains_key(hash)).take(MOST_CHOSEN);
         let mut kept = HashSet::new();
         for (hash, id, name) in wanted {
             kept.insert(hash);
@@ -157,15 +162,8 @@ impl AuditSample {
         let others = self.repos.iter().filter(|(hash, _)| !kept.contains(*hash));
         let mut others: Vec<_> = others.map(|(hash, repo)| (repo.seen_at, *hash)).collect();
         others.sort_unstable();
-        for (_, hash) in others.into_iter().take(self.repos.len().saturating_sub(most)) {
+        for (_, hash) in others.into_iter().take(self.repos.len().saturating_sub(MOST_CHOSEN)) {
             self.repos.remove(&hash);
-        }
-    }
-
-    /// Begins the intervals of one repository anew.
-    pub(super) fn begin_again(&mut self, hash: u64) {
-        if let Some(repo) = self.repos.get_mut(&hash) {
-            repo.looks.clear();
         }
     }
 
@@ -225,16 +223,24 @@ impl AuditSample {
         self.repos.values().any(|repo| repo.asked_at <= due_at || repo.asked_at > now)
     }
 
-    /// Takes GitHub's answer about a repository.
-    pub(super) fn answered(&mut self, repo: &DueRepo, at: Timestamp, found: CountsLookup) {
+    /// Takes GitHub's answer about a repository. One that GitHub does not show leaves the sample;
+    /// a chosen one begins anew, and without an answer is asked for again at its next turn.
+    pub(super) fn answered(&mut self, repo: &DueRepo, at: Timestamp, found: &CountsLookup) {
         match found {
-            CountsLookup::Counts(counts) if counts.repo_id == repo.id => {
-                let RepositoryCounts { stars, forks, releases, pull_requests, issues, .. } = counts;
+            CountsLookup::Found(counts) if counts.repo_id == repo.id => {
+                let &RepositoryCounts { stars, forks, releases, pull_requests, issues, .. } =
+                    counts;
                 self.looked(repo.hash, at, [stars, forks, releases, pull_requests, issues]);
             }
             // The name belongs to another repository by now.
-            CountsLookup::Counts(_) | CountsLookup::Gone => self.leave(repo.hash),
-            CountsLookup::Unanswered => self.unanswered(repo.hash),
+            CountsLookup::Found(_) | CountsLookup::Gone if self.is_chosen() => {
+                if let Some(repo) = self.repos.get_mut(&repo.hash) {
+                    repo.looks.clear();
+                }
+            }
+            CountsLookup::Found(_) | CountsLookup::Gone => self.leave(repo.hash),
+            CountsLookup::Forbidden(_) | CountsLookup::Unanswered if self.is_chosen() => {}
+            CountsLookup::Forbidden(_) | CountsLookup::Unanswered => self.unanswered(repo.hash),
         }
     }
 

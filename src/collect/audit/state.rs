@@ -11,7 +11,6 @@ use super::interval::{UndoneShare, seen_share};
 use super::number_gaps::NumberGaps;
 use super::panel::{AuditSample, AuditTimes, hash_of};
 use super::sighting::AuditedEvent;
-use super::watched::WatchedRepos;
 use crate::model::audit::{AuditPanel, AuditReport, AuditShare, AuditedKind, METHOD};
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
@@ -27,13 +26,6 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// The most queries whose points are remembered.
 const MOST_QUERIES: usize = 10_000;
 
-/// Whether everything in the journal was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Catching {
-    Behind,
-    Up,
-}
-
 /// What the audit knows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct AuditState {
@@ -42,9 +34,9 @@ pub(super) struct AuditState {
     tag: u32,
     position: (u64, u64, u32),
     pub(super) panel: AuditSample,
-    /// Missing in the state of an older version.
-    #[serde(default)]
-    pub(super) watched: WatchedRepos,
+    /// The chosen repositories; missing in the state of an older version.
+    #[serde(default = "AuditSample::chosen")]
+    pub(super) watched: AuditSample,
     gaps: NumberGaps,
     /// When points were spent, in seconds since 1970, and how many.
     spent: VecDeque<(i64, u64)>,
@@ -71,7 +63,7 @@ impl AuditState {
             tag: tag.0,
             position: (ledger, entry, index),
             panel: AuditSample::default(),
-            watched: WatchedRepos::default(),
+            watched: AuditSample::chosen(),
             gaps: NumberGaps::default(),
             spent: VecDeque::new(),
             conflict: Disagreement::default(),
@@ -84,14 +76,14 @@ impl AuditState {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads events behind those that are counted.
+    /// Reads events behind those that are counted. Returns whether there may be more of them.
     pub(super) fn catch_up(
         mut self,
         reader: Reader<'_>,
         tag: BusTag,
         times: AuditTimes,
         size: usize,
-    ) -> Result<(Self, Catching), StoreError> {
+    ) -> Result<(Self, bool), StoreError> {
         let journal = reader.journal(tag)?;
         let (ledger, entry, index) = self.position;
         let mut position = Position { ledger, entry, index };
@@ -115,7 +107,7 @@ impl AuditState {
                         let hash = hash_of(event.repo_id);
                         self.gaps.observe(hash, &event, span);
                         self.panel.observe(hash, &event, size);
-                        self.watched.observe(hash, &event);
+                        self.watched.count(hash, &event);
                     }
                 }
             }
@@ -127,7 +119,12 @@ impl AuditState {
             self.gaps.clear();
         }
         self.position = (position.ledger, position.entry, position.index);
-        Ok((self, if rows == ROWS { Catching::Behind } else { Catching::Up }))
+        Ok((self, rows == ROWS))
+    }
+
+    /// The random sample, or the watched repositories.
+    pub(super) fn sample(&mut self, is_watched: bool) -> &mut AuditSample {
+        if is_watched { &mut self.watched } else { &mut self.panel }
     }
 
     /// Records what a query has cost.
@@ -155,15 +152,15 @@ impl AuditState {
         self.panel.forget_future(now);
         self.panel.close(now, times, size);
         self.watched.forget_future(now);
-        self.watched.close(now, times);
+        self.watched.close(now, times, 0);
         let settled = now.minus(times.wait);
         self.gaps.close(settled.minus(times.horizon()), settled, now, times.number_span());
         let hour_ago = now.minus(HOUR).second().0;
         self.spent.retain(|(at, _)| (hour_ago..=now.second().0).contains(at));
         let shares = AuditedKind::ALL.map(|kind| (kind.name().into(), self.share(kind)));
         let range = self.panel.range();
-        let panel =
-            AuditPanel { watched: self.watched.len(), ..self.panel.census(now, times.every) };
+        let watched = self.watched.len() as u64;
+        let panel = AuditPanel { watched, ..self.panel.census(now, times.every) };
         let mut repos = self.watched.growth();
         repos.extend(self.panel.growth());
         let mut report = AuditReport {

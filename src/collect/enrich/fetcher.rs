@@ -74,14 +74,14 @@ impl EnrichLookup {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let graphql = GraphQl::new(url, clock).context("github.graphqlUrl")?;
-        pool.allow_queries(options.budget);
+        pool.set_shares(|shares| shares.queries = options.budget);
         let batch = options.batch.clamp(1, MOST_PULLS);
         Ok(Self { graphql: Arc::new(graphql), pool, deadline: options.deadline, batch })
     }
 
     /// Sets whether a part of the budget is for the commits of pushes.
     pub(super) fn allow_pushes(&self, is_allowed: bool) {
-        self.pool.allow_pushes(if is_allowed { PUSHES } else { 0.0 });
+        self.pool.set_shares(|shares| shares.pushes = if is_allowed { PUSHES } else { 0.0 });
     }
 }
 
@@ -129,7 +129,7 @@ impl<W: Wanted> InFlightQuery<W> {
 /// Sends queries and interprets the responses.
 pub(super) struct Fetcher<W: Wanted> {
     pub(super) lookup: EnrichLookup,
-    clock: Clock,
+    pub(super) clock: Clock,
     in_flight: JoinSet<InFlightQuery<W>>,
     /// The largest batch, and the current one.
     most: usize,
@@ -144,7 +144,7 @@ pub(super) struct Fetcher<W: Wanted> {
     not_before: Option<Instant>,
     forbidden: Forbidden,
     /// Notifies when the pool's list of tokens is replaced.
-    lists: watch::Receiver<u64>,
+    lists: watch::Receiver<()>,
 }
 
 impl<W: Wanted> Fetcher<W> {
@@ -196,7 +196,7 @@ impl<W: Wanted> Fetcher<W> {
             let graphql = Arc::clone(&self.lookup.graphql);
             let asked_with = (lease.slot(), lease.account());
             self.in_flight.spawn(async move {
-                let outcome = W::ask(&graphql, form, &wanted, lease).await;
+                let outcome = graphql.ask(form, &wanted, lease).await;
                 InFlightQuery { form, asked_with, is_part, sent, wanted, outcome }
             });
         }

@@ -3,7 +3,7 @@
 //!
 //! Pure: takes the current time as an argument and performs no I/O.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,32 +19,26 @@ const MOST: usize = 10_000;
 /// One of our accounts, and a repository owner in lower case.
 type AccountAndOwner = (AccountId, String);
 
-/// The pairs that GitHub's responses have refused.
+/// The pairs that GitHub's responses have refused, and until when they are not tried again.
 #[derive(Debug, Default)]
-pub(super) struct Forbidden {
-    until: HashMap<AccountAndOwner, Instant>,
-    reported: HashSet<AccountAndOwner>,
-}
+pub(super) struct Forbidden(HashMap<AccountAndOwner, Instant>);
 
 impl Forbidden {
     /// Records that an account may not see this owner's repositories. Returns whether to report
     /// it, which is the case the first time.
     pub(super) fn learn(&mut self, account: AccountId, owner: &str, now: Instant) -> bool {
-        if self.until.len() >= MOST || self.reported.len() >= MOST {
-            self.until.clear();
-            self.reported.clear();
+        if self.0.len() >= MOST {
+            self.0.clear();
         }
-        let pair = (account, owner.to_ascii_lowercase());
-        self.until.insert(pair.clone(), now + FORBIDDEN_FOR);
-        self.reported.insert(pair)
+        self.0.insert((account, owner.to_ascii_lowercase()), now + FORBIDDEN_FOR).is_none()
     }
 
     /// Whether an account may be used for this owner's repositories, as far as is known.
     pub(super) fn may(&self, account: AccountId, owner: &str, now: Instant) -> bool {
-        if self.until.is_empty() {
+        if self.0.is_empty() {
             return true;
         }
-        let until = self.until.get(&(account, owner.to_ascii_lowercase()));
+        let until = self.0.get(&(account, owner.to_ascii_lowercase()));
         until.is_none_or(|until| *until <= now)
     }
 }
@@ -68,6 +62,6 @@ mod tests {
         for n in 0..2 * MOST {
             forbidden.learn(other, &n.to_string(), now);
         }
-        assert!(forbidden.until.len() <= MOST && forbidden.reported.len() <= MOST);
+        assert!(forbidden.0.len() <= MOST);
     }
 }

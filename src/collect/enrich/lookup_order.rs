@@ -13,69 +13,59 @@ use crate::model::window::Timestamp;
 /// fetched first.
 pub(super) type QueuePlace = (Timestamp, Reverse<u64>);
 
-/// The queued objects, by their keys.
-pub(super) struct LookupOrder<K> {
-    /// The last entry is fetched first.
-    queue: BTreeMap<QueuePlace, K>,
-    /// Objects limited to small queries, with the maximum size of the query.
-    small: BTreeMap<QueuePlace, (K, usize)>,
-}
+/// The queued objects: whether they are limited to small queries, and their places. The last entry
+/// is fetched first.
+pub(super) struct LookupOrder<K>(BTreeMap<(bool, QueuePlace), QueuedObject<K>>);
+
+/// The key of an object, and the maximum size of its query, if that is limited.
+type QueuedObject<K> = (K, Option<usize>);
 
 impl<K> Default for LookupOrder<K> {
     fn default() -> Self {
-        Self { queue: BTreeMap::new(), small: BTreeMap::new() }
+        Self(BTreeMap::new())
     }
 }
 
 impl<K: Clone> LookupOrder<K> {
     /// Adds an object, to be fetched together with others up to `most`, or with any number.
     pub(super) fn insert(&mut self, place: QueuePlace, key: K, most: Option<usize>) {
-        if let Some(most) = most {
-            self.small.insert(place, (key, most));
-        } else {
-            self.queue.insert(place, key);
-        }
+        self.0.insert((most.is_some(), place), (key, most));
     }
 
     /// Removes an object. Returns whether it was there.
     pub(super) fn remove(&mut self, place: QueuePlace) -> bool {
-        self.queue.remove(&place).is_some() || self.small.remove(&place).is_some()
+        [false, true].into_iter().any(|is_small| self.0.remove(&(is_small, place)).is_some())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len() + self.small.len()
+        self.0.len()
     }
 
     pub(super) fn clear(&mut self) {
-        self.queue.clear();
-        self.small.clear();
+        self.0.clear();
     }
 
     /// The object to fetch next.
     pub(super) fn first(&self) -> Option<&K> {
-        let small = self.small.last_key_value().map(|(_, (key, _))| key);
-        small.or_else(|| self.queue.last_key_value().map(|(_, key)| key))
+        self.0.last_key_value().map(|(_, (key, _))| key)
     }
 
-    /// The object that is fetched last of the queue that is fetched first.
+    /// The object that is fetched last of those with a limit, or, where there are none, of all.
     pub(super) fn last(&self) -> Option<&K> {
-        let small = self.small.first_key_value().map(|(_, (key, _))| key);
-        small.or_else(|| self.queue.first_key_value().map(|(_, key)| key))
+        let ((is_small, _), _) = self.0.last_key_value()?;
+        let oldest = (Timestamp::from_micros(i64::MIN), Reverse(u64::MAX));
+        self.0.range((*is_small, oldest)..).next().map(|(_, (key, _))| key)
     }
 
     /// Takes up to `most` of the next objects for which `may` holds, for one query.
     pub(super) fn take(&mut self, most: usize, may: impl Fn(&K) -> bool) -> Vec<K> {
+        let allowed = || self.0.iter().rev().filter(|(_, (key, _))| may(key));
+        let Some((_, (_, size))) = allowed().next() else { return Vec::new() };
         // Parts of different queries are not mixed.
-        let small = || self.small.iter().rev().filter(|(_, (key, _))| may(key));
-        let size = small().next().map_or(0, |(_, (_, size))| *size);
-        let part = small().filter(|(_, (_, own))| *own == size).map(|(place, _)| *place);
-        let places: Vec<QueuePlace> = part.take(size.min(most)).collect();
-        if !places.is_empty() {
-            let taken = places.iter().filter_map(|place| self.small.remove(place));
-            return taken.map(|(key, _)| key).collect();
-        }
-        let all = self.queue.iter().rev().filter(|(_, key)| may(key));
-        let places: Vec<QueuePlace> = all.take(most).map(|(place, _)| *place).collect();
-        places.iter().filter_map(|place| self.queue.remove(place)).collect()
+        let part = allowed().take_while(|((is_small, _), _)| *is_small == size.is_some());
+        let part = part.filter(|(_, (_, own))| own == size).map(|(place, _)| *place);
+        let places: Vec<_> = part.take(size.unwrap_or(most).min(most)).collect();
+        let taken = places.iter().filter_map(|place| self.0.remove(place));
+        taken.map(|(key, _)| key).collect()
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Leaving {
 
 /// Held events and their queries; without a fetcher nothing is held.
 pub(super) struct LookupQueue<W: Wanted> {
-    pending: PendingQueue<W>,
+    pub(super) pending: PendingQueue<W>,
     fetcher: Option<Fetcher<W>>,
 }
 
@@ -60,6 +60,18 @@ impl<W: Wanted> LookupQueue<W> {
         is_held
     }
 
+    /// Waits for the next query that ends and applies its result. Also returns when the list of
+    /// tokens was replaced. Pending while neither happens.
+    pub(super) async fn settle_next(&mut self) -> anyhow::Result<Leaving> {
+        let Some(fetcher) = &mut self.fetcher else { return std::future::pending().await };
+        let (query, now) = (fetcher.received().await?, fetcher.clock.instant());
+        let mut leaving = Leaving::default();
+        if let Some(query) = query {
+            self.take_in(&query, now, &mut leaving);
+        }
+        Ok(leaving)
+    }
+
     /// Applies the result of a query.
     pub(super) fn take_in(
         &mut self,
@@ -89,34 +101,13 @@ impl<W: Wanted> LookupQueue<W> {
     /// Releases the events whose deadline has passed, and all of them without a token.
     pub(super) fn expire(&mut self, now: Instant, leaving: &mut Leaving) {
         leaving.ready.extend(self.pending.expire(now));
-        if self.next_deadline().is_some() && !self.can_ask() {
-            leaving.ready.extend(self.pending.release());
+        if self.pending.next_deadline().is_some() && !self.can_ask() {
+            leaving.ready.extend(self.pending.release_everything());
         }
-    }
-
-    /// The deadline of the next event.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.pending.next_deadline()
     }
 
     /// Sends every query that is due. Returns when to check again while anything is queued.
     pub(super) fn send_due(&mut self) -> Option<Instant> {
         self.fetcher.as_mut().and_then(|fetcher| fetcher.send_due(&mut self.pending))
-    }
-
-    /// Sets whether GitHub is asked for the commits of pushes.
-    pub(super) fn allow_pushes(&self, is_allowed: bool) {
-        if let Some(fetcher) = &self.fetcher {
-            fetcher.lookup.allow_pushes(is_allowed);
-        }
-    }
-
-    /// Returns the next query that ends, or `None` when the list of tokens was replaced. Pending
-    /// while neither happens.
-    pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery<W>>> {
-        match &mut self.fetcher {
-            Some(fetcher) => fetcher.received().await,
-            None => std::future::pending().await,
-        }
     }
 }

@@ -131,11 +131,11 @@ impl<W: Wanted> PendingQueue<W> {
         let held = HeldEvent { event, key: key.clone(), deadline, leaving: None };
         self.events.insert(admission, held);
         if self.gone.get(&key).is_some_and(|until| *until > now) {
-            return self.free(admission, ReleaseReason::Gone);
+            return self.mark_ready(admission, ReleaseReason::Gone);
         }
         let heavy = self.heavy.of(wanted.source(), now);
         if heavy == Some(ObjectWeight::TooHeavy) {
-            return self.free(admission, ReleaseReason::Late);
+            return self.mark_ready(admission, ReleaseReason::Late);
         }
         let most = heavy.and_then(ObjectWeight::most);
         if let Some(ask) = self.asks.get_mut(&key) {
@@ -234,7 +234,7 @@ impl<W: Wanted> PendingQueue<W> {
         }
         let object = wanted.key();
         tracing::info!(?object, "too heavy for GitHub; not asked for again soon: {}", W::NAME);
-        same.iter().flat_map(|one| self.leave(one, ReleaseReason::Late)).collect()
+        same.iter().flat_map(|one| self.release_waiting(one, ReleaseReason::Late)).collect()
     }
 
     /// Applies the response for an object that was taken. Returns the released events and the
@@ -251,20 +251,22 @@ impl<W: Wanted> PendingQueue<W> {
         match found {
             ObjectLookup::Found(details) => {
                 let mut ready = Vec::new();
-                for admission in self.end(wanted) {
+                for admission in self.remove_lookup(wanted) {
                     let Some(held) = self.events.get_mut(&admission) else { continue };
                     wanted.complete(&mut held.event, details);
                     let whole = held.event.facts.enriched;
                     let leaving = if whole { ReleaseReason::Enriched } else { ReleaseReason::Gone };
-                    ready.extend(self.free(admission, leaving));
+                    ready.extend(self.mark_ready(admission, leaving));
                 }
                 (ready, wanted.cached(details))
             }
             ObjectLookup::Gone => {
                 self.remember_gone(wanted.key(), now);
-                (self.leave(wanted, ReleaseReason::Gone), None)
+                (self.release_waiting(wanted, ReleaseReason::Gone), None)
             }
-            ObjectLookup::Forbidden(_) => (self.leave(wanted, ReleaseReason::Forbidden), None),
+            ObjectLookup::Forbidden(_) => {
+                (self.release_waiting(wanted, ReleaseReason::Forbidden), None)
+            }
             ObjectLookup::Unanswered => (self.put_back(wanted, true), None),
         }
     }
@@ -283,7 +285,7 @@ impl<W: Wanted> PendingQueue<W> {
             return Vec::new();
         }
         if ask.admissions.is_empty() || ask.tries >= MOST_TRIES {
-            return self.leave(wanted, ReleaseReason::Late);
+            return self.release_waiting(wanted, ReleaseReason::Late);
         }
         ask.is_queued = true;
         self.queue.insert(ask.place, key, ask.most);
@@ -299,22 +301,22 @@ impl<W: Wanted> PendingQueue<W> {
             self.deadlines.pop_first();
             let Some(held) = self.events.get(&admission) else { continue };
             let leave = self.order.drive_out(held.event.facts.received_at, admission);
-            late.extend(leave.into_iter().filter_map(|admission| self.go(admission)));
+            late.extend(leave.into_iter().filter_map(|admission| self.release_one(admission)));
         }
         late
     }
 
     /// Marks an event to be released as soon as no older held event of its poll remains. Returns
     /// the events released now.
-    fn free(&mut self, admission: u64, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
+    fn mark_ready(&mut self, admission: u64, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
         let Some(held) = self.events.get_mut(&admission) else { return Vec::new() };
         held.leaving = Some(leaving);
         let leave = self.order.free(held.event.facts.received_at, admission);
-        leave.into_iter().filter_map(|admission| self.go(admission)).collect()
+        leave.into_iter().filter_map(|admission| self.release_one(admission)).collect()
     }
 
     /// Releases an event, as marked or as late.
-    fn go(&mut self, admission: u64) -> Option<ReleasedEvent> {
+    fn release_one(&mut self, admission: u64) -> Option<ReleasedEvent> {
         let held = self.events.remove(&admission)?;
         self.deadlines.remove(&(held.deadline, admission));
         if held.leaving.is_none()
@@ -334,7 +336,7 @@ impl<W: Wanted> PendingQueue<W> {
     }
 
     /// Releases all events at once, because no token is available.
-    pub(super) fn release(&mut self) -> Vec<ReleasedEvent> {
+    pub(super) fn release_everything(&mut self) -> Vec<ReleasedEvent> {
         self.deadlines.clear();
         self.order.clear();
         self.queue.clear();
@@ -352,14 +354,14 @@ impl<W: Wanted> PendingQueue<W> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    fn leave(&mut self, wanted: &W, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
-        let ended = self.end(wanted).into_iter();
-        ended.flat_map(|admission| self.free(admission, leaving)).collect()
+    fn release_waiting(&mut self, wanted: &W, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
+        let ended = self.remove_lookup(wanted).into_iter();
+        ended.flat_map(|admission| self.mark_ready(admission, leaving)).collect()
     }
 
     /// Removes an object that was taken and returns the events that waited for it. It may be
     /// queued again: all events were released while its query was in flight, and another came.
-    fn end(&mut self, wanted: &W) -> Vec<u64> {
+    fn remove_lookup(&mut self, wanted: &W) -> Vec<u64> {
         let Some(ask) = self.asks.remove(&wanted.key()) else { return Vec::new() };
         if ask.is_queued {
             self.queue.remove(ask.place);

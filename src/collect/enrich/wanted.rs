@@ -1,28 +1,24 @@
 //! What GitHub is asked for because events are missing fields: pull requests, and the commits of
 //! pushes.
 
-use std::future::Future;
 use std::hash::Hash;
 
 use super::read::{AdmittedEvent, CachedLanguage};
 use crate::github::graphql::{
-    AskedBy, GraphQl, Language, MOST_PULLS, MOST_PUSHES, ObjectLookup, PullDetails, PushDetails,
-    QueryOutcome, WantedPull, WantedPush,
+    Language, ObjectLookup, PullDetails, PushDetails, Queried, WantedPull, WantedPush,
 };
 use crate::github::node_id;
-use crate::github::tokens::{Lease, QueryKind};
+use crate::github::tokens::QueryKind;
 use crate::model::push::PushedCommits;
 use crate::store::keys::RepoKey;
 
 /// The result for one wanted object.
-pub(super) type LookupOf<W> = ObjectLookup<<W as Wanted>::Details>;
+pub(super) type LookupOf<W> = ObjectLookup<<W as Queried>::Details>;
 
 /// An object that events are missing fields of.
-pub(super) trait Wanted: Clone + Send + Sync + 'static {
+pub(super) trait Wanted: Queried + Clone + Send + Sync + 'static {
     /// Identifies the object.
     type Key: Clone + Eq + Hash + std::fmt::Debug + Send;
-    /// What GitHub reports of it.
-    type Details: Clone + std::fmt::Debug + Send + Sync + 'static;
     /// What such objects are called in the log.
     const NAME: &'static str;
     /// What an event without its object's details is missing.
@@ -32,16 +28,19 @@ pub(super) trait Wanted: Clone + Send + Sync + 'static {
     /// Maximum number of held events. Beyond it, events are released at once without enrichment,
     /// ahead of those that are held.
     const MOST_EVENTS: usize;
-    /// Maximum number of objects in a query.
-    const MOST: usize;
     /// Maximum number of queries in flight.
     const MOST_FLIGHTS: usize;
 
     /// Identifies the object.
     fn key(&self) -> Self::Key;
 
+    /// `owner/name` of its repository.
+    fn repo(&self) -> &str;
+
     /// The owner of its repository: a user or an organisation.
-    fn owner(&self) -> &str;
+    fn owner(&self) -> &str {
+        self.repo().split('/').next().unwrap_or_default()
+    }
 
     /// What makes a query for it heavy, if anything does, by GitHub's id.
     fn source(&self) -> u64;
@@ -54,33 +53,23 @@ pub(super) trait Wanted: Clone + Send + Sync + 'static {
 
     /// The language that the details reveal.
     fn cached(&self, details: &Self::Details) -> Option<CachedLanguage>;
-
-    /// Queries objects.
-    fn ask(
-        graphql: &GraphQl,
-        form: AskedBy,
-        wanted: &[Self],
-        lease: Lease,
-    ) -> impl Future<Output = QueryOutcome<LookupOf<Self>>> + Send;
 }
 
 impl Wanted for WantedPull {
     /// GitHub's ids of the base repository and the pull request.
     type Key = (u64, u64);
-    type Details = Box<PullDetails>;
     const NAME: &'static str = "pull requests";
     const MISSING: &'static str = "its pull requests go out without language and size";
     const QUERY: QueryKind = QueryKind::Pulls;
     const MOST_EVENTS: usize = 20_000;
-    const MOST: usize = MOST_PULLS;
     const MOST_FLIGHTS: usize = 16;
 
     fn key(&self) -> (u64, u64) {
         (self.base_repo_id, self.pull_id)
     }
 
-    fn owner(&self) -> &str {
-        self.owner()
+    fn repo(&self) -> &str {
+        &self.repo
     }
 
     fn source(&self) -> u64 {
@@ -121,35 +110,24 @@ impl Wanted for WantedPull {
             Language::Named(name) => Some((key, Some(name.clone()))),
         }
     }
-
-    async fn ask(
-        graphql: &GraphQl,
-        form: AskedBy,
-        wanted: &[Self],
-        lease: Lease,
-    ) -> QueryOutcome<LookupOf<Self>> {
-        graphql.ask(form, wanted, lease).await
-    }
 }
 
 impl Wanted for WantedPush {
     /// GitHub's id of the repository, the new and the old hash.
     type Key = (u64, String, String);
-    type Details = PushDetails;
     const NAME: &'static str = "the commits of pushes";
     const MISSING: &'static str = "pushes to its repositories go out without commits";
     const QUERY: QueryKind = QueryKind::Pushes;
     /// An answered push that waits for older ones may hold 64 KiB.
     const MOST_EVENTS: usize = 2_000;
-    const MOST: usize = MOST_PUSHES;
     const MOST_FLIGHTS: usize = 4;
 
     fn key(&self) -> (u64, String, String) {
         (self.repo_id, self.head.clone(), self.before.clone())
     }
 
-    fn owner(&self) -> &str {
-        self.owner()
+    fn repo(&self) -> &str {
+        &self.repo
     }
 
     /// The repository: what takes time is its history.
@@ -169,14 +147,5 @@ impl Wanted for WantedPush {
 
     fn cached(&self, _: &PushDetails) -> Option<CachedLanguage> {
         None
-    }
-
-    async fn ask(
-        graphql: &GraphQl,
-        _: AskedBy,
-        wanted: &[Self],
-        lease: Lease,
-    ) -> QueryOutcome<LookupOf<Self>> {
-        graphql.ask_pushes(wanted, lease).await
     }
 }

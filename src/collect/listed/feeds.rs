@@ -39,13 +39,6 @@ const TRIED: usize = 100;
 /// The most feeds that are named as closed or renamed.
 const NAMED: usize = 20;
 
-/// What decides when a feed is read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FeedRules {
-    /// Longest time between two reads of a quiet feed.
-    pub(super) within: Duration,
-}
-
 /// A feed.
 #[derive(Debug)]
 struct ListedFeed {
@@ -149,17 +142,18 @@ impl ListedFeeds {
         Some(feed.row.clone())
     }
 
-    /// Ends a read. `None` when the name was taken off the lists.
+    /// Ends a read; `within` is the longest time between two reads of a quiet feed. `None` when the
+    /// name was taken off the lists.
     pub(super) fn settle(
         &mut self,
         read: &FinishedRead,
-        rules: FeedRules,
+        within: Duration,
         now: Timestamp,
     ) -> Option<Settled> {
         let feed = self.all.get_mut(&read.name)?;
         self.queue.remove(&queued(&read.name, &feed.row));
         feed.is_in_flight = false;
-        let settled = feed.settle(read, rules, now);
+        let settled = feed.settle(read, within, now);
         self.queue.insert(queued(&read.name, &feed.row));
         Some(settled)
     }
@@ -222,7 +216,7 @@ impl ListedFeeds {
 }
 
 impl ListedFeed {
-    fn settle(&mut self, read: &FinishedRead, rules: FeedRules, now: Timestamp) -> Settled {
+    fn settle(&mut self, read: &FinishedRead, within: Duration, now: Timestamp) -> Settled {
         let mut settled = Settled::default();
         match &read.ended {
             // The budget says when the next request may be sent.
@@ -253,7 +247,7 @@ impl ListedFeed {
                 settled.said = Some(format!("the feed of {} can be read again", read.name));
             }
             let shortest = read.poll_interval.unwrap_or(SHORTEST);
-            self.row.due_at = now.plus(interval(&self.row, shortest, rules.within, &read.name));
+            self.row.due_at = now.plus(interval(&self.row, shortest, within, &read.name));
         }
         settled
     }

@@ -8,8 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::entries::Entries;
 use super::super::overlap;
 use crate::clock::Clock;
-use crate::github::rest::Rest;
-use crate::github::rest::feeds::FeedOutcome;
+use crate::github::rest::{PageOutcome, Rest, RestError};
 use crate::github::tokens::{Lease, TokenGrant, TokenPool};
 use crate::lists::ListedName;
 use crate::store::feeds::FeedRow;
@@ -80,7 +79,7 @@ impl FeedReader {
             let response = self.rest.fetch_feed(&path, page, lease, known).await;
             read.poll_interval = response.limits.poll_interval.or(read.poll_interval);
             let ended = match response.outcome {
-                FeedOutcome::Fresh { body, etag: newest } => {
+                PageOutcome::Fresh { body, etag: newest } => {
                     if page == 1 {
                         etag = newest;
                     }
@@ -101,10 +100,10 @@ impl FeedReader {
                     let has_all = page == PAGES || all.len() < PAGE_EVENTS;
                     ReadEnd::Whole { etag: etag.take(), is_joined, has_all }
                 }
-                FeedOutcome::NotModified => ReadEnd::Unchanged,
-                FeedOutcome::Closed { status } => ReadEnd::Closed(status),
-                FeedOutcome::Refused => ReadEnd::Refused,
-                FeedOutcome::Failed(error) => ReadEnd::Failed(error.to_string()),
+                PageOutcome::NotModified => ReadEnd::Unchanged,
+                PageOutcome::Failed(RestError::Closed { status }) => ReadEnd::Closed(status),
+                PageOutcome::Limited { .. } | PageOutcome::TokenDead { .. } => ReadEnd::Refused,
+                PageOutcome::Failed(error) => ReadEnd::Failed(error.to_string()),
             };
             read.ended = ended;
             return read;

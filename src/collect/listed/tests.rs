@@ -1,13 +1,11 @@
-use super::feeds::{FeedRules, ListedFeeds};
+use super::feeds::ListedFeeds;
 use super::read::{FinishedRead, ReadEnd};
 use super::*;
-use crate::collect::entries::Entries;
 use crate::github::limits::RateLimits;
 use crate::github::tokens::{PoolOptions, TokenVerdict};
 use crate::model::window::Timestamp;
 
 const WITHIN: Duration = Duration::from_secs(3_600);
-const RULES: FeedRules = FeedRules { within: WITHIN };
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_seconds(1_800_000_000).plus(Duration::from_secs(seconds))
@@ -53,7 +51,7 @@ fn ended(name: &ListedName, ended: ReadEnd) -> FinishedRead {
 /// Reads a due feed. Returns what was said and how many holes were found.
 fn settle(feeds: &mut ListedFeeds, read: &FinishedRead, now: u64) -> (Option<String>, u64) {
     feeds.start(&read.name).expect("it is not in flight");
-    let settled = feeds.settle(read, RULES, at(now)).unwrap();
+    let settled = feeds.settle(read, WITHIN, at(now)).unwrap();
     (settled.said, settled.holes)
 }
 
@@ -198,7 +196,7 @@ async fn quiet_repositories_cost_few_counted_requests() {
     let clock = Clock::system();
     let tokens = vec![crate::config::Secret::new("t")];
     let pool = TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock);
-    pool.allow_feeds(0.2);
+    pool.set_shares(|shares| shares.feeds = 0.2);
     let names: Vec<ListedName> = (0..REPOS).map(|n| name(&format!("o/r{n}"))).collect();
     let begun = clock.instant();
     let now = || clock.instant().duration_since(begun).as_secs();
@@ -235,7 +233,7 @@ async fn quiet_repositories_cost_few_counted_requests() {
             } else {
                 ended(&name, ReadEnd::Unchanged)
             };
-            feeds.settle(&read, RULES, at(now())).unwrap();
+            feeds.settle(&read, WITHIN, at(now())).unwrap();
         }
         clock.sleep(wait.max(Duration::from_millis(10))).await;
     }

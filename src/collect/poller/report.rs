@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::summary::{Summary, overlap};
+use super::summary::Summary;
 use super::{PollRule, Poller};
 use crate::collect::outage::SHORTEST;
 use crate::github::tokens::TokenMode;
+use crate::metrics;
 use crate::model::part::{ErrorReport, PartState};
 
 /// A source that had answered is down after this time without a response.
@@ -43,17 +44,18 @@ impl Poller {
         };
         let known = self.status.borrow().overlap.iter().flatten().copied().reduce(f64::min);
         if let Some(share) = known {
-            overlap(share);
+            metrics::FEED_OVERLAP.set(share);
         }
         self.status.send_modify(|status| {
             status.simulated = summary.simulated.unwrap_or(status.simulated);
             let turned = status.turn(state, wall);
+            let report = &mut status.report;
             if let Some(message) = &summary.trouble {
-                let again = status.last_error.as_ref().is_some_and(|last| last.message == *message);
+                let again = report.last_error.as_ref().is_some_and(|last| last.message == *message);
                 if turned || !again {
                     tracing::warn!(state = state.name(), "{message}");
                 }
-                status.last_error = Some(ErrorReport { at: wall, message: message.clone() });
+                report.last_error = Some(ErrorReport { at: wall, message: message.clone() });
             } else if turned {
                 tracing::info!(
                     state = state.name(),
@@ -61,13 +63,13 @@ impl Poller {
                     "GitHub answers"
                 );
             }
-            status.mode = census.mode;
-            status.tokens_usable = census.usable;
-            status.tokens_quarantined = census.quarantined;
-            status.accounts = census.accounts;
-            status.poll_interval = interval;
+            report.mode = census.mode.name().into();
+            report.tokens_usable = census.usable;
+            report.tokens_benched = census.quarantined;
+            report.accounts = census.accounts;
+            report.poll_interval_seconds = interval.as_secs_f64();
             if summary.answered {
-                status.last_poll_at = Some(wall);
+                report.last_poll_at = Some(wall);
             }
         });
     }

@@ -50,7 +50,7 @@ struct Pace {
     asked_at: Option<Instant>,
     /// A number that increases with each request, used to alternate between pages.
     asked_in: u64,
-    landed_at: Option<Instant>,
+    answered_at: Option<Instant>,
     under_way: u32,
     not_before: Option<Instant>,
     backoff: Backoff,
@@ -67,7 +67,7 @@ impl PageSchedule {
         let page = || Pace {
             asked_at: None,
             asked_in: 0,
-            landed_at: None,
+            answered_at: None,
             under_way: 0,
             not_before: None,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
@@ -108,12 +108,12 @@ impl PageSchedule {
     }
 
     /// Records a response of which this fraction is new; `None` means unknown.
-    pub fn came(&mut self, page: usize, now: Instant, new: Option<f64>) {
+    pub fn answered(&mut self, page: usize, now: Instant, new: Option<f64>) {
         if self.pages.iter().all(|page| page.backoff.times() > 0) {
             self.pages.iter_mut().for_each(|page| page.not_before = None);
         }
         let page = &mut self.pages[page];
-        if let (Some(new), Some(before)) = (new, page.landed_at) {
+        if let (Some(new), Some(before)) = (new, page.answered_at) {
             let seconds = now.saturating_duration_since(before).as_secs_f64().max(0.001);
             let lately = new / seconds;
             let known = page.turnover.unwrap_or(lately);
@@ -126,7 +126,7 @@ impl PageSchedule {
 
     /// Ends all waits after the tokens were replaced, except for the server's interval between
     /// requests without a token.
-    pub fn recall(&mut self) {
+    pub fn end_waits(&mut self) {
         for page in &mut self.pages {
             (page.asked_at, page.not_before) = (None, None);
         }
@@ -152,7 +152,7 @@ impl PageSchedule {
 impl Pace {
     fn response(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
-        self.landed_at = Some(now);
+        self.answered_at = Some(now);
     }
 
     fn due(&self, now: Instant, rule: PollRule, usual: Duration) -> Option<Instant> {
@@ -165,7 +165,7 @@ impl Pace {
         }
         let paced = match rule {
             PollRule::Tokens => self.asked_at.map(|asked| asked + self.interval(usual)),
-            PollRule::Every(interval) => self.landed_at.map(|response| response + interval),
+            PollRule::Every(interval) => self.answered_at.map(|response| response + interval),
         };
         let due = paced.unwrap_or(now);
         Some(self.not_before.map_or(due, |from| due.max(from)))

@@ -86,8 +86,11 @@ async fn anonymous_rounds_keep_the_servers_interval() {
         later = events(&poll.expect("what is new comes"));
     }
     let status = poller.status().borrow().clone();
-    assert_eq!((status.state, status.mode), (PartState::Ok, TokenMode::Anonymous));
-    assert_eq!(status.poll_interval, Duration::from_secs(1));
+    assert_eq!((status.state, &*status.report.mode), (PartState::Ok, "anonymous"));
+    assert_eq!(
+        Duration::from_secs_f64(status.report.poll_interval_seconds),
+        Duration::from_secs(1)
+    );
 }
 
 #[tokio::test]
@@ -102,7 +105,7 @@ async fn a_small_limit_is_spread_and_never_passed() {
     }
     let mut status = poller.status();
     let ahead = |status: &SourceStatus| {
-        let next = status.next_poll_at?;
+        let next = status.report.next_poll_at?;
         Some(next.since(Clock::system().now()).as_secs()).filter(|seconds| *seconds > 5)
     };
     tokio::select! {

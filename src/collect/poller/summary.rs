@@ -44,8 +44,3 @@ pub fn publish(report: &Report) {
         metrics::FEED_TROUBLES.set_for(kind.name(), f64::from(u32::try_from(count).unwrap_or(0)));
     }
 }
-
-/// Records the smallest overlap of a page with the read before it.
-pub(super) fn overlap(share: f64) {
-    metrics::FEED_OVERLAP.set(share);
-}

@@ -54,8 +54,12 @@ async fn until(poller: &mut Poller, wanted: impl Fn(&SourceStatus) -> bool) -> S
 }
 
 fn seconds_ahead(status: &SourceStatus) -> Option<f64> {
-    let next = status.next_poll_at?;
+    let next = status.report.next_poll_at?;
     Some(next.since(Clock::system().now()).as_secs_f64())
+}
+
+fn interval(status: &SourceStatus) -> Duration {
+    Duration::from_secs_f64(status.report.poll_interval_seconds)
 }
 
 fn is_far(status: &SourceStatus) -> bool {
@@ -77,8 +81,8 @@ async fn all_pages_are_requested_at_once() {
     }
     let status = poller.status().borrow().clone();
     assert_eq!((status.state, status.simulated), (PartState::Ok, true));
-    assert_eq!((status.mode, status.overlap), (TokenMode::Anonymous, vec![None; 3]));
-    assert!(status.last_poll_at.is_some());
+    assert_eq!((&*status.report.mode, status.overlap), ("anonymous", vec![None; 3]));
+    assert!(status.report.last_poll_at.is_some());
 }
 
 #[tokio::test]
@@ -103,7 +107,7 @@ async fn without_tokens_the_poll_interval_is_kept() {
     let status = until(&mut poller, is_far).await;
     let ahead = seconds_ahead(&status).unwrap();
     assert!((540.0..=600.0).contains(&ahead), "{ahead}");
-    assert_eq!(status.poll_interval, Duration::from_secs(600));
+    assert_eq!(interval(&status), Duration::from_secs(600));
 }
 
 #[tokio::test]
@@ -131,8 +135,8 @@ async fn with_tokens_the_configured_break_paces() {
     let mut slow = poller(&fake, &SECRETS, 40_000);
     each(&mut slow, 1).await;
     let status = until(&mut slow, is_far).await;
-    assert_eq!(status.poll_interval, Duration::from_secs(40));
-    assert_eq!((status.mode, status.tokens_usable), (TokenMode::Tokens, 2));
+    assert_eq!(interval(&status), Duration::from_secs(40));
+    assert_eq!((&*status.report.mode, status.report.tokens_usable), ("tokens", 2));
 }
 
 #[tokio::test]
@@ -181,18 +185,18 @@ async fn failing_page_does_not_stop_the_others() {
     })
     .await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
-    while poller.status().borrow().last_error.is_none() {
+    while poller.status().borrow().report.last_error.is_none() {
         assert!(!numbers(&next(&mut poller).await).contains(&2));
     }
     let status = poller.status().borrow().clone();
     assert_eq!(status.state, PartState::Degraded);
-    assert!(status.last_error.unwrap().message.contains("page 2 of http://127.0.0.1:"));
+    assert!(status.report.last_error.unwrap().message.contains("page 2 of http://127.0.0.1:"));
     while !numbers(&next(&mut poller).await).contains(&2) {
         assert_eq!(poller.status().borrow().state, PartState::Degraded);
     }
     let status = poller.status().borrow().clone();
     assert_eq!(status.state, PartState::Ok);
-    assert!(status.last_error.is_some(), "what went wrong last is kept");
+    assert!(status.report.last_error.is_some(), "what went wrong last is kept");
 }
 
 #[tokio::test]
@@ -207,7 +211,7 @@ async fn a_server_that_never_answered_is_down_until_it_does() {
     .await;
     let mut poller = poller(&fake, &SECRETS, 1);
     let status = until(&mut poller, |status| status.state == PartState::Down).await;
-    assert!(status.last_error.is_some() && status.last_poll_at.is_none());
+    assert!(status.report.last_error.is_some() && status.report.last_poll_at.is_none());
     each(&mut poller, 1).await;
     assert_eq!(poller.status().borrow().state, PartState::Ok);
 }
@@ -219,8 +223,8 @@ async fn rate_limit_is_waited_for_and_reported() {
     let status = until(&mut poller, is_far).await;
     let ahead = seconds_ahead(&status).unwrap();
     assert!((60.0..=120.0).contains(&ahead), "{ahead}");
-    assert_eq!((status.state, status.tokens_usable), (PartState::Degraded, 0));
-    assert_eq!(status.last_error.unwrap().message, "GitHub wants fewer requests for 120 s");
+    assert_eq!((status.state, status.report.tokens_usable), (PartState::Degraded, 0));
+    assert_eq!(status.report.last_error.unwrap().message, "GitHub wants fewer requests for 120 s");
 }
 
 #[tokio::test]
@@ -233,9 +237,9 @@ async fn polling_continues_anonymously_without_valid_tokens() {
     let mut poller = poller(&fake, &SECRETS, 1);
     each(&mut poller, 1).await;
     let status = poller.status().borrow().clone();
-    assert_eq!((status.mode, status.tokens_quarantined), (TokenMode::Anonymous, 2));
+    assert_eq!((&*status.report.mode, status.report.tokens_benched), ("anonymous", 2));
     assert_eq!(status.state, PartState::Degraded);
-    let message = status.last_error.clone().unwrap().message;
+    let message = status.report.last_error.clone().unwrap().message;
     assert!(message.contains("refuses a token (401"), "{message}");
     let said = format!("{status:?} {poller:?}");
     assert!(!said.contains("s3cret"), "{said}");
@@ -283,7 +287,7 @@ async fn response_that_is_not_a_list_is_requested_again_whole() {
     assert!(fake.asked().iter().all(|asked| asked.header("if-none-match").is_none()));
     let status = poller.status().borrow().clone();
     assert_eq!(status.state, PartState::Degraded);
-    assert!(status.last_error.unwrap().message.contains("is not a JSON list"));
+    assert!(status.report.last_error.unwrap().message.contains("is not a JSON list"));
 }
 
 #[tokio::test]

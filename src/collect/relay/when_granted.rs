@@ -25,8 +25,12 @@ impl<S: EventSource> WhenGranted<S> {
     }
 }
 
-fn may_poll(grant: ProducerGrant) -> bool {
-    matches!(grant, ProducerGrant::Granted | ProducerGrant::Unanswered)
+/// Waits until events may be admitted.
+pub(in crate::collect) async fn granted(grant: &mut watch::Receiver<ProducerGrant>) {
+    if grant.wait_for(|grant| grant.may_admit()).await.is_err() {
+        // The relay has ended, and the appliance is stopping with it.
+        std::future::pending::<()>().await;
+    }
 }
 
 impl<S: EventSource> EventSource for WhenGranted<S> {
@@ -35,13 +39,9 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
             if *self.grant.borrow_and_update() == ProducerGrant::Standby {
                 self.has_stood = true;
             }
-            let is_told = self.grant.wait_for(|grant| may_poll(*grant)).await.is_ok();
-            if !is_told {
-                // The relay has ended, and the appliance is stopping with it.
-                std::future::pending::<()>().await;
-            }
+            granted(&mut self.grant).await;
             let Self { source, grant, .. } = self;
-            let refused = async { grant.wait_for(|grant| !may_poll(*grant)).await.is_ok() };
+            let refused = async { grant.wait_for(|grant| !grant.may_admit()).await.is_ok() };
             let is_told = tokio::select! {
                 biased;
                 is_told = refused => is_told,

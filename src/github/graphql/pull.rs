@@ -1,9 +1,18 @@
 //! The pull requests that a query asks for, and what GitHub reports of each.
 
-use super::lookup::ObjectLookup;
+use std::borrow::Cow;
+
+use super::queried::{AskedBy, ObjectLookup, Queried};
+use super::query::{RATE, by_names};
+use crate::github::node_id;
+use crate::model::json;
 
 /// Maximum number of pull requests in a query; GitHub accepts no more node ids.
 pub const MOST_PULLS: usize = 100;
+/// The fields of a pull request.
+const PULL: &str = "id fullDatabaseId additions deletions changedFiles title isDraft";
+/// The fields of its base repository.
+const REPO: &str = "databaseId primaryLanguage{name}";
 
 /// A pull request, with all names by which it can be queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,15 +25,6 @@ pub struct WantedPull {
     pub repo: String,
     /// Its number in that repository.
     pub number: u64,
-}
-
-/// The names that a query uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskedBy {
-    /// Computed node ids: short, and still correct after a repository was renamed.
-    NodeIds,
-    /// Owner, name and number: always possible.
-    Names,
 }
 
 /// The details of a pull request; a field missing from the response is `None`.
@@ -61,10 +61,66 @@ pub enum Language {
 /// The result for one pull request.
 pub type PullLookup = ObjectLookup<Box<PullDetails>>;
 
-impl WantedPull {
-    /// The owner of the base repository: a user or an organisation.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        self.repo.split('/').next().unwrap_or_default()
+impl Queried for WantedPull {
+    type Details = Box<PullDetails>;
+    const MOST: usize = MOST_PULLS;
+
+    fn write(form: AskedBy, wanted: &[Self]) -> String {
+        match form {
+            AskedBy::NodeIds => {
+                let ids: Vec<_> = wanted
+                    .iter()
+                    .map(|one| node_id::of_pull(one.base_repo_id, one.pull_id))
+                    .collect();
+                let query = format!(
+                    "query($ids:[ID!]!){{{RATE} nodes(ids:$ids){{... on PullRequest{{{PULL} \
+                     baseRepository{{{REPO}}}}}}}}}"
+                );
+                serde_json::json!({ "query": query, "variables": { "ids": ids } }).to_string()
+            }
+            AskedBy::Names => by_names(wanted.iter().map(|one| {
+                let fields = format!("{REPO} pullRequest(number:{}){{{PULL}}}", one.number);
+                (&*one.repo, fields)
+            })),
+        }
+    }
+
+    /// Returns `None` when the value is null, not a pull request, or another one than requested.
+    fn details(&self, form: AskedBy, value: &str) -> Option<Box<PullDetails>> {
+        let (pull, repo) = match form {
+            AskedBy::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
+            AskedBy::Names => (json::pick(value, ["pullRequest"])[0]?, Some(value)),
+        };
+        let names =
+            ["id", "fullDatabaseId", "additions", "deletions", "changedFiles", "title", "isDraft"];
+        let [node_id, id, additions, deletions, changed_files, title, draft] =
+            json::pick(pull, names);
+        let additions = additions.and_then(json::whole)?;
+        // A name may meanwhile belong to another repository. GitHub writes the number as a string.
+        let id = id.and_then(|id| json::whole(id.trim_matches('"')));
+        if id.is_some_and(|id| id != self.pull_id) {
+            return None;
+        }
+        let text = |value: Option<&str>| value.and_then(json::text).map(Cow::into_owned);
+        Some(Box::new(PullDetails {
+            node_id: text(node_id),
+            additions: Some(additions),
+            deletions: deletions.and_then(json::whole),
+            changed_files: changed_files.and_then(json::whole),
+            title: text(title),
+            draft: draft.and_then(|draft| draft.parse().ok()),
+            language: repo.map(language).unwrap_or_default(),
+        }))
+    }
+}
+
+fn language(repo: &str) -> Language {
+    match json::pick(repo, ["primaryLanguage"]) {
+        [None] => Language::Unknown,
+        [Some(language)] if json::is_object(language) => {
+            let name = json::pick(language, ["name"])[0].and_then(json::text);
+            name.map_or(Language::Unknown, |name| Language::Named(name.into_owned()))
+        }
+        [Some(_)] => Language::Absent,
     }
 }

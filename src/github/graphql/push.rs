@@ -6,20 +6,17 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
-use super::lookup::ObjectLookup;
-use super::pull::AskedBy;
 use super::push_range::{HistoryCommit, HistoryPart, PushRange};
-use super::query::{RATE, alias};
-use super::response::{Read, read_each};
+use super::queried::{AskedBy, ObjectLookup, Queried};
+use super::query::{by_names, quoted};
 use crate::model::json;
 use crate::model::push::{MOST_COMMITS, PushedCommit, is_sha};
 use crate::model::window::Timestamp;
 
 /// Maximum number of pushes in a query: as many as cost one point would be 50, but the messages of
 /// their commits make a response large.
-pub const MOST_PUSHES: usize = 25;
+const MOST_PUSHES: usize = 25;
 /// Commits of each history that are read.
 const HISTORY: usize = 50;
 const _: () = assert!(2 * MOST_PUSHES <= 100 && HISTORY <= 100 && MOST_COMMITS <= HISTORY);
@@ -54,65 +51,46 @@ pub struct PushDetails {
 /// The result for one push.
 pub type PushLookup = ObjectLookup<PushDetails>;
 
-impl WantedPush {
-    /// The owner of the repository: a user or an organisation.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        self.repo.split('/').next().unwrap_or_default()
-    }
-}
+impl Queried for WantedPush {
+    type Details = PushDetails;
+    const MOST: usize = MOST_PUSHES;
 
-/// Writes the request body.
-pub(super) fn write(wanted: &[WantedPush]) -> String {
-    let mut query = format!("query{{{RATE}");
-    for (at, one) in wanted.iter().enumerate() {
-        let (owner, name) = one.repo.split_once('/').unwrap_or(("", &one.repo));
-        // JSON strings are valid GraphQL strings.
-        let text = |text: &str| serde_json::Value::from(text).to_string();
-        let (alias, owner, name) = (alias(at), text(owner), text(name));
-        let _ = write!(query, " {alias}:repository(owner:{owner},name:{name}){{databaseId");
-        let objects = [
-            ("head", &one.head, "oid committedDate message author{name email}"),
-            ("before", &one.before, "oid committedDate"),
-        ];
-        for (name, oid, fields) in objects {
-            let oid = text(oid);
-            let _ = write!(
-                query,
+    /// Pushes have no node ids, so they are always asked for by name.
+    fn write(_: AskedBy, wanted: &[Self]) -> String {
+        let object = |name: &str, oid: &str, fields: &str| {
+            let oid = quoted(oid);
+            format!(
                 " {name}:object(oid:{oid}){{... on Commit{{history(first:{HISTORY}){{totalCount \
                  nodes{{{fields}}}}}}}}}"
-            );
+            )
+        };
+        by_names(wanted.iter().map(|one| {
+            let head = object("head", &one.head, "oid committedDate message author{name email}");
+            let before = object("before", &one.before, "oid committedDate");
+            (&*one.repo, format!("databaseId{head}{before}"))
+        }))
+    }
+
+    /// Returns `None` when the value is null, of another repository, one of the commits is missing,
+    /// or nothing of the push is known.
+    fn details(&self, _: AskedBy, value: &str) -> Option<PushDetails> {
+        let [id, head, before] = json::pick(value, ["databaseId", "head", "before"]);
+        if id.and_then(json::whole).is_some_and(|id| id != self.repo_id) {
+            return None;
         }
-        query.push('}');
+        let head = history(head?, &self.head)?;
+        let before = history(before?, &self.before)?;
+        let PushRange { size, mut commits, is_whole } = PushRange::of(&head, &before);
+        if size.is_none() && commits.is_empty() {
+            return None;
+        }
+        if !is_whole {
+            commits.truncate(MOST_COMMITS);
+        }
+        let commits = commits.iter().rev().take(MOST_COMMITS);
+        let commits = commits.filter_map(|at| head.commits.get(*at)).map(commit).collect();
+        Some(PushDetails { size, commits, is_whole })
     }
-    query.push('}');
-    serde_json::json!({ "query": query }).to_string()
-}
-
-/// Parses a response about these pushes.
-pub(super) fn read(wanted: &[WantedPush], body: &[u8]) -> Read<PushLookup> {
-    read_each(AskedBy::Names, wanted.len(), body, |at, value| details(&wanted[at], value))
-}
-
-/// Returns `None` when the value is null, of another repository, one of the commits is missing, or
-/// nothing of the push is known.
-fn details(wanted: &WantedPush, value: &str) -> Option<PushDetails> {
-    let [id, head, before] = json::pick(value, ["databaseId", "head", "before"]);
-    if id.and_then(json::whole).is_some_and(|id| id != wanted.repo_id) {
-        return None;
-    }
-    let head = history(head?, &wanted.head)?;
-    let before = history(before?, &wanted.before)?;
-    let PushRange { size, mut commits, is_whole } = PushRange::of(&head, &before);
-    if size.is_none() && commits.is_empty() {
-        return None;
-    }
-    if !is_whole {
-        commits.truncate(MOST_COMMITS);
-    }
-    let commits = commits.iter().rev().take(MOST_COMMITS);
-    let commits = commits.filter_map(|at| head.commits.get(*at)).map(commit).collect();
-    Some(PushDetails { size, commits, is_whole })
 }
 
 /// The history of a commit, which is the first in it.
@@ -150,7 +128,8 @@ fn commit(commit: &HistoryCommit<'_>) -> PushedCommit {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::response::GraphqlResponse;
+    use super::super::outcome::QueryOutcome;
+    use super::super::response::read;
     use super::*;
 
     fn sha(n: usize) -> String {
@@ -175,8 +154,8 @@ mod tests {
     }
 
     fn found(wanted: &[WantedPush], body: &Value) -> Vec<PushLookup> {
-        match read(wanted, body.to_string().as_bytes()).answer {
-            GraphqlResponse::Found(found) => found,
+        match read(AskedBy::Names, wanted, body.to_string().as_bytes()).answer {
+            Ok(QueryOutcome::Answered(found)) => found,
             _ => panic!("{body}"),
         }
     }
@@ -199,7 +178,8 @@ mod tests {
 
     #[test]
     fn query_names_both_commits() {
-        let body: Value = serde_json::from_str(&write(&[wanted(2, 1)])).unwrap();
+        let body: Value =
+            serde_json::from_str(&WantedPush::write(AskedBy::Names, &[wanted(2, 1)])).unwrap();
         let query = body["query"].as_str().unwrap();
         let head = format!("head:object(oid:\"{}\"){{... on Commit{{history(first:50)", sha(2));
         assert!(query.contains(r#"p0:repository(owner:"o",name:"n"){databaseId"#), "{query}");

@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::lookup::ObjectLookup;
-use super::pull::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
+use super::outcome::QueryOutcome;
+use super::pull::MOST_PULLS;
+use super::queried::{AskedBy, ObjectLookup, Queried};
 use super::query::alias;
 use crate::github::shown::first_words;
 use crate::model::json;
@@ -22,8 +23,9 @@ const MOST_ERRORS: usize = 2 * MOST_PULLS;
 const SOMETHING_WENT_WRONG: &str = "something went wrong";
 
 /// The content of the body.
-pub(super) struct Read<T = PullLookup> {
-    pub(super) answer: GraphqlResponse<T>,
+pub(super) struct Read<T> {
+    /// The error says why there is no data. How long a limit lasts is not in the body.
+    pub(super) answer: Result<QueryOutcome<T>, String>,
     pub(super) rate: Option<QueryRate>,
 }
 
@@ -36,18 +38,6 @@ pub(super) struct QueryRate {
     pub(super) reset: Timestamp,
     /// Points that this query has cost.
     pub(super) cost: Option<u64>,
-}
-
-pub(super) enum GraphqlResponse<T = PullLookup> {
-    Found(Vec<T>),
-    TooHeavy {
-        why: String,
-        /// Whether an error names a resource limit.
-        is_reported: bool,
-    },
-    Limited,
-    /// No data, and the reason.
-    Nothing(String),
 }
 
 /// An error in the response.
@@ -75,56 +65,62 @@ enum ResponseData<'a> {
     Names(HashMap<Cow<'a, [u8]>, &'a str>),
 }
 
-pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
-    read_each(form, wanted.len(), body, |at, value| details(form, &wanted[at], value).map(Box::new))
+/// Parses a response about these objects.
+pub(super) fn read<W: Queried>(
+    form: AskedBy,
+    wanted: &[W],
+    body: &[u8],
+) -> Read<ObjectLookup<W::Details>> {
+    read_body(body, |data, errors| {
+        // An error without a path applies to everything that is missing.
+        let is_general = |error: &&GraphqlError<'_>| {
+            error.kind == GraphqlErrorKind::Forbidden && error.path.is_empty()
+        };
+        let forbidden = errors.0.iter().find(is_general).map(GraphqlError::forbids);
+        let forbidden = forbidden.map(ObjectLookup::Forbidden);
+        let Some(data) = data.and_then(|data| ResponseData::read(form, data)) else {
+            return forbidden.map(|forbidden| vec![forbidden; wanted.len()]);
+        };
+        let partial = errors.has(GraphqlErrorKind::Heavy) || errors.has(GraphqlErrorKind::Other);
+        let found = wanted.iter().enumerate().map(|(at, wanted)| {
+            let value = data.value(at);
+            if let Some(details) = value.and_then(|value| wanted.details(form, value)) {
+                return ObjectLookup::Found(details);
+            }
+            let own = errors.0.iter().find(|error| error.is_of(form, at));
+            match (own.map(|own| (own, own.kind)), &forbidden) {
+                (Some((_, GraphqlErrorKind::NotFound)), _) => ObjectLookup::Gone,
+                (Some((own, GraphqlErrorKind::Forbidden)), _) => {
+                    ObjectLookup::Forbidden(own.forbids())
+                }
+                (Some(_), _) => ObjectLookup::Unanswered,
+                (None, Some(forbidden)) => forbidden.clone(),
+                (None, None) if partial || value.is_none() => ObjectLookup::Unanswered,
+                (None, None) => ObjectLookup::Gone,
+            }
+        });
+        Some(found.collect())
+    })
 }
 
-/// Parses a response about this many objects. `details` returns what the value of an object says,
-/// `None` when it is not the object that was asked for.
-pub(super) fn read_each<D: Clone>(
-    form: AskedBy,
-    count: usize,
+/// Parses what all responses have in common. `found` returns the objects from the data and the
+/// errors; `None` without data.
+pub(super) fn read_body<T>(
     body: &[u8],
-    details: impl Fn(usize, &str) -> Option<D>,
-) -> Read<ObjectLookup<D>> {
+    found: impl FnOnce(Option<&str>, &ResponseErrors<'_>) -> Option<Vec<T>>,
+) -> Read<T> {
     let text = String::from_utf8_lossy(body);
     let [data, errors] = json::pick(text.trim(), ["data", "errors"]);
     let rate = data.and_then(rate);
     let errors = ResponseErrors::read(errors);
-    let troubles = &errors.0;
-    if errors.is_limited() {
-        return Read { answer: GraphqlResponse::Limited, rate };
-    }
-    // An error without a path applies to everything that is missing.
-    let is_general = |trouble: &&GraphqlError<'_>| trouble.path.is_empty();
-    let mut forbidden =
-        troubles.iter().filter(|trouble| trouble.kind == GraphqlErrorKind::Forbidden);
-    let forbidden =
-        forbidden.find(is_general).map(GraphqlError::forbids).map(ObjectLookup::Forbidden);
-    let Some(data) = data.and_then(|data| ResponseData::read(form, data)) else {
-        if let Some(forbidden) = forbidden {
-            return Read { answer: GraphqlResponse::Found(vec![forbidden; count]), rate };
-        }
-        return Read { answer: errors.without_data(body), rate };
+    let answer = if errors.has(GraphqlErrorKind::Limited) {
+        Ok(QueryOutcome::Limited { wait: None })
+    } else if let Some(found) = found(data, &errors) {
+        Ok(QueryOutcome::Answered(found))
+    } else {
+        errors.without_data(body)
     };
-    let partial = errors.is_heavy() || errors.has(GraphqlErrorKind::Other);
-    let found = (0..count).map(|at| {
-        let value = data.value(at);
-        if let Some(details) = value.and_then(|value| details(at, value)) {
-            return ObjectLookup::Found(details);
-        }
-        match (troubles.iter().find(|trouble| trouble.is_of(form, at)), &forbidden) {
-            (Some(GraphqlError { kind: GraphqlErrorKind::NotFound, .. }), _) => ObjectLookup::Gone,
-            (Some(own @ GraphqlError { kind: GraphqlErrorKind::Forbidden, .. }), _) => {
-                ObjectLookup::Forbidden(own.forbids())
-            }
-            (Some(_), _) => ObjectLookup::Unanswered,
-            (None, Some(forbidden)) => forbidden.clone(),
-            (None, None) if partial || value.is_none() => ObjectLookup::Unanswered,
-            (None, None) => ObjectLookup::Gone,
-        }
-    });
-    Read { answer: GraphqlResponse::Found(found.collect()), rate }
+    Read { answer, rate }
 }
 
 /// The errors of a response.
@@ -132,14 +128,9 @@ pub(super) struct ResponseErrors<'a>(Vec<GraphqlError<'a>>);
 
 impl<'a> ResponseErrors<'a> {
     /// Parses the list of errors; there are none without one.
-    pub(super) fn read(errors: Option<&'a str>) -> Self {
+    fn read(errors: Option<&'a str>) -> Self {
         let errors = json::items(errors.unwrap_or_default(), MOST_ERRORS);
         Self(errors.into_iter().map(GraphqlError::read).collect())
-    }
-
-    /// Whether the hourly limit is exceeded.
-    pub(super) fn is_limited(&self) -> bool {
-        self.has(GraphqlErrorKind::Limited)
     }
 
     /// Whether the object with this alias does not exist.
@@ -152,20 +143,16 @@ impl<'a> ResponseErrors<'a> {
     }
 
     /// What a response without data means.
-    pub(super) fn without_data<T>(&self, body: &[u8]) -> GraphqlResponse<T> {
+    fn without_data<T>(&self, body: &[u8]) -> Result<QueryOutcome<T>, String> {
         let words = match self.0.first() {
             Some(error) => words_of(error.message.as_bytes()),
             None => words_of(body),
         };
-        if self.is_heavy() {
-            GraphqlResponse::TooHeavy { why: words, is_reported: self.names_limit() }
+        if self.has(GraphqlErrorKind::Heavy) {
+            Ok(QueryOutcome::TooHeavy { why: words, is_reported: self.names_limit() })
         } else {
-            GraphqlResponse::Nothing(words)
+            Err(words)
         }
-    }
-
-    fn is_heavy(&self) -> bool {
-        self.has(GraphqlErrorKind::Heavy)
     }
 
     /// Whether an error names a resource limit. "Something went wrong" may also be a fault of
@@ -253,45 +240,7 @@ impl GraphqlErrorKind {
     }
 }
 
-/// Returns `None` when the value is null, not a pull request, or a different one than requested.
-fn details(form: AskedBy, wanted: &WantedPull, value: &str) -> Option<PullDetails> {
-    let (pull, repo) = match form {
-        AskedBy::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
-        AskedBy::Names => (json::pick(value, ["pullRequest"])[0]?, Some(value)),
-    };
-    let names =
-        ["id", "fullDatabaseId", "additions", "deletions", "changedFiles", "title", "isDraft"];
-    let [node_id, id, additions, deletions, changed_files, title, draft] = json::pick(pull, names);
-    let additions = additions.and_then(json::whole)?;
-    // A name may meanwhile belong to another repository. GitHub writes the number as a string.
-    let id = id.and_then(|id| json::whole(id.trim_matches('"')));
-    if id.is_some_and(|id| id != wanted.pull_id) {
-        return None;
-    }
-    let text = |value: Option<&str>| value.and_then(json::text).map(Cow::into_owned);
-    Some(PullDetails {
-        node_id: text(node_id),
-        additions: Some(additions),
-        deletions: deletions.and_then(json::whole),
-        changed_files: changed_files.and_then(json::whole),
-        title: text(title),
-        draft: draft.and_then(|draft| draft.parse().ok()),
-        language: repo.map(language).unwrap_or_default(),
-    })
-}
-
-fn language(repo: &str) -> Language {
-    match json::pick(repo, ["primaryLanguage"]) {
-        [None] => Language::Unknown,
-        [Some(language)] if json::is_object(language) => {
-            let name = json::pick(language, ["name"])[0].and_then(json::text);
-            name.map_or(Language::Unknown, |name| Language::Named(name.into_owned()))
-        }
-        [Some(_)] => Language::Absent,
-    }
-}
-
-pub(super) fn rate(data: &str) -> Option<QueryRate> {
+fn rate(data: &str) -> Option<QueryRate> {
     let [remaining, reset, cost] =
         json::pick(json::pick(data, ["rateLimit"])[0]?, ["remaining", "resetAt", "cost"]);
     let reset = Timestamp::parse(&json::text(reset?)?)?;

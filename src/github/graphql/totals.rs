@@ -5,10 +5,10 @@
 //! recognized.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
-use super::query::{RATE, alias};
-use super::response::{GraphqlResponse, Read, ResponseErrors, rate};
+use super::queried::ObjectLookup;
+use super::query::{alias, by_names};
+use super::response::{Read, read_body};
 use crate::github::limits::AUDIT_POINTS;
 use crate::model::json;
 
@@ -38,54 +38,28 @@ pub struct RepositoryCounts {
     pub issues: u32,
 }
 
-/// The result for one repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CountsLookup {
-    /// It was found.
-    Counts(RepositoryCounts),
-    /// GitHub reports that it does not exist.
-    Gone,
-    /// The response does not mention it, or this account may not see it.
-    Unanswered,
-}
+/// The result for one repository: unanswered also where this account may not see it.
+pub type CountsLookup = ObjectLookup<RepositoryCounts>;
 
 /// Writes the request body.
 pub(super) fn write(names: &[String]) -> String {
-    let mut query = format!("query{{{RATE}");
-    for (at, name) in names.iter().enumerate() {
-        let (owner, name) = name.split_once('/').unwrap_or(("", name));
-        // JSON strings are valid GraphQL strings.
-        let text = |text: &str| serde_json::Value::from(text).to_string();
-        let (alias, owner, name) = (alias(at), text(owner), text(name));
-        let _ = write!(query, " {alias}:repository(owner:{owner},name:{name}){{{TOTALS}}}");
-    }
-    query.push('}');
-    serde_json::json!({ "query": query }).to_string()
+    by_names(names.iter().map(|name| (&**name, TOTALS.to_owned())))
 }
 
 /// Parses a response about this many repositories.
 pub(super) fn read(count: usize, body: &[u8]) -> Read<CountsLookup> {
-    let text = String::from_utf8_lossy(body);
-    let [data, errors] = json::pick(text.trim(), ["data", "errors"]);
-    let rate = data.and_then(rate);
-    let errors = ResponseErrors::read(errors);
-    if errors.is_limited() {
-        return Read { answer: GraphqlResponse::Limited, rate };
-    }
-    let members = data.and_then(|data| json::members(data).ok());
-    let Some(members) = members else {
-        return Read { answer: errors.without_data(body), rate };
-    };
-    let members: HashMap<_, _> = members.into_iter().collect();
-    let found = (0..count).map(|at| {
-        let value = members.get(alias(at).as_bytes()).copied();
-        match value.and_then(counts) {
-            Some(counts) => CountsLookup::Counts(counts),
-            None if errors.says_gone(&alias(at)) => CountsLookup::Gone,
-            None => CountsLookup::Unanswered,
-        }
-    });
-    Read { answer: GraphqlResponse::Found(found.collect()), rate }
+    read_body(body, |data, errors| {
+        let members: HashMap<_, _> = json::members(data?).ok()?.into_iter().collect();
+        let found = (0..count).map(|at| {
+            let value = members.get(alias(at).as_bytes()).copied();
+            match value.and_then(counts) {
+                Some(counts) => CountsLookup::Found(counts),
+                None if errors.says_gone(&alias(at)) => CountsLookup::Gone,
+                None => CountsLookup::Unanswered,
+            }
+        });
+        Some(found.collect())
+    })
 }
 
 /// Returns `None` when the value is null or a total is missing.
@@ -107,6 +81,7 @@ fn counts(value: &str) -> Option<RepositoryCounts> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outcome::QueryOutcome;
     use super::*;
 
     #[test]
@@ -127,7 +102,7 @@ mod tests {
             {{"type":"FORBIDDEN","path":["p2"],"message":"no"}}]}}"#
         );
         let read = read(5, body.as_bytes());
-        let GraphqlResponse::Found(found) = read.answer else { panic!() };
+        let Ok(QueryOutcome::Answered(found)) = read.answer else { panic!() };
         let counts = RepositoryCounts {
             repo_id: 7,
             stars: 1,
@@ -136,8 +111,9 @@ mod tests {
             pull_requests: 4,
             issues: 5,
         };
-        let (gone, not) = (CountsLookup::Gone, CountsLookup::Unanswered);
-        assert_eq!(found, [CountsLookup::Counts(counts), gone, not, not, not]);
+        let not = CountsLookup::Unanswered;
+        let whole = CountsLookup::Found(counts);
+        assert_eq!(found, [whole, CountsLookup::Gone, not.clone(), not.clone(), not]);
         let rate = read.rate.unwrap();
         assert_eq!((rate.remaining, rate.cost), (9, Some(3)));
     }

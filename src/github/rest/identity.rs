@@ -5,10 +5,12 @@
 //! about limits is not a reason to quarantine the token: the requests for pages show whether it
 //! works.
 
-use super::{API_VERSION, MEDIA_TYPE, Rest};
+use std::time::Duration;
+
+use super::Rest;
 use crate::config::Secret;
-use crate::github::limits::{LimitRefusal, RateLimits};
-use crate::github::tokens::{DeadToken, Identity, Lease, TokenVerdict};
+use crate::github::limits::{DeadToken, RateLimits};
+use crate::github::tokens::{Identity, Lease, TokenVerdict};
 use crate::http::{HttpError, HttpRequest, HttpResponse};
 use crate::metrics;
 use crate::model::json;
@@ -31,13 +33,7 @@ pub enum TokenCheck {
 impl Rest {
     /// Checks a token, at the cost of one request.
     pub async fn try_token(&self, token: &Secret) -> TokenCheck {
-        let url = format!("{}/user", self.base);
-        let authorization = format!("Bearer {}", token.expose());
-        let request = HttpRequest::get(&url)
-            .header("accept", MEDIA_TYPE)
-            .header("x-github-api-version", API_VERSION)
-            .secret("authorization", &authorization);
-        let response = match self.http.send(request).await {
+        let response = match self.ask_user(token).await.0 {
             Ok(response) => response,
             Err(error) => return TokenCheck::Away(error),
         };
@@ -59,27 +55,22 @@ impl Rest {
     /// Asks GitHub for the account of the lease's token and settles the lease with the outcome.
     /// `None` when the account is not known yet.
     pub async fn fetch_identity(&self, lease: Lease) -> Option<Identity> {
-        let url = format!("{}/user", self.base);
-        let authorization = format!("Bearer {}", lease.token()?.expose());
-        let request = HttpRequest::get(&url)
-            .header("accept", MEDIA_TYPE)
-            .header("x-github-api-version", API_VERSION)
-            .secret("authorization", &authorization);
-        let start = self.clock.instant();
-        let result = self.http.send(request).await;
-        let took = self.clock.instant() - start;
-        let (verdict, limits, identity) = match result {
+        let (result, took) = self.ask_user(lease.token()?).await;
+        let (limits, (verdict, identity)) = match result {
             Ok(response) => {
                 let limits = RateLimits::read(&response.headers, self.clock.now());
-                let (verdict, identity) = read(&response, &limits);
-                (verdict, limits, identity)
+                (limits, read(&response, &limits))
             }
-            Err(error) if error.is_unsent() => (TokenVerdict::Unsent, RateLimits::default(), None),
-            Err(_) => (TokenVerdict::Failed, RateLimits::default(), None),
+            Err(error) => (RateLimits::default(), (TokenVerdict::without_response(&error), None)),
         };
         lease.settle(verdict, &limits, took);
         metrics::REQUESTS.add_for("identity", 1);
         identity
+    }
+
+    async fn ask_user(&self, token: &Secret) -> (Result<HttpResponse, HttpError>, Duration) {
+        let url = format!("{}/user", self.base);
+        self.send(HttpRequest::get(&url), Some(token), None).await
     }
 }
 
@@ -97,10 +88,7 @@ fn read(response: &HttpResponse, limits: &RateLimits) -> (TokenVerdict, Option<I
         // The response for an app installation, or from other servers that serve only pages.
         403 if !limits.is_about_limits(body) => (TokenVerdict::Failed, Some(Identity::Nobody)),
         status @ (403 | 429) => {
-            let wait = match limits.refusal(status, body, true) {
-                LimitRefusal::Wait(wait) => Some(wait),
-                LimitRefusal::WaitLonger | LimitRefusal::Suspended => None,
-            };
+            let wait = limits.refusal(status, body, true).ok().flatten();
             (TokenVerdict::Limited(wait), None)
         }
         _ => (TokenVerdict::Failed, None),

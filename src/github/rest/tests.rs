@@ -257,7 +257,7 @@ async fn redirects_lead_to_no_other_server() {
             let page = rest.fetch_page(1, lease(&pool), None).await;
             assert!(matches!(page.outcome, PageOutcome::Failed(_)), "{target}: {page:?}");
             let feed = rest.fetch_feed("repos/o/n/events", 1, lease(&pool), None).await;
-            let failed = matches!(feed.outcome, feeds::FeedOutcome::Failed(_));
+            let failed = matches!(feed.outcome, PageOutcome::Failed(_));
             assert!(failed, "{target}: {feed:?}");
             assert!(fake.asked().len() <= 12, "{target}: {} requests", fake.asked().len());
             assert_eq!(pool.census().quarantined, 0, "{target}");
@@ -279,7 +279,7 @@ async fn very_long_etag_is_not_sent_back() {
         };
         assert_eq!(etag.is_some(), is_kept, "{length}");
         let feed = rest.fetch_feed("users/a/events", 1, lease(&pool), None).await.outcome;
-        let feeds::FeedOutcome::Fresh { etag, .. } = feed else { panic!("it is answered") };
+        let PageOutcome::Fresh { etag, .. } = feed else { panic!("it is answered") };
         assert_eq!(etag.is_some(), is_kept, "{length}");
     }
 }

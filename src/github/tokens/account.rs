@@ -47,19 +47,19 @@ pub(super) struct Accounts {
     burst: u32,
 }
 
-/// Fractions of each account's limits.
+/// Fractions of each account's limits, from 0 to 1.
 #[derive(Debug, Clone, Copy)]
-struct LimitShares {
+pub struct LimitShares {
     /// What polling may use of the limit for REST.
     rest: f64,
-    /// What single feeds may use of it; pages may then use less by as much.
-    feeds: f64,
-    /// What queries may use of the limit for GraphQL.
-    queries: f64,
-    /// The part of that for the commits of pushes.
-    pushes: f64,
-    /// What the audit may use of it.
-    audits: f64,
+    /// What single feeds may use of it, and pages then do not: 0 while there are none.
+    pub feeds: f64,
+    /// What queries may use of the limit for GraphQL: above 0, and never what the audit may use.
+    pub queries: f64,
+    /// The part of that for the commits of pushes: 0 while there are none.
+    pub pushes: f64,
+    /// What the audit may use of the limit for GraphQL: 0 while there is none, at most 0.9.
+    pub audits: f64,
 }
 
 impl LimitShares {
@@ -149,31 +149,9 @@ impl Accounts {
         owner
     }
 
-    /// Sets the fraction of each limit that queries may use.
-    pub(super) fn allow_queries(&mut self, share: f64) {
-        self.shares.queries = share;
-        self.divide();
-    }
-
-    /// Sets the part of what queries may use that those for the commits of pushes may use.
-    pub(super) fn allow_pushes(&mut self, part: f64) {
-        self.shares.pushes = part;
-        self.divide();
-    }
-
-    /// Sets the fraction of each limit that single feeds may use; pages may use less by as much.
-    pub(super) fn allow_feeds(&mut self, share: f64) {
-        self.shares.feeds = share;
-        self.divide();
-    }
-
-    /// Sets the fraction of each limit that the audit may use.
-    pub(super) fn allow_audits(&mut self, share: f64) {
-        self.shares.audits = share;
-        self.divide();
-    }
-
-    fn divide(&mut self) {
+    /// Changes the shares, and divides all limits by them.
+    pub(super) fn set_shares(&mut self, change: impl FnOnce(&mut LimitShares)) {
+        change(&mut self.shares);
         for account in self.all.values_mut() {
             account.divide(self.shares);
         }

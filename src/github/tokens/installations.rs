@@ -3,23 +3,24 @@
 
 use tokio::sync::watch;
 
+use super::MOST_TOKENS;
+use super::lease::TokenPool;
 use super::pool_state::TokenSlot;
 use super::types::TokenSlotId;
-use super::{MOST_TOKENS, TokenPool};
 use crate::config::Secret;
 
 impl TokenPool {
     /// Announces that [`TokenPool::install`] will be called soon. Until then no request is sent
     /// without a token.
     pub fn expect_installations(&self) {
-        self.shared.lock().is_pending = true;
+        self.lock().is_pending = true;
     }
 
     /// Replaces the tokens of app installations; each is given with GitHub's id of its
     /// installation. A new token ends the quarantine of the earlier one.
     pub fn install(&self, tokens: Vec<(u64, Secret)>) {
-        let now = self.shared.clock.instant();
-        let mut state = self.shared.lock();
+        let now = self.clock.instant();
+        let mut state = self.lock();
         let was_pending = std::mem::take(&mut state.is_pending);
         let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
         let (mut old, kept) = std::mem::take(&mut state.slots)
@@ -37,14 +38,11 @@ impl TokenPool {
             } else if let Some(at) = state.departed.iter().position(is_of) {
                 state.departed.remove(at)
             } else {
-                let id = TokenSlotId(state.next_id);
-                state.next_id += 1;
-                let owner = state.accounts.open(id, now);
-                TokenSlot::of_installation(id, installation, owner, now)
+                state.open_slot(None, Some(installation), now)
             };
             if slot.token.as_ref() != Some(&token) {
-                is_renewed |= slot.is_benched(now);
-                (slot.benched_until, slot.resting_until) = (None, None);
+                is_renewed |= slot.is_quarantined(now);
+                (slot.quarantined_until, slot.resting_until) = (None, None);
                 slot.token = Some(token);
             }
             state.slots.push(slot);
@@ -54,22 +52,22 @@ impl TokenPool {
         drop(state);
         // Requests that waited for a token may go now.
         if was_pending || is_renewed {
-            self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
+            self.lists.send_replace(());
         }
     }
 
     /// Notified when GitHub refuses the token of an installation.
     #[must_use]
-    pub fn refusals(&self) -> watch::Receiver<u64> {
-        self.shared.refusals.subscribe()
+    pub fn refusals(&self) -> watch::Receiver<()> {
+        self.refusals.subscribe()
     }
 
     /// The installations whose tokens GitHub refuses.
     #[must_use]
     pub fn refused_installations(&self) -> Vec<u64> {
-        let now = self.shared.clock.instant();
-        let state = self.shared.lock();
-        let refused = state.slots.iter().filter(|slot| slot.is_benched(now));
+        let now = self.clock.instant();
+        let state = self.lock();
+        let refused = state.slots.iter().filter(|slot| slot.is_quarantined(now));
         refused.filter_map(|slot| slot.installation).collect()
     }
 }

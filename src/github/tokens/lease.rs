@@ -1,11 +1,11 @@
-//! Leases: permission to send one request, settled with its outcome.
+//! The pool, and its leases: permission to send one request, settled with its outcome.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::pool_state::{PoolState, QUARANTINE, census, publish, tell_bench};
+use super::pool_state::{PoolState, QUARANTINE, publish, report_quarantine};
 use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
 use crate::clock::Clock;
 use crate::config::Secret;
@@ -15,7 +15,7 @@ use crate::github::limits::RateLimits;
 /// Permission to send one request.
 #[derive(Debug)]
 pub struct Lease {
-    pub(super) pool: Arc<SharedPool>,
+    pub(super) pool: Arc<TokenPool>,
     pub(super) slot: TokenSlotId,
     pub(super) owner: Owner,
     pub(super) token: Option<Secret>,
@@ -58,24 +58,21 @@ impl Drop for Lease {
     }
 }
 
-/// The state of a pool, which its leases settle with.
+/// All tokens, and the slot for requests without one.
 #[derive(Debug)]
-pub(super) struct SharedPool {
+pub struct TokenPool {
     pub(super) clock: Clock,
-    state: Mutex<PoolState>,
-    /// Counts the refused tokens of app installations.
-    pub(super) refusals: watch::Sender<u64>,
+    pub(super) state: Mutex<PoolState>,
+    /// Notifies of each list of tokens that differs from the previous one.
+    pub(super) lists: watch::Sender<()>,
+    /// Notifies of refused tokens of app installations.
+    pub(super) refusals: watch::Sender<()>,
 }
 
-impl SharedPool {
-    pub(super) fn new(state: PoolState, clock: Clock) -> Self {
-        Self { clock, state: Mutex::new(state), refusals: watch::Sender::new(0) }
-    }
-
+impl TokenPool {
     fn settle(&self, lease: &Lease, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let before = census(&mut state, now);
         // `None`: the token was removed from the configuration some time ago.
         let Some(slot) = state.slot(lease.slot) else { return };
         let (owner, of_installation) = (slot.owner, slot.installation.is_some());
@@ -107,16 +104,14 @@ impl SharedPool {
             }
             TokenVerdict::Refused(why) if lease.token.is_some() && is_current => {
                 state.quarantine(lease.slot, Some(now + QUARANTINE));
-                tell_bench(&mut state, lease.slot, why, now);
+                report_quarantine(&mut state, lease.slot, why, now);
                 if of_installation {
-                    self.refusals.send_modify(|refusals| *refusals = refusals.wrapping_add(1));
+                    self.refusals.send_replace(());
                 }
             }
             TokenVerdict::Refused(_) | TokenVerdict::Failed | TokenVerdict::Unsent => {}
         }
-        if census(&mut state, now) != before {
-            publish(&mut state, now);
-        }
+        publish(&mut state, now);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {

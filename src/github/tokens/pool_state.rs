@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::account::Accounts;
-use super::types::{Census, DeadToken, Owner, Resource, TokenMode, TokenSlotId};
+use super::types::{Census, Owner, Resource, TokenMode, TokenSlotId};
 use crate::config::Secret;
+use crate::github::limits::DeadToken;
 use crate::metrics;
 
 /// How long a token that GitHub refused is quarantined.
@@ -42,7 +43,7 @@ pub(super) struct TokenSlot {
     pub(super) owner: Owner,
     /// When to ask GitHub for its account; `None` once that is answered.
     pub(super) introduced_at: Option<Instant>,
-    pub(super) benched_until: Option<Instant>,
+    pub(super) quarantined_until: Option<Instant>,
     /// It gets stale pages until then; a response in flight does not end that.
     pub(super) resting_until: Option<Instant>,
 }
@@ -50,32 +51,35 @@ pub(super) struct TokenSlot {
 impl TokenSlot {
     pub(super) fn new(id: TokenSlotId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
         let (introduced_at, installation) = (Some(now), None);
-        let (benched_until, resting_until) = (None, None);
-        Self { id, token, installation, owner, introduced_at, benched_until, resting_until }
-    }
-
-    /// A slot for the tokens of an installation: GitHub limits it separately, so its account need
-    /// not be asked for.
-    pub(super) fn of_installation(
-        id: TokenSlotId,
-        installation: u64,
-        owner: Owner,
-        now: Instant,
-    ) -> Self {
-        let installation = Some(installation);
-        Self { installation, introduced_at: None, ..Self::new(id, None, owner, now) }
+        let (quarantined_until, resting_until) = (None, None);
+        Self { id, token, installation, owner, introduced_at, quarantined_until, resting_until }
     }
 
     pub(super) fn is_resting(&self, now: Instant) -> bool {
         self.resting_until.is_some_and(|until| until > now)
     }
 
-    pub(super) fn is_benched(&self, now: Instant) -> bool {
-        self.benched_until.is_some_and(|until| until > now)
+    pub(super) fn is_quarantined(&self, now: Instant) -> bool {
+        self.quarantined_until.is_some_and(|until| until > now)
     }
 }
 
 impl PoolState {
+    /// A slot for a new token, or for the tokens of an app installation. GitHub limits an
+    /// installation separately, so its account need not be asked for.
+    pub(super) fn open_slot(
+        &mut self,
+        token: Option<Secret>,
+        installation: Option<u64>,
+        now: Instant,
+    ) -> TokenSlot {
+        let id = TokenSlotId(self.next_id);
+        self.next_id += 1;
+        let owner = self.accounts.open(id, now);
+        let introduced_at = installation.is_none().then_some(now);
+        TokenSlot { installation, introduced_at, ..TokenSlot::new(id, token, owner, now) }
+    }
+
     /// The slot with this id, even one that was taken off the list.
     pub(super) fn slot(&mut self, id: TokenSlotId) -> Option<&mut TokenSlot> {
         let all = self.slots.iter_mut().chain(&mut self.departed);
@@ -85,7 +89,7 @@ impl PoolState {
     /// Quarantines a token until then, or ends its quarantine.
     pub(super) fn quarantine(&mut self, id: TokenSlotId, until: Option<Instant>) {
         if let Some(slot) = self.slot(id) {
-            slot.benched_until = until;
+            slot.quarantined_until = until;
         }
     }
 
@@ -100,10 +104,10 @@ impl PoolState {
 pub(super) fn census(state: &mut PoolState, now: Instant) -> Census {
     let PoolState { slots, accounts, .. } = state;
     let tokens = slots.len();
-    let quarantined = slots.iter().filter(|slot| slot.is_benched(now)).count();
+    let quarantined = slots.iter().filter(|slot| slot.is_quarantined(now)).count();
     let usable = slots
         .iter()
-        .filter(|slot| !slot.is_benched(now) && !slot.is_resting(now))
+        .filter(|slot| !slot.is_quarantined(now) && !slot.is_resting(now))
         .filter(|slot| {
             let (budget, of) = accounts.budget(slot.owner, Resource::Pages);
             !budget.is_exhausted(of, now)
@@ -115,7 +119,7 @@ pub(super) fn census(state: &mut PoolState, now: Instant) -> Census {
 }
 
 /// Logs that a token turned out to share its account with another.
-pub(super) fn tell_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
+pub(super) fn report_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
     let place = state.slots.iter().position(|slot| slot.id == id);
     let other = state.slots.iter().position(|slot| slot.owner == owner && slot.id != id);
     if let (Some(place), Some(other)) = (place, other) {
@@ -127,7 +131,12 @@ pub(super) fn tell_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
     }
 }
 
-pub(super) fn tell_bench(state: &mut PoolState, id: TokenSlotId, why: DeadToken, now: Instant) {
+pub(super) fn report_quarantine(
+    state: &mut PoolState,
+    id: TokenSlotId,
+    why: DeadToken,
+    now: Instant,
+) {
     let Some(place) = state.slots.iter().position(|slot| slot.id == id) else { return };
     let census = census(state, now);
     let (number, hours) = (place + 1, QUARANTINE.as_secs() / 3_600);

@@ -2,7 +2,7 @@ use crate::github::limits::RateLimits;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::github::limits::Reset;
+use crate::github::limits::{DeadToken, Reset};
 use crate::model::window::Timestamp;
 
 mod shares;
@@ -208,7 +208,7 @@ async fn queries_have_a_budget_of_their_own_and_need_a_token() {
     assert!(pool(&[], clock()).grant_query(QueryKind::Pulls).is_none());
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
-    pool.allow_queries(0.5);
+    pool.set_shares(|shares| shares.queries = 0.5);
     let query = || match pool.grant_query(QueryKind::Pulls) {
         Some(TokenGrant::Go(lease)) => lease,
         other => panic!("{other:?}"),
@@ -231,7 +231,7 @@ async fn queries_have_a_budget_of_their_own_and_need_a_token() {
 #[tokio::test(start_paused = true)]
 async fn queries_leave_the_time_that_they_took_before_the_next() {
     let pool = pool(&["a"], clock());
-    pool.allow_queries(1.0);
+    pool.set_shares(|shares| shares.queries = 1.0);
     let plenty = || limits(1_000_000);
     for _ in 0..40 {
         tokio::time::advance(Duration::from_secs(20)).await;
@@ -466,7 +466,7 @@ async fn state_of_removed_tokens_is_limited() {
 async fn queries_stay_below_two_thousand_points_a_minute() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
-    pool.allow_queries(1.0);
+    pool.set_shares(|shares| shares.queries = 1.0);
     introduced(&pool, &[7, 7]);
     let (end, mut went) = (clock.instant() + Duration::from_secs(180), Vec::new());
     while clock.instant() < end {

@@ -1,9 +1,10 @@
 //! Types of the pool: its options, the verdict on a request, and its state.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::config::Secret;
+use crate::github::limits::DeadToken;
+use crate::http::HttpError;
 use crate::model::names::names;
 
 /// Options of the pool.
@@ -26,32 +27,13 @@ pub(super) enum Owner {
     User(u64),
 }
 
-/// Whether requests carry a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenMode {
-    /// No token is configured, or GitHub accepts none of them.
-    Anonymous,
-    /// At least one is not quarantined.
-    Tokens,
-}
-
-names!(TokenMode { Anonymous: "anonymous", Tokens: "tokens" });
-
-/// Why a token is quarantined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeadToken {
-    /// 401: revoked, expired or mistyped.
-    Revoked,
-    /// 403 that is not about limits: its account is suspended.
-    Suspended,
-}
-
-impl fmt::Display for DeadToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Revoked => "401: it is revoked, expired or mistyped",
-            Self::Suspended => "403: its account is suspended",
-        })
+names! {
+    /// Whether requests carry a token.
+    pub enum TokenMode {
+        /// No token is configured, or GitHub accepts none of them.
+        Anonymous = "anonymous",
+        /// At least one is not quarantined.
+        Tokens = "tokens",
     }
 }
 
@@ -70,6 +52,14 @@ pub enum TokenVerdict {
     Failed,
     /// The request was never sent: costs nothing.
     Unsent,
+}
+
+impl TokenVerdict {
+    /// The verdict on a request without a response.
+    #[must_use]
+    pub fn without_response(error: &HttpError) -> Self {
+        if error.is_unsent() { Self::Unsent } else { Self::Failed }
+    }
 }
 
 /// The state of the pool.

@@ -9,8 +9,6 @@ use std::cell::RefCell;
 
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::header::push_header;
-
 /// Shorter texts are not compressed, bytes.
 pub(in crate::hub) const WORTH_BYTES: usize = 256;
 /// The compression level: the fastest, which saves nearly as much as others for short messages.
@@ -34,6 +32,22 @@ thread_local! {
         compress: Compress::new(Compression::new(LEVEL), false),
         out: Vec::new(),
     });
+}
+
+/// Appends the header of an unmasked frame with a payload of `length` bytes (RFC 6455 §5.2).
+pub(in crate::hub) fn push_header(bytes: &mut Vec<u8>, first: u8, length: usize) {
+    bytes.push(first);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < 126 => bytes.push(short),
+        (_, Ok(medium)) => {
+            bytes.push(126);
+            bytes.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
 }
 
 /// Appends a text frame with the concatenation of `parts`, compressed if that is shorter.

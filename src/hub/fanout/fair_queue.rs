@@ -7,6 +7,7 @@
 //! belongs to the latter.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,13 +19,11 @@ const SLICE: Duration = Duration::from_millis(20);
 /// First jobs in a row while a later one waits.
 const FIRSTS_IN_A_ROW: u32 = 3;
 
-/// A job that works in slices.
 pub(in crate::hub) trait SlicedWork: Send {
     /// Works for about a slice. Returns itself if there is more to do.
     fn run(self: Box<Self>) -> Option<Box<dyn SlicedWork>>;
 }
 
-/// Which jobs go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::hub) enum Priority {
     /// The beginning of what a client waits for.
@@ -94,11 +93,25 @@ impl FairQueue {
         if queues.running < self.at_once {
             queues.running += 1;
             drop(queues);
-            Worker { queue: Arc::clone(self), is_done: false }.start();
+            let queue = Arc::clone(self);
+            // On a blocking thread; without a runtime, on this one.
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(move || queue.work())),
+                Err(_) => queue.work(),
+            }
         }
     }
 
-    /// How many jobs run now.
+    /// Works on jobs until none is left. A job that panics does not stop the others.
+    fn work(&self) {
+        while let Some((client, job)) = self.next() {
+            let ran = std::panic::catch_unwind(AssertUnwindSafe(|| job.run()));
+            if let Ok(Some(rest)) = ran {
+                lock(&self.queues).put(client, Priority::Later, rest);
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(in crate::hub) fn running(&self) -> usize {
         lock(&self.queues).running
@@ -115,10 +128,8 @@ impl FairQueue {
 
 impl ClientQueues {
     fn put(&mut self, client: u64, priority: Priority, job: Box<dyn SlicedWork>) {
-        match priority {
-            Priority::First => self.first.put(client, job),
-            Priority::Later => self.later.put(client, job),
-        }
+        let queue = if priority == Priority::First { &mut self.first } else { &mut self.later };
+        queue.put(client, job);
     }
 
     fn next(&mut self) -> Option<(u64, Box<dyn SlicedWork>)> {
@@ -156,46 +167,6 @@ impl RoundRobin {
     }
 }
 
-/// A thread that works on jobs until none is left.
-struct Worker {
-    queue: Arc<FairQueue>,
-    is_done: bool,
-}
-
-impl Worker {
-    /// Works on a blocking thread; without a runtime, on this one.
-    fn start(self) {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || self.work())),
-            Err(_) => self.work(),
-        }
-    }
-
-    fn work(mut self) {
-        while let Some((client, job)) = self.queue.next() {
-            if let Some(rest) = job.run() {
-                lock(&self.queue.queues).put(client, Priority::Later, rest);
-            }
-        }
-        self.is_done = true;
-    }
-}
-
-/// Continues with the other jobs after one panicked.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
-        let queue = Arc::clone(&self.queue);
-        if std::thread::panicking() {
-            Self { queue, is_done: false }.start();
-        } else {
-            lock(&queue.queues).running -= 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +197,7 @@ mod tests {
             lock(&queue.queues).put(*client, *priority, Box::new(job));
         }
         lock(&queue.queues).running = 1;
-        Worker { queue: Arc::new(queue), is_done: false }.work();
+        queue.work();
         std::mem::take(&mut *lock(&done))
     }
 

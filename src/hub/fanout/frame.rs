@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::header::push_header;
-use super::{deflate, memory};
+use super::deflate::{self, push_header};
+use super::memory;
 use crate::model::json;
 
 /// The longest reason in a close frame: 125 bytes of payload less two for the code.
@@ -47,19 +47,13 @@ impl Frame {
         Self::text(&[&json::encoded(message)])
     }
 
-    /// One or more complete frames that are encoded already.
-    #[must_use]
-    pub fn encoded(bytes: Bytes) -> Self {
-        Self { bytes, deflated: None }
-    }
-
     /// The uncompressed bytes of several frames as one piece.
     pub(in crate::hub) fn joined(frames: &[Self]) -> Self {
         let mut bytes = Vec::with_capacity(frames.iter().map(Self::len).sum());
         for frame in frames {
             bytes.extend_from_slice(&frame.bytes);
         }
-        Self::encoded(memory::hold(bytes))
+        memory::hold(bytes).into()
     }
 
     /// A close frame. A reason of more than 123 bytes is cut at the boundary of a character.
@@ -73,25 +67,19 @@ impl Frame {
         push_header(&mut bytes, 0x88, end + 2);
         bytes.extend_from_slice(&code.to_be_bytes());
         bytes.extend_from_slice(&reason.as_bytes()[..end]);
-        Self::encoded(Bytes::from(bytes))
+        Bytes::from(bytes).into()
     }
 
     /// A ping with an empty payload.
     #[must_use]
     pub fn ping() -> Self {
-        Self::encoded(Bytes::from_static(&[0x89, 0]))
+        Bytes::from_static(&[0x89, 0]).into()
     }
 
     /// The bytes that go on the wire.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
-    }
-
-    /// The bytes that go on the wire.
-    #[must_use]
-    pub fn into_bytes(self) -> Bytes {
-        self.bytes
     }
 
     /// The bytes for a connection with permessage-deflate. The frame is compressed by the first
@@ -123,15 +111,8 @@ impl Frame {
     }
 
     /// Number of bytes on the wire.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(in crate::hub) fn len(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// Always false: every frame has a header.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// The text of a text frame; empty for others.
@@ -147,15 +128,17 @@ impl Frame {
     }
 }
 
+/// One or more complete frames that are encoded already.
 impl From<Bytes> for Frame {
     fn from(bytes: Bytes) -> Self {
-        Self::encoded(bytes)
+        Self { bytes, deflated: None }
     }
 }
 
+/// The bytes that go on the wire.
 impl From<Frame> for Bytes {
     fn from(frame: Frame) -> Self {
-        frame.into_bytes()
+        frame.bytes
     }
 }
 
@@ -216,7 +199,7 @@ mod tests {
         assert_eq!(deflate::tests::texts(&one), [(text.clone(), true)]);
         assert_eq!(frame.body(), text, "the uncompressed bytes stay");
         for short in [Frame::text(&["short"]), Frame::ping(), Frame::close(1000, "bye")] {
-            assert_eq!(short.clone().into_deflated(), short.into_bytes());
+            assert_eq!(short.clone().into_deflated(), short.bytes);
         }
     }
 }

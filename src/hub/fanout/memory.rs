@@ -76,7 +76,7 @@ pub(in crate::hub) fn charge(client: u64, bytes: usize) -> Option<MemoryCharge> 
 /// Whether messages may be encoded or taken for this connection now. If not, the connection is
 /// notified when there is room.
 pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
-    if has_room(held_bytes(), notifier.client()) {
+    if has_room(held_bytes(), notifier.client) {
         return true;
     }
     {
@@ -88,7 +88,7 @@ pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
         IS_WAITED_FOR.store(true, Ordering::SeqCst);
     }
     // Room may have been made before this connection was in the list.
-    has_room(held_bytes(), notifier.client())
+    has_room(held_bytes(), notifier.client)
 }
 
 fn has_room(held: usize, client: u64) -> bool {

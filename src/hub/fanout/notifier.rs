@@ -19,34 +19,18 @@ pub struct Notifier {
     is_notified: AtomicBool,
     is_woken: AtomicBool,
     listener: AtomicWaker,
-    client: u64,
-    deflates: bool,
+    /// The client of the connection. All connections of a client share its turns in the queues of
+    /// work and its memory account. The default is one common client.
+    pub(in crate::hub) client: u64,
+    /// Whether the connection takes deflated messages.
+    pub(in crate::hub) deflates: bool,
 }
 
 impl Notifier {
-    /// A notifier for a connection of this client. All connections of a client share its turns in
-    /// the queues of work and its memory account. The default is one common client.
+    /// A notifier for a connection of this client, which takes deflated messages or not.
     #[must_use]
-    pub fn for_client(client: u64) -> Self {
-        Self { client, ..Self::default() }
-    }
-
-    /// Sets whether the connection takes deflated messages.
-    #[must_use]
-    pub fn deflating(self, deflates: bool) -> Self {
-        Self { deflates, ..self }
-    }
-
-    /// Whether the connection takes deflated messages.
-    #[must_use]
-    pub fn deflates(&self) -> bool {
-        self.deflates
-    }
-
-    /// The client of the connection.
-    #[must_use]
-    pub fn client(&self) -> u64 {
-        self.client
+    pub fn new(client: u64, deflates: bool) -> Self {
+        Self { client, deflates, ..Self::default() }
     }
 
     /// Wakes the connection: there is something to take.
@@ -116,7 +100,6 @@ impl NotifierList {
         lock(&self.0).notifiers.remove(&number);
     }
 
-    /// Notifies all of them.
     pub(in crate::hub) fn notify(&self) {
         lock(&self.0).notifiers.values().for_each(|notifier| notifier.notify());
     }

@@ -6,16 +6,18 @@
 //! subscriber that falls behind the log is either moved forward or has to read the missing events
 //! elsewhere; the query says which ([`LagPolicy`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::hub::fanout::fair_queue::{FairQueue, Priority, SlicedWork};
 use crate::hub::fanout::frame::LARGE_BYTES;
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::fanout::registry::Registry;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::fanout::waiters::EncodingWaiters;
+use crate::hub::log::tail::TailEvent;
 use crate::metrics;
 use crate::model::position::Cursor;
 use crate::sync::lock;
@@ -40,6 +42,10 @@ const JOINED_BYTES: usize = 128 << 10;
 /// The most events in one take, so that no connection holds much or is served for long.
 const TAKE_EVENTS: usize = 64;
 
+/// Rounds of notifying after an append, see [`GroupLog::notify`]: an append in the middle of one
+/// comes after the turn of some, so one does not suffice.
+const ROUNDS: u8 = 2;
+
 /// What happens to a subscriber that is further behind than its group's log reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::hub) enum LagPolicy {
@@ -53,7 +59,6 @@ pub(in crate::hub) enum LagPolicy {
 pub(in crate::hub) trait SubscriberQuery: Debug + Send + Sync + 'static {
     /// Equal for subscribers that share a group.
     type Key: Debug + Clone + Eq + Hash + Send + Sync;
-    type Event: Debug + Send + Sync;
     /// An encoded event; a clone shares the bytes.
     type Encoded: Debug + Clone + Send + Sync;
 
@@ -64,25 +69,23 @@ pub(in crate::hub) trait SubscriberQuery: Debug + Send + Sync + 'static {
     /// The most bytes in one take; one event is always taken.
     const TAKE_BYTES: usize;
 
-    fn cursor_of(event: &Self::Event) -> Cursor;
-
     /// The most bytes that the event and its encoding take.
-    fn bytes_of(&self, event: &Self::Event) -> usize;
+    fn bytes_of(&self, event: &TailEvent) -> usize;
 
     /// The encoded event; `cache` belongs to this event and this query.
-    fn encode(&self, event: &Self::Event, cache: &OnceLock<Self::Encoded>) -> Self::Encoded;
+    fn encode(&self, event: &TailEvent, cache: &OnceLock<Self::Encoded>) -> Self::Encoded;
 
     /// Whether [`Self::encode`] would return at once, for a connection that takes messages deflated
     /// (or not).
     fn is_encoded(
         &self,
-        event: &Self::Event,
+        event: &TailEvent,
         cache: &OnceLock<Self::Encoded>,
         deflates: bool,
     ) -> bool;
 
     /// Does all the work for which [`Self::is_encoded`] waits.
-    fn prepare(&self, event: &Self::Event, cache: &OnceLock<Self::Encoded>, deflates: bool);
+    fn prepare(&self, event: &TailEvent, cache: &OnceLock<Self::Encoded>, deflates: bool);
 }
 
 /// A batch of a group as one piece, for the other subscribers that take the same events: one clone
@@ -99,10 +102,13 @@ pub(in crate::hub) struct Joined<E> {
     left: usize,
 }
 
-/// All groups of one kind of query.
+/// All groups of one kind of query. A group exists from its first subscriber to its last.
 #[derive(Debug)]
 pub(in crate::hub) struct Subscribers<Q: SubscriberQuery> {
-    registry: Registry<Q::Key, Group<Q>>,
+    groups: Mutex<HashMap<Q::Key, Arc<Group<Q>>>>,
+    /// Whether groups were added or removed since the last [`Self::refresh`].
+    changed: AtomicBool,
+    count: AtomicUsize,
     /// Encodes large events on a blocking thread.
     encoders: Arc<FairQueue>,
 }
@@ -129,15 +135,16 @@ pub(in crate::hub) struct GroupLog<Q: SubscriberQuery> {
     trim_at: usize,
     /// The batch that was taken last, until the next events come.
     joined: Option<Joined<Q::Encoded>>,
+    /// Rounds of notifying that ended since there was something new.
+    notified_rounds: u8,
     subscribers: BTreeMap<u64, SubscriberPosition>,
     next_id: u64,
 }
 
-/// An event in a group's log.
 #[derive(Debug)]
 pub(in crate::hub) struct LogEntry<Q: SubscriberQuery> {
     number: u64,
-    pub(in crate::hub) event: Arc<Q::Event>,
+    pub(in crate::hub) event: Arc<TailEvent>,
     encoded: OnceLock<Q::Encoded>,
     bytes: usize,
     /// Connections that wait until a large event is encoded.
@@ -158,9 +165,9 @@ struct SubscriberPosition {
 #[derive(Debug)]
 pub(in crate::hub) struct Subscriber<Q: SubscriberQuery> {
     all: Arc<Subscribers<Q>>,
-    group: Arc<Group<Q>>,
+    pub(in crate::hub) group: Arc<Group<Q>>,
     id: u64,
-    notifier: Arc<Notifier>,
+    pub(in crate::hub) notifier: Arc<Notifier>,
 }
 
 /// The next events for a subscriber.
@@ -176,7 +183,7 @@ pub(in crate::hub) struct Taken<Q: SubscriberQuery> {
     /// Whether more can be taken now.
     pub(in crate::hub) more: bool,
     /// The next event, if it has to be encoded first. The connection is notified after that.
-    large: Option<Arc<LogEntry<Q>>>,
+    pub(in crate::hub) large: Option<Arc<LogEntry<Q>>>,
 }
 
 /// The encoding of a large event on a blocking thread.
@@ -187,8 +194,9 @@ struct Encoding<Q: SubscriberQuery> {
 
 impl<Q: SubscriberQuery> Default for Subscribers<Q> {
     fn default() -> Self {
+        let (changed, count) = (AtomicBool::new(false), AtomicUsize::new(0));
         let encoders = Arc::new(FairQueue::new(ENCODERS));
-        Self { registry: Registry::default(), encoders }
+        Self { groups: Mutex::default(), changed, count, encoders }
     }
 }
 
@@ -204,62 +212,70 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
         rate: u64,
         notifier: &Arc<Notifier>,
     ) -> Subscriber<Q> {
-        let begin = |key: &Q::Key| {
+        let mut groups = lock(&self.groups);
+        let group = groups.entry(key).or_insert_with_key(|key| {
+            self.changed.store(true, Ordering::Release);
             let (query, end) = begin(key);
-            Group { key: key.clone(), query, log: Mutex::new(GroupLog::new(end)) }
-        };
-        let subscribe = |group: &Group<Q>| {
-            let mut log = lock(&group.log);
-            let next = next(log.end);
-            log.subscribe(SubscriberPosition { next, rate, notifier: Arc::clone(notifier) })
-        };
-        let (group, id) = self.registry.join(key, begin, subscribe);
-        Subscriber { all: Arc::clone(self), group, id, notifier: Arc::clone(notifier) }
+            Arc::new(Group { key: key.clone(), query, log: Mutex::new(GroupLog::new(end)) })
+        });
+        let group = Arc::clone(group);
+        self.count.store(groups.len(), Ordering::Relaxed);
+        let notifier = Arc::clone(notifier);
+        let id = group.change(|log, _| {
+            let (next, notifier) = (next(log.end), Arc::clone(&notifier));
+            log.subscribe(SubscriberPosition { next, rate, notifier })
+        });
+        Subscriber { all: Arc::clone(self), group, id, notifier }
     }
 
     /// Brings `list` up to date with the groups that exist.
     pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<Group<Q>>>) {
-        self.registry.refresh(list);
+        if self.changed.swap(false, Ordering::AcqRel) {
+            *list = self.groups();
+        }
     }
 
-    /// The bytes that the log of each group may hold now.
+    /// The bytes that the log of each group may hold now: an equal share of the limit for all.
     pub(in crate::hub) fn group_bytes(&self) -> usize {
-        self.registry.share_of(ALL_GROUPS_BYTES).min(Q::GROUP_BYTES)
+        (ALL_GROUPS_BYTES / self.count.load(Ordering::Relaxed).max(1)).min(Q::GROUP_BYTES)
     }
 
-    /// Notifies every subscriber.
     pub(in crate::hub) fn notify_all(&self) {
-        for group in self.registry.all() {
+        for group in self.groups() {
             lock(&group.log).subscribers.values().for_each(|position| position.notifier.notify());
         }
     }
 
     /// Drops what [`Subscriber::share`] has kept.
     pub(in crate::hub) fn forget_shared(&self) {
-        for group in self.registry.all() {
+        for group in self.groups() {
             lock(&group.log).joined = None;
         }
     }
 
     /// The events in the logs of all groups; one that is in several comes several times.
-    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<Q::Event>> {
+    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<TailEvent>> {
         let mut events = Vec::new();
-        for group in self.registry.all() {
+        for group in self.groups() {
             events.extend(lock(&group.log).entries.iter().map(|entry| Arc::clone(&entry.event)));
         }
         events
     }
 
-    #[cfg(test)]
     pub(in crate::hub) fn groups(&self) -> Vec<Arc<Group<Q>>> {
-        self.registry.all()
+        lock(&self.groups).values().cloned().collect()
     }
 }
 
 impl<Q: SubscriberQuery> Group<Q> {
     /// Changes the log under its lock.
-    pub(in crate::hub) fn append<R>(&self, change: impl FnOnce(&mut GroupLog<Q>, &Q) -> R) -> R {
+    pub(in crate::hub) fn change<R>(&self, change: impl FnOnce(&mut GroupLog<Q>, &Q) -> R) -> R {
         change(&mut lock(&self.log), &self.query)
+    }
+
+    /// Notifies the subscribers of this turn that have something to take. Returns their number.
+    pub(in crate::hub) fn notify(&self, turn: Turn) -> usize {
+        lock(&self.log).notify(turn)
     }
 
     pub(in crate::hub) fn encode(&self, entry: &LogEntry<Q>) -> Q::Encoded {
@@ -287,6 +303,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
             bytes: 0,
             trim_at: TRIM_FROM,
             joined: None,
+            notified_rounds: ROUNDS,
             subscribers: BTreeMap::new(),
             next_id: 0,
         }
@@ -311,16 +328,16 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
     }
 
     /// Appends a matching event; numbers ascend.
-    pub(in crate::hub) fn push(&mut self, query: &Q, number: u64, event: &Arc<Q::Event>) {
+    pub(in crate::hub) fn push(&mut self, query: &Q, number: u64, event: &Arc<TailEvent>) {
         let (encoded, waiters) = (OnceLock::new(), EncodingWaiters::default());
         let (event, bytes) = (Arc::clone(event), query.bytes_of(event) + ENTRY_BYTES);
         self.bytes += bytes;
         self.entries.push_back(Arc::new(LogEntry { number, event, encoded, bytes, waiters }));
     }
 
-    /// Ends an append of `matching` events: moves the end, drops the oldest entries beyond the
-    /// limits and those that all subscribers have taken, and notifies the subscribers for which
-    /// there is something new. Returns the number of deliveries to come.
+    /// Ends an append of `matching` events: moves the end, and drops the oldest entries beyond the
+    /// limits and those that all subscribers have taken. Returns the number of deliveries to come,
+    /// for which [`Group::notify`] has to be called in two rounds.
     pub(in crate::hub) fn finish(
         &mut self,
         matching: u64,
@@ -337,14 +354,26 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         if !has_news {
             return 0;
         }
-        self.joined = None;
-        let mut deliveries = 0;
-        for position in self.subscribers.values().filter(|position| position.next < end) {
+        (self.joined, self.notified_rounds) = (None, 0);
+        let positions = self.subscribers.values().filter(|position| position.next < end);
+        let deliveries = positions.map(|position| {
             let ahead = position.next.saturating_sub(before);
-            deliveries += matching.saturating_sub(ahead).div_ceil(position.rate);
-            position.notifier.notify();
+            matching.saturating_sub(ahead).div_ceil(position.rate)
+        });
+        deliveries.sum()
+    }
+
+    /// Notifies the subscribers of this turn that have something to take, in the first rounds after
+    /// an append; a round ends with its last turn. Returns their number.
+    fn notify(&mut self, turn: Turn) -> usize {
+        if self.notified_rounds >= ROUNDS {
+            return 0;
         }
-        deliveries
+        self.notified_rounds += u8::from(turn.is_last());
+        let end = self.entries.back().map_or(self.from, |newest| newest.number + 1);
+        let subscribers = self.subscribers.iter().filter(|(id, _)| turn.includes(**id));
+        let behind = subscribers.filter(|(_, position)| position.next < end);
+        behind.map(|(_, position)| position.notifier.notify()).count()
     }
 
     fn drop_oldest(&mut self) {
@@ -425,7 +454,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         }
         let has_more = at < log.len();
         let upto = if has_more {
-            entries.last().map(|entry| Q::cursor_of(&entry.event))
+            entries.last().map(|entry| entry.event.cursor)
         } else {
             position.next = position.next.max(self.end);
             self.newest
@@ -463,36 +492,21 @@ fn index_of<Q: SubscriberQuery>(log: &VecDeque<Arc<LogEntry<Q>>>, number: u64) -
     }
 }
 
-impl<Q: SubscriberQuery> Taken<Q> {
-    /// Whether the next event is being encoded; the connection is notified after that.
-    pub(in crate::hub) fn is_waiting(&self) -> bool {
-        self.large.is_some()
-    }
-}
-
 impl<Q: SubscriberQuery> SlicedWork for Encoding<Q> {
     fn run(self: Box<Self>) -> Option<Box<dyn SlicedWork>> {
         let (query, entry) = (&self.group.query, &self.entry);
         entry.waiters.serve(entry.bytes, |notifier| {
-            query.prepare(&entry.event, &entry.encoded, notifier.deflates());
+            query.prepare(&entry.event, &entry.encoded, notifier.deflates);
         });
         None
     }
 }
 
 impl<Q: SubscriberQuery> Subscriber<Q> {
-    pub(in crate::hub) fn group(&self) -> &Group<Q> {
-        &self.group
-    }
-
-    pub(in crate::hub) fn notifier(&self) -> &Arc<Notifier> {
-        &self.notifier
-    }
-
     /// The next events, up to a limit; `None` if the subscriber is behind the log and has to read
     /// elsewhere. Never waits; a large event is encoded on another thread first.
     pub(in crate::hub) fn take(&mut self) -> Option<Taken<Q>> {
-        let deflates = self.notifier.deflates();
+        let deflates = self.notifier.deflates;
         let is_ready = |entry: &LogEntry<Q>| self.group.is_ready(entry, deflates);
         let taken = lock(&self.group.log).take(self.id, deflates, is_ready)?;
         if let Some(entry) = &taken.large
@@ -500,7 +514,7 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
         {
             let (group, entry) = (Arc::clone(&self.group), Arc::clone(entry));
             let encoding = Box::new(Encoding { group, entry });
-            self.all.encoders.push(self.notifier.client(), Priority::First, encoding);
+            self.all.encoders.push(self.notifier.client, Priority::First, encoding);
         }
         Some(taken)
     }
@@ -512,7 +526,7 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
         &self,
         taken: &Taken<Q>,
         encoded: Q::Encoded,
-        is_current: impl Fn(&Q::Event) -> bool,
+        is_current: impl Fn(&TailEvent) -> bool,
     ) {
         let (Some(first), Some(last)) = (taken.entries.first(), taken.entries.last()) else {
             return;
@@ -526,7 +540,7 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
             next: last.number + 1,
             events: taken.entries.len() as u64,
             encoded,
-            upto: Some(Q::cursor_of(&last.event)),
+            upto: Some(last.event.cursor),
             left: log.subscribers.len().saturating_sub(1),
         });
     }
@@ -553,10 +567,16 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
 
 impl<Q: SubscriberQuery> Drop for Subscriber<Q> {
     fn drop(&mut self) {
-        self.all.registry.leave(&self.group.key, || {
-            let subscribers = &mut lock(&self.group.log).subscribers;
-            subscribers.remove(&self.id);
-            subscribers.is_empty()
+        // Under the lock of all groups, so that no subscriber joins a group that is being removed.
+        let mut groups = lock(&self.all.groups);
+        let is_last = self.group.change(|log, _| {
+            log.subscribers.remove(&self.id);
+            log.subscribers.is_empty()
         });
+        if is_last {
+            groups.remove(&self.group.key);
+            self.all.changed.store(true, Ordering::Release);
+            self.all.count.store(groups.len(), Ordering::Relaxed);
+        }
     }
 }

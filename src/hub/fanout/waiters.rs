@@ -37,11 +37,10 @@ impl EncodingWaiters {
     /// notified when there is room.
     pub(in crate::hub) fn serve(&self, bytes: usize, make: impl Fn(&Notifier)) {
         let notifiers = lock(&self.0).notifiers.clone();
-        let living: Vec<Arc<Notifier>> = notifiers.iter().filter_map(Weak::upgrade).collect();
-        let served: Vec<_> =
-            living.iter().filter(|notifier| memory::has_room_for(notifier)).collect();
+        let living = notifiers.iter().filter_map(Weak::upgrade);
+        let (served, refused): (Vec<_>, Vec<_>) = living.partition(memory::has_room_for);
         if let Some(first) = served.first() {
-            let charge = memory::charge(first.client(), bytes);
+            let charge = memory::charge(first.client, bytes);
             lock(&self.0).charge = charge;
         }
         for notifier in &served {
@@ -49,12 +48,8 @@ impl EncodingWaiters {
         }
         // Connections that were added meanwhile look themselves whether their message is ready.
         let notifiers = std::mem::take(&mut lock(&self.0).notifiers);
-        let refused = |notifier: &Arc<Notifier>| {
-            living.iter().any(|one| Arc::ptr_eq(one, notifier))
-                && !served.iter().any(|one| Arc::ptr_eq(one, notifier))
-        };
-        let woken =
-            notifiers.iter().filter_map(Weak::upgrade).filter(|notifier| !refused(notifier));
+        let is_refused = |one: &Arc<Notifier>| refused.iter().any(|other| Arc::ptr_eq(other, one));
+        let woken = notifiers.iter().filter_map(Weak::upgrade).filter(|one| !is_refused(one));
         woken.for_each(|notifier| notifier.notify());
     }
 }

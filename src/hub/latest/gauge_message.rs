@@ -103,18 +103,3 @@ impl<'a> GaugeName<'a> {
         }
     }
 }
-
-impl GaugeMessage<'_> {
-    /// Its `type`.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Hello { .. } => "hello",
-            Self::Snapshot(_) => "snapshot",
-            Self::Tick(_) => "tick",
-            Self::Delta { .. } => "delta",
-            Self::Heartbeat { .. } => "heartbeat",
-            Self::Bye { .. } => "bye",
-        }
-    }
-}

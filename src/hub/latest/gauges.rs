@@ -58,8 +58,6 @@ pub struct GaugeSnapshot {
 /// One message for a subscriber.
 #[derive(Debug, Clone)]
 pub struct GaugeUpdate {
-    /// Its `type`.
-    pub kind: &'static str,
     /// The value that it leads to; `None` for messages without a value.
     pub token: Option<ResumeToken>,
     /// The message; [`Frame::body`] is its text.
@@ -70,12 +68,13 @@ pub struct GaugeUpdate {
 #[derive(Debug, Default)]
 pub struct GaugeTopics {
     topics: Mutex<BTreeMap<Box<str>, Arc<GaugeTopic>>>,
-    /// How many values each topic keeps for returning subscribers.
+    /// How many values each topic keeps for returning subscribers. One that keeps none sends the
+    /// whole value at each tick.
     keep: usize,
 }
 
 /// A named value.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct GaugeTopic {
     name: Box<str>,
     /// The aggregate that it is the value of, once it was described.
@@ -104,28 +103,19 @@ struct PublishedSnapshot {
     deltas: Mutex<Vec<(u64, Option<Frame>)>>,
 }
 
-/// What a subscriber receives after the first snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpdateMode {
-    /// The whole value at each tick.
-    Full,
-    /// What has changed, at each tick with a change.
-    Deltas,
-}
-
 /// One subscriber of a topic. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct GaugeSubscriber {
     topic: Arc<GaugeTopic>,
     number: u64,
-    mode: UpdateMode,
     /// What it received last.
     received: Option<Arc<PublishedSnapshot>>,
     ended: bool,
 }
 
 impl GaugeTopics {
-    /// Topics whose subscribers can resume: each topic keeps some of its last values.
+    /// Topics whose subscribers can resume: each topic keeps some of its last values, and sends
+    /// what has changed since the one that a subscriber received last.
     #[must_use]
     pub fn resumable() -> Self {
         Self { keep: KEPT_VALUES, ..Self::default() }
@@ -135,9 +125,8 @@ impl GaugeTopics {
     #[must_use]
     pub fn open(&self, name: &str) -> Arc<GaugeTopic> {
         let mut topics = lock(&self.topics);
-        let new = || Arc::new(GaugeTopic::new(name, self.keep));
-        let topic = topics.entry(name.into()).or_insert_with(new);
-        Arc::clone(topic)
+        let new = || GaugeTopic { name: name.into(), keep: self.keep, ..GaugeTopic::default() };
+        Arc::clone(topics.entry(name.into()).or_insert_with(|| Arc::new(new())))
     }
 
     /// Removes a topic. Its subscribers receive a `bye`.
@@ -162,19 +151,6 @@ impl GaugeTopics {
 }
 
 impl GaugeTopic {
-    fn new(name: &str, keep: usize) -> Self {
-        Self {
-            name: name.into(),
-            about: ArcSwapOption::empty(),
-            current: ArcSwapOption::empty(),
-            number: AtomicU64::new(0),
-            kept: Mutex::default(),
-            keep,
-            is_closed: AtomicBool::new(false),
-            subscribers: NotifierList::default(),
-        }
-    }
-
     /// Sets the aggregate that it is the value of.
     pub fn describe(&self, about: AggregateReport) {
         self.about.store(Some(Arc::new(about)));
@@ -235,13 +211,9 @@ impl GaugeTopic {
 
     /// Subscribes: the first update is the snapshot. The connection is notified at each tick.
     #[must_use]
-    pub fn subscribe(
-        self: &Arc<Self>,
-        mode: UpdateMode,
-        notifier: &Arc<Notifier>,
-    ) -> GaugeSubscriber {
+    pub fn subscribe(self: &Arc<Self>, notifier: &Arc<Notifier>) -> GaugeSubscriber {
         let number = self.subscribers.add(notifier);
-        GaugeSubscriber { topic: Arc::clone(self), number, mode, received: None, ended: false }
+        GaugeSubscriber { topic: Arc::clone(self), number, received: None, ended: false }
     }
 
     /// Keeps a value for returning subscribers; of equal values in a row only the first.
@@ -264,16 +236,15 @@ impl GaugeTopic {
     fn snapshot_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
         let encode = || Frame::json(&GaugeMessage::Snapshot(self.whole(to)));
         let frame = to.snapshot_frame.get_or_init(encode).clone();
-        GaugeUpdate { kind: "snapshot", token: Some(self.token_of(to)), frame }
+        GaugeUpdate { token: Some(self.token_of(to)), frame }
     }
 
     fn tick_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
         let encode = || Frame::json(&GaugeMessage::Tick(self.whole(to)));
         let frame = to.tick_frame.get_or_init(encode).clone();
-        GaugeUpdate { kind: "tick", token: Some(self.token_of(to)), frame }
+        GaugeUpdate { token: Some(self.token_of(to)), frame }
     }
 
-    /// The whole value.
     fn whole<'a>(&'a self, published: &'a PublishedSnapshot) -> WholeGauge<'a> {
         let snapshot = &published.snapshot;
         let left_out = Some(snapshot.left_out).filter(|count| *count > 0);
@@ -294,7 +265,7 @@ impl GaugeTopic {
             frame
         };
         drop(deltas);
-        frame.map(|frame| GaugeUpdate { kind: "delta", token: Some(self.token_of(to)), frame })
+        frame.map(|frame| GaugeUpdate { token: Some(self.token_of(to)), frame })
     }
 
     fn encode_delta(&self, from: &PublishedSnapshot, to: &PublishedSnapshot) -> Option<Frame> {
@@ -309,7 +280,6 @@ impl GaugeTopic {
         Some(Frame::json(&GaugeMessage::Delta { head, changes: &changes }))
     }
 
-    /// The members that all values have.
     fn head(&self, published: &PublishedSnapshot) -> GaugeHead<'_> {
         let snapshot = &published.snapshot;
         GaugeHead {
@@ -325,7 +295,7 @@ impl GaugeTopic {
 
 impl GaugeUpdate {
     fn of(message: &GaugeMessage<'_>, token: Option<ResumeToken>) -> Self {
-        Self { kind: message.kind(), token, frame: Frame::json(message) }
+        Self { token, frame: Frame::json(message) }
     }
 }
 
@@ -360,7 +330,7 @@ impl GaugeSubscriber {
         let update = match &self.received {
             None => Some(self.topic.snapshot_update(&now)),
             Some(received) if received.number == now.number => return None,
-            Some(_) if self.mode == UpdateMode::Full => Some(self.topic.tick_update(&now)),
+            Some(_) if self.topic.keep == 0 => Some(self.topic.tick_update(&now)),
             Some(received) => self.topic.delta(received, &now),
         };
         self.received = Some(now);

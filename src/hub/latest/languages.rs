@@ -30,7 +30,7 @@ pub struct Tick {
 /// A tick with its number; numbers grow by one per tick.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct PublishedTick {
-    number: u64,
+    pub(super) number: u64,
     pub(in crate::hub) tick: Arc<Tick>,
     /// The first message of `/language/watch`.
     pub(in crate::hub) first: OnceLock<Frame>,
@@ -96,7 +96,7 @@ struct EncodedTick {
 
 /// An entry in the list of notifiers, and a group; dropping it leaves both.
 #[derive(Debug)]
-struct LanguageSubscription {
+pub(super) struct LanguageSubscription {
     languages: Arc<Languages>,
     number: u64,
     group: Option<Arc<LanguageGroup>>,
@@ -105,9 +105,9 @@ struct LanguageSubscription {
 /// A subscriber of `/language/latest`.
 #[derive(Debug)]
 pub struct LatestLanguages {
-    subscription: LanguageSubscription,
+    pub(super) subscription: LanguageSubscription,
     /// The number of the tick that it took last.
-    seen: u64,
+    pub(super) seen: u64,
 }
 
 /// A subscriber of `/language/watch`.
@@ -116,16 +116,16 @@ pub struct LatestLanguages {
 /// changes, the next message has what has changed since then.
 #[derive(Debug)]
 pub struct LanguageChanges {
-    subscription: LanguageSubscription,
+    pub(super) subscription: LanguageSubscription,
     /// What it received last of the languages in its query.
-    inside: LanguageBaseline,
+    pub(super) inside: LanguageBaseline,
     /// What it received last of all other languages.
-    outside: LanguageBaseline,
+    pub(super) outside: LanguageBaseline,
 }
 
 /// The counts that a subscriber knows.
 #[derive(Debug, Clone)]
-enum LanguageBaseline {
+pub(super) enum LanguageBaseline {
     /// Those of one tick.
     Tick(Arc<PublishedTick>),
     /// Those of several ticks.
@@ -140,19 +140,18 @@ impl Languages {
         self.notifiers.notify();
     }
 
-    /// The last tick.
     pub(in crate::hub) fn current(&self) -> Arc<PublishedTick> {
         self.current.load_full()
     }
 
-    fn subscribe(self: &Arc<Self>, notifier: &Arc<Notifier>) -> LanguageSubscription {
+    pub(super) fn subscribe(self: &Arc<Self>, notifier: &Arc<Notifier>) -> LanguageSubscription {
         let number = self.notifiers.add(notifier);
         LanguageSubscription { languages: Arc::clone(self), number, group: None }
     }
 }
 
 impl LanguageSubscription {
-    fn join(&mut self, query: LanguageQuery) {
+    pub(super) fn join(&mut self, query: LanguageQuery) {
         self.leave();
         let mut groups = lock(&self.languages.groups);
         let group = groups.entry(query).or_insert_with_key(|query| {
@@ -224,16 +223,6 @@ impl LanguageGroup {
 }
 
 impl LatestLanguages {
-    pub(in crate::hub) fn new(
-        languages: &Arc<Languages>,
-        query: LanguageQuery,
-        notifier: &Arc<Notifier>,
-    ) -> Self {
-        let mut subscription = languages.subscribe(notifier);
-        subscription.join(query);
-        Self { subscription, seen: languages.current().number }
-    }
-
     /// The map of the newest tick; `None` if this subscriber has it already.
     #[must_use]
     pub fn take(&mut self) -> Option<Frame> {
@@ -247,17 +236,6 @@ impl LatestLanguages {
 }
 
 impl LanguageChanges {
-    /// `first` is the tick of which the subscriber receives the whole map.
-    pub(in crate::hub) fn new(
-        languages: &Arc<Languages>,
-        first: Arc<PublishedTick>,
-        notifier: &Arc<Notifier>,
-    ) -> Self {
-        let baseline = LanguageBaseline::Tick(first);
-        let subscription = languages.subscribe(notifier);
-        Self { subscription, inside: baseline.clone(), outside: baseline }
-    }
-
     /// Sets the languages whose changes are wanted from now on; none means all.
     pub fn ask(&mut self, names: Vec<Box<str>>) {
         let query = LanguageQuery::new(names, 0);

@@ -13,7 +13,7 @@ use crate::hub::fanout::notifier::Notifier;
 use crate::hub::latest::first_message::FirstOfSampling;
 use crate::hub::latest::language_message::FirstOfWatch;
 use crate::hub::latest::languages::{
-    LanguageChanges, LanguageQuery, Languages, LatestLanguages, Tick,
+    LanguageBaseline, LanguageChanges, LanguageQuery, Languages, LatestLanguages, Tick,
 };
 use crate::model::counts::PullRequestCounts;
 use crate::model::window::Year;
@@ -90,7 +90,9 @@ impl LatestValues {
         query: LanguageQuery,
         notifier: &Arc<Notifier>,
     ) -> LatestLanguages {
-        LatestLanguages::new(&self.languages, query, notifier)
+        let mut subscription = self.languages.subscribe(notifier);
+        subscription.join(query);
+        LatestLanguages { subscription, seen: self.languages.current().number }
     }
 
     /// Subscribes to the changes of the language map. The first message has the map that the
@@ -101,8 +103,9 @@ impl LatestValues {
         let first = published
             .first
             .get_or_init(|| Frame::json(&FirstOfWatch::new(self.api_version, &published.tick.map)));
-        let first = first.clone();
-        (LanguageChanges::new(&self.languages, published, notifier), first)
+        let (first, subscription) = (first.clone(), self.languages.subscribe(notifier));
+        let inside = LanguageBaseline::Tick(published);
+        (LanguageChanges { subscription, outside: inside.clone(), inside }, first)
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::encoding::StreamEncoding;
+use super::encoding::{StreamEncoding, type_of};
 use crate::hub::log::filter::QueryWarning;
 use crate::model::gap::GapReason;
 use crate::model::json;
@@ -100,20 +100,6 @@ pub struct Retention {
 }
 
 impl StreamMessage<'_> {
-    /// The value of `type`.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Hello { .. } => "hello",
-            Self::Ack { .. } => "ack",
-            Self::CaughtUp { .. } => "caught_up",
-            Self::Heartbeat { .. } => "heartbeat",
-            Self::Gap { .. } => "gap",
-            Self::Error { .. } => "error",
-            Self::Bye { .. } => "bye",
-        }
-    }
-
     /// The cursor with which a reader of server-sent events reconnects. `hello` has none: a client
     /// that loses its connection after it must begin where it wanted to.
     fn id(&self) -> Option<Offset> {
@@ -127,10 +113,10 @@ impl StreamMessage<'_> {
         }
     }
 
-    /// Appends the message.
     pub(super) fn push(&self, out: &mut Vec<u8>, encoding: StreamEncoding) {
         let id = self.id().map(|cursor| cursor.to_string());
-        encoding.push(out, self.kind(), id.as_deref(), &[&json::encoded(self)]);
+        let text = json::encoded(self);
+        encoding.push(out, &type_of(&text), id.as_deref(), &[&text]);
     }
 
     /// The message alone.

@@ -2,10 +2,12 @@
 //!
 //! A message is one JSON object in each of them. The bytes written here go on the wire unchanged.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
-use crate::hub::fanout::deflate;
-use crate::hub::fanout::header::push_header;
+use crate::hub::fanout::deflate::{self, push_header};
+use crate::model::json;
 
 /// How messages are encoded on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,9 +28,9 @@ impl StreamEncoding {
 
     /// One message. `id` is the cursor with which a reader of server-sent events reconnects.
     #[must_use]
-    pub fn message(self, kind: &str, id: Option<&str>, text: &str) -> Bytes {
+    pub fn message(self, id: Option<&str>, text: &str) -> Bytes {
         let mut out = Vec::new();
-        self.push(&mut out, kind, id, &[text]);
+        self.push(&mut out, &type_of(text), id, &[text]);
         Bytes::from(out)
     }
 
@@ -65,6 +67,11 @@ impl StreamEncoding {
             Self::Ndjson => out.push(b'\n'),
         }
     }
+}
+
+/// The `type` of a message.
+pub(in crate::hub) fn type_of(message: &str) -> Cow<'_, str> {
+    json::at(message, &["type"]).and_then(json::text).unwrap_or_default()
 }
 
 #[cfg(test)]

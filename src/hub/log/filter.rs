@@ -139,16 +139,16 @@ impl Filter {
     /// [`Self::takes_key`] accepts their keys.
     #[must_use]
     pub fn holds(&self, event: &TailEvent) -> bool {
-        let head = event.index();
-        let takes = |set: &ValueSet, value| set.is_empty() || set.takes(head.folded(value));
-        (self.sample <= 1 || head.sampling_hash().is_multiple_of(self.sample))
+        let index = event.index();
+        let takes = |set: &ValueSet, value| set.is_empty() || set.takes(index.folded(value));
+        (self.sample <= 1 || index.sampling_hash().is_multiple_of(self.sample))
             && takes(&self.types, IndexedField::Kind)
             && takes(&self.languages, IndexedField::Language)
             && takes(&self.actors, IndexedField::Actor)
             && takes(&self.orgs, IndexedField::Org)
             && takes(&self.repos, IndexedField::Repo)
             && (self.actions.is_empty() || self.actions.takes(event.action()))
-            && is_on(&self.lists, head)
+            && is_on(&self.lists, index)
     }
 
     /// Whether a routing key matches.
@@ -246,12 +246,8 @@ impl FilterCompiler {
             })?;
             if !pattern.can_match_a_known_key() {
                 let message = "no routing key that is known today is matched; /topics lists them";
-                let value = shown(written);
-                self.warnings.push(QueryWarning {
-                    field: FIELD,
-                    value,
-                    message: message.to_owned(),
-                });
+                let (value, message) = (shown(written), message.to_owned());
+                self.warnings.push(QueryWarning { field: FIELD, value, message });
             }
             list.push(pattern);
         }
@@ -274,9 +270,9 @@ fn list_set(terms: &[ListTerm]) -> Result<ListSet, StreamQueryError> {
     Ok(ListSet::new(terms))
 }
 
-fn is_on(lists: &ListSet, head: &EventIndex) -> bool {
+fn is_on(lists: &ListSet, index: &EventIndex) -> bool {
     lists.is_empty() || {
-        let [repo, actor] = [IndexedField::Repo, IndexedField::Actor].map(|it| head.folded(it));
+        let [repo, actor] = [IndexedField::Repo, IndexedField::Actor].map(|it| index.folded(it));
         lists.takes(repo, actor)
     }
 }

@@ -20,8 +20,9 @@ use super::page::{PageRequest, SearchProgress, StreamStart};
 use super::pending_page::PendingPage;
 use super::searches::{SearchPermit, TooManySearches};
 use super::selector::{StreamSelection, StreamSelector};
+use crate::hub::fanout::batch::ReaderBatch;
 use crate::hub::fanout::fair_queue::Priority;
-use crate::hub::fanout::memory::{self, MemoryCharge};
+use crate::hub::fanout::memory;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::retry_after;
 use crate::model::gap::GapReason;
@@ -39,6 +40,8 @@ const RING_EVENTS_LEAST: usize = 8;
 
 /// The longest wait for a start time in the future.
 const AHEAD: Duration = Duration::from_secs(60);
+/// The close frame after everything was sent.
+const ALL_SENT: (u16, &str) = (1000, "that is all there is now");
 
 /// A subscriber of the stream.
 #[derive(Debug)]
@@ -85,23 +88,7 @@ enum FollowerState {
     Ahead,
     /// Has received everything up to its end.
     Complete,
-    /// Has ended.
     Ended,
-}
-
-/// The next messages for a connection.
-#[derive(Debug, Default)]
-pub struct StreamBatch {
-    /// To be sent as they are; each has one or more whole messages.
-    pub chunks: Vec<Bytes>,
-    /// Number of events and entities in the chunks.
-    pub messages: u64,
-    /// Whether more can be taken now; the connection is not notified of it again.
-    pub more: bool,
-    /// Whether this is the last batch.
-    pub ended: bool,
-    /// The client's memory account; to be kept until the chunks have been sent.
-    pub charge: Option<MemoryCharge>,
 }
 
 impl Follower {
@@ -157,7 +144,7 @@ impl Follower {
 
     /// Sets a new query; an `ack` says after which offset it is in force. Nothing changes if its
     /// start has to be searched for and the client has too many searches waiting.
-    pub fn try_ask(
+    pub fn ask(
         &mut self,
         selector: StreamSelector,
         start: StreamStart,
@@ -170,7 +157,7 @@ impl Follower {
         };
         let is_latest = matches!(start, StreamStart::Latest(_));
         let is_searched = matches!(start, StreamStart::Since(_)) || (is_latest && near.is_none());
-        let begin = || Arc::clone(&self.feed().searches).begin(self.notifier.client());
+        let begin = || Arc::clone(&self.feed().searches).begin(self.notifier.client);
         self.search = is_searched.then(begin).transpose()?;
         self.head = is_latest.then_some(head);
         self.skip_unmatched();
@@ -213,7 +200,7 @@ impl Follower {
         most: usize,
         head: Position,
     ) -> Option<Offset> {
-        let wants_entities = selector.selection().filter.wants_entities();
+        let wants_entities = selector.selection.filter.wants_entities();
         let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
         if most > looked {
             return None;
@@ -231,17 +218,6 @@ impl Follower {
     /// many messages as it may.
     fn is_complete(&self, position: Position) -> bool {
         self.once && (self.left == Some(0) || self.head.is_some_and(|head| position >= head))
-    }
-
-    /// [`Self::try_ask`] for a client with few waiting searches.
-    #[cfg(test)]
-    pub(super) fn ask(
-        &mut self,
-        selector: StreamSelector,
-        start: StreamStart,
-        warnings: Vec<QueryWarning>,
-    ) {
-        self.try_ask(selector, start, warnings).expect("few searches are waiting");
     }
 
     /// Begins now, or at the start time of the query if that is in the future.
@@ -262,39 +238,34 @@ impl Follower {
         FollowerState::Later(until, start, Some(warnings))
     }
 
-    /// Sets whether it ends when it has caught up. To be called after each query.
-    pub fn only_once(&mut self, once: bool) {
-        (self.once, self.left) = (once, None);
-    }
-
-    /// The same, ending earlier after `limit` events and documents; those of one event are not
-    /// split.
-    pub fn only_next(&mut self, limit: u64) {
-        (self.once, self.left) = (true, Some(limit));
+    /// Sets whether it ends when it has caught up, or earlier, after `limit` events and documents;
+    /// those of one event are not split. To be called after each query.
+    pub fn only_once(&mut self, once: bool, limit: Option<u64>) {
+        (self.once, self.left) = (once, limit);
     }
 
     /// The next messages, up to a limit. Never waits; the connection is notified when there is
     /// more.
     #[must_use]
-    pub fn take(&mut self) -> StreamBatch {
-        let mut batch = StreamBatch::default();
+    pub fn take(&mut self) -> ReaderBatch<Bytes> {
+        let mut batch = ReaderBatch::from(None);
         if !self.control.is_empty() {
-            batch.chunks.push(std::mem::take(&mut self.control).into());
+            batch.messages.push(std::mem::take(&mut self.control).into());
         }
         if memory::has_room_for(&self.notifier) {
             self.take_behind(&mut batch);
-            let bytes = batch.chunks.iter().map(Bytes::len).sum();
-            batch.charge = memory::charge(self.notifier.client(), bytes);
+            let bytes = batch.messages.iter().map(Bytes::len).sum();
+            batch.charge = memory::charge(self.notifier.client, bytes);
         }
         batch
     }
 
     /// Takes what comes after the offset, up to a limit.
-    fn take_behind(&mut self, batch: &mut StreamBatch) {
+    fn take_behind(&mut self, batch: &mut ReaderBatch<Bytes>) {
         loop {
             self.state = match std::mem::replace(&mut self.state, FollowerState::Ended) {
                 FollowerState::Ended => {
-                    batch.ended = true;
+                    batch.ended = Some(ALL_SENT);
                     return;
                 }
                 FollowerState::Later(until, start, ack) if self.log.clock.instant() < until => {
@@ -439,7 +410,7 @@ impl Follower {
         FollowerState::PendingPage(page)
     }
 
-    fn take_page(&mut self, paging: PendingPage, batch: &mut StreamBatch) {
+    fn take_page(&mut self, paging: PendingPage, batch: &mut ReaderBatch<Bytes>) {
         let page = match paging.take() {
             None => {
                 self.state = FollowerState::PendingPage(paging);
@@ -448,28 +419,31 @@ impl Follower {
             Some(Ok(page)) => page,
             Some(Err(error)) => {
                 tracing::error!(%error, "cannot read the journal; the stream of a subscriber ends");
-                batch.chunks.push(self.bye("the journal cannot be read", retry_after()));
-                batch.ended = true;
+                batch.messages.push(self.bye("the journal cannot be read", retry_after()));
+                batch.ended = Some(ALL_SENT);
                 return;
             }
         };
         (self.has_caught_up, self.is_fresh) = (false, false);
         self.needs_journal = page.is_before_a_gap;
         self.offset = page.offset;
-        batch.messages += page.messages;
+        batch.count += page.messages;
         self.count_down(page.messages);
-        batch.more = true;
         if !page.bytes.is_empty() {
-            batch.chunks.push(page.bytes);
+            batch.messages.push(page.bytes);
         }
         // The next page is read while this one is sent.
         let next = StreamStart::Behind(page.offset);
-        self.state = self.begin(next, None, Some(paging.reading().clone()));
+        self.state = self.begin(next, None, Some(paging.reading.clone()));
         batch.more = !matches!(self.state, FollowerState::PendingPage(_) | FollowerState::Ahead);
     }
 
     /// Takes from the group or the ring. Returns whether nothing is left.
-    fn take_live(&mut self, mut subscriber: LiveSubscriber, batch: &mut StreamBatch) -> bool {
+    fn take_live(
+        &mut self,
+        mut subscriber: LiveSubscriber,
+        batch: &mut ReaderBatch<Bytes>,
+    ) -> bool {
         self.is_fresh = false;
         if self.gaps_seen != self.feed().gaps() {
             // The journal says where the new gap is; later events wait until then.
@@ -478,16 +452,13 @@ impl Follower {
         }
         let after = self.offset.cursor.position;
         // A follower that ends when it has caught up reads the ring, which is ahead of the groups.
-        let taken = if self.once { None } else { subscriber.take(after) };
-        if let Some(taken) = taken {
-            batch.messages += taken.messages;
-            batch.more = taken.more;
-            batch.chunks.extend(taken.chunks);
-            self.move_to(taken.upto);
+        let taken = if self.once { None } else { subscriber.take_after(after, batch) };
+        if let Some((upto, is_waiting)) = taken {
+            self.move_to(upto);
             self.state = FollowerState::Live(subscriber);
-            return !taken.more && !taken.is_waiting;
+            return !batch.more && !is_waiting;
         }
-        let globs = self.selector.selection().filter.globs();
+        let globs = self.selector.selection.filter.globs();
         let most = (RING_EVENTS / (1 + globs)).max(RING_EVENTS_LEAST);
         let ring = self.log.tail.read(subscriber.next(), most);
         if ring.missed > 0 {
@@ -515,7 +486,7 @@ impl Follower {
             }
             if event.cursor.position > after {
                 let pushed = self.selector.push(&mut out, self.encoding, event, None);
-                batch.messages += pushed;
+                batch.count += pushed;
                 self.count_down(pushed);
             }
             had = Some((next, event.cursor));
@@ -524,7 +495,7 @@ impl Follower {
             }
         }
         if !out.is_empty() {
-            batch.chunks.push(memory::hold(out));
+            batch.messages.push(memory::hold(out));
         }
         self.move_to(had.map(|(_, cursor)| cursor));
         subscriber.advance(had.map_or(ring.next, |(next, _)| next));
@@ -538,7 +509,7 @@ impl Follower {
     }
 
     /// Chooses again how to continue from the offset. Returns false: more can be taken.
-    fn begin_again(&mut self, batch: &mut StreamBatch) -> bool {
+    fn begin_again(&mut self, batch: &mut ReaderBatch<Bytes>) -> bool {
         self.state = FollowerState::Begin(StreamStart::Behind(self.offset), None);
         batch.more = true;
         false
@@ -564,14 +535,14 @@ impl Follower {
     }
 
     /// Sends `caught_up` once, and ends if it is to end here.
-    fn catch_up(&mut self, batch: &mut StreamBatch) {
+    fn catch_up(&mut self, batch: &mut ReaderBatch<Bytes>) {
         if !self.has_caught_up && (self.once || !self.is_ahead()) {
             self.has_caught_up = true;
             let caught_up = StreamMessage::CaughtUp { cursor: self.offset };
-            batch.chunks.push(caught_up.encoded(self.encoding));
+            batch.messages.push(caught_up.encoded(self.encoding));
         }
         if self.once {
-            batch.ended = true;
+            batch.ended = Some(ALL_SENT);
             self.state = FollowerState::Ended;
         }
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::encoding::StreamEncoding;
 use super::selector::{StreamSelection, StreamSelector};
+use crate::hub::fanout::batch::ReaderBatch;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::subscribers::{Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers};
 use crate::hub::log::tail::TailEvent;
@@ -31,43 +32,24 @@ pub(in crate::hub) struct LiveQuery {
 
 pub(in crate::hub) type LiveGroup = Group<LiveQuery>;
 
+/// One live subscriber. Dropping it unsubscribes.
+pub(super) type LiveSubscriber = Subscriber<LiveQuery>;
+
 /// All live subscribers of the stream.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct LiveSubscribers {
-    groups: Arc<Subscribers<LiveQuery>>,
+    pub(in crate::hub) groups: Arc<Subscribers<LiveQuery>>,
     /// Connections that wait for a position that has not come yet.
     waiting: Mutex<Vec<(Position, Weak<Notifier>)>>,
 }
 
-/// One live subscriber. Dropping it unsubscribes.
-#[derive(Debug)]
-pub(super) struct LiveSubscriber(Subscriber<LiveQuery>);
-
-/// The next messages for a live subscriber.
-#[derive(Debug)]
-pub(super) struct LiveBatch {
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) messages: u64,
-    /// Everything up to here was taken, or does not match.
-    pub(super) upto: Option<Cursor>,
-    /// Whether more is there already.
-    pub(super) more: bool,
-    /// Whether more is there that is being encoded; the connection is notified after that.
-    pub(super) is_waiting: bool,
-}
-
 impl SubscriberQuery for LiveQuery {
     type Key = (Arc<StreamSelection>, StreamEncoding);
-    type Event = TailEvent;
     type Encoded = (Bytes, u64);
 
     const LAG: LagPolicy = LagPolicy::ReadElsewhere;
     const GROUP_BYTES: usize = GROUP_BYTES;
     const TAKE_BYTES: usize = TAKE_BYTES;
-
-    fn cursor_of(event: &TailEvent) -> Cursor {
-        event.cursor
-    }
 
     fn bytes_of(&self, event: &TailEvent) -> usize {
         self.selector.bytes_of(event)
@@ -98,18 +80,8 @@ impl LiveSubscribers {
         notifier: &Arc<Notifier>,
     ) -> LiveSubscriber {
         let begin = |_: &_| (LiveQuery { selector: Arc::clone(selector), encoding }, end());
-        let key = (Arc::clone(selector.selection()), encoding);
-        LiveSubscriber(self.groups.subscribe(key, begin, |_| next, 1, notifier))
-    }
-
-    /// The events that subscribers have not taken yet; some several times.
-    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<TailEvent>> {
-        self.groups.held_events()
-    }
-
-    /// Brings `list` up to date with the groups that exist.
-    pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<LiveGroup>>) {
-        self.groups.refresh(list);
+        let key = (Arc::clone(&selector.selection), encoding);
+        self.groups.subscribe(key, begin, |_| next, 1, notifier)
     }
 
     /// Gives a group the events of the ring from number `start` on. Returns the number of
@@ -121,7 +93,7 @@ impl LiveSubscribers {
         events: &[Arc<TailEvent>],
     ) -> u64 {
         let bytes = self.groups.group_bytes();
-        group.append(|log, query| {
+        group.change(|log, query| {
             let (known, end) = (log.end(), start + events.len() as u64);
             if end <= known {
                 return 0;
@@ -140,11 +112,6 @@ impl LiveSubscribers {
             let newest = events.last().map(|event| event.cursor);
             log.finish(matching, (end, newest), (usize::MAX, bytes))
         })
-    }
-
-    /// Notifies every subscriber.
-    pub(in crate::hub) fn notify_all(&self) {
-        self.groups.notify_all();
     }
 
     /// Notifies this connection when an event at this position or after it has come. A connection
@@ -175,34 +142,24 @@ impl LiveSubscribers {
 }
 
 impl LiveSubscriber {
-    /// The next messages after position `after`, up to a limit; `None` for a subscriber that has to
-    /// read the ring first.
-    pub(super) fn take(&mut self, after: Position) -> Option<LiveBatch> {
-        let taken = self.0.take()?;
-        let (is_waiting, entries) = (taken.is_waiting(), taken.entries);
-        let (mut chunks, mut messages) = (Vec::with_capacity(entries.len()), 0);
+    /// Adds the next messages after position `after` to `batch`, up to a limit. Returns the cursor
+    /// up to which everything was taken or does not match, and whether the next event is being
+    /// encoded, after which the connection is notified; `None` for a subscriber that has to read
+    /// the ring first.
+    pub(super) fn take_after(
+        &mut self,
+        after: Position,
+        batch: &mut ReaderBatch<Bytes>,
+    ) -> Option<(Option<Cursor>, bool)> {
+        let taken = self.take()?;
+        batch.messages.reserve(taken.entries.len());
         let is_next = |event: &TailEvent| event.cursor.position > after && !event.is_left_out();
-        for entry in entries.iter().filter(|entry| is_next(&entry.event)) {
-            let (bytes, count) = self.0.group().encode(entry);
-            messages += count;
-            chunks.push(bytes);
+        for entry in taken.entries.iter().filter(|entry| is_next(&entry.event)) {
+            let (bytes, count) = self.group.encode(entry);
+            batch.count += count;
+            batch.messages.push(bytes);
         }
-        Some(LiveBatch { chunks, messages, upto: taken.upto, more: taken.more, is_waiting })
-    }
-
-    /// Moves to the end of the log if no matching event is in between: no connection is notified of
-    /// events that do not match. Returns the last event before the end.
-    pub(super) fn skip_unmatched(&mut self) -> Option<Cursor> {
-        self.0.skip_unmatched()
-    }
-
-    /// The number of the next event to take.
-    pub(super) fn next(&self) -> u64 {
-        self.0.next()
-    }
-
-    /// Continues with this number: everything before it was read from the ring.
-    pub(super) fn advance(&mut self, next: u64) {
-        self.0.advance(next);
+        batch.more = taken.more;
+        Some((taken.upto, taken.large.is_some()))
     }
 }

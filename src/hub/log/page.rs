@@ -54,7 +54,6 @@ pub enum StreamStart {
     Latest(usize),
 }
 
-/// A request for a page.
 #[derive(Debug)]
 pub(super) struct PageRequest {
     pub(super) selector: Arc<StreamSelector>,
@@ -91,7 +90,6 @@ pub(super) struct SearchProgress {
     begin: Option<Position>,
 }
 
-/// A page.
 #[derive(Debug)]
 pub(super) struct StreamPage {
     pub(super) bytes: Bytes,
@@ -136,7 +134,8 @@ pub(super) fn read(
             StreamMessage::Gap { from, to, count, reason }.push(out, encoding);
         }
     };
-    let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
+    // A limit ends the page: then the journal has more behind it.
+    let (mut messages, mut events, mut scanned, mut continues) = (0, 0, 0, true);
     journal.walk_behind(after, |step| {
         let (JournalItem::Event(position, _)
         | JournalItem::LeftOut(position, _)
@@ -144,7 +143,7 @@ pub(super) fn read(
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
             offset = offset.max(selector.after(Cursor { tag, position: until }));
-            is_end = false;
+            continues = false;
             return Ok(false);
         }
         if known_up_to.is_some_and(|known| position > known) {
@@ -166,11 +165,11 @@ pub(super) fn read(
             }
         }
         events += 1;
-        is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
-        is_end &= may_continue() && most.is_none_or(|most| messages < most);
-        Ok(is_end)
+        continues = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
+        continues &= may_continue() && most.is_none_or(|most| messages < most);
+        Ok(continues)
     })?;
-    if is_end {
+    if continues {
         push_gaps(&mut out, offset, None);
     }
     if events == 0 {
@@ -178,7 +177,7 @@ pub(super) fn read(
         offset = offset.max(selector.after(offset.cursor));
     }
     let is_before_a_gap = known.peek().is_some() || known_up_to.is_some();
-    if let Some(position) = known_up_to.filter(|_| is_end) {
+    if let Some(position) = known_up_to.filter(|_| continues) {
         offset = selector.after(Cursor { tag, position }).max(offset);
     }
     Ok(Some(StreamPage { bytes: memory::hold(out), messages, offset, is_before_a_gap }))
@@ -233,10 +232,10 @@ fn gaps_of_page(
 }
 
 fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
-    let head = row.index();
+    let index = row.index();
     let envelope = Envelope { facts: row.facts, event: row.event.into() };
-    match head {
-        Some(head) => TailEvent::with_index(cursor, envelope, head),
+    match index {
+        Some(index) => TailEvent::with_index(cursor, envelope, index),
         None => TailEvent::new(cursor, envelope),
     }
 }
@@ -355,5 +354,5 @@ fn find_latest(
 
 /// The most events that a search matches for this query.
 fn search_events(selector: &StreamSelector) -> usize {
-    SEARCH_EVENTS / selector.selection().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
+    SEARCH_EVENTS / selector.selection.filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

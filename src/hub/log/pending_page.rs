@@ -9,14 +9,15 @@ use crate::hub::fanout::notifier::Notifier;
 use crate::store::{Store, StoreError};
 use crate::sync::lock;
 
-/// Where the page is put. When it is dropped, the page is not request any more.
+/// Where the page is put. When it is dropped, the page is not requested any more.
 type PageSlot = Mutex<Option<Result<StreamPage, StoreError>>>;
 
 /// A requested page. Dropping it cancels the request; reading then ends at the next event.
 #[derive(Debug)]
 pub(super) struct PendingPage {
     slot: Arc<PageSlot>,
-    reading: PageReader,
+    /// The share of memory that the page counts to.
+    pub(super) reading: PageReader,
 }
 
 /// The job that reads a page, slice by slice.
@@ -38,7 +39,7 @@ impl PendingPage {
     ) -> Self {
         let (slot, notifier) = (Arc::new(PageSlot::default()), Arc::clone(notifier));
         let (store, waiting) = (feed.journal.store.clone(), Arc::downgrade(&slot));
-        let client = notifier.client();
+        let client = notifier.client;
         let job = PageJob { store, request, slot: waiting, notifier };
         feed.page_queue.push(client, priority, Box::new(job));
         Self { slot, reading }
@@ -47,11 +48,6 @@ impl PendingPage {
     /// The page, once, if it is there.
     pub(super) fn take(&self) -> Option<Result<StreamPage, StoreError>> {
         lock(&self.slot).take()
-    }
-
-    /// The share of memory that the page counts to.
-    pub(super) fn reading(&self) -> &PageReader {
-        &self.reading
     }
 }
 

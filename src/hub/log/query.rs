@@ -65,13 +65,13 @@ pub const PATH_BYTES: usize = VALUE_BYTES;
 impl Conditions {
     /// Whether an event satisfies them. A missing field satisfies no condition on it.
     #[must_use]
-    pub fn hold(&self, head: &EventIndex) -> bool {
+    pub fn hold(&self, index: &EventIndex) -> bool {
         let holds = |wanted: &Option<Box<str>>, is: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == is
         };
-        holds(&self.kind, head.get(IndexedField::Kind))
-            && holds(&self.repo_name, head.get(IndexedField::Repo))
-            && holds(&self.actor_login, head.get(IndexedField::Actor))
+        holds(&self.kind, index.get(IndexedField::Kind))
+            && holds(&self.repo_name, index.get(IndexedField::Repo))
+            && holds(&self.actor_login, index.get(IndexedField::Actor))
     }
 }
 
@@ -132,17 +132,17 @@ mod tests {
     #[test]
     fn missing_field_satisfies_no_condition() {
         let event = Event::read(r#"{"id":"1","type":"PushEvent"}"#).unwrap();
-        let head = EventIndex::of(&event, &Facts::default());
+        let index = EventIndex::of(&event, &Facts::default());
         let of = |kind: Option<&str>, repo: Option<&str>| Conditions {
             kind: kind.map(Box::from),
             repo_name: repo.map(Box::from),
             actor_login: None,
         };
-        assert!(of(None, None).hold(&head));
-        assert!(of(Some("PushEvent"), None).hold(&head));
-        assert!(!of(Some("pushevent"), None).hold(&head));
-        assert!(!of(Some("PushEvent"), Some("a/b")).hold(&head));
-        assert!(!of(None, Some("")).hold(&head));
+        assert!(of(None, None).hold(&index));
+        assert!(of(Some("PushEvent"), None).hold(&index));
+        assert!(!of(Some("pushevent"), None).hold(&index));
+        assert!(!of(Some("PushEvent"), Some("a/b")).hold(&index));
+        assert!(!of(None, Some("")).hold(&index));
     }
 
     #[test]

@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::hub::fanout::batch::ReaderBatch;
 use crate::hub::fanout::frame::Frame;
-use crate::hub::fanout::memory::{self, MemoryCharge};
+use crate::hub::fanout::memory;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::subscribers::{
     Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers, Taken,
@@ -14,7 +15,6 @@ use crate::hub::fanout::subscribers::{
 use crate::hub::log::projection::Projection;
 use crate::hub::log::query::{SamplingEncoding, SamplingQuery};
 use crate::hub::log::tail::TailEvent;
-use crate::model::position::Cursor;
 
 /// A query of `/sampling` and how its events are written; `None` writes the whole event.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(in crate::hub) type SamplingGroup = Group<CompiledSampling>;
 /// All subscribers of `/sampling`.
 #[derive(Debug)]
 pub(in crate::hub) struct SamplingSubscribers {
-    groups: Arc<Subscribers<CompiledSampling>>,
+    pub(in crate::hub) groups: Arc<Subscribers<CompiledSampling>>,
     /// The most events that a subscriber may be behind.
     lag: usize,
 }
@@ -36,21 +36,6 @@ pub(in crate::hub) struct SamplingSubscribers {
 /// One subscriber of `/sampling`. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct SamplingSubscriber(Subscriber<CompiledSampling>);
-
-/// The next frames for a connection.
-#[derive(Debug, Default)]
-pub struct FrameBatch {
-    /// In order, each to be sent as it is; several events may be joined in one.
-    pub frames: Vec<Frame>,
-    /// Number of events or values in the frames.
-    pub messages: u64,
-    /// Whether more can be taken now; the connection is not notified of it again.
-    pub more: bool,
-    /// Code and reason of the close frame, after the last batch.
-    pub ended: Option<(u16, &'static str)>,
-    /// The client's memory account; to be kept until the frames have been sent.
-    pub charge: Option<MemoryCharge>,
-}
 
 impl CompiledSampling {
     fn new(query: Arc<SamplingQuery>) -> Self {
@@ -65,16 +50,11 @@ impl CompiledSampling {
 
 impl SubscriberQuery for CompiledSampling {
     type Key = Arc<SamplingQuery>;
-    type Event = TailEvent;
     type Encoded = Frame;
 
     const LAG: LagPolicy = LagPolicy::Skip;
     const GROUP_BYTES: usize = 16 << 20;
     const TAKE_BYTES: usize = 256 << 10;
-
-    fn cursor_of(event: &TailEvent) -> Cursor {
-        event.cursor
-    }
 
     fn bytes_of(&self, event: &TailEvent) -> usize {
         let weight = event.weight();
@@ -114,16 +94,6 @@ impl SamplingSubscribers {
         Self { groups: Arc::default(), lag: lag.max(1) }
     }
 
-    /// Drops the shared batches, which may have events that are left out now.
-    pub(in crate::hub) fn forget_shared(&self) {
-        self.groups.forget_shared();
-    }
-
-    /// The events that subscribers have not taken yet; some several times.
-    pub(in crate::hub) fn held_events(&self) -> Vec<Arc<TailEvent>> {
-        self.groups.held_events()
-    }
-
     /// Joins the group with an equal query. The first event taken is the `rate`th from now.
     pub(in crate::hub) fn subscribe(
         &self,
@@ -137,11 +107,6 @@ impl SamplingSubscribers {
         SamplingSubscriber(self.groups.subscribe(Arc::new(query), begin, next, rate, notifier))
     }
 
-    /// Brings `list` up to date with the groups that exist.
-    pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<SamplingGroup>>) {
-        self.groups.refresh(list);
-    }
-
     /// Gives a group the events that match its query. Returns the number of deliveries to come.
     pub(in crate::hub) fn dispatch(&self, group: &SamplingGroup, events: &[Arc<TailEvent>]) -> u64 {
         let conditions = &group.query.query.conditions;
@@ -150,7 +115,7 @@ impl SamplingSubscribers {
             return 0;
         }
         let bytes = self.groups.group_bytes();
-        group.append(|log, query| {
+        group.change(|log, query| {
             let begin = log.end();
             let (mut end, mut newest) = (begin, None);
             for event in matching {
@@ -165,24 +130,24 @@ impl SamplingSubscribers {
 impl SamplingSubscriber {
     /// The next events, up to a limit. Never waits; empty while there is no memory for this client.
     #[must_use]
-    pub fn take(&mut self) -> FrameBatch {
-        if !memory::has_room_for(self.0.notifier()) {
-            return FrameBatch::default();
+    pub fn take(&mut self) -> ReaderBatch<Frame> {
+        if !memory::has_room_for(&self.0.notifier) {
+            return None.into();
         }
-        let Some(taken) = self.0.take() else { return FrameBatch::default() };
-        let (frames, messages) = match &taken.joined {
+        let Some(taken) = self.0.take() else { return None.into() };
+        let (messages, count) = match &taken.joined {
             Some(joined) => (vec![joined.encoded.clone()], joined.events),
             None => self.encode(&taken),
         };
-        let bytes = frames.iter().map(Frame::len).sum();
-        let charge = memory::charge(self.0.notifier().client(), bytes);
-        FrameBatch { frames, messages, more: taken.more, ended: None, charge }
+        let bytes = messages.iter().map(Frame::len).sum();
+        let charge = memory::charge(self.0.notifier.client, bytes);
+        ReaderBatch { messages, count, more: taken.more, ended: None, charge }
     }
 
     /// The frames of taken entries, and the number of events in them.
     fn encode(&self, taken: &Taken<CompiledSampling>) -> (Vec<Frame>, u64) {
         let entries = taken.entries.iter().filter(|entry| !entry.event.is_left_out());
-        let mut frames: Vec<_> = entries.map(|entry| self.0.group().encode(entry)).collect();
+        let mut frames: Vec<_> = entries.map(|entry| self.0.group.encode(entry)).collect();
         let events = frames.len() as u64;
         if taken.is_shared {
             let joined = Frame::joined(&frames);

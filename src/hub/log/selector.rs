@@ -34,7 +34,8 @@ pub struct StreamSelection {
 /// A compiled [`StreamSelection`].
 #[derive(Debug)]
 pub struct StreamSelector {
-    selection: Arc<StreamSelection>,
+    /// What it was compiled from.
+    pub selection: Arc<StreamSelection>,
     projection: Option<Projection>,
 }
 
@@ -60,12 +61,6 @@ impl StreamSelector {
     pub fn new(selection: StreamSelection) -> Self {
         let projection = (!selection.fields.is_empty()).then(|| Projection::map(&selection.fields));
         Self { selection: Arc::new(selection), projection }
-    }
-
-    /// The selection that it was compiled from.
-    #[must_use]
-    pub fn selection(&self) -> &Arc<StreamSelection> {
-        &self.selection
     }
 
     /// The offset after an event and all its wanted entities.

@@ -34,7 +34,7 @@ pub struct TailEvent {
     pub cursor: Cursor,
     /// The event and its facts.
     pub envelope: Envelope,
-    head: OnceLock<EventIndex>,
+    index: OnceLock<EventIndex>,
     action: OnceLock<Option<Box<str>>>,
     entities: OnceLock<Box<[Entity]>>,
     whole: OnceLock<Frame>,
@@ -48,22 +48,22 @@ impl TailEvent {
     /// The index is read from the event when it is first needed.
     #[must_use]
     pub fn new(cursor: Cursor, envelope: Envelope) -> Self {
-        let (head, action, entities, whole, streamed) = Default::default();
+        let (index, action, entities, whole, streamed) = Default::default();
         let is_left_out = AtomicBool::new(false);
-        Self { cursor, envelope, head, action, entities, whole, streamed, is_left_out }
+        Self { cursor, envelope, index, action, entities, whole, streamed, is_left_out }
     }
 
     /// An event whose index is known already.
     #[must_use]
-    pub fn with_index(cursor: Cursor, envelope: Envelope, head: EventIndex) -> Self {
+    pub fn with_index(cursor: Cursor, envelope: Envelope, index: EventIndex) -> Self {
         let event = Self::new(cursor, envelope);
-        event.head.get_or_init(|| head);
+        event.index.get_or_init(|| index);
         event
     }
 
     /// The fields that queries select by; empty if the event cannot be parsed.
     pub fn index(&self) -> &EventIndex {
-        self.head.get_or_init(|| {
+        self.index.get_or_init(|| {
             let event = Event::read(&self.envelope.event);
             event.map_or_else(
                 |_| EventIndex::default(),
@@ -118,7 +118,7 @@ impl TailEvent {
     /// A copy without encoded messages.
     fn bare(&self) -> Self {
         let mut event = Self::new(self.cursor, self.envelope.clone());
-        event.head = self.head.clone();
+        event.index = self.index.clone();
         event.action = self.action.clone();
         event.is_left_out = AtomicBool::new(self.is_left_out());
         event

@@ -160,7 +160,53 @@ fn unreadable_message_has_a_reason() {
     assert_eq!(why(br#"{"event":{}}"#), "its `event` is an object with neither `id` nor `type`");
 }
 
+/// Compares the two ways of reading a body; returns whether it has our form.
+fn is_read_alike(body: &str) -> bool {
+    let Some((event, payload)) = event_and_payload(body) else { return false };
+    let (expected, whole) = parse(body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
+    assert_eq!((event.text, Some(payload)), (expected.text, whole), "{body:?}");
+    assert_eq!(EventSummary::of(event), EventSummary::of(expected), "{body:?}");
+    true
+}
+
+#[test]
+fn body_of_our_form_is_read_as_any_other() {
+    let facts = Facts { language: Some(",\"payload\":{".to_owned()), ..Facts::default() };
+    let event = r#"{"id":"1","type":"X","payload":{"payload":{"a":[1,"\u0000 b"]}}}"#;
+    assert!(is_read_alike(&outgoing(&facts, event).body));
+    assert!(is_read_alike(r#"{"event":{"id":"1","id":"2"},"payload":{}}"#));
+    for other in [
+        r#"{"event":{"id":"1"}}"#,
+        r#"{"event":{"id":"1"},"payload":null}"#,
+        r#"{"event":{"id":"1"},"payload": {}}"#,
+        r#"{"event":{"id":"1"},"payload":{} }"#,
+        r#"{"event": {"id":"1"},"payload":{}}"#,
+        r#"{"event":{"id": "1"},"payload":{}}"#,
+        r#"{"event":{"id":"1"}, "payload":{}}"#,
+        r#"{"event":{"id":"1"},"payload":{}}}"#,
+        r#"{"event":{"id":"1"},"payload":{},"more":1}"#,
+        r#"{"event":{"id":"1"},"event":{"id":"2"},"payload":{}}"#,
+        "{\"event\":{\"id\":\"1\",\"\u{1}\":2},\"payload\":{}}",
+        r#"{"event":{"id":"1","x":1e},"payload":{}}"#,
+    ] {
+        assert!(!is_read_alike(other), "{other}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn damaged_body_is_read_alike(
+        at in any::<prop::sample::Index>(),
+        cut in 0..3_usize,
+        put in "[\u{0}-\u{7f}]{0,3}",
+    ) {
+        let event = r#"{"id":"1","type":"X","payload":{"a":[1,-2.5e3,"\u00e9"],"payload":{}}}"#;
+        let mut body = outgoing(&Facts::default(), event).body;
+        let at = at.index(body.len());
+        body.replace_range(at..body.len().min(at + cut), &put);
+        is_read_alike(&body);
+    }
+
     #[test]
     fn facts_survive_a_message(
         flags in any::<[bool; 7]>(),

@@ -89,10 +89,10 @@ pub trait Operate: Send + Sync + 'static {
     }
 
     /// Imports or exports recorded hours; returns the result as JSON.
-    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer>;
+    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, OpsAnswer>;
 
     /// Backs up or inspects the store, or retries dead letters; returns the result as JSON.
-    fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer>;
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, OpsAnswer>;
 }
 
 /// What is read from the store, or why it cannot be read.
@@ -139,8 +139,8 @@ pub struct LanguageCounts {
     pub before: Option<Tally>,
 }
 
-/// The result of a [`StoreRequest`], or why it failed.
-pub type StoreAnswer = Result<Box<RawValue>, OpsError>;
+/// The result of a [`StoreRequest`] or an [`ArchiveRequest`] as JSON, or why it failed.
+pub type OpsAnswer = Result<Box<RawValue>, OpsError>;
 
 /// Why a [`StoreRequest`] or an [`ArchiveRequest`] failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,9 +174,6 @@ pub enum StoreRequest {
     /// Retries the dead letters.
     Requeue {},
 }
-
-/// The result of an [`ArchiveRequest`].
-pub type ArchiveAnswer = Result<Box<RawValue>, OpsError>;
 
 /// A request to import or export recorded hours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::operate::{ArchiveRequest, StoreAnswer, StoreRequest};
+use super::operate::{ArchiveRequest, OpsAnswer, StoreRequest};
 use super::redaction;
 use super::report::is_ready;
 use crate::metrics;
@@ -74,7 +74,7 @@ pub(crate) async fn store(State(server): SharedServer, request: Request) -> Http
 async fn answer<T: DeserializeOwned>(
     server: &ServerState,
     request: Request,
-    run: impl FnOnce(T) -> BoxFuture<'static, StoreAnswer>,
+    run: impl FnOnce(T) -> BoxFuture<'static, OpsAnswer>,
 ) -> HttpResult {
     identity::may_post(server, request.headers())?;
     let answer = run(read(request).await?).await.map_err(|error| {

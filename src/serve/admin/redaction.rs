@@ -60,7 +60,7 @@ const OTHERWISE: &str = "something is wrong; the operator sees details";
 
 /// Whether a request may read details: it came to the ops listener, or it has the token.
 pub(crate) fn sees_details(server: &ServerState, request: &Request<Body>) -> bool {
-    let token = server.options.admin_token.as_ref();
+    let token = server.options.config.admin_token.as_ref();
     Audience::of(request) == Audience::Ops
         || token.is_some_and(|token| identity::has_token(request.headers(), token))
 }
@@ -171,9 +171,8 @@ fn without_directories(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::part::{AppReport, ErrorReport};
+    use crate::model::part::{AppReport, ErrorReport, SourceReport};
     use crate::model::window::Timestamp;
-    use crate::serve::admin::report::SourceReport;
 
     fn part(name: &'static str, state: PartState, error: &str) -> Part {
         Part {

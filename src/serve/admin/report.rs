@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::audit::AuditReport;
 use crate::model::coverage::{Enriched, Report};
 use crate::model::ledger::FilledDays;
-use crate::model::part::{AppReport, ErrorReport, ListReport, Part, PartState};
+use crate::model::part::{ListReport, Part, PartState, SourceReport};
 use crate::model::window::Timestamp;
 
 /// The state of the whole appliance.
@@ -56,34 +56,6 @@ pub struct Status {
     pub journal: JournalReport,
     /// This machine's clock.
     pub clock: ClockReport,
-}
-
-/// Polling of GitHub.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct SourceReport {
-    /// `tokens` or `anonymous`.
-    pub mode: Cow<'static, str>,
-    /// `ok`, `degraded` or `down`.
-    pub state: Cow<'static, str>,
-    /// Since when it is in this state.
-    pub since: Timestamp,
-    /// Tokens neither quarantined nor used up for now.
-    pub tokens_usable: usize,
-    /// Tokens that GitHub refuses.
-    pub tokens_benched: usize,
-    /// Accounts of the tokens, as far as GitHub has named them.
-    pub accounts: usize,
-    /// Usual interval between two polls of a page, seconds.
-    pub poll_interval_seconds: f64,
-    /// When a page last received a response.
-    pub last_poll_at: Option<Timestamp>,
-    /// When the next page is due; `None` while one is in flight.
-    pub next_poll_at: Option<Timestamp>,
-    /// The GitHub App; `None` without one, and for the public.
-    pub app: Option<AppReport>,
-    /// The last error; it stays after recovery.
-    pub last_error: Option<ErrorReport>,
 }
 
 /// The bus.

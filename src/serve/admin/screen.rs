@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 
-use super::report::{BackupReport, SourceReport, Status};
+use super::report::{BackupReport, Status};
 use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::coverage::{Enriched, Figures, Report};
-use crate::model::part::{AppReport, ListFeedsReport, ListReport, Part, PartState};
+use crate::model::part::{AppReport, ListFeedsReport, ListReport, Part, PartState, SourceReport};
 use crate::terminal;
 
 /// Most pages, tokens and troubles to list.

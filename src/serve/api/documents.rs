@@ -11,23 +11,23 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::{ApiMessage, ApiResponse, Endpoint, Operation, SocketMessages};
 use super::schema::schemas;
+use crate::config::ServerConfig;
 use crate::serve::http::peer::Audience;
-use crate::serve::options::ServeOptions;
-use crate::serve::server::ServerState;
+use crate::serve::server::{ServerState, SharedServer};
 
 const LICENSE: &str = "Apache-2.0";
 
 /// The handler of the document about the HTTP endpoints of `table`.
 pub(super) fn openapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
-    get(async move |State(server): State<Arc<ServerState>>| {
-        cached(&server.openapi, || openapi_of(&server.options, &table()))
+    get(async move |State(server): SharedServer| {
+        cached(&server.openapi, || openapi_of(&server.options.config, &table()))
     })
 }
 
 /// The handler of the document about the WebSocket endpoints of `table`.
 pub(super) fn asyncapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
-    get(async move |State(server): State<Arc<ServerState>>| {
-        cached(&server.asyncapi, || asyncapi_of(&server.options, &table()))
+    get(async move |State(server): SharedServer| {
+        cached(&server.asyncapi, || asyncapi_of(&server.options.config, &table()))
     })
 }
 
@@ -37,10 +37,10 @@ fn cached(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response 
     ([(header::CONTENT_TYPE, kind)], bytes).into_response()
 }
 
-fn openapi_of(options: &ServeOptions, table: &[Endpoint]) -> Value {
+fn openapi_of(config: &ServerConfig, table: &[Endpoint]) -> Value {
     let mut paths = Map::new();
     for endpoint in table {
-        let path = endpoint.path.resolve(options).to_owned();
+        let path = endpoint.path.resolve(config).to_owned();
         let methods = endpoint.operations.iter();
         let methods: Map<_, _> = methods
             .map(|operation| (operation.method.to_owned(), described(endpoint, &path, operation)))
@@ -57,7 +57,7 @@ fn openapi_of(options: &ServeOptions, table: &[Endpoint]) -> Value {
                 alone. The messages of the WebSocket endpoints are in /asyncapi.json.",
             "license": { "name": LICENSE, "identifier": LICENSE },
         },
-        "servers": servers(options),
+        "servers": servers(config),
         "tags": [
             { "name": "public", "description": "On the public listener" },
             { "name": "ops", "description": "On the private listener alone" },
@@ -76,9 +76,9 @@ fn openapi_of(options: &ServeOptions, table: &[Endpoint]) -> Value {
 }
 
 /// Paths are served both with and without the prefix.
-fn servers(options: &ServeOptions) -> Value {
+fn servers(config: &ServerConfig) -> Value {
     let mut servers = vec![json!({ "url": "/" })];
-    servers.extend(options.base_path.as_ref().map(|base| json!({ "url": base })));
+    servers.extend(config.base_path.as_ref().map(|base| json!({ "url": base })));
     Value::Array(servers)
 }
 
@@ -137,11 +137,11 @@ fn answer(answer: &ApiResponse) -> (String, Value) {
     (answer.status.to_string(), described)
 }
 
-fn asyncapi_of(options: &ServeOptions, table: &[Endpoint]) -> Value {
+fn asyncapi_of(config: &ServerConfig, table: &[Endpoint]) -> Value {
     let (mut channels, mut operations) = (Map::new(), Map::new());
     for endpoint in table {
         let Some(frames) = &endpoint.frames else { continue };
-        let path = endpoint.path.resolve(options);
+        let path = endpoint.path.resolve(config);
         let name = path.trim_start_matches('/').replace('/', "-").replace(['{', '}'], "");
         channels.insert(name.clone(), channel(path, frames));
         let mut operation = |action: &str, verb: &str, messages: &[ApiMessage]| {

@@ -7,12 +7,11 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::schema::{derived, named, text, variant};
+use crate::config::ServerConfig;
 use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
-use crate::serve::options::ServeOptions;
 use crate::serve::server::ServerState;
 
-/// An endpoint.
 pub(crate) struct Endpoint {
     pub(crate) path: EndpointPath,
     pub(crate) audience: Audience,
@@ -22,7 +21,6 @@ pub(crate) struct Endpoint {
     pub(crate) frames: Option<SocketMessages>,
 }
 
-/// The path of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndpointPath {
     /// A fixed path.
@@ -54,7 +52,6 @@ pub(crate) struct ApiResponse {
     pub(crate) content: Vec<(&'static str, Value)>,
 }
 
-/// The messages of a WebSocket.
 pub(crate) struct SocketMessages {
     pub(crate) summary: &'static str,
     /// From the client.
@@ -80,11 +77,11 @@ impl From<&'static str> for EndpointPath {
 
 impl EndpointPath {
     /// The configured path.
-    pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
+    pub(crate) fn resolve(self, config: &ServerConfig) -> &str {
         match self {
             Self::At(path) | Self::Form(path) => path,
-            Self::Health => &options.health,
-            Self::SyncEvent => &options.sync_event,
+            Self::Health => &config.health,
+            Self::SyncEvent => &config.sync_event,
         }
     }
 
@@ -102,8 +99,10 @@ impl ApiMessage {
         Self::described(name, derived::<T>(), example)
     }
 
-    /// The message of an enum with this `type`, described by the variant's documentation.
-    pub(super) fn variant<T: JsonSchema>(kind: &'static str, example: Value) -> Self {
+    /// The message of an enum with this `type`, described by the variant's documentation. The
+    /// example is without the `type`.
+    pub(super) fn variant<T: JsonSchema>(kind: &'static str, mut example: Value) -> Self {
+        example["type"] = kind.into();
         let name = if kind == "caught_up" { "caughtUp" } else { kind };
         Self::described(name, variant::<T>(kind), example)
     }
@@ -196,9 +195,25 @@ impl Operation {
     }
 
     /// The parameter that selects one of these media types.
-    pub(super) fn format(self, names: &[&str]) -> Self {
+    fn format(self, names: &[&str]) -> Self {
         let schema = json!({ "type": "string", "enum": names });
         self.parameter("format", "Which form; without it by `Accept`, else JSON", schema)
+    }
+
+    /// The same content as JSON or as a page.
+    pub(super) fn json_or_page(self, meaning: &'static str, schema: Value) -> Self {
+        self.format(&["json", "html"]).json(meaning, schema).says(200, meaning, HTML)
+    }
+
+    /// A table as JSON, or as CSV with these lines.
+    pub(super) fn json_or_csv(
+        self,
+        meaning: &'static str,
+        schema: Value,
+        lines: &'static str,
+    ) -> Self {
+        let table = self.format(&["json", "csv"]).json(meaning, schema).says(200, lines, CSV);
+        table.refuses(406, "Neither JSON nor CSV is taken")
     }
 
     /// These fields of the type of a query as parameters.
@@ -276,4 +291,4 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const PROBLEM: &str = "application/problem+json";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
-pub(super) const CSV: &str = "text/csv; charset=utf-8";
+const CSV: &str = "text/csv; charset=utf-8";

@@ -17,8 +17,8 @@ use std::sync::LazyLock;
 use http::{HeaderValue, Method};
 
 use super::endpoint::{Endpoint, EndpointPath};
+use crate::config::ServerConfig;
 use crate::serve::http::peer::Audience;
-use crate::serve::options::ServeOptions;
 
 /// All endpoints, in reading order.
 pub(crate) fn all() -> Vec<Endpoint> {
@@ -48,8 +48,8 @@ static ROWS: LazyLock<Vec<EndpointRow>> =
     LazyLock::new(|| all().iter().map(EndpointRow::of).collect());
 
 /// The row of a path without the prefix. An exact path takes precedence over a parameter.
-pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static EndpointRow> {
-    let exact = ROWS.iter().find(|row| row.path.resolve(options) == path);
+pub(crate) fn find(path: &str, config: &ServerConfig) -> Option<&'static EndpointRow> {
+    let exact = ROWS.iter().find(|row| row.path.resolve(config) == path);
     exact.or_else(|| ROWS.iter().find(|row| row.path.covers(path)))
 }
 
@@ -90,17 +90,15 @@ impl EndpointRow {
     }
 }
 
-/// The public endpoints with fixed paths.
-static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
-    let fixed = public.filter_map(|endpoint| match endpoint.path {
-        EndpointPath::At(path) => Some(path),
-        EndpointPath::Form(_) | EndpointPath::Health | EndpointPath::SyncEvent => None,
-    });
-    fixed.collect()
-});
-
 /// The public endpoints with fixed paths, for the body of a 404.
 pub(crate) fn listed() -> &'static [&'static str] {
+    static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
+        let fixed = public.filter_map(|endpoint| match endpoint.path {
+            EndpointPath::At(path) => Some(path),
+            EndpointPath::Form(_) | EndpointPath::Health | EndpointPath::SyncEvent => None,
+        });
+        fixed.collect()
+    });
     &LISTED
 }

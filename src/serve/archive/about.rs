@@ -26,7 +26,7 @@ pub(super) struct HourAbout {
 impl HourAbout {
     /// Reads the file; all is unknown without one, or when it cannot be understood. Blocks.
     pub(super) fn read(path: &Path) -> Self {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         struct WrittenAbout {
             missed_share: Option<[f64; 3]>,
             cut: Option<bool>,
@@ -35,16 +35,9 @@ impl HourAbout {
             let file = io::Read::take(private::open_plain(path)?, LARGEST_ABOUT);
             serde_json::from_reader(io::BufReader::new(file)).map_err(io::Error::from)
         };
-        read().map_or_else(
-            |_| Self::default(),
-            |written| Self {
-                coverage: written
-                    .missed_share
-                    .map(|[_, estimate, _]| 1.0 - estimate)
-                    .filter(|seen| (0.0..=1.0).contains(seen)),
-                cut: written.cut,
-            },
-        )
+        let WrittenAbout { missed_share, cut } = read().unwrap_or_default();
+        let seen = missed_share.map(|[_, estimate, _]| 1.0 - estimate);
+        Self { coverage: seen.filter(|seen| (0.0..=1.0).contains(seen)), cut }
     }
 
     /// The values of the headers.

@@ -101,11 +101,7 @@ impl ReadArchive {
     /// Reads the directory; a missing one counts as empty.
     fn read(dir: &Path, at: Instant, changed: Option<(i64, i64)>) -> io::Result<Self> {
         let mut hours: BTreeMap<Hour, Vec<FileKind>> = BTreeMap::new();
-        let entries = match std::fs::read_dir(dir) {
-            Ok(entries) => Some(entries),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let entries = if_there(std::fs::read_dir(dir))?;
         for entry in entries.into_iter().flatten().take(NAMES) {
             let name = entry?.file_name();
             let file = name.to_str().and_then(ArchiveFile::parse);
@@ -153,10 +149,15 @@ fn listed_hour(dir: &Path, hour: Hour, kinds: &[FileKind]) -> ListedHour {
 
 /// When a name in a directory was last added, replaced or removed.
 fn changed_at(dir: &Path) -> io::Result<Option<(i64, i64)>> {
-    match std::fs::metadata(dir) {
-        Ok(about) => Ok(Some((about.mtime(), about.mtime_nsec()))),
+    let about = if_there(std::fs::metadata(dir))?;
+    Ok(about.map(|about| (about.mtime(), about.mtime_nsec())))
+}
+
+/// `None` for what does not exist.
+fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        found => found.map(Some),
     }
 }
 

@@ -11,13 +11,14 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::config::ServerLimits;
+use crate::config::{ServerConfig, ServerLimits};
 use crate::metrics;
-use crate::serve::http::admission::{Admission, ClientKey, ConnectionSlot, Rejection};
+use crate::serve::http::admission::{
+    Admission, ClientKey, ConnectionGauge, ConnectionSlot, Rejection,
+};
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
-use crate::serve::http::proxies::Proxies;
-use crate::serve::ws::connection::ConnectionGauge;
+use crate::serve::http::proxies::client_behind;
 use crate::sync::lock;
 
 /// The time over which begun downloads are counted.
@@ -97,13 +98,17 @@ impl Downloads {
     }
 
     /// Admits a request for a file or the list. On the ops listener no limit applies but the pace.
-    pub(super) fn admit(&self, proxies: &Proxies, asked: &Parts) -> Result<DownloadSlot, Problem> {
+    pub(super) fn admit(
+        &self,
+        config: &ServerConfig,
+        asked: &Parts,
+    ) -> Result<DownloadSlot, Problem> {
         let pace = Arc::clone(&self.pace);
         let peer = asked.extensions.get::<Peer>();
         let Some(peer) = peer.filter(|peer| peer.audience == Audience::Public) else {
             return Ok(DownloadSlot { pace, _counted: None });
         };
-        let client = proxies.client_behind(peer.address, &asked.headers);
+        let client = client_behind(config, peer.address, &asked.headers);
         self.count(client)?;
         let counted = self.slots.connection(Some(client)).map_err(refusal)?;
         Ok(DownloadSlot { pace, _counted: Some((counted, ConnectionGauge::new("/archive"))) })
@@ -130,21 +135,11 @@ impl Downloads {
 }
 
 fn refusal(rejection: Rejection) -> Problem {
-    let (status, label, detail) = match rejection {
-        Rejection::Full => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "downloads",
-            "all downloads are taken (server.limits.downloads): try again in a while",
-        ),
-        Rejection::Address => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "downloads_per_address",
-            "too many downloads at once from your address (server.limits.downloadsPerAddress): \
-             wait for one to end",
-        ),
-    };
-    metrics::REFUSED.add_for(label, 1);
-    Problem::new(status, detail).retry_within(AGAIN)
+    let full = "all downloads are taken (server.limits.downloads): try again in a while";
+    let address = "too many downloads at once from your address \
+                   (server.limits.downloadsPerAddress): wait for one to end";
+    let texts = [("downloads", full), ("downloads_per_address", address)];
+    rejection.counted(texts).retry_within(AGAIN)
 }
 
 impl DownloadSlot {

@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, header};
 
 use crate::model::window::Timestamp;
+use crate::serve::http::etag;
+use crate::serve::http::negotiation::elements;
 
 /// What a client can compare its copy with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,15 +40,14 @@ pub(super) fn select(
     let Validators { tag, modified } = validators;
     if headers.contains_key(header::IF_MATCH) {
         // Compared strongly: a weak tag never matches.
-        if !tags(headers, header::IF_MATCH).any(|one| one == "*" || one == tag) {
+        if !elements(headers, header::IF_MATCH).any(|one| one == "*" || one == tag) {
             return Selection::Changed;
         }
     } else if date(headers, header::IF_UNMODIFIED_SINCE).is_some_and(|at| *modified > at) {
         return Selection::Changed;
     }
     if headers.contains_key(header::IF_NONE_MATCH) {
-        let is_known = |one: &str| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag;
-        if tags(headers, header::IF_NONE_MATCH).any(is_known) {
+        if etag::is_known(headers, tag) {
             return Selection::Current;
         }
     } else if date(headers, header::IF_MODIFIED_SINCE).is_some_and(|at| *modified <= at) {
@@ -101,11 +102,6 @@ fn part(range: &str, length: u64) -> Selection {
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn tags(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// A date in a header; an invalid one is ignored.

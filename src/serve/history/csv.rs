@@ -2,7 +2,6 @@
 //! values are empty fields.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use crate::model::activity::{CountedHour, HourCompleteness, MissedRange};
 use crate::model::audit::{AuditedKind, HourShares};
@@ -14,13 +13,12 @@ pub(super) fn completeness(
     hours: &[HourCompleteness],
     shares: &BTreeMap<i64, HourShares>,
 ) -> String {
-    let mut text =
-        "hour,type,received,missed_low,missed,missed_high,minutes_known,lag_seconds".to_owned();
-    for name in AuditedKind::ALL.map(AuditedKind::name) {
-        write!(text, ",audit_{name}_low,audit_{name},audit_{name}_high")
-            .expect("a string takes all");
-    }
-    text.push_str("\r\n");
+    let audited = AuditedKind::ALL.map(AuditedKind::name);
+    let audited = audited.map(|name| format!(",audit_{name}_low,audit_{name},audit_{name}_high"));
+    let mut lines = vec![format!(
+        "hour,type,received,missed_low,missed,missed_high,minutes_known,lag_seconds{}\r\n",
+        audited.concat()
+    )];
     for hour in hours {
         let audit = audit(shares.get(&hour.hour.0));
         let minutes = hour.coverage.known;
@@ -33,15 +31,14 @@ pub(super) fn completeness(
             let missed = missed.as_deref().unwrap_or(",,");
             let at = hour.hour.start();
             let audit = if kind == ALL { &audit } else { NO_AUDIT };
-            write!(text, "{at},{kind},{received},{missed},{minutes},{lag}{audit}\r\n")
-                .expect("a string takes all");
+            lines.push(format!("{at},{kind},{received},{missed},{minutes},{lag}{audit}\r\n"));
         };
         line(ALL, all, hour.coverage.missed());
         for (column, kind) in KINDS.iter().enumerate().filter(|(at, _)| hour.counts[*at] > 0) {
             line(kind, hour.counts[column], hour.missed_of(column));
         }
     }
-    text
+    lines.concat()
 }
 
 /// The type of an hour's first row.
@@ -51,37 +48,32 @@ const NO_AUDIT: &str = ",,,,,,,,,,,,,,,,,,";
 
 /// The fields of the audit, each with a comma before it.
 fn audit(shares: Option<&HourShares>) -> String {
-    let mut text = String::new();
-    for kind in AuditedKind::ALL {
-        match shares.and_then(|shares| *shares.get(kind.name())?) {
-            Some([low, share, high]) => write!(text, ",{low:.4},{share:.4},{high:.4}"),
-            None => write!(text, ",,,"),
-        }
-        .expect("a string takes all");
-    }
-    text
+    let fields = AuditedKind::ALL.map(|kind| {
+        let known = shares.and_then(|shares| *shares.get(kind.name())?);
+        known.map_or(",,,".to_owned(), |[low, share, high]| {
+            format!(",{low:.4},{share:.4},{high:.4}")
+        })
+    });
+    fields.concat()
 }
 
 /// By hour and origin.
 pub(super) fn hours(hours: &[CountedHour]) -> String {
-    let mut text = "hour,origin,stands,events,pull_requests,opened,merged,closed,additions,\
-                    deletions\r\n"
-        .to_owned();
+    let header = "hour,origin,stands,events,pull_requests,opened,merged,closed,additions,\
+                  deletions\r\n";
+    let mut lines = vec![header.to_owned()];
     for hour in hours {
         for (origin, counts) in [("live", hour.live), ("import", hour.import)] {
-            let Some(counts) = counts else { continue };
-            let stands = (origin == "import") == hour.import.is_some();
-            let events = counts.events.map(|events| events.to_string()).unwrap_or_default();
-            let (at, c) = (hour.hour.start(), counts);
-            write!(
-                text,
+            let Some(c) = counts else { continue };
+            let (at, stands) = (hour.hour.start(), (origin == "import") == hour.import.is_some());
+            let events = c.events.map(|events| events.to_string()).unwrap_or_default();
+            lines.push(format!(
                 "{at},{origin},{stands},{events},{},{},{},{},{},{}\r\n",
                 c.pull_requests, c.opened, c.merged, c.closed, c.additions, c.deletions
-            )
-            .expect("a string takes all");
+            ));
         }
     }
-    text
+    lines.concat()
 }
 
 #[cfg(test)]

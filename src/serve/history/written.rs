@@ -220,13 +220,12 @@ pub(super) fn chart(chart: &Chart) -> ChartReport {
     }
 }
 
-/// The latest values.
 pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> NowReport {
     let now = server.clock.now();
-    let counts = server.hub.latest_values().counts();
+    let counts = server.hub.latest_values.counts();
     let today = counts.days.get(&now.day()).copied();
     let today = today.filter(|_| counts.year == now.year()).unwrap_or_default();
-    let aggregates = server.hub.aggregates();
+    let aggregates = &server.hub.aggregates;
     let all = aggregates.names().into_iter().filter_map(|name| {
         let topic = aggregates.get(&name)?;
         let about = (*topic.about()?).clone();
@@ -242,7 +241,7 @@ pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> N
         })
     });
     let busiest = |counter: &str| {
-        let topic = server.hub.rolling().get(&format!("busiest-{counter}/1h"));
+        let topic = server.hub.rolling.get(&format!("busiest-{counter}/1h"));
         Some(ranked(&topic?.latest()?.value, ENTRIES))
     };
     NowReport {
@@ -276,7 +275,7 @@ pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> N
 /// The pull requests of this UTC year by day, oldest first. A day without counts is left out.
 pub(super) fn days(server: &ServerState, imported: &[Hour]) -> YearReport {
     let year = server.clock.now().year();
-    let counts = server.hub.latest_values().counts();
+    let counts = server.hub.latest_values.counts();
     let counts = if counts.year == year { (*counts).clone() } else { PullRequestCounts::of(year) };
     let mut imported_hours: BTreeMap<Day, u32> = BTreeMap::new();
     for hour in imported {
@@ -306,7 +305,7 @@ pub(super) fn days(server: &ServerState, imported: &[Hour]) -> YearReport {
 
 /// Events of the last minute by type; `None` before anything was counted.
 fn last_minute(server: &ServerState) -> Option<LastMinute> {
-    let latest = |name: &str| server.hub.rolling().get(name).and_then(|topic| topic.latest());
+    let latest = |name: &str| server.hub.rolling.get(name).and_then(|topic| topic.latest());
     let (activity, types) = latest("activity/1m").zip(latest("types/1m"))?;
     // Seconds before this node started counting are unknown, not empty.
     let counted = activity.from.0.max(activity.counted_from.0);

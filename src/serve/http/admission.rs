@@ -3,7 +3,7 @@
 //! An address is an IPv4 address or an IPv6 /64, the network of one customer. An IPv6 /48 may have
 //! [`SITE_TIMES`] times as many connections as an address, since such networks are cheap as well.
 //! The last slots are reserved for addresses with few connections, so that a few addresses cannot
-//! shut out all others. Behind a trusted proxy the client counts, see [`super::proxies::Proxies`].
+//! shut out all others. Behind a trusted proxy the client counts, see [`super::proxies`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -123,7 +123,6 @@ impl Admission {
         Ok(ConnectionSlot { admission: Arc::clone(self), connection, counted })
     }
 
-    /// The number of connections.
     pub(crate) fn count(&self) -> usize {
         self.lock().connections
     }
@@ -148,6 +147,23 @@ impl ClientKey {
     }
 }
 
+/// Counts a connection of an endpoint in the metrics while it lives.
+#[derive(Debug)]
+pub(crate) struct ConnectionGauge(&'static str);
+
+impl ConnectionGauge {
+    pub(crate) fn new(endpoint: &'static str) -> Self {
+        metrics::CONNECTIONS.shift_for(endpoint, 1.0);
+        Self(endpoint)
+    }
+}
+
+impl Drop for ConnectionGauge {
+    fn drop(&mut self) {
+        metrics::CONNECTIONS.shift_for(self.0, -1.0);
+    }
+}
+
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut counts = self.admission.lock();
@@ -165,22 +181,22 @@ impl Drop for ConnectionSlot {
 impl Rejection {
     /// The response to a rejected connection. Counts the rejection.
     pub(crate) fn problem(self) -> Problem {
-        let (status, label, detail) = match self {
-            Self::Full => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "connections",
-                "all connections are taken, or all but those kept for addresses that have few \
-                 (server.limits.connections): try again in a while",
-            ),
-            Self::Address => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "per_address",
-                "too many connections from your address (server.limits.perAddress; an IPv6 /48 \
-                 has four times as many): close some",
-            ),
+        let full = "all connections are taken, or all but those kept for addresses that have few \
+                    (server.limits.connections): try again in a while";
+        let address = "too many connections from your address (server.limits.perAddress; an IPv6 \
+                       /48 has four times as many): close some";
+        self.counted([("connections", full), ("per_address", address)]).retry_within(AGAIN)
+    }
+
+    /// The response with one of two labels and texts: for all slots, and for those of an address.
+    /// Counts the rejection under its label.
+    pub(crate) fn counted(self, [full, address]: [(&'static str, &str); 2]) -> Problem {
+        let (status, (label, detail)) = match self {
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, full),
+            Self::Address => (StatusCode::TOO_MANY_REQUESTS, address),
         };
         metrics::REFUSED.add_for(label, 1);
-        Problem::new(status, detail).retry_within(AGAIN)
+        Problem::new(status, detail)
     }
 }
 

@@ -13,10 +13,10 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, Stream};
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use tokio_util::sync::DropGuard;
 
-use super::admission::ConnectionSlot;
+use super::admission::{ConnectionGauge, ConnectionSlot};
 use super::encoding::Compressor;
 use super::peer::Peer;
 use super::problem::Problem;
@@ -27,7 +27,6 @@ use crate::metrics;
 use crate::serve::readers::{ClientReader, HEARTBEAT};
 use crate::serve::server::ServerState;
 use crate::serve::timer::Timer;
-use crate::serve::ws::connection::ConnectionGauge;
 use crate::serve::ws::handshake;
 
 /// The body of one response.
@@ -43,7 +42,7 @@ pub(crate) struct StreamBody<R> {
     clock: Clock,
     beat: Timer,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    given: Arc<OfferedAt>,
+    offered: Arc<OfferedAt>,
     compressor: Option<Compressor>,
     /// Ends the watchdog with the body.
     _watched: DropGuard,
@@ -63,17 +62,14 @@ impl<R: ClientReader> StreamBody<R> {
         if server.soft.is_cancelled() {
             return Err(handshake::stopping());
         }
-        let peer = request.extensions().get::<Peer>().cloned().ok_or_else(|| {
-            let detail = "this connection is not known";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
-        })?;
+        let peer = Peer::of(request)?.clone();
         let behind = handshake::slot_behind_proxy(server, &peer, request.headers())?;
         // Without a permit it is sent uncompressed.
         let permit = Arc::clone(&server.compressors).try_acquire_owned().ok();
         let compressor = permit.and_then(|permit| Compressor::new(request.headers(), permit));
         let clock = server.clock;
-        let given = Arc::new(OfferedAt::default());
-        let watchdog = progress::watch(server, Arc::clone(&given), peer.cut.clone());
+        let offered = Arc::new(OfferedAt::default());
+        let watchdog = progress::watch(server, Arc::clone(&offered), peer.cut.clone());
         let first = reader.first().map(Into::into);
         let queue = retry(encoding, retry_after()).into_iter().chain(first).collect();
         Ok(Self {
@@ -87,16 +83,15 @@ impl<R: ClientReader> StreamBody<R> {
             clock,
             beat: Timer::new(clock, clock.instant() + HEARTBEAT),
             stop: Box::pin(server.soft.clone().cancelled_owned()),
-            given,
+            offered,
             compressor,
             _watched: watchdog,
             _held: (peer, behind, ConnectionGauge::new(R::NAME)),
         })
     }
 
-    /// The response with this body.
     pub(crate) fn into_response(self) -> Response {
-        let encoding = self.compressor.as_ref().map(Compressor::name);
+        let encoding = self.compressor.as_ref().map(|compressor| compressor.name);
         let mut response = Body::from_stream(self).into_response();
         response.extensions_mut().insert(HasWatchdog);
         if let Some(encoding) = encoding {
@@ -190,8 +185,8 @@ impl<R: ClientReader> Stream for StreamBody<R> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let piece = self.poll_compressed(cx);
-        let is_given = matches!(piece, Poll::Ready(Some(_)));
-        self.given.set(is_given.then(|| self.clock.instant()));
+        let is_offered = matches!(piece, Poll::Ready(Some(_)));
+        self.offered.set(is_offered.then(|| self.clock.instant()));
         piece.map(|piece| piece.map(Ok))
     }
 }

@@ -25,6 +25,8 @@ const ZSTD_LEVEL: i32 = 1;
 
 /// The compressor of one body.
 pub(super) struct Compressor {
+    /// Its name in `Content-Encoding`.
+    pub(super) name: &'static str,
     kind: Encoder,
     _permit: OwnedSemaphorePermit,
 }
@@ -37,7 +39,8 @@ enum Encoder {
 impl Compressor {
     /// A compressor for the encoding that the client prefers; `None` when it accepts none.
     pub(super) fn new(headers: &HeaderMap, permit: OwnedSemaphorePermit) -> Option<Self> {
-        let kind = match negotiation::encoding(headers, &OURS)? {
+        let name = negotiation::encoding(headers, &OURS)?;
+        let kind = match name {
             "zstd" => {
                 let mut encoder = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL).ok()?;
                 encoder.window_log(ZSTD_WINDOW).ok()?;
@@ -45,15 +48,7 @@ impl Compressor {
             }
             _ => Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
         };
-        Some(Self { kind, _permit: permit })
-    }
-
-    /// Its name in `Content-Encoding`.
-    pub(super) fn name(&self) -> &'static str {
-        match self.kind {
-            Encoder::Gzip(_) => "gzip",
-            Encoder::Zstd(_) => "zstd",
-        }
+        Some(Self { name, kind, _permit: permit })
     }
 
     /// Compresses a chunk. What is returned can be decoded up to the end of the chunk.
@@ -102,7 +97,7 @@ mod tests {
     fn each_compressed_chunk_can_be_decoded_at_once() {
         for (accepted, name) in [("gzip, deflate, br, zstd", "zstd"), ("br, gzip;q=0.5", "gzip")] {
             let mut compressor = compressor(accepted).unwrap();
-            assert_eq!(compressor.name(), name);
+            assert_eq!(compressor.name, name);
             let (mut left, mut text) = (Vec::new(), String::new());
             for i in 0..20 {
                 let piece = format!("{{\"type\":\"event\",\"n\":{i}}}\n");

@@ -38,11 +38,10 @@ pub(crate) async fn answer(
     router: Router,
     peer: Peer,
     mut request: Request,
-    refusal: Option<Rejection>,
 ) -> Response {
-    let audience = peer.audience;
+    let (audience, refusal) = (peer.audience, peer.refusal);
     let checked = head::check(&mut request);
-    routes::strip(&mut request, server.options.base_path.as_deref());
+    routes::strip(&mut request, server.options.config.base_path.as_deref());
     routes::alias(&mut request);
     request.extensions_mut().insert(peer);
     let checked = checked.and_then(|()| identity::check_host(server, &request));
@@ -53,7 +52,7 @@ pub(crate) async fn answer(
     };
     routes::secure(response.headers_mut());
     if audience == Audience::Public {
-        framed(response.headers_mut(), &server.options.frame_ancestors);
+        framed(response.headers_mut(), &server.options.config.frame_ancestors);
     }
     response
 }
@@ -81,13 +80,13 @@ async fn public(
     refusal: Option<Rejection>,
 ) -> Response {
     // The sync has effects, so pages of other hosts may not call it.
-    let is_shared = request.uri().path() != server.options.sync_event;
+    let is_shared = request.uri().path() != server.options.config.sync_event;
     let origin = if is_shared {
-        handshake::check_origin(&server.options.allowed_origins, request.headers())
+        handshake::check_origin(&server.options.config.allowed_origins, request.headers())
     } else {
         Ok(None)
     };
-    let asks_before = request.method() == Method::OPTIONS
+    let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let (mut response, origin) = match (origin, refusal) {
         (Err(problem), _) => (problem.into_response(), None),
@@ -105,15 +104,15 @@ async fn public(
     let headers = response.headers_mut();
     headers.append(header::VARY, VARY);
     if let Some(origin) = origin {
-        share(headers, origin, asks_before);
+        add_cors(headers, origin, is_preflight);
     }
     response
 }
 
 /// Adds the CORS headers for an origin.
-fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_before: bool) {
+fn add_cors(headers: &mut HeaderMap, origin: HeaderValue, is_preflight: bool) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    if asks_before {
+    if is_preflight {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, MAY_ASK);
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, MAY_SEND);
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBER);
@@ -128,11 +127,11 @@ fn is_always_answered(server: &ServerState, request: &Request) -> bool {
     let path = request.uri().path();
     request.method() == Method::OPTIONS
         || (matches!(*request.method(), Method::GET | Method::HEAD)
-            && (path == server.options.health || path == "/readyz"))
+            && (path == server.options.config.health || path == "/readyz"))
 }
 
 async fn inside(server: &ServerState, router: Router, request: Request) -> Response {
-    let row = endpoints::find(request.uri().path(), &server.options);
+    let row = endpoints::find(request.uri().path(), &server.options.config);
     let row = row.filter(|row| row.audience.includes(Audience::of(&request)));
     let (method, path) = (request.method(), request.uri().path());
     let Some(row) = row else {
@@ -173,7 +172,7 @@ fn check_listed(row: &EndpointRow, uri: &Uri) -> Result<(), Problem> {
         return Ok(());
     }
     let query = UrlQuery::of(uri)?;
-    for (name, value) in query.pairs().iter().filter(|(_, value)| !value.is_empty()) {
+    for (name, value) in query.0.iter().filter(|(_, value)| !value.is_empty()) {
         let listed = row.listed.iter().find(|(known, _)| known == name);
         if let Some((_, values)) = listed.filter(|(_, values)| !values.contains(value)) {
             let (value, values) = (shown(value), values.join(", "));

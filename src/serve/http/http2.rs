@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::ConnectionSlot;
 use super::front;
-use super::peer::{Audience, Caller};
+use super::peer::{Audience, Peer};
 use super::progress;
+use super::proxies::is_proxy;
 use super::write_timeout::{ConnectionRequests, WriteTimeoutStream};
 use crate::clock::Clock;
 use crate::serve::server::ServerState;
@@ -50,7 +51,6 @@ tokio::task_local! {
     static OPEN: Arc<OpenRequest>;
 }
 
-/// An open request.
 #[derive(Debug, Default)]
 struct OpenRequest {
     /// Ends this request alone.
@@ -98,16 +98,16 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
 pub(crate) async fn speak(
     server: &Arc<ServerState>,
     stream: WriteTimeoutStream,
-    caller: Caller,
+    peer: Peer,
     router: Router,
 ) {
     let requests = ConnectionRequests::default();
     let tasks = RequestTasks { server: Arc::clone(server), requests: requests.clone() };
     let service = {
-        let (server, caller) = (Arc::clone(server), caller.clone());
+        let (server, peer) = (Arc::clone(server), peer.clone());
         service_fn(move |request: Request<Incoming>| {
-            let (server, caller, router) = (Arc::clone(&server), caller.clone(), router.clone());
-            async move { Ok::<_, Infallible>(respond(&server, caller, router, request).await) }
+            let (server, peer, router) = (Arc::clone(&server), peer.clone(), router.clone());
+            async move { Ok::<_, Infallible>(respond(&server, peer, router, request).await) }
         })
     };
     let connection = http2::Builder::new(tasks)
@@ -121,17 +121,17 @@ pub(crate) async fn speak(
         .keep_alive_timeout(PONG_WITHIN)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let patience = server.options.limits.write_timeout;
+    let patience = server.options.config.limits.write_timeout;
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = caller.peer.cut.cancelled() => return,
+        () = peer.cut.cancelled() => return,
         () = idle(server, &requests) => {
             connection.as_mut().graceful_shutdown();
             // The client may begin requests until it knows of the shutdown. The rest of a last
             // piece may wait for room in a stream's window when its request is over already.
             tokio::select! {
                 ended = connection => ended,
-                () = caller.peer.cut.cancelled() => return,
+                () = peer.cut.cancelled() => return,
                 () = unused_for(&requests, server.clock, patience) => return,
             }
         }
@@ -147,31 +147,30 @@ pub(crate) async fn speak(
 
 async fn respond(
     server: &Arc<ServerState>,
-    mut caller: Caller,
+    mut peer: Peer,
     router: Router,
     request: Request<Incoming>,
 ) -> axum::response::Response {
     let open = OPEN.with(Arc::clone);
-    caller.peer.cut = open.cut.clone();
-    if caller.refusal.is_none() && caller.peer.audience == Audience::Public {
-        let is_proxy = server.options.trusted_proxies.contain(caller.peer.address);
-        match server.public.connection((!is_proxy).then_some(caller.peer.address)) {
+    peer.cut = open.cut.clone();
+    if peer.refusal.is_none() && peer.audience == Audience::Public {
+        let is_proxy = is_proxy(&server.options.config, peer.address);
+        match server.public.connection((!is_proxy).then_some(peer.address)) {
             Ok(slot) => *lock(&open.slot) = Some(slot),
-            Err(refusal) => caller.refusal = Some(refusal),
+            Err(refusal) => peer.refusal = Some(refusal),
         }
     }
     let cut = &open.cut;
-    let request = request.map(Body::new);
-    let response = front::answer(server, router, caller.peer, request, caller.refusal).await;
+    let response = front::answer(server, router, peer, request.map(Body::new)).await;
     progress::watched(server, response, cut)
 }
 
 /// Waits until no request was open for `keep_alive`, or until none began within the handshake
 /// time-out.
 async fn idle(server: &ServerState, requests: &ConnectionRequests) {
-    server.clock.sleep(server.options.limits.handshake_timeout).await;
+    server.clock.sleep(server.options.config.limits.handshake_timeout).await;
     if requests.begun() > 0 {
-        unused_for(requests, server.clock, server.options.keep_alive).await;
+        unused_for(requests, server.clock, server.options.config.keep_alive).await;
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Vers
 
 use super::peer::{Audience, Peer};
 use super::problem::Problem;
+use super::proxies::{client_behind, is_proxy};
 use crate::config::Secret;
 use crate::secrets::are_equal;
 use crate::serve::server::ServerState;
@@ -42,7 +43,7 @@ pub(crate) fn check_host(server: &ServerState, request: &Request<Body>) -> Resul
     let Some(host) = request.headers().get(header::HOST) else { return Ok(()) };
     let host = host.to_str().unwrap_or_default();
     let is_ops = Audience::of(request) == Audience::Ops;
-    if !is_ops || is_known_host(host, &server.options.allowed_origins) {
+    if !is_ops || is_known_host(host, &server.options.config.allowed_origins) {
         return Ok(());
     }
     let shown: String = host.chars().take(200).collect();
@@ -80,7 +81,7 @@ pub(crate) fn may_sync(server: &ServerState, request: &Request<Body>) -> Result<
         }
         return Ok(());
     }
-    if let Some(token) = &server.options.admin_token {
+    if let Some(token) = &server.options.config.admin_token {
         if has_token(headers, token) {
             return Ok(());
         }
@@ -98,16 +99,14 @@ pub(crate) fn may_sync(server: &ServerState, request: &Request<Body>) -> Result<
 /// adds no header cannot be distinguished from a client: behind one, set `server.adminToken`.
 fn is_from_here(server: &ServerState, request: &Request<Body>) -> bool {
     let headers = request.headers();
-    let Some(address) = request.extensions().get::<Peer>().map(|peer| peer.address) else {
-        return false;
-    };
-    let trusted = &server.options.trusted_proxies;
+    let Ok(&Peer { address, .. }) = Peer::of(request) else { return false };
+    let config = &server.options.config;
     let names = || headers.keys().map(HeaderName::as_str);
     let is_forwarded = || names().any(|n| n.starts_with(FORWARDED) || FORWARDING.contains(&n));
     address.is_loopback()
         // With proxies on this machine, a local connection may carry any client.
-        && !trusted.contain(address)
-        && trusted.client_behind(address, headers).is_loopback()
+        && !is_proxy(config, address)
+        && client_behind(config, address, headers).is_loopback()
         && !is_forwarded()
         && !is_of_page(headers)
         // nginx uses HTTP/1.0 to its backends by default, and few clients do.

@@ -23,10 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{ConnectionSlot, Rejection};
-use super::peer::{Audience, Caller, Listener, Peer};
+use super::peer::{Audience, Listener, Peer};
 use super::tls::Stream;
 use super::write_timeout::{ConnectionRequests, RequestGuard, WriteTimeoutStream};
-use super::{front, http2, tls, unsent};
+use super::{front, http2, proxies, tls, unsent};
 use crate::serve::server::ServerState;
 
 /// Pause after the system could not accept a connection.
@@ -71,8 +71,8 @@ pub(crate) async fn accept(
         };
         let (slot, cut) = (Some(Arc::new(slot)), CancellationToken::new());
         let address = address.ip().to_canonical();
-        let caller = Caller { peer: Peer { address, audience, cut, _slot: slot }, refusal };
-        let connection = serve(Arc::clone(&server), stream, caller, router.clone(), tls.clone());
+        let peer = Peer { address, audience, cut, refusal, _slot: slot };
+        let connection = serve(Arc::clone(&server), stream, peer, router.clone(), tls.clone());
         server.tracker.spawn(connection);
     }
 }
@@ -85,7 +85,7 @@ fn admit(
     was_refused: bool,
 ) -> Result<ConnectionSlot, Rejection> {
     let address = from.ip();
-    let is_proxy = server.options.trusted_proxies.contain(address);
+    let is_proxy = proxies::is_proxy(&server.options.config, address);
     let counted = (!is_proxy).then_some(address);
     match audience {
         _ if was_refused => server.refused.connection(counted),
@@ -97,7 +97,7 @@ fn admit(
 async fn serve(
     server: Arc<ServerState>,
     stream: TcpStream,
-    caller: Caller,
+    peer: Peer,
     router: Router,
     tls: Option<TlsAcceptor>,
 ) {
@@ -106,9 +106,9 @@ async fn serve(
         return;
     }
     unsent::limit(&stream);
-    let timeout = server.options.limits.handshake_timeout;
+    let timeout = server.options.config.limits.handshake_timeout;
     let hard = server.hard.clone();
-    let is_refused = caller.refusal.is_some();
+    let is_refused = peer.refusal.is_some();
     let refused_for = async {
         if is_refused {
             server.clock.sleep(REFUSED_FOR).await;
@@ -128,11 +128,11 @@ async fn serve(
             },
         };
         if tls::speaks_http2(&stream) {
-            let patience = server.options.limits.write_timeout;
+            let patience = server.options.config.limits.write_timeout;
             let stream = WriteTimeoutStream::new(stream, patience, server.clock);
-            http2::speak(&server, stream, caller, router).await;
+            http2::speak(&server, stream, peer, router).await;
         } else {
-            speak(&server, stream, caller, router).await;
+            speak(&server, stream, peer, router).await;
         }
     };
     tokio::select! {
@@ -143,21 +143,19 @@ async fn serve(
 }
 
 /// Serves a connection until it ends or becomes a WebSocket.
-async fn speak(server: &Arc<ServerState>, stream: Stream, caller: Caller, router: Router) {
+async fn speak(server: &Arc<ServerState>, stream: Stream, peer: Peer, router: Router) {
     let requests = ConnectionRequests::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let (router, caller, answering) = (router.clone(), caller.clone(), requests.begin());
+        let (router, peer, answering) = (router.clone(), peer.clone(), requests.begin());
         async move {
-            let request = request.map(Body::new);
-            let response =
-                front::answer(server, router, caller.peer, request, caller.refusal).await;
+            let response = front::answer(server, router, peer, request.map(Body::new)).await;
             Ok::<_, std::convert::Infallible>(guarded(response, answering))
         }
     });
-    let limits = &server.options.limits;
+    let limits = &server.options.config.limits;
     let stream = WriteTimeoutStream::new(stream, limits.write_timeout, server.clock).with_requests(
         limits.handshake_timeout,
-        server.options.keep_alive,
+        server.options.config.keep_alive,
         requests.clone(),
     );
     let connection = http1::Builder::new()
@@ -178,7 +176,7 @@ async fn speak(server: &Arc<ServerState>, stream: Stream, caller: Caller, router
     };
     let ended = tokio::select! {
         ended = politely => ended,
-        () = caller.peer.cut.cancelled() => return,
+        () = peer.cut.cancelled() => return,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");

@@ -1,10 +1,13 @@
 //! Negotiates content (`Accept`, `Accept-Encoding`, RFC 9110 §12).
 
+use std::cmp::Reverse;
+
 use http::{HeaderMap, HeaderName, header};
 
 pub(crate) const SSE: &str = "text/event-stream";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const JSON: &str = "application/json";
+pub(crate) const CSV: &str = "text/csv; charset=utf-8";
 /// The header in which an `EventSource` sends the cursor to resume from.
 pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -16,21 +19,11 @@ pub(crate) fn choose(headers: &HeaderMap, usual: usize, offers: &[&str]) -> Opti
     if ranges.is_empty() {
         return Some(usual);
     }
-    let mut best: Option<(u16, Closeness, usize)> = None;
-    for (at, offer) in offers.iter().enumerate() {
+    let weighed = offers.iter().enumerate().map(|(at, offer)| {
         let (closeness, quality) = weigh(&ranges, offer);
-        let is_better = best.is_none_or(|(most, closest, _)| match quality.cmp(&most) {
-            std::cmp::Ordering::Equal if closeness == closest => {
-                closeness != Closeness::Exact && at == usual
-            }
-            std::cmp::Ordering::Equal => closeness > closest,
-            order => order.is_gt(),
-        });
-        if quality > 0 && is_better {
-            best = Some((quality, closeness, at));
-        }
-    }
-    best.map(|(.., at)| at)
+        (quality, closeness, closeness != Closeness::Exact && at == usual, Reverse(at))
+    });
+    weighed.filter(|(quality, ..)| *quality > 0).max().map(|(.., Reverse(at))| at)
 }
 
 /// How specific the range is that matches a media type.
@@ -102,10 +95,15 @@ pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item 
     split.map(str::trim)
 }
 
+/// The elements of a header that is a list (RFC 9110 §5.6.1), trimmed.
+pub(crate) fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
 /// The values of a header with their qualities in thousandths; other parameters are ignored.
 fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, u16)> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|word| {
+    elements(headers, name).filter_map(|word| {
         let mut parts = word.split(';').map(str::trim);
         let named = parts.next().filter(|named| !named.is_empty())?;
         let quality = parts.find_map(|part| {

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::Request;
+use http::{Request, StatusCode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{ConnectionSlot, Rejection};
+use super::problem::Problem;
 
 /// A bound socket and its audience.
 #[derive(Debug)]
@@ -34,24 +35,27 @@ pub(crate) struct Peer {
     pub(crate) audience: Audience,
     /// Ends the connection at once.
     pub(crate) cut: CancellationToken,
+    /// Why the connection was rejected, if it was.
+    pub(super) refusal: Option<Rejection>,
     /// The connection's slot, which is free when the last clone is dropped.
     pub(super) _slot: Option<Arc<ConnectionSlot>>,
 }
 
-#[cfg(test)]
 impl Peer {
+    /// The peer that a request came from.
+    pub(crate) fn of<B>(request: &Request<B>) -> Result<&Self, Problem> {
+        request.extensions().get().ok_or_else(|| {
+            let detail = "the connection of this request is not known";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+        })
+    }
+
     /// A public peer without a slot.
+    #[cfg(test)]
     pub(crate) fn of_test(address: IpAddr) -> Self {
         let cut = CancellationToken::new();
-        Self { address, audience: Audience::Public, cut, _slot: None }
+        Self { address, audience: Audience::Public, cut, refusal: None, _slot: None }
     }
-}
-
-/// A peer, and why its connection was rejected, if it was.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    pub(crate) peer: Peer,
-    pub(crate) refusal: Option<Rejection>,
 }
 
 impl Audience {
@@ -62,6 +66,6 @@ impl Audience {
 
     /// The audience of the listener that a request came to.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        request.extensions().get::<Peer>().map_or(Self::Public, |peer| peer.audience)
+        Peer::of(request).map_or(Self::Public, |peer| peer.audience)
     }
 }

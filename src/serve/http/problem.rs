@@ -14,7 +14,6 @@ use crate::sync::Stopping;
 /// What a handler returns.
 pub(crate) type HttpResult = Result<Response, Problem>;
 
-/// An error response.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -67,7 +66,6 @@ impl Problem {
         self
     }
 
-    /// Adds a header.
     pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
         self

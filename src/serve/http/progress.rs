@@ -41,18 +41,18 @@ impl OfferedAt {
 /// Starts the watchdog of a body, which cancels `cut`. It ends with the returned guard.
 pub(super) fn watch(
     server: &ServerState,
-    given: Arc<OfferedAt>,
+    offered: Arc<OfferedAt>,
     cut: CancellationToken,
 ) -> DropGuard {
     let over = CancellationToken::new();
-    let timeout = server.options.limits.write_timeout;
-    server.tracker.spawn(cut_when_stuck(given, server.clock, timeout, (over.clone(), cut)));
+    let timeout = server.options.config.limits.write_timeout;
+    server.tracker.spawn(cut_when_stuck(offered, server.clock, timeout, (over.clone(), cut)));
     over.drop_guard()
 }
 
 /// Cancels `cut` when a piece has waited for `timeout`. Ends with the body or the connection.
 async fn cut_when_stuck(
-    given: Arc<OfferedAt>,
+    offered: Arc<OfferedAt>,
     clock: Clock,
     timeout: Duration,
     (over, cut): (CancellationToken, CancellationToken),
@@ -63,7 +63,7 @@ async fn cut_when_stuck(
             () = cut.cancelled() => return,
             () = clock.sleep(timeout / 2) => {}
         }
-        if given.get().is_some_and(|at| clock.instant().duration_since(at) >= timeout) {
+        if offered.get().is_some_and(|at| clock.instant().duration_since(at) >= timeout) {
             metrics::REFUSED.add_for("write_timeout", 1);
             cut.cancel();
             return;
@@ -90,7 +90,7 @@ pub(super) fn watched(
         Body::new(WatchedBody {
             body,
             rest: Bytes::new(),
-            given: Arc::default(),
+            offered: Arc::default(),
             watchdog: None,
             server: Arc::clone(server),
             cut: cut.clone(),
@@ -102,7 +102,7 @@ struct WatchedBody {
     body: Body,
     /// What is left of the last frame.
     rest: Bytes,
-    given: Arc<OfferedAt>,
+    offered: Arc<OfferedAt>,
     /// Runs from the first piece until hyper drops the body.
     watchdog: Option<DropGuard>,
     server: Arc<ServerState>,
@@ -118,7 +118,7 @@ impl hyper::body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        this.given.set(None);
+        this.offered.set(None);
         if this.rest.is_empty() {
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -129,9 +129,9 @@ impl hyper::body::Body for WatchedBody {
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
-        this.given.set(Some(this.server.clock.instant()));
-        let Self { server, given, cut, watchdog, .. } = this;
-        watchdog.get_or_insert_with(|| watch(server, Arc::clone(given), cut.clone()));
+        this.offered.set(Some(this.server.clock.instant()));
+        let Self { server, offered, cut, watchdog, .. } = this;
+        watchdog.get_or_insert_with(|| watch(server, Arc::clone(offered), cut.clone()));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -1,77 +1,48 @@
 //! Trusted proxies, and the header in which they name the client.
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Deref;
 
 use http::HeaderMap;
 
 use super::negotiation::split_unquoted;
-use crate::config::Network;
+use crate::config::ServerConfig;
 
-/// The default of `server.clientHeader`.
-const USUAL: &str = "X-Forwarded-For";
 /// The header with a syntax of its own (RFC 7239).
 const FORWARDED: &str = "Forwarded";
 
-/// Proxies that are trusted to name the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxies {
-    /// Their networks.
-    pub networks: Vec<Network>,
-    /// The header that names the client; case is ignored.
-    pub header: String,
+/// Whether this address is a trusted proxy (`server.trustedProxies`).
+pub(crate) fn is_proxy(config: &ServerConfig, address: IpAddr) -> bool {
+    config.trusted_proxies.iter().any(|network| network.contains(address))
 }
 
-impl From<Vec<Network>> for Proxies {
-    fn from(networks: Vec<Network>) -> Self {
-        Self { networks, header: USUAL.to_owned() }
+/// The client behind `peer`: the right-most address in the header (`server.clientHeader`) that is
+/// not a trusted proxy. `peer` itself when it is not trusted, or when the header has no address.
+#[must_use]
+pub(crate) fn client_behind(config: &ServerConfig, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    if !is_proxy(config, peer) {
+        return peer;
     }
-}
-
-impl Deref for Proxies {
-    type Target = [Network];
-
-    fn deref(&self) -> &[Network] {
-        &self.networks
-    }
-}
-
-impl Proxies {
-    /// Whether this address is a trusted proxy.
-    pub(crate) fn contain(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(address))
-    }
-
-    /// The client behind `peer`: the right-most address in the header that is not a trusted proxy.
-    /// `peer` itself when it is not trusted, or when the header has no address.
-    #[must_use]
-    pub(crate) fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if !self.contain(peer) {
-            return peer;
-        }
-        let is_forwarded = self.header.eq_ignore_ascii_case(FORWARDED);
-        let lines = headers.get_all(self.header.as_str()).into_iter().collect::<Vec<_>>();
-        let mut client = peer;
-        for line in lines.into_iter().rev() {
-            let Ok(line) = line.to_str() else { return client };
-            let parts: Vec<&str> = if is_forwarded {
-                split_unquoted(line, ',').collect()
-            } else {
-                line.split(',').map(str::trim).collect()
-            };
-            for part in parts.into_iter().rev() {
-                let address = if is_forwarded { forwarded_for(part) } else { Some(part) };
-                // Only an address can come from a trusted proxy: the sender of anything else is the
-                // client.
-                let Some(address) = address.and_then(read_address) else { return client };
-                client = address;
-                if !self.contain(address) {
-                    return client;
-                }
+    let is_forwarded = config.client_header.eq_ignore_ascii_case(FORWARDED);
+    let mut client = peer;
+    for line in headers.get_all(config.client_header.as_str()).into_iter().rev() {
+        let Ok(line) = line.to_str() else { return client };
+        let parts: Vec<&str> = if is_forwarded {
+            split_unquoted(line, ',').collect()
+        } else {
+            line.split(',').map(str::trim).collect()
+        };
+        for part in parts.into_iter().rev() {
+            let address = if is_forwarded { forwarded_for(part) } else { Some(part) };
+            // Only an address can come from a trusted proxy: the sender of anything else is the
+            // client.
+            let Some(address) = address.and_then(read_address) else { return client };
+            client = address;
+            if !is_proxy(config, address) {
+                return client;
             }
         }
-        client
     }
+    client
 }
 
 /// The `for` parameter of an element of `Forwarded`.
@@ -93,10 +64,12 @@ fn read_address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, Network};
 
     fn told(header: &'static str, peer: &str, values: &[&'static str]) -> String {
-        let networks = vec![Network::parse("10.0.0.0/8").unwrap()];
-        let proxies = Proxies { networks, header: header.to_owned() };
+        let mut config = config::defaults().server;
+        config.trusted_proxies = vec![Network::parse("10.0.0.0/8").unwrap()];
+        config.client_header = header.to_owned();
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(
@@ -105,7 +78,7 @@ mod tests {
             );
         }
         headers.append("x-other", http::HeaderValue::from_static("9.9.9.9"));
-        proxies.client_behind(peer.parse().unwrap(), &headers).to_string()
+        client_behind(&config, peer.parse().unwrap(), &headers).to_string()
     }
 
     #[test]

@@ -14,12 +14,12 @@ use super::problem::Problem;
 use crate::model::hour_file::ArchiveFile;
 use crate::serve::api::endpoint::EndpointPath;
 use crate::serve::api::endpoints;
-use crate::serve::options::ServeOptions;
 use crate::serve::server::ServerState;
 
 /// The routes of a listener. Fails when two endpoints have the same path.
 pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::Result<Router> {
-    let ServeOptions { health, sync_event, .. } = &server.options;
+    let config = &server.options.config;
+    let (health, sync_event) = (&config.health, &config.sync_event);
     let all = endpoints::all();
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
         let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
@@ -32,7 +32,7 @@ pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::R
         endpoint.audience.includes(audience) && !matches!(endpoint.path, EndpointPath::Form(_))
     });
     let routes = table.fold(Router::new(), |router, endpoint| {
-        router.route(endpoint.path.resolve(&server.options), endpoint.route)
+        router.route(endpoint.path.resolve(config), endpoint.route)
     });
     let routes = routes.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
     Ok(routes.with_state(Arc::clone(server)))

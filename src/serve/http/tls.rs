@@ -26,7 +26,7 @@ use crate::reload;
 pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// The current certificate and key of the public listeners. Clones share them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Certificate(Arc<Newest>);
 
 struct Newest(ArcSwap<CertifiedKey>);
@@ -34,16 +34,13 @@ struct Newest(ArcSwap<CertifiedKey>);
 impl Certificate {
     /// Reads both files. Errors name the configuration key and the path, never the contents.
     pub fn read(files: &TlsConfig) -> anyhow::Result<Self> {
-        let about = |key: &'static str, path: &std::path::Path| {
-            let path = path.display().to_string();
-            move |why: String| anyhow::anyhow!("{key}: {path}: {why}")
+        let about = |which: &str, why: String| {
+            let path = if which == KEY { &files.key } else { &files.cert };
+            anyhow::anyhow!("server.tls.{which}: {}: {why}", path.display())
         };
-        let cert = reload::read(&files.cert).map_err(about("server.tls.cert", &files.cert))?;
-        let key = reload::read(&files.key).map_err(about("server.tls.key", &files.key))?;
-        let pair = pair(&cert, &key).map_err(|(which, why)| match which {
-            PemFile::Cert => about("server.tls.cert", &files.cert)(why),
-            PemFile::Key => about("server.tls.key", &files.key)(why),
-        })?;
+        let cert = reload::read(&files.cert).map_err(|why| about(CERT, why))?;
+        let key = reload::read(&files.key).map_err(|why| about(KEY, why))?;
+        let pair = pair(&cert, &key).map_err(|(which, why)| about(which, why))?;
         Ok(Self(Arc::new(Newest(ArcSwap::from_pointee(pair)))))
     }
 
@@ -73,15 +70,10 @@ impl ResolvesServerCert for Newest {
     }
 }
 
+/// The key is not shown.
 impl fmt::Debug for Newest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Newest")
-    }
-}
-
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Certificate")
     }
 }
 
@@ -95,27 +87,19 @@ pub(crate) fn speaks_http2(stream: &Stream) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
 }
 
-/// Reads the files and makes an acceptor.
-pub(crate) fn acceptor(files: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
-    Certificate::read(files)?.acceptor()
-}
+/// The keys of the two files in `server.tls`.
+const CERT: &str = "cert";
+const KEY: &str = "key";
 
-/// Which file of the pair is wrong.
-enum PemFile {
-    Cert,
-    Key,
-}
-
-fn pair(cert: &[u8], key: &[u8]) -> Result<CertifiedKey, (PemFile, String)> {
+/// Reads a pair, or says which of the files is wrong, and why.
+fn pair(cert: &[u8], key: &[u8]) -> Result<CertifiedKey, (&'static str, String)> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
-    let chain =
-        chain.map_err(|error| (PemFile::Cert, format!("it is not readable PEM ({error})")))?;
+    let chain = chain.map_err(|error| (CERT, format!("it is not readable PEM ({error})")))?;
     if chain.is_empty() {
-        return Err((PemFile::Cert, "it holds no certificate in PEM form".to_owned()));
+        return Err((CERT, "it holds no certificate in PEM form".to_owned()));
     }
     let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|_| (PemFile::Key, "it holds no readable PEM key".to_owned()))?;
-    CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| {
-        (PemFile::Cert, format!("certificate and key do not belong together ({error})"))
-    })
+        .map_err(|_| (KEY, "it holds no readable PEM key".to_owned()))?;
+    CertifiedKey::from_der(chain, key, &default_provider())
+        .map_err(|error| (CERT, format!("certificate and key do not belong together ({error})")))
 }

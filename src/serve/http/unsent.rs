@@ -12,7 +12,6 @@ use super::tls::Stream;
 /// The limit.
 const UNSENT_BYTES: u32 = 256 << 10;
 
-/// Sets the limit.
 pub(super) fn limit(stream: &TcpStream) {
     set(stream, UNSENT_BYTES);
 }

@@ -1,11 +1,13 @@
-//! The query of a URL, and the values of its parameters.
+//! The path and the query of a URL: variable parts, and the values of parameters.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Path, Query};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, Uri};
+use serde::de::DeserializeOwned;
 
 use super::negotiation::{self, JSON};
 use super::problem::Problem;
@@ -15,7 +17,7 @@ use crate::model::window::Timestamp;
 /// Names and values in their order, form-decoded, except that `++` is decoded as two pluses: two
 /// spaces are unlikely, but `C++` is common.
 #[derive(Debug)]
-pub(crate) struct UrlQuery(Vec<(String, String)>);
+pub(crate) struct UrlQuery(pub(crate) Vec<(String, String)>);
 
 impl UrlQuery {
     /// Reads the query of a request. Bytes that are not UTF-8 are replaced by U+FFFD.
@@ -29,11 +31,6 @@ impl UrlQuery {
                 let detail = format!("the URL's query cannot be read: {error}");
                 Problem::new(StatusCode::BAD_REQUEST, detail)
             })
-    }
-
-    /// All names and values.
-    pub(crate) fn pairs(&self) -> &[(String, String)] {
-        &self.0
     }
 
     /// The last value of a parameter; an empty one counts as absent.
@@ -87,6 +84,25 @@ impl UrlQuery {
     }
 }
 
+/// The variable parts of a path; what is not UTF-8 is refused as every other error is.
+pub(crate) struct PathParts<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for PathParts<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Path::from_request_parts(parts, state).await;
+        read.map(|Path(parts)| Self(parts)).map_err(|_| {
+            let detail = "the path is not UTF-8 text: encode each byte of it as %XX";
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        })
+    }
+}
+
 /// The value that a text names, or a message that lists the accepted texts.
 pub(crate) fn known<T: Clone>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
     let found = all.iter().find(|(name, _)| *name == text);
@@ -116,7 +132,7 @@ mod tests {
     fn double_plus_is_kept_and_single_plus_is_a_space() {
         let read = |query: &str| {
             let query = UrlQuery::of(&format!("/stream?{query}").parse().unwrap()).unwrap();
-            let pairs = query.pairs().iter().map(|(name, value)| format!("{name}={value}"));
+            let pairs = query.0.iter().map(|(name, value)| format!("{name}={value}"));
             pairs.collect::<Vec<_>>()
         };
         assert_eq!(read("languages=C++,Go&poll=1"), ["languages=C++,Go", "poll=1"]);

@@ -19,7 +19,6 @@ use super::tls::Stream;
 use crate::clock::Clock;
 use crate::metrics;
 
-/// A sleep.
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A stream whose writes fail after `limit` without progress.
@@ -33,7 +32,6 @@ pub(crate) struct WriteTimeoutStream {
     timeouts: Option<RequestTimeouts>,
 }
 
-/// Timeouts of requests.
 struct RequestTimeouts {
     head: Duration,
     idle: Duration,
@@ -72,7 +70,6 @@ struct RequestCounts {
 pub(crate) struct RequestGuard(ConnectionRequests);
 
 impl ConnectionRequests {
-    /// Counts a request.
     pub(crate) fn begin(&self) -> RequestGuard {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         self.0.open.fetch_add(1, Ordering::Relaxed);

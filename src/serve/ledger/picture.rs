@@ -4,7 +4,6 @@
 //! number of days, and its colours suit light and dark pages.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use super::written::seen_of;
 use crate::model::ledger::{DaySeen, RankedBy, RepoSeries};
@@ -46,44 +45,36 @@ impl Picture<'_> {
         let stated = self.stated();
         let beside = stated.as_deref().map_or(0.0, |stated| chars(stated) * TEXT_CHAR + 12.0);
         let room = RIGHT - 12.0 - beside;
-        let mut out = head(WIDTH, HEIGHT, &self.title(sum));
-        write!(
-            out,
-            "<style>{STYLE}</style><rect class=\"f\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"6\"/>\
-             <text class=\"t\" x=\"12\" y=\"22\">{}</text><text x=\"12\" y=\"40\">{} in {days} days \
-             · {}</text>",
+        let stated = stated.map_or_else(String::new, |stated| {
+            format!("<text x=\"{RIGHT}\" y=\"22\" text-anchor=\"end\">{stated}</text>")
+        });
+        let scale = [(1.0, sum), (0.5, sum / 2), (0.0, 0)].map(|(part, figure)| {
+            let y = BOTTOM - (BOTTOM - TOP) * part;
+            let (x, below, figure) = (LEFT - 6.0, y + 4.0, short(figure));
+            format!(
+                "<path class=\"g\" d=\"M{LEFT} {y}H{RIGHT}\"/><text x=\"{x}\" y=\"{below}\" \
+                 text-anchor=\"end\">{figure}</text>"
+            )
+        });
+        let all = &self.series.days;
+        let ends = [(LEFT, "start", all.first()), (RIGHT, "end", all.last())];
+        let ends = ends.map(|(x, anchor, day)| {
+            let day = day.map(|day| day.day.to_string()).unwrap_or_default();
+            format!("<text x=\"{x}\" y=\"230\" text-anchor=\"{anchor}\">{day}</text>")
+        });
+        format!(
+            "{}<style>{STYLE}</style><rect class=\"f\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+             rx=\"6\"/><text class=\"t\" x=\"12\" y=\"22\">{}</text><text x=\"12\" y=\"40\">{} in \
+             {days} days · {}</text>{stated}{}{}{}{}</svg>",
+            head(WIDTH, HEIGHT, &self.title(sum)),
             escaped(&shortened(&self.series.name, room)),
             escaped(&format!("{} {}", grouped(sum), self.words())),
             escaped(&self.seen_in_full()),
+            scale.concat(),
+            bars(&counts, most),
+            line(&counts, sum),
+            ends.concat(),
         )
-        .expect("a string takes all");
-        if let Some(stated) = stated {
-            write!(out, "<text x=\"{RIGHT}\" y=\"22\" text-anchor=\"end\">{stated}</text>")
-                .expect("a string takes all");
-        }
-        for (part, figure) in [(1.0, sum), (0.5, sum / 2), (0.0, 0)] {
-            let y = BOTTOM - (BOTTOM - TOP) * part;
-            write!(
-                out,
-                "<path class=\"g\" d=\"M{LEFT} {y}H{RIGHT}\"/><text x=\"{}\" y=\"{}\" \
-                 text-anchor=\"end\">{}</text>",
-                LEFT - 6.0,
-                y + 4.0,
-                short(figure)
-            )
-            .expect("a string takes all");
-        }
-        out.push_str(&bars(&counts, most));
-        out.push_str(&line(&counts, sum));
-        for (x, anchor, day) in
-            [(LEFT, "start", self.series.days.first()), (RIGHT, "end", self.series.days.last())]
-        {
-            let day = day.map(|day| day.day.to_string()).unwrap_or_default();
-            write!(out, "<text x=\"{x}\" y=\"230\" text-anchor=\"{anchor}\">{day}</text>")
-                .expect("a string takes all");
-        }
-        out.push_str("</svg>");
-        out
     }
 
     /// A badge: the figure's sum and how much of the feed was seen in its days.
@@ -92,13 +83,12 @@ impl Picture<'_> {
         let label = format!("{} in {} days", self.words(), self.series.days.len());
         let value = format!("{} · {}", grouped(sum), seen_words(seen_of(self.series)));
         let (a, b) = (width(&label), width(&value));
-        let mut out = head(a + b, 20.0, &self.title(sum));
-        write!(
-            out,
-            "<rect width=\"{a}\" height=\"20\" fill=\"#444\"/><rect x=\"{a}\" width=\"{b}\" \
+        format!(
+            "{}<rect width=\"{a}\" height=\"20\" fill=\"#444\"/><rect x=\"{a}\" width=\"{b}\" \
              height=\"20\" fill=\"#0969da\"/><g fill=\"#fff\" font-family=\"Verdana,sans-serif\" \
              font-size=\"11\" text-anchor=\"middle\"><text x=\"{}\" y=\"14\" \
              textLength=\"{}\">{}</text><text x=\"{}\" y=\"14\" textLength=\"{}\">{}</text></g></svg>",
+            head(a + b, 20.0, &self.title(sum)),
             a / 2.0,
             a - 10.0,
             escaped(&label),
@@ -106,8 +96,6 @@ impl Picture<'_> {
             b - 10.0,
             escaped(&value),
         )
-        .expect("a string takes all");
-        out
     }
 
     fn counts(&self) -> impl Iterator<Item = u64> {
@@ -166,33 +154,34 @@ fn head(width: f64, height: f64, title: &str) -> String {
 
 /// Bars of the days, up to the top for the most.
 fn bars(counts: &[u64], most: u64) -> String {
-    let mut path = String::new();
-    let step = (RIGHT - LEFT) / as_float(counts.len() as u64).max(1.0);
-    let mut x = LEFT;
-    for n in counts {
-        if *n > 0 {
-            let height = ((BOTTOM - TOP) * as_float(*n) / as_float(most.max(1))).max(1.0);
-            let width = (step * 0.8).max(0.5);
-            write!(path, "M{x:.1} {BOTTOM}v-{height:.1}h{width:.1}v{height:.1}z")
-                .expect("a string takes all");
-        }
+    let step = step(counts);
+    let width = (step * 0.8).max(0.5);
+    let mut x = LEFT - step;
+    let bar = |n: &u64| {
         x += step;
-    }
-    format!("<path class=\"b\" d=\"{path}\"/>")
+        let height = ((BOTTOM - TOP) * as_float(*n) / as_float(most.max(1))).max(1.0);
+        (*n > 0).then(|| format!("M{x:.1} {BOTTOM}v-{height:.1}h{width:.1}v{height:.1}z"))
+    };
+    let path: Vec<String> = counts.iter().filter_map(bar).collect();
+    format!("<path class=\"b\" d=\"{}\"/>", path.concat())
 }
 
 /// A line of the sum from the first day on.
 fn line(counts: &[u64], sum: u64) -> String {
-    let step = (RIGHT - LEFT) / as_float(counts.len() as u64).max(1.0);
-    let (mut x, mut so_far) = (LEFT, 0_u64);
-    let mut path = format!("M{LEFT} {BOTTOM}");
-    for n in counts {
+    let (step, mut x, mut so_far) = (step(counts), LEFT, 0_u64);
+    let to = |n: &u64| {
         x += step;
         so_far = so_far.saturating_add(*n);
         let y = BOTTOM - (BOTTOM - TOP) * as_float(so_far) / as_float(sum.max(1));
-        write!(path, "L{x:.1} {y:.1}").expect("a string takes all");
-    }
-    format!("<path class=\"l\" d=\"{path}\"/>")
+        format!("L{x:.1} {y:.1}")
+    };
+    let path: Vec<String> = counts.iter().map(to).collect();
+    format!("<path class=\"l\" d=\"M{LEFT} {BOTTOM}{}\"/>", path.concat())
+}
+
+/// The width of a day.
+fn step(counts: &[u64]) -> f64 {
+    (RIGHT - LEFT) / as_float(counts.len() as u64).max(1.0)
 }
 
 /// How much was seen, in words.

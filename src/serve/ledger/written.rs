@@ -1,55 +1,15 @@
 //! Series and rankings as JSON and CSV.
 
-use std::fmt::Write as _;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::json;
 use crate::model::ledger::{
-    DaySeen, LedgerCounts, LedgerMetric, RankedBy, RankedRepo, RankedWindow, RepoDay, RepoSeries,
-    StatedTotals, TopRepos,
+    DaySeen, LedgerCounts, LedgerMetric, RankedRepo, RepoDay, RepoSeries, StatedTotals, TopRepos,
+    rounded,
 };
 use crate::model::window::Timestamp;
-
-/// What was counted of a repository.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-pub(crate) struct LedgerFigures {
-    stars: u64,
-    forks: u64,
-    prs_opened: u64,
-    prs_merged: u64,
-    prs_closed: u64,
-    issues_opened: u64,
-    issues_closed: u64,
-    releases: u64,
-    pushes: u64,
-}
-
-/// How much of the public feed was seen.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-pub(crate) struct LedgerCoverage {
-    /// The fraction of all public events that was seen in the known minutes, estimated from event
-    /// ids, 0 to 1; null while it is unknown.
-    seen: Option<f64>,
-    /// Minutes for which it is known.
-    minutes_known: u32,
-    /// Hours whose counts come from an imported archive instead.
-    hours_imported: u32,
-    /// Days whose counts come from a database (`tidb.sql.repoDays`) instead.
-    days_filled: u32,
-}
-
-/// One day of a repository.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct DayReport {
-    /// The UTC day.
-    day: String,
-    /// What was counted.
-    counts: LedgerFigures,
-    /// How much of the day was seen.
-    coverage: LedgerCoverage,
-}
+use crate::serve::admin::operate::TopQuery;
 
 /// A repository by day.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -65,16 +25,16 @@ pub(crate) struct RepoReport<'a> {
     /// The last day.
     until: String,
     /// The sums of all days.
-    totals: LedgerFigures,
+    totals: LedgerCounts,
     /// The totals that GitHub states; null unless the audit asks for those of the repository.
     stated: Option<StatedTotals>,
     /// The fraction of the stars and forks that it gained over the audit's last 24 looks which was
     /// seen, 0 to 1; null until it is known.
     seen: Option<f64>,
     /// How much of these days was seen.
-    coverage: LedgerCoverage,
+    coverage: DaySeen,
     /// All days in order, also those without events.
-    days: Vec<DayReport>,
+    days: &'a [RepoDay],
 }
 
 /// One repository of a ranking.
@@ -100,36 +60,9 @@ pub(crate) struct TopReport<'a> {
     /// When the ranking was computed.
     computed_at: Timestamp,
     /// How much of the window's days was seen.
-    coverage: LedgerCoverage,
+    coverage: DaySeen,
     /// In descending order of count.
     repos: Vec<RankedReport<'a>>,
-}
-
-impl LedgerFigures {
-    fn of(counts: &LedgerCounts) -> Self {
-        Self {
-            stars: counts.get(LedgerMetric::Stars),
-            forks: counts.get(LedgerMetric::Forks),
-            prs_opened: counts.get(LedgerMetric::PullsOpened),
-            prs_merged: counts.get(LedgerMetric::PullsMerged),
-            prs_closed: counts.get(LedgerMetric::PullsClosed),
-            issues_opened: counts.get(LedgerMetric::IssuesOpened),
-            issues_closed: counts.get(LedgerMetric::IssuesClosed),
-            releases: counts.get(LedgerMetric::Releases),
-            pushes: counts.get(LedgerMetric::Pushes),
-        }
-    }
-}
-
-impl LedgerCoverage {
-    fn of(seen: DaySeen) -> Self {
-        Self {
-            seen: seen.seen.map(|share| (share * 1e3).round() / 1e3),
-            minutes_known: seen.minutes_known,
-            hours_imported: seen.hours_imported,
-            days_filled: seen.days_filled,
-        }
-    }
 }
 
 /// What was seen of all days of a series.
@@ -150,60 +83,36 @@ pub(super) fn series(series: &RepoSeries) -> String {
         language: series.language.as_deref(),
         since: day(series.days.first()),
         until: day(series.days.last()),
-        totals: LedgerFigures::of(&totals),
+        totals,
         stated: series.stated,
         seen: series.seen,
-        coverage: LedgerCoverage::of(seen_of(series)),
-        days: series
-            .days
-            .iter()
-            .map(|day| DayReport {
-                day: day.day.to_string(),
-                counts: LedgerFigures::of(&day.counts),
-                coverage: LedgerCoverage::of(day.seen),
-            })
-            .collect(),
+        coverage: seen_of(series),
+        days: &series.days,
     };
     json::encoded(&report)
 }
 
 /// A series as CSV (RFC 4180).
 pub(super) fn series_csv(series: &RepoSeries) -> String {
-    let mut text = "day".to_owned();
-    for metric in LedgerMetric::ALL {
-        text.push(',');
-        text.push_str(metric.name());
+    let names = LedgerMetric::ALL.map(LedgerMetric::name).join(",");
+    let mut lines = vec![format!("day,{names},seen,minutes_known,hours_imported,days_filled\r\n")];
+    for RepoDay { day, counts, seen } in &series.days {
+        let counts = counts.0.map(|count| count.to_string()).join(",");
+        lines.push(format!("{day},{counts},{}\r\n", coverage(*seen)));
     }
-    text.push_str(",seen,minutes_known,hours_imported,days_filled\r\n");
-    for day in &series.days {
-        text.push_str(&day.day.to_string());
-        for metric in LedgerMetric::ALL {
-            write!(text, ",{}", day.counts.get(metric)).expect("a string takes all");
-        }
-        let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
-            LedgerCoverage::of(day.seen);
-        let seen = shown(seen);
-        write!(text, ",{seen},{minutes_known},{hours_imported},{days_filled}\r\n")
-            .expect("a string takes all");
-    }
-    text
+    lines.concat()
 }
 
 /// A ranking as JSON.
-pub(super) fn top(
-    top: &TopRepos,
-    by: RankedBy,
-    window: RankedWindow,
-    language: Option<&str>,
-) -> String {
+pub(super) fn top(top: &TopRepos, asked: &TopQuery) -> String {
     let repos = top.repos.iter().zip(1..).map(|(repo, rank)| RankedReport { rank, repo });
     let report = TopReport {
-        by: by.name(),
-        window: window.name(),
-        language,
+        by: asked.by.name(),
+        window: asked.window.name(),
+        language: asked.language.as_deref(),
         from: top.from,
         computed_at: top.computed_at,
-        coverage: LedgerCoverage::of(top.seen),
+        coverage: top.seen,
         repos: repos.collect(),
     };
     json::encoded(&report)
@@ -211,25 +120,29 @@ pub(super) fn top(
 
 /// A ranking as CSV (RFC 4180); the last columns are how much of the window was seen.
 pub(super) fn top_csv(top: &TopRepos) -> String {
-    let mut text = "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,\
-                    window_seen,minutes_known,hours_imported,days_filled\r\n"
-        .to_owned();
-    let LedgerCoverage { seen, minutes_known, hours_imported, days_filled } =
-        LedgerCoverage::of(top.seen);
-    let coverage = format!("{},{minutes_known},{hours_imported},{days_filled}", shown(seen));
-    for (repo, rank) in top.repos.iter().zip(1..) {
-        let quoted = |text: Option<&str>| {
+    let header = "rank,id,name,language,count,stated_stars,stated_forks,stated_at,seen,\
+                  window_seen,minutes_known,hours_imported,days_filled\r\n";
+    let coverage = coverage(top.seen);
+    let line = |(repo, rank): (&RankedRepo, u64)| {
+        let quoted = |text: &Option<String>| {
+            let text = text.as_ref();
             text.map(|text| format!("\"{}\"", text.replace('"', "\"\""))).unwrap_or_default()
         };
-        let (name, language) = (quoted(repo.name.as_deref()), quoted(repo.language.as_deref()));
+        let (name, language) = (quoted(&repo.name), quoted(&repo.language));
         let stated = repo.stated.map_or(",,".to_owned(), |StatedTotals { stars, forks, at }| {
             format!("{stars},{forks},{at}")
         });
         let (id, count, seen) = (repo.id, repo.count, shown(repo.seen));
-        write!(text, "{rank},{id},{name},{language},{count},{stated},{seen},{coverage}\r\n")
-            .expect("a string takes all");
-    }
-    text
+        format!("{rank},{id},{name},{language},{count},{stated},{seen},{coverage}\r\n")
+    };
+    let lines: Vec<String> = top.repos.iter().zip(1..).map(line).collect();
+    format!("{header}{}", lines.concat())
+}
+
+/// The last four columns.
+fn coverage(seen: DaySeen) -> String {
+    let DaySeen { seen, minutes_known, hours_imported, days_filled } = seen;
+    format!("{},{minutes_known},{hours_imported},{days_filled}", shown(seen.map(rounded)))
 }
 
 /// A fraction; nothing when it is unknown.

@@ -7,29 +7,29 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
-use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use xxhash_rust::xxh3::xxh3_64;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::clients;
 use crate::manual::{self, Form, PAGES};
+use crate::serve::http::etag;
 use crate::serve::http::head::Slashed;
 use crate::serve::http::negotiation;
-use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::Problem;
+use crate::serve::http::url_query::PathParts;
 
 /// The content security policy: own style sheet and images only.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
-     form-action 'none'; frame-ancestors 'none'";
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
 
 /// A page or the style sheet, ready to send.
 struct Ready {
     kind: &'static str,
-    /// Names the text, in quotes.
     tag: String,
     plain: Bytes,
     packed: Bytes,
@@ -37,7 +37,7 @@ struct Ready {
 
 impl Ready {
     fn new(kind: &'static str, text: String) -> Self {
-        let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
+        let tag = format!("W/{}", etag::of(&text));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         let packed = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
         Self { kind, tag, plain: text.into(), packed: packed.unwrap_or_default().into() }
@@ -55,16 +55,16 @@ static MANUAL: LazyLock<HashMap<&'static str, Ready>> = LazyLock::new(|| {
 });
 
 /// `/docs`: the first page.
-pub(crate) async fn start(request: Request<Body>) -> Response {
+pub(crate) async fn start(request: Request) -> Response {
     answer("", &request)
 }
 
 /// `/docs/NAME`: another page.
-pub(crate) async fn page(PathParts(name): PathParts<String>, request: Request<Body>) -> Response {
+pub(crate) async fn page(PathParts(name): PathParts<String>, request: Request) -> Response {
     answer(&name, &request)
 }
 
-fn answer(name: &str, request: &Request<Body>) -> Response {
+fn answer(name: &str, request: &Request) -> Response {
     let Some(ready) = MANUAL.get(name) else {
         let names = PAGES.iter().map(|page| page.name).filter(|name| !name.is_empty());
         let names = names.collect::<Vec<_>>().join(", ");
@@ -82,22 +82,15 @@ fn answer(name: &str, request: &Request<Body>) -> Response {
 }
 
 fn sent(ready: &Ready, asked: &HeaderMap) -> Response {
-    let mut headers = HeaderMap::new();
-    let value = |text: &str| HeaderValue::from_str(text).expect("hexadecimal digits in quotes");
-    // Weak: it names the text, which is sent plain or compressed (RFC 9110 §8.8.3.3).
-    headers.insert(header::ETAG, value(&format!("W/{}", ready.tag)));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, no-cache"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    if clients::is_known(asked, &ready.tag) {
-        return (StatusCode::NOT_MODIFIED, headers).into_response();
-    }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(ready.kind));
+    let kind = [(header::CONTENT_TYPE, ready.kind)];
     let packed = negotiation::encoding(asked, &["gzip"]).filter(|_| !ready.packed.is_empty());
-    match packed {
+    let content = match packed {
         Some(coding) => {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
-            (headers, ready.packed.clone()).into_response()
+            (kind, [(header::CONTENT_ENCODING, coding)], ready.packed.clone()).into_response()
         }
-        None => (headers, ready.plain.clone()).into_response(),
-    }
+        None => (kind, ready.plain.clone()).into_response(),
+    };
+    let mut response = etag::answer(asked, ready.tag.clone(), "public, no-cache", content);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    response
 }

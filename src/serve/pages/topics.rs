@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: wo
 const RULE: &str = "The second word is GitHub's type without `Event`, in lower case; a type that \
     GitHub adds has its key at once, without being listed here";
 
-pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
+pub(crate) async fn show(request: Request) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
         return pages::text(&TextPage {
             title: "Topics",

@@ -12,22 +12,20 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::params::{self, InvalidParams};
-use super::{ClientReader, HEARTBEAT, ReaderBatch};
+use super::{ClientReader, HEARTBEAT};
 use crate::hub::{
-    Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
+    Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, ReaderBatch, StreamEncoding,
     WINDOWS,
 };
 use crate::model::json;
 use crate::model::resume_token::ResumeToken;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
-use crate::serve::http::path_parts::PathParts;
 use crate::serve::http::problem::{HttpResult, Problem};
-use crate::serve::http::url_query::{UrlQuery, known};
+use crate::serve::http::url_query::{PathParts, UrlQuery, known};
 use crate::serve::server::{ServerState, SharedServer};
 use crate::serve::ws::handshake;
 
-/// The default window.
 const WINDOW: &str = "1h";
 /// The close frame of an aggregate that is no longer counted.
 const GONE: (u16, &str) = (1000, "it is not counted any more");
@@ -47,7 +45,7 @@ struct GaugeReader<const IS_ROLLING: bool> {
 
 /// `/aggregate`: the list of all aggregates.
 pub(crate) async fn list(State(server): SharedServer) -> Response {
-    let topics = server.hub.aggregates();
+    let topics = &server.hub.aggregates;
     let all: Vec<_> = topics.names().iter().filter_map(|name| topics.get(name)?.about()).collect();
     axum::Json(all.iter().map(|about| &**about).collect::<Vec<_>>()).into_response()
 }
@@ -58,7 +56,7 @@ pub(crate) async fn aggregate(
     PathParts(name): PathParts<String>,
     request: Request,
 ) -> HttpResult {
-    let topics = server.hub.aggregates();
+    let topics = &server.hub.aggregates;
     let topic = topics.get(&name).ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
         let names = topics.names().join(", ");
@@ -89,7 +87,7 @@ pub(crate) async fn rolling(State(server): SharedServer, request: Request) -> Ht
             .transpose()
             .map_err(|error| Problem::parameter("cursor", error))?,
     };
-    let topic = server.hub.rolling().open(&format!("{of}/{window}"));
+    let topic = server.hub.rolling.open(&format!("{of}/{window}"));
     answer::<true>(&server, request, &topic, Some(of), token)
 }
 
@@ -107,11 +105,10 @@ fn answer<const IS_ROLLING: bool>(
     of: Option<String>,
     token: Option<ResumeToken>,
 ) -> HttpResult {
-    let mode = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
     let hello = IS_ROLLING.then(|| topic.hello(server.operate.simulated()));
     let hub = Arc::clone(&server.hub);
     let reader = |notifier: &Arc<Notifier>, encoding| {
-        let mut subscriber = topic.subscribe(mode, notifier);
+        let mut subscriber = topic.subscribe(notifier);
         if let Some(token) = token {
             subscriber.resume(token);
         }
@@ -139,7 +136,6 @@ fn answer<const IS_ROLLING: bool>(
     Ok(body::answer(kind, stream.map(StreamBody::into_response)))
 }
 
-/// The current value.
 fn value(topic: &GaugeTopic) -> Result<String, Problem> {
     topic.snapshot().map(|update| update.frame.body().to_owned()).ok_or_else(|| {
         let about = json::encoded(&topic.about().as_deref());
@@ -154,7 +150,7 @@ impl<const IS_ROLLING: bool> GaugeReader<IS_ROLLING> {
             return update.frame;
         }
         let id = update.token.map(|token| token.to_string());
-        self.encoding.message(update.kind, id.as_deref(), update.frame.body()).into()
+        self.encoding.message(id.as_deref(), update.frame.body()).into()
     }
 }
 
@@ -176,19 +172,17 @@ impl<const IS_ROLLING: bool> ClientReader for GaugeReader<IS_ROLLING> {
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let Some(of) = &self.of else { return params::nothing(text) };
         let Some(window) = params::window(text)? else { return Ok(()) };
-        let window = known_window(&window).map_err(|reason| InvalidParams {
-            field: Some("window"),
-            message: format!("window: {reason}"),
-        })?;
-        let topic = self.hub.rolling().open(&format!("{of}/{window}"));
-        self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
+        let window = known_window(&window);
+        let window = window.map_err(|reason| InvalidParams::of("window", reason))?;
+        let topic = self.hub.rolling.open(&format!("{of}/{window}"));
+        self.subscriber = topic.subscribe(&self.notifier);
         Ok(())
     }
 
     fn take(&mut self) -> ReaderBatch<Frame> {
         let update = self.subscriber.take().map(|update| self.message(update));
         let ended = self.subscriber.has_ended().then_some(GONE);
-        ReaderBatch { ended, ..ReaderBatch::one(update) }
+        ReaderBatch { ended, ..update.into() }
     }
 
     fn heartbeat(&mut self) -> Option<Frame> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 
+use super::ClientReader;
 use super::params::{self, InvalidParams};
-use super::{ClientReader, ReaderBatch};
-use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier};
+use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier, ReaderBatch};
 use crate::serve::http::problem::HttpResult;
 use crate::serve::server::SharedServer;
 use crate::serve::ws::handshake;
@@ -36,7 +36,7 @@ pub(crate) async fn latest(State(server): SharedServer, request: Request) -> Htt
 pub(crate) async fn watch(State(server): SharedServer, request: Request) -> HttpResult {
     let hint = r#"then send {"language":["Java"]}"#;
     handshake::open(&server, request, hint, |server, notifier, _| {
-        let (changes, first) = server.hub.latest_values().watch_languages(notifier);
+        let (changes, first) = server.hub.latest_values.watch_languages(notifier);
         Ok(WatchReader { changes, first: Some(first) })
     })
 }
@@ -46,18 +46,14 @@ impl ClientReader for LatestReader {
     const NAME: &'static str = "/language/latest";
     const EXAMPLE: &'static str = r#"{"top":10}"#;
 
-    fn first(&mut self) -> Option<Frame> {
-        None
-    }
-
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let query = params::latest(text)?;
-        self.latest = Some(self.hub.latest_values().follow_languages(query, &self.notifier));
+        self.latest = Some(self.hub.latest_values.follow_languages(query, &self.notifier));
         Ok(())
     }
 
     fn take(&mut self) -> ReaderBatch<Frame> {
-        ReaderBatch::one(self.latest.as_mut().and_then(LatestLanguages::take))
+        self.latest.as_mut().and_then(LatestLanguages::take).into()
     }
 }
 
@@ -76,6 +72,6 @@ impl ClientReader for WatchReader {
     }
 
     fn take(&mut self) -> ReaderBatch<Frame> {
-        ReaderBatch::one(self.changes.take())
+        self.changes.take().into()
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod requests;
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use serde_json::value::RawValue;
 
@@ -150,8 +151,14 @@ fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), In
 }
 
 pub(crate) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> InvalidParams {
-    let message = format!("{field}: {what}; {accepted}, such as {example}");
-    InvalidParams { field: Some(field), message }
+    InvalidParams::of(field, format_args!("{what}; {accepted}, such as {example}"))
+}
+
+impl InvalidParams {
+    /// A reason why the value of a key is invalid.
+    pub(crate) fn of(field: &'static str, reason: impl Display) -> Self {
+        Self { field: Some(field), message: format!("{field}: {reason}") }
+    }
 }
 
 /// The members of a JSON object; values are kept as text.

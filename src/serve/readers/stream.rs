@@ -15,8 +15,8 @@ use http::{HeaderMap, StatusCode, header};
 pub(crate) use self::query::StreamRequest;
 use self::query::{Bounds, StreamParams};
 use super::params::InvalidParams;
-use super::{ClientReader, HEARTBEAT, ReaderBatch};
-use crate::hub::{Follower, Frame, Notifier, StreamEncoding};
+use super::{ClientReader, HEARTBEAT};
+use crate::hub::{Follower, Frame, Notifier, ReaderBatch, StreamEncoding};
 use crate::metrics;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, LAST_EVENT_ID, NDJSON, SSE};
@@ -25,7 +25,6 @@ use crate::serve::http::url_query::UrlQuery;
 use crate::serve::server::{ServerState, SharedServer};
 use crate::serve::ws::handshake;
 
-const CAUGHT_UP: (u16, &str) = (1000, "that is all there is now");
 const INVALID: (u16, &str) = (1008, "invalid query in the URL");
 const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting");
 /// The code of the error when too many searches of the client are waiting.
@@ -68,7 +67,7 @@ fn begin(
     encoding: StreamEncoding,
     asked: StreamParams,
 ) -> Result<StreamBody<StreamReader>, Problem> {
-    let notifier = Arc::new(Notifier::for_client(handshake::client(server, request)));
+    let notifier = Arc::new(Notifier::new(handshake::client(server, request), false));
     let mut reader = StreamReader::new(server, &notifier, encoding)?;
     reader.select(asked).map_err(|busy| {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, busy.message);
@@ -83,12 +82,12 @@ fn asked(server: &ServerState, request: &Request) -> Result<StreamParams, Invali
         .map_err(|problem| InvalidParams { field: None, message: problem.detail })?;
     let last_id = request.headers().get(LAST_EVENT_ID);
     let last_id = last_id.map(|id| id.to_str().unwrap_or("no text"));
-    query::of_url(url.pairs(), last_id, bounds(server))
+    query::of_url(&url.0, last_id, bounds(server))
 }
 
 fn bounds(server: &ServerState) -> Bounds<'_> {
-    let (limits, now) = (&server.options.limits, server.clock.now());
-    let lists = server.hub.lists();
+    let (limits, now) = (&server.options.config.limits, server.clock.now());
+    let lists = &server.hub.lists;
     Bounds { values: limits.patterns, paths: limits.filter_paths, now, lists }
 }
 
@@ -137,16 +136,13 @@ impl StreamReader {
 
     /// Replaces the query. Fails when too many searches of the client are waiting.
     fn select(&mut self, asked: StreamParams) -> Result<(), InvalidParams> {
-        let StreamParams { choice, start, once, limit, warnings } = asked;
-        if let Err(error) = self.follower.try_ask(choice, start, warnings) {
+        let StreamParams { selector, start, once, limit, warnings } = asked;
+        if let Err(error) = self.follower.ask(selector, start, warnings) {
             metrics::REFUSED.add_for("searches", 1);
             self.is_busy = true;
             return Err(InvalidParams { field: None, message: error.to_string() });
         }
-        match limit {
-            Some(limit) => self.follower.only_next(limit),
-            None => self.follower.only_once(once),
-        }
+        self.follower.only_once(once, limit);
         Ok(())
     }
 }
@@ -179,16 +175,9 @@ impl ClientReader for StreamReader {
                 ("invalid_query", INVALID)
             };
             let error = self.follower.error(code, bad.field, &bad.message);
-            return ReaderBatch { count: 0, ended: Some(ended), ..ReaderBatch::one(Some(error)) };
+            return ReaderBatch { count: 0, ended: Some(ended), ..Some(error).into() };
         }
-        let batch = self.follower.take();
-        ReaderBatch {
-            messages: batch.chunks,
-            count: batch.messages,
-            more: batch.more,
-            ended: batch.ended.then_some(CAUGHT_UP),
-            charge: batch.charge,
-        }
+        self.follower.take()
     }
 
     fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {

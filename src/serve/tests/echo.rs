@@ -16,11 +16,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::*;
-use crate::hub::Frame as SharedFrame;
+use crate::hub::{Frame as SharedFrame, ReaderBatch};
 use crate::serve::http::peer::Peer;
 use crate::serve::http::write_timeout::WriteTimeoutStream;
+use crate::serve::readers::ClientReader;
 use crate::serve::readers::params::InvalidParams;
-use crate::serve::readers::{ClientReader, ReaderBatch};
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
@@ -77,15 +77,15 @@ fn binary(payload: &[u8]) -> SharedFrame {
         }
     }
     bytes.extend_from_slice(payload);
-    SharedFrame::encoded(bytes.into())
+    bytes::Bytes::from(bytes).into()
 }
 
 /// Starts the echo on a free port, with limits that the suite does not reach.
 async fn start() -> SocketAddr {
     let mut options = options();
-    options.limits.message_bytes = MESSAGE_BYTES;
-    options.limits.params_per_minute = PER_MINUTE;
-    options.limits.write_timeout = SLOW;
+    options.config.limits.message_bytes = MESSAGE_BYTES;
+    options.config.limits.params_per_minute = PER_MINUTE;
+    options.config.limits.write_timeout = SLOW;
     options.chatter_per_minute = PER_MINUTE;
     options.message_within = SLOW;
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));

@@ -165,7 +165,7 @@ async fn fragments_count_as_chatter() {
 #[tokio::test]
 async fn too_long_message_is_rejected_by_its_header() {
     let served = served().await;
-    let most = options().limits.message_bytes as u64;
+    let most = options().config.limits.message_bytes as u64;
     for headers in ["", "sec-websocket-extensions: permessage-deflate\r\n"] {
         let mut raw = Raw::open(&served, headers).await;
         raw.send(&announced(TEXT, most + 1)).await;

@@ -32,7 +32,7 @@ fn paths(audience: Audience) -> Vec<String> {
     let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
     let options = options();
     all.map(|endpoint| {
-        let path = endpoint.path.resolve(&options).replace("{owner}", "ann");
+        let path = endpoint.path.resolve(&options.config).replace("{owner}", "ann");
         path.replace("{name}", "stars").replace("{page}", "config")
     })
     .collect()
@@ -71,7 +71,7 @@ async fn invalid_request_heads_are_rejected() {
 #[tokio::test]
 async fn pages_may_read_every_public_endpoint_and_its_errors() {
     for (allowed, told_to_ok) in [(vec![], "*"), (vec![OK.to_owned()], OK)] {
-        let served = served_by(|options| options.allowed_origins = allowed.clone()).await;
+        let served = served_by(|options| options.config.allowed_origins = allowed.clone()).await;
         let mut asked: Vec<String> = paths(Audience::Public);
         asked.extend(
             ["/nowhere", "/stream/languages?window=9", "/stream?sample=x", "/status?format=x"]
@@ -115,7 +115,7 @@ async fn pages_may_read_every_public_endpoint_and_its_errors() {
 
 #[tokio::test]
 async fn pages_can_read_why_a_connection_is_rejected() {
-    let served = served_by(|options| options.limits.connections = 1).await;
+    let served = served_by(|options| options.config.limits.connections = 1).await;
     let _inside = served.connect("/sampling").await;
     let answer = served.ask(&format!("GET /topics HTTP/1.1\r\norigin: {OK}")).await;
     assert_eq!(status(&answer), 503);
@@ -128,8 +128,8 @@ async fn pages_can_read_why_a_connection_is_rejected() {
 #[tokio::test]
 async fn health_checks_are_answered_when_all_slots_are_in_use() {
     let served = served_by(|options| {
-        options.limits.connections = 1;
-        options.base_path = Some("/websocket".to_owned());
+        options.config.limits.connections = 1;
+        options.config.base_path = Some("/websocket".to_owned());
     })
     .await;
     let _inside = served.connect("/sampling").await;
@@ -167,7 +167,10 @@ async fn options_lists_the_allowed_methods() {
         let answer = ask(served.ops, &format!("OPTIONS {path} HTTP/1.1")).await;
         assert_eq!(status(&answer), 204, "{path}: {answer}");
     }
-    assert!(endpoints::find("/store", &options()).is_some_and(|row| row.allow == "OPTIONS, POST"));
+    assert!(
+        endpoints::find("/store", &options().config)
+            .is_some_and(|row| row.allow == "OPTIONS, POST")
+    );
     assert!(endpoints::all().iter().any(|endpoint| endpoint.path == EndpointPath::Health));
 }
 
@@ -240,7 +243,7 @@ async fn streaming(served: &Served) -> (TcpStream, String) {
 #[tokio::test]
 async fn idle_connections_have_their_own_timeout() {
     let long = served_by(|options| {
-        options.limits.handshake_timeout = Duration::from_secs(2);
+        options.config.limits.handshake_timeout = Duration::from_secs(2);
     })
     .await;
     let mut stream = asked_once(&long).await;
@@ -251,7 +254,7 @@ async fn idle_connections_have_their_own_timeout() {
     stream.write_all(b"GET /health HTTP/1.1\r\nho").await.unwrap();
     assert!(soon(stream.read_u8()).await.is_err());
 
-    let short = served_by(|options| options.keep_alive = Duration::from_millis(500)).await;
+    let short = served_by(|options| options.config.keep_alive = Duration::from_millis(500)).await;
     let mut stream = asked_once(&short).await;
     assert!(soon(stream.read_u8()).await.is_err());
     // A connection that waits for a slow response is not idle.
@@ -281,9 +284,9 @@ async fn streams_send_retry_with_jitter() {
 #[tokio::test]
 async fn proxy_that_names_no_client_is_the_client() {
     let served = served_by(|options| {
-        options.limits.per_address = 1;
-        options.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()].into();
-        options.trusted_proxies.header = "CF-Connecting-IP".to_owned();
+        options.config.limits.per_address = 1;
+        options.config.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
+        options.config.client_header = "CF-Connecting-IP".to_owned();
     })
     .await;
     let _nobody = served.connect("/sampling").await;
@@ -304,7 +307,7 @@ async fn only_named_pages_may_show_ours_in_a_frame() {
     let policy = told(&answer, "content-security-policy").unwrap();
     assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
     assert_eq!(told(&answer, "x-frame-options"), Some("DENY"));
-    let served = served_by(|options| options.frame_ancestors = vec![OK.to_owned()]).await;
+    let served = served_by(|options| options.config.frame_ancestors = vec![OK.to_owned()]).await;
     let answer = served.ask(get).await;
     let policy = told(&answer, "content-security-policy").unwrap();
     assert!(policy.contains(&format!("frame-ancestors {OK}")), "{policy}");

@@ -73,7 +73,7 @@ async fn status_is_json_for_programs_and_html_for_browsers() {
 #[tokio::test]
 async fn sync_is_for_the_token_and_ops_is_for_the_secret() {
     let served = served_by(|options| {
-        options.admin_token = Some(Secret::new("t0ken"));
+        options.config.admin_token = Some(Secret::new("t0ken"));
         options.ops_secret = Some(Secret::new("s3cret"));
     })
     .await;
@@ -121,7 +121,8 @@ async fn not_found_lists_the_endpoints() {
 
 #[tokio::test]
 async fn with_a_base_path_prefixed_and_bare_paths_answer() {
-    let served = served_by(|options| options.base_path = Some("/websocket".to_owned())).await;
+    let served =
+        served_by(|options| options.config.base_path = Some("/websocket".to_owned())).await;
     for path in ["/health", "/websocket/health", "/websocket", "/websocket/", "/"] {
         assert_eq!(status(&served.get(path).await), "200", "{path}");
     }
@@ -151,7 +152,7 @@ async fn page_names_simulation_and_escapes_text() {
 #[tokio::test]
 async fn conflicting_paths_fail_before_anything_is_served() {
     let refused = async |health: &str| {
-        let served = served_by(|options| options.health = health.to_owned()).await;
+        let served = served_by(|options| options.config.health = health.to_owned()).await;
         soon(served.running).await.unwrap().unwrap_err().to_string()
     };
     assert!(refused("/sync-event").await.contains("both `/sync-event`"));
@@ -162,7 +163,7 @@ async fn conflicting_paths_fail_before_anything_is_served() {
 #[tokio::test]
 async fn unfinished_request_is_disconnected() {
     let timeout = Duration::from_millis(100);
-    let served = served_by(|options| options.limits.handshake_timeout = timeout).await;
+    let served = served_by(|options| options.config.limits.handshake_timeout = timeout).await;
     let mut stream = TcpStream::connect(served.public).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: te").await.unwrap();
     let mut answer = Vec::new();

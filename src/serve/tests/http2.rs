@@ -4,14 +4,14 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use tokio_rustls::client::TlsStream;
 
-use super::limits::{tls_files, tls_to};
+use super::limits::{certificate, tls_to};
 use super::*;
 
 type Requests = SendRequest<Bytes>;
 
 async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
     super::served_by(|options| {
-        options.tls = Some(tls_files());
+        options.certificate = Some(certificate());
         change(options);
     })
     .await
@@ -84,7 +84,7 @@ async fn many_streams_share_one_connection() {
 
 #[tokio::test]
 async fn each_open_http2_request_takes_a_slot() {
-    let served = served_by(|options| options.limits.per_address = 4).await;
+    let served = served_by(|options| options.config.limits.per_address = 4).await;
     let (mut requests, _driven) = connect(&served).await;
     let accept = [("accept", "text/event-stream")];
     let mut open = Vec::new();
@@ -120,8 +120,8 @@ async fn unread_http2_responses_are_reset_and_give_up_their_place() {
     std::fs::write(dir.path().join("2026-11-29-5.json.gz"), vec![b'x'; 1 << 20]).unwrap();
     let served = served_by(|options| {
         options.archive = Some(dir.path().to_owned());
-        options.limits.downloads = 1;
-        options.limits.write_timeout = Duration::from_millis(200);
+        options.config.limits.downloads = 1;
+        options.config.limits.write_timeout = Duration::from_millis(200);
     })
     .await;
     // The last two have one piece.
@@ -152,7 +152,7 @@ async fn unread_http2_responses_are_reset_and_give_up_their_place() {
 #[tokio::test]
 async fn unread_http2_stream_is_reset_alone() {
     let served =
-        served_by(|options| options.limits.write_timeout = Duration::from_millis(200)).await;
+        served_by(|options| options.config.limits.write_timeout = Duration::from_millis(200)).await;
     // Smaller than the first message.
     let mut requests = connect_narrow(&served, 16).await;
     let accept = [("accept", "text/event-stream")];
@@ -166,9 +166,9 @@ async fn unread_http2_stream_is_reset_alone() {
 #[tokio::test]
 async fn idle_connections_end() {
     let served = served_by(|options| {
-        options.keep_alive = Duration::from_millis(500);
+        options.config.keep_alive = Duration::from_millis(500);
         // A slow machine needs some time for a handshake and a request.
-        options.limits.handshake_timeout = Duration::from_secs(3);
+        options.config.limits.handshake_timeout = Duration::from_secs(3);
     })
     .await;
     let (mut requests, driven) = connect(&served).await;

@@ -19,7 +19,7 @@ const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"
 
 #[tokio::test]
 async fn connections_are_limited_in_all_and_per_address() {
-    let served = served_by(|options| options.limits.connections = 2).await;
+    let served = served_by(|options| options.config.limits.connections = 2).await;
     let first = served.connect("/sampling").await;
     let _second = served.connect("/sampling").await;
     let answer = served.get("/topics").await;
@@ -29,7 +29,7 @@ async fn connections_are_limited_in_all_and_per_address() {
     // The slot is free as soon as the server has seen the end of the connection.
     soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} }).await;
 
-    let served = served_by(|options| options.limits.per_address = 1).await;
+    let served = served_by(|options| options.config.limits.per_address = 1).await;
     let _first = served.connect("/sampling").await;
     assert_eq!(served.connect_with("/sampling", &[]).await.err(), Some(429));
     let health = ask(served.ops, "GET /health HTTP/1.1").await;
@@ -39,8 +39,8 @@ async fn connections_are_limited_in_all_and_per_address() {
 #[tokio::test]
 async fn each_client_behind_a_trusted_proxy_has_its_own_limit() {
     let served = served_by(|options| {
-        options.limits.per_address = 1;
-        options.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()].into();
+        options.config.limits.per_address = 1;
+        options.config.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
     })
     .await;
     let from = |address| [("x-forwarded-for", address)];
@@ -55,7 +55,7 @@ async fn only_listed_origins_may_connect() {
     let any = served().await;
     assert!(any.connect_with("/sampling", &[("origin", "https://a.example")]).await.is_ok());
     let served = served_by(|options| {
-        options.allowed_origins = vec!["https://a.example".to_owned()];
+        options.config.allowed_origins = vec!["https://a.example".to_owned()];
     })
     .await;
     for (origin, refused) in [
@@ -72,7 +72,7 @@ async fn only_listed_origins_may_connect() {
 
 #[tokio::test]
 async fn params_too_often_close_the_connection() {
-    let served = served_by(|options| options.limits.params_per_minute = 3).await;
+    let served = served_by(|options| options.config.limits.params_per_minute = 3).await;
     let mut client = served.connect("/sampling").await;
     client.text().await;
     for _ in 0..3 {
@@ -159,8 +159,8 @@ async fn slow_reader_skips_events_and_delays_no_other() {
 #[tokio::test]
 async fn non_reading_client_is_disconnected() {
     let served = served_by(|options| {
-        options.limits.write_timeout = Duration::from_millis(100);
-        options.limits.connections = 1;
+        options.config.limits.write_timeout = Duration::from_millis(100);
+        options.config.limits.connections = 1;
     })
     .await;
     let mut client = served.connect("/sampling").await;
@@ -179,8 +179,8 @@ async fn non_reading_client_is_disconnected() {
 #[tokio::test]
 async fn client_that_reads_no_responses_is_disconnected() {
     let served = served_by(|options| {
-        options.limits.write_timeout = Duration::from_millis(100);
-        options.limits.connections = 1;
+        options.config.limits.write_timeout = Duration::from_millis(100);
+        options.config.limits.connections = 1;
     })
     .await;
     let (mut answers, mut asks) = TcpStream::connect(served.public).await.unwrap().into_split();
@@ -205,8 +205,8 @@ async fn little_waits_unsent_for_a_slow_client() {
     std::fs::write(dir.path().join(FILE), vec![b'x'; 16 << 20]).unwrap();
     let served = served_by(|options| {
         options.archive = Some(dir.path().to_owned());
-        options.limits.write_timeout = Duration::from_millis(500);
-        options.limits.connections = 1;
+        options.config.limits.write_timeout = Duration::from_millis(500);
+        options.config.limits.connections = 1;
     })
     .await;
     let socket = TcpSocket::new_v4().unwrap();
@@ -226,9 +226,13 @@ async fn little_waits_unsent_for_a_slow_client() {
 /// The folder with a certificate for `localhost` and its key, used only by tests.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
-pub(super) fn tls_files() -> crate::config::TlsConfig {
+fn tls_files() -> crate::config::TlsConfig {
     let [cert, key] = ["cert", "key"].map(|name| format!("{TLS_FILES}/{name}.pem").into());
     crate::config::TlsConfig { cert, key }
+}
+
+pub(super) fn certificate() -> crate::serve::Certificate {
+    crate::serve::Certificate::read(&tls_files()).unwrap()
 }
 
 /// Connects to a TLS server with that certificate, offering one of these protocols.
@@ -248,7 +252,7 @@ pub(super) async fn tls_to(stream: TcpStream, protocols: &[&[u8]]) -> TlsStream<
 
 #[tokio::test]
 async fn with_a_certificate_the_public_listener_speaks_tls() {
-    let served = served_by(|options| options.tls = Some(tls_files())).await;
+    let served = served_by(|options| options.certificate = Some(certificate())).await;
     let stream = tls_to(TcpStream::connect(served.public).await.unwrap(), &[]).await;
     let request = "ws://localhost/sampling";
     let connecting = Box::pin(tokio_tungstenite::client_async(request, stream));
@@ -262,7 +266,7 @@ async fn with_a_certificate_the_public_listener_speaks_tls() {
 #[test]
 fn mismatched_certificate_and_key_change_nothing() {
     let read = |name: &str| std::fs::read(format!("{TLS_FILES}/{name}")).unwrap();
-    let certificate = crate::serve::Certificate::read(&tls_files()).unwrap();
+    let certificate = certificate();
     let renew = |cert: &str, key: &str| certificate.renew(&read(cert), &read(key));
     assert!(renew("renewed-cert.pem", "key.pem").unwrap_err().contains("belong together"));
     assert!(renew("key.pem", "key.pem").unwrap_err().contains("no certificate"));
@@ -281,7 +285,7 @@ async fn data_buffered_by_tls_is_flushed_without_further_writes() {
     let listener = near.listen(1).unwrap();
     let far = far.connect(listener.local_addr().unwrap()).await.unwrap();
     let (near, _) = listener.accept().await.unwrap();
-    let acceptor = crate::serve::http::tls::acceptor(&tls_files()).unwrap();
+    let acceptor = certificate().acceptor().unwrap();
     let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far, &[]));
     let decompressor = Decompressor::new(64 << 10, false, b"");
     let mut wire = FrameStream::new(Stream::Right(Box::new(near.unwrap())), decompressor);
@@ -290,7 +294,7 @@ async fn data_buffered_by_tls_is_flushed_without_further_writes() {
     let drained = poll_fn(|cx| Poll::Ready(wire.poll_drain(cx).is_ready())).await;
     assert!(!drained, "all of it fits into the system's buffers, so nothing is tried");
     let drain = async { poll_fn(|cx| wire.poll_drain(cx)).await.unwrap() };
-    let mut got = vec![0; frame.len()];
+    let mut got = vec![0; frame.bytes().len()];
     let read = async { far.read_exact(&mut got).await.unwrap() };
     soon(async { tokio::join!(drain, read) }).await;
     assert!(got == *frame.bytes(), "what arrives is not the frame");

@@ -102,7 +102,7 @@ async fn too_large_message_closes_with_1009() {
 #[tokio::test]
 async fn latest_and_watch_send_each_tick() {
     let served = served().await;
-    served.hub.latest_values().set_tick(tick(&[("Bicep", 1)]));
+    served.hub.latest_values.set_tick(tick(&[("Bicep", 1)]));
     let mut latest = served.connect("/language/latest").await;
     let mut watch = served.connect("/language/watch").await;
     assert_eq!(
@@ -111,7 +111,7 @@ async fn latest_and_watch_send_each_tick() {
     );
     latest.follow(r#"{"top":1,"language":["Go","C"]}"#).await;
     watch.follow("{}").await;
-    served.hub.latest_values().set_tick(tick(&[("C", 2), ("Go", 2), ("Java", 9)]));
+    served.hub.latest_values.set_tick(tick(&[("C", 2), ("Go", 2), ("Java", 9)]));
     assert_eq!(latest.text().await, r#"{"C":2}"#);
     assert_eq!(
         watch.text().await,
@@ -120,10 +120,10 @@ async fn latest_and_watch_send_each_tick() {
             r#""deletions":{"Bicep":"1"},"additions":{"C":"2","Go":"2","Java":"9"}}"#
         )
     );
-    served.hub.latest_values().set_tick(tick(&[("C", 2), ("Go", 2), ("Java", 9)]));
+    served.hub.latest_values.set_tick(tick(&[("C", 2), ("Go", 2), ("Java", 9)]));
     assert_eq!(latest.text().await, r#"{"C":2}"#);
     watch.settle().await;
-    served.hub.latest_values().set_tick(tick(&[]));
+    served.hub.latest_values.set_tick(tick(&[]));
     assert_eq!(latest.text().await, "{}");
 }
 

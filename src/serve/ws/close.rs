@@ -5,15 +5,12 @@
 //! frame only after all messages before it, so the connection ends after that answer.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 
 use super::frames::FrameStream;
 use crate::clock::Clock;
-use crate::serve::http::tls::Stream;
 use crate::serve::http::unsent;
 
 /// Longest wait for the end of the peer's data.
@@ -27,7 +24,7 @@ pub(crate) async fn leave(
     clock: Clock,
     timeout: Duration,
 ) {
-    unsent::lift(wire.stream());
+    unsent::lift(&wire.stream);
     let left = tokio::select! {
         left = poll_fn(|cx| wire.poll_drain(cx)) => left.is_ok(),
         () = clock.sleep(timeout) => false,
@@ -42,27 +39,15 @@ pub(crate) async fn leave(
         }
     }
     // Closing a socket with unread data resets the connection, and the last messages are lost.
-    let stream = wire.stream();
+    let stream = &mut wire.stream;
     let gone = async {
         if stream.shutdown().await.is_ok() {
-            poll_fn(|cx| poll_discard(stream, cx)).await;
+            // Fails when the connection is gone, which is as good.
+            let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
         }
     };
     tokio::select! {
         () = gone => {}
         () = clock.sleep(LINGER) => {}
-    }
-}
-
-/// Reads and discards until the end of data.
-fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
-    let mut space = [0; 512];
-    loop {
-        let mut buf = ReadBuf::new(&mut space);
-        match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
-            Poll::Ready(_) => return Poll::Ready(()),
-        }
     }
 }

@@ -6,7 +6,6 @@
 //! reason, and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
-use std::io;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -19,17 +18,18 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_util::sync::CancellationToken;
 
 use super::close;
 use super::decompressor::{Decompressor, MessageError};
 use super::frames::FrameStream;
-use crate::clock::Clock;
+use crate::config::ServerLimits;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
+use crate::serve::http::admission::ConnectionGauge;
 use crate::serve::http::tls::Stream;
 use crate::serve::readers::ClientReader;
 use crate::serve::readers::params::InvalidParams;
+use crate::serve::server::ServerState;
 use crate::serve::timer::{RateLimit, Timer};
 
 /// Small: there are thousands of connections, and clients send little.
@@ -45,27 +45,6 @@ const PROTOCOL_ERROR: u16 = 1002;
 const NO_TEXT: u16 = 1007;
 const POLICY: u16 = 1008;
 const TOO_BIG: u16 = 1009;
-
-/// Options that all WebSockets of a server share.
-#[derive(Debug, Clone)]
-pub(crate) struct SocketOptions {
-    pub(crate) clock: Clock,
-    pub(crate) message_bytes: usize,
-    pub(crate) params_per_minute: u32,
-    pub(crate) write_timeout: Duration,
-    pub(crate) ping_every: Duration,
-    pub(crate) silence: Duration,
-    /// Longest time from the first byte of a message to its last.
-    pub(crate) message_within: Duration,
-    /// Longest wait for the peer's close frame after ours.
-    pub(crate) reply_within: Duration,
-    /// Pings, pongs, binary messages and fragments accepted per minute; more close the connection.
-    pub(crate) chatter_per_minute: u32,
-    /// Closes every connection.
-    pub(crate) soft: CancellationToken,
-    /// Drops every connection.
-    pub(crate) hard: CancellationToken,
-}
 
 /// How a connection ends.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +66,7 @@ pub(super) struct Connection<R> {
     waker: Waker,
     /// Whether the socket, the timer and the stop signal have to be polled.
     is_woken: bool,
-    options: Arc<SocketOptions>,
+    server: Arc<ServerState>,
     /// Whether valid parameters were received.
     asked: bool,
     /// Whether the reader has more without a notification.
@@ -115,7 +94,6 @@ enum SocketEvent {
     Ended(ConnectionEnd),
     Time,
     Stop,
-    Broken,
 }
 
 impl<R: ClientReader> Connection<R> {
@@ -127,13 +105,14 @@ impl<R: ClientReader> Connection<R> {
         deflates: bool,
         mut reader: R,
         notifier: Arc<Notifier>,
-        options: Arc<SocketOptions>,
+        server: Arc<ServerState>,
     ) -> Self {
-        let most = options.message_bytes;
+        let (options, limits) = (&server.options, &server.options.config.limits);
+        let most = limits.message_bytes;
         let mut wire = FrameStream::new(stream, Decompressor::new(most, deflates, early));
         let asked = reader.has_asked();
         if asked {
-            wire.decompressor().be_lenient();
+            wire.decompressor.is_strict = false;
         }
         if let Some(first) = reader.first() {
             wire.push(first.into());
@@ -145,7 +124,7 @@ impl<R: ClientReader> Connection<R> {
             .max_message_size(Some(most))
             .max_frame_size(Some(most));
         let peer = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
-        let now = options.clock.instant();
+        let now = server.clock.instant();
         let look_at =
             options.ping_every.min(options.silence).min(R::HEARTBEAT.unwrap_or(Duration::MAX));
         Self {
@@ -159,15 +138,15 @@ impl<R: ClientReader> Connection<R> {
             more: asked,
             charge: None,
             deliveries: metrics::DELIVERIES.series(R::NAME),
-            params: RateLimit::new(options.params_per_minute, now),
+            params: RateLimit::new(limits.params_per_minute, now),
             chatter: RateLimit::new(options.chatter_per_minute, now),
             heard_at: now,
             pinged_at: now,
             beat_at: now,
             stuck: None,
             unfinished: None,
-            timer: Timer::new(options.clock, now + look_at),
-            options,
+            timer: Timer::new(server.clock, now + look_at),
+            server,
         }
     }
 
@@ -177,24 +156,24 @@ impl<R: ClientReader> Connection<R> {
         tracing::debug!(endpoint = R::NAME, ?ending, "a connection ends");
         drop(self.counted);
         let wire = self.peer.get_mut();
-        let options = &self.options;
+        let server = &self.server;
         let reply_within = match ending {
             ConnectionEnd::Gone => return,
             ConnectionEnd::Answered => None,
             ConnectionEnd::Close(code, reason) => {
                 wire.push_last(Frame::close(code, &reason));
-                Some(options.reply_within)
+                Some(server.options.reply_within)
             }
         };
         // In memory of its own: a connection lives long and leaves once.
-        let leaving =
-            Box::pin(close::leave(wire, reply_within, options.clock, options.write_timeout));
-        options.hard.run_until_cancelled(leaving).await;
+        let timeout = server.options.config.limits.write_timeout;
+        let leaving = Box::pin(close::leave(wire, reply_within, server.clock, timeout));
+        server.hard.run_until_cancelled(leaving).await;
         drop(slots);
     }
 
     async fn run(&mut self) -> ConnectionEnd {
-        let (soft, hard) = (self.options.soft.clone(), self.options.hard.clone());
+        let (soft, hard) = (self.server.soft.clone(), self.server.hard.clone());
         let mut stop = pin!(soft.cancelled());
         let mut cut = pin!(hard.cancelled());
         loop {
@@ -209,9 +188,8 @@ impl<R: ClientReader> Connection<R> {
                     if let Some(frame) = self.reader.bye(reason, retry_after()) {
                         self.peer.get_mut().push(frame.into());
                     }
-                    ControlFlow::Break(ConnectionEnd::Close(GOING_AWAY, reason.to_owned()))
+                    close_with(GOING_AWAY, reason)
                 }
-                SocketEvent::Broken => ControlFlow::Break(ConnectionEnd::Gone),
             };
             if let ControlFlow::Break(ending) = next {
                 return ending;
@@ -233,7 +211,7 @@ impl<R: ClientReader> Connection<R> {
         let mut other = Context::from_waker(&self.waker);
         if self.is_woken {
             if cut.poll(&mut other).is_ready() {
-                return Poll::Ready(SocketEvent::Broken);
+                return Poll::Ready(SocketEvent::Ended(ConnectionEnd::Gone));
             }
             let heard = self.peer.poll_next_unpin(&mut other);
             if !self.takes_fragments() {
@@ -266,7 +244,7 @@ impl<R: ClientReader> Connection<R> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
         for _ in 0..TAKES {
             match self.peer.get_mut().poll_drain(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Broken),
+                Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Ended(ConnectionEnd::Gone)),
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
                     self.note_stuck();
@@ -287,33 +265,37 @@ impl<R: ClientReader> Connection<R> {
 
     /// Whether the fragments received are within the limit.
     fn takes_fragments(&mut self) -> bool {
-        let fragments = self.peer.get_mut().decompressor().take_fragments();
-        let now = (fragments > 0).then(|| self.options.clock.instant());
+        let fragments = self.peer.get_mut().decompressor.take_fragments();
+        let now = (fragments > 0).then(|| self.server.clock.instant());
         now.is_none_or(|now| (0..fragments).all(|_| self.chatter.take(now)))
     }
 
+    fn limits(&self) -> &ServerLimits {
+        &self.server.options.config.limits
+    }
+
     fn note_unfinished(&mut self) {
-        let number = self.peer.get_mut().decompressor().unfinished();
+        let number = self.peer.get_mut().decompressor.unfinished();
         if self.unfinished.map(|(_, number)| number) == number {
             return;
         }
-        let now = self.options.clock.instant();
+        let now = self.server.clock.instant();
         self.unfinished = number.map(|number| (now, number));
         if number.is_some() {
-            self.timer.by(now + self.options.message_within);
+            self.timer.by(now + self.server.options.message_within);
         }
     }
 
     fn note_stuck(&mut self) {
-        let written = self.peer.get_ref().written();
+        let written = self.peer.get_ref().written;
         if self.stuck.is_some_and(|(_, before)| before == written) {
             return;
         }
-        let now = self.options.clock.instant();
+        let now = self.server.clock.instant();
         self.stuck = Some((now, written));
         // The timer may be another one now.
         self.is_woken = true;
-        self.timer.by(now + self.options.write_timeout);
+        self.timer.by(now + self.limits().write_timeout);
     }
 
     fn fetch(&mut self) -> ControlFlow<ConnectionEnd> {
@@ -327,15 +309,13 @@ impl<R: ClientReader> Connection<R> {
             self.peer.get_mut().push(message.into());
         }
         match taken.ended {
-            Some((code, reason)) => {
-                ControlFlow::Break(ConnectionEnd::Close(code, reason.to_owned()))
-            }
+            Some((code, reason)) => close_with(code, reason),
             None => ControlFlow::Continue(()),
         }
     }
 
     fn receive(&mut self, heard: Option<Result<Message, Error>>) -> ControlFlow<ConnectionEnd> {
-        self.heard_at = self.options.clock.instant();
+        self.heard_at = self.server.clock.instant();
         match heard {
             Some(Ok(Message::Text(text))) => self.receive_params(&text),
             #[cfg(test)]
@@ -346,66 +326,52 @@ impl<R: ClientReader> Connection<R> {
             // A close frame from the peer: its reply is queued, and the next read returns
             // `ConnectionClosed`.
             Some(Ok(_)) if self.chatter.take(self.heard_at) => {
-                self.peer.get_mut().decompressor().take_skipped();
+                self.peer.get_mut().decompressor.take_skipped();
                 ControlFlow::Continue(())
             }
             Some(Ok(_)) => self.end_chatter(),
             None | Some(Err(Error::ConnectionClosed)) => {
                 ControlFlow::Break(ConnectionEnd::Answered)
             }
-            Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
+            Some(Err(Error::Capacity(_))) => self.end_too_big(),
             // A message that was cut off at the limit may end within a character.
-            Some(Err(Error::Utf8(_))) if self.peer.get_mut().decompressor().take_skipped() => {
-                ControlFlow::Break(self.too_big())
+            Some(Err(Error::Utf8(_))) if self.peer.get_mut().decompressor.take_skipped() => {
+                self.end_too_big()
             }
-            Some(Err(Error::Utf8(_))) => ControlFlow::Break(ConnectionEnd::Close(
-                NO_TEXT,
-                "a text message is not UTF-8".to_owned(),
-            )),
+            Some(Err(Error::Utf8(_))) => close_with(NO_TEXT, "a text message is not UTF-8"),
             Some(Err(Error::Protocol(error))) => {
-                let reason = format!("not as RFC 6455 has it: {error}");
-                ControlFlow::Break(ConnectionEnd::Close(PROTOCOL_ERROR, reason))
+                close_with(PROTOCOL_ERROR, format!("not as RFC 6455 has it: {error}"))
             }
-            Some(Err(Error::Io(error))) => ControlFlow::Break(self.unreadable(&error)),
+            Some(Err(Error::Io(error))) => match MessageError::of(&error) {
+                None => ControlFlow::Break(ConnectionEnd::Gone),
+                Some(MessageError::TooLong) => self.end_too_big(),
+                Some(broken @ MessageError::Broken) => close_with(NO_TEXT, broken.to_string()),
+                Some(mixed @ MessageError::Mixed) => close_with(PROTOCOL_ERROR, mixed.to_string()),
+            },
             Some(Err(_)) => ControlFlow::Break(ConnectionEnd::Gone),
-        }
-    }
-
-    /// Why reading failed: the connection is gone, or a message cannot be decompressed.
-    fn unreadable(&mut self, error: &io::Error) -> ConnectionEnd {
-        match MessageError::of(error) {
-            None => ConnectionEnd::Gone,
-            Some(MessageError::TooLong) => self.too_big(),
-            Some(broken @ MessageError::Broken) => {
-                ConnectionEnd::Close(NO_TEXT, broken.to_string())
-            }
-            Some(mixed @ MessageError::Mixed) => {
-                ConnectionEnd::Close(PROTOCOL_ERROR, mixed.to_string())
-            }
         }
     }
 
     fn receive_params(&mut self, text: &str) -> ControlFlow<ConnectionEnd> {
         if !self.params.take(self.heard_at) {
             metrics::REFUSED.add_for("params_rate", 1);
-            let per_minute = self.options.params_per_minute;
+            let per_minute = self.limits().params_per_minute;
             let message = format!(
                 "params more than {per_minute} times a minute (server.limits.paramsPerMinute); \
                  send them once, and again only to change them"
             );
             self.send_diagnostic("too_many_params", &InvalidParams { field: None, message });
-            let reason = "params too often".to_owned();
-            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
+            return close_with(POLICY, "params too often");
         }
-        if self.peer.get_mut().decompressor().take_skipped() {
-            let ending = self.too_big();
-            return if self.asked { ControlFlow::Continue(()) } else { ControlFlow::Break(ending) };
+        if self.peer.get_mut().decompressor.take_skipped() {
+            let end = self.end_too_big();
+            return if self.asked { ControlFlow::Continue(()) } else { end };
         }
         match self.reader.ask(text) {
             Ok(()) => {
                 self.asked = true;
                 self.more = true;
-                self.peer.get_mut().decompressor().be_lenient();
+                self.peer.get_mut().decompressor.is_strict = false;
                 ControlFlow::Continue(())
             }
             Err(bad) => {
@@ -418,28 +384,27 @@ impl<R: ClientReader> Connection<R> {
                     Some(field) => format!("invalid params: {field}"),
                     None => "invalid params: no JSON object".to_owned(),
                 };
-                ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
+                close_with(POLICY, reason)
             }
         }
     }
 
-    fn too_big(&mut self) -> ConnectionEnd {
+    fn end_too_big(&mut self) -> ControlFlow<ConnectionEnd> {
         metrics::REFUSED.add_for("message_bytes", 1);
-        let most = self.options.message_bytes;
+        let most = self.limits().message_bytes;
         let message = format!(
             "a message of more than {most} bytes (server.limits.messageBytes); \
              send shorter params, such as {}",
             R::EXAMPLE
         );
         self.send_diagnostic("invalid_params", &InvalidParams { field: None, message });
-        ConnectionEnd::Close(TOO_BIG, format!("a message of more than {most} bytes"))
+        close_with(TOO_BIG, format!("a message of more than {most} bytes"))
     }
 
     fn end_chatter(&self) -> ControlFlow<ConnectionEnd> {
         metrics::REFUSED.add_for("chatter", 1);
-        let most = self.options.chatter_per_minute;
-        let reason = format!("more than {most} pings, binary messages or fragments a minute");
-        ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
+        let most = self.server.options.chatter_per_minute;
+        close_with(POLICY, format!("more than {most} pings, binary messages or fragments a minute"))
     }
 
     fn send_diagnostic(&mut self, code: &'static str, bad: &InvalidParams) {
@@ -449,26 +414,25 @@ impl<R: ClientReader> Connection<R> {
 
     /// The timer fired: sends a ping or a heartbeat, or closes the connection.
     fn check_timeouts(&mut self) -> ControlFlow<ConnectionEnd> {
-        let now = self.options.clock.instant();
-        let silent_at = self.heard_at + self.options.silence;
-        let stuck_at = self.stuck.map(|(since, _)| since + self.options.write_timeout);
+        let now = self.server.clock.instant();
+        let silent_at = self.heard_at + self.server.options.silence;
+        let stuck_at = self.stuck.map(|(since, _)| since + self.limits().write_timeout);
         if stuck_at.is_some_and(|at| at <= now) {
             metrics::REFUSED.add_for("write_timeout", 1);
             return ControlFlow::Break(ConnectionEnd::Gone);
         }
         if silent_at <= now {
             metrics::REFUSED.add_for("silence", 1);
-            let reason = "nothing was heard from you, not even a pong".to_owned();
-            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
+            return close_with(POLICY, "nothing was heard from you, not even a pong");
         }
-        let unfinished_at = self.unfinished.map(|(since, _)| since + self.options.message_within);
+        let unfinished_at =
+            self.unfinished.map(|(since, _)| since + self.server.options.message_within);
         if unfinished_at.is_some_and(|at| at <= now) {
             metrics::REFUSED.add_for("message_time", 1);
-            let within = self.options.message_within.as_secs();
-            let reason = format!("a message was not finished within {within} s");
-            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
+            let within = self.server.options.message_within.as_secs();
+            return close_with(POLICY, format!("a message was not finished within {within} s"));
         }
-        if self.pinged_at + self.options.ping_every <= now {
+        if self.pinged_at + self.server.options.ping_every <= now {
             self.pinged_at = now;
             // They would only accumulate for a client that does not read.
             if self.stuck.is_none() {
@@ -481,28 +445,16 @@ impl<R: ClientReader> Connection<R> {
                 self.peer.get_mut().push(frame.into());
             }
         }
-        let ping_at = self.pinged_at + self.options.ping_every;
+        let ping_at = self.pinged_at + self.server.options.ping_every;
         let beat_at = R::HEARTBEAT.map(|every| self.beat_at + every);
         let next = [Some(ping_at), Some(silent_at), stuck_at, unfinished_at, beat_at];
         let next = next.into_iter().flatten().min();
-        self.timer = Timer::new(self.options.clock, next.unwrap_or(ping_at));
+        self.timer = Timer::new(self.server.clock, next.unwrap_or(ping_at));
         ControlFlow::Continue(())
     }
 }
 
-/// Counts a connection of an endpoint while it lives.
-#[derive(Debug)]
-pub(crate) struct ConnectionGauge(&'static str);
-
-impl ConnectionGauge {
-    pub(crate) fn new(endpoint: &'static str) -> Self {
-        metrics::CONNECTIONS.shift_for(endpoint, 1.0);
-        Self(endpoint)
-    }
-}
-
-impl Drop for ConnectionGauge {
-    fn drop(&mut self) {
-        metrics::CONNECTIONS.shift_for(self.0, -1.0);
-    }
+/// Ends the connection with a close frame.
+fn close_with(code: u16, reason: impl Into<String>) -> ControlFlow<ConnectionEnd> {
+    ControlFlow::Break(ConnectionEnd::Close(code, reason.into()))
 }

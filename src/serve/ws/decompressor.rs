@@ -51,22 +51,21 @@ impl MessageError {
 }
 
 /// The receive side of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Decompressor {
     /// Whether permessage-deflate was negotiated.
-    deflates: bool,
+    pub(crate) deflates: bool,
     /// Most bytes of a message.
     most: usize,
-    /// Whether a longer message closes the connection.
-    is_strict: bool,
+    /// Whether a longer message closes the connection. If not, it is skipped and reported by
+    /// [`Self::take_skipped`].
+    pub(crate) is_strict: bool,
     /// Received and not parsed yet.
-    came: BytesMut,
+    received: BytesMut,
     /// For tungstenite.
     ready: BytesMut,
-    /// The frame that is being read.
     frame: FrameState,
-    /// The message that is being read.
     message: Option<PartialMessage>,
     /// Messages begun.
     begun: u64,
@@ -78,9 +77,10 @@ pub(crate) struct Decompressor {
     closed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum FrameState {
     /// Its header is incomplete.
+    #[default]
     Head,
     /// `left` bytes are passed through.
     Through { left: u64, is_last: bool },
@@ -113,29 +113,7 @@ impl PartialMessage {
 impl Decompressor {
     /// For messages of up to `most` bytes; `early` is what followed the handshake.
     pub(crate) fn new(most: usize, deflates: bool, early: &[u8]) -> Self {
-        Self {
-            deflates,
-            most,
-            is_strict: true,
-            came: BytesMut::from(early),
-            ready: BytesMut::new(),
-            frame: FrameState::Head,
-            message: None,
-            begun: 0,
-            fragments: 0,
-            skipped: false,
-            closed: false,
-        }
-    }
-
-    /// Whether permessage-deflate was negotiated.
-    pub(crate) fn deflates(&self) -> bool {
-        self.deflates
-    }
-
-    /// From now on a message beyond the limit is skipped and reported by [`Self::take_skipped`].
-    pub(crate) fn be_lenient(&mut self) {
-        self.is_strict = false;
+        Self { deflates, most, is_strict: true, received: BytesMut::from(early), ..Self::default() }
     }
 
     /// Whether the message that was read last replaces a skipped one. Resets it.
@@ -153,38 +131,37 @@ impl Decompressor {
         self.message.is_some().then_some(self.begun)
     }
 
-    /// Adds received bytes.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        self.came.extend_from_slice(bytes);
+        self.received.extend_from_slice(bytes);
     }
 
     /// The next bytes for tungstenite, up to `most`; empty when more must be received first.
     pub(crate) fn next(&mut self, most: usize) -> Result<BytesMut, MessageError> {
         while self.ready.is_empty() {
-            let is_on = match self.frame {
+            let progressed = match self.frame {
                 FrameState::Head => self.begin()?,
                 FrameState::Through { left, is_last } => {
                     let bytes = self.upcoming(left);
-                    self.ready.extend_from_slice(&self.came[..bytes]);
-                    self.came.advance(bytes);
+                    self.ready.extend_from_slice(&self.received[..bytes]);
+                    self.received.advance(bytes);
                     self.go_through(left - bytes as u64, is_last);
                     bytes > 0
                 }
                 FrameState::Skipped { left, is_last } => {
                     let bytes = self.upcoming(left);
-                    self.came.advance(bytes);
+                    self.received.advance(bytes);
                     self.skip(left - bytes as u64, is_last);
                     bytes > 0 || left == 0
                 }
                 FrameState::Deflated { left, mask, is_last } => self.gather(left, mask, is_last)?,
             };
-            if !is_on {
+            if !progressed {
                 break;
             }
         }
         // An idle connection holds no buffers.
-        if self.came.is_empty() {
-            self.came = BytesMut::new();
+        if self.received.is_empty() {
+            self.received = BytesMut::new();
         }
         if self.ready.len() <= most {
             return Ok(std::mem::take(&mut self.ready));
@@ -197,11 +174,11 @@ impl Decompressor {
     pub(crate) fn skim(&mut self) -> bool {
         while !self.closed {
             let left = match self.frame {
-                FrameState::Head => match head(&self.came) {
+                FrameState::Head => match head(&self.received) {
                     Ok(None) => break,
                     Ok(Some((header, length, head))) => {
                         self.closed = header.opcode == CLOSE;
-                        self.came.advance(head);
+                        self.received.advance(head);
                         length
                     }
                     Err(_) => {
@@ -213,7 +190,7 @@ impl Decompressor {
                 FrameState::Deflated { left, .. } => left as u64,
             };
             let bytes = self.upcoming(left);
-            self.came.advance(bytes);
+            self.received.advance(bytes);
             let left = left - bytes as u64;
             if left > 0 {
                 self.frame = FrameState::Skipped { left, is_last: false };
@@ -226,7 +203,7 @@ impl Decompressor {
 
     /// How many of these bytes were received.
     fn upcoming(&self, left: u64) -> usize {
-        self.came.len().min(usize::try_from(left).unwrap_or(usize::MAX))
+        self.received.len().min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     fn go_through(&mut self, left: u64, is_last: bool) {
@@ -257,14 +234,14 @@ impl Decompressor {
 
     /// Parses a frame header; false while it is incomplete.
     fn begin(&mut self) -> Result<bool, MessageError> {
-        let (header, length, head) = match head(&self.came) {
+        let (header, length, head) = match head(&self.received) {
             Ok(None) => return Ok(false),
             Ok(Some(parsed)) => parsed,
             // tungstenite rejects the same bytes. Where the next frame begins is not known, so the
             // peer's close frame could not be recognised.
             Err(_) => {
                 self.closed = true;
-                self.ready.unsplit(self.came.split());
+                self.ready.unsplit(self.received.split());
                 return Ok(true);
             }
         };
@@ -285,8 +262,8 @@ impl Decompressor {
         let Some(mask) = mask.filter(|_| is_data) else {
             // Control frames, and invalid frames, which tungstenite rejects.
             self.closed |= opcode == CLOSE;
-            self.ready.extend_from_slice(&self.came[..head]);
-            self.came.advance(head);
+            self.ready.extend_from_slice(&self.received[..head]);
+            self.received.advance(head);
             self.go_through(length, false);
             return Ok(true);
         };
@@ -304,16 +281,16 @@ impl Decompressor {
         if is_long || message.is_skipped {
             message.is_skipped = true;
             message.payload = Vec::new();
-            self.came.advance(head);
+            self.received.advance(head);
             self.skip(length, is_last);
         } else if message.is_deflated {
-            self.came.advance(head);
+            self.received.advance(head);
             let left = usize::try_from(length).map_err(|_| MessageError::TooLong)?;
             self.frame = FrameState::Deflated { left, mask, is_last };
         } else {
             message.is_known = true;
-            self.ready.extend_from_slice(&self.came[..head]);
-            self.came.advance(head);
+            self.ready.extend_from_slice(&self.received[..head]);
+            self.received.advance(head);
             self.go_through(length, is_last);
         }
         Ok(true)
@@ -322,8 +299,8 @@ impl Decompressor {
     /// Collects payload; false while there is none.
     fn gather(&mut self, left: usize, mask: [u8; 4], is_last: bool) -> Result<bool, MessageError> {
         let message = self.message.as_mut().expect("a frame of it is being read");
-        let bytes = self.came.len().min(left);
-        let piece = self.came.split_to(bytes);
+        let bytes = self.received.len().min(left);
+        let piece = self.received.split_to(bytes);
         message.payload.extend(piece.iter().zip(mask.iter().cycle()).map(|(byte, m)| byte ^ m));
         if bytes < left {
             let turned = [0, 1, 2, 3].map(|at| mask[(bytes + at) % 4]);

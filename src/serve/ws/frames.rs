@@ -28,14 +28,16 @@ const READ_BYTES: usize = 1 << 10;
 /// A connection with its send queue.
 #[derive(Debug)]
 pub(crate) struct FrameStream {
-    stream: Stream,
-    decompressor: Box<Decompressor>,
+    pub(crate) stream: Stream,
+    /// The receive side.
+    pub(crate) decompressor: Box<Decompressor>,
     queue: VecDeque<Bytes>,
     /// tungstenite's task, waiting for room in the queue.
     refused: Option<Waker>,
     /// Whether tungstenite's writes are dropped, after the close frame.
     mute: bool,
-    written: u64,
+    /// Bytes written so far.
+    pub(crate) written: u64,
     /// Whether written bytes may still be buffered, as by TLS.
     is_held: bool,
 }
@@ -46,26 +48,18 @@ impl FrameStream {
         Self { stream, decompressor, queue, refused: None, mute: false, written: 0, is_held: false }
     }
 
-    /// The receive side.
-    pub(crate) fn decompressor(&mut self) -> &mut Decompressor {
-        &mut self.decompressor
-    }
-
-    /// Queues a frame.
     pub(crate) fn push(&mut self, frame: Frame) {
-        let deflates = self.decompressor.deflates();
-        self.queue.push_back(if deflates { frame.into_deflated() } else { frame.into_bytes() });
+        self.queue.push_back(if self.decompressor.deflates {
+            frame.into_deflated()
+        } else {
+            frame.into()
+        });
     }
 
     /// Queues the last frame; later writes of tungstenite are dropped.
     pub(crate) fn push_last(&mut self, frame: Frame) {
         self.push(frame);
         self.mute = true;
-    }
-
-    /// Bytes written so far.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
     }
 
     /// Writes the queue; ready when it is empty and flushed.
@@ -117,10 +111,10 @@ impl FrameStream {
     /// Reads once; false at the end of data.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
-        let mut came = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut came))?;
-        self.decompressor.put(came.filled());
-        Poll::Ready(Ok(!came.filled().is_empty()))
+        let mut received = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut received))?;
+        self.decompressor.put(received.filled());
+        Poll::Ready(Ok(!received.filled().is_empty()))
     }
 
     fn advance(&mut self, mut taken: usize) {
@@ -131,11 +125,6 @@ impl FrameStream {
             taken -= front.len();
             self.queue.pop_front();
         }
-    }
-
-    /// The connection itself, to close it.
-    pub(crate) fn stream(&mut self) -> &mut Stream {
-        &mut self.stream
     }
 }
 

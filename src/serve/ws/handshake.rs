@@ -18,8 +18,10 @@ use crate::hub::Notifier;
 use crate::metrics;
 use crate::serve::http::admission::{ConnectionSlot, Rejection};
 use crate::serve::http::identity;
+use crate::serve::http::negotiation::elements;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::{HttpResult, Problem};
+use crate::serve::http::proxies::{client_behind, is_proxy};
 use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::ClientReader;
 use crate::serve::server::ServerState;
@@ -36,25 +38,22 @@ pub(crate) fn open<R: ClientReader>(
     reader: impl FnOnce(&Arc<ServerState>, &Arc<Notifier>, bool) -> Result<R, Problem>,
 ) -> HttpResult {
     let accept = check(server, &request, hint, R::NAME)?;
-    let peer = request.extensions().get::<Peer>().cloned().ok_or_else(|| {
-        let detail = "this connection cannot become a WebSocket";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
-    })?;
+    let peer = Peer::of(&request)?.clone();
     let behind = slot_behind_proxy(server, &peer, request.headers())?;
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
-    let notifier = Arc::new(Notifier::for_client(client(server, &request)).deflating(deflates));
+    let notifier = Arc::new(Notifier::new(client(server, &request), deflates));
     let reader = reader(server, &notifier, deflates)?;
-    let upgrade = hyper::upgrade::on(&mut request);
-    let (options, tracker) = (Arc::clone(&server.socket_options), server.tracker.clone());
-    server.tracker.spawn(async move {
-        let Some(Ok(upgraded)) = options.hard.run_until_cancelled(upgrade).await else { return };
+    let (server, upgrade) = (Arc::clone(server), hyper::upgrade::on(&mut request));
+    server.tracker.clone().spawn(async move {
+        let Some(Ok(upgraded)) = server.hard.run_until_cancelled(upgrade).await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
             tracing::error!("an upgraded connection is not of this server's kind");
             return;
         };
         let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf);
-        let opened = Connection::open(stream, &early, deflates, reader, notifier, options).await;
+        let tracker = server.tracker.clone();
+        let opened = Connection::open(stream, &early, deflates, reader, notifier, server).await;
         // Another task, so that the memory of the handshake is released.
         tracker.spawn(opened.serve((peer, behind)));
     });
@@ -72,8 +71,8 @@ pub(crate) fn open<R: ClientReader>(
 
 /// The client as a number, for fair turns: an IPv4 address or an IPv6 /48.
 pub(crate) fn client(server: &ServerState, request: &Request) -> u64 {
-    let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
-    let client = server.options.trusted_proxies.client_behind(peer.address, request.headers());
+    let Ok(peer) = Peer::of(request) else { return 0 };
+    let client = client_behind(&server.options.config, peer.address, request.headers());
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => {
@@ -90,11 +89,11 @@ pub(crate) fn slot_behind_proxy(
     peer: &Peer,
     headers: &HeaderMap,
 ) -> Result<Option<ConnectionSlot>, Problem> {
-    let proxies = &server.options.trusted_proxies;
-    if peer.audience != Audience::Public || !proxies.contain(peer.address) {
+    let config = &server.options.config;
+    if peer.audience != Audience::Public || !is_proxy(config, peer.address) {
         return Ok(None);
     }
-    let client = proxies.client_behind(peer.address, headers);
+    let client = client_behind(config, peer.address, headers);
     server.public.client(client).map(Some).map_err(Rejection::problem)
 }
 
@@ -109,8 +108,8 @@ fn check(
     // RFC 6455 §4.1: a GET of HTTP/1.1 or later.
     let is_get = request.method() == Method::GET && request.version() >= Version::HTTP_11;
     if !is_get || !is_websocket(headers) {
-        let scheme = if server.options.tls.is_some() { "wss" } else { "ws" };
-        let base = server.options.base_path.as_deref().unwrap_or_default();
+        let scheme = if server.options.certificate.is_some() { "wss" } else { "ws" };
+        let base = server.options.config.base_path.as_deref().unwrap_or_default();
         return Err(upgrade_required(&format!(
             "this is a WebSocket endpoint: connect to {scheme}://HOST:PORT{base}{endpoint}, {hint}"
         )));
@@ -136,7 +135,6 @@ pub(crate) fn stopping() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_within(2..=12)
 }
 
-/// Whether the request asks for a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
     is_listed(headers, header::UPGRADE, "websocket")
         && is_listed(headers, header::CONNECTION, "upgrade")
@@ -187,9 +185,5 @@ fn upgrade_required(line: &str) -> Problem {
 
 /// Whether a comma-separated header contains this word.
 fn is_listed(headers: &HeaderMap, name: http::HeaderName, word: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(word)))
+    elements(headers, name).any(|listed| listed.eq_ignore_ascii_case(word))
 }

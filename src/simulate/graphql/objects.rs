@@ -1,10 +1,10 @@
 //! Commits of a repository: `object(oid:)` and its `history`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::commits::{CommitGraph, SimulatedCommit};
 use super::super::payloads::time;
-use super::fields::{no_field, pick};
+use super::fields::object;
 use super::language::Field;
 use crate::model::window::Second;
 
@@ -13,9 +13,8 @@ const MOST_ENTRIES: u64 = 100;
 
 /// A repository of which commits are wanted.
 pub(super) fn repository(graph: &CommitGraph, field: &Field) -> Result<Value, String> {
-    let mut out = Map::new();
-    for field in &field.fields {
-        let value = match field.name.as_str() {
+    object(field, "Repository", |field| {
+        Ok(Some(match field.name.as_str() {
             "databaseId" => json!(graph.repository.id),
             "nameWithOwner" => json!(graph.repository.full_name()),
             "object" => {
@@ -26,11 +25,9 @@ pub(super) fn repository(graph: &CommitGraph, field: &Field) -> Result<Value, St
                     Some(found) => commit(graph, (oid, found), field)?,
                 }
             }
-            other => return Err(no_field(other, "Repository")),
-        };
-        out.insert(field.alias.clone(), value);
-    }
-    Ok(Value::Object(out))
+            _ => return Ok(None),
+        }))
+    })
 }
 
 fn commit(
@@ -38,33 +35,29 @@ fn commit(
     (oid, found): (&str, &SimulatedCommit),
     field: &Field,
 ) -> Result<Value, String> {
-    let mut out = Map::new();
-    for field in &field.fields {
-        if field.on.as_deref().is_some_and(|kind| kind != "Commit") {
-            continue;
-        }
-        let value = match field.name.as_str() {
+    object(field, "Commit", |field| {
+        Ok(Some(match field.name.as_str() {
             "oid" => json!(oid),
             "committedDate" => json!(time(Second(found.committed))),
             "message" => json!(found.message),
-            "author" => pick(field, "GitActor", &["name", "email"], |name| match name {
-                "name" => json!(found.name),
-                _ => json!(found.email),
+            "author" => object(field, "GitActor", |field| {
+                Ok(match field.name.as_str() {
+                    "name" => Some(json!(found.name)),
+                    "email" => Some(json!(found.email)),
+                    _ => None,
+                })
             })?,
             "history" => history(graph, oid, field)?,
-            other => return Err(no_field(other, "Commit")),
-        };
-        out.insert(field.alias.clone(), value);
-    }
-    Ok(Value::Object(out))
+            _ => return Ok(None),
+        }))
+    })
 }
 
 fn history(graph: &CommitGraph, oid: &str, field: &Field) -> Result<Value, String> {
     let first = field.argument("first").as_u64();
     let all = graph.history(oid);
-    let mut out = Map::new();
-    for field in &field.fields {
-        let value = match field.name.as_str() {
+    object(field, "CommitHistoryConnection", |field| {
+        Ok(Some(match field.name.as_str() {
             "totalCount" => json!(all.len()),
             "nodes" => {
                 let first = first.filter(|first| (1..=MOST_ENTRIES).contains(first));
@@ -77,9 +70,7 @@ fn history(graph: &CommitGraph, oid: &str, field: &Field) -> Result<Value, Strin
                     all.iter().take(first).map(|(oid, found)| commit(graph, (oid, found), field));
                 Value::Array(nodes.collect::<Result<_, _>>()?)
             }
-            other => return Err(no_field(other, "CommitHistoryConnection")),
-        };
-        out.insert(field.alias.clone(), value);
-    }
-    Ok(Value::Object(out))
+            _ => return Ok(None),
+        }))
+    })
 }

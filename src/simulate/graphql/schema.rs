@@ -4,11 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use super::super::cast::Repository;
-use super::super::known::{KnownPulls, node};
+use super::super::commits::CommitGraph;
+use super::super::known::{QueriedWorld, node};
 use super::super::payloads::time;
 use super::super::pulls::SimulatedPull;
-use super::super::totals::RepositoryTotals;
-use super::fields::{no_field, pick};
+use super::super::totals::{RepositoryTotal, RepositoryTotals};
+use super::fields::{no_field, object, scalar};
 use super::language::Field;
 use super::objects;
 
@@ -17,7 +18,7 @@ const MOST_IDS: usize = 100;
 
 /// The inputs of a response.
 pub(super) struct QueryAnswering<'a> {
-    pub(super) known: &'a KnownPulls,
+    pub(super) known: &'a QueriedWorld,
     /// `rateLimit`: cost, remaining, resetAt.
     pub(super) rate: Value,
     /// Node ids are refused, and those in responses differ: GitHub changed them.
@@ -32,6 +33,13 @@ pub(super) enum QueryTrouble {
     Gone,
     Forbidden,
     TooMuch,
+}
+
+/// What a query asks for by the name of a repository.
+enum NamedObject<'a> {
+    Pull(&'a SimulatedPull),
+    Commits(&'a CommitGraph),
+    Totals(&'a RepositoryTotals),
 }
 
 /// Data and errors.
@@ -72,8 +80,7 @@ impl QueryAnswering<'_> {
         for field in fields {
             let value = match field.name.as_str() {
                 "rateLimit" => {
-                    let names = ["cost", "remaining", "resetAt", "limit"];
-                    pick(field, "RateLimit", &names, |name| self.rate[name].clone())?
+                    object(field, "RateLimit", |field| Ok(self.rate.get(&field.name).cloned()))?
                 }
                 "nodes" => {
                     let ids = field.argument("ids").as_array().cloned().unwrap_or_default();
@@ -94,30 +101,22 @@ impl QueryAnswering<'_> {
                     Value::Array(nodes)
                 }
                 "repository" => {
-                    let path = json!([field.alias]);
-                    let text = |name| field.argument(name).as_str().unwrap_or_default().to_owned();
+                    let text = |name| field.argument(name).as_str().unwrap_or_default();
                     let name = format!("{}/{}", text("owner"), text("name"));
-                    let number = field.fields.iter().find(|inner| inner.name == "pullRequest");
-                    let number = number.and_then(|inner| inner.argument("number").as_u64());
+                    let path = json!([field.alias]);
                     let missing = format!("Could not resolve to a Repository '{name}'");
-                    let at = asked;
+                    let found = self.named(&name, field);
+                    let found = self.unless_left_out(asked, found, &path, &missing, &mut errors);
                     asked += 1;
-                    if let Some(number) = number {
-                        let pull = self.known.named(&name, number);
-                        let pull = self.unless_left_out(at, pull, &path, &missing, &mut errors);
-                        pull.map_or(Ok(Value::Null), |pull| {
-                            self.repository(&pull.repository, Some(pull), field)
-                        })?
-                    } else if field.fields.iter().any(|inner| inner.name == "object") {
-                        let graph = self.known.commits.named(&name);
-                        let graph = self.unless_left_out(at, graph, &path, &missing, &mut errors);
-                        graph.map_or(Ok(Value::Null), |graph| objects::repository(graph, field))?
-                    } else {
-                        let totals = self.known.totals.named(&name);
-                        let totals = self.unless_left_out(at, totals, &path, &missing, &mut errors);
-                        totals.map_or(Ok(Value::Null), |totals| {
-                            self.repository(&totals.repository, None, field)
-                        })?
+                    match found {
+                        None => Value::Null,
+                        Some(NamedObject::Pull(pull)) => {
+                            self.repository(&pull.repository, Some(pull), field)?
+                        }
+                        Some(NamedObject::Commits(graph)) => objects::repository(graph, field)?,
+                        Some(NamedObject::Totals(totals)) => {
+                            self.repository(&totals.repository, None, field)?
+                        }
                     }
                 }
                 other => return Err(no_field(other, "Query")),
@@ -127,14 +126,27 @@ impl QueryAnswering<'_> {
         Ok((data, errors))
     }
 
-    fn unless_left_out<'p, T>(
+    /// What is asked for of a repository.
+    fn named(&self, name: &str, field: &Field) -> Option<NamedObject<'_>> {
+        let inner = |name: &str| field.fields.iter().find(|inner| inner.name == name);
+        let number = inner("pullRequest").and_then(|inner| inner.argument("number").as_u64());
+        if let Some(number) = number {
+            self.known.named(name, number).map(NamedObject::Pull)
+        } else if inner("object").is_some() {
+            self.known.commits.named(name).map(NamedObject::Commits)
+        } else {
+            self.known.totals.named(name).map(NamedObject::Totals)
+        }
+    }
+
+    fn unless_left_out<T>(
         &self,
         at: usize,
-        found: Option<&'p T>,
+        found: Option<T>,
         path: &Value,
         missing: &str,
         errors: &mut Vec<Value>,
-    ) -> Option<&'p T> {
+    ) -> Option<T> {
         let trouble = (self.left_out)(at).or(found.is_none().then_some(QueryTrouble::Gone));
         match trouble {
             None => found,
@@ -158,12 +170,8 @@ impl QueryAnswering<'_> {
     }
 
     fn pull(&self, pull: &SimulatedPull, field: &Field) -> Result<Value, String> {
-        let mut out = Map::new();
-        for field in &field.fields {
-            if field.on.as_deref().is_some_and(|kind| kind != "PullRequest") {
-                continue;
-            }
-            let value = match field.name.as_str() {
+        object(field, "PullRequest", |field| {
+            Ok(Some(match field.name.as_str() {
                 "id" if self.foreign_ids => json!(format!("NEW_{}", pull.id)),
                 "id" => json!(node(pull)),
                 "fullDatabaseId" => json!(pull.id.to_string()),
@@ -182,13 +190,11 @@ impl QueryAnswering<'_> {
                     Some((_, true)) => "MERGED",
                     Some((_, false)) => "CLOSED",
                 }),
-                "author" => pick(field, "Actor", &["login"], |_| json!(pull.author.login))?,
+                "author" => scalar(field, "Actor", "login", &*pull.author.login)?,
                 "baseRepository" => self.repository(&pull.repository, Some(pull), field)?,
-                other => return Err(no_field(other, "PullRequest")),
-            };
-            out.insert(field.alias.clone(), value);
-        }
-        Ok(Value::Object(out))
+                _ => return Ok(None),
+            }))
+        })
     }
 
     fn repository(
@@ -198,30 +204,29 @@ impl QueryAnswering<'_> {
         field: &Field,
     ) -> Result<Value, String> {
         let totals = self.known.totals.of(repository.id);
-        let count = |of: fn(&RepositoryTotals) -> u32| totals.map_or(0, of);
+        let count = |total| totals.map_or(0, |totals| totals.of(total));
         let counted =
-            |field: &Field, of| pick(field, "Connection", &["totalCount"], |_| json!(count(of)));
-        let mut out = Map::new();
-        for field in &field.fields {
-            let value = match field.name.as_str() {
+            |field: &Field, total| scalar(field, "Connection", "totalCount", count(total));
+        object(field, "Repository", |field| {
+            Ok(Some(match field.name.as_str() {
                 "databaseId" => json!(repository.id),
                 "nameWithOwner" => json!(repository.full_name()),
-                "stargazerCount" => json!(totals.map_or(repository.stars, |totals| totals.stars)),
+                "stargazerCount" => json!(
+                    totals.map_or(repository.stars, |totals| totals.of(RepositoryTotal::Stars))
+                ),
                 // The whole network's on GitHub; here no fork is forked.
-                "forkCount" => json!(count(|totals| totals.forks)),
-                "forks" => counted(field, |totals| totals.forks)?,
-                "releases" => counted(field, |totals| totals.releases)?,
-                "pullRequests" => counted(field, |totals| totals.pulls)?,
-                "issues" => counted(field, |totals| totals.issues)?,
+                "forkCount" => json!(count(RepositoryTotal::Forks)),
+                "forks" => counted(field, RepositoryTotal::Forks)?,
+                "releases" => counted(field, RepositoryTotal::Releases)?,
+                "pullRequests" => counted(field, RepositoryTotal::Pulls)?,
+                "issues" => counted(field, RepositoryTotal::Issues)?,
                 "primaryLanguage" => match repository.language {
                     None => Value::Null,
-                    Some(name) => pick(field, "Language", &["name"], |_| json!(name))?,
+                    Some(name) => scalar(field, "Language", "name", name)?,
                 },
                 "pullRequest" => pull.map_or(Ok(Value::Null), |pull| self.pull(pull, field))?,
-                other => return Err(no_field(other, "Repository")),
-            };
-            out.insert(field.alias.clone(), value);
-        }
-        Ok(Value::Object(out))
+                _ => return Ok(None),
+            }))
+        })
     }
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{browser, shows};
 use crate::common::client::request;
+use crate::common::listed::ListedFiles;
 use crate::common::running::{GitHub, Running, until_some};
 use crate::common::stored::released;
 
@@ -118,19 +119,11 @@ async fn pictures_of_the_manual_are_small() {
     let options = Options { rate: 150.0, shape: Shape::Today, seed: 5, ..Options::default() };
     let faults = vec![Fault::new(FaultKind::Withheld).share(0.9)];
     let github = GitHub::start(Options { remember: 1_000, faults, ..options }).await;
-    let [dir, lists, hours] = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let names = names(&github);
-    let text = format!("complete: true\n{}\n", names.join("\n"));
-    std::fs::write(lists.path().join("databases.txt"), text).unwrap();
+    let (dir, names) = (tempfile::tempdir().unwrap(), names(&github));
+    let files = ListedFiles::new("databases", &names);
     let today = Clock::system().now().day();
-    put_hours(hours.path(), today);
-    let settings = [
-        ("GHPULSE_LISTS_DIR", lists.path().to_str().unwrap()),
-        ("GHPULSE_LISTS_WITHIN", "1s"),
-        ("GHPULSE_ARCHIVE_DIR", hours.path().to_str().unwrap()),
-        ("GHPULSE_GITHUB_AUDIT_EVERY", "1s"),
-        ("GHPULSE_GITHUB_AUDIT_WAIT", "6s"),
-    ];
+    put_hours(files.hours(), today);
+    let settings = files.settings(&[]);
     let running = Running::start(dir.path(), &github.url, &settings).await;
     let repo = starred(&running, &names).await;
     running.end().await;

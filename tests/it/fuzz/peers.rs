@@ -201,7 +201,7 @@ fn commit_answers() {
         let Some(TokenGrant::Go(lease)) = pool.grant_query(QueryKind::Pulls) else {
             panic!("a new pool waits")
         };
-        let found = runtime.block_on(graphql.ask_pushes(&wanted, lease));
+        let found = runtime.block_on(graphql.ask(AskedBy::Names, &wanted, lease));
         if let QueryOutcome::Answered(found) = &found {
             assert_eq!(found.len(), wanted.len(), "one answer for each");
             for details in found.iter().filter_map(|found| match found {

@@ -230,6 +230,11 @@ impl Broker {
         *self.running() = Some(Process { shell, java });
     }
 
+    /// The id of its process. Only while it runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running().as_ref().unwrap().java
+    }
+
     /// Kills it as a power cut would, and keeps its directories.
     pub(crate) fn kill(&self) {
         let Some(mut process) = self.running().take() else { return };
@@ -240,7 +245,7 @@ impl Broker {
     /// Stops it in order, so that nothing of it stays registered, and waits until it has ended.
     pub(crate) async fn stop(&self) {
         self.signal("-TERM");
-        let java = format!("/proc/{}", self.running().as_ref().unwrap().java);
+        let java = format!("/proc/{}", self.pid());
         let mut looks = tokio::time::interval(Duration::from_millis(100));
         let ending = async {
             // The shell has not collected it yet, so it stays as a process that does nothing.
@@ -264,7 +269,7 @@ impl Broker {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.running().as_ref().unwrap().java.to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 

@@ -13,6 +13,7 @@ use ghpulse::model::window::Hour;
 
 use super::*;
 use crate::archive::columns::{counted, python};
+use crate::common::listed::ListedFiles;
 use crate::common::stored::released;
 use crate::crash::Site;
 
@@ -206,18 +207,8 @@ async fn what_matters_is_complete_while_most_is_missed() {
     control.set_fault(Fault::new(FaultKind::Withheld).share(MISSED));
     control.emit(400);
     let names = busiest(control);
-    let (lists, hours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let lines: Vec<&str> = names.iter().map(String::as_str).collect();
-    let text = format!("complete: true\n{}\n", lines.join("\n"));
-    std::fs::write(lists.path().join("mine.txt"), text).unwrap();
-    let settings = [
-        ("GHPULSE_LISTS_DIR", lists.path().to_str().unwrap()),
-        ("GHPULSE_LISTS_WITHIN", "1s"),
-        ("GHPULSE_ARCHIVE_DIR", hours.path().to_str().unwrap()),
-        ("GHPULSE_GITHUB_AUDIT_EVERY", "1s"),
-        ("GHPULSE_GITHUB_AUDIT_WAIT", "6s"),
-        ("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m"),
-    ];
+    let files = ListedFiles::new("mine", &names);
+    let settings = files.settings(&[("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")]);
     let mut rng = fastrand::Rng::with_seed(41);
     site.kill_at_random(&mut rng, KILLS, &settings).await;
 
@@ -244,7 +235,7 @@ async fn what_matters_is_complete_while_most_is_missed() {
     let running = Running::start(site.dir.path(), &site.url, &settings).await;
     until_exact(&running, &truth()).await;
     running.end().await;
-    let exported = export(site.dir.path(), hours.path()).await;
+    let exported = export(site.dir.path(), files.hours()).await;
     let running = Running::start(site.dir.path(), &site.url, &settings).await;
     assert_served(&running, exported, &truth()).await;
     running.end().await;

@@ -2,6 +2,7 @@ use fastrand::Rng;
 
 use super::*;
 
+mod chosen;
 mod trials;
 
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -216,7 +216,7 @@ async fn limits_and_dead_tokens_are_no_tries_and_failures_are() {
         fetcher.settle(&query).map(|f| f.len())
     };
     assert_eq!(settle(QueryOutcome::Limited { wait: None }), None);
-    let reason = crate::github::tokens::DeadToken::Revoked;
+    let reason = crate::github::limits::DeadToken::Revoked;
     assert_eq!(settle(QueryOutcome::TokenDead { reason }), None);
     let error = QueryError::Answer { host: "h".into(), status: 500, said: "no".into() };
     assert_eq!(settle(QueryOutcome::Failed(error)), Some(2));

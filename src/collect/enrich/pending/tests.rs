@@ -110,7 +110,7 @@ fn answer_from_before_a_release_takes_the_object_out_of_the_queue() {
     hold(&mut pending, 1, 7, now);
     assert_eq!(pending.take(1, |_| true), [wanted(7)]);
     // The last token is gone; another one comes before the answer.
-    assert_eq!(left(&pending.release()), [(1, ReleaseReason::NoToken)]);
+    assert_eq!(left(&pending.release_everything()), [(1, ReleaseReason::NoToken)]);
     hold(&mut pending, 2, 7, now);
     let (ready, _) = pending.answered(&wanted(7), &found(Language::Absent), now);
     assert_eq!(left(&ready), [(2, ReleaseReason::Enriched)]);

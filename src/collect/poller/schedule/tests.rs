@@ -12,7 +12,7 @@ fn follow(schedule: &mut PageSchedule, start: Instant, seconds: u64, new: [f64; 
         for page in schedule.due(now, PollRule::Tokens).0 {
             schedule.asked(page, now);
             let part = new[page] * (now - last[page]).as_secs_f64();
-            schedule.came(page, now, Some(part.min(1.0)));
+            schedule.answered(page, now, Some(part.min(1.0)));
             (last[page], counts[page]) = (now, counts[page] + 1);
         }
         now = schedule.due(now, PollRule::Tokens).1.expect("nothing is waited for");
@@ -45,7 +45,7 @@ async fn slow_page_delays_no_other_page() {
             schedule.asked(page, now);
             match page {
                 0 => asked += 1,
-                _ => schedule.came(page, now, None),
+                _ => schedule.answered(page, now, None),
             }
         }
     }
@@ -54,7 +54,7 @@ async fn slow_page_delays_no_other_page() {
     let end = start + Duration::from_secs(20);
     assert_eq!(schedule.due(end, PollRule::Every(USUAL)), (vec![1], None));
     for _ in 0..MOST_UNDER_WAY {
-        schedule.came(0, end, None);
+        schedule.answered(0, end, None);
     }
     let (due, later) = schedule.due(end, PollRule::Every(USUAL));
     assert_eq!((due, later), (vec![1], Some(end + USUAL)));
@@ -76,7 +76,7 @@ async fn failing_pages_back_off_until_the_first_success() {
     assert!(!schedule.is_well());
     // The other page is well, so the failing one keeps waiting.
     schedule.asked(1, soon);
-    schedule.came(1, soon, None);
+    schedule.answered(1, soon, None);
     assert_eq!(schedule.due(soon + USUAL, PollRule::Tokens).0, [1]);
     // All pages fail: the first response ends the wait of all.
     for _ in 0..9 {
@@ -84,10 +84,10 @@ async fn failing_pages_back_off_until_the_first_success() {
     }
     assert_eq!(schedule.due(soon, PollRule::Tokens).0, [0; 0]);
     schedule.asked(1, soon);
-    schedule.came(1, soon, None);
+    schedule.answered(1, soon, None);
     assert!(schedule.due(soon + USUAL, PollRule::Tokens).0.contains(&0));
     schedule.asked(0, soon);
-    schedule.came(0, soon, None);
+    schedule.answered(0, soon, None);
     assert!(schedule.is_well());
 }
 

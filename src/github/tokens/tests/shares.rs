@@ -132,7 +132,7 @@ fn pages_and_feeds(pool: &Arc<TokenPool>) -> [Kind<'_>; 2] {
 async fn pages_and_feeds_at_full_pace_have_their_shares() {
     let clock = clock();
     let pool = pool(&["a"], clock);
-    pool.allow_feeds(0.2);
+    pool.set_shares(|shares| shares.feeds = 0.2);
     let (mut kinds, mut github) = (pages_and_feeds(&pool), AccountCount::new(5_000));
     let start = clock.instant();
     at_full_pace(&mut kinds, &mut github, None, clock, 3 * HOUR).await;
@@ -150,7 +150,7 @@ async fn pages_and_feeds_at_full_pace_have_their_shares() {
 async fn another_program_slows_all_kinds_alike() {
     let clock = clock();
     let pool = pool(&["a"], clock);
-    pool.allow_feeds(0.2);
+    pool.set_shares(|shares| shares.feeds = 0.2);
     let (mut kinds, mut github) = (pages_and_feeds(&pool), AccountCount::new(5_000));
     let start = clock.instant();
     let foreign = Some(Duration::from_secs(2));
@@ -168,7 +168,7 @@ async fn another_program_slows_all_kinds_alike() {
 async fn pages_and_feeds_without_a_token_share_sixty() {
     let clock = clock();
     let pool = pool(&[], clock);
-    pool.allow_feeds(0.2);
+    pool.set_shares(|shares| shares.feeds = 0.2);
     let (mut kinds, mut github) = (pages_and_feeds(&pool), AccountCount::new(60));
     let start = clock.instant();
     at_full_pace(&mut kinds, &mut github, None, clock, 3 * HOUR).await;
@@ -184,8 +184,8 @@ async fn lists_without_feeds_leave_pages_their_whole_share() {
     let clock = clock();
     let pool = pool(&[], clock);
     // Lists were in force and have no feeds now.
-    pool.allow_feeds(0.2);
-    pool.allow_feeds(0.0);
+    pool.set_shares(|shares| shares.feeds = 0.2);
+    pool.set_shares(|shares| shares.feeds = 0.0);
     let mut kinds = [Kind::new(1, || pool.grant())];
     let mut github = AccountCount::new(60);
     let start = clock.instant();
@@ -202,7 +202,7 @@ async fn lists_that_come_late_in_the_hour_do_not_silence_pages() {
     let start = clock.instant();
     let late = Duration::from_secs(3_000);
     at_full_pace(&mut kinds[..1], &mut github, None, clock, late).await;
-    pool.allow_feeds(0.2);
+    pool.set_shares(|shares| shares.feeds = 0.2);
     at_full_pace(&mut kinds, &mut github, None, clock, HOUR).await;
     let (pages, silence) = kinds[0].within(start + late, start + late + HOUR);
     assert!(silence < Duration::from_secs(30), "no page for {silence:?}");
@@ -215,8 +215,8 @@ async fn lists_that_come_late_in_the_hour_do_not_silence_pages() {
 async fn queries_and_the_audit_share_the_whole_limit() {
     let clock = clock();
     let pool = pool(&["a"], clock);
-    pool.allow_queries(1.0);
-    pool.allow_audits(0.05);
+    pool.set_shares(|shares| shares.queries = 1.0);
+    pool.set_shares(|shares| shares.audits = 0.05);
     let mut kinds = queries_and_audits(&pool);
     let mut github = AccountCount::new(5_000);
     let start = clock.instant();
@@ -232,8 +232,8 @@ async fn queries_and_the_audit_share_the_whole_limit() {
 async fn audit_keeps_its_share_beside_another_program() {
     let clock = clock();
     let pool = pool(&["a"], clock);
-    pool.allow_queries(0.5);
-    pool.allow_audits(0.05);
+    pool.set_shares(|shares| shares.queries = 0.5);
+    pool.set_shares(|shares| shares.audits = 0.05);
     let mut kinds = queries_and_audits(&pool);
     // Another program uses four fifths of the limit: queries have to wait, the audit does not.
     let mut github = AccountCount::new(5_000);
@@ -249,7 +249,7 @@ async fn audit_keeps_its_share_beside_another_program() {
 async fn what_two_tokens_spent_counts_for_their_account() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
-    pool.allow_feeds(0.2);
+    pool.set_shares(|shares| shares.feeds = 0.2);
     let (mut kinds, mut github) = (pages_and_feeds(&pool), AccountCount::new(5_000));
     let start = clock.instant();
     at_full_pace(&mut kinds, &mut github, None, clock, Duration::from_secs(600)).await;

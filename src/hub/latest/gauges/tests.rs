@@ -27,7 +27,7 @@ fn snapshot_comes_first_and_then_each_value() {
     let topics = GaugeTopics::default();
     let topic = topics.open("stars");
     let notifier = Arc::new(Notifier::default());
-    let mut follow = topic.subscribe(UpdateMode::Full, &notifier);
+    let mut follow = topic.subscribe(&notifier);
     assert!(follow.take().is_none() && topic.snapshot().is_none());
     topic.publish(snapshot(100, &[("a/b", 2)]));
     assert_eq!(
@@ -54,6 +54,10 @@ fn snapshot_comes_first_and_then_each_value() {
     assert!(follow.take().is_none() && follow.has_ended() && topics.get("stars").is_none());
 }
 
+fn kind(update: Option<GaugeUpdate>) -> Value {
+    serde_json::from_str::<Value>(&body(update)).unwrap()["type"].clone()
+}
+
 fn add(map: &mut BTreeMap<String, i64>, changes: &Value) {
     for (name, n) in changes.as_object().expect("an object") {
         *map.entry(name.clone()).or_default() += n.as_i64().expect("a number");
@@ -63,11 +67,10 @@ fn add(map: &mut BTreeMap<String, i64>, changes: &Value) {
 
 fn apply(map: &mut BTreeMap<String, i64>, update: &GaugeUpdate) -> ResumeToken {
     let message: Value = serde_json::from_str(update.frame.body()).unwrap();
-    assert_eq!(message["type"], update.kind);
-    if update.kind == "snapshot" {
+    if message["type"] == "snapshot" {
         map.clear();
         add(map, &message["value"]);
-    } else if update.kind == "delta" {
+    } else if message["type"] == "delta" {
         add(map, &message["changes"]);
     }
     let token = update.token.expect("it is about counts");
@@ -81,9 +84,9 @@ fn returning_subscriber_receives_delta_if_value_is_known() {
     let notifier = Arc::new(Notifier::default());
     topic.publish(snapshot(100, &[("C", 1), ("Go", 2)]));
     let mut map = BTreeMap::new();
-    let token = apply(&mut map, &topic.subscribe(UpdateMode::Deltas, &notifier).take().unwrap());
+    let token = apply(&mut map, &topic.subscribe(&notifier).take().unwrap());
     let back = |token: ResumeToken| {
-        let mut follow = topic.subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = topic.subscribe(&notifier);
         follow.resume(token);
         follow
     };
@@ -98,19 +101,19 @@ fn returning_subscriber_receives_delta_if_value_is_known() {
     assert!(told[0].ends_with(r#","changes":{"C":-1,"Go":1}}"#), "{}", told[0]);
     // Without the hash, with an unknown one, and of a topic that keeps no values.
     for other in [ResumeToken { value: None, ..token }, ResumeToken { value: Some(7), ..token }] {
-        assert_eq!(back(other).take().unwrap().kind, "snapshot");
+        assert_eq!(kind(back(other).take()), "snapshot");
     }
     let forgetful = GaugeTopics::default().open("stars");
     forgetful.publish(snapshot(100, &[("C", 1), ("Go", 2)]));
-    let mut follow = forgetful.subscribe(UpdateMode::Full, &notifier);
+    let mut follow = forgetful.subscribe(&notifier);
     follow.resume(token);
-    assert_eq!(follow.take().unwrap().kind, "snapshot");
+    assert_eq!(kind(follow.take()), "snapshot");
     // Values that are too old are not known any more.
     for at in 0..KEPT_VALUES {
         topic.publish(snapshot(103, &[("D", i64::try_from(at).unwrap() + 1)]));
     }
     assert_eq!(lock(&topic.kept).len(), KEPT_VALUES);
-    assert_eq!(back(token).take().unwrap().kind, "snapshot");
+    assert_eq!(kind(back(token).take()), "snapshot");
 }
 
 #[test]
@@ -119,15 +122,15 @@ fn withdrawn_value_is_known_to_nobody_who_comes_later() {
     let notifier = Arc::new(Notifier::default());
     topic.publish(snapshot(100, &[("a/b", 1), ("c/d", 2)]));
     let mut map = BTreeMap::new();
-    let mut early = topic.subscribe(UpdateMode::Deltas, &notifier);
+    let mut early = topic.subscribe(&notifier);
     let token = apply(&mut map, &early.take().unwrap());
     topic.withdraw();
     assert!(topic.snapshot().is_none() && topic.latest().is_none() && early.take().is_none());
-    let mut late = topic.subscribe(UpdateMode::Deltas, &notifier);
+    let mut late = topic.subscribe(&notifier);
     late.resume(token);
     assert!(late.take().is_none());
     topic.publish(snapshot(101, &[("c/d", 2)]));
-    assert_eq!(late.take().unwrap().kind, "snapshot");
+    assert_eq!(kind(late.take()), "snapshot");
     apply(&mut map, &early.take().unwrap());
     assert_eq!(map.into_iter().collect::<Vec<_>>(), [("c/d".to_owned(), 2)]);
 }
@@ -142,7 +145,7 @@ proptest! {
         let nodes = [(); 2].map(|()| GaugeTopics::resumable().open("types/1m"));
         let notifier = Arc::new(Notifier::default());
         let mut map = BTreeMap::new();
-        let mut follow = nodes[0].subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = nodes[0].subscribe(&notifier);
         let (mut token, mut at_node) = (None, 0);
         for (at, (value, toss)) in values.into_iter().enumerate() {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
@@ -155,7 +158,7 @@ proptest! {
                 0 => continue,
                 1 | 2 => {
                     at_node = usize::from(toss - 1);
-                    follow = nodes[at_node].subscribe(UpdateMode::Deltas, &notifier);
+                    follow = nodes[at_node].subscribe(&notifier);
                     if let Some(token) = token {
                         follow.resume(token);
                     }
@@ -177,9 +180,9 @@ proptest! {
         values in prop::collection::vec(
             (prop::collection::btree_map("[a-d]", 1_i64..9, 0..4), any::<bool>()), 1..20),
     ) {
-        let topic = GaugeTopics::default().open("languages");
+        let topic = GaugeTopics::resumable().open("languages");
         let notifier = Arc::new(Notifier::default());
-        let mut follow = topic.subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = topic.subscribe(&notifier);
         let mut map = BTreeMap::new();
         let last = values.len() - 1;
         for (at, (value, read)) in values.into_iter().enumerate() {
@@ -190,9 +193,10 @@ proptest! {
             }
             if let Some(update) = follow.take() {
                 let message: Value = serde_json::from_str(update.frame.body()).unwrap();
-                let key = if update.kind == "snapshot" { "value" } else { "changes" };
+                let is_whole = message["type"] == "snapshot";
+                let key = if is_whole { "value" } else { "changes" };
                 let is_empty = message[key] == serde_json::json!({});
-                prop_assert!(update.kind == "snapshot" || !is_empty, "a change of nothing");
+                prop_assert!(is_whole || !is_empty, "a change of nothing");
                 add(&mut map, &message[key]);
             }
             prop_assert_eq!(&map, &value);

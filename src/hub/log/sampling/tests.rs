@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hub::fanout::subscribers::TRIM_FROM;
+use crate::hub::fanout::turn::Turn;
 use crate::hub::log::query::{Conditions, FieldPath};
 use crate::hub::log::tail::tests::tail_event;
 use crate::hub::log::tail::{TAIL_BYTES, Tail};
@@ -21,7 +22,12 @@ fn ids() -> SamplingQuery {
 }
 
 fn dispatch(groups: &SamplingSubscribers, events: &[Arc<TailEvent>]) -> u64 {
-    groups.groups.groups().iter().map(|group| groups.dispatch(group, events)).sum()
+    let dispatch = |group: &Arc<SamplingGroup>| {
+        let deliveries = groups.dispatch(group, events);
+        group.notify(Turn::ALL);
+        deliveries
+    };
+    groups.groups.groups().iter().map(dispatch).sum()
 }
 
 /// Takes until nothing is left, and returns the ids.
@@ -29,7 +35,7 @@ fn taken(subscriber: &mut SamplingSubscriber) -> Vec<u64> {
     let mut ids = Vec::new();
     loop {
         let taken = subscriber.take();
-        for frame in taken.frames {
+        for frame in taken.messages {
             ids.push(frame.body().trim_matches(['[', ']', '"']).parse().unwrap());
         }
         if !taken.more {
@@ -90,7 +96,7 @@ fn events_that_all_have_taken_are_dropped() {
         assert_eq!(taken(&mut subscriber), [n]);
     }
     assert_eq!(taken(&mut rare), [] as [u64; 0]);
-    assert!(subscriber.0.group().held() <= TRIM_FROM);
+    assert!(subscriber.0.group.held() <= TRIM_FROM);
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn subscribers_share_the_bytes() {
         let mut one = groups.subscribe(subscription.clone(), 1, &notifier);
         let mut two = groups.subscribe(subscription, 1, &notifier);
         dispatch(&groups, &events(1..=1, "A"));
-        let (one, two) = (one.take().frames.remove(0), two.take().frames.remove(0));
+        let (one, two) = (one.take().messages.remove(0), two.take().messages.remove(0));
         assert_eq!(one.bytes().as_ptr(), two.bytes().as_ptr());
     }
 }
@@ -146,26 +152,25 @@ async fn large_event_is_encoded_on_another_thread_and_dropped() {
         },
     ] {
         let groups = SamplingSubscribers::new(1_000);
-        let notifiers =
-            [false, true].map(|deflates| Arc::new(Notifier::default().deflating(deflates)));
+        let notifiers = [false, true].map(|deflates| Arc::new(Notifier::new(0, deflates)));
         let mut subscribers = notifiers
             .each_ref()
             .map(|notifier| groups.subscribe(subscription.clone(), 1, notifier));
         dispatch(&groups, &[events(1..=1, "A"), vec![large(2)], events(3..=3, "A")].concat());
         for (subscriber, notifier) in subscribers.iter_mut().zip(&notifiers) {
             let before = subscriber.take();
-            assert_eq!((before.messages, before.more), (1, false), "the large one is not there");
-            let mut rest = subscriber.take().frames;
+            assert_eq!((before.count, before.more), (1, false), "the large one is not there");
+            let mut rest = subscriber.take().messages;
             while rest.len() < 2 {
                 std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
-                rest.extend(subscriber.take().frames);
+                rest.extend(subscriber.take().messages);
             }
             assert!(rest[0].len() > 100_000 && rest[1].len() < 1_000);
             let sent = rest[0].clone();
-            let sent = if notifier.deflates() { sent.into_deflated() } else { sent.into_bytes() };
-            assert_eq!(sent.len() < 10_000, notifier.deflates(), "{} bytes", sent.len());
+            let sent = if notifier.deflates { sent.into_deflated() } else { sent.into() };
+            assert_eq!(sent.len() < 10_000, notifier.deflates, "{} bytes", sent.len());
         }
-        let held = subscribers[0].0.group().held();
+        let held = subscribers[0].0.group.held();
         assert!(held <= 1, "{held} events are held");
     }
 }
@@ -175,7 +180,7 @@ fn subscribers_of_a_large_group_share_one_piece_for_a_batch() {
     let groups = SamplingSubscribers::new(1_000);
     let plain = Arc::new(Notifier::default());
     let mut all: Vec<_> = (0..40).map(|_| groups.subscribe(ids(), 1, &plain)).collect();
-    let deflating = Arc::new(Notifier::default().deflating(true));
+    let deflating = Arc::new(Notifier::new(0, true));
     let mut deflated = groups.subscribe(ids(), 1, &deflating);
     let mut thirds = groups.subscribe(ids(), 3, &plain);
     let mut behind = groups.subscribe(ids(), 1, &plain);
@@ -184,20 +189,20 @@ fn subscribers_of_a_large_group_share_one_piece_for_a_batch() {
     let expected: Vec<u8> = (1..=5).flat_map(frame).collect();
     let mut pieces = all.iter_mut().map(|subscriber| {
         let taken = subscriber.take();
-        assert_eq!((taken.messages, taken.more, taken.frames.len()), (5, false, 1));
-        taken.frames[0].bytes().clone()
+        assert_eq!((taken.count, taken.more, taken.messages.len()), (5, false, 1));
+        taken.messages[0].bytes().clone()
     });
     let first = pieces.next().unwrap();
     assert_eq!(first, expected);
     assert!(pieces.all(|piece| piece.as_ptr() == first.as_ptr()));
     // Others take the same events in their own way.
-    assert_eq!(deflated.take().frames.len(), 5);
+    assert_eq!(deflated.take().messages.len(), 5);
     assert_eq!(taken(&mut thirds), [3]);
     // Later events are not in the piece, and one that is behind takes all.
     dispatch(&groups, &events(6..=6, "A"));
-    assert_eq!(all[0].take().frames[0].body(), "[\"6\"]");
-    assert_eq!(behind.take().messages, 6);
-    assert!(all[1..].iter_mut().all(|subscriber| subscriber.take().messages == 1));
+    assert_eq!(all[0].take().messages[0].body(), "[\"6\"]");
+    assert_eq!(behind.take().count, 6);
+    assert!(all[1..].iter_mut().all(|subscriber| subscriber.take().count == 1));
 }
 
 #[test]
@@ -210,15 +215,15 @@ fn shared_piece_has_nothing_that_is_left_out_since() {
     let events = ["ann", "bob", "cid"].into_iter().zip(1..);
     tail.append(events.map(|(login, n)| tail_event(n, &text.replace("NAME", login))).collect());
     dispatch(&groups, &tail.read(0, 9).events);
-    assert_eq!(all[0].take().messages, 3);
+    assert_eq!(all[0].take().count, 3);
     let taken = all[1].0.take().unwrap();
     assert!(taken.joined.is_some());
     let privacy = Privacy::default();
     privacy.set(&["ann".to_owned()], false);
-    tail.leave_out(&privacy, || groups.held_events());
-    groups.forget_shared();
-    assert_eq!(all[2].take().messages, 2);
-    assert_eq!(all[3].take().messages, 2);
+    tail.leave_out(&privacy, || groups.groups.held_events());
+    groups.groups.forget_shared();
+    assert_eq!(all[2].take().count, 2);
+    assert_eq!(all[3].take().count, 2);
 }
 
 #[test]
@@ -240,7 +245,42 @@ fn event_that_waits_is_left_out_after_the_ring_let_go_of_it() {
         }
         let privacy = Privacy::default();
         privacy.set(&["ann".to_owned()], false);
-        tail.leave_out(&privacy, || groups.held_events());
+        tail.leave_out(&privacy, || groups.groups.held_events());
         assert_eq!(taken(&mut subscriber), (2..=100).collect::<Vec<_>>(), "{bytes} bytes");
     }
+}
+
+#[tokio::test]
+async fn each_turn_notifies_its_subscribers_also_of_events_that_came_after_it() {
+    let groups = SamplingSubscribers::new(1_000);
+    let subscribe = |_| {
+        let notifier = Arc::new(Notifier::default());
+        (groups.subscribe(ids(), 1, &notifier), notifier)
+    };
+    let mut subscribers: Vec<_> = (0..6).map(subscribe).collect();
+    let group = Arc::clone(&groups.groups.groups()[0]);
+    let turns = [0, 1, 2].map(|number| Turn { number, of: 3 });
+    groups.dispatch(&group, &events(1..=1, "A"));
+    assert_eq!(group.notify(turns[0]), 2);
+    let mut notified = Vec::new();
+    for (at, (subscriber, notifier)) in subscribers.iter_mut().enumerate() {
+        if notifier.take_notified() {
+            notified.push(at);
+            assert_eq!(taken(subscriber), [1]);
+        }
+    }
+    assert_eq!(notified, [0, 3]);
+    // The others take both events in their turns; those two need another round.
+    groups.dispatch(&group, &events(2..=2, "A"));
+    assert_eq!(turns[1..].iter().map(|turn| group.notify(*turn)).sum::<usize>(), 4);
+    for at in [1, 2, 4, 5] {
+        assert!(subscribers[at].1.take_notified());
+        assert_eq!(taken(&mut subscribers[at].0), [1, 2]);
+    }
+    assert_eq!(turns.map(|turn| group.notify(turn)), [2, 0, 0]);
+    for at in [0, 3] {
+        assert!(subscribers[at].1.take_notified());
+        assert_eq!(taken(&mut subscribers[at].0), [2]);
+    }
+    assert_eq!(group.notify(Turn::ALL), 0);
 }

@@ -3,8 +3,8 @@
 use super::event_log::PAGE_MOST;
 use super::live::{GROUP_BYTES, TAKE_BYTES};
 use super::*;
-use crate::hub::FieldPath;
 use crate::hub::log::query::PATH_BYTES;
+use crate::hub::{FieldPath, ReaderBatch};
 
 const TAG: BusTag = BusTag(5);
 /// More events than a follower takes at once, from the group, the ring or the journal.
@@ -42,14 +42,15 @@ fn group_counts_the_encoded_bytes_of_an_event() {
     let mut subscriber =
         groups.subscribe(&Arc::new(selector), StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
-    groups.refresh(&mut list);
+    groups.groups.refresh(&mut list);
     let events: Vec<_> = (0..EVENTS).map(event).map(Arc::new).collect();
     assert_eq!(groups.dispatch(&list[0], 0, &events), EVENTS);
     let (mut messages, mut more) = (0, true);
     while more {
-        let taken = subscriber.take(Position::default()).unwrap();
-        assert!(bytes(&taken.chunks) < TAKE_BYTES + most, "{}", bytes(&taken.chunks));
-        messages += taken.messages;
+        let mut taken = ReaderBatch::from(None);
+        subscriber.take_after(Position::default(), &mut taken).unwrap();
+        assert!(bytes(&taken.messages) < TAKE_BYTES + most, "{}", bytes(&taken.messages));
+        messages += taken.count;
         more = taken.more;
     }
     // The first one is at the default position, and so not after it.
@@ -71,12 +72,12 @@ async fn follower_of_the_ring_takes_limited_bytes_and_all_events() {
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     hub.append((2..=EVENTS).map(event).collect());
     let (selector, most) = wordy();
-    follower.ask(selector, StreamStart::Here, Vec::new());
+    follower.ask(selector, StreamStart::Here, Vec::new()).unwrap();
     let mut positions = Vec::new();
     loop {
         let batch = follower.take();
-        assert!(bytes(&batch.chunks) < TAKE_BYTES + most + 100, "{}", bytes(&batch.chunks));
-        let text = batch.chunks.concat();
+        assert!(bytes(&batch.messages) < TAKE_BYTES + most + 100, "{}", bytes(&batch.messages));
+        let text = batch.messages.concat();
         let lines = std::str::from_utf8(&text).unwrap().lines();
         let messages = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
         let events = messages.filter(|message| message["type"] == "event");
@@ -158,7 +159,7 @@ fn dropped_follower_frees_its_turn_when_the_page_ends() {
         let queue = Arc::clone(&world.hub.log.journal().unwrap().page_queue);
         let notifier = Arc::new(Notifier::default());
         let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());
+        follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new()).unwrap();
         assert!(!follower.take().more);
         drop(follower);
         // Everything that ends with the follower has ended.
@@ -187,15 +188,15 @@ async fn ended_query_can_be_replaced() {
     for once in [true, false] {
         let notifier = Arc::new(Notifier::default());
         let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        follower.ask(selector(0, false), StreamStart::Here, Vec::new());
-        follower.only_once(true);
-        follower.ask(selector(0, false), StreamStart::Here, Vec::new());
-        follower.only_once(once);
+        follower.ask(selector(0, false), StreamStart::Here, Vec::new()).unwrap();
+        follower.only_once(true, None);
+        follower.ask(selector(0, false), StreamStart::Here, Vec::new()).unwrap();
+        follower.only_once(once, None);
         let mut batch = follower.take();
         while batch.more {
             batch = follower.take();
         }
-        assert_eq!(batch.ended, once);
+        assert_eq!(batch.ended.is_some(), once);
     }
 }
 
@@ -225,12 +226,12 @@ async fn start_time_in_the_future_is_waited_for() {
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     for (ahead, waits) in [(30, 30), (10_000, 60), (0, 0)] {
         let (before, since) = (clock.instant(), clock.now().plus(Duration::from_secs(ahead)));
-        follower.ask(selector(0, false), StreamStart::Since(since), Vec::new());
+        follower.ask(selector(0, false), StreamStart::Since(since), Vec::new()).unwrap();
         let mut came = Vec::new();
         while !String::from_utf8_lossy(&came).contains("caught_up") {
             let batch = follower.take();
-            came.extend(batch.chunks.concat());
-            if !batch.more && batch.chunks.is_empty() {
+            came.extend(batch.messages.concat());
+            if !batch.more && batch.messages.is_empty() {
                 poll_fn(|cx| notifier.poll_notified(cx)).await;
             }
         }
@@ -267,7 +268,7 @@ async fn large_event_comes_in_order_and_before_caught_up() {
         let notifier = Arc::new(Notifier::default());
         let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         if matches!(start, StreamStart::Here) {
-            follower.ask(selector(0, false), start, Vec::new());
+            follower.ask(selector(0, false), start, Vec::new()).unwrap();
             while follower.take().more {}
         }
         readers.push((start, once, notifier, follower));
@@ -275,14 +276,14 @@ async fn large_event_comes_in_order_and_before_caught_up() {
     hub.append((2..=6).map(maybe_large).collect());
     for (start, once, notifier, follower) in &mut readers {
         if !matches!(start, StreamStart::Here) {
-            follower.ask(selector(0, false), *start, Vec::new());
-            follower.only_once(*once);
+            follower.ask(selector(0, false), *start, Vec::new()).unwrap();
+            follower.only_once(*once, None);
         }
         let mut received = Vec::new();
         let is_event = |message: &&Value| message["type"] == "event";
         while received.iter().filter(is_event).count() < 5 {
             let batch = follower.take();
-            let lines = batch.chunks.concat();
+            let lines = batch.messages.concat();
             let lines = std::str::from_utf8(&lines).unwrap().lines();
             received.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
             if !batch.more && received.iter().filter(is_event).count() < 5 {

@@ -41,8 +41,8 @@ async fn read_all(follower: &mut Follower, notifier: &Notifier) -> (u64, Offset)
     let (mut messages, mut at) = (0, follower.offset());
     loop {
         let batch = follower.take();
-        messages += batch.messages;
-        for chunk in &batch.chunks {
+        messages += batch.count;
+        for chunk in &batch.messages {
             let caught_up = std::str::from_utf8(chunk)
                 .unwrap()
                 .lines()
@@ -52,7 +52,7 @@ async fn read_all(follower: &mut Follower, notifier: &Notifier) -> (u64, Offset)
                 at = message["cursor"].as_str().unwrap().parse().unwrap();
             }
         }
-        if batch.ended {
+        if batch.ended.is_some() {
             return (messages, at);
         }
         if !batch.more {
@@ -74,8 +74,10 @@ async fn latest_counts_back_from_where_a_poll_ends() {
     for most in [5, 700, 2_000] {
         let notifier = Arc::new(Notifier::default());
         let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        follower.ask(selector(&StreamQuery::default()), StreamStart::Latest(most), Vec::new());
-        follower.only_once(true);
+        follower
+            .ask(selector(&StreamQuery::default()), StreamStart::Latest(most), Vec::new())
+            .unwrap();
+        follower.only_once(true, None);
         // Events from now on are newer than the head of the query.
         let head = hub.tail().newest().unwrap();
         let next = head.position.entry + 1;
@@ -98,8 +100,8 @@ async fn limited_polls_continue_without_gap_or_duplicate() {
         let notifier = Arc::new(Notifier::default());
         let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         let start = StreamStart::Behind(offset);
-        follower.ask(selector(&StreamQuery::default()), start, Vec::new());
-        follower.only_next(limit);
+        follower.ask(selector(&StreamQuery::default()), start, Vec::new()).unwrap();
+        follower.only_once(true, Some(limit));
         let (messages, at) = read_all(&mut follower, &notifier).await;
         assert_eq!(messages, limit.min(EVENTS - 1 - total), "limit={limit}");
         total += messages;
@@ -116,14 +118,14 @@ async fn few_newest_events_come_from_memory_without_a_search() {
     let hub = hub(&store).await;
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-    follower.ask(selector(&StreamQuery::default()), StreamStart::Latest(5), Vec::new());
-    follower.only_once(true);
+    follower.ask(selector(&StreamQuery::default()), StreamStart::Latest(5), Vec::new()).unwrap();
+    follower.only_once(true, None);
     let (mut messages, mut ended) = (0, false);
     while !ended {
         let batch = follower.take();
-        assert!(batch.more || batch.ended, "nothing to wait for");
-        messages += batch.messages;
-        ended = batch.ended;
+        assert!(batch.more || batch.ended.is_some(), "nothing to wait for");
+        messages += batch.count;
+        ended = batch.ended.is_some();
     }
     assert_eq!(messages, 5);
     assert_eq!(hub.log.journal().unwrap().page_queue.running(), 0);
@@ -135,12 +137,12 @@ async fn expensive_searches_of_one_client_do_not_delay_another() {
     let hub = hub(&store).await;
     let (mut greedy, mut refused) = (Vec::new(), 0);
     for _ in 0..400 {
-        let notifier = Arc::new(Notifier::for_client(1));
+        let notifier = Arc::new(Notifier::new(1, false));
         let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         let start = StreamStart::Latest(10_000);
-        match follower.try_ask(selector(&expensive()), start, Vec::new()) {
+        match follower.ask(selector(&expensive()), start, Vec::new()) {
             Ok(()) => {
-                follower.only_once(true);
+                follower.only_once(true, None);
                 drop(follower.take());
                 greedy.push((follower, notifier));
             }
@@ -149,10 +151,10 @@ async fn expensive_searches_of_one_client_do_not_delay_another() {
     }
     assert!(greedy.len() >= SEARCHES && refused > 0, "{refused} were refused");
     let waiting = greedy.len();
-    let notifier = Arc::new(Notifier::for_client(2));
+    let notifier = Arc::new(Notifier::new(2, false));
     let mut modest = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-    modest.ask(selector(&StreamQuery::default()), StreamStart::Latest(1_500), Vec::new());
-    modest.only_once(true);
+    modest.ask(selector(&StreamQuery::default()), StreamStart::Latest(1_500), Vec::new()).unwrap();
+    modest.only_once(true, None);
     assert_eq!(read_all(&mut modest, &notifier).await.0, 1_500);
     let answered = greedy
         .iter_mut()

@@ -30,7 +30,7 @@ impl Receiver {
     /// A follower of all events after an offset.
     fn behind(world: &World, place: Offset) -> Self {
         let mut received = Self::new(world);
-        received.follower.ask(selector(0, false), StreamStart::Behind(place), Vec::new());
+        received.follower.ask(selector(0, false), StreamStart::Behind(place), Vec::new()).unwrap();
         received
     }
 
@@ -43,10 +43,10 @@ impl Receiver {
                 return lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             }
             let batch = self.follower.take();
-            for chunk in &batch.chunks {
+            for chunk in &batch.messages {
                 self.text.push_str(std::str::from_utf8(chunk).unwrap());
             }
-            if !batch.more && batch.chunks.is_empty() {
+            if !batch.more && batch.messages.is_empty() {
                 let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
                 let heard = tokio::time::timeout(Duration::from_secs(60), notified).await;
                 assert!(heard.is_ok(), "no {mark} comes, only {}", self.text);
@@ -59,7 +59,10 @@ impl Receiver {
         let moved = async {
             while !String::from_utf8_lossy(&self.follower.heartbeat()).contains(&cursor.to_string())
             {
-                assert!(self.follower.take().chunks.is_empty(), "a message that nobody asked for");
+                assert!(
+                    self.follower.take().messages.is_empty(),
+                    "a message that nobody asked for"
+                );
                 // The end of a read from the store may notify nobody.
                 let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
                 let _ = tokio::time::timeout(Duration::from_millis(5), notified).await;
@@ -165,7 +168,7 @@ async fn follower_overtaken_by_retention_receives_gap_slow() {
     let from: Offset = gaps[0]["from"].as_str().unwrap().parse().unwrap();
     assert!(from >= had && from < dropped, "{from}");
     // The gap of a later query has another reason.
-    received.follower.ask(selector(1, false), StreamStart::Oldest, Vec::new());
+    received.follower.ask(selector(1, false), StreamStart::Oldest, Vec::new()).unwrap();
     let messages = received.until("caught_up").await;
     assert!(!messages.iter().any(is_gap), "{messages:?}");
 }
@@ -237,19 +240,19 @@ async fn gap_is_sent_although_the_query_changes_meanwhile() {
     let mut more = true;
     while more {
         let batch = live.follower.take();
-        for chunk in &batch.chunks {
+        for chunk in &batch.messages {
             live.text.push_str(std::str::from_utf8(chunk).unwrap());
         }
         more = batch.more;
     }
-    live.follower.ask(selector(1, false), StreamStart::Here, Vec::new());
+    live.follower.ask(selector(1, false), StreamStart::Here, Vec::new()).unwrap();
     let messages = live.until("caught_up").await;
     let gaps = gaps_in(&messages);
     let place = Offset::after(after);
     assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
     // The same for a follower that resumes and changes its query at once.
     let mut back = Receiver::behind(&world, place);
-    back.follower.ask(selector(1, false), StreamStart::Here, Vec::new());
+    back.follower.ask(selector(1, false), StreamStart::Here, Vec::new()).unwrap();
     let messages = back.until("caught_up").await;
     assert_eq!(gaps_in(&messages), [&gap(place, place, "upstream")], "{messages:?}");
 }
@@ -271,7 +274,7 @@ async fn follower_that_resumes_at_a_gap_receives_nothing_twice() {
     let end = world.items.last().unwrap().0.to_string();
     let documents = || selector(2, false);
     let mut received = Receiver::new(&world);
-    received.follower.ask(documents(), StreamStart::Oldest, Vec::new());
+    received.follower.ask(documents(), StreamStart::Oldest, Vec::new()).unwrap();
     let messages = received.until(&format!(r#""cursor":"{end}""#)).await;
     let place = |message: &Value| {
         let place = message.get("to").or(message.get("cursor")).unwrap();
@@ -285,14 +288,14 @@ async fn follower_that_resumes_at_a_gap_receives_nothing_twice() {
     assert!(messages.iter().map(place).is_sorted(), "{messages:?}");
     for from in [at, had] {
         let mut received = Receiver::new(&world);
-        received.follower.ask(documents(), StreamStart::Behind(from), Vec::new());
+        received.follower.ask(documents(), StreamStart::Behind(from), Vec::new()).unwrap();
         let again = received.until(&format!(r#""cursor":"{end}""#)).await;
         assert_eq!(of(&again, "entity"), world.wanted(2, had, world.items.last().unwrap().0));
     }
     // Nor is the gap before an event sent again if the event was sent in part.
     let next = world.items.iter().find(|(at, _)| at.cursor > after && at.entities > 0).unwrap().0;
     let mut received = Receiver::new(&world);
-    received.follower.ask(documents(), StreamStart::Behind(next), Vec::new());
+    received.follower.ask(documents(), StreamStart::Behind(next), Vec::new()).unwrap();
     let again = received.until("caught_up").await;
     assert!(again.iter().map(place).all(|at| at >= next), "behind {next}: {again:?}");
 }
@@ -305,7 +308,7 @@ async fn heartbeat_offset_moves_on_but_never_over_a_gap() {
     let query = StreamQuery { types, ..StreamQuery::default() };
     let (filter, _) = Filter::compile(&query).unwrap();
     let nothing = StreamSelector::new(StreamSelection::new(filter, Vec::new()));
-    quiet.follower.ask(nothing, StreamStart::Here, Vec::new());
+    quiet.follower.ask(nothing, StreamStart::Here, Vec::new()).unwrap();
     quiet.until("caught_up").await;
     for _ in 0..3 {
         world.write().await;
@@ -315,7 +318,7 @@ async fn heartbeat_offset_moves_on_but_never_over_a_gap() {
     let place = Offset::after(newest(&world));
     miss_behind(&world, place.cursor).await;
     let mut all = Receiver::new(&world);
-    all.follower.ask(selector(0, false), StreamStart::Here, Vec::new());
+    all.follower.ask(selector(0, false), StreamStart::Here, Vec::new()).unwrap();
     all.until("caught_up").await;
     world.write().await;
     world.deliver();
@@ -388,7 +391,7 @@ async fn old_event_does_not_hide_the_gap_of_since() {
     world.minute = minute;
     world.deliver();
     let mut received = Receiver::new(&world);
-    received.follower.ask(selector(0, false), StreamStart::Since(long_ago), Vec::new());
+    received.follower.ask(selector(0, false), StreamStart::Since(long_ago), Vec::new()).unwrap();
     let messages = received.until("caught_up").await;
     let gaps = gaps_in(&messages);
     assert_eq!(gaps.len(), 1, "{messages:?}");
@@ -416,14 +419,14 @@ async fn latest_comes_from_memory_only_after_the_last_gap() {
     let known = tokio::time::timeout(Duration::from_secs(60), is_known).await;
     assert!(known.is_ok(), "the newest gap is not known");
     let mut near = Receiver::new(&world);
-    near.follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());
+    near.follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new()).unwrap();
     let first = near.follower.take();
-    let first = String::from_utf8(first.chunks.concat()).unwrap();
+    let first = String::from_utf8(first.messages.concat()).unwrap();
     assert!(first.contains(r#""type":"ack""#) && !first.contains(r#""type":"gap""#), "{first}");
     assert_eq!(streams.page_queue.running(), 0, "the journal is not searched");
     let all = world.items.iter().filter(|(place, _)| place.entities == 0).count();
     let mut far = Receiver::new(&world);
-    far.follower.ask(selector(0, false), StreamStart::Latest(all), Vec::new());
+    far.follower.ask(selector(0, false), StreamStart::Latest(all), Vec::new()).unwrap();
     let received = far.until_event(&world).await;
     assert_eq!(received.iter().filter(|message| is_gap(message)).count(), 1, "{received:?}");
 }

@@ -14,7 +14,6 @@ use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{self, clients, docs};
 use crate::serve::scripts::{self, ScriptList};
 
-/// The start page.
 pub(super) fn page() -> Endpoint {
     let what = "A page: what this is, how it is, and the events passing";
     Endpoint::public("/", get(pages::show)).on(Operation::get(what).says(200, "The page", HTML))
@@ -33,24 +32,15 @@ pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
             .on(Operation::get("Whether the process serves (`server.health`)")
                 .says(200, "`OK`", TEXT)),
         Endpoint::public("/readyz", get(ops::ready)).on(readiness()),
-        Endpoint::public("/status", get(status::show)).on(Operation::get(
-            "How everything is: parts, source, completeness, lag, disk",
-        )
-        .format(&["json", "html"])
-        .json("Everything", named::<Status>())
-        .says(200, "Everything", HTML)),
-        Endpoint::public("/scripts", get(scripts::show)).on(Operation::get(
-            "Each script: state, output, cost, what it counted, last error",
-        )
-        .format(&["json", "html"])
-        .json("All of them", named::<ScriptList>())
-        .says(200, "All of them", HTML)),
-        Endpoint::public("/topics", get(topics::show)).on(Operation::get(
-            "What there is to subscribe to: every known routing key",
-        )
-        .format(&["json", "html"])
-        .json("The catalogue", named::<TopicCatalogue>())
-        .says(200, "The catalogue", HTML)),
+        Endpoint::public("/status", get(status::show))
+            .on(Operation::get("How everything is: parts, source, completeness, lag, disk")
+                .json_or_page("Everything", named::<Status>())),
+        Endpoint::public("/scripts", get(scripts::show))
+            .on(Operation::get("Each script: state, output, cost, what it counted, last error")
+                .json_or_page("All of them", named::<ScriptList>())),
+        Endpoint::public("/topics", get(topics::show))
+            .on(Operation::get("What there is to subscribe to: every known routing key")
+                .json_or_page("The catalogue", named::<TopicCatalogue>())),
         Endpoint::public("/docs", get(docs::start))
             .on(get_page("The manual of this version: its first page, with links").cached()),
         Endpoint::public("/docs/{page}", get(docs::page)).on(get_page(

@@ -5,14 +5,13 @@ use serde_json::json;
 
 use crate::model::activity::written::WrittenCompleteness;
 use crate::model::hour_file::FileKind;
-use crate::serve::api::endpoint::{Endpoint, HTML, Operation};
+use crate::serve::api::endpoint::{Endpoint, Operation};
 use crate::serve::api::schema::{derived, text};
 use crate::serve::archive::{self, directory::ListedHours};
 
 /// What a 200 holds: of a status, the documents have the first meaning for all media types.
 const FILE: &str = "The file";
 
-/// The endpoints of the archive.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public("/archive", get(archive::list)).on(listed()),
@@ -25,9 +24,7 @@ fn listed() -> Operation {
     Operation::get("The archive's hours, newest first (`archive.dir`)")
         .parameter("since", since, text())
         .parameter("until", "Up to which time; one answer holds 31 days", text())
-        .format(&["json", "html"])
-        .json("The hours and their files", derived::<ListedHours>())
-        .says(200, "The hours and their files", HTML)
+        .json_or_page("The hours and their files", derived::<ListedHours>())
         .empty(308, "To `/archive/`, which links are relative to")
         .refuses(400, "A time that cannot be read, or more than 31 days")
         .refuses(404, "This server has no archive")

@@ -18,7 +18,6 @@ const CURSOR: &str = "The last `cursor` that a stream of this endpoint sent: it 
     has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
     same";
 
-/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         rolling("/stream/languages", "Pull-request events by language in a rolling window"),
@@ -88,7 +87,7 @@ fn forms(summary: &'static str) -> Operation {
 /// A message with a value, or with changes of it.
 fn value(kind: &'static str, key: &str, value: Value) -> ApiMessage {
     let mut example = json!({
-        "type": kind, "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
+        "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
         "from": "2026-01-01T00:00:01Z", "to": "2026-01-01T01:00:00Z",
         "counted_from": "2025-12-31T00:00:00Z", "complete": true,
     });
@@ -97,25 +96,17 @@ fn value(kind: &'static str, key: &str, value: Value) -> ApiMessage {
 }
 
 fn hello() -> ApiMessage {
-    ApiMessage::variant::<GaugeMessage<'_>>(
-        "hello",
-        json!({
-            "type": "hello", "version": "0.1.0", "simulated": false,
-            "name": "languages", "window": "1h",
-        }),
-    )
+    let example =
+        json!({ "version": "0.1.0", "simulated": false, "name": "languages", "window": "1h" });
+    ApiMessage::variant::<GaugeMessage<'_>>("hello", example)
 }
 
 fn heartbeat() -> ApiMessage {
-    ApiMessage::variant::<GaugeMessage<'_>>(
-        "heartbeat",
-        json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394" }),
-    )
+    let example = json!({ "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394" });
+    ApiMessage::variant::<GaugeMessage<'_>>("heartbeat", example)
 }
 
 fn bye() -> ApiMessage {
-    ApiMessage::variant::<GaugeMessage<'_>>(
-        "bye",
-        json!({ "type": "bye", "reason": "the server is stopping", "retry_after": 5_000 }),
-    )
+    let example = json!({ "reason": "the server is stopping", "retry_after": 5_000 });
+    ApiMessage::variant::<GaugeMessage<'_>>("bye", example)
 }

@@ -1,7 +1,7 @@
 //! Endpoint: `/stream`.
 
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::hub::StreamMessage;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
@@ -11,7 +11,6 @@ use crate::serve::readers::stream::{self, StreamRequest};
 
 const CURSOR: &str = "51a70c3e-be1f4b";
 
-/// The endpoint.
 pub(super) fn endpoint() -> Endpoint {
     let messages = "Messages without end, or up to now with `poll=1`";
     let operation = Operation::get("Events by cursor, replayed and live: WebSocket, SSE or NDJSON")
@@ -25,6 +24,7 @@ pub(super) fn endpoint() -> Endpoint {
 }
 
 fn frames() -> SocketMessages {
+    let control = ApiMessage::variant::<StreamMessage<'_>>;
     let any_object = || json!({ "type": "object" });
     let event = object(&[
         ("type", json!({ "const": "event" })),
@@ -102,10 +102,4 @@ fn frames() -> SocketMessages {
             ),
         ],
     }
-}
-
-/// A message of [`StreamMessage`], and an example without its `type`.
-fn control(kind: &'static str, mut example: Value) -> ApiMessage {
-    example["type"] = kind.into();
-    ApiMessage::variant::<StreamMessage<'_>>(kind, example)
 }

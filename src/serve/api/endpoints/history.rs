@@ -3,14 +3,15 @@
 use axum::routing::get;
 use serde_json::json;
 
-use crate::serve::api::endpoint::{CSV, Endpoint, Operation};
+use crate::serve::api::endpoint::{Endpoint, Operation};
 use crate::serve::api::schema::{derived, text};
 use crate::serve::history;
 use crate::serve::history::written::{
     ChartReport, CompletenessReport, HoursReport, NowReport, YearReport,
 };
 
-/// The endpoints of kept counts.
+const HOURS: &str = "Hours, oldest first";
+
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public("/history", get(history::history)).on(chart()),
@@ -51,20 +52,19 @@ fn ranged(what: &'static str) -> Operation {
     Operation::get(what)
         .parameter("since", since, text())
         .parameter("until", until, text())
-        .format(&["json", "csv"])
         .refuses(400, "A time that cannot be read, or more than 31 days")
-        .refuses(406, "Neither JSON nor CSV is taken")
         .refuses(503, "The counts cannot be read now")
 }
 
 fn completeness() -> Operation {
-    ranged("How complete the events are, by hour of receiving and type")
-        .json("Hours, oldest first", derived::<CompletenessReport<'_>>())
-        .says(200, "A line for each hour and type", CSV)
+    ranged("How complete the events are, by hour of receiving and type").json_or_csv(
+        HOURS,
+        derived::<CompletenessReport<'_>>(),
+        "A line for each hour and type",
+    )
 }
 
 fn hours() -> Operation {
     ranged("What was counted, by hour of `created_at` and origin: live, or an imported archive")
-        .json("Hours, oldest first", derived::<HoursReport>())
-        .says(200, "A line for each hour and origin", CSV)
+        .json_or_csv(HOURS, derived::<HoursReport>(), "A line for each hour and origin")
 }

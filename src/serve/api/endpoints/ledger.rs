@@ -3,14 +3,13 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use crate::serve::api::endpoint::{CSV, Endpoint, EndpointPath, Operation};
+use crate::serve::api::endpoint::{Endpoint, EndpointPath, Operation};
 use crate::serve::api::schema::{named, text};
 use crate::serve::ledger::written::{RepoReport, TopReport};
 use crate::serve::ledger::{self, FEWEST_DAYS, MOST_DAYS, MOST_TOP};
 
 const BY: &str = "Which figure; `prs` are pull requests opened";
 
-/// The endpoints of the ledger.
 pub(super) fn all() -> Vec<Endpoint> {
     let svg = EndpointPath::Form("/repo/{owner}/{name}.svg");
     vec![
@@ -30,13 +29,14 @@ fn series() -> Operation {
     Operation::get("A repository by UTC day: stars, forks, pull requests, issues, releases, pushes")
         .parameter("since", since, text())
         .parameter("until", until, text())
-        .format(&["json", "csv"])
-        .json("Its days, with how much of each was seen", named::<RepoReport<'_>>())
-        .says(200, "A line for each day", CSV)
+        .json_or_csv(
+            "Its days, with how much of each was seen",
+            named::<RepoReport<'_>>(),
+            "A line for each day",
+        )
         .cached()
         .refuses(400, "A time that cannot be read, or too many days")
         .refuses(404, "No event of a repository of that name was counted here")
-        .refuses(406, "Neither JSON nor CSV is taken")
         .refuses(503, "The ledger cannot be read now")
 }
 
@@ -64,11 +64,12 @@ fn top() -> Operation {
         .parameter("window", "How long; it ends with the current hour", window)
         .parameter("language", "Of one language, as GitHub names it", text())
         .parameter("limit", "How many", limit)
-        .format(&["json", "csv"])
-        .json("In descending order, with when it was computed", named::<TopReport<'_>>())
-        .says(200, "A line for each repository", CSV)
+        .json_or_csv(
+            "In descending order, with when it was computed",
+            named::<TopReport<'_>>(),
+            "A line for each repository",
+        )
         .cached()
         .refuses(400, "A value that is not listed")
-        .refuses(406, "Neither JSON nor CSV is taken")
         .refuses(503, "The ledger cannot be read now")
 }

@@ -8,7 +8,6 @@ use crate::serve::admin::ops;
 use crate::serve::api::endpoint::{Endpoint, EndpointPath, JSON, Operation};
 use crate::serve::api::schema::named;
 
-/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     let sync_now = "Asks TiDB now; from this machine, or with the token";
     vec![

@@ -12,7 +12,6 @@ use crate::serve::api::schema::{object, reference};
 use crate::serve::readers::params::requests::{LatestRequest, SamplingRequest, WatchRequest};
 use crate::serve::readers::{RefusedParams, languages, sampling};
 
-/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public("/sampling", get(sampling::sampling))

@@ -8,6 +8,14 @@ function drawn(name, attributes, text) {
   return made;
 }
 
+// A text in a chart, in the size of the page's text.
+const letterOf = () => parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+function mark(x, y, anchor, text) {
+  const made = drawn("text", { x, y, "text-anchor": anchor }, text);
+  made.style.fontSize = `${letterOf()}px`;
+  return made;
+}
+
 // The smallest round number that is at least this value.
 function roundUp(value) {
   const ten = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
@@ -19,7 +27,7 @@ const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toPrecision(2)} M`
 
 // An empty chart with its scale (none where nothing is known, `most` 0), and functions from values and steps to coordinates.
 function canvas(box, most, steps, label) {
-  const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+  const letter = letterOf();
   const [width, height] = [Math.max(120, box.clientWidth), Math.max(60, box.clientHeight)];
   const [left, bottom] = [3.4 * letter, 1.5 * letter];
   const top = roundUp(most || 1);
@@ -28,23 +36,16 @@ function canvas(box, most, steps, label) {
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   for (const part of most > 0 ? [0, 0.5, 1] : [0]) {
     svg.append(drawn("line", { x1: left, x2: width, y1: y(top * part), y2: y(top * part) }));
-    const mark = drawn("text", { x: left - 0.4 * letter, y: y(top * part) + 0.35 * letter,
-      "text-anchor": "end" }, short(top * part));
-    mark.style.fontSize = `${letter}px`;
-    if (most > 0) svg.append(mark);
+    const [beside, middle] = [left - 0.4 * letter, y(top * part) + 0.35 * letter];
+    if (most > 0) svg.append(mark(beside, middle, "end", short(top * part)));
   }
-  const tick = (step, text, anchor) => {
-    const mark = drawn("text", { x: x(step), y: height - 0.3 * letter,
-      "text-anchor": anchor ?? "middle" }, text);
-    mark.style.fontSize = `${letter}px`;
-    svg.append(mark);
-  };
+  const tick = (step, text, anchor) =>
+    svg.append(mark(x(step), height - 0.3 * letter, anchor ?? "middle", text));
   // A text in the middle of a stretch of steps.
   const say = (text, from = 0, to = steps) => {
-    const mark = drawn("text", { x: (x(from) + x(to)) / 2, y: (y(top) + y(0)) / 2 + 0.35 * letter,
-      "text-anchor": "middle" }, text);
-    mark.style.fontSize = `${letter}px`;
-    if (x(to) - x(from) > 0.6 * letter * text.length) svg.append(mark);
+    if (x(to) - x(from) <= 0.6 * letter * text.length) return;
+    const middle = (y(top) + y(0)) / 2 + 0.35 * letter;
+    svg.append(mark((x(from) + x(to)) / 2, middle, "middle", text));
   };
   return { svg, x, y, top, tick, say, room: (width - left) / letter, dot: letter / 3 };
 }
@@ -88,7 +89,7 @@ function stacked(box, layers, ticks, label, unknown, marked) {
 const GRADES = [[0.98, "good"], [0.9, "fair"], [0, "poor"]];
 const gradeOf = (part) => (part === null ? "unknown" : GRADES.find(([least]) => part >= least)[1]);
 function heat(box, parts, ticks, label) {
-  const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+  const letter = letterOf();
   const [width, height] = [Math.max(120, box.clientWidth), 2.6 * letter];
   const left = 3.4 * letter;
   const cells = Math.max(1, Math.min(parts.length, Math.floor((width - left) / 3)));
@@ -105,10 +106,7 @@ function heat(box, parts, ticks, label) {
   }
   for (const [grade, d] of Object.entries(paths)) svg.append(drawn("path", { class: grade, d }));
   for (const [part, text, anchor] of ticks) {
-    const mark = drawn("text", { x: left + (width - left) * part, y: height - 0.2 * letter,
-      "text-anchor": anchor }, text);
-    mark.style.fontSize = `${letter}px`;
-    svg.append(mark);
+    svg.append(mark(left + (width - left) * part, height - 0.2 * letter, anchor, text));
   }
   box.replaceChildren(svg);
 }

@@ -160,8 +160,6 @@ const FIELDS = ["event.type", "event.actor.login", "event.repo.name", "event.pay
   "event.payload.number", "event.payload.pull_request.number", "event.payload.issue.number",
   "payload.merge"];
 const REPLAYED = 20000;
-const WHY = { retention: "kept no longer", slow: "read too slowly",
-  bus_changed: "on another bus" };
 let noteUntil = 0;
 let before = [];
 

@@ -3,7 +3,8 @@
 const byId = (id) => document.getElementById(id);
 const about = JSON.parse(byId("about").textContent);
 const base = location.pathname.replace(/\/(play|status|topics|scripts|docs)?\/*$/, "");
-const socketBase = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${base}`;
+const webBase = location.origin + base;
+const socketBase = webBase.replace(/^http/, "ws");
 const grouped = new Intl.NumberFormat("en");
 
 // Control characters and marks of writing direction are shown by their number, so that a name with
@@ -160,6 +161,38 @@ function tokens(source) {
   return [`${usable} token${plural}`, usable > 0 ? "" : "bad", ""];
 }
 
+// Messages that show that the query was accepted: the next reconnection is not delayed.
+const GOES_WELL = ["event", "entity", "caught_up", "heartbeat"];
+
+// A program that reads `/stream` with this query and resumes after a lost connection; `show` is what
+// it does with each message.
+function followExample(asked, show) {
+  const begun = ["since", "latest"].filter((name) => name in asked);
+  const again = [...begun.map((name) => `query.delete("${name}");`), 'query.set("cursor", cursor);'];
+  return `let cursor, timer, wait = 500;
+function follow() {
+  const query = new URLSearchParams(${JSON.stringify(asked)});
+  if (cursor) { ${again.join(" ")} }
+  const socket = new WebSocket("${socketBase}/stream?" + query);
+  const alive = () => { clearTimeout(timer); timer = setTimeout(() => socket.close(), 40000); };
+  alive();
+  socket.onmessage = ({ data }) => {
+    alive();
+    const message = JSON.parse(data);
+    if (message.type !== "hello") cursor = message.cursor ?? cursor;
+    if (message.type === "gap") console.warn("missing", message);
+    ${show}
+    if (${JSON.stringify(GOES_WELL)}.includes(message.type)) wait = 500;
+  };
+  socket.onclose = () => { setTimeout(follow, wait); wait = Math.min(2 * wait, 30000); };
+}
+follow();`;
+}
+
+// Why events are missing from a stream.
+const WHY = { retention: "kept no longer", slow: "read too slowly",
+  upstream: "never shown by GitHub", bus_changed: "on another bus" };
+
 const partOf = (name) => (status?.parts ?? []).find((part) => part.name === name);
 const clock = (time) => String(time ?? "").replace(/^.*T(\d\d:\d\d).*$/, "$1");
 
@@ -226,24 +259,30 @@ function showTruth() {
   }
 }
 
+// The text of a response, or null: the time since the last response shows the failure.
+async function fetched(path) {
+  try {
+    const answer = await fetch(base + path,
+      { cache: "no-store", signal: AbortSignal.timeout(10000) });
+    return answer.ok ? await answer.text() : null;
+  } catch {
+    return null;
+  }
+}
+
 // Refreshes at once when the page becomes visible: timers of hidden pages are slow.
 const onStatus = [];
 async function look() {
   if (asking) return;
   asking = true;
-  try {
-    const answer = await fetch(`${base}/status?format=json`,
-      { cache: "no-store", signal: AbortSignal.timeout(10000) });
-    if (!answer.ok) return;
-    status = await answer.json();
+  const said = await fetched("/status?format=json");
+  asking = false;
+  if (said !== null) {
+    status = JSON.parse(said);
     heard = statusAt = performance.now();
     for (const hook of onStatus) hook(status);
-  } catch {
-    // The time since the last response shows the failure.
-  } finally {
-    asking = false;
-    showTruth();
   }
+  showTruth();
 }
 if (about.live !== false) {
   byId("simulated").hidden = !about.simulated;

@@ -50,29 +50,13 @@ byId("example").textContent = `const socket = new WebSocket("${socketBase}/sampl
 socket.onopen = () => socket.send('{"samplingRate":1,"eventType":"PushEvent"}');
 socket.onmessage = (message) => console.log(JSON.parse(message.data));`;
 byId("example-curl").textContent =
-  `curl -N '${location.protocol}//${location.host}${base}/stream?types=PullRequestEvent&latest=5'`;
-byId("example-script").textContent = `let cursor, timer, wait = 500;
-function follow() {
-  const query = new URLSearchParams({ types: "PullRequestEvent" });
-  if (cursor) query.set("cursor", cursor);
-  const socket = new WebSocket("${socketBase}/stream?" + query);
-  const alive = () => { clearTimeout(timer); timer = setTimeout(() => socket.close(), 40000); };
-  alive();
-  socket.onmessage = ({ data }) => {
-    alive();
-    const message = JSON.parse(data);
-    if (message.type !== "hello") cursor = message.cursor ?? cursor;
-    if (message.type === "gap") console.warn("missing", message);
-    if (message.type === "event")
-      console.log(message.event.repo.name, message.event.payload.action);
-    if (["event", "caught_up", "heartbeat"].includes(message.type)) wait = 500;
-  };
-  socket.onclose = () => { setTimeout(follow, wait); wait = Math.min(2 * wait, 30000); };
-}
-follow();`;
+  `curl -N '${webBase}/stream?types=PullRequestEvent&latest=5'`;
+byId("example-script").textContent = followExample({ types: "PullRequestEvent" },
+  `if (message.type === "event")
+      console.log(message.event.repo.name, message.event.payload.action);`);
 byId("example-python").textContent = `import http.client, json, time, urllib.parse, urllib.request
 
-url = "${location.protocol}//${location.host}${base}/stream?"
+url = "${webBase}/stream?"
 query, wait = {"types": "PullRequestEvent"}, 1
 while True:
     try:

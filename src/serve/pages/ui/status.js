@@ -117,30 +117,25 @@ let coveredAt = -Infinity;
 async function showCoverage() {
   if (document.hidden || performance.now() - coveredAt < 60000) return;
   coveredAt = performance.now();
-  try {
-    const answer = await fetch(`${base}/completeness?since=7d`,
-      { signal: AbortSignal.timeout(10000) });
-    if (!answer.ok) return;
-    const { hours } = await answer.json();
-    const shares = new Map(hours.map((hour) => [Date.parse(hour.hour), hour]));
-    const newest = Math.floor(Date.now() / 3600000) * 3600000;
-    const all = Array.from({ length: HOURS }, (_, at) => newest - 3600000 * (HOURS - 1 - at));
-    const seen = all.map((at) => {
-      const share = shares.get(at)?.missed_share;
-      return share ? 1 - share[1] : null;
-    });
-    heat(byId("heat"), seen, [[0, "7 days ago", "start"], [1, "now", "end"]],
-      "Part of all events that was seen, by hour; a table follows");
-    const count = seen.filter((part) => part !== null).length;
-    byId("heat-of").textContent = `${count} of ${HOURS} hours known. Green: 98 % and more seen, ` +
-      "amber: 90 %, red: less, grey: unknown.";
-    fillTable(byId("heat-table"), "Coverage by hour, UTC", ["hour", "received", "seen"],
-      all.filter((at) => shares.has(at)).reverse().map((at) => {
-        const { received, missed_share: share } = shares.get(at);
-        return [new Date(at).toISOString().slice(0, 13).replace("T", " "),
-          grouped.format(received), share ? `${percent(1 - share[1])} %` : "unknown"];
-      }));
-  } catch {
-    // The time since the last response shows the failure.
-  }
+  const said = await fetched("/completeness?since=7d");
+  if (said === null) return;
+  const { hours } = JSON.parse(said);
+  const shares = new Map(hours.map((hour) => [Date.parse(hour.hour), hour]));
+  const newest = Math.floor(Date.now() / 3600000) * 3600000;
+  const all = Array.from({ length: HOURS }, (_, at) => newest - 3600000 * (HOURS - 1 - at));
+  const seen = all.map((at) => {
+    const share = shares.get(at)?.missed_share;
+    return share ? 1 - share[1] : null;
+  });
+  heat(byId("heat"), seen, [[0, "7 days ago", "start"], [1, "now", "end"]],
+    "Part of all events that was seen, by hour; a table follows");
+  const count = seen.filter((part) => part !== null).length;
+  byId("heat-of").textContent = `${count} of ${HOURS} hours known. Green: 98 % and more seen, ` +
+    "amber: 90 %, red: less, grey: unknown.";
+  fillTable(byId("heat-table"), "Coverage by hour, UTC", ["hour", "received", "seen"],
+    all.filter((at) => shares.has(at)).reverse().map((at) => {
+      const { received, missed_share: share } = shares.get(at);
+      return [new Date(at).toISOString().slice(0, 13).replace("T", " "),
+        grouped.format(received), share ? `${percent(1 - share[1])} %` : "unknown"];
+    }));
 }

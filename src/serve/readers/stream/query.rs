@@ -116,16 +116,14 @@ pub(super) struct Bounds<'a> {
     pub(super) values: usize,
     /// Paths in `fields`.
     pub(super) paths: usize,
-    /// The current time.
     pub(super) now: Timestamp,
     /// The lists that it may name.
     pub(super) lists: &'a Lists,
 }
 
-/// A parsed query.
 #[derive(Debug)]
 pub(super) struct StreamParams {
-    pub(super) choice: StreamSelector,
+    pub(super) selector: StreamSelector,
     pub(super) start: StreamStart,
     /// Whether it ends after all available events were sent.
     pub(super) once: bool,
@@ -245,8 +243,8 @@ impl StreamRequest {
         warnings.append(&mut self.warnings);
         let ask = StreamSelection::new(filter, fields);
         check_paths("fields", ask.fields(), FIELDS)?;
-        let choice = StreamSelector::new(ask);
-        Ok(StreamParams { choice, start, once, limit, warnings })
+        let selector = StreamSelector::new(ask);
+        Ok(StreamParams { selector, start, once, limit, warnings })
     }
 }
 
@@ -283,12 +281,8 @@ fn whole(
 }
 
 fn lists(names: Vec<String>, known: &Lists) -> Result<Vec<ListTerm>, InvalidParams> {
-    let term = |name: String| {
-        known.term(&name).map_err(|error| InvalidParams {
-            field: Some("list"),
-            message: format!("list: {error}"),
-        })
-    };
+    let refused = |error| InvalidParams::of("list", error);
+    let term = |name: String| known.term(&name).map_err(refused);
     names.into_iter().take(QUERY_LISTS + 1).map(term).collect()
 }
 
@@ -308,10 +302,8 @@ fn start(
     }
     let [cursor, since, latest] = given;
     if let Some(text) = one("cursor", cursor, "cursor=51a70c3e-be1f4b")? {
-        let offset = read_offset(&text).map_err(|error| {
-            let message = format!("cursor: {error}");
-            InvalidParams { field: Some("cursor"), message }
-        })?;
+        let offset = read_offset(&text);
+        let offset = offset.map_err(|error| InvalidParams::of("cursor", error))?;
         return Ok(StreamStart::Behind(offset));
     }
     if let Some(text) = one("since", since, SINCE)? {
@@ -366,7 +358,7 @@ mod tests {
         let json =
             r#"{"types":["PushEvent","WatchEvent,ForkEvent"],"sample":10,"fields":"event.id"}"#;
         let other = of_json(json, bounds()).unwrap();
-        assert_eq!(one.choice.selection(), other.choice.selection());
+        assert_eq!(one.selector.selection, other.selector.selection);
         assert_eq!((one.start, one.once), (StreamStart::Here, false));
         assert!(one.warnings.is_empty() && other.warnings.is_empty());
     }

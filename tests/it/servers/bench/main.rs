@@ -58,6 +58,7 @@ const WHILE_AWAY: u64 = 200;
 /// Most bytes between admission and topic before more events are admitted.
 const WAITING: u64 = 32 << 20;
 
+const PLAIN: &str = "plain producer to plain consumer, the same bytes";
 const COLLECTOR_TO_EDGE: &str = "collector to edge, from admission, both ends: ghpulse";
 
 /// The targets, for a machine with two cores.
@@ -162,12 +163,17 @@ async fn as_fast_as_it_goes(report: &mut Report, broker: &Broker) {
     let about = format!("{MANY} simulated events of {} bytes, after {WARM} others.", bytes / MANY);
     report.section("broker", &about);
     plain_fast(broker, warm).await;
-    let plain = plain_fast(broker, many).await;
-    plain.add(report, "broker", "plain producer to plain consumer, the same bytes");
+    let usage_of_broker = || Usage::of(Process::Other(broker.pid()));
+    let theirs = usage_of_broker();
+    plain_fast(broker, many).await.add(report, "broker", PLAIN);
+    let theirs = theirs.figures(MANY).cpu_micros_each();
+    report.add("broker", PLAIN, "CPU of the broker each, us", theirs);
     two.pass(WARM).await;
-    let usage = Usage::now();
+    let (usage, theirs) = (Usage::now(), usage_of_broker());
     two.pass(MANY).await;
     usage.figures(MANY).add(report, "broker", COLLECTOR_TO_EDGE);
+    let theirs = theirs.figures(MANY).cpu_micros_each();
+    report.add("broker", COLLECTOR_TO_EDGE, "CPU of the broker each, us", theirs);
     report.add("broker", COLLECTOR_TO_EDGE, "resident, MB", megabytes());
     two.end().await;
 }
