@@ -229,7 +229,7 @@ const ACTIVE: ExchangeDeclareOptions = ExchangeDeclareOptions {
 };
 const PASSIVE: ExchangeDeclareOptions = ExchangeDeclareOptions { passive: true, ..ACTIVE };
 
-/// Whether an exchange exists, on a channel of its own: the broker closes the channel if not.
+/// Whether an exchange exists. Uses another channel, which the broker closes if it does not.
 async fn exists(
     connection: &Connection,
     exchange: &ShortString,

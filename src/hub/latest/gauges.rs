@@ -115,7 +115,7 @@ pub struct GaugeSubscriber {
 
 impl GaugeTopics {
     /// Topics whose subscribers can resume: each topic keeps some of its last values, and sends
-    /// what has changed since the one that a subscriber received last.
+    /// what has changed since the last one a subscriber received.
     #[must_use]
     pub fn resumable() -> Self {
         Self { keep: KEPT_VALUES, ..Self::default() }
