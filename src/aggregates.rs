@@ -83,11 +83,6 @@ struct CountingState {
 pub struct Counting(Option<CountingState>);
 
 impl Aggregates {
-    /// Counts until `stop` is cancelled.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        self.begin(Duration::ZERO).await?.run(stop).await
-    }
-
     /// Activates the scripts and counts the journal for up to `within`, so that values exist before
     /// the first reader asks. [`Counting::run`] continues with a longer journal.
     ///

@@ -179,7 +179,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let merge = Arc::clone(&parts.script);
     let scripts = Scripts { merge, troubles: troubles.subscribe() };
-    let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
+    let ticker = Ticker { apply: apply.clone(), script: Arc::clone(&parts.script) };
     // The latest values exist before any client can connect: a first message is never corrected.
     ticker.tick().await?;
     let counting = aggregates_of(&parts, tag, troubles).begin(COUNTED_WITHIN).await?;

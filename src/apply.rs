@@ -3,9 +3,7 @@
 
 pub mod aggregate;
 mod claims;
-mod entities;
 pub mod numbers;
-mod outage;
 mod prepared;
 pub mod requeue;
 pub mod tick;

@@ -25,7 +25,7 @@ mod target;
 
 pub use deliver::deliver;
 pub use error::ArchiveError;
-pub use export::{Exported, SETTLED, WrittenHour, export, run, settled_until};
+pub use export::{Exported, SETTLED, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
-pub use sidecar::expect_no_lists_beside;
+pub use sidecar::{WrittenHour, expect_no_lists_beside};
 pub use target::ArchiveTarget;

@@ -37,23 +37,39 @@ pub struct Delivery<R> {
     pub receipt: R,
 }
 
-/// The content of a delivery, by how much of it is known already.
+/// The content of a delivery.
+#[expect(clippy::large_enum_variant, reason = "most deliveries are events")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// An event of this store's own outbox. It was claimed as seen at admission; the apply stage
-    /// claims the first-time keys.
-    Own(Envelope, EventSummary),
-    /// An event produced elsewhere whose first-time flags are set. This store may not have seen it
-    /// before.
-    Given(Envelope, EventSummary),
-    /// An event produced elsewhere without first-time flags: the apply stage claims them.
-    Bare(Envelope, EventSummary),
+    /// An event.
+    Event(Envelope, EventSummary, FactsFrom),
     /// An unreadable message. It goes to the dead-letter queue, once.
     DeadLetter(DeadLetter),
 }
 
+/// Where the facts of an event were determined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactsFrom {
+    /// On this node, before the bus. The event was claimed as seen at admission; the apply stage
+    /// claims the first-time keys.
+    Here,
+    /// On another node, which set the first-time flags. This store may not have seen the event
+    /// before.
+    Elsewhere,
+    /// Nowhere: the message has no first-time flags, and the apply stage claims the keys.
+    Nobody,
+}
+
+impl FactsFrom {
+    /// For a message that was produced elsewhere, with or without its first-time flags.
+    #[must_use]
+    pub fn of_message(flags_given: bool) -> Self {
+        if flags_given { Self::Elsewhere } else { Self::Nobody }
+    }
+}
+
 /// An unreadable message, with everything that is needed to retry it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Why it cannot be read.
     pub reason: String,

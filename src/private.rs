@@ -5,7 +5,7 @@
 //! the directory of another user is handed to that user.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 };
@@ -94,6 +94,33 @@ pub fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(FILE).open(path)
 }
 
+/// Removes a file, if it exists.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file as a whole and durably: under the name `part` first, so that half of it never has
+/// its own name.
+pub fn write_whole(path: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
+    let write = || -> io::Result<()> {
+        let mut file = fresh(part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(part, path)?;
+        // A name is part of its directory, which is synced separately.
+        sync_dir(parent(path))
+    };
+    let written = write();
+    if written.is_err() {
+        // On a full disk it would keep others from writing.
+        let _ = fs::remove_file(part);
+    }
+    written
+}
+
 /// Makes a new, empty file in place of whatever has the name; a symbolic link is removed, not
 /// followed. With the permissions that the umask gives.
 pub fn fresh(path: &Path) -> io::Result<File> {
@@ -101,10 +128,7 @@ pub fn fresh(path: &Path) -> io::Result<File> {
 }
 
 fn fresh_with(path: &Path, mode: u32) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(path)?;
     // `O_EXCL` refuses whatever came in between, links too.
     OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
@@ -138,7 +162,6 @@ pub fn open_unless_pipe(path: &Path) -> io::Result<File> {
 
 /// Puts a secret into a file that the owner alone can read, in place of what was there.
 pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write as _;
     let draft = path.with_extension("new");
     fresh_with(&draft, SECRET)?.write_all(text.as_bytes())?;
     fs::rename(&draft, path)

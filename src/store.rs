@@ -42,7 +42,7 @@ mod writer;
 pub use crate::config::Durability;
 pub use batch::Batch;
 pub use checkpoint::EXCHANGE;
-pub use database::read_count;
+pub use database::{Database, read_count};
 pub use error::StoreError;
 pub use lock::is_in_use;
 pub use open::Store;

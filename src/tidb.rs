@@ -238,9 +238,8 @@ impl HistorySync {
                 // Languages are queried together with the daily figures.
                 let languages = !server.knows_languages() || round.languages.is_some();
                 let failed = |query| {
-                    let all =
-                        round.wrote(query).is_some() && (languages || query != FigureQuery::Daily);
-                    round.is_transient() && !all
+                    let wrote = round.figures[query as usize].is_some();
+                    round.is_transient() && !(wrote && (languages || query != FigureQuery::Daily))
                 };
                 schedule.advance(&asked, failed, &self.setup.interval, now);
             }
@@ -301,8 +300,7 @@ impl HistorySync {
     ) -> Result<(), HistoryError> {
         match text {
             SqlText::Figures(query) => {
-                let wrote = self.fetch_figures(session, query).await?;
-                *round.slot(query) = Some(wrote);
+                round.figures[query as usize] = Some(self.fetch_figures(session, query).await?);
             }
             SqlText::Languages => {
                 let taken = languages::fetch(session, &self.store, self.clock.now()).await?;
@@ -346,7 +344,7 @@ impl HistorySync {
         let now = self.clock.now();
         figures.begin(query, now);
         let answered = session.ask(query.into(), answer::MOST_ROWS).await.and_then(|table| {
-            let read = answer::read(query, session.year(), &table);
+            let read = answer::read(query, session.year, &table);
             read.map_err(|cause| HistoryError::MalformedAnswer { query: query.into(), cause })
         });
         let base = answered.inspect_err(|_| figures.give_up(query))?;
@@ -374,7 +372,7 @@ impl HistorySync {
         self.history.set_health(error.as_deref(), self.clock.now());
         let synced = round.synced(took, error);
         if synced.error.is_none() {
-            tracing::info!(at = server.at(), took_ms = synced.took_ms, "{synced}");
+            tracing::info!(at = server.at, took_ms = synced.took_ms, "{synced}");
         }
         synced
     }

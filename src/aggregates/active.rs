@@ -37,12 +37,13 @@ pub(super) struct ActiveCounter {
     left_out: u64,
     /// The newest second of an event whose repository or developer was left out.
     left_out_at: Option<i64>,
-    ticked_at: Option<Second>,
 }
 
 /// A number per second for the last seconds, in a ring buffer.
 struct SecondRing {
     numbers: Vec<u32>,
+    /// How many seconds it has.
+    span: i64,
     /// The newest second of the ring.
     newest: Option<i64>,
 }
@@ -67,7 +68,6 @@ impl ActiveCounter {
             now: i64::MIN,
             left_out: 0,
             left_out_at: None,
-            ticked_at: None,
         }
     }
 
@@ -117,10 +117,6 @@ impl ActiveCounter {
     }
 
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
-        self.reach(now);
-        if self.ticked_at.replace(now) == Some(now) {
-            return;
-        }
         let span = self.span();
         self.repositories.sweep(now.0, span);
         self.developers.sweep(now.0, span);
@@ -144,18 +140,16 @@ impl ActiveCounter {
 impl SecondRing {
     fn new(span: i64) -> Self {
         let length = usize::try_from(span).expect("a day and some");
-        Self { numbers: vec![0; length], newest: None }
+        Self { numbers: vec![0; length], span, newest: None }
     }
 
     fn place(&self, second: i64) -> usize {
-        let length = i64::try_from(self.numbers.len()).expect("a day and some");
-        usize::try_from(second.rem_euclid(length)).expect("it is not negative")
+        usize::try_from(second.rem_euclid(self.span)).expect("it is not negative")
     }
 
     /// Whether the ring covers a second.
     fn holds(&self, second: i64) -> bool {
-        let length = i64::try_from(self.numbers.len()).expect("a day and some");
-        self.newest.is_some_and(|newest| second <= newest && newest - second < length)
+        self.newest.is_some_and(|newest| second <= newest && newest - second < self.span)
     }
 
     /// Counts an id in a second. Seconds before the ring are ignored.
@@ -163,8 +157,7 @@ impl SecondRing {
         if let Some(newest) = self.newest
             && second > newest
         {
-            let length = i64::try_from(self.numbers.len()).expect("a day and some");
-            for passed in newest.max(second - length) + 1..=second {
+            for passed in newest.max(second - self.span) + 1..=second {
                 let at = self.place(passed);
                 self.numbers[at] = 0;
             }

@@ -21,17 +21,15 @@ const SHOWN: usize = 20;
 /// The most repositories that one counter distinguishes.
 const REPOSITORIES: usize = 200_000;
 /// Seconds between two results.
-const EVERY: i64 = 5;
+pub(super) const EVERY: i64 = 5;
 
 /// Name of each ranking, and the type of event that it counts.
 const COUNTERS: [(&str, &str); 3] =
     [("stars", "WatchEvent"), ("pulls", "PullRequestEvent"), ("pushes", "PushEvent")];
 
 /// One counter per ranking.
-pub(super) struct Busiest {
-    counters: [RankCounter; 3],
-    ticked_at: Option<Second>,
-}
+#[derive(Default)]
+pub(super) struct Busiest([RankCounter; 3]);
 
 #[derive(Default)]
 struct RankCounter {
@@ -48,27 +46,17 @@ pub(super) fn topics() -> impl Iterator<Item = String> {
 }
 
 impl Busiest {
-    pub(super) fn new() -> Self {
-        Self { counters: Default::default(), ticked_at: None }
-    }
-
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         let kind = event.kind();
         let of = COUNTERS.iter().position(|(_, wanted)| kind.as_deref() == Some(wanted));
         let (Some(at), Some(id)) = (of, event.number_of("repo")) else { return };
         let Some(name) = event.repository() else { return };
-        self.counters[at].add(event.facts().received_at.second(), id, &name);
+        self.0[at].add(event.facts().received_at.second(), id, &name);
     }
 
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
-        // A clock that was set back must not delay the results.
-        let is_due = self.ticked_at.is_none_or(|at| now < at || now.0 - at.0 >= EVERY);
-        if !is_due {
-            return;
-        }
-        self.ticked_at = Some(now);
         let window = Window::ending_with(now, WINDOW);
-        for (counter, topic) in self.counters.iter_mut().zip(topics()) {
+        for (counter, topic) in self.0.iter_mut().zip(topics()) {
             counter.expire(window.from);
             let reading = snapshot_of(window, cursor, since, counter.left_out, counter.top());
             hub.rolling.open(&topic).publish(reading);

@@ -99,7 +99,7 @@ impl ScriptFolder {
             let unlisted = self.count_by_rule((name, host), groups, hub, now)?;
             let found = groups.of_script(name);
             let caught_up = found.is_some_and(|(_, caught_up)| caught_up);
-            let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
+            let usage = found.map(|(counter, _)| (&counter.usage, &counter.rule));
             let mut script = host.report();
             if let Some(unlisted) = unlisted {
                 script.state.error.get_or_insert_with(|| unlisted.reason.clone());
@@ -128,9 +128,9 @@ impl ScriptFolder {
     /// New counters in place of those of the scripts, by the same rules and names.
     pub(super) fn counted_again(&self, groups: &ReadGroups) -> Vec<AggregateCounter> {
         let again = self.hosts.iter().filter_map(|(name, host)| {
-            let (member, _) = groups.of_script(name)?;
-            let counted = (member.rule()?.clone(), member.lists()?.clone());
-            Some(AggregateCounter::script_of(name, Arc::clone(host), counted))
+            let (counter, _) = groups.of_script(name)?;
+            let by = (counter.rule.clone(), counter.lists.clone());
+            Some(AggregateCounter::script_of(name, Arc::clone(host), by))
         });
         again.collect()
     }
@@ -159,12 +159,11 @@ impl ScriptFolder {
                 (None, Some(ScriptDiagnostic { file, line: None, column: None, reason }))
             }
         };
-        let member = groups.of_script(name).map(|(member, _)| member);
-        let has_rule = member.and_then(AggregateCounter::rule) == rule.as_ref();
-        let counted = member.and_then(AggregateCounter::lists);
+        let counter = groups.of_script(name).map(|(counter, _)| counter);
+        let has_rule = counter.map(|counter| &counter.rule) == rule.as_ref();
         let has_lists = lists
             .as_ref()
-            .is_none_or(|lists| counted.is_some_and(|counted| counted.has_names_of(lists)));
+            .is_none_or(|lists| counter.is_some_and(|counter| counter.lists.has_names_of(lists)));
         if has_rule && (rule.is_none() || has_lists) {
             return Ok(trouble);
         }
@@ -201,8 +200,8 @@ impl ScriptFolder {
         let host = &self.hosts[name];
         let kept = host.refresh(file, |rule| {
             // Counts of the previous rule do not apply to this one.
-            let (member, caught_up) = groups.of_script(name)?;
-            member.window(now).filter(|_| caught_up && member.rule() == rule)
+            let (counter, caught_up) = groups.of_script(name)?;
+            (caught_up && Some(&counter.rule) == rule).then(|| counter.window(now))
         });
         if let Some(text) = kept {
             self.keep(name, Some(&text));

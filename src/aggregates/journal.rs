@@ -10,7 +10,7 @@ use crate::script::rule::Subject;
 use crate::store::journal::{Journal, JournalItem};
 use crate::store::{Reader, StoreError};
 
-use super::member::AggregateCounter;
+use super::member::{AggregateCounter, ScriptCounter};
 
 /// The most rows that a group reads per beat.
 const ROWS: usize = 10_000;
@@ -61,16 +61,16 @@ impl ReadGroups {
     /// Removes the counter of this script.
     pub(super) fn remove(&mut self, script: &str) {
         for group in &mut self.groups {
-            group.members.retain(|member| member.script() != Some(script));
+            group.members.retain(|member| member.script().is_none_or(|of| of.name != script));
         }
         self.groups.retain(|group| !group.members.is_empty());
     }
 
     /// The counter of this script, and whether it has caught up.
-    pub(super) fn of_script(&self, script: &str) -> Option<(&AggregateCounter, bool)> {
+    pub(super) fn of_script(&self, script: &str) -> Option<(&ScriptCounter, bool)> {
         self.groups.iter().find_map(|group| {
-            let found = group.members.iter().find(|member| member.script() == Some(script));
-            found.map(|member| (member, group.caught_up))
+            let mut scripts = group.members.iter().filter_map(AggregateCounter::script);
+            Some((scripts.find(|counter| counter.name == script)?, group.caught_up))
         })
     }
 

@@ -21,6 +21,7 @@ const BY_SECONDS: usize = 2;
 pub(super) struct AggregateCounter {
     counter: MemberKind,
     counted_from: Second,
+    ticked_at: Option<Second>,
 }
 
 enum MemberKind {
@@ -31,16 +32,16 @@ enum MemberKind {
 }
 
 /// State of a script's aggregate.
-struct ScriptCounter {
-    name: String,
+pub(super) struct ScriptCounter {
+    pub(super) name: String,
     host: Arc<ScriptHost>,
-    rule: AggregateRule,
+    pub(super) rule: AggregateRule,
     /// The rule's lists, with the names they had when counting began.
-    lists: ListSet,
+    pub(super) lists: ListSet,
     buckets: Buckets,
     left_out: u64,
-    ticked_at: Option<Second>,
-    usage: Usage,
+    /// What the rule has matched.
+    pub(super) usage: Usage,
 }
 
 impl AggregateCounter {
@@ -53,8 +54,7 @@ impl AggregateCounter {
         let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
-        let scripted =
-            ScriptCounter { name, host, rule, lists, buckets, left_out: 0, ticked_at: None, usage };
+        let scripted = ScriptCounter { name, host, rule, lists, buckets, left_out: 0, usage };
         Self::of(MemberKind::Script(Box::new(scripted)))
     }
 
@@ -70,50 +70,18 @@ impl AggregateCounter {
             }
             members.push(Self::of(MemberKind::Active(Box::new(ActiveCounter::new(windows)))));
         }
-        members.push(Self::of(MemberKind::Busiest(Box::new(Busiest::new()))));
+        members.push(Self::of(MemberKind::Busiest(Box::default())));
         members
     }
 
     fn of(counter: MemberKind) -> Self {
-        Self { counter, counted_from: Second(i64::MIN) }
+        Self { counter, counted_from: Second(i64::MIN), ticked_at: None }
     }
 
-    /// The script, if it counts for one.
-    pub(super) fn script(&self) -> Option<&str> {
+    /// The state of the script that it counts for.
+    pub(super) fn script(&self) -> Option<&ScriptCounter> {
         match &self.counter {
-            MemberKind::Script(scripted) => Some(&scripted.name),
-            _ => None,
-        }
-    }
-
-    /// The script's rule.
-    pub(super) fn rule(&self) -> Option<&AggregateRule> {
-        match &self.counter {
-            MemberKind::Script(scripted) => Some(&scripted.rule),
-            _ => None,
-        }
-    }
-
-    /// The lists of the script's rule, with the names that are counted.
-    pub(super) fn lists(&self) -> Option<&ListSet> {
-        match &self.counter {
-            MemberKind::Script(scripted) => Some(&scripted.lists),
-            _ => None,
-        }
-    }
-
-    /// What the script's rule has matched.
-    pub(super) fn usage(&self) -> Option<&Usage> {
-        match &self.counter {
-            MemberKind::Script(scripted) => Some(&scripted.usage),
-            _ => None,
-        }
-    }
-
-    /// The script's window that ends with this second.
-    pub(super) fn window(&self, now: Second) -> Option<WindowSnapshot> {
-        match &self.counter {
-            MemberKind::Script(scripted) => Some(scripted.window(now)),
+            MemberKind::Script(scripted) => Some(scripted),
             _ => None,
         }
     }
@@ -152,6 +120,17 @@ impl AggregateCounter {
 
     /// Publishes the value if it is due.
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor) {
+        self.reach(now);
+        let every: i64 = match &self.counter {
+            MemberKind::Script(scripted) => scripted.rule.tick().into(),
+            MemberKind::Busiest(_) => busiest::EVERY,
+            MemberKind::Rolling(_) | MemberKind::Active(_) => 1,
+        };
+        // A clock that was set back must not delay the values.
+        if self.ticked_at.is_some_and(|at| (at.0..at.0.saturating_add(every)).contains(&now.0)) {
+            return;
+        }
+        self.ticked_at = Some(now);
         let since = self.counted_from;
         match &mut self.counter {
             MemberKind::Script(scripted) => scripted.tick(hub, now, cursor, since),
@@ -187,19 +166,12 @@ impl ScriptCounter {
         }
     }
 
-    fn window(&self, now: Second) -> WindowSnapshot {
+    /// The window that ends with this second.
+    pub(super) fn window(&self, now: Second) -> WindowSnapshot {
         self.buckets.snapshot(self.buckets.window(now, self.rule.window()))
     }
 
     fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
-        let due = self.ticked_at.is_none_or(|at| {
-            // A clock that was set back must not delay the ticks.
-            now < at || now.0 - at.0 >= i64::from(self.rule.tick())
-        });
-        if !due {
-            return;
-        }
-        self.ticked_at = Some(now);
         let window = self.buckets.window(now, self.rule.window());
         self.buckets.expire_window(window.previous().from, window.until);
         let taken = self.buckets.snapshot(window);

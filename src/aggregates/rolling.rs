@@ -19,14 +19,13 @@ pub(super) struct RollingCounter {
     windows: &'static [(&'static str, u32)],
     buckets: Buckets,
     left_out: u64,
-    ticked_at: Option<Second>,
 }
 
 impl RollingCounter {
     pub(super) fn new(by: CountedBy, windows: &'static [(&'static str, u32)]) -> Self {
         let step = longest(windows).div_ceil(BUCKETS);
         let buckets = Buckets::with_layout(BucketLayout { step, ..BucketLayout::default() });
-        Self { by, windows, buckets, left_out: 0, ticked_at: None }
+        Self { by, windows, buckets, left_out: 0 }
     }
 
     pub(super) fn span(&self) -> i64 {
@@ -48,9 +47,6 @@ impl RollingCounter {
     }
 
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
-        if self.ticked_at.replace(now) == Some(now) {
-            return;
-        }
         let whole = self.buckets.window(now, longest(self.windows));
         self.buckets.expire_window(whole.from, whole.until);
         for (name, seconds) in self.windows {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::bus::pulsar::{Probed, PulsarBus, PulsarOptions, PulsarOutlet, probe};
+use crate::bus::pulsar::{Probed, PulsarBus, PulsarOutlet, probe};
 use crate::bus::{BusError, BusState, ProducerGrant};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -52,10 +52,8 @@ impl Broker {
         clock: Clock,
     ) -> anyhow::Result<Option<Self>> {
         let Some(pulsar) = &config.pulsar else { return Ok(None) };
-        let consume = options(pulsar, &pulsar.consumer_topic);
-        let produce = options(pulsar, &pulsar.producer_topic);
-        let bus = PulsarBus::new(&consume, store.clone(), clock).map_err(BusError::from)?;
-        let outlet = PulsarOutlet::new(&produce, clock).map_err(BusError::from)?;
+        let bus = PulsarBus::new(pulsar, store.clone(), clock).map_err(BusError::from)?;
+        let outlet = PulsarOutlet::new(pulsar, clock).map_err(BusError::from)?;
         let produces = !config.disable.producer;
         tracing::info!(
             topic = pulsar.consumer_topic,
@@ -139,7 +137,7 @@ pub async fn check_bus(
     }
     let mut found = Vec::new();
     for (topic, produce) in topics {
-        let tried = probe(&options(pulsar, topic), produce, clock).await;
+        let tried = probe(pulsar, topic, produce, clock).await;
         let tried = tried.map_err(|error| Unusable {
             why: error.to_string(),
             is_configuration: error.is_configuration(),
@@ -164,16 +162,4 @@ fn reach(tried: &Probed, clock: Clock) -> String {
     let cure = format!("pulsar-admin namespaces set-retention {namespace} --time 72h --size -1");
     let why = "a node restored from an older backup does not have what is between";
     format!(" (goes back {hours} h; {why}; to keep more: {cure})")
-}
-
-/// The connection options of a topic, as configured.
-fn options(pulsar: &config::PulsarConfig, topic: &str) -> PulsarOptions {
-    PulsarOptions {
-        url: pulsar.url.clone(),
-        topic: topic.to_owned(),
-        oauth: pulsar.oauth.clone(),
-        ca: pulsar.ca.clone(),
-        compression: pulsar.compression,
-        consumer_name: pulsar.consumer_name.clone(),
-    }
 }

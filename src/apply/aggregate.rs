@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::claims::{claim_id, claim_seen, keep_dead_letter};
-use super::entities::claim_entities;
+use super::claims::{claim_entities, claim_id, claim_seen, keep_dead_letter, record_outage};
 use super::numbers::NodeCounters;
-use super::outage;
-use super::prepared::{FactsFrom, Prepared};
-use crate::bus::{Bus, Content, DeadLetter, Delivery};
+use super::prepared::Prepared;
+use crate::bus::{Bus, Content, DeadLetter, Delivery, FactsFrom};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
@@ -59,16 +57,11 @@ pub struct Apply {
     pub clock: Clock,
 }
 
-/// A delivery that cannot be parsed.
-struct UnreadDelivery {
-    cursor: Cursor,
-    dead: Box<DeadLetter>,
-}
-
-/// A delivery, with the gap before it.
+/// A delivery, with the outage before it.
 struct ArrivedDelivery {
+    cursor: Cursor,
     outage: Option<Outage>,
-    read: Result<Prepared, UnreadDelivery>,
+    read: Result<Prepared, Box<DeadLetter>>,
 }
 
 /// The result of applying an event.
@@ -155,9 +148,9 @@ impl Apply {
         metrics::EVENTS_LEFT_OUT.add(left_out);
         metrics::MESSAGES_DEAD.add(dead);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
-        let told = fresh.into_iter();
-        let told = told.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.head));
-        self.hub.append(told.collect());
+        let events = fresh.into_iter();
+        let events = events.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.index));
+        self.hub.append(events.collect());
         if self.store.privacy().changes() != rules {
             // They were prepared under the old rules.
             self.hub.leave_out(self.store.privacy());
@@ -177,19 +170,12 @@ fn prepare<R>(
         receipts.push(delivery.receipt);
         let cursor = Cursor { tag, position: delivery.position };
         let read = match delivery.content {
-            Content::Own(envelope, summary) => {
-                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Here))
+            Content::Event(envelope, summary, facts_from) => {
+                Ok(Prepared::new(cursor, envelope, summary, facts_from).under(privacy))
             }
-            Content::Given(envelope, summary) => {
-                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere))
-            }
-            Content::Bare(envelope, summary) => {
-                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Nobody))
-            }
-            Content::DeadLetter(dead) => Err(UnreadDelivery { cursor, dead: Box::new(dead) }),
+            Content::DeadLetter(dead) => Err(Box::new(dead)),
         };
-        let read = read.map(|event| event.under(privacy));
-        prepared.push(ArrivedDelivery { outage: delivery.outage, read });
+        prepared.push(ArrivedDelivery { cursor, outage: delivery.outage, read });
     }
     (prepared, receipts)
 }
@@ -207,24 +193,23 @@ fn count(
     let fresh = Vec::with_capacity(prepared.len());
     let mut counted = AppliedBatch { fresh, known: 0, left_out: 0, dead: 0 };
     let mut minutes = JournalMinutes::default();
-    let mut row = Vec::new();
     let mut polled = None;
-    for ArrivedDelivery { outage, read: event } in prepared {
-        let cursor = event.as_ref().map_or_else(|unread| unread.cursor, |event| event.cursor);
+    for ArrivedDelivery { cursor, outage, read: event } in prepared {
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.known += 1;
             continue;
         }
         if applied == stored {
-            begin_journal(batch, &event, stored, own, now)?;
+            let received_at = event.as_ref().map_or(now, |event| event.received_at);
+            begin_journal(batch, (cursor, received_at), stored, own, now)?;
         }
         if let Some(outage) = outage {
-            outage::record(batch, applied, cursor, outage, now)?;
+            record_outage(batch, applied, cursor, outage, now)?;
         }
         applied = Some(cursor);
         let mut event = match event {
             Ok(event) => event,
-            Err(UnreadDelivery { dead, .. }) => {
+            Err(dead) => {
                 keep_dead_letter(batch, now, cursor, &dead)?;
                 counted.dead += 1;
                 continue;
@@ -233,7 +218,7 @@ fn count(
         if event.facts_from != FactsFrom::Here {
             polled = polled.max(Some(event.received_at.min(now)));
         }
-        match apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
+        match apply_once(batch, &mut event, &mut minutes, seen_for)? {
             Applied::Fresh => counted.fresh.push(event),
             Applied::Known => counted.known += 1,
             Applied::LeftOut => counted.left_out += 1,
@@ -254,15 +239,11 @@ fn count(
 /// they are missing in it; a topic keeps what its subscribers have not read.
 fn begin_journal(
     batch: &mut Batch<'_>,
-    event: &Result<Prepared, UnreadDelivery>,
+    (cursor, received_at): (Cursor, Timestamp),
     stored: Option<Cursor>,
     own: BusTag,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let (cursor, received_at) = match event {
-        Ok(event) => (event.cursor, event.received_at),
-        Err(unread) => (unread.cursor, now),
-    };
     if batch.cursor(APPLIED)?.is_some_and(|last| last.tag == cursor.tag) {
         return Ok(());
     }
@@ -275,14 +256,12 @@ fn begin_journal(
     gaps::record(batch, own, gap)
 }
 
-/// Claims an event, counts it and appends it to the journal, unless it is left out. `row` is a
-/// buffer for the journal's row; an event whose position lies in a dropped part of the journal gets
-/// none.
+/// Claims an event, counts it and appends it to the journal, unless it is left out. An event whose
+/// position lies in a dropped part of the journal gets no row there.
 pub(super) fn apply_once(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
     minutes: &mut JournalMinutes,
-    row: &mut Vec<u8>,
     seen_for: Duration,
 ) -> Result<Applied, StoreError> {
     // The day of receipt is part of the message, so every node stores the claim under the same
@@ -304,10 +283,11 @@ pub(super) fn apply_once(
     if minutes.is_dropped(batch, event.cursor)? {
         return Ok(Applied::Fresh);
     }
+    let row = &mut minutes.row;
     row.clear();
-    push_journal(row, &event.head, &event.envelope.facts, &event.envelope.event);
+    push_journal(row, &event.index, &event.envelope.facts, &event.envelope.event);
     batch.put(&JournalKey { tag: event.cursor.tag, position: event.cursor.position }, row);
-    minutes.add(batch, event, row.len())?;
+    minutes.add(batch, event)?;
     Ok(Applied::Fresh)
 }
 
@@ -350,7 +330,7 @@ fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCount
         json::text(action?)
     };
     if let Some(metric) = LedgerMetric::of(&event.key.kind, facts.flags, action) {
-        let (name, language) = (event.head.names()[0], facts.counted_language());
+        let (name, language) = (event.index.names()[0], facts.counted_language());
         let created_at = event.happened_at;
         ledger.count(batch, LedgerEvent { repo, name, created_at, metric, language });
     }
@@ -360,6 +340,8 @@ fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCount
 #[derive(Default)]
 pub(super) struct JournalMinutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
+    /// The row of the last event in the journal, a buffer for the next.
+    row: Vec<u8>,
     /// Events by minute and hour, whether or not they are kept in the journal.
     counting: BatchActivity,
     /// Events by repository and day.
@@ -383,12 +365,8 @@ impl JournalMinutes {
         Ok(dropped.is_some_and(|dropped| cursor.position <= dropped.position))
     }
 
-    fn add(
-        &mut self,
-        batch: &mut Batch<'_>,
-        event: &Prepared,
-        bytes: usize,
-    ) -> Result<(), StoreError> {
+    /// Counts the last row in the minute of its event.
+    fn add(&mut self, batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {
         let key = MinuteKey { tag: event.cursor.tag, minute: event.received_at.minute() };
         let position = event.cursor.position;
         let at = if let Some(at) = self.rows.iter().position(|(known, _)| *known == key) {
@@ -401,7 +379,7 @@ impl JournalMinutes {
         };
         let row = &mut self.rows[at].1;
         row.first = row.first.min(position);
-        row.bytes = row.bytes.saturating_add(bytes as u64);
+        row.bytes = row.bytes.saturating_add(self.row.len() as u64);
         Ok(())
     }
 

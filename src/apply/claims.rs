@@ -1,4 +1,5 @@
-//! Further claims made when an event is applied, and the dead-letter queue for unreadable ones.
+//! Further claims made when an event is applied, the dead-letter queue for unreadable ones, and the
+//! gaps of outages that arrive over the bus: at the same position on every node.
 //!
 //! The first event of a developer or repository is claimed here for every event, so all nodes that
 //! applied the same events have the same distinct counts. A collector claims its own events as
@@ -9,15 +10,18 @@
 
 use std::ops::RangeInclusive;
 
-use super::prepared::{FactsFrom, Prepared};
-use crate::bus::DeadLetter;
+use super::prepared::Prepared;
+use crate::bus::{DeadLetter, FactsFrom};
+use crate::model::entity::EntityRef;
 use crate::model::envelope::Flags;
+use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::position::Cursor;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
+use crate::store::keys::entity::EntityKey;
 use crate::store::keys::{DeadKey, SeenKey};
 use crate::store::rows::{DeadLetterOrigin, encode_dead_letter};
-use crate::store::{Batch, StoreError};
+use crate::store::{Batch, StoreError, gaps, outages};
 
 /// Maximum number of entries in the dead-letter queue.
 const DEAD: u64 = 1_000;
@@ -60,6 +64,23 @@ pub(super) fn claim_id(
     Ok(())
 }
 
+/// Claims the objects of an event and returns the `inserted` bits of its facts. Uses the time of
+/// receipt, which is part of the message.
+pub(super) fn claim_entities(
+    batch: &mut Batch<'_>,
+    received_at: Timestamp,
+    entity_refs: &[EntityRef],
+) -> Result<u64, StoreError> {
+    let periods = EntityKey::periods(received_at);
+    let mut inserted = 0;
+    for (i, entity_ref) in entity_refs.iter().enumerate() {
+        let key_in = |period| EntityKey { period, id: entity_ref.id };
+        let is_first = batch.claim_again(periods.clone(), key_in)?;
+        inserted |= u64::from(is_first && entity_ref.is_new) << i;
+    }
+    Ok(inserted)
+}
+
 /// Writes an unreadable delivery to the dead-letter queue.
 pub(super) fn keep_dead_letter(
     batch: &mut Batch<'_>,
@@ -83,4 +104,24 @@ pub(super) fn keep_dead_letter(
         batch.delete(&DeadKey(old));
     }
     Ok(())
+}
+
+/// Records the `upstream` gap carried by a message at `at`, between the previous message and this
+/// one. A node that has applied nothing before has no reader to notify.
+pub(super) fn record_outage(
+    batch: &mut Batch<'_>,
+    before: Option<Cursor>,
+    at: Cursor,
+    outage: Outage,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if !outages::arrive(batch, outage)? {
+        return Ok(());
+    }
+    let Some(before) = before.filter(|before| before.tag == at.tag) else { return Ok(()) };
+    let Outage { since, until } = outage;
+    tracing::warn!(%since, %until, %at, "GitHub was not read for a while, and events were missed");
+    let (after, reason) = (before.position, GapReason::Upstream);
+    let gap = Gap { after, until: after, count: None, reason, noticed_at: now };
+    gaps::record(batch, at.tag, gap)
 }

@@ -11,8 +11,9 @@ use crate::clock::Clock;
 use crate::model::counts::{DayCounts, PullRequestCounts, YearCounts};
 use crate::model::envelope::Facts;
 use crate::model::tally::{Buckets, WindowSnapshot};
-use crate::model::window::{Day, Hour, Second, Timestamp, Window, Year};
-use crate::store::keys::{BucketKey, HourKey, HourMetric, HourSource, Scope, SizeKey};
+use crate::model::window::{Day, Second, Timestamp, Window, Year};
+use crate::store::charts::counted_hours;
+use crate::store::keys::{BucketKey, Scope, SizeKey};
 use crate::store::{Reader, Store, StoreError, read_count};
 use crate::sync::lock;
 
@@ -139,26 +140,19 @@ pub fn bucket_span(seconds: u32) -> Duration {
 fn day_figures(reader: Reader<'_>, day: Day) -> Result<DayFigures, StoreError> {
     let first = day.start().hour().0;
     let mut figures = DayFigures::default();
-    // An imported hour replaces whatever was counted live in it.
-    let mut hours = Vec::with_capacity(24);
-    for hour in (first..first + 24).map(Hour) {
-        let (origin, metric) = (HourSource::Archive, HourMetric::Events);
-        let is_imported = reader.count(&HourKey { hour, origin, metric })? > 0;
-        hours.push((hour, if is_imported { origin } else { HourSource::Live }));
-    }
-    let mut add = |metric, figure: fn(&mut DayFigures) -> &mut i64| -> Result<(), StoreError> {
-        for (hour, origin) in hours.iter().copied() {
-            let key = HourKey { hour, origin, metric };
-            let sum = figure(&mut figures);
-            *sum = sum.saturating_add(reader.count(&key)?);
+    for hour in counted_hours(reader, first..first + 24)? {
+        // An imported hour replaces whatever was counted live in it.
+        let Some(counts) = hour.import.or(hour.live) else { continue };
+        for (sum, n) in [
+            (&mut figures.counts.open, counts.opened),
+            (&mut figures.counts.merge, counts.merged),
+            (&mut figures.counts.close, counts.closed),
+            (&mut figures.additions, counts.additions),
+            (&mut figures.deletions, counts.deletions),
+        ] {
+            *sum = sum.saturating_add(n);
         }
-        Ok(())
-    };
-    add(HourMetric::Opened, |day| &mut day.counts.open)?;
-    add(HourMetric::Merged, |day| &mut day.counts.merge)?;
-    add(HourMetric::Closed, |day| &mut day.counts.close)?;
-    add(HourMetric::Additions, |day| &mut day.additions)?;
-    add(HourMetric::Deletions, |day| &mut day.deletions)?;
+    }
     let size = SizeKey { scope: Scope::DeveloperDay, period: day.0 };
     figures.counts.developers = reader.count(&size)?;
     Ok(figures)

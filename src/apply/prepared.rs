@@ -1,5 +1,6 @@
 //! A delivery of the bus after parsing.
 
+use crate::bus::FactsFrom;
 use crate::model::entity::EntityRef;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
@@ -18,22 +19,11 @@ pub(super) struct Prepared {
     pub(super) actor_id: Option<u64>,
     pub(super) repo_id: Option<u64>,
     pub(super) facts_from: FactsFrom,
-    pub(super) head: EventIndex,
+    pub(super) index: EventIndex,
     pub(super) is_left_out: bool,
     /// The objects whose documents it contains.
     pub(super) entity_refs: Box<[EntityRef]>,
     pub(super) envelope: Envelope,
-}
-
-/// Where the facts of an event were determined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FactsFrom {
-    /// On this node, before the bus; the firsts are determined here.
-    Here,
-    /// On another node.
-    Elsewhere,
-    /// Nowhere: the firsts are not known yet.
-    Nobody,
 }
 
 impl Prepared {
@@ -51,7 +41,7 @@ impl Prepared {
             actor_id: summary.actor_id,
             repo_id: summary.repo_id,
             facts_from,
-            head: EventIndex::of_summary(&summary, &envelope.facts),
+            index: EventIndex::of_summary(&summary, &envelope.facts),
             entity_refs: summary.entity_refs,
             key: summary.key,
             envelope,
@@ -62,7 +52,7 @@ impl Prepared {
     /// The same with what is not passed on of it decided: events may come from a node with other
     /// settings, or were admitted before these.
     pub(super) fn under(mut self, privacy: &Privacy) -> Self {
-        let [repo, actor, org] = self.head.names();
+        let [repo, actor, org] = self.index.names();
         self.is_left_out = privacy.leaves_out(actor, org, repo);
         if let Some(hashed) = privacy.hashed(&self.envelope.event) {
             self.envelope.event = hashed.into();

@@ -6,13 +6,12 @@
 //! position do not receive it, and where the journal was dropped it is only counted. One batch
 //! holds what was applied and the removal of its dead letter, so a crash repeats nothing.
 
-use std::ops::ControlFlow;
-
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::{Applied, Apply, JournalMinutes, apply_once};
-use super::prepared::{FactsFrom, Prepared};
-use crate::model::message::{Incoming, RECEIVED, SCHEMA};
+use super::prepared::Prepared;
+use crate::bus::FactsFrom;
+use crate::model::message::Incoming;
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
 use crate::store::keys::DeadKey;
@@ -39,12 +38,6 @@ pub struct Requeued {
     pub reasons: Vec<String>,
 }
 
-/// The result of retrying a dead letter.
-enum RequeueResult {
-    Read(Box<Prepared>),
-    StillDead(String),
-}
-
 impl Apply {
     /// Retries every dead letter.
     pub async fn requeue(&self) -> Result<Requeued, StoreError> {
@@ -55,7 +48,7 @@ impl Apply {
             let letters = self.store.read(move |reader| {
                 let mut letters = Vec::with_capacity(AT_ONCE);
                 reader.scan(&from, |key: DeadKey, value| {
-                    letters.push((key, try_again(value)));
+                    letters.push((key, read_again(value)));
                     Ok(letters.len() < AT_ONCE)
                 })?;
                 Ok(letters)
@@ -67,10 +60,8 @@ impl Apply {
             let mut read = Vec::new();
             for (key, tried) in letters {
                 match tried {
-                    RequeueResult::Read(event) => {
-                        read.push((key, event.under(self.store.privacy())));
-                    }
-                    RequeueResult::StillDead(reason) => {
+                    Ok(event) => read.push((key, event.under(self.store.privacy()))),
+                    Err(reason) => {
                         requeued.dead += 1;
                         if requeued.reasons.len() < REASONS {
                             requeued.reasons.push(format!("{}: {reason}", key.0));
@@ -95,9 +86,9 @@ impl Apply {
         let (seen_for, history) = (self.seen_for, self.history.clone());
         let committed = self.store.commit(move |batch| {
             let (mut fresh, mut known) = (Vec::new(), 0);
-            let (mut minutes, mut row) = (JournalMinutes::of_old_places(), Vec::new());
+            let mut minutes = JournalMinutes::of_old_places();
             for (key, mut event) in read {
-                match apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
+                match apply_once(batch, &mut event, &mut minutes, seen_for)? {
                     Applied::Fresh => fresh.push(event),
                     Applied::Known | Applied::LeftOut => known += 1,
                 }
@@ -117,38 +108,21 @@ impl Apply {
     }
 }
 
-fn try_again(value: &[u8]) -> RequeueResult {
-    match read_again(value) {
-        ControlFlow::Continue(event) => RequeueResult::Read(Box::new(event)),
-        ControlFlow::Break(reason) => RequeueResult::StillDead(reason),
-    }
-}
-
 /// Parses a dead letter again. Returns the event, or why it is still unreadable.
-fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
-    let dead = |reason: &str| ControlFlow::Break(reason.to_owned());
-    let Some(RejectedInput { reason, text, whole, origin, .. }) = decode_rejected(value) else {
-        return dead("the entry of the dead-letter log is damaged");
-    };
-    let Some(DeadLetterOrigin { cursor, published_at, received, schema }) = origin else {
-        return dead("it was kept without its place on the bus");
-    };
+fn read_again(value: &[u8]) -> Result<Prepared, String> {
+    let RejectedInput { reason, text, whole, origin, .. } =
+        decode_rejected(value).ok_or("the entry of the dead-letter log is damaged")?;
+    let DeadLetterOrigin { cursor, published_at, received, schema } =
+        origin.ok_or("it was kept without its place on the bus")?;
     if !whole {
-        return dead("it was too long to be kept whole");
+        return Err("it was too long to be kept whole".to_owned());
     }
-    let Ok(cursor) = cursor.parse() else { return dead("its place on the bus is damaged") };
-    let property = |name: &str| match name {
-        RECEIVED => received.as_deref(),
-        SCHEMA => schema.as_deref(),
-        _ => None,
-    };
+    let cursor = cursor.parse().map_err(|_| "its place on the bus is damaged")?;
+    let properties = [received.as_deref(), schema.as_deref()];
     let published_at = Timestamp::from_micros(published_at);
-    let Ok(incoming) = Incoming::read(&text, property, published_at) else {
-        return ControlFlow::Break(reason);
-    };
-    let Incoming { envelope, summary, flags_given } = incoming;
-    let facts_from = if flags_given { FactsFrom::Elsewhere } else { FactsFrom::Nobody };
-    ControlFlow::Continue(Prepared::new(cursor, envelope, summary, facts_from))
+    let Incoming { envelope, summary, flags_given } =
+        Incoming::read(&text, properties, published_at).map_err(|_| reason)?;
+    Ok(Prepared::new(cursor, envelope, summary, FactsFrom::of_message(flags_given)))
 }
 
 #[cfg(test)]
@@ -179,10 +153,7 @@ mod tests {
         let published_at = Timestamp::from_seconds(1_790_000_000).micros();
         let origin = DeadLetterOrigin { cursor, published_at, received: None, schema: None };
         let value = encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
-        match read_again(&value) {
-            ControlFlow::Continue(event) => event,
-            ControlFlow::Break(why) => panic!("{why}"),
-        }
+        read_again(&value).unwrap_or_else(|why| panic!("{why}"))
     }
 
     #[tokio::test]
@@ -194,12 +165,12 @@ mod tests {
             store.commit(move |batch| batch.put_cursor(DROPPED, dropped)).await.unwrap();
         }
         let applied = store.commit(|batch| {
-            let (mut minutes, mut row) = (JournalMinutes::of_old_places(), Vec::new());
+            let mut minutes = JournalMinutes::of_old_places();
             let seen_for = Duration::from_secs(3_600);
             let mut fresh = Vec::new();
             for entry in [499, 500, 501] {
                 let mut event = letter(entry);
-                fresh.push(apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)?);
+                fresh.push(apply_once(batch, &mut event, &mut minutes, seen_for)?);
             }
             minutes.write(batch)?;
             Ok(fresh)

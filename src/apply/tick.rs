@@ -14,17 +14,13 @@ use crate::sync::blocking;
 
 /// Computes the latest values that readers of numbers receive.
 pub struct Ticker {
-    apply: Apply,
-    script: Arc<ScriptHost>,
+    /// What it publishes the counts of.
+    pub apply: Apply,
+    /// The script that merges them.
+    pub script: Arc<ScriptHost>,
 }
 
 impl Ticker {
-    /// A ticker that publishes what `apply` counted, merged by `script`.
-    #[must_use]
-    pub fn new(apply: Apply, script: Arc<ScriptHost>) -> Self {
-        Self { apply, script }
-    }
-
     /// Computes and publishes the language map and the year's figures once. Called before a port
     /// is bound, so that the first message of the first client is correct.
     ///

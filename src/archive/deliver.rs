@@ -8,7 +8,6 @@ use super::export::Exported;
 use super::partial_file::PartialFile;
 use super::target::ArchiveTarget;
 use super::{lines, sidecar};
-use crate::model::event::Event;
 use crate::model::hour_file::{HourName, rows_name};
 use crate::private;
 
@@ -26,25 +25,17 @@ pub fn deliver(
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
         let source = from.join(rows_name(of));
         let mut file = PartialFile::open(to, of)?;
-        let opened = private::open_plain(&source).map_err(ArchiveError::file("open", &source))?;
-        lines::read_opened(
-            opened,
+        // The appliance writes only events; an invalid one does not fail the delivery.
+        lines::read_events(
             &source,
-            |_| (),
-            |_, piece| {
-                match piece.ok().and_then(|text| Event::read(text).ok()) {
-                    Some(event) if to.takes(&event) => file.add(&event),
-                    // The appliance writes only events; an invalid one does not fail the delivery.
-                    _ => Ok(()),
-                }
+            |event| {
+                if to.takes(event) { file.add(event) } else { Ok(()) }
             },
         )?;
-        let change = file.change(hour.cut);
-        (hour.events, hour.fresh) = (change.events, change.fresh);
-        let bring = || sidecar::bring(from, to, of, change);
-        let beside = || if change.events > 0 { bring() } else { Ok(()) };
+        *hour = file.written(hour.cut);
+        let bring = || sidecar::bring(from, to, of, hour);
+        let beside = || if hour.events > 0 { bring() } else { Ok(()) };
         file.finish_with(to, || true, beside)?;
-        hour.file = to.file(of);
     }
     exported.hours.retain(|hour| hour.events > 0);
     Ok(exported)

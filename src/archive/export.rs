@@ -13,7 +13,6 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
-use super::sidecar::{self, HourChange};
+use super::sidecar::{self, WrittenHour};
 use super::target::ArchiveTarget;
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
@@ -70,20 +69,6 @@ pub struct Exported {
     pub begins_within: Option<String>,
 }
 
-/// The file of an hour.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WrittenHour {
-    /// Its path.
-    pub file: PathBuf,
-    /// Number of events in it.
-    pub events: u64,
-    /// Number of events added; at 0 the file was left unchanged.
-    pub fresh: u64,
-    /// Whether the journal may be missing the hour's beginning, and so the file, unless it already
-    /// had it.
-    pub cut: bool,
-}
-
 /// The first unsettled hour: earlier hours are exported.
 #[must_use]
 pub fn settled_until(now: Timestamp) -> Hour {
@@ -98,7 +83,7 @@ pub fn export(
     to: &ArchiveTarget,
 ) -> Result<Exported, ArchiveError> {
     let reader = store.reader();
-    let Some(applied) = applied(reader)? else { return Ok(Exported::default()) };
+    let Some(applied) = reader.applied()? else { return Ok(Exported::default()) };
     let whole = reader.journal(applied.tag)?.complete_from()?;
     let whole = whole.filter(|whole| !is_before(*whole, from));
     let begins_within = whole.map(|whole| HourName(hour_of(whole)).to_string());
@@ -108,7 +93,7 @@ pub fn export(
     };
     let start = Cursor { tag: applied.tag, position };
     let wanted = WantedHours { hours: from..until, since: from, cut_too: true };
-    let hours = write(reader, start, &wanted, to)?.hours;
+    let hours = write(reader, start, &wanted, to, OPEN)?.hours.into_values().collect();
     Ok(Exported { hours, begins_within })
 }
 
@@ -156,14 +141,14 @@ async fn pass(
     let work = move || -> Result<_, ArchiveError> {
         private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
         let reader = reading.reader();
-        let Some(applied) = applied(reader)? else { return Ok(WrittenHours::default()) };
+        let Some(applied) = reader.applied()? else { return Ok(WrittenHours::default()) };
         let known = reader.cursor_on(CURSOR, applied.tag)?;
         let (start, since) = match known.zip(exported_until(reader)?) {
             Some(known) => known,
             None => (Cursor { tag: applied.tag, position: Position::default() }, Hour(i64::MIN)),
         };
         let wanted = WantedHours { hours: Hour(i64::MIN)..until, since, cut_too: false };
-        write(reader, start, &wanted, &to)
+        write(reader, start, &wanted, &to, OPEN)
     };
     let written = blocking(work).await.map_err(StoreError::from)??;
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
@@ -180,12 +165,7 @@ async fn pass(
         });
         kept.await?;
     }
-    Ok(written.hours)
-}
-
-/// The last applied cursor, whose tag names the bus.
-fn applied(reader: Reader<'_>) -> Result<Option<Cursor>, StoreError> {
-    reader.applied()
+    Ok(written.hours.into_values().collect())
 }
 
 /// The first hour that the last pass left unsettled.
@@ -248,7 +228,7 @@ impl WantedHours {
 /// The result of a pass.
 #[derive(Default)]
 struct WrittenHours {
-    hours: Vec<WrittenHour>,
+    hours: BTreeMap<Hour, WrittenHour>,
     /// Cut hours without a file, and hours with files of other lists.
     left_out: BTreeSet<Hour>,
     /// Up to here are only events of the wanted hours; `None` when the first event is of another
@@ -256,18 +236,9 @@ struct WrittenHours {
     behind: Option<Cursor>,
 }
 
-/// Writes the files of wanted hours from events at or behind `start`.
+/// Writes the files of wanted hours from events at or behind `start`, up to `open` at the same
+/// time.
 fn write(
-    reader: Reader<'_>,
-    start: Cursor,
-    wanted: &WantedHours,
-    to: &ArchiveTarget,
-) -> Result<WrittenHours, ArchiveError> {
-    write_with(reader, start, wanted, to, OPEN)
-}
-
-/// The same with up to `open` files at the same time.
-fn write_with(
     reader: Reader<'_>,
     start: Cursor,
     wanted: &WantedHours,
@@ -275,12 +246,12 @@ fn write_with(
     open: usize,
 ) -> Result<WrittenHours, ArchiveError> {
     let _alone = lock(&WRITING);
-    let mut export = RunningExport::new((reader, start), wanted, to);
+    let written = WrittenHours::default();
+    let mut export = RunningExport { reader, start, wanted, to, written, is_whole: true };
     for _ in 0..PASSES {
         let files = export.read(open)?;
         if export.finish(files)? {
-            let RunningExport { done, left_out, behind, .. } = export;
-            return Ok(WrittenHours { hours: done.into_values().collect(), left_out, behind });
+            return Ok(export.written);
         }
     }
     Err(ArchiveError::Passes { most: PASSES })
@@ -292,9 +263,7 @@ struct RunningExport<'e> {
     start: Cursor,
     wanted: &'e WantedHours,
     to: &'e ArchiveTarget,
-    done: BTreeMap<Hour, WrittenHour>,
-    left_out: BTreeSet<Hour>,
-    behind: Option<Cursor>,
+    written: WrittenHours,
     /// Whether all events so far are of wanted hours.
     is_whole: bool,
 }
@@ -311,23 +280,15 @@ struct PassFiles {
     rules: u64,
 }
 
-impl<'e> RunningExport<'e> {
-    fn new(
-        (reader, start): (Reader<'e>, Cursor),
-        wanted: &'e WantedHours,
-        to: &'e ArchiveTarget,
-    ) -> Self {
-        let (done, left_out) = (BTreeMap::new(), BTreeSet::new());
-        Self { reader, start, wanted, to, done, left_out, behind: None, is_whole: true }
-    }
-
+impl RunningExport<'_> {
     /// Distributes the events of the journal to up to `open` files.
     fn read(&mut self, open: usize) -> Result<PassFiles, ArchiveError> {
-        let Self { reader, start, wanted, to, done, left_out, behind, is_whole } = self;
+        let Self { reader, start, wanted, to, written, is_whole } = self;
+        let WrittenHours { hours: done, left_out, behind } = written;
         let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let (mut has_later, rules) = (false, reader.privacy().changes());
         let is_first = done.is_empty();
-        let damaged = each_event(*reader, *start, |position, hour, event| {
+        let damaged = each_event(reader, *start, |position, hour, event| {
             if !wanted.hours.contains(&hour) {
                 *is_whole = false;
                 return Ok(());
@@ -345,7 +306,7 @@ impl<'e> RunningExport<'e> {
             let (file, _) = match files.entry(hour) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    let cut = wanted.cuts(*reader, start.tag, hour)?;
+                    let cut = wanted.cuts(reader, start.tag, hour)?;
                     let Some(file) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());
@@ -372,17 +333,16 @@ impl<'e> RunningExport<'e> {
             if damaged.contains(&hour) {
                 cut = true;
                 if !self.wanted.cut_too && !file.is_there() {
-                    self.left_out.insert(hour);
+                    self.written.left_out.insert(hour);
                     continue;
                 }
             }
-            let change = file.change(cut);
-            let beside = || sidecar::write(reader, to, hour, change);
+            let written = file.written(cut);
+            let beside = || sidecar::write(reader, to, hour, &written);
             if !file.finish_with(to, is_current, beside)? {
                 return Ok(false);
             }
-            let (file, HourChange { events, fresh, .. }) = (to.file(hour), change);
-            self.done.insert(hour, WrittenHour { file, events, fresh, cut });
+            self.written.hours.insert(hour, written);
         }
         Ok(!has_later)
     }

@@ -20,7 +20,7 @@ use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
 use crate::model::hour_file::HourName;
-use crate::model::window::Hour;
+use crate::model::window::{Hour, Timestamp};
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};
 use crate::store::ledger::import::LedgerHour;
@@ -39,7 +39,7 @@ const LIST: &str = "; it is a JSON array over several lines, but a file must hav
 const NAMED: usize = 100;
 
 /// The result of importing a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// The file.
     pub file: PathBuf,
@@ -64,12 +64,13 @@ pub struct Imported {
 }
 
 /// What was done with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImportOutcome {
     /// Its counts are now those of its hour.
     Imported,
     /// The same contents were imported before.
+    #[default]
     Unchanged,
 }
 
@@ -126,18 +127,7 @@ fn look(
 ) -> Result<ReadFile, ArchiveError> {
     sidecar::expect_all_events(path)?;
     let digest = digest_of(path)?;
-    let mut imported = Imported {
-        file: path.to_owned(),
-        state: ImportOutcome::Unchanged,
-        hour: None,
-        day: None,
-        events: 0,
-        pull_requests: 0,
-        doubles: 0,
-        strays: 0,
-        broken: 0,
-        complaints: Vec::new(),
-    };
+    let mut imported = Imported { file: path.to_owned(), ..Imported::default() };
     if store.reader().get(marker)?.is_some_and(|before| before == digest) {
         read(std::fs::metadata(path).map_err(ArchiveError::file("read", path))?.len());
         return Ok(ReadFile { imported, counted: None });
@@ -224,7 +214,7 @@ impl EventsByHour {
             return Err(ArchiveError::TooMany { path: path.to_owned(), most: EVENTS });
         }
         let is_full = self.by_hour.len() >= HOURS;
-        let counts = match event.created_at.map(crate::model::window::Timestamp::hour) {
+        let counts = match event.created_at.map(Timestamp::hour) {
             None => &mut self.timeless,
             Some(hour) if is_full && !self.by_hour.contains_key(&hour) => {
                 self.far += 1;
@@ -284,7 +274,7 @@ impl ImportedHourCounts {
 
 /// Replaces the counts of an earlier import of the hour.
 fn write(batch: &mut Batch<'_>, hour: Hour, counts: ImportedHourCounts) -> Result<(), StoreError> {
-    let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
+    let at = Timestamp::from_seconds(hour.0.saturating_mul(3_600));
     reopen(batch, at)?;
     let mut claim = |actor, repo| {
         let mut flags = Flags { pr: true, ..Flags::default() };

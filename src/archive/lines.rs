@@ -10,8 +10,9 @@ use std::path::Path;
 
 use super::error::ArchiveError;
 use crate::gunzip::MaybeZipped;
-use crate::model::event::is_event;
+use crate::model::event::{Event, is_event};
 use crate::model::json;
+use crate::private;
 
 /// Buffer size for reading and writing files, bytes.
 pub(super) const BUFFER: usize = 256 << 10;
@@ -39,8 +40,22 @@ pub(super) fn read_file(
     read_opened(file, path, read, take)
 }
 
-/// The same for an open file; `path` is used in errors.
-pub(super) fn read_opened(
+/// Calls `take` with each event of a file of our own, which is not followed when it is a symbolic
+/// link. What is not an event is passed over.
+pub(super) fn read_events(
+    path: &Path,
+    mut take: impl FnMut(&Event<'_>) -> Result<(), ArchiveError>,
+) -> Result<FileEnd, ArchiveError> {
+    let file = private::open_plain(path).map_err(ArchiveError::file("open", path))?;
+    let take = |_, piece: Result<&str, String>| match piece.ok().map(Event::read) {
+        Some(Ok(event)) => take(&event),
+        _ => Ok(()),
+    };
+    read_opened(file, path, |_| (), take)
+}
+
+/// Does the same as [`read_file`] with an open file; `path` is used in errors.
+fn read_opened(
     file: File,
     path: &Path,
     read: impl FnMut(u64),

@@ -19,7 +19,7 @@ use super::columns;
 use super::error::ArchiveError;
 use super::lines::{self, BUFFER};
 use super::recorded::key_of;
-use super::sidecar::{self, HourChange};
+use super::sidecar::{self, WrittenHour};
 use super::target::ArchiveTarget;
 use crate::config::HourFormat;
 use crate::fault;
@@ -121,10 +121,11 @@ impl PartialFile {
         Ok(())
     }
 
-    /// What was added so far.
-    pub(super) fn change(&self, cut: bool) -> HourChange {
-        let (was_there, fresh) = (self.is_there(), self.fresh);
-        HourChange { was_there, events: self.before + fresh, fresh, cut }
+    /// The file with what was added so far; of both, that of the rows.
+    pub(super) fn written(&self, cut: bool) -> WrittenHour {
+        let file = if self.format.has_rows() { &self.path } else { &self.columns };
+        let (events, fresh) = (self.before + self.fresh, self.fresh);
+        WrittenHour { file: file.clone(), events, fresh, cut }
     }
 
     /// Syncs the files and renames them, and has `beside` write what is known of the hour: first
@@ -226,16 +227,9 @@ impl PartialFile {
         let file = private::fresh(&self.columns_part).map_err(&failed)?;
         let mut out = columns::ColumnFile::create(file, existing).map_err(&failed)?;
         let mut seen = Keys::default();
-        let opened = private::open_plain(rows).map_err(ArchiveError::file("open", rows))?;
-        lines::read_opened(
-            opened,
-            rows,
-            |_| (),
-            |_, piece| match piece.ok().map(Event::read) {
-                Some(Ok(event)) if seen.insert(key_of(&event)) => out.add(&event).map_err(&failed),
-                _ => Ok(()),
-            },
-        )?;
+        lines::read_events(rows, |event| {
+            if seen.insert(key_of(event)) { out.add(event).map_err(&failed) } else { Ok(()) }
+        })?;
         let written = || -> io::Result<bool> {
             out.finish()?.sync_all()?;
             fault::point("export.columns_before_rename");
@@ -245,37 +239,24 @@ impl PartialFile {
     }
 }
 
-/// Gives a synced file its name, if it may have it. Returns whether it has.
+/// Gives a synced file its name, if it may have it. Returns whether it has. The name is part of the
+/// directory, which is synced separately.
 fn rename_if(may_be_named: impl Fn() -> bool, part: &Path, path: &Path) -> io::Result<bool> {
     if !may_be_named() {
         return Ok(false);
     }
-    rename(part, path)?;
-    Ok(true)
-}
-
-/// Gives a synced file its name, durably: the name is part of the directory, which is synced
-/// separately.
-fn rename(part: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(part, path)?;
-    path.parent().map_or(Ok(()), private::sync_dir)
+    path.parent().map_or(Ok(()), private::sync_dir)?;
+    Ok(true)
 }
 
 /// Adds the keys of a file of rows to `seen`. Returns the bytes of it that are whole.
 fn read_keys(path: &Path, seen: &mut Keys) -> Result<Option<u64>, ArchiveError> {
-    let file = private::open_plain(path).map_err(ArchiveError::file("open", path))?;
-    let ending = lines::read_opened(
-        file,
-        path,
-        |_| (),
-        |_, piece| {
-            if let Some(event) = piece.ok().and_then(|text| Event::read(text).ok()) {
-                seen.insert(key_of(&event));
-            }
-            Ok(())
-        },
-    )?;
-    Ok(ending.whole)
+    let ending = lines::read_events(path, |event| {
+        seen.insert(key_of(event));
+        Ok(())
+    });
+    Ok(ending?.whole)
 }
 
 /// Whether the name exists, even as a dangling symbolic link.

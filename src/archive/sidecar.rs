@@ -10,16 +10,17 @@
 //! imported as a whole hour.
 
 use std::borrow::Cow;
-use std::io::{self, BufReader, Read as _, Write as _};
-use std::path::Path;
+use std::io::{self, BufReader, Read as _};
+use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::ArchiveError;
 use super::target::ArchiveTarget;
 use crate::lists::ListSet;
-use crate::model::activity::{HourCompleteness, written};
+use crate::model::activity::HourCompleteness;
+use crate::model::activity::written::of_one;
 use crate::model::hour_file::{columns_name, coverage_name, rows_name};
 use crate::model::json;
 use crate::model::window::Hour;
@@ -36,17 +37,30 @@ const COMMENT: &str = "ghpulse, only events on the lists ";
 /// How the file says that the hour is not cut, and that it is; the only member of that name.
 const CUT: [&str; 2] = ["\"cut\":false", "\"cut\":true"];
 
-/// What an export does to the file of an hour.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HourChange {
-    /// Whether the file had events before.
-    pub(super) was_there: bool,
-    /// Number of events in it afterwards.
-    pub(super) events: u64,
-    /// Number of events added.
-    pub(super) fresh: u64,
-    /// Whether the hour's beginning may be missing.
-    pub(super) cut: bool,
+/// The file of an hour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenHour {
+    /// Its path.
+    pub file: PathBuf,
+    /// Number of events in it.
+    pub events: u64,
+    /// Number of events added; at 0 the file was left unchanged.
+    pub fresh: u64,
+    /// Whether the journal may be missing the hour's beginning, and so the file, unless it already
+    /// had it.
+    pub cut: bool,
+}
+
+impl WrittenHour {
+    /// Whether the file beside it, at `path`, stays as it is.
+    fn leaves(&self, path: &Path) -> bool {
+        self.fresh == 0 && path.exists()
+    }
+
+    /// Whether the file had the hour's beginning before, as the file beside it, at `path`, says.
+    fn was_whole(&self, path: &Path) -> bool {
+        self.events > self.fresh && read(path).is_ok_and(|text| text.contains(CUT[0]))
+    }
 }
 
 /// Writes it beside the file of an hour that has changed, or that has none yet.
@@ -54,17 +68,17 @@ pub(super) fn write(
     reader: Reader<'_>,
     to: &ArchiveTarget,
     hour: Hour,
-    change: HourChange,
+    written: &WrittenHour,
 ) -> Result<(), ArchiveError> {
     let path = to.dir.join(coverage_name(hour));
-    if change.fresh == 0 && path.exists() {
+    if written.leaves(&path) {
         return Ok(());
     }
     let known = charts::completeness(reader, hour.0..hour.0.saturating_add(1))?;
     let known = known.first().copied().unwrap_or(HourCompleteness::unknown(hour));
     let shares = reader.audit_shares(hour.0..hour.0.saturating_add(1))?;
-    let cut = change.cut && !(change.was_there && was_whole(&path));
-    let text = text_of(&written::of_one(&known, shares.get(&hour.0), cut), &path)?;
+    let cut = written.cut && !written.was_whole(&path);
+    let text = text_of(&of_one(&known, shares.get(&hour.0), cut), &path)?;
     put(&path, format!("{}\n", with_lists(text, &to.lists)).as_bytes())
 }
 
@@ -79,13 +93,13 @@ pub(super) fn bring(
     from: &Path,
     to: &ArchiveTarget,
     hour: Hour,
-    change: HourChange,
+    written: &WrittenHour,
 ) -> Result<(), ArchiveError> {
     let (name, path) = (coverage_name(hour), to.dir.join(coverage_name(hour)));
-    if change.fresh == 0 && path.exists() {
+    if written.leaves(&path) {
         return Ok(());
     }
-    let (source, was_whole) = (from.join(name), change.was_there && was_whole(&path));
+    let (source, was_whole) = (from.join(name), written.was_whole(&path));
     let text = match read(&source) {
         Ok(text) if was_whole => text.replacen(CUT[1], CUT[0], 1),
         Ok(text) => text,
@@ -95,7 +109,7 @@ pub(super) fn bring(
         Err(_) if to.lists.is_empty() => return Ok(()),
         Err(_) => {
             let unknown = HourCompleteness::unknown(hour);
-            text_of(&written::of_one(&unknown, None, change.cut && !was_whole), &path)?
+            text_of(&of_one(&unknown, None, written.cut && !was_whole), &path)?
         }
     };
     let text = with_lists(text.trim_end().to_owned(), &to.lists);
@@ -179,11 +193,6 @@ fn commented(path: &Path) -> Result<Option<String>, ArchiveError> {
     Ok(comment.and_then(|comment| comment.strip_prefix(COMMENT).map(str::to_owned)))
 }
 
-/// Whether the file beside an hour says that the hour is whole.
-fn was_whole(path: &Path) -> bool {
-    read(path).is_ok_and(|text| text.contains(CUT[0]))
-}
-
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     private::open_plain(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
@@ -197,17 +206,5 @@ fn read(path: &Path) -> io::Result<String> {
 fn put(path: &Path, text: &[u8]) -> Result<(), ArchiveError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.part"));
-    let written = || -> io::Result<()> {
-        let mut file = private::fresh(&part)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)?;
-        path.parent().map_or(Ok(()), private::sync_dir)
-    };
-    let written = written();
-    if written.is_err() {
-        // On a full disk it would keep others from writing.
-        let _ = std::fs::remove_file(&part);
-    }
-    written.map_err(ArchiveError::file("write", path))
+    private::write_whole(path, &part, text).map_err(ArchiveError::file("write", path))
 }

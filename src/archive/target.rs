@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use crate::config::HourFormat;
 use crate::lists::ListSet;
 use crate::model::event::Event;
-use crate::model::hour_file;
-use crate::model::window::Hour;
 
 /// Where files go, and what is not shown in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +21,6 @@ pub struct ArchiveTarget {
 }
 
 impl ArchiveTarget {
-    /// The file of an hour; of both, that of the rows.
-    pub(super) fn file(&self, hour: Hour) -> PathBuf {
-        let has_rows = self.format.has_rows();
-        let name = if has_rows { hour_file::rows_name } else { hour_file::columns_name };
-        self.dir.join(name(hour))
-    }
-
     /// Whether an event is written.
     pub(super) fn takes(&self, event: &Event<'_>) -> bool {
         if self.lists.is_empty() {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::outbox::{self, OutboxEntry, OutboxReceipt};
-use super::{Bus, BusError, Content, Delivery};
+use super::{Bus, BusError, Content, Delivery, FactsFrom};
 use crate::model::position::{BusTag, Position};
 use crate::store::outages::{self, PendingOutage};
 use crate::store::{Batch, Store, StoreError};
@@ -21,7 +21,7 @@ const DELIVERY_BYTES: usize = 8 << 20;
 /// The outbox as a bus.
 pub struct EmbeddedBus {
     store: Store,
-    head: watch::Receiver<u64>,
+    newest: watch::Receiver<u64>,
     /// The last entry that was delivered since the process started.
     delivered: u64,
     /// Reads the next entries while the delivered ones are being applied.
@@ -34,7 +34,7 @@ type OutageAndEntries = (Option<PendingOutage>, Vec<OutboxEntry>);
 /// A read of the next entries on the blocking pool.
 struct ReadAhead {
     /// The last entry of the outbox when the read began.
-    head: u64,
+    newest: u64,
     entries: JoinHandle<Result<OutageAndEntries, StoreError>>,
 }
 
@@ -42,20 +42,20 @@ impl EmbeddedBus {
     /// The bus of this store. It begins with the oldest entry that is not applied.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let head = store.watermarks().outbox.subscribe();
-        Self { store, head, delivered: 0, ahead: None }
+        let newest = store.watermarks().outbox.subscribe();
+        Self { store, newest, delivered: 0, ahead: None }
     }
 
     /// Starts to read the entries after the delivered ones, if there are any.
     fn read_ahead(&mut self) {
-        let head = *self.head.borrow_and_update();
-        if head > self.delivered && self.ahead.is_none() {
+        let newest = *self.newest.borrow_and_update();
+        if newest > self.delivered && self.ahead.is_none() {
             let (store, from) = (self.store.clone(), self.delivered + 1);
             let read = move || {
                 let entries = outbox::read(store.reader(), from, DELIVERIES, DELIVERY_BYTES)?;
                 Ok((outages::pending(store.reader())?, entries))
             };
-            self.ahead = Some(ReadAhead { head, entries: tokio::task::spawn_blocking(read) });
+            self.ahead = Some(ReadAhead { newest, entries: tokio::task::spawn_blocking(read) });
         }
     }
 }
@@ -71,12 +71,12 @@ impl Bus for EmbeddedBus {
         loop {
             self.read_ahead();
             let Some(ahead) = &mut self.ahead else {
-                if self.head.changed().await.is_err() {
+                if self.newest.changed().await.is_err() {
                     return Err(StoreError::Closed.into());
                 }
                 continue;
             };
-            let head = ahead.head;
+            let newest = ahead.newest;
             let entries = (&mut ahead.entries).await;
             self.ahead = None;
             let (mut pending, entries) = match entries {
@@ -84,15 +84,19 @@ impl Bus for EmbeddedBus {
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => return Err(StoreError::Closed.into()),
             };
-            // No entries: everything up to the head was applied before this start.
-            self.delivered = entries.last().map_or(head, |last| last.spent.entry);
+            // No entries: everything up to the newest was applied before this start.
+            self.delivered = entries.last().map_or(newest, |last| last.spent.entry);
             if !entries.is_empty() {
                 self.read_ahead();
                 let deliveries = entries.into_iter().map(|entry| {
                     let is_after =
                         |pending: &mut PendingOutage| entry.spent.admission >= pending.before;
-                    let outage = pending.take_if(is_after).map(|pending| pending.outage);
-                    Delivery { outage, ..delivery(entry) }
+                    Delivery {
+                        position: Position::counted(entry.spent.entry),
+                        outage: pending.take_if(is_after).map(|pending| pending.outage),
+                        content: Content::Event(entry.envelope, entry.summary, FactsFrom::Here),
+                        receipt: entry.spent,
+                    }
                 });
                 return Ok(deliveries.collect());
             }
@@ -106,14 +110,5 @@ impl Bus for EmbeddedBus {
     async fn acknowledge(&mut self, receipts: Vec<OutboxReceipt>) -> Result<(), BusError> {
         outbox::settled(&self.store, &receipts);
         Ok(())
-    }
-}
-
-fn delivery(entry: OutboxEntry) -> Delivery<OutboxReceipt> {
-    Delivery {
-        position: Position::counted(entry.spent.entry),
-        outage: None,
-        content: Content::Own(entry.envelope, entry.summary),
-        receipt: entry.spent,
     }
 }

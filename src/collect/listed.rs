@@ -42,7 +42,7 @@ use crate::lists::{ListedName, LiveList};
 use crate::metrics;
 use crate::model::part::ListReport;
 use crate::store::feeds::{FeedKey, ListCounts};
-use crate::store::{Store, StoreError};
+use crate::store::{Database, Store, StoreError};
 
 /// Feeds that are read at the same time.
 const MOST_READS: u32 = 6;
@@ -114,7 +114,7 @@ impl ListedSource {
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut changes = self.how.lists.changes();
         let mut tokens = self.pool.lists();
-        let rows = self.store.read(|reader| reader.feeds()).await?;
+        let rows = self.store.read(Database::feeds).await?;
         let mut state = ListedState {
             feeds: ListedFeeds::new(rows, self.clock.now()),
             on: BTreeMap::new(),

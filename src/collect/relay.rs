@@ -29,7 +29,7 @@ use crate::bus::outbox::{self, OutboxReceipt};
 use crate::bus::{BusError, BusState, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
 use crate::model::position::Cursor;
-use crate::store::{Store, StoreError};
+use crate::store::{Database, Store, StoreError};
 
 /// Approximate interval at which a collector on standby asks for the topic.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
@@ -272,7 +272,7 @@ impl Relay {
         let mut applied = self.store.watermarks().applied.subscribe();
         loop {
             applied.borrow_and_update();
-            let reached = self.store.read(|reader| reader.applied()).await?;
+            let reached = self.store.read(Database::applied).await?;
             let is_there = end.zip(reached).is_some_and(|(end, reached)| {
                 end.tag == reached.tag && end.position <= reached.position
             });

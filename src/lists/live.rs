@@ -55,18 +55,6 @@ impl PartialEq for LiveList {
 
 impl Eq for LiveList {}
 
-impl PartialOrd for LiveList {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for LiveList {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.name.cmp(&other.name)
-    }
-}
-
 impl Hash for LiveList {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
@@ -80,7 +68,7 @@ impl std::fmt::Debug for LiveList {
 }
 
 /// A list that a query names.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListTerm {
     /// The list.
     pub list: Arc<LiveList>,
@@ -104,7 +92,7 @@ impl ListSet {
         let of = |excluded: bool| {
             let terms = terms.iter().filter(|term| term.is_excluded == excluded);
             let mut lists: Vec<_> = terms.map(|term| Arc::clone(&term.list)).collect();
-            lists.sort();
+            lists.sort_by(|one, other| one.name.cmp(&other.name));
             lists.dedup();
             lists
         };

@@ -124,14 +124,15 @@ pub fn push_payload(body: &mut String, facts: &Facts) {
 }
 
 impl Incoming {
-    /// Parses a message: its body and properties, and its publish time, which is used when
-    /// `received` is missing or implausible. The result is the same on every node.
+    /// Parses a message: its body, its properties [`RECEIVED`] and [`SCHEMA`], and its publish
+    /// time, which is used when `received` is missing or implausible. The result is the same on
+    /// every node.
     ///
     /// # Errors
     /// When the body has no valid event, or neither time can be true.
-    pub fn read<'p>(
+    pub fn read(
         body: &[u8],
-        property: impl Fn(&str) -> Option<&'p str>,
+        [received, schema]: [Option<&str>; 2],
         published_at: Timestamp,
     ) -> Result<Self, UnreadableMessage> {
         let body = std::str::from_utf8(body).map_err(|_| UnreadableMessage::NoText)?;
@@ -139,10 +140,10 @@ impl Incoming {
             Some((event, payload)) => (event, Some(payload)),
             None => parse(body)?,
         };
-        let received = property(RECEIVED).and_then(|text| text.parse().ok());
+        let received = received.and_then(|text| text.parse().ok());
         let received_at = received_at(received.map(Timestamp::from_micros), published_at)
             .ok_or(UnreadableMessage::ImpossibleTime(published_at))?;
-        let given = property(SCHEMA)
+        let given = schema
             .filter(|schema| schema.parse::<u32>().is_ok_and(|version| version > 0))
             .and(payload.filter(|payload| json::is_object(payload)));
         let (facts, text) = if let Some(payload) = given {

@@ -9,11 +9,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::database::read_count;
+use super::database::{Database, read_count};
 use super::error::StoreError;
 use super::keys::activity::{ActivityKey, CoverageKey};
 use super::keys::{HourKey, HourMetric, HourSource, Key as _};
-use super::reader::Reader;
 use crate::model::activity::{Activity, Coverage, SLOTS, Span};
 use crate::model::window::{Hour, Timestamp};
 
@@ -70,10 +69,6 @@ fn decode(key: &ActivityKey, value: &[u8]) -> Result<Activity, StoreError> {
     Activity::decode(value).ok_or_else(|| StoreError::corrupt("activity", &key.to_bytes()))
 }
 
-fn decode_coverage(key: &CoverageKey, value: &[u8]) -> Result<Coverage, StoreError> {
-    Coverage::decode(value).ok_or_else(|| StoreError::corrupt("coverage", &key.to_bytes()))
-}
-
 /// Writes the completeness of a minute or an hour.
 pub fn put_coverage(batch: &mut Batch<'_>, span: Span, at: i64, coverage: &Coverage) {
     batch.put(&CoverageKey { span, at }, &coverage.encode());
@@ -81,7 +76,7 @@ pub fn put_coverage(batch: &mut Batch<'_>, span: Span, at: i64, coverage: &Cover
 
 /// Sums the completeness of an hour over its minutes; `changed` holds minutes not yet written.
 pub fn sum_hour(
-    reader: Reader<'_>,
+    reader: &Database,
     hour: Hour,
     changed: &BTreeMap<i64, Coverage>,
 ) -> Result<Coverage, StoreError> {
@@ -111,7 +106,7 @@ pub(super) fn drop_due(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), Stor
     Ok(())
 }
 
-impl Reader<'_> {
+impl Database {
     /// Reads the counts of these minutes or hours, by number. A missing row means that no event was
     /// received, or that this node did not run.
     pub fn activity(
@@ -120,12 +115,10 @@ impl Reader<'_> {
         range: Range<i64>,
     ) -> Result<BTreeMap<i64, Activity>, StoreError> {
         let mut rows = BTreeMap::new();
-        self.scan(&ActivityKey { span, at: range.start }, |key, value| {
-            if key.span != span || key.at >= range.end {
-                return Ok(false);
-            }
+        let key = |at| ActivityKey { span, at };
+        self.scan_range(key(range.start)..key(range.end), |key, value| {
             rows.insert(key.at, decode(&key, value)?);
-            Ok(true)
+            Ok(())
         })?;
         Ok(rows)
     }
@@ -137,49 +130,33 @@ impl Reader<'_> {
         range: Range<i64>,
     ) -> Result<BTreeMap<i64, Coverage>, StoreError> {
         let mut rows = BTreeMap::new();
-        self.scan(&CoverageKey { span, at: range.start }, |key, value| {
-            if key.span != span || key.at >= range.end {
-                return Ok(false);
-            }
-            rows.insert(key.at, decode_coverage(&key, value)?);
-            Ok(true)
+        let key = |at| CoverageKey { span, at };
+        self.scan_range(key(range.start)..key(range.end), |key, value| {
+            let coverage = Coverage::decode(value);
+            let corrupt = || StoreError::corrupt("coverage", &key.to_bytes());
+            rows.insert(key.at, coverage.ok_or_else(corrupt)?);
+            Ok(())
         })?;
         Ok(rows)
     }
 
     /// Reads which of these hours of `created_at` were imported, oldest first.
     pub fn imported_hours(&self, range: Range<i64>) -> Result<Vec<Hour>, StoreError> {
-        let metric = HourMetric::Opened;
-        let first = HourKey { hour: Hour(range.start), origin: HourSource::Live, metric };
-        let mut hours = Vec::new();
-        self.scan(&first, |key, value| {
-            if key.hour.0 >= range.end {
-                return Ok(false);
-            }
-            // An import always stores the number of events.
-            let is_import = (key.origin, key.metric) == (HourSource::Archive, HourMetric::Events);
-            if is_import && read_count(&key, value)? != 0 {
-                hours.push(key.hour);
-            }
-            Ok(true)
-        })?;
-        Ok(hours)
+        // An import always stores the number of events.
+        let is_import = |(key, n): &(HourKey, i64)| {
+            *n != 0 && (key.origin, key.metric) == (HourSource::Archive, HourMetric::Events)
+        };
+        Ok(self.hours(range)?.into_iter().filter(is_import).map(|(key, _)| key.hour).collect())
     }
 
     /// Reads the counts of these hours of `created_at`, by hour, origin and metric.
     pub fn hours(&self, range: Range<i64>) -> Result<Vec<(HourKey, i64)>, StoreError> {
-        let first = HourKey {
-            hour: Hour(range.start),
-            origin: HourSource::Live,
-            metric: HourMetric::Opened,
-        };
+        let (origin, metric) = (HourSource::Live, HourMetric::Opened);
+        let first_of = |hour| HourKey { hour: Hour(hour), origin, metric };
         let mut rows = Vec::new();
-        self.scan(&first, |key, value| {
-            if key.hour.0 >= range.end {
-                return Ok(false);
-            }
+        self.scan_range(first_of(range.start)..first_of(range.end), |key, value| {
             rows.push((key, read_count(&key, value)?));
-            Ok(true)
+            Ok(())
         })?;
         Ok(rows)
     }

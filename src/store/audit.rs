@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use super::activity::HOURS_FOR;
 use super::batch::Batch;
+use super::database::Database;
 use super::error::StoreError;
 use super::keys::Key as _;
 use super::keys::audit::AuditKey;
-use super::reader::Reader;
 use crate::model::audit::HourShares;
 use crate::model::window::{Hour, Timestamp};
 
@@ -35,7 +35,7 @@ pub fn put_shares(
     batch.delete_range(&AuditKey::Hour(Hour(i64::MIN)), &AuditKey::Hour(oldest))
 }
 
-impl Reader<'_> {
+impl Database {
     /// Reads the state; `None` before the first one was written.
     pub fn audit_state(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.get(&AuditKey::State)
@@ -44,15 +44,13 @@ impl Reader<'_> {
     /// Reads the shares of these hours, by number.
     pub fn audit_shares(&self, range: Range<i64>) -> Result<BTreeMap<i64, HourShares>, StoreError> {
         let mut rows = BTreeMap::new();
-        self.scan(&AuditKey::Hour(Hour(range.start)), |key, value| {
-            let AuditKey::Hour(hour) = key else { return Ok(true) };
-            if hour.0 >= range.end {
-                return Ok(false);
-            }
+        let key = |hour| AuditKey::Hour(Hour(hour));
+        self.scan_range(key(range.start)..key(range.end), |key, value| {
+            let AuditKey::Hour(hour) = key else { return Ok(()) };
             let shares = serde_json::from_slice(value);
             let shares = shares.map_err(|_| StoreError::corrupt("audit", &key.to_bytes()))?;
             rows.insert(hour.0, shares);
-            Ok(true)
+            Ok(())
         })?;
         Ok(rows)
     }

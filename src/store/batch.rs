@@ -39,7 +39,8 @@ struct CachedCounter {
     touched: bool,
 }
 
-/// Writes that are committed together. See [`super::open::Store::commit`].
+/// Writes that are committed together. See [`super::open::Store::commit`]. What is read through it
+/// is what is on disk; of its own writes only [`Self::claim`] and [`Self::add`] see something.
 pub struct Batch<'w> {
     pub(super) database: &'w Database,
     counters: &'w mut CounterCache,
@@ -53,6 +54,14 @@ pub struct Batch<'w> {
     pub(super) is_awaited: bool,
     /// Whether it records a gap of the bus.
     pub(super) finds_gap: bool,
+}
+
+impl std::ops::Deref for Batch<'_> {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.database
+    }
 }
 
 impl<'w> Batch<'w> {
@@ -97,15 +106,13 @@ impl<'w> Batch<'w> {
 
     /// Puts a row.
     pub fn put<K: Key>(&mut self, key: &K, value: &[u8]) {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         self.writes.put_cf(self.database.family(K::FAMILY), &self.key, value);
     }
 
     /// Deletes a row, if it exists.
     pub fn delete<K: Key>(&mut self, key: &K) {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         self.writes.delete_cf(self.database.family(K::FAMILY), &self.key);
     }
 
@@ -127,11 +134,6 @@ impl<'w> Batch<'w> {
             self.writes.delete_range_cf(self.database.family(K::FAMILY), from, until);
         }
         Ok(())
-    }
-
-    /// A counter's value on disk; 0 when it does not exist.
-    pub fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
-        self.database.count(key)
     }
 
     /// Deletes a counter that this batch did not change.
@@ -160,20 +162,6 @@ impl<'w> Batch<'w> {
         self.periods.push((key, period));
     }
 
-    /// Reads a row on disk; what this batch wrote is not seen.
-    pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
-        self.database.get(key)
-    }
-
-    /// Reads the rows on disk of these keys, which ascend; what this batch wrote is not seen.
-    pub(super) fn get_many(
-        &self,
-        family: Family,
-        keys: &[Vec<u8>],
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.database.get_many(family, keys)
-    }
-
     /// Whether a hash is that of the current name of a repository. False when it is not cached.
     pub(super) fn is_name_known(&self, repo: u64, hash: u64) -> bool {
         self.counters.names.get(&repo) == Some(&hash)
@@ -187,8 +175,7 @@ impl<'w> Batch<'w> {
 
     /// Claims a key: true the first time, false ever after, also within this batch.
     pub fn claim<K: Key>(&mut self, key: &K) -> Result<bool, StoreError> {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         if self.is_key_claimed(K::FAMILY)? {
             return Ok(false);
         }
@@ -229,8 +216,7 @@ impl<'w> Batch<'w> {
         today: i32,
         key_on: impl Fn(i32) -> K,
     ) -> Result<bool, StoreError> {
-        self.key.clear();
-        key_on(today).encode(&mut self.key);
+        self.set_key(&key_on(today));
         let day_of_claim = day_bytes(today);
         debug_assert!(self.key.starts_with(&day_of_claim), "the day comes first");
         // The newest day first: most duplicates arrive shortly after the original.
@@ -255,8 +241,7 @@ impl<'w> Batch<'w> {
         let last = *periods.end();
         let mut is_first = true;
         for period in periods.rev() {
-            self.key.clear();
-            key_in(period).encode(&mut self.key);
+            self.set_key(&key_in(period));
             if self.is_key_claimed(K::FAMILY)? {
                 if period == last {
                     return Ok(false);
@@ -265,10 +250,14 @@ impl<'w> Batch<'w> {
                 break;
             }
         }
-        self.key.clear();
-        key_in(last).encode(&mut self.key);
+        self.set_key(&key_in(last));
         self.keep_claim(K::FAMILY);
         Ok(is_first)
+    }
+
+    fn set_key<K: Key>(&mut self, key: &K) {
+        self.key.clear();
+        key.encode(&mut self.key);
     }
 
     /// Whether the key in `self.key` is claimed.
@@ -292,8 +281,7 @@ impl<'w> Batch<'w> {
 
     /// Adds to a counter and returns its new value, which saturates at the ends of its range.
     pub fn add<K: CounterKey>(&mut self, key: &K, n: i64) -> Result<i64, StoreError> {
-        self.key.clear();
-        key.encode(&mut self.key);
+        self.set_key(key);
         let entry = (K::FAMILY, std::mem::take(&mut self.key));
         let counter = if let Some(counter) = self.counters.values.get_mut(&entry) {
             counter

@@ -18,20 +18,20 @@ use crate::model::window::Minute;
 const AT_ONCE: usize = 16;
 
 /// A bus that is not in use and has a journal.
-pub(super) struct LeftBus {
+pub(super) struct UnusedBus {
     /// The last event of its journal.
     last: Cursor,
     gaps: Vec<GapKey>,
 }
 
 /// The buses other than `tag` that have a journal; none before `tag` has taken over.
-pub(super) fn left(reader: Reader<'_>, tag: BusTag) -> Result<Vec<LeftBus>, StoreError> {
-    let mut left = Vec::new();
+pub(super) fn unused(reader: Reader<'_>, tag: BusTag) -> Result<Vec<UnusedBus>, StoreError> {
+    let mut unused = Vec::new();
     if reader.applied()?.is_none_or(|applied| applied.tag != tag) {
-        return Ok(left);
+        return Ok(unused);
     }
     let mut from = BusTag(0);
-    while left.len() < AT_ONCE {
+    while unused.len() < AT_ONCE {
         let start = JournalKey { tag: from, position: Position::default() };
         let mut found = None;
         reader.scan(&start, |key: JournalKey, _| {
@@ -45,15 +45,15 @@ pub(super) fn left(reader: Reader<'_>, tag: BusTag) -> Result<Vec<LeftBus>, Stor
             let last = last.filter(|key| key.tag == found).map(|key| key.position);
             let last = Cursor { tag: found, position: last.unwrap_or_default() };
             let gaps = gaps::passed(reader, found, last.position)?;
-            left.push(LeftBus { last, gaps });
+            unused.push(UnusedBus { last, gaps });
         }
         let Some(next) = found.0.checked_add(1) else { break };
         from = BusTag(next);
     }
-    Ok(left)
+    Ok(unused)
 }
 
-impl LeftBus {
+impl UnusedBus {
     /// Drops the journal, keeps the position of its last event, and returns it.
     pub(super) fn drop_journal(self, batch: &mut Batch<'_>) -> Result<Cursor, StoreError> {
         let Self { last, gaps } = self;

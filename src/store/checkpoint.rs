@@ -277,12 +277,7 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     let (store_id, applied, newest) = make_independent(&partial.0, clock.now())?;
     // The records of an earlier store in this directory do not apply to this one.
     for note in [WRITTEN, DAMAGED].map(|name| data.join(name)) {
-        match fs::remove_file(&note) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed("remove", &note)(error));
-            }
-            _ => {}
-        }
+        private::remove_if_there(&note).map_err(failed("remove", &note))?;
     }
     // A version without a database is refused and can be restored again; so is the reverse.
     lock::check_version(data, false)?;

@@ -10,7 +10,6 @@ use super::batch::Batch;
 use super::database::{Database, Snapshot};
 use super::error::StoreError;
 use super::keys::CursorKey;
-use super::reader::Reader;
 use super::rows::{decode_cursor, encode_cursor};
 use crate::model::position::{BusTag, Cursor, Position};
 
@@ -39,23 +38,9 @@ fn read_on(
 
 impl Database {
     /// The cursor of that name which was stored last, of whichever bus.
-    pub(super) fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
         let value = self.get(&CursorKey(name.to_owned()))?;
         value.map(|value| decode_cursor(name, &value)).transpose()
-    }
-}
-
-impl Snapshot<'_> {
-    /// The cursor of that name on that bus; `None` when there is none.
-    pub(super) fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
-        read_on(|key| self.get(key), name, tag)
-    }
-}
-
-impl Reader<'_> {
-    /// The cursor of that name which was stored last, of whichever bus.
-    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
-        self.database.cursor(name)
     }
 
     /// The cursor of that name on that bus; `None` when there is none.
@@ -64,7 +49,7 @@ impl Reader<'_> {
     }
 
     /// The positions of that name on all buses.
-    pub(super) fn cursors(self, name: &str) -> Result<BTreeMap<BusTag, Position>, StoreError> {
+    pub(super) fn cursors(&self, name: &str) -> Result<BTreeMap<BusTag, Position>, StoreError> {
         let mut found = BTreeMap::new();
         let mut read = 0;
         let start = CursorKey(name.to_owned());
@@ -82,17 +67,14 @@ impl Reader<'_> {
     }
 }
 
-impl Batch<'_> {
-    /// The same as [`Reader::cursor`]; what this batch wrote is not seen.
-    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
-        self.database.cursor(name)
-    }
-
-    /// The same as [`Reader::cursor_on`]; what this batch wrote is not seen.
-    pub fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
+impl Snapshot<'_> {
+    /// The cursor of that name on that bus; `None` when there is none.
+    pub(super) fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
         read_on(|key| self.get(key), name, tag)
     }
+}
 
+impl Batch<'_> {
     /// Stores the cursor of that name. A cursor of another bus moves to a row of its own.
     pub fn put_cursor(&mut self, name: &str, cursor: Cursor) -> Result<(), StoreError> {
         if let Some(left) = self.cursor(name)?.filter(|known| known.tag != cursor.tag) {

@@ -3,6 +3,7 @@
 //! The options suit a small machine: one block cache and one write buffer for all families, two
 //! background jobs, and Bloom filters on every family that is often asked for missing keys.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,8 +11,7 @@ use std::sync::{Arc, Mutex};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
-    DBCompressionType, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options,
-    Range, ReadOptions,
+    DBCompressionType, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, Direction, Options, ReadOptions,
 };
 
 use super::error::StoreError;
@@ -39,7 +39,8 @@ const ROWS: &str = "rocksdb.estimate-num-keys";
 const TABLES: &str = "rocksdb.live-sst-files-size";
 const MEMORY: &str = "rocksdb.cur-size-active-mem-table";
 
-pub(super) struct Database {
+/// An open database. What it reads is committed.
+pub struct Database {
     db: DB,
     dir: PathBuf,
     /// Made once, because each event causes a dozen reads.
@@ -54,29 +55,30 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let families = families::ALL.iter().map(|(family, name, pattern)| {
-            let mut options = family_options(*pattern, &cache);
-            options.set_disable_auto_compactions(*family == Family::Journal);
-            ColumnFamilyDescriptor::new(*name, options)
-        });
         // Not used, but its buffer counts in what has to be free after a full disk.
         let mut unused = Options::default();
         unused.set_write_buffer_size(FAMILY_BUFFER_BYTES);
         let unused = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, unused);
-        let families = families.chain(std::iter::once(unused));
+        let families = descriptors().chain(std::iter::once(unused));
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
             .map_err(|error| StoreError::of_database(dir, &error))?;
-        let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
-        let reads = ReadOptions::default();
-        let (privacy, held_days) = (Arc::default(), Mutex::default());
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy, held_days })
+        Ok(Self::of(db, dir))
+    }
+
+    fn of(db: DB, dir: &Path) -> Self {
+        Self {
+            db,
+            dir: dir.to_owned(),
+            reads: ReadOptions::default(),
+            is_journal_damaged: AtomicBool::new(dir.join(DAMAGED).exists()),
+            privacy: Arc::default(),
+            held_days: Mutex::default(),
+        }
     }
 
     /// Opens the database for reading only. Writes nothing: the write-ahead log is replayed into
     /// memory. Fails when a family does not exist yet, because the store is older.
     pub(super) fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
         let (mut options, path) = (Options::default(), dir.join("db"));
         options.set_max_open_files(-1);
         // As the writer: with another setting, RocksDB crashes here on a manifest that names logs.
@@ -91,22 +93,23 @@ impl Database {
             );
             return Err(StoreError::Database { dir: dir.to_owned(), reason });
         }
-        let families = families::ALL.iter().map(|(_, name, pattern)| {
-            ColumnFamilyDescriptor::new(*name, family_options(*pattern, &cache))
-        });
-        let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
+        let db = DB::open_cf_descriptors_read_only(&options, path, descriptors(), false)
             .map_err(|error| StoreError::of_database(dir, &error))?;
-        let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
-        let reads = ReadOptions::default();
-        let (privacy, held_days) = (Arc::default(), Mutex::default());
-        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged, privacy, held_days })
+        Ok(Self::of(db, dir))
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("all families are opened")
     }
 
-    pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Which events are left out, and whether addresses are hashed.
+    #[must_use]
+    pub fn privacy(&self) -> &Privacy {
+        &self.privacy
+    }
+
+    /// Reads one row.
+    pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         let family = self.family(K::FAMILY);
         self.db.get_cf_opt(family, key.to_bytes(), &self.reads).map_err(|e| self.error(&e))
     }
@@ -137,42 +140,74 @@ impl Database {
     }
 
     /// Reads a counter; 0 when it does not exist.
-    pub(super) fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
+    pub fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
         self.get(key)?.map_or(Ok(0), |value| read_count(key, &value))
     }
 
-    /// Passes rows from `from` on to `take`, in order, while it returns true.
-    pub(super) fn scan<K: Key>(
+    /// Passes the rows of a family from `from` on to `take`, in order, while it returns true.
+    pub fn scan<K: Key>(
         &self,
         from: &K,
         mut take: impl FnMut(K, &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let start = from.to_bytes();
-        let mode = IteratorMode::From(&start, Direction::Forward);
-        for row in self.db.iterator_cf(self.family(K::FAMILY), mode) {
-            let (key, value) = row.map_err(|e| self.error(&e))?;
-            let decoded =
-                K::decode(&key).ok_or_else(|| StoreError::corrupt(K::FAMILY.name(), &key))?;
-            if !take(decoded, &value)? {
-                break;
+        let rows = self.db.raw_iterator_cf(self.family(K::FAMILY));
+        self.walk(rows, &from.to_bytes(), Direction::Forward, |key, value| {
+            take(decoded(key)?, value)
+        })
+    }
+
+    /// Passes the rows of these keys to `take`, in order.
+    pub fn scan_range<K: Key + Ord>(
+        &self,
+        keys: Range<K>,
+        mut take: impl FnMut(K, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Range { start, end } = keys;
+        self.scan(&start, |key, value| {
+            let is_in_range = key < end;
+            if is_in_range {
+                take(key, value)?;
             }
-        }
-        Ok(())
+            Ok(is_in_range)
+        })
     }
 
     /// The last key of a family that is less than `until`.
-    pub(super) fn last_before<K: Key>(&self, until: &K) -> Result<Option<K>, StoreError> {
-        let end = until.to_bytes();
-        let mode = IteratorMode::From(&end, Direction::Reverse);
-        for row in self.db.iterator_cf(self.family(K::FAMILY), mode) {
-            let (key, _) = row.map_err(|e| self.error(&e))?;
-            if *key < *end {
-                return K::decode(&key)
-                    .map(Some)
-                    .ok_or_else(|| StoreError::corrupt(K::FAMILY.name(), &key));
+    pub fn last_before<K: Key>(&self, until: &K) -> Result<Option<K>, StoreError> {
+        let rows = self.db.raw_iterator_cf(self.family(K::FAMILY));
+        let mut last = None;
+        self.walk(rows, &until.to_bytes(), Direction::Reverse, |key, _| {
+            last = Some(decoded(key)?);
+            Ok(false)
+        })?;
+        Ok(last)
+    }
+
+    /// Passes rows to `take` while it returns true: forward from the first row at or after `from`,
+    /// or backward from the last before it. Keys and values are not copied.
+    fn walk(
+        &self,
+        mut rows: DBRawIterator<'_>,
+        from: &[u8],
+        direction: Direction,
+        mut take: impl FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let is_forward = matches!(direction, Direction::Forward);
+        if is_forward {
+            rows.seek(from);
+        } else {
+            rows.seek_for_prev(from);
+            if rows.key() == Some(from) {
+                rows.prev();
             }
         }
-        Ok(None)
+        while let Some((key, value)) = rows.item() {
+            if !take(key, value)? {
+                break;
+            }
+            if is_forward { rows.next() } else { rows.prev() }
+        }
+        rows.status().map_err(|e| self.error(&e))
     }
 
     /// A snapshot, which later writes do not change.
@@ -253,14 +288,8 @@ impl Database {
         from: &[u8],
         mut take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let mode = IteratorMode::From(from, Direction::Forward);
-        for row in self.db.iterator_cf(self.family(family), mode) {
-            let (key, value) = row.map_err(|e| self.error(&e))?;
-            if !take(&key, &value) {
-                break;
-            }
-        }
-        Ok(())
+        let rows = self.db.raw_iterator_cf(self.family(family));
+        self.walk(rows, from, Direction::Forward, |key, value| Ok(take(key, value)))
     }
 
     /// Compacts the rows from `from` to before `until`: after many deletions, so that they are not
@@ -283,7 +312,7 @@ impl Database {
     /// Bytes on the disk between each pair of neighbouring keys; the keys ascend.
     pub(super) fn sizes(&self, family: Family, keys: &[Vec<u8>]) -> Vec<u64> {
         let pairs = keys.windows(2);
-        let ranges: Vec<Range<'_>> = pairs.map(|pair| Range::new(&pair[0], &pair[1])).collect();
+        let ranges: Vec<_> = pairs.map(|pair| rocksdb::Range::new(&pair[0], &pair[1])).collect();
         if ranges.is_empty() {
             return Vec::new();
         }
@@ -302,6 +331,11 @@ impl Database {
         self.db.flush_cf(self.family(family)).map_err(|e| self.error(&e))
     }
 
+    /// Ends writes that `RocksDB` holds back until there is space: the store is being closed.
+    pub(super) fn stop_waiting(&self) {
+        self.db.cancel_all_background_work(false);
+    }
+
     /// Stops background work. Without it, closing while the process exits may abort.
     pub(super) fn close(&self) {
         self.db.cancel_all_background_work(true);
@@ -314,15 +348,11 @@ impl Database {
 
 /// A consistent view of the database.
 pub(super) struct Snapshot<'d> {
-    database: &'d Database,
+    pub(super) database: &'d Database,
     snapshot: rocksdb::Snapshot<'d>,
 }
 
 impl Snapshot<'_> {
-    pub(super) fn database(&self) -> &Database {
-        self.database
-    }
-
     pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         let family = self.database.family(K::FAMILY);
         self.snapshot.get_cf(family, key.to_bytes()).map_err(|e| self.database.error(&e))
@@ -361,29 +391,14 @@ impl Snapshot<'_> {
         direction: Direction,
         mut take: impl FnMut(K, &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let mut reads = ReadOptions::default();
-        reads.fill_cache(false);
-        let family = self.database.family(K::FAMILY);
-        let mut rows = self.snapshot.raw_iterator_cf_opt(family, reads);
-        let start = from.to_bytes();
-        let forward = matches!(direction, Direction::Forward);
-        if forward {
-            rows.seek(&start);
-        } else {
-            rows.seek_for_prev(&start);
-            if rows.key() == Some(&start) {
-                rows.prev();
-            }
-        }
-        while let Some((key, value)) = rows.item() {
-            let corrupt = || StoreError::corrupt(K::FAMILY.name(), key);
-            if !take(K::decode(key).ok_or_else(corrupt)?, value)? {
-                break;
-            }
-            if forward { rows.next() } else { rows.prev() }
-        }
-        rows.status().map_err(|e| self.database.error(&e))
+        let rows = self.rows(K::FAMILY);
+        self.database
+            .walk(rows, &from.to_bytes(), direction, |key, value| take(decoded(key)?, value))
     }
+}
+
+fn decoded<K: Key>(key: &[u8]) -> Result<K, StoreError> {
+    K::decode(key).ok_or_else(|| StoreError::corrupt(K::FAMILY.name(), key))
 }
 
 /// Decodes a counter's value, as [`super::Batch::add`] writes it.
@@ -409,6 +424,16 @@ fn database_options() -> Options {
     // A synced log that is missing or cut is an error, not a shorter history.
     options.set_track_and_verify_wals_in_manifest(true);
     options
+}
+
+/// All families with their options.
+fn descriptors() -> impl Iterator<Item = ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    families::ALL.iter().map(move |(family, name, pattern)| {
+        let mut options = family_options(*pattern, &cache);
+        options.set_disable_auto_compactions(*family == Family::Journal);
+        ColumnFamilyDescriptor::new(*name, options)
+    })
 }
 
 fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {

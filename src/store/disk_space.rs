@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -42,7 +42,7 @@ pub struct DiskSpace {
     low: watch::Sender<Option<String>>,
     /// Whether a write waits for space.
     is_full: watch::Sender<bool>,
-    /// Consecutive writes that failed although there is space.
+    /// Consecutive attempts to write or sync that failed although there is space.
     stuck_tries: AtomicU32,
     is_closing: Mutex<bool>,
     closes: Condvar,
@@ -123,15 +123,20 @@ impl DiskSpace {
 
     /// Waits a moment; false when the store is being closed. Blocks.
     pub(super) fn wait_a_moment(&self) -> bool {
-        let closing = self.closing();
+        let closing = lock(&self.is_closing);
         let waited = self.closes.wait_timeout_while(closing, AGAIN, |closing| !*closing);
         let (closing, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !*closing
     }
 
-    /// Records that a write succeeded.
-    pub(super) fn wrote(&self) {
+    /// Records that what waited, a batch or a sync, is done. An empty batch that only shows whether
+    /// the database writes again is not: a sync may fail after it, again and again.
+    pub(super) fn done(&self) {
         self.stuck_tries.store(0, Ordering::Relaxed);
+    }
+
+    /// Records that the database writes.
+    pub(super) fn wrote(&self) {
         if self.is_full() {
             self.is_full.send_replace(false);
             tracing::info!("writes resumed: the disk has free space again");
@@ -140,12 +145,8 @@ impl DiskSpace {
 
     /// Ends the waiting of writes, because the store is being closed.
     pub(super) fn close(&self) {
-        *self.closing() = true;
+        *lock(&self.is_closing) = true;
         self.closes.notify_all();
-    }
-
-    fn closing(&self) -> MutexGuard<'_, bool> {
-        lock(&self.is_closing)
     }
 }
 

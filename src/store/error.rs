@@ -158,11 +158,16 @@ impl StoreError {
     /// The error of a row that does not decode.
     #[must_use]
     pub fn corrupt(family: &'static str, key: &[u8]) -> Self {
-        use std::fmt::Write as _;
-        let mut what = format!("a row of `{family}` under ");
-        for byte in key.iter().take(64) {
-            let _ = write!(what, "{byte:02x}");
-        }
-        Self::Corrupt { what }
+        let key = hex(&key[..key.len().min(64)]);
+        Self::Corrupt { what: format!("a row of `{family}` under {key}") }
     }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
+use super::database::Database;
 use super::error::StoreError;
 use super::keys::keys;
 use super::keys::{Key as _, MetaKey, SeenKey};
-use super::reader::Reader;
 use crate::model::event::EventKey;
 use crate::model::window::{Day, Timestamp};
 
@@ -85,7 +85,7 @@ impl FeedRow {
     }
 }
 
-impl Reader<'_> {
+impl Database {
     /// All feeds. A damaged row is left out: its feed is then read as a new one.
     pub fn feeds(&self) -> Result<Vec<(FeedKey, FeedRow)>, StoreError> {
         let mut feeds = Vec::new();

@@ -71,7 +71,7 @@ pub fn behind(
     after: Position,
     limit: usize,
 ) -> Result<Vec<Gap>, StoreError> {
-    behind_at(&reader.database.snapshot(), tag, after, limit)
+    behind_at(&reader.snapshot(), tag, after, limit)
 }
 
 /// The same, in a snapshot.

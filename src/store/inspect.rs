@@ -9,12 +9,12 @@ mod rows;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use self::rows::{FamilyFormat, hex};
+use self::rows::FamilyFormat;
 use super::database::Database;
-use super::error::StoreError;
+use super::error::{StoreError, hex};
 use super::families::{self, Family};
 use super::lock;
 use super::reader::Reader;
@@ -95,7 +95,7 @@ impl Inspector {
     /// A reader of the store.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
-        Reader { database: &self.database }
+        &self.database
     }
 }
 
@@ -108,9 +108,9 @@ impl Drop for Inspector {
 /// All column families, in the order of the pipeline. Blocks.
 pub fn families(reader: Reader<'_>) -> Result<Vec<InspectedFamily>, StoreError> {
     let look = |&(family, name, _): &(Family, &str, families::ReadPattern)| {
-        let (about_rows, about_bytes) = reader.database.estimate(family)?;
-        let holds = rows::format_of(family).holds.to_owned();
-        Ok(InspectedFamily { family: name.to_owned(), holds, about_rows, about_bytes })
+        let (about_rows, about_bytes) = reader.estimate(family)?;
+        let (family, holds) = (name.to_owned(), family.holds().to_owned());
+        Ok(InspectedFamily { family, holds, about_rows, about_bytes })
     };
     families::ALL.iter().map(look).collect()
 }
@@ -126,12 +126,12 @@ pub fn rows(
     let Some((family, ..)) = known else {
         return Err(InspectError::UnknownFamily { name: family.chars().take(80).collect() });
     };
-    let FamilyFormat { sorted, start, key, value, .. } = rows::format_of(*family);
+    let FamilyFormat { sorted, start, key, value } = rows::format_of(*family);
     let limit = limit.clamp(1, ROWS);
     let mut found = Inspection { rows: Vec::new(), more: false, gave_up: false };
     let (mut bytes, mut passed) = (0_usize, 0_usize);
     let start = start(prefix).unwrap_or_default();
-    reader.database.scan_bytes(*family, &start, |raw_key, raw_value| {
+    reader.scan_bytes(*family, &start, |raw_key, raw_value| {
         let text = key(raw_key).unwrap_or_else(|| format!("0x{}", hex(raw_key)));
         if !text.starts_with(prefix) {
             passed += 1;
@@ -154,15 +154,13 @@ pub fn rows(
 
 fn is_behind(text: &str, prefix: &str, sorted: usize) -> bool {
     let compared = prefix.len().min(sorted);
-    let head = |text: &str| text.as_bytes()[..text.len().min(compared)].to_vec();
-    head(text) > head(prefix)
+    let start = |text: &str| text.as_bytes()[..text.len().min(compared)].to_vec();
+    start(text) > start(prefix)
 }
 
 fn damaged(value: &[u8]) -> Box<RawValue> {
-    let mut about = serde_json::Map::new();
-    about.insert("damaged".to_owned(), Value::Bool(true));
-    about.insert("bytes".to_owned(), hex(&value[..value.len().min(256)]).into());
-    to_raw_value(&about).expect("texts are JSON")
+    let bytes = hex(&value[..value.len().min(256)]);
+    to_raw_value(&json!({ "damaged": true, "bytes": bytes })).expect("texts are JSON")
 }
 
 fn names() -> String {

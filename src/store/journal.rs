@@ -8,12 +8,11 @@ use std::sync::Arc;
 use rocksdb::Direction;
 
 use super::batch::Batch;
-use super::database::Snapshot;
+use super::database::{Database, Snapshot};
 use super::error::StoreError;
 use super::gaps;
 use super::keys::{JournalKey, Key as _, MetaKey, MinuteKey};
 use super::reader::APPLIED;
-use super::reader::Reader;
 use super::rows::MinuteRow;
 use super::rows::{JournalRow, decode_journal};
 use crate::model::gap::Gap;
@@ -49,12 +48,12 @@ pub enum JournalItem<'v> {
     Damaged(Position),
 }
 
-impl<'s> Reader<'s> {
+impl Database {
     /// A snapshot of the journal of a bus.
-    pub fn journal(&self, tag: BusTag) -> Result<Journal<'s>, StoreError> {
-        let snapshot = self.database.snapshot();
+    pub fn journal(&self, tag: BusTag) -> Result<Journal<'_>, StoreError> {
+        let snapshot = self.snapshot();
         let dropped = snapshot.cursor_on(DROPPED, tag)?;
-        let excluded = Some(self.database.privacy.excluded()).filter(|names| !names.is_empty());
+        let excluded = Some(self.privacy.excluded()).filter(|names| !names.is_empty());
         let dropped = dropped.map(|cursor| cursor.position);
         Ok(Journal { snapshot, tag, dropped, excluded })
     }
@@ -173,7 +172,7 @@ impl Journal<'_> {
 
     /// A damaged place. The first read that meets it logs it.
     fn damaged(&self, error: &StoreError, last: Position) -> JournalItem<'static> {
-        self.snapshot.database().spare_journal(error);
+        self.snapshot.database.spare_journal(error);
         JournalItem::Damaged(last)
     }
 

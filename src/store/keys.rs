@@ -57,6 +57,41 @@ macro_rules! keys {
 }
 pub(super) use keys;
 
+/// Implements [`Key`] for an enum: the number of the variant, and the bytes of its parts, in this
+/// order. A text must be the last.
+macro_rules! tagged_keys {
+    ($($key:ident $family:ident {
+        $($number:literal $variant:ident $(($($part:ident),+))?;)+
+    })+) => {$(
+        impl $crate::store::keys::Key for $key {
+            const FAMILY: $crate::store::families::Family =
+                $crate::store::families::Family::$family;
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant $(($($part),+))? => {
+                        out.push($number);
+                        $($($crate::store::keys::part::KeyPart::push($part, out);)+)?
+                    })+
+                }
+            }
+
+            fn decode(mut bytes: &[u8]) -> Option<Self> {
+                let number: u8 = $crate::store::keys::part::KeyPart::take(&mut bytes)?;
+                let key = match number {
+                    $($number => {
+                        $($(let $part = $crate::store::keys::part::KeyPart::take(&mut bytes)?;)+)?
+                        Self::$variant $(($($part),+))?
+                    })+
+                    _ => return None,
+                };
+                bytes.is_empty().then_some(key)
+            }
+        }
+    )+};
+}
+pub(super) use tagged_keys;
+
 /// A key whose value is a whole number.
 pub trait CounterKey: Key {}
 

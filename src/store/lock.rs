@@ -30,10 +30,7 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(file_error("open", &path))?;
-        match with_retries(|| file.try_lock()) {
-            Ok(()) => {}
-            Err(error) => return Err(refused(dir, path, &file, error)),
-        }
+        with_retries(|| file.try_lock()).map_err(|error| refused(dir, &path, &file, error))?;
         let now = clock.now().to_string();
         let since = now.split('.').next().unwrap_or_default();
         let text = format!("ghpulse, process {} (since {since} UTC)\n", std::process::id());
@@ -48,14 +45,13 @@ impl Lock {
     pub(super) fn look(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("LOCK");
         let file = File::open(&path).map_err(file_error("open", &path))?;
-        match with_retries(|| file.try_lock_shared()) {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(error) => Err(refused(dir, path, &file, error)),
-        }
+        with_retries(|| file.try_lock_shared())
+            .map_err(|error| refused(dir, &path, &file, error))?;
+        Ok(Self { _file: file })
     }
 }
 
-fn refused(dir: &Path, path: PathBuf, file: &File, error: TryLockError) -> StoreError {
+fn refused(dir: &Path, path: &Path, file: &File, error: TryLockError) -> StoreError {
     match error {
         TryLockError::WouldBlock => {
             let mut holder = String::new();
@@ -67,7 +63,7 @@ fn refused(dir: &Path, path: PathBuf, file: &File, error: TryLockError) -> Store
             };
             StoreError::InUse { dir: dir.to_owned(), holder }
         }
-        TryLockError::Error(cause) => StoreError::File { verb: "lock", path, cause },
+        TryLockError::Error(cause) => file_error("lock", path)(cause),
     }
 }
 
@@ -153,12 +149,7 @@ impl DataDir {
         }
         check_version(&self.dir, true)?;
         let creating = self.dir.join(CREATING);
-        match std::fs::remove_file(&creating) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(file_error("remove", &creating)(error))
-            }
-            _ => Ok(()),
-        }
+        private::remove_if_there(&creating).map_err(file_error("remove", &creating))
     }
 }
 
@@ -179,22 +170,13 @@ pub(super) fn check_version(dir: &Path, ours: bool) -> Result<(), StoreError> {
             }
             write_durably(&path, format!("{VERSION}\n").as_bytes())
         }
-        Err(cause) => Err(StoreError::File { verb: "read", path, cause }),
+        Err(cause) => Err(file_error("read", &path)(cause)),
     }
 }
 
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    // Written under another name first, so that half a file is never read as a version.
-    let partial = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = private::fresh(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)?;
-        // Sync the name too: a database without a version would be refused.
-        path.parent().map_or(Ok(()), private::sync_dir)
-    };
-    write().map_err(file_error("write", path))
+    let written = private::write_whole(path, &path.with_extension("new"), bytes);
+    written.map_err(file_error("write", path))
 }
 
 pub(super) fn file_error<'p>(

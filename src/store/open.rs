@@ -1,6 +1,6 @@
 //! Opens the store, and commits batches through its writer thread.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,7 +34,6 @@ pub(super) struct OpenStore {
     pub(super) database: Arc<Database>,
     jobs: Option<mpsc::Sender<WriteJob>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    dir: PathBuf,
     bus_tag: BusTag,
     id: String,
     written: Arc<LastWrite>,
@@ -62,12 +61,13 @@ impl Store {
         let bus_tag = bus_tag(&database)?;
         let id = store_id(&database)?;
         data_dir.complete()?;
-        let head = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
+        let watermark = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
             let count = database.count(&MetaKey(name.to_owned()))?;
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
         };
-        let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
-        let dropped = Reader { database: &database }.cursors(DROPPED)?;
+        let (inbox, outbox, backlog) =
+            (watermark(ADMISSIONS)?, watermark(ENTRIES)?, watermark(BACKLOG)?);
+        let dropped = database.cursors(DROPPED)?;
         let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());
         let disk_space = Arc::new(DiskSpace::default());
@@ -78,20 +78,11 @@ impl Store {
             database,
             jobs: Some(jobs),
             thread: Some(thread),
-            dir: dir.to_owned(),
             bus_tag,
             id,
             written,
             lost,
-            watermarks: Watermarks {
-                inbox,
-                outbox,
-                backlog,
-                gaps: watch::Sender::default(),
-                applied: watch::Sender::new(0),
-                dropped,
-                reach: watch::Sender::default(),
-            },
+            watermarks: Watermarks { inbox, outbox, backlog, dropped, ..Watermarks::default() },
             disk_space,
             failure,
             _lock: lock,
@@ -102,7 +93,7 @@ impl Store {
     /// The data directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.shared.dir
+        self.shared.database.dir()
     }
 
     /// The tag of the embedded bus of this store.
@@ -219,7 +210,7 @@ impl Store {
     /// A reader for code that may block.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
-        Reader { database: &self.shared.database }
+        &self.shared.database
     }
 }
 
@@ -227,6 +218,9 @@ impl Drop for OpenStore {
     fn drop(&mut self) {
         drop(self.jobs.take());
         self.disk_space.close();
+        if self.disk_space.is_full() {
+            self.database.stop_waiting();
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -23,6 +23,7 @@ use crate::model::window::{Day, Timestamp, Year};
 pub const KEPT: Duration = Duration::from_secs(62 * 86_400);
 /// Most periods that are checked in one batch.
 const AT_ONCE: usize = 32;
+
 /// The counter of the set of a reopened period.
 pub(super) fn found_key(key: SizeKey) -> MetaKey {
     MetaKey(format!("firsts_found.{}.{}", key.scope as u8, key.period))

@@ -3,14 +3,12 @@
 use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
+use super::gaps;
 use super::keys::{JournalKey, Key as _};
 use super::reader::Reader;
 use super::rows::MinuteRow;
-use crate::model::position::{BusTag, Position};
+use crate::model::position::BusTag;
 use crate::model::window::Timestamp;
-
-/// Greater than every position of a bus.
-const END: Position = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
 
 /// The extent of the journal of one bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +22,7 @@ pub struct Reach {
 
 /// Measures the journal of a bus.
 pub fn reach(reader: Reader<'_>, tag: BusTag) -> Result<Reach, StoreError> {
-    let (_, bytes) = reader.database.estimate(Family::Journal)?;
+    let (_, bytes) = reader.estimate(Family::Journal)?;
     let journal = reader.journal(tag)?;
     let oldest = journal.first_received(journal.dropped().unwrap_or_default())?;
     Ok(Reach { bytes, oldest })
@@ -35,7 +33,7 @@ pub fn reach(reader: Reader<'_>, tag: BusTag) -> Result<Reach, StoreError> {
 pub(super) fn bytes_on_disk(database: &Database, tag: BusTag, minutes: &[MinuteRow]) -> Vec<u64> {
     let key = |position| JournalKey { tag, position }.to_bytes();
     let firsts = minutes.iter().map(|row| key(row.first));
-    let ends: Vec<Vec<u8>> = firsts.chain([key(END)]).collect();
+    let ends: Vec<Vec<u8>> = firsts.chain([key(gaps::LAST)]).collect();
     let sizes = database.sizes(Family::Journal, &ends);
     let minutes = minutes.iter().zip(sizes);
     minutes.map(|(row, size)| if size == 0 { row.bytes } else { size }).collect()

@@ -81,13 +81,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (mut repo, mut folded) = (RepoKey(0), FoldProgress::default());
     let (mut last_pass, mut last_look): (Option<Instant>, Option<Instant>) = (None, None);
-    let (mut told, mut last_sweep): (_, Option<Instant>) = (None, None);
+    let (mut logged, mut last_sweep): (_, Option<Instant>) = (None, None);
     witness.saw_pass(store.read(last_pass_at).await?);
     loop {
         let tag = retention.tag;
         let newest = store.read(move |reader| newest_received(reader, tag)).await?;
         witness.saw_newest(newest);
-        report(witness.judge(), &mut told);
+        report(witness.judge(), &mut logged);
         let is_due = last_pass.is_none_or(|last| clock.instant() - last >= EVERY);
         if last_look.is_none_or(|last| clock.instant() - last >= MEASURE) {
             last_look = Some(clock.instant());
@@ -123,9 +123,9 @@ async fn measure(store: &Store, tag: BusTag, clock: Clock) -> Result<(), StoreEr
 }
 
 /// Logs when a witness begins to contradict the clock, and when it no longer does.
-fn report(verdict: ClockVerdict, told: &mut Option<&'static str>) {
+fn report(verdict: ClockVerdict, logged: &mut Option<&'static str>) {
     metrics::CLOCK_OFFSET_SECONDS.set(verdict.seconds_ahead().unwrap_or(f64::NAN));
-    let before = told.replace(verdict.name());
+    let before = logged.replace(verdict.name());
     if before == Some(verdict.name()) {
         return;
     }
@@ -156,9 +156,9 @@ pub async fn drop_due(
         let dropped = dropped.flatten();
         let passed = dropped.map(|dropped| gaps::passed(reader, tag, dropped.position));
         let gone = (dropped, passed.transpose()?.unwrap_or_default());
-        Ok((cut, gone, buses::left(reader, tag)?, newest_received(reader, tag)?))
+        Ok((cut, gone, buses::unused(reader, tag)?, newest_received(reader, tag)?))
     };
-    let (cut, (dropped, passed), left, newest) = store.read(look).await?;
+    let (cut, (dropped, passed), unused, newest) = store.read(look).await?;
     // A node that reads old messages of a topic needs the claims of that time.
     let claims_now = newest.map_or(now, |newest| newest.min(now));
     let dropped = store
@@ -193,7 +193,7 @@ pub async fn drop_due(
                 journal::keep_complete_from(batch, tag, from)?;
             }
             let mut all: Vec<Cursor> = dropped.into_iter().collect();
-            for bus in left {
+            for bus in unused {
                 all.push(bus.drop_journal(batch)?);
             }
             batch.put(&MetaKey(RETAINED_AT.to_owned()), &now.micros().to_be_bytes());
@@ -251,12 +251,10 @@ fn journal_cut(
     now: Timestamp,
 ) -> Result<Option<Cut>, StoreError> {
     let mut minutes = Vec::new();
-    reader.scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, |key, value| {
-        if key.tag != tag {
-            return Ok(false);
-        }
+    let key = |minute| MinuteKey { tag, minute: Minute(minute) };
+    reader.scan_range(key(i64::MIN)..key(i64::MAX), |key, value| {
         minutes.push((key.minute, MinuteRow::decode(&key, value)?));
-        Ok(true)
+        Ok(())
     })?;
     // The newest minute always stays: it is still being written.
     let Some((newest, _)) = minutes.last() else { return Ok(None) };
@@ -264,7 +262,7 @@ fn journal_cut(
     // Minutes are ordered by receipt, positions by the bus: minutes may overlap.
     let young = minutes.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, row)| row.first);
     let by_age = young.min().unwrap_or_default();
-    let held = held_at(reader, tag, retention.held_by)?;
+    let held = retention.held_by.map(|name| reader.cursor_on(name, tag)).transpose()?.flatten();
     // The uncompressed size is an upper bound of the size on the disk.
     let raw: u64 = minutes.iter().map(|(_, row)| row.bytes).fold(0, u64::saturating_add);
     // Sizes are added up by position: minutes that a wrong clock put into the future must not keep
@@ -279,13 +277,14 @@ fn journal_cut(
             bytes <= retention.journal_bytes
         };
         let firsts: Vec<MinuteRow> = minutes.iter().map(|(_, row)| *row).collect();
-        let sizes = bytes_on_disk(reader.database, tag, &firsts);
+        let sizes = bytes_on_disk(reader, tag, &firsts);
         sizes.iter().rev().take_while(fits).count().max(1)
     };
     let by_bytes = minutes[minutes.len() - kept].1.first;
     let by_age = held.map_or(by_age, |held| {
         // Only whole minutes are dropped: the one that the cursor is in stays.
-        let unread = minutes.iter().rev().map(|(_, row)| row.first).find(|first| *first <= held);
+        let mut firsts = minutes.iter().rev().map(|(_, row)| row.first);
+        let unread = firsts.find(|first| *first <= held.position);
         by_age.min(unread.unwrap_or_default())
     });
     let start = by_age.max(by_bytes);
@@ -297,16 +296,6 @@ fn journal_cut(
     let newest = gone.iter().map(|(minute, _)| *minute).max().unwrap_or(before);
     let also = gone.iter().map(|(minute, _)| *minute).filter(|minute| *minute >= before);
     Ok(Some(Cut { start, before, also: also.collect(), newest }))
-}
-
-/// The position of the cursor that holds the journal back.
-fn held_at(
-    reader: Reader<'_>,
-    tag: BusTag,
-    name: Option<&'static str>,
-) -> Result<Option<Position>, StoreError> {
-    let Some(name) = name else { return Ok(None) };
-    Ok(reader.cursor_on(name, tag)?.map(|cursor| cursor.position))
 }
 
 #[cfg(test)]

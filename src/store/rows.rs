@@ -91,7 +91,7 @@ pub struct JournalRow<'v> {
     pub facts: Facts,
     /// The event's text.
     pub event: &'v str,
-    head: Option<&'v [u8]>,
+    index: Option<&'v [u8]>,
 }
 
 impl JournalRow<'_> {
@@ -99,12 +99,12 @@ impl JournalRow<'_> {
     /// value that is too long.
     #[must_use]
     pub fn index(&self) -> Option<EventIndex> {
-        self.head.and_then(|head| EventIndex::decode(head, &self.facts))
+        self.index.and_then(|index| EventIndex::decode(index, &self.facts))
     }
 
     /// Whether the event is among what is left out now.
     pub(super) fn is_among(&self, excluded: &ExcludedNames) -> bool {
-        if let Some([repo, actor, org]) = self.head.and_then(EventIndex::stored_names) {
+        if let Some([repo, actor, org]) = self.index.and_then(EventIndex::stored_names) {
             return excluded.hold(actor, org, repo);
         }
         Event::read(self.event).is_ok_and(|event| {
@@ -117,10 +117,10 @@ impl JournalRow<'_> {
 
 /// Appends the value of a [`JournalKey`]. The index is stored so that a replay need not parse each
 /// event.
-pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: &str) {
+pub fn push_journal(out: &mut Vec<u8>, index: &EventIndex, facts: &Facts, event: &str) {
     let begin = out.len();
     out.push(INDEXED);
-    if !head.encode(out) {
+    if !index.encode(out) {
         out.truncate(begin);
     }
     facts.encode(out);
@@ -130,12 +130,12 @@ pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: 
 /// Decodes the value of a [`JournalKey`].
 pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRow<'v>, StoreError> {
     let read = || {
-        let (head, rest) = match value.strip_prefix(&[INDEXED]) {
-            Some(rest) => EventIndex::split(rest).map(|(head, rest)| (Some(head), rest))?,
+        let (index, rest) = match value.strip_prefix(&[INDEXED]) {
+            Some(rest) => EventIndex::split(rest).map(|(index, rest)| (Some(index), rest))?,
             None => (None, value),
         };
         let (facts, text) = Facts::decode(rest)?;
-        Some(JournalRow { facts, event: std::str::from_utf8(text).ok()?, head })
+        Some(JournalRow { facts, event: std::str::from_utf8(text).ok()?, index })
     };
     read().ok_or_else(|| StoreError::corrupt("journal", &key.to_bytes()))
 }
@@ -193,16 +193,7 @@ pub fn decode_cursor(name: &str, value: &[u8]) -> Result<Cursor, StoreError> {
 /// Encodes an entry of the reject log. The text is cut at [`LOGGED_BYTES`].
 #[must_use]
 pub fn encode_rejected(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
-    let text = &text[..text.len().min(LOGGED_BYTES)];
-    let reason = reason.as_bytes();
-    let mut out = Vec::with_capacity(13 + reason.len() + text.len());
-    out.push(VERSION);
-    out.extend_from_slice(&at.micros().to_be_bytes());
-    let length = u32::try_from(reason.len()).expect("reasons are short");
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(reason);
-    out.extend_from_slice(text);
-    out
+    entry(VERSION, at, reason.as_bytes(), &text[..text.len().min(LOGGED_BYTES)])
 }
 
 /// Encodes an entry of the dead-letter queue, with everything that a retry needs. The text is cut
@@ -217,15 +208,12 @@ pub fn encode_dead_letter(
     let whole = text.len() <= DEAD_LETTER_BYTES;
     let header = DeadLetterHeader { reason: reason.to_owned(), origin: origin.clone(), whole };
     let header = serde_json::to_vec(&header).expect("texts and numbers are JSON");
-    let text = &text[..text.len().min(DEAD_LETTER_BYTES)];
-    let mut out = Vec::with_capacity(13 + header.len() + text.len());
-    out.push(VERSION_DEAD);
-    out.extend_from_slice(&at.micros().to_be_bytes());
-    let length = u32::try_from(header.len()).expect("properties are shorter than their message");
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(text);
-    out
+    entry(VERSION_DEAD, at, &header, &text[..text.len().min(DEAD_LETTER_BYTES)])
+}
+
+fn entry(version: u8, at: Timestamp, header: &[u8], text: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(header.len()).expect("a header is shorter than a message");
+    [&[version][..], &at.micros().to_be_bytes(), &length.to_be_bytes(), header, text].concat()
 }
 
 /// Decodes an entry of the reject log or the dead-letter queue; `None` for other bytes.

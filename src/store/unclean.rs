@@ -29,7 +29,6 @@ use super::database::Database;
 use super::error::StoreError;
 use super::identity::bus_tag;
 use super::keys::MetaKey;
-use super::reader::Reader;
 use super::watermarks::ENTRIES;
 use super::{batch, gaps, lock};
 use crate::config::Durability;
@@ -78,8 +77,8 @@ impl std::fmt::Display for LostTail {
 
 /// The record of the last process.
 #[derive(Debug, PartialEq, Eq)]
-struct WriteRecord {
-    boot: String,
+struct WriteRecord<'a> {
+    boot: &'a str,
     /// Whether the log was synced at intervals.
     at_intervals: bool,
     /// Whether it stopped cleanly, with everything synced.
@@ -87,7 +86,7 @@ struct WriteRecord {
     sequence: u64,
 }
 
-impl WriteRecord {
+impl<'a> WriteRecord<'a> {
     /// The line of the file. Its length is constant within a boot, so it is overwritten in place.
     fn line(&self) -> String {
         let Self { boot, at_intervals, is_clean, sequence } = self;
@@ -97,24 +96,20 @@ impl WriteRecord {
     }
 
     /// Parses a line; `None` for other text.
-    fn read(text: &str) -> Option<Self> {
-        let mut words = text.lines().next()?.split_ascii_whitespace();
-        if (words.next(), words.next()) != (Some("ghpulse"), Some("1")) {
-            return None;
-        }
-        let boot = words.next()?.to_owned();
-        let at_intervals = match words.next()? {
+    fn read(text: &'a str) -> Option<Self> {
+        let words: Vec<&str> = text.lines().next()?.split_ascii_whitespace().collect();
+        let ["ghpulse", "1", boot, sync, state, sequence] = words[..] else { return None };
+        let at_intervals = match sync {
             "interval" => true,
             "batch" => false,
             _ => return None,
         };
-        let is_clean = match words.next()? {
+        let is_clean = match state {
             "clean" => true,
             "running" => false,
             _ => return None,
         };
-        let sequence = words.next()?.parse().ok()?;
-        words.next().is_none().then_some(Self { boot, at_intervals, is_clean, sequence })
+        Some(Self { boot, at_intervals, is_clean, sequence: sequence.parse().ok()? })
     }
 
     /// The loss, when the replayed log ends at `recovered`, in the boot with the id `boot`.
@@ -150,7 +145,12 @@ impl LastWrite {
         let path = dir.join(WRITTEN);
         let boot = boot();
         let recovered = database.sequence();
-        let lost = read(&path)?.and_then(|last| last.lost(recovered, &boot, now));
+        let text = read(&path)?;
+        let record = std::str::from_utf8(&text).ok().and_then(WriteRecord::read);
+        if record.is_none() && !text.is_empty() {
+            tracing::warn!(file = %path.display(), "malformed file: cannot tell whether the end of the log was lost");
+        }
+        let lost = record.and_then(|record| record.lost(recovered, &boot, now));
         if let Some(lost) = &lost {
             tracing::error!(recovered, "{lost}");
             let mut counters = batch::CounterCache::default();
@@ -192,8 +192,7 @@ impl LastWrite {
     }
 
     fn put(&self, is_clean: bool, sequence: u64, sync: bool) -> Result<(), StoreError> {
-        let Self { boot, at_intervals, .. } = self;
-        let (boot, at_intervals) = (boot.clone(), *at_intervals);
+        let (boot, at_intervals) = (&*self.boot, self.at_intervals);
         let line = WriteRecord { boot, at_intervals, is_clean, sequence }.line();
         let put = || -> std::io::Result<()> {
             self.file.write_all_at(line.as_bytes(), 0)?;
@@ -208,20 +207,16 @@ impl LastWrite {
     }
 }
 
-/// Reads the record of the last process; `None` when there is none, or it is malformed.
-fn read(path: &Path) -> Result<Option<WriteRecord>, StoreError> {
+/// Reads the file; empty when there is none.
+fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut text = Vec::new();
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(text),
         Err(error) => return Err(lock::file_error("read", path)(error)),
     };
     file.take(LINE_BYTES).read_to_end(&mut text).map_err(lock::file_error("read", path))?;
-    let remembered = std::str::from_utf8(&text).ok().and_then(WriteRecord::read);
-    if remembered.is_none() && !text.is_empty() {
-        tracing::warn!(file = %path.display(), "malformed file: cannot tell whether the end of the log was lost");
-    }
-    Ok(remembered)
+    Ok(text)
 }
 
 /// The id of this boot.
@@ -243,7 +238,7 @@ pub(super) fn skip_positions(
     let next = batch.add(&MetaKey(ENTRIES.to_owned()), ENTRIES_APART)?;
     let counted = |entry: i64| Position::counted(u64::try_from(entry).unwrap_or(0));
     let tag = bus_tag(database)?;
-    let elsewhere = Reader { database }.applied()?.filter(|applied| applied.tag != tag);
+    let elsewhere = database.applied()?.filter(|applied| applied.tag != tag);
     if elsewhere.is_none() {
         let (after, until) = (counted(next - ENTRIES_APART), counted(next));
         let reason = GapReason::Upstream;

@@ -8,7 +8,7 @@ use super::reach::Reach;
 use crate::model::position::{BusTag, Position};
 
 /// The progress of each stage, which the next stage waits for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watermarks {
     /// The number of the last admission.
     pub inbox: watch::Sender<u64>,

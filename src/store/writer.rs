@@ -7,7 +7,7 @@
 //! only one writer thread, so that claims need no lock and counters can be cached.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -102,13 +102,16 @@ impl WaitingDatabase {
             let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
             match self.try_write(batch) {
                 Err(StoreError::Full { .. }) if self.disk_space.wait_to_write() => {}
-                result => return result,
+                result => {
+                    self.disk_space.done();
+                    return result;
+                }
             }
         }
     }
 
     fn try_write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
-        let turn = self.turn();
+        let turn = lock(&self.turn);
         let result = self.database.write(batch);
         match &result {
             Ok(()) => self.disk_space.wrote(),
@@ -124,7 +127,7 @@ impl WaitingDatabase {
     fn sync(&self) -> Result<(), StoreError> {
         let mut was_full_here = false;
         loop {
-            let turn = self.turn();
+            let turn = lock(&self.turn);
             if self.disk_space.is_full() {
                 drop(turn);
             } else {
@@ -132,7 +135,10 @@ impl WaitingDatabase {
                 let _turn = self.disk_space.is_low().then_some(turn);
                 match self.database.sync() {
                     Err(StoreError::Full { .. }) => self.disk_space.found_full(),
-                    result => return result,
+                    result => {
+                        self.disk_space.done();
+                        return result;
+                    }
                 }
                 was_full_here = true;
             }
@@ -152,10 +158,6 @@ impl WaitingDatabase {
                 }
             }
         }
-    }
-
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        lock(&self.turn)
     }
 }
 

@@ -61,38 +61,17 @@ pub enum MalformedAnswer {
         /// The limit.
         most: usize,
     },
-    /// A text that is not a count.
-    #[error(
-        "column {column} of row {row} is {text:?}; must be a whole number from 0 to {}",
-        i64::MAX
-    )]
-    Number {
+    /// A text that is not a value of its column.
+    #[error("column {column} of row {row} is {text:?}; must be {wanted}")]
+    Cell {
         /// Which row.
         row: usize,
         /// Which column, by the server's name.
         column: String,
         /// The text.
         text: String,
-    },
-    /// A text that is not a time.
-    #[error("column {column} of row {row} is {text:?}; must be a time like 2026-01-31 12:34:56")]
-    Time {
-        /// Which row.
-        row: usize,
-        /// Which column, by the server's name.
-        column: String,
-        /// The text.
-        text: String,
-    },
-    /// A text that is not a date.
-    #[error("column {column} of row {row} is {text:?}; must be a date like 2026-01-31")]
-    Date {
-        /// Which row.
-        row: usize,
-        /// Which column, by the server's name.
-        column: String,
-        /// The text.
-        text: String,
+        /// What it must be.
+        wanted: &'static str,
     },
     /// A row of another day than the one that was asked for.
     #[error("row {row} is of {text:?}, not of {day}: select by @ghpulse_day")]
@@ -113,6 +92,13 @@ pub enum MalformedAnswer {
         day: Day,
     },
 }
+
+/// What the text of a count must be: up to [`i64::MAX`].
+pub(super) const NUMBER: &str = "a whole number from 0 to 9223372036854775807";
+/// What the text of a time must be.
+pub(super) const TIME: &str = "a time like 2026-01-31 12:34:56";
+/// What the text of a date must be.
+const DATE: &str = "a date like 2026-01-31";
 
 /// What a column is for: the day, or a metric, with its accepted names.
 type WantedColumn = (&'static str, Option<HistoryMetric>);
@@ -153,11 +139,7 @@ pub(super) fn places_of(
     columns: &[String],
 ) -> Result<Vec<usize>, MalformedAnswer> {
     if columns.len() != wanted.len() {
-        return Err(MalformedAnswer::Columns {
-            found: columns.iter().map(|name| quoted(name)).collect(),
-            wanted: wanted.len(),
-            needed: wanted.join(", "),
-        });
+        return Err(wrong_columns(columns, wanted.len(), wanted.join(", ")));
     }
     let named = |name: &str| columns.iter().position(|column| column.eq_ignore_ascii_case(name));
     let by_name: Vec<Option<usize>> = wanted.iter().map(|name| named(name)).collect();
@@ -188,14 +170,9 @@ pub(super) fn repo_day_places(columns: &[String]) -> Result<RepoDayPlaces, Malfo
         }
         _ => {
             let all = LedgerMetric::ALL.map(LedgerMetric::name).join(", ");
-            Err(MalformedAnswer::Columns {
-                found: columns.iter().map(|name| quoted(name)).collect(),
-                wanted: 3 + metrics.len().max(1),
-                needed: format!(
-                    "{}, and by name one or more of {all}",
-                    REPO_DAY_COLUMNS.join(", ")
-                ),
-            })
+            let first = REPO_DAY_COLUMNS.join(", ");
+            let needed = format!("{first}, and by name one or more of {all}");
+            Err(wrong_columns(columns, 3 + metrics.len().max(1), needed))
         }
     }
 }
@@ -221,20 +198,18 @@ pub(super) fn read(
         let cell = |at: usize| cells.get(at).and_then(Option::as_deref);
         let mut day = year.first_day();
         for (&at, (_, metric)) in places.iter().zip(wanted(query)) {
-            let column = || quoted(table.columns.get(at).map_or("", String::as_str));
+            let refused = |text: &str, wanted| refused(row, table.columns.get(at), text, wanted);
             let Some(metric) = *metric else {
                 // Events without a day: NULL, or MySQL's zero date.
                 let Some(text) = cell(at).filter(|text| !is_no_date(text)) else { break };
-                let refuse = || MalformedAnswer::Date { row, column: column(), text: quoted(text) };
-                day = read_day(text).ok_or_else(refuse)?;
+                day = read_day(text).ok_or_else(|| refused(text, DATE))?;
                 if !days.insert(day) {
                     return Err(MalformedAnswer::Twice { row, day });
                 }
                 continue;
             };
             let Some(text) = cell(at) else { continue };
-            let refuse = || MalformedAnswer::Number { row, column: column(), text: quoted(text) };
-            let n = read_number(text).ok_or_else(refuse)?;
+            let n = read_number(text).ok_or_else(|| refused(text, NUMBER))?;
             if n > 0 {
                 figures.insert(HistoryFigure { day, metric }, n);
             }
@@ -273,6 +248,22 @@ pub(super) fn read_number(text: &str) -> Option<i64> {
     let fits = (0.0..9_223_372_036_854_775_808.0).contains(&float);
     #[expect(clippy::cast_possible_truncation, reason = "a count's fraction means nothing")]
     fits.then_some(float as i64)
+}
+
+fn wrong_columns(columns: &[String], wanted: usize, needed: String) -> MalformedAnswer {
+    let found = columns.iter().map(|name| quoted(name)).collect();
+    MalformedAnswer::Columns { found, wanted, needed }
+}
+
+/// The error of a cell's text.
+pub(super) fn refused(
+    row: usize,
+    column: Option<&String>,
+    text: &str,
+    wanted: &'static str,
+) -> MalformedAnswer {
+    let column = quoted(column.map_or("", String::as_str));
+    MalformedAnswer::Cell { row, column, text: quoted(text), wanted }
 }
 
 pub(super) fn quoted(text: &str) -> String {

@@ -189,7 +189,7 @@ impl HistoryError {
             cause,
             MalformedAnswer::Rows { .. }
                 | MalformedAnswer::Bytes { .. }
-                | MalformedAnswer::Number { .. }
+                | MalformedAnswer::Cell { .. }
         )
     }
 
@@ -202,26 +202,16 @@ impl HistoryError {
     /// Whether a retry may succeed without any change.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Resolve { .. }
-            | Self::Unreachable { .. }
-            | Self::ConnectTimeout { .. }
-            | Self::Refused { .. }
-            | Self::Server { .. }
-            | Self::QueryTimeout { .. }
-            | Self::Broken { .. } => true,
-            Self::TlsMissing { .. }
-            | Self::TlsRequired { .. }
-            | Self::Tls { .. }
-            | Self::CaFile { .. }
-            | Self::Login { .. }
-            | Self::Database { .. }
-            | Self::Right { .. }
-            | Self::Schema { .. }
-            | Self::MalformedAnswer { .. }
-            | Self::Clock { .. }
-            | Self::Store(_) => false,
-        }
+                | Self::Unreachable { .. }
+                | Self::ConnectTimeout { .. }
+                | Self::Refused { .. }
+                | Self::Server { .. }
+                | Self::QueryTimeout { .. }
+                | Self::Broken { .. }
+        )
     }
 
     /// Whether the same connection can run another query.
@@ -231,11 +221,12 @@ impl HistoryError {
             Self::Schema { .. }
                 | Self::Refused { .. }
                 | Self::Right { .. }
-                | Self::MalformedAnswer { cause: MalformedAnswer::Columns { .. }, .. }
-                | Self::MalformedAnswer { cause: MalformedAnswer::Number { .. }, .. }
-                | Self::MalformedAnswer { cause: MalformedAnswer::Date { .. }, .. }
-                | Self::MalformedAnswer { cause: MalformedAnswer::Time { .. }, .. }
-                | Self::MalformedAnswer { cause: MalformedAnswer::Twice { .. }, .. }
+                | Self::MalformedAnswer {
+                    cause: MalformedAnswer::Columns { .. }
+                        | MalformedAnswer::Cell { .. }
+                        | MalformedAnswer::Twice { .. },
+                    ..
+                }
         )
     }
 }

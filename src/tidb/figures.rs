@@ -17,7 +17,7 @@ use crate::model::counts::{DayCounts, PullRequestCounts, counted_lines};
 use crate::model::envelope::Facts;
 use crate::model::window::{Timestamp, Year};
 use crate::store::keys::history::{HistoryFigure, HistoryKey, HistoryMetric, SinceKey};
-use crate::store::keys::{Key as _, MetaKey};
+use crate::store::keys::{Key, MetaKey};
 use crate::store::{Batch, Store, StoreError, read_count};
 
 /// Base, since, and the merged figures.
@@ -30,8 +30,8 @@ type FigureValues = BTreeMap<HistoryFigure, i64>;
 struct FigureState {
     base: FigureValues,
     since: FigureValues,
-    daily: QueryTimes,
-    yearly: QueryTimes,
+    /// By query.
+    times: [QueryTimes; 2],
     /// Our own counts, as of the last tick.
     ours: Option<PullRequestCounts>,
     /// Whether the base changed since the last merge.
@@ -53,15 +53,6 @@ struct RunningQuery {
     since: FigureValues,
 }
 
-impl FigureState {
-    fn times(&mut self, query: FigureQuery) -> &mut QueryTimes {
-        match query {
-            FigureQuery::Daily => &mut self.daily,
-            FigureQuery::Yearly => &mut self.yearly,
-        }
-    }
-}
-
 impl HistoryFigures {
     /// Reads the stored figures. Blocks.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
@@ -80,7 +71,7 @@ impl HistoryFigures {
             if let Some(value) = reader.get(&key)? {
                 let micros = value.as_slice().try_into().map(i64::from_be_bytes);
                 let micros = micros.map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))?;
-                inner.times(query).base = Some(Timestamp::from_micros(micros));
+                inner.times[query as usize].base = Some(Timestamp::from_micros(micros));
             }
         }
         Ok(Self(Mutex::new(inner)))
@@ -92,8 +83,7 @@ impl HistoryFigures {
 
     /// Whether the history ever returned figures.
     pub(super) fn has_base(&self) -> bool {
-        let inner = self.lock();
-        inner.daily.base.is_some() || inner.yearly.base.is_some()
+        self.lock().times.iter().any(|times| times.base.is_some())
     }
 
     /// Counts events that are committed with this batch, each with the time it happened.
@@ -103,15 +93,13 @@ impl HistoryFigures {
         events: impl Iterator<Item = (&'a Facts, Timestamp)>,
     ) {
         let mut inner = self.lock();
-        let is_idle = |times: &QueryTimes| times.base.is_none() && times.running.is_none();
-        if is_idle(&inner.daily) && is_idle(&inner.yearly) {
+        if inner.times.iter().all(|times| times.base.is_none() && times.running.is_none()) {
             return;
         }
         let mut touched = BTreeSet::new();
         for (facts, happened_at) in events {
             for (figure, n) in counted(facts, happened_at) {
-                let query = query_of(figure.metric);
-                let times = inner.times(query);
+                let times = &mut inner.times[query_of(figure.metric) as usize];
                 if let Some(running) = &mut times.running
                     && facts.received_at > running.began
                 {
@@ -132,28 +120,23 @@ impl HistoryFigures {
     /// Marks the start of a query.
     pub(super) fn begin(&self, query: FigureQuery, now: Timestamp) {
         let running = RunningQuery { began: now, since: FigureValues::new() };
-        self.lock().times(query).running = Some(running);
+        self.lock().times[query as usize].running = Some(running);
     }
 
     /// The query failed.
     pub(super) fn give_up(&self, query: FigureQuery) {
-        self.lock().times(query).running = None;
+        self.lock().times[query as usize].running = None;
     }
 
     /// The query returned these figures: writes them, their start time, and the counts since then.
     pub(super) fn replace(&self, batch: &mut Batch<'_>, query: FigureQuery, base: &FigureValues) {
         let mut inner = self.lock();
-        let Some(running) = inner.times(query).running.take() else { return };
-        inner.times(query).base = Some(running.began);
+        let times = &mut inner.times[query as usize];
+        let Some(running) = times.running.take() else { return };
+        times.base = Some(running.began);
         batch.put(&began_key(query), &running.began.micros().to_be_bytes());
-        swap(&mut inner.base, query, base, |figure, n| match n {
-            Some(n) => batch.put(&HistoryKey(figure), &n.to_be_bytes()),
-            None => batch.delete(&HistoryKey(figure)),
-        });
-        swap(&mut inner.since, query, &running.since, |figure, n| match n {
-            Some(n) => batch.put(&SinceKey(figure), &n.to_be_bytes()),
-            None => batch.delete(&SinceKey(figure)),
-        });
+        swap(&mut inner.base, query, base, batch, HistoryKey);
+        swap(&mut inner.since, query, &running.since, batch, SinceKey);
         inner.is_new = true;
     }
 
@@ -188,23 +171,24 @@ fn add(numbers: &mut FigureValues, figure: HistoryFigure, n: i64) {
     *sum = sum.saturating_add(n);
 }
 
-/// Replaces the figures of one query, and reports each change.
-fn swap(
+/// Replaces the figures of one query, and writes each change.
+fn swap<K: Key>(
     numbers: &mut FigureValues,
     query: FigureQuery,
     new: &FigureValues,
-    mut tell: impl FnMut(HistoryFigure, Option<i64>),
+    batch: &mut Batch<'_>,
+    key: fn(HistoryFigure) -> K,
 ) {
     numbers.retain(|figure, _| {
         let stays = query_of(figure.metric) != query || new.contains_key(figure);
         if !stays {
-            tell(*figure, None);
+            batch.delete(&key(*figure));
         }
         stays
     });
     for (&figure, &n) in new {
         if numbers.insert(figure, n) != Some(n) {
-            tell(figure, Some(n));
+            batch.put(&key(figure), &n.to_be_bytes());
         }
     }
 }

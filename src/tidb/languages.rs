@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::{self, AnswerTable, MalformedAnswer, quoted};
+use super::answer::{self, AnswerTable, MalformedAnswer, NUMBER, TIME, refused};
 use super::error::HistoryError;
 use super::query::SqlText;
 use super::server::TidbSession;
@@ -34,9 +34,9 @@ pub(super) async fn fetch(
 ) -> Result<usize, HistoryError> {
     let query = SqlText::Languages;
     let table = session.ask(query, MOST_REPOS).await?;
-    let told = read(&table).map_err(|cause| HistoryError::MalformedAnswer { query, cause })?;
+    let read = read(&table).map_err(|cause| HistoryError::MalformedAnswer { query, cause })?;
     let mut taken = 0;
-    for part in told.chunks(BATCH) {
+    for part in read.chunks(BATCH) {
         let part = part.to_vec();
         let keep = store.commit(move |batch| {
             let mut taken = 0;
@@ -54,31 +54,29 @@ pub(super) async fn fetch(
 /// The rows with a language; the newest of each repository.
 fn read(table: &AnswerTable) -> Result<Vec<RepoLanguage>, MalformedAnswer> {
     let places = answer::language_places(&table.columns)?;
-    let mut told: BTreeMap<u64, RepoLanguage> = BTreeMap::new();
+    let mut newest: BTreeMap<u64, RepoLanguage> = BTreeMap::new();
     for (row, cells) in table.rows.iter().enumerate() {
         let row = row + 1;
         let cell = |of: usize| {
             let at = *places.get(of)?;
             let text = cells.get(at).and_then(Option::as_deref)?;
-            Some((quoted(table.columns.get(at).map_or("", String::as_str)), text.trim()))
+            Some((table.columns.get(at), text.trim()))
         };
         let (Some((column, id)), Some((_, language))) = (cell(0), cell(1)) else { continue };
         let number = answer::read_number(id).and_then(|id| u64::try_from(id).ok());
-        let refuse = || MalformedAnswer::Number { row, column, text: quoted(id) };
-        let repo = number.ok_or_else(refuse)?;
+        let repo = number.ok_or_else(|| refused(row, column, id, NUMBER))?;
         let as_of = match cell(2) {
             None => None,
             Some((column, text)) => {
-                let refuse = || MalformedAnswer::Time { row, column, text: quoted(text) };
-                Some(read_time(text).ok_or_else(refuse)?)
+                Some(read_time(text).ok_or_else(|| refused(row, column, text, TIME))?)
             }
         };
-        let newer = told.get(&repo).is_none_or(|known| known.as_of < as_of);
-        if newer && !language.is_empty() {
-            told.insert(repo, RepoLanguage { repo, language: language.to_owned(), as_of });
+        let is_newer = newest.get(&repo).is_none_or(|known| known.as_of < as_of);
+        if is_newer && !language.is_empty() {
+            newest.insert(repo, RepoLanguage { repo, language: language.to_owned(), as_of });
         }
     }
-    Ok(told.into_values().collect())
+    Ok(newest.into_values().collect())
 }
 
 /// A DATETIME or a DATE, in UTC.

@@ -15,15 +15,15 @@
 
 use std::time::Duration;
 
-use super::answer::{self, AnswerRow, MalformedAnswer, RepoDayPlaces, quoted};
+use super::answer::{self, AnswerRow, MalformedAnswer, NUMBER, RepoDayPlaces, quoted, refused};
 use super::error::HistoryError;
 use super::query::SqlText;
 use super::server::TidbSession;
 use crate::clock::Clock;
 use crate::model::ledger::{FilledDays, LedgerCounts, PostponedDay};
 use crate::model::window::Day;
-use crate::store::Store;
 use crate::store::ledger::fill::{self, LedgerDay};
+use crate::store::{Database, Store};
 
 /// The most rows of a day, those without counts included. GitHub has about a million repositories
 /// with events a day.
@@ -52,7 +52,7 @@ pub(super) async fn fetch(
     (clock, today): (Clock, Day),
 ) -> Result<usize, HistoryError> {
     let (began, latest) = (clock.instant(), Day(today.0 - 2));
-    let known = store.read(|reader| reader.filled_days()).await?.unwrap_or_default();
+    let known = store.read(Database::filled_days).await?.unwrap_or_default();
     let mut progress = begun(known, session.hash_of(SqlText::RepoDays), latest);
     let (days, mut asked) = (progress.days, 0);
     for _ in 0..LOOKS {
@@ -216,7 +216,7 @@ fn note(progress: &mut FilledDays, day: Day, rows: usize) {
 
 /// Writes the progress, unless it is there.
 async fn keep(store: &Store, progress: FilledDays) -> Result<(), HistoryError> {
-    if store.read(|reader| reader.filled_days()).await?.as_ref() == Some(&progress) {
+    if store.read(Database::filled_days).await?.as_ref() == Some(&progress) {
         return Ok(());
     }
     let kept = store.commit(move |batch| {
@@ -269,14 +269,9 @@ impl RepoDayRows {
         };
         let ([repo, name, date], metrics) = self.places.insert(places);
         let cell = |at: usize| cells.get(at).and_then(Option::as_deref).map(str::trim);
-        let column = |at: usize| quoted(columns.get(at).map_or("", String::as_str));
         let number = |at: usize, text: &str| {
             let read = answer::read_number(text).and_then(|n| u64::try_from(n).ok());
-            read.ok_or_else(|| MalformedAnswer::Number {
-                row,
-                column: column(at),
-                text: quoted(text),
-            })
+            read.ok_or_else(|| refused(row, columns.get(at), text, NUMBER))
         };
         let Some(id) = cell(*repo) else { return Ok(()) };
         let id = number(*repo, id)?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::HistoryError;
-use super::query::FigureQuery;
 
 /// The result of a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,8 +36,7 @@ impl Synced {
 
     pub(super) fn refused(why: &str) -> Self {
         let error = Some(why.to_owned());
-        let figures = SyncRound::default();
-        Self { tried: false, ..figures.synced(Duration::ZERO, error) }
+        Self { tried: false, ..SyncRound::default().synced(Duration::ZERO, error) }
     }
 }
 
@@ -63,33 +61,18 @@ impl fmt::Display for Synced {
 /// The result of one round of queries.
 #[derive(Debug, Default)]
 pub(super) struct SyncRound {
-    pub(super) daily: Option<usize>,
-    pub(super) yearly: Option<usize>,
+    /// Number of figures that were written, by query.
+    pub(super) figures: [Option<usize>; 2],
     pub(super) languages: Option<usize>,
     pub(super) repo_days: Option<usize>,
     pub(super) error: Option<HistoryError>,
 }
 
 impl SyncRound {
-    pub(super) fn wrote(&self, query: FigureQuery) -> Option<usize> {
-        match query {
-            FigureQuery::Daily => self.daily,
-            FigureQuery::Yearly => self.yearly,
-        }
-    }
-
-    /// Where the number of figures of `query` is recorded.
-    pub(super) fn slot(&mut self, query: FigureQuery) -> &mut Option<usize> {
-        match query {
-            FigureQuery::Daily => &mut self.daily,
-            FigureQuery::Yearly => &mut self.yearly,
-        }
-    }
-
     /// The result for the requester.
     pub(super) fn synced(&self, took: Duration, error: Option<String>) -> Synced {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let Self { daily, yearly, languages, repo_days, .. } = *self;
+        let Self { figures: [daily, yearly], languages, repo_days, .. } = *self;
         Synced { tried: true, daily, yearly, languages, repo_days, took_ms, error }
     }
 

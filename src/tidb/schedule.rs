@@ -5,11 +5,10 @@ use tokio::time::Instant;
 use super::query::FigureQuery;
 use crate::config::IntervalConfig;
 
-/// When each query runs next; `None` means only on request.
+/// When each query runs next, by query; `None` means only on request.
 #[derive(Debug)]
 pub(super) struct QuerySchedule {
-    daily: Option<Instant>,
-    yearly: Option<Instant>,
+    at: [Option<Instant>; 2],
     /// Failures of the current round.
     failures: u32,
 }
@@ -17,19 +16,18 @@ pub(super) struct QuerySchedule {
 impl QuerySchedule {
     /// Both at the same time, or only on request.
     pub(super) fn starting(at: Option<Instant>) -> Self {
-        Self { daily: at, yearly: at, failures: 0 }
+        Self { at: [at; 2], failures: 0 }
     }
 
     /// When the next query is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.daily.into_iter().chain(self.yearly).min()
+        self.at.into_iter().flatten().min()
     }
 
     /// The queries that are due.
     pub(super) fn due(&self, now: Instant) -> Vec<FigureQuery> {
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let both = [(FigureQuery::Daily, self.daily), (FigureQuery::Yearly, self.yearly)];
-        both.into_iter().filter(|(_, at)| is_due(*at)).map(|(query, _)| query).collect()
+        let is_due = |query: &FigureQuery| self.at[*query as usize].is_some_and(|at| at <= now);
+        FigureQuery::ALL.into_iter().filter(is_due).collect()
     }
 
     /// After `asked` ran at `now`: schedules an early retry of those in `failed`, up to the
@@ -50,11 +48,7 @@ impl QuerySchedule {
                 FigureQuery::Yearly => interval.year_count,
             };
             let wait = if again && failed(query) { interval.retry_wait } else { pace };
-            let next = match query {
-                FigureQuery::Daily => &mut self.daily,
-                FigureQuery::Yearly => &mut self.yearly,
-            };
-            *next = Some(now + wait);
+            self.at[query as usize] = Some(now + wait);
         }
     }
 }

@@ -48,7 +48,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct TidbServer {
     tidb: TidbConfig,
-    at: String,
+    /// Host and port.
+    pub(super) at: String,
     limits: QueryLimits,
 }
 
@@ -56,7 +57,8 @@ pub(super) struct TidbServer {
 pub(super) struct TidbSession<'s> {
     server: &'s TidbServer,
     conn: Conn,
-    year: Year,
+    /// The server's year.
+    pub(super) year: Year,
 }
 
 /// The operation that failed.
@@ -75,11 +77,6 @@ impl TidbServer {
             format!("{}:{}", tidb.host, tidb.port)
         };
         Self { tidb, at, limits }
-    }
-
-    /// Host and port.
-    pub(super) fn at(&self) -> &str {
-        &self.at
     }
 
     /// Whether a query for languages is configured.
@@ -222,14 +219,14 @@ impl TidbSession<'_> {
     async fn prepare(&mut self, now: Timestamp) -> Result<(), HistoryError> {
         let micros = now.micros();
         let millis = self.server.limits.query.as_millis();
-        let wishes = [
+        let settings = [
             "SET time_zone = '+00:00'".to_owned(),
             format!("SET timestamp = {}.{:06}", micros / 1_000_000, micros % 1_000_000),
             // So that an abandoned query does not keep running on the server.
             format!("SET max_execution_time = {millis}"),
         ];
-        for wish in wishes {
-            match self.conn.query_drop(wish).await {
+        for setting in settings {
+            match self.conn.query_drop(setting).await {
                 Ok(()) => {}
                 Err(Error::Server(error)) => {
                     tracing::debug!(at = self.server.at, %error, "session setting not supported");
@@ -259,11 +256,6 @@ impl TidbSession<'_> {
             Ok(done) => done.map_err(|error| self.server.fault(TidbAction::Asking(query), error)),
             Err(_) => Err(HistoryError::QueryTimeout { query, after }),
         }
-    }
-
-    /// The server's year.
-    pub(super) fn year(&self) -> Year {
-        self.year
     }
 
     /// Runs a configured query; reads up to `most` rows.
@@ -427,7 +419,7 @@ mod tests {
     #[test]
     fn error_numbers_of_the_server_become_cures() {
         let server = server(false);
-        assert_eq!(server.at(), "[::1]:4000");
+        assert_eq!(server.at, "[::1]:4000");
         let asking = TidbAction::Asking(FigureQuery::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [

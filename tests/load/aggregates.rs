@@ -59,7 +59,9 @@ async fn catch_up(report: &mut Report) {
     let (scripts, sheets) = (PathBuf::from(SCRIPTS), Arc::clone(&hub));
     let usage = Usage::now();
     let counting = Aggregates { store, tag: TAG, hub: sheets, scripts, clock, troubles };
-    let stage = tokio::spawn(counting.run(stop.clone()));
+    let stopped = stop.clone();
+    let stage =
+        tokio::spawn(async move { counting.begin(Duration::ZERO).await?.run(stopped).await });
     while hub.rolling.open("types/24h").snapshot().is_none() {
         clock.sleep(Duration::from_millis(5)).await;
     }

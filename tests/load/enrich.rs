@@ -128,7 +128,7 @@ async fn watch(store: &Store, clock: Clock, span: Duration) -> Seen {
         let now = clock.now();
         let mut receipts = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            if let Content::Own(Envelope { facts, .. }, _) = delivery.content
+            if let Content::Event(Envelope { facts, .. }, ..) = delivery.content
                 && facts.flags.pr
             {
                 seen.delays.push(now.since(facts.received_at));

@@ -13,7 +13,7 @@ fn event(cursor: Cursor) -> Prepared {
         r#"{{"event":{{"id":"{}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z"}},"payload":{{}}}}"#,
         u64::from(cursor.tag.0) * 1_000 + cursor.position.entry
     );
-    let incoming = Incoming::read(body.as_bytes(), |_| None, Clock::system().now());
+    let incoming = Incoming::read(body.as_bytes(), [None; 2], Clock::system().now());
     let Ok(Incoming { envelope, summary, .. }) = incoming else { panic!("it can be read") };
     Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere)
 }
@@ -23,7 +23,8 @@ async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64
     let (own, now) = (store.bus_tag(), Clock::system().now());
     let at = |n| Cursor { tag, position: Position::counted(n) };
     let prepared =
-        entries.map(|n| ArrivedDelivery { outage: None, read: Ok(event(at(n))) }).collect();
+        entries.map(|n| ArrivedDelivery { cursor: at(n), outage: None, read: Ok(event(at(n))) });
+    let prepared = prepared.collect();
     let counted = store.commit(move |batch| count(batch, prepared, (tag, own), now, SEEN_FOR));
     counted.await.unwrap().fresh.len()
 }

@@ -1,6 +1,7 @@
 //! Hours of a journal that is written row by row, and the files they become.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use flate2::read::MultiGzDecoder;
 
@@ -239,7 +240,8 @@ async fn name_left_out_meanwhile_is_in_no_unfinished_file() {
     let hours = hour("10:00:00")..hour("11:00:00");
     let wanted = WantedHours { since: hours.start, hours, cut_too: true };
     let start = Cursor { tag: site.tag, position: Position::default() };
-    let mut export = RunningExport::new((reader, start), &wanted, &to);
+    let (wanted, to, written) = (&wanted, &to, WrittenHours::default());
+    let mut export = RunningExport { reader, start, wanted, to, written, is_whole: true };
     let files = export.read(OPEN).unwrap();
     site.store.privacy().set(&["ann".to_owned()], false);
     assert!(!export.finish(files).unwrap());
@@ -322,7 +324,7 @@ async fn more_hours_than_are_open_at_once_are_all_written() {
     std::fs::create_dir(site.to()).unwrap();
     let (open, all) = (5, Hour(i64::MIN)..Hour(i64::MAX));
     let wanted = WantedHours { hours: all, since: Hour(i64::MIN), cut_too: true };
-    let written = write_with(site.store.reader(), start, &wanted, &site.target(), open).unwrap();
+    let written = write(site.store.reader(), start, &wanted, &site.target(), open).unwrap();
     assert_eq!((written.hours.len(), site.names().len()), (24, 24));
     assert_eq!(written.behind.unwrap().position, Position::counted(24));
 }

@@ -18,7 +18,6 @@ use tokio::sync::watch;
 use super::delivery::PulsarReceipt;
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
-use super::options::PulsarOptions;
 use super::progress::{entry_of, is_hole};
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::{ReaderSession, Stuck, end_of};
@@ -26,11 +25,12 @@ use super::topic::tag_of;
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;
+use crate::config::PulsarConfig;
 use crate::metrics;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::keys::MetaKey;
-use crate::store::{Batch, Store, StoreError, gaps};
+use crate::store::{Batch, Database, Store, StoreError, gaps};
 
 /// First and longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
@@ -58,17 +58,17 @@ pub struct PulsarBus {
 }
 
 impl PulsarBus {
-    /// The topic, read for this store. Reads the files that the options name; connects at the first
-    /// call of [`Bus::next`].
-    pub fn new(options: &PulsarOptions, store: Store, clock: Clock) -> Result<Self, PulsarError> {
-        let link = Arc::new(PulsarLink::new(options, clock)?);
+    /// The topic to consume, read for this store. Reads the files that the configuration names;
+    /// connects at the first call of [`Bus::next`].
+    pub fn new(pulsar: &PulsarConfig, store: Store, clock: Clock) -> Result<Self, PulsarError> {
+        let link = Arc::new(PulsarLink::new(pulsar, &pulsar.consumer_topic, clock)?);
         let since = clock.now();
         let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
         Ok(Self {
             tag: tag_of(&link.topic)?,
             link,
-            name: options.consumer_name.clone(),
-            subscription: format!("{}-{}", options.consumer_name, store.store_id()),
+            name: pulsar.consumer_name.clone(),
+            subscription: format!("{}-{}", pulsar.consumer_name, store.store_id()),
             store,
             session: None,
             is_joined: false,
@@ -104,7 +104,7 @@ impl PulsarBus {
                     "connected to the bus"
                 );
                 let is_behind = session.ahead.is_some();
-                let stuck = self.stuck.is_so() && is_behind;
+                let stuck = self.stuck.is_stuck() && is_behind;
                 (self.session, self.is_joined) = (Some(Box::new(session)), false);
                 let since = self.link.clock.now();
                 self.state.send_modify(|state| {
@@ -116,17 +116,16 @@ impl PulsarBus {
                 }
                 Ok(())
             }
-            Err(error) if error.is_transient() => {
-                self.lose(&error);
-                let pause = self.backoff.next_wait();
-                self.link.clock.sleep(pause).await;
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => self.lose(error).await,
         }
     }
 
-    fn lose(&mut self, error: &PulsarError) {
+    /// Drops the session, and waits before the next attempt; fails with an error that a retry
+    /// cannot cure.
+    async fn lose(&mut self, error: PulsarError) -> Result<(), BusError> {
+        if !error.is_transient() {
+            return Err(error.into());
+        }
         self.session = None;
         metrics::BUS_LOST.add(1);
         let since = self.link.clock.now();
@@ -138,12 +137,15 @@ impl PulsarBus {
             state.trouble = Some(error.to_string());
         });
         tracing::warn!(%error, "lost the bus; reconnecting");
+        let pause = self.backoff.next_wait();
+        self.link.clock.sleep(pause).await;
+        Ok(())
     }
 
     /// The position up to which this store has applied the topic.
     async fn applied(&self) -> Result<Option<Position>, StoreError> {
         let tag = self.tag;
-        let applied = self.store.read(|reader| reader.applied()).await?;
+        let applied = self.store.read(Database::applied).await?;
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
@@ -155,7 +157,7 @@ impl PulsarBus {
             from: InitialPosition::Earliest,
         };
         let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
-        let end = end_of(&self.link, &mut reader).await?;
+        let end = end_of(&mut reader).await?;
         self.link.check_end(end, applied.map(entry_of))?;
         let now = self.link.clock.instant();
         Ok(ReaderSession::new(reader, applied, end, now))
@@ -206,14 +208,14 @@ impl PulsarBus {
     /// Reports how far the newest delivery is behind.
     fn report(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let behind = session.behind(&self.link);
+        let behind = session.behind();
         metrics::BUS_BEHIND_SECONDS.set(behind.unwrap_or_default().as_secs_f64());
         let was_behind = self.state.borrow().behind.is_some();
         let now = self.link.clock.instant();
         match behind {
             None if was_behind => tracing::info!("caught up with the topic"),
-            Some(age) if now.duration_since(session.told_at) > LOG_EVERY => {
-                session.told_at = now;
+            Some(age) if now.duration_since(session.logged_at) > LOG_EVERY => {
+                session.logged_at = now;
                 tracing::info!(seconds_behind = age.as_secs(), "catching up with the topic");
             }
             _ => {}
@@ -243,18 +245,13 @@ impl Bus for PulsarBus {
                 self.connect().await?;
                 continue;
             };
-            match session.receive(&self.link, &mut self.stuck).await {
+            match session.receive(&mut self.stuck).await {
                 Ok(deliveries) => {
                     self.backoff.reset();
                     self.report();
                     self.held = deliveries;
                 }
-                Err(error) if error.is_transient() => {
-                    self.lose(&error);
-                    let pause = self.backoff.next_wait();
-                    self.link.clock.sleep(pause).await;
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => self.lose(error).await?,
             }
         }
     }

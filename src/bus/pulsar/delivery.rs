@@ -2,10 +2,9 @@
 
 use super::entry::{TopicMessage, UnreadableEntry};
 use super::progress::{EntryId, position_of};
-use crate::bus::{Content, DeadLetter, Delivery};
-use crate::model::message::{Incoming, RECEIVED, SCHEMA};
+use crate::bus::{Content, DeadLetter, Delivery, FactsFrom};
+use crate::model::message::Incoming;
 use crate::model::position::Position;
-use crate::model::window::Timestamp;
 use crate::store::rows::DEAD_LETTER_BYTES;
 
 /// Identifies a delivery when it is acknowledged.
@@ -19,14 +18,11 @@ pub struct PulsarReceipt {
 /// The delivery of a message.
 pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
     let TopicMessage { entry, index, is_last, published_at, properties, body } = message;
-    let property = |name: &str| match name {
-        RECEIVED => properties.received.as_deref(),
-        SCHEMA => properties.schema.as_deref(),
-        _ => None,
-    };
-    let content = match Incoming::read(&body, property, published_at) {
-        Ok(Incoming { envelope, summary, flags_given: true }) => Content::Given(envelope, summary),
-        Ok(Incoming { envelope, summary, .. }) => Content::Bare(envelope, summary),
+    let given = [properties.received.as_deref(), properties.schema.as_deref()];
+    let content = match Incoming::read(&body, given, published_at) {
+        Ok(Incoming { envelope, summary, flags_given }) => {
+            Content::Event(envelope, summary, FactsFrom::of_message(flags_given))
+        }
         Err(why) => Content::DeadLetter(DeadLetter {
             reason: why.to_string(),
             received: properties.received,
@@ -50,13 +46,7 @@ pub(super) fn unpacked(unreadable: UnreadableEntry) -> Delivery<PulsarReceipt> {
     Delivery {
         position: Position { index, ..position_of(entry) },
         outage: None,
-        content: Content::DeadLetter(DeadLetter {
-            reason,
-            body: None,
-            published_at: Timestamp::default(),
-            received: None,
-            schema: None,
-        }),
+        content: Content::DeadLetter(DeadLetter { reason, ..DeadLetter::default() }),
         receipt: PulsarReceipt { entry, is_last: true },
     }
 }
@@ -64,9 +54,7 @@ pub(super) fn unpacked(unreadable: UnreadableEntry) -> Delivery<PulsarReceipt> {
 /// The size of a delivery in bytes.
 pub(super) fn size(delivery: &Delivery<PulsarReceipt>) -> usize {
     match &delivery.content {
-        Content::Own(envelope, _) | Content::Given(envelope, _) | Content::Bare(envelope, _) => {
-            envelope.event.len()
-        }
+        Content::Event(envelope, ..) => envelope.event.len(),
         Content::DeadLetter(dead) => dead.body.as_ref().map_or(0, Vec::len),
     }
 }

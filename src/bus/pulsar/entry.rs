@@ -72,7 +72,7 @@ pub(super) struct MessageProperties {
 }
 
 /// Iterates over the messages of an entry.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct EntryMessages {
     entry: EntryId,
     published_at: Timestamp,
@@ -101,16 +101,8 @@ struct Metadata {
 impl PackedEntry {
     /// Unpacks the entry within the limits.
     pub(super) fn unpack(self) -> EntryMessages {
-        let mut messages = EntryMessages {
-            entry: self.entry,
-            published_at: Timestamp::default(),
-            properties: MessageProperties::default(),
-            rest: Bytes::new(),
-            index: 0,
-            batch: None,
-            reason: None,
-            counted: 1,
-        };
+        let entry = self.entry;
+        let mut messages = EntryMessages { entry, counted: 1, ..EntryMessages::default() };
         if let Err(reason) = messages.read(self.content) {
             messages.reason = Some(format!("cannot unpack an entry of the topic: {reason}"));
         }

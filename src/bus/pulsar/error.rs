@@ -82,12 +82,6 @@ impl PulsarError {
     /// Whether only a change of the configuration, or of a file that it names, helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        match self {
-            Self::Address { .. }
-            | Self::Topic { .. }
-            | Self::File { .. }
-            | Self::Partitioned { .. } => true,
-            Self::Anew { .. } | Self::Away { .. } => false,
-        }
+        !matches!(self, Self::Anew { .. } | Self::Away { .. })
     }
 }

@@ -1,4 +1,4 @@
-//! Connects to the service: the checked options, and clients made from them.
+//! Connects to the service: the checked configuration, and clients made from it.
 //!
 //! A client of the library is cheap and easily gets stuck, so each session has its own and none is
 //! ever repaired. The library's own retries are off: the callers retry, because they know why.
@@ -22,11 +22,10 @@ use tokio_rustls::TlsConnector;
 use super::diagnosis::{away, is_shut_out, too_slow};
 use super::error::PulsarError;
 use super::oauth::Credentials;
-use super::options::PulsarOptions;
 use super::progress::shown;
 use super::topic::whole_name;
 use crate::clock::Clock;
-use crate::config::Compression;
+use crate::config::{Compression, PulsarConfig};
 use crate::reload;
 
 /// A byte stream in both directions.
@@ -50,7 +49,7 @@ const TLS_PORT: u16 = 6651;
 /// Batches that may wait in the client to be sent.
 const OUTBOUND: usize = 1_000;
 
-/// The checked options of a connection.
+/// The checked configuration of a connection.
 pub(super) struct PulsarLink {
     pub(super) url: String,
     /// The topic's full name.
@@ -63,18 +62,22 @@ pub(super) struct PulsarLink {
 }
 
 impl PulsarLink {
-    /// Checks the options without connecting, and reads the files that they name.
-    pub(super) fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
-        check_address(&options.url)?;
-        let topic = whole_name(&options.topic)?;
-        options.ca.as_deref().map(authority).transpose()?;
-        let credentials = options.oauth.as_ref().map(|oauth| Credentials::read(oauth, clock));
+    /// Checks the configuration without connecting, and reads the files that it names.
+    pub(super) fn new(
+        pulsar: &PulsarConfig,
+        topic: &str,
+        clock: Clock,
+    ) -> Result<Self, PulsarError> {
+        check_address(&pulsar.url)?;
+        let topic = whole_name(topic)?;
+        pulsar.ca.as_deref().map(authority).transpose()?;
+        let credentials = pulsar.oauth.as_ref().map(|oauth| Credentials::read(oauth, clock));
         Ok(Self {
-            url: options.url.clone(),
+            url: pulsar.url.clone(),
             topic,
             clock,
-            compression: options.compression,
-            ca: options.ca.clone(),
+            compression: pulsar.compression,
+            ca: pulsar.ca.clone(),
             credentials: credentials.transpose()?.map(Arc::new),
         })
     }
@@ -189,6 +192,17 @@ impl PulsarLink {
         }
     }
 
+    /// What the outlet does, for errors.
+    pub(super) fn producing(&self) -> String {
+        format!("producing to {} at {}", self.topic, self.url)
+    }
+
+    /// The error of reading the topic.
+    pub(super) fn unread(&self, why: impl Into<String>) -> PulsarError {
+        let doing = format!("reading {} at {}", self.topic, self.url);
+        PulsarError::Away { doing, why: why.into() }
+    }
+
     /// Checks that the topic does not end before the position up to which it was applied.
     pub(super) fn check_end(
         &self,
@@ -257,23 +271,25 @@ fn check_address(url: &str) -> Result<(), PulsarError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn options() -> PulsarOptions {
-        PulsarOptions {
-            url: "pulsar://127.0.0.1:6650".to_owned(),
-            topic: "events".to_owned(),
+    /// The configuration of a broker without login.
+    pub(in crate::bus::pulsar) fn configured(url: &str) -> PulsarConfig {
+        PulsarConfig {
+            url: url.to_owned(),
             oauth: None,
             ca: None,
             compression: Compression::None,
+            producer_topic: "events".to_owned(),
+            consumer_topic: "events".to_owned(),
             consumer_name: "ghpulse".to_owned(),
         }
     }
 
-    fn refused(options: &PulsarOptions) -> String {
-        match PulsarLink::new(options, Clock::system()) {
-            Ok(_) => panic!("{options:?} was accepted"),
+    fn refused(pulsar: &PulsarConfig) -> String {
+        match PulsarLink::new(pulsar, "events", Clock::system()) {
+            Ok(_) => panic!("{pulsar:?} was accepted"),
             Err(error) => error.to_string(),
         }
     }
@@ -286,7 +302,7 @@ mod tests {
             ("pulsar://", "no host"),
             ("pulsar://me:secret@x:6650", "login"),
         ] {
-            let error = refused(&PulsarOptions { url: url.to_owned(), ..options() });
+            let error = refused(&configured(url));
             assert!(error.contains(word), "{error}");
         }
     }
@@ -295,7 +311,7 @@ mod tests {
     fn certificate_file_must_exist_and_contain_a_certificate() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        let with = PulsarOptions { ca: Some(path.clone()), ..options() };
+        let with = PulsarConfig { ca: Some(path.clone()), ..configured("pulsar://127.0.0.1") };
         assert!(refused(&with).contains("ca.pem"));
         std::fs::write(&path, "hello").unwrap();
         assert!(refused(&with).contains("no certificate"));
@@ -307,8 +323,7 @@ mod tests {
         let taken = tokio::net::TcpSocket::new_v4().unwrap();
         taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("pulsar://{}", taken.local_addr().unwrap());
-        let link =
-            PulsarLink::new(&PulsarOptions { url: url.clone(), ..options() }, Clock::system());
+        let link = PulsarLink::new(&configured(&url), "events", Clock::system());
         let Err(error) = Box::pin(link.unwrap().client()).await else {
             panic!("something listens there")
         };

@@ -15,12 +15,12 @@ use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
 use super::diagnosis::{away, is_taken};
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarClient, PulsarLink, within};
-use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
 use super::topic::tag_of;
 use crate::bus::{BusError, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
+use crate::config::PulsarConfig;
 use crate::metrics;
 use crate::model::message::{GAP, Outgoing};
 use crate::model::position::{Cursor, Position};
@@ -51,10 +51,11 @@ struct ProducerSession {
 }
 
 impl PulsarOutlet {
-    /// The topic, to produce to. Reads the files that the options name; connects at the first
+    /// The topic to produce to. Reads the files that the configuration names; connects at the first
     /// [`Outlet::ask`].
-    pub fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
-        Ok(Self { link: Arc::new(PulsarLink::new(options, clock)?), session: None })
+    pub fn new(pulsar: &PulsarConfig, clock: Clock) -> Result<Self, PulsarError> {
+        let link = PulsarLink::new(pulsar, &pulsar.producer_topic, clock)?;
+        Ok(Self { link: Arc::new(link), session: None })
     }
 
     async fn open(&self, access: ProducerAccess) -> Result<Option<ProducerSession>, PulsarError> {
@@ -77,41 +78,31 @@ impl PulsarOutlet {
         match Box::pin(building).await {
             Ok(producer) => Ok(Some(ProducerSession { producer, _client: client })),
             Err(error) if is_taken(&error) => Ok(None),
-            Err(error) => Err(away(self.doing(), &error)),
+            Err(error) => Err(away(self.link.producing(), &error)),
         }
     }
 
     /// The position of the topic's last message, by a subscription that is not durable.
     async fn last(&self) -> Result<Option<Position>, PulsarError> {
-        let name = format!("ghpulse-end-{:016x}", fastrand::u64(..));
-        let to = SubscribeOptions {
-            consumer: name.clone(),
-            name,
-            is_durable: false,
-            from: InitialPosition::Latest,
-        };
+        let to = SubscribeOptions::passing("end", InitialPosition::Latest);
         let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
-        let last = last_id(&self.link, &mut reader).await?;
+        let last = last_id(&mut reader).await?;
         Ok(last.map(|id| {
             let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
             Position { ledger: id.ledger_id, entry: id.entry_id, index }
         }))
-    }
-
-    fn doing(&self) -> String {
-        format!("producing to {} at {}", self.link.topic, self.link.url)
     }
 }
 
 impl Outlet for PulsarOutlet {
     async fn ask(&mut self, access: ProducerAccess) -> Result<ProducerGrant, BusError> {
         self.session = None;
-        self.session = within(OPEN, || self.doing(), Box::pin(self.open(access))).await?;
+        self.session = within(OPEN, || self.link.producing(), Box::pin(self.open(access))).await?;
         Ok(if self.session.is_some() { ProducerGrant::Granted } else { ProducerGrant::Standby })
     }
 
     async fn end(&mut self) -> Result<Option<Cursor>, BusError> {
-        let end = within(OPEN, || self.doing(), Box::pin(self.last())).await?;
+        let end = within(OPEN, || self.link.producing(), Box::pin(self.last())).await?;
         let tag = tag_of(&self.link.topic)?;
         Ok(end.map(|position| Cursor { tag, position }))
     }
@@ -125,7 +116,7 @@ impl Outlet for PulsarOutlet {
     }
 
     async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), BusError> {
-        let doing = self.doing();
+        let doing = self.link.producing();
         let Some(mut session) = self.session.take() else {
             let why = "the topic was not granted, or the grant was lost".to_owned();
             return Err(PulsarError::Away { doing, why }.into());

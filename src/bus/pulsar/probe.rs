@@ -9,10 +9,10 @@ use pulsar::consumer::InitialPosition;
 use super::diagnosis::{away, is_taken};
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
-use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
+use crate::config::PulsarConfig;
 use crate::model::window::Timestamp;
 
 /// The result of a probe.
@@ -36,25 +36,19 @@ const OLDEST: Duration = Duration::from_secs(3);
 /// # Errors
 /// When a step fails, or the probe takes longer than 30 s.
 pub async fn probe(
-    options: &PulsarOptions,
+    pulsar: &PulsarConfig,
+    topic: &str,
     produce: bool,
     clock: Clock,
 ) -> Result<Probed, PulsarError> {
-    let link = Arc::new(PulsarLink::new(options, clock)?);
+    let link = Arc::new(PulsarLink::new(pulsar, topic, clock)?);
     let doing = || format!("testing {} at {}", link.topic, link.url);
     let trying = Box::pin(async {
-        let name = format!("ghpulse-check-{:016x}", fastrand::u64(..));
-        let to = SubscribeOptions {
-            consumer: name.clone(),
-            name,
-            is_durable: false,
-            from: InitialPosition::Earliest,
-        };
+        let to = SubscribeOptions::passing("check", InitialPosition::Earliest);
         let mut reader = Box::pin(TopicReader::open(&link, &to)).await?;
         let first = tokio::time::timeout(OLDEST, reader.next()).await;
         let first = first.ok().and_then(Result::ok).flatten().and_then(Result::ok);
         let oldest = first.map(|message| message.published_at);
-        let doing = |verb| format!("{verb} {} at {}", link.topic, link.url);
         let client = Box::pin(link.client()).await?;
         let grant = if produce {
             let shared = ProducerOptions { access_mode: Some(0), ..ProducerOptions::default() };
@@ -66,7 +60,7 @@ pub async fn probe(
                     Some(ProducerGrant::Granted)
                 }
                 Err(error) if is_taken(&error) => Some(ProducerGrant::Standby),
-                Err(error) => return Err(away(doing("producing to"), &error)),
+                Err(error) => return Err(away(link.producing(), &error)),
             }
         } else {
             None

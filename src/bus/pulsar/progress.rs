@@ -31,7 +31,7 @@ pub(super) struct TopicProgress {
     /// The furthest position that was delivered, or applied before.
     reached: Option<Position>,
     /// The position that was received last in this session.
-    came: Option<Position>,
+    last: Option<Position>,
     /// Whether the topic is known to extend to `reached`.
     is_proven: bool,
     /// The first new position of this session.
@@ -54,7 +54,7 @@ impl TopicProgress {
     /// when the broker does not say.
     pub(super) fn new(applied: Option<Position>, end: Option<EntryId>) -> Self {
         let is_proven = applied.is_none() || end.is_some();
-        Self { reached: applied, came: None, is_proven, began: None }
+        Self { reached: applied, last: None, is_proven, began: None }
     }
 
     /// The furthest entry that was delivered, or applied before.
@@ -78,11 +78,11 @@ impl TopicProgress {
             }
             self.began.get_or_insert(at);
             (self.reached, self.is_proven) = (Some(at), true);
-        } else if self.came.is_some_and(|came| at <= came) {
+        } else if self.last.is_some_and(|last| at <= last) {
             // The broker went back: the subscription was reset.
             self.is_proven = false;
         }
-        self.came = Some(at);
+        self.last = Some(at);
         if self.is_proven { NextStep::Pass } else { NextStep::Withhold }
     }
 

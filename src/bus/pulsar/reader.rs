@@ -48,6 +48,14 @@ pub(super) struct SubscribeOptions {
     pub(super) from: InitialPosition,
 }
 
+impl SubscribeOptions {
+    /// A subscription for a moment, for this purpose.
+    pub(super) fn passing(purpose: &str, from: InitialPosition) -> Self {
+        let name = format!("ghpulse-{purpose}-{:016x}", fastrand::u64(..));
+        Self { consumer: name.clone(), name, is_durable: false, from }
+    }
+}
+
 type TokenTask = JoinHandle<Result<String, String>>;
 
 /// A consumer of one topic.
@@ -67,7 +75,7 @@ pub(super) struct TopicReader {
     has_ended: bool,
     /// A token that is being fetched because the broker asked for a new login.
     token: Option<TokenTask>,
-    link: Arc<PulsarLink>,
+    pub(super) link: Arc<PulsarLink>,
 }
 
 /// A message, or an entry that cannot be unpacked.
@@ -88,7 +96,7 @@ impl TopicReader {
         Box::pin(opening).await.map_err(|error| away(doing(), &error.into()))
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         stream: Box<dyn Duplex>,
         link: &Arc<PulsarLink>,
         address: &BrokerAddress,

@@ -3,6 +3,7 @@
 //! Messages are returned one by one. Once every message of an entry is on disk here, that entry and
 //! all before it are acknowledged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -11,9 +12,9 @@ use pulsar::proto::MessageIdData;
 use tokio::time::Instant;
 
 use super::delivery::{PulsarReceipt, read, size, unpacked};
-use super::diagnosis::away;
+use super::diagnosis::{away, meaning};
 use super::error::PulsarError;
-use super::link::{PulsarLink, within};
+use super::link::within;
 use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
 use super::reader::{ReceivedMessage, TopicReader};
 use crate::bus::Delivery;
@@ -54,7 +55,7 @@ pub(super) struct ReaderSession {
     has_more: bool,
     /// Whether something arrived since the broker was last asked for the topic's end.
     is_unasked: bool,
-    pub(super) told_at: Instant,
+    pub(super) logged_at: Instant,
     /// An error that was found after good deliveries; returned by the next call.
     broken: Option<PulsarError>,
 }
@@ -80,12 +81,12 @@ impl Stuck {
     }
 
     /// Whether a session was given up for this, and nothing arrived since.
-    pub(super) fn is_so(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         self.0 > 0
     }
 
     /// Something arrived, or the end of the topic is reached.
-    pub(super) fn is_over(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.0 = 0;
     }
 }
@@ -96,7 +97,7 @@ impl ReaderSession {
         reader: TopicReader,
         applied: Option<Position>,
         end: Option<EntryId>,
-        told_at: Instant,
+        logged_at: Instant,
     ) -> Self {
         let progress = TopicProgress::new(applied, end);
         Self {
@@ -109,7 +110,7 @@ impl ReaderSession {
             is_late: false,
             has_more: false,
             is_unasked: false,
-            told_at,
+            logged_at,
             broken: None,
         }
     }
@@ -118,7 +119,6 @@ impl ReaderSession {
     /// Cancel safe: nothing is awaited between the first delivery and the return.
     pub(super) async fn receive(
         &mut self,
-        link: &PulsarLink,
         stuck: &mut Stuck,
     ) -> Result<Vec<Delivery<PulsarReceipt>>, PulsarError> {
         if let Some(error) = self.broken.take() {
@@ -127,23 +127,23 @@ impl ReaderSession {
         let mut deliveries = Vec::new();
         while deliveries.is_empty() {
             if let Some(received) = self.reader.next().now_or_never() {
-                self.take(link, received, &mut deliveries)?;
+                self.take(received, &mut deliveries)?;
             } else if self.has_to_ask() {
                 // Only when nothing has arrived: entries that precede the response are queued.
-                let end = end_of(link, &mut self.reader).await?;
-                self.settle(link, end, &mut deliveries)?;
+                let end = end_of(&mut self.reader).await?;
+                self.settle(end, &mut deliveries)?;
                 return Ok(deliveries);
             } else {
-                match self.first(link, stuck).await? {
-                    Waited::Received(first) => self.take(link, *first, &mut deliveries)?,
+                match self.first(stuck).await? {
+                    Waited::Received(first) => self.take(*first, &mut deliveries)?,
                     Waited::Settled(end) => {
-                        self.settle(link, end, &mut deliveries)?;
+                        self.settle(end, &mut deliveries)?;
                         return Ok(deliveries);
                     }
                 }
             }
         }
-        stuck.is_over();
+        stuck.reset();
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES {
@@ -152,13 +152,13 @@ impl ReaderSession {
                 break;
             };
             let taken = deliveries.len();
-            if let Err(error) = self.take(link, received, &mut deliveries) {
+            if let Err(error) = self.take(received, &mut deliveries) {
                 self.broken = Some(error);
                 break;
             }
             bytes += deliveries[taken..].iter().map(size).sum::<usize>();
         }
-        self.is_late = self.age(link).is_some_and(|age| age > LATE);
+        self.is_late = self.age().is_some_and(|age| age > LATE);
         Ok(deliveries)
     }
 
@@ -174,11 +174,10 @@ impl ReaderSession {
     /// them all. An unknown end proves nothing.
     fn settle(
         &mut self,
-        link: &PulsarLink,
         end: Option<EntryId>,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        link.check_end(end, self.progress.reached())?;
+        self.reader.link.check_end(end, self.progress.reached())?;
         (self.is_unasked, self.is_late) = (false, false);
         self.ahead = end.filter(|end| !self.has_reached(*end));
         if end.is_some() {
@@ -191,17 +190,17 @@ impl ReaderSession {
     /// Waits for something on the stream. After a silence it checks that the broker answers for
     /// this consumer and has no entries that it does not deliver. A topic that grows meanwhile
     /// proves nothing.
-    async fn first(&mut self, link: &PulsarLink, stuck: &mut Stuck) -> Result<Waited, PulsarError> {
+    async fn first(&mut self, stuck: &mut Stuck) -> Result<Waited, PulsarError> {
         let mut doubted = None;
         loop {
             if let Ok(received) = tokio::time::timeout(SILENCE, self.reader.next()).await {
                 return Ok(Waited::Received(Box::new(received)));
             }
-            let end = end_of(link, &mut self.reader).await?;
-            link.check_end(end, self.progress.reached())?;
+            let end = end_of(&mut self.reader).await?;
+            self.reader.link.check_end(end, self.progress.reached())?;
             let rest = end.filter(|end| !self.has_reached(*end));
             if rest.is_none() {
-                stuck.is_over();
+                stuck.reset();
                 doubted = None;
             }
             let tells = end.is_some() && self.withheld.is_some();
@@ -209,17 +208,15 @@ impl ReaderSession {
                 return Ok(Waited::Settled(end));
             }
             let Some(end) = rest else { continue };
-            let now = link.clock.instant();
+            let now = self.reader.link.clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= stuck.patience() {
                 stuck.0 = stuck.0.saturating_add(1);
-                let doing = format!("reading {} at {}", link.topic, link.url);
-                let why = format!(
+                return Err(self.reader.link.unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
                      (pulsar-admin topics unload)",
                     shown(end)
-                );
-                return Err(PulsarError::Away { doing, why });
+                )));
             }
         }
     }
@@ -230,47 +227,42 @@ impl ReaderSession {
     }
 
     /// The age of the newest delivery while more are waiting.
-    pub(super) fn behind(&self, link: &PulsarLink) -> Option<Duration> {
+    pub(super) fn behind(&self) -> Option<Duration> {
         let is_behind = self.ahead.is_some() || self.is_late && self.has_more;
-        self.age(link).filter(|_| is_behind)
+        self.age().filter(|_| is_behind)
     }
 
-    fn age(&self, link: &PulsarLink) -> Option<Duration> {
-        Some(link.clock.now().since(self.published_at?))
+    fn age(&self) -> Option<Duration> {
+        Some(self.reader.link.clock.now().since(self.published_at?))
     }
 
     /// Adds the delivery of something that arrived.
     fn take(
         &mut self,
-        link: &PulsarLink,
-        came: ReadResult,
+        received: ReadResult,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        let doing = || format!("reading {} at {}", link.topic, link.url);
         self.is_unasked = true;
-        match came {
+        match received {
             Ok(Some(Ok(message))) => {
                 self.published_at = Some(message.published_at);
-                self.pass(link, read(message), deliveries)
+                self.pass(read(message), deliveries)
             }
-            Ok(Some(Err(unreadable))) => self.pass(link, unpacked(unreadable), deliveries),
-            Ok(None) => {
-                let why =
-                    "the broker ended the stream: the topic was unloaded, moved or terminated";
-                Err(PulsarError::Away { doing: doing(), why: why.to_owned() })
-            }
-            Err(error) => Err(away(doing(), &error.into())),
+            Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), deliveries),
+            Ok(None) => Err(self.reader.link.unread(
+                "the broker ended the stream: the topic was unloaded, moved or terminated",
+            )),
+            Err(error) => Err(self.reader.link.unread(meaning(&error.into()))),
         }
     }
 
     /// Passes a delivery on, or withholds it.
     fn pass(
         &mut self,
-        link: &PulsarLink,
         delivery: Delivery<PulsarReceipt>,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        let known = if self.advance(link, delivery.position)? {
+        let known = if self.advance(delivery.position)? {
             deliveries.push(delivery);
             self.withheld.take()
         } else {
@@ -283,15 +275,14 @@ impl ReaderSession {
     /// Whether a delivery at that position may be passed on. When entries before it are missing,
     /// the session ends: entries that were lost in transit arrive in the next one, and those that
     /// the topic has lost show there as a gap.
-    fn advance(&mut self, link: &PulsarLink, at: Position) -> Result<bool, PulsarError> {
+    fn advance(&mut self, at: Position) -> Result<bool, PulsarError> {
         match self.progress.advance(at) {
             NextStep::Pass => Ok(true),
             NextStep::Withhold => Ok(false),
             NextStep::Hole(before) => {
-                let doing = format!("reading {} at {}", link.topic, link.url);
                 let (before, at) = (shown(before), shown(entry_of(at)));
                 let why = format!("after {before} came {at}: reconnecting for the entries between");
-                Err(PulsarError::Away { doing, why })
+                Err(self.reader.link.unread(why))
             }
         }
     }
@@ -305,18 +296,15 @@ impl ReaderSession {
 }
 
 /// The topic's last entry; `None` when its newest ledger is empty.
-pub(super) async fn end_of(
-    link: &PulsarLink,
-    reader: &mut TopicReader,
-) -> Result<Option<EntryId>, PulsarError> {
-    Ok(last_id(link, reader).await?.map(|id| (id.ledger_id, id.entry_id)))
+pub(super) async fn end_of(reader: &mut TopicReader) -> Result<Option<EntryId>, PulsarError> {
+    Ok(last_id(reader).await?.map(|id| (id.ledger_id, id.entry_id)))
 }
 
 /// The id of the topic's last message; `None` when its newest ledger is empty.
 pub(super) async fn last_id(
-    link: &PulsarLink,
     reader: &mut TopicReader,
 ) -> Result<Option<MessageIdData>, PulsarError> {
+    let link = Arc::clone(&reader.link);
     let doing = || format!("asking {} for the end of {}", link.url, link.topic);
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // The last entry of an empty ledger is -1, as an unsigned number.
@@ -324,21 +312,4 @@ pub(super) async fn last_id(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patience_grows_up_to_a_limit() {
-        let mut stuck = Stuck::default();
-        assert!(!stuck.is_so());
-        let mut waits = Vec::new();
-        for times in 0..40 {
-            stuck.0 = times;
-            waits.push(stuck.patience());
-        }
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!((waits[0], waits[1], waits[39]), (PROOF, 2 * PROOF, MOST_PROOF));
-        stuck.is_over();
-        assert!(!stuck.is_so());
-    }
-}
+mod tests;

@@ -29,11 +29,12 @@ impl Mounted {
         }
     }
 
-    /// Fills the file system up.
+    /// Fills the file system up, to its last page. Smaller pieces would take minutes when the
+    /// database frees space meanwhile.
     fn fill(&self, name: &str) -> PathBuf {
         let path = self.0.path().join(name);
         let mut file = File::create(&path).unwrap();
-        for piece in [1 << 20, 4_096, 1] {
+        for piece in [1 << 20, 4_096] {
             let zeros = vec![0; piece];
             while file.write_all(&zeros).is_ok() {}
         }
@@ -97,14 +98,31 @@ fn waiting_write_is_reported_and_ends_with_the_store() {
     assert_eq!(room.warning(), None);
 }
 
+/// Waits for something that must not hang, also on a loaded machine.
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(120), work).await;
+    waited.unwrap_or_else(|_| panic!("not in two minutes: {what}"))
+}
+
 async fn until_it_warns(store: &Store) {
     let warns = async {
         while store.disk_space().warning().is_none() {
             Clock::system().sleep(Duration::from_millis(5)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(60), warns).await;
-    assert!(waited.is_ok(), "a write on a full disk is noticed");
+    soon("a write on a full disk is noticed", warns).await;
+}
+
+#[test]
+fn sync_that_fails_after_every_write_is_given_up() {
+    let room = DiskSpace::default();
+    for _ in 0..STUCK_AFTER {
+        // An attempt to sync, without its pause, and the empty batch after it.
+        room.stuck_tries.fetch_add(1, Ordering::Relaxed);
+        room.found_full();
+        room.wrote();
+    }
+    assert!(!room.wait_to_write());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +142,7 @@ async fn write_on_a_full_disk_waits_for_free_space() {
     // Readers are served meanwhile.
     assert!(rows(&store).len() >= 30 && !writing.is_finished());
     fs::remove_file(ballast).unwrap();
-    writing.await.unwrap().unwrap();
+    soon("waiting writes resume", writing).await.unwrap().unwrap();
     assert_eq!(store.disk_space().warning(), None);
     put(&store, 70..75).await.unwrap();
     assert_eq!(rows(&store), (0..75).collect::<Vec<_>>());
@@ -139,7 +157,8 @@ async fn write_on_a_full_disk_waits_for_free_space() {
     until_it_warns(&store).await;
     writing.abort();
     let _ = writing.await;
-    tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
+    let closed = tokio::task::spawn_blocking(move || drop(store));
+    soon("the store closes while a write waits", closed).await.unwrap();
     // Opening on a full disk is an error. Closing has freed a little space.
     let more = mounted.fill("more ballast");
     let Err(error) = Store::open(&dir, Durability::EveryBatch, Clock::system()) else {
@@ -179,13 +198,11 @@ async fn fill_up_and_make_room(test: &str, durability: Durability) {
             Ok::<_, StoreError>(())
         });
     }
-    while store.disk_space().warning().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_it_warns(&store).await;
     let file = File::options().write(true).open(&ballast).unwrap();
     file.set_len(file.metadata().unwrap().len() - ROOM).unwrap();
-    while let Some(ended) = writing.join_next().await {
-        ended.unwrap().unwrap();
+    for ended in soon("waiting writes resume", writing.join_all()).await {
+        ended.unwrap();
     }
     assert_eq!(store.disk_space().warning(), None);
     assert_eq!(rows(&store), (0..WRITERS * ROWS).collect::<Vec<_>>());

@@ -1,7 +1,6 @@
 //! Keys of the audit's rows.
 
-use super::part::KeyPart;
-use super::{Family, Key};
+use super::tagged_keys;
 use crate::model::window::Hour;
 
 /// A row of the audit.
@@ -13,28 +12,8 @@ pub enum AuditKey {
     Hour(Hour),
 }
 
-impl Key for AuditKey {
-    const FAMILY: Family = Family::Audit;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::State => out.push(0),
-            Self::Hour(hour) => {
-                out.push(1);
-                hour.push(out);
-            }
-        }
-    }
-
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let rest = &mut bytes;
-        let key = match u8::take(rest)? {
-            0 => Self::State,
-            1 => Self::Hour(Hour::take(rest)?),
-            _ => return None,
-        };
-        rest.is_empty().then_some(key)
-    }
+tagged_keys! {
+    AuditKey Audit { 0 State; 1 Hour(hour); }
 }
 
 #[cfg(test)]
@@ -42,6 +21,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::keys::Key as _;
 
     #[test]
     fn bytes_once_assigned_never_change() {

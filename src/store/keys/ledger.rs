@@ -1,7 +1,6 @@
 //! Keys of the ledger.
 
-use super::part::KeyPart;
-use super::{Family, Key, keys, short_name};
+use super::{keys, short_name, tagged_keys};
 use crate::model::window::{Day, Month};
 
 /// A row of a day.
@@ -43,66 +42,11 @@ impl RepoNameKey {
     }
 }
 
-impl Key for LedgerKey {
-    const FAMILY: Family = Family::Ledger;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        let (scope, day) = match self {
-            Self::Repo(day, _) => (1, day),
-            Self::Language(day, _) => (2, day),
-            Self::All(day) => (3, day),
-            Self::Hours(day) => (4, day),
-        };
-        out.push(scope);
-        day.push(out);
-        match self {
-            Self::Repo(_, repo) => repo.push(out),
-            Self::Language(_, language) => KeyPart::push(language, out),
-            Self::All(_) | Self::Hours(_) => {}
-        }
-    }
-
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let rest = &mut bytes;
-        let (scope, day) = (u8::take(rest)?, Day::take(rest)?);
-        let key = match scope {
-            1 => Self::Repo(day, u64::take(rest)?),
-            2 => Self::Language(day, String::take(rest)?),
-            3 => Self::All(day),
-            4 => Self::Hours(day),
-            _ => return None,
-        };
-        rest.is_empty().then_some(key)
-    }
-}
-
 keys! {
     LedgerMonthKey LedgerMonths (month, repo);
 }
 
-impl Key for RepoNameKey {
-    const FAMILY: Family = Family::RepoNames;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Of(repo) => {
-                out.push(1);
-                repo.push(out);
-            }
-            Self::Named(name) => {
-                out.push(2);
-                KeyPart::push(name, out);
-            }
-        }
-    }
-
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let rest = &mut bytes;
-        let key = match u8::take(rest)? {
-            1 => Self::Of(u64::take(rest)?),
-            2 => Self::Named(String::take(rest)?),
-            _ => return None,
-        };
-        rest.is_empty().then_some(key)
-    }
+tagged_keys! {
+    LedgerKey Ledger { 1 Repo(day, repo); 2 Language(day, language); 3 All(day); 4 Hours(day); }
+    RepoNameKey RepoNames { 1 Of(repo); 2 Named(name); }
 }

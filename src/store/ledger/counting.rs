@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::names::NewNames;
 use super::rows::{decode_counts, put_counts};
-use crate::model::ledger::{DaySlot, LedgerMetric, LedgerOrigin, SlotCounts};
+use crate::model::ledger::{DaySlot, LedgerCounts, LedgerMetric, LedgerOrigin, SlotCounts};
 use crate::model::window::{Day, Timestamp};
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
@@ -100,7 +100,7 @@ pub(super) fn day_and_hour(at: Timestamp) -> (Day, u8) {
 }
 
 /// The languages of repositories, as far as they are known.
-pub(super) fn languages(
+fn languages(
     batch: &Batch<'_>,
     mut repos: Vec<u64>,
 ) -> Result<HashMap<u64, String, foldhash::fast::RandomState>, StoreError> {
@@ -115,6 +115,39 @@ pub(super) fn languages(
         }
     }
     Ok(found)
+}
+
+/// What was counted of a repository, and its language where that is known already.
+pub(super) type RepoCounts<'a> = (u64, &'a LedgerCounts, Option<&'a str>);
+
+/// Adds counts to the rows of repositories of a day, of which the slots stay that `keep` names, and
+/// to the sums. `slot` is where a metric is counted; the repositories ascend.
+pub(super) fn write_repos(
+    batch: &mut Batch<'_>,
+    (day, slot): (Day, impl Fn(LedgerMetric) -> DaySlot),
+    repos: &[RepoCounts<'_>],
+    keep: impl Fn(u16) -> bool,
+    sums: &mut LedgerSums,
+) -> Result<(), StoreError> {
+    let unknown = repos.iter().filter(|(.., language)| language.is_none());
+    let found = languages(batch, unknown.map(|(repo, ..)| *repo).collect())?;
+    let key = |repo| LedgerKey::Repo(day, repo);
+    let keys: Vec<_> = repos.iter().map(|(repo, ..)| key(*repo).to_bytes()).collect();
+    let stored = batch.get_many(Family::Ledger, &keys)?;
+    for (((repo, counts, language), bytes), stored) in repos.iter().zip(&keys).zip(stored) {
+        let mut row = decode_counts(Family::Ledger, bytes, stored.as_deref())?;
+        row.retain(&keep);
+        let language = language.or_else(|| found.get(repo).map(String::as_str));
+        for metric in LedgerMetric::ALL {
+            let (slot, n) = (slot(metric).number(), counts.get(metric));
+            row.add(slot, n);
+            if n > 0 {
+                sums.add(day, language, slot, n);
+            }
+        }
+        put_counts(batch, &key(*repo), &row);
+    }
+    Ok(())
 }
 
 /// Counts to add to the rows of languages and of all repositories.

@@ -16,13 +16,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::counting::{LedgerSums, languages};
+use super::counting::{LedgerSums, write_repos};
 use super::names::NewNames;
 use super::rows::{decode_counts, decode_hours, put_counts, put_hours};
 use crate::model::activity::{Coverage, Span};
-use crate::model::ledger::{
-    DayHours, DaySlot, FilledDays, LedgerCounts, LedgerMetric, LedgerOrigin,
-};
+use crate::model::ledger::{DayHours, DaySlot, FilledDays, LedgerCounts, LedgerOrigin};
 use crate::model::window::Day;
 use crate::store::batch::Batch;
 use crate::store::database::Database;
@@ -32,7 +30,6 @@ use crate::store::keys::activity::{ActivityKey, CoverageKey};
 use crate::store::keys::ledger::LedgerKey;
 use crate::store::keys::{Key as _, MetaKey};
 use crate::store::open::Store;
-use crate::store::reader::Reader;
 use crate::sync::lock;
 
 /// The most repositories that are written in one batch. With the longest names that are valid,
@@ -91,24 +88,12 @@ impl LedgerDay {
         (behind, most): (Option<u64>, usize),
         sums: &mut LedgerSums,
     ) -> Result<Option<u64>, StoreError> {
-        let mut names = NewNames::default();
         let some: Vec<_> = self.behind(behind).take(most).collect();
-        let found = languages(batch, some.iter().map(|(repo, _)| **repo).collect())?;
-        let key = |repo: u64| LedgerKey::Repo(day, repo);
-        let keys: Vec<_> = some.iter().map(|(repo, _)| key(**repo).to_bytes()).collect();
-        let stored = batch.get_many(Family::Ledger, &keys)?;
-        for (((repo, (name, counts)), bytes), stored) in some.iter().zip(&keys).zip(stored) {
-            let mut row = decode_counts(Family::Ledger, bytes, stored.as_deref())?;
-            let language = found.get(*repo).map(String::as_str);
-            for metric in LedgerMetric::ALL {
-                let slot = DaySlot { origin: LedgerOrigin::Database, hour: 0, metric }.number();
-                let n = counts.get(metric);
-                row.add(slot, n);
-                if n > 0 {
-                    sums.add(day, language, slot, n);
-                }
-            }
-            put_counts(batch, &key(**repo), &row);
+        let repos: Vec<_> = some.iter().map(|(repo, (_, counts))| (**repo, counts, None)).collect();
+        let slot = |metric| DaySlot { origin: LedgerOrigin::Database, hour: 0, metric };
+        write_repos(batch, (day, slot), &repos, |_| true, sums)?;
+        let mut names = NewNames::default();
+        for (repo, (name, _)) in &some {
             if let Some(name) = name {
                 names.note(batch, **repo, name, day.start());
             }
@@ -163,7 +148,7 @@ pub(super) async fn fill_in<R: Send + 'static>(
     let counts = Arc::new(counts);
     let (behind, mut sums) = write_parts(store, (day, &counts), most).await?;
     let last = store.commit(move |batch| {
-        let fills = !counts.is_empty() && !is_known(batch.database, day)?;
+        let fills = !counts.is_empty() && !is_known(batch, day)?;
         if fills {
             counts.write_some(batch, day, (behind, most), &mut sums)?;
             sums.write(batch, |slot| !is_of_database(slot))?;
@@ -188,7 +173,7 @@ pub(super) async fn write_parts(
     while counts.has_more((behind, most)) {
         let counts = Arc::clone(counts);
         let written = store.commit(move |batch| {
-            if is_known(batch.database, day)? {
+            if is_known(batch, day)? {
                 return Ok(None);
             }
             batch.put(&MetaKey(WRITING.to_owned()), &day.0.to_be_bytes());
@@ -227,7 +212,7 @@ fn clear_some(
     let corrupt = |_| StoreError::corrupt(Family::Meta.name(), &key.to_bytes());
     let day = Day(i32::from_be_bytes(value.as_slice().try_into().map_err(corrupt)?));
     let (mut rows, mut next) = (Vec::new(), None);
-    batch.database.scan(&LedgerKey::Repo(day, from), |key, value| {
+    batch.scan(&LedgerKey::Repo(day, from), |key, value| {
         let LedgerKey::Repo(of, repo) = key else { return Ok(false) };
         if of != day {
             return Ok(false);
@@ -277,7 +262,7 @@ pub fn put_progress(batch: &mut Batch<'_>, progress: &FilledDays) {
     batch.put(&MetaKey(PROGRESS.to_owned()), &text);
 }
 
-impl Reader<'_> {
+impl Database {
     /// What was filled from a database; `None` before the first time.
     pub fn filled_days(&self) -> Result<Option<FilledDays>, StoreError> {
         let row = self.get(&MetaKey(PROGRESS.to_owned()))?;
@@ -286,6 +271,6 @@ impl Reader<'_> {
 
     /// Whether a day was filled, or counted here: see the top of this file.
     pub fn has_ledger_day(&self, day: Day) -> Result<bool, StoreError> {
-        is_known(self.database, day)
+        is_known(self, day)
     }
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::merged::merged;
-use super::rows::{decode_counts, decode_hours, put_hours};
+use super::rows::{decode_counts, decode_hours, put_counts, put_hours};
 use crate::model::ledger::{DayHours, DaySlot, LedgerMetric, LedgerOrigin, SlotCounts, month_slot};
 use crate::model::window::{Day, Month, Timestamp};
 use crate::store::batch::Batch;
@@ -48,7 +48,7 @@ pub(crate) async fn fold_due(
             },
         };
         let folded = store.commit(move |batch| {
-            if lock(&batch.database.held_days).iter().any(|day| day.in_month().0 == month) {
+            if lock(&batch.held_days).iter().any(|day| day.in_month().0 == month) {
                 return Ok(None);
             }
             fold_some(batch, month, from).map(Some)
@@ -121,11 +121,7 @@ pub(super) fn fold_some(
         for (slot, n) in counts.iter() {
             row.add(slot, n);
         }
-        if !row.is_empty() {
-            let mut value = Vec::with_capacity(16);
-            row.encode(&mut value);
-            batch.put(key, &value);
-        }
+        put_counts(batch, key, &row);
     }
     Ok(next)
 }
@@ -134,7 +130,7 @@ pub(super) fn fold_some(
 fn compact(reader: Reader<'_>, month: Month) {
     let days = month.days();
     let key = |day| LedgerKey::Repo(Day(day), 0);
-    reader.database.compact(&key(days.start), &key(days.end));
+    reader.compact(&key(days.start), &key(days.end));
 }
 
 /// Makes the hours of a day final that have counts, and returns them.

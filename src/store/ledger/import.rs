@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::counting::{LedgerSums, day_and_hour, languages};
+use super::counting::{LedgerSums, RepoCounts, day_and_hour, write_repos};
 use super::names::NewNames;
-use super::rows::{decode_counts, decode_hours, put_counts, put_hours};
+use super::rows::{decode_hours, put_hours};
 use crate::model::ledger::{DaySlot, LedgerCounts, LedgerMetric, LedgerOrigin, SlotCounts};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
-use crate::store::families::Family;
-use crate::store::keys::Key as _;
 use crate::store::keys::ledger::LedgerKey;
 
 /// Repositories whose rows are read at once.
@@ -71,7 +69,15 @@ impl LedgerHour {
         }
         hours.imported |= bit;
         put_hours(batch, &hours_key, hours);
-        self.write_repos(batch, (day, hour), &mut sums)?;
+        let mut repos: Vec<RepoCounts<'_>> = Vec::with_capacity(self.repos.len());
+        for (repo, of) in &self.repos {
+            repos.push((*repo, &of.counts, of.language.as_deref()));
+        }
+        repos.sort_unstable_by_key(|(repo, ..)| *repo);
+        let slot = |metric| DaySlot { origin: LedgerOrigin::Archive, hour, metric };
+        for some in repos.chunks(AT_ONCE) {
+            write_repos(batch, (day, slot), some, |slot| !is_of(slot, hour), &mut sums)?;
+        }
         sums.write(batch, |slot| !is_of(slot, hour))?;
         let mut names = NewNames::default();
         for (repo, in_hour) in &self.repos {
@@ -94,54 +100,23 @@ impl LedgerHour {
             SlotCounts::decode(value)
                 .is_some_and(|row| row.iter().any(|(slot, _)| is_of(slot, hour)))
         };
-        batch.database.scan(&LedgerKey::Repo(day, 0), |key, value| {
-            let LedgerKey::Repo(of, repo) = key else { return Ok(false) };
-            if of == day && has(value) {
+        let next = Day(day.0.saturating_add(1));
+        let repos = LedgerKey::Repo(day, 0)..LedgerKey::Repo(next, 0);
+        batch.scan_range(repos, |key, value| {
+            if let LedgerKey::Repo(_, repo) = key
+                && has(value)
+            {
                 self.repos.entry(repo).or_default();
             }
-            Ok(of == day)
+            Ok(())
         })?;
-        batch.database.scan(&LedgerKey::Language(day, String::new()), |key, value| {
-            let is_same = matches!(&key, LedgerKey::Language(of, _) if *of == day);
-            if is_same && has(value) {
+        let of_day = |day| LedgerKey::Language(day, String::new());
+        batch.scan_range(of_day(day)..of_day(next), |key, value| {
+            if has(value) {
                 sums.0.entry(key).or_default();
             }
-            Ok(is_same)
+            Ok(())
         })
-    }
-
-    /// Writes the rows of the repositories, and adds to the sums.
-    fn write_repos(
-        &self,
-        batch: &mut Batch<'_>,
-        (day, hour): (Day, u8),
-        sums: &mut LedgerSums,
-    ) -> Result<(), StoreError> {
-        let mut repos: Vec<_> = self.repos.iter().collect();
-        repos.sort_unstable_by_key(|(repo, _)| **repo);
-        for some in repos.chunks(AT_ONCE) {
-            let unknown = some.iter().filter(|(_, in_hour)| in_hour.language.is_none());
-            let found = languages(batch, unknown.map(|(repo, _)| **repo).collect())?;
-            let key = |repo: u64| LedgerKey::Repo(day, repo);
-            let keys: Vec<_> = some.iter().map(|(repo, _)| key(**repo).to_bytes()).collect();
-            let stored = batch.get_many(Family::Ledger, &keys)?;
-            for (((repo, in_hour), bytes), stored) in some.iter().zip(&keys).zip(stored) {
-                let mut row = decode_counts(Family::Ledger, bytes, stored.as_deref())?;
-                row.retain(|slot| !is_of(slot, hour));
-                let language = in_hour.language.as_deref();
-                let language = language.or_else(|| found.get(repo).map(String::as_str));
-                for metric in LedgerMetric::ALL {
-                    let n = in_hour.counts.get(metric);
-                    let slot = DaySlot { origin: LedgerOrigin::Archive, hour, metric }.number();
-                    row.add(slot, n);
-                    if n > 0 {
-                        sums.add(day, language, slot, n);
-                    }
-                }
-                put_counts(batch, &key(**repo), &row);
-            }
-        }
-        Ok(())
     }
 }
 

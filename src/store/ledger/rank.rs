@@ -70,7 +70,7 @@ impl Ranking {
         let day_hours = days.clone().map(|day| reader.ledger_hours(Day(day)));
         let day_hours: Vec<DayHours> = day_hours.collect::<Result<_, _>>()?;
         let first_hour = u8::try_from(first.rem_euclid(24)).unwrap_or(0);
-        let snapshot = reader.database.snapshot();
+        let snapshot = reader.snapshot();
         let mut languages = LanguageRows::new(&snapshot);
         let (mut all, mut by_language) = (OpenLists::default(), HashMap::new());
         merged(&snapshot, days.clone(), 0, |repo, rows| {
@@ -82,8 +82,8 @@ impl Ranking {
             if figures == [0; 4] {
                 return Ok(true);
             }
-            let mut left_out = RankCandidate { reader, rule: is_left_out, repo, known: None };
-            all.offer(&mut left_out, figures)?;
+            let mut candidate = RankCandidate { reader, rule: is_left_out, repo, known: None };
+            all.offer(&mut candidate, figures)?;
             if let Some(language) = languages.of(repo)? {
                 let is_full = by_language.len() >= LANGUAGES;
                 let folded = language.to_lowercase();
@@ -91,7 +91,7 @@ impl Ranking {
                     by_language
                         .entry(folded)
                         .or_insert_with(OpenLists::default)
-                        .offer(&mut left_out, figures)?;
+                        .offer(&mut candidate, figures)?;
                 }
             }
             Ok(true)
@@ -126,7 +126,7 @@ impl Ranking {
             None => Some(&self.all),
             Some(language) => self.by_language.get(&language.to_lowercase()),
         };
-        let ids = lists.map_or(&[][..], |lists| &lists[place(by)]);
+        let ids = lists.map_or(&[][..], |lists| &lists[by as usize]);
         let repo = |ranked: &RankedId| {
             Ok(RankedRepo {
                 id: ranked.repo,
@@ -141,11 +141,6 @@ impl Ranking {
         let Self { from, computed_at, seen, .. } = *self;
         Ok(TopRepos { from, computed_at, seen, repos })
     }
-}
-
-/// The place of a figure in the lists.
-fn place(by: RankedBy) -> usize {
-    RankedBy::ALL.iter().position(|known| *known == by).unwrap_or(0)
 }
 
 /// Adds the figures of a day's row, from an hour of the day on; of a day that was filled from a

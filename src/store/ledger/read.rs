@@ -8,14 +8,14 @@ use super::rows::{decode_counts, decode_hours};
 use crate::model::activity::{MissedRange, Span};
 use crate::model::ledger::{DayHours, DaySeen, LedgerCounts, of_month_slot};
 use crate::model::window::{Day, Month};
+use crate::store::database::Database;
 use crate::store::error::StoreError;
 use crate::store::families::Family;
 use crate::store::keys::ledger::{LedgerKey, LedgerMonthKey, RepoNameKey};
 use crate::store::keys::{Key as _, RepoKey};
-use crate::store::reader::Reader;
 use crate::store::repos::RepoRow;
 
-impl Reader<'_> {
+impl Database {
     /// The repository that has a name, or had it last, by GitHub's id.
     pub fn repo_named(&self, name: &str) -> Result<Option<u64>, StoreError> {
         let key = RepoNameKey::named(name);
@@ -49,7 +49,7 @@ impl Reader<'_> {
         if days.is_empty() {
             return Ok(found);
         }
-        let snapshot = self.database.snapshot();
+        let snapshot = self.snapshot();
         let (first, _) = Day(days.start).in_month();
         let (last, _) = Day(days.end - 1).in_month();
         let months: Vec<Month> = (first.0..=last.0).map(Month).collect();
@@ -104,7 +104,7 @@ impl Reader<'_> {
     }
 
     /// The same without what was imported.
-    pub(super) fn days_covered(self, days: Range<i32>) -> Result<Vec<DaySeen>, StoreError> {
+    pub(super) fn days_covered(&self, days: Range<i32>) -> Result<Vec<DaySeen>, StoreError> {
         let hours = i64::from(days.start) * 24..i64::from(days.end) * 24;
         let coverage = self.coverage(Span::Hour, hours)?;
         let of_day = |day: i32| {
@@ -126,10 +126,10 @@ impl Reader<'_> {
     }
 
     /// Where the counts of each of these days come from, ascending.
-    pub(super) fn hours_of_days(self, days: Range<i32>) -> Result<Vec<DayHours>, StoreError> {
+    pub(super) fn hours_of_days(&self, days: Range<i32>) -> Result<Vec<DayHours>, StoreError> {
         let keys: Vec<LedgerKey> = days.map(|day| LedgerKey::Hours(Day(day))).collect();
         let bytes: Vec<_> = keys.iter().map(LedgerKey::to_bytes).collect();
-        let rows = self.database.snapshot().get_many(Family::Ledger, &bytes)?;
+        let rows = self.snapshot().get_many(Family::Ledger, &bytes)?;
         keys.iter().zip(rows).map(|(key, row)| decode_hours(key, row.as_deref())).collect()
     }
 }

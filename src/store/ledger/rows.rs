@@ -4,7 +4,7 @@ use crate::model::ledger::{DayHours, SlotCounts};
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
 use crate::store::families::Family;
-use crate::store::keys::Key as _;
+use crate::store::keys::Key;
 use crate::store::keys::ledger::LedgerKey;
 
 /// Decodes the counts of a row; empty when there is none.
@@ -41,7 +41,7 @@ pub(super) fn put_hours(batch: &mut Batch<'_>, day: &LedgerKey, hours: DayHours)
 }
 
 /// Puts the counts of a row, or deletes it when there are none.
-pub(super) fn put_counts(batch: &mut Batch<'_>, key: &LedgerKey, counts: &SlotCounts) {
+pub(super) fn put_counts<K: Key>(batch: &mut Batch<'_>, key: &K, counts: &SlotCounts) {
     if counts.is_empty() {
         return batch.delete(key);
     }

@@ -33,7 +33,7 @@ struct KeptDays {
 }
 
 impl SeenDays {
-    /// As [`Reader::days_seen`]. Blocks.
+    /// As `Reader::days_seen`. Blocks.
     ///
     /// # Errors
     /// When the store cannot be read.

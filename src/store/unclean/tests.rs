@@ -199,7 +199,7 @@ async fn interrupted_creation_is_completed() {
 fn line_has_constant_length_and_any_text_parses() {
     let line = |is_clean, at_intervals, sequence| {
         let boot = "b".repeat(36);
-        let remembered = WriteRecord { boot, at_intervals, is_clean, sequence };
+        let remembered = WriteRecord { boot: &boot, at_intervals, is_clean, sequence };
         let line = remembered.line();
         assert_eq!(WriteRecord::read(&line), Some(remembered));
         line.len()

@@ -6,9 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ghpulse::archive::{ImportOutcome, import};
-use ghpulse::bus::pulsar::{PulsarOptions, probe};
+use ghpulse::bus::pulsar::probe;
 use ghpulse::clock::Clock;
-use ghpulse::config::{Compression, OAuthConfig, Secret};
+use ghpulse::config::{Compression, OAuthConfig, PulsarConfig, Secret};
 use ghpulse::github::graphql::{
     AskedBy, GraphQl, ObjectLookup, QueryOutcome, WantedPull, WantedPush,
 };
@@ -237,9 +237,10 @@ fn oauth_answers() {
         server.url
     );
     std::fs::write(&key_file, key).unwrap();
-    let options = PulsarOptions {
+    let options = PulsarConfig {
         url,
-        topic: "t".to_owned(),
+        producer_topic: "t".to_owned(),
+        consumer_topic: "t".to_owned(),
         oauth: Some(OAuthConfig { audience: "urn:x".to_owned(), key_file }),
         ca: None,
         compression: Compression::None,
@@ -251,7 +252,7 @@ fn oauth_answers() {
             Some(discovery) => server.answers_with(discovery, None),
             None => server.answers_with(input, Some(whole)),
         }
-        let tried = runtime.block_on(Box::pin(probe(&options, false, Clock::system())));
+        let tried = runtime.block_on(Box::pin(probe(&options, "t", false, Clock::system())));
         let error = tried.expect_err("the broker ends every connection").to_string();
         assert!(!error.contains(SECRET), "{error}");
         let words: Vec<&str> = error.split(' ').filter(|word| word.len() > 3).take(12).collect();

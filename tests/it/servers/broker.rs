@@ -10,8 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ghpulse::bus::pulsar::PulsarOptions;
-use ghpulse::config::Compression;
+use ghpulse::config::{Compression, PulsarConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -351,14 +350,15 @@ impl Broker {
         format!("pulsar://127.0.0.1:{}", self.port)
     }
 
-    /// The options for a topic on this broker.
-    pub(crate) fn options(&self, topic: &str) -> PulsarOptions {
-        PulsarOptions {
+    /// The configuration for a topic on this broker.
+    pub(crate) fn options(&self, topic: &str) -> PulsarConfig {
+        PulsarConfig {
             url: self.url(),
-            topic: topic.to_owned(),
             oauth: None,
             ca: None,
             compression: Compression::None,
+            producer_topic: topic.to_owned(),
+            consumer_topic: topic.to_owned(),
             consumer_name: "test".to_owned(),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ghpulse::bus::pulsar::PulsarOptions;
+use ghpulse::config::PulsarConfig;
 use tempfile::tempdir;
 
 use super::broker::shared;
@@ -19,7 +19,7 @@ async fn silent_consumer_subscribes_again() {
     let way = Way::to(&options.url).await;
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
     let collector = Node::collector(&dirs[0], &options).await;
-    let around = PulsarOptions { url: way.url.clone(), ..options.clone() };
+    let around = PulsarConfig { url: way.url.clone(), ..options.clone() };
     let mut edge = Node::edge(&dirs[1], &around).await;
     let events = pull_requests(1, 400);
     collector.admit(&events[..50]).await;

@@ -1,7 +1,7 @@
 //! Tests with a faulty broker: killed, paused, its topic unloaded or deleted, its data gone.
 
 use ghpulse::bus::ProducerGrant;
-use ghpulse::bus::pulsar::PulsarOptions;
+use ghpulse::config::PulsarConfig;
 use tempfile::{TempDir, tempdir};
 
 use super::broker::{Alone, alone};
@@ -107,7 +107,7 @@ async fn deleted_topic_continues_after_its_last_position() {
 
 /// A topic with entries that an edge has applied, on a broker that then loses all of it; the topic
 /// that replaces it is shorter, and has an older ledger.
-async fn forgotten(topic: &str) -> Option<(Alone, PulsarOptions, TempDir, Node)> {
+async fn forgotten(topic: &str) -> Option<(Alone, PulsarConfig, TempDir, Node)> {
     let pulsar = alone(topic).await?;
     for n in 0..10 {
         // Each topic has a ledger, with ascending numbers.
@@ -128,7 +128,7 @@ async fn forgotten(topic: &str) -> Option<(Alone, PulsarOptions, TempDir, Node)>
 }
 
 /// Another collector, on a new topic.
-async fn after_all(dir: &TempDir, options: &PulsarOptions) -> Node {
+async fn after_all(dir: &TempDir, options: &PulsarConfig) -> Node {
     let new = Node::collector(dir, options).await;
     new.admit(&pull_requests(1_000, 1)).await;
     new.holds(1).await;

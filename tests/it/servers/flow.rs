@@ -1,9 +1,9 @@
 //! Tests with a healthy broker.
 
-use ghpulse::bus::pulsar::{PulsarOptions, PulsarOutlet};
+use ghpulse::bus::pulsar::PulsarOutlet;
 use ghpulse::bus::{Outlet as _, ProducerAccess, ProducerGrant};
 use ghpulse::clock::Clock;
-use ghpulse::config::Compression;
+use ghpulse::config::{Compression, PulsarConfig};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
 use ghpulse::model::event_summary::EventSummary;
@@ -112,7 +112,7 @@ async fn every_compression_is_read() {
         ("compressed-zstd", Compression::Zstd),
         ("compressed-zlib", Compression::Zlib),
     ] {
-        let options = PulsarOptions { compression, ..pulsar.broker.options(topic) };
+        let options = PulsarConfig { compression, ..pulsar.broker.options(topic) };
         let dir = tempdir().unwrap();
         let node = Node::collector(&dir, &options).await;
         node.admit(&pull_requests(1, 60)).await;
@@ -168,14 +168,17 @@ async fn check_finds_the_topic_free_or_taken() {
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
     let clock = Clock::system();
-    let found = probe(&options, true, clock).await.unwrap();
+    let found = probe(&options, topic, true, clock).await.unwrap();
     assert_eq!(found.topic, "persistent://public/default/checked");
     assert_eq!((found.grant, found.oldest), (Some(ProducerGrant::Granted), None));
     let dir = tempdir().unwrap();
     let mut collector = Node::collector(&dir, &options).await;
     collector.is(ProducerGrant::Granted).await;
-    assert_eq!(probe(&options, true, clock).await.unwrap().grant, Some(ProducerGrant::Standby));
-    assert_eq!(probe(&options, false, clock).await.unwrap().grant, None);
+    assert_eq!(
+        probe(&options, topic, true, clock).await.unwrap().grant,
+        Some(ProducerGrant::Standby)
+    );
+    assert_eq!(probe(&options, topic, false, clock).await.unwrap().grant, None);
     until("the collector still produces", || Some(*collector.grant.borrow())).await;
     collector.admit(&pull_requests(1, 5)).await;
     collector.holds(5).await;
@@ -183,7 +186,7 @@ async fn check_finds_the_topic_free_or_taken() {
     // attempts.
     let oldest = async {
         loop {
-            if let Some(oldest) = probe(&options, false, clock).await.unwrap().oldest {
+            if let Some(oldest) = probe(&options, topic, false, clock).await.unwrap().oldest {
                 return oldest;
             }
         }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use ghpulse::bus::pulsar::{PulsarOptions, tag_of};
+use ghpulse::bus::pulsar::tag_of;
+use ghpulse::config::PulsarConfig;
 use ghpulse::model::gap::{Gap, GapReason};
 use ghpulse::model::position::Position;
 use ghpulse::store::gaps;
@@ -46,7 +47,7 @@ impl Lossy {
         let way = Way::to(&options.url).await;
         let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         let collector = Node::collector(&dirs[0], &options).await;
-        let around = PulsarOptions { url: way.url.clone(), ..options.clone() };
+        let around = PulsarConfig { url: way.url.clone(), ..options.clone() };
         let edge = Node::edge(&dirs[1], &around).await;
         let events = pull_requests(1, 90);
         collector.admit(&events[..50]).await;
@@ -145,7 +146,7 @@ async fn unreadable_entries_at_the_end_become_dead_letters() {
         let bodies = (1..=before).map(good).chain(bad(3));
         produce(&options.url, topic, bodies.collect()).await;
         let dir = tempdir().unwrap();
-        let edge = Node::edge(&dir, &PulsarOptions { url: way.url.clone(), ..options }).await;
+        let edge = Node::edge(&dir, &PulsarConfig { url: way.url.clone(), ..options }).await;
         let rows = until("all three are put aside", || {
             let rows = dead(&edge);
             (rows.len() == 3).then_some(rows)
@@ -175,7 +176,7 @@ async fn entries_after_unreadable_ones_are_applied() {
         let bodies = (1..=before).map(good).chain(bad(1_050)).chain([good(9)]);
         produce(&options.url, topic, bodies.collect()).await;
         let dir = tempdir().unwrap();
-        let edge = Node::edge(&dir, &PulsarOptions { url: way.url.clone(), ..options }).await;
+        let edge = Node::edge(&dir, &PulsarConfig { url: way.url.clone(), ..options }).await;
         edge.holds(before + 1).await;
         is_acknowledged(pulsar.broker, topic, &edge).await;
         let rows = dead(&edge);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::bus::pulsar::{PulsarBus, PulsarOptions, PulsarOutlet, tag_of};
+use ghpulse::bus::pulsar::{PulsarBus, PulsarOutlet, tag_of};
 use ghpulse::bus::{BusState, ProducerGrant};
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
@@ -15,6 +15,7 @@ use ghpulse::collect::ingest;
 use ghpulse::collect::ingest::Admitted;
 use ghpulse::collect::relay::Relay;
 use ghpulse::collect::source::{Poll, PolledPage};
+use ghpulse::config::PulsarConfig;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::position::{Cursor, Position};
@@ -50,16 +51,16 @@ pub(crate) type Row = (Cursor, Facts, String);
 
 impl Node {
     /// Starts a node that only consumes the topic.
-    pub(crate) async fn edge(dir: &TempDir, options: &PulsarOptions) -> Self {
+    pub(crate) async fn edge(dir: &TempDir, options: &PulsarConfig) -> Self {
         Self::start(dir.path(), options, false).await
     }
 
     /// Starts a node that also produces, or is on standby to produce.
-    pub(crate) async fn collector(dir: &TempDir, options: &PulsarOptions) -> Self {
+    pub(crate) async fn collector(dir: &TempDir, options: &PulsarConfig) -> Self {
         Self::start(dir.path(), options, true).await
     }
 
-    async fn start(dir: &Path, options: &PulsarOptions, collects: bool) -> Self {
+    async fn start(dir: &Path, options: &PulsarConfig, collects: bool) -> Self {
         let clock = Clock::system();
         // The reads of an aborted node close the store a moment later.
         let open = || Store::open(dir, Durability::EveryBatch, clock).ok();
@@ -87,7 +88,7 @@ impl Node {
             tokio::spawn(enrich.run(stop.clone())),
             tokio::spawn(relay.run(outlet, stop.clone())),
         ];
-        let topic = options.topic.clone();
+        let topic = options.consumer_topic.clone();
         Self { store, state, grant, waiting, subscription, hub, stages, stop, topic }
     }
 

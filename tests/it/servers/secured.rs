@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ghpulse::bus::ProducerGrant;
-use ghpulse::bus::pulsar::{PulsarOptions, probe};
+use ghpulse::bus::pulsar::probe;
 use ghpulse::clock::Clock;
-use ghpulse::config::OAuthConfig;
+use ghpulse::config::{OAuthConfig, PulsarConfig};
 use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -79,34 +79,37 @@ async fn tls_login_works_and_refusals_name_the_cure() {
     let (dir, tls_port) = (files.path().to_owned(), free_port());
     let made = own("secured", ADMIN, move |_| settings(&dir, tls_port)).await;
     let Some(broker) = made else { return };
-    let good = PulsarOptions {
+    let good = PulsarConfig {
         url: format!("pulsar+ssl://127.0.0.1:{tls_port}"),
         ca: Some(files.path().join("ca.pem")),
         oauth: Some(login(files.path(), "admin.json", ADMIN).await),
         ..broker.options("secured")
     };
     let clock = Clock::system();
-    assert_eq!(probe(&good, true, clock).await.unwrap().grant, Some(ProducerGrant::Granted));
+    assert_eq!(
+        probe(&good, "secured", true, clock).await.unwrap().grant,
+        Some(ProducerGrant::Granted)
+    );
     let dir = tempdir().unwrap();
     let node = Node::collector(&dir, &good).await;
     node.admit(&pull_requests(1, 40)).await;
     assert_eq!(node.holds(40).await.len(), 40);
     node.end().await;
 
-    let refused = async |options: PulsarOptions| {
-        let error = probe(&options, true, clock).await.unwrap_err();
+    let refused = async |options: PulsarConfig| {
+        let error = probe(&options, "secured", true, clock).await.unwrap_err();
         assert!(error.is_transient() && !error.to_string().contains("hush"), "{error}");
         error.to_string()
     };
-    let said = refused(PulsarOptions { ca: None, ..good.clone() }).await;
+    let said = refused(PulsarConfig { ca: None, ..good.clone() }).await;
     assert!(said.contains("TLS or the login failed") && said.contains("pulsar.ca"), "{said}");
-    let said = refused(PulsarOptions { oauth: None, ..good.clone() }).await;
+    let said = refused(PulsarConfig { oauth: None, ..good.clone() }).await;
     assert!(said.contains("it needs a login"), "{said}");
     let forged = login(files.path(), "forged.json", "eyJhbGciOiJIUzI1NiJ9.e30.AAAA").await;
-    let said = refused(PulsarOptions { oauth: Some(forged), ..good.clone() }).await;
+    let said = refused(PulsarConfig { oauth: Some(forged), ..good.clone() }).await;
     assert!(said.contains("TLS or the login failed") && said.contains("pulsar.audience"), "{said}");
     let stranger = login(files.path(), "stranger.json", STRANGER).await;
-    let said = refused(PulsarOptions { oauth: Some(stranger), ..good.clone() }).await;
+    let said = refused(PulsarConfig { oauth: Some(stranger), ..good.clone() }).await;
     assert!(said.contains("has no permission for this topic"), "{said}");
     broker.kill();
     broker.remove();

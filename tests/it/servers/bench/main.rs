@@ -30,9 +30,8 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use ghpulse::bus::ProducerGrant;
-use ghpulse::bus::pulsar::PulsarOptions;
 use ghpulse::clock::{Clock, Stopwatch};
-use ghpulse::config::Compression;
+use ghpulse::config::{Compression, PulsarConfig};
 use ghpulse::simulate::{Shape, World};
 use pulsar::compression::CompressionLz4;
 use pulsar::{Consumer, Producer, ProducerOptions, Pulsar, SubType, TokioExecutor};
@@ -80,7 +79,7 @@ struct Two {
 
 impl Two {
     async fn on(broker: &Broker, topic: &str, events: usize) -> Self {
-        let options = PulsarOptions { compression: Compression::Lz4, ..broker.options(topic) };
+        let options = PulsarConfig { compression: Compression::Lz4, ..broker.options(topic) };
         let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         let mut collector = Node::collector(&dirs[0], &options).await;
         let mut edge = Node::edge(&dirs[1], &options).await;

@@ -1,0 +1,105 @@
+//! A session on a stream to which a broker has sent entries.
+
+use bytes::BytesMut;
+use pulsar::BrokerAddress;
+use pulsar::consumer::InitialPosition;
+use pulsar::message::{Codec, Message, Payload, proto};
+use pulsar::proto::BaseCommand;
+use pulsar::proto::base_command::Type;
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::codec::Encoder as _;
+
+use super::super::link::PulsarLink;
+use super::super::link::tests::configured;
+use super::super::reader::SubscribeOptions;
+use super::*;
+use crate::bus::Content;
+use crate::clock::Clock;
+
+/// An entry of one message: an event with that many bytes beside its own fields.
+fn entry(number: u64, bytes: usize) -> Message {
+    let text = "x".repeat(bytes);
+    let event = format!(
+        r#"{{"id":"{number}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z","x":"{text}"}}"#
+    );
+    let message_id = MessageIdData { ledger_id: 1, entry_id: number, ..MessageIdData::default() };
+    let message = proto::CommandMessage { message_id, ..proto::CommandMessage::default() };
+    let metadata = proto::MessageMetadata {
+        producer_name: "p".to_owned(),
+        publish_time: 1_772_359_200_000,
+        ..proto::MessageMetadata::default()
+    };
+    let data = format!(r#"{{"event":{event},"payload":{{}}}}"#).into_bytes();
+    let command = BaseCommand {
+        r#type: Type::Message as i32,
+        message: Some(message),
+        ..BaseCommand::default()
+    };
+    Message { command, payload: Some(Payload { metadata, data }) }
+}
+
+/// The numbers of deliveries in the batches of a session to which the broker has sent `entries`
+/// entries of at least `bytes` bytes.
+async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
+    let connected = BaseCommand {
+        r#type: Type::Connected as i32,
+        connected: Some(proto::CommandConnected::default()),
+        ..BaseCommand::default()
+    };
+    let subscribed = BaseCommand {
+        r#type: Type::Success as i32,
+        success: Some(proto::CommandSuccess::default()),
+        ..BaseCommand::default()
+    };
+    let answers = [connected, subscribed].map(|command| Message { command, payload: None });
+    let mut sent = BytesMut::new();
+    for message in answers.into_iter().chain((0..entries).map(|number| entry(number, bytes))) {
+        Codec.encode(message, &mut sent).unwrap();
+    }
+    let (ours, mut theirs) = tokio::io::duplex(sent.len() + (1 << 20));
+    theirs.write_all(&sent).await.unwrap();
+    let config = configured("pulsar://127.0.0.1:6650");
+    let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
+    let address = BrokerAddress {
+        url: config.url.parse().unwrap(),
+        broker_url: config.url.clone(),
+        proxy: false,
+    };
+    let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
+    let reader = TopicReader::begin(Box::new(ours), &link, &address, &to).await.unwrap();
+    let now = link.clock.instant();
+    let mut session = ReaderSession::new(reader, None, Some((1, entries - 1)), now);
+    let (mut found, mut missing) = (Vec::new(), usize::try_from(entries).unwrap());
+    while missing > 0 {
+        let mut stuck = Stuck::default();
+        // Otherwise a batch may end because the task has read enough for its turn.
+        let receiving = tokio::task::unconstrained(session.receive(&mut stuck));
+        let batch = receiving.await.unwrap();
+        assert!(batch.iter().all(|delivery| matches!(delivery.content, Content::Event(..))));
+        missing -= batch.len();
+        found.push(batch.len());
+    }
+    found
+}
+
+#[tokio::test]
+async fn batch_ends_at_its_bytes_and_at_its_count() {
+    assert_eq!(batches(10, DELIVERY_BYTES / 4).await, [4, 4, 2]);
+    assert_eq!(batches(3, 2 * DELIVERY_BYTES).await, [1, 1, 1], "one at least");
+    assert_eq!(batches(DELIVERIES as u64 + 100, 10).await, [DELIVERIES, 100]);
+}
+
+#[test]
+fn patience_grows_up_to_a_limit() {
+    let mut stuck = Stuck::default();
+    assert!(!stuck.is_stuck());
+    let mut waits = Vec::new();
+    for times in 0..40 {
+        stuck.0 = times;
+        waits.push(stuck.patience());
+    }
+    assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+    assert_eq!((waits[0], waits[1], waits[39]), (PROOF, 2 * PROOF, MOST_PROOF));
+    stuck.reset();
+    assert!(!stuck.is_stuck());
+}
