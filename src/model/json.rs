@@ -146,7 +146,12 @@ fn end_of_string(json: &str, begin: usize) -> Option<usize> {
 
 /// Appends a JSON string.
 pub fn push_text(out: &mut String, text: &str) {
-    out.push_str(&encoded(text));
+    let is_escaped = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
+    if text.as_bytes().iter().any(is_escaped) {
+        out.push_str(&encoded(text));
+    } else {
+        out.extend(["\"", text, "\""]);
+    }
 }
 
 /// A message or report of ours as JSON.

@@ -5,7 +5,6 @@
 //! the enrichment. Data about the message itself is in its properties. Of a message without the
 //! property `schema`, the peer's, only the event is used. Unknown fields are ignored.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,17 +109,28 @@ impl Outgoing {
 /// Writes the payload: the seven flags and the enrichment.
 pub fn push_payload(body: &mut String, facts: &Facts) {
     for (i, (name, set)) in facts.flags.named().into_iter().enumerate() {
-        let open = if i == 0 { '{' } else { ',' };
-        let _ = write!(body, "{open}\"{name}\":{}", u8::from(set));
+        let open = if i == 0 { "{\"" } else { ",\"" };
+        body.extend([open, name, if set { "\":1" } else { "\":0" }]);
     }
-    let language = json::encoded(&facts.language);
-    let (additions, deletions) = (json::encoded(&facts.additions), json::encoded(&facts.deletions));
-    let enriched = u8::from(facts.enriched);
-    let _ = write!(
-        body,
-        ",\"language\":{language},\"additions\":{additions},\"deletions\":{deletions},\
-         \"enriched\":{enriched}}}"
-    );
+    body.push(',');
+    push_enrichment(body, facts);
+    body.push('}');
+}
+
+fn push_enrichment(body: &mut String, facts: &Facts) {
+    body.push_str("\"language\":");
+    match &facts.language {
+        Some(language) => json::push_text(body, language),
+        None => body.push_str("null"),
+    }
+    for (name, lines) in [("additions", facts.additions), ("deletions", facts.deletions)] {
+        body.extend([",\"", name, "\":"]);
+        match lines {
+            Some(lines) => body.push_str(&lines.to_string()),
+            None => body.push_str("null"),
+        }
+    }
+    body.push_str(if facts.enriched { ",\"enriched\":1" } else { ",\"enriched\":0" });
 }
 
 impl Incoming {

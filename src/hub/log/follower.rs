@@ -207,7 +207,7 @@ impl Follower {
         }
         let newest = self.log.tail.newest_first(looked);
         let known = newest.iter().filter(|event| event.cursor.position <= head);
-        let first = known.filter(|event| selector.takes(event)).nth(most.checked_sub(1)?)?;
+        let first = known.filter(|event| selector.takes(&***event)).nth(most.checked_sub(1)?)?;
         // Only the journal knows between which events the gaps of the bus are.
         let position = first.cursor.position.before()?;
         let has_no_gaps = self.feed().is_behind_all_gaps(position);
@@ -485,7 +485,7 @@ impl Follower {
                 break;
             }
             if event.cursor.position > after {
-                let pushed = self.selector.push(&mut out, self.encoding, event, None);
+                let pushed = self.selector.push(&mut out, self.encoding, &**event, None);
                 batch.count += pushed;
                 self.count_down(pushed);
             }

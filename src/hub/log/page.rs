@@ -15,14 +15,12 @@ use super::selector::StreamSelector;
 use crate::hub::fanout::fair_queue::TimeSlice;
 use crate::hub::fanout::memory;
 use crate::hub::log::filter::QueryWarning;
-use crate::hub::log::tail::TailEvent;
-use crate::model::envelope::Envelope;
+use crate::hub::log::streamed_event::JournalEvent;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::journal::{Journal, JournalItem};
-use crate::store::rows::JournalRow;
 use crate::store::{Reader, StoreError};
 
 /// The most events that are matched for one page, so that the offset of a follower with few matches
@@ -30,6 +28,10 @@ use crate::store::{Reader, StoreError};
 const PAGE_EVENTS: usize = 8_192;
 /// The most bytes of events that are matched for one page.
 const PAGE_SCAN_BYTES: usize = 8 << 20;
+/// A page of this many bytes gets memory for all its bytes at once, and [`PAGE_REST`] more for its
+/// last event: growing step by step would copy it several times.
+const LONG_PAGE: usize = 64 << 10;
+const PAGE_REST: usize = 32 << 10;
 /// The most events that are searched for where `latest` or `since` begins, for a query with up to
 /// [`CHEAP_GLOBS`] values with `*`. Matching more of these costs more, so fewer events are
 /// searched.
@@ -153,8 +155,12 @@ pub(super) fn read(
         match step {
             JournalItem::Event(_, row) => {
                 scanned += row.event.len();
-                messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
+                messages +=
+                    selector.push(&mut out, encoding, &JournalEvent::new(cursor, row), sent);
                 offset = selector.after(cursor);
+                if out.len() >= LONG_PAGE && out.capacity() < bytes {
+                    out.reserve_exact((bytes + PAGE_REST).saturating_sub(out.len()));
+                }
             }
             JournalItem::LeftOut(..) => offset = selector.after(cursor),
             JournalItem::Damaged(_) => {
@@ -229,15 +235,6 @@ fn gaps_of_page(
     let up_to = known.last().map(|gap| gap.after);
     known.retain(|gap| Some(gap.after) != up_to);
     Ok((known, up_to))
-}
-
-fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
-    let index = row.index();
-    let envelope = Envelope { facts: row.facts, event: row.event.into() };
-    match index {
-        Some(index) => TailEvent::with_index(cursor, envelope, index),
-        None => TailEvent::new(cursor, envelope),
-    }
 }
 
 /// The offset before all events.
@@ -328,7 +325,7 @@ fn find_latest(
         searched.looked += 1;
         searched.at = Some(at);
         let cursor = Cursor { tag: *tag, position: at };
-        if !journal.leaves_out(&row) && selector.takes(&read_event(cursor, row)) {
+        if !journal.leaves_out(&row) && selector.takes(&JournalEvent::new(cursor, row)) {
             searched.found += 1;
             searched.begin = at.before();
         }

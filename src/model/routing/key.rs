@@ -26,6 +26,13 @@ impl RoutingKey {
     pub fn of_event(kind: &str) -> Self {
         const AROUND: usize = "evt..insert".len();
         let name = kind.strip_suffix("Event").unwrap_or(kind);
+        // All of GitHub's types, without a look at each character.
+        let fits = (1..=KEY_BYTES - AROUND).contains(&name.len());
+        if fits && name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let mut key = ["evt.", name, ".insert"].concat();
+            key.make_ascii_lowercase();
+            return Self(key);
+        }
         let mut word = String::with_capacity(name.len());
         for c in name.chars().flat_map(char::to_lowercase) {
             let odd = c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '#');
