@@ -28,7 +28,7 @@ mod renewed;
 mod status;
 mod tokens;
 mod tried;
-mod watch;
+pub(crate) mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::exchange;
 use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
@@ -55,7 +56,7 @@ pub(super) async fn look(
 }
 
 /// Free and total bytes on the disk that holds `dir`.
-pub(super) fn space(dir: &Path) -> Option<(u64, u64)> {
+pub(crate) fn space(dir: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
@@ -90,7 +91,11 @@ pub(super) async fn run(
             }
         }
         let measured = store.clone();
-        let full = blocking(move || nearly_full(measured.dir())).await?;
+        let look = move || {
+            exchange::tidy_abandoned(measured.dir(), clock.now());
+            nearly_full(measured.dir())
+        };
+        let full = blocking(look).await?;
         match &full {
             Some(text) => {
                 if !was_full {

@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use bytes::Bytes;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::config_file::ConfigFileArgs;
 use super::config_file::load;
 use super::output;
 use crate::appliance::ops_file::OpsAddress;
+use crate::appliance::watch::space;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, ArchiveTarget, Exported, Imported};
 use crate::clock::Clock;
@@ -27,6 +30,7 @@ use crate::logging;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
+use crate::store::disk_space;
 use crate::store::inspect::{InspectError, Inspector};
 use crate::store::{Reader, Store, StoreError};
 use crate::supervise::Exit;
@@ -122,11 +126,31 @@ impl From<InspectError> for CommandFailure {
     }
 }
 
-/// Runs a command about a store. Prints why it failed.
+/// Runs a command about a store. Prints why it failed. A signal ends it as its end does: files that
+/// pass through the data directory are removed.
 pub(super) fn run(command: impl Future<Output = Result<Exit, CommandFailure>>) -> Exit {
-    let ended = super::runtime::with_runtime(command);
+    let ended = super::runtime::with_runtime(async {
+        tokio::select! {
+            ended = command => ended,
+            exit = signalled() => Ok(exit),
+        }
+    });
     let fail = |failed: CommandFailure| output::failed(failed.exit, failed.reason);
     ended.map_or_else(|exit| exit, |ended| ended.unwrap_or_else(fail))
+}
+
+/// Ends with SIGINT or SIGTERM.
+async fn signalled() -> Exit {
+    let Ok((mut interrupt, mut terminate)) = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)))
+    else {
+        // The system's default ends the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Exit::Interrupted,
+        _ = terminate.recv() => Exit::Terminated,
+    }
 }
 
 /// Opens the store, or finds the process that has it open; runs a command on it, and closes it.
@@ -396,9 +420,20 @@ impl OpsClient {
     }
 }
 
-/// Copies a file into an exchange directory, for the owner of the data directory.
+/// Copies a file into an exchange directory, for the owner of the data directory. Refuses what has
+/// no end, such as a device, and what the disk cannot take beside its reserve.
 fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveError> {
-    let mut file = File::open(from).map_err(ArchiveError::file("open", from))?;
+    let file = File::open(from).map_err(ArchiveError::file("open", from))?;
+    let about = file.metadata().map_err(ArchiveError::file("read", from))?;
+    let refused = |kind| ArchiveError::file("copy", from)(kind);
+    if !about.is_file() {
+        return Err(refused(std::io::Error::other("it is not a regular file")));
+    }
+    let room = space(data).map(|(free, all)| free.saturating_sub(disk_space::reserve(all)));
+    if room.is_some_and(|room| about.len() > room) {
+        return Err(refused(ErrorKind::StorageFull.into()));
+    }
+    let mut file = file.take(about.len());
     private::create_dir(into).map_err(ArchiveError::file("create", into))?;
     let mut copy = private::fresh(to).map_err(ArchiveError::file("create", to))?;
     std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("read", from))?;

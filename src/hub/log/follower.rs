@@ -252,7 +252,9 @@ impl Follower {
         if !self.control.is_empty() {
             batch.messages.push(std::mem::take(&mut self.control).into());
         }
-        if memory::has_room_for(&self.notifier) {
+        // A page that is read already needs no more memory; waiting with it would hold what it has.
+        let is_paging = matches!(self.state, FollowerState::PendingPage(_));
+        if is_paging || memory::has_room_for(&self.notifier) {
             self.take_behind(&mut batch);
             let bytes = batch.messages.iter().map(Bytes::len).sum();
             batch.charge = memory::charge(self.notifier.client, bytes);
