@@ -112,7 +112,7 @@ fn invalid_query_is_refused_with_field_and_value() {
     assert!(Filter::compile(&StreamQuery { repos: numbered(32, &long), ..all() }).is_ok());
 }
 
-/// A value with two `*` of so many bytes.
+/// A value with two `*` and this many bytes.
 fn long_glob(bytes: usize) -> String {
     format!("*a{}*", "b".repeat(bytes - 3))
 }
