@@ -249,9 +249,11 @@ impl Hub {
         }
     }
 
-    /// Gives the groups all events that were appended. Returns the number of deliveries to come.
+    /// Gives the groups all events that have been appended until now. Returns the number of
+    /// deliveries to come. The caller notifies the subscribers; if there is more than one batch,
+    /// they are notified of the earlier ones here, so that they do not lag behind meanwhile.
     async fn dispatch_appended(&self, next: &mut u64, groups: &mut DispatchGroups) -> u64 {
-        let mut deliveries = 0;
+        let (mut deliveries, end) = (0, self.log.tail.end());
         loop {
             let batch = self.next_batch(*next);
             *next = batch.next;
@@ -268,9 +270,15 @@ impl Hub {
                 }
                 tokio::task::yield_now().await;
             }
-            if let Some(journal) = self.log.journal() {
+            let journal = self.log.journal();
+            if let Some(journal) = journal {
                 deliveries += dispatch_live(journal, &mut groups.live, &batch).await;
             }
+            if *next >= end {
+                return deliveries;
+            }
+            self.sampling.groups.notify_all();
+            journal.inspect(|journal| journal.live.notify_all());
         }
     }
 }

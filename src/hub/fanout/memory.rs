@@ -91,7 +91,7 @@ pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
         IS_WAITED_FOR.store(true, Ordering::SeqCst);
     }
     // Room may have been made before this connection was in the list.
-    has_room(held_bytes(), notifier.client)
+    has_room(HELD.load(Ordering::SeqCst), notifier.client)
 }
 
 fn has_room(held: usize, client: u64) -> bool {

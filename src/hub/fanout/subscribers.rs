@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::hub::fanout::fair_queue::{FairQueue, Priority, SlicedWork};
@@ -109,6 +109,8 @@ pub(in crate::hub) struct Subscribers<Q: SubscriberQuery> {
     /// Whether groups were added or removed since the last [`Self::refresh`].
     changed: AtomicBool,
     count: AtomicUsize,
+    /// The number of the next subscriber.
+    next_id: AtomicU64,
     /// Encodes large events on a blocking thread.
     encoders: Arc<FairQueue>,
 }
@@ -138,7 +140,6 @@ pub(in crate::hub) struct GroupLog<Q: SubscriberQuery> {
     /// Rounds of notifying that ended since there was something new.
     notified_rounds: u8,
     subscribers: BTreeMap<u64, SubscriberPosition>,
-    next_id: u64,
 }
 
 #[derive(Debug)]
@@ -196,7 +197,8 @@ impl<Q: SubscriberQuery> Default for Subscribers<Q> {
     fn default() -> Self {
         let (changed, count) = (AtomicBool::new(false), AtomicUsize::new(0));
         let encoders = Arc::new(FairQueue::new(ENCODERS));
-        Self { groups: Mutex::default(), changed, count, encoders }
+        let next_id = AtomicU64::default();
+        Self { groups: Mutex::default(), changed, count, next_id, encoders }
     }
 }
 
@@ -221,9 +223,10 @@ impl<Q: SubscriberQuery> Subscribers<Q> {
         let group = Arc::clone(group);
         self.count.store(groups.len(), Ordering::Relaxed);
         let notifier = Arc::clone(notifier);
-        let id = group.change(|log, _| {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        group.change(|log, _| {
             let (next, notifier) = (next(log.end), Arc::clone(&notifier));
-            log.subscribe(SubscriberPosition { next, rate, notifier })
+            log.subscribers.insert(id, SubscriberPosition { next, rate, notifier });
         });
         Subscriber { all: Arc::clone(self), group, id, notifier }
     }
@@ -305,15 +308,7 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
             joined: None,
             notified_rounds: ROUNDS,
             subscribers: BTreeMap::new(),
-            next_id: 0,
         }
-    }
-
-    fn subscribe(&mut self, position: SubscriberPosition) -> u64 {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.subscribers.insert(id, position);
-        id
     }
 
     /// The number behind the newest event.

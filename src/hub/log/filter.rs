@@ -234,12 +234,15 @@ impl FilterCompiler {
         if read.is_empty() {
             return Ok(None);
         }
-        let set = ValueSet::new(read.into_iter(), &mut self.star_bytes).map_err(|value| {
+        read.sort_unstable();
+        read.dedup();
+        let set = ValueSet::new(read.iter().copied(), &mut self.star_bytes).map_err(|value| {
             let message = format!(
                 "is too long: values with more than one `*` have {QUERY_STAR_BYTES} bytes in all \
                  at most, without `*` and with one more each; write shorter or fewer ones"
             );
-            refused(field, value, &message)
+            let mark = if read.contains(&(value, true)) { "!" } else { "" };
+            refused(field, &format!("{mark}{value}"), &message)
         })?;
         Ok(Some(Box::new(set)))
     }

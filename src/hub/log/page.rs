@@ -182,6 +182,10 @@ pub(super) fn read(
     if let Some(position) = known_up_to.filter(|_| continues) {
         offset = selector.after(Cursor { tag, position }).max(offset);
     }
+    if out.capacity() / 2 > out.len() {
+        // Memory is counted by what is written, not by what was reserved.
+        out.shrink_to_fit();
+    }
     Ok(Some(StreamPage { bytes: memory::hold(out), messages, offset, is_before_a_gap }))
 }
 

@@ -64,18 +64,16 @@ impl PendingPage {
     /// The page, once, if it is there. If it was postponed, it is requested again as soon as there
     /// is memory for the client, of which the connection is notified.
     pub(super) fn take(&self) -> Option<Result<StreamPage, StoreError>> {
-        let mut slot = lock(&self.slot);
-        match slot.take()? {
-            PageState::Read { page, .. } => Some(page),
+        // The lock is not held meanwhile: pushing a job may run it.
+        let state = lock(&self.slot).take()?;
+        match state {
+            PageState::Read { page, .. } => return Some(page),
             PageState::Postponed(job) if memory::has_room_for(&job.notifier) => {
                 self.queue.push(job.notifier.client, job.priority, job);
-                None
             }
-            postponed @ PageState::Postponed(_) => {
-                *slot = Some(postponed);
-                None
-            }
+            postponed @ PageState::Postponed(_) => *lock(&self.slot) = Some(postponed),
         }
+        None
     }
 }
 

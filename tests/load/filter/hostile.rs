@@ -33,7 +33,8 @@ pub(super) fn events(kind: &str) -> Vec<TailEvent> {
     };
     let event = |n: u64| {
         let repo = format!("{}/{}", long(n % 7, OWNER_BYTES), long(n, NAME_BYTES));
-        let kind = ["PullRequestReviewCommentEvent", "IssueCommentEvent"][usize::from(n % 2 == 0)];
+        let kind = ["PullRequestReviewCommentEvent", "IssueCommentEvent"]
+            [usize::from(n.is_multiple_of(2))];
         event_of(
             n,
             kind,
@@ -122,7 +123,7 @@ fn random_query(random: &mut fastrand::Rng, kind: &str) -> StreamQuery {
     }
     for _ in 0..random.usize(..QUERY_PATTERNS) {
         let text = ["#", "*", "evt", "insert", "x", "issuecomment"];
-        let words = (0..1 + random.usize(..4)).map(|_| text[random.usize(..text.len())]);
+        let words = (0..=random.usize(..4)).map(|_| text[random.usize(..text.len())]);
         let words: Vec<&str> = words.collect();
         if words.iter().filter(|word| **word == "#").count() <= MANY_WORDS {
             query.keys.push(format!("{}{}", ["", "!"][random.usize(..2)], words.join(".")));
@@ -133,7 +134,7 @@ fn random_query(random: &mut fastrand::Rng, kind: &str) -> StreamQuery {
 
 /// The query with some values more and some fewer.
 fn mutated(random: &mut fastrand::Rng, mut query: StreamQuery, kind: &str) -> StreamQuery {
-    for _ in 0..1 + random.usize(..6) {
+    for _ in 0..=random.usize(..6) {
         let list = dimension(random.usize(..6), &mut query);
         if !list.is_empty() {
             list.swap_remove(random.usize(..list.len()));
@@ -165,12 +166,11 @@ fn add_value(random: &mut fastrand::Rng, query: &mut StreamQuery, kind: &str) {
     };
     let stars = if random.u8(..3) == 0 { 1 + random.usize(..GLOB_STARS) } else { 0 };
     let most = [6, 16, 40, 100][random.usize(..4)];
-    let mut value = match stars {
-        0 => format!("{}/{}", piece(random, OWNER_BYTES), piece(random, NAME_BYTES)),
-        _ => {
-            let parts: Vec<String> = (0..=stars).map(|_| piece(random, most / stars + 1)).collect();
-            parts.join("*")
-        }
+    let mut value = if stars == 0 {
+        format!("{}/{}", piece(random, OWNER_BYTES), piece(random, NAME_BYTES))
+    } else {
+        let parts: Vec<String> = (0..=stars).map(|_| piece(random, most / stars + 1)).collect();
+        parts.join("*")
     };
     if stars > 1 && random.u8(..4) > 0 {
         value = format!("*{}*", value.replacen('*', "", 2));

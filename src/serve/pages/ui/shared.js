@@ -259,12 +259,16 @@ function showTruth() {
   }
 }
 
-// The text of a response, or null: the time since the last response shows the failure.
-async function fetched(path) {
+// The text of a response that passes the check, or null: the time since the last response shows the
+// failure.
+async function fetched(path, check = JSON.parse) {
   try {
     const answer = await fetch(base + path,
       { cache: "no-store", signal: AbortSignal.timeout(10000) });
-    return answer.ok ? await answer.text() : null;
+    if (!answer.ok) return null;
+    const text = await answer.text();
+    check(text);
+    return text;
   } catch {
     return null;
   }
@@ -277,12 +281,14 @@ async function look() {
   asking = true;
   const said = await fetched("/status?format=json");
   asking = false;
-  if (said !== null) {
+  try {
+    if (said === null) return;
     status = JSON.parse(said);
     heard = statusAt = performance.now();
     for (const hook of onStatus) hook(status);
+  } finally {
+    showTruth();
   }
-  showTruth();
 }
 if (about.live !== false) {
   byId("simulated").hidden = !about.simulated;
