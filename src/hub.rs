@@ -278,7 +278,7 @@ impl Hub {
                 return deliveries;
             }
             self.sampling.groups.notify_all();
-            journal.inspect(|journal| journal.live.notify_all());
+            journal.inspect(|journal| journal.live.groups.notify_all());
         }
     }
 }
