@@ -1,7 +1,7 @@
 //! Watches the parts and the disk, and raises and clears alerts.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +51,7 @@ pub(super) async fn look(
         };
         blocking(measure).await?;
         operator.parts();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(LOOK) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(LOOK)).await else { return Ok(()) };
     }
 }
 
@@ -70,7 +67,7 @@ pub(super) async fn run(
     operator: Arc<dyn Operate>,
     (source, audit): (Option<watch::Receiver<SourceStatus>>, Option<AuditReading>),
     alerts: Alerts,
-    data_dir: PathBuf,
+    store: Store,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -93,10 +90,10 @@ pub(super) async fn run(
                 None => alerts.clear(AlertCondition::AuditConflict),
             }
         }
-        let dir = data_dir.clone();
+        let measured = store.clone();
         let look = move || {
-            exchange::tidy_abandoned(&dir, clock.now());
-            nearly_full(&dir)
+            exchange::tidy_abandoned(measured.dir(), clock.now());
+            nearly_full(measured.dir())
         };
         let full = blocking(look).await?;
         match &full {
@@ -109,10 +106,7 @@ pub(super) async fn run(
             None => alerts.clear(AlertCondition::DiskNearlyFull),
         }
         was_full = full.is_some();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(EVERY)).await else { return Ok(()) };
     }
 }
 

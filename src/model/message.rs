@@ -190,7 +190,7 @@ fn event_and_payload(body: &str) -> Option<(Event<'_>, &str)> {
     let members = body.strip_prefix(BEFORE_EVENT)?.strip_suffix('}')?;
     let (event, payload) = members.rsplit_once(BEFORE_PAYLOAD)?;
     // `Event::read` accepts control characters in names, which are not JSON.
-    let has_control = event.bytes().fold(false, |found, byte| found | (byte < b' '));
+    let has_control = event.bytes().min() < Some(b' ');
     let is_bare = payload.starts_with('{') && payload.ends_with('}');
     if has_control || !is_bare || !json::is_only_object(payload) {
         return None;

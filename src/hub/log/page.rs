@@ -120,10 +120,8 @@ pub(super) fn read(
     let Some(mut offset) = begun else { return Ok(None) };
     let PageRequest { ref selector, encoding, bytes, until, most, .. } = *request;
     let sent = selector.is_partly_sent(offset).then_some(offset);
-    let after = match sent {
-        Some(offset) => offset.cursor.position.before().unwrap_or_default(),
-        None => offset.cursor.position,
-    };
+    let after = offset.cursor.position;
+    let after = if sent.is_some() { after.before().unwrap_or_default() } else { after };
     let (known, known_up_to) = gaps_of_page(&journal, offset.cursor.position)?;
     let mut known = known.into_iter().peekable();
     let mut push_gaps = |out: &mut Vec<u8>, offset: Offset, before: Option<Position>| {
@@ -158,9 +156,7 @@ pub(super) fn read(
                 messages +=
                     selector.push(&mut out, encoding, &JournalEvent::new(cursor, row), sent);
                 offset = selector.after(cursor);
-                if out.len() >= LONG_PAGE && out.capacity() < bytes {
-                    out.reserve_exact((bytes + PAGE_REST).saturating_sub(out.len()));
-                }
+                grow(&mut out, bytes);
             }
             JournalItem::LeftOut(..) => offset = selector.after(cursor),
             JournalItem::Damaged(_) => {
@@ -187,6 +183,13 @@ pub(super) fn read(
         offset = selector.after(Cursor { tag, position }).max(offset);
     }
     Ok(Some(StreamPage { bytes: memory::hold(out), messages, offset, is_before_a_gap }))
+}
+
+/// Gives a page that has become long memory for `bytes` bytes and its last event.
+fn grow(out: &mut Vec<u8>, bytes: usize) {
+    if out.len() >= LONG_PAGE && out.capacity() < bytes {
+        out.reserve_exact((bytes + PAGE_REST).saturating_sub(out.len()));
+    }
 }
 
 /// Finds where the page begins, and writes the messages before its events: the `ack`, and a gap for

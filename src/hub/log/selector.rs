@@ -24,7 +24,7 @@ const ALL_ENTITIES: u32 = u32::MAX;
 /// payload with the longest known language, and what the encoding adds.
 const MESSAGE_BYTES: usize = 400;
 
-/// About the bytes of a message besides its event: memory for so many is allocated at once.
+/// About the bytes of a message besides its event, allocated at once.
 const AROUND_EVENT: usize = 320;
 
 /// Which messages, and which of their fields. Subscribers with an equal selection share a group.

@@ -3,8 +3,8 @@
 //! A nondeterministic automaton with one bit per state (Shift-And by Baeza-Yates and Gonnet, 1992,
 //! with states that stay set, by Navarro and Raffinot): a step costs a few instructions per word of
 //! states, whatever the values and the text are. So the time is the length of the text times the
-//! number of words, never the length of the text times the number of values, and there is no text
-//! that takes longer than others of its length.
+//! number of words, never the length of the text times the number of values, and no text takes
+//! longer than another of its length.
 
 use std::ops::{BitAnd, BitOr, Shl};
 
