@@ -104,7 +104,8 @@ impl Timestamp {
     /// Parses the date of an HTTP header, as [`Self::http_date`] writes it. `None` for other text.
     #[must_use]
     pub fn parse_http(text: &str) -> Option<Self> {
-        let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+        // A wrong day of the week does not make the time wrong.
+        let parser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
         let parsed = parser.parse_timestamp(text).ok()?;
         Some(Self::from_micros(parsed.as_microsecond()))
     }

@@ -113,8 +113,9 @@ impl DiskSpace {
             self.stuck_tries.store(0, Ordering::Relaxed);
         } else if self.stuck_tries.fetch_add(1, Ordering::Relaxed) >= STUCK_AFTER {
             tracing::error!(
-                "the disk has free space again, but the database does not write: stopping, so that \
-                 a restart reopens it; nothing is lost"
+                "the database does not write, though the disk seems to have free space: stopping, \
+                 so that a restart reopens it; nothing is lost; if this repeats, look for a quota \
+                 or a lack of inodes"
             );
             return false;
         }

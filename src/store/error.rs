@@ -135,6 +135,7 @@ impl StoreError {
         let cure = match error.kind() {
             ErrorKind::IOError if reason.contains(NO_SPACE) => return Self::Full { dir },
             ErrorKind::Corruption => return Self::Damaged { dir, reason },
+            ErrorKind::ShutdownInProgress => return Self::Closed,
             // Files that it has listed are missing.
             ErrorKind::IOError | ErrorKind::NotFound if reason.contains("No such file") => {
                 return Self::Damaged { dir, reason };

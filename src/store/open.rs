@@ -218,7 +218,8 @@ impl Drop for OpenStore {
     fn drop(&mut self) {
         drop(self.jobs.take());
         self.disk_space.close();
-        if self.disk_space.is_full() {
+        if self.disk_space.is_full() || self.disk_space.is_low() {
+            // A write that RocksDB holds back until there is space would never end.
             self.database.stop_waiting();
         }
         if let Some(thread) = self.thread.take()

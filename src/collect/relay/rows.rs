@@ -19,7 +19,7 @@ const MESSAGES: usize = 500;
 /// 5 MiB that brokers accept. A larger event is sent alone, and the largest one is below that too.
 /// The next are sent after the broker's receipt, so a backlog drains the faster the more go
 /// together.
-const MESSAGE_BYTES: usize = 2 << 20;
+const MESSAGE_BYTES: usize = 1 << 20;
 /// Maximum number of rows that a collector on standby compares each time it asks for the topic.
 const LOOKED_AT: usize = 2_000;
 /// Maximum number of bytes of their events, with the commits of pushes.

@@ -182,11 +182,7 @@ pub(super) fn read(
     if let Some(position) = known_up_to.filter(|_| continues) {
         offset = selector.after(Cursor { tag, position }).max(offset);
     }
-    if out.capacity() / 2 > out.len() {
-        // Memory is counted by what is written, not by what was reserved.
-        out.shrink_to_fit();
-    }
-    Ok(Some(StreamPage { bytes: memory::hold(out), messages, offset, is_before_a_gap }))
+    Ok(Some(StreamPage { bytes: hold(out), messages, offset, is_before_a_gap }))
 }
 
 /// Gives a page that has become long memory for `bytes` bytes and its last event.
@@ -194,6 +190,14 @@ fn grow(out: &mut Vec<u8>, bytes: usize) {
     if out.len() >= LONG_PAGE && out.capacity() < bytes {
         out.reserve_exact((bytes + PAGE_REST).saturating_sub(out.len()));
     }
+}
+
+/// Counts a page. Memory is counted by what is written, so much that was only reserved is freed.
+fn hold(mut out: Vec<u8>) -> Bytes {
+    if out.capacity() / 2 > out.len() {
+        out.shrink_to_fit();
+    }
+    memory::hold(out)
 }
 
 /// Finds where the page begins, and writes the messages before its events: the `ack`, and a gap for
