@@ -145,10 +145,11 @@ impl BudgetPace {
     }
 
     /// Merges the same kind of another budget; `newer` compares the other's window with ours.
+    /// Waits are not added: what both have sent is added, and that makes later requests slower.
+    /// Otherwise each of many tokens of one account would make the pages wait for one request more.
     pub(super) fn join(&mut self, other: &Self, newer: Ordering, now: Instant) {
-        let most = Duration::from_secs_f64(MOST_AHEAD);
-        let ahead = |due: Instant| due.saturating_duration_since(now).min(most);
-        self.due = self.due.min(now) + ahead(self.due) + ahead(other.due);
+        let most = now + Duration::from_secs_f64(MOST_AHEAD);
+        self.due = self.due.max(other.due).min(most);
         self.under_way = self.under_way.saturating_add(other.under_way);
         let of_both = |ours: u64, theirs: u64| match newer {
             Ordering::Less => ours,

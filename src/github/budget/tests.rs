@@ -426,6 +426,23 @@ fn merged_budgets_add_their_spent_requests() {
 }
 
 #[test]
+fn waits_of_merged_budgets_are_not_added() {
+    let now = start();
+    let mut budget = one_kind(TOKEN, 5_000, now);
+    for n in 1..=100 {
+        let mut other = one_kind(TOKEN, 5_000, now);
+        let taken = other.take(Stream, now);
+        other.settle(now, taken, Spent::One, &limits(5_000, 5_000 - n, 3_600));
+        budget.join(other, now);
+    }
+    // The 4,900 that are left are spread over the hour: one in less than a second.
+    assert!(budget.ready_at(Stream, now) <= now + seconds(1));
+    let went =
+        times(&mut budget, now, now + seconds(3_599), |_| (Spent::One, RateLimits::default()));
+    assert!(went.len() <= 4_900, "{} of the 4,900 that are left", went.len());
+}
+
+#[test]
 fn window_that_is_over_does_not_count_for_merged_budgets() {
     let now = start();
     let [mut budget, mut other] = [(); 2].map(|()| one_kind(ANONYMOUS, 60, now));
