@@ -23,6 +23,7 @@ use crate::metrics;
 use crate::model::script_report::{InForce, QuotedLine, ScriptReport, ScriptStanding};
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
+use crate::private;
 use crate::script::rule::AggregateRule;
 use crate::sync::lock;
 
@@ -428,11 +429,11 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    // Opening a pipe would wait for its other end.
     if !metadata.is_file() {
         return Err("it is not a file".to_owned());
     }
-    let file = match fs::File::open(path) {
+    // Some files of the kernel can be read only by waiting.
+    let file = match private::open_unless_pipe(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
