@@ -39,14 +39,15 @@ pub use diagnostic::{ConfigError, ConfigWarning, Severity, ValueOrigin};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use sections::{
-    AuditConfig, Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, ListsConfig,
-    LogConfig, PrivacyConfig, ServerConfig, ServerLimits, StoreConfig,
+    AlertsConfig, AuditConfig, BackupConfig, Config, DisableConfig, EnrichConfig, GitHubAppConfig,
+    GitHubConfig, IntervalConfig, ListsConfig, LogConfig, PrivacyConfig, ServerConfig,
+    ServerLimits, StoreConfig, TidbConfig, TlsConfig,
 };
 pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, Durability, GitHubAppConfig,
-    HashEmails, HourFormat, LogFormat, Network, OAuthConfig, PulsarConfig, TidbConfig, TlsConfig,
+    AlertFormat, AmqpConfig, Compression, Durability, HashEmails, HourFormat, LogFormat, Network,
+    OAuthConfig, PulsarConfig,
 };
 pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 
@@ -154,7 +155,7 @@ pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
         match read(&request.directory, path) {
             Ok(text) => layers.file(path, &text),
             Err(message) => {
-                let place = ValueOrigin::File(path.clone(), None);
+                let place = ValueOrigin::File { file: path.clone(), line: None };
                 layers.errors.push(ConfigError::whole(place, message));
             }
         }

@@ -38,8 +38,8 @@ pub use log::control::{RetentionLimits, StreamMessage};
 pub use log::encoding::StreamEncoding;
 pub use log::event_log::StreamJournal;
 pub use log::filter::{
-    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning,
-    StreamQuery, StreamQueryError, VALUE_BYTES,
+    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_LISTS, QUERY_PATTERNS, QUERY_STAR_BYTES, QUERY_VALUES,
+    QueryWarning, StreamQuery, StreamQueryError, VALUE_BYTES,
 };
 pub use log::follower::Follower;
 pub use log::page::StreamStart;
@@ -50,6 +50,7 @@ pub use log::query::{
 pub use log::sampling::SamplingSubscriber;
 pub use log::searches::{SEARCHES, TooManySearches};
 pub use log::selector::{StreamSelection, StreamSelector};
+pub use log::streamed_event::StreamedEvent;
 pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;

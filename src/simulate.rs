@@ -17,7 +17,6 @@
 //! repositories and from their `commits`.
 
 mod apps;
-mod at_once;
 mod cast;
 mod commits;
 mod control;

@@ -5,13 +5,17 @@
 //! directory.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
+use crate::model::window::Timestamp;
 use crate::serve::OpsError;
 use crate::store::EXCHANGE;
 use crate::{private, secrets};
 
 /// Number of hexadecimal digits in a name.
 const DIGITS: usize = 32;
+/// Time without a write after which a directory belongs to no command any more.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// The name of a requested backup in the exchange directory.
 pub(super) const BACKUP: &str = "backup";
 
@@ -60,6 +64,30 @@ pub(super) fn tidy(data: &Path) {
     }
 }
 
+/// Removes directories in which nothing was written for a day: a command that was killed, or whose
+/// backup was finished after it had gone, has left them. A request takes an hour at most.
+pub(super) fn tidy_abandoned(data: &Path, now: Timestamp) {
+    for entry in std::fs::read_dir(data).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_exchange = path_of(data, &entry.file_name().to_string_lossy()).is_ok();
+        let is_old = |written: Timestamp| now.since(written) >= ABANDONED_AFTER;
+        if is_exchange && last_written(&path).is_some_and(is_old) {
+            tracing::warn!(path = %path.display(), "removing what an ended command has left");
+            // A failed removal is retried soon.
+            let _ = std::fs::remove_dir_all(&path);
+        }
+    }
+}
+
+/// When something was last written in a directory, or to a file in it.
+fn last_written(dir: &Path) -> Option<Timestamp> {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let written = files.filter_map(|file| file.metadata().ok()).chain([dir.metadata().ok()?]);
+    let newest = written.filter_map(|about| about.modified().ok()).max()?;
+    let since = newest.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_seconds(i64::try_from(since.as_secs()).ok()?))
+}
+
 fn wrong(reason: String) -> OpsError {
     OpsError { is_io: false, reason }
 }
@@ -67,6 +95,7 @@ fn wrong(reason: String) -> OpsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     #[test]
     fn a_request_names_nothing_outside_of_the_data_directory() {
@@ -84,6 +113,12 @@ mod tests {
             assert!(!make(dir.path(), name).unwrap_err().is_io, "{name}");
         }
         std::fs::write(dir.path().join("db"), "").unwrap();
+        let now = Clock::system().now();
+        tidy_abandoned(dir.path(), now);
+        let taken = make(dir.path(), &name).unwrap_err();
+        assert!(taken.is_io, "what is in use stays: {}", taken.reason);
+        tidy_abandoned(dir.path(), now.plus(ABANDONED_AFTER));
+        assert!(make(dir.path(), &name).unwrap().is_dir(), "it was removed after a day");
         tidy(dir.path());
         let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().collect();
         assert!(left.len() == 1 && left[0].file_name() == "db");

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{GitHubConfig, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
 use crate::reload;
-use crate::supervise::{EXIT_CONFIG, ProcessFailure};
+use crate::supervise::{Exit, ProcessFailure};
 
 /// Maximum size of the file in bytes: more than a thousand tokens.
 const FILE_BYTES: u64 = 1 << 20;
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
 pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> {
-    let tokens = joined(github).map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
+    let tokens = joined(github).map_err(|error| ProcessFailure { exit: Exit::Config, error })?;
     if let Some(path) = &github.tokens_file {
         let of_file = tokens.len() - github.tokens.len();
         tracing::info!(file = %path.display(), tokens = of_file, "tokens read");

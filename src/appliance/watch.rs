@@ -1,13 +1,14 @@
 //! Watches the parts and the disk, and raises and clears alerts.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::exchange;
 use crate::alerts::{AlertCondition, Alerts};
 use crate::clock::Clock;
 use crate::collect::audit::AuditReading;
@@ -50,15 +51,12 @@ pub(super) async fn look(
         };
         blocking(measure).await?;
         operator.parts();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(LOOK) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(LOOK)).await else { return Ok(()) };
     }
 }
 
 /// Free and total bytes on the disk that holds `dir`.
-fn space(dir: &Path) -> Option<(u64, u64)> {
+pub(crate) fn space(dir: &Path) -> Option<(u64, u64)> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
@@ -69,7 +67,7 @@ pub(super) async fn run(
     operator: Arc<dyn Operate>,
     (source, audit): (Option<watch::Receiver<SourceStatus>>, Option<AuditReading>),
     alerts: Alerts,
-    data_dir: PathBuf,
+    store: Store,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -92,8 +90,12 @@ pub(super) async fn run(
                 None => alerts.clear(AlertCondition::AuditConflict),
             }
         }
-        let dir = data_dir.clone();
-        let full = blocking(move || nearly_full(&dir)).await?;
+        let measured = store.clone();
+        let look = move || {
+            exchange::tidy_abandoned(measured.dir(), clock.now());
+            nearly_full(measured.dir())
+        };
+        let full = blocking(look).await?;
         match &full {
             Some(text) => {
                 if !was_full {
@@ -104,10 +106,7 @@ pub(super) async fn run(
             None => alerts.clear(AlertCondition::DiskNearlyFull),
         }
         was_full = full.is_some();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(EVERY)).await else { return Ok(()) };
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use bytes::Bytes;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::config_file::ConfigFileArgs;
 use super::config_file::load;
-use super::exit::Exit;
 use super::output;
 use crate::appliance::ops_file::OpsAddress;
+use crate::appliance::watch::space;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, ArchiveTarget, Exported, Imported};
 use crate::clock::Clock;
@@ -28,8 +30,10 @@ use crate::logging;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
+use crate::store::disk_space;
 use crate::store::inspect::{InspectError, Inspector};
 use crate::store::{Reader, Store, StoreError};
+use crate::supervise::Exit;
 use crate::sync::{Stopping, blocking};
 
 /// Time limit of the appliance for one file, or for an export.
@@ -122,19 +126,47 @@ impl From<InspectError> for CommandFailure {
     }
 }
 
-/// Runs a command about a store. Prints why it failed.
+/// Runs a command about a store. Prints why it failed. A signal ends it as its end does: files that
+/// pass through the data directory are removed.
 pub(super) fn run(command: impl Future<Output = Result<Exit, CommandFailure>>) -> Exit {
-    let ended = super::runtime::with_runtime(command);
+    let ended = super::runtime::with_runtime(async {
+        tokio::select! {
+            ended = command => ended,
+            exit = signalled() => Ok(exit),
+        }
+    });
     let fail = |failed: CommandFailure| output::failed(failed.exit, failed.reason);
     ended.map_or_else(|exit| exit, |ended| ended.unwrap_or_else(fail))
 }
 
-/// Runs a command on a store that was found, and closes the store.
+/// Ends with SIGINT or SIGTERM.
+async fn signalled() -> Exit {
+    let Ok((mut interrupt, mut terminate)) = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)))
+    else {
+        // The system's default ends the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Exit::Interrupted,
+        _ = terminate.recv() => Exit::Terminated,
+    }
+}
+
+/// Opens the store, or finds the process that has it open; runs a command on it, and closes it.
 pub(super) async fn run_on<T>(
-    found: Result<StoreAccess, CommandFailure>,
+    config: Config,
     command: impl AsyncFnOnce(&StoreAccess) -> Result<T, CommandFailure>,
 ) -> Result<T, CommandFailure> {
-    let found = found?;
+    let data = config.data_dir.clone();
+    let opened = blocking(move || (open(&config), config)).await?;
+    let found = match opened {
+        (Ok(store), config) => StoreAccess::Here(store, Box::new(config)),
+        (Err(error @ StoreError::InUse { .. }), _) => {
+            StoreAccess::Ops(OpsClient::of(&data, &error)?)
+        }
+        (Err(error), _) => return Err(CommandFailure::new(Exit::Io, error)),
+    };
     let ended = command(&found).await;
     found.close().await;
     ended
@@ -154,32 +186,11 @@ pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     Ok(config)
 }
 
-/// Loads the configuration and opens the store, or finds the process that has it open.
-pub(super) async fn find(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
-    open_or_ask(configured(args)?).await
-}
-
-async fn open_or_ask(config: Config) -> Result<StoreAccess, CommandFailure> {
-    let data = config.data_dir.clone();
-    let opened = blocking(move || (open(&config), config)).await?;
-    match opened {
-        (Ok(store), config) => Ok(StoreAccess::Here(store, Box::new(config))),
-        (Err(error @ StoreError::InUse { .. }), _) => {
-            Ok(StoreAccess::Ops(OpsClient::of(&data, &error)?))
-        }
-        (Err(error), _) => Err(CommandFailure::new(Exit::Io, error)),
-    }
-}
-
 /// The same for commands that require a store: none is created.
-pub(super) async fn find_existing(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
-    find_existing_of(configured(args)?).await
-}
-
-/// The same with a configuration that was loaded before.
-pub(super) async fn find_existing_of(config: Config) -> Result<StoreAccess, CommandFailure> {
+pub(super) fn existing(args: &StoreArgs) -> Result<Config, CommandFailure> {
+    let config = configured(args)?;
     expect_store(&config.data_dir)?;
-    open_or_ask(config).await
+    Ok(config)
 }
 
 /// Inspects a store with `look`, which writes nothing to its directory; the appliance that has it
@@ -189,8 +200,7 @@ pub(super) async fn inspect<T: DeserializeOwned + Send + 'static>(
     asked: Value,
     look: impl FnOnce(Reader<'_>) -> Result<T, InspectError> + Send + 'static,
 ) -> Result<T, CommandFailure> {
-    let data = configured(args)?.data_dir;
-    expect_store(&data)?;
+    let data = existing(args)?.data_dir;
     let dir = data.clone();
     match blocking(move || look(Inspector::open(&dir)?.reader())).await? {
         Err(InspectError::Store(error @ StoreError::InUse { .. })) => {
@@ -200,7 +210,8 @@ pub(super) async fn inspect<T: DeserializeOwned + Send + 'static>(
     }
 }
 
-fn expect_store(data: &Path) -> Result<(), CommandFailure> {
+/// Fails unless there is a store in this directory.
+pub(super) fn expect_store(data: &Path) -> Result<(), CommandFailure> {
     match std::fs::symlink_metadata(data.join("db")) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -409,9 +420,20 @@ impl OpsClient {
     }
 }
 
-/// Copies a file into an exchange directory, for the owner of the data directory.
+/// Copies a file into an exchange directory, for the owner of the data directory. Refuses what has
+/// no end, such as a device, and what the disk cannot take beside its reserve.
 fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveError> {
-    let mut file = File::open(from).map_err(ArchiveError::file("open", from))?;
+    let file = File::open(from).map_err(ArchiveError::file("open", from))?;
+    let about = file.metadata().map_err(ArchiveError::file("read", from))?;
+    let refused = |kind| ArchiveError::file("copy", from)(kind);
+    if !about.is_file() {
+        return Err(refused(std::io::Error::other("it is not a regular file")));
+    }
+    let room = space(data).map(|(free, all)| free.saturating_sub(disk_space::reserve(all)));
+    if room.is_some_and(|room| about.len() > room) {
+        return Err(refused(ErrorKind::StorageFull.into()));
+    }
+    let mut file = file.take(about.len());
     private::create_dir(into).map_err(ArchiveError::file("create", into))?;
     let mut copy = private::fresh(to).map_err(ArchiveError::file("create", to))?;
     std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("read", from))?;

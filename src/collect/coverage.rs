@@ -239,8 +239,8 @@ impl Completeness {
         self.find_empty(now);
         let stale = self.freshness.stale(now);
         for slot_id in &stale {
-            let since = self.freshness.behind_since(*slot_id).unwrap_or(now);
-            self.freshness.forget(*slot_id);
+            let token = self.freshness.tokens.remove(slot_id);
+            let since = token.and_then(|token| token.since).unwrap_or(now);
             self.resting.entry(*slot_id).or_insert(since);
         }
         let (freshness, resting) = (&self.freshness, &mut self.resting);
@@ -269,8 +269,8 @@ impl Completeness {
     }
 
     fn tokens(&self, number: &impl Fn(TokenSlotId) -> Option<usize>) -> Vec<TokenReport> {
-        let freshness =
-            self.freshness.all().map(|(id, slot_id)| (id, slot_id.behind.as_secs_f64()));
+        let tracked = self.freshness.tokens.iter();
+        let freshness = tracked.map(|(id, token)| (*id, token.behind.as_secs_f64()));
         let resting = self.resting.keys().map(|id| (*id, 0.0));
         let mut tokens: BTreeMap<usize, TokenReport> = BTreeMap::new();
         for (id, behind_seconds) in resting.chain(freshness) {

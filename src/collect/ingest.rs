@@ -134,7 +134,7 @@ async fn admit_held(
     how: &IngestRules,
     held: Option<HeldPolls>,
 ) -> anyhow::Result<()> {
-    if let Some((poll, outage)) = held.map(HeldPolls::release) {
+    if let Some(HeldPolls { poll, outage, .. }) = held {
         take_in(store, poll, Some(outage), how).await?;
     }
     Ok(())

@@ -58,7 +58,6 @@ const LOOK: Duration = Duration::from_secs(2);
 /// The stage.
 pub struct ListedSource {
     reader: Arc<FeedReader>,
-    pool: Arc<TokenPool>,
     store: Store,
     how: IngestRules,
     options: ListsConfig,
@@ -95,10 +94,10 @@ impl ListedSource {
     ) -> Result<Self, SourceError> {
         let rest = Rest::new(&config.github.api_url, config.github.timeout, clock);
         let rest = rest.map_err(|error| SourceError(error.to_string()))?;
-        let reader = Arc::new(FeedReader { rest, pool: Arc::clone(&pool), clock });
+        let reader = Arc::new(FeedReader { rest, pool, clock });
         let figures = watch::Sender::new(Vec::new());
         let (options, backlog_bytes) = (config.lists.clone(), config.store.outbox_bytes);
-        Ok(Self { reader, pool, store, how, options, backlog_bytes, grant, figures, clock })
+        Ok(Self { reader, store, how, options, backlog_bytes, grant, figures, clock })
     }
 
     /// The reports of all lists, updated every two seconds.
@@ -113,7 +112,7 @@ impl ListedSource {
     /// When the store fails.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut changes = self.how.lists.changes();
-        let mut tokens = self.pool.lists();
+        let mut tokens = self.reader.pool.lists();
         let rows = self.store.read(Database::feeds).await?;
         let mut state = ListedState {
             feeds: ListedFeeds::new(rows, self.clock.now()),
@@ -171,7 +170,7 @@ impl ListedSource {
             state.on = std::mem::take(&mut state.on).into_iter().take(MOST_FEEDS).collect();
         }
         state.feeds.set(state.on.keys(), self.clock.now());
-        self.pool.set_shares(|shares| {
+        self.reader.pool.set_shares(|shares| {
             shares.feeds = if state.on.is_empty() { 0.0 } else { self.options.budget }
         });
         state.reported_at = None;
@@ -187,7 +186,7 @@ impl ListedSource {
             if state.in_flight.len() >= MOST_READS as usize {
                 break;
             }
-            match self.pool.grant_feed(read::token_of(&name)) {
+            match self.reader.pool.grant_feed(read::token_of(&name)) {
                 TokenGrant::Go(lease) => {
                     let Some(row) = state.feeds.start(&name) else { continue };
                     let reader = Arc::clone(&self.reader);

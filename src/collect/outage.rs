@@ -52,9 +52,9 @@ pub(super) struct PageEvent {
 /// The first polls after an outage, held until every page was read.
 #[derive(Debug)]
 pub(super) struct HeldPolls {
-    outage: Outage,
+    pub(super) outage: Outage,
     /// Everything read since the outage, as one poll.
-    poll: Poll,
+    pub(super) poll: Poll,
     /// When the polls are admitted in any case.
     pub(super) deadline: Instant,
 }
@@ -81,11 +81,6 @@ impl HeldPolls {
     pub(super) fn is_complete(&self, pages: u8) -> bool {
         let read: BTreeSet<u8> = self.poll.pages.iter().map(|page| page.number).collect();
         read.len() >= usize::from(pages) || self.poll.pages.len() >= MOST_PAGES
-    }
-
-    /// Returns the poll to admit and the outage before it.
-    pub(super) fn release(self) -> (Poll, Outage) {
-        (self.poll, self.outage)
     }
 }
 
@@ -229,7 +224,7 @@ mod tests {
         assert!(!held.is_complete(2));
         held.push(poll(2, 62));
         assert!(held.is_complete(2) && !held.is_complete(3));
-        let (poll, outage) = held.release();
+        let HeldPolls { poll, outage, .. } = held;
         assert_eq!(outage, Outage { since: at(0), until: at(60) });
         assert_eq!((poll.pages.len(), poll.received_at), (3, at(62)));
     }

@@ -126,7 +126,7 @@ impl GraphQl {
                 }
                 match read.answer {
                     Ok(QueryOutcome::Limited { .. }) => {
-                        QueryOutcome::Limited { wait: wait(&limits) }
+                        QueryOutcome::Limited { wait: limits.wait() }
                     }
                     Ok(outcome) => outcome,
                     Err(why) => QueryOutcome::Failed(self.no_answer(200, why)),
@@ -153,12 +153,6 @@ impl GraphQl {
     fn no_answer(&self, status: u16, said: String) -> QueryError {
         QueryError::Answer { host: http::shown(&self.url), status, said }
     }
-}
-
-/// How long a limit reported with status 200 lasts.
-fn wait(limits: &RateLimits) -> Option<Duration> {
-    let until_reset = || limits.reset.filter(|_| limits.remaining == Some(0));
-    limits.retry_after.or_else(|| until_reset().map(|reset| reset.after))
 }
 
 fn verdict<T>(outcome: &QueryOutcome<T>) -> TokenVerdict {

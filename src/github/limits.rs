@@ -126,6 +126,13 @@ impl RateLimits {
         self.retry_after.is_some() || self.remaining == Some(0) || mentions_limits(body)
     }
 
+    /// How long an exceeded limit lasts, where the response says it.
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        let until_reset = || self.reset.filter(|_| self.remaining == Some(0));
+        self.retry_after.or_else(|| until_reset().map(|reset| reset.after))
+    }
+
     /// The meaning of a 403 or 429 with these headers and this body, for a request with or without
     /// a token: a limit was exceeded, and this is the time to wait, where GitHub names one.
     ///
@@ -137,10 +144,8 @@ impl RateLimits {
         body: &[u8],
         with_token: bool,
     ) -> Result<Option<Duration>, DeadToken> {
-        let until_reset = || self.reset.filter(|_| self.remaining == Some(0));
-        let wait = self.retry_after.or_else(|| until_reset().map(|reset| reset.after));
-        if wait.is_some() {
-            return Ok(wait);
+        if let Some(wait) = self.wait() {
+            return Ok(Some(wait));
         }
         let suspended =
             status == 403 && with_token && !self.reports_budget() && !mentions_limits(body);

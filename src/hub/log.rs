@@ -20,6 +20,7 @@ pub(super) mod query;
 pub(super) mod sampling;
 pub(super) mod searches;
 pub(super) mod selector;
+pub(super) mod streamed_event;
 pub(super) mod tail;
 #[cfg(test)]
 mod tests;

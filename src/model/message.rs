@@ -5,7 +5,6 @@
 //! the enrichment. Data about the message itself is in its properties. Of a message without the
 //! property `schema`, the peer's, only the event is used. Unknown fields are ignored.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,8 +109,8 @@ impl Outgoing {
 /// Writes the payload: the seven flags and the enrichment.
 pub fn push_payload(body: &mut String, facts: &Facts) {
     for (i, (name, set)) in facts.flags.named().into_iter().enumerate() {
-        let open = if i == 0 { '{' } else { ',' };
-        let _ = write!(body, "{open}\"{name}\":{}", u8::from(set));
+        let open = if i == 0 { "{\"" } else { ",\"" };
+        body.extend([open, name, if set { "\":1" } else { "\":0" }]);
     }
     body.push(',');
     push_enrichment(body, facts);
@@ -119,18 +118,19 @@ pub fn push_payload(body: &mut String, facts: &Facts) {
 }
 
 fn push_enrichment(body: &mut String, facts: &Facts) {
-    let number = |n: Option<u64>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
     body.push_str("\"language\":");
     match &facts.language {
         Some(language) => json::push_text(body, language),
         None => body.push_str("null"),
     }
-    let (additions, deletions) = (number(facts.additions), number(facts.deletions));
-    let enriched = u8::from(facts.enriched);
-    let _ = write!(
-        body,
-        ",\"additions\":{additions},\"deletions\":{deletions},\"enriched\":{enriched}"
-    );
+    for (name, lines) in [("additions", facts.additions), ("deletions", facts.deletions)] {
+        body.extend([",\"", name, "\":"]);
+        match lines {
+            Some(lines) => body.push_str(&lines.to_string()),
+            None => body.push_str("null"),
+        }
+    }
+    body.push_str(if facts.enriched { ",\"enriched\":1" } else { ",\"enriched\":0" });
 }
 
 impl Incoming {
@@ -190,7 +190,7 @@ fn event_and_payload(body: &str) -> Option<(Event<'_>, &str)> {
     let members = body.strip_prefix(BEFORE_EVENT)?.strip_suffix('}')?;
     let (event, payload) = members.rsplit_once(BEFORE_PAYLOAD)?;
     // `Event::read` accepts control characters in names, which are not JSON.
-    let has_control = event.bytes().fold(false, |found, byte| found | (byte < b' '));
+    let has_control = event.bytes().min() < Some(b' ');
     let is_bare = payload.starts_with('{') && payload.ends_with('}');
     if has_control || !is_bare || !json::is_only_object(payload) {
         return None;

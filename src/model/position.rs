@@ -109,8 +109,12 @@ fn example() -> Cursor {
 /// Writes `b` for no digits (zero), `c` for one, and so on up to `r` for sixteen, then the digits.
 pub(super) fn write_number(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
     let digits = (64 - number.leading_zeros()).div_ceil(4);
-    let length = char::from(b'b' + u8::try_from(digits).expect("at most 16 digits"));
-    if digits == 0 { write!(f, "{length}") } else { write!(f, "{length}{number:x}") }
+    let mut text = [b'b' + u8::try_from(digits).expect("at most 16 digits"); 17];
+    for place in 0..digits {
+        let digit = usize::try_from((number >> (4 * place)) & 15).expect("it is less than 16");
+        text[digits as usize - place as usize] = b"0123456789abcdef"[digit];
+    }
+    f.write_str(str::from_utf8(&text[..=digits as usize]).expect("it is ASCII"))
 }
 
 pub(super) fn read_number<'a>(text: &'a str, rest: &mut &'a str) -> Option<u64> {

@@ -1,20 +1,26 @@
-//! The parts of a request, and the checks before a page of events, of all or of one feed.
+//! The parts of a request, the checks before a page of events, of all or of one feed, and how many
+//! requests of a caller are in flight.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::ExtensionRejection;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{Method, Uri};
+use axum::http::{Method, StatusCode, Uri};
 
-use super::at_once::{self, AtOnce};
 use super::faults::FaultKind;
 use super::limits::{LimitStanding, SimulatedCaller};
-use super::refusal::{SimulatedRefusal, admit, fault_refusal, limited};
+use super::refusal::{SECONDARY, SimulatedRefusal, admit, fault_refusal, limited};
 use super::state::{RequestKind, SharedWorld, Ticket};
 use crate::model::window::Timestamp;
+
+/// GitHub's secondary limit: requests of an account at the same time, pages and queries together.
+const MOST: u32 = 100;
+/// The wait that GitHub asks for in that case.
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 
 /// What handlers look at of a request.
 pub(super) struct SimulatedRequest {
@@ -61,7 +67,7 @@ impl SimulatedRequest {
     pub(super) async fn enter(&self, kind: RequestKind) -> Result<AdmittedPage, SimulatedRefusal> {
         let shared = &self.shared;
         let caller = self.admit()?;
-        let Some(at_once) = AtOnce::begin(shared, &caller) else { return Err(at_once::refusal()) };
+        let Some(at_once) = AtOnce::begin(shared, &caller) else { return Err(too_many()) };
         let ticket = shared.begin(kind, caller.token());
         if let Some(slow) = ticket.fault(FaultKind::Slow) {
             shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;
@@ -76,4 +82,43 @@ impl SimulatedRequest {
         }
         Ok(AdmittedPage { caller, ticket, standing, now, at_once })
     }
+}
+
+/// A request in flight, until it is dropped.
+pub(super) struct AtOnce {
+    shared: Arc<SharedWorld>,
+    payer: SimulatedCaller,
+}
+
+impl AtOnce {
+    /// Counts another request of this caller; `None` when there are too many.
+    pub(super) fn begin(shared: &Arc<SharedWorld>, caller: &SimulatedCaller) -> Option<Self> {
+        let payer = caller.payer();
+        let mut state = shared.state();
+        let known = state.at_once.get(&payer).copied().unwrap_or(0);
+        if known >= MOST {
+            return None;
+        }
+        state.at_once.insert(payer.clone(), known + 1);
+        state.most_at_once = state.most_at_once.max(known + 1);
+        drop(state);
+        Some(Self { shared: shared.clone(), payer })
+    }
+}
+
+impl Drop for AtOnce {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        let left = state.at_once.get(&self.payer).map_or(0, |known| known.saturating_sub(1));
+        if left == 0 {
+            state.at_once.remove(&self.payer);
+        } else {
+            state.at_once.insert(self.payer.clone(), left);
+        }
+    }
+}
+
+/// The response to a request above the limit.
+fn too_many() -> SimulatedRefusal {
+    SimulatedRefusal::new(StatusCode::FORBIDDEN, SECONDARY).retry_after(WAIT.as_secs())
 }

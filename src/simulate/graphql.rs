@@ -16,8 +16,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use self::schema::{QueryAnswering, QueryTrouble};
-use super::at_once::{self, AtOnce};
-use super::entrance::SimulatedRequest;
+use super::entrance::{AtOnce, SimulatedRequest, WAIT};
 use super::faults::{Fault, FaultKind, lot};
 use super::limits::{LimitStanding, account};
 use super::refusal::{SECONDARY, SimulatedRefusal, counted, set_limits_of};
@@ -41,7 +40,7 @@ pub(super) async fn query(request: SimulatedRequest, body: Bytes) -> Response {
         return end("401", refused(StatusCode::UNAUTHORIZED, message));
     };
     let Some(_at_once) = AtOnce::begin(shared, &caller) else {
-        return end("secondary", secondary(at_once::WAIT));
+        return end("secondary", secondary(WAIT));
     };
     let ticket = shared.begin(RequestKind::Query, Some(token));
     if let Some(fault) = ticket.fault(FaultKind::QuerySlow) {

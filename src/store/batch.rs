@@ -40,7 +40,7 @@ struct CachedCounter {
 }
 
 /// Writes that are committed together. See [`super::open::Store::commit`]. What is read through it
-/// is what is on disk; of its own writes only [`Self::claim`] and [`Self::add`] see something.
+/// is what is on disk: of the batch's writes only [`Self::claim`] and [`Self::add`] see something.
 pub struct Batch<'w> {
     pub(super) database: &'w Database,
     counters: &'w mut CounterCache,

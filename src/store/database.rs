@@ -448,29 +448,27 @@ fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(FAMILY_BUFFER_BYTES);
     options.set_level_compaction_dynamic_level_bytes(true);
+    if matches!(pattern, ReadPattern::Membership | ReadPattern::Ledger) {
+        // Filters and indexes of a hundred million rows exceed the cache. As one block for each
+        // file, megabytes would be read and checked for a row.
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_metadata_block_size(4 << 10);
+        table.set_pin_top_level_index_and_filter(true);
+        options.set_memtable_whole_key_filtering(true);
+        options.set_memtable_prefix_bloom_ratio(0.05);
+    }
     match pattern {
         ReadPattern::Log => {
             table.set_block_size(32 << 10);
             options.set_compression_type(DBCompressionType::Lz4);
             options.set_bottommost_compression_type(DBCompressionType::Zstd);
         }
-        ReadPattern::Membership => {
-            options.set_compression_type(DBCompressionType::None);
-            options.set_memtable_whole_key_filtering(true);
-            options.set_memtable_prefix_bloom_ratio(0.05);
-        }
+        ReadPattern::Membership => options.set_compression_type(DBCompressionType::None),
         ReadPattern::Ledger => {
-            // Filters and indexes of a hundred million rows exceed the cache. As one block for
-            // each file, megabytes would be read and checked for a row.
-            table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
-            table.set_partition_filters(true);
-            table.set_metadata_block_size(4 << 10);
-            table.set_pin_top_level_index_and_filter(true);
             table.set_block_size(16 << 10);
             options.set_compression_type(DBCompressionType::Lz4);
             options.set_bottommost_compression_type(DBCompressionType::Zstd);
-            options.set_memtable_whole_key_filtering(true);
-            options.set_memtable_prefix_bloom_ratio(0.05);
         }
         ReadPattern::Queue | ReadPattern::Values => {
             options.set_compression_type(DBCompressionType::Lz4);

@@ -93,14 +93,15 @@ const ATTACKS: [Attack; 6] = [
         again: Some((Duration::from_secs(4), || frame(0x89, b""))),
     },
     Attack {
-        name: "4 queries of 8 KB of stars",
+        name: "4 queries of 8 KB with stars",
         sockets: 500,
         addresses: 1,
         path: |_| "/stream".to_owned(),
         sent: |n| {
-            let glob =
-                |i: usize| format!("\"{n}-{i}{}\"", "*abcdefghijklmnopqrstuvwxyzab".repeat(8));
-            let globs: Vec<String> = (0..32).map(glob).collect();
+            let letters = "abcdefghijklmnopqrstuvwxyzab".repeat(8);
+            let glob = |i: usize| format!("\"{n}-{i}*{letters}\"");
+            let mut globs: Vec<String> = (0..31).map(glob).collect();
+            globs.push(format!("\"*{letters}*x*\""));
             text(&format!(r#"{{"repos":[{}]}}"#, globs.join(",")))
         },
         again: None,

@@ -1,11 +1,12 @@
 //! The filter of the stream: nanoseconds per event, for typical queries and for the worst that the
 //! limits permit, next to a single string comparison.
 
+mod hostile;
+
 use ghpulse::clock::Stopwatch;
-use ghpulse::hub::{
-    Filter, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, StreamQuery, TailEvent, VALUE_BYTES,
-};
+use ghpulse::hub::{Filter, QUERY_VALUES, StreamQuery, StreamedEvent as _, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
+use ghpulse::model::event_index::IndexedField;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 
 use crate::report::Report;
@@ -44,38 +45,44 @@ pub fn run(report: &mut Report) {
                 ..all()
             },
         ),
-        ("worst that is accepted", worst()),
+        (
+            "three names anywhere",
+            StreamQuery { repos: one(&["*linux*", "*kernel*", "*rust*"]), ..all() },
+        ),
     ];
     for (name, query) in cases {
         let (filter, _) = Filter::compile(&query).expect("it is within the limits");
-        let nanos = nanos(&events, |event| filter.matches(event));
+        let nanos = nanos(&events, ROUNDS, |event| filter.matches(event));
         report.add("filter", &format!("{name}: ghpulse"), "an event, ns", nanos);
     }
-    let plain = nanos(&events, |event| event.index().kind() == Some("PullRequestEvent"));
+    let lists = hostile::lists();
+    let constructed = hostile::constructed(&lists);
+    let (filter, _) = Filter::compile(&constructed).expect("it is within the limits");
+    let made = nanos(&hostile::events("ab"), ROUNDS, |event| filter.matches(event));
+    report.add("filter", "near matches in every field: ghpulse", "an event, ns", made);
+    let (query, kind, found) = hostile::search(&lists);
+    println!("the slowest found, on names of `{kind}`: {query:?}");
+    report.add("filter", "worst that is accepted: ghpulse", "an event, ns", made.max(found));
+    let is_pull =
+        |event: &TailEvent| event.index().get(IndexedField::Kind) == Some("PullRequestEvent");
+    let plain = nanos(&events, ROUNDS, is_pull);
     report.add("filter", "one comparison of the type, by hand", "an event, ns", plain);
-}
-
-/// The maximum number of stars and patterns, each long, each with many near matches.
-fn worst() -> StreamQuery {
-    let glob = |i: usize| format!("!*{}{i}*", "ab".repeat((VALUE_BYTES - 8) / 2));
-    let short = |i: usize| format!("!*a{}*b{i}*", "a".repeat(i));
-    let mut repos: Vec<String> = (0..QUERY_GLOBS / 2).map(glob).collect();
-    repos.extend((0..QUERY_GLOBS / 2).map(short));
-    repos.extend((QUERY_GLOBS..QUERY_VALUES).map(|i| format!("!owner{i}/name{i}")));
-    let keys = (0..QUERY_PATTERNS).map(|i| format!("#.x{i}.#.{}insert", "*.".repeat(i)));
-    let keys = keys.skip(1).chain(["evt.#".to_owned()]).collect();
-    StreamQuery { repos, keys, ..StreamQuery::default() }
 }
 
 fn event(n: u64) -> TailEvent {
     let kind = ["PushEvent", "PullRequestEvent", "WatchEvent", "IssueCommentEvent"];
     let kind = kind[usize::try_from(n % 4).unwrap_or(0)];
     let language = ["Rust", "TypeScript", "C"][usize::try_from(n % 3).unwrap_or(0)];
+    let (repo, actor) = (format!("owner{}/abababab{n}", n % 50), format!("someone{n}"));
+    event_of(n, kind, [&repo, &actor, ""], language)
+}
+
+/// An event of this type, with these names of the repository, the actor and the organisation.
+fn event_of(n: u64, kind: &str, [repo, actor, org]: [&str; 3], language: &str) -> TailEvent {
     let text = format!(
-        r#"{{"id":"{}","type":"{kind}","actor":{{"login":"someone{n}"}},
-        "repo":{{"name":"owner{}/abababab{n}"}},"payload":{{"action":"opened"}}}}"#,
+        r#"{{"id":"{}","type":"{kind}","actor":{{"login":"{actor}"}},"repo":{{"name":"{repo}"}},
+        "org":{{"login":"{org}"}},"payload":{{"action":"opened"}}}}"#,
         4_936_706_147 + n,
-        n % 50
     );
     let facts = Facts { language: Some(language.to_owned()), ..Facts::default() };
     let cursor = Cursor { tag: BusTag(1), position: Position::counted(n) };
@@ -85,13 +92,13 @@ fn event(n: u64) -> TailEvent {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
-fn nanos(events: &[TailEvent], takes: impl Fn(&TailEvent) -> bool) -> f64 {
+fn nanos(events: &[TailEvent], rounds: u32, takes: impl Fn(&TailEvent) -> bool) -> f64 {
     let mut count = 0_u64;
     let watch = Stopwatch::start();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         count += events.iter().filter(|event| takes(std::hint::black_box(event))).count() as u64;
     }
     let nanos = watch.elapsed().as_nanos() as f64;
     std::hint::black_box(count);
-    nanos / f64::from(ROUNDS) / events.len() as f64
+    nanos / f64::from(rounds) / events.len() as f64
 }

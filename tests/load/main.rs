@@ -94,11 +94,16 @@ fn main() {
     let recorded = recorded.as_deref();
     match wanted.split_first() {
         Some((what, rest)) if what == fanout::CASE => return fanout::case(recorded, rest),
-        Some((what, _)) if what == stream::CASE => return stream::case(recorded),
+        Some((what, rest)) if what == stream::CASE => return stream::case(recorded, rest),
         Some((what, rest)) if what == start::CASE => return start::case(recorded, rest),
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
+    let only: &[&str] = if wanted.iter().any(|word| word == stream::ONLY_REPLAY) {
+        &[stream::ONLY_REPLAY]
+    } else {
+        &[]
+    };
     let readers: Vec<usize> = wanted.iter().flat_map(|word| word.parse()).collect();
     let most = wanted.iter().find_map(|word| word.parse().ok());
     // First the measurements that vary between runs, then those that a second run would only
@@ -110,7 +115,7 @@ fn main() {
         ("start", &|report| start::run(report, most.unwrap_or(start::USUAL))),
         ("import", &|report| archive::run(report, recorded)),
         ("filter", &filter::run),
-        ("stream", &stream::run),
+        ("stream", &|report| stream::run(report, only)),
         ("aggregates", &aggregates::run),
     ];
     let once: [(&str, &dyn Fn()); 6] = [

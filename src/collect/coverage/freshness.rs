@@ -28,7 +28,7 @@ const MOST_TOKENS: usize = 1_024;
 pub(super) struct Freshness {
     /// By page and sequence: the newest ids when first shown, ascending.
     fronts: BTreeMap<(usize, usize), VecDeque<Front>>,
-    tokens: BTreeMap<TokenSlotId, TokenFreshness>,
+    pub(super) tokens: BTreeMap<TokenSlotId, TokenFreshness>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,8 @@ pub(super) struct TokenFreshness {
     shown: BTreeMap<usize, (usize, u64)>,
     /// How far the last read was behind.
     pub(super) behind: Duration,
-    since: Option<Timestamp>,
+    /// Since when every read has been behind.
+    pub(super) since: Option<Timestamp>,
     in_a_row: u32,
     last: Option<Timestamp>,
     fresh: u32,
@@ -110,23 +111,8 @@ impl Freshness {
         self.tokens.iter().filter(|(_, token)| stale(token)).map(|(id, _)| *id).collect()
     }
 
-    /// Since when every read of a token has been behind.
-    pub(super) fn behind_since(&self, token: TokenSlotId) -> Option<Timestamp> {
-        self.tokens.get(&token)?.since
-    }
-
     /// Whether a token's last reads were as new as those of other tokens.
     pub(super) fn is_fresh(&self, token: TokenSlotId) -> bool {
         self.tokens.get(&token).is_some_and(|token| token.fresh >= READS)
-    }
-
-    /// Forgets what is known of a token.
-    pub(super) fn forget(&mut self, token: TokenSlotId) {
-        self.tokens.remove(&token);
-    }
-
-    /// All tracked tokens.
-    pub(super) fn all(&self) -> impl Iterator<Item = (TokenSlotId, &TokenFreshness)> {
-        self.tokens.iter().map(|(id, token)| (*id, token))
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Frames, compressed frames and pages are counted from their encoding until the last connection
 //! has sent them; shared bytes count once. Up to [`ROOM_BYTES`] in all, every client is served.
-//! Above that, clients that hold more than 1 MiB wait until there is room: a subscriber of
-//! `/stream` then continues from its cursor, one of `/sampling` is moved forward like any slow one.
-//! Other clients are served up to [`LIMIT_BYTES`], so that a few cannot take all of it.
+//! Above that, clients that hold more than an equal share of what is left, or 1 MiB, wait until
+//! there is room: a subscriber of `/stream` then continues from its cursor, one of `/sampling` is
+//! moved forward like any slow one. The last part, up to [`LIMIT_BYTES`], is for clients that hold
+//! nothing: so clients that read nothing cannot silence those that read, however many they are.
 //!
 //! The counts are global, because the limits concern the memory of the process.
 
@@ -17,11 +18,13 @@ use bytes::Bytes;
 use crate::hub::fanout::notifier::Notifier;
 use crate::sync::lock;
 
-/// Held bytes above which clients that hold more than 1 MiB wait.
+/// Held bytes above which clients that hold more than their share wait.
 pub const ROOM_BYTES: usize = 96 << 20;
+/// Held bytes above which only clients that hold nothing are served.
+const SHARED_BYTES: usize = 120 << 20;
 /// Held bytes above which every client waits.
 pub const LIMIT_BYTES: usize = 144 << 20;
-/// The most bytes that a client may hold above [`ROOM_BYTES`].
+/// The most bytes that a client may hold above [`ROOM_BYTES`], also if its share is larger.
 const LITTLE_BYTES: usize = 1 << 20;
 /// Shorter messages are not counted: an idle connection costs more.
 const COUNTED_BYTES: usize = 1 << 10;
@@ -92,9 +95,13 @@ pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
 }
 
 fn has_room(held: usize, client: u64) -> bool {
-    let holds_little =
-        || lock(&CLIENTS.bytes).get(&client).is_none_or(|bytes| *bytes <= LITTLE_BYTES);
-    held <= ROOM_BYTES || (held <= LIMIT_BYTES && holds_little())
+    if held <= ROOM_BYTES || held > LIMIT_BYTES {
+        return held <= ROOM_BYTES;
+    }
+    let clients = lock(&CLIENTS.bytes);
+    let Some(bytes) = clients.get(&client) else { return true };
+    let share = (SHARED_BYTES - ROOM_BYTES) / clients.len().max(1);
+    held <= SHARED_BYTES && *bytes <= share.min(LITTLE_BYTES)
 }
 
 /// Notifies all connections that wait for room. Those that find none will wait again.
@@ -161,8 +168,26 @@ mod tests {
         let charge = charge(greedy, 2 << 20).unwrap();
         assert!(has_room(ROOM_BYTES, greedy) && has_room(ROOM_BYTES, modest));
         assert!(!has_room(ROOM_BYTES + 1, greedy) && has_room(ROOM_BYTES + 1, modest));
-        assert!(!has_room(LIMIT_BYTES + 1, modest));
+        assert!(has_room(LIMIT_BYTES, modest) && !has_room(LIMIT_BYTES + 1, modest));
         drop(charge);
         assert!(has_room(ROOM_BYTES + 1, greedy));
+    }
+
+    #[test]
+    fn many_clients_that_hold_little_leave_room_for_those_that_hold_nothing() {
+        const MANY: u64 = 1_000;
+        let bytes = (SHARED_BYTES - ROOM_BYTES) / 1_000;
+        let (first, honest) = (u64::MAX - 2_000, u64::MAX - 2);
+        let charges: Vec<_> = (0..MANY).map(|n| charge(first + n, bytes)).collect();
+        assert!(charges.iter().all(Option::is_some));
+        assert!(has_room(ROOM_BYTES, first) && has_room(ROOM_BYTES, honest));
+        // Other tests of this process may hold something too: then a share is smaller.
+        let more = charge(first, bytes);
+        assert!(!has_room(ROOM_BYTES + 1, first) && has_room(ROOM_BYTES + 1, honest));
+        drop(more);
+        let small = charge(honest, CHARGED_BYTES).unwrap();
+        assert!(has_room(SHARED_BYTES, honest) && !has_room(SHARED_BYTES + 1, honest));
+        drop(small);
+        assert!(has_room(SHARED_BYTES + 1, honest));
     }
 }

@@ -10,13 +10,19 @@
 //! Queries with the same values in any order and case compile to equal filters, so that their
 //! subscribers share a group.
 
+mod automaton;
+mod keys;
+mod texts;
 mod values;
 
-use crate::hub::log::tail::TailEvent;
+use crate::hub::log::streamed_event::StreamedEvent;
 use crate::lists::{ListSet, ListTerm};
 use crate::model::event_index::{EventIndex, IndexedField};
-use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
-use values::{ValueList, ValueSet};
+use crate::model::glob;
+use crate::model::routing::{EVENT_TYPES, KEY_BYTES, RoutingPattern, known_keys};
+use automaton::STATES;
+use keys::KeyPatterns;
+use values::ValueSet;
 
 /// The most values of a query, without patterns of keys.
 pub const QUERY_VALUES: usize = 200;
@@ -24,6 +30,9 @@ pub const QUERY_VALUES: usize = 200;
 pub const QUERY_GLOBS: usize = 32;
 /// The most `*` in one value.
 pub const GLOB_STARS: usize = 8;
+/// The most bytes of all values with more than one `*`, which bounds the time to match an event:
+/// those that are not `*`, and one for each value.
+pub const QUERY_STAR_BYTES: usize = STATES;
 /// The most patterns of keys of a query.
 pub const QUERY_PATTERNS: usize = 32;
 /// The most lists of a query.
@@ -59,23 +68,20 @@ pub struct StreamQuery {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Filter {
     sample: u64,
-    types: ValueSet,
-    repos: ValueSet,
-    actors: ValueSet,
-    orgs: ValueSet,
-    languages: ValueSet,
-    actions: ValueSet,
+    types: Dimension,
+    repos: Dimension,
+    actors: Dimension,
+    orgs: Dimension,
+    languages: Dimension,
+    actions: Dimension,
     lists: ListSet,
-    keys: KeyPatterns,
+    /// `None` takes the keys of all events.
+    keys: Option<Box<KeyPatterns>>,
     wants_entities: bool,
 }
 
-/// Patterns of keys: a key has to match one of `any`, unless that is empty, and none of `none`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct KeyPatterns {
-    any: Vec<RoutingPattern>,
-    none: Vec<RoutingPattern>,
-}
+/// The values of a dimension; `None` takes everything.
+type Dimension = Option<Box<ValueSet>>;
 
 /// Why a query is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +112,12 @@ const SHOWN: usize = 80;
 impl Filter {
     /// Compiles a query. Also returns warnings about values that are probably mistakes.
     pub fn compile(query: &StreamQuery) -> Result<(Self, Vec<QueryWarning>), StreamQueryError> {
-        let mut compiler = FilterCompiler::default();
+        let mut compiler = FilterCompiler {
+            values: 0,
+            globs: 0,
+            star_bytes: QUERY_STAR_BYTES,
+            warnings: Vec::new(),
+        };
         let sample = query.sample.unwrap_or(1);
         if sample == 0 {
             let accepted = "takes whole numbers from 1: 1 is all, 10 is one event in ten";
@@ -114,12 +125,12 @@ impl Filter {
         }
         let mut filter = Self {
             sample,
-            types: compiler.value_set("types", &query.types)?,
-            repos: compiler.value_set("repos", &query.repos)?,
-            actors: compiler.value_set("actors", &query.actors)?,
-            orgs: compiler.value_set("orgs", &query.orgs)?,
-            languages: compiler.value_set("languages", &query.languages)?,
-            actions: compiler.value_set("actions", &query.actions)?,
+            types: compiler.dimension("types", &query.types)?,
+            repos: compiler.dimension("repos", &query.repos)?,
+            actors: compiler.dimension("actors", &query.actors)?,
+            orgs: compiler.dimension("orgs", &query.orgs)?,
+            languages: compiler.dimension("languages", &query.languages)?,
+            actions: compiler.dimension("actions", &query.actions)?,
             lists: list_set(&query.lists)?,
             keys: compiler.keys(&query.keys)?,
             wants_entities: false,
@@ -131,42 +142,39 @@ impl Filter {
 
     /// Whether the event matches.
     #[must_use]
-    pub fn matches(&self, event: &TailEvent) -> bool {
+    pub fn matches(&self, event: &impl StreamedEvent) -> bool {
         self.takes_key(event.index().key()) && self.holds(event)
     }
 
     /// Whether the event matches all dimensions except the keys. Its entities are then wanted if
     /// [`Self::takes_key`] accepts their keys.
     #[must_use]
-    pub fn holds(&self, event: &TailEvent) -> bool {
+    pub fn holds(&self, event: &impl StreamedEvent) -> bool {
         let index = event.index();
-        let takes = |set: &ValueSet, value| set.is_empty() || set.takes(index.folded(value));
+        let takes = |dimension: &Dimension, value| {
+            dimension.as_ref().is_none_or(|set| set.takes(index.folded(value)))
+        };
         (self.sample <= 1 || index.sampling_hash().is_multiple_of(self.sample))
             && takes(&self.types, IndexedField::Kind)
             && takes(&self.languages, IndexedField::Language)
             && takes(&self.actors, IndexedField::Actor)
             && takes(&self.orgs, IndexedField::Org)
             && takes(&self.repos, IndexedField::Repo)
-            && (self.actions.is_empty() || self.actions.takes(event.action()))
+            && self.actions.as_ref().is_none_or(|set| set.takes(event.action()))
             && is_on(&self.lists, index)
     }
 
     /// Whether a routing key matches.
     #[must_use]
     pub fn takes_key(&self, key: &str) -> bool {
-        let KeyPatterns { any, none } = &self.keys;
-        let wanted = match &**any {
-            [] => key.starts_with("evt."),
-            any => any.iter().any(|pattern| pattern.matches(key)),
-        };
-        wanted && !none.iter().any(|pattern| pattern.matches(key))
+        self.keys.as_ref().map_or_else(|| key.starts_with("evt."), |keys| keys.take(key))
     }
 
     /// Number of values with `*`, which is a measure of the cost per event.
     #[must_use]
     pub fn globs(&self) -> usize {
-        let choices = [&self.types, &self.repos, &self.actors, &self.orgs, &self.languages];
-        choices.into_iter().chain([&self.actions]).map(ValueSet::globs).sum()
+        let sets = [&self.types, &self.repos, &self.actors, &self.orgs, &self.languages];
+        sets.into_iter().chain([&self.actions]).flatten().map(|set| set.globs()).sum()
     }
 
     /// Whether any entity can match. If not, entities need not be derived from events.
@@ -177,25 +185,24 @@ impl Filter {
 }
 
 /// Totals and warnings over all parameters of a query.
-#[derive(Default)]
 struct FilterCompiler {
     values: usize,
     globs: usize,
+    /// What is left of [`QUERY_STAR_BYTES`].
+    star_bytes: usize,
     warnings: Vec<QueryWarning>,
 }
 
 impl FilterCompiler {
-    fn value_set(
+    fn dimension(
         &mut self,
         field: &'static str,
         values: &[String],
-    ) -> Result<ValueSet, StreamQueryError> {
-        let mut set = ValueSet::default();
+    ) -> Result<Dimension, StreamQueryError> {
+        let mut read = Vec::new();
         for written in values.iter().map(|value| value.trim()).filter(|value| !value.is_empty()) {
-            let (value, words) = match written.strip_prefix('!') {
-                Some(value) => (value, &mut set.none),
-                None => (written, &mut set.any),
-            };
+            let excluded = written.strip_prefix('!');
+            let value = excluded.unwrap_or(written);
             if value.is_empty() {
                 return Err(refused(field, written, "needs a value behind `!`, as `!dependabot*`"));
             }
@@ -213,7 +220,7 @@ impl FilterCompiler {
                     format!("has more than {GLOB_STARS} `*`: write fewer, or more values");
                 return Err(refused(field, written, &message));
             }
-            self.globs += usize::from(words.add(value));
+            self.globs += usize::from(value.contains('*'));
             if self.globs > QUERY_GLOBS {
                 let message =
                     format!("is one value with `*` too many: a query takes {QUERY_GLOBS} in all");
@@ -222,22 +229,32 @@ impl FilterCompiler {
             if let Some(message) = suspicious(field, value) {
                 self.warnings.push(QueryWarning { field, value: shown(written), message });
             }
+            read.push((value, excluded.is_some()));
         }
-        set.shrink();
-        Ok(set)
+        if read.is_empty() {
+            return Ok(None);
+        }
+        let set = ValueSet::new(read.into_iter(), &mut self.star_bytes).map_err(|value| {
+            let message = format!(
+                "is too long: values with more than one `*` have {QUERY_STAR_BYTES} bytes in all \
+                 at most, without `*` and with one more each; write shorter or fewer ones"
+            );
+            refused(field, value, &message)
+        })?;
+        Ok(Some(Box::new(set)))
     }
 
-    fn keys(&mut self, values: &[String]) -> Result<KeyPatterns, StreamQueryError> {
+    fn keys(&mut self, values: &[String]) -> Result<Option<Box<KeyPatterns>>, StreamQueryError> {
         const FIELD: &str = "keys";
-        let mut keys = KeyPatterns::default();
+        let (mut any, mut none) = (Vec::new(), Vec::new());
         for (i, written) in values.iter().enumerate() {
             if i == QUERY_PATTERNS {
                 let message = format!("is one pattern too many: a query takes {QUERY_PATTERNS}");
                 return Err(refused(FIELD, written, &message));
             }
             let (text, list) = match written.strip_prefix('!') {
-                Some(text) => (text, &mut keys.none),
-                None => (&**written, &mut keys.any),
+                Some(text) => (text, &mut none),
+                None => (&**written, &mut any),
             };
             let pattern = RoutingPattern::read(text).map_err(|error| {
                 let example = "patterns are as AMQP's, such as `evt.pullrequest.*` or `ent.#`";
@@ -251,14 +268,7 @@ impl FilterCompiler {
             }
             list.push(pattern);
         }
-        for list in [&mut keys.any, &mut keys.none] {
-            list.sort();
-            list.dedup();
-        }
-        if keys.any.iter().any(RoutingPattern::takes_all) {
-            keys.any.retain(RoutingPattern::takes_all);
-        }
-        Ok(keys)
+        Ok((!values.is_empty()).then(|| Box::new(KeyPatterns::new(&any, &none))))
     }
 }
 
@@ -281,10 +291,10 @@ fn is_on(lists: &ListSet, index: &EventIndex) -> bool {
 fn suspicious(field: &str, value: &str) -> Option<String> {
     match field {
         "types" => {
-            let mut wanted = ValueList::default();
-            wanted.add(value);
-            let is_known = |word: &&str| wanted.have(&format!("{word}event"));
-            let is_odd = !EVENT_WORDS.iter().any(is_known);
+            let value = value.to_ascii_lowercase();
+            let is_known =
+                |kind: &&str| glob::matches(&value, kind.to_ascii_lowercase().as_bytes());
+            let is_odd = !EVENT_TYPES.iter().any(is_known);
             is_odd.then(|| "no type that is known today has this name; see /topics".to_owned())
         }
         "repos" => (!value.contains(['/', '*']))

@@ -207,7 +207,7 @@ impl Follower {
         }
         let newest = self.log.tail.newest_first(looked);
         let known = newest.iter().filter(|event| event.cursor.position <= head);
-        let first = known.filter(|event| selector.takes(event)).nth(most.checked_sub(1)?)?;
+        let first = known.filter(|event| selector.takes(&***event)).nth(most.checked_sub(1)?)?;
         // Only the journal knows between which events the gaps of the bus are.
         let position = first.cursor.position.before()?;
         let has_no_gaps = self.feed().is_behind_all_gaps(position);
@@ -252,7 +252,9 @@ impl Follower {
         if !self.control.is_empty() {
             batch.messages.push(std::mem::take(&mut self.control).into());
         }
-        if memory::has_room_for(&self.notifier) {
+        // A page that is read already needs no more memory; waiting with it would hold what it has.
+        let is_paging = matches!(self.state, FollowerState::PendingPage(_));
+        if is_paging || memory::has_room_for(&self.notifier) {
             self.take_behind(&mut batch);
             let bytes = batch.messages.iter().map(Bytes::len).sum();
             batch.charge = memory::charge(self.notifier.client, bytes);
@@ -485,7 +487,7 @@ impl Follower {
                 break;
             }
             if event.cursor.position > after {
-                let pushed = self.selector.push(&mut out, self.encoding, event, None);
+                let pushed = self.selector.push(&mut out, self.encoding, &**event, None);
                 batch.count += pushed;
                 self.count_down(pushed);
             }

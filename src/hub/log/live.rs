@@ -14,6 +14,7 @@ use super::selector::{StreamSelection, StreamSelector};
 use crate::hub::fanout::batch::ReaderBatch;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::subscribers::{Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers};
+use crate::hub::log::streamed_event::StreamedEvent as _;
 use crate::hub::log::tail::TailEvent;
 use crate::model::position::{Cursor, Position};
 use crate::sync::lock;
@@ -104,7 +105,7 @@ impl LiveSubscribers {
             }
             let mut matching = 0;
             for (number, event) in (start..).zip(events) {
-                if number >= known && query.selector.takes(event) {
+                if number >= known && query.selector.takes(&**event) {
                     log.push(query, number, event);
                     matching += 1;
                 }

@@ -15,14 +15,12 @@ use super::selector::StreamSelector;
 use crate::hub::fanout::fair_queue::TimeSlice;
 use crate::hub::fanout::memory;
 use crate::hub::log::filter::QueryWarning;
-use crate::hub::log::tail::TailEvent;
-use crate::model::envelope::Envelope;
+use crate::hub::log::streamed_event::JournalEvent;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::journal::{Journal, JournalItem};
-use crate::store::rows::JournalRow;
 use crate::store::{Reader, StoreError};
 
 /// The most events that are matched for one page, so that the offset of a follower with few matches
@@ -30,6 +28,10 @@ use crate::store::{Reader, StoreError};
 const PAGE_EVENTS: usize = 8_192;
 /// The most bytes of events that are matched for one page.
 const PAGE_SCAN_BYTES: usize = 8 << 20;
+/// A page of this many bytes gets memory for all its bytes at once, and [`PAGE_REST`] more for its
+/// last event: growing step by step would copy it several times.
+const LONG_PAGE: usize = 64 << 10;
+const PAGE_REST: usize = 32 << 10;
 /// The most events that are searched for where `latest` or `since` begins, for a query with up to
 /// [`CHEAP_GLOBS`] values with `*`. Matching more of these costs more, so fewer events are
 /// searched.
@@ -118,10 +120,8 @@ pub(super) fn read(
     let Some(mut offset) = begun else { return Ok(None) };
     let PageRequest { ref selector, encoding, bytes, until, most, .. } = *request;
     let sent = selector.is_partly_sent(offset).then_some(offset);
-    let after = match sent {
-        Some(offset) => offset.cursor.position.before().unwrap_or_default(),
-        None => offset.cursor.position,
-    };
+    let after = offset.cursor.position;
+    let after = if sent.is_some() { after.before().unwrap_or_default() } else { after };
     let (known, known_up_to) = gaps_of_page(&journal, offset.cursor.position)?;
     let mut known = known.into_iter().peekable();
     let mut push_gaps = |out: &mut Vec<u8>, offset: Offset, before: Option<Position>| {
@@ -153,8 +153,10 @@ pub(super) fn read(
         match step {
             JournalItem::Event(_, row) => {
                 scanned += row.event.len();
-                messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
+                messages +=
+                    selector.push(&mut out, encoding, &JournalEvent::new(cursor, row), sent);
                 offset = selector.after(cursor);
+                grow(&mut out, bytes);
             }
             JournalItem::LeftOut(..) => offset = selector.after(cursor),
             JournalItem::Damaged(_) => {
@@ -181,6 +183,13 @@ pub(super) fn read(
         offset = selector.after(Cursor { tag, position }).max(offset);
     }
     Ok(Some(StreamPage { bytes: memory::hold(out), messages, offset, is_before_a_gap }))
+}
+
+/// Gives a page that has become long memory for `bytes` bytes and its last event.
+fn grow(out: &mut Vec<u8>, bytes: usize) {
+    if out.len() >= LONG_PAGE && out.capacity() < bytes {
+        out.reserve_exact((bytes + PAGE_REST).saturating_sub(out.len()));
+    }
 }
 
 /// Finds where the page begins, and writes the messages before its events: the `ack`, and a gap for
@@ -229,15 +238,6 @@ fn gaps_of_page(
     let up_to = known.last().map(|gap| gap.after);
     known.retain(|gap| Some(gap.after) != up_to);
     Ok((known, up_to))
-}
-
-fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
-    let index = row.index();
-    let envelope = Envelope { facts: row.facts, event: row.event.into() };
-    match index {
-        Some(index) => TailEvent::with_index(cursor, envelope, index),
-        None => TailEvent::new(cursor, envelope),
-    }
 }
 
 /// The offset before all events.
@@ -328,7 +328,7 @@ fn find_latest(
         searched.looked += 1;
         searched.at = Some(at);
         let cursor = Cursor { tag: *tag, position: at };
-        if !journal.leaves_out(&row) && selector.takes(&read_event(cursor, row)) {
+        if !journal.leaves_out(&row) && selector.takes(&JournalEvent::new(cursor, row)) {
             searched.found += 1;
             searched.begin = at.before();
         }

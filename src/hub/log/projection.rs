@@ -7,6 +7,7 @@
 use crate::hub::fanout::frame::Frame;
 use crate::hub::log::paths::{by_names, room};
 use crate::hub::log::query::FieldPath;
+use crate::hub::log::streamed_event::StreamedEvent as _;
 use crate::hub::log::tail::{TailEvent, payload};
 use crate::model::envelope::Flags;
 use crate::model::json::{self, PathSet};

@@ -14,6 +14,7 @@ use crate::hub::fanout::subscribers::{
 };
 use crate::hub::log::projection::Projection;
 use crate::hub::log::query::{SamplingEncoding, SamplingQuery};
+use crate::hub::log::streamed_event::StreamedEvent as _;
 use crate::hub::log::tail::TailEvent;
 
 /// A query of `/sampling` and how its events are written; `None` writes the whole event.

@@ -1,5 +1,6 @@
 //! The compiled query of a stream subscriber: which messages, and which fields of an event.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use crate::hub::fanout::memory;
 use crate::hub::log::filter::Filter;
 use crate::hub::log::projection::{ProjectedEvent, Projection};
 use crate::hub::log::query::FieldPath;
+use crate::hub::log::streamed_event::StreamedEvent;
 use crate::hub::log::tail::TailEvent;
 use crate::model::json;
 use crate::model::message::push_payload;
@@ -21,6 +23,9 @@ const ALL_ENTITIES: u32 = u32::MAX;
 /// The most bytes of a message in addition to the values of its event: the key, the cursor, the
 /// payload with the longest known language, and what the encoding adds.
 const MESSAGE_BYTES: usize = 400;
+
+/// About the bytes of a message besides its event, allocated at once.
+const AROUND_EVENT: usize = 320;
 
 /// Which messages, and which of their fields. Subscribers with an equal selection share a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -75,7 +80,7 @@ impl StreamSelector {
     }
 
     /// Whether the event, or an entity derived from it, is wanted.
-    pub(super) fn takes(&self, event: &TailEvent) -> bool {
+    pub(super) fn takes(&self, event: &impl StreamedEvent) -> bool {
         let filter = &self.selection.filter;
         if event.is_left_out() {
             return false;
@@ -94,13 +99,13 @@ impl StreamSelector {
         &self,
         out: &mut Vec<u8>,
         encoding: StreamEncoding,
-        event: &TailEvent,
+        event: &impl StreamedEvent,
         had: Option<Offset>,
     ) -> u64 {
         if !self.takes(event) {
             return 0;
         }
-        let had = had.filter(|offset| offset.cursor == event.cursor);
+        let had = had.filter(|offset| offset.cursor == event.cursor());
         let mut messages = 0;
         if had.is_none() && self.selection.filter.takes_key(event.index().key()) {
             self.push_event(out, encoding, event);
@@ -136,7 +141,7 @@ impl StreamSelector {
         &self,
         out: &mut Vec<u8>,
         encoding: StreamEncoding,
-        event: &TailEvent,
+        event: &impl StreamedEvent,
         had: u32,
     ) -> u64 {
         let mut messages = 0;
@@ -145,7 +150,7 @@ impl StreamSelector {
             if number <= had || !self.selection.filter.takes_key(key) {
                 continue;
             }
-            let cursor = Offset { cursor: event.cursor, entities: number }.to_string();
+            let cursor = Offset { cursor: event.cursor(), entities: number }.to_string();
             let parts = [
                 "{\"type\":\"entity\",\"cursor\":\"",
                 &cursor,
@@ -161,28 +166,31 @@ impl StreamSelector {
         messages
     }
 
-    fn push_event(&self, out: &mut Vec<u8>, encoding: StreamEncoding, event: &TailEvent) {
-        let cursor = event.cursor.to_string();
-        let mut key = String::with_capacity(48);
-        json::push_text(&mut key, event.index().key());
-        let facts = &event.envelope.facts;
-        let mut payload = String::with_capacity(160);
+    fn push_event(&self, out: &mut Vec<u8>, encoding: StreamEncoding, event: &impl StreamedEvent) {
+        let facts = event.facts();
+        let mut around = String::with_capacity(AROUND_EVENT);
+        around.push_str("{\"type\":\"event\",\"cursor\":\"");
+        let begin = around.len();
+        let _ = write!(around, "{}", event.cursor());
+        let cursor = begin..around.len();
+        around.push_str("\",\"key\":");
+        json::push_text(&mut around, event.index().key());
+        let text = event.text();
+        let Some(projection) = &self.projection else {
+            around.push_str(",\"event\":");
+            let lead = around.len();
+            around.push_str(",\"payload\":");
+            push_payload(&mut around, facts);
+            around.push('}');
+            let parts = [&around[..lead], text, &around[lead..]];
+            return encoding.push(out, "event", Some(&around[cursor]), &parts);
+        };
+        let mut payload = String::with_capacity(AROUND_EVENT);
         push_payload(&mut payload, facts);
-        let [a, b, c, d] = ["{\"type\":\"event\",\"cursor\":\"", &cursor, "\",\"key\":", &key];
-        let text = &*event.envelope.event;
-        match &self.projection {
-            None => {
-                let parts = [a, b, c, d, ",\"event\":", text, ",\"payload\":", &payload, "}"];
-                encoding.push(out, "event", Some(&cursor), &parts);
-            }
-            Some(projection) => {
-                let of =
-                    ProjectedEvent { text, flags: facts.flags, payload: &payload, zeros: false };
-                let fields = projection.pick(&self.selection.fields, of, |parts| parts.concat());
-                let parts = [a, b, c, d, ",\"fields\":", &fields, "}"];
-                encoding.push(out, "event", Some(&cursor), &parts);
-            }
-        }
+        let of = ProjectedEvent { text, flags: facts.flags, payload: &payload, zeros: false };
+        let fields = projection.pick(&self.selection.fields, of, |parts| parts.concat());
+        let parts = [&*around, ",\"fields\":", &fields, "}"];
+        encoding.push(out, "event", Some(&around[cursor]), &parts);
     }
 
     /// The messages of an event that is known to be wanted, and their number. The message of a

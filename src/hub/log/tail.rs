@@ -11,12 +11,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bytes::Bytes;
 
 use super::encoding::StreamEncoding;
+use super::streamed_event::{DerivedFields, StreamedEvent};
 use crate::hub::fanout::frame::Frame;
-use crate::model::entity::{Entity, entities};
-use crate::model::envelope::{Envelope, Flags};
-use crate::model::event::Event;
+use crate::model::envelope::{Envelope, Facts, Flags};
 use crate::model::event_index::EventIndex;
-use crate::model::json;
 use crate::model::position::{Cursor, Position};
 use crate::model::privacy::Privacy;
 use crate::sync::lock;
@@ -34,9 +32,7 @@ pub struct TailEvent {
     pub cursor: Cursor,
     /// The event and its facts.
     pub envelope: Envelope,
-    index: OnceLock<EventIndex>,
-    action: OnceLock<Option<Box<str>>>,
-    entities: OnceLock<Box<[Entity]>>,
+    derived: DerivedFields,
     whole: OnceLock<Frame>,
     /// The message of `/stream` in each encoding.
     streamed: [OnceLock<Bytes>; StreamEncoding::ALL.len()],
@@ -48,44 +44,16 @@ impl TailEvent {
     /// The index is read from the event when it is first needed.
     #[must_use]
     pub fn new(cursor: Cursor, envelope: Envelope) -> Self {
-        let (index, action, entities, whole, streamed) = Default::default();
+        let (derived, whole, streamed) = Default::default();
         let is_left_out = AtomicBool::new(false);
-        Self { cursor, envelope, index, action, entities, whole, streamed, is_left_out }
+        Self { cursor, envelope, derived, whole, streamed, is_left_out }
     }
 
     /// An event whose index is known already.
     #[must_use]
     pub fn with_index(cursor: Cursor, envelope: Envelope, index: EventIndex) -> Self {
-        let event = Self::new(cursor, envelope);
-        event.index.get_or_init(|| index);
-        event
-    }
-
-    /// The fields that queries select by; empty if the event cannot be parsed.
-    pub fn index(&self) -> &EventIndex {
-        self.index.get_or_init(|| {
-            let event = Event::read(&self.envelope.event);
-            event.map_or_else(
-                |_| EventIndex::default(),
-                |e| EventIndex::of(&e, &self.envelope.facts),
-            )
-        })
-    }
-
-    /// `payload.action` in lower case (A to Z). Few queries need it, so it is not in the index.
-    pub fn action(&self) -> Option<&str> {
-        let read = || {
-            let action = json::at(&self.envelope.event, &["payload", "action"])?;
-            Some(json::text(action)?.to_ascii_lowercase().into())
-        };
-        self.action.get_or_init(read).as_deref()
-    }
-
-    /// The entities derived from the event, computed on the first call.
-    pub fn entities(&self) -> &[Entity] {
-        let Envelope { event, facts } = &self.envelope;
-        let make = || Event::read(event).map(|event| entities(&event, facts.inserted).into());
-        self.entities.get_or_init(|| make().unwrap_or_default())
+        let derived = DerivedFields::with_index(Some(index));
+        Self { derived, ..Self::new(cursor, envelope) }
     }
 
     /// The frame `{"event":…,"payload":…}` of `/sampling`, encoded on the first call.
@@ -110,24 +78,41 @@ impl TailEvent {
         self.streamed[encoding as usize].get_or_init(encode)
     }
 
-    /// Whether it is left out now, so that nobody receives it any more.
-    pub(in crate::hub) fn is_left_out(&self) -> bool {
-        self.is_left_out.load(Ordering::Relaxed)
-    }
-
     /// A copy without encoded messages.
     fn bare(&self) -> Self {
-        let mut event = Self::new(self.cursor, self.envelope.clone());
-        event.index = self.index.clone();
-        event.action = self.action.clone();
-        event.is_left_out = AtomicBool::new(self.is_left_out());
-        event
+        Self {
+            derived: self.derived.without_entities(),
+            is_left_out: AtomicBool::new(self.is_left_out()),
+            ..Self::new(self.cursor, self.envelope.clone())
+        }
     }
 
     /// Bytes of the event's text, by which memory is counted.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.envelope.event.len()
+    }
+}
+
+impl StreamedEvent for TailEvent {
+    fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    fn text(&self) -> &str {
+        &self.envelope.event
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.envelope.facts
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.is_left_out.load(Ordering::Relaxed)
+    }
+
+    fn derived(&self) -> &DerivedFields {
+        &self.derived
     }
 }
 
@@ -229,7 +214,8 @@ impl Tail {
         let events: Vec<_> = lock(&self.ring).events.iter().cloned().collect();
         let is_among = |event: &TailEvent| {
             let index = event.index();
-            excluded.hold(index.actor_login(), index.org_login(), index.repo_name())
+            let [repo, actor, org] = index.names();
+            excluded.hold(actor, org, repo)
         };
         let mut marks: HashMap<Cursor, bool> =
             events.iter().map(|event| (event.cursor, is_among(event))).collect();
@@ -301,7 +287,7 @@ impl Tail {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::envelope::Facts;
+    use crate::model::event::Event;
     use crate::model::position::{BusTag, Position};
 
     /// An event as the apply stage would append it.
@@ -377,7 +363,7 @@ pub(crate) mod tests {
         let events = tail.read(0, 9).events;
         let made: Vec<bool> = events.iter().map(|event| event.encoded_whole().is_some()).collect();
         assert_eq!(made, [false, false, false, false, false, true, true, true]);
-        assert_eq!(events[0].index().kind(), Some("A"));
+        assert_eq!(events[0].index().key(), "evt.a.insert");
         let tail = Tail::new(1);
         (1..=8).for_each(|number| tail.append(vec![large(number)]));
         assert_eq!(tail.read(0, 9).events.len(), 1);

@@ -29,7 +29,7 @@ use super::{event_log, live, page, searches};
 use crate::clock::Clock;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::turn::Turn;
-use crate::hub::{Filter, Hub, HubOptions, StreamQuery, TailEvent};
+use crate::hub::{Filter, Hub, HubOptions, StreamQuery, StreamedEvent as _, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};

@@ -29,9 +29,9 @@ use crate::model::kinds::KINDS;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 
-/// Shows a key; `None` for one that does not decode.
+/// Shows a key; `None` when it does not decode.
 type ShowKey = Box<dyn Fn(&[u8]) -> Option<String>>;
-/// Shows the value of a key; `None` for one that does not decode.
+/// Shows the value of a key; `None` when one of them does not decode.
 type ShowValue = Box<dyn Fn(&[u8], &[u8]) -> Option<Box<RawValue>>>;
 
 /// How the rows of a family are shown.

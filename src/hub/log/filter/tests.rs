@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::hub::log::tail::TailEvent;
 use crate::hub::log::tail::tests::tail_event;
 
 fn list(values: &[&str]) -> Vec<String> {
@@ -96,11 +97,24 @@ fn invalid_query_is_refused_with_field_and_value() {
         (StreamQuery { repos: numbered(33, "a/*"), ..all() }, "one value with `*` too many"),
         (StreamQuery { actors: vec!["*a".repeat(9)], ..all() }, "more than 8 `*`"),
         (StreamQuery { keys: numbered(33, "evt."), ..all() }, "one pattern too many"),
+        (
+            StreamQuery { orgs: list(&["*a*"]), repos: numbered(32, &long_glob(16)), ..all() },
+            "values with more than one `*` have 512 bytes in all",
+        ),
     ] {
         let error = error(query);
         assert!(error.message.contains(word), "{}", error.message);
     }
     assert!(Filter::compile(&StreamQuery { repos: numbered(200, "a/b"), ..all() }).is_ok());
+    assert!(Filter::compile(&StreamQuery { repos: numbered(32, &long_glob(15)), ..all() }).is_ok());
+    // A value with one `*` costs little, however long it is.
+    let long = format!("a*{}", "b".repeat(240));
+    assert!(Filter::compile(&StreamQuery { repos: numbered(32, &long), ..all() }).is_ok());
+}
+
+/// A value with two `*` and this many bytes.
+fn long_glob(bytes: usize) -> String {
+    format!("*a{}*", "b".repeat(bytes - 3))
 }
 
 #[test]
@@ -117,7 +131,51 @@ fn probable_mistakes_are_accepted_with_a_warning() {
     assert!(warnings[1].message.contains("`ann/*`"));
 }
 
+/// Whether a dimension takes a text, value by value.
+fn plainly_takes(values: &[String], text: Option<&str>) -> bool {
+    let folded: Vec<String> = values.iter().map(|value| value.to_ascii_lowercase()).collect();
+    let text = text.map(str::to_ascii_lowercase);
+    let is_match = |value: &str| {
+        text.as_ref().is_some_and(|text| crate::model::glob::matches(value, text.as_bytes()))
+    };
+    let mut wanted = folded.iter().filter(|value| !value.starts_with('!')).peekable();
+    let is_wanted = wanted.peek().is_none() || wanted.any(|value| is_match(value));
+    is_wanted && !folded.iter().filter_map(|value| value.strip_prefix('!')).any(is_match)
+}
+
+/// Some values of a dimension, several of which match some of [`names`].
+fn values() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec("!?([aAb/]{1,3}|[aB/*]{2,6}|[ab]{0,2}(\\*[abA/]{1,3}){1,4}\\*?)", 0..6)
+}
+
+fn names() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of("[aAb]{0,3}/?[abB]{0,12}")
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn filter_matches_like_its_values_one_by_one(
+        lists in prop::array::uniform5(values()), names in prop::array::uniform5(names()),
+    ) {
+        let [types, repos, actors, orgs, actions] = lists.clone();
+        let filter = StreamQuery { types, repos, actors, orgs, actions, ..StreamQuery::default() };
+        let filter = compile(&filter);
+        let [kind, repo, actor, org, action] = &names;
+        let event = serde_json::json!({
+            "id": "7", "type": kind, "repo": {"name": repo}, "actor": {"login": actor},
+            "org": {"login": org}, "payload": {"action": action},
+        });
+        let event = tail_event(1, &event.to_string());
+        let fields =
+            [IndexedField::Kind, IndexedField::Repo, IndexedField::Actor, IndexedField::Org];
+        let texts = fields.map(|field| event.index().get(field));
+        let texts = texts.into_iter().chain([event.action()]);
+        let expected = lists.iter().zip(texts).all(|(list, text)| plainly_takes(list, text));
+        prop_assert_eq!(filter.matches(&event), expected, "{:?}", lists);
+    }
+
     #[test]
     fn sample_is_part_of_a_divisors_sample(id in any::<u64>(), n in 1..50_u64, times in 1..9_u64) {
         let event = tail_event(1, &format!(r#"{{"id":"{id}","type":"PushEvent"}}"#));

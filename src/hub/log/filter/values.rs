@@ -1,198 +1,239 @@
 //! The values that a query names for one dimension, such as the repositories.
 //!
-//! All values are in lower case; `*` matches any text. A list is kept as one text and the offsets
-//! at which its values end, so it takes about as much memory as the values have bytes.
+//! All values are in lower case; `*` matches any text. Values without `*` are looked up, of those
+//! with one `*` both ends are compared, and those with several go through one automaton. So the
+//! time to match a text is bounded by the limits of a query, whatever the text is.
 
-use std::cmp::Ordering;
-
-use crate::model::glob;
+use super::automaton::{GlobAutomaton, states};
+use super::texts::PackedTexts;
 
 /// The most bytes of a text that are compared with values that have `*`.
-pub(in crate::hub) const TEXT_BYTES: usize = 256;
+const TEXT_BYTES: usize = 256;
 
 /// The texts that a dimension takes: one of `any`, unless that is empty, and none of `none`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(in crate::hub) struct ValueSet {
-    pub(in crate::hub) any: ValueList,
-    pub(in crate::hub) none: ValueList,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ValueSet {
+    any: ValueList,
+    none: ValueList,
+    /// Finds what the lists leave open.
+    automaton: Option<GlobAutomaton>,
 }
 
 /// A list of different values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(in crate::hub) struct ValueList {
+struct ValueList {
     exact: PackedTexts,
     /// Values with `*`; no two `*` are adjacent.
     globs: PackedTexts,
-}
-
-/// Different texts in one string, sorted by length and then by bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct PackedTexts {
-    text: String,
-    /// The offset at which each ends. A query has fewer than 65,536 bytes of values.
-    ends: Vec<u16>,
+    /// The bytes before the first `*` and after the last `*` of each of `globs`.
+    ends: Vec<[u8; 2]>,
 }
 
 impl ValueSet {
-    /// Whether a text is taken. `None`, which an event without this field has, equals no value.
-    pub(in crate::hub) fn takes(&self, text: Option<&str>) -> bool {
-        let Some(text) = text else { return self.any.is_empty() };
-        (self.any.is_empty() || self.any.have(text)) && !self.none.have(text)
+    /// Compiles values of up to 255 bytes without their `!`, excluded ones marked. Returns the
+    /// first with which the automaton has more than `room` states, or reduces `room`.
+    pub(super) fn new<'a>(
+        values: impl Iterator<Item = (&'a str, bool)>,
+        room: &mut usize,
+    ) -> Result<Self, &'a str> {
+        let [mut any, mut none] = [ValueList::default(), ValueList::default()];
+        for (value, is_excluded) in values {
+            let list = if is_excluded { &mut none } else { &mut any };
+            let needed = list.add(value);
+            *room = room.checked_sub(needed).ok_or(value)?;
+        }
+        any.finish();
+        none.finish();
+        let (of_any, of_none) = (any.several_stars(), none.several_stars());
+        let is_needed = of_any.clone().chain(of_none.clone()).next().is_some();
+        let automaton = is_needed.then(|| {
+            let automaton = GlobAutomaton::new(of_any, of_none);
+            automaton.expect("there is room for no more states than it has")
+        });
+        Ok(Self { any, none, automaton })
     }
 
-    pub(in crate::hub) fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.none.is_empty()
+    /// Whether a text in lower case is taken. `None`, which an event without this field has, equals
+    /// no value.
+    pub(super) fn takes(&self, text: Option<&str>) -> bool {
+        let Some(text) = text else { return self.any.is_empty() };
+        let cut = &text.as_bytes()[..text.len().min(TEXT_BYTES)];
+        let is_wanted = if self.any.is_empty() { Some(true) } else { self.any.have(text, cut) };
+        if is_wanted == Some(false) {
+            return false;
+        }
+        let is_excluded = self.none.have(text, cut);
+        match (is_wanted, is_excluded, &self.automaton) {
+            (_, Some(true), _) => false,
+            (Some(true), Some(false), _) | (_, _, None) => true,
+            (_, _, Some(automaton)) => {
+                let found = automaton.find(cut);
+                is_wanted.unwrap_or(found.any) && !is_excluded.unwrap_or(found.none)
+            }
+        }
     }
 
     /// Number of values with `*`.
-    pub(in crate::hub) fn globs(&self) -> usize {
-        self.any.globs.ends.len() + self.none.globs.ends.len()
+    pub(super) fn globs(&self) -> usize {
+        self.any.globs.len() + self.none.globs.len()
     }
+}
 
-    /// Frees the capacity that adding values has left.
-    pub(in crate::hub) fn shrink(&mut self) {
-        for words in [&mut self.any, &mut self.none] {
-            words.exact.shrink();
-            words.globs.shrink();
-        }
+impl std::hash::Hash for ValueSet {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // The automaton follows from the lists.
+        (&self.any, &self.none).hash(state);
     }
 }
 
 impl ValueList {
-    /// Adds a value. Returns whether it has `*`.
-    pub(in crate::hub) fn add(&mut self, value: &str) -> bool {
+    /// Adds a value. Returns the number of states that it adds to the automaton.
+    fn add(&mut self, value: &str) -> usize {
         let mut value = value.to_ascii_lowercase();
-        let has_stars = value.contains('*');
-        if has_stars {
-            while value.contains("**") {
-                value = value.replace("**", "*");
-            }
-            self.globs.insert(&value);
-        } else {
+        if !value.contains('*') {
             self.exact.insert(&value);
+            return 0;
         }
-        has_stars
+        while value.contains("**") {
+            value = value.replace("**", "*");
+        }
+        self.globs.insert(&value);
+        if has_one_star(&value) { 0 } else { states(&value) }
     }
 
-    /// Whether a text in lower case equals or matches one of the values.
-    pub(in crate::hub) fn have(&self, text: &str) -> bool {
-        self.exact.find(text).is_ok() || self.globs.iter().any(|glob| is_match(glob, text))
+    /// To be called when all values have been added.
+    fn finish(&mut self) {
+        let ends = self.globs.iter().map(|glob| {
+            let (begin, rest) = glob.split_once('*').unwrap_or((glob, ""));
+            let end = rest.rsplit_once('*').map_or(rest, |(_, end)| end);
+            [begin, end].map(|part| u8::try_from(part.len()).unwrap_or(u8::MAX))
+        });
+        self.ends = ends.collect();
+        self.exact.shrink();
+        self.globs.shrink();
+    }
+
+    /// The values for the automaton.
+    fn several_stars(&self) -> impl Iterator<Item = &str> + Clone {
+        self.globs.iter().filter(|glob| !has_one_star(glob))
+    }
+
+    /// Whether a text equals or matches one of the values; `None` when the automaton has to find
+    /// out. `cut` has the bytes of the text that are compared with values that have `*`.
+    fn have(&self, text: &str, cut: &[u8]) -> Option<bool> {
+        if self.exact.have(text) {
+            return Some(true);
+        }
+        let mut is_open = false;
+        for (glob, [begin, end]) in self.globs.iter().zip(&self.ends) {
+            let [begin, end] = [usize::from(*begin), usize::from(*end)];
+            let has_one_star = begin + 1 + end == glob.len();
+            if is_open && !has_one_star {
+                continue;
+            }
+            let glob = glob.as_bytes();
+            let has_ends = cut.len() >= begin + end
+                && cut.starts_with(&glob[..begin])
+                && cut.ends_with(&glob[glob.len() - end..]);
+            if has_ends && has_one_star {
+                return Some(true);
+            }
+            is_open |= has_ends;
+        }
+        (!is_open).then_some(false)
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.ends.is_empty() && self.globs.ends.is_empty()
+        self.exact.len() == 0 && self.globs.len() == 0
     }
 
     /// Bytes allocated on the heap.
     #[cfg(test)]
-    pub(in crate::hub) fn bytes(&self) -> usize {
-        let bytes = |packed: &PackedTexts| packed.text.capacity() + 2 * packed.ends.capacity();
-        bytes(&self.exact) + bytes(&self.globs)
+    fn bytes(&self) -> usize {
+        self.exact.bytes() + self.globs.bytes() + size_of_val(&*self.ends)
     }
 }
 
-impl PackedTexts {
-    fn get(&self, at: usize) -> &str {
-        let begin = at.checked_sub(1).map_or(0, |before| usize::from(self.ends[before]));
-        &self.text[begin..usize::from(self.ends[at])]
-    }
-
-    fn shrink(&mut self) {
-        self.text.shrink_to_fit();
-        self.ends.shrink_to_fit();
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        (0..self.ends.len()).map(|at| self.get(at))
-    }
-
-    /// The index of a text, or where to insert it.
-    fn find(&self, text: &str) -> Result<usize, usize> {
-        let (mut low, mut high) = (0, self.ends.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let known = self.get(middle);
-            match known.len().cmp(&text.len()).then_with(|| known.cmp(text)) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal => return Ok(middle),
-                Ordering::Greater => high = middle,
-            }
-        }
-        Err(low)
-    }
-
-    fn insert(&mut self, text: &str) {
-        let Err(at) = self.find(text) else { return };
-        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        // The limits of a query are far below 65,536 bytes; more would be left out.
-        let length = u16::try_from(text.len()).ok();
-        let fits = length.filter(|_| u16::try_from(self.text.len() + text.len()).is_ok());
-        let Some(length) = fits else { return };
-        self.text.insert_str(usize::from(begin), text);
-        self.ends.insert(at, begin);
-        self.ends[at..].iter_mut().for_each(|end| *end += length);
-    }
-}
-
-/// Whether a value with `*` matches a text.
-fn is_match(pattern: &str, text: &str) -> bool {
-    glob::matches(pattern, &text.as_bytes()[..text.len().min(TEXT_BYTES)])
+fn has_one_star(glob: &str) -> bool {
+    glob.find('*') == glob.rfind('*')
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::automaton::STATES;
     use super::*;
+    use crate::model::glob;
 
-    fn words(values: &[&str]) -> ValueList {
-        let mut words = ValueList::default();
-        for value in values {
-            words.add(value);
-        }
-        words
+    fn set<'a>(values: impl IntoIterator<Item = &'a str>) -> ValueSet {
+        let (values, mut room) = (values.into_iter().map(|value| (value, false)), STATES);
+        ValueSet::new(values, &mut room).unwrap()
     }
 
     #[test]
     fn lists_of_the_same_values_are_equal() {
-        assert_eq!(words(&["B/c", "a", "a*"]), words(&["a*", "A", "b/c", "a"]));
-        assert_eq!(words(&["a**b"]), words(&["a*b"]));
-        assert_ne!(words(&["a*"]), words(&["a"]));
+        assert_eq!(set(["B/c", "a", "a*", "*a*"]), set(["a*", "*A*", "A", "b/c", "a"]));
+        assert_eq!(set(["a**b"]), set(["a*b"]));
+        assert_ne!(set(["a*"]), set(["a"]));
     }
 
     #[test]
     fn long_text_is_compared_up_to_a_limit() {
         let text = "a".repeat(100_000);
-        assert!(words(&["a*"]).have(&text) && words(&["*a"]).have(&text));
-        assert!(!words(&["*b"]).have(&format!("{text}b")));
+        for values in [["a*"], ["*a"], ["*a*a"]] {
+            assert!(set(values).takes(Some(&text)), "{values:?}");
+        }
+        for values in [["*b"], ["*a*b"]] {
+            assert!(!set(values).takes(Some(&format!("{text}b"))), "{values:?}");
+        }
     }
 
     #[test]
     fn list_takes_about_as_much_memory_as_its_values() {
         for stars in [1, 8] {
             let value = |i: usize| format!("{i:02}{}", "a*".repeat(stars));
-            let mut choice = ValueSet::default();
             let values: Vec<String> = (0..32).map(value).collect();
-            for value in &values {
-                assert!(choice.any.add(value));
-            }
-            choice.shrink();
+            let set = set(values.iter().map(String::as_str));
+            assert_eq!(set.globs(), 32);
             let written: usize = values.iter().map(String::len).sum();
-            assert!(choice.any.bytes() <= 2 * written, "{} for {written}", choice.any.bytes());
-            assert!(values.iter().all(|value| choice.takes(Some(&value.replace('*', "")))));
+            assert!(set.any.bytes() <= 2 * written, "{} for {written}", set.any.bytes());
+            assert_eq!(set.automaton.is_some(), stars > 1);
+            assert!(values.iter().all(|value| set.takes(Some(&value.replace('*', "")))));
         }
+    }
+
+    #[test]
+    fn values_with_several_stars_are_limited_together() {
+        let long = "x".repeat(250);
+        let [long, longer] = [format!("*{long}*"), format!("*{long}y*")];
+        let mut room = STATES;
+        let taken = [(&*long, false), (&*longer, true), ("*a**a*", false), ("long*er", true)];
+        assert!(ValueSet::new(taken.into_iter(), &mut room).is_ok());
+        assert_eq!(room, 6);
+        assert_eq!(ValueSet::new([("*abcdef*", false)].into_iter(), &mut room), Err("*abcdef*"));
+        assert!(ValueSet::new([("a*", false), ("a", true)].into_iter(), &mut room).is_ok());
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
-        fn list_matches_if_one_of_its_values_does(
-            values in prop::collection::vec("[ab*]{0,4}", 0..8), text in "[ab]{0,5}",
+        fn set_takes_what_its_lists_say(
+            any in prop::collection::vec("[ab*]{1,5}", 0..8),
+            none in prop::collection::vec("[ab*]{2,7}", 0..4),
+            text in "[ab]{0,5}",
         ) {
-            let refs: Vec<&str> = values.iter().map(String::as_str).collect();
-            let expected = values.iter().any(|value| glob::matches(value, text.as_bytes()));
-            prop_assert_eq!(words(&refs).have(&text), expected);
+            let values = any.iter().map(|value| (&**value, false));
+            let values = values.chain(none.iter().map(|value| (&**value, true)));
+            let mut room = STATES;
+            let set = ValueSet::new(values, &mut room).unwrap();
+            let have = |list: &[String]| {
+                list.iter().any(|value| glob::matches(value, text.as_bytes()))
+            };
+            let expected = (any.is_empty() || have(&any)) && !have(&none);
+            prop_assert_eq!(set.takes(Some(&text)), expected, "{:?}", text);
+            prop_assert_eq!(set.takes(None), any.is_empty());
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::event_log::PAGE_MOST;
 use super::live::{GROUP_BYTES, TAKE_BYTES};
 use super::*;
+use crate::hub::fanout::memory::{self, ROOM_BYTES};
 use crate::hub::log::query::PATH_BYTES;
 use crate::hub::{FieldPath, ReaderBatch};
 
@@ -176,6 +177,41 @@ fn dropped_follower_frees_its_turn_when_the_page_ends() {
         };
         let given_back = tokio::time::timeout(Duration::from_secs(60), is_given_back).await;
         assert!(given_back.is_ok(), "a turn ends with the reading");
+    });
+}
+
+/// With one blocking thread, which is busy until the memory is held.
+#[test]
+fn page_is_postponed_until_there_is_memory_for_its_client() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (_dir, store) = new_store();
+        let mut world = World::new(&store, TAG, 1);
+        world.write().await;
+        let (let_go, busy) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || busy.recv());
+        let notifier = Arc::new(Notifier::new(1 << 40, false));
+        let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
+        follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new()).unwrap();
+        assert!(follower.take().messages.is_empty());
+        // Others hold much, and this client more than its share.
+        let held = memory::hold(vec![0; ROOM_BYTES + 1]);
+        let charge = memory::charge(notifier.client, 2 << 20);
+        let_go.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        poll_fn(|cx| notifier.poll_notified(cx)).await;
+        assert!(follower.take().messages.is_empty(), "it is not read yet");
+        drop((held, charge));
+        let mut came = Vec::new();
+        while came.is_empty() {
+            poll_fn(|cx| notifier.poll_notified(cx)).await;
+            came.extend(follower.take().messages.concat());
+        }
+        assert!(came.starts_with(br#"{"type":"ack""#), "{}", String::from_utf8_lossy(&came));
     });
 }
 

@@ -43,6 +43,11 @@ use measure::{Process, Usage, resident_bytes};
 use node::Node;
 use report::{Aim, Bound, Report};
 
+/// The same allocator as in the program.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Events sent as fast as possible.
 const MANY: usize = 30_000;
 /// Warm-up events of each kind: the JVM of a fresh broker spends some time compiling, on most of
