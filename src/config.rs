@@ -31,6 +31,7 @@ mod value;
 mod values;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use self::endpoint::endpoint;
@@ -192,14 +193,21 @@ fn locate(request: &Request) -> Option<PathBuf> {
 fn read(directory: &Path, path: &Path) -> Result<String, String> {
     let path = directory.join(path);
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let too_large = || format!("larger than {}, the limit", show_bytes(LARGEST_FILE));
     let about = std::fs::metadata(&path).map_err(unreadable)?;
     if about.is_dir() {
         return Err("is a directory; name a file in it".to_owned());
     }
     if about.len() > LARGEST_FILE {
-        return Err(format!("larger than {}, the limit", show_bytes(LARGEST_FILE)));
+        return Err(too_large());
     }
-    let bytes = std::fs::read(&path).map_err(unreadable)?;
+    // A device has no length, and may have no end.
+    let file = std::fs::File::open(&path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(too_large());
+    }
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text; save it as UTF-8".to_owned())
 }
 

@@ -7,7 +7,7 @@
 //! is used at once.
 //!
 //! Each line contains a token; empty lines and those that begin with `#` are skipped. At the start
-//! an unreadable file is an error; later the tokens stay as they are, and this is logged.
+//! an unreadable file is an error; later the tokens stay as they are, and `renewed` reports it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,8 +61,6 @@ struct Followed {
     /// The last content; `None` when it could not be read, or before the first read.
     last: Option<Vec<Secret>>,
     taken: Option<Vec<Secret>>,
-    /// The last read error, to report it once.
-    error: Option<String>,
 }
 
 impl Followed {
@@ -70,16 +68,12 @@ impl Followed {
     fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
         let tokens = match read {
             Ok(tokens) => tokens,
-            Err(error) => {
-                let error = format!("{error:#}");
-                if asked || self.error.as_ref() != Some(&error) {
-                    tracing::error!(error, "the tokens stay as they were");
-                }
-                (self.last, self.error) = (None, Some(error));
+            // Reported by `renewed`.
+            Err(_) => {
+                self.last = None;
                 return None;
             }
         };
-        self.error = None;
         let is_whole = asked || self.last.as_ref() == Some(&tokens);
         self.last = Some(tokens.clone());
         if !is_whole || (!asked && self.taken.as_ref() == Some(&tokens)) {
@@ -101,6 +95,14 @@ fn joined(github: &GitHubConfig) -> anyhow::Result<Vec<Secret>> {
         tokens.extend(read(path)?);
     }
     Ok(tokens)
+}
+
+/// Checks the content of a file of tokens. The error quotes none.
+pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
+    let wrong = read_tokens(text).wrong.into_iter().map(|(line, why)| format!("line {line} {why}"));
+    let wrong = wrong.collect::<Vec<_>>().join("; ");
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Secret>> {

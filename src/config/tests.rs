@@ -430,6 +430,9 @@ fn the_first_file_that_is_there_is_read() {
     request.lookup = ConfigPath::File("absent.yaml".into());
     let refused = load(&request).unwrap_err();
     assert!(refused.errors[0].to_string().starts_with("absent.yaml: cannot be read: No such"));
+    request.lookup = ConfigPath::File("/dev/zero".into());
+    let refused = load(&request).unwrap_err();
+    assert!(refused.errors[0].to_string().contains("larger than"), "{}", refused.errors[0]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::metrics;
 use crate::model::script_report::{InForce, QuotedLine, ScriptReport, ScriptStanding};
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
+use crate::private;
 use crate::script::rule::AggregateRule;
 use crate::sync::lock;
 
@@ -390,14 +391,15 @@ fn without(kind: ScriptKind) -> InForce {
 /// The text of a file, `None` when it does not exist; or why it cannot be read.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let read = || {
-        // Opening a pipe would wait for its other end.
         if !fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is not a file"));
         }
+        // Some files of the kernel can be read only by waiting.
+        let file = private::open_unless_pipe(path)?;
         let mut bytes = Vec::new();
         // One byte more than the limit, so that the caller can refuse the length.
         let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
-        fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        file.take(limit).read_to_end(&mut bytes)?;
         String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
     };
     match read() {

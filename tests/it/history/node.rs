@@ -136,7 +136,11 @@ impl Node {
         let commit = self.store.commit(move |batch| {
             let mut counting = LedgerCounting::default();
             let (metric, name, language) = (LedgerMetric::Stars, None, None);
-            counting.count(batch, LedgerEvent { repo, name, created_at, metric, language });
+            let received_at = created_at;
+            counting.count(
+                batch,
+                LedgerEvent { repo, name, created_at, received_at, metric, language },
+            );
             let minute = Coverage { watched: 1, ..Coverage::default() };
             activity::put_coverage(batch, Span::Hour, created_at.hour().0, &minute);
             counting.write(batch)
