@@ -53,10 +53,6 @@ pub enum Exit {
     StoreInUse = 75,
     /// Invalid configuration.
     Config = 78,
-    /// Ended by SIGINT: 128 and the signal's number, as shells count.
-    Interrupted = 130,
-    /// Ended by SIGTERM.
-    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

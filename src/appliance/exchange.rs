@@ -71,10 +71,12 @@ pub(super) fn tidy_abandoned(data: &Path, now: Timestamp) {
         let path = entry.path();
         let is_exchange = path_of(data, &entry.file_name().to_string_lossy()).is_ok();
         let is_old = |written: Timestamp| now.since(written) >= ABANDONED_AFTER;
-        if is_exchange && last_written(&path).is_some_and(is_old) {
-            tracing::warn!(path = %path.display(), "removing what an ended command has left");
-            // A failed removal is retried soon.
-            let _ = std::fs::remove_dir_all(&path);
+        // A failed removal is retried soon.
+        if is_exchange
+            && last_written(&path).is_some_and(is_old)
+            && std::fs::remove_dir_all(&path).is_ok()
+        {
+            tracing::warn!(path = %path.display(), "removed what an ended command had left");
         }
     }
 }

@@ -5,7 +5,6 @@
 //! open, and the reverse.
 
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,10 +72,33 @@ struct Exchange {
     path: PathBuf,
 }
 
+impl Exchange {
+    /// Does the work of a command. SIGINT or SIGTERM ends the process as ever, which shells and
+    /// systemd see, but the directory is removed before.
+    async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let signals = signal(SignalKind::interrupt())
+            .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+        // Without them the system's default ends the process.
+        let Ok((mut interrupt, mut terminate)) = signals else { return work.await };
+        let number = tokio::select! {
+            ended = work => return ended,
+            _ = interrupt.recv() => signal_hook::consts::SIGINT,
+            _ = terminate.recv() => signal_hook::consts::SIGTERM,
+        };
+        self.remove();
+        let _ = signal_hook::low_level::emulate_default_handler(number);
+        std::process::exit(128 + number)
+    }
+
+    fn remove(&self) {
+        // The appliance removes what remains, after a day or at its next start.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // The appliance's next start removes what remains.
-        let _ = std::fs::remove_dir_all(&self.path);
+        self.remove();
     }
 }
 
@@ -126,31 +148,11 @@ impl From<InspectError> for CommandFailure {
     }
 }
 
-/// Runs a command about a store. Prints why it failed. A signal ends it as its end does: files that
-/// pass through the data directory are removed.
+/// Runs a command about a store. Prints why it failed.
 pub(super) fn run(command: impl Future<Output = Result<Exit, CommandFailure>>) -> Exit {
-    let ended = super::runtime::with_runtime(async {
-        tokio::select! {
-            ended = command => ended,
-            exit = signalled() => Ok(exit),
-        }
-    });
+    let ended = super::runtime::with_runtime(command);
     let fail = |failed: CommandFailure| output::failed(failed.exit, failed.reason);
     ended.map_or_else(|exit| exit, |ended| ended.unwrap_or_else(fail))
-}
-
-/// Ends with SIGINT or SIGTERM.
-async fn signalled() -> Exit {
-    let Ok((mut interrupt, mut terminate)) = signal(SignalKind::interrupt())
-        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)))
-    else {
-        // The system's default ends the process.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Terminated,
-    }
 }
 
 /// Opens the store, or finds the process that has it open; runs a command on it, and closes it.
@@ -255,7 +257,8 @@ impl StoreAccess {
         match self {
             Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
             Self::Ops(asking) => {
-                let imported = asking.import(&file).await?;
+                let exchange = asking.exchange();
+                let imported = exchange.during(asking.import(&exchange, &file)).await?;
                 let size = std::fs::metadata(&file).map_or(0, |about| about.len());
                 read(size);
                 Ok(imported)
@@ -279,7 +282,10 @@ impl StoreAccess {
                 appliance::leave_out(&store, &config.privacy).map_err(ArchiveError::from)?;
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
-            Self::Ops(asking) => asking.export(from, until, to).await,
+            Self::Ops(asking) => {
+                let exchange = asking.exchange();
+                exchange.during(asking.export(&exchange, from, until, to)).await
+            }
         }
     }
 
@@ -291,7 +297,10 @@ impl StoreAccess {
                 let store = store.clone();
                 Ok(blocking(move || checkpoint::backup(&store, &to, Clock::system())).await??)
             }
-            Self::Ops(asking) => asking.backup(&to).await,
+            Self::Ops(asking) => {
+                let exchange = asking.exchange();
+                exchange.during(asking.backup(&exchange, &to)).await
+            }
         }
     }
 
@@ -337,8 +346,7 @@ impl OpsClient {
     }
 
     /// The appliance may not be able to read the file, so it gets a copy.
-    async fn import(&self, file: &Path) -> Result<Imported, CommandFailure> {
-        let exchange = self.exchange();
+    async fn import(&self, exchange: &Exchange, file: &Path) -> Result<Imported, CommandFailure> {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (data, copy) = (self.data.clone(), exchange.path.join(&name));
         let (from, into) = (file.to_owned(), exchange.path.clone());
@@ -363,11 +371,11 @@ impl OpsClient {
     /// The appliance may not be able to write there, so its files are moved there.
     async fn export(
         &self,
+        exchange: &Exchange,
         from: Hour,
         until: Hour,
         to: ArchiveTarget,
     ) -> Result<Exported, CommandFailure> {
-        let exchange = self.exchange();
         let into = &exchange.name;
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
         let exported: Exported = self.ask("recorded", &asked).await?;
@@ -378,9 +386,12 @@ impl OpsClient {
     }
 
     /// The same for a backup.
-    async fn backup(&self, to: &Path) -> Result<ExistingBackup, CommandFailure> {
+    async fn backup(
+        &self,
+        exchange: &Exchange,
+        to: &Path,
+    ) -> Result<ExistingBackup, CommandFailure> {
         checkpoint::expect_empty(to)?;
-        let exchange = self.exchange();
         let asked = json!({ "backup": { "into": exchange.name } });
         let made: ExistingBackup = self.ask("store", &asked).await?;
         let name = made.dir.file_name().unwrap_or_default();
@@ -423,7 +434,7 @@ impl OpsClient {
 /// Copies a file into an exchange directory, for the owner of the data directory. Refuses what has
 /// no end, such as a device, and what the disk cannot take beside its reserve.
 fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveError> {
-    let file = File::open(from).map_err(ArchiveError::file("open", from))?;
+    let file = private::open_unless_pipe(from).map_err(ArchiveError::file("open", from))?;
     let about = file.metadata().map_err(ArchiveError::file("read", from))?;
     let refused = |kind| ArchiveError::file("copy", from)(kind);
     if !about.is_file() {
@@ -434,8 +445,12 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
         return Err(refused(ErrorKind::StorageFull.into()));
     }
     let mut file = file.take(about.len());
+    let give =
+        || private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into));
     private::create_dir(into).map_err(ArchiveError::file("create", into))?;
+    // Also before the copy: if this process is killed, the appliance can remove it.
+    give()?;
     let mut copy = private::fresh(to).map_err(ArchiveError::file("create", to))?;
     std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("read", from))?;
-    private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into))
+    give()
 }
