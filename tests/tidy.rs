@@ -120,6 +120,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("ring", &["alerts", "secrets"]),
     ("rocksdb", &["store"]),
     ("rustix", &["appliance", "clock", "private"]),
+    ("signal_hook", &["cli"]),
     ("rustls", &["amqp", "bus::pulsar", "http", "reload", "secrets", "serve", "main"]),
     ("schemars", &["hub", "model", "serve"]),
     ("sd_notify", &["supervise", "appliance"]),

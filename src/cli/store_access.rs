@@ -7,6 +7,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,14 +81,16 @@ impl Exchange {
             .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
         // Without them the system's default ends the process.
         let Ok((mut interrupt, mut terminate)) = signals else { return work.await };
+        let mut work = pin!(work);
         let number = tokio::select! {
-            ended = work => return ended,
+            ended = &mut work => return ended,
             _ = interrupt.recv() => signal_hook::consts::SIGINT,
             _ = terminate.recv() => signal_hook::consts::SIGTERM,
         };
         self.remove();
+        // Does not return, unless the system refuses it: then the work ends as it would have.
         let _ = signal_hook::low_level::emulate_default_handler(number);
-        std::process::exit(128 + number)
+        work.await
     }
 
     fn remove(&self) {
