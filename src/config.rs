@@ -31,6 +31,7 @@ mod value;
 mod values;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use self::endpoint::endpoint;
@@ -195,10 +196,13 @@ fn read(directory: &Path, path: &Path) -> Result<String, String> {
     if about.is_dir() {
         return Err("is a directory; name a file in it".to_owned());
     }
-    if about.len() > LARGEST_FILE {
+    let file = std::fs::File::open(&path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    // A device has the length 0, and no end. A pipe (`--config <(…)`) is read to its end.
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_FILE {
         return Err(format!("larger than {}, the limit", show_bytes(LARGEST_FILE)));
     }
-    let bytes = std::fs::read(&path).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text; save it as UTF-8".to_owned())
 }
 

@@ -433,6 +433,14 @@ fn the_first_file_that_is_there_is_read() {
 }
 
 #[test]
+fn config_file_without_an_end_is_refused() {
+    let mut request = request(Path::new("/"));
+    request.lookup = ConfigPath::File("/dev/zero".into());
+    let refused = load(&request).unwrap_err().errors[0].to_string();
+    assert_eq!(refused, "/dev/zero: larger than 1 MiB, the limit");
+}
+
+#[test]
 fn unknown_variable_error_suggests_the_nearest_name() {
     let refused = |name| with_environment("", &[(name, "1")]).unwrap_err().errors[0].to_string();
     let found = refused("GHPULSE_SERVER_BASE_PATH");
