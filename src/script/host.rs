@@ -5,7 +5,6 @@
 //! fails at a tick, the native sum is used for that tick only. The swap is one pointer, so a tick
 //! never sees a partial update and never waits for a compilation.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +22,7 @@ use crate::metrics;
 use crate::model::script_report::{InForce, QuotedLine, ScriptReport, ScriptStanding};
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
+use crate::private;
 use crate::script::rule::AggregateRule;
 use crate::sync::lock;
 
@@ -423,16 +423,7 @@ fn without(kind: ScriptKind) -> InForce {
 
 /// The text of a file, `None` when it does not exist; an error when it cannot be used.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    };
-    // Opening a pipe would wait for its other end.
-    if !metadata.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let file = match fs::File::open(path) {
+    let file = match private::open_file(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
