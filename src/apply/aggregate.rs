@@ -331,8 +331,9 @@ fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCount
     };
     if let Some(metric) = LedgerMetric::of(&event.key.kind, facts.flags, action) {
         let (name, language) = (event.index.repo_name(), facts.counted_language());
-        let created_at = event.happened_at;
-        ledger.count(batch, LedgerEvent { repo, name, created_at, metric, language });
+        let (created_at, received_at) = (event.happened_at, event.received_at);
+        let event = LedgerEvent { repo, name, created_at, received_at, metric, language };
+        ledger.count(batch, event);
     }
 }
 

@@ -26,6 +26,8 @@ pub struct LedgerEvent<'a> {
     pub name: Option<&'a str>,
     /// When it happened.
     pub created_at: Timestamp,
+    /// When it was received.
+    pub received_at: Timestamp,
     /// What it counts as.
     pub metric: LedgerMetric,
     /// The repository's language, if the event has it.
@@ -53,7 +55,9 @@ impl LedgerCounting {
     /// Counts one event.
     pub fn count(&mut self, batch: &Batch<'_>, event: LedgerEvent<'_>) {
         if let Some(name) = event.name {
-            self.names.note(batch, event.repo, name, event.created_at);
+            // A time in the future would keep every later name out.
+            let at = event.created_at.min(event.received_at);
+            self.names.note(batch, event.repo, name, at);
         }
         let language = event.language.map(|language| {
             let known = self.languages.iter().position(|known| known == language);

@@ -32,6 +32,9 @@ fn hour(day: i32, hour: i64) -> Hour {
     at(day, hour).hour()
 }
 
+/// The day on which events of later days are received.
+const RECEIVED_DAY: i32 = 9_000;
+
 /// One event: repository, day, hour, metric.
 type Counted = (u64, i32, i64, usize);
 
@@ -56,7 +59,9 @@ async fn count_named(store: &Store, events: Vec<(u64, String, Timestamp, usize)>
         for (repo, name, created_at, metric) in &events {
             let (repo, name, created_at) = (*repo, Some(name.as_str()), *created_at);
             let metric = LedgerMetric::ALL[*metric];
-            counting.count(batch, LedgerEvent { repo, name, created_at, metric, language: None });
+            let received_at = created_at.min(at(RECEIVED_DAY, 0));
+            let event = LedgerEvent { repo, name, created_at, received_at, metric, language: None };
+            counting.count(batch, event);
         }
         counting.write(batch)
     });
@@ -313,6 +318,9 @@ async fn counts_follow_the_id_of_a_renamed_repository() {
     assert_eq!(current().as_deref(), Some("ann/new"));
     assert_eq!(stars_of(&store, 7).iter().map(|(_, n)| n).sum::<u64>(), 7);
     assert_eq!(by_name("ann/nobody"), None);
+    count_named(&store, vec![name("ann/future", 20_000)]).await;
+    count_named(&store, vec![name("ann/now", RECEIVED_DAY)]).await;
+    assert_eq!(current().as_deref(), Some("ann/now"), "an event of the future counts as of now");
 }
 
 #[tokio::test]

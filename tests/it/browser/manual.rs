@@ -75,7 +75,8 @@ async fn put_past(dir: &Path, StarredRepo(repo, name, stars): StarredRepo, today
                 let (metric, language) = (LedgerMetric::Stars, None);
                 let created_at = Timestamp::from_seconds(midnight.second().0 + 3_600);
                 let name = Some(name.as_str());
-                let event = LedgerEvent { repo, name, created_at, metric, language };
+                let received_at = created_at;
+                let event = LedgerEvent { repo, name, created_at, received_at, metric, language };
                 counting.count(batch, event);
             }
             let hour = midnight.hour().0;
