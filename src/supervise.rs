@@ -55,6 +55,7 @@ impl From<anyhow::Error> for ProcessFailure {
                 StoreError::Version { .. }
                 | StoreError::File { .. }
                 | StoreError::NoDatabase { .. }
+                | StoreError::Removed { .. }
                 | StoreError::Damaged { .. }
                 | StoreError::Database { .. }
                 | StoreError::Full { .. },
