@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::folder::ScriptFolder;
 use self::journal::ReadGroups;
 use self::member::AggregateCounter;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::hub::Hub;
 use crate::model::position::BusTag;
 use crate::model::window::Second;
@@ -120,8 +120,9 @@ impl Counting {
         let clock = state.tools.clock;
         loop {
             let beat = blocking(move || {
-                let (behind, took) = clock.time(|| state.beat_or_wait());
-                behind.map(|behind| (state, behind.then_some(took)))
+                let watch = Stopwatch::start();
+                let behind = state.beat_or_wait();
+                behind.map(|behind| (state, behind.then_some(watch.elapsed())))
             });
             let behind;
             (state, behind) = beat.await.context("counting")??;
@@ -131,9 +132,8 @@ impl Counting {
                 Some(took) => took.clamp(REST, BEAT),
                 None => BEAT,
             };
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = clock.sleep(pause) => {}
+            if stop.run_until_cancelled(clock.sleep(pause)).await.is_none() {
+                return Ok(());
             }
         }
     }

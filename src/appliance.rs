@@ -51,9 +51,7 @@ use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
 use self::status::{StatusReadings, StatusSources};
-pub use self::tried::{
-    TriedApp, TriedToken, check_app, check_app_key, check_certificate, check_key_file, check_tokens,
-};
+pub use self::tried::{check_app, check_certificate, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
@@ -62,6 +60,7 @@ pub use crate::apply::requeue::Requeued;
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
+pub use crate::bus::pulsar::check_key as check_key_file;
 use crate::bus::{Bus as _, ProducerGrant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
@@ -73,6 +72,8 @@ use crate::collect::poller::Poller;
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, Secret};
+pub use crate::github::app::{AppError, check_app_key};
+pub use crate::github::rest::identity::TokenCheck;
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::lists::{ListSet, Lists};
 use crate::model::position::BusTag;
@@ -82,9 +83,9 @@ use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, RetentionOptions};
 use crate::store::{Reader, Store};
-use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
+use crate::supervise::{Exit, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
-use crate::tidb::{History, HistorySync, QueryLimits, Setup};
+use crate::tidb::{History, HistorySync};
 
 /// The key of the last good merge script in the store.
 const LAST_GOOD: &str = "script.merge_latest";
@@ -108,19 +109,16 @@ pub struct Appliance {
 /// What the stages are built from.
 struct ApplianceParts {
     config: Config,
-    store: Store,
+    /// The last stage, with the store, the hub and the clock.
+    apply: Apply,
     /// The text of `privacy.excludeFile` that is in force.
     excluded: Vec<u8>,
-    numbers: Arc<NodeCounters>,
-    history: History,
     asking: HistorySync,
     alerts: Alerts,
     posting: Option<Posting>,
     script: Arc<ScriptHost>,
-    hub: Arc<Hub>,
     chores: Chores,
     rankings: Rankings,
-    clock: Clock,
     stop: Stop,
 }
 
@@ -143,33 +141,31 @@ impl Appliance {
 
 async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, ProcessFailure> {
     let certificate = serve::certificate(&config.server)
-        .map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
+        .map_err(|error| ProcessFailure { exit: Exit::Config, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
-    let config = &parts.config;
-    let broker = broker::marked(async { Broker::new(config, &parts.store, clock) }).await?;
+    let (config, apply) = (&parts.config, parts.apply.clone());
+    let (store, lists) = (&apply.store, &apply.hub.lists);
+    let broker = broker::marked(async { Broker::new(config, store, clock) }).await?;
     let troubles = Sender::new(Vec::new());
-    let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
+    let tag = broker.as_ref().map_or(store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
-    let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
+    let rabbit = Rabbit::new(config, store, tag, clock)?;
     let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
     let (poller, app) = poller_of(config, broker.is_some(), tokens, clock)?;
-    let witness = witness_of(poller.as_ref(), clock);
-    let given = (&parts.store, &parts.hub.lists);
-    let enrich = enrichment::enrich_of(&parts.config, given, poller.as_ref(), clock)?;
+    // The witness observes GitHub's clock where GitHub is polled.
+    let witness = poller.as_ref().map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness);
+    let enrich = enrichment::enrich_of(config, (store, lists), poller.as_ref(), clock)?;
     let grant = broker.as_ref().map(|_| granting.grant.subscribe());
     let listed = listed_of(&parts, poller.as_ref(), grant)?;
-    let people = (parts.rankings.clone(), Arc::clone(&parts.hub.lists));
-    let (bus, config) = ((parts.store.clone(), tag), &parts.config);
-    let audit = audit::of(config, poller.as_ref(), bus, people, parts.clock)?;
+    let people = (parts.rankings.clone(), Arc::clone(lists));
+    let audit = audit::of(config, poller.as_ref(), (store.clone(), tag), people, clock)?;
     let audited = audit.as_ref().map(Audit::report);
     let source = poller.as_ref().map(Poller::status);
-    let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.warning.subscribe();
-    let apply = apply_of(&parts);
     let mut renewed = Renewed::new(config, certificate.clone(), clock);
-    renewed.follow_exclusions(&config.privacy, &parts.excluded, &parts.store, &parts.hub)?;
+    renewed.follow_exclusions(&config.privacy, &parts.excluded, store, &apply.hub)?;
     let readings = StatusReadings {
         enriched: enrich.recent.subscribe(),
         files: renewed.state(),
@@ -178,23 +174,24 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
         app: app.as_ref().map(GitHubApp::standing),
         listed: listed.as_ref().map(ListedSource::figures),
     };
-    let sight = sight_of(&parts, &apply, broker.is_some(), readings);
+    let sight = sight_of(&parts, broker.is_some(), readings);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
-    let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
+    let merge = Arc::clone(&parts.script);
+    let scripts = Scripts { merge, troubles: troubles.subscribe() };
     let ticker = Ticker { apply: apply.clone(), script: Arc::clone(&parts.script) };
     // The latest values exist before any client can connect: a first message is never corrected.
     ticker.tick().await?;
     let counting = aggregates_of(&parts, tag, troubles).begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
-        Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
-    let (grace, store) = (config.server.grace, parts.store.clone());
+        Arc::new(Operator::new(source, complaint, (bus, fed), scripts, sight));
+    let (grace, store) = (config.server.grace, store.clone());
     let (listeners, public, ops, options) = listen(config, &store).await?;
     let mut stages = Stages::new(stop);
     let serve = serve::run(
         listeners,
         ServeOptions { certificate, ..options },
-        Arc::clone(&parts.hub),
+        Arc::clone(&apply.hub),
         Arc::clone(&operator),
         parts.stop.soft.clone(),
         parts.stop.hard.clone(),
@@ -208,7 +205,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
     let sources = (poller, listed, enrich, witness);
-    start_stages(&mut stages, parts, (apply, ticker), sources, (broker, granting, counting));
+    start_stages(&mut stages, parts, ticker, sources, (broker, granting, counting));
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
@@ -248,52 +245,27 @@ fn aggregates_of(
     troubles: Sender<Vec<script::ScriptDiagnostic>>,
 ) -> Aggregates {
     Aggregates {
-        store: parts.store.clone(),
+        store: parts.apply.store.clone(),
         tag,
-        hub: Arc::clone(&parts.hub),
+        hub: Arc::clone(&parts.apply.hub),
         scripts: parts.config.scripts_dir.clone(),
-        clock: parts.clock,
+        clock: parts.apply.clock,
         troubles,
     }
 }
 
-fn apply_of(parts: &ApplianceParts) -> Apply {
-    Apply {
-        store: parts.store.clone(),
-        numbers: Arc::clone(&parts.numbers),
-        history: parts.history.clone(),
-        hub: Arc::clone(&parts.hub),
-        seen_for: parts.config.store.seen_for,
-        clock: parts.clock,
-    }
-}
-
 /// What the operator's status is read from.
-fn sight_of(
-    parts: &ApplianceParts,
-    apply: &Apply,
-    has_broker: bool,
-    readings: StatusReadings,
-) -> StatusSources {
+fn sight_of(parts: &ApplianceParts, has_broker: bool, readings: StatusReadings) -> StatusSources {
     StatusSources {
         readings,
-        lists: Arc::clone(&parts.hub.lists),
-        store: parts.store.clone(),
-        apply: apply.clone(),
+        apply: parts.apply.clone(),
         rankings: parts.rankings.clone(),
-        data_dir: parts.config.data_dir.clone(),
         hashes_emails: parts.config.privacy.hash_emails.in_exports(),
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         failing: parts.chores.watch(),
         backups: parts.chores.watch_backups(),
-        clock: parts.clock,
     }
-}
-
-/// The clock's witness, which observes GitHub's clock where GitHub is polled.
-fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
-    poller.map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness)
 }
 
 /// Starts the tasks that watch the disk, the parts and the process itself, and raise alerts.
@@ -304,17 +276,16 @@ fn start_watching(
     (source, audit): (Option<Receiver<SourceStatus>>, Option<AuditReading>),
     (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
+    let Apply { store, clock, .. } = parts.apply.clone();
     let server = &parts.config.server;
     let address = ops.or_else(|| server.tls.is_none().then_some(public));
-    let proof =
-        alive::LivenessCheck { store: parts.store.clone(), address, path: server.health.clone() };
-    stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
-    let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
-    let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
+    let proof = alive::LivenessCheck { store: store.clone(), address, path: server.health.clone() };
+    stages.start("alive", alive::run(proof, clock, parts.stop.soft.clone()));
+    let (alerts, soft) = (parts.alerts.clone(), parts.stop.soft.clone());
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
     stages.start("coverage", kept);
-    stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
-    stages.start("watch", watch::run(operator, (source, audit), alerts, data_dir, clock, soft));
+    stages.start("look", watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone()));
+    stages.start("watch", watch::run(operator, (source, audit), alerts, store, clock, soft));
 }
 
 /// The poller, and the app that brings it tokens; `None` on a node that only follows a bus.
@@ -350,11 +321,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
             }
             None => (Alerts::off(), None),
         };
-        let setup = Setup {
-            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb))),
-            interval: config.interval.clone(),
-            on_request: config.disable.interval,
-        };
+        let setup = copies::setup_of(&config, config.disable.interval);
         let (history, asking) = History::load(&store, setup, alerts.clone(), clock)?;
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
         let last_good = last_good.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -370,23 +337,18 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
             tail_bytes: TAIL_BYTES,
             lists,
         };
-        let hub = Arc::new(Hub::new(&hub, clock));
-        let numbers = Arc::new(numbers);
-        let script = Arc::new(script);
+        let (hub, numbers) = (Arc::new(Hub::new(&hub, clock)), Arc::new(numbers));
+        let seen_for = config.store.seen_for;
         Ok(ApplianceParts {
             config,
-            store,
+            apply: Apply { store, numbers, history, hub, seen_for, clock },
             excluded,
-            numbers,
-            history,
             asking,
             alerts,
             posting,
-            script,
-            hub,
+            script: Arc::new(script),
             chores: Chores::new(clock),
             rankings: Rankings::default(),
-            clock,
             stop,
         })
     });
@@ -401,25 +363,25 @@ async fn keep_journal(parts: &ApplianceParts, tag: BusTag) -> anyhow::Result<()>
         let applied = reader.applied_on(tag)?.map(|cursor| cursor.position);
         Ok(applied.max(journal.dropped()).max(journal.newest()?))
     };
-    let applied = parts.store.read(known).await?;
+    let store = parts.apply.store.clone();
+    let applied = store.read(known).await?;
     let config = &parts.config.store;
     let kept = RetentionLimits { duration: config.journal_for, bytes: config.journal_bytes };
-    parts.hub.attach_journal(StreamJournal { store: parts.store.clone(), tag, applied, kept });
+    parts.apply.hub.attach_journal(StreamJournal { store, tag, applied, kept });
     Ok(())
 }
 
 fn start_stages(
     stages: &mut Stages,
     parts: ApplianceParts,
-    (apply, ticker): (Apply, Ticker),
+    ticker: Ticker,
     (poller, listed, enrich, witness): (Option<Poller>, Option<ListedSource>, Enrich, Arc<Witness>),
     (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
-    let ApplianceParts { config, store, numbers, asking, alerts, posting, script, chores, .. } =
-        parts;
-    let (clock, soft) = (parts.clock, parts.stop.soft);
+    let ApplianceParts { config, apply, asking, alerts, posting, script, chores, .. } = parts;
+    let Apply { store, numbers, seen_for, clock, .. } = apply.clone();
+    let soft = parts.stop.soft;
     let held_by = rabbit::held_by(&config);
-    let seen_for = config.store.seen_for;
     if let Some(poller) = poller {
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
@@ -526,8 +488,8 @@ fn listed_of(
 ) -> anyhow::Result<Option<ListedSource>> {
     let Some(poller) = poller else { return Ok(None) };
     let config = &parts.config;
-    let (lists, no_older_than) = (Arc::clone(&parts.hub.lists), Some(config.store.seen_for));
+    let Apply { store, hub, seen_for, clock, .. } = parts.apply.clone();
+    let (lists, no_older_than) = (Arc::clone(&hub.lists), Some(seen_for));
     let how = IngestRules { lists, shown_by: ShownBy::Own, no_older_than };
-    let (store, clock) = (parts.store.clone(), parts.clock);
     Ok(Some(ListedSource::new(config, poller.pool(), store, how, grant, clock)?))
 }

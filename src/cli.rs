@@ -10,7 +10,6 @@ mod check;
 mod config_file;
 mod demo;
 mod documents;
-mod exit;
 mod export;
 mod import;
 mod inspect;
@@ -31,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-pub use exit::Exit;
+use crate::supervise::Exit;
 
 /// Follows GitHub's public events, counts them exactly, and streams them to browsers, programs and
 /// brokers.

@@ -86,13 +86,6 @@ impl Clock {
             None => std::future::pending().await,
         }
     }
-
-    /// Runs `work` and measures how long it takes, in real time.
-    pub fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
-        let start = std::time::Instant::now();
-        let result = work();
-        (result, start.elapsed())
-    }
 }
 
 /// Measures real time, which no test pauses: for limits and measurements of computation.

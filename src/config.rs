@@ -39,14 +39,15 @@ pub use diagnostic::{ConfigError, ConfigWarning, Severity, ValueOrigin};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use sections::{
-    AuditConfig, Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, ListsConfig,
-    LogConfig, PrivacyConfig, ServerConfig, ServerLimits, StoreConfig,
+    AlertsConfig, AuditConfig, BackupConfig, Config, DisableConfig, EnrichConfig, GitHubAppConfig,
+    GitHubConfig, IntervalConfig, ListsConfig, LogConfig, PrivacyConfig, ServerConfig,
+    ServerLimits, StoreConfig, TidbConfig, TlsConfig,
 };
 pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, Durability, GitHubAppConfig,
-    HashEmails, HourFormat, LogFormat, Network, OAuthConfig, PulsarConfig, TidbConfig, TlsConfig,
+    AlertFormat, AmqpConfig, Compression, Durability, HashEmails, HourFormat, LogFormat, Network,
+    OAuthConfig, PulsarConfig,
 };
 pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 
@@ -154,7 +155,7 @@ pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
         match read(&request.directory, path) {
             Ok(text) => layers.file(path, &text),
             Err(message) => {
-                let place = ValueOrigin::File(path.clone(), None);
+                let place = ValueOrigin::File { file: path.clone(), line: None };
                 layers.errors.push(ConfigError::whole(place, message));
             }
         }
@@ -192,16 +193,20 @@ fn locate(request: &Request) -> Option<PathBuf> {
 fn read(directory: &Path, path: &Path) -> Result<String, String> {
     let path = directory.join(path);
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let too_large = || format!("larger than {}, the limit", show_bytes(LARGEST_FILE));
     let about = std::fs::metadata(&path).map_err(unreadable)?;
     if about.is_dir() {
         return Err("is a directory; name a file in it".to_owned());
     }
+    if about.len() > LARGEST_FILE {
+        return Err(too_large());
+    }
+    // A device has no length, and may have no end.
     let file = std::fs::File::open(&path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    // A device has the length 0, and no end. A pipe (`--config <(…)`) is read to its end.
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(format!("larger than {}, the limit", show_bytes(LARGEST_FILE)));
+        return Err(too_large());
     }
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text; save it as UTF-8".to_owned())
 }

@@ -119,13 +119,9 @@ impl HttpError {
     /// Whether the request certainly did not reach the server.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Self::Timeout { .. }
-                | Self::Broken { .. }
-                | Self::TooLarge { .. }
-                | Self::Redirected { .. }
-                | Self::Redirects { .. }
+            Self::Address { .. } | Self::Header { .. } | Self::Setup { .. } | Self::Connect { .. }
         )
     }
 
@@ -237,14 +233,8 @@ impl Headers {
 /// Parses the date format that servers use (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
 #[must_use]
 pub fn parse_date(text: &str) -> Option<Timestamp> {
-    let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let mut words = text.trim().strip_suffix(" GMT")?.split(' ').skip(1);
-    let (day, name, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    if words.next().is_some() {
-        return None;
-    }
-    let at = months.find(name).filter(|at| at % 3 == 0 && name.len() == 3)?;
-    Timestamp::parse(&format!("{year}-{:02}-{day:0>2}T{time}Z", at / 3 + 1))
+    let text = text.trim();
+    Timestamp::parse_http(text).filter(|_| text.ends_with(" GMT"))
 }
 
 /// The client. It can be shared behind an `Arc`.

@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod audit;
+mod bytes;
 pub mod counts;
 pub mod coverage;
 pub mod entity;

@@ -23,6 +23,8 @@ const DIRECTORY: u32 = 0o750;
 const FILE: u32 = 0o640;
 /// Permissions of a secret.
 const SECRET: u32 = 0o600;
+/// Permissions of a file for others, as far as the umask lets them.
+const ANY: u32 = 0o666;
 /// Permissions of the world, which are taken away.
 const WORLD: u32 = 0o007;
 /// Directories below each other that [`give_to_owner`] descends into; a store has two.
@@ -131,9 +133,13 @@ pub fn write_whole(path: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes a new, empty file in place of whatever has the name; a symbolic link is removed, not
 /// followed. With the permissions that the umask gives.
 pub fn fresh(path: &Path) -> io::Result<File> {
+    fresh_with(path, ANY)
+}
+
+fn fresh_with(path: &Path, mode: u32) -> io::Result<File> {
     remove_if_there(path)?;
     // `O_EXCL` refuses whatever came in between, links too.
-    OpenOptions::new().write(true).create_new(true).open(path)
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
 /// Opens a file for reading that must be a file, and not a symbolic link to one.
@@ -180,9 +186,7 @@ pub fn open_unless_pipe(path: &Path) -> io::Result<File> {
 /// Puts a secret into a file that the owner alone can read, in place of what was there.
 pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension("new");
-    remove_if_there(&draft)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(SECRET).open(&draft)?;
-    file.write_all(text.as_bytes())?;
+    fresh_with(&draft, SECRET)?.write_all(text.as_bytes())?;
     fs::rename(&draft, path)
 }
 

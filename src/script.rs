@@ -32,7 +32,7 @@ mod watch;
 pub use diagnostic::ScriptDiagnostic;
 pub use host::{Merged, ScriptHost, ScriptStatus};
 pub use live::LiveWindow;
-pub use report::{Benched, Checked, Cost, TrialRun, bench, check, check_aggregate, missing_paths};
+pub use report::{Benched, Checked, Cost, TrialRun, bench, check, missing_paths};
 pub use run::{Compiled, SOURCE_BYTES, ScriptKind, prepare};
 pub use shipped::{MERGE_FILE, SHIPPED, SHIPPED_ALL, has_no_scripts, write_out};
 pub use trials::Trials;

@@ -5,8 +5,10 @@
 //! signal, or the end of the grace period, triggers `hard`. Nothing is restarted inside the
 //! process: when a stage ends, the process stops, and the service manager starts it again.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -25,20 +27,43 @@ pub struct Stop {
 /// Why the appliance failed, and the exit code of its process.
 #[derive(Debug)]
 pub struct ProcessFailure {
-    /// Exit code of PROTOCOL 7.
-    pub code: u8,
+    /// The exit code.
+    pub exit: Exit,
     /// The error with its causes.
     pub error: anyhow::Error,
 }
 
-/// Exit code: a stage failed.
-pub const EXIT_STAGE: u8 = 70;
-/// Exit code: a file or the disk fails.
-pub const EXIT_IO: u8 = 74;
-/// Exit code: another process has the store.
-pub const EXIT_IN_USE: u8 = 75;
-/// Exit code: the configuration is invalid.
-pub const EXIT_CONFIG: u8 = 78;
+/// Exit codes of commands, by the convention of sysexits; part of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Success.
+    Fine = 0,
+    /// Invalid command line.
+    Usage = 64,
+    /// Invalid input data.
+    Data = 65,
+    /// A required server is unavailable.
+    Unavailable = 69,
+    /// A stage failed.
+    Stage = 70,
+    /// Reading or writing failed.
+    Io = 74,
+    /// Another process has the store open.
+    StoreInUse = 75,
+    /// Invalid configuration.
+    Config = 78,
+    /// Ended by SIGINT: 128 and the signal's number, as shells count.
+    Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
 
 /// Marks an error, as its context, that only a change of the configuration cures.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -48,9 +73,9 @@ pub struct Misconfigured;
 impl From<anyhow::Error> for ProcessFailure {
     fn from(error: anyhow::Error) -> Self {
         let store = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>());
-        let code = match store {
-            _ if error.downcast_ref::<Misconfigured>().is_some() => EXIT_CONFIG,
-            Some(StoreError::InUse { .. }) => EXIT_IN_USE,
+        let exit = match store {
+            _ if error.downcast_ref::<Misconfigured>().is_some() => Exit::Config,
+            Some(StoreError::InUse { .. }) => Exit::StoreInUse,
             Some(
                 StoreError::Version { .. }
                 | StoreError::File { .. }
@@ -59,11 +84,11 @@ impl From<anyhow::Error> for ProcessFailure {
                 | StoreError::Damaged { .. }
                 | StoreError::Database { .. }
                 | StoreError::Full { .. },
-            ) => EXIT_IO,
-            _ if error.chain().any(<dyn std::error::Error>::is::<std::io::Error>) => EXIT_IO,
-            _ => EXIT_STAGE,
+            ) => Exit::Io,
+            _ if error.chain().any(<dyn std::error::Error>::is::<std::io::Error>) => Exit::Io,
+            _ => Exit::Stage,
         };
-        Self { code, error }
+        Self { exit, error }
     }
 }
 
@@ -137,14 +162,12 @@ impl Stages {
 /// Keeps SIGHUP from ending the process, also while no part listens to it: it asks parts to reload
 /// their files.
 pub fn outlive_hangups() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     // A handler replaces the system's default for good.
     signal(SignalKind::hangup()).map(drop)
 }
 
 /// Turns SIGTERM and SIGINT into the two tokens: the first is soft, the second hard.
 pub fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = stop.clone();
@@ -190,7 +213,7 @@ mod tests {
         });
         stages.start("fails", async { Err(StoreError::Closed.into()) });
         let failure = stages.end(GRACE, Clock::system()).await.unwrap_err();
-        assert_eq!(failure.code, EXIT_STAGE);
+        assert_eq!(failure.exit, Exit::Stage);
         assert!(format!("{:#}", failure.error).contains("stage `fails` failed"));
     }
 
@@ -208,21 +231,21 @@ mod tests {
     async fn panic_ends_the_appliance() {
         let mut stages = Stages::new(Stop::default());
         stages.start("panics", async { panic!("on purpose") });
-        assert_eq!(stages.end(GRACE, Clock::system()).await.unwrap_err().code, EXIT_STAGE);
+        assert_eq!(stages.end(GRACE, Clock::system()).await.unwrap_err().exit, Exit::Stage);
     }
 
     #[test]
     fn exit_code_depends_on_the_store_error() {
         let in_use = StoreError::InUse { dir: "d".into(), holder: "h".into() };
         let error = anyhow::Error::from(in_use).context("opening");
-        assert_eq!(ProcessFailure::from(error).code, EXIT_IN_USE);
+        assert_eq!(ProcessFailure::from(error).exit, Exit::StoreInUse);
     }
 
     #[test]
     fn misconfiguration_is_recognized_below_any_context() {
         let error = anyhow::anyhow!("a topic that cannot be").context(Misconfigured);
         let failure = ProcessFailure::from(error.context("stage `apply` failed"));
-        assert_eq!(failure.code, EXIT_CONFIG);
+        assert_eq!(failure.exit, Exit::Config);
         assert!(format!("{:#}", failure.error).ends_with("a topic that cannot be"));
     }
 }

@@ -47,24 +47,25 @@ pub fn log_line(line: &str) -> Cow<'_, str> {
     if text.chars().all(is_kept) {
         return Cow::Borrowed(line);
     }
-    let mut out = String::with_capacity(line.len() + 64);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            c if is_kept(c) => out.push(c),
-            c => push_escape(&mut out, c),
-        }
-    }
-    out.push_str(end);
-    Cow::Owned(out)
+    Cow::Owned(escaped(text, is_kept) + end)
 }
 
-/// Writes a character as JSON does.
-fn push_escape(out: &mut String, c: char) {
-    for unit in c.encode_utf16(&mut [0; 2]) {
-        write!(out, "\\u{unit:04x}").expect("a string takes all");
+/// Writes the characters that are not kept as JSON does.
+fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        match c {
+            c if is_kept(c) => out.push(c),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(out, "\\u{unit:04x}").expect("a string takes all");
+                }
+            }
+        }
     }
+    out
 }
 
 /// JSON of the same value without unsafe characters; line ends between values stay.
@@ -74,15 +75,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_kept) {
         return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(text.len() + 64);
-    for c in text.chars() {
-        if is_kept(c) {
-            out.push(c);
-        } else {
-            push_escape(&mut out, c);
-        }
-    }
-    Cow::Owned(out)
+    Cow::Owned(escaped(text, is_kept))
 }
 
 #[cfg(test)]

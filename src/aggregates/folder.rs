@@ -198,7 +198,7 @@ impl ScriptFolder {
             self.hosts.insert(name.to_owned(), Arc::new(host));
         }
         let host = &self.hosts[name];
-        let kept = host.refresh_with(file, |rule| {
+        let kept = host.refresh(file, |rule| {
             // Counts of the previous rule do not apply to this one.
             let (counter, caught_up) = groups.of_script(name)?;
             (caught_up && Some(&counter.rule) == rule).then(|| counter.window(now))

@@ -24,7 +24,7 @@ pub(super) struct RollingCounter {
 impl RollingCounter {
     pub(super) fn new(by: CountedBy, windows: &'static [(&'static str, u32)]) -> Self {
         let step = longest(windows).div_ceil(BUCKETS);
-        let buckets = Buckets::with_layout(BucketLayout { step, ..BucketLayout::USUAL });
+        let buckets = Buckets::with_layout(BucketLayout { step, ..BucketLayout::default() });
         Self { by, windows, buckets, left_out: 0 }
     }
 

@@ -54,10 +54,7 @@ pub(super) async fn run(
                 tracing::error!(error, ?period, "liveness check failed; systemd is not notified");
             }
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(pause) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(pause)).await else { return Ok(()) };
     }
 }
 

@@ -77,10 +77,8 @@ pub(super) async fn run(
                 }
             }
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(now.map_or(LOOK, |_| EVERY)) => {}
-        }
+        let wait = now.map_or(LOOK, |_| EVERY);
+        let Some(()) = stop.run_until_cancelled(clock.sleep(wait)).await else { return Ok(()) };
     }
 }
 

@@ -9,6 +9,7 @@ use crate::bus::{BusError, BusState, ProducerGrant};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::model::part::PartState;
+use crate::model::window::Timestamp;
 use crate::store::Store;
 use crate::supervise::Misconfigured;
 
@@ -30,6 +31,9 @@ pub(super) struct Granting {
     /// Number of waiting rows that may not be sent now.
     pub(super) waiting: watch::Sender<u64>,
 }
+
+/// The state of a broker, since when, and its message.
+pub(super) type BrokerLook = (PartState, Timestamp, Option<String>);
 
 /// The state of the topic, for the operator.
 #[derive(Clone)]
@@ -67,8 +71,7 @@ impl BrokerState {
         Self { bus: broker.bus.state(), grant, waiting: granting.waiting.subscribe() }
     }
 
-    /// The state of the bus, since when, and its message.
-    pub(super) fn look(&self) -> (PartState, crate::model::window::Timestamp, Option<String>) {
+    pub(super) fn look(&self) -> BrokerLook {
         let mut bus = self.bus.borrow().clone();
         let waiting = *self.waiting.borrow();
         if !bus.connected {
@@ -88,15 +91,11 @@ impl BrokerState {
         }
         let standby =
             self.grant.as_ref().is_some_and(|grant| *grant.borrow() == ProducerGrant::Standby);
-        let words = match (standby, waiting) {
-            (true, 0) => Some("on standby: another collector produces".to_owned()),
-            (true, waiting) => {
-                Some(format!("on standby: another collector produces; {}", rows(waiting)))
-            }
-            (false, 0) => None,
-            (false, waiting) => Some(rows(waiting)),
-        };
-        let state = if waiting > 0 { PartState::Degraded } else { PartState::Ok };
+        let standby = standby.then(|| "on standby: another collector produces".to_owned());
+        let waits = (waiting > 0).then(|| rows(waiting));
+        let state = if waits.is_some() { PartState::Degraded } else { PartState::Ok };
+        let words: Vec<String> = standby.into_iter().chain(waits).collect();
+        let words = Some(words.join("; ")).filter(|words| !words.is_empty());
         (state, bus.since, words.or(bus.trouble))
     }
 }

@@ -11,6 +11,7 @@ use crate::alerts::Alerts;
 use crate::apply::aggregate::Apply;
 use crate::apply::numbers::NodeCounters;
 use crate::apply::requeue::Requeued;
+use crate::archive::ArchiveError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::{Hub, HubOptions};
@@ -22,28 +23,24 @@ use crate::sync::{Stopping, blocking};
 use crate::tidb::{History, QueryLimits, Setup};
 
 /// Answers a request.
-pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) -> OpsAnswer {
-    let store = apply.store.clone();
+pub(super) async fn answer(apply: Apply, request: StoreRequest) -> OpsAnswer {
+    let Apply { store, clock, .. } = apply.clone();
     match request {
         StoreRequest::Backup { into } => {
             let make = move || {
                 let to = exchange::make(store.dir(), &into)?.join(exchange::BACKUP);
-                checkpoint::backup(&store, &to, clock).map_err(|error| of_copy(&error))
+                Ok::<_, OpsError>(checkpoint::backup(&store, &to, clock)?)
             };
-            blocking(make).await?.and_then(|made| written(&made))
+            written(&blocking(make).await??)
         }
         StoreRequest::Inspect { family: None, .. } => {
-            let looked = blocking(move || inspect::families(store.reader())).await?;
-            looked.map_err(|error| of_store(&error)).and_then(|families| written(&families))
+            written(&blocking(move || inspect::families(store.reader())).await??)
         }
         StoreRequest::Inspect { family: Some(family), prefix, limit } => {
             let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
-            blocking(look).await?.map_err(|error| of_look(&error)).and_then(|rows| written(&rows))
+            written(&blocking(look).await??)
         }
-        StoreRequest::Requeue {} => {
-            let requeued = apply.requeue().await;
-            requeued.map_err(|error| of_store(&error)).and_then(|requeued| written(&requeued))
-        }
+        StoreRequest::Requeue {} => written(&apply.requeue().await?),
     }
 }
 
@@ -51,9 +48,7 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) ->
 pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
     excluded::leave_out(store, &config.privacy)?;
     let numbers = NodeCounters::load(store, config.interval.latest_during, clock)?;
-    let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
-    let setup = Setup { tidb, interval: config.interval.clone(), on_request: true };
-    let (history, _) = History::load(store, setup, Alerts::off(), clock)?;
+    let (history, _) = History::load(store, setup_of(config, true), Alerts::off(), clock)?;
     let apply = Apply {
         store: store.clone(),
         numbers: Arc::new(numbers),
@@ -65,26 +60,34 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
     Ok(apply.requeue().await?)
 }
 
-impl From<Stopping> for OpsError {
-    fn from(error: Stopping) -> Self {
-        Self { is_io: true, reason: error.to_string() }
-    }
+/// TiDB, and how often it is asked; with `on_request` only when somebody asks for it.
+pub(super) fn setup_of(config: &Config, on_request: bool) -> Setup {
+    let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
+    Setup { tidb, interval: config.interval.clone(), on_request }
 }
 
 /// An answer in its wire format.
 pub(super) fn written(answer: &impl Serialize) -> OpsAnswer {
-    to_raw_value(answer).map_err(|error| OpsError { is_io: true, reason: error.to_string() })
+    Ok(to_raw_value(answer)?)
 }
 
-fn of_copy(error: &CheckpointError) -> OpsError {
-    OpsError { is_io: error.is_io(), reason: error.to_string() }
+/// Makes errors failures of a request, each with whether it is one of a file or the disk.
+macro_rules! failures {
+    ($($error:ty: $is_io:expr;)*) => {$(
+        impl From<$error> for OpsError {
+            fn from(error: $error) -> Self {
+                let is_io: fn(&$error) -> bool = $is_io;
+                Self { is_io: is_io(&error), reason: error.to_string() }
+            }
+        }
+    )*};
 }
 
-fn of_look(error: &InspectError) -> OpsError {
-    let is_io = matches!(error, InspectError::Store(_));
-    OpsError { is_io, reason: error.to_string() }
-}
-
-fn of_store(error: &StoreError) -> OpsError {
-    OpsError { is_io: true, reason: error.to_string() }
+failures! {
+    Stopping: |_| true;
+    StoreError: |_| true;
+    serde_json::Error: |_| true;
+    ArchiveError: ArchiveError::is_io;
+    CheckpointError: CheckpointError::is_io;
+    InspectError: |error| matches!(error, InspectError::Store(_));
 }

@@ -42,10 +42,7 @@ pub(super) async fn run(
     let now = clock.now().minute();
     let mut keeper = Keeper { store, until: now, sampled: now };
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(EVERY)).await else { return Ok(()) };
         let report = source.as_ref().and_then(|source| source.borrow().completeness.clone());
         let samples = report.map(|report| report.minutes.clone()).unwrap_or_default();
         keeper.keep(clock.now().minute(), samples).await?;

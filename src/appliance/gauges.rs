@@ -31,10 +31,7 @@ pub(super) async fn run(store: Store, clock: Clock, stop: CancellationToken) -> 
         let measured = store.clone();
         let look = blocking(move || measure(&measured, fronts));
         fronts = look.await??;
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(EVERY)).await else { return Ok(()) };
     }
 }
 

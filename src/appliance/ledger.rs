@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::kept;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::collect::audit::AuditReading;
 use crate::model::audit::AuditReport;
 use crate::model::ledger::{
@@ -75,19 +75,16 @@ pub(super) async fn run(
             let timed = move |reader: Reader<'_>| {
                 let is_excluded = |name: &str| excluded.hold(None, None, Some(name));
                 let is_left_out = (!excluded.is_empty()).then_some(&is_excluded as IsLeftOut<'_>);
-                let compute = || Ranking::compute(reader, window, now, is_left_out);
-                let (ranking, took) = clock.time(compute);
-                Ok((ranking?, took))
+                let watch = Stopwatch::start();
+                let ranking = Ranking::compute(reader, window, now, is_left_out)?;
+                Ok((ranking, watch.elapsed()))
             };
             let (ranking, took) = store.read(timed).await?;
             let least = pause(window, ranking.is_empty());
             lock(&rankings.0).insert(window, Arc::new(ranking));
             due.insert(window, clock.instant() + least.max(took * SHARE));
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(LOOK) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(LOOK)).await else { return Ok(()) };
     }
 }
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::broker::BrokerState;
+use super::broker::{BrokerLook, BrokerState};
 use super::rabbit::RabbitState;
 use super::status::StatusSources;
 use super::{copies, exchange, kept, ledger};
-use crate::archive::{self, ArchiveError};
-use crate::clock::Clock;
+use crate::apply::aggregate::Apply;
+use crate::archive;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::SourceStatus;
@@ -31,15 +31,12 @@ use crate::serve::{
     ArchiveRequest, ChartSpan, CompletenessByHour, LanguageCounts, Operate, OpsAnswer, OpsError,
     ScriptState, Status, StoreReading, StoreRequest, SyncAnswer, TopQuery,
 };
-use crate::store::charts;
+use crate::store::{Reader, StoreError, charts};
 use crate::sync::blocking;
 use crate::sync::lock;
-use crate::tidb::History;
 
 /// How long the loss of the end of the store's log is shown.
 const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
-/// What messages call the counts by time.
-const COUNTS: &str = "the kept counts";
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -49,10 +46,8 @@ pub(super) struct Operator {
     /// `None` where nothing feeds RabbitMQ.
     fed: Option<RabbitState>,
     scripts: Scripts,
-    history: History,
     sight: StatusSources,
     started_at: Timestamp,
-    clock: Clock,
     /// The state of each part at the last check, since when, and the time of that check.
     seen: Mutex<(PartStates, Timestamp)>,
 }
@@ -78,19 +73,21 @@ impl Operator {
         enrichment: watch::Receiver<EnrichWarning>,
         (bus, fed): (Option<BrokerState>, Option<RabbitState>),
         scripts: Scripts,
-        history: History,
         sight: StatusSources,
-        clock: Clock,
     ) -> Self {
-        let started_at = clock.now();
+        let started_at = sight.apply.clock.now();
         let seen = Mutex::new((HashMap::new(), started_at));
-        Self { source, enrichment, bus, fed, scripts, history, sight, started_at, clock, seen }
+        Self { source, enrichment, bus, fed, scripts, sight, started_at, seen }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.sight.apply.clock.now()
     }
 
     /// Sets since when each part has been in its state. The time reported by a part itself refers
     /// to its own states, which may be more or fewer than those shown.
     fn dated(&self, mut parts: Vec<Part>) -> Vec<Part> {
-        let now = self.clock.now();
+        let now = self.now();
         let mut seen = lock(&self.seen);
         let (known, looked_at) = &mut *seen;
         for part in &mut parts {
@@ -109,15 +106,19 @@ impl Operator {
         parts
     }
 
-    fn part(&self, name: &'static str, state: PartState) -> Part {
-        Part { name: name.into(), state, since: self.started_at, error: None }
+    /// Reads the counts by time.
+    fn counts<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreReading<T> {
+        kept::read(&self.sight.apply.store, "the kept counts", work)
     }
 
     /// A store that fails stops the process. Reported here are a data directory that was removed
     /// or replaced, low disk space, a contradicted clock, a damaged journal, failing backups or
     /// exports, and for [`LOSS_SHOWN`] the loss of the end of the log in an earlier crash.
     fn store(&self) -> Part {
-        let (store, now) = (&self.sight.store, self.clock.now());
+        let (store, now) = (&self.sight.apply.store, self.now());
         let verdict = self.sight.readings.witness.judge();
         let clock = matches!(verdict, ClockVerdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
@@ -134,11 +135,11 @@ impl Operator {
             Some(_) => PartState::Degraded,
             None => PartState::Ok,
         };
-        Part { error, ..self.part("store", state) }
+        Part { name: "store".into(), state, since: self.started_at, error }
     }
 
     fn source(&self) -> Part {
-        let Some(source) = &self.source else { return self.part("source", PartState::Off) };
+        let Some(source) = &self.source else { return self.joined("source", None, PartState::Off) };
         let status = source.borrow();
         let state = status.state;
         let error =
@@ -157,17 +158,10 @@ impl Operator {
         Part { name: "source".into(), state, since: status.report.since, error }
     }
 
-    fn bus(&self) -> Part {
-        // A failure of an embedded bus stops the process, so it is well while the process answers.
-        let Some(bus) = &self.bus else { return self.part("bus", PartState::Ok) };
-        let (state, since, error) = bus.look();
-        Part { name: "bus".into(), state, since, error }
-    }
-
-    fn amqp(&self) -> Part {
-        let Some(fed) = &self.fed else { return self.part("amqp", PartState::Off) };
-        let (state, since, error) = fed.look();
-        Part { name: "amqp".into(), state, since, error }
+    /// A part that needs a broker; `without` is its state where none is configured.
+    fn joined(&self, name: &'static str, looked: Option<BrokerLook>, without: PartState) -> Part {
+        let (state, since, error) = looked.unwrap_or((without, self.started_at, None));
+        Part { name: name.into(), state, since, error }
     }
 
     fn scripts(&self) -> Part {
@@ -200,9 +194,10 @@ impl Operate for Operator {
         let mut parts = self.dated(vec![
             self.store(),
             self.source(),
-            self.bus(),
-            self.history.health(),
-            self.amqp(),
+            // A failure of an embedded bus stops the process, so it is well while that answers.
+            self.joined("bus", self.bus.as_ref().map(BrokerState::look), PartState::Ok),
+            self.sight.apply.history.health(),
+            self.joined("amqp", self.fed.as_ref().map(RabbitState::look), PartState::Off),
             self.scripts(),
         ]);
         parts.extend(self.files());
@@ -210,7 +205,7 @@ impl Operate for Operator {
     }
 
     fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
-        let history = self.history.clone();
+        let history = self.sight.apply.history.clone();
         Box::pin(async move {
             let synced = history.sync_now().await;
             SyncAnswer {
@@ -252,58 +247,57 @@ impl Operate for Operator {
     }
 
     fn chart(&self, span: ChartSpan) -> StoreReading<Chart> {
-        let (now, since) = (self.clock.now(), self.started_at);
-        kept::read(&self.sight.store, COUNTS, move |reader| match span {
+        let (now, since) = (self.now(), self.started_at);
+        self.counts(move |reader| match span {
             ChartSpan::Recent => charts::recent(reader, now, since),
             ChartSpan::Day => charts::day(reader, now, since),
         })
     }
 
     fn completeness(&self, hours: Range<i64>) -> StoreReading<CompletenessByHour> {
-        kept::read(&self.sight.store, COUNTS, |reader| {
+        self.counts(|reader| {
             let shares = reader.audit_shares(hours.clone())?;
             Ok((charts::completeness(reader, hours)?, shares))
         })
     }
 
     fn counted_hours(&self, hours: Range<i64>) -> StoreReading<Vec<CountedHour>> {
-        kept::read(&self.sight.store, COUNTS, |reader| charts::counted_hours(reader, hours))
+        self.counts(|reader| charts::counted_hours(reader, hours))
     }
 
     fn imported_hours(&self, hours: Range<i64>) -> StoreReading<Vec<Hour>> {
-        kept::read(&self.sight.store, COUNTS, |reader| reader.imported_hours(hours))
+        self.counts(|reader| reader.imported_hours(hours))
     }
 
     fn languages(&self) -> StoreReading<LanguageCounts> {
-        let (numbers, now) = (Arc::clone(&self.sight.apply.numbers), self.clock.now());
-        kept::read(&self.sight.store, COUNTS, move |reader| kept::languages(reader, &numbers, now))
+        let (numbers, now) = (Arc::clone(&self.sight.apply.numbers), self.now());
+        self.counts(move |reader| kept::languages(reader, &numbers, now))
     }
 
     fn repo(&self, name: String, days: Range<i32>) -> StoreReading<Option<RepoSeries>> {
-        let StatusSources { store, rankings, readings, .. } = &self.sight;
-        let days = (days, self.clock.now().day());
-        ledger::repo(store, rankings.clone(), readings.audit.as_ref(), name, days)
+        let StatusSources { rankings, readings, .. } = &self.sight;
+        let days = (days, self.now().day());
+        ledger::repo(&self.sight.apply.store, rankings.clone(), readings.audit.as_ref(), name, days)
     }
 
     fn top(&self, query: TopQuery) -> StoreReading<Option<TopRepos>> {
-        let StatusSources { store, rankings, readings, .. } = &self.sight;
-        ledger::top(store, rankings, readings.audit.as_ref(), query)
+        let StatusSources { rankings, readings, .. } = &self.sight;
+        ledger::top(&self.sight.apply.store, rankings, readings.audit.as_ref(), query)
     }
 
     fn window(&self) -> Option<serde_json::Value> {
-        let window = self.sight.apply.numbers.window(self.clock.now().second());
+        let window = self.sight.apply.numbers.window(self.now().second());
         serde_json::to_value(LiveWindow::of(&window)).ok()
     }
 
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, OpsAnswer> {
-        let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
-        let (hashes_emails, now) = (self.sight.hashes_emails, self.clock.now());
+        let Apply { store, numbers, .. } = self.sight.apply.clone();
+        let (hashes_emails, now) = (self.sight.hashes_emails, self.now());
         Box::pin(async move {
             match request {
                 ArchiveRequest::Import { from, file } => {
                     let file = exchange::file_in(store.dir(), &from, &file)?;
-                    let imported = archive::import(&store, &file, now, |_| ()).await;
-                    let imported = imported.map_err(|error| of_archive(&error))?;
+                    let imported = archive::import(&store, &file, now, |_| ()).await?;
                     // Readers are notified at the next tick.
                     if let Some(day) = imported.day {
                         numbers.touch(Day(day));
@@ -319,8 +313,7 @@ impl Operate for Operator {
                             hashes_emails,
                             lists: ListSet::default(),
                         };
-                        let exported = archive::export(&store, Hour(from), Hour(until), &to);
-                        exported.map_err(|error| of_archive(&error))
+                        Ok::<_, OpsError>(archive::export(&store, Hour(from), Hour(until), &to)?)
                     };
                     copies::written(&blocking(export).await??)
                 }
@@ -329,11 +322,6 @@ impl Operate for Operator {
     }
 
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, OpsAnswer> {
-        let (apply, clock) = (self.sight.apply.clone(), self.sight.apply.clock);
-        Box::pin(async move { copies::answer(apply, request, clock).await })
+        Box::pin(copies::answer(self.sight.apply.clone(), request))
     }
-}
-
-fn of_archive(error: &ArchiveError) -> OpsError {
-    OpsError { is_io: error.is_io(), reason: error.to_string() }
 }

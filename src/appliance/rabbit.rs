@@ -2,17 +2,19 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::broker::Unusable;
+use super::broker::{BrokerLook, Unusable};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::model::part::PartState;
 use crate::model::position::BusTag;
-use crate::model::window::Timestamp;
 use crate::store::Store;
-use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages};
+use crate::supervise::{Exit, ProcessFailure, Stages};
 
 #[cfg(feature = "amqp")]
 use crate::amqp::{self, Sink, SinkState};
+#[cfg(feature = "amqp")]
+use crate::model::part::PartState;
+#[cfg(not(feature = "amqp"))]
+use std::convert::Infallible;
 #[cfg(feature = "amqp")]
 use tokio::sync::watch;
 
@@ -21,10 +23,12 @@ use tokio::sync::watch;
 const WITHOUT: &str =
     "amqp is configured, but this build is without it: build with --features amqp";
 
-/// The RabbitMQ publisher, not yet started.
+/// The RabbitMQ publisher, not yet started. A build without the feature has none.
 pub(super) struct Rabbit {
     #[cfg(feature = "amqp")]
     sink: Sink,
+    #[cfg(not(feature = "amqp"))]
+    never: Infallible,
 }
 
 /// Its state, for the operator.
@@ -34,6 +38,8 @@ pub(super) struct RabbitState {
     sink: watch::Receiver<SinkState>,
     #[cfg(feature = "amqp")]
     clock: Clock,
+    #[cfg(not(feature = "amqp"))]
+    never: Infallible,
 }
 
 #[cfg(feature = "amqp")]
@@ -48,7 +54,7 @@ impl Rabbit {
         let Some(amqp) = &config.amqp else { return Ok(None) };
         let sink = Sink::new(store.clone(), tag, amqp.clone(), clock);
         let sink =
-            sink.map_err(|error| ProcessFailure { code: EXIT_CONFIG, error: error.into() })?;
+            sink.map_err(|error| ProcessFailure { exit: Exit::Config, error: error.into() })?;
         Ok(Some(Self { sink }))
     }
 
@@ -65,8 +71,7 @@ impl Rabbit {
 
 #[cfg(feature = "amqp")]
 impl RabbitState {
-    /// The state, since when, and its message.
-    pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
+    pub(super) fn look(&self) -> BrokerLook {
         let state = self.sink.borrow().clone();
         let notices = state.fresh_notices(self.clock.now());
         let (part, words) = match (state.connected, state.trouble.or(notices)) {
@@ -106,24 +111,23 @@ impl Rabbit {
     ) -> Result<Option<Self>, ProcessFailure> {
         match &config.amqp {
             None => Ok(None),
-            Some(_) => Err(ProcessFailure { code: EXIT_CONFIG, error: anyhow::anyhow!(WITHOUT) }),
+            Some(_) => Err(ProcessFailure { exit: Exit::Config, error: anyhow::anyhow!(WITHOUT) }),
         }
     }
 
-    /// Never called.
     pub(super) fn state(&self, _: Clock) -> RabbitState {
-        RabbitState {}
+        match self.never {}
     }
 
-    /// Never called.
-    pub(super) fn start(self, _: &mut Stages, _: CancellationToken) {}
+    pub(super) fn start(self, _: &mut Stages, _: CancellationToken) {
+        match self.never {}
+    }
 }
 
 #[cfg(not(feature = "amqp"))]
 impl RabbitState {
-    /// Never called.
-    pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
-        (PartState::Off, Timestamp::default(), None)
+    pub(super) fn look(&self) -> BrokerLook {
+        match self.never {}
     }
 }
 

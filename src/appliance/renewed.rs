@@ -1,6 +1,6 @@
 //! Files that are replaced while the appliance runs: certificates, authorities, Pulsar's key file,
-//! the names that are left out, and the log file. Their content is checked every few seconds and on
-//! SIGHUP.
+//! tokens, the names that are left out, and the log file. Their content is checked every few
+//! seconds and on SIGHUP.
 //!
 //! Valid new content is put into use. Invalid content leaves the old one in use and is reported in
 //! the log and in `/readyz`. The two files of a pair may be replaced one after the other, so
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::excluded;
+use super::{excluded, tokens};
 use crate::bus::pulsar::{check_key, key_path};
 use crate::clock::Clock;
 use crate::config::{Config, PrivacyConfig};
@@ -110,6 +110,11 @@ impl Renewed {
             if let Some(path) = path {
                 add(key, vec![path], Box::new(|files| reload::check_authorities(&files[0])));
             }
+        }
+        if let Some(path) = &config.github.tokens_file {
+            // `tokens::follow` takes them; here they are only checked and reported.
+            let check = |files: &[Vec<u8>]| tokens::check(&files[0]);
+            add("github.tokensFile", vec![path.clone()], Box::new(check));
         }
         if let Some(app) = &config.github.app {
             let check = |files: &[Vec<u8>]| check_app_key(&files[0]);
@@ -385,5 +390,31 @@ mod tests {
         assert!(said(&mut renewed, true).concat().contains("cannot be read"));
         std::fs::copy(format!("{FILES}/cert.pem"), file("ca.pem")).unwrap();
         assert!(said(&mut renewed, false).is_empty());
+    }
+
+    #[test]
+    fn unusable_file_of_tokens_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, "ghp_one\n").unwrap();
+        let (mut renewed, state) = watched(&format!("GITHUB_TOKENSFILE={}\n", path.display()));
+        let mut said = || {
+            renewed.look(false);
+            renewed.look(false);
+            state.borrow().iter().map(|bad| bad.words.clone()).collect::<Vec<_>>().concat()
+        };
+        assert_eq!(said(), "");
+        for (bad, why) in
+            [(&b"ghp_one\nNAME=ghp_telltale\n"[..], "line 2 "), (b"\xff\xfe", "UTF-8")]
+        {
+            std::fs::write(&path, bad).unwrap();
+            let words = said();
+            assert!(words.starts_with("github.tokensFile: ") && words.contains(why), "{words}");
+            assert!(!words.contains("telltale"), "{words}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(said().contains("cannot be read"));
+        std::fs::write(&path, "ghp_two\n").unwrap();
+        assert_eq!(said(), "");
     }
 }

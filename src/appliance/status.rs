@@ -1,6 +1,5 @@
 //! Collects the status of the appliance for `/status` and `ghpulse status`.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -15,7 +14,6 @@ use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::audit::AuditReading;
 use crate::collect::enrich::RecentShare;
 use crate::collect::status::SourceStatus;
-use crate::lists::Lists;
 use crate::model::part::{AppReport, ListReport, Part, SourceReport};
 use crate::serve::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, JournalReport, MemoryReport,
@@ -40,22 +38,19 @@ pub(super) struct StatusReadings {
 /// What the status is read from, besides the parts.
 pub(super) struct StatusSources {
     pub(super) readings: StatusReadings,
-    pub(super) store: Store,
-    /// Receives imported archives and retried dead letters.
+    /// The last stage, with the store, the history, the lists and the clock. It receives imported
+    /// archives and retried dead letters.
     pub(super) apply: Apply,
     /// The ledger's rankings.
     pub(super) rankings: Rankings,
-    pub(super) data_dir: PathBuf,
     /// Whether addresses in commits are hashed in exported hours.
     pub(super) hashes_emails: bool,
     pub(super) bus: &'static str,
     pub(super) node: String,
-    pub(super) lists: Arc<Lists>,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
     /// When backups are made.
     pub(super) backups: watch::Receiver<Option<BackupTimes>>,
-    pub(super) clock: Clock,
 }
 
 impl StatusSources {
@@ -67,6 +62,7 @@ impl StatusSources {
         clients: usize,
     ) -> Status {
         let completeness = source.and_then(|source| source.completeness.as_deref());
+        let Apply { store, clock, .. } = &self.apply;
         Status {
             ready: is_ready(&parts),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -77,27 +73,24 @@ impl StatusSources {
                 app: self.readings.app.as_ref().map(|app| app.borrow().clone()),
                 ..source.report.clone()
             }),
-            enrichment: source.map(|_| self.readings.enriched.borrow().figures(self.clock.now())),
+            enrichment: source.map(|_| self.readings.enriched.borrow().figures(clock.now())),
             completeness: completeness
                 .map(|report| report.shown_at(self.readings.witness.stamp()).into_owned()),
             lists: self.lists(),
             audit: self.readings.audit.as_ref().and_then(|audit| {
-                audit
-                    .borrow()
-                    .as_deref()
-                    .map(|report| report.shown_at(self.clock.now()).into_owned())
+                audit.borrow().as_deref().map(|report| report.shown_at(clock.now()).into_owned())
             }),
-            repo_days: self.store.reader().filled_days().ok().flatten(),
+            repo_days: store.reader().filled_days().ok().flatten(),
             bus: BusReport {
                 kind: self.bus.into(),
-                backlog_bytes: *self.store.watermarks().backlog.borrow(),
-                admitted: *self.store.watermarks().inbox.borrow(),
+                backlog_bytes: *store.watermarks().backlog.borrow(),
+                admitted: *store.watermarks().inbox.borrow(),
             },
             clients: ClientReport { connections: clients },
-            disk: disk(&self.data_dir),
+            disk: disk(store),
             memory: memory(),
             backups: self.backups(),
-            journal: journal(&self.store, self.clock),
+            journal: journal(store, *clock),
             clock: clock_report(&self.readings.witness),
         }
     }
@@ -106,9 +99,10 @@ impl StatusSources {
     pub(super) fn lists(&self) -> Vec<ListReport> {
         let known =
             self.readings.listed.as_ref().map(|listed| listed.borrow().clone()).unwrap_or_default();
-        let reports = self.lists.all().into_iter().map(|list| {
+        let lists = &self.apply.hub.lists;
+        let reports = lists.all().into_iter().map(|list| {
             let known = known.iter().find(|known| known.name == list.name());
-            let (names, error) = (list.names(), self.lists.error_of(list.name()));
+            let (names, error) = (list.names(), lists.error_of(list.name()));
             let complete = names.is_complete();
             let of_feeds = known.filter(|_| complete);
             ListReport {
@@ -163,7 +157,7 @@ fn clock_report(witness: &Witness) -> ClockReport {
     }
 }
 
-fn disk(dir: &Path) -> Option<DiskReport> {
-    let (free_bytes, all_bytes) = space(dir)?;
+fn disk(store: &Store) -> Option<DiskReport> {
+    let (free_bytes, all_bytes) = space(store.dir())?;
     Some(DiskReport { free_bytes, all_bytes })
 }

@@ -7,7 +7,7 @@
 //! is used at once.
 //!
 //! Each line contains a token; empty lines and those that begin with `#` are skipped. At the start
-//! an unreadable file is an error; later the tokens stay as they are, and this is logged.
+//! an unreadable file is an error; later the tokens stay as they are, and `renewed` reports it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{GitHubConfig, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
 use crate::reload;
-use crate::supervise::{EXIT_CONFIG, ProcessFailure};
+use crate::supervise::{Exit, ProcessFailure};
 
 /// Maximum size of the file in bytes: more than a thousand tokens.
 const FILE_BYTES: u64 = 1 << 20;
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
 pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> {
-    let tokens = joined(github).map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
+    let tokens = joined(github).map_err(|error| ProcessFailure { exit: Exit::Config, error })?;
     if let Some(path) = &github.tokens_file {
         let of_file = tokens.len() - github.tokens.len();
         tracing::info!(file = %path.display(), tokens = of_file, "tokens read");
@@ -61,8 +61,6 @@ struct Followed {
     /// The last content; `None` when it could not be read, or before the first read.
     last: Option<Vec<Secret>>,
     taken: Option<Vec<Secret>>,
-    /// The last read error, to report it once.
-    error: Option<String>,
 }
 
 impl Followed {
@@ -70,16 +68,12 @@ impl Followed {
     fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
         let tokens = match read {
             Ok(tokens) => tokens,
-            Err(error) => {
-                let error = format!("{error:#}");
-                if asked || self.error.as_ref() != Some(&error) {
-                    tracing::error!(error, "the tokens stay as they were");
-                }
-                (self.last, self.error) = (None, Some(error));
+            // Reported by `renewed`.
+            Err(_) => {
+                self.last = None;
                 return None;
             }
         };
-        self.error = None;
         let is_whole = asked || self.last.as_ref() == Some(&tokens);
         self.last = Some(tokens.clone());
         if !is_whole || (!asked && self.taken.as_ref() == Some(&tokens)) {
@@ -101,6 +95,14 @@ fn joined(github: &GitHubConfig) -> anyhow::Result<Vec<Secret>> {
         tokens.extend(read(path)?);
     }
     Ok(tokens)
+}
+
+/// Checks the content of a file of tokens. The error quotes none.
+pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
+    let wrong = read_tokens(text).wrong.into_iter().map(|(line, why)| format!("line {line} {why}"));
+    let wrong = wrong.collect::<Vec<_>>().join("; ");
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Secret>> {

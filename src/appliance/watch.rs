@@ -1,7 +1,7 @@
 //! Watches the parts and the disk, and raises and clears alerts.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,10 +60,7 @@ pub(super) async fn look(
         if is_last {
             return store.paths().lost().map_or(Ok(()), |error| Err(error.into()));
         }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = clock.sleep(LOOK) => {}
-        }
+        let _ = stop.run_until_cancelled(clock.sleep(LOOK)).await;
     }
 }
 
@@ -79,7 +76,7 @@ pub(super) async fn run(
     operator: Arc<dyn Operate>,
     (source, audit): (Option<watch::Receiver<SourceStatus>>, Option<AuditReading>),
     alerts: Alerts,
-    data_dir: PathBuf,
+    store: Store,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -102,10 +99,10 @@ pub(super) async fn run(
                 None => alerts.clear(AlertCondition::AuditConflict),
             }
         }
-        let dir = data_dir.clone();
+        let measured = store.clone();
         let look = move || {
-            exchange::tidy_abandoned(&dir, clock.now());
-            nearly_full(&dir)
+            exchange::tidy_abandoned(measured.dir(), clock.now());
+            nearly_full(measured.dir())
         };
         let full = blocking(look).await?;
         match &full {
@@ -118,10 +115,7 @@ pub(super) async fn run(
             None => alerts.clear(AlertCondition::DiskNearlyFull),
         }
         was_full = full.is_some();
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
-        }
+        let Some(()) = stop.run_until_cancelled(clock.sleep(EVERY)).await else { return Ok(()) };
     }
 }
 

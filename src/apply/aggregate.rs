@@ -330,10 +330,10 @@ fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCount
         json::text(action?)
     };
     if let Some(metric) = LedgerMetric::of(&event.key.kind, facts.flags, action) {
-        let (name, language) = (event.index.repo_name(), facts.counted_language());
+        let (name, language) = (event.index.names()[0], facts.counted_language());
         let (created_at, received_at) = (event.happened_at, event.received_at);
-        let event = LedgerEvent { repo, name, created_at, received_at, metric, language };
-        ledger.count(batch, event);
+        let counted = LedgerEvent { repo, name, created_at, received_at, metric, language };
+        ledger.count(batch, counted);
     }
 }
 

@@ -48,7 +48,7 @@ impl NodeCounters {
     /// Keeps the newest of the stored counts, whatever the clock says, because it may be corrected
     /// a moment later.
     pub fn load(store: &Store, seconds: u32, clock: Clock) -> Result<Self, StoreError> {
-        let mut buckets = Buckets::new();
+        let mut buckets = Buckets::default();
         let second = Second(i64::MIN);
         store.reader().scan(&BucketKey { second, language: String::new() }, |key, value| {
             let n = read_count(&key, value)?;

@@ -52,9 +52,8 @@ impl Prepared {
     /// The same with what is not passed on of it decided: events may come from a node with other
     /// settings, or were admitted before these.
     pub(super) fn under(mut self, privacy: &Privacy) -> Self {
-        let Self { index, .. } = &self;
-        self.is_left_out =
-            privacy.leaves_out(index.actor_login(), index.org_login(), index.repo_name());
+        let [repo, actor, org] = self.index.names();
+        self.is_left_out = privacy.leaves_out(actor, org, repo);
         if let Some(hashed) = privacy.hashed(&self.envelope.event) {
             self.envelope.event = hashed.into();
         }

@@ -1,8 +1,8 @@
 //! Values of arguments.
 
-use super::exit::Exit;
 use super::output;
 use crate::http;
+use crate::supervise::Exit;
 
 /// Parses a required text: a name, a time, a cursor, an address. An empty one is usually an unset
 /// variable; treating it as a missing option would do something unintended.

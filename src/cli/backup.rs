@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, StoreArgs};
+use crate::supervise::Exit;
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
@@ -30,18 +30,16 @@ pub(super) struct BackupArgs {
 /// Makes the backup, in the running appliance if there is one.
 pub(super) fn backup(args: &BackupArgs) -> Exit {
     store_access::run(async {
-        let found = store_access::find_existing(&args.store).await;
-        let made = store_access::run_on(found, async |found| found.backup(&args.dir).await).await?;
-        Ok(if args.json {
-            output::json(&made)
-        } else {
-            output::text(&format!(
-                "backup of store {} in {}, {}; `ghpulse restore {}` makes a store of it",
-                made.note.store_id,
-                made.dir.display(),
-                output::bytes(made.bytes),
-                made.dir.display(),
-            ))
-        })
+        let config = store_access::existing(&args.store)?;
+        let made =
+            store_access::run_on(config, async |found| found.backup(&args.dir).await).await?;
+        Ok(output::result(args.json, &made, || {
+            let (store, bytes) = (&made.note.store_id, output::bytes(made.bytes));
+            let dir = made.dir.display();
+            format!(
+                "backup of store {store} in {dir}, {bytes}; `ghpulse restore {dir}` makes a store \
+                 of it"
+            )
+        }))
     })
 }

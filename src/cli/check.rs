@@ -14,23 +14,26 @@ mod report;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::future::{LocalBoxFuture, join_all};
+use tokio::net::TcpStream;
 
 use self::report::{CheckReport, Finding, ServerCheck};
 use super::config_file::ConfigFileArgs;
-use super::exit::Exit;
 use super::output;
 use crate::appliance::{
-    TriedApp, TriedToken, Unusable, check_amqp, check_app, check_app_key, check_bus,
+    AppError, TokenCheck, Unusable, check_amqp, check_app, check_app_key, check_bus,
     check_certificate, check_key_file, check_tokens,
 };
 use crate::clock::Clock;
 use crate::config::{
-    self, Config, ConfigError, InvalidConfig, Loaded, PrivacyConfig, Secret, ValueOrigin,
-    ValueOrigins,
+    self, Config, ConfigError, InvalidConfig, Loaded, PrivacyConfig, Secret, TidbConfig,
+    ValueOrigin, ValueOrigins,
 };
+use crate::http::HttpError;
 use crate::lists::{self, ListDiagnostic};
 use crate::model::privacy::parse_excluded;
 use crate::reload;
+use crate::supervise::Exit;
 use crate::tidb;
 use crate::{aggregates, script};
 
@@ -54,26 +57,12 @@ pub(super) struct CheckArgs {
 }
 
 /// A configured server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ConfiguredServer {
+struct ConfiguredServer<'a> {
     name: &'static str,
     host: String,
     port: u16,
-    /// What else is tested.
-    deeper: ServerKind,
-}
-
-/// Depth of a server's test.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ServerKind {
-    /// Only a connection.
-    No,
-    /// Login and queries.
-    Tidb(Box<config::TidbConfig>),
-    /// Login and topics; whether this node produces.
-    Pulsar(Box<config::PulsarConfig>, bool),
-    /// Login and exchange.
-    Amqp(Box<config::AmqpConfig>),
+    /// Its test, which says what was found or what is wrong.
+    test: LocalBoxFuture<'a, Result<String, Unusable>>,
 }
 
 /// Runs all checks and prints the report.
@@ -85,8 +74,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
             return output::failed(Exit::Stage, reason);
         }
     };
-    let printed =
-        if args.json { output::json(&report.json()) } else { output::text(&report.text()) };
+    let printed = output::result(args.json, &report.json(), || report.text());
     if printed == Exit::Fine { report.exit() } else { printed }
 }
 
@@ -116,12 +104,11 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
         config_errors.extend(wrong);
         tokens.extend(lines.tokens);
     }
-    let servers = servers(&config);
-    let mut tried = Vec::new();
+    let mut servers = Vec::new();
     if !offline {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // All at once: four unavailable servers take no longer than one.
-        let all = futures_util::future::join_all(servers.iter().map(try_one));
+        let all = join_all(self::servers(&config).into_iter().map(try_one));
         let known = try_tokens(&config, &tokens);
         let app = try_app(&config);
         let (all, mut known, app) = runtime.block_on(async { tokio::join!(all, known, app) });
@@ -132,11 +119,10 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
             Some(Exit::Unavailable) if is_away => Finding::note(found.key, found.what, found.said),
             _ => found,
         }));
-        tried = all;
+        servers = all;
     }
     let anonymous = tokens.is_empty() && config.github.app.is_none() && !config.disable.producer;
     let scripts = scripts(&config);
-    let servers = tried;
     Ok(CheckReport {
         file,
         config_warnings,
@@ -149,6 +135,11 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     })
 }
 
+/// Where a key was written.
+fn place_of(places: &ValueOrigins, key: &str) -> ValueOrigin {
+    places.get(key).cloned().unwrap_or(ValueOrigin::Nowhere)
+}
+
 /// Errors in the lines of a file of tokens.
 fn of_tokens_file(
     path: &std::path::Path,
@@ -156,12 +147,9 @@ fn of_tokens_file(
     places: &ValueOrigins,
 ) -> (Vec<Finding>, Vec<ConfigError>) {
     const KEY: &str = "github.tokensFile";
-    let place = || places.get(KEY).cloned().unwrap_or(ValueOrigin::Nowhere);
     let path = path.display();
-    let wrong = lines.wrong.iter().map(|(line, why)| ConfigError {
-        place: place(),
-        key: Some(KEY.to_owned()),
-        message: format!("{path}:{line} {why}"),
+    let wrong = lines.wrong.iter().map(|(line, why)| {
+        ConfigError::new(place_of(places, KEY), KEY, format!("{path}:{line} {why}"))
     });
     let placeholder = |line: &usize| {
         Finding::warning(KEY, format!("{path}:{line}"), "a placeholder, not a token; not used")
@@ -179,34 +167,40 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
     if config.disable.producer || tokens.is_empty() {
         return Vec::new();
     }
-    let tried = check_tokens(&config.github, tokens, Clock::system()).await;
     let all = tokens.len();
-    let mut found: Vec<Finding> = tried
-        .iter()
-        .zip(1..)
-        .filter_map(|(tried, n)| {
-            let what = format!("token {n} of {all}");
-            match tried {
-                TriedToken::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
-                TriedToken::Refused(why) => {
-                    let said = format!("GitHub refused it ({why}); replace it");
-                    Some(Finding::error(KEY, what, said, Exit::Config))
-                }
-                TriedToken::Unclear(why) => {
-                    Some(Finding::warning(KEY, what, format!("not verified: {why}")))
-                }
-                TriedToken::Away(_) => None,
-            }
-        })
-        .collect();
-    let away = tried.iter().find_map(|tried| match tried {
-        TriedToken::Away(why) => Some(why),
-        _ => None,
-    });
-    if let Some(why) = away {
+    let unsent = |why: &HttpError| {
         let said = format!("cannot be tried: {why}");
-        found.push(Finding::error(KEY, format!("{all} tokens"), said, Exit::Unavailable));
+        Finding::error(KEY, format!("{all} tokens"), said, Exit::Unavailable)
+    };
+    let tried = match check_tokens(&config.github, tokens, Clock::system()).await {
+        Ok(tried) => tried,
+        Err(error) => return vec![unsent(&error)],
+    };
+    let (mut found, mut away) = (Vec::new(), None);
+    for (n, tried) in (1..).zip(&tried) {
+        let what = format!("token {n} of {all}");
+        found.push(match tried {
+            TokenCheck::Accepted => Finding::ok(KEY, what, "GitHub accepts it"),
+            TokenCheck::Refused(why) => {
+                let said = format!("GitHub refused it ({why}); replace it");
+                Finding::error(KEY, what, said, Exit::Config)
+            }
+            TokenCheck::Limited => {
+                let said = "not verified: its account has no request left this hour";
+                Finding::warning(KEY, what, said)
+            }
+            TokenCheck::Unclear(status) => {
+                let said =
+                    format!("not verified: GitHub answers {status} to the question whose it is");
+                Finding::warning(KEY, what, said)
+            }
+            TokenCheck::Away(error) => {
+                away.get_or_insert(error);
+                continue;
+            }
+        });
     }
+    found.extend(away.map(unsent));
     if tried.len() < all {
         let said = format!("only the first {} were tried", tried.len());
         found.push(Finding::note(KEY, format!("{all} tokens"), said));
@@ -219,21 +213,23 @@ async fn try_app(config: &Config) -> Option<Finding> {
     const KEY: &str = "github.app.id";
     let app = config.github.app.as_ref().filter(|_| !config.disable.producer)?;
     let what = format!("GitHub App {}", app.id);
-    let found = match check_app(&config.github, Clock::system()).await? {
-        TriedApp::Installed(accounts) if accounts.is_empty() => {
+    Some(match check_app(&config.github, app, Clock::system()).await {
+        Ok(installed) if installed.is_empty() => {
             let said = "is installed on no account, so it gives no token: install it, on your own \
                         account for example";
             Finding::warning(KEY, what, said)
         }
-        TriedApp::Installed(accounts) => {
+        Ok(installed) => {
+            let accounts: Vec<_> = installed.into_iter().map(|one| one.account).collect();
             Finding::ok(KEY, what, format!("is installed on {}", accounts.join(", ")))
         }
-        TriedApp::Refused(why) => Finding::error(KEY, what, why, Exit::Config),
-        TriedApp::Away(why) => {
-            Finding::error(KEY, what, format!("cannot be tried: {why}"), Exit::Unavailable)
+        Err(error @ (AppError::Key { .. } | AppError::KeyRefused { .. })) => {
+            Finding::error(KEY, what, error.to_string(), Exit::Config)
         }
-    };
-    Some(found)
+        Err(error) => {
+            Finding::error(KEY, what, format!("cannot be tried: {error}"), Exit::Unavailable)
+        }
+    })
 }
 
 /// Unusable files that the configuration names. The contents of Pulsar's and RabbitMQ's files are
@@ -243,11 +239,7 @@ fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<Confi
     let tls = config.server.tls.as_ref();
     let pulsar = config.pulsar.as_ref();
     let oauth = pulsar.and_then(|pulsar| pulsar.oauth.as_ref());
-    let about = |key: &str, message| ConfigError {
-        place: places.get(key).cloned().unwrap_or(ValueOrigin::Nowhere),
-        key: Some(key.to_owned()),
-        message,
-    };
+    let about = |key: &str, message: String| ConfigError::new(place_of(places, key), key, message);
     let any: Check = |_| Ok(());
     let pem: Check = reload::check_authorities;
     let (pem_unless_tried, key_unless_tried) =
@@ -327,12 +319,13 @@ fn scripts(config: &Config) -> Vec<String> {
     let path = config.scripts_dir.join(script::MERGE_FILE);
     let mut said = Vec::new();
     if path.exists() {
-        said.extend(script::check(&path, None).err().map(|error| error.to_string()));
+        said.extend(script::check(None, &path, None).err().map(|error| error.to_string()));
     }
     match aggregates::files(&config.scripts_dir) {
         Ok((files, refused)) => {
             said.extend(refused.iter().map(ToString::to_string));
-            let wrong = files.iter().filter_map(|(_, file)| script::check_aggregate(file).err());
+            let kind = Some(script::ScriptKind::Aggregate);
+            let wrong = files.iter().filter_map(|(_, file)| script::check(kind, file, None).err());
             said.extend(wrong.map(|error| error.to_string()));
             said.extend(files.iter().filter_map(|(_, file)| super::script::misspelt(file)));
         }
@@ -342,92 +335,74 @@ fn scripts(config: &Config) -> Vec<String> {
     said
 }
 
-fn servers(config: &Config) -> Vec<ConfiguredServer> {
+fn servers<'a>(config: &'a Config) -> Vec<ConfiguredServer<'a>> {
+    let (clock, produces) = (Clock::system(), !config.disable.producer);
     let mut servers = Vec::new();
-    let mut add = |name, url: &str, deeper| {
+    let mut add = |name, url: &str, test: Option<LocalBoxFuture<'a, _>>| {
         if let Some((_, host, port)) = config::endpoint(url) {
-            servers.push(ConfiguredServer { name, host, port, deeper });
+            let test = test.unwrap_or_else(|| Box::pin(connect(host.clone(), port)));
+            servers.push(ConfiguredServer { name, host, port, test });
         }
     };
-    if !config.disable.producer {
-        add("github", &config.github.api_url, ServerKind::No);
+    if produces {
+        add("github", &config.github.api_url, None);
     }
     if let Some(pulsar) = &config.pulsar {
-        let deeper = ServerKind::Pulsar(Box::new(pulsar.clone()), !config.disable.producer);
-        add("pulsar", &pulsar.url, deeper);
+        add("pulsar", &pulsar.url, Some(Box::pin(check_bus(pulsar, produces, clock))));
     }
     if let Some(amqp) = &config.amqp {
-        add("amqp", amqp.url.expose(), ServerKind::Amqp(Box::new(amqp.clone())));
+        add("amqp", amqp.url.expose(), Some(Box::pin(check_amqp(amqp, clock))));
     }
     if let Some(alerts) = &config.alerts {
-        add("alerts", alerts.webhook.expose(), ServerKind::No);
+        add("alerts", alerts.webhook.expose(), None);
     }
     if let Some(tidb) = &config.tidb {
+        let test = Box::pin(check_tidb(tidb, clock));
         let (host, port) = (tidb.host.clone(), tidb.port);
-        let deeper = ServerKind::Tidb(Box::new(tidb.clone()));
-        servers.push(ConfiguredServer { name: "tidb", host, port, deeper });
+        servers.push(ConfiguredServer { name: "tidb", host, port, test });
     }
     servers
 }
 
-async fn try_one(server: &ConfiguredServer) -> ServerCheck {
-    let (host, port) = (&server.host, server.port);
+async fn try_one(server: ConfiguredServer<'_>) -> ServerCheck {
+    let ConfiguredServer { name, host, port, test } = server;
+    let (connected, said, misconfigured) = match proxy(name, &host) {
+        Some(variable) => (None, format!("not tested: {variable} sets a proxy"), false),
+        None => match test.await {
+            Ok(said) => (Some(true), said, false),
+            Err(Unusable { why, is_configuration }) => (Some(false), why, is_configuration),
+        },
+    };
     let address =
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let mut misconfigured = false;
-    let mut told = |found: Unusable| {
-        misconfigured = found.is_configuration;
-        found.why
-    };
-    let tried = match (&server.deeper, proxy(server)) {
-        (_, Some(variable)) => {
-            let said = format!("not tested: {variable} sets a proxy");
-            return ServerCheck {
-                server: server.name,
-                address,
-                connected: None,
-                said,
-                misconfigured,
-            };
-        }
-        (ServerKind::Tidb(tidb), None) => {
-            let tried = tidb::check(tidb, tidb::QueryLimits::of(tidb), Clock::system()).await;
-            tried.map_err(|wrong| {
-                let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-                said.join("; ")
-            })
-        }
-        (ServerKind::Pulsar(pulsar, produces), None) => {
-            check_bus(pulsar, *produces, Clock::system()).await.map_err(&mut told)
-        }
-        (ServerKind::Amqp(amqp), None) => {
-            check_amqp(amqp, Clock::system()).await.map_err(&mut told)
-        }
-        (ServerKind::No, None) => connect(&server.host, server.port)
-            .await
-            .map(|()| "accepts connections (nothing else was tested)".to_owned()),
-    };
-    let connected = Some(tried.is_ok());
-    let said = tried.unwrap_or_else(|why| why);
-    ServerCheck { server: server.name, address, connected, said, misconfigured }
+    ServerCheck { server: name, address, connected, said, misconfigured }
+}
+
+/// Logs in to TiDB, and has it parse the queries.
+async fn check_tidb(tidb: &TidbConfig, clock: Clock) -> Result<String, Unusable> {
+    tidb::check(tidb, tidb::QueryLimits::of(tidb), clock).await.map_err(|wrong| {
+        let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        Unusable { why: said.join("; "), is_configuration: false }
+    })
 }
 
 /// Connects and closes the connection.
-async fn connect(host: &str, port: u16) -> Result<(), String> {
-    let connecting = tokio::net::TcpStream::connect((host, port));
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(format!("cannot be connected to: {error}")),
-        Err(_) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
-    }
+async fn connect(host: String, port: u16) -> Result<String, Unusable> {
+    let connecting = TcpStream::connect((host.as_str(), port));
+    let why = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(_)) => return Ok("accepts connections (nothing else was tested)".to_owned()),
+        Ok(Err(error)) => format!("cannot be connected to: {error}"),
+        Err(_) => format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
+    };
+    Err(Unusable { why, is_configuration: false })
 }
 
 /// The environment variable that routes requests to GitHub through a proxy, if any.
-fn proxy(server: &ConfiguredServer) -> Option<&'static str> {
-    let near = matches!(server.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+fn proxy(server: &str, host: &str) -> Option<&'static str> {
+    let near = matches!(host, "localhost" | "127.0.0.1" | "::1");
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if near || server.name != "github" { None } else { names.into_iter().find(set) }
+    if near || server != "github" { None } else { names.into_iter().find(set) }
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Exit;
 use super::output;
 use crate::config::{
     self, Config, ConfigPath, ConfigWarning, Flag, InvalidConfig, Loaded, Request,
 };
 use crate::logging;
+use crate::supervise::Exit;
 
 /// Where the configuration file is.
 #[derive(Debug, Clone, Default, Args)]

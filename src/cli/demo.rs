@@ -6,7 +6,6 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::exit::Exit;
 use super::output;
 use super::run::{self, ListenArgs};
 use super::simulate::WorldArgs;
@@ -14,7 +13,7 @@ use crate::appliance::{Appliance, reachable};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigPath, Flag, Request, Secret};
 use crate::simulate::{Options, Shape, Simulation};
-use crate::supervise::{ProcessFailure, Stop};
+use crate::supervise::{Exit, ProcessFailure, Stop};
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -96,14 +95,13 @@ async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), P
 fn greet(args: &DemoArgs, appliance: &Appliance, github: &str) {
     let public = reachable(appliance.public);
     let page = format!("http://{public}/");
-    let _ = if args.json {
-        output::json(&json!({ "url": page, "simulated": true, "github": github }))
-    } else {
-        output::text(&format!(
+    let started = json!({ "url": page, "simulated": true, "github": github });
+    output::result(args.json, &started, || {
+        format!(
             "demo on a simulated GitHub: open {page} (WebSocket: ws://{public}/sampling); \
              Ctrl-C ends it and removes its data"
-        ))
-    };
+        )
+    });
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::exit::Exit;
 use super::output;
 use crate::manual::{self, Form, PAGES};
 use crate::metrics::monitoring;
+use crate::supervise::Exit;
 
 /// Arguments of `documents`.
 #[derive(Debug, Args)]

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::filled;
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use crate::archive::{ArchiveTarget, Exported, WrittenHour, settled_until};
@@ -14,6 +13,7 @@ use crate::config::{self, HourFormat};
 use crate::lists::{ListSet, Lists};
 use crate::model::window::Timestamp;
 use crate::private;
+use crate::supervise::Exit;
 
 /// The most lists of an export, as of a query of `/stream`.
 const MOST_LISTS: usize = 10;
@@ -80,9 +80,9 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
             );
             return Err(CommandFailure { exit: Exit::Usage, reason });
         }
-        let found = store_access::find_existing_of(config).await;
+        store_access::expect_store(&config.data_dir)?;
         let export = async |found: &StoreAccess| export_hours(args, lists, found).await;
-        let exported = store_access::run_on(found, export).await?;
+        let exported = store_access::run_on(config, export).await?;
         Ok(say(args, &exported))
     })
 }

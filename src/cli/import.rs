@@ -7,10 +7,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use crate::archive::{ImportOutcome, Imported};
+use crate::supervise::Exit;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -35,8 +35,8 @@ pub(super) struct ImportArgs {
 /// Imports the files one after the other. A failure does not stop the rest.
 pub(super) fn import(args: &ImportArgs) -> Exit {
     store_access::run(async {
-        let found = store_access::find(&args.store).await;
-        store_access::run_on(found, async |found| Ok(import_all(args, found).await)).await
+        let config = store_access::configured(&args.store)?;
+        store_access::run_on(config, async |found| Ok(import_all(args, found).await)).await
     })
 }
 

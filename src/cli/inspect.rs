@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::filled;
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreArgs};
+use crate::model::json::encoded;
 use crate::store::Reader;
 use crate::store::inspect::{self, InspectedFamily, Inspection};
+use crate::supervise::Exit;
 
 /// The most characters of a value in the text output.
 const VALUE_CHARS: usize = 400;
@@ -70,14 +71,7 @@ async fn look(args: &InspectArgs) -> Result<Exit, CommandFailure> {
 }
 
 fn lines(rows: &[impl serde::Serialize]) -> Exit {
-    let mut out = String::new();
-    for row in rows {
-        let line = serde_json::to_string(row);
-        let line = line.unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string());
-        out.push_str(&line);
-        out.push('\n');
-    }
-    output::json_lines(&out)
+    output::json_lines(&rows.iter().map(|row| encoded(row) + "\n").collect::<String>())
 }
 
 fn table(families: &[InspectedFamily]) -> String {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write};
 
 use serde::Serialize;
 
-use super::exit::Exit;
+use crate::supervise::Exit;
 use crate::terminal;
 
 pub(super) use crate::terminal::plain;
@@ -39,6 +39,15 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
             Exit::Stage
         }
     }
+}
+
+/// Prints a result as a line of JSON, or as text.
+pub(super) fn result(
+    as_json: bool,
+    value: &impl Serialize,
+    words: impl FnOnce() -> String,
+) -> Exit {
+    if as_json { json(value) } else { text(&words()) }
 }
 
 /// Prints why a command fails. Returns its exit code.

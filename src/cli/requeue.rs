@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, StoreAccess, StoreArgs};
 use crate::appliance::Requeued;
+use crate::supervise::Exit;
 
 /// Arguments of `requeue`.
 #[derive(Debug, Args)]
@@ -26,8 +26,8 @@ pub(super) struct RequeueArgs {
 /// Retries them, in the running appliance if there is one.
 pub(super) fn requeue(args: &RequeueArgs) -> Exit {
     store_access::run(async {
-        let found = store_access::find_existing(&args.store).await;
-        let requeued = store_access::run_on(found, StoreAccess::requeue).await?;
+        let config = store_access::existing(&args.store)?;
+        let requeued = store_access::run_on(config, StoreAccess::requeue).await?;
         if args.json {
             return Ok(output::json(&requeued));
         }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Exit;
 use super::output;
 use super::store_access::{self, CommandFailure, StoreArgs};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::checkpoint::{self, Restored};
+use crate::supervise::Exit;
 use crate::sync::blocking;
 
 /// Arguments of `restore`.
@@ -38,11 +38,7 @@ pub(super) struct RestoreArgs {
 pub(super) fn restore(args: &RestoreArgs) -> Exit {
     store_access::run(async {
         let (restored, config) = make(args).await?;
-        Ok(if args.json {
-            output::json(&restored)
-        } else {
-            output::text(&words(&restored, &config))
-        })
+        Ok(output::result(args.json, &restored, || words(&restored, &config)))
     })
 }
 

@@ -8,13 +8,12 @@ use clap::Args;
 use super::args::filled;
 use super::config_file::ConfigFileArgs;
 use super::config_file::load;
-use super::exit::Exit;
 use super::output;
 use crate::appliance::Appliance;
 use crate::clock::Clock;
 use crate::config::{Config, Flag, InvalidConfig, Loaded, Severity};
 use crate::metrics;
-use crate::supervise::{self, ProcessFailure, Stop};
+use crate::supervise::{self, Exit, ProcessFailure, Stop};
 
 /// Arguments of `run`.
 #[derive(Debug, Args, Default)]
@@ -125,9 +124,7 @@ where
             tracing::info!("stopped");
             Exit::Fine
         }
-        Ok(Err(failure)) => {
-            output::failed(Exit::of(failure.code), format_args!("{:#}", failure.error))
-        }
+        Ok(Err(failure)) => output::failed(failure.exit, format_args!("{:#}", failure.error)),
         Err(exit) => exit,
     }
 }

@@ -1,7 +1,7 @@
 //! The runtime of a command.
 
-use super::exit::Exit;
 use super::output;
+use crate::supervise::Exit;
 
 /// Runs a future on a new runtime.
 pub(super) fn with_runtime<T>(command: impl Future<Output = T>) -> Result<T, Exit> {

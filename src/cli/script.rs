@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{base_url, filled};
-use super::exit::Exit;
 use super::output;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 use crate::model::tally::WindowSnapshot;
@@ -20,6 +19,7 @@ use crate::model::window::Timestamp;
 use crate::private;
 use crate::script::{self, LiveWindow, ScriptDiagnostic};
 use crate::simulate::{Shape, World};
+use crate::supervise::Exit;
 
 /// Arguments of `script`.
 #[derive(Debug, Args)]
@@ -118,7 +118,7 @@ fn init(args: &ScriptInitArgs) -> Exit {
 
 /// Checks a script, and an aggregate's paths with simulated events.
 fn checked(args: &ScriptFileArgs, live: Option<&WindowSnapshot>) -> Exit {
-    let checked = match script::check(&args.file, live) {
+    let checked = match script::check(None, &args.file, live) {
         Ok(checked) => checked,
         Err(diagnostic) => return say(Err::<String, _>(diagnostic), args),
     };
@@ -185,8 +185,7 @@ fn live(url: &str) -> Result<WindowSnapshot, Exit> {
 
 fn say(result: Result<impl Display + Serialize, ScriptDiagnostic>, args: &ScriptFileArgs) -> Exit {
     let diagnostic = match result {
-        Ok(found) if args.json => return output::json(&found),
-        Ok(found) => return output::text(&found.to_string()),
+        Ok(found) => return output::result(args.json, &found, || found.to_string()),
         Err(diagnostic) => diagnostic,
     };
     if args.json {

@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::exit::Exit;
 use super::output;
 use crate::config;
+use crate::supervise::Exit;
 
 /// Arguments of `config`.
 #[derive(Debug, Args)]

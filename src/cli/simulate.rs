@@ -8,12 +8,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::Exit;
 use super::output;
 use crate::clock::Clock;
 use crate::reload;
 use crate::simulate::{self, Fault, Options, Shape, SimulatedApp, Simulation};
-use crate::supervise::{self, Stop};
+use crate::supervise::{self, Exit, Stop};
 
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
@@ -120,13 +119,9 @@ async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToke
         }
     };
     let url = simulation.url();
-    let said = if as_json {
-        output::json(&json!({ "url": url, "simulated": true }))
-    } else {
-        output::text(&format!(
-            "simulated GitHub at {url} (ghpulse run --github {url}); Ctrl-C ends it"
-        ))
-    };
+    let said = output::result(as_json, &json!({ "url": url, "simulated": true }), || {
+        format!("simulated GitHub at {url} (ghpulse run --github {url}); Ctrl-C ends it")
+    });
     match simulation.wait().await {
         Ok(()) => said,
         Err(error) => output::failed(Exit::Stage, format_args!("{error:#}")),

@@ -8,10 +8,10 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::args::{base_url, filled};
-use super::exit::Exit;
 use super::output;
 use crate::appliance::Status;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
+use crate::supervise::Exit;
 
 /// Timeout of the request.
 const TIMEOUT: Duration = Duration::from_secs(10);

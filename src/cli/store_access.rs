@@ -17,7 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::config_file::ConfigFileArgs;
 use super::config_file::load;
-use super::exit::Exit;
 use super::output;
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::watch::space;
@@ -33,6 +32,7 @@ use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
 use crate::store::disk_space;
 use crate::store::inspect::{InspectError, Inspector};
 use crate::store::{Reader, Store, StoreError};
+use crate::supervise::Exit;
 use crate::sync::{Stopping, blocking};
 
 /// Time limit of the appliance for one file, or for an export.
@@ -152,12 +152,20 @@ async fn signalled() -> Exit {
     }
 }
 
-/// Runs a command on a store that was found, and closes the store.
+/// Opens the store, or finds the process that has it open; runs a command on it, and closes it.
 pub(super) async fn run_on<T>(
-    found: Result<StoreAccess, CommandFailure>,
+    config: Config,
     command: impl AsyncFnOnce(&StoreAccess) -> Result<T, CommandFailure>,
 ) -> Result<T, CommandFailure> {
-    let found = found?;
+    let data = config.data_dir.clone();
+    let opened = blocking(move || (open(&config), config)).await?;
+    let found = match opened {
+        (Ok(store), config) => StoreAccess::Here(store, Box::new(config)),
+        (Err(error @ StoreError::InUse { .. }), _) => {
+            StoreAccess::Ops(OpsClient::of(&data, &error)?)
+        }
+        (Err(error), _) => return Err(CommandFailure::new(Exit::Io, error)),
+    };
     let ended = command(&found).await;
     found.close().await;
     ended
@@ -177,32 +185,11 @@ pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     Ok(config)
 }
 
-/// Loads the configuration and opens the store, or finds the process that has it open.
-pub(super) async fn find(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
-    open_or_ask(configured(args)?).await
-}
-
-async fn open_or_ask(config: Config) -> Result<StoreAccess, CommandFailure> {
-    let data = config.data_dir.clone();
-    let opened = blocking(move || (open(&config), config)).await?;
-    match opened {
-        (Ok(store), config) => Ok(StoreAccess::Here(store, Box::new(config))),
-        (Err(error @ StoreError::InUse { .. }), _) => {
-            Ok(StoreAccess::Ops(OpsClient::of(&data, &error)?))
-        }
-        (Err(error), _) => Err(CommandFailure::new(Exit::Io, error)),
-    }
-}
-
 /// The same for commands that require a store: none is created.
-pub(super) async fn find_existing(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
-    find_existing_of(configured(args)?).await
-}
-
-/// The same with a configuration that was loaded before.
-pub(super) async fn find_existing_of(config: Config) -> Result<StoreAccess, CommandFailure> {
+pub(super) fn existing(args: &StoreArgs) -> Result<Config, CommandFailure> {
+    let config = configured(args)?;
     expect_store(&config.data_dir)?;
-    open_or_ask(config).await
+    Ok(config)
 }
 
 /// Inspects a store with `look`, which writes nothing to its directory; the appliance that has it
@@ -212,8 +199,7 @@ pub(super) async fn inspect<T: DeserializeOwned + Send + 'static>(
     asked: Value,
     look: impl FnOnce(Reader<'_>) -> Result<T, InspectError> + Send + 'static,
 ) -> Result<T, CommandFailure> {
-    let data = configured(args)?.data_dir;
-    expect_store(&data)?;
+    let data = existing(args)?.data_dir;
     let dir = data.clone();
     match blocking(move || look(Inspector::open(&dir)?.reader())).await? {
         Err(InspectError::Store(error @ StoreError::InUse { .. })) => {
@@ -223,7 +209,8 @@ pub(super) async fn inspect<T: DeserializeOwned + Send + 'static>(
     }
 }
 
-fn expect_store(data: &Path) -> Result<(), CommandFailure> {
+/// Fails unless there is a store in this directory.
+pub(super) fn expect_store(data: &Path) -> Result<(), CommandFailure> {
     match std::fs::symlink_metadata(data.join("db")) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -8,10 +8,10 @@ use clap::Args;
 use self::follow::{TailConnection, TailEnd};
 use self::show::Printer;
 use super::args::{base_url, filled};
-use super::exit::Exit;
 use super::output;
 use super::runtime::with_runtime;
 use crate::http;
+use crate::supervise::Exit;
 
 /// Arguments of `tail`.
 #[derive(Debug, Args)]
@@ -98,8 +98,7 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
     let mut show = Printer::new(args.json, args.limit);
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
-            TailEnd::Asked => Exit::Fine,
-            TailEnd::Stdout(exit) => exit,
+            TailEnd::Done(exit) => exit,
             TailEnd::Refused(reason) => output::failed(Exit::Usage, output::plain(&reason)),
             TailEnd::Away(reason) => {
                 let (shown, reason) = (http::shown(base), output::plain(&reason));

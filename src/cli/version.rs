@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::exit::Exit;
 use super::output;
+use crate::supervise::Exit;
 
 /// The text of `--version` after the name.
 pub(super) const LINE: &str = concat!(
@@ -27,12 +27,10 @@ pub(super) struct VersionArgs {
 
 /// Prints version, commit and the version of RocksDB.
 pub(super) fn version(args: &VersionArgs) -> Exit {
-    if args.json {
-        return output::json(&json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "commit": env!("BUILT_COMMIT"),
-            "rocksdb": env!("BUILT_ROCKSDB"),
-        }));
-    }
-    output::text(&format!("ghpulse {LINE}"))
+    let parts = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": env!("BUILT_COMMIT"),
+        "rocksdb": env!("BUILT_ROCKSDB"),
+    });
+    output::result(args.json, &parts, || format!("ghpulse {LINE}"))
 }

@@ -25,6 +25,11 @@ const FIRST_WORDS: Duration = Duration::from_secs(120);
 /// Time between two checks while waiting for a trusted clock.
 pub const LOOK: Duration = Duration::from_secs(2);
 
+/// Before this program existed, in seconds since 1970: a clock that shows an earlier time has lost
+/// its own. It decides which of two clocks that disagree is right when nothing else is known, at a
+/// node's first start.
+const FIRST_VERSION: i64 = 1_793_491_200;
+
 /// The name of the verdict that a witness contradicts the clock.
 pub const DISAGREES: &str = "disagrees";
 
@@ -216,7 +221,7 @@ impl Evidence {
             return if agree(wall, expected) { wall } else { github };
         }
         let is_behind = |time: Timestamp| {
-            let pasts = [self.newest, self.pass];
+            let pasts = [self.newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
             pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
         };
         if is_behind(github) && !is_behind(wall) { wall } else { github }
@@ -373,6 +378,20 @@ mod tests {
         let newest = Some(at(-300));
         let evidence = Evidence { github: evidence.github, newest, ..Evidence::default() };
         assert_eq!(evidence.stamp(at(1), start), at(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clock_that_has_lost_its_time_stamps_nothing() {
+        let start = Clock::system().instant();
+        for lost in [0, 946_684_800, FIRST_VERSION - 300] {
+            let mut evidence = heard(lost - NOW, start);
+            assert_eq!(evidence.stamp(at(1), start), at(1), "{lost}");
+            assert!(!evidence.judge(at(1), start).is_trusted(), "still nothing is deleted");
+            // The other way round, and both.
+            let lost_too = at(lost - NOW + 90);
+            assert_eq!(evidence.stamp(lost_too, start), at(lost - NOW), "{lost}");
+            assert_eq!(heard(0, start).stamp(lost_too, start), at(0), "{lost}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

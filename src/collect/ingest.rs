@@ -22,10 +22,11 @@ use crate::lists::{LISTS, Lists, LiveList};
 use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
 use crate::model::gap::Outage;
 use crate::model::privacy::Privacy;
-use crate::model::window::Timestamp;
+use crate::model::window::{Day, Timestamp};
 use crate::store::feeds::{self, ListCounts, OWN};
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::outages::PendingOutage;
+use crate::store::retention::claimed;
 use crate::store::rows::encode_inbox;
 use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, outages, rejects};
 use crate::sync::blocking;
@@ -327,7 +328,7 @@ fn claim(
     let days = batch.days_of_seen(today)?;
     let row = encode_inbox(received_at);
     for candidate in &sorted.candidates {
-        let key_on = |day| SeenKey::new(crate::model::window::Day(day), &candidate.key);
+        let key_on = |day| SeenKey::new(Day(day), &candidate.key);
         let new = batch.claim_within(days.iter().copied(), today, key_on)?;
         if outage.is_some() {
             // That its own feed showed an event does not prove that the public one was read.
@@ -356,6 +357,9 @@ fn claim(
             counts.seen += 1;
             counts.filled += u64::from(shown_by == ShownBy::Own);
         }
+    }
+    if admitted.new + admitted.left_out > 0 {
+        claimed::mark(batch, Day(today));
     }
     for (list, counts) in sorted.lists.iter().zip(counts) {
         counts.add(batch, list.name())?;

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::diagnostic::ValueOrigin;
-use super::sections::{Config, GitHubConfig, IntervalConfig, ServerConfig, TlsKeys};
-use super::typed::TlsConfig;
+use super::sections::{Config, GitHubConfig, IntervalConfig, ServerConfig, TlsConfig};
 use super::values::{ReadSection, Values};
 
 /// Ports that browsers refuse to connect to (fetch standard, "bad port").
@@ -140,10 +139,8 @@ fn route(path: &str, key: &str, base: Option<&str>, values: &mut Values) -> Stri
 
 impl ReadSection for Option<TlsConfig> {
     fn read(values: &mut Values) -> Self {
-        let TlsKeys { cert, key } = TlsKeys::read(values);
-        let cert = ("server.tls.cert", cert, "its certificate");
-        let (cert, key) = values.both(cert, ("server.tls.key", key, "its private key"))?;
-        Some(TlsConfig { cert, key })
+        let files = [("server.tls.cert", "its certificate"), ("server.tls.key", "its private key")];
+        values.both(files).then(|| TlsConfig::read(values))
     }
 }
 

@@ -3,25 +3,38 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 
 /// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum ValueOrigin {
-    /// A file, at this line (counted from 1), or the file as a whole.
-    File(PathBuf, Option<usize>),
+    /// A file.
+    File {
+        /// Its path.
+        file: PathBuf,
+        /// The line, counted from 1; `None` for the file as a whole.
+        line: Option<usize>,
+    },
     /// An environment variable.
-    Variable(String),
-    /// A command line flag, with its dashes.
-    Flag(&'static str),
+    Variable {
+        /// Its name.
+        variable: String,
+    },
+    /// A command line flag.
+    Flag {
+        /// Its name with dashes.
+        flag: &'static str,
+    },
     /// Nowhere: a default, or a missing value.
     Nowhere,
 }
 
 /// An error: the configuration is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfigError {
     /// Where it was written.
+    #[serde(flatten)]
     pub place: ValueOrigin,
     /// The key as the reference spells it, or as written when unknown.
     pub key: Option<String>,
@@ -40,11 +53,12 @@ pub enum Severity {
 }
 
 /// A message for the log that does not prevent the start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfigWarning {
     /// Its severity.
     pub level: Severity,
     /// Location, key and message.
+    #[serde(flatten)]
     pub about: ConfigError,
 }
 
@@ -52,18 +66,16 @@ impl ValueOrigin {
     /// The same location, at another line of the file.
     pub(super) fn with_line(&self, line: usize) -> Self {
         match self {
-            Self::File(path, _) => Self::File(path.clone(), Some(line)),
+            Self::File { file, .. } => Self::File { file: file.clone(), line: Some(line) },
             other => other.clone(),
         }
     }
 }
 
 impl ConfigError {
-    pub(super) fn new(
-        place: ValueOrigin,
-        key: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    /// An error of a key.
+    #[must_use]
+    pub fn new(place: ValueOrigin, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { place, key: Some(key.into()), message: message.into() }
     }
 
@@ -86,10 +98,10 @@ impl ConfigWarning {
 impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
-            Self::File(path, None) => write!(f, "{}", path.display()),
-            Self::Variable(name) => f.write_str(name),
-            Self::Flag(name) => f.write_str(name),
+            Self::File { file, line: Some(line) } => write!(f, "{}:{line}", file.display()),
+            Self::File { file, line: None } => write!(f, "{}", file.display()),
+            Self::Variable { variable } => f.write_str(variable),
+            Self::Flag { flag } => f.write_str(flag),
             Self::Nowhere => Ok(()),
         }
     }
@@ -110,38 +122,5 @@ impl fmt::Display for ConfigError {
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.about.fmt(f)
-    }
-}
-
-impl ConfigError {
-    fn fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        match &self.place {
-            ValueOrigin::File(path, line) => {
-                map.serialize_entry("file", path)?;
-                map.serialize_entry("line", line)?;
-            }
-            ValueOrigin::Variable(name) => map.serialize_entry("variable", name)?,
-            ValueOrigin::Flag(name) => map.serialize_entry("flag", name)?,
-            ValueOrigin::Nowhere => {}
-        }
-        map.serialize_entry("key", &self.key)?;
-        map.serialize_entry("message", &self.message)
-    }
-}
-
-impl Serialize for ConfigError {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        self.fields(&mut map)?;
-        map.end()
-    }
-}
-
-impl Serialize for ConfigWarning {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("level", &self.level)?;
-        self.about.fields(&mut map)?;
-        map.end()
     }
 }

@@ -106,41 +106,42 @@ pub(super) fn token(text: &str) -> Option<&'static str> {
 
 /// Why a URL cannot be right as written, without quoting it. A URL that is not secret may not
 /// contain a login.
-pub(super) fn url(text: &str, is_secret: bool) -> Option<String> {
+pub(super) fn url(text: &str, is_secret: bool) -> Option<&'static str> {
     if !text.chars().all(|c| c.is_ascii_graphic()) {
-        let why = "it contains a character that is not allowed in URLs (a space or a non-ASCII \
-                   one): write its UTF-8 bytes as %XX, a space as %20";
-        return Some(why.to_owned());
+        return Some(
+            "it contains a character that is not allowed in URLs (a space or a non-ASCII one): \
+             write its UTF-8 bytes as %XX, a space as %20",
+        );
     }
     if text.contains('#') {
-        let why = "it contains a `#`, which starts a fragment that is never sent: write %23 for a \
-                   `#` in a user name or a password";
-        return Some(why.to_owned());
+        return Some(
+            "it contains a `#`, which starts a fragment that is never sent: write %23 for a `#` in \
+             a user name or a password",
+        );
     }
     let is_escape = |rest: &str| {
         rest.as_bytes().get(1..3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
     };
     if text.match_indices('%').any(|(at, _)| !is_escape(&text[at..])) {
-        let why = "it contains a `%` that does not begin an escape: write %25 for a `%` in a user \
-                   name or a password";
-        return Some(why.to_owned());
+        return Some(
+            "it contains a `%` that does not begin an escape: write %25 for a `%` in a user name \
+             or a password",
+        );
     }
     let (_, behind) = text.split_once("://")?;
     let end = behind.find(['/', '?']).unwrap_or(behind.len());
     let (authority, rest) = behind.split_at(end);
     match authority.matches('@').count() {
         _ if rest.contains('@') => Some(
-            "an `@` follows the host: escape the password (in it, write %2F for a `/`, %3F \
-             for a `?`, %40 for an `@`)"
-                .to_owned(),
+            "an `@` follows the host: escape the password (in it, write %2F for a `/`, %3F for a \
+             `?`, %40 for an `@`)",
         ),
         0 => None,
         1 if is_secret => None,
-        1 => Some("it contains a login, and this key is not secret: remove USER:PASSWORD@".into()),
-        _ => Some(
-            "it contains more than one `@`: escape the password (in it, write %40 for an `@`)"
-                .to_owned(),
-        ),
+        1 => Some("it contains a login, and this key is not secret: remove USER:PASSWORD@"),
+        _ => {
+            Some("it contains more than one `@`: escape the password (in it, write %40 for an `@`)")
+        }
     }
 }
 

@@ -7,23 +7,24 @@
 use std::net::IpAddr;
 
 use super::impossible;
-use super::sections::{AlertsKeys, AmqpKeys, BackupKeys, GitHubAppKeys, PulsarKeys, TidbKeys};
-use super::typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, GitHubAppConfig, OAuthConfig,
-    PulsarConfig, TidbConfig,
+use super::sections::{
+    AlertsConfig, AmqpKeys, BackupConfig, GitHubAppConfig, PulsarKeys, TidbConfig,
 };
+use super::typed::{AlertFormat, AmqpConfig, OAuthConfig, PulsarConfig};
+use super::value::ConfigValue;
 use super::values::{ReadSection, Values};
 
 impl ReadSection for Option<GitHubAppConfig> {
     fn read(values: &mut Values) -> Self {
-        let GitHubAppKeys { id, key_file } = GitHubAppKeys::read(values);
-        let id = ("github.app.id", id, "the app's id");
-        let key_file = ("github.app.keyFile", key_file, "the app's private key");
-        let (id, key_file) = values.both(id, key_file)?;
-        if let Some(why) = impossible::app_id(&id) {
+        let id = ("github.app.id", "the app's id");
+        if !values.both([id, ("github.app.keyFile", "the app's private key")]) {
+            return None;
+        }
+        let app = GitHubAppConfig::read(values);
+        if let Some(why) = impossible::app_id(&app.id) {
             values.report("github.app.id", why);
         }
-        Some(GitHubAppConfig { id, key_file })
+        Some(app)
     }
 }
 
@@ -50,13 +51,11 @@ impl ReadSection for Option<PulsarConfig> {
                 format!("has no effect: {key} is pulsar://, without TLS; use pulsar+ssl://");
             values.warn("pulsar.ca", message);
         }
-        let oauth = if is_dev {
-            None
-        } else {
-            let audience = ("pulsar.audience", keys.audience, "an audience");
-            let login = values.both(audience, ("pulsar.keypath", keys.key_file, "a key file"));
-            login.map(|(audience, key_file)| OAuthConfig { audience, key_file })
-        };
+        let login = [("pulsar.audience", "an audience"), ("pulsar.keypath", "a key file")];
+        let oauth = (!is_dev && values.both(login)).then(|| OAuthConfig {
+            audience: values.get("pulsar.audience"),
+            key_file: values.get("pulsar.keypath"),
+        });
         if !is_dev && url.is_some() && oauth.is_none() {
             let message = "no credentials (pulsar.audience and pulsar.keypath): ghpulse connects \
                            without a login, which only a broker without authentication accepts";
@@ -112,10 +111,9 @@ fn check_pulsar(
 
 impl ReadSection for Option<TidbConfig> {
     fn read(values: &mut Values) -> Self {
-        let keys = TidbKeys::read(values);
-        let Some(host) = keys.host else {
+        let Some(host) = values.get::<Option<String>>("tidb.host") else {
             let message = "missing: the other tidb keys need a host";
-            if keys.password.is_some() || keys.db.is_some() {
+            if values.has("tidb.password") || values.has("tidb.db") {
                 values.need("tidb.host", message);
             } else {
                 values.need_address(&["tidb."], &["tidb.host"], message);
@@ -125,39 +123,24 @@ impl ReadSection for Option<TidbConfig> {
         if let Some(why) = impossible::host(&host) {
             values.report("tidb.host", why);
         }
-        if keys.port == 0 {
+        if values.get::<u16>("tidb.port") == 0 {
             values.report("tidb.port", "0 is not a port to connect to; TiDB's default is 4000");
         }
-        let Some(db) = keys.db else {
+        if !values.has("tidb.db") {
             values.need("tidb.db", "missing: the database that holds the table github_events");
             return None;
-        };
-        let tls = match keys.tls.as_str() {
+        }
+        let tls = match values.get::<String>("tidb.tls").as_str() {
             "on" => true,
             "off" => false,
             _ => !is_loopback(&host),
         };
-        if keys.ca.is_some() && !tls {
+        values.set("tidb.tls", ConfigValue::Switch(tls));
+        if values.has("tidb.ca") && !tls {
             let message = "has no effect without TLS; set tidb.tls: on";
             values.warn("tidb.ca", message);
         }
-        let TidbKeys { port, user, password, ca, timeout, .. } = keys;
-        let (events_daily, yearly) = (keys.events_daily, keys.yearly);
-        let (repo_languages, repo_days) = (keys.repo_languages, keys.repo_days);
-        Some(TidbConfig {
-            host,
-            port,
-            user,
-            password,
-            db,
-            tls,
-            ca,
-            timeout,
-            events_daily,
-            yearly,
-            repo_languages,
-            repo_days,
-        })
+        Some(TidbConfig::read(values))
     }
 }
 
@@ -186,43 +169,39 @@ impl ReadSection for Option<AmqpConfig> {
 
 impl ReadSection for Option<AlertsConfig> {
     fn read(values: &mut Values) -> Self {
-        let keys = AlertsKeys::read(values);
-        if keys.webhook.is_some() && keys.lark_webhook.is_some() {
+        let is_ours = values.has("alerts.webhook");
+        let is_peers = values.has("lark.webhook");
+        if is_ours && is_peers {
             let message = "not used: alerts.webhook is set too, and only one receives alerts";
             values.warn("lark.webhook", message);
         }
-        let format = if keys.webhook.is_none() { AlertFormat::Lark } else { keys.format };
-        // The `alerts` section takes precedence over the peer's keys.
-        let tolerance = match keys.lark_tolerance {
-            Some(found) if !values.is_given("alerts.tolerance") => found,
-            _ => keys.tolerance,
-        };
-        let pause = match keys.lark_pause {
-            Some(found) if !values.is_given("alerts.pause") => found,
-            _ => keys.pause,
-        };
-        let Some(webhook) = keys.webhook.or(keys.lark_webhook) else {
+        if !is_ours && !is_peers {
             let addresses = ["alerts.webhook", "lark.webhook"];
             let message = "missing: where alerts are posted";
             values.need_address(&["alerts.", "lark."], &addresses, message);
             return None;
-        };
-        if keys.sign_key.is_some() && format != AlertFormat::Lark {
+        }
+        if !is_ours {
+            values.set("alerts.format", ConfigValue::Text("lark".to_owned()));
+        }
+        values.follow("alerts.webhook", "lark.webhook");
+        values.follow("alerts.tolerance", "lark.errorTolerance");
+        values.follow("alerts.pause", "lark.minimumBreak");
+        let alerts = AlertsConfig::read(values);
+        if alerts.sign_key.is_some() && alerts.format != AlertFormat::Lark {
             values.warn("lark.signKey", "not used: only alerts of format lark are signed");
         }
-        let (sign_key, within) = (keys.sign_key, keys.within);
-        Some(AlertsConfig { webhook, format, sign_key, tolerance, within, pause })
+        Some(alerts)
     }
 }
 
 impl ReadSection for Option<BackupConfig> {
     fn read(values: &mut Values) -> Self {
-        let BackupKeys { dir, every, keep } = BackupKeys::read(values);
-        let Some(dir) = dir else {
+        if !values.has("backup.dir") {
             let message = "missing: without a directory no backups are made";
             values.need_address(&["backup."], &["backup.dir"], message);
             return None;
-        };
-        Some(BackupConfig { dir, every, keep })
+        }
+        Some(BackupConfig::read(values))
     }
 }

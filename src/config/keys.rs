@@ -27,7 +27,7 @@ it private.";
                     "Directory to which each past hour is exported (`YYYY-MM-DD-H.json.gz`), and \
 from which `/archive/` serves.";
                 ours "archive.format" => archive_format: HourFormat,
-                    ValueKind::Choice(&["json", "parquet", "both"]), "json",
+                    ValueKind::Choice(HourFormat::WORDS), "json",
                     "How hours are exported there: `json` lines, `parquet` columns \
 (`YYYY-MM-DD-H.parquet`), or both.";
                 + server: ServerConfig, "The public server.";
@@ -92,12 +92,12 @@ each at once.";
                 + limits: ServerLimits, "What one client may take.";
             }
 
-            /// The keys of [`TlsConfig`], as written.
+            /// The files of a TLS server.
             #[derive(Eq)]
-            pub(super) struct TlsKeys {
-                ours "server.tls.cert" => cert: Option<PathBuf>, ValueKind::Path, "",
+            pub struct TlsConfig {
+                ours "server.tls.cert" => cert: PathBuf, ValueKind::Path, "",
                     "Certificate chain (PEM); with `server.tls.key` the public server speaks TLS.";
-                ours "server.tls.key" => key: Option<PathBuf>, ValueKind::Path, "",
+                ours "server.tls.key" => key: PathBuf, ValueKind::Path, "",
                     "Private key (PEM) of that certificate.";
             }
 
@@ -164,7 +164,7 @@ columns asks for many parts of a file.";
                 peer "log.file" => file: Option<PathBuf>, ValueKind::Path, "",
                     "File to which log lines are appended; stderr by default.";
                 peer "log.format" => format: LogFormat,
-                    ValueKind::Choice(&["text", "json", "console"]), "text",
+                    ValueKind::Choice(LogFormat::WORDS), "text",
                     "Form of a log line; console is the peer's other word for text.";
             }
 
@@ -196,13 +196,13 @@ beside the tokens; `None` for none.";
                 + audit: AuditConfig, "What GitHub's totals are compared with.";
             }
 
-            /// The keys of [`GitHubAppConfig`], as written.
+            /// A GitHub App.
             #[derive(Eq)]
-            pub(super) struct GitHubAppKeys {
-                ours "github.app.id" => id: Option<String>, ValueKind::Text, "",
+            pub struct GitHubAppConfig {
+                ours "github.app.id" => id: String, ValueKind::Text, "",
                     "Id or client id of a GitHub App; GitHub limits each of its installations \
 separately.";
-                ours "github.app.keyFile" => key_file: Option<PathBuf>, ValueKind::Path, "",
+                ours "github.app.keyFile" => key_file: PathBuf, ValueKind::Path, "",
                     "Private key of that app (PEM), as GitHub made it; read at each use.";
             }
 
@@ -257,7 +257,7 @@ on, everywhere: names or globs (`ann`, `spam-*`, `ann/secret`).";
                     "exclude.txt",
                     "File of more such names, one per line; read again when it is saved.";
                 ours "privacy.hashEmails" => hash_emails: HashEmails,
-                    ValueKind::Choice(&["exports", "on", "off"]), "exports",
+                    ValueKind::Choice(HashEmails::WORDS), "exports",
                     "Where addresses in commits are hashed as GH Archive does: in exported hours; \
 `on` is everywhere.";
             }
@@ -314,14 +314,14 @@ with it.";
 section, the embedded log is the bus.";
                 peer "pulsar.host" => host: Option<String>, ValueKind::Url(PULSAR), "",
                     "Broker otherwise (`pulsar+ssl://HOST:6651`).";
-                peer "pulsar.audience" => audience: Option<String>, ValueKind::Text, "",
+                peer "pulsar.audience", ValueKind::Text, "",
                     "Audience of the OAuth2 client credentials.";
-                peer "pulsar.keypath" => key_file: Option<PathBuf>, ValueKind::Path, "",
+                peer "pulsar.keypath", ValueKind::Path, "",
                     "Key file of the OAuth2 client credentials.";
                 ours "pulsar.ca" => ca: Option<PathBuf>, ValueKind::Path, "",
                     "Certificate authority (PEM) of the broker, when it is not a public one.";
                 ours "pulsar.compression" => compression: Compression,
-                    ValueKind::Choice(&["none", "lz4", "zstd", "zlib"]), "lz4",
+                    ValueKind::Choice(Compression::WORDS), "lz4",
                     "Compression of produced messages.";
                 peer "pulsar.producer.topic" => producer_topic: Option<String>, ValueKind::Text, "",
                     "Topic to produce to; without it, `pulsar.consumer.topic`.";
@@ -339,10 +339,10 @@ makes them"), "",
                     "Accepted and not used.";
             }
 
-            /// The keys of [`TidbConfig`], as written.
+            /// The base of this year's figures. Of `tls`, `auto` is resolved.
             #[derive(Eq)]
-            pub(super) struct TidbKeys {
-                peer "tidb.host" => host: Option<String>, ValueKind::Text, "",
+            pub struct TidbConfig {
+                peer "tidb.host" => host: String, ValueKind::Text, "",
                     "Host of TiDB; without it there is no base for this year's figures but our \
 own.";
                 peer "tidb.port" => port: u16, ValueKind::Port, "4000",
@@ -351,9 +351,9 @@ own.";
                     "User to log in as.";
                 peer "tidb.password" => password: Option<Secret>, ValueKind::Secret, "",
                     "Password of that user.";
-                peer "tidb.db" => db: Option<String>, ValueKind::Text, "",
+                peer "tidb.db" => db: String, ValueKind::Text, "",
                     "Database to use.";
-                ours "tidb.tls" => tls: String, ValueKind::Choice(&["auto", "on", "off"]), "auto",
+                ours "tidb.tls" => tls: bool, ValueKind::Choice(&["auto", "on", "off"]), "auto",
                     "Encryption; auto is on unless the host is loopback.";
                 ours "tidb.ca" => ca: Option<PathBuf>, ValueKind::Path, "",
                     "Certificate authority (PEM) of the server, when it is not a public one.";
@@ -391,10 +391,10 @@ without the right to configure it cannot remove it. Without it: \
                     "Certificate authority (PEM) of the broker, when it is not a public one.";
             }
 
-            /// The keys of [`BackupConfig`], as written.
+            /// Scheduled backups.
             #[derive(Eq)]
-            pub(super) struct BackupKeys {
-                ours "backup.dir" => dir: Option<PathBuf>, ValueKind::Path, "",
+            pub struct BackupConfig {
+                ours "backup.dir" => dir: PathBuf, ValueKind::Path, "",
                     "Directory of online backups.";
                 ours "backup.every" => every: Duration, span(M, 365 * DAY), "24h",
                     "Pause between two backups.";
@@ -402,26 +402,27 @@ without the right to configure it cannot remove it. Without it: \
                     "Number of backups to keep.";
             }
 
-            /// The keys of [`AlertsConfig`], as written.
+            /// Where alerts are sent. The peer's spelling of a key is used where ours is not
+            /// written.
             #[derive(Eq)]
-            pub(super) struct AlertsKeys {
-                ours "alerts.webhook" => webhook: Option<Secret>, ValueKind::SecretUrl(HTTP), "",
+            pub struct AlertsConfig {
+                ours "alerts.webhook" => webhook: Secret, ValueKind::SecretUrl(HTTP), "",
                     "URL to which alerts are posted.";
                 ours "alerts.format" => format: AlertFormat,
-                    ValueKind::Choice(&["json", "slack", "lark"]), "json",
+                    ValueKind::Choice(AlertFormat::WORDS), "json",
                     "Format of an alert.";
                 ours "alerts.tolerance" => tolerance: u32, ValueKind::Whole(0, 1_000_000), "3",
                     "Consecutive failures that are tolerated before an alert.";
                 ours "alerts.pause" => pause: Duration, span(0, 7 * DAY), "10m",
                     "Shortest time between two alerts about the same condition.";
-                peer "lark.webhook" => lark_webhook: Option<Secret>, ValueKind::SecretUrl(HTTP), "",
+                peer "lark.webhook", ValueKind::SecretUrl(HTTP), "",
                     "The peer's spelling of `alerts.webhook`, with format lark.";
                 peer "lark.signKey" => sign_key: Option<Secret>, ValueKind::Secret, "",
                     "Key that signs alerts to Lark.";
-                peer "lark.minimumBreak" => lark_pause: Option<Duration>,
+                peer "lark.minimumBreak",
                     bare(BareUnit::Minutes, 0, 7 * DAY), "",
                     "The peer's spelling of `alerts.pause`; a bare number is minutes.";
-                peer "lark.errorTolerance" => lark_tolerance: Option<u32>,
+                peer "lark.errorTolerance",
                     ValueKind::Whole(0, 1_000_000), "",
                     "The peer's spelling of `alerts.tolerance`.";
                 peer "lark.errorToleranceBreak" => within: Duration,

@@ -37,7 +37,7 @@ pub(super) struct Layers {
 impl Layers {
     /// Adds a file's text.
     pub(super) fn file(&mut self, path: &Path, text: &str) {
-        let place = |line| ValueOrigin::File(path.to_owned(), Some(line));
+        let place = |line| ValueOrigin::File { file: path.to_owned(), line: Some(line) };
         match raw::parse(text) {
             Err(error) => {
                 let message = match peer::cure(text) {
@@ -65,7 +65,7 @@ impl Layers {
             if !name.starts_with(table::PREFIX) || other {
                 continue;
             }
-            let place = ValueOrigin::Variable(name.clone());
+            let place = ValueOrigin::Variable { variable: name.clone() };
             if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
                 self.text(key, text, place);
             } else if is_of_kubernetes(name) {
@@ -81,7 +81,7 @@ impl Layers {
     /// Adds a flag.
     pub(super) fn flag(&mut self, name: &'static str, path: &str, text: &str) {
         let key = table::find(path).expect("flags name keys of the table");
-        self.text(key, text, ValueOrigin::Flag(name));
+        self.text(key, text, ValueOrigin::Flag { flag: name });
     }
 
     fn section(&mut self, path: &str, node: &YamlNode, place: &dyn Fn(usize) -> ValueOrigin) {
@@ -158,7 +158,7 @@ impl Layers {
 
     fn text(&mut self, key: &'static ConfigKey, text: &str, place: ValueOrigin) {
         let empty = text.trim().is_empty();
-        if empty && matches!(place, ValueOrigin::Variable(_)) {
+        if empty && matches!(place, ValueOrigin::Variable { .. }) {
             // Compose files and systemd units write `VARIABLE=` for an unset variable.
             return;
         }
@@ -181,8 +181,10 @@ impl Layers {
             let shown = if key.is_secret() { HIDDEN.to_owned() } else { quotable(text.trim()) };
             return self.refuse(key, place, format!("{shown} {why}"));
         }
-        let read = value::read(key, text);
-        self.take(key, read, place);
+        match value::read(key, text) {
+            Ok(value) => _ = self.given.insert(key.path, GivenValue { value, place }),
+            Err(message) => self.refuse(key, place, message),
+        }
     }
 
     /// Reads a list: `None` is a value that is not a text; `places` has the location of each. Every
@@ -237,20 +239,6 @@ impl Layers {
         self.left_out.insert(key.path);
     }
 
-    fn take(
-        &mut self,
-        key: &'static ConfigKey,
-        read: Result<ConfigValue, String>,
-        place: ValueOrigin,
-    ) {
-        match read {
-            Ok(value) => {
-                self.given.insert(key.path, GivenValue { value, place });
-            }
-            Err(message) => self.refuse(key, place, message),
-        }
-    }
-
     fn refuse(&mut self, key: &'static ConfigKey, place: ValueOrigin, message: String) {
         self.refused.push(key.path);
         self.errors.push(ConfigError::new(place, key.path, message));
@@ -265,6 +253,7 @@ fn retired(path: &str) -> Option<&'static (&'static str, &'static str)> {
 fn shown(path: &str) -> String {
     quotable(path).trim_matches('"').to_owned()
 }
+
 /// Whether Kubernetes sets this variable for a Service.
 fn is_of_kubernetes(name: &str) -> bool {
     let rest = name.strip_prefix(table::PREFIX).unwrap_or_default();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::keys::keys;
 use super::secret::Secret;
 use super::typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, Durability, GitHubAppConfig,
-    HashEmails, HourFormat, LogFormat, Network, PulsarConfig, TidbConfig, TlsConfig,
+    AlertFormat, AmqpConfig, Compression, Durability, HashEmails, HourFormat, LogFormat, Network,
+    PulsarConfig,
 };
 use super::values::{ReadSection, Values};
 

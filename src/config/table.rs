@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::keys::keys;
+use super::typed::{AlertFormat, Compression, HashEmails, HourFormat, LogFormat};
 use super::units::BareUnit;
 
 /// What a key accepts.

@@ -6,6 +6,31 @@ use std::time::Duration;
 
 use super::secret::Secret;
 
+/// Gives enums their words in the configuration.
+macro_rules! words {
+    ($($of:ident { $($word:literal => $variant:ident),+ })*) => {$(
+        impl $of {
+            /// All words, in the order in which they are listed for users.
+            pub const WORDS: &[&str] = &[$($word),+];
+
+            /// Parses a word.
+            #[must_use]
+            pub fn of(word: &str) -> Option<Self> {
+                let all = [$(($word, Self::$variant)),+];
+                all.into_iter().find(|(known, _)| *known == word).map(|(_, found)| found)
+            }
+        }
+    )*};
+}
+
+words! {
+    LogFormat { "text" => Text, "json" => Json, "console" => Text }
+    HourFormat { "json" => Json, "parquet" => Parquet, "both" => Both }
+    HashEmails { "exports" => Exports, "on" => Everywhere, "off" => Nowhere }
+    Compression { "none" => None, "lz4" => Lz4, "zstd" => Zstd, "zlib" => Zlib }
+    AlertFormat { "json" => Json, "slack" => Slack, "lark" => Lark }
+}
+
 /// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -13,24 +38,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// Files of a TLS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-}
-
-/// A GitHub App.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitHubAppConfig {
-    /// Its id or client id.
-    pub id: String,
-    /// Its private key, PEM; not yet read.
-    pub key_file: PathBuf,
 }
 
 /// When the store's write-ahead log is synced to the disk.
@@ -84,35 +91,6 @@ pub enum Compression {
     Zlib,
 }
 
-/// The base of this year's figures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TidbConfig {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// User name.
-    pub user: String,
-    /// Password; `None` logs in without one.
-    pub password: Option<Secret>,
-    /// Database.
-    pub db: String,
-    /// Whether to use TLS (`auto` is resolved).
-    pub tls: bool,
-    /// Certificate authority of the server.
-    pub ca: Option<PathBuf>,
-    /// Time limit of one query.
-    pub timeout: Duration,
-    /// Query of the day counts.
-    pub events_daily: String,
-    /// Query of the year's sums.
-    pub yearly: String,
-    /// Query of repositories' languages.
-    pub repo_languages: Option<String>,
-    /// Query of a day of repositories.
-    pub repo_days: Option<String>,
-}
-
 /// RabbitMQ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AmqpConfig {
@@ -142,16 +120,6 @@ pub enum HourFormat {
 }
 
 impl HourFormat {
-    /// The words of all, in the configuration and on the command line.
-    pub const WORDS: &[&str] = &["json", "parquet", "both"];
-
-    /// Parses a word.
-    #[must_use]
-    pub fn of(word: &str) -> Option<Self> {
-        let all = [Self::Json, Self::Parquet, Self::Both];
-        Self::WORDS.iter().zip(all).find(|(known, _)| **known == word).map(|(_, format)| format)
-    }
-
     /// Whether rows are kept.
     #[must_use]
     pub fn has_rows(self) -> bool {
@@ -193,34 +161,6 @@ pub enum AlertFormat {
     Slack,
     /// Lark's custom bot.
     Lark,
-}
-
-/// Where alerts are sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlertsConfig {
-    /// URL to post them to.
-    pub webhook: Secret,
-    /// Their format.
-    pub format: AlertFormat,
-    /// Key that signs Lark's alerts.
-    pub sign_key: Option<Secret>,
-    /// Number of consecutive failures before an alert.
-    pub tolerance: u32,
-    /// A failure that lasts this long is reported regardless of the tolerance.
-    pub within: Duration,
-    /// Shortest time between two alerts about the same condition.
-    pub pause: Duration,
-}
-
-/// Scheduled backups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupConfig {
-    /// Directory of the backups.
-    pub dir: PathBuf,
-    /// Time between two backups.
-    pub every: Duration,
-    /// Number of backups to keep.
-    pub keep: usize,
 }
 
 /// An IP address or network.

@@ -220,7 +220,7 @@ fn route(text: &str) -> Option<String> {
 
 fn url(text: &str, schemes: &[&str], is_secret: bool) -> Result<(), String> {
     if let Some(why) = impossible::url(text, is_secret) {
-        return Err(why);
+        return Err(why.to_owned());
     }
     match endpoint(text) {
         Some((scheme, _, _)) if schemes.contains(&scheme.as_str()) => Ok(()),

@@ -56,27 +56,11 @@ from_value! {
     Option<SocketAddr>: ConfigValue::Listen(address) => Some(address);
     Duration: ConfigValue::Span(span) => Some(span);
     Durability: ConfigValue::Sync(sync) => Some(sync);
-    LogFormat: ConfigValue::Text(word) => Some(match &*word {
-        "json" => Self::Json,
-        _ => Self::Text,
-    });
-    HourFormat: ConfigValue::Text(word) => HourFormat::of(&word);
-    HashEmails: ConfigValue::Text(word) => Some(match &*word {
-        "on" => Self::Everywhere,
-        "off" => Self::Nowhere,
-        _ => Self::Exports,
-    });
-    AlertFormat: ConfigValue::Text(word) => Some(match &*word {
-        "lark" => Self::Lark,
-        "slack" => Self::Slack,
-        _ => Self::Json,
-    });
-    Compression: ConfigValue::Text(word) => Some(match &*word {
-        "lz4" => Self::Lz4,
-        "zstd" => Self::Zstd,
-        "zlib" => Self::Zlib,
-        _ => Self::None,
-    });
+    LogFormat: ConfigValue::Text(word) => Self::of(&word);
+    HourFormat: ConfigValue::Text(word) => Self::of(&word);
+    HashEmails: ConfigValue::Text(word) => Self::of(&word);
+    AlertFormat: ConfigValue::Text(word) => Self::of(&word);
+    Compression: ConfigValue::Text(word) => Self::of(&word);
 }
 
 impl<T: FromValue> FromValue for Option<T> {
@@ -153,6 +137,19 @@ impl Values {
         self.followed.insert(path, ConfigValue::Text(text.to_owned()));
     }
 
+    /// Uses this value in place of the written one.
+    pub(super) fn set(&mut self, path: &'static str, value: ConfigValue) {
+        match self.layers.given.get_mut(path) {
+            Some(given) => given.value = value,
+            None => _ = self.followed.insert(path, value),
+        }
+    }
+
+    /// Whether the key has a value.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
     /// Whether the key is written.
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.layers.given.contains_key(path)
@@ -163,8 +160,7 @@ impl Values {
     }
 
     pub(super) fn report(&mut self, path: &str, message: impl Into<String>) {
-        let error = ConfigError::new(self.place(path), path, message);
-        self.layers.errors.push(error);
+        self.report_at(path, path, message);
     }
 
     /// Reports an error of one key at the location of another.
@@ -189,19 +185,16 @@ impl Values {
         }
     }
 
-    /// Two values of which neither is of use without the other, each with its key and what it is;
-    /// reports the one that is missing.
-    pub(super) fn both<A, B>(
-        &mut self,
-        (key, one, what): (&str, Option<A>, &str),
-        (other_key, other, other_what): (&str, Option<B>, &str),
-    ) -> Option<(A, B)> {
-        if one.is_some() && other.is_none() {
-            self.need(other_key, format!("missing: {key} needs {other_what}"));
-        } else if one.is_none() && other.is_some() {
-            self.need(key, format!("missing: {other_key} needs {what}"));
+    /// Whether two keys have values, of which neither is of use without the other; each comes with
+    /// what it is. Reports the one that is missing.
+    pub(super) fn both(&mut self, [(key, what), (other, other_what)]: [(&str, &str); 2]) -> bool {
+        let has = [self.has(key), self.has(other)];
+        match has {
+            [true, false] => self.need(other, format!("missing: {key} needs {other_what}")),
+            [false, true] => self.need(key, format!("missing: {other} needs {what}")),
+            _ => {}
         }
-        one.zip(other)
+        has == [true, true]
     }
 
     /// Refuses a section whose keys (`keys`, or prefixes of their paths) are written while none of

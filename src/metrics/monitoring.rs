@@ -12,8 +12,8 @@ mod tests;
 
 use serde_json::{Value, json};
 
-use super::{ALL, Metric, MetricKind};
-use panels::{DashboardPanel, PANELS};
+use super::ALL;
+use panels::{DashboardPanel, panels};
 use rules::RULES;
 use selectors::{is_known, names, scoped};
 
@@ -21,8 +21,6 @@ use selectors::{is_known, names, scoped};
 pub const DASHBOARD_FILE: &str = "grafana.json";
 /// File name of the rules.
 pub const RULES_FILE: &str = "prometheus-rules.yml";
-/// Title of the row for metrics without their own panel.
-const OTHERS: &str = "Other metrics";
 /// Number of columns of a Grafana dashboard; then the width and height of our panels.
 const COLUMNS: usize = 24;
 const WIDTH: usize = 8;
@@ -101,68 +99,20 @@ pub fn grafana_dashboard() -> String {
 }
 
 /// All panels with their queries, including the generated ones for the remaining metrics.
-fn all_panels() -> Vec<OwnedPanel> {
-    let mut all: Vec<OwnedPanel> = PANELS.iter().map(OwnedPanel::from).collect();
+fn all_panels() -> Vec<DashboardPanel> {
+    let mut all = panels();
     let rest = ALL.iter().filter(|metric| {
         let in_a_panel = |query: &(String, String)| {
             names(&query.0).iter().any(|name| selectors::base_of(name) == metric.name)
         };
         !all.iter().flat_map(|panel| &panel.queries).any(in_a_panel)
     });
-    let rest: Vec<OwnedPanel> = rest.map(OwnedPanel::of_metric).collect();
+    let rest: Vec<DashboardPanel> = rest.map(DashboardPanel::of_metric).collect();
     all.extend(rest);
     all
 }
 
-struct OwnedPanel {
-    row: &'static str,
-    title: String,
-    help: String,
-    unit: &'static str,
-    /// Expression and legend.
-    queries: Vec<(String, String)>,
-}
-
-impl From<&DashboardPanel> for OwnedPanel {
-    fn from(panel: &DashboardPanel) -> Self {
-        let queries = panel.queries.iter();
-        let helps = panel.queries.iter().flat_map(|(expr, _)| names(expr));
-        let helps = helps
-            .filter_map(|name| ALL.iter().find(|metric| metric.name == selectors::base_of(&name)));
-        let mut lines: Vec<&str> = helps.map(|metric| metric.help).collect();
-        lines.dedup();
-        Self {
-            row: panel.row,
-            title: panel.title.to_owned(),
-            help: lines.join("\n\n"),
-            unit: panel.unit,
-            queries: queries.map(|(expr, legend)| ((*expr).into(), (*legend).into())).collect(),
-        }
-    }
-}
-
-impl OwnedPanel {
-    fn of_metric(metric: &Metric) -> Self {
-        let (name, label) = (metric.name, metric.label);
-        let expr = match metric.kind {
-            MetricKind::Counter => format!("rate({name}[5m])"),
-            MetricKind::Gauge => name.to_owned(),
-            MetricKind::Histogram => format!("rate({name}_sum[5m]) / rate({name}_count[5m])"),
-        };
-        let legend =
-            if label.is_empty() { "{{instance}}".to_owned() } else { format!("{{{{{label}}}}}") };
-        let unit = match metric.kind {
-            MetricKind::Counter => "cps",
-            _ if name.ends_with("_bytes") => "bytes",
-            _ if name.ends_with("_seconds") => "s",
-            _ => "short",
-        };
-        let help = metric.help.to_owned();
-        Self { row: OTHERS, title: name.to_owned(), help, unit, queries: vec![(expr, legend)] }
-    }
-}
-
-fn shown_panel(panel: &OwnedPanel, id: usize, place: &Value) -> Value {
+fn shown_panel(panel: &DashboardPanel, id: usize, place: &Value) -> Value {
     let targets = panel.queries.iter().zip('A'..).map(|((expr, legend), letter)| {
         assert_known(expr);
         json!({ "refId": letter.to_string(), "expr": scoped(expr), "legendFormat": legend,

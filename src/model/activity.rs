@@ -7,6 +7,7 @@ pub mod written;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::bytes::take;
 use super::kinds::{COLUMNS, KINDS, sequence};
 use super::varint;
 use super::window::{Hour, Minute, Second, Timestamp};
@@ -237,16 +238,17 @@ impl MissedRange {
     /// Multiplies the estimate and its bounds by `share`.
     #[must_use]
     pub fn times(self, share: f64) -> Self {
-        let Self { low, estimate, high } = self;
-        Self { low: low * share, estimate: estimate * share, high: high * share }
+        self.map(|number| number * share)
     }
 
     /// Rounds the estimate and its bounds to tenths.
     #[must_use]
     pub fn rounded(self) -> Self {
-        let round = |number: f64| (number * 10.0).round() / 10.0;
-        let Self { low, estimate, high } = self;
-        Self { low: round(low), estimate: round(estimate), high: round(high) }
+        self.map(|number| (number * 10.0).round() / 10.0)
+    }
+
+    fn map(self, of: impl Fn(f64) -> f64) -> Self {
+        Self { low: of(self.low), estimate: of(self.estimate), high: of(self.high) }
     }
 
     /// Returns the missed fraction of all events, 0 to 1, given the number of seen events.
@@ -344,12 +346,6 @@ impl HourCompleteness {
         let part = if all > 0 { self.counts[column] as f64 / all as f64 } else { 0.0 };
         Some(self.coverage.missed[of].times(part))
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (part, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*part)
 }
 
 #[cfg(test)]

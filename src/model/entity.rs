@@ -40,6 +40,13 @@ struct EntityDraft<'a> {
     body: DocumentBody<'a>,
 }
 
+impl<'a> EntityDraft<'a> {
+    /// `id` identifies the object in its collection.
+    fn new(collection: &'static str, id: &str, is_new: bool, body: DocumentBody<'a>) -> Self {
+        Self { collection, id: ObjectId::of(collection, id), is_new, body }
+    }
+}
+
 /// The object of a document, by which apply decides whether the document is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntityRef {
@@ -82,25 +89,24 @@ fn drafts<'a>(event: &Event<'a>) -> Vec<EntityDraft<'a>> {
     if !event.payload.is_some_and(json::is_object) {
         return Vec::new();
     }
-    let inside = &event.parts.inside;
+    let parts = &event.parts;
     let from = EntitySource { event };
-    let mut drafts = match event.key.kind.as_str() {
-        "PushEvent" => from.commits(),
-        "CreateEvent" => from.created().into_iter().collect(),
-        "WatchEvent" => from.watcher().into_iter().collect(),
-        "ForkEvent" => from.fork(),
-        "MemberEvent" => from.collaborator().into_iter().collect(),
-        "IssuesEvent" => from.member(inside.issue, "issues", "opened"),
-        PULL_REQUEST => from.member(inside.pull, "pull_requests", "opened"),
-        "IssueCommentEvent" => from.member(inside.comment, "issue_comments", "created"),
-        "CommitCommentEvent" => from.member(inside.comment, "commit_comments", "created"),
+    let draft = match event.key.kind.as_str() {
+        "PushEvent" => return from.commits(),
+        "ForkEvent" => return from.forks(),
+        "CreateEvent" => from.created(),
+        "WatchEvent" => from.watcher(),
+        "MemberEvent" => from.collaborator(),
+        "IssuesEvent" => from.member(parts.issue, "issues", "opened"),
+        PULL_REQUEST => from.member(parts.pull, "pull_requests", "opened"),
+        "IssueCommentEvent" => from.member(parts.comment, "issue_comments", "created"),
+        "CommitCommentEvent" => from.member(parts.comment, "commit_comments", "created"),
         "PullRequestReviewCommentEvent" => {
-            from.member(inside.comment, "pull_request_comments", "created")
+            from.member(parts.comment, "pull_request_comments", "created")
         }
-        _ => Vec::new(),
+        _ => None,
     };
-    drafts.truncate(ENTITIES);
-    drafts
+    draft.into_iter().collect()
 }
 
 /// The event that documents are made of.
@@ -110,7 +116,7 @@ struct EntitySource<'e, 'a> {
 
 impl<'a> EntitySource<'_, 'a> {
     fn action(&self) -> Option<Cow<'a, str>> {
-        self.event.parts.inside.action.and_then(json::text)
+        self.event.parts.action.and_then(json::text)
     }
 
     /// An object of a repository.
@@ -128,46 +134,36 @@ impl<'a> EntitySource<'_, 'a> {
         member: PayloadObject<'a>,
         collection: &'static str,
         new_by: &str,
-    ) -> Vec<EntityDraft<'a>> {
+    ) -> Option<EntityDraft<'a>> {
         let action = self.action();
         let action = action.as_deref();
         if matches!(action, Some("deleted" | "transferred")) {
-            return Vec::new();
+            return None;
         }
-        let Some((object, id)) = member.text().zip(member.id()) else { return Vec::new() };
+        let (object, id) = member.text().zip(member.id())?;
         // Old comments on commits have no action: all are new.
         let is_new = action.map_or(collection == "commit_comments", |action| action == new_by);
-        let id = ObjectId::of(collection, &id.to_string());
-        vec![EntityDraft { collection, id, is_new, body: self.bound(object, collection) }]
+        let body = self.bound(object, collection);
+        Some(EntityDraft::new(collection, &id.to_string(), is_new, body))
     }
 
-    fn fork(&self) -> Vec<EntityDraft<'a>> {
-        let forkee = self.event.parts.inside.forkee;
+    fn forks(&self) -> Vec<EntityDraft<'a>> {
+        let forkee = self.event.parts.forkee;
         let Some((forkee, id)) = forkee.text().zip(forkee.id()) else { return Vec::new() };
         let (id, repo) = (id.to_string(), self.event.parts.repo);
-        ["forks", "repos"]
-            .map(|collection| EntityDraft {
-                collection,
-                id: ObjectId::of(collection, &id),
-                is_new: true,
-                body: DocumentBody::Fork { forkee, repo, whole_by: compose::whole_by(collection) },
-            })
-            .into()
+        let draft = |collection| {
+            let body = DocumentBody::Fork { forkee, repo, whole_by: compose::whole_by(collection) };
+            EntityDraft::new(collection, &id, true, body)
+        };
+        ["forks", "repos"].map(draft).into()
     }
 
     fn watcher(&self) -> Option<EntityDraft<'a>> {
         let parts = &self.event.parts;
         let (who, what) = self.event.actor_id.zip(self.event.repo_id)?;
-        Some(EntityDraft {
-            collection: "watchers",
-            id: ObjectId::of("watchers", &format!("{what} {who}")),
-            is_new: true,
-            body: DocumentBody::Watcher {
-                actor: parts.actor?,
-                repo: parts.repo,
-                at: parts.created_at,
-            },
-        })
+        let (actor, repo, at) = (parts.actor?, parts.repo, parts.created_at);
+        let body = DocumentBody::Watcher { actor, repo, at };
+        Some(EntityDraft::new("watchers", &format!("{what} {who}"), true, body))
     }
 
     fn collaborator(&self) -> Option<EntityDraft<'a>> {
@@ -175,34 +171,29 @@ impl<'a> EntitySource<'_, 'a> {
         if action.as_deref() == Some("removed") {
             return None;
         }
-        let member = self.event.parts.inside.member;
+        let member = self.event.parts.member;
         let (who, what) = member.id().zip(self.event.repo_id)?;
-        let collection = "repo_collaborators";
-        Some(EntityDraft {
-            collection,
-            id: ObjectId::of(collection, &format!("{what} {who}")),
-            is_new: action.as_deref() == Some("added"),
-            body: self.bound(member.text()?, collection),
-        })
+        let (collection, is_new) = ("repo_collaborators", action.as_deref() == Some("added"));
+        let body = self.bound(member.text()?, collection);
+        Some(EntityDraft::new(collection, &format!("{what} {who}"), is_new, body))
     }
 
     fn created(&self) -> Option<EntityDraft<'a>> {
         let parts = &self.event.parts;
-        if parts.inside.ref_type.and_then(json::text).as_deref() != Some("repository") {
+        if parts.ref_type.and_then(json::text).as_deref() != Some("repository") {
             return None;
         }
-        let id = ObjectId::of("repos", &self.event.repo_id?.to_string());
+        let id = self.event.repo_id?.to_string();
         let body = DocumentBody::created(parts.repo?, self.event.payload?)?;
-        Some(EntityDraft { collection: "repos", id, is_new: true, body })
+        Some(EntityDraft::new("repos", &id, true, body))
     }
 
     fn commits(&self) -> Vec<EntityDraft<'a>> {
-        let commits = self.event.parts.inside.commits.unwrap_or_default();
+        let commits = self.event.parts.commits.unwrap_or_default();
         let commits = json::items(commits, ENTITIES);
         let draft = |commit: &'a str| {
             let sha = json::text(json::pick(commit, ["sha"])[0]?).filter(|sha| !sha.is_empty())?;
-            let (collection, id) = ("commits", ObjectId::of("commits", &sha));
-            Some(EntityDraft { collection, id, is_new: true, body: self.bound(commit, collection) })
+            Some(EntityDraft::new("commits", &sha, true, self.bound(commit, "commits")))
         };
         commits.into_iter().filter_map(draft).collect()
     }

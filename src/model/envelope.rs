@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::bytes::{take, take_text};
 use super::event::Event;
 use super::json;
 use super::missing_fields::MissingFields;
@@ -176,48 +177,39 @@ impl Facts {
     /// Decodes facts, and returns them with the bytes after them; `None` for other bytes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (&[version], rest) = bytes.split_first_chunk::<1>()?;
+        let mut rest = bytes;
+        let [version] = take(&mut rest)?;
         if !VERSIONS.contains(&version) {
             return None;
         }
-        let (received_at, rest) = rest.split_first_chunk::<8>()?;
-        let (&[flags, present], mut rest) = rest.split_first_chunk::<2>()?;
+        let received_at = Timestamp::from_micros(i64::from_be_bytes(take(&mut rest)?));
+        let [flags, present] = take(&mut rest)?;
         let has = |bit: u8| present & bit != 0;
-        let mut number = |is_there: bool| -> Option<Option<u64>> {
-            if !is_there {
+        let mut number = |bit| {
+            if !has(bit) {
                 return Some(None);
             }
-            let (number, behind) = rest.split_first_chunk::<8>()?;
-            rest = behind;
-            Some(Some(u64::from_be_bytes(*number)))
+            Some(Some(u64::from_be_bytes(take(&mut rest)?)))
         };
-        let additions = number(has(present::ADDITIONS))?;
-        let deletions = number(has(present::DELETIONS))?;
-        let changed_files = number(has(present::CHANGED_FILES))?;
-        let mut text = |is_there: bool| -> Option<Option<String>> {
-            if !is_there {
-                return Some(None);
-            }
-            let (length, behind) = rest.split_first_chunk::<4>()?;
-            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-            let (text, behind) = behind.split_at_checked(length)?;
-            rest = behind;
-            Some(Some(String::from_utf8(text.to_vec()).ok()?))
-        };
-        let language = text(has(present::LANGUAGE))?;
-        let title = text(has(present::TITLE))?;
+        let additions = number(present::ADDITIONS)?;
+        let deletions = number(present::DELETIONS)?;
+        let changed_files = number(present::CHANGED_FILES)?;
+        let mut text = |bit| if has(bit) { take_text(&mut rest).map(Some) } else { Some(None) };
+        let language = text(present::LANGUAGE)?;
+        let title = text(present::TITLE)?;
         let mut inserted = 0;
         if version >= WITH_INSERTED {
-            let (bits, behind) = rest.split_first_chunk::<8>()?;
-            (inserted, rest) = (u64::from_be_bytes(*bits), behind);
+            inserted = u64::from_be_bytes(take(&mut rest)?);
         }
         let mut push = None;
         if version == WITH_PUSH {
-            let (read, behind) = decode_push(rest)?;
-            (push, rest) = (Some(Box::new(read)), behind);
+            let [is_known] = take(&mut rest)?;
+            let size = u64::from_be_bytes(take(&mut rest)?);
+            let size = (is_known == 1).then_some(size);
+            push = Some(Box::new(PushedCommits { size, commits: take_text(&mut rest)? }));
         }
         let facts = Self {
-            received_at: Timestamp::from_micros(i64::from_be_bytes(*received_at)),
+            received_at,
             flags: Flags::from_bits(flags),
             enriched: has(present::ENRICHED),
             language,
@@ -231,18 +223,6 @@ impl Facts {
         };
         Some((facts, rest))
     }
-}
-
-/// Decodes the commits of a push, and returns them with the bytes after them.
-fn decode_push(bytes: &[u8]) -> Option<(PushedCommits, &[u8])> {
-    let (&[is_known], rest) = bytes.split_first_chunk::<1>()?;
-    let (size, rest) = rest.split_first_chunk::<8>()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (commits, rest) = rest.split_at_checked(length)?;
-    let commits = String::from_utf8(commits.to_vec()).ok()?;
-    let size = (is_known == 1).then_some(u64::from_be_bytes(*size));
-    Some((PushedCommits { size, commits }, rest))
 }
 
 impl Flags {
@@ -283,7 +263,6 @@ pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
     if let Some(written) = facts.push.as_ref().and_then(|push| push.written_into(event)) {
         return Cow::Owned(written);
     }
-    let whole = event.text;
     let Some(missing) = MissingFields::of(event) else { return event.compact() };
     let number = |n: Option<u64>| n.map(|n| n.to_string());
     let merged = event.pull_request().map(|pull| pull.is_merge().to_string());
@@ -300,29 +279,10 @@ pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
         ("draft", missing.draft, facts.draft.map(|draft| draft.to_string())),
     ];
     let repo = [("language", missing.language, language)];
+    let base_repo = missing.base_repo.map(|object| (object, &repo[..]));
     // The repository is inside the pull request and ends before it.
-    let objects =
-        [missing.base_repo.map(|object| (object, &repo[..])), Some((missing.object, &pull[..]))];
-    let mut text = String::with_capacity(whole.len() + 160);
-    let mut copied = 0;
-    for (object, members) in objects.into_iter().flatten() {
-        let Some(offset) = json::offset_in(whole, object) else { continue };
-        let end = offset + object.len() - 1;
-        text.push_str(&whole[copied..end]);
-        copied = end;
-        let mut first = object[1..object.len() - 1].trim().is_empty();
-        for (name, _, value) in members.iter().filter(|(_, missing, _)| *missing) {
-            let Some(value) = value else { continue };
-            let comma = if first { "" } else { "," };
-            first = false;
-            text.extend([comma, "\"", name, "\":", value]);
-        }
-    }
-    text.push_str(&whole[copied..]);
-    if !event.is_compact() {
-        text = json::compact(&text).into_owned();
-    }
-    Cow::Owned(text)
+    let objects: Vec<_> = base_repo.into_iter().chain([(missing.object, &pull[..])]).collect();
+    Cow::Owned(event.with_members(&objects))
 }
 
 #[cfg(test)]

@@ -75,8 +75,6 @@ pub struct Event<'a> {
 pub struct PullRequest<'a> {
     /// `payload.action`.
     pub action: Option<Cow<'a, str>>,
-    /// `payload.pull_request`, as text.
-    pub object: Option<&'a str>,
     /// `merged` as GitHub sent it; `None` when it is missing.
     pub merged: Option<bool>,
     /// `additions` as GitHub sent it.
@@ -86,6 +84,10 @@ pub struct PullRequest<'a> {
     /// `base.repo.language` as GitHub sent it.
     pub language: Option<Cow<'a, str>>,
 }
+
+/// A member that may be written back into an event: its name, whether the event lacks it, and its
+/// value as JSON, if it is known.
+pub(super) type WrittenMember = (&'static str, bool, Option<String>);
 
 /// Why an entry of a page is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,20 +153,40 @@ impl<'a> Event<'a> {
         self.parts.is_compact
     }
 
+    /// The text with members appended to some of its objects, compact. The objects are slices of
+    /// the text, in the order of their ends.
+    pub(super) fn with_members(&self, objects: &[(&str, &[WrittenMember])]) -> String {
+        let mut text = String::with_capacity(self.text.len() + 160);
+        let mut copied = 0;
+        for (object, members) in objects {
+            let Some(offset) = json::offset_in(self.text, object) else { continue };
+            let end = offset + object.len() - 1;
+            text.push_str(&self.text[copied..end]);
+            copied = end;
+            let mut comma = if object[1..object.len() - 1].trim().is_empty() { "" } else { "," };
+            for (name, is_missing, value) in *members {
+                let Some(value) = value.as_deref().filter(|_| *is_missing) else { continue };
+                text.extend([comma, "\"", name, "\":", value]);
+                comma = ",";
+            }
+        }
+        text.push_str(&self.text[copied..]);
+        if self.is_compact() { text } else { json::compact(&text).into_owned() }
+    }
+
     /// The pull request of a [`PULL_REQUEST`] event; `None` for other types.
     #[must_use]
     pub fn pull_request(&self) -> Option<PullRequest<'a>> {
         if self.key.kind != PULL_REQUEST {
             return None;
         }
-        let inside = &self.parts.inside;
+        let parts = &self.parts;
         Some(PullRequest {
-            action: inside.action.and_then(json::text),
-            object: inside.pull.text(),
-            merged: inside.merged.and_then(|merged| merged.parse().ok()),
-            additions: inside.additions.and_then(json::whole),
-            deletions: inside.deletions.and_then(json::whole),
-            language: inside.base_language.and_then(json::text).filter(|l| !l.is_empty()),
+            action: parts.action.and_then(json::text),
+            merged: parts.merged.and_then(|merged| merged.parse().ok()),
+            additions: parts.additions.and_then(json::whole),
+            deletions: parts.deletions.and_then(json::whole),
+            language: parts.base_language.and_then(json::text).filter(|l| !l.is_empty()),
         })
     }
 }

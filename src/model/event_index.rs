@@ -95,7 +95,7 @@ impl EventIndex {
     /// and appends nothing when a value is too long.
     #[must_use]
     pub fn encode(&self, out: &mut Vec<u8>) -> bool {
-        let values = KEPT.map(|value| self.value(value, 0));
+        let values = KEPT.map(|field| self.get(field));
         let lengths = values.map(|value| {
             value.map_or(Ok(ABSENT), |value| {
                 u16::try_from(value.len()).ok().filter(|length| *length != ABSENT).ok_or(())
@@ -135,40 +135,24 @@ impl EventIndex {
         let (_, [_, repo, actor, org]) = stored(bytes)?;
         Some([repo, actor, org])
     }
+
     /// The routing key; empty only when the event could not be parsed.
     #[must_use]
     pub fn key(&self) -> &str {
-        self.value(IndexedField::Key, 0).unwrap_or_default()
+        self.get(IndexedField::Key).unwrap_or_default()
     }
 
-    /// GitHub's type.
+    /// A field as GitHub wrote it; the language is that of the repository, of events about pull
+    /// requests.
     #[must_use]
-    pub fn kind(&self) -> Option<&str> {
-        self.value(IndexedField::Kind, 0)
+    pub fn get(&self, field: IndexedField) -> Option<&str> {
+        self.value(field, 0)
     }
 
-    /// `owner/name`.
+    /// The repository, the actor and the organization.
     #[must_use]
-    pub fn repo_name(&self) -> Option<&str> {
-        self.value(IndexedField::Repo, 0)
-    }
-
-    /// The actor's login.
-    #[must_use]
-    pub fn actor_login(&self) -> Option<&str> {
-        self.value(IndexedField::Actor, 0)
-    }
-
-    /// The organization's login.
-    #[must_use]
-    pub fn org_login(&self) -> Option<&str> {
-        self.value(IndexedField::Org, 0)
-    }
-
-    /// The language of the repository, of events about pull requests.
-    #[must_use]
-    pub fn language(&self) -> Option<&str> {
-        self.value(IndexedField::Language, 0)
+    pub fn names(&self) -> [Option<&str>; 3] {
+        [IndexedField::Repo, IndexedField::Actor, IndexedField::Org].map(|field| self.get(field))
     }
 
     /// The hash that sampling uses, which is the same on every node and never changes: XXH3 (64
@@ -181,7 +165,7 @@ impl EventIndex {
     /// Whether it is a pull-request event.
     #[must_use]
     pub fn is_pull_request(&self) -> bool {
-        self.kind() == Some(event::PULL_REQUEST)
+        self.get(IndexedField::Kind) == Some(event::PULL_REQUEST)
     }
 
     /// A value in ASCII lower case.
@@ -242,9 +226,18 @@ mod tests {
         let facts = Facts { language: Some("C++".to_owned()), ..Facts::default() };
         let event = Event::read(text).unwrap();
         let head = EventIndex::of(&event, &facts);
-        assert_eq!((head.key(), head.kind()), ("evt.push.insert", Some("PushEvent")));
-        assert_eq!((head.repo_name(), head.actor_login()), (Some("Ann/Tool"), Some("Ann")));
-        assert_eq!((head.org_login(), head.language()), (Some(""), Some("C++")));
+        assert_eq!(
+            (head.key(), head.get(IndexedField::Kind)),
+            ("evt.push.insert", Some("PushEvent"))
+        );
+        assert_eq!(
+            (head.get(IndexedField::Repo), head.get(IndexedField::Actor)),
+            (Some("Ann/Tool"), Some("Ann"))
+        );
+        assert_eq!(
+            (head.get(IndexedField::Org), head.get(IndexedField::Language)),
+            (Some(""), Some("C++"))
+        );
         let folded = [
             IndexedField::Kind,
             IndexedField::Repo,
@@ -261,9 +254,16 @@ mod tests {
     fn missing_values_are_none() {
         let text = r#"{"id":"7","repo":{"name":"ann/Übung"}}"#;
         let head = EventIndex::of(&Event::read(text).unwrap(), &Facts::default());
-        assert_eq!((head.kind(), head.actor_login(), head.language()), (None, None, None));
-        assert_eq!(head.repo_name(), Some("ann/Übung"));
-        assert_eq!(EventIndex::default().repo_name(), None);
+        assert_eq!(
+            (
+                head.get(IndexedField::Kind),
+                head.get(IndexedField::Actor),
+                head.get(IndexedField::Language)
+            ),
+            (None, None, None)
+        );
+        assert_eq!(head.get(IndexedField::Repo), Some("ann/Übung"));
+        assert_eq!(EventIndex::default().get(IndexedField::Repo), None);
     }
 
     #[test]

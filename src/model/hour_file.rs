@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::names::names;
 use super::window::{Day, Hour};
 
 /// Suffix of an hour's file.
@@ -19,13 +20,7 @@ impl HourName {
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let stem = ENDS.iter().find_map(|end| name.strip_suffix(end))?;
-        // Any prefix before the date is accepted: `gharchive-2015-01-01-0.json.gz`.
-        let (before, hour) = stem.rsplit_once('-')?;
-        let day = before.get(before.len().checked_sub(10)?..)?;
-        let number: u8 = hour.parse().ok()?;
-        let is_plain = (1..=2).contains(&hour.len()) && hour.bytes().all(|b| b.is_ascii_digit());
-        let day = Day::parse(day).filter(|_| is_plain && number < 24)?;
-        Some(Self(Hour(day.start().hour().0 + i64::from(number))))
+        hour_at_end(stem).map(Self)
     }
 
     /// Whether events of that hour of UTC belong into a file of this name: the same hour in UTC, or
@@ -53,7 +48,7 @@ pub struct ArchiveFile {
     pub kind: FileKind,
 }
 
-/// What is in a file of an archive.
+/// What is in a file of an archive. Its name is the ending of the file's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileKind {
     /// Events as JSON lines in gzip.
@@ -69,29 +64,19 @@ impl ArchiveFile {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let (stem, ending) = name.split_once('.')?;
-        let kind = match ending {
-            "json.gz" => FileKind::Rows,
-            "parquet" => FileKind::Columns,
-            "coverage.json" => FileKind::Coverage,
-            _ => return None,
-        };
-        let (day, hour) = stem.rsplit_once('-')?;
-        let number = hour.parse::<u8>().ok().filter(|number| *number < 24)?;
-        let hour = Hour(Day::parse(day)?.start().hour().0 + i64::from(number));
-        let file = Self { hour, kind };
+        let kind = FileKind::ALL.into_iter().find(|kind| kind.name() == ending)?;
+        let file = Self { hour: hour_at_end(stem)?, kind };
         (file.name() == name).then_some(file)
     }
 
     /// Its name.
     #[must_use]
     pub fn name(self) -> String {
-        match self.kind {
-            FileKind::Rows => rows_name(self.hour),
-            FileKind::Columns => columns_name(self.hour),
-            FileKind::Coverage => coverage_name(self.hour),
-        }
+        format!("{}.{}", HourName(self.hour), self.kind.name())
     }
 }
+
+names!(FileKind { Rows: "json.gz", Columns: "parquet", Coverage: "coverage.json" });
 
 impl FileKind {
     /// Its media type.
@@ -105,22 +90,31 @@ impl FileKind {
     }
 }
 
+/// The hour that ends a text. Any prefix before the date is accepted: `gharchive-2015-01-01-0`.
+fn hour_at_end(stem: &str) -> Option<Hour> {
+    let (before, hour) = stem.rsplit_once('-')?;
+    let day = before.get(before.len().checked_sub(10)?..)?;
+    let is_plain = (1..=2).contains(&hour.len()) && hour.bytes().all(|b| b.is_ascii_digit());
+    let number = hour.parse::<u8>().ok().filter(|number| is_plain && *number < 24)?;
+    Some(Hour(Day::parse(day)?.start().hour().0 + i64::from(number)))
+}
+
 /// Name of an hour's file of rows: `2015-01-31-5.json.gz`.
 #[must_use]
 pub fn rows_name(hour: Hour) -> String {
-    format!("{}.json.gz", HourName(hour))
+    ArchiveFile { hour, kind: FileKind::Rows }.name()
 }
 
 /// Name of an hour's file of columns: `2015-01-31-5.parquet`.
 #[must_use]
 pub fn columns_name(hour: Hour) -> String {
-    format!("{}.parquet", HourName(hour))
+    ArchiveFile { hour, kind: FileKind::Columns }.name()
 }
 
 /// Name of the file that says how complete an hour is: `2015-01-31-5.coverage.json`.
 #[must_use]
 pub fn coverage_name(hour: Hour) -> String {
-    format!("{}.coverage.json", HourName(hour))
+    ArchiveFile { hour, kind: FileKind::Coverage }.name()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 pub use self::find::{FoundValues, PathSet, find, walk};
@@ -30,18 +30,14 @@ pub fn pick<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [Option<&'a 
 #[must_use]
 pub fn at<'a>(json: &'a str, path: &[impl AsRef<str>]) -> Option<&'a str> {
     // Level by level, without recursion: a client's path may be long.
-    let mut value = json;
-    for name in path {
-        [value] = [pick(value, [name.as_ref()])[0]?];
-    }
-    Some(value)
+    path.iter().try_fold(json, |value, name| pick(value, [name.as_ref()])[0])
 }
 
 /// The first values of a JSON list, up to `most`; none when `json` is not a list.
 #[must_use]
 pub fn items(json: &str, most: usize) -> Vec<&str> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    reader.deserialize_any(ItemsVisitor { most }).unwrap_or_default()
+    let items: Vec<&RawValue> = serde_json::from_str(json).unwrap_or_default();
+    items.into_iter().take(most).map(RawValue::get).collect()
 }
 
 /// The text of a JSON string; `None` for any other value.
@@ -173,30 +169,6 @@ pub fn encoded<T: Serialize + ?Sized>(value: &T) -> String {
 pub fn offset_in(whole: &str, part: &str) -> Option<usize> {
     let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
     (offset + part.len() <= whole.len()).then_some(offset)
-}
-
-struct ItemsVisitor {
-    most: usize,
-}
-
-impl<'de> Visitor<'de> for ItemsVisitor {
-    type Value = Vec<&'de str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut found = Vec::new();
-        while found.len() < self.most {
-            match list.next_element::<&'de RawValue>()? {
-                Some(value) => found.push(value.get()),
-                None => return Ok(found),
-            }
-        }
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(found)
-    }
 }
 
 struct MembersVisitor;

@@ -51,24 +51,24 @@ impl<'a> MissingFields<'a> {
         if !whole && !REVIEWS.contains(&event.key.kind.as_str()) {
             return None;
         }
-        let inside = &event.parts.inside;
-        let object = inside.pull.text()?;
+        let parts = &event.parts;
+        let object = parts.pull.text()?;
         let missing = |found: Option<&str>| whole && found.is_none();
-        let base_repo = inside.base_repo.text();
+        let base_repo = parts.base_repo.text();
         Some(Self {
             object,
             base_repo,
-            pull_id: inside.pull.id(),
-            number: inside.number.and_then(json::whole),
-            base_repo_id: inside.base_repo.id(),
-            sent_language: inside.base_language,
-            merged: missing(inside.merged),
-            additions: missing(inside.additions),
-            deletions: missing(inside.deletions),
-            changed_files: missing(inside.changed_files),
-            title: missing(inside.title),
-            draft: missing(inside.draft),
-            language: base_repo.is_some() && inside.base_language.is_none(),
+            pull_id: parts.pull.id(),
+            number: parts.number.and_then(json::whole),
+            base_repo_id: parts.base_repo.id(),
+            sent_language: parts.base_language,
+            merged: missing(parts.merged),
+            additions: missing(parts.additions),
+            deletions: missing(parts.deletions),
+            changed_files: missing(parts.changed_files),
+            title: missing(parts.title),
+            draft: missing(parts.draft),
+            language: base_repo.is_some() && parts.base_language.is_none(),
         })
     }
 

@@ -1,4 +1,5 @@
-//! Enums whose variants have names, in JSON, metrics, queries and on the command line.
+//! Macros for types that are text outside of the program: in JSON, metrics, queries and on the
+//! command line.
 
 /// Declares an enum without fields whose variants have names: `ALL` has them in order, `name` is
 /// the name of each. The second form adds these to an enum that is declared elsewhere.
@@ -31,3 +32,24 @@ macro_rules! names {
 }
 
 pub(crate) use names;
+
+/// Describes a type as a text, optionally of a format, in JSON schemas.
+macro_rules! text_schema {
+    ($of:ident $(, $format:literal)?) => {
+        impl schemars::JsonSchema for $of {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($of).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string" $(, "format": $format)? })
+            }
+        }
+    };
+}
+
+pub(super) use text_schema;

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use super::names::text_schema;
 use super::position::{Cursor, InvalidCursor, read_number, write_number};
 
 /// A subscriber's offset in the stream; it resumes after it.
@@ -35,19 +36,7 @@ impl Serialize for Offset {
     }
 }
 
-impl schemars::JsonSchema for Offset {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Offset".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string" })
-    }
-}
+text_schema!(Offset);
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,8 @@
 //! commits were pushed before (`distinct`), and the size of a push that was not read whole.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+
+use serde::Serialize;
 
 use super::event::{Event, WRITTEN_BACK_BYTES};
 use super::json;
@@ -53,6 +54,24 @@ pub struct PushedCommits {
     pub commits: String,
 }
 
+/// A commit as GitHub sent it.
+#[derive(Serialize)]
+struct WrittenCommit<'a> {
+    sha: &'a str,
+    author: WrittenAuthor<'a>,
+    message: Option<Cow<'a, str>>,
+    /// Null: whether it was pushed before is not known.
+    distinct: (),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WrittenAuthor<'a> {
+    email: Option<&'a str>,
+    name: Option<Cow<'a, str>>,
+}
+
 /// A push event without commits, and what is needed to ask for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingCommits<'a> {
@@ -72,7 +91,7 @@ impl<'a> MissingCommits<'a> {
     /// Finds what is missing; `None` for other events, and when GitHub sent the commits.
     #[must_use]
     pub fn of(event: &Event<'a>) -> Option<Self> {
-        if event.key.kind != PUSH || event.parts.inside.commits.is_some() {
+        if event.key.kind != PUSH || event.parts.commits.is_some() {
             return None;
         }
         let payload = event.payload.filter(|payload| json::is_object(payload))?;
@@ -96,62 +115,33 @@ impl PushedCommits {
     /// URL of the repository.
     #[must_use]
     pub fn new(size: Option<u64>, commits: &[PushedCommit], repo_url: Option<&str>) -> Self {
-        let mut list = String::from("[");
-        for commit in commits.iter().take(MOST_COMMITS) {
-            if list.len() > 1 {
-                list.push(',');
-            }
-            push_commit(&mut list, commit, repo_url);
-        }
-        list.push(']');
-        Self { size, commits: list }
+        let url = repo_url.filter(|url| is_whole(url, URL_BYTES));
+        let written = commits.iter().take(MOST_COMMITS).map(|commit| WrittenCommit {
+            sha: &commit.sha,
+            author: WrittenAuthor {
+                email: commit.email.as_deref().filter(|email| is_whole(email, NAME_BYTES)),
+                name: commit.name.as_deref().map(|name| cut(name, NAME_BYTES)),
+            },
+            message: commit.message.as_deref().map(|text| cut(text, MESSAGE_BYTES)),
+            distinct: (),
+            url: url.map(|url| format!("{url}/commits/{}", commit.sha)),
+        });
+        Self { size, commits: json::encoded(&written.collect::<Vec<_>>()) }
     }
 
     /// The event with these commits, compact; `None` when it has commits or is of another type.
     #[must_use]
     pub fn written_into(&self, event: &Event<'_>) -> Option<String> {
         let missing = MissingCommits::of(event)?;
-        let end = json::offset_in(event.text, missing.payload)? + missing.payload.len() - 1;
-        let number = |n: Option<u64>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
-        let mut text = String::with_capacity(event.text.len() + self.commits.len() + 60);
-        text.push_str(&event.text[..end]);
-        let mut comma =
-            if missing.payload[1..missing.payload.len() - 1].trim().is_empty() { "" } else { "," };
         // Of no commits none is new; of others that is not known.
         let distinct = self.size.filter(|size| *size == 0);
         let members = [
-            ("size", missing.size, number(self.size)),
-            ("distinct_size", missing.distinct_size, number(distinct)),
+            ("size", missing.size, Some(json::encoded(&self.size))),
+            ("distinct_size", missing.distinct_size, Some(json::encoded(&distinct))),
+            ("commits", true, Some(self.commits.clone())),
         ];
-        for (name, _, value) in members.iter().filter(|(_, is_missing, _)| *is_missing) {
-            let _ = write!(text, "{comma}\"{name}\":{value}");
-            comma = ",";
-        }
-        let _ = write!(text, "{comma}\"commits\":{}", self.commits);
-        text.push_str(&event.text[end..]);
-        Some(if event.is_compact() { text } else { json::compact(&text).into_owned() })
+        Some(event.with_members(&[(missing.payload, &members[..])]))
     }
-}
-
-fn push_commit(out: &mut String, commit: &PushedCommit, repo_url: Option<&str>) {
-    let text = |out: &mut String, value: Option<&str>| match value {
-        Some(value) => json::push_text(out, value),
-        None => out.push_str("null"),
-    };
-    let email =
-        commit.email.as_deref().filter(|email| matches!(cut(email, NAME_BYTES), Cow::Borrowed(_)));
-    let _ = write!(out, "{{\"sha\":\"{}\",\"author\":{{\"email\":", commit.sha);
-    text(out, email);
-    out.push_str(",\"name\":");
-    text(out, commit.name.as_deref().map(|name| cut(name, NAME_BYTES)).as_deref());
-    out.push_str("},\"message\":");
-    text(out, commit.message.as_deref().map(|text| cut(text, MESSAGE_BYTES)).as_deref());
-    out.push_str(",\"distinct\":null");
-    if let Some(url) = repo_url.filter(|url| matches!(cut(url, URL_BYTES), Cow::Borrowed(_))) {
-        out.push_str(",\"url\":");
-        json::push_text(out, &format!("{url}/commits/{}", commit.sha));
-    }
-    out.push('}');
 }
 
 /// A text whose JSON has up to `most` bytes between its quotes.
@@ -171,6 +161,10 @@ fn cut(text: &str, most: usize) -> Cow<'_, str> {
         }
     }
     Cow::Borrowed(text)
+}
+
+fn is_whole(text: &str, most: usize) -> bool {
+    matches!(cut(text, most), Cow::Borrowed(_))
 }
 
 /// Whether a text is the hash of a commit; the hash of nothing, all zeros, is not.

@@ -5,8 +5,7 @@ mod key;
 mod pattern;
 
 pub use catalogue::{
-    ABSENT_COLLECTIONS, ABSENT_KEYS, AbsentCollection, AbsentKey, Collection, ENTITY_TOPICS,
-    EventTopic, event_topics,
+    ABSENT_COLLECTIONS, ABSENT_KEYS, Collection, ENTITY_TOPICS, EVENT_TYPES, known_keys,
 };
-pub use key::{COLLECTIONS, Change, EVENT_WORDS, KEY_BYTES, RoutingKey, known_keys};
+pub use key::{Change, KEY_BYTES, RoutingKey};
 pub use pattern::{InvalidPattern, MANY_WORDS, RoutingPattern};

@@ -5,6 +5,7 @@
 //! fails at a tick, the native sum is used for that tick only. The swap is one pointer, so a tick
 //! never sees a partial update and never waits for a compilation.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,8 @@ use crate::sync::lock;
 
 /// The most characters of a quoted line.
 const LINE_CHARS: usize = 200;
+/// Why a missing file is refused.
+pub(super) const NO_FILE: &str = "there is no such file";
 
 /// The state of a script, for `/readyz` and the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +73,9 @@ pub struct ScriptHost {
     trials: Option<Trials>,
     /// The text in force in an earlier run.
     proven: Option<u64>,
-    /// The last state of the file, so that each is tried once. Locked during the trial.
-    found: Mutex<FileState>,
+    /// What the last look found: a text by its hash, or why there is none. So each text is tried
+    /// once. `None` before the first look; locked during the trial.
+    found: Mutex<Option<Result<(InForce, u64), String>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,15 +84,6 @@ struct ForceState {
     /// Its result for the built-in sample.
     sample: Option<Tally>,
     status: ScriptStatus,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum FileState {
-    Unknown,
-    Missing,
-    BuiltIn,
-    Unreadable(String),
-    Text { hash: u64 },
 }
 
 impl ScriptStatus {
@@ -101,13 +96,8 @@ impl ScriptStatus {
 
 impl ScriptHost {
     /// Starts with the last good text of an earlier run, if there is one; reads nothing from disk
-    /// before [`refresh`](Self::refresh). `file` is the script's name in errors.
-    #[must_use]
-    pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
-        Self::of(ScriptKind::Merge, file, last_good, None, clock)
-    }
-
-    /// The same for either kind. `trials` records trials. Blocks.
+    /// before [`refresh`](Self::refresh). `file` is the script's name in errors, `trials` records
+    /// trials. Blocks.
     #[must_use]
     pub fn of(
         kind: ScriptKind,
@@ -150,7 +140,7 @@ impl ScriptHost {
             trials,
             proven,
             micros: AtomicU64::new(0),
-            found: Mutex::new(FileState::Unknown),
+            found: Mutex::new(None),
         }
     }
 
@@ -232,51 +222,35 @@ impl ScriptHost {
     }
 
     /// Checks the file and tries a new text: compiles it, runs it on the sample and on the window
-    /// that `live` returns, if any, and puts it in force or records its error. Returns a text that
-    /// came into force, to be stored as the last good one. Blocks: reads and computes.
+    /// that `live` returns for its rule, if any, and puts it in force or records its error. Returns
+    /// a text that came into force, to be stored as the last good one. Blocks: reads and computes.
     pub fn refresh<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
-    where
-        L: FnOnce() -> Option<WindowSnapshot>,
-    {
-        self.refresh_with(path, |_| live())
-    }
-
-    /// The same; `live` receives the rule.
-    pub fn refresh_with<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
         L: FnOnce(Option<&AggregateRule>) -> Option<WindowSnapshot>,
     {
-        let read = read(path);
-        let built_in = match &read {
-            Ok(None) if self.may_take_built_in() => shipped::built_in(path),
-            _ => None,
+        let text = match read(path) {
+            Ok(Some(text)) => Ok((InForce::File, Cow::Owned(text))),
+            Ok(None) => match shipped::built_in(path).filter(|_| self.may_take_built_in()) {
+                Some(text) => Ok((InForce::BuiltIn, Cow::Borrowed(text))),
+                None => Err(NO_FILE.to_owned()),
+            },
+            Err(reason) => Err(reason),
         };
-        let now = match &read {
-            Ok(None) if built_in.is_some() => FileState::BuiltIn,
-            Ok(Some(text)) => FileState::Text { hash: run::hash(text) },
-            Ok(None) => FileState::Missing,
-            Err(reason) => FileState::Unreadable(reason.clone()),
+        let now = match &text {
+            Ok((from, text)) => Ok((*from, run::hash(text))),
+            Err(reason) => Err(reason.clone()),
         };
         let mut found = lock(&self.found);
-        if *found == now {
+        if found.as_ref() == Some(&now) {
             return None;
         }
-        let kept = match read {
-            Ok(Some(text)) => self.judge(&text, InForce::File, live),
-            Ok(None) if built_in.is_some() => {
-                // It is available at the next start too, so there is nothing to store.
-                built_in.and_then(|text| self.judge(text, InForce::BuiltIn, live));
-                None
-            }
-            Ok(None) => self.refuse(&self.about_file("there is no such file")),
-            Err(reason) => self.refuse(&self.about_file(&format!("cannot be read: {reason}"))),
+        let kept = match text {
+            // A built-in text is available at the next start too, so there is nothing to store.
+            Ok((from, text)) => self.judge(&text, from, live).filter(|_| from == InForce::File),
+            Err(reason) => self.refuse(&ScriptDiagnostic::new(&self.file, None, reason), ""),
         };
-        *found = now;
+        *found = Some(now);
         kept
-    }
-
-    fn about_file(&self, reason: &str) -> ScriptDiagnostic {
-        ScriptDiagnostic::new(&self.file, None, reason)
     }
 
     /// Whether a built-in text may replace the present one: not when a directory is temporarily
@@ -295,10 +269,7 @@ impl ScriptHost {
         let trials = self.trials.as_ref();
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
-            Err(diagnostic) => {
-                let shown = diagnostic.line.and_then(|number| line_of(text, number));
-                self.refuse_at(&diagnostic, shown.as_deref())
-            }
+            Err(diagnostic) => self.refuse(&diagnostic, text),
         }
     }
 
@@ -329,17 +300,12 @@ impl ScriptHost {
     }
 
     /// Refuses the file's text; the present script remains. Returns `None`: nothing to store.
-    fn refuse(&self, diagnostic: &ScriptDiagnostic) -> Option<Arc<str>> {
-        self.refuse_at(diagnostic, None)
-    }
-
-    /// The same, with the line that the error concerns.
-    fn refuse_at(&self, diagnostic: &ScriptDiagnostic, line: Option<&str>) -> Option<Arc<str>> {
+    fn refuse(&self, diagnostic: &ScriptDiagnostic, text: &str) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
             let refused = Some(diagnostic.clone());
-            let refused_line = line.map(str::to_owned);
+            let refused_line = diagnostic.line.and_then(|number| line_of(text, number));
             let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
             ForceState { status, ..(**old).clone() }
         });
@@ -399,7 +365,7 @@ fn attempt(
     let hash = run::hash(text);
     // A built-in text cannot be the cause of a crash.
     let Some(trials) = trials.filter(|_| !shipped::is_built_in(text)) else {
-        return run::prepare_as(kind, text, file, live);
+        return run::prepare(kind, text, file, live);
     };
     if trials.is_deadly(hash, was_in_force) {
         let reason = "the process ended while it tried this script, so the script is not tried \
@@ -408,7 +374,7 @@ fn attempt(
         return Err(ScriptDiagnostic::new(file, None, reason));
     }
     trials.begin(hash);
-    let prepared = run::prepare_as(kind, text, file, live);
+    let prepared = run::prepare(kind, text, file, live);
     trials.end();
     prepared
 }
@@ -421,16 +387,19 @@ fn without(kind: ScriptKind) -> InForce {
     }
 }
 
-/// The text of a file, `None` when it does not exist; an error when it cannot be used.
+/// The text of a file, `None` when it does not exist; or why it cannot be read.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
-    let file = match private::open_file(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+    let read = || {
+        let file = private::open_file(path)?;
+        let mut bytes = Vec::new();
+        // One byte more than the limit, so that the caller can refuse the length.
+        let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
+        file.take(limit).read_to_end(&mut bytes)?;
+        String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
     };
-    let mut bytes = Vec::new();
-    // One byte more than the limit, so that the caller can refuse the length.
-    let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map(Some).map_err(|_| "not UTF-8 text".to_owned())
+    match read() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
 }

@@ -39,7 +39,7 @@ impl LiveWindow {
     /// Restores the snapshot. Names beyond its limits are left out.
     #[must_use]
     pub fn snapshot(&self) -> WindowSnapshot {
-        let mut buckets = Buckets::new();
+        let mut buckets = Buckets::default();
         for (second, counts) in &self.buckets {
             for (name, count) in counts {
                 // Invalid names are skipped.
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_window_that_travels_stays_as_it_is() {
-        let mut buckets = Buckets::new();
+        let mut buckets = Buckets::default();
         for second in 0..40 {
             buckets.add(Second(1_000 + second), "Rust", second + 1).unwrap();
             buckets.add(Second(1_000 + second), "a \"name\"", 1).unwrap();

@@ -42,35 +42,33 @@ fn shows(engine: &mut Engine) {
                     shown(&context, value, $how)
                 })
                 .register_fn($name, |context: NativeCallContext, array: &mut Array| {
-                    show_array(&context, array)
+                    let show = |array: &Dynamic| shown(&context, array, ValueFormat::Debug);
+                    as_value(array, Dynamic::from_array, show)
                 })
                 .register_fn($name, |context: NativeCallContext, map: &mut Map| {
-                    show_map(&context, map)
+                    let show = |map: &Dynamic| shown(&context, map, ValueFormat::Debug);
+                    as_value(map, Dynamic::from_map, show)
                 });)*
         };
     }
     show!(ValueFormat::Text, "print" "to_string");
     show!(ValueFormat::Debug, "debug" "to_debug");
     engine.register_fn("to_json", |map: &mut Map| -> NativeResult<String> {
-        let taken = Dynamic::from_map(std::mem::take(map));
-        let weighed = weigh(&taken);
-        *map = taken.cast::<Map>();
-        weighed.map(|()| rhai::format_map_as_json(map))
+        as_value(map, Dynamic::from_map, weigh)?;
+        Ok(rhai::format_map_as_json(map))
     });
 }
 
-fn show_array(context: &NativeCallContext<'_>, array: &mut Array) -> NativeResult<ImmutableString> {
-    let taken = Dynamic::from_array(std::mem::take(array));
-    let text = shown(context, &taken, ValueFormat::Debug);
-    *array = taken.cast::<Array>();
-    text
-}
-
-fn show_map(context: &NativeCallContext<'_>, map: &mut Map) -> NativeResult<ImmutableString> {
-    let taken = Dynamic::from_map(std::mem::take(map));
-    let text = shown(context, &taken, ValueFormat::Debug);
-    *map = taken.cast::<Map>();
-    text
+/// Passes a container to `look` as a value, without a copy.
+fn as_value<C: std::any::Any + Clone + Default, T>(
+    container: &mut C,
+    value_of: impl FnOnce(C) -> Dynamic,
+    look: impl FnOnce(&Dynamic) -> T,
+) -> T {
+    let value = value_of(std::mem::take(container));
+    let seen = look(&value);
+    *container = value.cast();
+    seen
 }
 
 fn joins(engine: &mut Engine) {

@@ -91,29 +91,16 @@ impl WindowObject {
     }
 }
 
-/// The seconds that have counts, oldest first.
-pub(super) struct Iter {
-    seconds: WindowObject,
-    next: usize,
-}
-
-impl Iterator for Iter {
-    type Item = BucketObject;
-
-    fn next(&mut self) -> Option<BucketObject> {
-        let bucket = Arc::clone(self.seconds.buckets().get(self.next)?);
-        self.next += 1;
-        let taken = self.seconds.taken.clone();
-        Some(BucketObject { taken, at: bucket.at().0, counted: Some(bucket) })
-    }
-}
-
+/// Iterates over the seconds that have counts, oldest first.
 impl IntoIterator for WindowObject {
     type Item = BucketObject;
-    type IntoIter = Iter;
+    type IntoIter = Box<dyn Iterator<Item = BucketObject>>;
 
-    fn into_iter(self) -> Iter {
-        Iter { seconds: self, next: 0 }
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new((0..self.buckets().len()).map(move |index| {
+            let counted = Arc::clone(&self.buckets()[index]);
+            BucketObject { taken: self.taken.clone(), at: counted.at().0, counted: Some(counted) }
+        }))
     }
 }
 

@@ -80,22 +80,14 @@ pub struct Benched {
     pub native: Cost,
 }
 
-/// Compiles a script and runs it on the built-in sample, and on a live window if one is given.
-pub fn check(path: &Path, live: Option<&WindowSnapshot>) -> Result<Checked, ScriptDiagnostic> {
-    let script = load(path, live)?;
-    checked(path, &script, live)
-}
-
-/// The same for a file next to the merge script, which must be an aggregate.
-pub fn check_aggregate(path: &Path) -> Result<Checked, ScriptDiagnostic> {
-    checked(path, &load_as(Some(ScriptKind::Aggregate), path, None)?, None)
-}
-
-fn checked(
+/// Compiles a script of this kind, or of either, and runs it on the built-in sample, and on a live
+/// window if one is given.
+pub fn check(
+    kind: Option<ScriptKind>,
     path: &Path,
-    script: &Compiled,
     live: Option<&WindowSnapshot>,
 ) -> Result<Checked, ScriptDiagnostic> {
+    let script = &load(kind, path, live)?;
     Ok(Checked {
         file: path.to_string_lossy().into(),
         hash: script.fingerprint(),
@@ -109,7 +101,7 @@ fn checked(
 /// merge script, and for an invalid one. Paths of the payload always exist.
 #[must_use]
 pub fn missing_paths(path: &Path, events: &[Arc<str>]) -> Vec<String> {
-    let Ok(script) = load(path, None) else { return Vec::new() };
+    let Ok(script) = load(None, path, None) else { return Vec::new() };
     let Some(rule) = script.rule() else { return Vec::new() };
     let facts = Facts {
         enriched: true,
@@ -128,7 +120,7 @@ pub fn missing_paths(path: &Path, events: &[Arc<str>]) -> Vec<String> {
 
 /// Runs a script 50 times on 3,600 seconds of 20 languages.
 pub fn bench(path: &Path) -> Result<Benched, ScriptDiagnostic> {
-    let script = load(path, None)?;
+    let script = load(None, path, None)?;
     let window = script.sample();
     Ok(Benched {
         file: path.to_string_lossy().into(),
@@ -144,26 +136,17 @@ pub fn bench(path: &Path) -> Result<Benched, ScriptDiagnostic> {
     })
 }
 
-/// By its kind: a script with a `config` is an aggregate.
-fn load(path: &Path, live: Option<&WindowSnapshot>) -> Result<Compiled, ScriptDiagnostic> {
-    load_as(None, path, live)
-}
-
-fn load_as(
+/// Compiles and tries a file. Without a kind, a script with a `config` is an aggregate.
+fn load(
     kind: Option<ScriptKind>,
     path: &Path,
     live: Option<&WindowSnapshot>,
 ) -> Result<Compiled, ScriptDiagnostic> {
     let file: Arc<str> = path.to_string_lossy().into();
-    let wrong = |reason: &str| ScriptDiagnostic::new(&file, None, reason);
-    match host::read(path) {
-        Ok(Some(text)) => {
-            let kind = kind.unwrap_or_else(|| run::kind_of(&text));
-            run::prepare_as(kind, &text, &file, |_| live.cloned())
-        }
-        Ok(None) => Err(wrong("there is no such file")),
-        Err(reason) => Err(wrong(&format!("cannot be read: {reason}"))),
-    }
+    let text = host::read(path).and_then(|text| text.ok_or_else(|| host::NO_FILE.to_owned()));
+    let text = text.map_err(|reason| ScriptDiagnostic::new(&file, None, reason))?;
+    let kind = kind.unwrap_or_else(|| run::kind_of(&text));
+    run::prepare(kind, &text, &file, |_| live.cloned())
 }
 
 fn attempt(script: &Compiled, window: &WindowSnapshot) -> Result<TrialRun, ScriptDiagnostic> {

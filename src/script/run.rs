@@ -52,18 +52,9 @@ pub struct Compiled {
     merge_at: LineColumn,
 }
 
-/// Compiles a merge script and runs it on the built-in sample and, if given, on a live window.
-/// `file` is its name in errors.
+/// Compiles a script and runs it on the built-in sample and on the window that `live` returns for
+/// its rule, if any. `file` is its name in errors.
 pub fn prepare(
-    source: &str,
-    file: &str,
-    live: Option<&WindowSnapshot>,
-) -> Result<Compiled, ScriptDiagnostic> {
-    prepare_as(ScriptKind::Merge, source, file, |_| live.cloned())
-}
-
-/// The same for either kind; `live` receives the rule.
-pub(super) fn prepare_as(
     kind: ScriptKind,
     source: &str,
     file: &str,
@@ -143,10 +134,10 @@ impl Compiled {
 
     /// A window as the script will see them.
     pub(super) fn sample(&self) -> WindowSnapshot {
-        match &self.rule {
-            Some(rule) => sample::window_of(|language| rule.sample_name(language)),
-            None => sample::window(),
-        }
+        sample::window(|language| match &self.rule {
+            Some(rule) => rule.sample_name(language),
+            None => language.to_owned(),
+        })
     }
 
     /// Its text.
@@ -272,7 +263,7 @@ fn accept(result: &Dynamic) -> Result<Tally, String> {
             "merge returns {kind}; a Tally or a map of name -> number is accepted"
         ));
     };
-    let mut tally = Tally::new();
+    let mut tally = Tally::default();
     for (name, value) in map.iter() {
         sum::check_name(name)?;
         let n = match (value.as_int(), value.as_float()) {
@@ -315,7 +306,7 @@ mod tests {
         let limits = ScriptLimits::default();
         let mut compiled = Compiled::new(source, "x.rhai", limits).unwrap();
         compiled.engine.register_fn("boom", || -> i64 { panic!("it fell over") });
-        let diagnostic = compiled.run(&sample::window()).unwrap_err();
+        let diagnostic = compiled.run(&compiled.sample()).unwrap_err();
         assert_eq!(diagnostic.to_string(), "x.rhai:2:1: the interpreter failed: it fell over");
         assert_eq!(apart(|| 1), Ok(1));
     }

@@ -45,15 +45,11 @@ const NAMES: [&str; 32] = [
     "Erlang",
 ];
 
-/// Two hours of every second; 20 of 32 languages in each, common ones with larger counts.
-pub(super) fn window() -> WindowSnapshot {
-    window_of(str::to_owned)
-}
-
-/// The same with other names, one per language.
-pub(super) fn window_of(name_of: impl Fn(&str) -> String) -> WindowSnapshot {
+/// Two hours of every second; 20 of 32 languages in each, common ones with larger counts. `name_of`
+/// gives the name that a language is counted under.
+pub(super) fn window(name_of: impl Fn(&str) -> String) -> WindowSnapshot {
     let names = NAMES.map(name_of);
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     let mut state = 42_u64;
     for age in 0..i64::from(SECONDS) * 2 {
         for nth in 0..LANGUAGES {

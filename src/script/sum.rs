@@ -283,7 +283,7 @@ impl Sum {
 
     /// The public result: integers above 0.
     pub(super) fn finish(&self) -> Result<Tally, String> {
-        let mut tally = Tally::new();
+        let mut tally = Tally::default();
         for (name, n) in self.0.entries() {
             put(&mut tally, Arc::clone(name), n)?;
         }

@@ -16,7 +16,7 @@ use crate::model::window::{Second, Window};
 
 /// Ten seconds up to 100, and the previous window.
 pub(super) fn window(entries: &[(i64, &str, i64)]) -> WindowSnapshot {
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     for &(second, name, n) in entries {
         buckets.add(Second(second), name, n).unwrap();
     }

@@ -39,7 +39,7 @@ where
             last = Some(now);
             return SETTLE;
         }
-        if let Some(text) = host.refresh(&path, &live) {
+        if let Some(text) = host.refresh(&path, |_| live()) {
             keep(&text);
         }
         LOOK

@@ -3,6 +3,8 @@
 //! A clock alone never causes a deletion: a pass waits until a witness agrees with the machine's
 //! clock ([`crate::clock::witness`]). The time of the last pass is stored, and is itself a witness.
 
+pub mod claimed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::StoreError;
 use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
-use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey, SeenKey};
+use super::keys::{BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey};
 use super::ledger::fold::{self, FoldProgress};
 use super::open::Store;
 use super::reach::{bytes_on_disk, reach};
@@ -23,7 +25,7 @@ use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, DISAGREES, LOOK, Witness};
 use crate::model::entity::ObjectId;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::model::window::{Day, Minute, Second, Timestamp};
+use crate::model::window::{Minute, Second, Timestamp};
 use crate::{fault, metrics};
 
 /// How long and how much data is kept.
@@ -164,10 +166,8 @@ pub async fn drop_due(
     let dropped = store
         .commit(move |batch| {
             let first_day = *remembered_days(claims_now, retention.seen_for).start();
-            let (from, until) =
-                (SeenKey::first_of(Day(i32::MIN)), SeenKey::first_of(Day(first_day)));
-            batch.delete_range(&from, &until)?;
-            batch.delete_range(&AppliedKey(from), &AppliedKey(until))?;
+            let days = first_day..=*remembered_days(now, retention.seen_for).end();
+            claimed::drop_due(batch, days, now, retention.seen_for)?;
             let entity = |period| EntityKey { period, id: ObjectId::from_bytes([0; 12]) };
             let first_period = *EntityKey::periods(claims_now).start();
             batch.delete_range(&entity(i32::MIN), &entity(first_period))?;
@@ -259,15 +259,14 @@ fn journal_cut(
     // The newest minute always stays: it is still being written.
     let Some((newest, _)) = minutes.last() else { return Ok(None) };
     let oldest = now.minus(retention.journal_for).minute().min(*newest);
-    // Minutes are ordered by receipt, positions by the bus: minutes may overlap.
-    let young = minutes.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, row)| row.first);
-    let by_age = young.min().unwrap_or_default();
+    // Minutes are ordered by receipt, positions by the bus: minutes may overlap. Ages and sizes
+    // are looked at by position: minutes that a wrong clock put into the future must not keep all
+    // later events.
+    minutes.sort_by_key(|(_, row)| row.first);
+    let by_age = first_young(&minutes, oldest, now.minute());
     let held = retention.held_by.map(|name| reader.cursor_on(name, tag)).transpose()?.flatten();
     // The uncompressed size is an upper bound of the size on the disk.
     let raw: u64 = minutes.iter().map(|(_, row)| row.bytes).fold(0, u64::saturating_add);
-    // Sizes are added up by position: minutes that a wrong clock put into the future must not keep
-    // all later events.
-    minutes.sort_by_key(|(_, row)| row.first);
     let kept = if raw <= retention.journal_bytes {
         minutes.len()
     } else {
@@ -296,6 +295,24 @@ fn journal_cut(
     let newest = gone.iter().map(|(minute, _)| *minute).max().unwrap_or(before);
     let also = gone.iter().map(|(minute, _)| *minute).filter(|minute| *minute >= before);
     Ok(Some(Cut { start, before, also: also.collect(), newest }))
+}
+
+/// The first position of the minutes from `oldest` on; at least the last minute stays. `minutes`
+/// must be sorted by position; one of the future counts as the next one that is not.
+fn first_young(minutes: &[(Minute, MinuteRow)], oldest: Minute, now: Minute) -> Position {
+    let mut first = minutes.last().map(|(_, row)| row.first).unwrap_or_default();
+    let mut next = None;
+    for (minute, row) in minutes.iter().rev() {
+        let is_ahead = minute.0 > now.0.saturating_add(1);
+        let counted = next.filter(|_| is_ahead).unwrap_or(*minute);
+        if !is_ahead {
+            next = Some(*minute);
+        }
+        if counted >= oldest {
+            first = row.first;
+        }
+    }
+    first
 }
 
 #[cfg(test)]

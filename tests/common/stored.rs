@@ -98,6 +98,29 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     assert_eq!(received(&store, Span::Hour), hours, "counts by hour and type");
 }
 
+/// Panics unless the pull requests that were opened are counted as expected, whatever the journal
+/// still has.
+pub fn assert_opened(dir: &Path, expected: &Expected) {
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
+    let mut found: BTreeMap<String, i64> = BTreeMap::new();
+    let first = HourKey {
+        hour: Hour(i64::MIN),
+        origin: HourSource::Live,
+        metric: HourMetric::PullRequests,
+    };
+    let read = |key: HourKey, value: &[u8]| {
+        if key.metric == HourMetric::Opened {
+            *found.entry(key.hour.day().to_string()).or_default() += read_count(&key, value)?;
+        }
+        Ok(true)
+    };
+    store.reader().scan(&first, read).unwrap();
+    let wanted = expected.days.iter().filter(|(_, day)| day.open > 0);
+    let wanted: BTreeMap<_, _> = wanted.map(|(name, day)| (name.clone(), day.open)).collect();
+    assert_eq!(found, wanted, "opened pull requests by day");
+    assert!(!found.is_empty(), "the feed has pull requests");
+}
+
 /// Panics unless the counts of a store match the events in its journal. Returns the positions of
 /// the events.
 pub fn assert_agrees_with_itself(dir: &Path) -> BTreeSet<Position> {

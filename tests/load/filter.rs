@@ -6,6 +6,7 @@ mod hostile;
 use ghpulse::clock::Stopwatch;
 use ghpulse::hub::{Filter, QUERY_VALUES, StreamQuery, StreamedEvent as _, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
+use ghpulse::model::event_index::IndexedField;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 
 use crate::report::Report;
@@ -62,7 +63,9 @@ pub fn run(report: &mut Report) {
     let (query, kind, found) = hostile::search(&lists);
     println!("the slowest found, on names of `{kind}`: {query:?}");
     report.add("filter", "worst that is accepted: ghpulse", "an event, ns", made.max(found));
-    let plain = nanos(&events, ROUNDS, |event| event.index().kind() == Some("PullRequestEvent"));
+    let is_pull =
+        |event: &TailEvent| event.index().get(IndexedField::Kind) == Some("PullRequestEvent");
+    let plain = nanos(&events, ROUNDS, is_pull);
     report.add("filter", "one comparison of the type, by hand", "an event, ns", plain);
 }
 

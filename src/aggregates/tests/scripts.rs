@@ -8,7 +8,7 @@ use super::*;
 use crate::model::script_report::InForce;
 use crate::model::tally::{Buckets, Tally};
 use crate::script::rule::Subject;
-use crate::script::{ScriptHost, ScriptKind, check_aggregate};
+use crate::script::{ScriptHost, ScriptKind, check};
 
 const NOW: i64 = 1_800_000_010;
 const STARS: &str = include_str!("../../../scripts/stars.rhai");
@@ -109,7 +109,11 @@ fn shipped_scripts_pass_the_check() {
     assert_eq!(names, ["bots", "growth", "stars"]);
     assert_eq!(refused, []);
     for (_, path) in &found {
-        assert!(check_aggregate(path).unwrap().config.is_some(), "{}", path.display());
+        assert!(
+            check(Some(ScriptKind::Aggregate), path, None).unwrap().config.is_some(),
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -142,7 +146,8 @@ fn config_errors_name_their_line_and_column() {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("x.rhai");
             fs::write(&path, text).unwrap();
-            let diagnostic = check_aggregate(&path).unwrap_err().to_string();
+            let diagnostic =
+                check(Some(ScriptKind::Aggregate), &path, None).unwrap_err().to_string();
             diagnostic.rsplit_once('/').unwrap().1.to_owned()
         };
         let diagnostic = host(&format!("{merge}{config}"));

@@ -134,12 +134,10 @@ fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) 
     }
     match bound {
         Ok(_) => Finding::ok(key, address, "is free"),
-        Err(error) if error.kind() == ErrorKind::AddrInUse && in_use => Finding::note(
-            key,
-            address,
-            "is in use, possibly by the appliance that runs on \
-                                         data.dir",
-        ),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && in_use => {
+            let said = "is in use, possibly by the appliance that runs on data.dir";
+            Finding::note(key, address, said)
+        }
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_default => {
             Finding::warning(key, address, "is in use: another port will be used")
         }
@@ -154,7 +152,7 @@ fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
     let secret = |key: &&config::ConfigKey| key.is_secret() && places.contains_key(key.path);
     let written = config::KEYS.iter().filter(secret).find_map(|key| match &places[key.path] {
-        ValueOrigin::File(path, _) => Some((key.path, path.clone())),
+        ValueOrigin::File { file, .. } => Some((key.path, file.clone())),
         _ => None,
     });
     files.extend(written);
@@ -169,11 +167,8 @@ fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let open = files.into_iter().filter(|(_, path)| is_readable_by_others(path));
     open.map(|(key, path)| {
         let path = path.display();
-        let cure = format!(
-            "readable by every user of this machine, with its secrets: chmod o= \
-                            {path}"
-        );
-        Finding::warning(key, path, cure)
+        let said = "readable by every user of this machine, with its secrets: chmod o=";
+        Finding::warning(key, &path, format!("{said} {path}"))
     })
     .collect()
 }
@@ -198,7 +193,7 @@ pub(super) fn tokens_of(path: &Path) -> Option<config::TokenLines> {
 mod tests {
     use super::*;
     use crate::cli::check::report::Level;
-    use crate::cli::exit::Exit;
+    use crate::supervise::Exit;
 
     #[test]
     fn a_directory_is_tried_and_left_as_it_was() {

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::config_file::line_of;
-use crate::cli::exit::Exit;
 use crate::config::{self, ConfigError, ConfigWarning};
+use crate::supervise::Exit;
 
 /// The result of testing a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

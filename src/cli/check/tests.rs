@@ -18,7 +18,8 @@ fn loaded(text: &str) -> Loaded {
 fn each_configured_server_is_tried_at_its_own_port() {
     let text = "pulsar: {env: dev, devHost: 'pulsar://q', producer: {topic: t}}\n\
                 amqp: {url: 'amqps://u:p@rabbit/'}\ntidb: {host: db, db: x}\n";
-    let found: Vec<_> = servers(&loaded(text).config)
+    let config = loaded(text).config;
+    let found: Vec<_> = servers(&config)
         .into_iter()
         .map(|server| format!("{} {}:{}", server.name, server.host, server.port))
         .collect();
@@ -32,18 +33,17 @@ fn each_configured_server_is_tried_at_its_own_port() {
 fn listening_server_is_reachable_and_silent_one_is_not() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let host = || "127.0.0.1".to_owned();
-    let server =
-        |port| ConfiguredServer { name: "github", host: host(), port, deeper: ServerKind::No };
-    let attempt = |server: ConfiguredServer| {
+    let attempt = |port| {
+        let host = "127.0.0.1".to_owned();
+        let test = Box::pin(connect(host.clone(), port));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(try_one(&server))
+        runtime.block_on(try_one(ConfiguredServer { name: "github", host, port, test }))
     };
-    assert_eq!(attempt(server(port)).connected, Some(true));
+    assert_eq!(attempt(port).connected, Some(true));
     // Bound but not listening, so that no other process gets the port.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let away = attempt(server(taken.local_addr().unwrap().port()));
+    let away = attempt(taken.local_addr().unwrap().port());
     assert_eq!(away.connected, Some(false));
     assert!(away.said.contains("refused"), "{}", away.said);
 }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::super::exit::Exit;
 use super::super::output;
-use super::show::{Printed, Printer, TailMessage};
+use super::show::{Printer, TailMessage};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::http::streaming::Streaming;
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
 use crate::model::json;
+use crate::supervise::Exit;
 
 /// Timeout of the response's head.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -25,10 +25,8 @@ const ASKED_WAIT: u64 = 300;
 
 /// Why the command ended.
 pub(super) enum TailEnd {
-    /// The limit is reached.
-    Asked,
-    /// Stdout was closed or cannot be written.
-    Stdout(Exit),
+    /// The limit is reached, or stdout was closed or cannot be written.
+    Done(Exit),
     /// The server rejects the query.
     Refused(String),
     /// There never was a stream.
@@ -156,7 +154,7 @@ impl TailConnection {
         let Some(message) = TailMessage::read(&text) else {
             return Some(TailEnd::Away("not a ghpulse server".to_owned()));
         };
-        let shown = show.message(&message, line);
+        let ended = show.message(&message, line);
         // The cursor in `hello` is that of the newest event, not of this reader.
         let place = match &*message.kind {
             "hello" => None,
@@ -167,11 +165,7 @@ impl TailConnection {
             self.cursor = Some(place.into_owned());
             self.backoff.reset();
         }
-        match shown {
-            Printed::On => None,
-            Printed::Enough => Some(TailEnd::Asked),
-            Printed::Stdout(exit) => Some(TailEnd::Stdout(exit)),
-        }
+        ended.map(TailEnd::Done)
     }
 }
 

@@ -5,10 +5,10 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
-use super::super::exit::Exit;
 use super::super::output;
 use crate::model::json;
-use crate::terminal;
+use crate::supervise::Exit;
+use crate::{logging, terminal};
 
 /// Most characters of an event's title or the like.
 const DETAIL_CHARS: usize = 90;
@@ -49,13 +49,6 @@ impl<'a> TailMessage<'a> {
     }
 }
 
-/// Whether to continue after a message.
-pub(super) enum Printed {
-    On,
-    Enough,
-    Stdout(Exit),
-}
-
 /// Prints messages to stdout.
 pub(super) struct Printer {
     json: bool,
@@ -69,27 +62,24 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(json: bool, limit: Option<u64>) -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let is_terminal = std::io::stdout().is_terminal();
-        let colour = !json && wanted && is_terminal;
+        let colour = !json && logging::colourful(is_terminal);
         let columns = is_terminal.then(output::columns);
         Self { json, escaped: is_terminal, colour, columns, left: limit }
     }
 
-    /// Shows a message; `line` is it as it came.
-    pub(super) fn message(&mut self, message: &TailMessage<'_>, line: &[u8]) -> Printed {
+    /// Shows a message; `line` is it as it came. Returns the exit code when the command ends here.
+    pub(super) fn message(&mut self, message: &TailMessage<'_>, line: &[u8]) -> Option<Exit> {
         match &*message.kind {
-            "event" | "entity" => {}
+            "event" | "entity" => return self.event(message, line),
             "gap" => {
                 note(&gap(message));
                 if self.json {
                     return self.print_json(line);
                 }
-                return Printed::On;
             }
             "hello" if message.at(&["simulated"]) == Some("true") => {
                 note("these events are made up: they come from the simulated GitHub");
-                return Printed::On;
             }
             "ack" => {
                 let warnings = message.at(&["warnings"]).unwrap_or_default();
@@ -97,33 +87,31 @@ impl Printer {
                     let said = json::pick(warning, ["message"])[0].and_then(json::shown);
                     note(&output::plain(&said.unwrap_or_default()));
                 }
-                return Printed::On;
             }
             "error" => {
                 let said = message.text(&["message"]).unwrap_or("an error".into());
                 note(&output::plain(&said));
-                return Printed::On;
             }
-            _ => return Printed::On,
+            _ => {}
         }
-        let shown = if self.json {
+        None
+    }
+
+    /// An event or entity, which counts towards the limit.
+    fn event(&mut self, message: &TailMessage<'_>, line: &[u8]) -> Option<Exit> {
+        let ended = if self.json {
             self.print_json(line)
         } else {
             let line = event(message, self.colour);
             let line = self.columns.map_or(line.clone(), |columns| fitted(&line, columns));
             Self::print(line.as_bytes())
         };
-        if let (Printed::On, Some(left)) = (&shown, &mut self.left) {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                return Printed::Enough;
-            }
-        }
-        shown
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        ended.or_else(|| (self.left == Some(0)).then_some(Exit::Fine))
     }
 
     /// A line as it came; on a terminal, escaped.
-    fn print_json(&self, line: &[u8]) -> Printed {
+    fn print_json(&self, line: &[u8]) -> Option<Exit> {
         if !self.escaped {
             return Self::print(line);
         }
@@ -131,14 +119,11 @@ impl Printer {
         Self::print(terminal::json(&text).as_bytes())
     }
 
-    fn print(line: &[u8]) -> Printed {
+    fn print(line: &[u8]) -> Option<Exit> {
         let mut out = std::io::stdout().lock();
         let written = out.write_all(line).and_then(|()| out.write_all(b"\n"));
-        match written.and_then(|()| out.flush()) {
-            Ok(()) => Printed::On,
-            // A reader that went away has what it wanted.
-            Err(error) => Printed::Stdout(output::settled(Err(error))),
-        }
+        // A reader that went away has what it wanted.
+        written.and_then(|()| out.flush()).err().map(|error| output::settled(Err(error)))
     }
 }
 

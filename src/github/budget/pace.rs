@@ -144,11 +144,12 @@ impl BudgetPace {
         self.blocked_until = Some(self.blocked_until.map_or(until, |earlier| earlier.max(until)));
     }
 
-    /// Merges the same kind of another budget; `newer` compares the other's window with ours.
+    /// Merges the same kind of another budget; `newer` compares the other's window with ours. The
+    /// longer delay applies, not their sum: what both sent is deducted from what is left of the
+    /// limit, and many budgets of one account, each slightly ahead, would silence it for minutes.
     pub(super) fn join(&mut self, other: &Self, newer: Ordering, now: Instant) {
         let most = Duration::from_secs_f64(MOST_AHEAD);
-        let ahead = |due: Instant| due.saturating_duration_since(now).min(most);
-        self.due = self.due.min(now) + ahead(self.due) + ahead(other.due);
+        self.due = self.due.max(other.due).min(now + most);
         self.under_way = self.under_way.saturating_add(other.under_way);
         let of_both = |ours: u64, theirs: u64| match newer {
             Ordering::Less => ours,

@@ -425,6 +425,34 @@ fn merged_budgets_add_their_spent_requests() {
     assert!((50..=54).contains(&went.len()), "{} of the 54 that are left", went.len());
 }
 
+/// Each token has sent a request by the time its account is known. What a hundred of them are ahead
+/// of their pace is not one long wait of the account.
+#[test]
+fn merged_budgets_do_not_wait_for_each_other() {
+    for is_heard in [true, false] {
+        let now = start();
+        let mut left = 4_900;
+        let mut answer = |at: Instant| {
+            left -= 1;
+            let says = limits(5_000, left, 3_000 - (at - now).as_secs());
+            (Spent::One, if is_heard { says } else { RateLimits::default() })
+        };
+        let mut budget = one_kind(TOKEN, 5_000, now);
+        for _ in 0..100 {
+            let mut other = one_kind(TOKEN, 5_000, now);
+            let taken = other.take(Stream, now);
+            let (spent, says) = answer(now);
+            other.settle(now, taken, spent, &says);
+            budget.join(other, now);
+        }
+        let went = times(&mut budget, now, now + seconds(100), answer);
+        assert!(went[0] < now + seconds(2), "{:?}, {is_heard}", went[0] - now);
+        // The hundred are of the limit: what is left is spread over the window.
+        let most = if is_heard { 150 } else { 130 };
+        assert!((110..=most).contains(&went.len()), "{}, {is_heard}", went.len());
+    }
+}
+
 #[test]
 fn window_that_is_over_does_not_count_for_merged_budgets() {
     let now = start();

@@ -19,7 +19,7 @@ use crate::hub::log::streamed_event::StreamedEvent;
 use crate::lists::{ListSet, ListTerm};
 use crate::model::event_index::{EventIndex, IndexedField};
 use crate::model::glob;
-use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
+use crate::model::routing::{EVENT_TYPES, KEY_BYTES, RoutingPattern, known_keys};
 use automaton::STATES;
 use keys::KeyPatterns;
 use values::ValueSet;
@@ -292,8 +292,9 @@ fn suspicious(field: &str, value: &str) -> Option<String> {
     match field {
         "types" => {
             let value = value.to_ascii_lowercase();
-            let is_known = |word: &&str| glob::matches(&value, format!("{word}event").as_bytes());
-            let is_odd = !EVENT_WORDS.iter().any(is_known);
+            let is_known =
+                |kind: &&str| glob::matches(&value, kind.to_ascii_lowercase().as_bytes());
+            let is_odd = !EVENT_TYPES.iter().any(is_known);
             is_odd.then(|| "no type that is known today has this name; see /topics".to_owned())
         }
         "repos" => (!value.contains(['/', '*']))

@@ -4,7 +4,7 @@
 //! because subscribers with different rates can share a group.
 
 use crate::hub::log::filter::VALUE_BYTES;
-use crate::model::event_index::EventIndex;
+use crate::model::event_index::{EventIndex, IndexedField};
 
 /// Which events, and how they are encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -69,9 +69,9 @@ impl Conditions {
         let holds = |wanted: &Option<Box<str>>, is: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == is
         };
-        holds(&self.kind, index.kind())
-            && holds(&self.repo_name, index.repo_name())
-            && holds(&self.actor_login, index.actor_login())
+        holds(&self.kind, index.get(IndexedField::Kind))
+            && holds(&self.repo_name, index.get(IndexedField::Repo))
+            && holds(&self.actor_login, index.get(IndexedField::Actor))
     }
 }
 

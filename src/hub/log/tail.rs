@@ -214,7 +214,8 @@ impl Tail {
         let events: Vec<_> = lock(&self.ring).events.iter().cloned().collect();
         let is_among = |event: &TailEvent| {
             let index = event.index();
-            excluded.hold(index.actor_login(), index.org_login(), index.repo_name())
+            let [repo, actor, org] = index.names();
+            excluded.hold(actor, org, repo)
         };
         let mut marks: HashMap<Cursor, bool> =
             events.iter().map(|event| (event.cursor, is_among(event))).collect();
@@ -362,7 +363,7 @@ pub(crate) mod tests {
         let events = tail.read(0, 9).events;
         let made: Vec<bool> = events.iter().map(|event| event.encoded_whole().is_some()).collect();
         assert_eq!(made, [false, false, false, false, false, true, true, true]);
-        assert_eq!(events[0].index().kind(), Some("A"));
+        assert_eq!(events[0].index().key(), "evt.a.insert");
         let tail = Tail::new(1);
         (1..=8).for_each(|number| tail.append(vec![large(number)]));
         assert_eq!(tail.read(0, 9).events.len(), 1);

@@ -1,28 +1,66 @@
 //! The panels of the dashboard, in rows.
 
+use super::selectors::{base_of, names};
+use crate::metrics::{ALL, Metric, MetricKind};
+
+/// Title of the row for metrics without their own panel.
+const OTHERS: &str = "Other metrics";
+
 /// One panel.
 pub(super) struct DashboardPanel {
     pub(super) row: &'static str,
-    pub(super) title: &'static str,
+    pub(super) title: String,
+    pub(super) help: String,
     /// A Grafana unit.
     pub(super) unit: &'static str,
     /// Expression and legend.
-    pub(super) queries: &'static [(&'static str, &'static str)],
+    pub(super) queries: Vec<(String, String)>,
+}
+
+impl DashboardPanel {
+    fn new(row: &'static str, title: &str, unit: &'static str, queries: &[(&str, &str)]) -> Self {
+        let helps = queries.iter().flat_map(|(expr, _)| names(expr));
+        let helps =
+            helps.filter_map(|name| ALL.iter().find(|metric| metric.name == base_of(&name)));
+        let mut lines: Vec<&str> = helps.map(|metric| metric.help).collect();
+        lines.dedup();
+        let queries = queries.iter().map(|(expr, legend)| ((*expr).into(), (*legend).into()));
+        let (title, help) = (title.to_owned(), lines.join("\n\n"));
+        Self { row, title, help, unit, queries: queries.collect() }
+    }
+
+    /// The panel of a metric without its own.
+    pub(super) fn of_metric(metric: &Metric) -> Self {
+        let (name, label) = (metric.name, metric.label);
+        let expr = match metric.kind {
+            MetricKind::Counter => format!("rate({name}[5m])"),
+            MetricKind::Gauge => name.to_owned(),
+            MetricKind::Histogram => format!("rate({name}_sum[5m]) / rate({name}_count[5m])"),
+        };
+        let legend =
+            if label.is_empty() { "{{instance}}".to_owned() } else { format!("{{{{{label}}}}}") };
+        let unit = match metric.kind {
+            MetricKind::Counter => "cps",
+            _ if name.ends_with("_bytes") => "bytes",
+            _ if name.ends_with("_seconds") => "s",
+            _ => "short",
+        };
+        let help = metric.help.to_owned();
+        Self { row: OTHERS, title: name.to_owned(), help, unit, queries: vec![(expr, legend)] }
+    }
 }
 
 macro_rules! panels {
     ($($row:literal {
         $($title:literal $unit:literal $([$expr:literal $legend:literal])+;)*
     })*) => {
-        pub(super) const PANELS: &[DashboardPanel] = &[$($(DashboardPanel {
-            row: $row,
-            title: $title,
-            unit: $unit,
-            queries: &[$(($expr, $legend)),+],
-        }),*),*];
+        pub(super) fn panels() -> Vec<DashboardPanel> {
+            vec![$($(DashboardPanel::new($row, $title, $unit, &[$(($expr, $legend)),+])),*),*]
+        }
     };
 }
 
+// A Grafana unit follows each title; a query is an expression and its legend.
 panels! {
     "Feed" {
         "Events" "cps"

@@ -60,18 +60,15 @@ impl DocumentBody<'_> {
     }
 
     pub(super) fn document(&self, id: ObjectId) -> String {
-        match *self {
+        let (object, behind) = match *self {
             Self::Bound { object, repo, whole_by } => {
-                with_id(id, object, &behind_bound(object, repo, whole_by))
+                (object, behind_bound(object, repo, whole_by))
             }
-            Self::Fork { forkee, repo, whole_by } => {
-                with_id(id, forkee, &behind_fork(forkee, repo, whole_by))
-            }
-            Self::Watcher { actor, repo, at } => {
-                with_id(id, actor, &behind_watcher(actor, repo, at))
-            }
-            Self::Created { ref members } => with_id(id, "{}", members),
-        }
+            Self::Fork { forkee, repo, whole_by } => (forkee, behind_fork(forkee, repo, whole_by)),
+            Self::Watcher { actor, repo, at } => (actor, behind_watcher(actor, repo, at)),
+            Self::Created { ref members } => ("{}", members.clone()),
+        };
+        with_id(id, object, &behind)
     }
 }
 

@@ -1,16 +1,7 @@
-//! The catalogue of topics: each known key with its source, and the collections and keys of
+//! The catalogue of topics: the known event types and collections, and the collections and keys of
 //! GHTorrent that cannot exist, with the reason.
 
-use super::key::{COLLECTIONS, EVENT_WORDS};
-
-/// The key of an event type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventTopic {
-    /// `evt.<word>.insert`
-    pub key: String,
-    /// GitHub's type.
-    pub kind: &'static str,
-}
+use super::key::{Change, RoutingKey};
 
 /// The keys of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,17 +16,8 @@ pub struct Collection {
     pub partial: &'static str,
 }
 
-/// A collection of GHTorrent that cannot be made from events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbsentCollection {
-    /// Its name.
-    pub name: &'static str,
-    /// The reason.
-    pub why: &'static str,
-}
-
-/// GitHub's types, in the order of [`EVENT_WORDS`].
-const KINDS: [&str; EVENT_WORDS.len()] = [
+/// The event types in GitHub's feed today. Other types have keys too.
+pub const EVENT_TYPES: [&str; 17] = [
     "CommitCommentEvent",
     "CreateEvent",
     "DeleteEvent",
@@ -57,8 +39,8 @@ const KINDS: [&str; EVENT_WORDS.len()] = [
 
 const ALWAYS: &str = "always: the event has only part of it";
 
-/// The collections, in the order of [`COLLECTIONS`].
-pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
+/// The collections whose documents are made from events.
+pub const ENTITY_TOPICS: [Collection; 10] = [
     Collection {
         name: "commit_comments",
         from: &["CommitCommentEvent"],
@@ -123,73 +105,62 @@ pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
     },
 ];
 
-/// The collections that GHTorrent made with further requests to GitHub.
-pub const ABSENT_COLLECTIONS: [AbsentCollection; 6] = [
-    AbsentCollection {
-        name: "followers",
-        why: "the feed has no events about followers since 2013",
-    },
-    AbsentCollection { name: "geo_cache", why: "no event says where somebody lives" },
-    AbsentCollection { name: "issue_events", why: "they are not in the feed of public events" },
-    AbsentCollection { name: "org_members", why: "no event says who belongs to an organisation" },
-    AbsentCollection { name: "repo_labels", why: "no event is about the labels of a repository" },
-    AbsentCollection {
-        name: "users",
-        why: "an event only names its actor; see `actor` in each `evt.*`",
-    },
+/// The collections that GHTorrent made with further requests to GitHub, and why events cannot give
+/// them.
+pub const ABSENT_COLLECTIONS: [(&str, &str); 6] = [
+    ("followers", "the feed has no events about followers since 2013"),
+    ("geo_cache", "no event says where somebody lives"),
+    ("issue_events", "they are not in the feed of public events"),
+    ("org_members", "no event says who belongs to an organisation"),
+    ("repo_labels", "no event is about the labels of a repository"),
+    ("users", "an event only names its actor; see `actor` in each `evt.*`"),
 ];
-
-/// A key on GHTorrent's page that no event of GitHub's public feed can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbsentKey {
-    /// The key, or a pattern of keys.
-    pub key: &'static str,
-    /// The reason.
-    pub why: &'static str,
-}
 
 const NOT_IN_FEED: &str = "a webhook event: GitHub does not put it in the feed of public events";
 const GONE: &str = "GitHub has not made such events since 2013";
 const NOT_PUBLIC: &str = "GitHub never puts it in the public feed: it is about members of a team";
 
-/// Keys of the page that never occur. Binding to them is allowed and receives nothing.
-pub const ABSENT_KEYS: [AbsentKey; 12] = [
-    AbsentKey { key: "ent.*.delete", why: "the feed does not tell which objects are gone" },
-    AbsentKey { key: "evt.deployment.insert", why: NOT_IN_FEED },
-    AbsentKey { key: "evt.deploymentstatus.insert", why: NOT_IN_FEED },
-    AbsentKey { key: "evt.download.insert", why: GONE },
-    AbsentKey { key: "evt.follow.insert", why: GONE },
-    AbsentKey { key: "evt.forkapply.insert", why: GONE },
-    AbsentKey { key: "evt.gist.insert", why: GONE },
-    AbsentKey { key: "evt.membership.insert", why: NOT_PUBLIC },
-    AbsentKey { key: "evt.pagebuild.insert", why: NOT_IN_FEED },
-    AbsentKey { key: "evt.repository.insert", why: NOT_IN_FEED },
-    AbsentKey { key: "evt.status.insert", why: NOT_IN_FEED },
-    AbsentKey { key: "evt.teamadd.insert", why: NOT_PUBLIC },
+/// Keys, or patterns of keys, on GHTorrent's page that no event of GitHub's public feed can have,
+/// and why. Binding to them is allowed and receives nothing.
+pub const ABSENT_KEYS: [(&str, &str); 12] = [
+    ("ent.*.delete", "the feed does not tell which objects are gone"),
+    ("evt.deployment.insert", NOT_IN_FEED),
+    ("evt.deploymentstatus.insert", NOT_IN_FEED),
+    ("evt.download.insert", GONE),
+    ("evt.follow.insert", GONE),
+    ("evt.forkapply.insert", GONE),
+    ("evt.gist.insert", GONE),
+    ("evt.membership.insert", NOT_PUBLIC),
+    ("evt.pagebuild.insert", NOT_IN_FEED),
+    ("evt.repository.insert", NOT_IN_FEED),
+    ("evt.status.insert", NOT_IN_FEED),
+    ("evt.teamadd.insert", NOT_PUBLIC),
 ];
 
-/// The keys of events.
-pub fn event_topics() -> impl Iterator<Item = EventTopic> {
-    let both = EVENT_WORDS.iter().zip(KINDS);
-    both.map(|(word, kind)| EventTopic { key: format!("evt.{word}.insert"), kind })
+/// All known keys: those of [`EVENT_TYPES`] and of [`ENTITY_TOPICS`].
+pub fn known_keys() -> impl Iterator<Item = RoutingKey> {
+    let events = EVENT_TYPES.into_iter().map(RoutingKey::of_event);
+    let entities = ENTITY_TOPICS.iter().flat_map(|collection| {
+        [Change::Insert, Change::Update]
+            .map(|change| RoutingKey::of_entity(collection.name, change))
+    });
+    events.chain(entities)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RoutingKey, RoutingPattern};
+    use super::super::RoutingPattern;
     use super::*;
 
     #[test]
-    fn related_lists_are_in_the_same_order() {
-        for topic in event_topics() {
-            assert_eq!(RoutingKey::of_event(topic.kind).as_str(), topic.key);
+    fn what_is_absent_is_not_known() {
+        let known: Vec<RoutingKey> = known_keys().collect();
+        for (name, _) in ABSENT_COLLECTIONS {
+            assert!(ENTITY_TOPICS.iter().all(|known| known.name != name), "{name}");
         }
-        assert_eq!(ENTITY_TOPICS.map(|collection| collection.name), COLLECTIONS);
-        assert!(ABSENT_COLLECTIONS.iter().all(|never| !COLLECTIONS.contains(&never.name)));
-        let known: Vec<RoutingKey> = super::super::known_keys().collect();
-        for absent in ABSENT_KEYS {
-            let pattern = RoutingPattern::read(absent.key).unwrap();
-            assert!(!known.iter().any(|key| pattern.matches(key.as_str())), "{}", absent.key);
+        for (key, _) in ABSENT_KEYS {
+            let pattern = RoutingPattern::read(key).unwrap();
+            assert!(!known.iter().any(|key| pattern.matches(key.as_str())), "{key}");
         }
     }
 }

@@ -1,44 +1,9 @@
-//! Routing keys, and the known types and collections.
+//! Routing keys.
 
 use std::fmt;
 
 /// The longest routing key, in bytes; AMQP's limit.
 pub const KEY_BYTES: usize = 255;
-
-/// The second words of the event types in GitHub's feed today. Other types work too.
-pub const EVENT_WORDS: [&str; 17] = [
-    "commitcomment",
-    "create",
-    "delete",
-    "discussion",
-    "fork",
-    "gollum",
-    "issuecomment",
-    "issues",
-    "member",
-    "public",
-    "pullrequest",
-    "pullrequestreview",
-    "pullrequestreviewcomment",
-    "push",
-    "release",
-    "sponsorship",
-    "watch",
-];
-
-/// The collections whose documents are made from events.
-pub const COLLECTIONS: [&str; 10] = [
-    "commit_comments",
-    "commits",
-    "forks",
-    "issue_comments",
-    "issues",
-    "pull_request_comments",
-    "pull_requests",
-    "repo_collaborators",
-    "repos",
-    "watchers",
-];
 
 /// The change of a document of a collection. The feed does not report deletions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,7 +49,7 @@ impl RoutingKey {
     }
 
     /// The key of a document: `ent.<collection>.<insert|update>`. `collection` is one of
-    /// [`COLLECTIONS`].
+    /// [`super::ENTITY_TOPICS`].
     #[must_use]
     pub fn of_entity(collection: &'static str, change: Change) -> Self {
         Self(format!("ent.{collection}.{}", change.word()))
@@ -106,15 +71,6 @@ impl Change {
             Self::Update => "update",
         }
     }
-}
-
-/// All known keys: those of [`EVENT_WORDS`] and of [`COLLECTIONS`].
-pub fn known_keys() -> impl Iterator<Item = RoutingKey> {
-    let events = EVENT_WORDS.iter().map(|word| RoutingKey(format!("evt.{word}.insert")));
-    let entities = COLLECTIONS.iter().flat_map(|collection| {
-        [Change::Insert, Change::Update].map(|change| RoutingKey::of_entity(collection, change))
-    });
-    events.chain(entities)
 }
 
 impl fmt::Display for RoutingKey {

@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use super::key::{KEY_BYTES, known_keys};
+use super::catalogue::known_keys;
+use super::key::KEY_BYTES;
 
 /// The most `#` in a pattern, as in RabbitMQ since 4.3.5.
 pub const MANY_WORDS: usize = 2;

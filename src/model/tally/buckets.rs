@@ -31,15 +31,10 @@ pub struct BucketLayout {
     pub cells: usize,
 }
 
-impl BucketLayout {
-    /// The layout of the language counts: one second per bucket, [`NAMES`] names.
-    pub const USUAL: Self =
-        Self { step: 1, name_bytes: NAME_BYTES, names: NAMES, cells: usize::MAX };
-}
-
+/// The layout of the language counts: one second per bucket, [`NAMES`] names.
 impl Default for BucketLayout {
     fn default() -> Self {
-        Self::USUAL
+        Self { step: 1, name_bytes: NAME_BYTES, names: NAMES, cells: usize::MAX }
     }
 }
 
@@ -152,12 +147,6 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// Empty buckets of [`BucketLayout::USUAL`].
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Empty buckets of a layout.
     #[must_use]
     pub fn with_layout(layout: BucketLayout) -> Self {

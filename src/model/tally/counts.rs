@@ -19,12 +19,6 @@ pub const NAMES: usize = 10_000;
 pub struct Tally(BTreeMap<Arc<str>, i64>);
 
 impl Tally {
-    /// An empty tally.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds `n` to a name's count, saturating.
     pub fn add(&mut self, name: impl Into<Arc<str>>, n: i64) {
         let count = self.0.entry(name.into()).or_default();
@@ -66,7 +60,7 @@ impl Tally {
     /// so that `from` minus deletions plus additions is `to`. A missing name counts as 0.
     #[must_use]
     pub fn difference(from: &Self, to: &Self) -> (Self, Self) {
-        let (mut deletions, mut additions) = (Self::new(), Self::new());
+        let (mut deletions, mut additions) = (Self::default(), Self::default());
         let gone = from.iter().filter(|(name, _)| !to.0.contains_key(*name));
         for (name, n) in to.iter().chain(gone.map(|(name, _)| (name, 0))) {
             let more = n.saturating_sub(from.get(name));
@@ -106,7 +100,7 @@ impl Tally {
 /// Adds the counts of repeated names.
 impl<N: Into<Arc<str>>> FromIterator<(N, i64)> for Tally {
     fn from_iter<T: IntoIterator<Item = (N, i64)>>(pairs: T) -> Self {
-        let mut tally = Self::new();
+        let mut tally = Self::default();
         for (name, n) in pairs {
             tally.add(name, n);
         }
@@ -133,7 +127,7 @@ mod tests {
     fn tally_is_serialized_sorted_by_name() {
         let written = serde_json::to_string(&tally(&[("Rust", 3), ("C++", 5), ("\"", 1)])).unwrap();
         assert_eq!(written, r#"{"\"":1,"C++":5,"Rust":3}"#);
-        assert_eq!(serde_json::to_string(&Tally::new()).unwrap(), "{}");
+        assert_eq!(serde_json::to_string(&Tally::default()).unwrap(), "{}");
     }
 
     #[test]

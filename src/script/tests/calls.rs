@@ -153,8 +153,8 @@ fn constants_and_functions_of_ones_own_can_be_used() {
 fn a_map_is_a_result_too_and_is_cleaned() {
     let body = r#"#{ A: 1, B: 2.5, C: 0, D: -3, E: 0.4, F: -0.0, "Jupyter Notebook": 0.5 }"#;
     assert_eq!(merged(body).unwrap(), tally(&[("A", 1), ("B", 3), ("Jupyter Notebook", 1)]));
-    assert_eq!(merged("#{}").unwrap(), Tally::new());
-    assert_eq!(merged("Tally()").unwrap(), Tally::new());
+    assert_eq!(merged("#{}").unwrap(), Tally::default());
+    assert_eq!(merged("Tally()").unwrap(), Tally::default());
     let body = r#"let t = Tally(); t.set("A", -1); t.set("B", 0.4); t.set("C", 1.5); t"#;
     assert_eq!(merged(body).unwrap(), tally(&[("C", 2)]));
 }

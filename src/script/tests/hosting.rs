@@ -20,7 +20,8 @@ const FOUR: &str = "fn merge(window) { let t = Tally(); t.add(window, 4); t }";
 const BROKEN: &str = "fn merge(window) {\n  totl\n}";
 
 fn host(last_good: Option<&str>) -> ScriptHost {
-    ScriptHost::new(NAME, last_good, Clock::starting_at(Timestamp::from_seconds(1_000)))
+    let clock = Clock::starting_at(Timestamp::from_seconds(1_000));
+    ScriptHost::of(ScriptKind::Merge, NAME, last_good, None, clock)
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -45,13 +46,13 @@ fn factor(host: &ScriptHost) -> i64 {
 async fn missing_file_means_the_built_in_script() {
     let (_folder, path) = folder();
     let host = host(None);
-    assert_eq!(host.refresh(&path, live), None);
+    assert_eq!(host.refresh(&path, |_| live()), None);
     let status = host.status();
     assert_eq!((status.in_force, status.diagnostic()), (InForce::BuiltIn, None));
     assert_eq!(host.source().as_deref(), Some(SHIPPED));
     assert_eq!(host.merge(&small()).tally, small().sum());
     fs::write(&path, BROKEN).unwrap();
-    host.refresh(&path, live);
+    host.refresh(&path, |_| live());
     assert_eq!(host.status().in_force, InForce::LastGood, "the built-in one stays in force");
 }
 
@@ -60,8 +61,8 @@ async fn valid_file_comes_into_force_and_is_stored_once() {
     let (_folder, path) = folder();
     let host = host(None);
     fs::write(&path, DOUBLE).unwrap();
-    assert_eq!(host.refresh(&path, live).as_deref(), Some(DOUBLE));
-    assert_eq!(host.refresh(&path, live), None, "nothing changed");
+    assert_eq!(host.refresh(&path, |_| live()).as_deref(), Some(DOUBLE));
+    assert_eq!(host.refresh(&path, |_| live()), None, "nothing changed");
     let status = host.status();
     assert_eq!((status.in_force, status.diagnostic()), (InForce::File, None));
     assert_eq!(status.hash.unwrap().len(), 16);
@@ -84,9 +85,9 @@ async fn invalid_file_leaves_the_last_good_script_in_force() {
     ];
     for (wrong, told) in wrongs {
         fs::write(&path, DOUBLE).unwrap();
-        host.refresh(&path, live);
+        host.refresh(&path, |_| live());
         fs::write(&path, wrong).unwrap();
-        assert_eq!(host.refresh(&path, live), None);
+        assert_eq!(host.refresh(&path, |_| live()), None);
         let status = host.status();
         let diagnostic = status.diagnostic().unwrap().to_string();
         // On a busy machine the time may be over before the operations are.
@@ -96,14 +97,14 @@ async fn invalid_file_leaves_the_last_good_script_in_force() {
         assert_eq!((status.in_force, factor(&host)), (InForce::LastGood, 2));
     }
     fs::remove_file(&path).unwrap();
-    assert_eq!(host.refresh(&path, live), None);
+    assert_eq!(host.refresh(&path, |_| live()), None);
     assert_eq!((host.status().in_force, factor(&host)), (InForce::LastGood, 2));
     fs::create_dir(&path).unwrap();
-    host.refresh(&path, live);
+    host.refresh(&path, |_| live());
     assert_eq!(host.status().refused.unwrap().reason, "cannot be read: it is not a file");
     fs::remove_dir(&path).unwrap();
     fs::write(&path, DOUBLE).unwrap();
-    host.refresh(&path, live);
+    host.refresh(&path, |_| live());
     assert_eq!((host.status().in_force, host.status().diagnostic()), (InForce::File, None));
 }
 
@@ -112,7 +113,7 @@ async fn script_failing_on_the_live_window_is_refused() {
     let (_folder, path) = folder();
     let host = host(None);
     fs::write(&path, "fn merge(window) { if window.to == 100 { throw \"live\" } #{} }").unwrap();
-    assert_eq!(host.refresh(&path, live), None);
+    assert_eq!(host.refresh(&path, |_| live()), None);
     assert_eq!(host.status().refused.unwrap().reason, "live");
 }
 
@@ -122,7 +123,7 @@ async fn last_good_script_survives_a_restart() {
     fs::write(&path, BROKEN).unwrap();
     let host = host(Some(DOUBLE));
     assert_eq!((host.status().in_force, factor(&host)), (InForce::LastGood, 2));
-    host.refresh(&path, live);
+    host.refresh(&path, |_| live());
     assert_eq!((host.status().in_force, factor(&host)), (InForce::LastGood, 2));
     assert_eq!(host.status().refused.unwrap().line, Some(2));
     assert_eq!(host.source().as_deref(), Some(DOUBLE));
@@ -143,7 +144,7 @@ async fn a_failure_at_a_tick_is_the_native_sum_for_that_tick() {
     let source = "fn merge(window) {\n let t = Tally(); t.add(window, 2);\n
         if t.get(\"Bad\") > 0 { throw \"bad\" }\n t }";
     fs::write(&path, source).unwrap();
-    host.refresh(&path, live);
+    host.refresh(&path, |_| live());
     let bad = window(&[(100, "Bad", 1)]);
     let merged = host.merge(&bad);
     assert_eq!(merged.tally, bad.sum());
@@ -264,7 +265,7 @@ async fn a_folder_that_appears_later_and_swapped_links_are_followed() {
 fn check_reports_results_and_bench_costs() {
     let (_folder, path) = folder();
     fs::write(&path, SHIPPED).unwrap();
-    let checked = check(&path, Some(&small())).unwrap();
+    let checked = check(None, &path, Some(&small())).unwrap();
     assert_eq!(checked.sample.result, checked.sample.native);
     assert_eq!(checked.live.as_ref().unwrap().result, small().sum());
     let text = checked.to_string();
@@ -276,27 +277,27 @@ fn check_reports_results_and_bench_costs() {
     let json = serde_json::to_value(&benched).unwrap();
     assert_eq!((&json["seconds"], &json["languages"]), (&3_600.into(), &20.into()));
     fs::write(&path, BROKEN).unwrap();
-    assert_eq!(check(&path, None).unwrap_err().line, Some(2));
+    assert_eq!(check(None, &path, None).unwrap_err().line, Some(2));
     assert_eq!(bench(&path).unwrap_err().file.as_ref(), path.to_string_lossy());
     fs::remove_file(&path).unwrap();
-    assert_eq!(check(&path, None).unwrap_err().reason, "there is no such file");
+    assert_eq!(check(None, &path, None).unwrap_err().reason, "there is no such file");
 }
 
 #[test]
 fn without_a_directory_the_built_in_script_is_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("scripts").join("merge_latest.rhai");
-    let host = ScriptHost::new("scripts/merge_latest.rhai", None, Clock::system());
-    assert_eq!(host.refresh(&path, || None), None, "nothing to keep for the next start");
+    let host = ScriptHost::of(ScriptKind::Merge, NAME, None, None, Clock::system());
+    assert_eq!(host.refresh(&path, |_| None), None, "nothing to keep for the next start");
     let status = host.status();
     assert_eq!((status.in_force, status.diagnostic()), (InForce::BuiltIn, None));
     assert_eq!(host.source().as_deref(), Some(SHIPPED));
     // What a user writes takes its place; a directory that goes away does not bring it back.
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, "fn merge(window) { #{ Mine: 1 } }").unwrap();
-    assert!(host.refresh(&path, || None).is_some());
+    assert!(host.refresh(&path, |_| None).is_some());
     fs::remove_dir_all(path.parent().unwrap()).unwrap();
-    assert_eq!(host.refresh(&path, || None), None);
+    assert_eq!(host.refresh(&path, |_| None), None);
     assert_eq!(host.status().in_force, InForce::LastGood);
     assert!(host.status().diagnostic().unwrap().reason.contains("no such file"));
 }
@@ -321,7 +322,7 @@ async fn a_text_that_the_process_died_under_is_not_tried_again() {
             let name = "merge_latest.rhai";
             let host =
                 ScriptHost::of(ScriptKind::Merge, name, last_good, Some(trials), Clock::system());
-            host.refresh(&file, || None);
+            host.refresh(&file, |_| None);
             Some(host.status())
         })
     };
@@ -359,7 +360,7 @@ async fn built_in_text_is_retried_after_any_number_of_crashes() {
         fs::write(&file, SHIPPED).unwrap();
         let name = "merge_latest.rhai";
         let host = ScriptHost::of(ScriptKind::Merge, name, None, Some(read()), Clock::system());
-        host.refresh(&file, || None);
+        host.refresh(&file, |_| None);
         host.status()
     });
     let status = tried.await.unwrap();

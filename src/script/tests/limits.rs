@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{SOURCE_BYTES, prepare, sample};
+use super::super::{SOURCE_BYTES, ScriptKind, prepare, sample};
 use super::*;
 use crate::model::tally::NAMES;
 
@@ -58,7 +58,7 @@ fn native_calls_check_the_deadline() {
     let limits =
         ScriptLimits { native_work: u64::MAX, operations: u64::MAX, ..ScriptLimits::default() };
     let source = "fn merge(window) { let t = Tally(); loop { t.add(window) } }";
-    let diagnostic = run_within(source, &sample::window(), limits).unwrap_err();
+    let diagnostic = run_within(source, &sample::window(str::to_owned), limits).unwrap_err();
     assert_eq!(diagnostic.reason, "ran longer than 200 ms");
 }
 
@@ -255,10 +255,13 @@ fn preparing_tries_the_sample_and_the_live_window() {
             "fn merge(window) {{\n if window.to - window.from < {seconds} {{ throw \"short\" }}\n #{{}} }}"
         )
     };
-    assert!(prepare(&source(0), "x.rhai", Some(&small())).is_ok());
-    assert!(prepare(&source(100), "x.rhai", None).is_ok());
-    let live = prepare(&source(100), "x.rhai", Some(&small())).unwrap_err();
+    let prepare = |seconds, live: fn() -> Option<WindowSnapshot>| {
+        prepare(ScriptKind::Merge, &source(seconds), "x.rhai", |_| live())
+    };
+    assert!(prepare(0, || Some(small())).is_ok());
+    assert!(prepare(100, || None).is_ok());
+    let live = prepare(100, || Some(small())).unwrap_err();
     assert_eq!(live.to_string(), "x.rhai:2:37: short");
-    let sample = prepare(&source(9_999), "x.rhai", None).unwrap_err();
+    let sample = prepare(9_999, || None).unwrap_err();
     assert_eq!(sample.reason, "short");
 }

@@ -41,7 +41,7 @@ fn every_example_runs_on_an_hour_within_its_limits() {
     let examples = examples();
     assert_eq!(examples.len(), 8);
     for (heading, source) in examples {
-        let window = sample::window();
+        let window = sample::window(str::to_owned);
         let result = match super::super::run::kind_of(&source) {
             ScriptKind::Merge => run(&source, &window),
             ScriptKind::Aggregate => {
@@ -55,7 +55,7 @@ fn every_example_runs_on_an_hour_within_its_limits() {
 
 /// An hour up to 100,000: one count of each name at each age.
 fn at_ages(ages: &[(i64, &str, i64)]) -> WindowSnapshot {
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     for &(age, name, n) in ages {
         buckets.add(Second(100_000 - age), name, n).unwrap();
     }
@@ -107,7 +107,7 @@ fn growth_example_returns_differences() {
 
 #[test]
 fn the_lua_script_word_by_word_is_the_plain_sum() {
-    let window = sample::window();
+    let window = sample::window(str::to_owned);
     assert_eq!(run(&example("From the Lua script"), &window).unwrap(), window.sum());
 }
 

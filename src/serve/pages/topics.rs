@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::routing::{ABSENT_COLLECTIONS, ABSENT_KEYS, ENTITY_TOPICS, event_topics};
+use crate::model::routing::{
+    ABSENT_COLLECTIONS, ABSENT_KEYS, ENTITY_TOPICS, EVENT_TYPES, RoutingKey,
+};
 use crate::serve::admin::status::wants_page;
 use crate::serve::pages;
 use crate::serve::pages::TextPage;
@@ -74,7 +76,8 @@ enum AbsentTopic {
 }
 
 fn catalogue() -> TopicCatalogue {
-    let events = event_topics().map(|topic| EventRoutingKey { key: topic.key, r#type: topic.kind });
+    let events = EVENT_TYPES
+        .map(|kind| EventRoutingKey { key: RoutingKey::of_event(kind).to_string(), r#type: kind });
     let entities = ENTITY_TOPICS.iter().map(|topic| EntityKeys {
         collection: topic.name,
         keys: keys(topic.name),
@@ -82,16 +85,15 @@ fn catalogue() -> TopicCatalogue {
         insert: topic.insert,
         partial: topic.partial,
     });
-    let never = ABSENT_COLLECTIONS
-        .iter()
-        .map(|it| AbsentTopic::Collection { collection: it.name, why: it.why });
-    let absent = ABSENT_KEYS.iter().map(|it| AbsentTopic::Key { key: it.key, why: it.why });
+    let never =
+        ABSENT_COLLECTIONS.map(|(collection, why)| AbsentTopic::Collection { collection, why });
+    let absent = ABSENT_KEYS.map(|(key, why)| AbsentTopic::Key { key, why });
     TopicCatalogue {
         patterns: PATTERNS,
         rule: RULE,
-        events: events.collect(),
+        events: events.into(),
         entities: entities.collect(),
-        never: never.chain(absent).collect(),
+        never: never.into_iter().chain(absent).collect(),
     }
 }
 
@@ -105,8 +107,8 @@ fn readable() -> String {
         text.write_fmt(line).expect("a string takes all");
         text.push('\n');
     };
-    for topic in event_topics() {
-        line(format_args!("  {:<38}{}", topic.key, topic.kind));
+    for kind in EVENT_TYPES {
+        line(format_args!("  {:<38}{kind}", RoutingKey::of_event(kind).as_str()));
     }
     line(format_args!("\n{RULE}.\n\nEntities\n"));
     for collection in ENTITY_TOPICS {
@@ -118,12 +120,12 @@ fn readable() -> String {
         line(format_args!("      partial: {}", collection.partial));
     }
     line(format_args!("\nCollections that never appear\n"));
-    for never in ABSENT_COLLECTIONS {
-        line(format_args!("  ent.{:<20}{}", format!("{}.*", never.name), never.why));
+    for (collection, why) in ABSENT_COLLECTIONS {
+        line(format_args!("  ent.{:<20}{why}", format!("{collection}.*")));
     }
     line(format_args!("\nKeys that never appear\n"));
-    for absent in ABSENT_KEYS {
-        line(format_args!("  {:<30}{}", absent.key, absent.why));
+    for (key, why) in ABSENT_KEYS {
+        line(format_args!("  {key:<30}{why}"));
     }
     text
 }

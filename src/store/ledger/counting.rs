@@ -55,9 +55,9 @@ impl LedgerCounting {
     /// Counts one event.
     pub fn count(&mut self, batch: &Batch<'_>, event: LedgerEvent<'_>) {
         if let Some(name) = event.name {
-            // A time in the future would keep every later name out.
-            let at = event.created_at.min(event.received_at);
-            self.names.note(batch, event.repo, name, at);
+            // One event of the future must not decide the name until then.
+            let named_at = event.created_at.min(event.received_at);
+            self.names.note(batch, event.repo, name, named_at);
         }
         let language = event.language.map(|language| {
             let known = self.languages.iter().position(|known| known == language);

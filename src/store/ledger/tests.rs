@@ -32,9 +32,6 @@ fn hour(day: i32, hour: i64) -> Hour {
     at(day, hour).hour()
 }
 
-/// The day on which events of later days are received.
-const RECEIVED_DAY: i32 = 9_000;
-
 /// One event: repository, day, hour, metric.
 type Counted = (u64, i32, i64, usize);
 
@@ -54,14 +51,23 @@ async fn count(store: &Store, events: Vec<Counted>) {
 }
 
 async fn count_named(store: &Store, events: Vec<(u64, String, Timestamp, usize)>) {
+    let received = events
+        .into_iter()
+        .map(|(repo, name, created_at, metric)| (repo, name, created_at, created_at, metric));
+    count_received(store, received.collect()).await;
+}
+
+/// Counts events: repository, its name, when they happened and were received, what they count as.
+async fn count_received(store: &Store, events: Vec<(u64, String, Timestamp, Timestamp, usize)>) {
     let counted = store.commit(move |batch| {
         let mut counting = LedgerCounting::default();
-        for (repo, name, created_at, metric) in &events {
-            let (repo, name, created_at) = (*repo, Some(name.as_str()), *created_at);
-            let metric = LedgerMetric::ALL[*metric];
-            let received_at = created_at.min(at(RECEIVED_DAY, 0));
-            let event = LedgerEvent { repo, name, created_at, received_at, metric, language: None };
-            counting.count(batch, event);
+        for (repo, name, created_at, received_at, metric) in &events {
+            let (repo, name, metric) = (*repo, Some(name.as_str()), LedgerMetric::ALL[*metric]);
+            let (created_at, received_at, language) = (*created_at, *received_at, None);
+            counting.count(
+                batch,
+                LedgerEvent { repo, name, created_at, received_at, metric, language },
+            );
         }
         counting.write(batch)
     });
@@ -318,9 +324,18 @@ async fn counts_follow_the_id_of_a_renamed_repository() {
     assert_eq!(current().as_deref(), Some("ann/new"));
     assert_eq!(stars_of(&store, 7).iter().map(|(_, n)| n).sum::<u64>(), 7);
     assert_eq!(by_name("ann/nobody"), None);
-    count_named(&store, vec![name("ann/future", 20_000)]).await;
-    count_named(&store, vec![name("ann/now", RECEIVED_DAY)]).await;
-    assert_eq!(current().as_deref(), Some("ann/now"), "an event of the future counts as of now");
+}
+
+#[tokio::test]
+async fn event_of_the_future_names_a_repository_only_until_the_next() {
+    let (_dir, store) = new_store();
+    let event = |name: &str, day| vec![(7, name.to_owned(), at(day, 0), at(1, 0), 0)];
+    let current = || store.reader().name_of_repo(7).unwrap();
+    count_received(&store, event("ann/old", 26_000)).await;
+    assert_eq!(current().as_deref(), Some("ann/old"));
+    count_named(&store, vec![(7, "ann/new".to_owned(), at(2, 0), 0)]).await;
+    assert_eq!(current().as_deref(), Some("ann/new"));
+    assert_eq!(store.reader().repo_named("ann/new").unwrap(), Some(7));
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use crate::model::position::Cursor;
 use crate::model::window::{Day, Second};
 use crate::store::families::Family;
 use crate::store::journal::DROPPED;
-use crate::store::keys::{BucketKey, JournalKey, Key, SeenKey};
-use crate::store::{APPLIED, Batch, gaps, new_store};
+use crate::store::keys::{AppliedKey, BucketKey, JournalKey, Key, SeenKey};
+use crate::store::{APPLIED, Batch, Durability, gaps, new_store};
 
 /// A new store, the tag of its bus, and the current time.
 fn opened() -> (tempfile::TempDir, Store, BusTag, Timestamp) {
@@ -89,6 +89,84 @@ async fn only_expired_rows_are_dropped() {
     let bucket = |ago| BucketKey { second: Second(now.second().0 - ago), language: "C".into() };
     let count = |ago| store.reader().count(&bucket(ago)).unwrap();
     assert_eq!((count(7_300), count(7_100)), (0, 1));
+}
+
+/// Claims under these days, as seen and as applied, and marks the days.
+async fn claim_under(store: &Store, days: &'static [i32]) {
+    let put = move |batch: &mut Batch<'_>| {
+        for day in days {
+            let key = SeenKey::new(Day(*day), &event(1));
+            batch.put(&key, b"");
+            batch.put(&AppliedKey(key), b"");
+            claimed::mark(batch, Day(*day));
+        }
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+}
+
+/// The days that have claims.
+fn claimed_days(store: &Store) -> Vec<i32> {
+    let first = SeenKey::first_of(Day(i32::MIN));
+    let seen = kept(store, &first, |key| key.day.0);
+    let applied = kept(store, &AppliedKey(first), |AppliedKey(key)| key.day.0);
+    assert_eq!(seen, applied);
+    seen
+}
+
+#[tokio::test]
+async fn claims_of_a_wrong_day_are_kept_as_long_as_others() {
+    let (dir, store, tag, now) = opened();
+    // Received today by clocks that showed 1970, three weeks ago, and a day that is yet to come.
+    claim_under(&store, &[0, 979, 998, 1_000, 2_000]).await;
+    let without_mark = |batch: &mut Batch<'_>| {
+        for day in [-5, 500, 990] {
+            let key = SeenKey::new(Day(day), &event(1));
+            batch.put(&key, b"");
+            batch.put(&AppliedKey(key), b"");
+        }
+        Ok(())
+    };
+    store.commit(without_mark).await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(claimed_days(&store), [0, 979, 998, 1_000, 2_000]);
+    drop(store);
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    drop_due(&store, usual(tag), now.plus(hours(24))).await.unwrap();
+    assert_eq!(claimed_days(&store), [0, 979, 998, 1_000, 2_000]);
+    // Another event under one of them, so its claims are kept from then on.
+    claim_under(&store, &[979]).await;
+    drop_due(&store, usual(tag), now.plus(hours(71))).await.unwrap();
+    assert_eq!(claimed_days(&store), [0, 979, 998, 1_000, 2_000]);
+    drop_due(&store, usual(tag), now.plus(hours(72))).await.unwrap();
+    assert_eq!(claimed_days(&store), [979, 1_000]);
+    drop_due(&store, usual(tag), now.plus(hours(71 + 72))).await.unwrap();
+    assert!(claimed_days(&store).is_empty());
+    let marks = kept(&store, &MetaKey("claimed.".to_owned()), |MetaKey(name)| name);
+    assert!(marks.iter().all(|name| !name.starts_with("claimed.")), "{marks:?}");
+}
+
+#[tokio::test]
+async fn right_days_expire_as_without_marks_and_a_pass_in_the_future_keeps_nothing() {
+    let (_dir, store, tag, now) = opened();
+    let midnight = now.plus(hours(24));
+    claim_under(&store, &[1_000]).await;
+    drop_due(&store, usual(tag), now.plus(hours(23))).await.unwrap();
+    // The last event of the day; the pass is half a minute later.
+    claim_under(&store, &[1_000]).await;
+    let half = Duration::from_secs(30);
+    drop_due(&store, usual(tag), midnight.plus(half)).await.unwrap();
+    drop_due(&store, usual(tag), midnight.plus(hours(72))).await.unwrap();
+    assert_eq!(claimed_days(&store), [1_000]);
+    drop_due(&store, usual(tag), midnight.plus(hours(72)).plus(half)).await.unwrap();
+    assert!(claimed_days(&store).is_empty());
+    // GitHub's clock and this one were both ten years ahead, and agreed.
+    claim_under(&store, &[1_000]).await;
+    drop_due(&store, usual(tag), now.plus(hours(87_600))).await.unwrap();
+    drop_due(&store, usual(tag), midnight).await.unwrap();
+    assert_eq!(claimed_days(&store), [1_000]);
+    drop_due(&store, usual(tag), midnight.plus(hours(72))).await.unwrap();
+    assert!(claimed_days(&store).is_empty());
 }
 
 #[test]
@@ -284,4 +362,25 @@ async fn events_dated_in_the_future_do_not_make_the_journal_grow() {
     assert_eq!(journal(&store, tag), [18, 19, 20]);
     let minutes = kept(&store, &MinuteKey { tag, minute: Minute(i64::MIN) }, |key| key.minute);
     assert_eq!(minutes, [18, 19, 20].map(minute_of));
+}
+
+#[tokio::test]
+async fn events_dated_in_the_future_expire_with_those_after_them() {
+    let (_dir, store, tag, now) = opened();
+    // The first two events were received years ahead, the next a minute after the other.
+    let minute_of = move |n| match n {
+        1 | 2 => Minute(now.minute().0 + 3_000_000 + n),
+        _ => Minute(now.minute().0 + n),
+    };
+    let put = move |batch: &mut Batch<'_>| {
+        put_journal(batch, tag, 10, minute_of);
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    let retention = RetentionOptions { journal_bytes: 100_000, ..usual(tag) };
+    let later = |minutes: u64| now.plus(hours(48)).plus(Duration::from_secs(60 * minutes));
+    drop_due(&store, retention, later(3)).await.unwrap();
+    assert_eq!(journal(&store, tag).len(), 10, "the third is young, and so are those before it");
+    drop_due(&store, retention, later(4)).await.unwrap();
+    assert_eq!(journal(&store, tag), [4, 5, 6, 7, 8, 9, 10]);
 }

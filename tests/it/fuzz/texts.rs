@@ -5,7 +5,7 @@ use ghpulse::lists::NameList;
 use ghpulse::model::entity::entities;
 use ghpulse::model::envelope::{Facts, written_back};
 use ghpulse::model::event::{Event, is_event};
-use ghpulse::model::event_index::EventIndex;
+use ghpulse::model::event_index::{EventIndex, IndexedField};
 use ghpulse::model::json;
 use ghpulse::model::message::Incoming;
 use ghpulse::model::missing_fields::MissingFields;
@@ -14,6 +14,7 @@ use ghpulse::model::position::Cursor;
 use ghpulse::model::resume_token::ResumeToken;
 use ghpulse::model::routing::RoutingPattern;
 use ghpulse::model::window::{Day, Timestamp};
+use ghpulse::script::ScriptKind;
 use serde_json::Value;
 
 use super::{Fuzz, fuzz, fuzz_with, outcome, text};
@@ -101,7 +102,9 @@ fn facts_and_indexes() {
             let (head, _) = EventIndex::split(&bytes).expect("it was just written");
             assert_eq!(EventIndex::decode(head, &facts).as_ref(), Some(&index));
         }
-        outcome((index.key().to_owned(), index.language().is_some(), index.repo_name().is_some()))
+        let has =
+            [IndexedField::Language, IndexedField::Repo].map(|field| index.get(field).is_some());
+        outcome((index.key().to_owned(), has[0], has[1]))
     });
 }
 
@@ -320,7 +323,7 @@ fn merge_scripts() {
         b"fn merge(window) { let s = \"x\"; while true { s += s; } Tally() }",
     ];
     fuzz_with(Fuzz::slow("merge_scripts", &seeds, 20), |input| {
-        match ghpulse::script::prepare(&text(input), "fuzz.rhai", None) {
+        match ghpulse::script::prepare(ScriptKind::Merge, &text(input), "fuzz.rhai", |_| None) {
             Ok(_) => 1,
             Err(complaint) => outcome(complaint.reason.len()),
         }

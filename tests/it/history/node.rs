@@ -133,12 +133,14 @@ impl Node {
     /// Counts a star in the ledger, as the apply stage of a running node does.
     pub async fn count_star(&self, repo: u64, created: &str) {
         let created_at = at(created);
-        let received_at = created_at;
         let commit = self.store.commit(move |batch| {
             let mut counting = LedgerCounting::default();
             let (metric, name, language) = (LedgerMetric::Stars, None, None);
-            let event = LedgerEvent { repo, name, created_at, received_at, metric, language };
-            counting.count(batch, event);
+            let received_at = created_at;
+            counting.count(
+                batch,
+                LedgerEvent { repo, name, created_at, received_at, metric, language },
+            );
             let minute = Coverage { watched: 1, ..Coverage::default() };
             activity::put_coverage(batch, Span::Hour, created_at.hour().0, &minute);
             counting.write(batch)

@@ -122,3 +122,47 @@ async fn run(seed: u64, step: i64, start: i64) {
         journal.iter().map(|(_, _, event)| key_of(event)).collect();
     assert_eq!(keys.len(), journal.len(), "an event was counted twice");
 }
+
+/// GitHub's `Date` is wrong while a node starts for the first time: nothing else tells the time, so
+/// its events are stamped with it. The pages still show them when it is right again.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_date_at_the_first_start_doubles_nothing() {
+    for (seed, step) in (950..).zip([-10 * DAY, -2 * DAY, -700 * DAY, 10 * DAY]) {
+        println!("a Date that is {step} s off");
+        let time = steps();
+        set(time, step);
+        let options = Options { shape: Shape::Old, ..Options::by_hand(seed) };
+        let github = GitHub::start_at(options, Clock::stepped(time)).await;
+        let dir = tempfile::tempdir().unwrap();
+        let appliance = Running::start(dir.path(), &github.url, PATIENT).await;
+        feed(&github, 60).await;
+        let wrong = until_judged(&appliance, "disagrees", &Value::Null).await;
+        assert_eq!(wrong["clock"]["witness"], "github");
+        set(time, 0);
+        let right = until_judged(&appliance, "agrees", &pass_of(&wrong)).await;
+        feed(&github, 20).await;
+        until_newest_applied(&appliance, &github).await;
+        appliance.end().await;
+        // Its first pass is one of another process.
+        let appliance = Running::start(dir.path(), &github.url, PATIENT).await;
+        until_judged(&appliance, "agrees", &pass_of(&right)).await;
+        feed(&github, 20).await;
+        until_newest_applied(&appliance, &github).await;
+        appliance.end().await;
+        stored::assert_opened(dir.path(), &expected(&github));
+    }
+}
+
+/// Waits until the journal has the newest event of the feed.
+async fn until_newest_applied(appliance: &Running, github: &GitHub) {
+    let emitted = github.control.emitted();
+    let newest = key_of(&serde_json::from_str(emitted.last().unwrap()).unwrap());
+    let accept = ["accept: application/x-ndjson"];
+    until_some("the newest event is applied", async || {
+        let replay = request(appliance.public, "GET", "/stream?poll=1", &accept).await.body;
+        let messages = replay.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut events = messages.filter(|message| message["type"] == "event");
+        events.any(|message| key_of(&message["event"]) == newest).then_some(())
+    })
+    .await;
+}

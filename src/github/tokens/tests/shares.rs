@@ -267,3 +267,45 @@ async fn what_two_tokens_spent_counts_for_their_account() {
     let (feeds, _) = kinds[1].within(start, start + HOUR);
     assert!((900..=1_040).contains(&feeds), "{feeds} feeds");
 }
+
+/// The longest time without a page, and how many were read, in the first minute with this many
+/// tokens of one account: four of them at a time are asked for it.
+async fn first_minute(tokens: usize) -> (Duration, usize) {
+    let clock = clock();
+    let names: Vec<String> = (0..tokens).map(|n| format!("token{n}")).collect();
+    let pool = pool(&names.iter().map(String::as_str).collect::<Vec<_>>(), clock);
+    let mut github = AccountCount::new(5_000);
+    let mut went = vec![clock.instant()];
+    let end = went[0] + Duration::from_secs(60);
+    while clock.instant() < end {
+        let now = clock.instant();
+        let mut settled = |lease: Lease| {
+            let limits = github.count(1, now).expect("GitHub refuses");
+            lease.settle(TokenVerdict::Served, &limits, TOOK);
+        };
+        for lease in std::iter::from_fn(|| pool.grant_introduction()).take(4) {
+            let slot = lease.slot();
+            settled(lease);
+            pool.introduce(slot, Identity::User(7));
+        }
+        if let TokenGrant::Go(lease) = pool.grant() {
+            settled(lease);
+            went.push(now);
+        }
+        tokio::time::advance(TOOK).await;
+    }
+    went.push(end);
+    assert_eq!(pool.census().accounts, 1);
+    let silence = went.windows(2).map(|two| two[1] - two[0]).max().expect("there are two");
+    (silence, went.len() - 2)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_read_while_tokens_turn_out_to_be_of_one_account() {
+    let (_, alone) = first_minute(1).await;
+    for tokens in [2, 20, 100] {
+        let (silence, pages) = first_minute(tokens).await;
+        assert!(silence < Duration::from_secs(3), "{tokens} tokens: no page for {silence:?}");
+        assert!(pages + 10 >= alone, "{tokens} tokens: {pages} pages, {alone} with one");
+    }
+}

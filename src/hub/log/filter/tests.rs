@@ -168,8 +168,9 @@ proptest! {
             "org": {"login": org}, "payload": {"action": action},
         });
         let event = tail_event(1, &event.to_string());
-        let head = event.index();
-        let texts = [head.kind(), head.repo_name(), head.actor_login(), head.org_login()];
+        let fields =
+            [IndexedField::Kind, IndexedField::Repo, IndexedField::Actor, IndexedField::Org];
+        let texts = fields.map(|field| event.index().get(field));
         let texts = texts.into_iter().chain([event.action()]);
         let expected = lists.iter().zip(texts).all(|(list, text)| plainly_takes(list, text));
         prop_assert_eq!(filter.matches(&event), expected, "{:?}", lists);

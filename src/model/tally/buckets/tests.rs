@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn counted(entries: &[(i64, &str, i64)]) -> Buckets {
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     for &(second, name, n) in entries {
         buckets.add(Second(second), name, n).unwrap();
     }
@@ -44,7 +44,7 @@ fn snapshot_never_changes() {
 
 #[test]
 fn clock_ahead_for_a_moment_does_not_empty_the_window() {
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     for second in 0..50 {
         buckets.add(Second(second), "Go", 1).unwrap();
     }
@@ -61,7 +61,7 @@ fn clock_ahead_for_a_moment_does_not_empty_the_window() {
 
 #[test]
 fn refused_names_are_not_counted_under_others() {
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     let longest = "x".repeat(NAME_BYTES);
     assert_eq!(buckets.add(Second(1), &longest, 1), Ok(()));
     assert_eq!(buckets.add(Second(1), &"x".repeat(65), 1), Err(CountError::TooLong(65, 64)));
@@ -87,7 +87,7 @@ fn subtracted_counts_leave_nothing() {
 
 #[test]
 fn oldest_buckets_are_dropped_at_the_limit() {
-    let mut buckets = Buckets::new();
+    let mut buckets = Buckets::default();
     for second in 0..=i64::try_from(SECONDS).unwrap() {
         buckets.add(Second(second), "Go", 1).unwrap();
     }
@@ -97,7 +97,7 @@ fn oldest_buckets_are_dropped_at_the_limit() {
 
 #[test]
 fn wide_buckets_begin_at_multiples_of_their_width() {
-    let mut buckets = Buckets::with_layout(BucketLayout { step: 24, ..BucketLayout::USUAL });
+    let mut buckets = Buckets::with_layout(BucketLayout { step: 24, ..BucketLayout::default() });
     for second in [47, 48, 71, 72] {
         buckets.add(Second(second), "Go", 1).unwrap();
     }
@@ -111,7 +111,7 @@ fn wide_buckets_begin_at_multiples_of_their_width() {
 
 #[test]
 fn dropped_buckets_are_recorded() {
-    let mut buckets = Buckets::with_layout(BucketLayout { cells: 3, ..BucketLayout::USUAL });
+    let mut buckets = Buckets::with_layout(BucketLayout { cells: 3, ..BucketLayout::default() });
     for (second, name) in [(1, "Go"), (1, "C"), (2, "Go")] {
         buckets.add(Second(second), name, 1).unwrap();
     }
@@ -131,8 +131,8 @@ proptest! {
         from in 0_i64..60, len in 0_i64..40, expired in 0_i64..60,
     ) {
         let window = Window { from: Second(from), until: Second(from + len) };
-        let mut buckets = Buckets::new();
-        let mut expected = Tally::new();
+        let mut buckets = Buckets::default();
+        let mut expected = Tally::default();
         for (second, name, n) in &entries {
             buckets.add(Second(*second), name, *n).unwrap();
             if window.contains(Second(*second)) && *second >= expired {

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use proptest::string::string_regex;
 
 use super::*;
+use crate::config::{self, Request};
 use crate::model::resume_token::ResumeToken;
 
 /// Texts that the documented pattern of a cursor makes.
@@ -61,5 +62,17 @@ fn responses_of_every_endpoint_are_documented() {
             };
             assert!(operation.answers.iter().all(is_once), "{place}: a status twice");
         }
+    }
+}
+
+#[test]
+fn no_setting_takes_the_path_of_an_endpoint() {
+    for endpoint in all() {
+        let EndpointPath::At(path) = endpoint.path else { continue };
+        let path = path.replace(['{', '}'], "");
+        let variable = ("GHPULSE_SERVER_HEALTH".to_owned(), path.clone());
+        let refused = config::load(&Request::of_variables(vec![variable])).unwrap_err();
+        let said: Vec<String> = refused.errors.iter().map(ToString::to_string).collect();
+        assert!(said[0].contains("is the path of another endpoint"), "{path}: {said:?}");
     }
 }

@@ -104,7 +104,8 @@ parameters! {
     /// 1: what is there now, and end; from the oldest on when nothing else is said
     #[schemars(with = "String", extend("enum" = ["0", "1", "false", "true"]))]
     poll,
-    /// With `poll`: ends after this many events and documents; continue at `caught_up`'s cursor
+    /// With `poll`: ends after the event that makes it this many events and documents (those of
+    /// one event are not split); continue at `caught_up`'s cursor
     #[schemars(with = "NonZeroU64", range(max = LIMIT_MOST))]
     limit,
 }
@@ -127,7 +128,8 @@ pub(super) struct StreamParams {
     pub(super) start: StreamStart,
     /// Whether it ends after all available events were sent.
     pub(super) once: bool,
-    /// After how many events and documents it ends earlier; only with `once`.
+    /// After how many events and documents it ends earlier, those of one event not split; only
+    /// with `once`.
     pub(super) limit: Option<u64>,
     pub(super) warnings: Vec<QueryWarning>,
 }
