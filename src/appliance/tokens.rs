@@ -66,13 +66,10 @@ struct Followed {
 impl Followed {
     /// The tokens to use after a read; `asked` is whether a signal requires it at once.
     fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
-        let tokens = match read {
-            Ok(tokens) => tokens,
-            // Reported by `renewed`.
-            Err(_) => {
-                self.last = None;
-                return None;
-            }
+        // `renewed` reports the error.
+        let Ok(tokens) = read else {
+            self.last = None;
+            return None;
         };
         let is_whole = asked || self.last.as_ref() == Some(&tokens);
         self.last = Some(tokens.clone());

@@ -71,7 +71,7 @@ impl PendingPage {
                 self.queue.push(job.notifier.client, job.priority, job);
                 None
             }
-            postponed => {
+            postponed @ PageState::Postponed(_) => {
                 *slot = Some(postponed);
                 None
             }
