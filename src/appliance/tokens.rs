@@ -66,8 +66,8 @@ struct Followed {
 impl Followed {
     /// The tokens to use after a read; `asked` is whether a signal requires it at once.
     fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
+        // `renewed` reports the error.
         let Ok(tokens) = read else {
-            // `renewed` reports why.
             self.last = None;
             return None;
         };

@@ -5,7 +5,6 @@
 //! open, and the reverse.
 
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -253,7 +252,9 @@ impl StoreAccess {
     ) -> Result<Imported, CommandFailure> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         match self {
-            Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
+            Self::Here(store, _) => {
+                Ok(archive::import(store, &file, Clock::system().now(), read).await?)
+            }
             Self::Ops(asking) => {
                 let imported = asking.import(&file).await?;
                 let size = std::fs::metadata(&file).map_or(0, |about| about.len());
@@ -423,15 +424,11 @@ impl OpsClient {
 /// Copies a file into an exchange directory, for the owner of the data directory. Refuses what has
 /// no end, such as a device, and what the disk cannot take beside its reserve.
 fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveError> {
-    let file = File::open(from).map_err(ArchiveError::file("open", from))?;
+    let file = private::open_file(from).map_err(ArchiveError::file("open", from))?;
     let about = file.metadata().map_err(ArchiveError::file("read", from))?;
-    let refused = |kind| ArchiveError::file("copy", from)(kind);
-    if !about.is_file() {
-        return Err(refused(std::io::Error::other("it is not a regular file")));
-    }
     let room = space(data).map(|(free, all)| free.saturating_sub(disk_space::reserve(all)));
     if room.is_some_and(|room| about.len() > room) {
-        return Err(refused(ErrorKind::StorageFull.into()));
+        return Err(ArchiveError::file("copy", from)(ErrorKind::StorageFull.into()));
     }
     let mut file = file.take(about.len());
     private::create_dir(into).map_err(ArchiveError::file("create", into))?;
