@@ -309,6 +309,7 @@ fn poller_of(
 /// Opens the store and reads the initial state of the other parts from it.
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<ApplianceParts> {
     let opened = blocking(move || {
+        files::expect_enough()?;
         let store = Store::open(&config.data_dir, config.store.sync, clock)?;
         exchange::tidy(store.dir());
         let excluded = excluded::leave_out(&store, &config.privacy)?;

@@ -12,7 +12,10 @@ use std::os::unix::fs::{
 use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::path::Path;
 
-use rustix::fs::{Dir, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, openat};
+use rustix::fs::{
+    Dir, FileType, Gid, Mode, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl, fstat, openat,
+};
+use rustix::io::Errno;
 
 /// Permissions of a directory: the owner, and the group as far as the umask lets it.
 const DIRECTORY: u32 = 0o750;
@@ -89,9 +92,15 @@ pub fn hide_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file to append to; a new one is not for the world.
+/// Opens a file to append to; a new one is not for the world. A pipe that nobody reads is refused:
+/// to open it would wait for a reader.
 pub fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(FILE).open(path)
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(FILE).custom_flags(bits(OFlags::NONBLOCK));
+    let file = options.open(path)?;
+    // Writing waits, as usual.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// Removes a file, if it exists.
@@ -135,10 +144,7 @@ fn fresh_with(path: &Path, mode: u32) -> io::Result<File> {
 
 /// Opens a file for reading that must be a file, and not a symbolic link to one.
 pub fn open_plain(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = opened.map_err(|error| {
+    let file = open_without_wait(path, OFlags::NOFOLLOW).map_err(|error| {
         let is_link = fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
         if is_link {
             io::Error::other("it is a symbolic link, which is not followed")
@@ -146,13 +152,30 @@ pub fn open_plain(path: &Path) -> io::Result<File> {
             error
         }
     })?;
+    expect_file(file)
+}
+
+/// Opens a file for reading that must be a file, or a symbolic link to one. Neither this nor
+/// reading waits for something else, such as the other end of a pipe or a kernel's next message.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    expect_file(open_without_wait(path, OFlags::empty())?)
+}
+
+fn expect_file(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+}
+
+fn open_without_wait(path: &Path, flags: OFlags) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(bits(flags | OFlags::NONBLOCK)).open(path)
+}
+
+fn bits(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).unwrap_or_default()
 }
 
 /// Opens a file for reading. A pipe is refused: to open it would wait for its other end.
 pub fn open_unless_pipe(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = open_without_wait(path, OFlags::empty())?;
     let kind = file.metadata()?.file_type();
     if kind.is_fifo() || kind.is_socket() {
         return Err(io::Error::other("it is a pipe, not a file"));
@@ -170,6 +193,9 @@ pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 /// What an operator can do about a file that cannot be used; empty when the error says it all.
 #[must_use]
 pub fn cure(error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) {
+        return "; raise `ulimit -n` (LimitNOFILE= of a systemd unit)";
+    }
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
             "; this process may not write there: under systemd, add the directory to \
@@ -220,7 +246,7 @@ fn give(dir: &rustix::fd::OwnedFd, owner: (Uid, Gid), depth: usize) -> rustix::i
         let opened = match openat(dir, name, flags, Mode::empty()) {
             Ok(opened) => opened,
             // It went away, or became a link.
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => continue,
+            Err(Errno::NOENT | Errno::LOOP) => continue,
             Err(error) => return Err(error),
         };
         let about = fstat(&opened)?;
@@ -287,6 +313,23 @@ mod tests {
         fresh(&link).unwrap();
         assert!(open_plain(&link).is_ok() && open_plain(dir.path()).is_err());
         assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    }
+
+    #[test]
+    fn nothing_waits_for_the_other_end_of_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link, pipe) =
+            (dir.path().join("file"), dir.path().join("link"), dir.path().join("pipe"));
+        append(&file).unwrap().write_all(b"line").unwrap();
+        symlink(&file, &link).unwrap();
+        assert_eq!(io::read_to_string(open_file(&link).unwrap()).unwrap(), "line");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for not_a_file in [&pipe, dir.path(), Path::new("/dev/null")] {
+            let refused = open_file(not_a_file).unwrap_err();
+            assert_eq!(refused.to_string(), "it is not a file", "{}", not_a_file.display());
+        }
+        assert_eq!(append(&pipe).unwrap_err().raw_os_error(), Some(Errno::NXIO.raw_os_error()));
     }
 
     #[test]

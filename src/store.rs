@@ -26,6 +26,7 @@ pub mod ledger;
 mod lock;
 mod open;
 pub mod outages;
+mod paths;
 mod period;
 pub mod periods;
 pub mod pressure;

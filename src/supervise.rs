@@ -76,6 +76,7 @@ impl From<anyhow::Error> for ProcessFailure {
                 StoreError::Version { .. }
                 | StoreError::File { .. }
                 | StoreError::NoDatabase { .. }
+                | StoreError::Removed { .. }
                 | StoreError::Damaged { .. }
                 | StoreError::Database { .. }
                 | StoreError::Full { .. },

@@ -5,25 +5,52 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::supervise::Misconfigured;
+
 /// Number of files reserved: those of the store, whose number grows with the journal, and our own.
 const KEPT: u64 = 2_048;
+
+/// The fewest open files with which the appliance starts. The process and its store hold some 50
+/// at once, and one more with each table of the store.
+const LEAST: u64 = 256;
+
+/// Raises the limit of open files, and refuses one that is too low for the store.
+///
+/// # Errors
+/// When it stays below [`LEAST`].
+pub(super) fn expect_enough() -> anyhow::Result<()> {
+    expect_least(raised())
+}
+
+fn expect_least(files: Option<u64>) -> anyhow::Result<()> {
+    let Some(files) = files.filter(|files| *files < LEAST) else { return Ok(()) };
+    let refused = anyhow::anyhow!(
+        "{files} open files are allowed, and the store needs {LEAST}: raise `ulimit -n` \
+         (LimitNOFILE= of a systemd unit)"
+    );
+    Err(refused.context(Misconfigured))
+}
 
 /// Raises the limit of open files. Returns the maximum number of connections, and the limit of
 /// files; `None` means no limit.
 pub(super) fn room_for_connections() -> Option<(usize, u64)> {
+    raised().map(|files| (connections_of(files), files))
+}
+
+/// Raises the limit of open files as far as permitted; `None` means no limit.
+fn raised() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let files = match (current, maximum) {
-        (None, _) => return None,
+    match (current, maximum) {
+        (None, _) => None,
         (Some(soft), hard) if hard.is_none_or(|hard| hard > soft) => {
             match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-                Ok(()) => hard?,
+                Ok(()) => hard,
                 // Not permitted, or more than the kernel's own limit.
-                Err(_) => soft,
+                Err(_) => Some(soft),
             }
         }
-        (Some(soft), _) => soft,
-    };
-    Some((connections_of(files), files))
+        (Some(soft), _) => Some(soft),
+    }
 }
 
 /// Half of a small number, all but [`KEPT`] of a large one.
@@ -41,6 +68,13 @@ mod tests {
         for (files, connections) in [(0, 1), (256, 128), (4_096, 2_048), (20_000, 17_952)] {
             assert_eq!(connections_of(files), connections, "{files}");
         }
+    }
+
+    #[test]
+    fn too_few_files_are_refused_by_name() {
+        assert!(expect_least(None).is_ok() && expect_least(Some(LEAST)).is_ok());
+        let refused = format!("{:#}", expect_least(Some(100)).unwrap_err());
+        assert!(refused.contains("100 open files") && refused.contains("`ulimit -n`"), "{refused}");
     }
 
     #[test]

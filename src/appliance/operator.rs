@@ -114,9 +114,9 @@ impl Operator {
         kept::read(&self.sight.apply.store, "the kept counts", work)
     }
 
-    /// A store that fails stops the process. Reported here are low disk space, a contradicted
-    /// clock, a damaged journal, failing backups or exports, and for [`LOSS_SHOWN`] the loss of
-    /// the end of the log in an earlier crash.
+    /// A store that fails stops the process. Reported here are a data directory that was removed
+    /// or replaced, low disk space, a contradicted clock, a damaged journal, failing backups or
+    /// exports, and for [`LOSS_SHOWN`] the loss of the end of the log in an earlier crash.
     fn store(&self) -> Part {
         let (store, now) = (&self.sight.apply.store, self.now());
         let verdict = self.sight.readings.witness.judge();
@@ -125,10 +125,16 @@ impl Operator {
         let lost = lost.map(ToString::to_string);
         let failing = self.sight.failing.borrow().words();
         let damaged = store.is_journal_damaged().then(|| DAMAGED_JOURNAL.to_owned());
-        let all = [store.disk_space().warning(), clock, damaged, lost, failing];
+        let removed = store.paths().lost().map(|error| error.to_string());
+        let is_removed = removed.is_some();
+        let all = [removed, store.disk_space().warning(), clock, damaged, lost, failing];
         let all: Vec<String> = all.into_iter().flatten().collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
-        let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
+        let state = match error {
+            _ if is_removed => PartState::Down,
+            Some(_) => PartState::Degraded,
+            None => PartState::Ok,
+        };
         Part { name: "store".into(), state, since: self.started_at, error }
     }
 
@@ -286,12 +292,12 @@ impl Operate for Operator {
 
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, OpsAnswer> {
         let Apply { store, numbers, .. } = self.sight.apply.clone();
-        let hashes_emails = self.sight.hashes_emails;
+        let (hashes_emails, now) = (self.sight.hashes_emails, self.now());
         Box::pin(async move {
             match request {
                 ArchiveRequest::Import { from, file } => {
                     let file = exchange::file_in(store.dir(), &from, &file)?;
-                    let imported = archive::import(&store, &file, |_| ()).await?;
+                    let imported = archive::import(&store, &file, now, |_| ()).await?;
                     // Readers are notified at the next tick.
                     if let Some(day) = imported.day {
                         numbers.touch(Day(day));

@@ -66,7 +66,7 @@ struct Followed {
 impl Followed {
     /// The tokens to use after a read; `asked` is whether a signal requires it at once.
     fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
-        // An error is reported by `renewed`.
+        // `renewed` reports the error.
         let Ok(tokens) = read else {
             self.last = None;
             return None;

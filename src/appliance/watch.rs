@@ -31,8 +31,11 @@ const ROOM_BYTES: u64 = 2 << 30;
 /// On small disks, one part in this many is enough.
 const ROOM_SHARE: u64 = 20;
 
-/// Measures the free space on the store's disk and checks the parts, so that the time of a change
-/// is known even without requests. Runs until `stop` is cancelled.
+/// Measures the free space on the store's disk, and checks its paths and the parts, so that the
+/// time of a change is known even without requests. Runs until `stop` is cancelled.
+///
+/// # Errors
+/// When the data directory was removed or replaced, so that the events of this run are lost.
 pub(super) async fn look(
     operator: Arc<dyn Operate>,
     store: Store,
@@ -43,15 +46,21 @@ pub(super) async fn look(
         let measured = store.clone();
         let measure = move || {
             let dir = measured.dir();
+            measured.paths().look();
             if let Some((free, all)) = space(dir) {
                 measured.disk_space().measured(dir, free, all);
                 #[expect(clippy::cast_precision_loss, reason = "a byte of 2^53 more or less")]
                 metrics::DISK_FREE_BYTES.set(free as f64);
             }
         };
+        // The last look comes after the request to stop.
+        let is_last = stop.is_cancelled();
         blocking(measure).await?;
         operator.parts();
-        let Some(()) = stop.run_until_cancelled(clock.sleep(LOOK)).await else { return Ok(()) };
+        if is_last {
+            return store.paths().lost().map_or(Ok(()), |error| Err(error.into()));
+        }
+        let _ = stop.run_until_cancelled(clock.sleep(LOOK)).await;
     }
 }
 

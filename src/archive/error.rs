@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::model::hour_file::HourName;
+use crate::model::window::Timestamp;
 use crate::private;
 use crate::store::StoreError;
 
@@ -57,6 +59,17 @@ pub enum ArchiveError {
         path: PathBuf,
         /// Name of the hour of most of its events.
         found: String,
+    },
+    /// Its hour is not over, so events of it are still to come.
+    #[error("{}: the hour {hour} (UTC) is not over: it is {now} by the clock of this machine; \
+             import it when it is over", path.display())]
+    NotOver {
+        /// The file.
+        path: PathBuf,
+        /// Name of the hour.
+        hour: HourName,
+        /// The time.
+        now: Timestamp,
     },
     /// More events than an hour of GitHub can have.
     #[error("{}: more than {most} events in one file; split it by hours", path.display())]

@@ -5,7 +5,6 @@
 //! so that a second run skips the files of the first.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +20,7 @@ use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
 use crate::model::hour_file::HourName;
 use crate::model::window::{Hour, Timestamp};
+use crate::private;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};
 use crate::store::ledger::import::LedgerHour;
@@ -84,13 +84,16 @@ pub struct BrokenLine {
 }
 
 /// Imports one file. Calls `read` with the number of bytes of each step; their sum is the file's
-/// size. Writes nothing unless the whole file is readable.
+/// size. Writes nothing unless the whole file is readable, and its hour is over at `now`: an
+/// imported hour replaces what is counted of it live.
 pub async fn import(
     store: &Store,
     path: &Path,
+    now: Timestamp,
     read: impl FnMut(u64) + Send + 'static,
 ) -> Result<Imported, ArchiveError> {
     let name = HourName::of(path).ok_or_else(|| ArchiveError::Name { path: path.to_owned() })?;
+    expect_over(path, name.0, now)?;
     let marker = MetaKey(format!("archive.{name}"));
     let (looking, key, file) = (store.clone(), marker.clone(), path.to_owned());
     let found = blocking(move || look(&looking, &key, &file, name, read))
@@ -99,6 +102,8 @@ pub async fn import(
     let ReadFile { imported, counted: Some((hour, counts, digest)) } = found else {
         return Ok(found.imported);
     };
+    // The name may be of Pacific time, which is earlier.
+    expect_over(path, hour, now)?;
     store
         .commit(move |batch| {
             write(batch, hour, counts)?;
@@ -109,6 +114,14 @@ pub async fn import(
         .await?;
     fault::point("archive.after_commit");
     Ok(imported)
+}
+
+/// Refuses the file of an hour that is not over.
+fn expect_over(path: &Path, hour: Hour, now: Timestamp) -> Result<(), ArchiveError> {
+    if hour < now.hour() {
+        return Ok(());
+    }
+    Err(ArchiveError::NotOver { path: path.to_owned(), hour: HourName(hour), now })
 }
 
 /// A file that was read.
@@ -164,7 +177,7 @@ fn look(
 
 /// The value of a marker: a version, and a hash of the file on disk.
 fn digest_of(path: &Path) -> Result<[u8; 17], ArchiveError> {
-    let mut file = File::open(path).map_err(ArchiveError::file("open", path))?;
+    let mut file = private::open_file(path).map_err(ArchiveError::file("open", path))?;
     let (mut hash, mut buffer) = (Xxh3::new(), vec![0; BUFFER]);
     loop {
         let n = file.read(&mut buffer).map_err(ArchiveError::file("read", path))?;

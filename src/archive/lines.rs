@@ -36,7 +36,7 @@ pub(super) fn read_file(
     read: impl FnMut(u64),
     take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
 ) -> Result<FileEnd, ArchiveError> {
-    let file = File::open(path).map_err(ArchiveError::file("open", path))?;
+    let file = private::open_file(path).map_err(ArchiveError::file("open", path))?;
     read_opened(file, path, read, take)
 }
 

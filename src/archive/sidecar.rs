@@ -187,7 +187,7 @@ pub fn expect_no_lists_beside(path: &Path) -> Result<(), ArchiveError> {
 
 /// The lists in the comment of a gzip's first header; `None` for any other file.
 fn commented(path: &Path) -> Result<Option<String>, ArchiveError> {
-    let file = std::fs::File::open(path).map_err(ArchiveError::file("open", path))?;
+    let file = private::open_file(path).map_err(ArchiveError::file("open", path))?;
     let packed = GzDecoder::new(BufReader::new(file.take(HEADER_BYTES)));
     let comment = packed.header().and_then(flate2::GzHeader::comment).map(String::from_utf8_lossy);
     Ok(comment.and_then(|comment| comment.strip_prefix(COMMENT).map(str::to_owned)))

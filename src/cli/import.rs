@@ -20,7 +20,7 @@ use crate::supervise::Exit;
                         Importing again changes nothing, and an interrupted import is finished by \
                         running it again.\n\n\
                         Exit codes: 0 all files are imported (invalid lines are named and skipped), \
-                        65 a file is not an hour, 74 a file cannot be read, 75 the store is in use.")]
+                        65 a file is not an hour that is over, 74 a file cannot be read, 75 the store is in use.")]
 pub(super) struct ImportArgs {
     #[command(flatten)]
     store: StoreArgs,

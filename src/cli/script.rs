@@ -16,6 +16,7 @@ use super::output;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 use crate::model::tally::WindowSnapshot;
 use crate::model::window::Timestamp;
+use crate::private;
 use crate::script::{self, LiveWindow, ScriptDiagnostic};
 use crate::simulate::{Shape, World};
 use crate::supervise::Exit;
@@ -192,7 +193,7 @@ fn say(result: Result<impl Display + Serialize, ScriptDiagnostic>, args: &Script
     } else {
         output::to_stderr(&format!("error: {diagnostic}"));
     }
-    if std::fs::File::open(&args.file).is_err() { Exit::Io } else { Exit::Data }
+    if private::open_file(&args.file).is_err() { Exit::Io } else { Exit::Data }
 }
 
 #[cfg(test)]

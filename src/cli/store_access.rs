@@ -258,7 +258,9 @@ impl StoreAccess {
     ) -> Result<Imported, CommandFailure> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         match self {
-            Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
+            Self::Here(store, _) => {
+                Ok(archive::import(store, &file, Clock::system().now(), read).await?)
+            }
             Self::Ops(asking) => {
                 let exchange = asking.exchange();
                 let imported = exchange.during(asking.import(&exchange, &file)).await?;
@@ -437,15 +439,11 @@ impl OpsClient {
 /// Copies a file into an exchange directory, for the owner of the data directory. Refuses what has
 /// no end, such as a device, and what the disk cannot take beside its reserve.
 fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveError> {
-    let file = private::open_unless_pipe(from).map_err(ArchiveError::file("open", from))?;
+    let file = private::open_file(from).map_err(ArchiveError::file("open", from))?;
     let about = file.metadata().map_err(ArchiveError::file("read", from))?;
-    let refused = |kind| ArchiveError::file("copy", from)(kind);
-    if !about.is_file() {
-        return Err(refused(std::io::Error::other("it is not a regular file")));
-    }
     let room = space(data).map(|(free, all)| free.saturating_sub(disk_space::reserve(all)));
     if room.is_some_and(|room| about.len() > room) {
-        return Err(refused(ErrorKind::StorageFull.into()));
+        return Err(ArchiveError::file("copy", from)(ErrorKind::StorageFull.into()));
     }
     let mut file = file.take(about.len());
     let give =

@@ -6,7 +6,6 @@
 //! never sees a partial update and never waits for a compilation.
 
 use std::borrow::Cow;
-use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -391,11 +390,7 @@ fn without(kind: ScriptKind) -> InForce {
 /// The text of a file, `None` when it does not exist; or why it cannot be read.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let read = || {
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is not a file"));
-        }
-        // Some files of the kernel can be read only by waiting.
-        let file = private::open_unless_pipe(path)?;
+        let file = private::open_file(path)?;
         let mut bytes = Vec::new();
         // One byte more than the limit, so that the caller can refuse the length.
         let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;

@@ -7,6 +7,7 @@
 //! far after all that the original store can have given out since.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -242,17 +243,18 @@ pub fn read(dir: &Path) -> Result<ExistingBackup, CheckpointError> {
     let not_a_backup =
         |why: &str| CheckpointError::NotABackup { dir: dir.to_owned(), why: why.to_owned() };
     let path = dir.join(NOTE);
-    let size = match fs::metadata(&path) {
-        Ok(found) => found.len(),
+    let file = match private::open_file(&path) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(not_a_backup("the file `BACKUP` is missing"));
         }
         Err(source) => return Err(failed("read", &path)(source)),
     };
-    if size > NOTE_BYTES {
+    let mut text = Vec::new();
+    file.take(NOTE_BYTES + 1).read_to_end(&mut text).map_err(failed("read", &path))?;
+    if text.len() as u64 > NOTE_BYTES {
         return Err(not_a_backup("the file `BACKUP` is too large"));
     }
-    let text = fs::read(&path).map_err(failed("read", &path))?;
     let note: BackupNote = serde_json::from_slice(&text)
         .map_err(|error| not_a_backup(&format!("the file `BACKUP` is malformed: {error}")))?;
     if !dir.join("db").join("CURRENT").exists() {

@@ -61,6 +61,18 @@ pub enum StoreError {
         /// The missing file of the database.
         missing: PathBuf,
     },
+    /// The directory, or a part of it, was removed or replaced while the store was open.
+    #[error(
+        "{path} was removed or replaced while the store in {dir} was open: what is taken in now is \
+         lost when the process stops; put the directory back, or restore a backup into an empty \
+         one (`ghpulse restore BACKUP --data DIR`) and restart"
+    )]
+    Removed {
+        /// The data directory.
+        dir: PathBuf,
+        /// The path that does not lead to what was opened.
+        path: PathBuf,
+    },
     /// `RocksDB` reports that its files are damaged.
     #[error(
         "the database in {dir} is damaged: {reason}; restore a backup into an empty directory: \
@@ -99,6 +111,8 @@ pub enum StoreError {
 
 /// The system's error for a full disk, which `RocksDB` passes on as text.
 const NO_SPACE: &str = "No space left on device";
+/// Its error for a process with as many open files as it may have.
+const TOO_MANY_FILES: &str = "Too many open files";
 
 impl From<Stopping> for StoreError {
     fn from(_: Stopping) -> Self {
@@ -139,6 +153,9 @@ impl StoreError {
             // Files that it has listed are missing.
             ErrorKind::IOError | ErrorKind::NotFound if reason.contains("No such file") => {
                 return Self::Damaged { dir, reason };
+            }
+            ErrorKind::IOError if reason.contains(TOO_MANY_FILES) => {
+                "raise `ulimit -n` (LimitNOFILE= of a systemd unit) and restart"
             }
             ErrorKind::IOError => {
                 "check the disk, its free space and the permissions; when the disk has lost data, \

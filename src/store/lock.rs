@@ -14,6 +14,8 @@ use crate::private;
 
 /// The layout version that this build reads and writes.
 const VERSION: u32 = 1;
+/// What is read of `LOCK` and `VERSION`, in bytes.
+const START_BYTES: u64 = 200;
 
 pub(super) struct Lock {
     _file: File,
@@ -44,7 +46,7 @@ impl Lock {
     /// Takes a shared lock, which keeps other processes from opening the store. Writes nothing.
     pub(super) fn look(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("LOCK");
-        let file = File::open(&path).map_err(file_error("open", &path))?;
+        let file = private::open_file(&path).map_err(file_error("open", &path))?;
         with_retries(|| file.try_lock_shared())
             .map_err(|error| refused(dir, &path, &file, error))?;
         Ok(Self { _file: file })
@@ -56,7 +58,7 @@ fn refused(dir: &Path, path: &Path, file: &File, error: TryLockError) -> StoreEr
         TryLockError::WouldBlock => {
             let mut holder = String::new();
             // The content is only informative, so errors are ignored.
-            let _ = file.take(200).read_to_string(&mut holder);
+            let _ = file.take(START_BYTES).read_to_string(&mut holder);
             let holder = match holder.trim() {
                 "" => "another process".to_owned(),
                 text => text.to_owned(),
@@ -70,8 +72,15 @@ fn refused(dir: &Path, path: &Path, file: &File, error: TryLockError) -> StoreEr
 /// Whether a process has the store in `dir` open now. Changes nothing.
 #[must_use]
 pub fn is_in_use(dir: &Path) -> bool {
-    let file = File::open(dir.join("LOCK"));
+    let file = private::open_file(&dir.join("LOCK"));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// The start of a small file.
+fn read_start(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    private::open_file(path)?.take(START_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Attempts to take a lock, and the pause between them: one second in all.
@@ -157,7 +166,7 @@ impl DataDir {
 /// a database without a version can only have been created by us.
 pub(super) fn check_version(dir: &Path, ours: bool) -> Result<(), StoreError> {
     let path = dir.join("VERSION");
-    match std::fs::read_to_string(&path) {
+    match read_start(&path) {
         Ok(found) if found.trim() == VERSION.to_string() => Ok(()),
         Ok(found) => {
             let found = found.trim().chars().take(40).collect();

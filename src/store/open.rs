@@ -12,6 +12,7 @@ use super::error::StoreError;
 use super::identity::{bus_tag, store_id};
 use super::journal::DROPPED;
 use super::keys::MetaKey;
+use super::paths::StorePaths;
 use super::reader::Reader;
 use super::unclean::{LastWrite, LostTail};
 use super::watermarks::{ADMISSIONS, BACKLOG, ENTRIES, Watermarks};
@@ -40,6 +41,7 @@ pub(super) struct OpenStore {
     lost: Option<LostTail>,
     watermarks: Watermarks,
     disk_space: Arc<DiskSpace>,
+    paths: StorePaths,
     failure: CloseReason,
     _lock: lock::Lock,
 }
@@ -84,6 +86,7 @@ impl Store {
             lost,
             watermarks: Watermarks { inbox, outbox, backlog, dropped, ..Watermarks::default() },
             disk_space,
+            paths: StorePaths::of(dir)?,
             failure,
             _lock: lock,
         };
@@ -124,6 +127,12 @@ impl Store {
     #[must_use]
     pub fn disk_space(&self) -> &DiskSpace {
         &self.shared.disk_space
+    }
+
+    /// Whether the data directory is still the one that was opened.
+    #[must_use]
+    pub fn paths(&self) -> &StorePaths {
+        &self.shared.paths
     }
 
     /// Whether `RocksDB` keeps up with the writes.

@@ -35,6 +35,7 @@ use crate::config::Durability;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{Cursor, Position};
 use crate::model::window::Timestamp;
+use crate::private;
 
 /// The file's name.
 pub(super) const WRITTEN: &str = "WRITTEN";
@@ -210,7 +211,7 @@ impl LastWrite {
 /// Reads the file; empty when there is none.
 fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut text = Vec::new();
-    let file = match File::open(path) {
+    let file = match private::open_file(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(text),
         Err(error) => return Err(lock::file_error("read", path)(error)),

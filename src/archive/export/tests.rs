@@ -194,8 +194,9 @@ async fn files_of_lists_are_not_imported() {
     export_with(&ArchiveTarget { lists: ListSet::new(&[term]), ..site.target() });
 
     let file = site.to().join("2026-02-03-10.json.gz");
+    let now = Clock::system().now();
     let refused = async |file: &std::path::Path| {
-        let imported = crate::archive::import(&site.store, file, |_| ()).await;
+        let imported = crate::archive::import(&site.store, file, now, |_| ()).await;
         imported.err().map(|error| error.to_string())
     };
     // The file itself names its lists, and so does the one beside it, also when it was packed anew.

@@ -33,7 +33,7 @@ impl Site {
 
     async fn import(&self, name: &str, text: &[u8]) -> Result<Imported, ArchiveError> {
         let path = self.file(name, &zipped(text));
-        import(&self.store, &path, |_| ()).await
+        import(&self.store, &path, now(), |_| ()).await
     }
 
     fn count(&self, metric: HourMetric) -> i64 {
@@ -47,6 +47,11 @@ impl Site {
         let key = SizeKey { scope: Scope::DeveloperDay, period: day.0 };
         self.store.reader().count(&key).unwrap()
     }
+}
+
+/// A time at which the hours of all these files are over.
+fn now() -> Timestamp {
+    Timestamp::parse("2026-11-01T00:00:00Z").unwrap()
 }
 
 fn zipped(text: &[u8]) -> Vec<u8> {
@@ -146,13 +151,31 @@ async fn of_a_file_that_breaks_off_nothing_is_counted() {
     bent[middle..middle + 40].fill(0xff);
     for bytes in [&whole[..whole.len() / 2], &bent, b"\x1f\x8bnonsense"] {
         let path = site.file(NAME, bytes);
-        let error = import(&site.store, &path, |_| ()).await.unwrap_err();
+        let error = import(&site.store, &path, now(), |_| ()).await.unwrap_err();
         assert!(matches!(error, ArchiveError::BreaksOff { .. }), "{error}");
         assert!(error.to_string().contains("at line "), "{error}");
         assert_eq!((site.count(HourMetric::Events), site.developers()), (0, 0));
     }
     let path = site.file(NAME, &whole);
-    assert_eq!(import(&site.store, &path, |_| ()).await.unwrap().events, 5_000);
+    assert_eq!(import(&site.store, &path, now(), |_| ()).await.unwrap().events, 5_000);
+}
+
+#[tokio::test]
+async fn an_hour_that_is_not_over_is_refused() {
+    let site = Site::new();
+    let bytes = zipped(&lines_of(&[merge(1, 0)]));
+    // The second name is that of the same hour in Pacific time.
+    for name in [NAME, "2015-01-01-7.json.gz"] {
+        let path = site.file(name, &bytes);
+        let early = Timestamp::parse("2015-01-01T15:59:59Z").unwrap();
+        let error = import(&site.store, &path, early, |_| ()).await.unwrap_err();
+        assert!(matches!(error, ArchiveError::NotOver { .. }) && !error.is_io(), "{error}");
+        assert!(error.to_string().contains("the hour 2015-01-01-15 (UTC) is not over"), "{error}");
+        assert_eq!(site.count(HourMetric::Events), 0);
+    }
+    let path = site.file(NAME, &bytes);
+    let later = Timestamp::parse("2015-01-01T16:00:00Z").unwrap();
+    assert_eq!(import(&site.store, &path, later, |_| ()).await.unwrap().events, 1);
 }
 
 #[tokio::test]
@@ -165,7 +188,7 @@ async fn files_that_hold_no_hour_are_refused() {
     assert!(error.to_string().contains("2015-01-01-15"), "{error}");
     let error = site.import(NAME, b"x\n").await.unwrap_err();
     assert!(matches!(error, ArchiveError::Empty { broken: 1, .. }), "{error}");
-    let error = import(&site.store, Path::new("/no/2015-01-01-1.json.gz"), |_| ()).await;
+    let error = import(&site.store, Path::new("/no/2015-01-01-1.json.gz"), now(), |_| ()).await;
     assert!(error.unwrap_err().is_io());
     assert_eq!(site.count(HourMetric::Events), 0);
 }
@@ -191,7 +214,7 @@ async fn reported_bytes_equal_the_file_size() {
         let add = move |n| {
             sum.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
         };
-        import(&site.store, &path, add).await.unwrap();
+        import(&site.store, &path, now(), add).await.unwrap();
         assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), length);
     }
 }
@@ -210,7 +233,7 @@ async fn bytes_after_a_gzip_are_ignored_and_reported() {
     ] {
         let site = Site::new();
         let path = site.file(NAME, &[zipped(&events), behind.to_vec()].concat());
-        let imported = import(&site.store, &path, |_| ()).await.unwrap();
+        let imported = import(&site.store, &path, now(), |_| ()).await.unwrap();
         assert_eq!((imported.events, imported.broken), (counted, broken), "{}", behind.len());
         if broken > 0 {
             let BrokenLine { line, reason } = &imported.complaints[0];
@@ -220,7 +243,7 @@ async fn bytes_after_a_gzip_are_ignored_and_reported() {
     // What is cut off is not whole.
     let site = Site::new();
     let path = site.file(NAME, &[&zipped(&events), &more[..more.len() - 1]].concat());
-    let error = import(&site.store, &path, |_| ()).await.unwrap_err();
+    let error = import(&site.store, &path, now(), |_| ()).await.unwrap_err();
     assert!(matches!(error, ArchiveError::BreaksOff { line: 4, .. }), "{error}");
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::report::Finding;
 use crate::appliance::DEFAULT_OPS;
 use crate::config::{self, Config, ConfigError, ValueOrigin, ValueOrigins};
+use crate::private;
 use crate::reload;
 use crate::store;
 
@@ -104,8 +105,7 @@ fn existing_above(path: &Path) -> PathBuf {
 
 fn try_log(file: &Path) -> Result<String, String> {
     if file.exists() {
-        let opened = std::fs::OpenOptions::new().append(true).open(file);
-        return opened
+        return private::append(file)
             .map(|_| "can be appended to".to_owned())
             .map_err(|error| format!("cannot be appended to: {error}"));
     }

@@ -36,6 +36,7 @@ const WORDS: &[(&str, PartState, &str)] = &[
         PartState::Degraded,
         "the store is short of something, such as room on its disk, or cannot be copied",
     ),
+    ("store", PartState::Down, "the data directory was removed or replaced"),
     ("files", PartState::Degraded, "a renewed file cannot be used; the old one stays in use"),
 ];
 /// Reports of the store, by a substring, and their public texts: the cause without a path.

@@ -2,7 +2,8 @@
 //!
 //! Counts belong to GitHub's id, so they stay with a repository that is renamed. An old name leads
 //! to its repository until another one takes it, as on GitHub. The newest event decides, by
-//! `created_at`, so an imported hour of the past renames nothing.
+//! `created_at` (by when it was received, if that is earlier), so an imported hour of the past
+//! renames nothing.
 
 use std::collections::{BTreeMap, HashMap};
 

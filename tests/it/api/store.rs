@@ -15,7 +15,7 @@ use tokio::process::Command;
 use super::events::{opened, push};
 use super::site::Site;
 use crate::common::client::request;
-use crate::common::running::{Running, soon};
+use crate::common::running::{Running, soon, until_some};
 use crate::common::stored;
 
 /// Runs a command on a data directory.
@@ -212,6 +212,24 @@ async fn requeued_dead_letters_are_counted_once_in_place() {
         assert_eq!(journal[5].2["id"], json!("1000"));
         assert!(journal[5].1.flags.dev_day || journal[5].1.flags.pr);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_data_directory_is_named_and_is_the_end_of_the_run() {
+    let mut site = Site::start(&[]).await;
+    std::fs::remove_file(site.dir.path().join("LOCK")).unwrap();
+    let ops = site.running.ops;
+    let ready = until_some("the store is down", async || {
+        let ready = request(ops, "GET", "/readyz", &[]).await;
+        (ready.status == 503).then(|| ready.json())
+    });
+    let ready = ready.await;
+    let store = ready.as_array().unwrap().iter().find(|part| part["name"] == "store").unwrap();
+    assert_eq!(store["state"], "down", "{store}");
+    assert!(store["error"].as_str().unwrap().contains("LOCK was removed or replaced"), "{store}");
+    site.running.stop.soft.cancel();
+    let ended = soon("the appliance stops", site.running.ended()).await;
+    assert!(ended.contains("LOCK was removed or replaced"), "{ended}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

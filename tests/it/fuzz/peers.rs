@@ -332,12 +332,12 @@ fn import_files() {
         // Of several files of an hour the last one counts, so one name is enough.
         let path = dir.path().join("2026-03-01-1.json");
         std::fs::write(&path, input).unwrap();
-        let read = |_: u64| {};
-        let imported = match runtime.block_on(import(&store, &path, read)) {
+        let (now, read) = (Clock::system().now(), |_: u64| {});
+        let imported = match runtime.block_on(import(&store, &path, now, read)) {
             Ok(imported) => imported,
             Err(error) => return outcome(error.to_string().split(' ').count()),
         };
-        let again = runtime.block_on(import(&store, &path, read)).expect("it was just read");
+        let again = runtime.block_on(import(&store, &path, now, read)).expect("it was just read");
         assert_eq!(again.state, ImportOutcome::Unchanged);
         let found = imported.events + imported.doubles + imported.strays + imported.broken;
         assert!(found <= input.split(|byte| *byte == b'\n').count() as u64 + input.len() as u64);
