@@ -87,7 +87,7 @@ pub enum AppError {
         /// How long to wait, where GitHub specified it.
         wait: Option<Duration>,
     },
-    /// There was no response.
+    /// No response came.
     #[error(transparent)]
     Away(#[from] HttpError),
     /// An unexpected response.

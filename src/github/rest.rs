@@ -38,7 +38,7 @@ pub(super) const MEDIA_TYPE: &str = "application/vnd.github+json";
 /// Why a page could not be fetched.
 #[derive(Debug, Error)]
 pub enum RestError {
-    /// There was no response.
+    /// No response came.
     #[error(transparent)]
     Http(#[from] HttpError),
     /// GitHub, or a proxy in front of it, has a temporary failure.

@@ -147,7 +147,7 @@ fn kill_while_it_writes(dir: &Path) {
     assert!(is_writing, "it ended too early");
 }
 
-/// Sends events through the pipeline, and says so half-way.
+/// Sends events through the pipeline, and reports the middle.
 fn write(dir: &Path, recorded: Option<&Path>) {
     let pages = pipeline::pages(&events(recorded).1);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

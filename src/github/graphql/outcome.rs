@@ -12,7 +12,7 @@ use crate::http::HttpError;
 /// Why a query returned no data.
 #[derive(Debug, Error)]
 pub enum QueryError {
-    /// There was no response.
+    /// No response came.
     #[error(transparent)]
     Http(#[from] HttpError),
     /// The response is not valid.
@@ -32,7 +32,7 @@ pub enum QueryError {
 pub enum QueryOutcome<T = PullLookup> {
     /// A response; one result per requested object, in the order of the query.
     Answered(Vec<T>),
-    /// There is no data because the query was too heavy: a timeout, or a resource limit.
+    /// The query was too heavy for an answer: a timeout, or a resource limit.
     TooHeavy {
         /// What the response says, for the log.
         why: String,

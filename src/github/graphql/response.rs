@@ -24,7 +24,7 @@ const SOMETHING_WENT_WRONG: &str = "something went wrong";
 
 /// The content of the body.
 pub(super) struct Read<T> {
-    /// The error says why there is no data. How long a limit lasts is not in the body.
+    /// The error says why data are missing. How long a limit lasts is not in the body.
     pub(super) answer: Result<QueryOutcome<T>, String>,
     pub(super) rate: Option<QueryRate>,
 }

@@ -17,7 +17,7 @@ type PageSlot = Mutex<Option<PageState>>;
 enum PageState {
     /// The page, charged to its client until it is taken.
     Read { page: Result<StreamPage, StoreError>, _charge: Option<MemoryCharge> },
-    /// There was no memory for this client when its turn came: not read yet.
+    /// This client had no memory left when its turn came: not read yet.
     Postponed(Box<PageJob>),
 }
 

@@ -123,7 +123,7 @@ async fn run(seed: u64, step: i64, start: i64) {
     assert_eq!(keys.len(), journal.len(), "an event was counted twice");
 }
 
-/// GitHub's `Date` is wrong while a node starts for the first time: nothing else tells the time, so
+/// GitHub's `Date` is wrong while a node starts for the first time: nothing else gives the time, so
 /// its events are stamped with it. The pages still show them when it is right again.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_date_at_the_first_start_doubles_nothing() {
