@@ -17,7 +17,7 @@ names! {
         ScriptBroken = "script_broken",
         /// The disk of the store is almost full.
         DiskNearlyFull = "disk_nearly_full",
-        /// GitHub answers, but there are no new events.
+        /// GitHub answers without new events.
         FeedFrozen = "feed_frozen",
         /// A token gets stale pages.
         TokenStale = "token_stale",

@@ -28,7 +28,7 @@ names! {
         Suspended = "suspended",
         /// 429 with `retry-after`.
         RetryAfter = "retry-after",
-        /// 401: the token is no longer valid.
+        /// 401: the token was revoked.
         Revoked = "revoked",
         /// The response is sent after the fault's wait.
         Slow = "slow",

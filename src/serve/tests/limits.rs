@@ -196,7 +196,7 @@ async fn client_that_reads_no_responses_is_disconnected() {
     assert!(answered < 1_000, "all were answered, so nothing was cut off");
 }
 
-// Elsewhere the kernel has no such limit.
+// Other kernels lack this limit.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[tokio::test]
 async fn little_waits_unsent_for_a_slow_client() {

@@ -143,15 +143,19 @@ async fn page_that_is_not_wanted_is_not_read() {
     }
 }
 
-/// With one blocking thread, which is busy, so that the requested page waits for it.
-#[test]
-fn dropped_follower_frees_its_turn_when_the_page_ends() {
+fn with_one_blocking_thread(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(1)
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
+    runtime.block_on(test);
+}
+
+/// With one blocking thread, which is busy, so that the requested page waits for it.
+#[test]
+fn dropped_follower_frees_its_turn_when_the_page_ends() {
+    with_one_blocking_thread(async {
         let (_dir, store) = new_store();
         let mut world = World::new(&store, TAG, 1);
         world.write().await;
@@ -183,12 +187,7 @@ fn dropped_follower_frees_its_turn_when_the_page_ends() {
 /// With one blocking thread, which is busy until the memory is held.
 #[test]
 fn page_is_postponed_until_there_is_memory_for_its_client() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    with_one_blocking_thread(async {
         let (_dir, store) = new_store();
         let mut world = World::new(&store, TAG, 1);
         world.write().await;
