@@ -23,6 +23,7 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
+mod last_pass;
 mod lock;
 mod open;
 pub mod outages;
