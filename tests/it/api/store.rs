@@ -232,6 +232,57 @@ async fn removed_data_directory_is_named_and_is_the_end_of_the_run() {
     assert!(ended.contains("LOCK was removed or replaced"), "{ended}");
 }
 
+/// Bytes that the store has written, all of them still in its write-ahead log.
+fn written(data: &Path) -> u64 {
+    let files = std::fs::read_dir(data.join("db")).unwrap().map(|entry| entry.unwrap());
+    let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+    logs.map(|log| log.metadata().unwrap().len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn body_of_an_event_is_written_at_most_twice() {
+    const BYTES: u64 = 1_000_000;
+    let site = Site::start(&[]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
+    let before = written(site.dir.path());
+    let body: String = std::iter::repeat_with(fastrand::alphanumeric).take(1_000_000).collect();
+    site.push(&[push(1).replace(r#""public""#, &format!(r#""pad":"{body}","public""#))]);
+    site.settle(&mut reader, 1).await;
+    let written = written(site.dir.path()) - before;
+    assert!((2 * BYTES..2 * BYTES + BYTES / 10).contains(&written), "{written} bytes");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_writes_are_named_by_readiness_and_are_a_gap() {
+    let site = site_with(5, &[]).await;
+    let (data, url) = (site.dir.path().to_owned(), site.github.url.clone());
+    site.running.end().await;
+    drop(stored::released(&data).await);
+    // As if the log had lost its last seven writes.
+    let path = data.join("WRITTEN");
+    let line = std::fs::read_to_string(&path).unwrap();
+    let (rest, number) = line.trim_end().rsplit_once(' ').unwrap();
+    let number: u64 = number.parse().unwrap();
+    std::fs::write(&path, format!("{rest} {:020}\n", number + 7)).unwrap();
+    let running = Running::start(&data, &url, &[]).await;
+    let parts = request(running.ops, "GET", "/readyz", &[]).await;
+    let store = &parts.json()[0];
+    assert_eq!((&store["name"], &store["state"]), (&json!("store"), &json!("degraded")));
+    assert!(store["error"].as_str().unwrap().contains("7 writes are missing"), "{store}");
+    let site = Site { running, ..site };
+    site.push(&[push(6)]);
+    let gap = until_some("the gap before the next event", async || {
+        let accept = ["accept: application/x-ndjson"];
+        let replay = request(site.running.public, "GET", "/stream?poll=1", &accept).await.body;
+        let messages = replay.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        messages.into_iter().find(|message| message["type"] == "gap")
+    })
+    .await;
+    assert_eq!(gap["reason"], "upstream", "{gap}");
+    site.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn scheduled_backups_start_at_once_and_are_measured() {
     let around = tempfile::tempdir().unwrap();
