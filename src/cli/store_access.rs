@@ -234,8 +234,7 @@ pub(super) fn expect_store(data: &Path) -> Result<(), CommandFailure> {
 
 fn open(config: &Config) -> Result<Store, StoreError> {
     let tables = appliance::open_tables(config);
-    let store =
-        Store::open_within(&config.data_dir, config.store.sync, tables, Clock::system())?;
+    let store = Store::open_within(&config.data_dir, config.store.sync, tables, Clock::system())?;
     hand_over(&config.data_dir);
     Ok(store)
 }

@@ -506,7 +506,8 @@ mod tests {
     fn open_tables(dir: &Path) -> usize {
         let open = std::fs::read_dir("/proc/self/fd").unwrap();
         let open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        open.filter(|path| path.starts_with(dir) && path.extension() == Some("sst".as_ref())).count()
+        open.filter(|path| path.starts_with(dir) && path.extension() == Some("sst".as_ref()))
+            .count()
     }
 
     #[test]

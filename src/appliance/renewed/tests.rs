@@ -172,9 +172,7 @@ fn unusable_file_of_tokens_is_reported() {
         state.borrow().iter().map(|bad| bad.words.clone()).collect::<Vec<_>>().concat()
     };
     assert_eq!(said(), "");
-    for (bad, why) in
-        [(&b"ghp_one\nNAME=ghp_telltale\n"[..], "line 2 "), (b"\xff\xfe", "UTF-8")]
-    {
+    for (bad, why) in [(&b"ghp_one\nNAME=ghp_telltale\n"[..], "line 2 "), (b"\xff\xfe", "UTF-8")] {
         std::fs::write(&path, bad).unwrap();
         let words = said();
         assert!(words.starts_with("github.tokensFile: ") && words.contains(why), "{words}");
