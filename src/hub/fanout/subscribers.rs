@@ -464,9 +464,12 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
         if bytes > TRIM_AT_ONCE_BYTES && self.subscribers.len() <= TRIM_AT_ONCE_SUBSCRIBERS {
             self.trim_to_needed();
         }
-        let has_large = entries.iter().any(|entry| entry.is_large());
-        let is_joined = entries.len() > 1 && bytes <= JOINED_BYTES && !has_large;
-        let is_shared = takes_joined && is_large_group && is_joined;
+        let is_joined = entries.len() > 1 && bytes <= JOINED_BYTES;
+        // Each connection takes a large event itself, see [`EncodingWaiters::release`].
+        let is_shared = takes_joined
+            && is_large_group
+            && is_joined
+            && !entries.iter().any(|entry| entry.is_large());
         let more = has_more && large.is_none();
         Some(Taken { entries, joined: None, is_shared, upto, more, large })
     }
@@ -578,8 +581,9 @@ impl<Q: SubscriberQuery> Drop for Subscriber<Q> {
         let (large, is_last) = self.group.change(|log, _| {
             let position = log.subscribers.remove(&self.id);
             let next = position.map_or(log.end, |position| position.next);
-            let open = log.entries.iter().filter(|entry| entry.number >= next && entry.is_large());
-            (open.cloned().collect::<Vec<_>>(), log.subscribers.is_empty())
+            let open = log.entries.iter().rev().take_while(|entry| entry.number >= next);
+            let large = open.filter(|entry| entry.is_large()).cloned().collect::<Vec<_>>();
+            (large, log.subscribers.is_empty())
         });
         large.iter().for_each(|entry| entry.waiters.release(&self.notifier));
         if is_last {
