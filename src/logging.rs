@@ -168,7 +168,7 @@ fn directives(level: &str) -> String {
         Some(target) if target.is_empty() || target.ends_with('=') => format!("{target}debug"),
         _ => directive.to_owned(),
     });
-    known.collect::<Vec<_>>().join(",") + &silent
+    known.collect::<Vec<_>>().join(",") + silent.as_str()
 }
 
 fn open(path: &Path) -> Result<File, LoggingError> {
@@ -178,11 +178,27 @@ fn open(path: &Path) -> Result<File, LoggingError> {
 /// The result of `work`, and what its thread logs meanwhile.
 #[cfg(test)]
 pub(crate) fn captured<T>(work: impl FnOnce() -> T) -> (T, String) {
-    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log: Arc<CapturedLog> = Arc::default();
     let lines = tracing_subscriber::fmt().with_writer(Arc::clone(&log)).with_ansi(false).finish();
     let result = tracing::subscriber::with_default(lines, work);
-    let text = String::from_utf8_lossy(&crate::sync::lock(&log)).into_owned();
+    let text = String::from_utf8_lossy(&crate::sync::lock(&log.0)).into_owned();
     (result, text)
+}
+
+#[cfg(test)]
+#[derive(Default)]
+struct CapturedLog(std::sync::Mutex<Vec<u8>>);
+
+#[cfg(test)]
+impl Write for &CapturedLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        crate::sync::lock(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
