@@ -513,12 +513,12 @@ mod tests {
     #[test]
     fn no_more_tables_are_open_than_allowed() {
         const TABLES: usize = 200;
-        // The cache of tables has 64 parts, each with room for one at least.
+        // The cache of tables has 64 parts, each with room for one at least. Some more are in use.
         const MOST: u32 = 64;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap();
         let keys: Vec<String> = (0..TABLES).map(|n| format!("{n:04}")).collect();
-        for (allowed, least, most) in [(None, TABLES, TABLES), (Some(MOST), 1, MOST as usize)] {
+        for (allowed, least, most) in [(None, TABLES, TABLES), (Some(MOST), 1, MOST as usize + 8)] {
             let database = Database::open(&path, allowed).unwrap();
             // The journal is not compacted while it is written.
             let family = database.family(Family::Journal);
