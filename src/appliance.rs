@@ -312,7 +312,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
     let opened = blocking(move || {
         let tables = files::shares(&config)?.and_then(|shares| shares.tables);
         let store = Store::open_within(&config.data_dir, config.store.sync, tables, clock)?;
-        exchange::tidy(store.dir());
+        exchange::tidy(store.dir(), true);
         let excluded = excluded::leave_out(&store, &config.privacy)?;
         let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
@@ -465,9 +465,9 @@ fn start_bus(
         return tag;
     };
     let tag = bus.tag();
-    let Apply { store, seen_for, clock, .. } = apply.clone();
+    let Apply { store, clock, .. } = apply.clone();
     let bus_state = bus.state();
-    let relay = Relay { store, produces, seen_for, grant, waiting, bus: bus_state, clock };
+    let relay = Relay { store, produces, grant, waiting, bus: bus_state, clock };
     stages.start("relay", broker::marked(relay.run(outlet, soft.clone())));
     stages.start("apply", broker::marked(apply.run(bus, soft.clone())));
     tag

@@ -21,6 +21,7 @@ use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::entity::EntityKey;
 use crate::store::keys::{DeadKey, SeenKey};
+use crate::store::retention::claimed;
 use crate::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use crate::store::{Batch, StoreError, gaps, outages};
 
@@ -54,7 +55,7 @@ pub(super) fn claim_seen(
     Ok(())
 }
 
-/// Claims that an event of another node was seen.
+/// Claims that an event of another node was seen, for as long as events that were received now.
 pub(super) fn claim_id(
     batch: &mut Batch<'_>,
     event: &Prepared,
@@ -63,6 +64,7 @@ pub(super) fn claim_id(
     if event.facts_from != FactsFrom::Here {
         let key_on = |day| SeenKey::new(Day(day), &event.key);
         batch.claim_within(days, event.received_at.day().0, key_on)?;
+        claimed::mark_impossible(batch, event.received_at, event.happened_at);
     }
     Ok(())
 }

@@ -183,6 +183,7 @@ impl ListedSource {
     /// wait before the next check.
     fn send_due(&self, state: &mut ListedState) -> Duration {
         let now = self.clock.now();
+        state.feeds.correct(now);
         let (due, next) = state.feeds.due(now, self.options.within);
         let mut wake = next.map_or(LOOK, |at| at.since(now));
         for name in due {

@@ -69,8 +69,6 @@ pub struct Relay {
     /// Whether this node is a collector. An edge asks for the topic only to hand over rows from a
     /// time when it was a collector.
     pub produces: bool,
-    /// How long an event is remembered as applied.
-    pub seen_for: Duration,
     /// Receives whether this collector produces.
     pub grant: watch::Sender<ProducerGrant>,
     /// Receives the number of waiting rows that this node may not send now.
@@ -302,7 +300,7 @@ impl Relay {
     /// are deleted.
     async fn forward(&self, outlet: &mut impl Outlet, until: Until) -> anyhow::Result<()> {
         let mut head = self.store.watermarks().outbox.subscribe();
-        let mut row_reader = RowReader { seen_for: self.seen_for, ..RowReader::default() };
+        let mut row_reader = RowReader::default();
         let mut done = 0;
         let (mut ahead, mut acknowledged) = (OutgoingBatch::default(), Vec::new());
         loop {
@@ -363,8 +361,8 @@ impl Relay {
     /// lost, or another collector saw them too. If they were sent much later, they would no longer
     /// be remembered as duplicates.
     async fn give_up_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
-        let (after, seen_for) = (standby.looked_at, self.seen_for);
-        let found = self.store.read(move |reader| came_back(reader, after, seen_for)).await?;
+        let after = standby.looked_at;
+        let found = self.store.read(move |reader| came_back(reader, after)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");

@@ -43,6 +43,7 @@ pub(super) struct OpenStore {
     disk_space: Arc<DiskSpace>,
     paths: StorePaths,
     failure: CloseReason,
+    clock: Clock,
     _lock: lock::Lock,
 }
 
@@ -101,6 +102,7 @@ impl Store {
             disk_space,
             paths: StorePaths::of(dir)?,
             failure,
+            clock,
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -184,19 +186,23 @@ impl Store {
         let (sender, receiver) = oneshot::channel();
         let gaps = self.shared.watermarks.gaps.clone();
         // The caller may have gone; the batch is committed all the same.
-        let job: WriteJob = Box::new(move |batch| match work(batch) {
-            Ok(result) => {
-                let finds_gap = batch.finds_gap;
-                Ok(Box::new(move |written: Result<(), StoreError>| {
-                    if finds_gap && written.is_ok() {
-                        gaps.send_modify(|found| *found += 1);
-                    }
-                    let _ = sender.send(written.map(|()| result));
-                }))
-            }
-            Err(error) => {
-                let _ = sender.send(Err(error.again()));
-                Err(error)
+        let now = self.shared.clock.now();
+        let job: WriteJob = Box::new(move |batch| {
+            batch.now = now;
+            match work(batch) {
+                Ok(result) => {
+                    let finds_gap = batch.finds_gap;
+                    Ok(Box::new(move |written: Result<(), StoreError>| {
+                        if finds_gap && written.is_ok() {
+                            gaps.send_modify(|found| *found += 1);
+                        }
+                        let _ = sender.send(written.map(|()| result));
+                    }))
+                }
+                Err(error) => {
+                    let _ = sender.send(Err(error.again()));
+                    Err(error)
+                }
             }
         });
         let closed = || self.shared.failure.get().map_or(StoreError::Closed, StoreError::again);

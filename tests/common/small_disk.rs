@@ -1,5 +1,6 @@
 //! A file system of its own that can be filled, where one can be mounted.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -32,6 +33,12 @@ impl SmallDisk {
         let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
         let size = usize::try_from(free.saturating_sub(left) << 20).unwrap();
         std::fs::write(self.path().join("ballast"), vec![0; size]).unwrap();
+    }
+
+    /// Fills it to the last page.
+    pub fn fill_up(&self) {
+        let mut ballast = std::fs::File::create(self.path().join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4_096]).is_ok() {}
     }
 
     /// Removes what filled it.
