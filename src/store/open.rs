@@ -53,10 +53,23 @@ impl Store {
     /// # Errors
     /// When another process has the store, it has another version, or the database fails.
     pub fn open(dir: &Path, sync: Durability, clock: Clock) -> Result<Self, StoreError> {
+        Self::open_within(dir, sync, None, clock)
+    }
+
+    /// As [`Self::open`], and keeps about this many of its tables open at once; `None` means all.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_within(
+        dir: &Path,
+        sync: Durability,
+        tables: Option<u32>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
         lock::check_no_backup(dir)?;
         let data_dir = lock::expect_store(dir)?;
-        let database = Arc::new(Database::open(dir)?);
+        let database = Arc::new(Database::open(dir, tables)?);
         let db = dir.join("db");
         private::hide_dir(&db).map_err(lock::file_error("hide", &db))?;
         let (written, lost) = LastWrite::begin(dir, &database, sync, clock.now())?;
