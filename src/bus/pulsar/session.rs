@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::delivery::{PulsarReceipt, read, size, unpacked};
 use super::diagnosis::{away, meaning};
+use super::entry::UnreadableEntry;
 use super::error::PulsarError;
 use super::link::within;
 use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
@@ -34,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 const PROOF: Duration = Duration::from_secs(10);
 /// The longest such time limit.
 const MOST_PROOF: Duration = Duration::from_secs(600);
+/// Sessions that end because the same entry arrived damaged; in the next one it is a dead letter.
+const DAMAGED_SESSIONS: u32 = 3;
 
 type ReadResult = Result<Option<ReceivedMessage>, ConnectionError>;
 
@@ -68,26 +71,44 @@ enum Waited {
     Settled(Option<EntryId>),
 }
 
-/// Counts the sessions that ended because the broker did not deliver entries that the topic has.
-/// Expired entries are never delivered, so such sessions are given up repeatedly, but after longer
-/// and longer waits.
+/// Counts the sessions that ended because the broker did not deliver entries that the topic has, or
+/// because an entry arrived damaged.
 #[derive(Debug, Default)]
-pub(super) struct Stuck(u32);
+pub(super) struct Stuck {
+    /// Sessions in which nothing arrived. Expired entries are never delivered, so such sessions are
+    /// given up repeatedly, but after longer and longer waits.
+    silent: u32,
+    /// The last entry that arrived damaged, and in how many sessions.
+    damaged: Option<(EntryId, u32)>,
+}
 
 impl Stuck {
     /// The time limit for entries that the broker has.
     fn patience(&self) -> Duration {
-        PROOF.saturating_mul(1 << self.0.min(16)).min(MOST_PROOF)
+        PROOF.saturating_mul(1 << self.silent.min(16)).min(MOST_PROOF)
     }
 
     /// Whether a session was given up for this, and nothing arrived since.
     pub(super) fn is_stuck(&self) -> bool {
-        self.0 > 0
+        self.silent > 0
     }
 
     /// Something arrived, or the end of the topic is reached.
     pub(super) fn reset(&mut self) {
-        self.0 = 0;
+        self.silent = 0;
+    }
+
+    /// Whether another session may bring an entry as the topic has it: it cannot be unpacked, and
+    /// nothing shows that its producer made it so. Counts this session.
+    fn may_arrive_whole(&mut self, unreadable: &UnreadableEntry) -> bool {
+        let entry = unreadable.entry;
+        let before = self.damaged.filter(|(damaged, _)| *damaged == entry);
+        let sessions = before.map_or(1, |(_, sessions)| sessions.saturating_add(1));
+        if unreadable.is_intact || sessions > DAMAGED_SESSIONS {
+            return false;
+        }
+        self.damaged = Some((entry, sessions));
+        true
     }
 }
 
@@ -127,7 +148,7 @@ impl ReaderSession {
         let mut deliveries = Vec::new();
         while deliveries.is_empty() {
             if let Some(received) = self.reader.next().now_or_never() {
-                self.take(received, &mut deliveries)?;
+                self.take(received, stuck, &mut deliveries)?;
             } else if self.has_to_ask() {
                 // Only when nothing has arrived: entries that precede the response are queued.
                 let end = end_of(&mut self.reader).await?;
@@ -135,7 +156,7 @@ impl ReaderSession {
                 return Ok(deliveries);
             } else {
                 match self.first(stuck).await? {
-                    Waited::Received(first) => self.take(*first, &mut deliveries)?,
+                    Waited::Received(first) => self.take(*first, stuck, &mut deliveries)?,
                     Waited::Settled(end) => {
                         self.settle(end, &mut deliveries)?;
                         return Ok(deliveries);
@@ -152,7 +173,7 @@ impl ReaderSession {
                 break;
             };
             let taken = deliveries.len();
-            if let Err(error) = self.take(received, &mut deliveries) {
+            if let Err(error) = self.take(received, stuck, &mut deliveries) {
                 self.broken = Some(error);
                 break;
             }
@@ -210,7 +231,7 @@ impl ReaderSession {
             let Some(end) = rest else { continue };
             let now = self.reader.link.clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= stuck.patience() {
-                stuck.0 = stuck.0.saturating_add(1);
+                stuck.silent = stuck.silent.saturating_add(1);
                 return Err(self.reader.link.unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
@@ -240,6 +261,7 @@ impl ReaderSession {
     fn take(
         &mut self,
         received: ReadResult,
+        stuck: &mut Stuck,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
         self.is_unasked = true;
@@ -247,6 +269,11 @@ impl ReaderSession {
             Ok(Some(Ok(message))) => {
                 self.published_at = Some(message.published_at);
                 self.pass(read(message), deliveries)
+            }
+            Ok(Some(Err(unreadable))) if stuck.may_arrive_whole(&unreadable) => {
+                let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
+                let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
+                Err(self.reader.link.unread(why))
             }
             Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), deliveries),
             Ok(None) => Err(self.reader.link.unread(
