@@ -1,5 +1,7 @@
 //! A file system of its own that can be filled, where one can be mounted.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -32,6 +34,15 @@ impl SmallDisk {
         let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
         let size = usize::try_from(free.saturating_sub(left) << 20).unwrap();
         std::fs::write(self.path().join("ballast"), vec![0; size]).unwrap();
+    }
+
+    /// Fills it to its last page.
+    pub fn fill_up(&self) {
+        let mut ballast = File::create(self.path().join("ballast")).unwrap();
+        for piece in [1 << 20, 4_096] {
+            let zeros = vec![0; piece];
+            while ballast.write_all(&zeros).is_ok() {}
+        }
     }
 
     /// Removes what filled it.

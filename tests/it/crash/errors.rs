@@ -19,7 +19,8 @@ async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
     let site = Site::new(seed, Shape::Old).await;
     let around = tempfile::tempdir().unwrap();
     let file = around.path().join("trace");
-    let command = strace_that_fails(&file, &site.dir.path().join("db"), error, call);
+    let inject = format!("write,pwrite64,fsync,fdatasync:error={error}:when={call}");
+    let command = strace_that_fails(&file, &site.dir.path().join("db"), &inject);
     let mut command = Command::from(command);
     command.args(["run", "--listen", "127.0.0.1:0"]);
     let mut child = site.start_as(command, site.dir.path(), None, &[]);
@@ -74,4 +75,40 @@ async fn failing_writes_and_syncs_lose_and_double_nothing() {
     }
     println!("{failed} calls failed in all: nothing lost, nothing twice");
     assert!(failed > 0, "no call failed: nothing was tried");
+}
+
+/// Syncs of each thread that succeed before all of them fail.
+const SYNCED: u64 = 12;
+
+/// Makes all syncs fail from some moment on, until the process ends. Returns its log.
+async fn syncs_fail_with(error: &str) -> String {
+    let site = Site::new(41, Shape::Old).await;
+    let around = tempfile::tempdir().unwrap();
+    let (file, log) = (around.path().join("trace"), around.path().join("log"));
+    let inject = format!("fsync,fdatasync:error={error}:when={}+", SYNCED + 1);
+    let mut command =
+        Command::from(strace_that_fails(&file, &site.dir.path().join("db"), &inject));
+    command.args(["run", "--listen", "127.0.0.1:0"]);
+    let settings = [("GHPULSE_LOG_FILE", log.to_str().unwrap())];
+    let mut child = site.start_as(command, site.dir.path(), None, &settings);
+    let ended = site.feed_until_death(&mut child).await;
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(ended.code(), Some(74), "{error}: {ended}: {text}");
+    site.finish().await;
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn syncs_that_keep_failing_end_the_process() {
+    if !can_trace("syncs_that_keep_failing_end_the_process") {
+        return;
+    }
+    let closes = "closing the store: cannot sync the write-ahead log";
+    let text = syncs_fail_with("EIO").await;
+    assert!(text.contains(closes), "{text}");
+    // Without space it would wait, but there is space: the process ends after half a minute.
+    let text = syncs_fail_with("ENOSPC").await;
+    assert!(text.contains("the disk is full: writes wait"), "{text}");
+    assert!(text.contains("though the disk seems to have free space"), "{text}");
+    assert!(text.contains(closes), "{text}");
 }

@@ -142,10 +142,11 @@ fn call(text: &str, begun: usize, ended: usize) -> Option<Call> {
 /// Highest number of the database files whose calls can be made to fail.
 const NUMBERED: u32 = 80;
 
-/// A command that runs a program whose n-th write or sync in this database fails with `error`.
-pub(super) fn failing(program: &str, into: &Path, db: &Path, error: &str, call: u64) -> Command {
+/// A command that runs a program whose writes and syncs in this database fail as `inject` says, in
+/// the words of `strace`: `fsync:error=EIO:when=3`.
+pub(super) fn failing(program: &str, into: &Path, db: &Path, inject: &str) -> Command {
     let mut command = Command::new("strace");
-    let inject = format!("inject=write,pwrite64,fsync,fdatasync:error={error}:when={call}");
+    let inject = format!("inject={inject}");
     command.args(["-f", "-qq", "-s", "0", "-e", "trace=write,pwrite64,fsync,fdatasync", "-e"]);
     command.arg(inject).arg("-o").arg(into);
     for number in 1..NUMBERED {
