@@ -126,6 +126,15 @@ fn main() {
         ("ledger", &|| ledger::run(most)),
         ("growth", &|| growth::run(most)),
     ];
+    let names: Vec<&str> =
+        timed.map(|(name, _)| name).into_iter().chain(once.map(|(name, _)| name)).collect();
+    let is_known = |word: &str| {
+        names.contains(&word) || word == stream::ONLY_REPLAY || word.parse::<usize>().is_ok()
+    };
+    if let Some(word) = wanted.iter().find(|word| !is_known(word)) {
+        eprintln!("there is nothing to measure that is named {word}; there are {}", names.join(" "));
+        std::process::exit(64);
+    }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let runs = std::env::var("GHPULSE_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok());
     let mut report = Report::default();

@@ -15,7 +15,7 @@ const ENDS: [i32; 2] = [0, 74];
 
 /// Makes one call of each thread fail, and all later ones succeed. Returns the number of failures.
 async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
-    println!("{error} at call {call}: TEST_ERRORS_SEED={seed}");
+    println!("{error} at call {call}, the directory of seed {seed}");
     let site = Site::new(seed, Shape::Old).await;
     let around = tempfile::tempdir().unwrap();
     let file = around.path().join("trace");
@@ -73,7 +73,7 @@ async fn failing_writes_and_syncs_lose_and_double_nothing() {
             failed += fails_at(seed + at, error, call).await;
         }
     }
-    println!("{failed} calls failed in all: nothing lost, nothing twice");
+    println!("report: {failed} calls failed in all: nothing lost, nothing twice");
     assert!(failed > 0, "no call failed: nothing was tried");
 }
 
@@ -86,8 +86,7 @@ async fn syncs_fail_with(error: &str) -> String {
     let around = tempfile::tempdir().unwrap();
     let (file, log) = (around.path().join("trace"), around.path().join("log"));
     let inject = format!("fsync,fdatasync:error={error}:when={}+", SYNCED + 1);
-    let mut command =
-        Command::from(strace_that_fails(&file, &site.dir.path().join("db"), &inject));
+    let mut command = Command::from(strace_that_fails(&file, &site.dir.path().join("db"), &inject));
     command.args(["run", "--listen", "127.0.0.1:0"]);
     let settings = [("GHPULSE_LOG_FILE", log.to_str().unwrap())];
     let mut child = site.start_as(command, site.dir.path(), None, &settings);

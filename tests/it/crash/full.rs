@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use ghpulse::model::position::Cursor;
 use ghpulse::store::keys::DeadKey;
 use ghpulse::store::rows::{DeadLetterOrigin, encode_dead_letter};
-use ghpulse::model::position::Cursor;
 
 use super::*;
 use crate::common::running::until_some;
@@ -33,9 +33,8 @@ async fn fill_with_letters(data: &Path) {
                 received: None,
                 schema: None,
             };
-            let text: String = std::iter::repeat_with(fastrand::alphanumeric)
-                .take(LETTER_BYTES)
-                .collect();
+            let text: String =
+                std::iter::repeat_with(fastrand::alphanumeric).take(LETTER_BYTES).collect();
             let letter = format!(
                 concat!(
                     r#"{{"event":{{"id":"{}","type":"IssuesEvent","actor":{{"id":1}},"#,
@@ -44,7 +43,8 @@ async fn fill_with_letters(data: &Path) {
                 ),
                 number, text
             );
-            batch.put(&DeadKey(number), &encode_dead_letter(now, "why", &origin, letter.as_bytes()));
+            batch
+                .put(&DeadKey(number), &encode_dead_letter(now, "why", &origin, letter.as_bytes()));
         }
         Ok(())
     });
