@@ -1,9 +1,7 @@
 //! Which script is in force, over saves, mistakes, restarts.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
@@ -17,23 +15,23 @@ use crate::model::window::Timestamp;
 use crate::store::{Durability, Store};
 
 const NAME: &str = "scripts/merge_latest.rhai";
-const DOUBLE: &str = "fn merge(window) { let t = Tally(); t.add(window, 2); t }";
+pub(super) const DOUBLE: &str = "fn merge(window) { let t = Tally(); t.add(window, 2); t }";
 const FOUR: &str = "fn merge(window) { let t = Tally(); t.add(window, 4); t }";
 const BROKEN: &str = "fn merge(window) {\n  totl\n}";
 
-fn host(last_good: Option<&str>) -> ScriptHost {
+pub(super) fn host(last_good: Option<&str>) -> ScriptHost {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_000));
     ScriptHost::of(ScriptKind::Merge, NAME, last_good, None, clock)
 }
 
-fn folder() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("merge_latest.rhai");
     (folder, path)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "there may be no window yet")]
-fn live() -> Option<WindowSnapshot> {
+pub(super) fn live() -> Option<WindowSnapshot> {
     Some(small())
 }
 
@@ -107,59 +105,6 @@ async fn invalid_file_leaves_the_last_good_script_in_force() {
     fs::remove_dir(&path).unwrap();
     fs::write(&path, DOUBLE).unwrap();
     host.refresh(&path, |_| live());
-    assert_eq!((host.status().in_force, host.status().diagnostic()), (InForce::File, None));
-}
-
-/// A lease on a file: opening the file waits until it is given back, or 45 seconds (`fcntl(2)`).
-/// Files on a network mount or in `/proc` wait alike, and cannot be made in every test.
-struct Lease(std::process::Child);
-
-impl Lease {
-    /// `None` if the system gives no lease here.
-    fn of(path: &Path) -> Option<Self> {
-        const HOLD: &str = "\
-            import fcntl, os, signal, sys\n\
-            signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
-            file = os.open(sys.argv[1], os.O_RDONLY)\n\
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
-            print('held', flush=True)\n\
-            sys.stdin.read()\n";
-        let mut python = Command::new("python3");
-        python.args(["-c", HOLD]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut holder = python.spawn().ok()?;
-        let mut said = String::new();
-        BufReader::new(holder.stdout.take()?).read_line(&mut said).ok()?;
-        let lease = Self(holder);
-        (said == "held\n").then_some(lease)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[tokio::test]
-async fn file_that_waits_when_opened_does_not_stop_scripts() {
-    let (_folder, path) = folder();
-    let host = host(None);
-    fs::write(&path, DOUBLE).unwrap();
-    let Some(lease) = Lease::of(&path) else {
-        println!(
-            "skipped: file_that_waits_when_opened_does_not_stop_scripts: no Python 3, or no lease \
-             on files of {}",
-            path.display()
-        );
-        return;
-    };
-    // A look that waits would succeed in the end, when the system takes the lease away.
-    assert_eq!(host.refresh(&path, |_| live()), None);
-    let refused = host.status().refused.unwrap().reason;
-    assert!(refused.starts_with("cannot be read: Resource temporarily unavailable"), "{refused}");
-    drop(lease);
-    assert_eq!(host.refresh(&path, |_| live()).as_deref(), Some(DOUBLE));
     assert_eq!((host.status().in_force, host.status().diagnostic()), (InForce::File, None));
 }
 
