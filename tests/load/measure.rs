@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ghpulse::clock::Stopwatch;
 
