@@ -352,6 +352,9 @@ impl DeliveryRate {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -389,6 +392,24 @@ mod tests {
             assert!(batch.events[0].is_left_out(), "{tail_bytes} bytes");
             assert!(!hub.next_batch(batch.next).events.iter().any(|event| event.is_left_out()));
         }
+    }
+
+    #[tokio::test]
+    async fn subscribers_are_notified_of_each_batch_of_a_backlog() {
+        const BATCHES: usize = 4;
+        let hub = Hub::new(&HubOptions::default(), Clock::system());
+        let notifier = Arc::new(Notifier::default());
+        let _subscriber = hub.subscribe(SamplingQuery::default(), 1, &notifier);
+        let event = |number| log::tail::tests::tail_event(number, r#"{"id":"1","type":"A"}"#);
+        hub.append((1..=(BATCHES * DISPATCH_EVENTS) as u64).map(event).collect());
+        let (mut next, mut groups) = (0, DispatchGroups::default());
+        let mut dispatching = pin!(hub.dispatch_appended(&mut next, &mut groups));
+        let (mut notified, mut cx) = (0, Context::from_waker(Waker::noop()));
+        while dispatching.as_mut().poll(&mut cx).is_pending() {
+            notified += usize::from(notifier.take_notified());
+        }
+        // The caller notifies of the last one.
+        assert_eq!(notified, BATCHES - 1);
     }
 
     #[tokio::test]
