@@ -399,7 +399,7 @@ mod tests {
     #[tokio::test]
     async fn subscribers_are_notified_of_each_batch_of_a_backlog() {
         const BATCHES: usize = 4;
-        let (_dir, store) = crate::store::open::new_store();
+        let (_dir, store) = crate::store::new_store();
         let hub = Hub::new(&HubOptions::default(), Clock::system());
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 30 };
         let applied = Some(Position::counted(1));

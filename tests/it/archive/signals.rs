@@ -56,8 +56,8 @@ async fn signals_end_commands_and_leave_nothing() {
     std::fs::write(data.join("ops"), url).unwrap();
     let to = dir.path().join("to");
     let (file, target) = (hour.to_str().unwrap(), to.to_str().unwrap());
-    let commands = [
-        ["import", file].as_slice(),
+    let commands: [&[&str]; 3] = [
+        &["import", file],
         &["export", "--since", "2026-01-01", "--to", target],
         &["backup", target],
     ];
