@@ -61,10 +61,23 @@ pub(super) fn can_trace(test: &str) -> bool {
 
 pub(super) use trace::first_process;
 
-/// A command that runs the program so that writes or syncs in this database fail, see
-/// [`trace::failing`].
-pub(super) fn strace_that_fails(into: &Path, db: &Path, inject: &str) -> std::process::Command {
-    trace::failing(PROGRAM, into, db, inject)
+/// A command that runs the program so that its n-th write or sync in this database fails.
+pub(super) fn strace_that_fails(
+    into: &Path,
+    db: &Path,
+    error: &str,
+    call: u64,
+) -> std::process::Command {
+    trace::failing(PROGRAM, into, db, error, call)
+}
+
+/// A command that runs the program so that every sync of a thread from its n-th on fails.
+pub(super) fn strace_that_fails_syncs(
+    into: &Path,
+    error: &str,
+    first: u64,
+) -> std::process::Command {
+    trace::failing_syncs(PROGRAM, into, error, first)
 }
 
 /// The initial content of a directory, and the calls that changed it.

@@ -2,7 +2,7 @@
 //! process continues, or exits with the matching code; after the next start, nothing is lost and
 //! nothing is counted twice.
 
-use super::cuts::{can_trace, first_process, strace_that_fails};
+use super::cuts::{can_trace, first_process, strace_that_fails, strace_that_fails_syncs};
 use super::*;
 
 /// Runs with failing calls in `make test`, for each error.
@@ -19,8 +19,7 @@ async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
     let site = Site::new(seed, Shape::Old).await;
     let around = tempfile::tempdir().unwrap();
     let file = around.path().join("trace");
-    let inject = format!("write,pwrite64,fsync,fdatasync:error={error}:when={call}");
-    let command = strace_that_fails(&file, &site.dir.path().join("db"), &inject);
+    let command = strace_that_fails(&file, &site.dir.path().join("db"), error, call);
     let mut command = Command::from(command);
     command.args(["run", "--listen", "127.0.0.1:0"]);
     let mut child = site.start_as(command, site.dir.path(), None, &[]);
@@ -77,16 +76,20 @@ async fn failing_writes_and_syncs_lose_and_double_nothing() {
     assert!(failed > 0, "no call failed: nothing was tried");
 }
 
-/// Syncs of each thread that succeed before all of them fail.
-const SYNCED: u64 = 12;
+/// Syncs of a thread that succeed before all of them fail: more than a start makes.
+const SYNCED: u64 = 40;
 
 /// Makes all syncs fail from some moment on, until the process ends. Returns its log.
 async fn syncs_fail_with(error: &str) -> String {
     let site = Site::new(41, Shape::Old).await;
+    // The first start creates the store, with many syncs.
+    let mut child = site.start(None);
+    let asked = site.control.until(|c| c.requests() > 3);
+    tokio::time::timeout(PATIENCE, asked).await.expect("it asks in time");
+    end(&mut child).await;
     let around = tempfile::tempdir().unwrap();
     let (file, log) = (around.path().join("trace"), around.path().join("log"));
-    let inject = format!("fsync,fdatasync:error={error}:when={}+", SYNCED + 1);
-    let mut command = Command::from(strace_that_fails(&file, &site.dir.path().join("db"), &inject));
+    let mut command = Command::from(strace_that_fails_syncs(&file, error, SYNCED + 1));
     command.args(["run", "--listen", "127.0.0.1:0"]);
     let settings = [("GHPULSE_LOG_FILE", log.to_str().unwrap())];
     let mut child = site.start_as(command, site.dir.path(), None, &settings);

@@ -142,11 +142,10 @@ fn call(text: &str, begun: usize, ended: usize) -> Option<Call> {
 /// Highest number of the database files whose calls can be made to fail.
 const NUMBERED: u32 = 80;
 
-/// A command that runs a program whose writes and syncs in this database fail as `inject` says, in
-/// the words of `strace`: `fsync:error=EIO:when=3`.
-pub(super) fn failing(program: &str, into: &Path, db: &Path, inject: &str) -> Command {
+/// A command that runs a program whose n-th write or sync in this database fails with `error`.
+pub(super) fn failing(program: &str, into: &Path, db: &Path, error: &str, call: u64) -> Command {
     let mut command = Command::new("strace");
-    let inject = format!("inject={inject}");
+    let inject = format!("inject=write,pwrite64,fsync,fdatasync:error={error}:when={call}");
     command.args(["-f", "-qq", "-s", "0", "-e", "trace=write,pwrite64,fsync,fdatasync", "-e"]);
     command.arg(inject).arg("-o").arg(into);
     for number in 1..NUMBERED {
@@ -159,5 +158,15 @@ pub(super) fn failing(program: &str, into: &Path, db: &Path, inject: &str) -> Co
         }
     }
     command.arg(program);
+    command
+}
+
+/// A command that runs a program in which every sync of a thread from its n-th on fails with
+/// `error`.
+pub(super) fn failing_syncs(program: &str, into: &Path, error: &str, first: u64) -> Command {
+    let mut command = Command::new("strace");
+    let inject = format!("inject=fsync,fdatasync:error={error}:when={first}+");
+    command.args(["-f", "-qq", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-e"]);
+    command.arg(inject).arg("-o").arg(into).arg(program);
     command
 }
