@@ -140,7 +140,7 @@ audit: setup ## checks licences, sources, bans and known vulnerabilities of the 
 	@.ci/audit
 
 .PHONY: reproduce
-reproduce: setup ## builds the release twice in two directories and compares the binaries (an hour)
+reproduce: setup ## builds the release twice in two directories and compares the binaries
 	@.ci/reproduce
 
 .PHONY: setup

@@ -82,6 +82,22 @@ pub(super) fn keep_complete_from(
     Ok(())
 }
 
+/// Corrects a minute that is still to come, which the first event of a bus has left whose time of
+/// receipt was wrong: nobody knows when it came, but it was before `now`.
+pub(super) fn correct_complete_from(
+    batch: &mut Batch<'_>,
+    tag: BusTag,
+    now: Minute,
+) -> Result<(), StoreError> {
+    let key = complete_from_key(tag);
+    let known = batch.get(&key)?.map(|value| decode_complete_from(&key, &value)).transpose()?;
+    let next = Minute(now.0.saturating_add(1));
+    if known.is_some_and(|known| known > next) {
+        batch.put(&key, &next.0.to_be_bytes());
+    }
+    Ok(())
+}
+
 /// Records that the journal of a bus begins in this minute, for the first time or after another bus
 /// was in use.
 pub fn begin_at(batch: &mut Batch<'_>, tag: BusTag, minute: Minute) {
@@ -308,7 +324,7 @@ impl Journal<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     use super::*;
@@ -384,10 +400,27 @@ mod tests {
         std::fs::write(&table, bytes).unwrap();
     }
 
+    /// Whether `RocksDB` compacts the journal, according to the newest file of its options.
+    fn is_compacted(dir: &Path) -> bool {
+        let files = std::fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
+        let named = |path: &PathBuf| {
+            let number = path.file_name()?.to_str()?.strip_prefix("OPTIONS-")?;
+            number.parse::<u64>().ok()
+        };
+        let newest = files.filter_map(|path| Some((named(&path)?, path))).max();
+        let text = std::fs::read_to_string(newest.unwrap().1).unwrap();
+        let (_, family) = text.split_once("[CFOptions \"journal\"]").unwrap();
+        let (_, value) = family.split_once("disable_auto_compactions=").unwrap();
+        value.starts_with("false")
+    }
+
     #[tokio::test]
     async fn damaged_block_loses_only_its_events() {
         let dir = tempfile::tempdir().unwrap();
         let store = filled(dir.path(), 40, 500).await;
+        assert!(!is_compacted(dir.path()), "it was not read");
+        store.journal_was_read().unwrap();
+        assert!(is_compacted(dir.path()));
         drop(store);
         // The write-ahead log is now in a table.
         drop(open(dir.path()));
@@ -413,6 +446,8 @@ mod tests {
         assert_eq!(read + missing.iter().sum::<u64>(), 20_000);
         assert!((1..=3).contains(&missing.len()), "{missing:?}");
         assert!(read > 15_000 && last == 20_000, "{read} up to {last}");
+        store.journal_was_read().unwrap();
+        assert!(!is_compacted(dir.path()), "a compaction would meet the damaged block");
         // Retention drops the damaged part.
         for minute in [20, 21, 40] {
             drop_due(&store, LAST_MINUTE, Timestamp::from_seconds(minute * 60)).await.unwrap();

@@ -1,6 +1,5 @@
 //! A file system of its own that can be filled, where one can be mounted.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -36,13 +35,10 @@ impl SmallDisk {
         std::fs::write(self.path().join("ballast"), vec![0; size]).unwrap();
     }
 
-    /// Fills it to its last page.
+    /// Fills it to the last page.
     pub fn fill_up(&self) {
-        let mut ballast = File::create(self.path().join("ballast")).unwrap();
-        for piece in [1 << 20, 4_096] {
-            let zeros = vec![0; piece];
-            while ballast.write_all(&zeros).is_ok() {}
-        }
+        let mut ballast = std::fs::File::create(self.path().join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4_096]).is_ok() {}
     }
 
     /// Removes what filled it.

@@ -236,6 +236,22 @@ fn received(store: &Store, span: Span) -> BTreeMap<(i64, usize), u64> {
     all.collect()
 }
 
+/// Panics unless the pull requests in the journal are counted by day, and by language only those
+/// whose language is known.
+pub fn assert_counted_as_known(dir: &Path) {
+    let journal = journal(dir);
+    let mut by_language: BTreeMap<String, i64> = BTreeMap::new();
+    for (_, facts, _) in journal.iter().filter(|(_, facts, _)| facts.flags.pr) {
+        if let Some(language) = &facts.language {
+            *by_language.entry(language.clone()).or_default() += 1;
+        }
+    }
+    let texts: Vec<String> = journal.iter().map(|(_, _, event)| event.to_string()).collect();
+    assert_opened(dir, &Expected::of(texts.iter().map(String::as_str)));
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
+    assert_eq!(languages(&store), by_language, "counts by language");
+}
+
 fn languages(store: &Store) -> BTreeMap<String, i64> {
     let mut found = BTreeMap::new();
     let first = BucketKey { second: Second(i64::MIN), language: String::new() };

@@ -10,6 +10,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::store::Durability;
 use crate::store::keys::RejectKey;
+use crate::store::retention::{RetentionOptions, drop_due};
 
 fn store(dir: &std::path::Path) -> Store {
     Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
@@ -310,6 +311,32 @@ async fn excluded_actor_is_not_queued_and_stays_excluded() {
     store.privacy().set(&[], false);
     let again = admit(&store, poll(&[&page])).await.unwrap();
     assert_eq!(again, Admitted { new: 0, known: 2, rejected: 0, left_out: 0 });
+}
+
+#[tokio::test]
+async fn event_shown_after_its_claim_expired_is_admitted_again() {
+    const HOUR: i64 = 3_600;
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let seen_for = Duration::from_secs(72 * 3_600);
+    let retention = RetentionOptions {
+        tag: store.bus_tag(),
+        seen_for,
+        buckets: seen_for,
+        journal_for: seen_for,
+        journal_bytes: u64::MAX,
+        held_by: None,
+    };
+    let mut admitted = Vec::new();
+    for hours in [0, 1, 24, 48, 71, 72 + 24] {
+        let poll = Poll {
+            received_at: second(hours * HOUR),
+            ..poll(&[r#"[{"id":"1","type":"PushEvent"}]"#])
+        };
+        drop_due(&store, retention, poll.received_at).await.unwrap();
+        admitted.push(admit(&store, poll).await.unwrap().new);
+    }
+    assert_eq!(admitted, [1, 0, 0, 0, 0, 1], "for 72 hours, rounded up to whole days");
 }
 
 #[tokio::test]

@@ -233,6 +233,88 @@ async fn removed_data_directory_is_named_and_is_the_end_of_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn command_that_a_signal_ends_removes_its_files_and_dies_by_it() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let around = tempfile::tempdir().unwrap();
+    let data = around.path().join("data");
+    let store = Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap();
+    // It takes the requests of an appliance and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    std::fs::write(data.join("ops"), format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    std::fs::write(data.join("ops.secret"), "of nobody").unwrap();
+    let hour = around.path().join("2026-01-01-0.json.gz");
+    std::fs::write(&hour, "its content is not looked at").unwrap();
+    let copies = || {
+        let names = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(".exchange-")).count()
+    };
+    for (signal, number) in [("-INT", 2), ("-TERM", 15)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+        command.arg("import").arg(&hour).arg("--data").arg(&data).env_clear().kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let asked = soon("the appliance is asked", silent.accept()).await.unwrap();
+        assert_eq!(copies(), 1, "the file passes through the data directory");
+        let pid = child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+        let status = soon("it ends", child.wait()).await.unwrap();
+        assert_eq!((status.signal(), copies()), (Some(number), 0), "{status}");
+        drop(asked);
+    }
+    drop(store);
+}
+
+/// Bytes that the store has written, all of them still in its write-ahead log.
+fn written(data: &Path) -> u64 {
+    let files = std::fs::read_dir(data.join("db")).unwrap().map(|entry| entry.unwrap());
+    let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+    logs.map(|log| log.metadata().unwrap().len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn body_of_an_event_is_written_at_most_twice() {
+    const BYTES: u64 = 1_000_000;
+    let site = Site::start(&[]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
+    let before = written(site.dir.path());
+    let body: String = std::iter::repeat_with(fastrand::alphanumeric).take(1_000_000).collect();
+    site.push(&[push(1).replace(r#""public""#, &format!(r#""pad":"{body}","public""#))]);
+    site.settle(&mut reader, 1).await;
+    let written = written(site.dir.path()) - before;
+    assert!((2 * BYTES..2 * BYTES + BYTES / 10).contains(&written), "{written} bytes");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_writes_are_named_by_readiness_and_are_a_gap() {
+    let site = site_with(5, &[]).await;
+    let (data, url) = (site.dir.path().to_owned(), site.github.url.clone());
+    site.running.end().await;
+    drop(stored::released(&data).await);
+    // As if the log had lost its last seven writes.
+    let path = data.join("WRITTEN");
+    let line = std::fs::read_to_string(&path).unwrap();
+    let (rest, number) = line.trim_end().rsplit_once(' ').unwrap();
+    let number: u64 = number.parse().unwrap();
+    std::fs::write(&path, format!("{rest} {:020}\n", number + 7)).unwrap();
+    let running = Running::start(&data, &url, &[]).await;
+    let parts = request(running.ops, "GET", "/readyz", &[]).await;
+    let store = &parts.json()[0];
+    assert_eq!((&store["name"], &store["state"]), (&json!("store"), &json!("degraded")));
+    assert!(store["error"].as_str().unwrap().contains("7 writes are missing"), "{store}");
+    let site = Site { running, ..site };
+    site.push(&[push(6)]);
+    let gap = until_some("the gap before the next event", async || {
+        let accept = ["accept: application/x-ndjson"];
+        let replay = request(site.running.public, "GET", "/stream?poll=1", &accept).await.body;
+        let messages = replay.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        messages.into_iter().find(|message| message["type"] == "gap")
+    })
+    .await;
+    assert_eq!(gap["reason"], "upstream", "{gap}");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn scheduled_backups_start_at_once_and_are_measured() {
     let around = tempfile::tempdir().unwrap();
     let to = around.path().join("backups");

@@ -137,6 +137,7 @@ async fn without_graphql_events_leave_at_their_deadline() {
     follow(&github, dir.path(), PATIENT, 1).await;
     let (whole, still_lacking) = shares(&stored::journal(dir.path()));
     assert!(whole > 10 && still_lacking == lacking, "{whole} {still_lacking}");
+    stored::assert_counted_as_known(dir.path());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +148,7 @@ async fn deleted_pull_request_is_published_without_fields() {
     follow(&github, dir.path(), PATIENT, 3).await;
     let (whole, lacking) = shares(&stored::journal(dir.path()));
     assert!(whole > lacking && lacking > 5, "{whole} {lacking}");
+    stored::assert_counted_as_known(dir.path());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,6 +171,7 @@ async fn without_a_token_events_are_not_enriched() {
     assert_eq!(github.control.queries(), 0);
     let (whole, lacking) = shares(&stored::journal(dir.path()));
     assert!(whole == 0 && lacking > 10);
+    stored::assert_counted_as_known(dir.path());
 }
 
 #[tokio::test(flavor = "multi_thread")]

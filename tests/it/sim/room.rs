@@ -1,6 +1,9 @@
 //! A full disk: polling pauses with a named reason, readers are still served, and polling resumes
 //! when there is space again. Uses a separate real file system, where one can be mounted.
 
+use ghpulse::clock::Clock;
+use ghpulse::store::{Durability, Store};
+
 use super::*;
 use crate::common::client::request;
 use crate::common::small_disk::SmallDisk;
@@ -62,4 +65,33 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     until_replayed(&appliance, &github).await;
     appliance.end().await;
     stored::assert_holds(&data, &expected(&github));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn start_on_a_full_disk_ends_with_74() {
+    let test = "start_on_a_full_disk_ends_with_74";
+    let Some(disk) = SmallDisk::mount(16) else {
+        println!("skipped: {test}: no file system can be mounted");
+        return;
+    };
+    let data = disk.path().join("data");
+    let refused = async || {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+        // Nobody answers at that address.
+        command.args(["run", "--listen", "127.0.0.1:0", "--github", "http://127.0.0.1:9"]);
+        command.arg("--data").arg(&data).env("GHPULSE_OPS_LISTEN", "off").kill_on_drop(true);
+        let ended = soon("it ends", command.output()).await.unwrap();
+        let log = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(74), "{log}");
+        println!("{log}");
+        let is_named = ["is full: free some space", "No space left on device"];
+        assert!(is_named.iter().any(|words| log.contains(words)), "{log}");
+    };
+    disk.fill_up();
+    refused().await;
+    // The same with a store that was there before.
+    disk.free();
+    drop(Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap());
+    disk.fill_up();
+    refused().await;
 }
