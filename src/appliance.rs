@@ -42,6 +42,7 @@ pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
 pub use self::excluded::leave_out;
+pub use self::files::open_tables;
 use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
@@ -216,7 +217,7 @@ async fn listen(
     store: &Store,
 ) -> Result<(Vec<Listener>, SocketAddr, Option<SocketAddr>, ServeOptions), ProcessFailure> {
     let (public, listener) = bind(config.server.listen(), Audience::Public).await?;
-    let (mut listeners, mut options) = (vec![listener], serve_options(config));
+    let (mut listeners, mut options) = (vec![listener], serve_options(config)?);
     let Some(address) = config.ops_listen else { return Ok((listeners, public, None, options)) };
     let (ops, listener) = bind_ops(address).await?;
     listeners.push(listener);
@@ -309,9 +310,9 @@ fn poller_of(
 /// Opens the store and reads the initial state of the other parts from it.
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<ApplianceParts> {
     let opened = blocking(move || {
-        files::expect_enough()?;
-        let store = Store::open(&config.data_dir, config.store.sync, clock)?;
-        exchange::tidy(store.dir());
+        let tables = files::shares(&config)?.and_then(|shares| shares.tables);
+        let store = Store::open_within(&config.data_dir, config.store.sync, tables, clock)?;
+        exchange::tidy(store.dir(), true);
         let excluded = excluded::leave_out(&store, &config.privacy)?;
         let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
@@ -464,9 +465,9 @@ fn start_bus(
         return tag;
     };
     let tag = bus.tag();
-    let Apply { store, seen_for, clock, .. } = apply.clone();
+    let Apply { store, clock, .. } = apply.clone();
     let bus_state = bus.state();
-    let relay = Relay { store, produces, seen_for, grant, waiting, bus: bus_state, clock };
+    let relay = Relay { store, produces, grant, waiting, bus: bus_state, clock };
     stages.start("relay", broker::marked(relay.run(outlet, soft.clone())));
     stages.start("apply", broker::marked(apply.run(bus, soft.clone())));
     tag

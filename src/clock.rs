@@ -4,6 +4,7 @@
 //! pass at once. The clock is an enum and not a trait: its kinds differ in one addition, and a type
 //! parameter on every stage would add nothing.
 
+pub mod rate_limit;
 pub mod witness;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,6 +27,8 @@ enum ClockKind {
     Simulated {
         wall: Timestamp,
         start: Instant,
+        /// Microseconds to add.
+        by: Option<&'static AtomicI64>,
     },
 }
 
@@ -47,7 +50,18 @@ impl Clock {
     /// A clock that shows `wall` now and advances with tokio's clock, which tests may pause.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self(ClockKind::Simulated { wall, start: Instant::now() })
+        Self(ClockKind::Simulated { wall, start: Instant::now(), by: None })
+    }
+
+    /// The same clock with jumps: it shows `by` microseconds more.
+    #[must_use]
+    pub fn with_steps(self, by: &'static AtomicI64) -> Self {
+        match self.0 {
+            ClockKind::Simulated { wall, start, .. } => {
+                Self(ClockKind::Simulated { wall, start, by: Some(by) })
+            }
+            ClockKind::System | ClockKind::Stepped(_) => Self(ClockKind::Stepped(by)),
+        }
     }
 
     /// Wall time.
@@ -64,7 +78,10 @@ impl Clock {
             ClockKind::Stepped(by) => {
                 Timestamp::from_micros(system().saturating_add(by.load(Ordering::Relaxed)))
             }
-            ClockKind::Simulated { wall, start } => wall.plus(start.elapsed()),
+            ClockKind::Simulated { wall, start, by } => {
+                let by = by.map_or(0, |by| by.load(Ordering::Relaxed));
+                Timestamp::from_micros(wall.plus(start.elapsed()).micros().saturating_add(by))
+            }
         }
     }
 

@@ -22,6 +22,7 @@ mod identity;
 pub mod inspect;
 pub mod journal;
 pub mod keys;
+mod last_pass;
 pub mod ledger;
 mod lock;
 mod open;

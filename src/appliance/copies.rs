@@ -28,8 +28,13 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest) -> OpsAnswer {
     match request {
         StoreRequest::Backup { into } => {
             let make = move || {
-                let to = exchange::make(store.dir(), &into)?.join(exchange::BACKUP);
-                Ok::<_, OpsError>(checkpoint::backup(&store, &to, clock)?)
+                let (dir, _lock) = exchange::make(store.dir(), &into)?;
+                Ok::<_, OpsError>(checkpoint::backup_into(
+                    &store,
+                    &dir,
+                    exchange::BACKUP.as_ref(),
+                    clock,
+                )?)
             };
             written(&blocking(make).await??)
         }

@@ -3,19 +3,28 @@
 //! The appliance may run in a sandbox with its own `/tmp`, without write access where the command
 //! has it, or as a user without read access to the command's files. Both have access to the data
 //! directory.
+//!
+//! Beside each directory is a lock file. The command locks it while it runs, and the appliance
+//! while it works in the directory, both shared. The system releases a lock when its process ends,
+//! even if it was killed. So a directory whose lock file nobody has locked is abandoned, whatever
+//! the clock says.
 
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
-use crate::model::window::Timestamp;
 use crate::serve::OpsError;
 use crate::store::EXCHANGE;
 use crate::{private, secrets};
 
 /// Number of hexadecimal digits in a name.
 const DIGITS: usize = 32;
-/// Time without a write after which a directory belongs to no command any more.
-const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3_600);
+/// The end of a lock file's name; before it is the name of the directory.
+const LOCK: &str = ".lock";
+/// Attempts to create a lock file that the appliance does not remove before it is locked.
+const TRIES: usize = 10;
 /// The name of a requested backup in the exchange directory.
 pub(super) const BACKUP: &str = "backup";
 
@@ -35,59 +44,120 @@ pub(super) fn path_of(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
     Err(wrong(format!("`{shown}` does not name an exchange directory: {EXCHANGE} and 32 digits")))
 }
 
-/// Creates the exchange directory; fails when it already exists.
-pub(super) fn make(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
+/// A shared lock on an exchange directory, which keeps it from being removed as abandoned.
+pub struct ExchangeLock(File);
+
+impl ExchangeLock {
+    /// Takes the lock of a new exchange directory, for the command that chose its name.
+    ///
+    /// # Errors
+    /// When the lock file cannot be created or locked.
+    pub fn create(data: &Path, name: &str) -> io::Result<Self> {
+        let path = lock_of(data, name);
+        for _ in 0..TRIES {
+            let file = private::fresh(&path)?;
+            private::give_to_owner(data)?;
+            file.lock_shared()?;
+            // Between the two the appliance may have taken it for abandoned.
+            if file.metadata()?.nlink() > 0 {
+                return Ok(Self(file));
+            }
+        }
+        Err(ErrorKind::ResourceBusy.into())
+    }
+
+    /// Takes the lock beside the command, for the appliance; `None` when the command has made no
+    /// lock file, as older versions do.
+    fn join(data: &Path, name: &str) -> Result<Option<Self>, OpsError> {
+        let failed = |error: io::Error| {
+            let path = lock_of(data, name);
+            let reason = format!("cannot lock {}: {error}", path.display());
+            OpsError { is_io: true, reason }
+        };
+        let file = match private::open_file(&lock_of(data, name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(failed)?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Err(wrong("the command has ended".to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Ends the command's use: removes the directory, and the lock file unless the appliance still
+    /// works in the directory. Then the appliance removes both later.
+    pub fn end(&self, data: &Path, name: &str) {
+        let _ = std::fs::remove_dir_all(data.join(name));
+        if self.0.unlock().is_ok() {
+            remove_unused(data, name);
+        }
+    }
+}
+
+fn lock_of(data: &Path, name: &str) -> PathBuf {
+    data.join(format!("{name}{LOCK}"))
+}
+
+/// Creates the exchange directory, and takes its lock; fails when it already exists.
+pub(super) fn make(data: &Path, name: &str) -> Result<(PathBuf, Option<ExchangeLock>), OpsError> {
     let path = path_of(data, name)?;
+    let lock = ExchangeLock::join(data, name)?;
     private::create_dir(&path).map_err(|error| {
         let reason = format!("cannot create {}: {error}{}", path.display(), private::cure(&error));
         OpsError { is_io: true, reason }
     })?;
-    Ok(path)
+    Ok((path, lock))
 }
 
-/// The path of a file in an exchange directory.
-pub(super) fn file_in(data: &Path, name: &str, file: &str) -> Result<PathBuf, OpsError> {
+/// The path of a file in an exchange directory, and the lock of the directory.
+pub(super) fn file_in(
+    data: &Path,
+    name: &str,
+    file: &str,
+) -> Result<(PathBuf, Option<ExchangeLock>), OpsError> {
     let mut parts = Path::new(file).components();
     match (parts.next(), parts.next()) {
-        (Some(Component::Normal(_)), None) => Ok(path_of(data, name)?.join(file)),
+        (Some(Component::Normal(_)), None) => {
+            let path = path_of(data, name)?.join(file);
+            Ok((path, ExchangeLock::join(data, name)?))
+        }
         _ => Err(wrong("the name of a file has no `/`".to_owned())),
     }
 }
 
-/// Removes what was left by a command or an appliance that was killed.
-pub(super) fn tidy(data: &Path) {
-    for entry in std::fs::read_dir(data).into_iter().flatten().flatten() {
-        if path_of(data, &entry.file_name().to_string_lossy()).is_ok() {
+/// Removes the directories that nobody uses any more, and at the start of the appliance also those
+/// without a lock file, which commands of older versions have left.
+pub(super) fn tidy(data: &Path, is_start: bool) {
+    let entries = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: BTreeSet<String> =
+        names.map(|name| name.strip_suffix(LOCK).unwrap_or(&name).to_owned()).collect();
+    for name in names.iter().filter(|name| path_of(data, name).is_ok()) {
+        let has_lock = lock_of(data, name).exists();
+        if has_lock && remove_unused(data, name) {
+            tracing::warn!(name, "removed what an ended command had left");
+        } else if !has_lock && is_start {
             // A failed removal is retried at the next start.
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = std::fs::remove_dir_all(data.join(name));
         }
     }
 }
 
-/// Removes directories in which nothing was written for a day: a command that was killed, or whose
-/// backup was finished after it had gone, has left them. A request takes an hour at most.
-pub(super) fn tidy_abandoned(data: &Path, now: Timestamp) {
-    for entry in std::fs::read_dir(data).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let is_exchange = path_of(data, &entry.file_name().to_string_lossy()).is_ok();
-        let is_old = |written: Timestamp| now.since(written) >= ABANDONED_AFTER;
-        // A failed removal is retried soon.
-        if is_exchange
-            && last_written(&path).is_some_and(is_old)
-            && std::fs::remove_dir_all(&path).is_ok()
-        {
-            tracing::warn!(path = %path.display(), "removed what an ended command had left");
-        }
+/// Removes a directory whose lock file nobody has locked. Returns whether it is gone; a failed
+/// removal is retried soon.
+fn remove_unused(data: &Path, name: &str) -> bool {
+    let lock = lock_of(data, name);
+    // A network file system locks only files that are open for writing.
+    let opened = OpenOptions::new().read(true).write(true).open(&lock);
+    let Ok(file) = opened else { return false };
+    if file.try_lock().is_err() {
+        return false;
     }
-}
-
-/// When something was last written in a directory, or to a file in it.
-fn last_written(dir: &Path) -> Option<Timestamp> {
-    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let written = files.filter_map(|file| file.metadata().ok()).chain([dir.metadata().ok()?]);
-    let newest = written.filter_map(|about| about.modified().ok()).max()?;
-    let since = newest.duration_since(UNIX_EPOCH).ok()?;
-    Some(Timestamp::from_seconds(i64::try_from(since.as_secs()).ok()?))
+    match std::fs::remove_dir_all(data.join(name)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => false,
+        _ => std::fs::remove_file(&lock).is_ok(),
+    }
 }
 
 fn wrong(reason: String) -> OpsError {
@@ -97,14 +167,13 @@ fn wrong(reason: String) -> OpsError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
 
     #[test]
     fn a_request_names_nothing_outside_of_the_data_directory() {
         let dir = tempfile::tempdir().unwrap();
         let name = new_name();
-        assert!(make(dir.path(), &name).unwrap().is_dir());
-        assert!(make(dir.path(), &name).unwrap_err().is_io, "it is there already");
+        assert!(make(dir.path(), &name).unwrap().0.is_dir());
+        assert!(make(dir.path(), &name).err().unwrap().is_io, "it is there already");
         assert!(file_in(dir.path(), &name, "2015-01-01-1.json.gz").is_ok());
         for file in ["", "..", "/etc/passwd", "a/b", "../x", "."] {
             assert!(file_in(dir.path(), &name, file).is_err(), "{file}");
@@ -112,17 +181,55 @@ mod tests {
         for name in
             ["", "/etc/cron.d/x", "..", ".exchange-", &format!("{EXCHANGE}{}", "../a".repeat(8))]
         {
-            assert!(!make(dir.path(), name).unwrap_err().is_io, "{name}");
+            assert!(!make(dir.path(), name).err().unwrap().is_io, "{name}");
         }
         std::fs::write(dir.path().join("db"), "").unwrap();
-        let now = Clock::system().now();
-        tidy_abandoned(dir.path(), now);
-        let taken = make(dir.path(), &name).unwrap_err();
-        assert!(taken.is_io, "what is in use stays: {}", taken.reason);
-        tidy_abandoned(dir.path(), now.plus(ABANDONED_AFTER));
-        assert!(make(dir.path(), &name).unwrap().is_dir(), "it was removed after a day");
-        tidy(dir.path());
-        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().collect();
-        assert!(left.len() == 1 && left[0].file_name() == "db");
+        tidy(dir.path(), false);
+        let taken = make(dir.path(), &name).err().unwrap();
+        assert!(taken.is_io, "who has made it is not known: {}", taken.reason);
+        tidy(dir.path(), true);
+        assert_eq!(left(dir.path()), ["db"]);
+    }
+
+    /// The entries of a directory.
+    fn left(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap().flatten();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn directory_is_kept_while_its_command_or_a_request_uses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = new_name();
+        let command = ExchangeLock::create(dir.path(), &name).unwrap();
+        let (path, request) = make(dir.path(), &name).unwrap();
+        std::fs::write(path.join("file"), "x").unwrap();
+        for is_start in [false, true] {
+            tidy(dir.path(), is_start);
+            assert!(path.join("file").exists(), "the command lives");
+        }
+        // The command is interrupted, and the request still writes.
+        command.end(dir.path(), &name);
+        drop(command);
+        std::fs::create_dir_all(&path).unwrap();
+        tidy(dir.path(), false);
+        assert!(path.exists(), "the request has not ended");
+        drop(request);
+        tidy(dir.path(), false);
+        assert!(left(dir.path()).is_empty());
+        // A command that was killed removes nothing itself.
+        let command = ExchangeLock::create(dir.path(), &name).unwrap();
+        let made = make(dir.path(), &name).unwrap();
+        drop((command, made));
+        assert_eq!(left(dir.path()).len(), 2);
+        tidy(dir.path(), false);
+        assert!(left(dir.path()).is_empty());
+        // A command that was interrupted before its request arrived.
+        let command = ExchangeLock::create(dir.path(), &name).unwrap();
+        command.end(dir.path(), &name);
+        assert!(left(dir.path()).is_empty());
     }
 }

@@ -296,7 +296,7 @@ impl Operate for Operator {
         Box::pin(async move {
             match request {
                 ArchiveRequest::Import { from, file } => {
-                    let file = exchange::file_in(store.dir(), &from, &file)?;
+                    let (file, _lock) = exchange::file_in(store.dir(), &from, &file)?;
                     let imported = archive::import(&store, &file, now, |_| ()).await?;
                     // Readers are notified at the next tick.
                     if let Some(day) = imported.day {
@@ -306,9 +306,9 @@ impl Operate for Operator {
                 }
                 ArchiveRequest::Export { from, until, into } => {
                     let export = move || {
-                        let to = exchange::make(store.dir(), &into)?;
+                        let (dir, _lock) = exchange::make(store.dir(), &into)?;
                         let to = archive::ArchiveTarget {
-                            dir: to,
+                            dir,
                             format: HourFormat::Json,
                             hashes_emails,
                             lists: ListSet::default(),

@@ -101,7 +101,7 @@ pub(super) async fn run(
         }
         let measured = store.clone();
         let look = move || {
-            exchange::tidy_abandoned(measured.dir(), clock.now());
+            exchange::tidy(measured.dir(), false);
             nearly_full(measured.dir())
         };
         let full = blocking(look).await?;

@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 
 use super::prepared::Prepared;
 use crate::bus::{DeadLetter, FactsFrom};
+use crate::logging::line_limit::LineLimit;
 use crate::model::entity::EntityRef;
 use crate::model::envelope::Flags;
 use crate::model::gap::{Gap, GapReason, Outage};
@@ -20,11 +21,14 @@ use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::entity::EntityKey;
 use crate::store::keys::{DeadKey, SeenKey};
+use crate::store::retention::claimed;
 use crate::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use crate::store::{Batch, StoreError, gaps, outages};
 
 /// Maximum number of entries in the dead-letter queue.
 const DEAD: u64 = 1_000;
+/// Lines about unreadable messages.
+static UNREADABLE: LineLimit = LineLimit::per_minute(10);
 
 /// Claims the firsts and, for events of other nodes, that they were seen. Sets the flags that are
 /// not set yet.
@@ -51,7 +55,7 @@ pub(super) fn claim_seen(
     Ok(())
 }
 
-/// Claims that an event of another node was seen.
+/// Claims that an event of another node was seen, for as long as events that were received now.
 pub(super) fn claim_id(
     batch: &mut Batch<'_>,
     event: &Prepared,
@@ -60,6 +64,7 @@ pub(super) fn claim_id(
     if event.facts_from != FactsFrom::Here {
         let key_on = |day| SeenKey::new(Day(day), &event.key);
         batch.claim_within(days, event.received_at.day().0, key_on)?;
+        claimed::mark_impossible(batch, event.received_at, event.happened_at);
     }
     Ok(())
 }
@@ -89,7 +94,10 @@ pub(super) fn keep_dead_letter(
     dead: &DeadLetter,
 ) -> Result<(), StoreError> {
     let reason = &dead.reason;
-    tracing::warn!(%cursor, reason, "a message cannot be read; it is in the dead-letter log");
+    UNREADABLE.log(|left_out| {
+        let words = "a message cannot be read; it is in the dead-letter log";
+        tracing::warn!(%cursor, reason, left_out, "{words}");
+    });
     let number = batch.next_number("dead")?;
     let origin = DeadLetterOrigin {
         cursor: cursor.to_string(),

@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::config_file::ConfigFileArgs;
 use super::config_file::load;
 use super::output;
+use crate::appliance::exchange::ExchangeLock;
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::watch::space;
 use crate::appliance::{self, Requeued, exchange, ops_file};
@@ -69,8 +70,11 @@ pub(super) struct OpsClient {
 
 /// A directory through which files pass; removed at the end.
 struct Exchange {
+    data: PathBuf,
     name: String,
     path: PathBuf,
+    /// Tells the appliance that this command lives.
+    lock: ExchangeLock,
 }
 
 impl Exchange {
@@ -87,21 +91,16 @@ impl Exchange {
             _ = interrupt.recv() => signal_hook::consts::SIGINT,
             _ = terminate.recv() => signal_hook::consts::SIGTERM,
         };
-        self.remove();
+        self.lock.end(&self.data, &self.name);
         // Does not return, unless the system refuses it: then the work ends as it would have.
         let _ = signal_hook::low_level::emulate_default_handler(number);
         work.await
-    }
-
-    fn remove(&self) {
-        // The appliance removes what remains, after a day or at its next start.
-        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.remove();
+        self.lock.end(&self.data, &self.name);
     }
 }
 
@@ -233,7 +232,8 @@ pub(super) fn expect_store(data: &Path) -> Result<(), CommandFailure> {
 }
 
 fn open(config: &Config) -> Result<Store, StoreError> {
-    let store = Store::open(&config.data_dir, config.store.sync, Clock::system())?;
+    let tables = appliance::open_tables(config);
+    let store = Store::open_within(&config.data_dir, config.store.sync, tables, Clock::system())?;
     hand_over(&config.data_dir);
     Ok(store)
 }
@@ -262,7 +262,7 @@ impl StoreAccess {
                 Ok(archive::import(store, &file, Clock::system().now(), read).await?)
             }
             Self::Ops(asking) => {
-                let exchange = asking.exchange();
+                let exchange = asking.exchange()?;
                 let imported = exchange.during(asking.import(&exchange, &file)).await?;
                 let size = std::fs::metadata(&file).map_or(0, |about| about.len());
                 read(size);
@@ -288,7 +288,7 @@ impl StoreAccess {
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => {
-                let exchange = asking.exchange();
+                let exchange = asking.exchange()?;
                 exchange.during(asking.export(&exchange, from, until, to)).await
             }
         }
@@ -303,7 +303,7 @@ impl StoreAccess {
                 Ok(blocking(move || checkpoint::backup(&store, &to, Clock::system())).await??)
             }
             Self::Ops(asking) => {
-                let exchange = asking.exchange();
+                let exchange = asking.exchange()?;
                 exchange.during(asking.backup(&exchange, &to)).await
             }
         }
@@ -344,10 +344,15 @@ impl OpsClient {
         Ok(Self { address, http, data: data.to_owned() })
     }
 
-    /// A name for an exchange directory; it is created with its first file.
-    fn exchange(&self) -> Exchange {
-        let name = exchange::new_name();
-        Exchange { path: self.data.join(&name), name }
+    /// Takes the lock of a new exchange directory, which is created with its first file.
+    fn exchange(&self) -> Result<Exchange, CommandFailure> {
+        let (data, name) = (self.data.clone(), exchange::new_name());
+        let lock = ExchangeLock::create(&data, &name).map_err(|error| {
+            let (data, cure) = (data.display(), private::cure(&error));
+            let reason = format_args!("cannot create a lock file in {data}: {error}{cure}");
+            CommandFailure::new(Exit::Io, reason)
+        })?;
+        Ok(Exchange { path: data.join(&name), data, name, lock })
     }
 
     /// The appliance may not be able to read the file, so it gets a copy.

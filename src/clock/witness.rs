@@ -3,7 +3,9 @@
 //! A clock that jumps must not delete anything: retention, backups and archives use it only while a
 //! witness agrees with it to within [`TOLERANCE`]. The witnesses are GitHub (the `Date` of its
 //! responses), the newest event of the store, the last pass of retention, and the monotonic clock
-//! since the wall clock was last confirmed. `Evidence` is pure: it takes the times as arguments.
+//! since the wall clock was last confirmed. The newest event may have been stamped by the very
+//! clock that it is compared with, so it confirms that clock only where GitHub's `created_at` is
+//! close to the time of receipt. `Evidence` is pure: it takes the times as arguments.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
@@ -20,6 +22,9 @@ use crate::sync::lock;
 pub const TOLERANCE: Duration = Duration::from_secs(60);
 /// How long a witness counts. The monotonic clock does not advance while a machine is suspended.
 const BELIEVED: Duration = Duration::from_secs(3_600);
+/// How long events must have arrived in step with the clock to outweigh a pass of retention that is
+/// still to come: an earlier clock was wrong then, and so was its witness.
+const IN_STEP: Duration = Duration::from_secs(600);
 /// How long after the start schedules that delete nothing wait for a first witness.
 const FIRST_WORDS: Duration = Duration::from_secs(120);
 /// Time between two checks while waiting for a trusted clock.
@@ -38,7 +43,7 @@ names! {
     pub enum ClockWitness {
         /// GitHub: the `Date` of its last response, plus the time since.
         GitHub = "github",
-        /// The newest event of the store: a lower bound.
+        /// The newest event of the store: a lower bound, which may confirm the clock.
         NewestEvent = "newest_event",
         /// The last pass of retention: a lower bound.
         LastPass = "last_pass",
@@ -138,6 +143,15 @@ fn shown(micros: u64) -> String {
     }
 }
 
+/// When the newest event of the store was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestReceipt {
+    /// The time that is stored.
+    pub at: Timestamp,
+    /// Whether GitHub's `created_at` confirms it.
+    pub is_dated: bool,
+}
+
 /// A wall time that was right at an instant of the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 struct KnownTime {
@@ -148,8 +162,12 @@ struct KnownTime {
 impl KnownTime {
     /// The wall time at `at`; `None` when the known time is too old.
     fn now(self, at: Instant) -> Option<Timestamp> {
-        let passed = at.saturating_duration_since(self.at);
-        (passed <= BELIEVED).then(|| self.wall.plus(passed))
+        (at.saturating_duration_since(self.at) <= BELIEVED).then(|| self.advanced(at))
+    }
+
+    /// The wall time at `at`, if the machine was not suspended since.
+    fn advanced(self, at: Instant) -> Timestamp {
+        self.wall.plus(at.saturating_duration_since(self.at))
     }
 }
 
@@ -157,10 +175,12 @@ impl KnownTime {
 #[derive(Debug, Default)]
 struct Evidence {
     github: Option<KnownTime>,
-    newest: Option<Timestamp>,
+    newest: Option<NewestReceipt>,
     pass: Option<Timestamp>,
     /// When the wall clock was last confirmed.
     agreed: Option<KnownTime>,
+    /// Since when the newest event has confirmed the wall clock without a break.
+    in_step: Option<Instant>,
 }
 
 /// Microseconds from `b` to `a`.
@@ -175,6 +195,7 @@ fn agree(a: Timestamp, b: Timestamp) -> bool {
 impl Evidence {
     /// Judges a wall clock that shows `wall`, and remembers a confirmed one.
     fn judge(&mut self, wall: Timestamp, at: Instant) -> ClockVerdict {
+        self.in_step = self.is_newest_now(wall).then(|| self.in_step.unwrap_or(at));
         let verdict = self.look(wall, at);
         if verdict.is_trusted() {
             self.agreed = Some(KnownTime { wall, at });
@@ -191,9 +212,10 @@ impl Evidence {
                 disagrees(ClockWitness::GitHub, github)
             };
         }
-        for (who, past) in
-            [(ClockWitness::NewestEvent, self.newest), (ClockWitness::LastPass, self.pass)]
-        {
+        let is_in_step = self.in_step.is_some_and(|since| at - since >= IN_STEP);
+        let newest = self.newest.map(|newest| newest.at);
+        let pass = self.pass.filter(|_| !is_in_step);
+        for (who, past) in [(ClockWitness::NewestEvent, newest), (ClockWitness::LastPass, pass)] {
             if let Some(past) = past.filter(|past| past.since(wall) > TOLERANCE) {
                 return disagrees(who, past);
             }
@@ -203,10 +225,12 @@ impl Evidence {
         {
             return disagrees(ClockWitness::Monotonic, expected);
         }
-        match self.newest {
-            Some(newest) if agree(wall, newest) => ClockVerdict::Agrees,
-            _ => ClockVerdict::Unconfirmed,
-        }
+        if self.is_newest_now(wall) { ClockVerdict::Agrees } else { ClockVerdict::Unconfirmed }
+    }
+
+    /// Whether the newest event confirms the wall clock.
+    fn is_newest_now(&self, wall: Timestamp) -> bool {
+        self.newest.is_some_and(|newest| newest.is_dated && agree(wall, newest.at))
     }
 
     /// The receive time for a response of GitHub: the wall clock's, unless GitHub contradicts it
@@ -216,12 +240,18 @@ impl Evidence {
         if agree(wall, github) {
             return wall;
         }
-        if let Some(expected) = self.agreed.and_then(|agreed| agreed.now(at)) {
+        if let Some(agreed) = self.agreed {
             // The one that advanced like the monotonic clock is right.
-            return if agree(wall, expected) { wall } else { github };
+            if agree(wall, agreed.advanced(at)) {
+                return wall;
+            }
+            if agreed.now(at).is_some() {
+                return github;
+            }
         }
         let is_behind = |time: Timestamp| {
-            let pasts = [self.newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
+            let newest = self.newest.map(|newest| newest.at);
+            let pasts = [newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
             pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
         };
         if is_behind(github) && !is_behind(wall) { wall } else { github }
@@ -254,8 +284,8 @@ impl Witness {
     }
 
     /// Records when the newest event of the store was received.
-    pub fn saw_newest(&self, received_at: Option<Timestamp>) {
-        self.evidence().newest = received_at;
+    pub fn saw_newest(&self, newest: Option<NewestReceipt>) {
+        self.evidence().newest = newest;
     }
 
     /// Records the time of retention's last pass.
@@ -308,102 +338,4 @@ impl Witness {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: i64 = 1_800_000_000;
-    /// Steps of a clock, seconds.
-    const STEPS: &[i64] =
-        &[61, 3_600, 90_000, 4 * 86_400, 30 * 86_400, -61, -7_200, -3 * 86_400, -700 * 86_400];
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_seconds(NOW + second)
-    }
-
-    fn heard(second: i64, at: Instant) -> Evidence {
-        let github = Some(KnownTime { wall: self::at(second), at });
-        Evidence { github, ..Evidence::default() }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn github_reveals_any_step_and_events_keep_the_right_time() {
-        let start = Clock::system().instant();
-        let later = start + Duration::from_secs(5);
-        for step in STEPS {
-            // Before the step both agreed, or nothing is known of the time before.
-            for known in [true, false] {
-                let mut evidence = heard(0, start);
-                if known {
-                    assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
-                }
-                let wall = at(5 + step);
-                let found = evidence.judge(wall, later);
-                let wanted =
-                    ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: step * 1_000_000 };
-                assert_eq!(found, wanted);
-                assert_eq!(evidence.stamp(wall, later), at(5), "{step} {known}");
-                assert_eq!(evidence.judge(at(5), later), ClockVerdict::Agrees, "back again");
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn earlier_times_reveal_steps_without_github() {
-        let start = Clock::system().instant();
-        for step in STEPS {
-            let newest = Some(at(-20));
-            let mut evidence = Evidence { newest, ..Evidence::default() };
-            assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
-            let found = evidence.judge(at(*step), start);
-            assert!(matches!(found, ClockVerdict::Disagrees { .. }), "{step}: {found}");
-            // At a start only a step back can be seen; a step forward may be a long pause.
-            let newest = Some(at(0));
-            let mut evidence = Evidence { newest, pass: newest, ..Evidence::default() };
-            let found = evidence.judge(at(*step), start);
-            assert!(!found.is_trusted(), "{step}: {found}");
-            let is_named = matches!(found, ClockVerdict::Disagrees { .. });
-            assert_eq!(is_named, *step < 0, "{step}: {found}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn wrong_date_of_github_stops_deletion_and_keeps_stamps() {
-        let start = Clock::system().instant();
-        let mut evidence = heard(0, start);
-        assert!(evidence.judge(at(0), start).is_trusted());
-        evidence.github = heard(-500_000, start).github;
-        assert!(!evidence.judge(at(1), start).is_trusted());
-        assert_eq!(evidence.stamp(at(1), start), at(1));
-        // After a start the store contradicts a date before its newest event.
-        let newest = Some(at(-300));
-        let evidence = Evidence { github: evidence.github, newest, ..Evidence::default() };
-        assert_eq!(evidence.stamp(at(1), start), at(1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn clock_that_has_lost_its_time_stamps_nothing() {
-        let start = Clock::system().instant();
-        for lost in [0, 946_684_800, FIRST_VERSION - 300] {
-            let mut evidence = heard(lost - NOW, start);
-            assert_eq!(evidence.stamp(at(1), start), at(1), "{lost}");
-            assert!(!evidence.judge(at(1), start).is_trusted(), "still nothing is deleted");
-            // The other way round, and both.
-            let lost_too = at(lost - NOW + 90);
-            assert_eq!(evidence.stamp(lost_too, start), at(lost - NOW), "{lost}");
-            assert_eq!(heard(0, start).stamp(lost_too, start), at(0), "{lost}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn witness_counts_for_an_hour() {
-        let start = Clock::system().instant();
-        let mut evidence = heard(0, start);
-        let hour = Duration::from_secs(3_600);
-        assert!(evidence.judge(at(3_600), start + hour).is_trusted());
-        assert_eq!(evidence.look(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
-        assert!(ClockVerdict::Unconfirmed.to_string().contains("nothing is deleted"));
-        let far =
-            ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: 4 * 86_400_000_000 + 5 };
-        assert!(far.to_string().starts_with("the clock of this machine is 4 d 0 h ahead of"));
-    }
-}
+mod tests;

@@ -280,7 +280,7 @@ impl Audit {
         let is_known = shares.values().any(Option::is_some);
         self.report.send_replace(Some(Arc::new(report)));
         if is_known {
-            let put = self.store.commit(move |batch| audit::put_shares(batch, hour, &shares, now));
+            let put = self.store.commit(move |batch| audit::put_shares(batch, hour, &shares));
             put.await?;
         }
         Ok(state)

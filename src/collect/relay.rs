@@ -28,6 +28,7 @@ use crate::backoff::Backoff;
 use crate::bus::outbox::{self, OutboxReceipt};
 use crate::bus::{BusError, BusState, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
+use crate::logging::line_limit::LineLimit;
 use crate::model::position::Cursor;
 use crate::store::{Database, Store, StoreError};
 
@@ -58,6 +59,8 @@ const QUIET: Duration = Duration::from_secs(2);
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// First and longest pause while the broker is unavailable.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Lines that say that the outbox cannot be sent.
+static UNSENT: LineLimit = LineLimit::per_minute(2);
 
 /// The inputs of the relay, besides the outlet.
 pub struct Relay {
@@ -66,8 +69,6 @@ pub struct Relay {
     /// Whether this node is a collector. An edge asks for the topic only to hand over rows from a
     /// time when it was a collector.
     pub produces: bool,
-    /// How long an event is remembered as applied.
-    pub seen_for: Duration,
     /// Receives whether this collector produces.
     pub grant: watch::Sender<ProducerGrant>,
     /// Receives the number of waiting rows that this node may not send now.
@@ -123,7 +124,9 @@ impl Relay {
                         self.report(ProducerGrant::Unanswered);
                     }
                     self.report_waiting().await?;
-                    tracing::warn!(%error, "cannot send the outbox; retrying");
+                    UNSENT.log(|left_out| {
+                        tracing::warn!(%error, left_out, "cannot send the outbox; retrying");
+                    });
                     if self.clock.instant().duration_since(began) > PAUSES.1 {
                         backoff.reset();
                     }
@@ -297,7 +300,7 @@ impl Relay {
     /// are deleted.
     async fn forward(&self, outlet: &mut impl Outlet, until: Until) -> anyhow::Result<()> {
         let mut head = self.store.watermarks().outbox.subscribe();
-        let mut row_reader = RowReader { seen_for: self.seen_for, ..RowReader::default() };
+        let mut row_reader = RowReader::default();
         let mut done = 0;
         let (mut ahead, mut acknowledged) = (OutgoingBatch::default(), Vec::new());
         loop {
@@ -358,8 +361,8 @@ impl Relay {
     /// lost, or another collector saw them too. If they were sent much later, they would no longer
     /// be remembered as duplicates.
     async fn give_up_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
-        let (after, seen_for) = (standby.looked_at, self.seen_for);
-        let found = self.store.read(move |reader| came_back(reader, after, seen_for)).await?;
+        let after = standby.looked_at;
+        let found = self.store.read(move |reader| came_back(reader, after)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");

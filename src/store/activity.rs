@@ -21,7 +21,7 @@ pub const MINUTES_FOR: Duration = Duration::from_secs(8 * 86_400);
 /// Retention of counts by hour: five years and a day.
 pub const HOURS_FOR: Duration = Duration::from_secs((5 * 365 + 2) * 86_400);
 /// Rows further in the future are deleted: the clock was wrong.
-const AHEAD: Duration = Duration::from_secs(2 * 86_400);
+pub(super) const AHEAD: Duration = Duration::from_secs(2 * 86_400);
 
 /// Counts of the events of one batch, before they are added to the rows.
 #[derive(Debug, Default)]

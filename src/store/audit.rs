@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::activity::HOURS_FOR;
+use super::activity::{AHEAD, HOURS_FOR};
 use super::batch::Batch;
 use super::database::Database;
 use super::error::StoreError;
@@ -20,19 +20,25 @@ pub fn put_state(batch: &mut Batch<'_>, state: &[u8]) {
     batch.put(&AuditKey::State, state);
 }
 
-/// Writes the shares as they are known at the end of an hour, or so far in it, and forgets those of
-/// hours past their retention.
+/// Writes the shares as they are known at the end of an hour, or so far in it.
 pub fn put_shares(
     batch: &mut Batch<'_>,
     hour: Hour,
     shares: &HourShares,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
     let key = AuditKey::Hour(hour);
     let text = serde_json::to_vec(shares);
     batch.put(&key, &text.map_err(|_| StoreError::corrupt("audit", &key.to_bytes()))?);
-    let oldest = now.minus(HOURS_FOR).hour();
-    batch.delete_range(&AuditKey::Hour(Hour(i64::MIN)), &AuditKey::Hour(oldest))
+    Ok(())
+}
+
+/// Deletes the shares of hours past their retention, and those of the future that a wrong clock
+/// left. `now` must come from a trusted clock.
+pub(super) fn drop_due(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let key = |hour| AuditKey::Hour(Hour(hour));
+    let (oldest, ahead) = (now.minus(HOURS_FOR).hour().0, now.plus(AHEAD).hour().0);
+    batch.delete_range(&key(i64::MIN), &key(oldest))?;
+    batch.delete_range(&key(ahead), &key(i64::MAX))
 }
 
 impl Database {
@@ -74,17 +80,19 @@ mod tests {
         let hour = now.hour().0;
         let put = store.commit(move |batch| {
             put_state(batch, b"state");
-            put_shares(batch, Hour(5), &shares(0.1), Timestamp::from_seconds(0))
+            put_shares(batch, Hour(5), &shares(0.1))?;
+            put_shares(batch, Hour(hour + 1_000), &shares(0.1))
         });
         put.await.unwrap();
         let put = store.commit(move |batch| {
-            put_shares(batch, Hour(hour), &shares(0.2), now)?;
-            put_shares(batch, Hour(hour), &shares(0.4), now)
+            put_shares(batch, Hour(hour), &shares(0.2))?;
+            put_shares(batch, Hour(hour), &shares(0.4))
         });
         put.await.unwrap();
-        let reader = store.reader();
-        assert_eq!(reader.audit_state().unwrap().as_deref(), Some(&b"state"[..]));
-        let all = reader.audit_shares(0..hour + 1).unwrap();
-        assert_eq!(all, BTreeMap::from([(hour, shares(0.4))]));
+        let all = || store.reader().audit_shares(0..i64::MAX).unwrap();
+        assert_eq!(all().len(), 3, "only retention deletes: its clock is trusted");
+        store.commit(move |batch| drop_due(batch, now)).await.unwrap();
+        assert_eq!(store.reader().audit_state().unwrap().as_deref(), Some(&b"state"[..]));
+        assert_eq!(all(), BTreeMap::from([(hour, shares(0.4))]));
     }
 }

@@ -9,9 +9,11 @@ use std::ops::RangeInclusive;
 use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
-use super::keys::{CounterKey, Key, MetaKey, SeenKey, SizeKey, day_bytes};
+use super::keys::{AppliedKey, CounterKey, Key, MetaKey, SeenKey, SizeKey, day_bytes};
+use super::last_pass::last_pass_at;
 use super::period::{Period, PeriodRow, row_key};
-use crate::model::window::Day;
+use crate::clock::witness::TOLERANCE;
+use crate::model::window::{Day, Timestamp};
 
 /// Counters that are cached in memory; the cache is emptied when it has more.
 const COUNTERS: usize = 200_000;
@@ -50,10 +52,35 @@ pub struct Batch<'w> {
     /// The states of periods that this batch has read.
     periods: Vec<(SizeKey, Period)>,
     key: Vec<u8>,
+    /// The machine's time when the batch was committed; 1970 while the store is being opened.
+    pub(super) now: Timestamp,
     /// Whether it is synced before its commit returns, whatever the durability is.
     pub(super) is_awaited: bool,
     /// Whether it records a gap of the bus.
     pub(super) finds_gap: bool,
+}
+
+impl Database {
+    /// The days under which events are claimed as applied, descending.
+    pub fn days_of_applied(&self) -> Result<Vec<i32>, StoreError> {
+        self.days_of(AppliedKey, |AppliedKey(seen)| seen.day)
+    }
+
+    /// The days of claims, descending; the newest `DAYS_HELD` of them.
+    fn days_of<K: Key>(
+        &self,
+        key_of: impl Fn(SeenKey) -> K,
+        day_of: impl Fn(K) -> Day,
+    ) -> Result<Vec<i32>, StoreError> {
+        let mut days = Vec::new();
+        let mut until = key_of(SeenKey::first_of(Day(i32::MAX)));
+        while days.len() < DAYS_HELD {
+            let Some(day) = self.last_before(&until)?.map(&day_of) else { break };
+            days.push(day.0);
+            until = key_of(SeenKey::first_of(day));
+        }
+        Ok(days)
+    }
 }
 
 impl std::ops::Deref for Batch<'_> {
@@ -80,6 +107,7 @@ impl<'w> Batch<'w> {
             claimed: HashSet::default(),
             periods: Vec::new(),
             key: Vec::with_capacity(64),
+            now: Timestamp::default(),
             is_awaited: false,
             finds_gap: false,
         }
@@ -102,6 +130,14 @@ impl<'w> Batch<'w> {
             self.writes.put_cf(self.database.family(*family), key, counter.value.to_be_bytes());
         }
         self.writes
+    }
+
+    /// Whether a stored time has not come yet, so that a wrong clock or a wrong event gave it. The
+    /// machine's clock alone does not decide, because it may be behind: the last pass of retention
+    /// must be earlier, too.
+    pub(super) fn is_ahead(&self, at: Timestamp) -> Result<bool, StoreError> {
+        let is_after = |other: Timestamp| at > other.plus(TOLERANCE);
+        Ok(is_after(self.now) && last_pass_at(self.database)?.is_some_and(is_after))
     }
 
     /// Puts a row.
@@ -183,16 +219,10 @@ impl<'w> Batch<'w> {
         Ok(true)
     }
 
-    /// The days under which events are claimed as seen, and `today`, ascending; the newest
-    /// `DAYS_HELD` of them.
+    /// The days under which events are claimed as seen, and `today`, ascending.
     pub fn days_of_seen(&self, today: i32) -> Result<Vec<i32>, StoreError> {
-        let mut days = vec![today];
-        let mut until = SeenKey::first_of(Day(i32::MAX));
-        while days.len() < DAYS_HELD {
-            let Some(last) = self.database.last_before(&until)? else { break };
-            days.push(last.day.0);
-            until = SeenKey::first_of(last.day);
-        }
+        let mut days = self.database.days_of(|seen| seen, |seen| seen.day)?;
+        days.push(today);
         days.sort_unstable();
         days.dedup();
         Ok(days)

@@ -6,6 +6,7 @@
 //! reads a broker's topic by its own subscription, and the positions of its embedded bus continue
 //! far after all that the original store can have given out since.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -158,19 +159,35 @@ pub struct Restored {
     pub newest: Option<String>,
 }
 
-/// Makes a backup of an open store in `to`, which must not exist or be empty. Writes continue
-/// meanwhile. Blocks.
+/// Makes a backup of an open store in `to`, which must not exist or be empty. Missing parents are
+/// created. Writes continue meanwhile. Blocks.
 ///
 /// # Errors
 /// When `to` is not empty, or a file or the database fails.
 pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<ExistingBackup, CheckpointError> {
-    let _one = lock(&WRITING);
     let to = std::path::absolute(to).map_err(failed("find", to))?;
     expect_empty(&to)?;
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
         return Err(CheckpointError::NotEmpty { dir: to });
     };
     private::create_open_dir_all(parent).map_err(failed("create", parent))?;
+    backup_into(store, parent, name, clock)
+}
+
+/// The same as `name` in `parent`, which must exist: a command that ends while its backup waits for
+/// another one removes the directory.
+///
+/// # Errors
+/// As of [`backup`], and when `parent` does not exist.
+pub fn backup_into(
+    store: &Store,
+    parent: &Path,
+    name: &OsStr,
+    clock: Clock,
+) -> Result<ExistingBackup, CheckpointError> {
+    let _one = lock(&WRITING);
+    let to = parent.join(name);
+    expect_empty(&to)?;
     let partial =
         PartialDir(parent.join(format!(".{}.{}.part", name.to_string_lossy(), store.store_id())));
     partial.begin()?;
@@ -302,7 +319,7 @@ fn make_independent(
     dir: &Path,
     now: Timestamp,
 ) -> Result<(String, Option<Cursor>, Option<Timestamp>), StoreError> {
-    let database = Database::open(dir)?;
+    let database = Database::open(dir, None)?;
     let id = fresh_id();
     let mut counters = batch::CounterCache::default();
     let mut batch = Batch::new(&database, &mut counters);

@@ -82,6 +82,22 @@ pub(super) fn keep_complete_from(
     Ok(())
 }
 
+/// Corrects a minute that is still to come, which the first event of a bus has left whose time of
+/// receipt was wrong: nobody knows when it came, but it was before `now`.
+pub(super) fn correct_complete_from(
+    batch: &mut Batch<'_>,
+    tag: BusTag,
+    now: Minute,
+) -> Result<(), StoreError> {
+    let key = complete_from_key(tag);
+    let known = batch.get(&key)?.map(|value| decode_complete_from(&key, &value)).transpose()?;
+    let next = Minute(now.0.saturating_add(1));
+    if known.is_some_and(|known| known > next) {
+        batch.put(&key, &next.0.to_be_bytes());
+    }
+    Ok(())
+}
+
 /// Records that the journal of a bus begins in this minute, for the first time or after another bus
 /// was in use.
 pub fn begin_at(batch: &mut Batch<'_>, tag: BusTag, minute: Minute) {

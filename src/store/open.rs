@@ -43,6 +43,7 @@ pub(super) struct OpenStore {
     disk_space: Arc<DiskSpace>,
     paths: StorePaths,
     failure: CloseReason,
+    clock: Clock,
     _lock: lock::Lock,
 }
 
@@ -52,10 +53,23 @@ impl Store {
     /// # Errors
     /// When another process has the store, it has another version, or the database fails.
     pub fn open(dir: &Path, sync: Durability, clock: Clock) -> Result<Self, StoreError> {
+        Self::open_within(dir, sync, None, clock)
+    }
+
+    /// As [`Self::open`], and keeps about this many of its tables open at once; `None` means all.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_within(
+        dir: &Path,
+        sync: Durability,
+        tables: Option<u32>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
         lock::check_no_backup(dir)?;
         let data_dir = lock::expect_store(dir)?;
-        let database = Arc::new(Database::open(dir)?);
+        let database = Arc::new(Database::open(dir, tables)?);
         let db = dir.join("db");
         private::hide_dir(&db).map_err(lock::file_error("hide", &db))?;
         let (written, lost) = LastWrite::begin(dir, &database, sync, clock.now())?;
@@ -88,6 +102,7 @@ impl Store {
             disk_space,
             paths: StorePaths::of(dir)?,
             failure,
+            clock,
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -171,19 +186,23 @@ impl Store {
         let (sender, receiver) = oneshot::channel();
         let gaps = self.shared.watermarks.gaps.clone();
         // The caller may have gone; the batch is committed all the same.
-        let job: WriteJob = Box::new(move |batch| match work(batch) {
-            Ok(result) => {
-                let finds_gap = batch.finds_gap;
-                Ok(Box::new(move |written: Result<(), StoreError>| {
-                    if finds_gap && written.is_ok() {
-                        gaps.send_modify(|found| *found += 1);
-                    }
-                    let _ = sender.send(written.map(|()| result));
-                }))
-            }
-            Err(error) => {
-                let _ = sender.send(Err(error.again()));
-                Err(error)
+        let now = self.shared.clock.now();
+        let job: WriteJob = Box::new(move |batch| {
+            batch.now = now;
+            match work(batch) {
+                Ok(result) => {
+                    let finds_gap = batch.finds_gap;
+                    Ok(Box::new(move |written: Result<(), StoreError>| {
+                        if finds_gap && written.is_ok() {
+                            gaps.send_modify(|found| *found += 1);
+                        }
+                        let _ = sender.send(written.map(|()| result));
+                    }))
+                }
+                Err(error) => {
+                    let _ = sender.send(Err(error.again()));
+                    Err(error)
+                }
             }
         });
         let closed = || self.shared.failure.get().map_or(StoreError::Closed, StoreError::again);

@@ -33,10 +33,10 @@ pub fn keep_polled(batch: &mut Batch<'_>, at: Timestamp) {
     batch.put(&key(POLLED_AT), &at.micros().to_be_bytes());
 }
 
-/// Records that another node polled GitHub then, unless a later time is known.
+/// Records that another node polled GitHub then, unless a later time is known that has come.
 pub fn keep_polled_elsewhere(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
     let known = batch.get(&key(POLLED_AT))?.and_then(|value| read_time(&value));
-    if known < Some(at) {
+    if known < Some(at) || known.map_or(Ok(false), |known| batch.is_ahead(known))? {
         keep_polled(batch, at);
     }
     Ok(())
@@ -105,6 +105,7 @@ fn read_time(value: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::last_pass::last_pass_key;
     use crate::store::new_store;
 
     #[tokio::test]
@@ -134,5 +135,14 @@ mod tests {
         store.commit(move |batch| keep_polled_elsewhere(batch, at(9))).await.unwrap();
         store.commit(move |batch| keep_polled_elsewhere(batch, at(7))).await.unwrap();
         assert_eq!(polled(store.reader()).unwrap(), Some(at(9)));
+        // This node's clock was a century ahead.
+        store.commit(move |batch| keep_polled_elsewhere(batch, at(4_900_000_000))).await.unwrap();
+        let pass = |batch: &mut Batch<'_>| {
+            batch.put(&last_pass_key(), &12_000_000_i64.to_be_bytes());
+            Ok(())
+        };
+        store.commit(pass).await.unwrap();
+        store.commit(move |batch| keep_polled_elsewhere(batch, at(11))).await.unwrap();
+        assert_eq!(polled(store.reader()).unwrap(), Some(at(11)));
     }
 }

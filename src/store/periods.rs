@@ -105,7 +105,8 @@ fn check(batch: &mut Batch<'_>, key: SizeKey, now: Timestamp) -> Result<(), Stor
         Period::Open | Period::Closed => 0,
     };
     let size = batch.count(&key)?.saturating_add(found);
-    let since = row.filter(|row| row.size == size).map_or(now, |row| row.since);
+    // A pass in the future was one of a clock that was wrong.
+    let since = row.filter(|row| row.size == size && row.since <= now).map_or(now, |row| row.since);
     let is_due = now >= since.plus(KEPT) && now >= end_of(key).plus(KEPT);
     if is_due {
         let SizeKey { scope, period } = key;
@@ -196,6 +197,19 @@ mod tests {
         // The year is still open.
         let year = SizeKey { scope: Scope::DeveloperYear, period: at(DAY).year().0 };
         assert_eq!(store.reader().count(&year).unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn pass_in_the_future_does_not_keep_a_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        claim(&store, DAY, vec![1], false).await;
+        sweep(&store, at(DAY + 20_000)).await.unwrap();
+        sweep(&store, at(DAY + 1)).await.unwrap();
+        sweep(&store, at(DAY + 62)).await.unwrap();
+        assert_eq!(kept(&store, DAY), 1);
+        sweep(&store, at(DAY + 63)).await.unwrap();
+        assert_eq!(kept(&store, DAY), 0);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use super::error::StoreError;
 use super::keys::{Key as _, NAME_BYTES, RepoKey};
 use super::open::Store;
 use super::reader::Reader;
+use crate::clock::witness::TOLERANCE;
 use crate::model::window::Timestamp;
 
 /// How long a language counts as current. Afterwards it is queried again with the next query.
@@ -54,7 +55,12 @@ impl RepoRow {
     /// Whether it need not be queried again.
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        now.since(self.as_of) < FRESH_FOR
+        !self.is_ahead(now) && now.since(self.as_of) < FRESH_FOR
+    }
+
+    /// Whether it was learned in the future: the clock was wrong then, and the time is not known.
+    fn is_ahead(&self, now: Timestamp) -> bool {
+        self.as_of > now.plus(TOLERANCE)
     }
 }
 
@@ -97,9 +103,10 @@ pub fn remember_foreign(
         (None, None) => now.minus(FRESH_FOR),
         (Some(as_of), _) => as_of.min(now),
     };
+    let is_ahead = known.as_ref().map_or(Ok(false), |row| batch.is_ahead(row.as_of))?;
     let is_news = known.is_none_or(|row| {
         let same = row.language.as_deref() == Some(language);
-        as_of > row.as_of && !(same && row.is_fresh(now))
+        (as_of > row.as_of || is_ahead) && !(same && row.is_fresh(now))
     });
     if is_news {
         batch.put(&key, &RepoRow { as_of, language: Some(language.to_owned()) }.encode());
@@ -107,34 +114,40 @@ pub fn remember_foreign(
     Ok(is_news)
 }
 
-/// Removes rows older than [`FORGOTTEN_AFTER`] among the next [`SWEPT`] rows from `from` on.
-/// Returns where the next sweep begins, which is the start again after the last row.
+/// Removes rows older than [`FORGOTTEN_AFTER`] among the next [`SWEPT`] rows from `from` on, and
+/// dates those of the future now. Returns where the next sweep begins, which is the start again
+/// after the last row. `now` must come from a trusted clock.
 pub(super) async fn sweep(
     store: &Store,
     from: RepoKey,
     now: Timestamp,
 ) -> Result<RepoKey, StoreError> {
     let find = move |reader: Reader<'_>| {
-        let (mut old, mut seen, mut last) = (Vec::new(), 0, None);
+        let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
         reader.scan(&from, |key: RepoKey, value| {
-            if now.since(RepoRow::decode(key, value)?.as_of) > FORGOTTEN_AFTER {
-                old.push(key);
+            let row = RepoRow::decode(key, value)?;
+            if row.is_ahead(now) || now.since(row.as_of) > FORGOTTEN_AFTER {
+                found.push((key, row));
             }
             (seen, last) = (seen + 1, Some(key));
             Ok(seen < SWEPT)
         })?;
         let next = last.filter(|_| seen == SWEPT).map_or(0, |key| key.0.saturating_add(1));
-        Ok((old, RepoKey(next)))
+        Ok((found, RepoKey(next)))
     };
-    let (old, next) = store.read(find).await?;
-    if !old.is_empty() {
-        let delete = move |batch: &mut Batch<'_>| {
-            for key in &old {
-                batch.delete(key);
+    let (found, next) = store.read(find).await?;
+    if !found.is_empty() {
+        let mend = move |batch: &mut Batch<'_>| {
+            for (key, row) in found {
+                if row.is_ahead(now) {
+                    batch.put(&key, &RepoRow { as_of: now, ..row }.encode());
+                } else {
+                    batch.delete(&key);
+                }
             }
             Ok(())
         };
-        store.commit(delete).await?;
+        store.commit(mend).await?;
     }
     Ok(next)
 }
@@ -142,6 +155,7 @@ pub(super) async fn sweep(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::last_pass::last_pass_key;
     use crate::store::new_store;
 
     #[tokio::test]
@@ -171,6 +185,35 @@ mod tests {
         assert_eq!(rows().len(), SWEPT / 2 + 10);
         assert_eq!(sweep(&store, next, now).await.unwrap(), RepoKey(0), "from the start again");
         assert!(rows().iter().all(|id| id % 2 == 0));
+    }
+
+    #[tokio::test]
+    async fn language_that_was_learned_in_the_future_is_learned_again() {
+        let (_dir, store) = new_store();
+        let now = Timestamp::from_seconds(1_790_000_000);
+        let (ahead, key) = (now.plus(70 * FORGOTTEN_AFTER), RepoKey(7));
+        let row = || RepoRow::decode(key, &store.reader().get(&key).unwrap().unwrap()).unwrap();
+        let learn = |language: &'static str, at| {
+            store.commit(move |batch| remember(batch, key, Some(language), at))
+        };
+        learn("C", ahead).await.unwrap();
+        assert!(!row().is_fresh(now) && row().is_fresh(ahead));
+        learn("C", now).await.unwrap();
+        assert_eq!(row().as_of, now, "also where nothing else changes");
+        learn("C", ahead).await.unwrap();
+        let pass = |batch: &mut Batch<'_>| {
+            batch.put(&last_pass_key(), &1_790_000_000_000_000_i64.to_be_bytes());
+            Ok(())
+        };
+        store.commit(pass).await.unwrap();
+        let foreign = move |batch: &mut Batch<'_>| {
+            remember_foreign(batch, key, "Zig", Some(now.minus(FRESH_FOR)), now)
+        };
+        assert!(store.commit(foreign).await.unwrap());
+        assert_eq!(row(), RepoRow { as_of: now.minus(FRESH_FOR), language: Some("Zig".into()) });
+        learn("C", ahead).await.unwrap();
+        sweep(&store, RepoKey(0), now).await.unwrap();
+        assert_eq!(row(), RepoRow { as_of: now, language: Some("C".into()) });
     }
 
     #[test]

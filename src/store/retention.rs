@@ -4,6 +4,7 @@
 //! clock ([`crate::clock::witness`]). The time of the last pass is stored, and is itself a witness.
 
 pub mod claimed;
+mod newest;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +12,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::newest::{newest_receipt, newest_received};
+use super::activity::AHEAD;
 use super::error::StoreError;
 use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
-use super::keys::{BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey};
+use super::keys::{BucketKey, JournalKey, MinuteKey, RepoKey};
+use super::last_pass::{last_pass_at, last_pass_key};
 use super::ledger::fold::{self, FoldProgress};
 use super::open::Store;
 use super::reach::{bytes_on_disk, reach};
 use super::reader::Reader;
 use super::rows::MinuteRow;
-use super::{activity, buses, gaps, journal, periods, repos};
+use super::{activity, audit, buses, gaps, journal, periods, repos};
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, DISAGREES, LOOK, Witness};
 use crate::model::entity::ObjectId;
@@ -53,8 +57,6 @@ const EVERY: Duration = Duration::from_secs(60);
 const MEASURE: Duration = Duration::from_secs(10);
 /// Time between two sweeps of the first-time sets.
 const SWEEP: Duration = Duration::from_secs(3_600);
-/// Row of the time of the last pass.
-const RETAINED_AT: &str = "retained_at";
 
 /// The days that a claim checks: from the first that is kept to tomorrow, so that a clock that is
 /// set back a little changes nothing.
@@ -76,40 +78,101 @@ pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::Range
 /// When the store cannot be read or written.
 pub async fn run(
     store: Store,
-    retention: RetentionOptions,
+    options: RetentionOptions,
     witness: Arc<Witness>,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (mut repo, mut folded) = (RepoKey(0), FoldProgress::default());
-    let (mut last_pass, mut last_look): (Option<Instant>, Option<Instant>) = (None, None);
-    let (mut logged, mut last_sweep): (_, Option<Instant>) = (None, None);
-    witness.saw_pass(store.read(last_pass_at).await?);
+    let mut retention = RetentionPasses::begin(store, options, witness, clock).await?;
     loop {
-        let tag = retention.tag;
-        let newest = store.read(move |reader| newest_received(reader, tag)).await?;
-        witness.saw_newest(newest);
-        report(witness.judge(), &mut logged);
-        let is_due = last_pass.is_none_or(|last| clock.instant() - last >= EVERY);
-        if last_look.is_none_or(|last| clock.instant() - last >= MEASURE) {
-            last_look = Some(clock.instant());
-            measure(&store, tag, clock).await?;
-        }
-        if is_due && let Ok(now) = witness.trusted_now() {
-            last_pass = Some(clock.instant());
-            drop_due(&store, retention, now).await?;
-            witness.saw_pass(Some(now));
-            repo = repos::sweep(&store, repo, now).await?;
-            folded = fold::fold_due(&store, folded, now).await?;
-            if last_sweep.is_none_or(|last| clock.instant() - last >= SWEEP) {
-                last_sweep = Some(clock.instant());
-                periods::sweep(&store, now).await?;
-            }
-        }
+        retention.look().await?;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = clock.sleep(LOOK) => {}
         }
+    }
+}
+
+/// The state of retention between two looks at the clock.
+pub struct RetentionPasses {
+    store: Store,
+    options: RetentionOptions,
+    witness: Arc<Witness>,
+    clock: Clock,
+    last_pass: Option<Instant>,
+    last_measured: Option<Instant>,
+    last_sweep: Option<Instant>,
+    /// Where the next sweep of languages begins.
+    repo: RepoKey,
+    folded: FoldProgress,
+    /// The verdict about the clock that was logged last.
+    logged: Option<&'static str>,
+}
+
+impl RetentionPasses {
+    /// Begins after the last pass of an earlier process.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn begin(
+        store: Store,
+        options: RetentionOptions,
+        witness: Arc<Witness>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        witness.saw_pass(store.read(last_pass_at).await?);
+        let (last_pass, last_measured, last_sweep) = (None, None, None);
+        let (repo, folded, logged) = (RepoKey(0), FoldProgress::default(), None);
+        Ok(Self {
+            store,
+            options,
+            witness,
+            clock,
+            last_pass,
+            last_measured,
+            last_sweep,
+            repo,
+            folded,
+            logged,
+        })
+    }
+
+    /// Looks at the clock, measures the journal, and runs a pass, each when it is due.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn look(&mut self) -> Result<(), StoreError> {
+        let (tag, wall) = (self.options.tag, self.clock.now());
+        let newest = self.store.read(move |reader| newest_receipt(reader, tag, wall)).await?;
+        self.witness.saw_newest(newest);
+        report(self.witness.judge(), &mut self.logged);
+        if self.is_due(self.last_measured, MEASURE) {
+            self.last_measured = Some(self.clock.instant());
+            measure(&self.store, tag, self.clock).await?;
+        }
+        if self.is_due(self.last_pass, EVERY)
+            && let Ok(now) = self.witness.trusted_now()
+        {
+            self.last_pass = Some(self.clock.instant());
+            self.pass(now).await?;
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, last: Option<Instant>, every: Duration) -> bool {
+        last.is_none_or(|last| self.clock.instant() - last >= every)
+    }
+
+    async fn pass(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        drop_due(&self.store, self.options, now).await?;
+        self.witness.saw_pass(Some(now));
+        self.repo = repos::sweep(&self.store, self.repo, now).await?;
+        self.folded = fold::fold_due(&self.store, self.folded, now).await?;
+        if self.is_due(self.last_sweep, SWEEP) {
+            self.last_sweep = Some(self.clock.instant());
+            periods::sweep(&self.store, now).await?;
+        }
+        Ok(())
     }
 }
 
@@ -138,13 +201,6 @@ fn report(verdict: ClockVerdict, logged: &mut Option<&'static str>) {
     }
 }
 
-/// The time of the last pass of an earlier process.
-fn last_pass_at(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
-    let value = reader.get(&MetaKey(RETAINED_AT.to_owned()))?;
-    let micros = value.and_then(|value| value.try_into().ok()).map(i64::from_be_bytes);
-    Ok(micros.map(Timestamp::from_micros))
-}
-
 /// Runs one pass: drops what has expired by `now`, which must come from a trusted clock.
 pub async fn drop_due(
     store: &Store,
@@ -158,7 +214,7 @@ pub async fn drop_due(
         let dropped = dropped.flatten();
         let passed = dropped.map(|dropped| gaps::passed(reader, tag, dropped.position));
         let gone = (dropped, passed.transpose()?.unwrap_or_default());
-        Ok((cut, gone, buses::unused(reader, tag)?, newest_received(reader, tag)?))
+        Ok((cut, gone, buses::unused(reader, tag)?, newest_received(reader, tag, now)?))
     };
     let (cut, (dropped, passed), unused, newest) = store.read(look).await?;
     // A node that reads old messages of a topic needs the claims of that time.
@@ -171,11 +227,16 @@ pub async fn drop_due(
             let entity = |period| EntityKey { period, id: ObjectId::from_bytes([0; 12]) };
             let first_period = *EntityKey::periods(claims_now).start();
             batch.delete_range(&entity(i32::MIN), &entity(first_period))?;
-            let bucket = |second| BucketKey { second, language: String::new() };
+            let ahead = now.plus(AHEAD);
+            let period_ahead = EntityKey::periods(ahead).end().saturating_add(1);
+            batch.delete_range(&entity(period_ahead), &entity(i32::MAX))?;
             activity::drop_due(batch, now)?;
-            let oldest = now.minus(retention.buckets).second();
-            batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest))?;
-            batch.forget_counters(move |key: &BucketKey| key.second < oldest);
+            audit::drop_due(batch, now)?;
+            let bucket = |second| BucketKey { second, language: String::new() };
+            let kept = now.minus(retention.buckets).second()..ahead.second();
+            batch.delete_range(&bucket(Second(i64::MIN)), &bucket(kept.start))?;
+            batch.delete_range(&bucket(kept.end), &bucket(Second(i64::MAX)))?;
+            batch.forget_counters(move |key: &BucketKey| !kept.contains(&key.second));
             if let Some(Cut { start, before, also, newest }) = cut {
                 let minute_key = |minute| MinuteKey { tag, minute };
                 batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(before))?;
@@ -192,11 +253,12 @@ pub async fn drop_due(
                 let from = Minute(newest.0.min(now.minute().0).saturating_add(1));
                 journal::keep_complete_from(batch, tag, from)?;
             }
+            journal::correct_complete_from(batch, tag, now.minute())?;
             let mut all: Vec<Cursor> = dropped.into_iter().collect();
             for bus in unused {
                 all.push(bus.drop_journal(batch)?);
             }
-            batch.put(&MetaKey(RETAINED_AT.to_owned()), &now.micros().to_be_bytes());
+            batch.put(&last_pass_key(), &now.micros().to_be_bytes());
             fault::point("retention.before_commit");
             Ok(all)
         })
@@ -222,13 +284,6 @@ fn last_dropped(
     };
     let last = last.map(|position| Cursor { tag, position });
     Ok(last.max(reader.cursor_on(DROPPED, tag)?))
-}
-
-/// The end of the minute in which the newest event of the journal was received.
-fn newest_received(reader: Reader<'_>, tag: BusTag) -> Result<Option<Timestamp>, StoreError> {
-    let newest = reader.last_before(&MinuteKey { tag, minute: Minute(i64::MAX) })?;
-    let newest = newest.filter(|key| key.tag == tag).map(|key| key.minute.0 + 1);
-    Ok(newest.map(|minute| Timestamp::from_seconds(minute.saturating_mul(60))))
 }
 
 /// The part of the journal to drop.

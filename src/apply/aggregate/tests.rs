@@ -1,5 +1,7 @@
 //! Applying over one bus, over another, and over the first again.
 
+mod clocks;
+
 use super::*;
 use crate::model::message::Incoming;
 use crate::model::position::Position;
@@ -63,4 +65,44 @@ async fn returning_bus_has_a_gap_for_events_of_the_other_bus() {
     assert_eq!(apply(&store, topic, 8..=12).await, 3);
     let gaps = store.reader().journal(topic).unwrap().gaps(Position::counted(9), 9).unwrap();
     assert_eq!(gaps, []);
+}
+
+#[tokio::test]
+async fn event_received_by_a_wrong_clock_is_known_after_a_takeover() {
+    let (_dir, standby) = crate::store::new_store();
+    let (own, tag, now) = (standby.bus_tag(), BusTag(7), Clock::system().now());
+    let days = |n: u64| Duration::from_secs(n * 86_400);
+    let text = |id: usize| format!(r#"{{"id":"{id}","type":"A","created_at":"{now}"}}"#);
+    // By the producer's clock the second was received ten days ago.
+    let mut arrived = Vec::new();
+    for (n, received_at) in [now, now.minus(days(10)), now.plus(days(1))].into_iter().enumerate() {
+        let body = format!(r#"{{"event":{},"payload":{{}}}}"#, text(n));
+        let received = received_at.micros().to_string();
+        let incoming = Incoming::read(body.as_bytes(), [Some(&received), Some("1")], now);
+        let Ok(Incoming { envelope, summary, .. }) = incoming else { panic!("it can be read") };
+        let cursor = Cursor { tag, position: Position::counted(n as u64 + 1) };
+        let read = Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere));
+        arrived.push(ArrivedDelivery { cursor, outage: None, read });
+    }
+    let seen_for = 3 * SEEN_FOR;
+    let counted = standby.commit(move |batch| count(batch, arrived, (tag, own), now, seen_for));
+    assert_eq!(counted.await.unwrap().fresh.len(), 3);
+    let retention = RetentionOptions {
+        tag,
+        seen_for,
+        buckets: SEEN_FOR,
+        journal_for: SEEN_FOR,
+        journal_bytes: u64::MAX,
+        held_by: None,
+    };
+    for later in [now, now.plus(SEEN_FOR)] {
+        drop_due(&standby, retention, later).await.unwrap();
+    }
+    // GitHub's page still shows them when this node takes over.
+    let page = format!("[{},{},{}]", text(0), text(1), text(2));
+    let entries = crate::collect::entries::Entries::of_list(&bytes::Bytes::from(page));
+    let pages = vec![crate::collect::source::PolledPage { number: 1, entries }];
+    let poll = crate::collect::source::Poll { pages, received_at: now.plus(SEEN_FOR) };
+    let admitted = crate::collect::ingest::admit(&standby, poll).await.unwrap();
+    assert_eq!((admitted.new, admitted.known), (0, 3));
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::read::{FinishedRead, PAGE_EVENTS, PAGES, ReadEnd};
+use crate::clock::witness::TOLERANCE;
 use crate::collect::entries::Entries;
 use crate::collect::overlap;
 use crate::lists::{ListedName, NameList};
@@ -63,6 +64,8 @@ pub(super) struct ListedFeeds {
     queue: BTreeSet<QueuedFeed>,
     /// Rows of an earlier run, or of names that were removed from their lists.
     kept: HashMap<String, FeedRow>,
+    /// When [`Self::correct`] was last called.
+    looked_at: Timestamp,
 }
 
 /// What a read has changed.
@@ -81,11 +84,20 @@ impl ListedFeeds {
     /// With the rows of an earlier run.
     pub(super) fn new(rows: Vec<(FeedKey, FeedRow)>, now: Timestamp) -> Self {
         let kept = rows.into_iter().map(|(FeedKey(name), mut row)| {
-            // The clock may have been ahead.
-            row.due_at = row.due_at.min(now.plus(LONGEST));
+            correct(&mut row, now);
             (name, row)
         });
-        Self { kept: kept.collect(), ..Self::default() }
+        Self { kept: kept.collect(), looked_at: now, ..Self::default() }
+    }
+
+    /// Corrects the times of all feeds after the clock was set back.
+    pub(super) fn correct(&mut self, now: Timestamp) {
+        if now.plus(TOLERANCE) < self.looked_at {
+            self.all.values_mut().for_each(|feed| correct(&mut feed.row, now));
+            self.kept.values_mut().for_each(|row| correct(row, now));
+            self.fill_queue();
+        }
+        self.looked_at = now;
     }
 
     /// Replaces the names.
@@ -107,6 +119,10 @@ impl ListedFeeds {
         }
         let removed = before.into_iter().map(|(name, feed)| (name.to_string(), feed.row));
         self.kept.extend(removed);
+        self.fill_queue();
+    }
+
+    fn fill_queue(&mut self) {
         let idle = self.all.iter().filter(|(_, feed)| !feed.is_in_flight);
         self.queue = idle.map(|(name, feed)| queued(name, &feed.row)).collect();
     }
@@ -335,6 +351,13 @@ impl ListedFeed {
         self.row.etag = None;
         is_first.then(|| format!("the feed of {name} cannot be read: {}", why(status)))
     }
+}
+
+/// Corrects the times that a clock has left which was ahead.
+fn correct(row: &mut FeedRow, now: Timestamp) {
+    row.due_at = row.due_at.min(now.plus(LONGEST));
+    row.read_at = row.read_at.map(|at| at.min(now));
+    row.whole_at = row.whole_at.map(|at| at.min(now));
 }
 
 fn queued(name: &ListedName, row: &FeedRow) -> QueuedFeed {

@@ -107,6 +107,28 @@ fn more_events_than_a_feed_shows_are_a_certain_hole() {
 }
 
 #[test]
+fn feeds_that_were_read_by_a_clock_ahead_are_read_again() {
+    let repo = name("a/b");
+    let mut feeds = feeds(std::slice::from_ref(&repo));
+    let year = 365 * 86_400;
+    let all = whole(&repo, pages(0..300, "a/b"), true);
+    settle(&mut feeds, &all, year);
+    feeds.correct(at(year));
+    let rows = feeds.take_changed().into_iter().map(|(name, row, _)| {
+        assert_eq!(row.whole_at, Some(at(year)));
+        (FeedKey(name.to_string()), row)
+    });
+    let mut next_run = ListedFeeds::new(rows.collect(), at(100));
+    next_run.set(std::iter::once(&repo), at(100));
+    feeds.correct(at(100));
+    for feeds in [&mut feeds, &mut next_run] {
+        assert_eq!(next(feeds, 100), 24 * 3_600);
+        let row = feeds.start(&repo).unwrap();
+        assert_eq!((row.read_at, row.whole_at), (Some(at(100)), Some(at(100))));
+    }
+}
+
+#[test]
 fn closed_feed_is_named_and_tried_less_often() {
     let repo = name("a/b");
     let mut feeds = feeds(std::slice::from_ref(&repo));

@@ -1,16 +1,13 @@
 //! Rows between admission and the topic: batches to send, rows already on the topic, and the
 //! number of waiting rows.
 
-use std::time::Duration;
-
 use crate::bus::outbox::{self, OutboxEntry, OutboxReceipt};
 use crate::model::event::EventKey;
 use crate::model::gap::Outage;
 use crate::model::message::Outgoing;
-use crate::model::window::{Day, Timestamp};
+use crate::model::window::Day;
 use crate::store::firsts::Announced;
 use crate::store::keys::{AppliedKey, InboxKey, OutboxKey, SeenKey};
-use crate::store::retention::claim_days;
 use crate::store::{Reader, StoreError, outages};
 
 /// Maximum number of messages sent together, as one entry of the topic.
@@ -41,8 +38,6 @@ pub(super) struct RowReader {
     pub(super) announced: Announced,
     /// The outage that was sent, until it comes back.
     pub(super) outage: Option<Outage>,
-    /// How long an event is remembered as applied.
-    pub(super) seen_for: Duration,
 }
 
 impl RowReader {
@@ -55,6 +50,7 @@ impl RowReader {
     ) -> Result<OutgoingBatch, StoreError> {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
+        let days = reader.days_of_applied()?;
         let mut messages = OutgoingBatch::default();
         let mut pending =
             outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
@@ -62,7 +58,7 @@ impl RowReader {
             let facts = &mut envelope.facts;
             // Another collector may have produced it before this one was granted the topic, or
             // while this one was briefly fenced off without noticing.
-            let is_known = is_applied(reader, &summary.key, facts.received_at, self.seen_for)?;
+            let is_known = is_applied(reader, &summary.key, &days)?;
             messages.spent.push(spent);
             if is_known {
                 continue;
@@ -87,27 +83,23 @@ impl RowReader {
 pub(super) fn came_back(
     reader: Reader<'_>,
     after: u64,
-    seen_for: Duration,
 ) -> Result<(u64, Vec<OutboxReceipt>), StoreError> {
     let entries = outbox::read(reader, after + 1, LOOKED_AT, LOOKED_AT_BYTES)?;
     let last = entries.last().map_or(u64::MAX, |entry| entry.spent.entry);
-    let mut applied = Vec::new();
-    for OutboxEntry { envelope, summary, spent } in entries {
-        if is_applied(reader, &summary.key, envelope.facts.received_at, seen_for)? {
+    let (days, mut applied) = (reader.days_of_applied()?, Vec::new());
+    for OutboxEntry { summary, spent, .. } in entries {
+        if is_applied(reader, &summary.key, &days)? {
             applied.push(spent);
         }
     }
     Ok((last, applied))
 }
 
-fn is_applied(
-    reader: Reader<'_>,
-    key: &EventKey,
-    received_at: Timestamp,
-    seen_for: Duration,
-) -> Result<bool, StoreError> {
-    for day in claim_days(received_at, seen_for) {
-        if reader.get(&AppliedKey(SeenKey::new(Day(day), key)))?.is_some() {
+/// Whether an event was applied. Looks at every stored day, as admission does: another node may
+/// have received it at another time, by a clock that was wrong.
+fn is_applied(reader: Reader<'_>, key: &EventKey, days: &[i32]) -> Result<bool, StoreError> {
+    for day in days {
+        if reader.get(&AppliedKey(SeenKey::new(Day(*day), key)))?.is_some() {
             return Ok(true);
         }
     }
@@ -139,10 +131,34 @@ pub(super) fn count(reader: Reader<'_>) -> Result<WaitingRows, StoreError> {
 mod tests {
     use super::*;
     use crate::model::envelope::Facts;
+    use crate::model::event::EventId;
     use crate::model::push::PushedCommits;
+    use crate::model::window::Timestamp;
     use crate::store::keys::BodyKey;
     use crate::store::new_store;
     use crate::store::rows::encode_outbox;
+
+    #[tokio::test]
+    async fn event_that_another_node_received_by_a_wrong_clock_is_not_sent_again() {
+        let (_dir, store) = new_store();
+        let received_at = Timestamp::from_seconds(1_000 * 86_400);
+        let fill = store.commit(move |batch| {
+            for n in 1..=2 {
+                let event = format!(r#"{{"id":"{n}","type":"WatchEvent"}}"#);
+                batch.put(&BodyKey(n), event.as_bytes());
+                let facts = Facts { received_at, ..Facts::default() };
+                batch.put(&OutboxKey(n), &encode_outbox(n, &facts));
+            }
+            let key = EventKey { id: EventId::Number(1), kind: "WatchEvent".to_owned() };
+            batch.put(&AppliedKey(SeenKey::new(Day(400), &key)), b"");
+            Ok(())
+        });
+        fill.await.unwrap();
+        let sent = RowReader::default().read(store.reader(), 1).unwrap();
+        assert_eq!((sent.bodies.len(), sent.spent.len()), (1, 2));
+        let (_, back) = came_back(store.reader(), 0).unwrap();
+        assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1]);
+    }
 
     #[tokio::test]
     async fn batch_of_full_pushes_stays_within_its_bytes() {

@@ -112,6 +112,15 @@ async fn existing_files_are_never_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn removed_directory_of_a_command_is_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("data"));
+    let exchange = dir.path().join("exchange");
+    let refused = backup_into(&store, &exchange, "backup".as_ref(), CLOCK()).unwrap_err();
+    assert!(refused.is_io() && !exchange.exists(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused_backup_is_reported_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let (data, to) = (dir.path().join("data"), dir.path().join("to"));

@@ -3,7 +3,8 @@
 //! Counts belong to GitHub's id, so they stay with a repository that is renamed. An old name leads
 //! to its repository until another one takes it, as on GitHub. The newest event decides, by
 //! `created_at` (by when it was received, if that is earlier), so an imported hour of the past
-//! renames nothing.
+//! renames nothing. A row of a time that has not come yet, which an older version wrote for an
+//! event of the future, counts as older than every event.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,6 +54,7 @@ impl NewNames {
             let corrupt = || StoreError::corrupt(Family::RepoNames.name(), &key);
             let known = stored.as_deref().map(|row| decode_name(row).ok_or_else(corrupt));
             let known = known.transpose()?.map(|(at, name)| (at, Box::from(name)));
+            let known = true_of(batch, known)?;
             let mut current = known.clone();
             for (at, name) in names {
                 let entry = named.entry(RepoNameKey::named(&name).to_bytes()).or_insert((at, repo));
@@ -83,6 +85,7 @@ fn write_named(
     for ((bytes, (at, repo)), stored) in keys.iter().zip(owners).zip(stored) {
         let corrupt = || StoreError::corrupt(Family::RepoNames.name(), bytes);
         let known = stored.map(|row| decode_owner(&row).ok_or_else(corrupt)).transpose()?;
+        let known = true_of(batch, known)?;
         if known.is_some_and(|(since, owner)| owner == repo || since > at) {
             continue;
         }
@@ -92,6 +95,13 @@ fn write_named(
         batch.put(&key, &row);
     }
     Ok(())
+}
+
+/// What is stored since a time, if that time has come.
+fn true_of<T>(batch: &Batch<'_>, known: Option<(u32, T)>) -> Result<Option<(u32, T)>, StoreError> {
+    let Some((since, what)) = known else { return Ok(None) };
+    let is_ahead = batch.is_ahead(Timestamp::from_seconds(i64::from(since)))?;
+    Ok(Some((since, what)).filter(|_| !is_ahead))
 }
 
 /// Seconds since 1970, from 0 to 2106.

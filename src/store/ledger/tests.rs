@@ -19,6 +19,7 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::store::activity::BatchActivity;
 use crate::store::keys::RepoKey;
 use crate::store::keys::ledger::LedgerKey;
+use crate::store::last_pass::last_pass_key;
 use crate::store::{Store, activity, new_store, repos};
 
 /// 2026-01-01.
@@ -336,6 +337,29 @@ async fn event_of_the_future_names_a_repository_only_until_the_next() {
     count_named(&store, vec![(7, "ann/new".to_owned(), at(2, 0), 0)]).await;
     assert_eq!(current().as_deref(), Some("ann/new"));
     assert_eq!(store.reader().repo_named("ann/new").unwrap(), Some(7));
+}
+
+#[tokio::test]
+async fn name_that_is_stored_for_the_future_gives_way() {
+    let (_dir, store) = new_store();
+    let name = |repo, name: &str, day| (repo, name.to_owned(), at(day, 0), 0);
+    let current = || store.reader().name_of_repo(7).unwrap();
+    let by_name = |name: &str| store.reader().repo_named(name).unwrap();
+    // As older versions wrote it for an event whose time was wrong.
+    count_named(&store, vec![name(7, "ann/old", 26_000)]).await;
+    count_named(&store, vec![name(7, "ann/new", 2)]).await;
+    assert_eq!(current().as_deref(), Some("ann/old"), "no pass has confirmed the clock");
+    let pass = |batch: &mut crate::store::Batch<'_>| {
+        batch.put(&last_pass_key(), &at(4, 0).micros().to_be_bytes());
+        Ok(())
+    };
+    store.commit(pass).await.unwrap();
+    count_named(&store, vec![name(7, "ann/new", 2), name(8, "ann/old", 3)]).await;
+    assert_eq!(current().as_deref(), Some("ann/new"));
+    assert_eq!((by_name("ann/old"), by_name("ann/new")), (Some(8), Some(7)));
+    count_named(&store, vec![name(7, "ann/old", 1)]).await;
+    assert_eq!(current().as_deref(), Some("ann/new"), "a late event renames nothing");
+    assert_eq!(by_name("ann/old"), Some(8));
 }
 
 #[tokio::test]

@@ -9,12 +9,16 @@
 //! as others, across restarts, and not longer: also those of a day that is yet to come.
 //!
 //! Days without a mark expire by age: claims of other nodes' events, which may be read from a topic
-//! long after their receipt, and those of versions that wrote no marks.
+//! long after their receipt, and those of versions that wrote no marks. Applying marks the day of
+//! such an event only where its time of receipt cannot be true, because it is before the event or
+//! still to come: then the event may have been received just now, and this node may be the next to
+//! read GitHub's pages, which still show it. A pass marks days that are still to come itself.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::clock::witness::TOLERANCE;
 use crate::model::window::{Day, Timestamp};
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;
@@ -33,6 +37,14 @@ pub fn mark(batch: &mut Batch<'_>, day: Day) {
     batch.put(&row(day.0), b"");
 }
 
+/// Marks the day of an event of another node, when its time of receipt cannot be true.
+pub fn mark_impossible(batch: &mut Batch<'_>, received_at: Timestamp, created_at: Timestamp) {
+    let is_after = |time: Timestamp, other: Timestamp| time > other.plus(TOLERANCE);
+    if is_after(created_at, received_at) || is_after(received_at, batch.now) {
+        mark(batch, received_at.day());
+    }
+}
+
 /// Drops the claims of days outside `days`: of a marked day once they have been kept for
 /// `seen_for`, of another if it is before them. `now` must come from a trusted clock.
 pub(super) fn drop_due(
@@ -43,7 +55,11 @@ pub(super) fn drop_due(
 ) -> Result<(), StoreError> {
     let (first, last) = days.into_inner();
     let mut from = i32::MIN;
-    for (day, passed) in marked(batch)? {
+    let mut marked = marked(batch)?;
+    for day in batch.days_of_seen(last)?.into_iter().filter(|day| *day > last) {
+        marked.entry(day).or_insert(None);
+    }
+    for (day, passed) in marked {
         // A pass in the future was one of a clock that was wrong.
         let passed = passed.filter(|passed| *passed <= now);
         if passed.is_none() {

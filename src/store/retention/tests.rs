@@ -1,13 +1,18 @@
 //! Tests of retention, on a real database.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use super::*;
+use crate::model::envelope::Facts;
 use crate::model::event::{EventId, EventKey};
+use crate::model::event_index::EventIndex;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::Cursor;
 use crate::model::window::{Day, Second};
 use crate::store::families::Family;
 use crate::store::journal::DROPPED;
-use crate::store::keys::{AppliedKey, BucketKey, JournalKey, Key, SeenKey};
+use crate::store::keys::{AppliedKey, BucketKey, JournalKey, Key, MetaKey, SeenKey};
+use crate::store::rows::push_journal;
 use crate::store::{APPLIED, Batch, Durability, gaps, new_store};
 
 /// A new store, the tag of its bus, and the current time.
@@ -167,6 +172,103 @@ async fn right_days_expire_as_without_marks_and_a_pass_in_the_future_keeps_nothi
     assert_eq!(claimed_days(&store), [1_000]);
     drop_due(&store, usual(tag), midnight.plus(hours(72))).await.unwrap();
     assert!(claimed_days(&store).is_empty());
+}
+
+#[tokio::test]
+async fn claims_of_a_day_to_come_expire_without_a_mark() {
+    let (_dir, store, tag, now) = opened();
+    // Older versions marked nothing of what came over a bus.
+    let put = |batch: &mut Batch<'_>| {
+        for day in [1_000, 1_001, 1_002, 40_000] {
+            let key = SeenKey::new(Day(day), &event(1));
+            batch.put(&key, b"");
+            batch.put(&AppliedKey(key), b"");
+        }
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    drop_due(&store, usual(tag), now.plus(hours(71))).await.unwrap();
+    assert_eq!(claimed_days(&store), [1_000, 1_001, 1_002, 40_000]);
+    drop_due(&store, usual(tag), now.plus(hours(72))).await.unwrap();
+    assert_eq!(claimed_days(&store), [1_000, 1_001, 1_002]);
+}
+
+#[tokio::test]
+async fn rows_of_the_far_future_are_dropped() {
+    let (_dir, store, tag, now) = opened();
+    let periods = EntityKey::periods(now);
+    let (period, ahead) = (*periods.end(), periods.end() + 30);
+    let put = move |batch: &mut Batch<'_>| {
+        for period in [period, ahead] {
+            batch.put(&EntityKey { period, id: ObjectId::from_bytes([1; 12]) }, b"");
+        }
+        for second in [now.second().0, now.second().0 + 300 * 86_400] {
+            batch.add(&BucketKey { second: Second(second), language: "C".into() }, 1)?;
+        }
+        journal::begin_at(batch, tag, Minute(now.minute().0 + 3_000_000));
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    let first = EntityKey { period: i32::MIN, id: ObjectId::from_bytes([0; 12]) };
+    assert_eq!(kept(&store, &first, |key| key.period), [period]);
+    let first = BucketKey { second: Second(i64::MIN), language: String::new() };
+    assert_eq!(kept(&store, &first, |key| key.second), [now.second()]);
+    let from = store.reader().journal(tag).unwrap().complete_from().unwrap();
+    assert_eq!(from, Some(Minute(now.minute().0 + 1)));
+}
+
+/// Events of a topic on an edge, which never hears GitHub: their numbers, and how many seconds
+/// after now they were received by their own account.
+async fn put_received(store: &Store, tag: BusTag, now: Timestamp, events: &'static [(u64, i64)]) {
+    let put = move |batch: &mut Batch<'_>| {
+        for (n, late) in events {
+            let received_at = Timestamp::from_seconds(now.second().0 + late);
+            let text = format!(r#"{{"id":"{n}","type":"A","created_at":"{now}"}}"#);
+            let facts = Facts { received_at, ..Facts::default() };
+            let position = Position::counted(*n);
+            let mut row = Vec::new();
+            push_journal(&mut row, &EventIndex::default(), &facts, &text);
+            batch.put(&JournalKey { tag, position }, &row);
+            let key = MinuteKey { tag, minute: received_at.minute() };
+            batch.put(&key, &MinuteRow { first: position, bytes: 100 }.encode());
+        }
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_event_of_the_future_stops_retention_only_until_the_next() {
+    let (_dir, store) = new_store();
+    let (tag, clock) = (BusTag(5), Clock::system());
+    let witness = Arc::new(Witness::new(clock));
+    let options = usual(tag);
+    let edge = RetentionPasses::begin(store.clone(), options, Arc::clone(&witness), clock);
+    let mut edge = edge.await.unwrap();
+    put_received(&store, tag, clock.now(), &[(1, 3 * 86_400)]).await;
+    edge.look().await.unwrap();
+    assert_eq!(witness.last_pass(), None, "which of the two is wrong is not known");
+    put_received(&store, tag, clock.now(), &[(2, 0)]).await;
+    edge.look().await.unwrap();
+    assert!(witness.last_pass().is_some(), "{}", witness.judge());
+}
+
+#[tokio::test]
+async fn event_that_this_clock_alone_has_stamped_confirms_nothing() {
+    let (_dir, store) = new_store();
+    let by: &'static AtomicI64 = Box::leak(Box::default());
+    let clock = Clock::stepped(by);
+    let (tag, witness) = (store.bus_tag(), Arc::new(Witness::new(clock)));
+    let passes = RetentionPasses::begin(store.clone(), usual(tag), Arc::clone(&witness), clock);
+    let mut passes = passes.await.unwrap();
+    // GitHub sends no Date, and this clock is ten days ahead.
+    by.store(10 * 86_400 * 1_000_000, Ordering::Relaxed);
+    put_received(&store, tag, Clock::system().now(), &[(1, 10 * 86_400)]).await;
+    passes.look().await.unwrap();
+    assert_eq!(witness.judge(), ClockVerdict::Unconfirmed);
+    assert_eq!(witness.last_pass(), None);
 }
 
 #[test]

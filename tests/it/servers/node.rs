@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::history::{SEEN_FOR, apply_stage};
+use crate::common::history::apply_stage;
 
 /// The deadline of every wait on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
@@ -76,7 +76,6 @@ impl Node {
         let relay = Relay {
             store: store.clone(),
             produces: collects,
-            seen_for: SEEN_FOR,
             grant: granting,
             waiting: counting,
             bus: state.clone(),

@@ -1,0 +1,143 @@
+//! Tests of the judgement, with times as arguments.
+
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+/// Steps of a clock, seconds.
+const STEPS: &[i64] =
+    &[61, 3_600, 90_000, 4 * 86_400, 30 * 86_400, -61, -7_200, -3 * 86_400, -700 * 86_400];
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_seconds(NOW + second)
+}
+
+fn dated(second: i64) -> Option<NewestReceipt> {
+    Some(NewestReceipt { at: at(second), is_dated: true })
+}
+
+fn heard(second: i64, at: Instant) -> Evidence {
+    let github = Some(KnownTime { wall: self::at(second), at });
+    Evidence { github, ..Evidence::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn github_reveals_any_step_and_events_keep_the_right_time() {
+    let start = Clock::system().instant();
+    let later = start + Duration::from_secs(5);
+    for step in STEPS {
+        // Before the step both agreed, or nothing is known of the time before.
+        for known in [true, false] {
+            let mut evidence = heard(0, start);
+            if known {
+                assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
+            }
+            let wall = at(5 + step);
+            let found = evidence.judge(wall, later);
+            let wanted =
+                ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: step * 1_000_000 };
+            assert_eq!(found, wanted);
+            assert_eq!(evidence.stamp(wall, later), at(5), "{step} {known}");
+            assert_eq!(evidence.judge(at(5), later), ClockVerdict::Agrees, "back again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn earlier_times_reveal_steps_without_github() {
+    let start = Clock::system().instant();
+    for step in STEPS {
+        let newest = dated(-20);
+        let mut evidence = Evidence { newest, ..Evidence::default() };
+        assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
+        let found = evidence.judge(at(*step), start);
+        assert!(matches!(found, ClockVerdict::Disagrees { .. }), "{step}: {found}");
+        // At a start only a step back can be seen; a step forward may be a long pause.
+        let (newest, pass) = (dated(0), Some(at(0)));
+        let mut evidence = Evidence { newest, pass, ..Evidence::default() };
+        let found = evidence.judge(at(*step), start);
+        assert!(!found.is_trusted(), "{step}: {found}");
+        let is_named = matches!(found, ClockVerdict::Disagrees { .. });
+        assert_eq!(is_named, *step < 0, "{step}: {found}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_date_of_github_stops_deletion_and_keeps_stamps() {
+    let start = Clock::system().instant();
+    let mut evidence = heard(0, start);
+    assert!(evidence.judge(at(0), start).is_trusted());
+    evidence.github = heard(-500_000, start).github;
+    assert!(!evidence.judge(at(1), start).is_trusted());
+    assert_eq!(evidence.stamp(at(1), start), at(1));
+    // After a start the store contradicts a date before its newest event.
+    let newest = dated(-300);
+    let evidence = Evidence { github: evidence.github, newest, ..Evidence::default() };
+    assert_eq!(evidence.stamp(at(1), start), at(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clock_that_has_lost_its_time_stamps_nothing() {
+    let start = Clock::system().instant();
+    for lost in [0, 946_684_800, FIRST_VERSION - 300] {
+        let mut evidence = heard(lost - NOW, start);
+        assert_eq!(evidence.stamp(at(1), start), at(1), "{lost}");
+        assert!(!evidence.judge(at(1), start).is_trusted(), "still nothing is deleted");
+        // The other way round, and both.
+        let lost_too = at(lost - NOW + 90);
+        assert_eq!(evidence.stamp(lost_too, start), at(lost - NOW), "{lost}");
+        assert_eq!(heard(0, start).stamp(lost_too, start), at(0), "{lost}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_date_is_not_believed_after_hours() {
+    let start = Clock::system().instant();
+    let mut evidence = heard(0, start);
+    assert!(evidence.judge(at(0), start).is_trusted());
+    let later = start + Duration::from_secs(7_200);
+    evidence.github = heard(7_200 + 900_000, later).github;
+    assert_eq!(evidence.stamp(at(7_200), later), at(7_200), "it advanced as it should");
+    // After a suspension nothing is known of the wall clock's time.
+    assert_eq!(evidence.stamp(at(20_000), later), at(7_200 + 900_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_that_the_clock_itself_has_stamped_does_not_confirm_it() {
+    let start = Clock::system().instant();
+    let newest = |is_dated| Some(NewestReceipt { at: at(900_000), is_dated });
+    let mut evidence = Evidence { newest: newest(false), ..Evidence::default() };
+    assert_eq!(evidence.judge(at(900_000), start), ClockVerdict::Unconfirmed);
+    let verdict = evidence.judge(at(0), start);
+    assert!(matches!(verdict, ClockVerdict::Disagrees { .. }), "a lower bound all the same");
+    evidence.newest = newest(true);
+    assert_eq!(evidence.judge(at(900_000), start), ClockVerdict::Agrees);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_in_step_outweigh_a_pass_of_the_future() {
+    let start = Clock::system().instant();
+    let pass = Some(at(900_000));
+    let mut evidence = Evidence { pass, ..Evidence::default() };
+    let mut judge = |second: i64, newest: i64| {
+        evidence.newest = dated(newest);
+        evidence.judge(at(second), start + Duration::from_secs(second.cast_unsigned()))
+    };
+    let disagrees = |verdict| matches!(verdict, ClockVerdict::Disagrees { .. });
+    assert!((0..10).all(|n| disagrees(judge(60 * n, 60 * n))));
+    assert!(disagrees(judge(600, 500)), "they stopped");
+    assert!((11..21).all(|n| disagrees(judge(60 * n, 60 * n))));
+    assert_eq!(judge(60 * 21, 60 * 21), ClockVerdict::Agrees);
+    assert!(disagrees(judge(60 * 22, 60 * 20)), "not without them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn witness_counts_for_an_hour() {
+    let start = Clock::system().instant();
+    let mut evidence = heard(0, start);
+    let hour = Duration::from_secs(3_600);
+    assert!(evidence.judge(at(3_600), start + hour).is_trusted());
+    assert_eq!(evidence.look(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
+    assert!(ClockVerdict::Unconfirmed.to_string().contains("nothing is deleted"));
+    let far = ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: 4 * 86_400_000_000 + 5 };
+    assert!(far.to_string().starts_with("the clock of this machine is 4 d 0 h ahead of"));
+}
