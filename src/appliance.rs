@@ -134,8 +134,7 @@ impl Appliance {
     pub async fn end(self) -> Result<(), ProcessFailure> {
         let ended = self.stages.end(self.grace, self.clock).await;
         ops_file::remove(self.store.dir());
-        // Closing waits for RocksDB's background work.
-        let closed = blocking(move || drop(self.store)).await;
+        let closed = self.store.close().await;
         ended.and(closed.map_err(|error| anyhow::Error::from(error).into()))
     }
 }

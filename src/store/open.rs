@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,7 +24,10 @@ use crate::config::Durability;
 use crate::model::position::BusTag;
 use crate::model::privacy::Privacy;
 use crate::private;
-use crate::sync::blocking;
+use crate::sync::{Stopping, blocking};
+
+/// Time for other users of a store that is being closed.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// The open store. Clones share it; dropping the last one closes it.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ pub(super) struct OpenStore {
     failure: CloseReason,
     clock: Clock,
     _lock: lock::Lock,
+    /// Dropped last: what waits for it sees that the store is closed.
+    is_open: watch::Sender<()>,
 }
 
 impl Store {
@@ -104,6 +110,7 @@ impl Store {
             failure,
             clock,
             _lock: lock,
+            is_open: watch::Sender::new(()),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -240,16 +247,40 @@ impl Store {
     pub fn reader(&self) -> Reader<'_> {
         &self.shared.database
     }
+
+    /// Closes the store: gives up writes that wait for space, and waits up to [`LET_GO`] for other
+    /// users of the store, such as requests that were dropped.
+    ///
+    /// # Errors
+    /// When the runtime is shutting down.
+    pub async fn close(self) -> Result<(), Stopping> {
+        // Users that wait for such a write would never let go of the store.
+        self.shared.give_up_waiting();
+        let mut is_open = self.shared.is_open.subscribe();
+        // Closing waits for RocksDB's background work.
+        blocking(move || drop(self)).await?;
+        if tokio::time::timeout(LET_GO, is_open.changed()).await.is_err() {
+            tracing::warn!("the store is in use until the process ends, and is not closed before");
+        }
+        Ok(())
+    }
 }
 
-impl Drop for OpenStore {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
+impl OpenStore {
+    /// Ends the waiting of writes for space.
+    fn give_up_waiting(&self) {
         self.disk_space.close();
         if self.disk_space.is_full() || self.disk_space.is_low() {
             // A write that RocksDB holds back until there is space would never end.
             self.database.stop_waiting();
         }
+    }
+}
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        self.give_up_waiting();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -253,7 +253,7 @@ async fn command_that_a_signal_ends_removes_its_files_and_dies_by_it() {
         command.arg("import").arg(&hour).arg("--data").arg(&data).env_clear().kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let asked = soon("the appliance is asked", silent.accept()).await.unwrap();
-        assert_eq!(copies(), 1, "the file passes through the data directory");
+        assert!(copies() > 0, "the file passes through the data directory");
         let pid = child.id().unwrap().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
         let status = soon("it ends", child.wait()).await.unwrap();
