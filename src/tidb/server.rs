@@ -467,9 +467,10 @@ mod tests {
 
     /// A server that accepts any login and setting, and announces 2^62 columns for a query.
     async fn boasting(listener: tokio::net::TcpListener) -> std::io::Result<()> {
+        // Protocol 10, version, connection, and what it can do: its last bytes name the login.
         const HELLO: &[u8] =
-            b"\x0a8.0.11\0\x07\0\0\012345678\0\x0f\xa2\x2d\x02\0\x08\0\x15\0\0\0\0\0\0\0\
-            \0\0\0123456789012\0mysql_native_password\0";
+            b"\x0a8.0.11\x00\x07\x00\x00\x0012345678\x00\x0f\xa2\x2d\x02\x00\x08\x00\x15\
+            \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00123456789012\x00mysql_native_password\x00";
         const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
         let packet = |number: u8, body: &[u8]| {
             let length = u8::try_from(body.len()).expect("it is short");

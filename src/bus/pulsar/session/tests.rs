@@ -71,7 +71,7 @@ async fn session_with(entries: &[BytesMut]) -> ReaderSession {
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
     let reader = TopicReader::begin(Box::new(ours), &link, &address, &to).await.unwrap();
     let now = link.clock.instant();
-    ReaderSession::new(reader, None, Some((1, entries.len() as u64 - 1)), now)
+    ReaderSession::new(reader, (None, None), Some((1, entries.len() as u64 - 1)), now)
 }
 
 /// An entry as bytes.
@@ -88,9 +88,9 @@ async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
     let mut session = session_with(&sent).await;
     let (mut found, mut missing) = (Vec::new(), usize::try_from(entries).unwrap());
     while missing > 0 {
-        let mut stuck = Stuck::default();
+        let mut earlier = EarlierSessions::default();
         // Otherwise a batch may end because the task has read enough for its turn.
-        let receiving = tokio::task::unconstrained(session.receive(&mut stuck));
+        let receiving = tokio::task::unconstrained(session.receive(&mut earlier));
         let batch = receiving.await.unwrap();
         assert!(batch.iter().all(|delivery| matches!(delivery.content, Content::Event(..))));
         missing -= batch.len();
@@ -108,36 +108,36 @@ async fn batch_ends_at_its_bytes_and_at_its_count() {
 
 #[test]
 fn patience_grows_up_to_a_limit() {
-    let mut stuck = Stuck::default();
-    assert!(!stuck.is_stuck());
+    let mut earlier = EarlierSessions::default();
+    assert!(!earlier.is_stuck());
     let mut waits = Vec::new();
     for times in 0..40 {
-        stuck.silent = times;
-        waits.push(stuck.patience());
+        earlier.silent = times;
+        waits.push(earlier.patience());
     }
     assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
     assert_eq!((waits[0], waits[1], waits[39]), (PROOF, 2 * PROOF, MOST_PROOF));
-    stuck.reset();
-    assert!(!stuck.is_stuck());
+    earlier.reset();
+    assert!(!earlier.is_stuck());
 }
 
 #[tokio::test]
 async fn entry_damaged_on_its_way_is_delivered_again_before_it_is_a_dead_letter() {
     let mut sent = [0, 1, 2].map(|number| encoded(number, 10));
     *sent[1].last_mut().unwrap() ^= 1;
-    let mut stuck = Stuck::default();
+    let mut earlier = EarlierSessions::default();
     for _ in 0..DAMAGED_SESSIONS {
         let mut session = session_with(&sent).await;
-        let whole = session.receive(&mut stuck).await.unwrap();
+        let whole = session.receive(&mut earlier).await.unwrap();
         assert!(matches!(&whole[..], [one] if matches!(one.content, Content::Event(..))));
-        let error = session.receive(&mut stuck).await.unwrap_err();
+        let error = session.receive(&mut earlier).await.unwrap_err();
         assert!(
             error.is_transient() && error.to_string().contains("1:1 arrived damaged"),
             "{error}"
         );
     }
     let mut session = session_with(&sent).await;
-    let all = session.receive(&mut stuck).await.unwrap();
+    let all = session.receive(&mut earlier).await.unwrap();
     let [Content::Event(..), Content::DeadLetter(dead), Content::Event(..)] =
         [0, 1, 2].map(|at: usize| &all[at].content)
     else {
