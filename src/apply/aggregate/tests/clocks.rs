@@ -47,7 +47,7 @@ const LATE: Duration = Duration::from_secs(2 * 3_600);
 const TOPIC: BusTag = BusTag(0x7fff_ffff);
 /// Steps of a run, and runs.
 const OPERATIONS: usize = 120;
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 6;
 
 struct Node {
     dir: TempDir,
