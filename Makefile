@@ -48,28 +48,26 @@ test-tidb: setup ## runs the history tests with a real TiDB, built once from its
 test-properties: setup ## runs the property tests with random inputs, CASES=2000 each
 	@PROPTEST_CASES=$(CASES) cargo test --release --locked --lib -- $(ARGS)
 
-# The seed of a run, fresh unless given: to repeat a failure, pass the seed that it printed.
-fresh = $(or $(1),$(shell echo $$((RANDOM * 32768 + RANDOM))))
-IT := cargo test --release --locked --test it --
+# Long runs take a fresh seed, and end with a report: to repeat a failure, run what it printed.
 
 .PHONY: kills
 kills: N ?= 10000
 kills: setup ## kills with -9 at N=10000 seeded moments; nothing may be lost or counted twice
 	@.ci/setup test
-	@TEST_KILLS=$(N) TEST_KILLS_SEED=$(call fresh,$(TEST_KILLS_SEED)) $(IT) --show-output \
+	@.ci/seeded "make kills N=$(N)" TEST_KILLS=$(N) TEST_KILLS_SEED \
 	    crash::kills amqp::kills servers::processes::nodes_killed
 
 .PHONY: cuts
 cuts: N ?= 1000
 cuts: setup ## cuts the power at N=1000 seeded moments; what was synced must survive
 	@.ci/setup test
-	@TEST_CUTS=$(N) TEST_CUTS_SEED=$(call fresh,$(TEST_CUTS_SEED)) $(IT) --show-output crash::cuts
+	@.ci/seeded "make cuts N=$(N)" TEST_CUTS=$(N) TEST_CUTS_SEED crash::cuts
 
 .PHONY: write-errors
 write-errors: N ?= 45
 write-errors: setup ## injects ENOSPC and EIO at each of the first N=45 writes and syncs of every thread
 	@.ci/setup test
-	@TEST_ERRORS=$(N) TEST_ERRORS_SEED=$(call fresh,$(TEST_ERRORS_SEED)) $(IT) --show-output crash::errors
+	@.ci/seeded "make write-errors N=$(N)" TEST_ERRORS=$(N) TEST_ERRORS_SEED crash::errors
 
 .PHONY: fuzz
 fuzz: SECONDS ?= 60
@@ -79,6 +77,7 @@ fuzz: setup ## fuzzes each target with libFuzzer for SECONDS=60; TARGET=name sel
 
 .PHONY: mutants
 mutants: setup ## builds small deliberate bugs, each of which its test must find; ONLY='gap|claim' selects
+	@.ci/setup test
 	@.ci/mutants
 
 .PHONY: mutants-model
@@ -89,7 +88,7 @@ mutants-model: setup ## runs cargo-mutants on the module `model`; SHARD=0/15 sel
 soak: MINUTES ?= 20
 soak: setup ## runs one appliance with all parts while everything around it fails, for MINUTES=20
 	@.ci/setup test
-	@TEST_SOAK_MINUTES=$(MINUTES) TEST_SOAK_SEED=$(call fresh,$(TEST_SOAK_SEED)) $(IT) --nocapture soak::
+	@.ci/seeded "make soak MINUTES=$(MINUTES)" TEST_SOAK_MINUTES=$(MINUTES) TEST_SOAK_SEED soak::
 
 .PHONY: suites
 suites: MINUTES ?= 20
@@ -126,7 +125,7 @@ test-deb: build ## installs, runs, upgrades and removes the package in a clean D
 .PHONY: picture
 picture: setup ## takes the pictures of the README and the manual anew
 	@.ci/setup test
-	@$(IT) browser::picture browser::manual
+	@cargo test --release --locked --test it -- browser::picture browser::manual
 	@cp "$${CARGO_TARGET_DIR:-target}/tmp/wall.webp" .github/wall.webp
 	@cd "$${CARGO_TARGET_DIR:-target}/tmp" && cp list.webp audit.webp archive.webp stars.svg \
 	"$(CURDIR)/src/manual/pictures"

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::AmqpConfig;
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
@@ -56,6 +57,10 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Backoff between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
+/// Lines that say that RabbitMQ fails.
+static FAILING: LineLimit = LineLimit::per_minute(4);
+/// Lines about messages that RabbitMQ refuses.
+static REFUSED: LineLimit = LineLimit::per_minute(10);
 
 /// The stage that publishes.
 pub struct Sink {
@@ -149,9 +154,15 @@ impl Sink {
             let wait = backoff.next_wait();
             let again_in = format!("{:.1} s", wait.as_secs_f64());
             if error.is_transient() {
-                tracing::warn!(%error, again_in, "RabbitMQ is unavailable; reconnecting");
+                FAILING.log(|left_out| {
+                    let words = "RabbitMQ is unavailable; reconnecting";
+                    tracing::warn!(%error, again_in, left_out, "{words}");
+                });
             } else {
-                tracing::error!(%error, again_in, "cannot publish to RabbitMQ; retrying");
+                FAILING.log(|left_out| {
+                    let words = "cannot publish to RabbitMQ; retrying";
+                    tracing::error!(%error, again_in, left_out, "{words}");
+                });
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -230,7 +241,7 @@ impl Sink {
             Ok(never) => match never {},
             Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
                 let what = "RabbitMQ refused a message; publishing one by one to find it";
-                tracing::warn!(reason, "{what}");
+                REFUSED.log(|left_out| tracing::warn!(reason, left_out, "{what}"));
                 session.progress.careful_to = Some(session.progress.read);
                 PublishFailure::Refused
             }

@@ -42,6 +42,7 @@ pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
 pub use self::excluded::leave_out;
+pub use self::files::open_tables;
 use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
@@ -133,8 +134,7 @@ impl Appliance {
     pub async fn end(self) -> Result<(), ProcessFailure> {
         let ended = self.stages.end(self.grace, self.clock).await;
         ops_file::remove(self.store.dir());
-        // Closing waits for RocksDB's background work.
-        let closed = blocking(move || drop(self.store)).await;
+        let closed = self.store.close().await;
         ended.and(closed.map_err(|error| anyhow::Error::from(error).into()))
     }
 }
@@ -216,7 +216,7 @@ async fn listen(
     store: &Store,
 ) -> Result<(Vec<Listener>, SocketAddr, Option<SocketAddr>, ServeOptions), ProcessFailure> {
     let (public, listener) = bind(config.server.listen(), Audience::Public).await?;
-    let (mut listeners, mut options) = (vec![listener], serve_options(config));
+    let (mut listeners, mut options) = (vec![listener], serve_options(config)?);
     let Some(address) = config.ops_listen else { return Ok((listeners, public, None, options)) };
     let (ops, listener) = bind_ops(address).await?;
     listeners.push(listener);
@@ -309,8 +309,8 @@ fn poller_of(
 /// Opens the store and reads the initial state of the other parts from it.
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<ApplianceParts> {
     let opened = blocking(move || {
-        files::expect_enough()?;
-        let store = Store::open(&config.data_dir, config.store.sync, clock)?;
+        let tables = files::shares(&config)?.and_then(|shares| shares.tables);
+        let store = Store::open_within(&config.data_dir, config.store.sync, tables, clock)?;
         exchange::tidy(store.dir(), true);
         let excluded = excluded::leave_out(&store, &config.privacy)?;
         let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;

@@ -4,6 +4,7 @@
 //! pass at once. The clock is an enum and not a trait: its kinds differ in one addition, and a type
 //! parameter on every stage would add nothing.
 
+pub mod rate_limit;
 pub mod witness;
 
 use std::sync::atomic::{AtomicI64, Ordering};

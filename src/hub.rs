@@ -352,7 +352,12 @@ impl DeliveryRate {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
+    use crate::model::position::{BusTag, Position};
+    use log::control::RetentionLimits;
 
     #[tokio::test(start_paused = true)]
     async fn delivery_rate_covers_about_the_last_second() {
@@ -389,6 +394,32 @@ mod tests {
             assert!(batch.events[0].is_left_out(), "{tail_bytes} bytes");
             assert!(!hub.next_batch(batch.next).events.iter().any(|event| event.is_left_out()));
         }
+    }
+
+    #[tokio::test]
+    async fn subscribers_are_notified_of_each_batch_of_a_backlog() {
+        const BATCHES: usize = 4;
+        let (_dir, store) = crate::store::new_store();
+        let hub = Hub::new(&HubOptions::default(), Clock::system());
+        let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 30 };
+        let applied = Some(Position::counted(1));
+        hub.attach_journal(StreamJournal { store, tag: BusTag(1), applied, kept });
+        let notifiers = [(); 2].map(|()| Arc::new(Notifier::default()));
+        let _subscriber = hub.subscribe(SamplingQuery::default(), 1, &notifiers[0]);
+        let mut follower = hub.follow(StreamEncoding::Ndjson, &notifiers[1]).unwrap();
+        assert_eq!(follower.take().count, 0);
+        let event = |number| log::tail::tests::tail_event(number, r#"{"id":"1","type":"A"}"#);
+        hub.append((2..2 + (BATCHES * DISPATCH_EVENTS) as u64).map(event).collect());
+        let (mut next, mut groups) = (0, DispatchGroups::default());
+        let mut dispatching = pin!(hub.dispatch_appended(&mut next, &mut groups));
+        let (mut notified, mut cx) = ([0; 2], Context::from_waker(Waker::noop()));
+        while dispatching.as_mut().poll(&mut cx).is_pending() {
+            for (notifier, count) in notifiers.iter().zip(&mut notified) {
+                *count += usize::from(notifier.take_notified());
+            }
+        }
+        // The caller notifies of the last one.
+        assert_eq!(notified, [BATCHES - 1; 2]);
     }
 
     #[tokio::test]

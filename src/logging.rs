@@ -4,6 +4,8 @@
 //! `info`. Directives (`info,ghpulse::store=debug`) are taken as they are. Colour is used only on a
 //! terminal, and never with `NO_COLOR`.
 
+pub mod line_limit;
+
 use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt as _;
@@ -147,12 +149,18 @@ pub fn colourful(terminal: bool) -> bool {
     terminal && !refused && !dumb
 }
 
+/// Libraries whose lines are off unless they are named. Pulsar's logs every attempt as a warning
+/// and every pause as an error; those of HTTP/2 and TLS warn of what any client may send, as often
+/// as it does. We log what matters ourselves.
+const SILENT: [&str; 3] = ["pulsar", "h2", "rustls"];
+
 /// The directives for a configured level. `trace` becomes `debug`: a release has nothing below, and
-/// the library would print a warning about it. Pulsar's library logs every attempt as a warning and
-/// every pause as an error; we log what matters ourselves, so it is off unless it is named.
+/// the library would print a warning about it.
 fn directives(level: &str) -> String {
-    let of_pulsar = level.split(',').any(|directive| directive.trim().starts_with("pulsar"));
-    let silent = if of_pulsar { "" } else { ",pulsar=off" };
+    let is_named =
+        |library: &str| level.split(',').any(|directive| directive.trim().starts_with(library));
+    let silent = SILENT.iter().filter(|library| !is_named(library));
+    let silent: String = silent.map(|library| format!(",{library}=off")).collect();
     if matches!(level, "debug" | "trace") {
         return format!("info,ghpulse=debug{silent}");
     }
@@ -160,11 +168,37 @@ fn directives(level: &str) -> String {
         Some(target) if target.is_empty() || target.ends_with('=') => format!("{target}debug"),
         _ => directive.to_owned(),
     });
-    known.collect::<Vec<_>>().join(",") + silent
+    known.collect::<Vec<_>>().join(",") + silent.as_str()
 }
 
 fn open(path: &Path) -> Result<File, LoggingError> {
     private::append(path).map_err(|cause| LoggingError::File { path: path.to_owned(), cause })
+}
+
+/// The result of `work`, and what its thread logs meanwhile.
+#[cfg(test)]
+pub(crate) fn captured<T>(work: impl FnOnce() -> T) -> (T, String) {
+    let log: Arc<CapturedLog> = Arc::default();
+    let lines = tracing_subscriber::fmt().with_writer(Arc::clone(&log)).with_ansi(false).finish();
+    let result = tracing::subscriber::with_default(lines, work);
+    let text = String::from_utf8_lossy(&crate::sync::lock(&log.0)).into_owned();
+    (result, text)
+}
+
+#[cfg(test)]
+#[derive(Default)]
+struct CapturedLog(std::sync::Mutex<Vec<u8>>);
+
+#[cfg(test)]
+impl Write for &CapturedLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        crate::sync::lock(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -173,10 +207,13 @@ mod tests {
 
     #[test]
     fn bare_level_applies_to_this_program_only() {
-        assert_eq!(directives("debug"), "info,ghpulse=debug,pulsar=off");
-        assert_eq!(directives("warn"), "warn,pulsar=off");
-        assert_eq!(directives("info,ghpulse::hub=debug"), "info,ghpulse::hub=debug,pulsar=off");
-        assert_eq!(directives("info,pulsar=debug"), "info,pulsar=debug");
+        const SILENT: &str = "pulsar=off,h2=off,rustls=off";
+        assert_eq!(directives("debug"), format!("info,ghpulse=debug,{SILENT}"));
+        assert_eq!(directives("warn"), format!("warn,{SILENT}"));
+        let of_hub = "info,ghpulse::hub=debug";
+        assert_eq!(directives(of_hub), format!("{of_hub},{SILENT}"));
+        assert_eq!(directives("info,pulsar=debug"), "info,pulsar=debug,h2=off,rustls=off");
+        assert_eq!(directives("info,h2::proto=warn"), "info,h2::proto=warn,pulsar=off,rustls=off");
         for level in ["debug", "trace", "error", "off", "info,ghpulse::store=debug"] {
             assert!(EnvFilter::try_new(directives(level)).is_ok(), "{level}");
         }
@@ -184,9 +221,10 @@ mod tests {
 
     #[test]
     fn trace_means_debug() {
-        assert_eq!(directives("trace"), "info,ghpulse=debug,pulsar=off");
-        assert_eq!(directives("info,ghpulse::hub=trace"), "info,ghpulse::hub=debug,pulsar=off");
-        assert_eq!(directives("warn,backtrace=info"), "warn,backtrace=info,pulsar=off");
+        assert_eq!(directives("trace"), directives("debug"));
+        let (of_hub, traced) = ("info,ghpulse::hub=debug", "info,ghpulse::hub=trace");
+        assert_eq!(directives(traced), directives(of_hub));
+        assert!(directives("warn,backtrace=info").starts_with("warn,backtrace=info,"));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!
 //! [`read_good`] reads a file each time its content is needed and remembers the last valid content,
 //! which stays in use while the file is missing or invalid, so a failed renewal breaks nothing.
-//! `appliance::renewed` checks the same files and reports which were accepted.
+//! `appliance::renewed` checks the same files and reports which were accepted; what it knows of the
+//! content in use before its first check is what was remembered here.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -64,16 +65,22 @@ where
 /// The content of a file: the current one if it is valid, else the last valid one. Fails with the
 /// reason when the file was never valid in this process. Blocks while it reads a small file.
 pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
-    let read = read(path).and_then(|bytes| check(&bytes).map(|()| Arc::<[u8]>::from(bytes)));
-    let mut good = lock(&GOOD);
-    let good = good.get_or_insert_default();
-    match read {
-        Ok(bytes) => {
-            good.insert(path.to_owned(), Arc::clone(&bytes));
-            Ok(bytes)
-        }
-        Err(why) => good.get(path).cloned().ok_or(why),
+    match read(path).and_then(|bytes| check(&bytes).map(|()| bytes)) {
+        Ok(bytes) => Ok(remember(path, &bytes)),
+        Err(why) => last_good(path).ok_or(why),
     }
+}
+
+/// Remembers content of a file that was found valid elsewhere.
+pub fn remember(path: &Path, content: &[u8]) -> Arc<[u8]> {
+    let content = Arc::<[u8]>::from(content);
+    lock(&GOOD).get_or_insert_default().insert(path.to_owned(), Arc::clone(&content));
+    content
+}
+
+/// The last valid content of a file; `None` if it was never valid in this process.
+pub fn last_good(path: &Path) -> Option<Arc<[u8]>> {
+    lock(&GOOD).as_ref()?.get(path).cloned()
 }
 
 /// The content of a file of up to a mebibyte.

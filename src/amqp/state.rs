@@ -5,11 +5,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::window::Timestamp;
 
 /// How long a missed message is reported.
 const NOTICE_FOR: Duration = Duration::from_secs(3_600);
+/// Lines about messages that readers miss.
+static MISSED: LineLimit = LineLimit::per_minute(10);
 
 /// The state of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl Reporter {
             ReaderWarningKind::Removed => metrics::AMQP_REMOVED.add(1),
             ReaderWarningKind::Refused => metrics::AMQP_REFUSED.add(1),
         }
-        tracing::error!("RabbitMQ readers miss messages: {text}");
+        MISSED.log(|left_out| tracing::error!(left_out, "RabbitMQ readers miss messages: {text}"));
         let at = self.clock.now();
         self.state.send_modify(|state| {
             state.notices.retain(|notice| notice.kind != kind);

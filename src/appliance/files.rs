@@ -1,40 +1,67 @@
-//! Open files: raises the limit to the system's maximum and reserves some for the store.
+//! Open files: raises the limit to the system's maximum, and shares them out.
 //!
-//! A connection takes a file, and so does each file of the store, which fails permanently when it
-//! cannot open another. So connections never get the last ones, whatever the configuration allows.
+//! A connection takes a file, and so does each table of the store, which fails permanently when it
+//! cannot open another. So connections never get the last ones, whatever the configuration allows,
+//! and where a small limit leaves too few for all tables, the store keeps fewer of them open.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::{Config, ServerLimits, StoreConfig};
 use crate::supervise::Misconfigured;
-
-/// Number of files reserved: those of the store, whose number grows with the journal, and our own.
-const KEPT: u64 = 2_048;
 
 /// The fewest open files with which the appliance starts. The process and its store hold some 50
 /// at once, and one more with each table of the store.
 const LEAST: u64 = 256;
+/// Files besides connections of the public listeners, downloads and tables: rejected connections
+/// (128), those of the ops listeners, to GitHub and brokers, write-ahead logs, the log. Of a small
+/// limit it is a quarter.
+const OTHERS: u64 = 320;
+/// The least average size of a table of the store, in bytes. `RocksDB` begins another at 64 MiB,
+/// and earlier where the key ranges of other tables end.
+const TABLE_BYTES: u64 = 32 << 20;
+/// Tables of the store besides those of the journal and the outbox: claims and ledgers, mostly.
+const OTHER_TABLES: u64 = 512;
 
-/// Raises the limit of open files, and refuses one that is too low for the store.
-///
-/// # Errors
-/// When it stays below [`LEAST`].
-pub(super) fn expect_enough() -> anyhow::Result<()> {
-    expect_least(raised())
+/// How the open files are shared out. Without a limit of the system there are no shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileShares {
+    /// The limit of the process.
+    pub(super) files: u64,
+    /// Connections of the public listeners.
+    pub(super) connections: usize,
+    /// Rejected connections that may wait for a response.
+    pub(super) refused: usize,
+    /// Downloads of the archive at once.
+    pub(super) downloads: usize,
+    /// Tables that the store may keep open; `None` where there are files for all that it may have.
+    pub(super) tables: Option<u32>,
 }
 
-fn expect_least(files: Option<u64>) -> anyhow::Result<()> {
-    let Some(files) = files.filter(|files| *files < LEAST) else { return Ok(()) };
+/// Raises the limit of open files, and shares them out.
+///
+/// # Errors
+/// When the limit stays below [`LEAST`].
+pub(super) fn shares(config: &Config) -> anyhow::Result<Option<FileShares>> {
+    let Some(files) = raised() else { return Ok(None) };
+    expect_least(files)?;
+    Ok(Some(share(files, &config.server.limits, tables_of(&config.store))))
+}
+
+/// How many tables a command may keep open that opens the store itself; `None` means all.
+#[must_use]
+pub fn open_tables(config: &Config) -> Option<u32> {
+    raised().and_then(|files| share(files, &config.server.limits, tables_of(&config.store)).tables)
+}
+
+fn expect_least(files: u64) -> anyhow::Result<()> {
+    if files >= LEAST {
+        return Ok(());
+    }
     let refused = anyhow::anyhow!(
         "{files} open files are allowed, and the store needs {LEAST}: raise `ulimit -n` \
          (LimitNOFILE= of a systemd unit)"
     );
     Err(refused.context(Misconfigured))
-}
-
-/// Raises the limit of open files. Returns the maximum number of connections, and the limit of
-/// files; `None` means no limit.
-pub(super) fn room_for_connections() -> Option<(usize, u64)> {
-    raised().map(|files| (connections_of(files), files))
 }
 
 /// Raises the limit of open files as far as permitted; `None` means no limit.
@@ -53,35 +80,82 @@ fn raised() -> Option<u64> {
     }
 }
 
-/// Half of a small number, all but [`KEPT`] of a large one.
-fn connections_of(files: u64) -> usize {
-    let connections = files.saturating_sub(KEPT).max(files / 2);
-    usize::try_from(connections).unwrap_or(usize::MAX).max(1)
+/// The tables that the store may have, as it is configured.
+fn tables_of(store: &StoreConfig) -> u64 {
+    store.journal_bytes.saturating_add(store.outbox_bytes) / TABLE_BYTES + OTHER_TABLES
+}
+
+/// Gives the store a file for each of its `tables`, up to half of what there is, and the other
+/// files to connections, up to what is configured.
+fn share(files: u64, limits: &ServerLimits, tables: u64) -> FileShares {
+    let count = |files: u64| usize::try_from(files).unwrap_or(usize::MAX);
+    let a_few = count(files / 16);
+    let downloads = limits.downloads.min(a_few);
+    let others = (OTHERS + downloads as u64).min(files / 4);
+    let rest = files - others;
+    let connections = limits.connections.min(count(rest - tables.min(rest / 2)));
+    let left = rest - connections as u64;
+    FileShares {
+        files,
+        connections,
+        refused: a_few,
+        downloads,
+        tables: (left < tables).then(|| u32::try_from(left).unwrap_or(u32::MAX)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn the_store_keeps_its_share_of_the_files() {
-        for (files, connections) in [(0, 1), (256, 128), (4_096, 2_048), (20_000, 17_952)] {
-            assert_eq!(connections_of(files), connections, "{files}");
+        let config = config::defaults();
+        let tables = tables_of(&config.store);
+        assert_eq!(tables, 1_664, "32 GiB of journal, 4 GiB of outbox, and the rest");
+        for (files, connections, open) in [
+            (256, 96, Some(96)),
+            (1_024, 384, Some(384)),
+            (4_096, 2_048, None),
+            (20_000, 10_000, None),
+            (1 << 20, 10_000, None),
+        ] {
+            let shares = share(files, &config.server.limits, tables);
+            assert_eq!((shares.connections, shares.tables), (connections, open), "{files}");
+            let all = shares.connections + shares.refused.min(128) + shares.downloads;
+            let open = u64::from(shares.tables.unwrap_or(1_664)) + all as u64;
+            assert!(open + 32 <= files, "{files}: some are left for the process");
         }
     }
 
     #[test]
+    fn larger_journal_gets_more_of_the_files_than_connections_take() {
+        let mut config = config::defaults();
+        config.store.journal_bytes = 1 << 40;
+        let tables = tables_of(&config.store);
+        let of = |files, config: &Config| {
+            let shares = share(files, &config.server.limits, tables);
+            (shares.connections, shares.tables)
+        };
+        assert_eq!(of(20_000, &config), (9_808, Some(9_808)));
+        assert_eq!(of(65_536, &config), (10_000, None));
+        config.server.limits.connections = 100;
+        assert_eq!(of(1_024, &config), (100, Some(668)));
+    }
+
+    #[test]
     fn too_few_files_are_refused_by_name() {
-        assert!(expect_least(None).is_ok() && expect_least(Some(LEAST)).is_ok());
-        let refused = format!("{:#}", expect_least(Some(100)).unwrap_err());
+        assert!(expect_least(LEAST).is_ok());
+        let refused = format!("{:#}", expect_least(100).unwrap_err());
         assert!(refused.contains("100 open files") && refused.contains("`ulimit -n`"), "{refused}");
     }
 
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {
-        let room = room_for_connections();
+        let shares = shares(&config::defaults()).unwrap();
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        assert!(current == maximum || current == room.map(|(_, files)| files));
-        assert!(room.is_none_or(|(connections, files)| (connections as u64) < files));
+        assert!(current == maximum || current == shares.map(|shares| shares.files));
+        assert!(shares.is_none_or(|shares| (shares.connections as u64) < shares.files));
     }
 }

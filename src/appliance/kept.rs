@@ -1,6 +1,7 @@
 //! Reads counts by time for the server.
 
 use crate::apply::numbers::NodeCounters;
+use crate::logging::line_limit::LineLimit;
 use crate::model::activity::Span;
 use crate::model::window::{Timestamp, Window};
 use crate::serve::{LanguageCounts, OpsError, StoreReading};
@@ -8,6 +9,8 @@ use crate::store::{Reader, Store, StoreError};
 
 /// Maximum number of missing minutes for the counts of a window to count as complete.
 const MISSING: usize = 2;
+/// Lines that say that something cannot be read; each request can cause one.
+static UNREADABLE: LineLimit = LineLimit::per_minute(10);
 
 /// Reads from the store. The disk's error message is not exposed to clients.
 pub(super) fn read<T: Send + 'static>(
@@ -18,7 +21,7 @@ pub(super) fn read<T: Send + 'static>(
     let store = store.clone();
     Box::pin(async move {
         store.read(work).await.map_err(|error| {
-            tracing::error!(%error, "{what} cannot be read");
+            UNREADABLE.log(|left_out| tracing::error!(%error, left_out, "{what} cannot be read"));
             OpsError { is_io: true, reason: format!("{what} cannot be read now") }
         })
     })

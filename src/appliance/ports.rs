@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
-use super::files;
+use super::files::{self, FileShares};
 use crate::config::{Config, ServerConfig};
 use crate::serve::{Audience, Listener, ServeOptions};
 
@@ -20,21 +20,36 @@ pub(super) fn url_of(server: &ServerConfig, public: SocketAddr) -> String {
 }
 
 /// The configured options, within the limit of open files.
-pub(super) fn serve_options(config: &Config) -> ServeOptions {
+///
+/// # Errors
+/// When that is too low.
+pub(super) fn serve_options(config: &Config) -> anyhow::Result<ServeOptions> {
     let mut options = ServeOptions::of(&config.server);
     options.archive.clone_from(&config.archive_dir);
-    let wanted = options.config.limits.connections;
-    if let Some((room, files)) = files::room_for_connections().filter(|(room, _)| *room < wanted) {
+    let Some(shares) = files::shares(config)? else { return Ok(options) };
+    let FileShares { files, connections, refused, downloads, tables } = shares;
+    let limits = &mut options.config.limits;
+    let wanted = std::mem::replace(&mut limits.connections, connections);
+    if connections < wanted {
         tracing::warn!(
             wanted,
-            allowed = room,
+            allowed = connections,
             files,
             "server.limits.connections is lowered, the store needs its share of the open files: \
              raise `ulimit -n`"
         );
-        options.config.limits.connections = room;
     }
-    options
+    if let Some(tables) = tables {
+        tracing::warn!(
+            tables,
+            files,
+            "the store may have more tables than it keeps open, and is then slower to read: raise \
+             `ulimit -n`"
+        );
+    }
+    limits.downloads = downloads;
+    options.refused = options.refused.min(refused);
+    Ok(options)
 }
 
 /// The local address at which a listener on all addresses is reachable.

@@ -49,7 +49,7 @@ struct ReloadGroup {
     key: &'static str,
     paths: Vec<PathBuf>,
     take: Take,
-    /// The content in use; empty before the first check.
+    /// The content in use; empty before the files were valid for the first time.
     used: Vec<Vec<u8>>,
     /// Whether a part of the content would be valid too: then new content is put into use when the
     /// next check finds it unchanged. Such a file need not exist, which is as if it were empty.
@@ -220,6 +220,11 @@ impl ReloadGroup {
     }
 
     fn look(&mut self, at_once: bool, now: Timestamp) {
+        if self.used.is_empty() {
+            // The start may have read the files long before the first check, or a connection.
+            let known = self.paths.iter().map(|path| Some(reload::last_good(path)?.to_vec()));
+            self.used = known.collect::<Option<_>>().unwrap_or_default();
+        }
         let read = |path: &PathBuf| {
             reload::read(path).map_err(|why| format!("{} ({why})", path.display()))
         };
@@ -230,25 +235,28 @@ impl ReloadGroup {
             if is_absent { Ok(self.used.clone()) } else { self.paths.iter().map(read).collect() };
         let settling = self.settling.take().or_else(|| self.bad.as_ref()?.content.clone());
         match read {
-            Ok(content) if self.used.is_empty() => self.used = content,
             Ok(content) if content == self.used => self.is_good(false),
             Ok(content) if self.settles && !at_once && settling.as_ref() != Some(&content) => {
                 self.settling = Some(content);
             }
             Ok(content) => match (self.take)(&content) {
                 Ok(()) => {
-                    self.used = content;
+                    for (path, content) in self.paths.iter().zip(&content) {
+                        reload::remember(path, content);
+                    }
+                    let is_new = !std::mem::replace(&mut self.used, content).is_empty();
                     if let Some(keeper) = &mut self.keeper {
                         keeper.is_kept = false;
                     }
-                    self.is_good(true);
+                    self.is_good(is_new);
                 }
+                // Never valid so far: the part that needs the files reports it.
+                Err(_) if self.used.is_empty() => {}
                 Err(why) => {
                     let why = format!("{}: {why}", self.places());
                     self.is_bad(Some(content), why, at_once, now);
                 }
             },
-            // Never read so far: the part that needs the file reports it.
             Err(_) if self.used.is_empty() => {}
             Err(why) => self.is_bad(None, format!("cannot be read: {why}"), at_once, now),
         }
@@ -307,114 +315,4 @@ impl ReloadGroup {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::config::Request;
-    use crate::sync::lock;
-
-    const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
-
-    fn watched(text: &str) -> (Renewed, RenewalState) {
-        let lines = text.lines().filter_map(|line| line.split_once('='));
-        let set = lines.map(|(name, value)| (format!("GHPULSE_{name}"), value.to_owned()));
-        let request = Request::of_variables(set.collect());
-        let config = crate::config::load(&request).unwrap().config;
-        let certificate = crate::serve::certificate(&config.server).unwrap();
-        let renewed = Renewed::new(&config, certificate, Clock::system());
-        let state = renewed.state();
-        (renewed, state)
-    }
-
-    #[test]
-    fn content_that_could_not_be_kept_is_kept_later() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("names");
-        let done: Arc<Mutex<Vec<String>>> = Arc::default();
-        let note = |what: &'static str, fails_first: bool| -> Take {
-            let done = Arc::clone(&done);
-            Box::new(move |files: &[Vec<u8>]| {
-                let mut done = lock(&done);
-                done.push(format!("{what} {}", String::from_utf8_lossy(&files[0])));
-                let is_first = done.iter().filter(|one| one.starts_with(what)).count() == 1;
-                if is_first && fails_first { Err("stalled".to_owned()) } else { Ok(()) }
-            })
-        };
-        let keep = note("keep", true);
-        let keeper = Some(ContentKeeper { keep, is_kept: true, has_failed: false });
-        let used = vec![b"ann".to_vec()];
-        let group = ReloadGroup::new("k", vec![path.clone()], note("take", false));
-        let (mut renewed, _state) = watched("");
-        renewed.groups = vec![ReloadGroup { used, settles: true, keeper, ..group }];
-        std::fs::write(&path, "bob").unwrap();
-        renewed.look(true);
-        assert_eq!(*lock(&done), ["take bob", "keep bob"]);
-        renewed.look(false);
-        renewed.look(false);
-        assert_eq!(*lock(&done), ["take bob", "keep bob", "keep bob"]);
-    }
-
-    #[test]
-    fn invalid_files_are_reported_and_valid_ones_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str| dir.path().join(name).display().to_string();
-        for name in ["cert.pem", "key.pem"] {
-            std::fs::copy(format!("{FILES}/{name}"), file(name)).unwrap();
-        }
-        std::fs::copy(format!("{FILES}/cert.pem"), file("ca.pem")).unwrap();
-        let (mut renewed, state) = watched(&format!(
-            "SERVER_TLS_CERT={}\nSERVER_TLS_KEY={}\nAMQP_CA={}\nAMQP_URL=amqps://u:p@h/\n",
-            file("cert.pem"),
-            file("key.pem"),
-            file("ca.pem"),
-        ));
-        let said = |renewed: &mut Renewed, at_once: bool| {
-            renewed.look(at_once);
-            state.borrow().iter().map(|bad| bad.words.clone()).collect::<Vec<_>>()
-        };
-        assert!(said(&mut renewed, false).is_empty());
-        // Reported at the second check: the other half of a pair may not be in place yet.
-        std::fs::write(file("key.pem"), "telltale").unwrap();
-        assert!(said(&mut renewed, false).is_empty());
-        let words = said(&mut renewed, false).concat();
-        assert!(words.starts_with("server.tls: ") && words.contains("key.pem"), "{words}");
-        assert!(words.ends_with("the old one stays in use") && !words.contains("telltale"));
-        std::fs::copy(format!("{FILES}/key.pem"), file("key.pem")).unwrap();
-        assert!(said(&mut renewed, false).is_empty());
-        // A signal means that all files are in place.
-        std::fs::write(file("ca.pem"), "").unwrap();
-        let words = said(&mut renewed, true).concat();
-        assert!(words.starts_with("amqp.ca: ") && words.contains("no PEM certificate"), "{words}");
-        std::fs::remove_file(file("ca.pem")).unwrap();
-        assert!(said(&mut renewed, true).concat().contains("cannot be read"));
-        std::fs::copy(format!("{FILES}/cert.pem"), file("ca.pem")).unwrap();
-        assert!(said(&mut renewed, false).is_empty());
-    }
-
-    #[test]
-    fn unusable_file_of_tokens_is_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens");
-        std::fs::write(&path, "ghp_one\n").unwrap();
-        let (mut renewed, state) = watched(&format!("GITHUB_TOKENSFILE={}\n", path.display()));
-        let mut said = || {
-            renewed.look(false);
-            renewed.look(false);
-            state.borrow().iter().map(|bad| bad.words.clone()).collect::<Vec<_>>().concat()
-        };
-        assert_eq!(said(), "");
-        for (bad, why) in
-            [(&b"ghp_one\nNAME=ghp_telltale\n"[..], "line 2 "), (b"\xff\xfe", "UTF-8")]
-        {
-            std::fs::write(&path, bad).unwrap();
-            let words = said();
-            assert!(words.starts_with("github.tokensFile: ") && words.contains(why), "{words}");
-            assert!(!words.contains("telltale"), "{words}");
-        }
-        std::fs::remove_file(&path).unwrap();
-        assert!(said().contains("cannot be read"));
-        std::fs::write(&path, "ghp_two\n").unwrap();
-        assert_eq!(said(), "");
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{GitHubConfig, Secret, read_tokens};
+use crate::config::{GitHubConfig, Secret, TokenLines, read_tokens};
 use crate::github::tokens::TokenPool;
 use crate::reload;
 use crate::supervise::{Exit, ProcessFailure};
@@ -28,12 +28,13 @@ const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
 pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> {
-    let tokens = joined(github).map_err(|error| ProcessFailure { exit: Exit::Config, error })?;
-    if let Some(path) = &github.tokens_file {
-        let of_file = tokens.len() - github.tokens.len();
-        tracing::info!(file = %path.display(), tokens = of_file, "tokens read");
-    }
-    Ok(tokens)
+    let Some(path) = &github.tokens_file else { return Ok(github.tokens.clone()) };
+    let read = read(path).and_then(|text| Ok((parse(path, &text)?, text)));
+    let (lines, text) = read.map_err(|error| ProcessFailure { exit: Exit::Config, error })?;
+    reload::remember(path, &text);
+    warn_of_placeholders(path, &lines);
+    tracing::info!(file = %path.display(), tokens = lines.tokens.len(), "tokens read");
+    Ok(joined(github, lines))
 }
 
 /// Uses the tokens in the file when it changes and on each SIGHUP, until `stop` is cancelled. Does
@@ -45,9 +46,9 @@ pub(super) async fn follow(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let wait = if github.tokens_file.is_some() { LOOK } else { Duration::MAX };
-    let mut followed = Followed::default();
+    let mut followed = Followed::new(github.tokens_file.as_deref());
     let look = move |is_asked| {
-        if let Some(tokens) = followed.look(joined(&github), is_asked) {
+        if let Some(tokens) = look(&mut followed, &github, is_asked) {
             pool.replace(tokens);
         }
         wait
@@ -55,43 +56,57 @@ pub(super) async fn follow(
     reload::follow(look, clock, stop).await
 }
 
+/// Reads the file. Returns all tokens if they are to be used from now on; `asked` is whether a
+/// signal requires that at once.
+fn look(followed: &mut Followed, github: &GitHubConfig, asked: bool) -> Option<Vec<Secret>> {
+    let path = github.tokens_file.as_deref();
+    let read = path.map_or_else(|| Ok(TokenLines::default()), |path| parse(path, &read(path)?));
+    let lines = followed.take(read, asked)?;
+    if let Some(path) = path {
+        warn_of_placeholders(path, &lines);
+    }
+    let tokens = joined(github, lines);
+    tracing::info!(tokens = tokens.len(), "tokens read again");
+    Some(tokens)
+}
+
 /// The results of the last reads.
-#[derive(Default)]
 struct Followed {
     /// The last content; `None` when it could not be read, or before the first read.
-    last: Option<Vec<Secret>>,
-    taken: Option<Vec<Secret>>,
+    last: Option<TokenLines>,
+    /// The content in use.
+    taken: Option<TokenLines>,
 }
 
 impl Followed {
-    /// The tokens to use after a read; `asked` is whether a signal requires it at once.
-    fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
+    /// The file has the content that the start read.
+    fn new(path: Option<&Path>) -> Self {
+        let text = path.and_then(|path| Some((path, reload::last_good(path)?)));
+        let taken = text.and_then(|(path, text)| parse(path, &text).ok());
+        Self { last: None, taken }
+    }
+
+    /// The content to use after a read; `asked` is whether a signal requires it at once.
+    fn take(&mut self, read: anyhow::Result<TokenLines>, asked: bool) -> Option<TokenLines> {
         // `renewed` reports the error.
-        let Ok(tokens) = read else {
+        let Ok(lines) = read else {
             self.last = None;
             return None;
         };
-        let is_whole = asked || self.last.as_ref() == Some(&tokens);
-        self.last = Some(tokens.clone());
-        if !is_whole || (!asked && self.taken.as_ref() == Some(&tokens)) {
+        let is_whole = asked || self.last.as_ref() == Some(&lines);
+        self.last = Some(lines.clone());
+        if !is_whole || (!asked && self.taken.as_ref() == Some(&lines)) {
             return None;
         }
-        // The content read at the start is not known here; the pool ignores a list that it already
-        // has.
-        if asked || self.taken.is_some() {
-            tracing::info!(tokens = tokens.len(), "tokens read again");
-        }
-        self.taken = Some(tokens.clone());
-        Some(tokens)
+        self.taken = Some(lines.clone());
+        Some(lines)
     }
 }
 
-fn joined(github: &GitHubConfig) -> anyhow::Result<Vec<Secret>> {
+fn joined(github: &GitHubConfig, lines: TokenLines) -> Vec<Secret> {
     let mut tokens = github.tokens.clone();
-    if let Some(path) = &github.tokens_file {
-        tokens.extend(read(path)?);
-    }
-    Ok(tokens)
+    tokens.extend(lines.tokens);
+    tokens
 }
 
 /// Checks the content of a file of tokens. The error quotes none.
@@ -102,35 +117,50 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<Secret>> {
-    let about = |reason: String| {
-        anyhow::anyhow!("github.tokensFile: {} cannot be read: {reason}", path.display())
-    };
-    let bytes = reload::read_within(path, FILE_BYTES).map_err(about)?;
-    let text = String::from_utf8(bytes).map_err(|_| about("not UTF-8 text".to_owned()))?;
-    let found = read_tokens(&text);
-    let path = path.display();
-    if !found.wrong.is_empty() {
-        let wrong = found.wrong.iter().map(|(line, why)| format!("{path}:{line} {why}"));
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    reload::read_within(path, FILE_BYTES).map_err(|reason| unreadable(path, &reason))
+}
+
+/// The lines of a text; each wrong one is named in the error.
+fn parse(path: &Path, text: &[u8]) -> anyhow::Result<TokenLines> {
+    let text = std::str::from_utf8(text).map_err(|_| unreadable(path, "not UTF-8 text"))?;
+    let lines = read_tokens(text);
+    if !lines.wrong.is_empty() {
+        let path = path.display();
+        let wrong = lines.wrong.iter().map(|(line, why)| format!("{path}:{line} {why}"));
         let wrong = wrong.collect::<Vec<_>>().join("; ");
         return Err(anyhow::anyhow!("github.tokensFile: {wrong}"));
     }
-    for line in found.placeholders {
+    Ok(lines)
+}
+
+fn unreadable(path: &Path, reason: &str) -> anyhow::Error {
+    anyhow::anyhow!("github.tokensFile: {} cannot be read: {reason}", path.display())
+}
+
+/// To be called once for each content.
+fn warn_of_placeholders(path: &Path, lines: &TokenLines) {
+    let path = path.display();
+    for line in &lines.placeholders {
         tracing::warn!("github.tokensFile: {path}:{line} is a placeholder; it is not used");
     }
-    Ok(found.tokens)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logging;
+
+    fn tokens_in(path: &Path) -> anyhow::Result<Vec<Secret>> {
+        Ok(parse(path, &read(path)?)?.tokens)
+    }
 
     #[test]
     fn token_file_has_a_token_per_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, "# of the team\none\n\n  two \n").unwrap();
-        let read = read(&path).unwrap();
+        let read = tokens_in(&path).unwrap();
         assert_eq!(read, [Secret::new("one"), Secret::new("two")]);
     }
 
@@ -139,28 +169,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, "one\nGITHUB_TOKEN=ghp_telltale\n").unwrap();
-        let error = read(&path).unwrap_err().to_string();
+        let error = tokens_in(&path).unwrap_err().to_string();
         assert!(error.contains("tokens:2 is NAME=VALUE"), "{error}");
         assert!(!error.contains("telltale"), "{error}");
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_named_with_its_key() {
-        let error = read(Path::new("/nowhere/tokens")).unwrap_err().to_string();
+        let error = tokens_in(Path::new("/nowhere/tokens")).unwrap_err().to_string();
         assert!(error.starts_with("github.tokensFile: /nowhere/tokens cannot be read"), "{error}");
     }
 
     #[test]
     fn changed_file_is_read_when_two_checks_agree() {
-        let list = |names: &[&str]| names.iter().map(|name| Secret::new(*name)).collect::<Vec<_>>();
-        let (old, half, new) = (list(&["a", "b"]), list(&["c"]), list(&["c", "d"]));
-        let mut followed = Followed::default();
-        let mut look = |read: Option<&Vec<Secret>>, asked| {
-            followed.look(read.cloned().ok_or_else(|| anyhow::anyhow!("gone")), asked)
+        let [old, half, new] = ["a\nb\n", "c\n", "c\nd\n"].map(read_tokens);
+        let mut followed = Followed { last: None, taken: Some(old.clone()) };
+        let mut look = |read: Option<&TokenLines>, asked| {
+            followed.take(read.cloned().ok_or_else(|| anyhow::anyhow!("gone")), asked)
         };
         assert_eq!(look(Some(&old), false), None);
-        assert_eq!(look(Some(&old), false), Some(old.clone()), "the pool knows whether it has it");
-        assert_eq!(look(Some(&old), false), None);
+        assert_eq!(look(Some(&old), false), None, "it is in use");
         assert_eq!(look(Some(&half), false), None, "half a file");
         assert_eq!(look(Some(&new), false), None);
         assert_eq!(look(Some(&new), false), Some(new.clone()));
@@ -168,5 +196,25 @@ mod tests {
         assert_eq!(look(Some(&old), false), None);
         assert_eq!(look(Some(&old), false), Some(old));
         assert_eq!(look(Some(&new), true), Some(new));
+    }
+
+    #[test]
+    fn placeholder_is_reported_once_for_each_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        let github =
+            GitHubConfig { tokens_file: Some(path.clone()), ..crate::config::defaults().github };
+        let ((), log) = logging::captured(|| {
+            write("one\nghp_XXXX\n");
+            assert_eq!(all(&github).unwrap_or_default(), [Secret::new("one")]);
+            let mut followed = Followed::new(Some(&path));
+            let mut looks = || [(); 4].map(|()| look(&mut followed, &github, false).is_some());
+            assert_eq!(looks(), [false; 4]);
+            write("ghp_XXXX\none\n");
+            assert_eq!(looks(), [false, true, false, false]);
+        });
+        let of_line = |line: &str| log.matches(&format!("tokens:{line} is a placeholder")).count();
+        assert_eq!((of_line("2"), of_line("1")), (1, 1), "{log}");
     }
 }

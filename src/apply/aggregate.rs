@@ -16,6 +16,7 @@ use super::prepared::Prepared;
 use crate::bus::{Bus, Content, DeadLetter, Delivery, FactsFrom};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
+use crate::logging::line_limit::LineLimit;
 use crate::model::counts::{MOST_LINES, counted_lines};
 use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::json;
@@ -39,6 +40,10 @@ use crate::{fault, metrics};
 
 /// Pause before the bus is read again after a failure.
 const BUS_PAUSE: Duration = Duration::from_secs(1);
+/// Lines that say that the bus fails.
+static FAILING: LineLimit = LineLimit::per_minute(2);
+/// Lines about pull requests with more lines than there can be.
+static IMPOSSIBLE: LineLimit = LineLimit::per_minute(10);
 
 /// The inputs of the apply stage, besides the bus.
 #[derive(Clone)]
@@ -109,7 +114,9 @@ impl Apply {
                     bus.acknowledge(receipts).await?;
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, "the bus fails; trying again");
+                    FAILING.log(|left_out| {
+                        tracing::warn!(%error, left_out, "the bus fails; trying again");
+                    });
                     tokio::select! {
                         () = stop.cancelled() => return Ok(()),
                         () = self.clock.sleep(BUS_PAUSE) => {}
@@ -303,7 +310,10 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
     let lines = |n: Option<u64>| if facts.flags.merge { counted_lines(n) } else { 0 };
     if [facts.additions, facts.deletions].into_iter().any(|n| lines(n) == MOST_LINES) {
         let (id, most) = (&event.key.id, MOST_LINES);
-        tracing::warn!(?id, most, "more lines than a pull request can have: counted as the most");
+        IMPOSSIBLE.log(|left_out| {
+            let words = "more lines than a pull request can have: counted as the most";
+            tracing::warn!(?id, most, left_out, "{words}");
+        });
     }
     let counts = [
         (HourMetric::PullRequests, 1),

@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 
 use super::prepared::Prepared;
 use crate::bus::{DeadLetter, FactsFrom};
+use crate::logging::line_limit::LineLimit;
 use crate::model::entity::EntityRef;
 use crate::model::envelope::Flags;
 use crate::model::gap::{Gap, GapReason, Outage};
@@ -26,6 +27,8 @@ use crate::store::{Batch, StoreError, gaps, outages};
 
 /// Maximum number of entries in the dead-letter queue.
 const DEAD: u64 = 1_000;
+/// Lines about unreadable messages.
+static UNREADABLE: LineLimit = LineLimit::per_minute(10);
 
 /// Claims the firsts and, for events of other nodes, that they were seen. Sets the flags that are
 /// not set yet.
@@ -91,7 +94,10 @@ pub(super) fn keep_dead_letter(
     dead: &DeadLetter,
 ) -> Result<(), StoreError> {
     let reason = &dead.reason;
-    tracing::warn!(%cursor, reason, "a message cannot be read; it is in the dead-letter log");
+    UNREADABLE.log(|left_out| {
+        let words = "a message cannot be read; it is in the dead-letter log";
+        tracing::warn!(%cursor, reason, left_out, "{words}");
+    });
     let number = batch.next_number("dead")?;
     let origin = DeadLetterOrigin {
         cursor: cursor.to_string(),

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::logging::line_limit::LineLimit;
 use crate::model::counts::{DayCounts, PullRequestCounts, YearCounts};
 use crate::model::envelope::Facts;
 use crate::model::tally::{Buckets, WindowSnapshot};
@@ -16,6 +17,9 @@ use crate::store::charts::counted_hours;
 use crate::store::keys::{BucketKey, Scope, SizeKey};
 use crate::store::{Reader, Store, StoreError, read_count};
 use crate::sync::lock;
+
+/// Lines about events that are not counted by language.
+static UNCOUNTED: LineLimit = LineLimit::per_minute(10);
 
 /// The numbers of this node.
 #[derive(Debug)]
@@ -70,7 +74,10 @@ impl NodeCounters {
             year.touched.insert(happened_at.day());
             let Some(language) = facts.counted_language() else { continue };
             if let Err(reason) = buckets.add(facts.received_at.second(), language, 1) {
-                tracing::warn!(language, %reason, "an event is not counted by language");
+                UNCOUNTED.log(|left_out| {
+                    let words = "an event is not counted by language";
+                    tracing::warn!(language, %reason, left_out, "{words}");
+                });
             }
         }
     }

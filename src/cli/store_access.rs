@@ -232,7 +232,8 @@ pub(super) fn expect_store(data: &Path) -> Result<(), CommandFailure> {
 }
 
 fn open(config: &Config) -> Result<Store, StoreError> {
-    let store = Store::open(&config.data_dir, config.store.sync, Clock::system())?;
+    let tables = appliance::open_tables(config);
+    let store = Store::open_within(&config.data_dir, config.store.sync, tables, Clock::system())?;
     hand_over(&config.data_dir);
     Ok(store)
 }

@@ -39,6 +39,7 @@ use crate::github::limits::MOST_AT_ONCE;
 use crate::github::rest::Rest;
 use crate::github::tokens::{TokenGrant, TokenPool};
 use crate::lists::{ListedName, LiveList};
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::part::ListReport;
 use crate::store::feeds::{FeedKey, ListCounts};
@@ -54,6 +55,8 @@ pub const MOST_FEEDS: usize = 50_000;
 const FLUSH: Duration = Duration::from_secs(5);
 /// The longest pause between two checks of what is due, and between two reports.
 const LOOK: Duration = Duration::from_secs(2);
+/// Lines about single feeds, of which there are up to [`MOST_FEEDS`].
+static SAID: LineLimit = LineLimit::per_minute(10);
 
 /// The stage.
 pub struct ListedSource {
@@ -219,7 +222,7 @@ impl ListedSource {
         if let Some(Settled { holes, said }) = state.feeds.settle(&read, within, now) {
             metrics::LIST_HOLES.add(holes);
             if let Some(said) = said {
-                tracing::warn!("{said}");
+                SAID.log(|left_out| tracing::warn!(left_out, "{said}"));
             }
         }
         Ok(())

@@ -28,6 +28,7 @@ use crate::backoff::Backoff;
 use crate::bus::outbox::{self, OutboxReceipt};
 use crate::bus::{BusError, BusState, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
+use crate::logging::line_limit::LineLimit;
 use crate::model::position::Cursor;
 use crate::store::{Database, Store, StoreError};
 
@@ -58,6 +59,8 @@ const QUIET: Duration = Duration::from_secs(2);
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// First and longest pause while the broker is unavailable.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Lines that say that the outbox cannot be sent.
+static UNSENT: LineLimit = LineLimit::per_minute(2);
 
 /// The inputs of the relay, besides the outlet.
 pub struct Relay {
@@ -121,7 +124,9 @@ impl Relay {
                         self.report(ProducerGrant::Unanswered);
                     }
                     self.report_waiting().await?;
-                    tracing::warn!(%error, "cannot send the outbox; retrying");
+                    UNSENT.log(|left_out| {
+                        tracing::warn!(%error, left_out, "cannot send the outbox; retrying");
+                    });
                     if self.clock.instant().duration_since(began) > PAUSES.1 {
                         backoff.reset();
                     }

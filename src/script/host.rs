@@ -19,6 +19,7 @@ use super::run::{self, Compiled, SOURCE_BYTES, ScriptKind};
 use super::shipped;
 use super::trials::Trials;
 use crate::clock::{Clock, Stopwatch};
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::script_report::{InForce, QuotedLine, ScriptReport, ScriptStanding};
 use crate::model::tally::{Tally, WindowSnapshot};
@@ -29,6 +30,8 @@ use crate::sync::lock;
 
 /// The most characters of a quoted line.
 const LINE_CHARS: usize = 200;
+/// Lines about scripts that failed at a tick: what they get decides when, so it may be every other.
+static FAILED: LineLimit = LineLimit::per_minute(10);
 /// Why a missing file is refused.
 pub(super) const NO_FILE: &str = "there is no such file";
 
@@ -328,10 +331,16 @@ impl ScriptHost {
         }
         match (&before.status.failed, failed) {
             (None, Some(diagnostic)) if self.kind == ScriptKind::Aggregate => {
-                warn!(%diagnostic, "the script failed; the aggregate keeps its last result");
+                FAILED.log(|left_out| {
+                    let words = "the script failed; the aggregate keeps its last result";
+                    warn!(%diagnostic, left_out, "{words}");
+                });
             }
             (None, Some(diagnostic)) => {
-                warn!(%diagnostic, "the script failed; the native sum is used instead");
+                FAILED.log(|left_out| {
+                    let words = "the script failed; the native sum is used instead";
+                    warn!(%diagnostic, left_out, "{words}");
+                });
             }
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}

@@ -5,6 +5,7 @@ mod hosting;
 mod limits;
 mod metered;
 mod readme;
+mod waiting;
 
 use std::sync::Arc;
 

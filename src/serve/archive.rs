@@ -25,6 +25,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use self::about::HourAbout;
 use self::limits::DownloadSlot;
 use self::range::{Selection, Validators};
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::hour_file::{ArchiveFile, FileKind, coverage_name};
 use crate::model::window::Timestamp;
@@ -37,6 +38,8 @@ use crate::sync::blocking;
 
 /// Bytes that are read and sent at a time.
 const CHUNK: usize = 128 << 10;
+/// Lines that say that a file cannot be read; each request can cause one.
+static UNREADABLE: LineLimit = LineLimit::per_minute(10);
 
 /// `/archive/`: which hours there are.
 pub(crate) async fn list(State(server): SharedServer, asked: Parts) -> HttpResult {
@@ -65,7 +68,9 @@ pub(crate) async fn file(
         if error.kind() == io::ErrorKind::NotFound {
             return no_file(&name);
         }
-        tracing::warn!(%error, file = name, "a file of the archive cannot be read");
+        UNREADABLE.log(|left_out| {
+            tracing::warn!(%error, file = name, left_out, "a file of the archive cannot be read");
+        });
         Problem::unavailable("the file cannot be read now")
     })?;
     Ok(send(&server, &asked, file.kind, opened, slot))

@@ -8,6 +8,8 @@ use crate::serve::http::tls::Certificate;
 
 /// Enough for every client that pings once a second and answers pings.
 const CHATTER_PER_MINUTE: u32 = 600;
+/// Rejected connections that are kept open for a response.
+const REFUSED: usize = 128;
 
 /// Options of the server. The limits apply to the public listeners.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct ServeOptions {
     pub reply_within: Duration,
     /// Pings, pongs, binary messages and fragments that a WebSocket may send in a minute.
     pub chatter_per_minute: u32,
+    /// Rejected connections that are kept open for a response, in all.
+    pub refused: usize,
 }
 
 impl ServeOptions {
@@ -46,6 +50,7 @@ impl ServeOptions {
             message_within: Duration::from_secs(10),
             reply_within: Duration::from_secs(5),
             chatter_per_minute: CHATTER_PER_MINUTE,
+            refused: REFUSED,
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::serve::http::admission::Admission;
 use crate::serve::http::encoding;
 use crate::serve::options::ServeOptions;
 
-/// Rejected connections that are kept open for a response, in all and per address.
-const REFUSED: (usize, usize) = (128, 8);
+/// Rejected connections that are kept open for a response, per address.
+const REFUSED_PER_ADDRESS: usize = 8;
 /// Connections of an ops listener. They are counted separately, so the public cannot exhaust them.
 const OPS_CONNECTIONS: usize = 256;
 
@@ -69,7 +69,7 @@ impl ServerState {
         Self {
             public: Arc::new(Admission::new(limits.connections, limits.per_address)),
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
-            refused: Arc::new(Admission::waiting(REFUSED.0, REFUSED.1)),
+            refused: Arc::new(Admission::waiting(options.refused, REFUSED_PER_ADDRESS)),
             clock: hub.clock,
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),

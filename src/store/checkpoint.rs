@@ -319,7 +319,7 @@ fn make_independent(
     dir: &Path,
     now: Timestamp,
 ) -> Result<(String, Option<Cursor>, Option<Timestamp>), StoreError> {
-    let database = Database::open(dir)?;
+    let database = Database::open(dir, None)?;
     let id = fresh_id();
     let mut counters = batch::CounterCache::default();
     let mut batch = Batch::new(&database, &mut counters);

@@ -16,8 +16,10 @@ pub enum ReadPattern {
     Log,
     /// Small values, read and overwritten.
     Values,
-    /// Many millions of small values.
+    /// Many millions of small values, some of which each event reads.
     Ledger,
+    /// Many millions of small values, which no event reads.
+    Months,
 }
 
 /// Defines [`Family`] and the table of all families: keys and values, the name on disk, how it is
@@ -94,7 +96,7 @@ families! {
     /// (day, repository) -> counts by hour and metric; the same by language, and in all.
     Ledger "ledger" Ledger "counts of repositories by day";
     /// (month, repository) -> counts by day and metric, folded from days.
-    LedgerMonths "ledger_months" Ledger "counts of repositories by month";
+    LedgerMonths "ledger_months" Months "counts of repositories by month";
     /// repository -> its name; name -> its repository.
     RepoNames "repo_names" Ledger "names of repositories";
     /// (bus, position, reason) -> end and size: where events are missing here.

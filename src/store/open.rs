@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,7 +24,10 @@ use crate::config::Durability;
 use crate::model::position::BusTag;
 use crate::model::privacy::Privacy;
 use crate::private;
-use crate::sync::blocking;
+use crate::sync::{Stopping, blocking};
+
+/// Time for other users of a store that is being closed.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// The open store. Clones share it; dropping the last one closes it.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ pub(super) struct OpenStore {
     failure: CloseReason,
     clock: Clock,
     _lock: lock::Lock,
+    /// Dropped last: what waits for it sees that the store is closed.
+    is_open: watch::Sender<()>,
 }
 
 impl Store {
@@ -53,10 +59,23 @@ impl Store {
     /// # Errors
     /// When another process has the store, it has another version, or the database fails.
     pub fn open(dir: &Path, sync: Durability, clock: Clock) -> Result<Self, StoreError> {
+        Self::open_within(dir, sync, None, clock)
+    }
+
+    /// As [`Self::open`], and keeps about this many of its tables open at once; `None` means all.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_within(
+        dir: &Path,
+        sync: Durability,
+        tables: Option<u32>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
         lock::check_no_backup(dir)?;
         let data_dir = lock::expect_store(dir)?;
-        let database = Arc::new(Database::open(dir)?);
+        let database = Arc::new(Database::open(dir, tables)?);
         let db = dir.join("db");
         private::hide_dir(&db).map_err(lock::file_error("hide", &db))?;
         let (written, lost) = LastWrite::begin(dir, &database, sync, clock.now())?;
@@ -91,6 +110,7 @@ impl Store {
             failure,
             clock,
             _lock: lock,
+            is_open: watch::Sender::new(()),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -227,16 +247,40 @@ impl Store {
     pub fn reader(&self) -> Reader<'_> {
         &self.shared.database
     }
+
+    /// Closes the store: gives up writes that wait for space, and waits up to [`LET_GO`] for other
+    /// users of the store, such as requests that were dropped.
+    ///
+    /// # Errors
+    /// When the runtime is shutting down.
+    pub async fn close(self) -> Result<(), Stopping> {
+        // Users that wait for such a write would never let go of the store.
+        self.shared.give_up_waiting();
+        let mut is_open = self.shared.is_open.subscribe();
+        // Closing waits for RocksDB's background work.
+        blocking(move || drop(self)).await?;
+        if tokio::time::timeout(LET_GO, is_open.changed()).await.is_err() {
+            tracing::warn!("the store is in use until the process ends, and is not closed before");
+        }
+        Ok(())
+    }
 }
 
-impl Drop for OpenStore {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
+impl OpenStore {
+    /// Ends the waiting of writes for space.
+    fn give_up_waiting(&self) {
         self.disk_space.close();
         if self.disk_space.is_full() || self.disk_space.is_low() {
             // A write that RocksDB holds back until there is space would never end.
             self.database.stop_waiting();
         }
+    }
+}
+
+impl Drop for OpenStore {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        self.give_up_waiting();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -5,6 +5,7 @@
 pub(crate) mod columns;
 pub(crate) mod live;
 mod served;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

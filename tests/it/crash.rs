@@ -4,12 +4,13 @@
 mod copies;
 mod cuts;
 mod errors;
+mod full;
 pub(crate) mod kills;
 mod log;
 mod pushed;
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::common::model::{Expected, Truth};
@@ -88,8 +89,8 @@ impl Site {
         command.spawn().unwrap()
     }
 
-    /// Feeds events until the process has died.
-    async fn feed_until_death(&self, child: &mut Child) {
+    /// Feeds events until the process has died. Returns how.
+    async fn feed_until_death(&self, child: &mut Child) -> ExitStatus {
         let death = async {
             loop {
                 self.control.emit(15);
@@ -102,6 +103,7 @@ impl Site {
         };
         let status = tokio::time::timeout(PATIENCE, death).await.expect("it dies in time");
         assert!(!status.success(), "it was to die, and ended well");
+        status
     }
 
     /// Runs the appliance until all served events are applied, and compares the store with the

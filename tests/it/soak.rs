@@ -51,7 +51,9 @@ async fn everything_at_once_loses_and_doubles_nothing() {
         let lasted = clock.instant() - began;
         if lasted >= time {
             let seeds = seed - first;
-            println!("{seeds} seeds, {events} events, {kills} kills in {lasted:.0?}: all is right");
+            println!(
+                "report: {seeds} seeds, {events} events, {kills} kills in {lasted:.0?}: all is right"
+            );
             return;
         }
     }

@@ -83,6 +83,19 @@ const AIMS: [Aim; 14] = [
     ("filter", "worst that is accepted: ghpulse", "an event, ns", Bound::AtMost(1_000.0)),
 ];
 
+/// Ends the process unless the words name something to measure, or there are none.
+fn expect_names(wanted: &[String], timed: &[&str], once: &[&str]) {
+    let names = [timed, once].concat();
+    let is_option = |word: &&String| **word == stream::ONLY_REPLAY || word.parse::<usize>().is_ok();
+    let (options, others): (Vec<_>, Vec<_>) = wanted.iter().partition(is_option);
+    let unknown = others.iter().find(|word| !names.contains(&word.as_str()));
+    if unknown.is_some() || (others.is_empty() && !options.is_empty()) {
+        let word = unknown.unwrap_or(&options[0]);
+        eprintln!("`{word}` does not name what can be measured: {}", names.join(" "));
+        std::process::exit(64);
+    }
+}
+
 /// Measures once, and adds the results to the report.
 type Measure<'a> = &'a dyn Fn(&mut Report);
 
@@ -99,11 +112,8 @@ fn main() {
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
-    let only: &[&str] = if wanted.iter().any(|word| word == stream::ONLY_REPLAY) {
-        &[stream::ONLY_REPLAY]
-    } else {
-        &[]
-    };
+    let is_replay = wanted.iter().any(|word| word == stream::ONLY_REPLAY);
+    let only: &[&str] = if is_replay { &[stream::ONLY_REPLAY] } else { &[] };
     let readers: Vec<usize> = wanted.iter().flat_map(|word| word.parse()).collect();
     let most = wanted.iter().find_map(|word| word.parse().ok());
     // First the measurements that vary between runs, then those that a second run would only
@@ -126,6 +136,7 @@ fn main() {
         ("ledger", &|| ledger::run(most)),
         ("growth", &|| growth::run(most)),
     ];
+    expect_names(&wanted, &timed.map(|(name, _)| name), &once.map(|(name, _)| name));
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let runs = std::env::var("GHPULSE_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok());
     let mut report = Report::default();

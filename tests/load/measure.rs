@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ghpulse::clock::Stopwatch;
 
@@ -151,7 +152,8 @@ pub fn events(recorded: Option<&Path>) -> (String, Vec<String>) {
     }
     println!("no recorded hour is at hand: measured with simulated events");
     let mut world = ghpulse::simulate::World::new(1, ghpulse::simulate::Shape::Old);
-    let at = ghpulse::clock::Clock::system().now();
+    // An hour that is over can be imported.
+    let at = ghpulse::clock::Clock::system().now().minus(Duration::from_secs(3_600));
     let made = (0..7_700).map(|_| world.next_event(at).to_string());
     ("the seeded world, old shape".to_owned(), made.collect())
 }

@@ -26,6 +26,7 @@ use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;
 use crate::config::PulsarConfig;
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
@@ -34,6 +35,8 @@ use crate::store::{Batch, Database, Store, StoreError, gaps};
 
 /// First and longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Lines that say that the bus is lost.
+static LOST: LineLimit = LineLimit::per_minute(2);
 /// Time between two log lines about catching up.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// The row, completed by the bus's tag, that keeps the name of the subscription in use. Older
@@ -136,7 +139,7 @@ impl PulsarBus {
             state.connected = false;
             state.trouble = Some(error.to_string());
         });
-        tracing::warn!(%error, "lost the bus; reconnecting");
+        LOST.log(|left_out| tracing::warn!(%error, left_out, "lost the bus; reconnecting"));
         let pause = self.backoff.next_wait();
         self.link.clock.sleep(pause).await;
         Ok(())

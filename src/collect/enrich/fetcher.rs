@@ -30,6 +30,7 @@ use crate::github::limits::{MOST_AT_ONCE, RateLimits};
 use crate::github::tokens::{
     AccountId, Lease, TokenGrant, TokenMode, TokenPool, TokenSlotId, TokenVerdict,
 };
+use crate::logging::line_limit::LineLimit;
 
 const _: () =
     assert!(WantedPull::MOST_FLIGHTS + WantedPush::MOST_FLIGHTS <= MOST_AT_ONCE as usize / 2);
@@ -52,6 +53,8 @@ const PUSHES: f64 = 0.2;
 const DISTRUST_FOR: Duration = Duration::from_secs(3_600);
 /// First and longest wait after a failure.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Lines about organisations that hide what is theirs.
+static FORBIDDEN: LineLimit = LineLimit::per_minute(10);
 
 /// Access to the GraphQL API with the tokens of a pool.
 #[derive(Debug, Clone)]
@@ -368,12 +371,15 @@ impl<W: Wanted> Fetcher<W> {
         let token = self.lookup.pool.number(slot).unwrap_or_default();
         let tokens = self.lookup.pool.census().tokens;
         let then = if has_other { "a token of another account is asked with" } else { W::MISSING };
-        tracing::warn!(
-            organisation = owner,
-            said,
-            "GitHub shows nothing of this organisation to token {token} of {tokens}: {then}; \
-             authorize the token for it, or allow this machine's address"
-        );
+        FORBIDDEN.log(|left_out| {
+            tracing::warn!(
+                organisation = owner,
+                said,
+                left_out,
+                "GitHub shows nothing of this organisation to token {token} of {tokens}: {then}; \
+                 authorize the token for it, or allow this machine's address"
+            );
+        });
     }
 
     fn shrink(&mut self, asked: usize, why: &str) {

@@ -328,7 +328,8 @@ async fn event_shown_after_its_claim_expired_is_admitted_again() {
         held_by: None,
     };
     let mut admitted = Vec::new();
-    for hours in [0, 1, 24, 48, 71, 72 + 24] {
+    // `second(0)` is at 8 o'clock. It is claimed in the last hour of that day.
+    for hours in [15, 16, 40, 64, 15 + 71, 16 + 72 + 1] {
         let poll = Poll {
             received_at: second(hours * HOUR),
             ..poll(&[r#"[{"id":"1","type":"PushEvent"}]"#])

@@ -6,6 +6,7 @@ use super::summary::Summary;
 use super::{PollRule, Poller};
 use crate::collect::outage::SHORTEST;
 use crate::github::tokens::TokenMode;
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::part::{ErrorReport, PartState};
 
@@ -13,6 +14,8 @@ use crate::model::part::{ErrorReport, PartState};
 const DOWN_AFTER: Duration = Duration::from_secs(30);
 /// Number of intervals without a response that make an outage, which is at least [`SHORTEST`].
 const SILENT_INTERVALS: u32 = 3;
+/// Lines about GitHub's state: it may change with each response.
+static TROUBLES: LineLimit = LineLimit::per_minute(10);
 
 impl Poller {
     /// Updates the status after some responses.
@@ -53,7 +56,9 @@ impl Poller {
             if let Some(message) = &summary.trouble {
                 let again = report.last_error.as_ref().is_some_and(|last| last.message == *message);
                 if turned || !again {
-                    tracing::warn!(state = state.name(), "{message}");
+                    TROUBLES.log(|left_out| {
+                        tracing::warn!(state = state.name(), left_out, "{message}");
+                    });
                 }
                 report.last_error = Some(ErrorReport { at: wall, message: message.clone() });
             } else if turned {

@@ -1,7 +1,11 @@
 //! Reports of the poller: log messages and metrics.
 
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
+
+/// Lines about problems that begin: one may come and go with each response.
+static BEGUN: LineLimit = LineLimit::per_minute(10);
 
 /// A summary of some responses, for the status.
 #[derive(Default)]
@@ -20,7 +24,9 @@ pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
         all.iter().any(|other| (other.kind, other.of) == (one.kind, one.of))
     };
     for trouble in now.iter().filter(|trouble| !is_in(before, trouble)) {
-        tracing::warn!(trouble = trouble.kind.name(), "{}", trouble.text);
+        BEGUN.log(|left_out| {
+            tracing::warn!(trouble = trouble.kind.name(), left_out, "{}", trouble.text);
+        });
     }
     for trouble in before.iter().filter(|trouble| !is_in(now, trouble)) {
         let since = trouble.since;

@@ -6,6 +6,7 @@
 //! there is room: a subscriber of `/stream` then continues from its cursor, one of `/sampling` is
 //! moved forward like any slow one. The last part, up to [`LIMIT_BYTES`], is for clients that hold
 //! nothing: so clients that read nothing cannot silence those that read, however many they are.
+//! An encoded message is charged to its client until the connection that waited for it takes it.
 //!
 //! The counts are global, because the limits concern the memory of the process.
 
@@ -21,7 +22,7 @@ use crate::sync::lock;
 /// Held bytes above which clients that hold more than their share wait.
 pub const ROOM_BYTES: usize = 96 << 20;
 /// Held bytes above which only clients that hold nothing are served.
-const SHARED_BYTES: usize = 120 << 20;
+pub(in crate::hub) const SHARED_BYTES: usize = 120 << 20;
 /// Held bytes above which every client waits.
 pub const LIMIT_BYTES: usize = 144 << 20;
 /// The most bytes that a client may hold above [`ROOM_BYTES`], also if its share is larger.
@@ -79,7 +80,7 @@ pub(in crate::hub) fn charge(client: u64, bytes: usize) -> Option<MemoryCharge> 
 /// Whether messages may be encoded or taken for this connection now. If not, the connection is
 /// notified when there is room.
 pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
-    if has_room(held_bytes(), notifier.client) {
+    if has_room(held_bytes(), notifier) {
         return true;
     }
     {
@@ -91,17 +92,20 @@ pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
         IS_WAITED_FOR.store(true, Ordering::SeqCst);
     }
     // Room may have been made before this connection was in the list.
-    has_room(HELD.load(Ordering::SeqCst), notifier.client)
+    has_room(HELD.load(Ordering::SeqCst), notifier)
 }
 
-fn has_room(held: usize, client: u64) -> bool {
+/// Whether there is room for a connection while this many bytes are held.
+pub(in crate::hub) fn has_room(held: usize, notifier: &Notifier) -> bool {
     if held <= ROOM_BYTES || held > LIMIT_BYTES {
         return held <= ROOM_BYTES;
     }
     let clients = lock(&CLIENTS.bytes);
-    let Some(bytes) = clients.get(&client) else { return true };
+    let charged = clients.get(&notifier.client).copied().unwrap_or_default();
+    // What is encoded for the connection itself must not keep it from taking that.
+    let bytes = charged.saturating_sub(notifier.encoded_bytes.load(Ordering::Relaxed));
     let share = (SHARED_BYTES - ROOM_BYTES) / clients.len().max(1);
-    held <= SHARED_BYTES && *bytes <= share.min(LITTLE_BYTES)
+    bytes == 0 || (held <= SHARED_BYTES && bytes <= share.min(LITTLE_BYTES))
 }
 
 /// Notifies all connections that wait for room. Those that find none will wait again.
@@ -162,32 +166,36 @@ mod tests {
         assert!(held_bytes() < MUCH);
     }
 
+    fn of(client: u64) -> Notifier {
+        Notifier::new(client, false)
+    }
+
     #[test]
     fn client_that_holds_little_is_served_while_others_wait() {
-        let (greedy, modest) = (u64::MAX, u64::MAX - 1);
-        let charge = charge(greedy, 2 << 20).unwrap();
-        assert!(has_room(ROOM_BYTES, greedy) && has_room(ROOM_BYTES, modest));
-        assert!(!has_room(ROOM_BYTES + 1, greedy) && has_room(ROOM_BYTES + 1, modest));
-        assert!(has_room(LIMIT_BYTES, modest) && !has_room(LIMIT_BYTES + 1, modest));
+        let (greedy, modest) = (of(u64::MAX), of(u64::MAX - 1));
+        let charge = charge(greedy.client, 2 << 20).unwrap();
+        assert!(has_room(ROOM_BYTES, &greedy) && has_room(ROOM_BYTES, &modest));
+        assert!(!has_room(ROOM_BYTES + 1, &greedy) && has_room(ROOM_BYTES + 1, &modest));
+        assert!(has_room(LIMIT_BYTES, &modest) && !has_room(LIMIT_BYTES + 1, &modest));
         drop(charge);
-        assert!(has_room(ROOM_BYTES + 1, greedy));
+        assert!(has_room(ROOM_BYTES + 1, &greedy));
     }
 
     #[test]
     fn many_clients_that_hold_little_leave_room_for_those_that_hold_nothing() {
         const MANY: u64 = 1_000;
         let bytes = (SHARED_BYTES - ROOM_BYTES) / 1_000;
-        let (first, honest) = (u64::MAX - 2_000, u64::MAX - 2);
-        let charges: Vec<_> = (0..MANY).map(|n| charge(first + n, bytes)).collect();
+        let (first, honest) = (of(u64::MAX - 2_000), of(u64::MAX - 2));
+        let charges: Vec<_> = (0..MANY).map(|n| charge(first.client + n, bytes)).collect();
         assert!(charges.iter().all(Option::is_some));
-        assert!(has_room(ROOM_BYTES, first) && has_room(ROOM_BYTES, honest));
+        assert!(has_room(ROOM_BYTES, &first) && has_room(ROOM_BYTES, &honest));
         // Other tests of this process may hold something too: then a share is smaller.
-        let more = charge(first, bytes);
-        assert!(!has_room(ROOM_BYTES + 1, first) && has_room(ROOM_BYTES + 1, honest));
+        let more = charge(first.client, bytes);
+        assert!(!has_room(ROOM_BYTES + 1, &first) && has_room(ROOM_BYTES + 1, &honest));
         drop(more);
-        let small = charge(honest, CHARGED_BYTES).unwrap();
-        assert!(has_room(SHARED_BYTES, honest) && !has_room(SHARED_BYTES + 1, honest));
+        let small = charge(honest.client, CHARGED_BYTES).unwrap();
+        assert!(has_room(SHARED_BYTES, &honest) && !has_room(SHARED_BYTES + 1, &honest));
         drop(small);
-        assert!(has_room(SHARED_BYTES + 1, honest));
+        assert!(has_room(SHARED_BYTES + 1, &honest));
     }
 }

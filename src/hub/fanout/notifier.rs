@@ -5,7 +5,7 @@
 //! there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
 
@@ -22,6 +22,9 @@ pub struct Notifier {
     /// The client of the connection. All connections of a client share its turns in the queues of
     /// work and its memory account. The default is one common client.
     pub(in crate::hub) client: u64,
+    /// Bytes of messages that are encoded for this connection until it takes them: they are charged
+    /// to its client, and taking them needs no more memory.
+    pub(in crate::hub) encoded_bytes: AtomicUsize,
     /// Whether the connection takes deflated messages.
     pub(in crate::hub) deflates: bool,
 }

@@ -152,6 +152,13 @@ pub(in crate::hub) struct LogEntry<Q: SubscriberQuery> {
     waiters: EncodingWaiters,
 }
 
+impl<Q: SubscriberQuery> LogEntry<Q> {
+    /// Whether it is encoded on a blocking thread, before a connection takes it.
+    fn is_large(&self) -> bool {
+        self.bytes > LARGE_BYTES
+    }
+}
+
 /// Where a subscriber is in its group's log.
 #[derive(Debug)]
 struct SubscriberPosition {
@@ -286,7 +293,7 @@ impl<Q: SubscriberQuery> Group<Q> {
     }
 
     fn is_ready(&self, entry: &LogEntry<Q>, deflates: bool) -> bool {
-        entry.bytes <= LARGE_BYTES || self.query.is_encoded(&entry.event, &entry.encoded, deflates)
+        !entry.is_large() || self.query.is_encoded(&entry.event, &entry.encoded, deflates)
     }
 
     /// How many events its log holds.
@@ -458,7 +465,11 @@ impl<Q: SubscriberQuery> GroupLog<Q> {
             self.trim_to_needed();
         }
         let is_joined = entries.len() > 1 && bytes <= JOINED_BYTES;
-        let is_shared = takes_joined && is_large_group && is_joined;
+        // Each connection takes a large event itself, see [`EncodingWaiters::release`].
+        let is_shared = takes_joined
+            && is_large_group
+            && is_joined
+            && !entries.iter().any(|entry| entry.is_large());
         let more = has_more && large.is_none();
         Some(Taken { entries, joined: None, is_shared, upto, more, large })
     }
@@ -504,6 +515,9 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
         let deflates = self.notifier.deflates;
         let is_ready = |entry: &LogEntry<Q>| self.group.is_ready(entry, deflates);
         let taken = lock(&self.group.log).take(self.id, deflates, is_ready)?;
+        for entry in taken.entries.iter().filter(|entry| entry.is_large()) {
+            entry.waiters.release(&self.notifier);
+        }
         if let Some(entry) = &taken.large
             && entry.waiters.add(&self.notifier)
         {
@@ -564,10 +578,14 @@ impl<Q: SubscriberQuery> Drop for Subscriber<Q> {
     fn drop(&mut self) {
         // Under the lock of all groups, so that no subscriber joins a group that is being removed.
         let mut groups = lock(&self.all.groups);
-        let is_last = self.group.change(|log, _| {
-            log.subscribers.remove(&self.id);
-            log.subscribers.is_empty()
+        let (large, is_last) = self.group.change(|log, _| {
+            let position = log.subscribers.remove(&self.id);
+            let next = position.map_or(log.end, |position| position.next);
+            let open = log.entries.iter().rev().take_while(|entry| entry.number >= next);
+            let large = open.filter(|entry| entry.is_large()).cloned().collect::<Vec<_>>();
+            (large, log.subscribers.is_empty())
         });
+        large.iter().for_each(|entry| entry.waiters.release(&self.notifier));
         if is_last {
             groups.remove(&self.group.key);
             self.all.changed.store(true, Ordering::Release);

@@ -11,6 +11,7 @@ use crate::hub::log::control::RetentionLimits;
 use crate::hub::log::live::LiveSubscribers;
 use crate::hub::log::searches::SearchLimit;
 use crate::hub::log::tail::Tail;
+use crate::logging::line_limit::LineLimit;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::{Reader, Store, gaps};
 use crate::sync::lock;
@@ -24,6 +25,8 @@ pub(super) const PAGE_MOST: usize = 512 << 10;
 pub(super) const GAPS_NOTED: usize = 1_000;
 /// Pages that are read at the same time; the machine has other work to do.
 const READS_AT_ONCE: usize = 2;
+/// Lines that say that the gaps of the journal cannot be read.
+static UNREADABLE: LineLimit = LineLimit::per_minute(2);
 
 /// The journal, from which the stream is read behind the ring.
 #[derive(Clone)]
@@ -145,7 +148,9 @@ impl JournalFeed {
             // Too many: then followers ask the journal each time.
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot read the gaps of the journal");
+                UNREADABLE.log(|left_out| {
+                    tracing::warn!(%error, left_out, "cannot read the gaps of the journal");
+                });
             }
         }
     }

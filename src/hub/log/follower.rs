@@ -25,6 +25,7 @@ use crate::hub::fanout::fair_queue::Priority;
 use crate::hub::fanout::memory;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::retry_after;
+use crate::logging::line_limit::LineLimit;
 use crate::model::gap::GapReason;
 use crate::model::offset::Offset;
 use crate::model::position::{Cursor, Position};
@@ -42,6 +43,8 @@ const RING_EVENTS_LEAST: usize = 8;
 const AHEAD: Duration = Duration::from_secs(60);
 /// The close frame after everything was sent.
 const ALL_SENT: (u16, &str) = (1000, "that is all there is now");
+/// Lines that say that the journal cannot be read; each subscriber can cause one.
+static UNREADABLE: LineLimit = LineLimit::per_minute(10);
 
 /// A subscriber of the stream.
 #[derive(Debug)]
@@ -420,7 +423,10 @@ impl Follower {
             }
             Some(Ok(page)) => page,
             Some(Err(error)) => {
-                tracing::error!(%error, "cannot read the journal; the stream of a subscriber ends");
+                UNREADABLE.log(|left_out| {
+                    let words = "cannot read the journal; the stream of a subscriber ends";
+                    tracing::error!(%error, left_out, "{words}");
+                });
                 batch.messages.push(self.bye("the journal cannot be read", retry_after()));
                 batch.ended = Some(ALL_SENT);
                 return;

@@ -15,23 +15,23 @@ use crate::model::window::Timestamp;
 use crate::store::{Durability, Store};
 
 const NAME: &str = "scripts/merge_latest.rhai";
-const DOUBLE: &str = "fn merge(window) { let t = Tally(); t.add(window, 2); t }";
+pub(super) const DOUBLE: &str = "fn merge(window) { let t = Tally(); t.add(window, 2); t }";
 const FOUR: &str = "fn merge(window) { let t = Tally(); t.add(window, 4); t }";
 const BROKEN: &str = "fn merge(window) {\n  totl\n}";
 
-fn host(last_good: Option<&str>) -> ScriptHost {
+pub(super) fn host(last_good: Option<&str>) -> ScriptHost {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_000));
     ScriptHost::of(ScriptKind::Merge, NAME, last_good, None, clock)
 }
 
-fn folder() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("merge_latest.rhai");
     (folder, path)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "there may be no window yet")]
-fn live() -> Option<WindowSnapshot> {
+pub(super) fn live() -> Option<WindowSnapshot> {
     Some(small())
 }
 

@@ -11,6 +11,7 @@ use http::request::Parts;
 
 use super::directory::{ListedFile, ListedHours};
 use super::limits::DownloadSlot;
+use crate::logging::line_limit::LineLimit;
 use crate::model::hour_file::HourName;
 use crate::serve::admin::status;
 use crate::serve::history;
@@ -22,6 +23,8 @@ use crate::sync::blocking;
 
 /// The default range: the last 31 days.
 const USUAL: Duration = Duration::from_secs(31 * 86_400);
+/// Lines that say that the archive cannot be listed; each request can cause one.
+static UNLISTED: LineLimit = LineLimit::per_minute(10);
 
 /// The answer to a request for the list.
 pub(super) async fn answer(
@@ -38,7 +41,7 @@ pub(super) async fn answer(
         index.list(&dir, hours, clock)
     };
     let listed = blocking(read).await?.map_err(|error| {
-        tracing::warn!(%error, "the archive cannot be listed");
+        UNLISTED.log(|left_out| tracing::warn!(%error, left_out, "the archive cannot be listed"));
         Problem::unavailable("the archive cannot be listed now")
     })?;
     if is_page {

@@ -15,22 +15,11 @@ use crate::config::Secret;
 use crate::secrets::are_equal;
 use crate::serve::server::ServerState;
 
-/// Headers that proxies add, in addition to all that begin with [`FORWARDED`]. A request with one
-/// of them did not come from this machine.
-const FORWARDING: [&str; 10] = [
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-original-forwarded-for",
-    "x-envoy-external-address",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "fastly-client-ip",
-];
-/// `x-forwarded-for`, `x-forwarded-host` and so on.
-const FORWARDED: &str = "x-forwarded";
+/// How the names of headers end in which proxies name the client: `x-real-ip`, `client-ip`,
+/// `x-proxyuser-ip`, `x-azure-clientip`, `x-remote-addr`, `x-envoy-external-address` and so on. No
+/// list of them would be complete. A request with one of them did not come from this machine, nor
+/// did one with `via`, `forwarded`, `x-forwarded-for`, `x-forwarded-host` and so on.
+const NAMING_CLIENTS: [&str; 5] = ["-ip", "clientip", "-addr", "-address", "-forwarded-for"];
 
 /// Suffixes of names that public DNS does not assign.
 const INTERNAL: [&str; 8] =
@@ -101,8 +90,7 @@ fn is_from_here(server: &ServerState, request: &Request<Body>) -> bool {
     let headers = request.headers();
     let Ok(&Peer { address, .. }) = Peer::of(request) else { return false };
     let config = &server.options.config;
-    let names = || headers.keys().map(HeaderName::as_str);
-    let is_forwarded = || names().any(|n| n.starts_with(FORWARDED) || FORWARDING.contains(&n));
+    let is_forwarded = || headers.keys().map(HeaderName::as_str).any(is_of_proxy);
     address.is_loopback()
         // With proxies on this machine, a local connection may carry any client.
         && !is_proxy(config, address)
@@ -112,6 +100,13 @@ fn is_from_here(server: &ServerState, request: &Request<Body>) -> bool {
         // nginx uses HTTP/1.0 to its backends by default, and few clients do.
         && request.version() >= Version::HTTP_11
         && headers.get(header::HOST).is_some_and(is_loopback_name)
+}
+
+/// Whether a proxy adds the header of this name.
+fn is_of_proxy(name: &str) -> bool {
+    matches!(name, "via" | "forwarded")
+        || name.starts_with("x-forwarded")
+        || NAMING_CLIENTS.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a page in a browser caused a request: an `<img>`, a form, a script. A typed address does
@@ -201,6 +196,35 @@ mod tests {
         for host in ["", "evil.test", "127.0.0.1.evil.test", "evillocal.com", "a.example:80", "[]"]
         {
             assert!(!is_known_host(host, &listed), "{host}");
+        }
+    }
+
+    #[test]
+    fn headers_of_proxies_are_known_by_their_names() {
+        for name in [
+            "via",
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-original-forwarded-for",
+            "x-real-ip",
+            "client-ip",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "x-proxyuser-ip",
+            "x-azure-clientip",
+            "x-appengine-user-ip",
+            "x-remote-addr",
+            "x-envoy-external-address",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "fastly-client-ip",
+            "wl-proxy-client-ip",
+        ] {
+            assert!(is_of_proxy(name), "{name}");
+        }
+        for name in ["host", "accept", "user-agent", "authorization", "content-length", "x-zip"] {
+            assert!(!is_of_proxy(name), "{name}");
         }
     }
 

@@ -27,6 +27,7 @@ use super::peer::{Audience, Listener, Peer};
 use super::tls::Stream;
 use super::write_timeout::{ConnectionRequests, RequestGuard, WriteTimeoutStream};
 use super::{front, http2, proxies, tls, unsent};
+use crate::logging::line_limit::LineLimit;
 use crate::serve::server::ServerState;
 
 /// Pause after the system could not accept a connection.
@@ -42,6 +43,8 @@ pub(crate) async fn accept(
     router: Router,
     tls: Option<TlsAcceptor>,
 ) {
+    // The reason lasts, mostly.
+    let failures = LineLimit::per_minute(2);
     loop {
         let accepted = tokio::select! {
             () = server.soft.cancelled() => return,
@@ -51,7 +54,10 @@ pub(crate) async fn accept(
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted now: is `ulimit -n` too low?");
+                failures.log(|left_out| {
+                    let words = "no connection can be accepted now: is `ulimit -n` too low?";
+                    tracing::warn!(%error, left_out, "{words}");
+                });
                 server.clock.sleep(ACCEPT_PAUSE).await;
                 continue;
             }

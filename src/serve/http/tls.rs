@@ -41,6 +41,8 @@ impl Certificate {
         let cert = reload::read(&files.cert).map_err(|why| about(CERT, why))?;
         let key = reload::read(&files.key).map_err(|why| about(KEY, why))?;
         let pair = pair(&cert, &key).map_err(|(which, why)| about(which, why))?;
+        reload::remember(&files.cert, &cert);
+        reload::remember(&files.key, &key);
         Ok(Self(Arc::new(Newest(ArcSwap::from_pointee(pair)))))
     }
 

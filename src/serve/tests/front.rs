@@ -39,6 +39,27 @@ fn paths(audience: Audience) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn request_for_a_websocket_has_no_body() {
+    const HEAD: &str = "GET /sampling HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\
+        connection: upgrade\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let served = served().await;
+    for (body, wanted) in [
+        ("content-length: 0\r\n\r\n", 101),
+        ("content-length: 2\r\n\r\nab", 400),
+        ("content-length: 2\r\n\r\n", 400),
+        ("transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", 400),
+    ] {
+        let mut stream = TcpStream::connect(served.public).await.unwrap();
+        stream.write_all(format!("{HEAD}{body}").as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        soon(stream.read_exact(&mut answer)).await.unwrap();
+        let answer = std::str::from_utf8(&answer).unwrap();
+        assert!(answer.ends_with(&format!(" {wanted}")), "{body:?}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn invalid_request_heads_are_rejected() {
     const UPGRADE: &str = "upgrade: websocket\r\nconnection: upgrade\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

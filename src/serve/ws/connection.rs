@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::close;
 use super::decompressor::{Decompressor, MessageError};
 use super::frames::FrameStream;
+use crate::clock::rate_limit::RateLimit;
 use crate::config::ServerLimits;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
@@ -30,7 +31,7 @@ use crate::serve::http::tls::Stream;
 use crate::serve::readers::ClientReader;
 use crate::serve::readers::params::InvalidParams;
 use crate::serve::server::ServerState;
-use crate::serve::timer::{RateLimit, Timer};
+use crate::serve::timer::Timer;
 
 /// Small: there are thousands of connections, and clients send little.
 const READ_BYTES: usize = 256;

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::HttpBody as _;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
@@ -120,6 +121,12 @@ fn check(
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
     if key.len() != KEY_CHARS {
         let detail = "Sec-WebSocket-Key is missing or is not 16 bytes as base64";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    // RFC 9110 §7.8: the protocol changes after the whole request, so a body would have to be read
+    // first. In a GET it has no meaning (§9.3.1), and a proxy may see its end elsewhere.
+    if !request.body().is_end_stream() {
+        let detail = "a request for a WebSocket has no body";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
     if server.soft.is_cancelled() {

@@ -101,5 +101,5 @@ async fn kills_with_rabbitmq_and_aggregates_lose_and_double_nothing() {
         seed += 1;
     }
     let took: Duration = clock.instant() - began;
-    println!("{done} kills with RabbitMQ in {took:?}: nothing lost, nothing twice");
+    println!("report: {done} kills with RabbitMQ in {took:?}: nothing lost, nothing twice");
 }

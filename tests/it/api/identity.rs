@@ -13,12 +13,14 @@ use crate::common::client::request;
 use crate::common::running::{Running, soon};
 
 /// Headers that proxies add.
-const PROXIED: [&str; 6] = [
+const PROXIED: [&str; 8] = [
     "x-forwarded-for: 127.0.0.1",
     "X-Forwarded-Port: 443",
     "forwarded: for=127.0.0.1",
     "x-real-ip: 127.0.0.1",
     "CF-Connecting-IP: 127.0.0.1",
+    "Client-Ip: 127.0.0.1",
+    "X-ProxyUser-Ip: 127.0.0.1",
     "via: 1.1 proxy",
 ];
 /// Headers that browsers add to requests caused by a page.

@@ -2,19 +2,54 @@
 
 use std::net::SocketAddr;
 
+use ghpulse::simulate::Options;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::events::push;
+use super::program::{Program, run_within};
 use super::site::Site;
 use crate::common::client::{Answer, Came, Client, request};
-use crate::common::running::{soon, until_some};
+use crate::common::running::{GitHub, soon, until_some};
 
 /// Connects from another address of this machine.
 async fn from(host: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{host}:0").parse().unwrap()).unwrap();
     socket.connect(to).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_open_files_to_the_store() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = run_within(256, &dir, &github.url);
+    command.env("GHPULSE_SERVER_LIMITS_HANDSHAKETIMEOUT", "3s");
+    let mut program = Program::start(command);
+    program.until("server.limits.connections is lowered").await;
+    let address = program.address().await;
+    let mut strangers = Vec::new();
+    for host in 2..34 {
+        for _ in 0..16 {
+            strangers.push(from(&format!("127.0.0.{host}"), address).await);
+        }
+    }
+    for stranger in &mut strangers {
+        let mut response = Vec::new();
+        // It may end with a reset.
+        let _ = soon("it is cut off", stranger.read_to_end(&mut response)).await;
+    }
+    let mut reader = Client::connect(address, "/sampling").await;
+    reader.text().await;
+    reader.subscribe(r#"{"samplingRate":1}"#).await;
+    github.control.push_raw(&push(1));
+    assert!(reader.text().await.contains(r#""id":"1""#));
+    drop(reader);
+    program.signal("-TERM").await;
+    let (code, log, _) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("open files (") && !log.contains("can be accepted"), "{log}");
 }
 
 fn expect_refused(opened: Result<Client, Answer>, status: u16, reason: &str) {

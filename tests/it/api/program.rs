@@ -26,8 +26,13 @@ pub(crate) struct Program {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+    command.args(arguments);
+    prepared(command)
+}
+
+/// Runs below this project's directory, quietly, and as long as the test.
+fn prepared(mut command: Command) -> Command {
     command
-        .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("GHPULSE_GITHUB_LOOP_BREAK", "20")
         .env("GHPULSE_OPS_LISTEN", "127.0.0.1:0")
@@ -53,7 +58,7 @@ impl Program {
     }
 
     /// Reads the log until it reports the address of the server.
-    async fn address(&mut self) -> std::net::SocketAddr {
+    pub(crate) async fn address(&mut self) -> std::net::SocketAddr {
         let line = self.until("serving").await;
         let (_, behind) = line.split_once("http://").expect("the log names the address");
         let end = behind.find('/').expect("the address ends with a slash");
@@ -94,6 +99,17 @@ pub(crate) fn run(dir: &tempfile::TempDir, github: &str) -> Command {
     let mut command = command(&["run", "--listen", "127.0.0.1:0", "--github", github, "--data"]);
     command.arg(dir.path()).env("GHPULSE_GITHUB_TOKENS", "token-of-a-test");
     command
+}
+
+/// As [`run`], with this limit of open files.
+pub(crate) fn run_within(files: u32, dir: &tempfile::TempDir, github: &str) -> Command {
+    let command = run(dir, github);
+    let inner = command.as_std();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!(r#"ulimit -n {files} && exec "$0" "$@""#)]);
+    limited.arg(inner.get_program()).args(inner.get_args());
+    limited.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    prepared(limited)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! Files that are replaced at run time: the certificate of the public listeners, and the log file.
-//! Connected clients are unaffected.
+//! Files that are replaced at run time: the certificate of the public listeners, the file of
+//! tokens, and the log file. Connected clients are unaffected.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -105,6 +105,35 @@ async fn renewed_certificate_keeps_connections() {
     drop(reader);
     program.signal("-TERM").await;
     assert_eq!(program.end().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_file_of_tokens_is_in_readyz_until_it_is_good() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = files.path().join("tokens");
+    std::fs::write(&path, "alice\nghp_XXXX\n").unwrap();
+    let mut command = run(&dir, &github.url);
+    command.env("GHPULSE_GITHUB_TOKENSFILE", &path);
+    let mut program = Program::start(command);
+    // The start has read it; the first check comes seconds later.
+    program.until("tokens read").await;
+    std::fs::write(&path, "NAME=telltale\n").unwrap();
+    program.until("a renewed file is bad").await;
+    let ops = ops(dir.path()).await;
+    let parts = files_part(ops, true).await;
+    let is_named = parts.contains("github.tokensFile: ") && parts.contains("stays in use");
+    assert!(is_named && !parts.contains("telltale"), "{parts}");
+    std::fs::write(&path, "alice\nghp_XXXX\n").unwrap();
+    files_part(ops, false).await;
+    std::fs::remove_file(&path).unwrap();
+    assert!(files_part(ops, true).await.contains("cannot be read"));
+    std::fs::write(&path, "alice\nbob\n").unwrap();
+    files_part(ops, false).await;
+    program.signal("-TERM").await;
+    let (code, log, _) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("is a placeholder").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

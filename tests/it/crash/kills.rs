@@ -71,10 +71,10 @@ async fn kills_at_seeded_moments_lose_and_double_nothing() {
     while done < kills {
         // Two directories in parallel: a process waits most of the time.
         let sites = [seed, seed + 1];
-        for seed in sites {
-            println!("seed {seed}: TEST_KILLS_SEED={seed} make kills N={}", OF_A_SITE.min(kills));
-        }
         let each = OF_A_SITE.min((kills - done).div_ceil(2));
+        for seed in sites {
+            println!("seed {seed}: TEST_KILLS_SEED={seed} make kills N={}", 2 * each);
+        }
         tokio::join!(
             killed_again_and_again(sites[0], each),
             killed_again_and_again(sites[1], each)
@@ -82,5 +82,5 @@ async fn kills_at_seeded_moments_lose_and_double_nothing() {
         done += 2 * each;
         seed += 2;
     }
-    println!("{done} kills in {:?}: nothing lost, nothing twice", clock.instant() - began);
+    println!("report: {done} kills in {:?}: nothing lost, nothing twice", clock.instant() - began);
 }

@@ -184,7 +184,7 @@ const LATEST: u64 = 2_500;
 async fn nodes_killed_at_seeded_moments_count_the_same() {
     let kills = number("TEST_KILLS").map_or(KILLS, |kills| kills.div_ceil(PART));
     let seed = number("TEST_KILLS_SEED").unwrap_or(1);
-    println!("TEST_KILLS_SEED={seed} make kills N={}", PART * kills);
+    println!("seed {seed}: TEST_KILLS_SEED={seed} make kills N={}", PART * kills);
     let topic = format!("processes-kills-{seed}");
     let Some(pulsar) = shared("nodes_killed_at_seeded_moments").await else { return };
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -213,7 +213,7 @@ async fn nodes_killed_at_seeded_moments_count_the_same() {
     }
     let [one, other] = nodes.map(|node| stored::journal(node.dir.path()));
     assert_eq!(one, other, "the same events at the same positions, the same facts");
-    println!("{kills} kills of two nodes: nothing lost, nothing twice");
+    println!("report: {kills} kills of two nodes: nothing lost, nothing twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -175,6 +175,33 @@ async fn large_event_is_encoded_on_another_thread_and_dropped() {
     }
 }
 
+#[tokio::test]
+async fn large_event_that_others_have_not_taken_is_not_charged_to_its_first_reader() {
+    let groups = SamplingSubscribers::new(1_000);
+    let connection = |client| Arc::new(Notifier::new(client, false));
+    let has_room = |notifier: &Notifier| memory::has_room(memory::SHARED_BYTES + 1, notifier);
+    let _idle = groups.subscribe(SamplingQuery::default(), 1, &connection(u64::MAX - 11));
+    for (client, takes) in [(u64::MAX - 12, true), (u64::MAX - 13, false)] {
+        let [one, other] = [client; 2].map(connection);
+        let mut subscriber = groups.subscribe(SamplingQuery::default(), 1, &one);
+        dispatch(&groups, &[large(client)]);
+        assert!(one.take_notified());
+        assert!(subscriber.take().messages.is_empty(), "it is encoded first");
+        std::future::poll_fn(|cx| one.poll_notified(cx)).await;
+        assert!(!has_room(&other), "it is charged");
+        assert!(has_room(&one), "what is encoded for it may be taken");
+        if takes {
+            let batch = subscriber.take();
+            assert_eq!(batch.count, 1);
+            assert!(!has_room(&one), "it is being sent");
+        } else {
+            drop(subscriber);
+        }
+        assert!(has_room(&one) && has_room(&other), "{takes}");
+    }
+    assert_eq!(groups.groups.groups()[0].held(), 2, "the other connection has not taken them");
+}
+
 #[test]
 fn subscribers_of_a_large_group_share_one_piece_for_a_batch() {
     let groups = SamplingSubscribers::new(1_000);

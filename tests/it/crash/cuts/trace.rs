@@ -160,3 +160,13 @@ pub(super) fn failing(program: &str, into: &Path, db: &Path, error: &str, call: 
     command.arg(program);
     command
 }
+
+/// A command that runs a program in which every sync of a thread from its n-th on fails with
+/// `error`.
+pub(super) fn failing_syncs(program: &str, into: &Path, error: &str, first: u64) -> Command {
+    let mut command = Command::new("strace");
+    let inject = format!("inject=fsync,fdatasync:error={error}:when={first}+");
+    command.args(["-f", "-qq", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-e"]);
+    command.arg(inject).arg("-o").arg(into).arg(program);
+    command
+}
