@@ -159,8 +159,8 @@ const SILENT: [&str; 3] = ["pulsar", "h2", "rustls"];
 fn directives(level: &str) -> String {
     let is_named =
         |library: &str| level.split(',').any(|directive| directive.trim().starts_with(library));
-    let silent = SILENT.iter().filter(|library| !is_named(library));
-    let silent: String = silent.map(|library| format!(",{library}=off")).collect();
+    let unnamed = SILENT.iter().filter(|library| !is_named(library));
+    let silent = unnamed.fold(String::new(), |text, library| text + "," + *library + "=off");
     if matches!(level, "debug" | "trace") {
         return format!("info,ghpulse=debug{silent}");
     }

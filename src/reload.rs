@@ -66,19 +66,21 @@ where
 /// reason when the file was never valid in this process. Blocks while it reads a small file.
 pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
     match read(path).and_then(|bytes| check(&bytes).map(|()| bytes)) {
-        Ok(bytes) => Ok(remember(path, &bytes)),
+        Ok(bytes) => {
+            remember(path, &bytes);
+            Ok(bytes.into())
+        }
         Err(why) => last_good(path).ok_or(why),
     }
 }
 
 /// Remembers content of a file that was found valid elsewhere.
-pub fn remember(path: &Path, content: &[u8]) -> Arc<[u8]> {
-    let content = Arc::<[u8]>::from(content);
-    lock(&GOOD).get_or_insert_default().insert(path.to_owned(), Arc::clone(&content));
-    content
+pub fn remember(path: &Path, content: &[u8]) {
+    lock(&GOOD).get_or_insert_default().insert(path.to_owned(), content.into());
 }
 
 /// The last valid content of a file; `None` if it was never valid in this process.
+#[must_use]
 pub fn last_good(path: &Path) -> Option<Arc<[u8]>> {
     lock(&GOOD).as_ref()?.get(path).cloned()
 }

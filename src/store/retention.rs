@@ -55,6 +55,8 @@ pub struct RetentionOptions {
 const EVERY: Duration = Duration::from_secs(60);
 /// Time between two measurements of the journal.
 const MEASURE: Duration = Duration::from_secs(10);
+/// Minutes by which events may be out of order on a bus.
+const APART: i64 = 2;
 /// Time between two sweeps of the first-time sets.
 const SWEEP: Duration = Duration::from_secs(3_600);
 
@@ -353,16 +355,26 @@ fn journal_cut(
 }
 
 /// The first position of the minutes from `oldest` on; at least the last minute stays. `minutes`
-/// must be sorted by position; one of the future counts as the next one that is not.
+/// must be sorted by position. A minute of the future counts as the next minute in order, which is
+/// not of the future either, and not before a minute of an earlier position.
 fn first_young(minutes: &[(Minute, MinuteRow)], oldest: Minute, now: Minute) -> Position {
+    let is_ahead = |minute: Minute| minute.0 > now.0.saturating_add(1);
+    let mut latest = Minute(i64::MIN);
+    let in_order: Vec<bool> = minutes
+        .iter()
+        .map(|(minute, _)| {
+            let is_behind = minute.0.saturating_add(APART) < latest.0;
+            latest = if is_ahead(*minute) { latest } else { latest.max(*minute) };
+            !is_ahead(*minute) && !is_behind
+        })
+        .collect();
     let mut first = minutes.last().map(|(_, row)| row.first).unwrap_or_default();
     let mut next = None;
-    for (minute, row) in minutes.iter().rev() {
-        let is_ahead = minute.0 > now.0.saturating_add(1);
-        let counted = next.filter(|_| is_ahead).unwrap_or(*minute);
-        if !is_ahead {
+    for ((minute, row), in_order) in minutes.iter().zip(in_order).rev() {
+        if in_order {
             next = Some(*minute);
         }
+        let counted = next.filter(|_| is_ahead(*minute)).unwrap_or(*minute);
         if counted >= oldest {
             first = row.first;
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::source::{Source, read_rust};
+use crate::source::{Source, files_below, read_rust};
 use crate::{read, root, settle};
 
 /// The tables of promises: page, heading, and the page that says what is promised, if another.
@@ -84,6 +84,45 @@ fn every_promise_names_tests_that_exist() {
                 let end = format!("::{name}");
                 if !tests.iter().any(|test| test.ends_with(&end)) {
                     complaints.push(format!("{path}:{line}: there is no test `{name}`"));
+                }
+            }
+        }
+    }
+    settle(&complaints);
+}
+
+/// The number before these words, wherever the page has them.
+fn numbers_before(page: &str, words: &str) -> Vec<usize> {
+    let number = |at: usize| page[..at].rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    page.match_indices(words).filter_map(|(at, _)| number(at)).collect()
+}
+
+#[test]
+fn numbers_of_tests_are_those_counted() {
+    let all = tests();
+    let of = |module: &str| {
+        let start = format!("tests::it::{module}::");
+        all.iter().filter(|test| test.starts_with(&start)).count()
+    };
+    let patches = files_below(root(), "tests/mutants").len();
+    let fault = read("src/fault.rs");
+    let (_, list) = fault.split_once("POINTS: &[&str] = &[").expect("it has the list");
+    let points = list.split("];").next().map_or(0, |list| list.matches('"').count() / 2);
+    let counted = [
+        (" deliberate bugs", patches),
+        (" fuzz targets", of("fuzz")),
+        (" targets (`it::fuzz`)", of("fuzz")),
+        (" targets, with libFuzzer", of("fuzz")),
+        (" places at which the process dies", points),
+        (" fault points", points),
+    ];
+    let mut complaints = Vec::new();
+    for path in ["tests/README.md", ".github/SECURITY.md"] {
+        let page = on_one_line(&read(path));
+        for (words, number) in counted {
+            for written in numbers_before(&page, words) {
+                if written != number {
+                    complaints.push(format!("{path}:1: `{written}{words}`: there are {number}"));
                 }
             }
         }

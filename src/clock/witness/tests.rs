@@ -11,8 +11,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_seconds(NOW + second)
 }
 
-fn dated(second: i64) -> Option<NewestReceipt> {
-    Some(NewestReceipt { at: at(second), is_dated: true })
+fn dated(second: i64) -> NewestReceipt {
+    NewestReceipt { at: at(second), is_dated: true }
 }
 
 fn heard(second: i64, at: Instant) -> Evidence {
@@ -46,13 +46,13 @@ async fn github_reveals_any_step_and_events_keep_the_right_time() {
 async fn earlier_times_reveal_steps_without_github() {
     let start = Clock::system().instant();
     for step in STEPS {
-        let newest = dated(-20);
+        let newest = Some(dated(-20));
         let mut evidence = Evidence { newest, ..Evidence::default() };
         assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
         let found = evidence.judge(at(*step), start);
         assert!(matches!(found, ClockVerdict::Disagrees { .. }), "{step}: {found}");
         // At a start only a step back can be seen; a step forward may be a long pause.
-        let (newest, pass) = (dated(0), Some(at(0)));
+        let (newest, pass) = (Some(dated(0)), Some(at(0)));
         let mut evidence = Evidence { newest, pass, ..Evidence::default() };
         let found = evidence.judge(at(*step), start);
         assert!(!found.is_trusted(), "{step}: {found}");
@@ -70,7 +70,7 @@ async fn wrong_date_of_github_stops_deletion_and_keeps_stamps() {
     assert!(!evidence.judge(at(1), start).is_trusted());
     assert_eq!(evidence.stamp(at(1), start), at(1));
     // After a start the store contradicts a date before its newest event.
-    let newest = dated(-300);
+    let newest = Some(dated(-300));
     let evidence = Evidence { github: evidence.github, newest, ..Evidence::default() };
     assert_eq!(evidence.stamp(at(1), start), at(1));
 }
@@ -119,7 +119,7 @@ async fn events_in_step_outweigh_a_pass_of_the_future() {
     let pass = Some(at(900_000));
     let mut evidence = Evidence { pass, ..Evidence::default() };
     let mut judge = |second: i64, newest: i64| {
-        evidence.newest = dated(newest);
+        evidence.newest = Some(dated(newest));
         evidence.judge(at(second), start + Duration::from_secs(second.cast_unsigned()))
     };
     let disagrees = |verdict| matches!(verdict, ClockVerdict::Disagrees { .. });

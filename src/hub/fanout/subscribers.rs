@@ -585,7 +585,9 @@ impl<Q: SubscriberQuery> Drop for Subscriber<Q> {
             let large = open.filter(|entry| entry.is_large()).cloned().collect::<Vec<_>>();
             (large, log.subscribers.is_empty())
         });
-        large.iter().for_each(|entry| entry.waiters.release(&self.notifier));
+        for entry in large {
+            entry.waiters.release(&self.notifier);
+        }
         if is_last {
             groups.remove(&self.group.key);
             self.all.changed.store(true, Ordering::Release);

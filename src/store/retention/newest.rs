@@ -29,7 +29,7 @@ pub(super) fn newest_receipt(
         searched += 1;
         let received_at = row.facts.received_at;
         // The time is the end of a minute.
-        if at.since(received_at) <= 2 * TOLERANCE {
+        if received_at <= at && at.since(received_at) <= 2 * TOLERANCE {
             let created_at = Event::read(row.event).ok().and_then(|event| event.created_at);
             let soon = received_at.minus(SHOWN_AFTER)..=received_at.plus(TOLERANCE);
             is_dated = created_at.is_some_and(|created_at| soon.contains(&created_at));

@@ -466,6 +466,19 @@ async fn events_dated_in_the_future_do_not_make_the_journal_grow() {
     assert_eq!(minutes, [18, 19, 20].map(minute_of));
 }
 
+#[test]
+fn minute_of_the_future_does_not_count_as_one_of_a_wrong_past() {
+    let row = |entry| MinuteRow { first: Position::counted(entry), bytes: 1 };
+    let first = |minutes: &[i64]| {
+        let minutes: Vec<_> = (1..).zip(minutes).map(|(n, at)| (Minute(*at), row(n))).collect();
+        first_young(&minutes, Minute(900), Minute(1_000)).entry
+    };
+    assert_eq!(first(&[100, 990, 5_000, 5_001, 1_000]), 2);
+    assert_eq!(first(&[100, 101, 5_000, 5, 990]), 3, "5 is not when the fourth was received");
+    assert_eq!(first(&[100, 101, 5_000, 800, 990]), 5, "the third was received before the fourth");
+    assert_eq!(first(&[100, 5_000, 5, 6]), 2, "nobody knows when it was");
+}
+
 #[tokio::test]
 async fn events_dated_in_the_future_expire_with_those_after_them() {
     let (_dir, store, tag, now) = opened();

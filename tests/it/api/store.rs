@@ -232,37 +232,6 @@ async fn removed_data_directory_is_named_and_is_the_end_of_the_run() {
     assert!(ended.contains("LOCK was removed or replaced"), "{ended}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn command_that_a_signal_ends_removes_its_files_and_dies_by_it() {
-    use std::os::unix::process::ExitStatusExt as _;
-    let around = tempfile::tempdir().unwrap();
-    let data = around.path().join("data");
-    let store = Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap();
-    // It takes the requests of an appliance and never answers.
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    std::fs::write(data.join("ops"), format!("http://{}", silent.local_addr().unwrap())).unwrap();
-    std::fs::write(data.join("ops.secret"), "of nobody").unwrap();
-    let hour = around.path().join("2026-01-01-0.json.gz");
-    std::fs::write(&hour, "its content is not looked at").unwrap();
-    let copies = || {
-        let names = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().starts_with(".exchange-")).count()
-    };
-    for (signal, number) in [("-INT", 2), ("-TERM", 15)] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
-        command.arg("import").arg(&hour).arg("--data").arg(&data).env_clear().kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        let asked = soon("the appliance is asked", silent.accept()).await.unwrap();
-        assert!(copies() > 0, "the file passes through the data directory");
-        let pid = child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
-        let status = soon("it ends", child.wait()).await.unwrap();
-        assert_eq!((status.signal(), copies()), (Some(number), 0), "{status}");
-        drop(asked);
-    }
-    drop(store);
-}
-
 /// Bytes that the store has written, all of them still in its write-ahead log.
 fn written(data: &Path) -> u64 {
     let files = std::fs::read_dir(data.join("db")).unwrap().map(|entry| entry.unwrap());

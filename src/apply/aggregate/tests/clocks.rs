@@ -47,7 +47,7 @@ const LATE: Duration = Duration::from_secs(2 * 3_600);
 const TOPIC: BusTag = BusTag(0x7fff_ffff);
 /// Steps of a run, and runs.
 const OPERATIONS: usize = 120;
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 6;
 
 struct Node {
     dir: TempDir,
@@ -271,8 +271,8 @@ impl World {
             return node.apply(tag, arrived, spent).await;
         };
         // The time of publication is the client's.
-        let sent = entries.iter().map(|entry| Outgoing::new(&entry.envelope, &entry.summary));
-        topic.extend(sent.map(|message| (message, node.clock.now())));
+        let messages = entries.iter().map(|entry| Outgoing::new(&entry.envelope, &entry.summary));
+        topic.extend(messages.map(|message| (message, node.clock.now())));
         node.apply(TOPIC, Vec::new(), spent).await;
         for node in &mut self.nodes {
             let arrived = (node.read..topic.len()).map(|n| {
