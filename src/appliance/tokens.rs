@@ -37,8 +37,8 @@ pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> 
     Ok(joined(github, lines))
 }
 
-/// Uses the tokens in the file when it changes and on each SIGHUP, until `stop` is cancelled. Does
-/// nothing without a file.
+/// Uses the tokens in the file when it changes and on each SIGHUP, which also tries refused tokens
+/// again, until `stop` is cancelled.
 pub(super) async fn follow(
     github: GitHubConfig,
     pool: Arc<TokenPool>,
@@ -50,6 +50,9 @@ pub(super) async fn follow(
     let look = move |is_asked| {
         if let Some(tokens) = look(&mut followed, &github, is_asked) {
             pool.replace(tokens);
+        }
+        if is_asked {
+            pool.retry_refused();
         }
         wait
     };

@@ -2,7 +2,7 @@
 //! without a token.
 //!
 //! Guarantees: tokens take turns, and none exceeds its account's budget. A token that GitHub
-//! refuses is quarantined and tried again hours later. When all are quarantined, or there are
+//! refuses is quarantined, first for seconds, up to hours. When all are quarantined, or there are
 //! none, requests are sent without a token at the pace for that, and this is logged. Outside, a
 //! token is identified by its position in the configuration; it is never printed.
 //!
@@ -132,6 +132,16 @@ impl TokenPool {
         state.slots.extend(installed);
         state.departed = old;
         self.settle_list(&mut state, &before, now);
+    }
+
+    /// Tries refused tokens again at once: the operator says that something has changed.
+    pub fn retry_refused(&self) {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        if state.end_quarantines() {
+            publish(&mut state, now);
+            self.lists.send_replace(());
+        }
     }
 
     /// Completes a change of the list; `before` is what it was.

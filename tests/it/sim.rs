@@ -30,8 +30,8 @@ use serde_json::Value;
 
 /// Seeded runs in `make test`.
 const RUNS: u64 = 6;
-/// Faults of GitHub that lose nothing. Tokens are quarantined for hours, so the two faults that
-/// cause it have their own tests next to the poller.
+/// Faults of GitHub that lose nothing. Tokens are quarantined for half a minute and longer, so the
+/// two faults that cause it have their own tests next to the poller.
 pub(crate) const FAULTS: &[FaultKind] = &[
     FaultKind::Error500,
     FaultKind::Error502,

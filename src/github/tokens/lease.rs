@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::pool_state::{PoolState, QUARANTINE, publish, report_quarantine};
+use super::pool_state::{PoolState, publish, report_quarantine};
 use super::types::{AccountId, Owner, Resource, TokenSlotId, TokenVerdict};
 use crate::clock::Clock;
 use crate::config::Secret;
@@ -91,7 +91,7 @@ impl TokenPool {
         match verdict {
             TokenVerdict::Served | TokenVerdict::Unchanged => {
                 budget.answered(of, took);
-                state.quarantine(lease.slot, None);
+                state.accept(lease.slot);
             }
             TokenVerdict::Limited(wait) => {
                 // A limit other than the hourly one counts all requests of an account.
@@ -103,8 +103,9 @@ impl TokenPool {
                 }
             }
             TokenVerdict::Refused(why) if lease.token.is_some() && is_current => {
-                state.quarantine(lease.slot, Some(now + QUARANTINE));
-                report_quarantine(&mut state, lease.slot, why, now);
+                if let Some(time) = state.refuse(lease.slot, now) {
+                    report_quarantine(&mut state, lease.slot, (why, time), now);
+                }
                 if of_installation {
                     self.refusals.send_replace(());
                 }

@@ -11,8 +11,10 @@ use crate::config::Secret;
 use crate::github::limits::DeadToken;
 use crate::metrics;
 
-/// How long a token that GitHub refused is quarantined.
-pub const QUARANTINE: Duration = Duration::from_secs(6 * 3_600);
+/// First and longest time that a token which GitHub refused is quarantined; doubled with each
+/// refusal in a row. An incident at GitHub may refuse good tokens for seconds.
+pub const QUARANTINE: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(6 * 3_600));
 
 /// GitHub's limit without a token, per hour and address.
 pub(super) const ANONYMOUS_LIMIT: u64 = 60;
@@ -44,6 +46,8 @@ pub(super) struct TokenSlot {
     /// When to ask GitHub for its account; `None` once that is answered.
     pub(super) introduced_at: Option<Instant>,
     pub(super) quarantined_until: Option<Instant>,
+    /// How often in a row GitHub refused it.
+    refusals: u32,
     /// It gets stale pages until then; a response in flight does not end that.
     pub(super) resting_until: Option<Instant>,
 }
@@ -52,7 +56,16 @@ impl TokenSlot {
     pub(super) fn new(id: TokenSlotId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
         let (introduced_at, installation) = (Some(now), None);
         let (quarantined_until, resting_until) = (None, None);
-        Self { id, token, installation, owner, introduced_at, quarantined_until, resting_until }
+        Self {
+            id,
+            token,
+            installation,
+            owner,
+            introduced_at,
+            quarantined_until,
+            refusals: 0,
+            resting_until,
+        }
     }
 
     pub(super) fn is_resting(&self, now: Instant) -> bool {
@@ -86,11 +99,27 @@ impl PoolState {
         all.chain([&mut self.anonymous]).find(|slot| slot.id == id)
     }
 
-    /// Quarantines a token until then, or ends its quarantine.
-    pub(super) fn quarantine(&mut self, id: TokenSlotId, until: Option<Instant>) {
+    /// Quarantines a token that was refused; returns for how long. Further refusals of requests
+    /// that were in flight change nothing.
+    pub(super) fn refuse(&mut self, id: TokenSlotId, now: Instant) -> Option<Duration> {
+        let slot = self.slot(id).filter(|slot| !slot.is_quarantined(now))?;
+        let time = QUARANTINE.0.saturating_mul(1 << slot.refusals.min(16)).min(QUARANTINE.1);
+        slot.refusals = slot.refusals.saturating_add(1);
+        slot.quarantined_until = Some(now + time);
+        Some(time)
+    }
+
+    /// Ends a token's quarantine: GitHub accepted it.
+    pub(super) fn accept(&mut self, id: TokenSlotId) {
         if let Some(slot) = self.slot(id) {
-            slot.quarantined_until = until;
+            (slot.quarantined_until, slot.refusals) = (None, 0);
         }
+    }
+
+    /// Ends the quarantine of all tokens; returns whether there was one.
+    pub(super) fn end_quarantines(&mut self) -> bool {
+        let ended = self.slots.iter_mut().filter_map(|slot| slot.quarantined_until.take());
+        ended.count() > 0
     }
 
     /// Removes accounts without tokens.
@@ -134,12 +163,12 @@ pub(super) fn report_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
 pub(super) fn report_quarantine(
     state: &mut PoolState,
     id: TokenSlotId,
-    why: DeadToken,
+    (why, time): (DeadToken, Duration),
     now: Instant,
 ) {
     let Some(place) = state.slots.iter().position(|slot| slot.id == id) else { return };
     let census = census(state, now);
-    let (number, hours) = (place + 1, QUARANTINE.as_secs() / 3_600);
+    let (number, seconds) = (place + 1, time.as_secs());
     let left = census.tokens - census.quarantined;
     if let Some(installation) = state.slots[place].installation {
         tracing::warn!(
@@ -149,7 +178,8 @@ pub(super) fn report_quarantine(
         );
     } else {
         tracing::warn!(
-            "GitHub refuses token {number} of {} ({why}); it rests for {hours} hours, {left} left",
+            "GitHub refuses token {number} of {} ({why}); it is tried again in {seconds} s, {left} \
+             left",
             census.tokens,
         );
     }

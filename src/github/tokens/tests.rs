@@ -96,6 +96,34 @@ async fn exhausted_token_is_skipped_then_awaited() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refused_token_is_tried_again_after_longer_and_longer_times() {
+    let clock = clock();
+    let pool = pool(&["a"], clock);
+    let refused = || {
+        let lease = go(&pool);
+        assert_eq!(shown(&lease), "a");
+        settle(lease, TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
+    };
+    let mut time = QUARANTINE.0;
+    for _ in 0..14 {
+        refused();
+        clock.sleep(time - Duration::from_millis(1)).await;
+        assert_eq!(pool.census().quarantined, 1, "{time:?}");
+        clock.sleep(Duration::from_millis(1)).await;
+        assert_eq!(pool.census().quarantined, 0, "{time:?}");
+        time = (2 * time).min(QUARANTINE.1);
+    }
+    refused();
+    pool.retry_refused();
+    let lease = go(&pool);
+    assert_eq!(shown(&lease), "a", "the operator asked for it");
+    settle(lease, TokenVerdict::Served, &RateLimits::default());
+    refused();
+    clock.sleep(QUARANTINE.0).await;
+    assert_eq!(pool.census().quarantined, 0, "it was accepted in between");
+}
+
+#[tokio::test(start_paused = true)]
 async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
@@ -113,7 +141,7 @@ async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
     settle(lease, TokenVerdict::Served, &RateLimits::default());
     // After the quarantine they are tried again; one that is still refused is quarantined once
     // more.
-    clock.sleep(QUARANTINE).await;
+    clock.sleep(QUARANTINE.0).await;
     assert_eq!(pool.census().mode, TokenMode::Tokens);
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     let lease = go(&pool);
@@ -407,9 +435,9 @@ async fn accounts_are_requested_only_for_several_tokens() {
     assert!(pool.grant_introduction().is_none(), "an installation has no user");
     assert_eq!(pool.census().accounts, 2);
     // A token that is refused is not used for this.
-    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
-    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     clock.sleep(ASK_AGAIN).await;
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     assert!(pool.grant_introduction().is_none());
 }
 
@@ -437,7 +465,7 @@ async fn a_token_that_was_taken_out_and_is_put_back_still_waits() {
     let refused_at = clock.instant();
     pool.replace(vec![Secret::new("b")]);
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
-    clock.sleep(Duration::from_secs(60)).await;
+    clock.sleep(QUARANTINE.0 / 2).await;
     pool.replace(vec![Secret::new("a"), Secret::new("b")]);
     assert_eq!(
         pool.census(),
