@@ -76,8 +76,8 @@ enum Waited {
 /// What a session has to know of those before it.
 #[derive(Debug, Default)]
 pub(super) struct EarlierSessions {
-    /// Sessions in which the broker did not deliver entries that the topic has. Expired entries are never delivered, so such sessions are
-    /// given up repeatedly, but after longer and longer waits.
+    /// Sessions in which the broker did not deliver entries that the topic has. Expired entries are
+    /// never delivered, so such sessions are given up repeatedly, but after longer and longer waits.
     silent: u32,
     /// The last entry that arrived damaged, and in how many sessions.
     damaged: Option<(EntryId, u32)>,

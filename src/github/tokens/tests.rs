@@ -107,7 +107,7 @@ async fn refused_token_is_tried_again_after_longer_and_longer_times() {
     let mut time = QUARANTINE.0;
     for _ in 0..14 {
         refused();
-        clock.sleep(time - Duration::from_millis(1)).await;
+        clock.sleep(time.saturating_sub(Duration::from_millis(1))).await;
         assert_eq!(pool.census().quarantined, 1, "{time:?}");
         clock.sleep(Duration::from_millis(1)).await;
         assert_eq!(pool.census().quarantined, 0, "{time:?}");
