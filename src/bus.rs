@@ -75,6 +75,9 @@ pub struct DeadLetter {
     pub reason: String,
     /// Its body; `None` when its entry could not be decompressed.
     pub body: Option<Vec<u8>>,
+    /// Whether it is an entry that arrived damaged again and again, so that an unknown number of
+    /// events is missing.
+    pub is_damaged: bool,
     /// When it was published.
     pub published_at: Timestamp,
     /// Its property `received`.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::claims::{claim_entities, claim_id, claim_seen, keep_dead_letter, record_outage};
+use super::claims::{
+    claim_entities, claim_id, claim_seen, keep_dead_letter, record_damaged, record_outage,
+};
 use super::numbers::NodeCounters;
 use super::prepared::Prepared;
 use crate::bus::{Bus, Content, DeadLetter, Delivery, FactsFrom};
@@ -213,11 +215,14 @@ fn count(
         if let Some(outage) = outage {
             record_outage(batch, applied, cursor, outage, now)?;
         }
-        applied = Some(cursor);
+        let before = applied.replace(cursor);
         let mut event = match event {
             Ok(event) => event,
             Err(dead) => {
                 keep_dead_letter(batch, now, cursor, &dead)?;
+                if dead.is_damaged {
+                    record_damaged(batch, before, cursor, now)?;
+                }
                 counted.dead += 1;
                 continue;
             }

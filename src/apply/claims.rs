@@ -133,3 +133,16 @@ pub(super) fn record_outage(
     let gap = Gap { after, until: after, count: None, reason, noticed_at: now };
     gaps::record(batch, at.tag, gap)
 }
+
+/// Records that events are missing at `at`: a damaged entry held an unknown number of them.
+pub(super) fn record_damaged(
+    batch: &mut Batch<'_>,
+    before: Option<Cursor>,
+    at: Cursor,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(before) = before.filter(|before| before.tag == at.tag) else { return Ok(()) };
+    let (after, reason) = (before.position, GapReason::Retention);
+    let gap = Gap { after, until: at.position, count: None, reason, noticed_at: now };
+    gaps::record(batch, at.tag, gap)
+}

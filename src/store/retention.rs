@@ -355,8 +355,8 @@ fn journal_cut(
 }
 
 /// The first position of the minutes from `oldest` on; at least the last minute stays. `minutes`
-/// must be sorted by position. A minute of the future counts as the next one that is in order: not
-/// of the future either, and not before one of an earlier position.
+/// must be sorted by position. A minute of the future counts as the next minute in order, which is
+/// not of the future either, and not before a minute of an earlier position.
 fn first_young(minutes: &[(Minute, MinuteRow)], oldest: Minute, now: Minute) -> Position {
     let is_ahead = |minute: Minute| minute.0 > now.0.saturating_add(1);
     let mut latest = Minute(i64::MIN);

@@ -6,8 +6,10 @@
 //! means the same year here and there; if the server does not allow that, its year is compared.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
 use xxhash_rust::xxh3::xxh3_64;
@@ -109,7 +111,9 @@ impl TidbServer {
     pub(super) async fn open(&self, now: Timestamp) -> Result<TidbSession<'_>, HistoryError> {
         let connecting = async {
             let opts = self.options().await?;
-            Conn::new(opts).await.map_err(|error| self.fault(TidbAction::Connecting, error))
+            unpanicked(Conn::new(opts))
+                .await
+                .map_err(|error| self.fault(TidbAction::Connecting, error))
         };
         let after = self.limits.connect;
         let timeout = || HistoryError::ConnectTimeout { at: self.at.clone(), after };
@@ -233,7 +237,7 @@ impl TidbSession<'_> {
             format!("SET max_execution_time = {millis}"),
         ];
         for setting in settings {
-            match self.conn.query_drop(setting).await {
+            match unpanicked(self.conn.query_drop(setting)).await {
                 Ok(()) => {}
                 Err(Error::Server(error)) => {
                     tracing::debug!(at = self.server.at, %error, "session setting not supported");
@@ -256,7 +260,7 @@ impl TidbSession<'_> {
 
     /// Sets the day that [`SqlText::RepoDays`] selects by.
     pub(super) async fn set_day(&mut self, day: Day) -> Result<(), HistoryError> {
-        let set = self.conn.query_drop(format!("SET @ghpulse_day = '{day}'"));
+        let set = unpanicked(self.conn.query_drop(format!("SET @ghpulse_day = '{day}'")));
         let after = self.server.limits.connect;
         let query = SqlText::RepoDays;
         match tokio::time::timeout(after, set).await {
@@ -300,7 +304,8 @@ impl TidbSession<'_> {
     ) -> Result<Vec<String>, HistoryError> {
         let after = self.server.limits.query;
         let server = self.server;
-        match tokio::time::timeout(after, rows(&mut self.conn, text, most, take)).await {
+        let asked = unpanicked(rows(&mut self.conn, text, most, take));
+        match tokio::time::timeout(after, asked).await {
             Ok(Ok(answered)) => {
                 answered.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
             }
@@ -344,9 +349,7 @@ impl TidbSession<'_> {
 
     async fn one_text(&mut self, text: &str) -> Result<String, HistoryError> {
         let server = self.server;
-        let row: Option<Row> = self
-            .conn
-            .query_first(text)
+        let row: Option<Row> = unpanicked(self.conn.query_first(text))
             .await
             .map_err(|error| server.fault(TidbAction::Connecting, error))?;
         Ok(row.as_ref().and_then(|row| cell(row, 0)).unwrap_or_default())
@@ -357,6 +360,14 @@ impl TidbSession<'_> {
         // The server drops the connection anyway.
         let _ = tokio::time::timeout(GOODBYE, self.conn.disconnect()).await;
     }
+}
+
+/// A panic of the client library as an error: it reserves memory for as many columns as the server
+/// announces. Reserving more than the machine has still ends the process.
+async fn unpanicked<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
+        Err(Error::Other("the client library cannot take the answer of the server".into()))
+    })
 }
 
 async fn rows(
@@ -402,6 +413,8 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn server(tls: bool) -> TidbServer {
@@ -475,5 +488,43 @@ mod tests {
         assert!(server.fault(TidbAction::Asking(FigureQuery::Daily.into()), closed).is_transient());
         let none = DriverError::NoClientSslFlagFromServer.into();
         assert!(!server.fault(TidbAction::Connecting, none).is_transient());
+    }
+
+    /// A server that accepts any login and setting, and announces 2^62 columns for a query.
+    async fn boasting(listener: tokio::net::TcpListener) -> std::io::Result<()> {
+        // Protocol 10, version, connection, and what it can do: its last bytes name the login.
+        const HELLO: &[u8] =
+            b"\x0a8.0.11\x00\x07\x00\x00\x0012345678\x00\x0f\xa2\x2d\x02\x00\x08\x00\x15\
+            \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00123456789012\x00mysql_native_password\x00";
+        const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
+        let packet = |number: u8, body: &[u8]| {
+            let length = u8::try_from(body.len()).expect("it is short");
+            [&[length, 0, 0, number], body].concat()
+        };
+        let (mut stream, _) = listener.accept().await?;
+        stream.write_all(&packet(0, HELLO)).await?;
+        let mut answer = packet(2, OK);
+        loop {
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).await?;
+            let mut body = vec![0; usize::from(head[0]) + 256 * usize::from(head[1])];
+            stream.read_exact(&mut body).await?;
+            stream.write_all(&answer).await?;
+            let columns = [&[0xfe], &(1_u64 << 62).to_le_bytes()[..]].concat();
+            answer = packet(1, if body.starts_with(b"\x03SET max") { &columns } else { OK });
+        }
+    }
+
+    #[tokio::test]
+    async fn announced_columns_beyond_memory_are_an_error() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(boasting(listener));
+        let mut server = server(false);
+        (server.tidb.host, server.tidb.port) = ("127.0.0.1".to_owned(), port);
+        let opened = server.open(Timestamp::from_seconds(1_772_000_000)).await;
+        let error = opened.map(|_| "it opens").unwrap_err();
+        assert!(matches!(error, HistoryError::Broken { .. }), "{error}");
+        assert!(error.is_transient() && error.to_string().contains("cannot take"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
 use super::progress::{entry_of, is_hole};
 use super::reader::{SubscribeOptions, TopicReader};
-use super::session::{ReaderSession, Stuck, end_of};
+use super::session::{EarlierSessions, ReaderSession, end_of};
 use super::topic::tag_of;
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
@@ -54,7 +54,7 @@ pub struct PulsarBus {
     /// Whether the first new delivery of the session was checked for a gap.
     is_joined: bool,
     backoff: Backoff,
-    stuck: Stuck,
+    earlier: EarlierSessions,
     /// Deliveries that were received and not returned yet.
     held: Vec<Delivery<PulsarReceipt>>,
     state: watch::Sender<BusState>,
@@ -76,7 +76,7 @@ impl PulsarBus {
             session: None,
             is_joined: false,
             backoff: Backoff::new(PAUSES.0, PAUSES.1),
-            stuck: Stuck::default(),
+            earlier: EarlierSessions::default(),
             held: Vec::new(),
             state: watch::Sender::new(state),
         })
@@ -97,9 +97,10 @@ impl PulsarBus {
     /// Connects, with backoff; fails only with errors that a retry cannot cure.
     async fn connect(&mut self) -> Result<(), BusError> {
         let doing = || format!("subscribing to {} at {}", self.link.topic, self.link.url);
-        let applied = self.applied().await?;
-        match within(OPEN, doing, Box::pin(self.open(applied))).await {
+        let positions = (self.applied().await?, self.earlier.first.take());
+        match within(OPEN, doing, Box::pin(self.open(positions))).await {
             Ok(session) => {
+                self.link.is_believed();
                 tracing::info!(
                     topic = self.link.topic,
                     subscription = self.subscription,
@@ -107,7 +108,7 @@ impl PulsarBus {
                     "connected to the bus"
                 );
                 let is_behind = session.ahead.is_some();
-                let stuck = self.stuck.is_stuck() && is_behind;
+                let stuck = self.earlier.is_stuck() && is_behind;
                 (self.session, self.is_joined) = (Some(Box::new(session)), false);
                 let since = self.link.clock.now();
                 self.state.send_modify(|state| {
@@ -126,6 +127,7 @@ impl PulsarBus {
     /// Drops the session, and waits before the next attempt; fails with an error that a retry
     /// cannot cure.
     async fn lose(&mut self, error: PulsarError) -> Result<(), BusError> {
+        let error = self.link.confirmed(error);
         if !error.is_transient() {
             return Err(error.into());
         }
@@ -152,7 +154,10 @@ impl PulsarBus {
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
-    async fn open(&self, applied: Option<Position>) -> Result<ReaderSession, PulsarError> {
+    async fn open(
+        &self,
+        positions: (Option<Position>, Option<Position>),
+    ) -> Result<ReaderSession, PulsarError> {
         let to = SubscribeOptions {
             name: self.subscription.clone(),
             consumer: self.name.clone(),
@@ -161,9 +166,9 @@ impl PulsarBus {
         };
         let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
         let end = end_of(&mut reader).await?;
-        self.link.check_end(end, applied.map(entry_of))?;
+        self.link.check_end(end, positions.0.map(entry_of))?;
         let now = self.link.clock.instant();
-        Ok(ReaderSession::new(reader, applied, end, now))
+        Ok(ReaderSession::new(reader, positions, end, now))
     }
 
     /// Runs before the first new delivery of a session is returned: records a gap when the topic
@@ -248,7 +253,7 @@ impl Bus for PulsarBus {
                 self.connect().await?;
                 continue;
             };
-            match session.receive(&mut self.stuck).await {
+            match session.receive(&mut self.earlier).await {
                 Ok(deliveries) => {
                     self.backoff.reset();
                     self.report();

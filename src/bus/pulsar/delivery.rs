@@ -30,6 +30,7 @@ pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
             published_at,
             // One byte more than is kept shows that the body was cut.
             body: Some(body[..body.len().min(DEAD_LETTER_BYTES + 1)].to_vec()),
+            is_damaged: false,
         }),
     };
     Delivery {
@@ -42,11 +43,12 @@ pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
 
 /// The dead letter for the rest of an entry that cannot be unpacked.
 pub(super) fn unpacked(unreadable: UnreadableEntry) -> Delivery<PulsarReceipt> {
-    let UnreadableEntry { entry, index, reason } = unreadable;
+    let UnreadableEntry { entry, index, reason, is_intact } = unreadable;
+    let dead = DeadLetter { reason, is_damaged: !is_intact, ..DeadLetter::default() };
     Delivery {
         position: Position { index, ..position_of(entry) },
         outage: None,
-        content: Content::DeadLetter(DeadLetter { reason, ..DeadLetter::default() }),
+        content: Content::DeadLetter(dead),
         receipt: PulsarReceipt { entry, is_last: true },
     }
 }

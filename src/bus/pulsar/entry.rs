@@ -61,6 +61,8 @@ pub(super) struct UnreadableEntry {
     /// The index of its first message.
     pub(super) index: u32,
     pub(super) reason: String,
+    /// Whether a checksum shows that the entry arrived as its producer made it.
+    pub(super) is_intact: bool,
 }
 
 /// The properties that are used here.
@@ -85,6 +87,8 @@ pub(super) struct EntryMessages {
     batch: Option<u32>,
     /// Why the entry, or its rest, cannot be read.
     reason: Option<String>,
+    /// Whether the entry has a checksum, and it is right.
+    is_intact: bool,
     /// How many messages the broker counts for this entry.
     pub(super) counted: u64,
 }
@@ -119,6 +123,7 @@ impl EntryMessages {
             if sum != CHECKSUMS.checksum(&content) {
                 return Err("wrong checksum".to_owned());
             }
+            self.is_intact = true;
         }
         let metadata = sized(&mut content).ok_or("it ends within its metadata")?;
         let metadata =
@@ -180,7 +185,8 @@ impl Iterator for EntryMessages {
             }
             Err(reason) => {
                 let index = std::mem::replace(&mut self.index, u32::MAX);
-                Some(Err(UnreadableEntry { entry: self.entry, index, reason }))
+                let (entry, is_intact) = (self.entry, self.is_intact);
+                Some(Err(UnreadableEntry { entry, index, reason, is_intact }))
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pulsar::compression::{CompressionLz4, CompressionZlib, CompressionZstd};
@@ -48,6 +49,9 @@ const PORT: u16 = 6650;
 const TLS_PORT: u16 = 6651;
 /// Batches that may wait in the client to be sent.
 const OUTBOUND: usize = 1_000;
+/// How often in a row a broker has to say that a topic is partitioned, or ends before what was
+/// applied, until it is believed: nothing but a person cures that.
+const SAID: u32 = 3;
 
 /// The checked configuration of a connection.
 pub(super) struct PulsarLink {
@@ -59,6 +63,8 @@ pub(super) struct PulsarLink {
     /// Read again for each client, so that it can be renewed.
     ca: Option<PathBuf>,
     credentials: Option<Arc<Credentials>>,
+    /// How often in a row the broker has said what only a person can cure.
+    said: AtomicU32,
 }
 
 impl PulsarLink {
@@ -79,6 +85,7 @@ impl PulsarLink {
             compression: pulsar.compression,
             ca: pulsar.ca.clone(),
             credentials: credentials.transpose()?.map(Arc::new),
+            said: AtomicU32::new(0),
         })
     }
 
@@ -203,6 +210,24 @@ impl PulsarLink {
         PulsarError::Away { doing, why: why.into() }
     }
 
+    /// The error, or a transient one until the broker has said the same several times in a row: one
+    /// wrong answer must not end the process.
+    pub(super) fn confirmed(&self, error: PulsarError) -> PulsarError {
+        match error {
+            PulsarError::Anew { .. } | PulsarError::Partitioned { .. }
+                if self.said.fetch_add(1, Ordering::Relaxed) + 1 < SAID =>
+            {
+                self.unread(format!("{error}; asking again"))
+            }
+            other => other,
+        }
+    }
+
+    /// Records that the broker has answered as expected.
+    pub(super) fn is_believed(&self) {
+        self.said.store(0, Ordering::Relaxed);
+    }
+
     /// Checks that the topic does not end before the position up to which it was applied.
     pub(super) fn check_end(
         &self,
@@ -315,6 +340,19 @@ pub(super) mod tests {
         assert!(refused(&with).contains("ca.pem"));
         std::fs::write(&path, "hello").unwrap();
         assert!(refused(&with).contains("no certificate"));
+    }
+
+    #[test]
+    fn wrong_answer_is_believed_when_it_is_repeated() {
+        let link = PulsarLink::new(&configured("pulsar://x"), "events", Clock::system()).unwrap();
+        let wrong = || link.check_end(Some((2, 3)), Some((2, 4))).unwrap_err();
+        let is_transient = || link.confirmed(wrong()).is_transient();
+        assert_eq!([is_transient(), is_transient()], [true, true]);
+        link.is_believed();
+        assert_eq!([is_transient(), is_transient(), is_transient()], [true, true, false]);
+        assert!(
+            !link.confirmed(PulsarError::Topic { topic: String::new(), why: "" }).is_transient()
+        );
     }
 
     #[tokio::test]

@@ -97,12 +97,15 @@ impl PulsarOutlet {
 impl Outlet for PulsarOutlet {
     async fn ask(&mut self, access: ProducerAccess) -> Result<ProducerGrant, BusError> {
         self.session = None;
-        self.session = within(OPEN, || self.link.producing(), Box::pin(self.open(access))).await?;
+        let opened = within(OPEN, || self.link.producing(), Box::pin(self.open(access))).await;
+        self.session = opened.map_err(|error| self.link.confirmed(error))?;
+        self.link.is_believed();
         Ok(if self.session.is_some() { ProducerGrant::Granted } else { ProducerGrant::Standby })
     }
 
     async fn end(&mut self) -> Result<Option<Cursor>, BusError> {
-        let end = within(OPEN, || self.link.producing(), Box::pin(self.last())).await?;
+        let end = within(OPEN, || self.link.producing(), Box::pin(self.last())).await;
+        let end = end.map_err(|error| self.link.confirmed(error))?;
         let tag = tag_of(&self.link.topic)?;
         Ok(end.map(|position| Cursor { tag, position }))
     }

@@ -36,6 +36,8 @@ pub(super) struct TopicProgress {
     is_proven: bool,
     /// The first new position of this session.
     began: Option<Position>,
+    /// That of the session before, which ended because entries before it are missing.
+    expected: Option<Position>,
 }
 
 /// What to do with a received message.
@@ -51,10 +53,14 @@ pub(super) enum NextStep {
 
 impl TopicProgress {
     /// The progress of a new session. `end` is the topic's last entry, not before `applied`; `None`
-    /// when the broker does not say.
-    pub(super) fn new(applied: Option<Position>, end: Option<EntryId>) -> Self {
+    /// when the broker does not say. `expected` is where the session before ended because entries
+    /// are missing, as its first new position.
+    pub(super) fn new(
+        (applied, expected): (Option<Position>, Option<Position>),
+        end: Option<EntryId>,
+    ) -> Self {
         let is_proven = applied.is_none() || end.is_some();
-        Self { reached: applied, last: None, is_proven, began: None }
+        Self { reached: applied, last: None, is_proven, began: None, expected }
     }
 
     /// The furthest entry that was delivered, or applied before.
@@ -67,13 +73,14 @@ impl TopicProgress {
         self.began
     }
 
-    /// Records a received position. Entries that are missing before the first new one of a session
-    /// are missing in the topic. Later in a session they may have been lost in transit; a new
-    /// session that begins after the furthest position shows which.
+    /// Records a received position. Entries that are missing before it may have been lost in
+    /// transit, or its id may be damaged: a new session shows which. They are missing in the topic
+    /// when two sessions in a row begin with the same position.
     pub(super) fn advance(&mut self, at: Position) -> NextStep {
         if self.reached < Some(at) {
-            let before = self.reached.filter(|_| self.began.is_some());
-            if let Some(before) = before.filter(|before| is_hole(*before, at)) {
+            let is_confirmed = self.began.is_none() && self.expected == Some(at);
+            let before = self.reached.filter(|before| is_hole(*before, at));
+            if let Some(before) = before.filter(|_| !is_confirmed) {
                 return NextStep::Hole(entry_of(before));
             }
             self.began.get_or_insert(at);
@@ -121,7 +128,7 @@ mod tests {
 
     #[test]
     fn furthest_position_never_goes_back() {
-        let mut progress = TopicProgress::new(None, None);
+        let mut progress = TopicProgress::new((None, None), None);
         for (ledger, entry, reached) in [(7, 3, (7, 3)), (2, 0, (7, 3)), (7, 4, (7, 4))] {
             progress.advance(at(ledger, entry, 0));
             assert_eq!(progress.reached(), Some(reached));
@@ -130,21 +137,24 @@ mod tests {
 
     #[test]
     fn known_positions_are_withheld_until_the_end_is_known() {
-        let mut progress = TopicProgress::new(Some(at(7, 3, 5)), None);
+        let mut progress = TopicProgress::new((Some(at(7, 3, 5)), None), None);
         assert_eq!(progress.advance(at(2, 0, 0)), Withhold, "it may be a new topic");
         assert_eq!(progress.advance(at(7, 3, 5)), Withhold);
         assert_eq!(progress.advance(at(7, 3, 6)), Pass, "it continues after what was applied");
-        let mut progress = TopicProgress::new(Some(at(7, 3, 5)), None);
+        let mut progress = TopicProgress::new((Some(at(7, 3, 5)), None), None);
         assert_eq!(progress.advance(at(7, 2, 0)), Withhold);
         progress.prove();
         assert_eq!(progress.advance(at(7, 3, 5)), Pass);
-        assert_eq!(TopicProgress::new(Some(at(7, 3, 5)), Some((7, 3))).advance(at(7, 2, 0)), Pass);
-        assert_eq!(TopicProgress::new(None, None).advance(at(0, 0, 0)), Pass);
+        assert_eq!(
+            TopicProgress::new((Some(at(7, 3, 5)), None), Some((7, 3))).advance(at(7, 2, 0)),
+            Pass
+        );
+        assert_eq!(TopicProgress::new((None, None), None).advance(at(0, 0, 0)), Pass);
     }
 
     #[test]
     fn reset_subscription_has_to_be_proven_again() {
-        let mut progress = TopicProgress::new(Some(at(7, 3, 0)), Some((7, 9)));
+        let mut progress = TopicProgress::new((Some(at(7, 3, 0)), None), Some((7, 9)));
         for entry in 2..9 {
             assert_eq!(progress.advance(at(7, entry, 0)), Pass);
         }
@@ -154,9 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn hole_shows_from_the_second_new_position_on() {
-        let mut progress = TopicProgress::new(Some(at(7, 3, 0)), Some((9, 9)));
-        // Nothing is left in the topic before the first new one.
+    fn hole_shows_when_two_sessions_begin_with_it() {
+        let applied = Some(at(7, 3, 0));
+        let mut progress = TopicProgress::new((applied, None), Some((9, 9)));
+        assert_eq!(progress.advance(at(7, 6, 0)), Hole((7, 3)), "its id may be damaged");
+        assert_eq!(progress.began(), None);
+        let mut progress = TopicProgress::new((applied, Some(at(7, 6, 0))), Some((9, 9)));
+        assert_eq!(progress.advance(at(7, 5, 0)), Hole((7, 3)), "it is another one");
+        // Nothing is left in the topic before it.
         for position in [at(7, 2, 0), at(7, 6, 0), at(7, 6, 1), at(7, 7, 0), at(9, 0, 0)] {
             assert_eq!(progress.advance(position), Pass);
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::delivery::{PulsarReceipt, read, size, unpacked};
 use super::diagnosis::{away, meaning};
+use super::entry::UnreadableEntry;
 use super::error::PulsarError;
 use super::link::within;
 use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
@@ -34,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 const PROOF: Duration = Duration::from_secs(10);
 /// The longest such time limit.
 const MOST_PROOF: Duration = Duration::from_secs(600);
+/// Sessions that end because the same entry arrived damaged; in the next one it is a dead letter.
+const DAMAGED_SESSIONS: u32 = 3;
 
 type ReadResult = Result<Option<ReceivedMessage>, ConnectionError>;
 
@@ -45,6 +48,8 @@ pub(super) struct ReaderSession {
     pub(super) progress: TopicProgress,
     /// The last delivery that is withheld until the topic is known to be the one that was applied.
     withheld: Option<Delivery<PulsarReceipt>>,
+    /// A delivery in another ledger than the one before, until the topic is known to extend to it.
+    unproven: Option<Delivery<PulsarReceipt>>,
     /// The topic's last entry, until it is reached.
     pub(super) ahead: Option<EntryId>,
     /// When the newest delivery was published.
@@ -68,44 +73,65 @@ enum Waited {
     Settled(Option<EntryId>),
 }
 
-/// Counts the sessions that ended because the broker did not deliver entries that the topic has.
-/// Expired entries are never delivered, so such sessions are given up repeatedly, but after longer
-/// and longer waits.
+/// What a session has to know of those before it.
 #[derive(Debug, Default)]
-pub(super) struct Stuck(u32);
+pub(super) struct EarlierSessions {
+    /// Sessions in which the broker did not deliver entries that the topic has. Expired entries are never delivered, so such sessions are
+    /// given up repeatedly, but after longer and longer waits.
+    silent: u32,
+    /// The last entry that arrived damaged, and in how many sessions.
+    damaged: Option<(EntryId, u32)>,
+    /// The first new position of the session that ended because entries before it are missing.
+    pub(super) first: Option<Position>,
+}
 
-impl Stuck {
+impl EarlierSessions {
     /// The time limit for entries that the broker has.
     fn patience(&self) -> Duration {
-        PROOF.saturating_mul(1 << self.0.min(16)).min(MOST_PROOF)
+        PROOF.saturating_mul(1 << self.silent.min(16)).min(MOST_PROOF)
     }
 
     /// Whether a session was given up for this, and nothing arrived since.
     pub(super) fn is_stuck(&self) -> bool {
-        self.0 > 0
+        self.silent > 0
     }
 
     /// Something arrived, or the end of the topic is reached.
     pub(super) fn reset(&mut self) {
-        self.0 = 0;
+        self.silent = 0;
+    }
+
+    /// Whether another session may bring an entry as the topic has it: it cannot be unpacked, and
+    /// nothing shows that its producer made it so. Counts this session.
+    fn may_arrive_whole(&mut self, unreadable: &UnreadableEntry) -> bool {
+        let entry = unreadable.entry;
+        let before = self.damaged.filter(|(damaged, _)| *damaged == entry);
+        let sessions = before.map_or(1, |(_, sessions)| sessions.saturating_add(1));
+        if unreadable.is_intact || sessions > DAMAGED_SESSIONS {
+            return false;
+        }
+        self.damaged = Some((entry, sessions));
+        true
     }
 }
 
 impl ReaderSession {
-    /// A new session of a topic whose last entry is `end`.
+    /// A new session of a topic whose last entry is `end`, and whose first new position is
+    /// `expected` if entries before it are missing.
     pub(super) fn new(
         reader: TopicReader,
-        applied: Option<Position>,
+        (applied, expected): (Option<Position>, Option<Position>),
         end: Option<EntryId>,
         logged_at: Instant,
     ) -> Self {
-        let progress = TopicProgress::new(applied, end);
+        let progress = TopicProgress::new((applied, expected), end);
         Self {
             reader,
             began_behind: applied,
             ahead: end.filter(|end| progress.reached() < Some(*end)),
             progress,
             withheld: None,
+            unproven: None,
             published_at: None,
             is_late: false,
             has_more: false,
@@ -119,23 +145,32 @@ impl ReaderSession {
     /// Cancel safe: nothing is awaited between the first delivery and the return.
     pub(super) async fn receive(
         &mut self,
-        stuck: &mut Stuck,
+        earlier: &mut EarlierSessions,
     ) -> Result<Vec<Delivery<PulsarReceipt>>, PulsarError> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
         let mut deliveries = Vec::new();
         while deliveries.is_empty() {
-            if let Some(received) = self.reader.next().now_or_never() {
-                self.take(received, &mut deliveries)?;
+            if let Some(unproven) = &self.unproven {
+                let at = entry_of(unproven.position);
+                let end = end_of(&mut self.reader).await?;
+                if let Some(end) = end.filter(|end| *end < at) {
+                    let (at, end) = (shown(at), shown(end));
+                    let why = format!("{at} came, but the topic ends at {end}: reconnecting");
+                    return Err(self.reader.link.unread(why));
+                }
+                deliveries.extend(self.unproven.take());
+            } else if let Some(received) = self.reader.next().now_or_never() {
+                self.take(received, earlier, &mut deliveries)?;
             } else if self.has_to_ask() {
                 // Only when nothing has arrived: entries that precede the response are queued.
                 let end = end_of(&mut self.reader).await?;
                 self.settle(end, &mut deliveries)?;
                 return Ok(deliveries);
             } else {
-                match self.first(stuck).await? {
-                    Waited::Received(first) => self.take(*first, &mut deliveries)?,
+                match self.first(earlier).await? {
+                    Waited::Received(first) => self.take(*first, earlier, &mut deliveries)?,
                     Waited::Settled(end) => {
                         self.settle(end, &mut deliveries)?;
                         return Ok(deliveries);
@@ -143,16 +178,16 @@ impl ReaderSession {
                 }
             }
         }
-        stuck.reset();
+        earlier.reset();
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
-        while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES {
+        while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && self.unproven.is_none() {
             let Some(received) = self.reader.next().now_or_never() else {
                 self.has_more = false;
                 break;
             };
             let taken = deliveries.len();
-            if let Err(error) = self.take(received, &mut deliveries) {
+            if let Err(error) = self.take(received, earlier, &mut deliveries) {
                 self.broken = Some(error);
                 break;
             }
@@ -190,7 +225,7 @@ impl ReaderSession {
     /// Waits for something on the stream. After a silence it checks that the broker answers for
     /// this consumer and has no entries that it does not deliver. A topic that grows meanwhile
     /// proves nothing.
-    async fn first(&mut self, stuck: &mut Stuck) -> Result<Waited, PulsarError> {
+    async fn first(&mut self, earlier: &mut EarlierSessions) -> Result<Waited, PulsarError> {
         let mut doubted = None;
         loop {
             if let Ok(received) = tokio::time::timeout(SILENCE, self.reader.next()).await {
@@ -200,7 +235,7 @@ impl ReaderSession {
             self.reader.link.check_end(end, self.progress.reached())?;
             let rest = end.filter(|end| !self.has_reached(*end));
             if rest.is_none() {
-                stuck.reset();
+                earlier.reset();
                 doubted = None;
             }
             let tells = end.is_some() && self.withheld.is_some();
@@ -209,8 +244,8 @@ impl ReaderSession {
             }
             let Some(end) = rest else { continue };
             let now = self.reader.link.clock.instant();
-            if now.duration_since(*doubted.get_or_insert(now)) >= stuck.patience() {
-                stuck.0 = stuck.0.saturating_add(1);
+            if now.duration_since(*doubted.get_or_insert(now)) >= earlier.patience() {
+                earlier.silent = earlier.silent.saturating_add(1);
                 return Err(self.reader.link.unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
@@ -240,15 +275,21 @@ impl ReaderSession {
     fn take(
         &mut self,
         received: ReadResult,
+        earlier: &mut EarlierSessions,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
         self.is_unasked = true;
         match received {
             Ok(Some(Ok(message))) => {
                 self.published_at = Some(message.published_at);
-                self.pass(read(message), deliveries)
+                self.pass(read(message), earlier, deliveries)
             }
-            Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), deliveries),
+            Ok(Some(Err(unreadable))) if earlier.may_arrive_whole(&unreadable) => {
+                let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
+                let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
+                Err(self.reader.link.unread(why))
+            }
+            Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), earlier, deliveries),
             Ok(None) => Err(self.reader.link.unread(
                 "the broker ended the stream: the topic was unloaded, moved or terminated",
             )),
@@ -260,10 +301,19 @@ impl ReaderSession {
     fn pass(
         &mut self,
         delivery: Delivery<PulsarReceipt>,
+        earlier: &mut EarlierSessions,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        let known = if self.advance(delivery.position)? {
-            deliveries.push(delivery);
+        let (before, at) = (self.progress.reached(), entry_of(delivery.position));
+        let known = if self.advance(delivery.position, earlier)? {
+            let is_known = before.is_some_and(|before| before.0 == at.0 || at < before);
+            if is_known || self.ahead.is_some_and(|end| at <= end) {
+                deliveries.push(delivery);
+            } else {
+                // An id is not covered by the checksum. A wrong ledger would make all later entries
+                // look as if they were applied.
+                self.unproven = Some(delivery);
+            }
             self.withheld.take()
         } else {
             self.withheld.replace(delivery)
@@ -275,11 +325,18 @@ impl ReaderSession {
     /// Whether a delivery at that position may be passed on. When entries before it are missing,
     /// the session ends: entries that were lost in transit arrive in the next one, and those that
     /// the topic has lost show there as a gap.
-    fn advance(&mut self, at: Position) -> Result<bool, PulsarError> {
+    fn advance(
+        &mut self,
+        at: Position,
+        earlier: &mut EarlierSessions,
+    ) -> Result<bool, PulsarError> {
         match self.progress.advance(at) {
             NextStep::Pass => Ok(true),
             NextStep::Withhold => Ok(false),
             NextStep::Hole(before) => {
+                if self.progress.began().is_none() {
+                    earlier.first = Some(at);
+                }
                 let (before, at) = (shown(before), shown(entry_of(at)));
                 let why = format!("after {before} came {at}: reconnecting for the entries between");
                 Err(self.reader.link.unread(why))

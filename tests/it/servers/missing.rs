@@ -16,7 +16,7 @@ use super::broker::{Shared, shared};
 use super::flow::{assert_same, is_acknowledged};
 use super::formats::{peers, produce};
 use super::node::{Node, PATIENCE, Row, pull_request, pull_requests, until};
-use super::way::{SPOILED, Way};
+use super::way::{DAMAGED, SPOILED, Way};
 
 /// The gaps that a node has recorded.
 pub(crate) fn gaps_of(node: &Node, topic: &str) -> Vec<Gap> {
@@ -185,4 +185,50 @@ async fn entries_after_unreadable_ones_are_applied() {
         assert_eq!(gaps_of(&edge, topic), []);
         edge.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_damaged_on_their_way_are_read_again() {
+    let topic = "damaged-way";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let way = Way::to(&options.url).await;
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let collector = Node::collector(&dirs[0], &options).await;
+    let around = PulsarConfig { url: way.url.clone(), ..options };
+    let edge = Node::edge(&dirs[1], &around).await;
+    let events = pull_requests(1, 60);
+    way.damages(3);
+    collector.admit(&events).await;
+    let there = edge.holds(60).await;
+    assert_same(&collector.holds(60).await, &there);
+    assert_eq!(way.still_damages(), 0);
+    assert_eq!((gaps_of(&edge, topic), dead(&edge).len()), (Vec::new(), 0));
+    is_acknowledged(pulsar.broker, topic, &edge).await;
+    collector.end().await;
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entry_that_stays_damaged_becomes_a_gap() {
+    let topic = "damaged-entry";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let way = Way::to(&options.url).await;
+    let bodies = vec![good(1), DAMAGED.as_bytes().to_vec(), good(2)];
+    produce(&options.url, topic, bodies).await;
+    let dir = tempdir().unwrap();
+    let edge = Node::edge(&dir, &PulsarConfig { url: way.url.clone(), ..options }).await;
+    let rows = edge.holds(2).await;
+    let [gap] = gaps_of(&edge, topic)[..] else { panic!("{:?}", gaps_of(&edge, topic)) };
+    let position = |row: &Row| row.0.position;
+    assert_eq!(
+        (gap.after, gap.count, gap.reason),
+        (position(&rows[0]), None, GapReason::Retention)
+    );
+    assert!(gap.until < position(&rows[1]), "{gap:?}");
+    let [(_, reason)] = &dead(&edge)[..] else { panic!("{:?}", dead(&edge)) };
+    assert!(reason.contains("wrong checksum"), "{reason}");
+    is_acknowledged(pulsar.broker, topic, &edge).await;
+    edge.end().await;
 }

@@ -15,6 +15,8 @@ const MESSAGE: u8 = 9;
 const SNAPPY: [u8; 2] = [8 << 3, 4];
 /// The content of an entry that is spoiled in this way.
 pub(crate) const SPOILED: &str = "-spoiled-";
+/// The content of an entry of which a bit is wrong each time that it passes.
+pub(crate) const DAMAGED: &str = "-damaged-";
 
 /// A proxy with minimal knowledge of the protocol.
 pub(crate) struct Way {
@@ -26,6 +28,15 @@ pub(crate) struct Way {
 struct State {
     loses: AtomicBool,
     lost: AtomicUsize,
+    /// Messages of which a bit will be wrong.
+    damages: AtomicUsize,
+}
+
+impl State {
+    fn damages_one(&self) -> bool {
+        let less = |count: usize| count.checked_sub(1);
+        self.damages.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+    }
 }
 
 impl Way {
@@ -54,6 +65,16 @@ impl Way {
     /// Starts or stops dropping messages.
     pub(crate) fn loses_messages(&self, loses: bool) {
         self.state.loses.store(loses, Ordering::SeqCst);
+    }
+
+    /// A bit of each of the next messages is wrong.
+    pub(crate) fn damages(&self, messages: usize) {
+        self.state.damages.store(messages, Ordering::SeqCst);
+    }
+
+    /// Messages of which a bit will be wrong.
+    pub(crate) fn still_damages(&self) -> usize {
+        self.state.damages.load(Ordering::SeqCst)
     }
 
     /// Number of dropped entries.
@@ -88,6 +109,8 @@ async fn pass(
         }
         if is_message && find(SPOILED.as_bytes()).is_some() {
             frame = spoiled(&frame);
+        } else if is_message && (find(DAMAGED.as_bytes()).is_some() || state.damages_one()) {
+            *frame.last_mut().unwrap() ^= 1;
         } else if !is_message && let Some(at) = find(&broker) {
             frame[at..at + here.len()].copy_from_slice(&here);
         }

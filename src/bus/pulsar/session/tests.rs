@@ -6,7 +6,7 @@ use pulsar::consumer::InitialPosition;
 use pulsar::message::{Codec, Message, Payload, proto};
 use pulsar::proto::BaseCommand;
 use pulsar::proto::base_command::Type;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::codec::Encoder as _;
 
 use super::super::link::PulsarLink;
@@ -38,9 +38,8 @@ fn entry(number: u64, bytes: usize) -> Message {
     Message { command, payload: Some(Payload { metadata, data }) }
 }
 
-/// The numbers of deliveries in the batches of a session to which the broker has sent `entries`
-/// entries of at least `bytes` bytes.
-async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
+/// A session to which the broker has sent these entries, as bytes.
+async fn session_with(entries: &[BytesMut]) -> ReaderSession {
     let connected = BaseCommand {
         r#type: Type::Connected as i32,
         connected: Some(proto::CommandConnected::default()),
@@ -51,13 +50,17 @@ async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
         success: Some(proto::CommandSuccess::default()),
         ..BaseCommand::default()
     };
-    let answers = [connected, subscribed].map(|command| Message { command, payload: None });
     let mut sent = BytesMut::new();
-    for message in answers.into_iter().chain((0..entries).map(|number| entry(number, bytes))) {
-        Codec.encode(message, &mut sent).unwrap();
+    for command in [connected, subscribed] {
+        Codec.encode(Message { command, payload: None }, &mut sent).unwrap();
+    }
+    for entry in entries {
+        sent.extend_from_slice(entry);
     }
     let (ours, mut theirs) = tokio::io::duplex(sent.len() + (1 << 20));
     theirs.write_all(&sent).await.unwrap();
+    // Otherwise the stream ends after them.
+    tokio::spawn(async move { theirs.read_to_end(&mut Vec::new()).await });
     let config = configured("pulsar://127.0.0.1:6650");
     let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
     let address = BrokerAddress {
@@ -68,12 +71,26 @@ async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
     let reader = TopicReader::begin(Box::new(ours), &link, &address, &to).await.unwrap();
     let now = link.clock.instant();
-    let mut session = ReaderSession::new(reader, None, Some((1, entries - 1)), now);
+    ReaderSession::new(reader, (None, None), Some((1, entries.len() as u64 - 1)), now)
+}
+
+/// An entry as bytes.
+fn encoded(number: u64, bytes: usize) -> BytesMut {
+    let mut encoded = BytesMut::new();
+    Codec.encode(entry(number, bytes), &mut encoded).unwrap();
+    encoded
+}
+
+/// The numbers of deliveries in the batches of a session to which the broker has sent `entries`
+/// entries of at least `bytes` bytes.
+async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
+    let sent: Vec<_> = (0..entries).map(|number| encoded(number, bytes)).collect();
+    let mut session = session_with(&sent).await;
     let (mut found, mut missing) = (Vec::new(), usize::try_from(entries).unwrap());
     while missing > 0 {
-        let mut stuck = Stuck::default();
+        let mut earlier = EarlierSessions::default();
         // Otherwise a batch may end because the task has read enough for its turn.
-        let receiving = tokio::task::unconstrained(session.receive(&mut stuck));
+        let receiving = tokio::task::unconstrained(session.receive(&mut earlier));
         let batch = receiving.await.unwrap();
         assert!(batch.iter().all(|delivery| matches!(delivery.content, Content::Event(..))));
         missing -= batch.len();
@@ -91,15 +108,41 @@ async fn batch_ends_at_its_bytes_and_at_its_count() {
 
 #[test]
 fn patience_grows_up_to_a_limit() {
-    let mut stuck = Stuck::default();
-    assert!(!stuck.is_stuck());
+    let mut earlier = EarlierSessions::default();
+    assert!(!earlier.is_stuck());
     let mut waits = Vec::new();
     for times in 0..40 {
-        stuck.0 = times;
-        waits.push(stuck.patience());
+        earlier.silent = times;
+        waits.push(earlier.patience());
     }
     assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
     assert_eq!((waits[0], waits[1], waits[39]), (PROOF, 2 * PROOF, MOST_PROOF));
-    stuck.reset();
-    assert!(!stuck.is_stuck());
+    earlier.reset();
+    assert!(!earlier.is_stuck());
+}
+
+#[tokio::test]
+async fn entry_damaged_on_its_way_is_delivered_again_before_it_is_a_dead_letter() {
+    let mut sent = [0, 1, 2].map(|number| encoded(number, 10));
+    *sent[1].last_mut().unwrap() ^= 1;
+    let mut earlier = EarlierSessions::default();
+    for _ in 0..DAMAGED_SESSIONS {
+        let mut session = session_with(&sent).await;
+        let whole = session.receive(&mut earlier).await.unwrap();
+        assert!(matches!(&whole[..], [one] if matches!(one.content, Content::Event(..))));
+        let error = session.receive(&mut earlier).await.unwrap_err();
+        assert!(
+            error.is_transient() && error.to_string().contains("1:1 arrived damaged"),
+            "{error}"
+        );
+    }
+    let mut session = session_with(&sent).await;
+    let all = session.receive(&mut earlier).await.unwrap();
+    let [Content::Event(..), Content::DeadLetter(dead), Content::Event(..)] =
+        [0, 1, 2].map(|at: usize| &all[at].content)
+    else {
+        panic!("{} deliveries", all.len())
+    };
+    assert!(dead.is_damaged && dead.body.is_none());
+    assert!(dead.reason.contains("wrong checksum"), "{}", dead.reason);
 }
