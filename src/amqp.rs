@@ -6,10 +6,12 @@
 //! is retained for it up to the journal's byte limit; events beyond that are reported as a gap. No
 //! other stage waits for the broker, which may be unavailable for days.
 //!
-//! Only `link.rs` and `dial.rs` use lapin.
+//! Only `link.rs`, `dial.rs` and `checked_stream.rs` use lapin.
 
+mod checked_stream;
 mod dial;
 mod error;
+mod frames;
 mod link;
 mod outbound;
 mod state;

@@ -94,6 +94,7 @@ const MODULES: &[(&str, &[&str])] = &[
 
 /// Dependency -> the only files or modules that may name it.
 const ADAPTERS: &[(&str, &[&str])] = &[
+    ("async_rs", &["amqp"]),
     ("axum", &["serve", "simulate"]),
     ("base64", &["alerts", "github", "manual", "simulate"]),
     ("clap", &["cli", "main"]),

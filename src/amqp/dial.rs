@@ -1,5 +1,5 @@
 //! Connects to a broker: address, TCP, TLS with the configured authorities, and the causes of
-//! failures. With `link.rs` the only user of lapin.
+//! failures. With `link.rs` and `checked_stream.rs` the only user of lapin.
 
 use std::io;
 use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
@@ -8,13 +8,16 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::str::FromStr as _;
 
+use async_rs::Tokio;
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use rustls::{AlertDescription, CertificateError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::checked_stream::{self, CheckedStream, UncheckedStream};
 use super::error::AmqpError;
+use super::frames::{FRAME_BYTES, RefusedFrame};
 use crate::config::AmqpConfig;
 use crate::{config, reload};
 
@@ -59,6 +62,9 @@ fn parse(url: &str) -> Result<AMQPUri, AmqpError> {
         "/".clone_into(&mut uri.vhost);
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    // 0 is without limit, and the library reserves 32 frames of the broker's choice.
+    let frame = uri.query.frame_max.filter(|bytes| *bytes != 0);
+    uri.query.frame_max = Some(frame.map_or(FRAME_BYTES, |bytes| bytes.min(FRAME_BYTES)));
     Ok(uri)
 }
 
@@ -78,23 +84,24 @@ pub(super) async fn dial(options: &AmqpConfig) -> Result<Dialled, AmqpError> {
     let tls = OwnedTLSConfig { identity: None, cert_chain };
     let name = format!("ghpulse {}", options.node);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let runtime = lapin::runtime::default_runtime().map_err(|error| away("connecting", &error))?;
     let cutting = CancellationToken::new();
     let cut = cutting.clone().drop_guard();
-    // Inline, so that the types of the library's runtime need not be named.
     let connecting = Connection::connector(
         uri.clone(),
-        runtime,
-        async move |uri: AMQPUri, runtime| {
+        checked_stream::runtime(),
+        async move |uri: AMQPUri, _| {
             let opening = async {
-                let stream = AsyncTcpStream::connect(&runtime, addresses(&uri).await?).await?;
+                let tokio = Tokio::current();
+                let addresses = addresses(&uri).await?;
+                let mut stream: UncheckedStream =
+                    AsyncTcpStream::connect(&tokio, addresses).await?;
                 if let AsyncTcpStream::Plain(plain) = &stream {
                     end_with(plain.get_ref(), cutting.clone())?;
                 }
-                match uri.scheme {
-                    AMQPScheme::AMQP => Ok(stream),
-                    AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, tls.as_ref()).await,
+                if uri.scheme == AMQPScheme::AMQPS {
+                    stream = stream.into_tls(&uri.authority.host, tls.as_ref()).await?;
                 }
+                Ok(AsyncTcpStream::Plain(CheckedStream::new(stream)))
             };
             opening.await.map_err(|error: io::Error| lapin::Error::from(error))
         },
@@ -145,6 +152,10 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpConfig) -> AmqpError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if let Some(inner) = inner {
         return AmqpError::Tls { at, cause, cure: cure(inner, options.ca.is_some()) };
+    }
+    let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<RefusedFrame>());
+    if refused == Some(&RefusedFrame::Malformed) && uri.scheme == AMQPScheme::AMQP {
+        return AmqpError::Foreign { at, cause };
     }
     let away = |reason| AmqpError::Away { doing: "connecting", reason };
     match (error.kind(), uri.scheme == AMQPScheme::AMQPS) {

@@ -1,5 +1,5 @@
 //! One connection with one channel that confirms, and errors in the crate's own types. `dial.rs`
-//! makes the connection; both are the only users of lapin.
+//! makes the connection.
 //!
 //! The library's own recovery is not used: it gives up after a few attempts and does not reopen
 //! closed channels, so a reconnect loop is needed anyway.
@@ -30,6 +30,9 @@ const CONTENT_TOO_LARGE: u16 = 311;
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
+
+/// In the library's own error, with the broker's code 406, about a confirm that it does not await.
+const UNKNOWN_TAG: &str = " received for inexistant delivery_tag ";
 
 /// How long to wait for the broker's reason for closing a channel.
 const REASON: Duration = Duration::from_secs(1);
@@ -191,6 +194,10 @@ impl AmqpLink {
         }
         let exchange = self.target.as_str();
         match code(&error) {
+            Some(PRECONDITION_FAILED) if reason(&error).contains(UNKNOWN_TAG) => {
+                let reason = "the broker confirmed a message twice, or one that was not sent";
+                AmqpError::Away { doing, reason: reason.to_owned() }
+            }
             Some(CONTENT_TOO_LARGE | PRECONDITION_FAILED) => {
                 AmqpError::Refused { reason: reason(&error) }
             }

@@ -176,6 +176,9 @@ mod tests {
         let day_ago = hour("24h");
         assert!(Hour(now.0 - 24) <= day_ago && day_ago <= Hour(now.0 - 23));
         assert!(hour("1h30m") >= Hour(now.0 - 2));
+        let last = moment("9999-12-31").unwrap();
+        assert!(last > moment("9999-12-29").unwrap(), "{last} is after all others");
+        assert_eq!(last, moment("9999-12-30").unwrap());
         for wrong in
             ["", "h", "yesterday", "1w", "-1h", "99999999999999999999h", "2026-11-21T05:00:00x"]
         {

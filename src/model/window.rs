@@ -222,6 +222,7 @@ impl Day {
     }
 
     /// Parses `2026-01-31`; `None` for other text, also for a longer text that begins with a date.
+    /// The last day of the calendar, 9999-12-31, is read as the one before it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         // The library also accepts longer texts and other formats.
@@ -246,9 +247,12 @@ impl Day {
     }
 
     fn from_date(date: civil::Date) -> Self {
-        let midnight =
-            date.to_zoned(TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_second());
-        Timestamp::from_seconds(midnight).day()
+        let midnight = date.to_zoned(TimeZone::UTC);
+        // Only the calendar's last day begins behind the library's range.
+        let start = midnight.map_or(Timestamp(LATEST), |zoned| {
+            Timestamp::from_seconds(zoned.timestamp().as_second())
+        });
+        start.day()
     }
 
     fn date(self) -> civil::Date {
@@ -377,7 +381,14 @@ mod tests {
 
     #[test]
     fn only_a_date_is_a_day() {
-        assert_eq!(Day::parse("2024-02-29").unwrap().to_string(), "2024-02-29");
+        for (text, day) in [
+            ("2024-02-29", "2024-02-29"),
+            ("0000-01-01", "0000-01-01"),
+            ("9999-12-30", "9999-12-30"),
+            ("9999-12-31", "9999-12-30"),
+        ] {
+            assert_eq!(Day::parse(text).unwrap().to_string(), day);
+        }
         for text in [
             "2026-11-29T11:48:21",
             "2026-11-29 11",

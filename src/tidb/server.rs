@@ -41,6 +41,8 @@ impl QueryLimits {
 
 /// The most bytes of a packet: a row is five numbers.
 const PACKET_BYTES: usize = 1 << 20;
+/// The most bytes of an error text of the server that are shown: a packet holds up to 1 MiB.
+const ERROR_TEXT_BYTES: usize = 512;
 /// A dead connection is noticed within this time and a few retries of the kernel.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Time limit for closing a connection.
@@ -192,7 +194,12 @@ impl TidbServer {
         }
     }
 
-    fn server_fault(&self, doing: TidbAction, code: u16, cause: String) -> HistoryError {
+    fn server_fault(&self, doing: TidbAction, code: u16, mut cause: String) -> HistoryError {
+        if cause.len() > ERROR_TEXT_BYTES {
+            let end = (0..=ERROR_TEXT_BYTES).rev().find(|end| cause.is_char_boundary(*end));
+            cause.truncate(end.unwrap_or(0));
+            cause.push('…');
+        }
         let (at, user, db) = (self.at.clone(), self.tidb.user.clone(), self.tidb.db.clone());
         match (code, doing) {
             // Access denied; this host may not connect; another authentication method is needed.
@@ -450,6 +457,24 @@ mod tests {
         for (code, doing, cause, expected) in said {
             let error = server.server_fault(doing, code, cause.to_owned()).to_string();
             assert!(error.contains(expected), "{code}: {error}");
+        }
+    }
+
+    #[test]
+    fn long_error_texts_are_cut_between_characters() {
+        let asking = TidbAction::Asking(FigureQuery::Yearly.into());
+        let shown = |text: &str| server(true).server_fault(asking, 8175, text.to_owned());
+        let of = |text: &str| format!("failed with error 8175: {text}");
+        // A character of two bytes lies across the limit.
+        let (full, short) = ("x".repeat(ERROR_TEXT_BYTES), "x".repeat(ERROR_TEXT_BYTES - 1));
+        for (text, expected) in [
+            (full.clone(), of(&full)),
+            (format!("{full}y"), of(&format!("{full}…"))),
+            (format!("{short}é"), of(&format!("{short}…"))),
+            ("é".repeat(1 << 19), of(&format!("{}…", "é".repeat(ERROR_TEXT_BYTES / 2)))),
+        ] {
+            let shown = shown(&text).to_string();
+            assert!(shown.contains(&expected) && shown.len() < 700, "{shown}");
         }
     }
 

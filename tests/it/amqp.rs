@@ -7,6 +7,7 @@
 pub(crate) mod broker;
 mod faults;
 mod kills;
+mod lying;
 mod node;
 mod rights;
 mod secured;
