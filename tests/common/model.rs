@@ -147,16 +147,13 @@ pub fn key_of(event: &Value) -> Key {
     (text("type"), text("id"))
 }
 
-/// Restores an event that readers received to the form in which GitHub sent it: without `merged`
-/// and the language, which are known without GitHub's answer.
+/// Restores an event that readers received to the form in which GitHub sent it: adds `merged` where
+/// it was left out.
 pub fn as_sent(mut event: Value, sent: &Value) -> Value {
-    for (object, field) in [("", "merged"), ("/base/repo", "language")] {
-        let object = format!("/payload/pull_request{object}");
-        if sent.pointer(&object).is_some_and(|sent| sent.get(field).is_none())
-            && let Some(Value::Object(object)) = event.pointer_mut(&object)
-        {
-            object.remove(field);
-        }
+    if sent["payload"]["pull_request"].get("merged").is_none()
+        && let Some(Value::Object(pull)) = event.pointer_mut("/payload/pull_request")
+    {
+        pull.remove("merged");
     }
     event
 }

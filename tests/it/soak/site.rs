@@ -66,7 +66,7 @@ pub(super) struct Site<'s> {
     compared: BTreeSet<Key>,
     /// Events that were not enriched, which is right only after a start with a clock that is ahead:
     /// what waited seems to have waited for too long.
-    unenriched: BTreeSet<Key>,
+    unenriched: BTreeMap<Key, String>,
     may_stay_unenriched: bool,
     dir: tempfile::TempDir,
 }
@@ -119,7 +119,7 @@ impl<'s> Site<'s> {
             missed: 0,
             gaps: 0,
             compared: BTreeSet::new(),
-            unenriched: BTreeSet::new(),
+            unenriched: BTreeMap::new(),
             may_stay_unenriched: false,
             servers,
             github,
@@ -238,27 +238,33 @@ impl<'s> Site<'s> {
         let truth = Truth::of(&self.github.control.pull_requests());
         let shown = self.github.control.served();
         let completed = shown.iter().map(|event| {
-            let is_bare = !self.unenriched.is_empty()
-                && self.unenriched.contains(&key_of(&serde_json::from_str(event).unwrap()));
-            if is_bare { event.to_string() } else { truth.completed(event) }
+            let bare = self.unenriched.get(&key_of(&serde_json::from_str(event).unwrap()));
+            bare.cloned().unwrap_or_else(|| truth.completed(event))
         });
         let completed: Vec<_> = completed.collect();
         Expected::of(completed.iter().map(AsRef::as_ref))
     }
 
-    /// Notes the events that one reader received as GitHub sent them, without what it left out.
+    /// Notes the events that one reader received as GitHub sent them, without what it left out. A
+    /// language may be known from other events.
     fn note_unenriched(&mut self) {
+        const REPOSITORY: &str = "/payload/pull_request/base/repo";
         let shown = self.github.control.served();
         let bare = Expected::of(shown.iter().map(AsRef::as_ref));
         let received = self.readers[0].received();
         for (key, event) in received.events.iter().filter(|(key, _)| !self.compared.contains(*key))
         {
-            let is_bare = bare.events.get(key).is_some_and(|sent| {
-                event["payload"]["pull_request"].is_object()
-                    && &as_sent(event.clone(), sent) == sent
-            });
-            if is_bare {
-                self.unenriched.insert(key.clone());
+            let Some(sent) = bare.events.get(key) else { continue };
+            let mut sent = sent.clone();
+            let known = event.pointer(REPOSITORY).and_then(|repository| repository.get("language"));
+            if let Some(Value::Object(repository)) = sent.pointer_mut(REPOSITORY)
+                && let Some(language) = known
+            {
+                repository.entry("language").or_insert_with(|| language.clone());
+            }
+            if event["payload"]["pull_request"].is_object() && as_sent(event.clone(), &sent) == sent
+            {
+                self.unenriched.insert(key.clone(), sent.to_string());
             }
         }
     }
