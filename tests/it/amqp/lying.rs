@@ -134,12 +134,13 @@ fn start(entries: &[u8]) -> Vec<u8> {
     frame(METHOD, [0, 0], &[b"\0\x0a\0\x0a\0\x09", &counted(entries)[..], &texts].concat())
 }
 
+/// An entry that holds arrays within each other.
 fn nested_arrays(levels: usize) -> Vec<u8> {
-    let arrays = (0..levels).fold(vec![b'V'], |inside, _| {
-        let array = counted(&inside);
-        [&b"A"[..], &array].concat()
+    let heads = (0..levels).rev().flat_map(|inside| {
+        let bytes = u32::try_from(5 * inside + 1).unwrap().to_be_bytes();
+        [&b"A"[..], &bytes].concat()
     });
-    [b"\x01a", &arrays[..]].concat()
+    b"\x01a".iter().copied().chain(heads).chain(*b"V").collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
