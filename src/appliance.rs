@@ -200,12 +200,14 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let url = url_of(&config.server, public);
     start_watching(&mut stages, &parts, operator, (watched, audited), (ops, public));
     start_github(&mut stages, audit, app, &parts.stop.soft);
-    stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
     let sources = (poller, listed, enrich, witness);
+    let soft = parts.stop.soft.clone();
     start_stages(&mut stages, parts, ticker, sources, (broker, granting, counting));
+    // After the stage that uses the tokens: it asks first what the start has read.
+    stages.start("renewed", renewed.run(soft));
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }

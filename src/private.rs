@@ -139,7 +139,8 @@ pub fn fresh(path: &Path) -> io::Result<File> {
 fn fresh_with(path: &Path, mode: u32) -> io::Result<File> {
     remove_if_there(path)?;
     // `O_EXCL` refuses whatever came in between, links too.
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    // For reading, too: a shared lock over NFS needs it.
+    OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }
 
 /// Opens a file for reading that must be a file, and not a symbolic link to one.

@@ -79,8 +79,11 @@ impl ExchangeLock {
             file => file.map_err(failed)?,
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Err(wrong("the command has ended".to_owned())),
+            // Without a link it was removed in between.
+            Ok(()) if file.metadata().map_err(failed)?.nlink() > 0 => Ok(Some(Self(file))),
+            Ok(()) | Err(TryLockError::WouldBlock) => {
+                Err(wrong("the command has ended".to_owned()))
+            }
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }

@@ -13,9 +13,9 @@ use crate::supervise::Misconfigured;
 /// at once, and one more with each table of the store.
 const LEAST: u64 = 256;
 /// Files besides connections of the public listeners, downloads and tables: rejected connections
-/// (128), those of the ops listeners, to GitHub and brokers, write-ahead logs, the log. Of a small
-/// limit it is a quarter.
-const OTHERS: u64 = 320;
+/// (128), those of the ops listeners (256), to GitHub and brokers, write-ahead logs, the log. Of a
+/// small limit it is a quarter.
+const OTHERS: u64 = 512;
 /// The least average size of a table of the store, in bytes. `RocksDB` begins another at 64 MiB,
 /// and earlier where the key ranges of other tables end.
 const TABLE_BYTES: u64 = 32 << 20;
@@ -33,7 +33,8 @@ pub(super) struct FileShares {
     pub(super) refused: usize,
     /// Downloads of the archive at once.
     pub(super) downloads: usize,
-    /// Tables that the store may keep open; `None` where there are files for all that it may have.
+    /// Tables that the store may keep open; `None` where there are files for twice as many as are
+    /// expected.
     pub(super) tables: Option<u32>,
 }
 
@@ -100,7 +101,7 @@ fn share(files: u64, limits: &ServerLimits, tables: u64) -> FileShares {
         connections,
         refused: a_few,
         downloads,
-        tables: (left < tables).then(|| u32::try_from(left).unwrap_or(u32::MAX)),
+        tables: (left < 2 * tables).then(|| u32::try_from(left).unwrap_or(u32::MAX)),
     }
 }
 
@@ -117,7 +118,7 @@ mod tests {
         for (files, connections, open) in [
             (256, 96, Some(96)),
             (1_024, 384, Some(384)),
-            (4_096, 2_048, None),
+            (4_096, 1_856, Some(1_664)),
             (20_000, 10_000, None),
             (1 << 20, 10_000, None),
         ] {
@@ -138,8 +139,9 @@ mod tests {
             let shares = share(files, &config.server.limits, tables);
             (shares.connections, shares.tables)
         };
-        assert_eq!(of(20_000, &config), (9_808, Some(9_808)));
-        assert_eq!(of(65_536, &config), (10_000, None));
+        assert_eq!(of(20_000, &config), (9_712, Some(9_712)));
+        assert_eq!(of(65_536, &config), (10_000, Some(54_960)));
+        assert_eq!(of(1 << 20, &config), (10_000, None));
         config.server.limits.connections = 100;
         assert_eq!(of(1_024, &config), (100, Some(668)));
     }

@@ -39,12 +39,13 @@ pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> 
 
 /// Uses the tokens in the file when it changes and on each SIGHUP, which also tries refused tokens
 /// again, until `stop` is cancelled.
-pub(super) async fn follow(
+pub(super) fn follow(
     github: GitHubConfig,
     pool: Arc<TokenPool>,
     clock: Clock,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> impl Future<Output = anyhow::Result<()>> + Send {
+    // What the start read is asked for now, before `renewed` finds newer content in the file.
     let wait = if github.tokens_file.is_some() { LOOK } else { Duration::MAX };
     let mut followed = Followed::new(github.tokens_file.as_deref());
     let look = move |is_asked| {
@@ -56,7 +57,7 @@ pub(super) async fn follow(
         }
         wait
     };
-    reload::follow(look, clock, stop).await
+    reload::follow(look, clock, stop)
 }
 
 /// Reads the file. Returns all tokens if they are to be used from now on; `asked` is whether a

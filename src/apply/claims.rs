@@ -16,7 +16,7 @@ use crate::logging::line_limit::LineLimit;
 use crate::model::entity::EntityRef;
 use crate::model::envelope::Flags;
 use crate::model::gap::{Gap, GapReason, Outage};
-use crate::model::position::Cursor;
+use crate::model::position::{Cursor, Position};
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::entity::EntityKey;
@@ -55,7 +55,8 @@ pub(super) fn claim_seen(
     Ok(())
 }
 
-/// Claims that an event of another node was seen, for as long as events that were received now.
+/// Claims that an event of another node was seen. If its time of receipt cannot be true, the claim
+/// is kept as long as that of an event received now.
 pub(super) fn claim_id(
     batch: &mut Batch<'_>,
     event: &Prepared,
@@ -141,8 +142,9 @@ pub(super) fn record_damaged(
     at: Cursor,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let Some(before) = before.filter(|before| before.tag == at.tag) else { return Ok(()) };
-    let (after, reason) = (before.position, GapReason::Retention);
+    let before = before.filter(|before| before.tag == at.tag);
+    let after = before.map_or_else(Position::default, |before| before.position);
+    let reason = GapReason::Retention;
     let gap = Gap { after, until: at.position, count: None, reason, noticed_at: now };
     gaps::record(batch, at.tag, gap)
 }

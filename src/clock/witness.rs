@@ -22,6 +22,9 @@ use crate::sync::lock;
 pub const TOLERANCE: Duration = Duration::from_secs(60);
 /// How long a witness counts. The monotonic clock does not advance while a machine is suspended.
 const BELIEVED: Duration = Duration::from_secs(3_600);
+/// How long a `Date` is not believed that contradicts a wall clock in step with the monotonic one.
+/// After a pause of the machine both clocks are behind in the same way.
+const DOUBTED: Duration = Duration::from_secs(24 * 3_600);
 /// How long events must have arrived in step with the clock to outweigh a pass of retention that is
 /// still to come: an earlier clock was wrong then, and so was its witness.
 const IN_STEP: Duration = Duration::from_secs(600);
@@ -152,6 +155,13 @@ pub struct NewestReceipt {
     pub is_dated: bool,
 }
 
+impl NewestReceipt {
+    /// The time that is stored is the end of a minute; the event came up to a minute before.
+    fn earliest(self) -> Timestamp {
+        self.at.minus(Duration::from_secs(60))
+    }
+}
+
 /// A wall time that was right at an instant of the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 struct KnownTime {
@@ -213,7 +223,7 @@ impl Evidence {
             };
         }
         let is_in_step = self.in_step.is_some_and(|since| at - since >= IN_STEP);
-        let newest = self.newest.map(|newest| newest.at);
+        let newest = self.newest.map(NewestReceipt::earliest);
         let pass = self.pass.filter(|_| !is_in_step);
         for (who, past) in [(ClockWitness::NewestEvent, newest), (ClockWitness::LastPass, pass)] {
             if let Some(past) = past.filter(|past| past.since(wall) > TOLERANCE) {
@@ -230,7 +240,10 @@ impl Evidence {
 
     /// Whether the newest event confirms the wall clock.
     fn is_newest_now(&self, wall: Timestamp) -> bool {
-        self.newest.is_some_and(|newest| newest.is_dated && agree(wall, newest.at))
+        self.newest.is_some_and(|newest| {
+            let times = newest.earliest().minus(TOLERANCE)..=newest.at.plus(TOLERANCE);
+            newest.is_dated && times.contains(&wall)
+        })
     }
 
     /// The receive time for a response of GitHub: the wall clock's, unless GitHub contradicts it
@@ -242,7 +255,7 @@ impl Evidence {
         }
         if let Some(agreed) = self.agreed {
             // The one that advanced like the monotonic clock is right.
-            if agree(wall, agreed.advanced(at)) {
+            if at - agreed.at <= DOUBTED && agree(wall, agreed.advanced(at)) {
                 return wall;
             }
             if agreed.now(at).is_some() {
@@ -250,7 +263,7 @@ impl Evidence {
             }
         }
         let is_behind = |time: Timestamp| {
-            let newest = self.newest.map(|newest| newest.at);
+            let newest = self.newest.map(NewestReceipt::earliest);
             let pasts = [newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
             pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
         };

@@ -30,8 +30,6 @@ use crate::sync::lock;
 
 /// The most characters of a quoted line.
 const LINE_CHARS: usize = 200;
-/// Lines about scripts that failed at a tick: what they get decides when, so it may be every other.
-static FAILED: LineLimit = LineLimit::per_minute(10);
 /// Why a missing file is refused.
 pub(super) const NO_FILE: &str = "there is no such file";
 
@@ -79,6 +77,9 @@ pub struct ScriptHost {
     /// What the last look found: a text by its hash, or why there is none. So each text is tried
     /// once. `None` before the first look; locked during the trial.
     found: Mutex<Option<Result<(InForce, u64), String>>>,
+    /// Limits lines about ticks: what the script gets decides when it fails, so it may be at every
+    /// other.
+    lines: LineLimit,
 }
 
 #[derive(Debug, Clone)]
@@ -144,6 +145,7 @@ impl ScriptHost {
             proven,
             micros: AtomicU64::new(0),
             found: Mutex::new(None),
+            lines: LineLimit::per_minute(4),
         }
     }
 
@@ -331,18 +333,20 @@ impl ScriptHost {
         }
         match (&before.status.failed, failed) {
             (None, Some(diagnostic)) if self.kind == ScriptKind::Aggregate => {
-                FAILED.log(|left_out| {
+                self.lines.log(|left_out| {
                     let words = "the script failed; the aggregate keeps its last result";
                     warn!(%diagnostic, left_out, "{words}");
                 });
             }
             (None, Some(diagnostic)) => {
-                FAILED.log(|left_out| {
+                self.lines.log(|left_out| {
                     let words = "the script failed; the native sum is used instead";
                     warn!(%diagnostic, left_out, "{words}");
                 });
             }
-            (Some(_), None) => info!(file = %self.file, "the script works again"),
+            (Some(_), None) => self.lines.log(|left_out| {
+                info!(file = %self.file, left_out, "the script works again");
+            }),
             _ => {}
         }
         self.force.rcu(|old| {

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::database::Database;
 use super::error::StoreError;
@@ -12,11 +13,13 @@ use super::families::Family;
 use super::keys::{AppliedKey, CounterKey, Key, MetaKey, SeenKey, SizeKey, day_bytes};
 use super::last_pass::last_pass_at;
 use super::period::{Period, PeriodRow, row_key};
-use crate::clock::witness::TOLERANCE;
 use crate::model::window::{Day, Timestamp};
 
 /// Counters that are cached in memory; the cache is emptied when it has more.
 const COUNTERS: usize = 200_000;
+/// How far after the present a stored time is certainly wrong: more than an ordinary wrong clock.
+/// Earlier ones pass by themselves.
+const AHEAD: Duration = Duration::from_secs(2 * 86_400);
 
 /// Names of repositories that are cached in memory; the cache is emptied when it has more.
 const NAMES: usize = 200_000;
@@ -52,7 +55,7 @@ pub struct Batch<'w> {
     /// The states of periods that this batch has read.
     periods: Vec<(SizeKey, Period)>,
     key: Vec<u8>,
-    /// The machine's time when the batch was committed; 1970 while the store is being opened.
+    /// The machine's time when its commit was asked for; 1970 while the store is being opened.
     pub(super) now: Timestamp,
     /// Whether it is synced before its commit returns, whatever the durability is.
     pub(super) is_awaited: bool,
@@ -136,7 +139,7 @@ impl<'w> Batch<'w> {
     /// machine's clock alone does not decide, because it may be behind: the last pass of retention
     /// must be earlier, too.
     pub(super) fn is_ahead(&self, at: Timestamp) -> Result<bool, StoreError> {
-        let is_after = |other: Timestamp| at > other.plus(TOLERANCE);
+        let is_after = |other: Timestamp| at > other.plus(AHEAD);
         Ok(is_after(self.now) && last_pass_at(self.database)?.is_some_and(is_after))
     }
 

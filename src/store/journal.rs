@@ -82,8 +82,8 @@ pub(super) fn keep_complete_from(
     Ok(())
 }
 
-/// Corrects a minute that is still to come, which the first event of a bus has left whose time of
-/// receipt was wrong: nobody knows when it came, but it was before `now`.
+/// Corrects a minute that is still to come: the time of receipt of the bus's first event was wrong.
+/// Nobody knows when that event came, but it was before `now`.
 pub(super) fn correct_complete_from(
     batch: &mut Batch<'_>,
     tag: BusTag,

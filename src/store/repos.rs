@@ -127,7 +127,7 @@ pub(super) async fn sweep(
         reader.scan(&from, |key: RepoKey, value| {
             let row = RepoRow::decode(key, value)?;
             if row.is_ahead(now) || now.since(row.as_of) > FORGOTTEN_AFTER {
-                found.push((key, row));
+                found.push(key);
             }
             (seen, last) = (seen + 1, Some(key));
             Ok(seen < SWEPT)
@@ -138,10 +138,13 @@ pub(super) async fn sweep(
     let (found, next) = store.read(find).await?;
     if !found.is_empty() {
         let mend = move |batch: &mut Batch<'_>| {
-            for (key, row) in found {
+            for key in found {
+                // It may have been learned meanwhile.
+                let Some(value) = batch.get(&key)? else { continue };
+                let row = RepoRow::decode(key, &value)?;
                 if row.is_ahead(now) {
                     batch.put(&key, &RepoRow { as_of: now, ..row }.encode());
-                } else {
+                } else if now.since(row.as_of) > FORGOTTEN_AFTER {
                     batch.delete(&key);
                 }
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::newest::{newest_receipt, newest_received};
+use self::newest::{last_received, newest_receipt, newest_received};
 use super::activity::AHEAD;
 use super::error::StoreError;
 use super::journal::DROPPED;
@@ -216,11 +216,13 @@ pub async fn drop_due(
         let dropped = dropped.flatten();
         let passed = dropped.map(|dropped| gaps::passed(reader, tag, dropped.position));
         let gone = (dropped, passed.transpose()?.unwrap_or_default());
-        Ok((cut, gone, buses::unused(reader, tag)?, newest_received(reader, tag, now)?))
+        let newest = [newest_received(reader, tag, now)?, last_received(reader, tag)?];
+        Ok((cut, gone, buses::unused(reader, tag)?, newest))
     };
     let (cut, (dropped, passed), unused, newest) = store.read(look).await?;
-    // A node that reads old messages of a topic needs the claims of that time.
-    let claims_now = newest.map_or(now, |newest| newest.min(now));
+    // A node that reads old messages of a topic needs the claims of that time, also when one of
+    // them has a later time. Where the last one has a wrong past, claims are only kept longer.
+    let claims_now = newest.into_iter().flatten().fold(now, Timestamp::min);
     let dropped = store
         .commit(move |batch| {
             let first_day = *remembered_days(claims_now, retention.seen_for).start();
@@ -355,8 +357,8 @@ fn journal_cut(
 }
 
 /// The first position of the minutes from `oldest` on; at least the last minute stays. `minutes`
-/// must be sorted by position. A minute of the future counts as the next minute in order, which is
-/// not of the future either, and not before a minute of an earlier position.
+/// must be sorted by position. A minute of the future counts as the next one by position that can be
+/// true: it is not of the future either, and about as late as those ahead of it, or later.
 fn first_young(minutes: &[(Minute, MinuteRow)], oldest: Minute, now: Minute) -> Position {
     let is_ahead = |minute: Minute| minute.0 > now.0.saturating_add(1);
     let mut latest = Minute(i64::MIN);

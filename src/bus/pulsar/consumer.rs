@@ -97,10 +97,11 @@ impl PulsarBus {
     /// Connects, with backoff; fails only with errors that a retry cannot cure.
     async fn connect(&mut self) -> Result<(), BusError> {
         let doing = || format!("subscribing to {} at {}", self.link.topic, self.link.url);
-        let positions = (self.applied().await?, self.earlier.first.take());
+        let positions = (self.applied().await?, self.earlier.first);
         match within(OPEN, doing, Box::pin(self.open(positions))).await {
             Ok(session) => {
                 self.link.is_believed();
+                self.earlier.first = None;
                 tracing::info!(
                     topic = self.link.topic,
                     subscription = self.subscription,
@@ -179,7 +180,7 @@ impl PulsarBus {
         };
         let (applied, tag, name) = (session.began_behind, self.tag, self.subscription.clone());
         let begins_known = self.held.first().map(|delivery| delivery.position) <= applied;
-        let began = session.progress.began();
+        let began = session.began();
         let noticed_at = self.link.clock.now();
         let found = self.store.commit(move |batch| {
             let key = MetaKey(format!("{SUBSCRIPTION}.{:08x}", tag.0));

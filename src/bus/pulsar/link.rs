@@ -213,14 +213,20 @@ impl PulsarLink {
     /// The error, or a transient one until the broker has said the same several times in a row: one
     /// wrong answer must not end the process.
     pub(super) fn confirmed(&self, error: PulsarError) -> PulsarError {
-        match error {
-            PulsarError::Anew { .. } | PulsarError::Partitioned { .. }
-                if self.said.fetch_add(1, Ordering::Relaxed) + 1 < SAID =>
-            {
-                self.unread(format!("{error}; asking again"))
+        let said = match &error {
+            PulsarError::Anew { last, applied, .. } => {
+                format!("the topic ends at {last}, before {applied}")
             }
-            other => other,
+            PulsarError::Partitioned { partitions, .. } => {
+                format!("the topic has {partitions} partitions")
+            }
+            _ => return error,
+        };
+        if self.said.fetch_add(1, Ordering::Relaxed) + 1 >= SAID {
+            return error;
         }
+        let doing = format!("using {} at {}", self.topic, self.url);
+        PulsarError::Away { doing, why: format!("the broker says that {said}: asking again") }
     }
 
     /// Records that the broker has answered as expected.

@@ -79,7 +79,7 @@ pub(super) struct EarlierSessions {
     /// Sessions in which the broker did not deliver entries that the topic has. Expired entries are
     /// never delivered, so such sessions are given up repeatedly, but after longer and longer waits.
     silent: u32,
-    /// The last entry that arrived damaged, and in how many sessions.
+    /// The last entry that arrived damaged, and in how many sessions in a row.
     damaged: Option<(EntryId, u32)>,
     /// The first new position of the session that ended because entries before it are missing.
     pub(super) first: Option<Position>,
@@ -105,13 +105,18 @@ impl EarlierSessions {
     /// nothing shows that its producer made it so. Counts this session.
     fn may_arrive_whole(&mut self, unreadable: &UnreadableEntry) -> bool {
         let entry = unreadable.entry;
-        let before = self.damaged.filter(|(damaged, _)| *damaged == entry);
-        let sessions = before.map_or(1, |(_, sessions)| sessions.saturating_add(1));
-        if unreadable.is_intact || sessions > DAMAGED_SESSIONS {
+        if unreadable.is_intact {
             return false;
         }
+        // Those that follow one which stayed damaged are not waited for: a producer may write them.
+        let continues = |(last, sessions): &(EntryId, u32)| {
+            let is_next = last.0 == entry.0 && last.1.checked_add(1) == Some(entry.1);
+            *last == entry || is_next && *sessions > DAMAGED_SESSIONS
+        };
+        let before = self.damaged.filter(continues);
+        let sessions = before.map_or(1, |(_, sessions)| sessions.saturating_add(1));
         self.damaged = Some((entry, sessions));
-        true
+        sessions <= DAMAGED_SESSIONS
     }
 }
 
@@ -284,7 +289,11 @@ impl ReaderSession {
                 self.published_at = Some(message.published_at);
                 self.pass(read(message), earlier, deliveries)
             }
-            Ok(Some(Err(unreadable))) if earlier.may_arrive_whole(&unreadable) => {
+            // What was applied is only passed over.
+            Ok(Some(Err(unreadable)))
+                if self.progress.reached() <= Some(unreadable.entry)
+                    && earlier.may_arrive_whole(&unreadable) =>
+            {
                 let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
                 let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
                 Err(self.reader.link.unread(why))
@@ -342,6 +351,12 @@ impl ReaderSession {
                 Err(self.reader.link.unread(why))
             }
         }
+    }
+
+    /// The first new position of the session, once the topic is known to extend to it.
+    pub(super) fn began(&self) -> Option<Position> {
+        let held = self.unproven.as_ref().map(|held| held.position);
+        self.progress.began().filter(|began| Some(*began) != held)
     }
 
     /// Acknowledges the last complete entry, and with it all before it.

@@ -4,8 +4,9 @@ use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
 
-/// Lines about problems that begin: one may come and go with each response.
+/// Lines about problems that begin, and that end: one may come and go with each response.
 static BEGUN: LineLimit = LineLimit::per_minute(10);
+static ENDED: LineLimit = LineLimit::per_minute(10);
 
 /// A summary of some responses, for the status.
 #[derive(Default)]
@@ -30,7 +31,10 @@ pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
     }
     for trouble in before.iter().filter(|trouble| !is_in(now, trouble)) {
         let since = trouble.since;
-        tracing::info!(trouble = trouble.kind.name(), %since, "over: {}", trouble.text);
+        ENDED.log(|left_out| {
+            let trouble_name = trouble.kind.name();
+            tracing::info!(trouble = trouble_name, %since, left_out, "over: {}", trouble.text);
+        });
     }
 }
 

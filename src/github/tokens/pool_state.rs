@@ -103,7 +103,12 @@ impl PoolState {
     /// that were in flight change nothing.
     pub(super) fn refuse(&mut self, id: TokenSlotId, now: Instant) -> Option<Duration> {
         let slot = self.slot(id).filter(|slot| !slot.is_quarantined(now))?;
-        let time = QUARANTINE.0.saturating_mul(1 << slot.refusals.min(16)).min(QUARANTINE.1);
+        let time = if slot.installation.is_some() {
+            // A new one is requested.
+            QUARANTINE.1
+        } else {
+            QUARANTINE.0.saturating_mul(1 << slot.refusals.min(16)).min(QUARANTINE.1)
+        };
         slot.refusals = slot.refusals.saturating_add(1);
         slot.quarantined_until = Some(now + time);
         Some(time)
@@ -116,10 +121,11 @@ impl PoolState {
         }
     }
 
-    /// Ends the quarantine of all tokens; returns whether there was one.
+    /// Ends the quarantine of all tokens but those of app installations, of which new ones are
+    /// requested; returns whether there was one.
     pub(super) fn end_quarantines(&mut self) -> bool {
-        let ended = self.slots.iter_mut().filter_map(|slot| slot.quarantined_until.take());
-        ended.count() > 0
+        let listed = self.slots.iter_mut().filter(|slot| slot.installation.is_none());
+        listed.filter_map(|slot| slot.quarantined_until.take()).count() > 0
     }
 
     /// Removes accounts without tokens.

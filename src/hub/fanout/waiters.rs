@@ -77,7 +77,8 @@ impl EncodingWaiters {
             let waits = |one: &&Arc<Notifier>| waiting.notifiers.iter().any(|n| is_same(n, one));
             let first = served.iter().find(waits);
             let charge = first.and_then(|first| EncodingCharge::new(first, bytes));
-            std::mem::replace(&mut waiting.charge, charge)
+            // Where nobody is served, who was charged before has not taken it yet.
+            charge.and_then(|charge| waiting.charge.replace(charge))
         };
         drop(replaced);
         for notifier in &served {

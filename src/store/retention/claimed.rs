@@ -24,7 +24,7 @@ use crate::store::batch::Batch;
 use crate::store::error::StoreError;
 use crate::store::keys::{AppliedKey, MetaKey, SeenKey};
 
-/// Rows of the days under which this node claimed events. Empty since the last claim, then the time
+/// Rows of the days that are marked. Empty since the last claim, then the time
 /// of the first pass after it.
 const CLAIMED: &str = "claimed.";
 

@@ -51,12 +51,29 @@ pub(super) fn newest_received(
     let latest = reader.last_before(&key(i64::MAX))?.filter(|key| key.tag == tag);
     let Some(MinuteKey { minute: mut newest, .. }) = latest else { return Ok(None) };
     if newest.0 > now.minute().0.saturating_add(1) {
-        let mut last = None;
-        reader.scan_range(key(i64::MIN)..key(i64::MAX), |key: MinuteKey, value| {
-            last = last.max(Some((MinuteRow::decode(&key, value)?.first, key.minute)));
-            Ok(())
-        })?;
-        newest = last.map_or(newest, |(_, minute)| minute);
+        newest = last_minute(reader, tag)?.unwrap_or(newest);
     }
-    Ok(Some(Timestamp::from_seconds(newest.0.saturating_add(1).saturating_mul(60))))
+    Ok(Some(end_of(newest)))
+}
+
+/// The end of the minute in which the journal's last event by position was received.
+pub(super) fn last_received(
+    reader: Reader<'_>,
+    tag: BusTag,
+) -> Result<Option<Timestamp>, StoreError> {
+    Ok(last_minute(reader, tag)?.map(end_of))
+}
+
+fn last_minute(reader: Reader<'_>, tag: BusTag) -> Result<Option<Minute>, StoreError> {
+    let key = |minute| MinuteKey { tag, minute: Minute(minute) };
+    let mut last = None;
+    reader.scan_range(key(i64::MIN)..key(i64::MAX), |key: MinuteKey, value| {
+        last = last.max(Some((MinuteRow::decode(&key, value)?.first, key.minute)));
+        Ok(())
+    })?;
+    Ok(last.map(|(_, minute)| minute))
+}
+
+fn end_of(minute: Minute) -> Timestamp {
+    Timestamp::from_seconds(minute.0.saturating_add(1).saturating_mul(60))
 }

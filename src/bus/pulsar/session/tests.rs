@@ -17,12 +17,12 @@ use crate::bus::Content;
 use crate::clock::Clock;
 
 /// An entry of one message: an event with that many bytes beside its own fields.
-fn entry(number: u64, bytes: usize) -> Message {
+fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
     let text = "x".repeat(bytes);
     let event = format!(
         r#"{{"id":"{number}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z","x":"{text}"}}"#
     );
-    let message_id = MessageIdData { ledger_id: 1, entry_id: number, ..MessageIdData::default() };
+    let message_id = MessageIdData { ledger_id, entry_id: number, ..MessageIdData::default() };
     let message = proto::CommandMessage { message_id, ..proto::CommandMessage::default() };
     let metadata = proto::MessageMetadata {
         producer_name: "p".to_owned(),
@@ -38,8 +38,8 @@ fn entry(number: u64, bytes: usize) -> Message {
     Message { command, payload: Some(Payload { metadata, data }) }
 }
 
-/// A session to which the broker has sent these entries, as bytes.
-async fn session_with(entries: &[BytesMut]) -> ReaderSession {
+/// A session to which the broker has sent these frames, on a topic that ended there.
+async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     let connected = BaseCommand {
         r#type: Type::Connected as i32,
         connected: Some(proto::CommandConnected::default()),
@@ -71,21 +71,21 @@ async fn session_with(entries: &[BytesMut]) -> ReaderSession {
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
     let reader = TopicReader::begin(Box::new(ours), &link, &address, &to).await.unwrap();
     let now = link.clock.instant();
-    ReaderSession::new(reader, (None, None), Some((1, entries.len() as u64 - 1)), now)
+    ReaderSession::new(reader, (None, None), Some(end), now)
 }
 
 /// An entry as bytes.
-fn encoded(number: u64, bytes: usize) -> BytesMut {
+fn encoded(at: EntryId, bytes: usize) -> BytesMut {
     let mut encoded = BytesMut::new();
-    Codec.encode(entry(number, bytes), &mut encoded).unwrap();
+    Codec.encode(entry(at, bytes), &mut encoded).unwrap();
     encoded
 }
 
 /// The numbers of deliveries in the batches of a session to which the broker has sent `entries`
 /// entries of at least `bytes` bytes.
 async fn batches(entries: u64, bytes: usize) -> Vec<usize> {
-    let sent: Vec<_> = (0..entries).map(|number| encoded(number, bytes)).collect();
-    let mut session = session_with(&sent).await;
+    let sent: Vec<_> = (0..entries).map(|number| encoded((1, number), bytes)).collect();
+    let mut session = session_with(&sent, (1, entries - 1)).await;
     let (mut found, mut missing) = (Vec::new(), usize::try_from(entries).unwrap());
     while missing > 0 {
         let mut earlier = EarlierSessions::default();
@@ -123,11 +123,11 @@ fn patience_grows_up_to_a_limit() {
 
 #[tokio::test]
 async fn entry_damaged_on_its_way_is_delivered_again_before_it_is_a_dead_letter() {
-    let mut sent = [0, 1, 2].map(|number| encoded(number, 10));
+    let mut sent = [0, 1, 2].map(|number| encoded((1, number), 10));
     *sent[1].last_mut().unwrap() ^= 1;
     let mut earlier = EarlierSessions::default();
     for _ in 0..DAMAGED_SESSIONS {
-        let mut session = session_with(&sent).await;
+        let mut session = session_with(&sent, (1, 2)).await;
         let whole = session.receive(&mut earlier).await.unwrap();
         assert!(matches!(&whole[..], [one] if matches!(one.content, Content::Event(..))));
         let error = session.receive(&mut earlier).await.unwrap_err();
@@ -136,7 +136,7 @@ async fn entry_damaged_on_its_way_is_delivered_again_before_it_is_a_dead_letter(
             "{error}"
         );
     }
-    let mut session = session_with(&sent).await;
+    let mut session = session_with(&sent, (1, 2)).await;
     let all = session.receive(&mut earlier).await.unwrap();
     let [Content::Event(..), Content::DeadLetter(dead), Content::Event(..)] =
         [0, 1, 2].map(|at: usize| &all[at].content)
@@ -145,4 +145,38 @@ async fn entry_damaged_on_its_way_is_delivered_again_before_it_is_a_dead_letter(
     };
     assert!(dead.is_damaged && dead.body.is_none());
     assert!(dead.reason.contains("wrong checksum"), "{}", dead.reason);
+}
+
+#[tokio::test]
+async fn entry_of_another_ledger_is_held_until_the_end_proves_it() {
+    let end_is = |(ledger_id, entry_id): EntryId| {
+        let last_message_id = MessageIdData { ledger_id, entry_id, ..MessageIdData::default() };
+        let answer = proto::CommandGetLastMessageIdResponse {
+            last_message_id,
+            ..proto::CommandGetLastMessageIdResponse::default()
+        };
+        let command = BaseCommand {
+            r#type: Type::GetLastMessageIdResponse as i32,
+            get_last_message_id_response: Some(answer),
+            ..BaseCommand::default()
+        };
+        let mut encoded = BytesMut::new();
+        Codec.encode(Message { command, payload: None }, &mut encoded).unwrap();
+        encoded
+    };
+    for end in [(9, 0), (1, 0)] {
+        let sent = [encoded((1, 0), 10), encoded((9, 0), 10), end_is(end)];
+        let mut session = session_with(&sent, (1, 0)).await;
+        let mut earlier = EarlierSessions::default();
+        let first = session.receive(&mut earlier).await.unwrap();
+        let at = |delivery: &Delivery<PulsarReceipt>| entry_of(delivery.position);
+        assert_eq!(first.iter().map(at).collect::<Vec<_>>(), [(1, 0)]);
+        let next = session.receive(&mut earlier).await;
+        if end == (9, 0) {
+            assert_eq!(next.unwrap().iter().map(at).collect::<Vec<_>>(), [(9, 0)]);
+        } else {
+            let error = next.unwrap_err();
+            assert!(error.to_string().contains("9:0 came, but the topic ends at 1:0"), "{error}");
+        }
+    }
 }
