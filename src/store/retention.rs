@@ -357,8 +357,8 @@ fn journal_cut(
 }
 
 /// The first position of the minutes from `oldest` on; at least the last minute stays. `minutes`
-/// must be sorted by position. A minute of the future counts as the next one by position that can be
-/// true: it is not of the future either, and about as late as those ahead of it, or later.
+/// must be sorted by position. A minute of the future counts as the next one by position that can
+/// be true: it is not of the future either, and about as late as those ahead of it, or later.
 fn first_young(minutes: &[(Minute, MinuteRow)], oldest: Minute, now: Minute) -> Position {
     let is_ahead = |minute: Minute| minute.0 > now.0.saturating_add(1);
     let mut latest = Minute(i64::MIN);

@@ -77,7 +77,8 @@ enum Waited {
 #[derive(Debug, Default)]
 pub(super) struct EarlierSessions {
     /// Sessions in which the broker did not deliver entries that the topic has. Expired entries are
-    /// never delivered, so such sessions are given up repeatedly, but after longer and longer waits.
+    /// never delivered, so such sessions are given up again and again, after longer and longer
+    /// waits.
     silent: u32,
     /// The last entry that arrived damaged, and in how many sessions in a row.
     damaged: Option<(EntryId, u32)>,
