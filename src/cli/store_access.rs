@@ -73,7 +73,7 @@ struct Exchange {
     data: PathBuf,
     name: String,
     path: PathBuf,
-    /// Tells the appliance that this command lives.
+    /// Held while this command lives, which the appliance sees.
     lock: ExchangeLock,
 }
 

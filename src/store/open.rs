@@ -248,8 +248,8 @@ impl Store {
         &self.shared.database
     }
 
-    /// Closes the store: gives up writes that wait for space, and waits up to [`LET_GO`] for other
-    /// users of the store, such as requests that were dropped.
+    /// Closes the store: gives up writes that wait for space, and waits up to five seconds for
+    /// other users of the store, such as requests that were dropped.
     ///
     /// # Errors
     /// When the runtime is shutting down.
