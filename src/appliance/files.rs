@@ -22,7 +22,7 @@ const TABLE_BYTES: u64 = 32 << 20;
 /// Tables of the store besides those of the journal and the outbox: claims and ledgers, mostly.
 const OTHER_TABLES: u64 = 512;
 
-/// How the open files are shared out. Without a limit of the system there are no shares.
+/// How the open files are shared out. Not made without a limit of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileShares {
     /// The limit of the process.

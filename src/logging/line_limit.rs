@@ -21,7 +21,7 @@ struct LineState {
 }
 
 impl LineLimit {
-    /// Up to so many lines at once, and in each minute.
+    /// Up to this number of lines at once, and in each minute.
     #[must_use]
     pub const fn per_minute(lines: u32) -> Self {
         Self { per_minute: lines, state: Mutex::new(None) }

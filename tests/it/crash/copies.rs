@@ -96,13 +96,15 @@ async fn a_restore_that_dies_leaves_no_store_and_the_next_is_whole() {
     assert_eq!(bodies(&restored), 100);
 }
 
-async fn requeue_dies_at(point: &str) {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let store = open(&data);
+/// Fills the dead-letter queue with messages that this version can read, of `count` events.
+pub(super) async fn bury(
+    store: &Store,
+    count: u64,
+    event: impl Fn(u64) -> String + Send + 'static,
+) {
     let (tag, now) = (store.bus_tag(), Clock::system().now());
     let buried = store.commit(move |batch| {
-        for number in 1..=120_u64 {
+        for number in 1..=count {
             let position = Position { ledger: 3, entry: number, index: 0 };
             let origin = DeadLetterOrigin {
                 cursor: Cursor { tag, position }.to_string(),
@@ -117,6 +119,13 @@ async fn requeue_dies_at(point: &str) {
         Ok(())
     });
     buried.await.unwrap();
+}
+
+async fn requeue_dies_at(point: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let store = open(&data);
+    bury(&store, 120, event).await;
     drop(store);
     // They are retried in several batches; the process dies in the second one.
     ghpulse(&data, &["requeue"], Some(&format!("{point}:2")));

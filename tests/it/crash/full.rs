@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use ghpulse::model::position::Cursor;
-use ghpulse::store::keys::DeadKey;
-use ghpulse::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use serde_json::json;
 
+use super::copies::bury;
 use super::*;
 use crate::common::model::{Key, key_of};
 use crate::common::running::until_some;
@@ -22,35 +20,22 @@ const EMITTED: usize = 60;
 const LETTERS: u64 = 400;
 const LETTER_BYTES: usize = 100_000;
 
+/// An event that takes much space.
+fn large_event(number: u64) -> String {
+    let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(LETTER_BYTES).collect();
+    format!(
+        concat!(
+            r#"{{"id":"{}","type":"IssuesEvent","actor":{{"id":1}},"repo":{{"id":2}},"#,
+            r#""payload":{{"action":"opened","text":"{}"}},"created_at":"2026-11-22T05:00:00Z"}}"#
+        ),
+        number, text
+    )
+}
+
 /// Fills the dead-letter queue of a new store with events that this version can read.
 async fn fill_with_letters(data: &Path) {
     let store = Store::open(data, Durability::EveryBatch, Clock::system()).unwrap();
-    let (tag, now) = (store.bus_tag(), Clock::system().now());
-    let buried = store.commit(move |batch| {
-        for number in 1..=LETTERS {
-            let position = Position { ledger: 3, entry: number, index: 0 };
-            let origin = DeadLetterOrigin {
-                cursor: Cursor { tag, position }.to_string(),
-                published_at: now.micros(),
-                received: None,
-                schema: None,
-            };
-            let text: String =
-                std::iter::repeat_with(fastrand::alphanumeric).take(LETTER_BYTES).collect();
-            let letter = format!(
-                concat!(
-                    r#"{{"event":{{"id":"{}","type":"IssuesEvent","actor":{{"id":1}},"#,
-                    r#""repo":{{"id":2}},"payload":{{"action":"opened","text":"{}"}},"#,
-                    r#""created_at":"2026-11-22T05:00:00Z"}},"payload":{{}}}}"#
-                ),
-                number, text
-            );
-            batch
-                .put(&DeadKey(number), &encode_dead_letter(now, "why", &origin, letter.as_bytes()));
-        }
-        Ok(())
-    });
-    buried.await.unwrap();
+    bury(&store, LETTERS, large_event).await;
 }
 
 /// Retries the dead letters through the appliance that has the store open.
