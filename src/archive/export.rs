@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
-use super::sole_writer::SoleWriter;
 use super::sidecar::{self, WrittenHour};
+use super::sole_writer::SoleWriter;
 use super::target::ArchiveTarget;
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
