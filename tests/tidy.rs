@@ -44,6 +44,7 @@ const INFRASTRUCTURE: &[&str] = &[
     "gunzip",
     "reload",
     "sync",
+    "tls",
 ];
 
 /// Module -> the other modules that it may use, in addition to the infrastructure. A longer path
@@ -115,6 +116,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("mysql_async", &["tidb"]),
     ("parquet", &["archive::columns"]),
     ("pulldown_cmark", &["manual"]),
+    ("prost", &["bus::pulsar"]),
     ("pulsar", &["bus::pulsar"]),
     ("reqwest", &["http"]),
     ("rhai", &["script"]),
@@ -122,7 +124,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("rocksdb", &["store"]),
     ("rustix", &["appliance", "clock", "private"]),
     ("signal_hook", &["cli"]),
-    ("rustls", &["amqp", "bus::pulsar", "http", "reload", "secrets", "serve", "main"]),
+    ("rustls", &["amqp", "http", "reload", "secrets", "serve", "tls", "main"]),
     ("schemars", &["hub", "model", "serve"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
@@ -131,11 +133,11 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("strsim", &["config", "cli"]),
     ("tempfile", &["cli"]),
     ("tikv_jemallocator", &["main"]),
-    ("tokio_rustls", &["bus::pulsar", "serve"]),
+    ("tokio_rustls", &["serve", "tls"]),
     ("tokio_tungstenite", &["serve", "cli"]),
     ("tower", &["serve", "simulate"]),
     ("tracing_subscriber", &["logging"]),
-    ("webpki_roots", &["bus::pulsar"]),
+    ("webpki_roots", &["tls"]),
     ("zstd", &["bus::pulsar", "serve"]),
 ];
 
