@@ -46,7 +46,7 @@ pub use self::files::open_tables;
 use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
-pub use self::ports::{DEFAULT_OPS, reachable};
+pub use self::ports::{DEFAULT_OPS, listen_cure, reachable};
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;

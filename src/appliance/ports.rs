@@ -1,8 +1,8 @@
 //! The ports that are bound, and what is served on them.
 
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use super::files::{self, FileShares};
@@ -64,6 +64,20 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// What to set the key of an address to on which nothing can listen.
+#[must_use]
+pub fn listen_cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // Ports below 1024: see ip_unprivileged_port_start in ip(7).
+        ErrorKind::PermissionDenied => {
+            "to a port from 1024 on, with a proxy before it, or give the process \
+             CAP_NET_BIND_SERVICE"
+        }
+        ErrorKind::AddrNotAvailable => "to an address of this machine",
+        _ => "to a free port",
+    }
+}
+
 /// Binds a port. The error names the key to set.
 pub(super) async fn bind(
     address: SocketAddr,
@@ -73,9 +87,10 @@ pub(super) async fn bind(
         Audience::Public => "server.port (or --listen)",
         Audience::Ops => "ops.listen",
     };
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; set {key} to a free one"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let cure = listen_cure(&error);
+        anyhow::Error::new(error).context(format!("cannot listen on {address}; set {key} {cure}"))
+    })?;
     Ok((listener.local_addr()?, Listener { socket: listener, audience }))
 }
 

@@ -180,8 +180,8 @@ columns asks for many parts of a file.";
                     "Read-only tokens, used in turn; without any, anonymous within 60 requests an \
 hour.";
                 ours "github.tokensFile" => tokens_file: Option<PathBuf>, ValueKind::Path, "",
-                    "File with more tokens, one per line; read again when it changes, and on \
-SIGHUP.";
+                    "File with more tokens, one per line, without comments behind them; read again \
+when it changes, and on SIGHUP.";
                 peer "github.loop.timeout" => timeout: Duration,
                     bare(BareUnit::Milliseconds, 10, 10 * M), "5000",
                     "Longest time that one request may take; a bare number is milliseconds.";
@@ -371,7 +371,7 @@ if known, as_of (UTC); at most 100,000 rows, run with eventsDaily.";
                 ours "tidb.sql.repoDays" => repo_days: Option<String>,
                     ValueKind::Text, "",
                     "Query of one past day, @ghpulse_day, that fills the ledger: repo_id, \
-repo_name, day, and figures such as stars; at most 300,000 rows, run with eventsDaily.";
+repo_name, day, and figures such as stars; at most 2,000,000 rows, run with eventsDaily.";
             }
 
             /// The keys of [`AmqpConfig`], as written.

@@ -49,6 +49,14 @@ pub enum MalformedAnswer {
         /// Names of the needed columns.
         needed: String,
     },
+    /// Too few columns that are known by their names, or others.
+    #[error("its columns ({}) are not {needed}", found.join(", "))]
+    Names {
+        /// Their names.
+        found: Vec<String>,
+        /// Names of the needed columns.
+        needed: String,
+    },
     /// Too many rows.
     #[error("it has more than {most} rows")]
     Rows {
@@ -172,7 +180,8 @@ pub(super) fn repo_day_places(columns: &[String]) -> Result<RepoDayPlaces, Malfo
             let all = LedgerMetric::ALL.map(LedgerMetric::name).join(", ");
             let first = REPO_DAY_COLUMNS.join(", ");
             let needed = format!("{first}, and by name one or more of {all}");
-            Err(wrong_columns(columns, 3 + metrics.len().max(1), needed))
+            let found = columns.iter().map(|name| quoted(name)).collect();
+            Err(MalformedAnswer::Names { found, needed })
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::report::Finding;
-use crate::appliance::DEFAULT_OPS;
+use crate::appliance::{DEFAULT_OPS, listen_cure};
 use crate::config::{self, Config, ConfigError, ValueOrigin, ValueOrigins};
 use crate::private;
 use crate::reload;
@@ -142,7 +142,8 @@ fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) 
             Finding::warning(key, address, "is in use: another port will be used")
         }
         Err(error) => {
-            Finding::io(key, address, format!("cannot listen: {error}; set {key} to a free port"))
+            let cure = listen_cure(&error);
+            Finding::io(key, address, format!("cannot listen: {error}; set {key} {cure}"))
         }
     }
 }

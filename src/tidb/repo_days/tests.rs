@@ -43,9 +43,11 @@ fn rows_of_the_day_are_read_by_name_and_others_refused() {
     assert!(words.contains("row 1 is of \"2026-01-30\", not of 2026-01-31"), "{words}");
     let words = refused(&columns, &[Some("2026-01-31"), Some("-1"), None, Some("7"), None]);
     assert!(words.contains("column Stars of row 1 is \"-1\""), "{words}");
-    for columns in [&["repo_id", "day", "stars"][..], &["repo_id", "repo_name", "day"]] {
+    let unknown = &["repo_id", "repo_name", "day", "stars", "other"][..];
+    for columns in [&["repo_id", "day", "stars"][..], &["repo_id", "repo_name", "day"], unknown] {
         let words = refused(columns, &[None, None, None]);
         assert!(words.contains("repo_id, repo_name, day, and by name one or more of"), "{words}");
+        assert!(words.starts_with("its columns (repo_id, "), "{words}");
     }
 }
 

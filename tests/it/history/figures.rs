@@ -65,6 +65,23 @@ fn database_that_is_away() -> ghpulse::config::TidbConfig {
 }
 
 #[tokio::test]
+async fn the_table_of_the_page_has_what_the_default_queries_read() {
+    let Some(kind) = kind("the_table_of_the_page_has_what_the_default_queries_read") else {
+        return;
+    };
+    let database = Database::start(&kind).await;
+    let page = include_str!("../../../config/README.md");
+    let (_, table) = page.split_once("CREATE TABLE github_events").expect("the page has it");
+    let (columns, _) = table.split_once(';').expect("it is a statement");
+    database.sql("DROP TABLE gharchive.github_events").await;
+    database.sql(&format!("CREATE TABLE gharchive.github_events {columns}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), database.config(), "2026-03-03T10:00:00Z", PATIENT);
+    assert_eq!(node.sync().await.error, None);
+    node.end().await;
+}
+
+#[tokio::test]
 async fn empty_year_succeeds_without_figures() {
     let Some(kind) = kind("empty_year_succeeds_without_figures") else { return };
     let database = Database::start(&kind).await;
