@@ -34,10 +34,8 @@ use crate::model::position::{Cursor, Position};
 /// Fewer for a query with entities, because deriving them costs more.
 const RING_SEARCH: usize = 1_024;
 const RING_SEARCH_ENTITIES: usize = 128;
-/// The most events of the ring that are matched before another connection gets its turn. Fewer for
-/// a query with many `*`, whose matching costs more, down to [`RING_EVENTS_LEAST`].
+/// The most events of the ring that are matched before another connection gets its turn.
 const RING_EVENTS: usize = 256;
-const RING_EVENTS_LEAST: usize = 8;
 
 /// The longest wait for a start time in the future.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -466,9 +464,7 @@ impl Follower {
             self.state = FollowerState::Live(subscriber);
             return !batch.more && !is_waiting;
         }
-        let globs = self.selector.selection.filter.globs();
-        let most = (RING_EVENTS / (1 + globs)).max(RING_EVENTS_LEAST);
-        let ring = self.log.tail.read(subscriber.next(), most);
+        let ring = self.log.tail.read(subscriber.next(), RING_EVENTS);
         if ring.missed > 0 {
             drop(subscriber);
             self.has_caught_up = false;

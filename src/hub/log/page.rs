@@ -32,11 +32,8 @@ const PAGE_SCAN_BYTES: usize = 8 << 20;
 /// last event: growing step by step would copy it several times.
 const LONG_PAGE: usize = 64 << 10;
 const PAGE_REST: usize = 32 << 10;
-/// The most events that are searched for where `latest` or `since` begins, for a query with up to
-/// [`CHEAP_GLOBS`] values with `*`. Matching more of these costs more, so fewer events are
-/// searched.
+/// The most events that are searched for where `latest` or `since` begins.
 const SEARCH_EVENTS: usize = 200_000;
-const CHEAP_GLOBS: usize = 8;
 
 /// The most gaps of the bus in one page. There are few, and the next page has the rest.
 const GAPS: usize = 1_000;
@@ -327,7 +324,6 @@ fn find_latest(
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Option<QueryStart>, StoreError> {
     let PageRequest { selector, tag, head, searched, .. } = request;
-    let search_events = search_events(selector);
     let until = searched.at.unwrap_or_else(|| head.next());
     let mut is_over = false;
     journal.read_before(until, |at, row| {
@@ -340,7 +336,7 @@ fn find_latest(
             searched.found += 1;
             searched.begin = at.before();
         }
-        let is_found = searched.found >= most || searched.looked >= search_events;
+        let is_found = searched.found >= most || searched.looked >= SEARCH_EVENTS;
         is_over = !is_found && slice.is_over();
         Ok(!is_found && !is_over && is_wanted())
     })?;
@@ -348,19 +344,14 @@ fn find_latest(
         return Ok(None);
     }
     let SearchProgress { looked, found, begin, .. } = *searched;
-    let warning = (found < most && looked >= search_events).then(|| QueryWarning {
+    let warning = (found < most && looked >= SEARCH_EVENTS).then(|| QueryWarning {
         field: "latest",
         value: most.to_string(),
         message: format!(
-            "{found} of the last {search_events} events match: no more were looked at"
+            "{found} of the last {SEARCH_EVENTS} events match: no more were looked at"
         ),
     });
     let position = begin.unwrap_or_default();
     let offset = selector.after(Cursor { tag: *tag, position });
     Ok(Some(QueryStart { offset, short: false, warning }))
-}
-
-/// The most events that a search matches for this query.
-fn search_events(selector: &StreamSelector) -> usize {
-    SEARCH_EVENTS / selector.selection.filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }
