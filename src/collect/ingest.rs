@@ -105,10 +105,10 @@ pub async fn run(
             }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
-        if source.has_stood() {
+        if source.was_suspended() {
             polled = store.read(outages::polled).await?;
         }
-        polled = source.silent_since().or(polled);
+        polled = source.outage_since().or(polled);
         if let Some(held) = &mut held {
             held.push(poll);
         } else {

@@ -81,7 +81,7 @@ pub struct Poller {
     poll_interval: Option<Duration>,
     last_answer: Option<(Instant, Timestamp)>,
     /// When the response before the newest one arrived, when that was long before it.
-    silent_since: Option<Timestamp>,
+    outage_since: Option<Timestamp>,
     completeness: Completeness,
     last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
@@ -134,7 +134,7 @@ impl Poller {
             introductions: 0,
             poll_interval: None,
             last_answer: None,
-            silent_since: None,
+            outage_since: None,
             completeness: Completeness::new(pages, clock.now()),
             last_look: None,
             status: watch::Sender::new(status),
@@ -391,8 +391,8 @@ impl EventSource for Poller {
         }
     }
 
-    fn silent_since(&mut self) -> Option<Timestamp> {
-        self.silent_since.take()
+    fn outage_since(&mut self) -> Option<Timestamp> {
+        self.outage_since.take()
     }
 }
 

@@ -12,7 +12,7 @@ pub struct WhenGranted<S> {
     source: S,
     grant: watch::Receiver<ProducerGrant>,
     /// Whether the source was suspended since its last round.
-    has_stood: bool,
+    was_suspended: bool,
 }
 
 impl<S: EventSource> WhenGranted<S> {
@@ -21,7 +21,7 @@ impl<S: EventSource> WhenGranted<S> {
     /// wait in the outbox.
     #[must_use]
     pub fn new(source: S, grant: watch::Receiver<ProducerGrant>) -> Self {
-        Self { source, grant, has_stood: false }
+        Self { source, grant, was_suspended: false }
     }
 }
 
@@ -37,7 +37,7 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
     async fn next_poll(&mut self) -> Poll {
         loop {
             if *self.grant.borrow_and_update() == ProducerGrant::Standby {
-                self.has_stood = true;
+                self.was_suspended = true;
             }
             granted(&mut self.grant).await;
             let Self { source, grant, .. } = self;
@@ -55,11 +55,11 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
         }
     }
 
-    fn silent_since(&mut self) -> Option<Timestamp> {
-        self.source.silent_since()
+    fn outage_since(&mut self) -> Option<Timestamp> {
+        self.source.outage_since()
     }
 
-    fn has_stood(&mut self) -> bool {
-        std::mem::take(&mut self.has_stood)
+    fn was_suspended(&mut self) -> bool {
+        std::mem::take(&mut self.was_suspended)
     }
 }
