@@ -33,7 +33,7 @@ use crate::github::tokens::{
 use crate::logging::line_limit::LineLimit;
 
 const _: () =
-    assert!(WantedPull::MOST_FLIGHTS + WantedPush::MOST_FLIGHTS <= MOST_AT_ONCE as usize / 2);
+    assert!(WantedPull::MOST_IN_FLIGHT + WantedPush::MOST_IN_FLIGHT <= MOST_AT_ONCE as usize / 2);
 /// How long a query that is not full waits for more objects to join it.
 const GATHER: Duration = Duration::from_secs(1);
 /// Number of complete responses after which the batch size grows.
@@ -182,7 +182,7 @@ impl<W: Wanted> Fetcher<W> {
         let gather = GATHER.min(self.lookup.deadline / 4);
         loop {
             let oldest = pending.oldest_queued()?;
-            if self.in_flight.len() >= W::MOST_FLIGHTS {
+            if self.in_flight.len() >= W::MOST_IN_FLIGHT {
                 return None;
             }
             let full = pending.queued() >= self.size;

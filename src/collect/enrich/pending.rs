@@ -56,7 +56,7 @@ pub(super) enum ReleaseReason {
 #[derive(Debug)]
 pub(super) struct ReleasedEvent {
     pub(super) event: AdmittedEvent,
-    pub(super) leaving: ReleaseReason,
+    pub(super) reason: ReleaseReason,
 }
 
 struct HeldEvent<W: Wanted> {
@@ -64,7 +64,7 @@ struct HeldEvent<W: Wanted> {
     key: W::Key,
     deadline: Instant,
     /// Why it is released, once only the release order holds it.
-    leaving: Option<ReleaseReason>,
+    reason: Option<ReleaseReason>,
 }
 
 struct PendingLookup<W> {
@@ -119,16 +119,16 @@ impl<W: Wanted> PendingQueue<W> {
         let key = wanted.key();
         // When the deadline of this event has passed, so have those of all older ones.
         if deadline <= now {
-            return vec![ReleasedEvent { event, leaving: ReleaseReason::Late }];
+            return vec![ReleasedEvent { event, reason: ReleaseReason::Late }];
         }
         if self.events.len() >= W::MOST_EVENTS {
-            return vec![ReleasedEvent { event, leaving: ReleaseReason::Full }];
+            return vec![ReleasedEvent { event, reason: ReleaseReason::Full }];
         }
         let (admission, since) = (event.admission, event.since);
         let place = (event.facts.received_at, Reverse(admission));
         self.order.join(event.facts.received_at, admission);
         self.deadlines.insert((deadline, admission));
-        let held = HeldEvent { event, key: key.clone(), deadline, leaving: None };
+        let held = HeldEvent { event, key: key.clone(), deadline, reason: None };
         self.events.insert(admission, held);
         if self.gone.get(&key).is_some_and(|until| *until > now) {
             return self.mark_ready(admission, ReleaseReason::Gone);
@@ -255,8 +255,8 @@ impl<W: Wanted> PendingQueue<W> {
                     let Some(held) = self.events.get_mut(&admission) else { continue };
                     wanted.complete(&mut held.event, details);
                     let whole = held.event.facts.enriched;
-                    let leaving = if whole { ReleaseReason::Enriched } else { ReleaseReason::Gone };
-                    ready.extend(self.mark_ready(admission, leaving));
+                    let reason = if whole { ReleaseReason::Enriched } else { ReleaseReason::Gone };
+                    ready.extend(self.mark_ready(admission, reason));
                 }
                 (ready, wanted.cached(details))
             }
@@ -308,9 +308,9 @@ impl<W: Wanted> PendingQueue<W> {
 
     /// Marks an event to be released as soon as no older held event of its poll remains. Returns
     /// the events released now.
-    fn mark_ready(&mut self, admission: u64, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
+    fn mark_ready(&mut self, admission: u64, reason: ReleaseReason) -> Vec<ReleasedEvent> {
         let Some(held) = self.events.get_mut(&admission) else { return Vec::new() };
-        held.leaving = Some(leaving);
+        held.reason = Some(reason);
         let leave = self.order.free(held.event.facts.received_at, admission);
         leave.into_iter().filter_map(|admission| self.release_one(admission)).collect()
     }
@@ -319,7 +319,7 @@ impl<W: Wanted> PendingQueue<W> {
     fn release_one(&mut self, admission: u64) -> Option<ReleasedEvent> {
         let held = self.events.remove(&admission)?;
         self.deadlines.remove(&(held.deadline, admission));
-        if held.leaving.is_none()
+        if held.reason.is_none()
             && let Some(ask) = self.asks.get_mut(&held.key)
         {
             ask.admissions.retain(|waiting| *waiting != admission);
@@ -331,7 +331,7 @@ impl<W: Wanted> PendingQueue<W> {
         }
         Some(ReleasedEvent {
             event: held.event,
-            leaving: held.leaving.unwrap_or(ReleaseReason::Late),
+            reason: held.reason.unwrap_or(ReleaseReason::Late),
         })
     }
 
@@ -343,8 +343,8 @@ impl<W: Wanted> PendingQueue<W> {
         self.asks.clear();
         let all = self.events.drain();
         let ready = |held: HeldEvent<W>| {
-            let leaving = held.leaving.unwrap_or(ReleaseReason::NoToken);
-            ReleasedEvent { event: held.event, leaving }
+            let reason = held.reason.unwrap_or(ReleaseReason::NoToken);
+            ReleasedEvent { event: held.event, reason }
         };
         all.map(|(_, held)| ready(held)).collect()
     }
@@ -354,9 +354,9 @@ impl<W: Wanted> PendingQueue<W> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    fn release_waiting(&mut self, wanted: &W, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
+    fn release_waiting(&mut self, wanted: &W, reason: ReleaseReason) -> Vec<ReleasedEvent> {
         let ended = self.remove_lookup(wanted).into_iter();
-        ended.flat_map(|admission| self.mark_ready(admission, leaving)).collect()
+        ended.flat_map(|admission| self.mark_ready(admission, reason)).collect()
     }
 
     /// Removes an object that was taken and returns the events that waited for it. It may be

@@ -36,18 +36,18 @@ impl ReleaseOrder {
         if let Some(is_free) = release_order.get_mut(&admission) {
             *is_free = true;
         }
-        let mut leaving = Vec::new();
+        let mut released = Vec::new();
         while let Some(first) = release_order.first_entry() {
             let is_driven = with_older && *first.key() < admission;
             if !*first.get() && !is_driven {
                 break;
             }
-            leaving.push(first.remove_entry().0);
+            released.push(first.remove_entry().0);
         }
         if release_order.is_empty() {
             self.0.remove(&poll);
         }
-        leaving
+        released
     }
 }
 

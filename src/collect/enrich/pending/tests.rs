@@ -24,7 +24,7 @@ fn event(admission: u64, pr: bool, since: Instant) -> AdmittedEvent {
             received_at: Timestamp::from_seconds(i64::try_from(admission).unwrap()),
             ..Facts::default()
         },
-        lacks_language: true,
+        is_missing_language: true,
         since,
     }
 }
@@ -52,11 +52,11 @@ fn hold(
     now: Instant,
 ) -> Option<ReleaseReason> {
     let held = pending.hold(event(admission, true, now), wanted(pull_id), now + 20 * SECOND, now);
-    held.first().map(|ready| ready.leaving)
+    held.first().map(|ready| ready.reason)
 }
 
 fn left(ready: &[ReleasedEvent]) -> Vec<(u64, ReleaseReason)> {
-    let mut left: Vec<_> = ready.iter().map(|r| (r.event.admission, r.leaving)).collect();
+    let mut left: Vec<_> = ready.iter().map(|r| (r.event.admission, r.reason)).collect();
     left.sort_by_key(|(admission, _)| *admission);
     left
 }
@@ -92,7 +92,7 @@ fn review_is_enriched_with_its_language_only() {
     let mut sent = event(1, true, now);
     sent.facts.additions = Some(99);
     sent.facts.language = Some("Ada".to_owned());
-    sent.lacks_language = false;
+    sent.is_missing_language = false;
     assert!(pending.hold(sent, wanted(7), now + SECOND, now).is_empty());
     assert!(pending.hold(event(2, false, now), wanted(7), now + SECOND, now).is_empty());
     pending.take(9, |_| true);
