@@ -94,7 +94,7 @@ impl<W: Wanted> LookupQueue<W> {
         }
         self.pending.split(&query.unanswered(), shows_weight.then_some(now));
         if let (Some(result), [wanted]) = (lone, &*query.wanted) {
-            released.events.extend(self.pending.learn(wanted, result, now));
+            released.events.extend(self.pending.apply_lone_result(wanted, result, now));
         }
     }
 

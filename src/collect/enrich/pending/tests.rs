@@ -244,7 +244,7 @@ proptest! {
                     }
                     pending.split(&taken.iter().collect::<Vec<_>>(), Some(now));
                     if let [one] = &*taken {
-                        keep(pending.learn(one, LoneResult::Unanswered, now));
+                        keep(pending.apply_lone_result(one, LoneResult::Unanswered, now));
                     }
                     taken.clear();
                 },
@@ -292,7 +292,7 @@ fn heavy_object_is_asked_for_in_ever_smaller_parts() {
         }
         if let [one] = &*taken {
             let result = if is_heavy { LoneResult::Unanswered } else { LoneResult::Quick };
-            released.extend(left(&pending.learn(one, result, now)));
+            released.extend(left(&pending.apply_lone_result(one, result, now)));
         }
     }
     assert_eq!(sizes, [20, 7, 7, 3, 3, 1, 1, 6]);
@@ -335,7 +335,11 @@ fn heavy_object_is_found_although_deadlines_end_the_search() {
                 }
                 pending.split(&taken.iter().collect::<Vec<_>>(), Some(now));
                 if let [one] = &*taken {
-                    released.extend(left(&pending.learn(one, LoneResult::Unanswered, now)));
+                    released.extend(left(&pending.apply_lone_result(
+                        one,
+                        LoneResult::Unanswered,
+                        now,
+                    )));
                 }
             }
         }
@@ -368,7 +372,7 @@ fn pushes_of_a_heavy_repository_are_asked_for_alone_and_given_up_together() {
     assert_eq!(pending.take(1, |_| true).len(), 1);
     let fail = |pending: &mut PendingQueue<WantedPush>| {
         pending.answered(&push(4), &PushLookup::Unanswered, now);
-        left(&pending.learn(&push(4), LoneResult::Unanswered, now))
+        left(&pending.apply_lone_result(&push(4), LoneResult::Unanswered, now))
     };
     assert_eq!(fail(&mut pending), []);
     assert_eq!(pending.take(9, |_| true).len(), 1, "each alone");
