@@ -29,7 +29,7 @@ use self::feeds::{ListedFeeds, Settled};
 use self::read::{FeedReader, FinishedRead};
 use super::entries::Entries;
 use super::ingest::{self, IngestRules};
-use super::poller::MOST_SENT;
+use super::poller::MOST_REQUESTS;
 use super::relay::granted;
 use super::source::{Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
@@ -47,7 +47,7 @@ use crate::store::{Database, Store, StoreError};
 
 /// Feeds that are read at the same time.
 const MOST_READS: u32 = 6;
-const _: () = assert!(MOST_SENT + MOST_READS <= MOST_AT_ONCE / 2);
+const _: () = assert!(MOST_REQUESTS + MOST_READS <= MOST_AT_ONCE / 2);
 /// The most feeds; of more names the first are read.
 pub const MOST_FEEDS: usize = 50_000;
 /// The longest time that rows of feeds are kept in memory before they are written: after a crash,
