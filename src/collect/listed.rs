@@ -62,7 +62,7 @@ static SAID: LineLimit = LineLimit::per_minute(10);
 pub struct ListedSource {
     reader: Arc<FeedReader>,
     store: Store,
-    how: IngestRules,
+    rules: IngestRules,
     options: ListsConfig,
     /// Number of bytes between admission and journal at which reading pauses.
     backlog_bytes: u64,
@@ -91,7 +91,7 @@ impl ListedSource {
         config: &Config,
         pool: Arc<TokenPool>,
         store: Store,
-        how: IngestRules,
+        rules: IngestRules,
         grant: Option<watch::Receiver<ProducerGrant>>,
         clock: Clock,
     ) -> Result<Self, SourceError> {
@@ -100,7 +100,7 @@ impl ListedSource {
         let reader = Arc::new(FeedReader { rest, pool, clock });
         let figures = watch::Sender::new(Vec::new());
         let (options, backlog_bytes) = (config.lists.clone(), config.store.outbox_bytes);
-        Ok(Self { reader, store, how, options, backlog_bytes, grant, figures, clock })
+        Ok(Self { reader, store, rules, options, backlog_bytes, grant, figures, clock })
     }
 
     /// The reports of all lists, updated every two seconds.
@@ -114,7 +114,7 @@ impl ListedSource {
     /// # Errors
     /// When the store fails.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut changes = self.how.lists.changes();
+        let mut changes = self.rules.lists.changes();
         let mut tokens = self.reader.pool.lists();
         let rows = self.store.read(Database::feeds).await?;
         let mut state = ListedState {
@@ -161,7 +161,7 @@ impl ListedSource {
     /// Takes over the names on complete lists.
     fn take_lists(&self, state: &mut ListedState) {
         state.on.clear();
-        let all = self.how.lists.all();
+        let all = self.rules.lists.all();
         for list in all.iter().filter(|list| list.names().is_complete()) {
             for name in list.names().iter() {
                 state.on.entry(name).or_default().push(Arc::clone(list));
@@ -215,7 +215,7 @@ impl ListedSource {
         let pages: Vec<PolledPage> = read.pages.iter().zip(1..).map(page).collect();
         if !pages.is_empty() {
             let poll = Poll { pages, received_at: now };
-            let admitted = ingest::take_in(&self.store, poll, None, &self.how).await?;
+            let admitted = ingest::admit_poll(&self.store, poll, None, &self.rules).await?;
             metrics::EVENTS_FILLED.add(admitted.new);
         }
         let within = self.options.within;
@@ -264,7 +264,7 @@ impl ListedSource {
             return Ok(());
         }
         state.reported_at = Some(now);
-        let lists = self.how.lists.all();
+        let lists = self.rules.lists.all();
         let names: Vec<String> = lists.iter().map(|list| list.name().to_owned()).collect();
         let counts = self.store.read(move |reader| {
             names.iter().map(|name| reader.list_counts(name)).collect::<Result<Vec<_>, _>>()

@@ -350,8 +350,8 @@ async fn events_older_than_their_claims_are_skipped() {
     ];
     let page = format!("[{old},{new}]");
     let no_older_than = Some(Duration::from_secs(72 * 3_600));
-    let how = IngestRules { no_older_than, ..IngestRules::default() };
-    let admitted = take_in(&store, poll(&[&page]), None, &how).await.unwrap();
+    let rules = IngestRules { no_older_than, ..IngestRules::default() };
+    let admitted = admit_poll(&store, poll(&[&page]), None, &rules).await.unwrap();
     assert_eq!(admitted, Admitted { new: 1, ..Admitted::default() });
     assert_eq!(bodies(&store), [new]);
 }
