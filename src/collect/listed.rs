@@ -56,7 +56,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// The longest pause between two checks of what is due, and between two reports.
 const LOOK: Duration = Duration::from_secs(2);
 /// Lines about single feeds, of which there are up to [`MOST_FEEDS`].
-static SAID: LineLimit = LineLimit::per_minute(10);
+static FEED_LINES: LineLimit = LineLimit::per_minute(10);
 
 /// The stage.
 pub struct ListedSource {
@@ -219,10 +219,10 @@ impl ListedSource {
             metrics::EVENTS_FILLED.add(admitted.new);
         }
         let within = self.options.within;
-        if let Some(Settled { holes, said }) = state.feeds.settle(&read, within, now) {
+        if let Some(Settled { holes, message }) = state.feeds.settle(&read, within, now) {
             metrics::LIST_HOLES.add(holes);
-            if let Some(said) = said {
-                SAID.log(|left_out| tracing::warn!(left_out, "{said}"));
+            if let Some(message) = message {
+                FEED_LINES.log(|left_out| tracing::warn!(left_out, "{message}"));
             }
         }
         Ok(())

@@ -192,8 +192,8 @@ impl<Q: SubscriberQuery> Subscriber<Q> {
         Some(taken)
     }
 
-    /// Keeps taken entries, encoded as one piece, for the other subscribers that take the same ones,
-    /// if `is_current` holds for each event. An event for which it stops to hold before
+    /// Keeps taken entries, encoded as one piece, for the other subscribers that take the same
+    /// ones, if `is_current` holds for each event. An event for which it stops to hold before
     /// [`Subscribers::forget_shared`] is called is never in what is kept after that call.
     pub(in crate::hub) fn share(
         &self,
