@@ -388,8 +388,8 @@ impl JournalMinutes {
         let at = if let Some(at) = self.rows.iter().position(|(known, _)| *known == key) {
             at
         } else {
-            let stored = batch.get(&key)?.map(|value| MinuteRow::decode(&key, &value));
-            let row = stored.transpose()?.unwrap_or(MinuteRow { first: position, bytes: 0 });
+            let stored = batch.get_as(&key, MinuteRow::decode)?;
+            let row = stored.unwrap_or(MinuteRow { first: position, bytes: 0 });
             self.rows.push((key, row));
             self.rows.len() - 1
         };

@@ -119,10 +119,7 @@ impl InboxBatch {
         }
         if let Some(missing) = missing.filter(MissingFields::is_wanting) {
             let known = match missing.base_repo_id.filter(|_| missing.language).map(RepoKey) {
-                Some(key) => {
-                    let value = reader.get(&key)?;
-                    value.map(|value| RepoRow::decode(key, &value)).transpose()?
-                }
+                Some(key) => reader.get_as(&key, RepoRow::decode)?,
                 None => None,
             };
             let fresh = known.as_ref().is_some_and(|row| row.is_fresh(time.wall));
