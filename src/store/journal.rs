@@ -190,7 +190,7 @@ impl Journal<'_> {
 
     /// A damaged place. The first read that meets it logs it.
     fn damaged(&self, error: &StoreError, last: Position) -> JournalItem<'static> {
-        self.snapshot.database.spare_journal(error);
+        self.snapshot.database.mark_journal_damaged(error);
         JournalItem::Damaged(last)
     }
 
