@@ -8,8 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{Applied, Apply, JournalMinutes, apply_once};
 use super::prepared::Prepared;
+use super::stage::{Applied, Apply, JournalMinutes, apply_once};
 use crate::bus::FactsFrom;
 use crate::model::message::Incoming;
 use crate::model::window::Timestamp;
