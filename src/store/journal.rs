@@ -48,6 +48,16 @@ pub enum JournalItem<'v> {
     Damaged(Position),
 }
 
+impl JournalItem<'_> {
+    /// Its position.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let (Self::Event(position, _) | Self::LeftOut(position, _) | Self::Damaged(position)) =
+            self;
+        *position
+    }
+}
+
 impl Database {
     /// A snapshot of the journal of a bus.
     pub fn journal(&self, tag: BusTag) -> Result<Journal<'_>, StoreError> {

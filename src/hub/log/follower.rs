@@ -202,11 +202,11 @@ impl Follower {
         head: Position,
     ) -> Option<Offset> {
         let wants_entities = selector.selection.filter.wants_entities();
-        let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
-        if most > looked {
+        let searched = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
+        if most > searched {
             return None;
         }
-        let newest = self.log.tail.newest_first(looked);
+        let newest = self.log.tail.newest_first(searched);
         let known = newest.iter().filter(|event| event.cursor.position <= head);
         let first = known.filter(|event| selector.takes(&***event)).nth(most.checked_sub(1)?)?;
         // Only the journal knows between which events the gaps of the bus are.
@@ -444,7 +444,7 @@ impl Follower {
         batch.more = !matches!(self.state, FollowerState::PendingPage(_) | FollowerState::Ahead);
     }
 
-    /// Takes from the group or the ring. Returns whether nothing is left.
+    /// Takes what the group has, or else the ring. Returns whether nothing is left.
     fn take_live(
         &mut self,
         mut subscriber: LiveSubscriber,
@@ -459,11 +459,20 @@ impl Follower {
         let after = self.offset.cursor.position;
         // A follower that ends when it has caught up reads the ring, which is ahead of the groups.
         let taken = if self.once { None } else { subscriber.take_after(after, batch) };
-        if let Some((upto, is_waiting)) = taken {
-            self.move_to(upto);
-            self.state = FollowerState::Live(subscriber);
-            return !batch.more && !is_waiting;
-        }
+        let Some((upto, is_waiting)) = taken else { return self.take_from_ring(subscriber, batch) };
+        self.move_to(upto);
+        self.state = FollowerState::Live(subscriber);
+        !batch.more && !is_waiting
+    }
+
+    /// Takes from the ring, for a follower that is behind the log of its group, or that ends when
+    /// it has caught up. Returns whether nothing is left.
+    fn take_from_ring(
+        &mut self,
+        mut subscriber: LiveSubscriber,
+        batch: &mut ReaderBatch<Bytes>,
+    ) -> bool {
+        let after = self.offset.cursor.position;
         let ring = self.log.tail.read(subscriber.next(), RING_EVENTS);
         if ring.missed > 0 {
             drop(subscriber);
