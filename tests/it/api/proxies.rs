@@ -74,7 +74,8 @@ async fn expect_served(site: &Site, proxy: SocketAddr) {
     assert_eq!(reader.json().await["firstMessageTag"], true);
     reader.subscribe(r#"{"samplingRate":1}"#).await;
     let mut stream = from("127.0.0.3", proxy).await;
-    let head = format!("GET /stream HTTP/1.1\r\nhost: {proxy}\r\naccept: text/event-stream\r\n\r\n");
+    let head =
+        format!("GET /stream HTTP/1.1\r\nhost: {proxy}\r\naccept: text/event-stream\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut sent = String::new();
     read_until(&mut stream, &mut sent, "\"hello\"").await;
