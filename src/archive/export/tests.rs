@@ -297,6 +297,28 @@ async fn settled_hours_are_written_and_late_events_added() {
     assert!(again.iter().all(|hour| hour.fresh == 0), "{again:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_hour_is_written_while_the_clock_is_contradicted() {
+    let site = Site::new();
+    site.journal("2026-02-03T09:59:00Z", &[]).await;
+    site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00")]).await;
+    let clock = Clock::starting_at(Timestamp::parse("2026-02-03T11:20:00Z").unwrap());
+    let (witness, stop) = (Arc::new(Witness::new(clock)), CancellationToken::new());
+    witness.record_date(clock.now().minus(Duration::from_secs(3_600)));
+    let (passes, mut passed) = tokio::sync::watch::channel(0);
+    let went = move |_: Option<&ArchiveError>| passes.send_modify(|passes| *passes += 1);
+    let given = (Arc::clone(&witness), went);
+    let running = tokio::spawn(run(site.store.clone(), site.target(), given, clock, stop.clone()));
+    clock.sleep(Duration::from_secs(600)).await;
+    assert_eq!((*passed.borrow(), site.to().exists()), (0, false), "GitHub's Date is earlier");
+    witness.record_date(clock.now());
+    let first = passed.wait_for(|passes| *passes > 0);
+    tokio::time::timeout(Duration::from_secs(600), first).await.expect("it is due").unwrap();
+    assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_lost_cursor_and_a_half_written_file_do_no_harm() {
     let site = Site::new();
