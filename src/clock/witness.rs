@@ -20,24 +20,22 @@ use crate::sync::lock;
 
 /// The largest difference between clocks that agree.
 pub const TOLERANCE: Duration = Duration::from_secs(60);
-/// How long the time of a witness is extended by the monotonic clock, which does not advance while
-/// the machine is suspended.
-const VALID_FOR: Duration = Duration::from_secs(3_600);
-/// How long after its last confirmation a wall clock that advances like the monotonic clock is
-/// believed rather than GitHub's `Date`. Not for good: after a pause of the machine both clocks are
-/// behind by the same time.
-const DATE_DOUBTED_FOR: Duration = Duration::from_secs(24 * 3_600);
-/// How long new events must have confirmed the clock until it outweighs a pass of retention in the
-/// future: that pass was made by a clock, and confirmed by a witness, that were wrong.
+/// How long a witness counts. The monotonic clock does not advance while a machine is suspended.
+const BELIEVED: Duration = Duration::from_secs(3_600);
+/// How long a `Date` is not believed that contradicts a wall clock in step with the monotonic one.
+/// After a pause of the machine both clocks are behind in the same way.
+const DOUBTED: Duration = Duration::from_secs(24 * 3_600);
+/// How long events must have arrived in step with the clock to outweigh a pass of retention that is
+/// still to come: an earlier clock was wrong then, and so was its witness.
 const IN_STEP: Duration = Duration::from_secs(600);
 /// How long after the start schedules that delete nothing wait for a first witness.
-const FIRST_WITNESS_WAIT: Duration = Duration::from_secs(120);
+const FIRST_WORDS: Duration = Duration::from_secs(120);
 /// Time between two checks while waiting for a trusted clock.
 pub const LOOK: Duration = Duration::from_secs(2);
 
-/// Seconds since 1970 at a moment before this program existed: a clock that shows an earlier time
-/// has lost its own. It decides which of two clocks that disagree is right when nothing else is
-/// known, at a node's first start.
+/// Before this program existed, in seconds since 1970: a clock that shows an earlier time has lost
+/// its own. It decides which of two clocks that disagree is right when nothing else is known, at a
+/// node's first start.
 const FIRST_VERSION: i64 = 1_793_491_200;
 
 /// The name of the verdict that a witness contradicts the clock.
@@ -135,7 +133,7 @@ impl fmt::Display for ClockVerdict {
     }
 }
 
-/// A duration in its two largest units.
+/// Microseconds in their two largest units.
 fn shown(micros: u64) -> String {
     let seconds = micros / 1_000_000;
     let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
@@ -151,14 +149,14 @@ fn shown(micros: u64) -> String {
 /// When the newest event of the store was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewestReceipt {
-    /// The end of the minute in which it was received.
+    /// The time that is stored.
     pub at: Timestamp,
     /// Whether GitHub's `created_at` confirms it.
     pub is_confirmed: bool,
 }
 
 impl NewestReceipt {
-    /// The beginning of that minute.
+    /// The time that is stored is the end of a minute; the event came up to a minute before.
     fn earliest(self) -> Timestamp {
         self.at.minus(Duration::from_secs(60))
     }
@@ -173,12 +171,12 @@ struct KnownTime {
 
 impl KnownTime {
     /// The wall time at `at`; `None` when the known time is too old.
-    fn wall_at(self, at: Instant) -> Option<Timestamp> {
-        (at.saturating_duration_since(self.at) <= VALID_FOR).then(|| self.advanced_to(at))
+    fn now(self, at: Instant) -> Option<Timestamp> {
+        (at.saturating_duration_since(self.at) <= BELIEVED).then(|| self.advanced(at))
     }
 
     /// The wall time at `at`, if the machine was not suspended since.
-    fn advanced_to(self, at: Instant) -> Timestamp {
+    fn advanced(self, at: Instant) -> Timestamp {
         self.wall.plus(at.saturating_duration_since(self.at))
     }
 }
@@ -207,18 +205,17 @@ fn agree(a: Timestamp, b: Timestamp) -> bool {
 impl Evidence {
     /// Judges a wall clock that shows `wall`, and remembers a confirmed one.
     fn judge(&mut self, wall: Timestamp, at: Instant) -> ClockVerdict {
-        self.in_step = self.newest_confirms(wall).then(|| self.in_step.unwrap_or(at));
-        let verdict = self.verdict(wall, at);
+        self.in_step = self.is_newest_now(wall).then(|| self.in_step.unwrap_or(at));
+        let verdict = self.look(wall, at);
         if verdict.is_trusted() {
             self.agreed = Some(KnownTime { wall, at });
         }
         verdict
     }
 
-    /// Asks the witnesses one after another, the most reliable first.
-    fn verdict(&self, wall: Timestamp, at: Instant) -> ClockVerdict {
+    fn look(&self, wall: Timestamp, at: Instant) -> ClockVerdict {
         let disagrees = |who, other| ClockVerdict::Disagrees { who, ahead: ahead(wall, other) };
-        if let Some(github) = self.github.and_then(|date| date.wall_at(at)) {
+        if let Some(github) = self.github.and_then(|heard| heard.now(at)) {
             return if agree(wall, github) {
                 ClockVerdict::Agrees
             } else {
@@ -233,16 +230,16 @@ impl Evidence {
                 return disagrees(who, past);
             }
         }
-        if let Some(expected) = self.agreed.and_then(|agreed| agreed.wall_at(at))
+        if let Some(expected) = self.agreed.and_then(|agreed| agreed.now(at))
             && !agree(wall, expected)
         {
             return disagrees(ClockWitness::Monotonic, expected);
         }
-        if self.newest_confirms(wall) { ClockVerdict::Agrees } else { ClockVerdict::Unconfirmed }
+        if self.is_newest_now(wall) { ClockVerdict::Agrees } else { ClockVerdict::Unconfirmed }
     }
 
     /// Whether the newest event confirms the wall clock.
-    fn newest_confirms(&self, wall: Timestamp) -> bool {
+    fn is_newest_now(&self, wall: Timestamp) -> bool {
         self.newest.is_some_and(|newest| {
             let times = newest.earliest().minus(TOLERANCE)..=newest.at.plus(TOLERANCE);
             newest.is_confirmed && times.contains(&wall)
@@ -252,26 +249,25 @@ impl Evidence {
     /// The receive time for a response of GitHub: the wall clock's, unless GitHub contradicts it
     /// and no other witness supports it.
     fn stamp(&self, wall: Timestamp, at: Instant) -> Timestamp {
-        let Some(github) = self.github.and_then(|date| date.wall_at(at)) else { return wall };
+        let Some(github) = self.github.and_then(|heard| heard.now(at)) else { return wall };
         if agree(wall, github) {
             return wall;
         }
         if let Some(agreed) = self.agreed {
             // The one that advanced like the monotonic clock is right.
-            if at - agreed.at <= DATE_DOUBTED_FOR && agree(wall, agreed.advanced_to(at)) {
+            if at - agreed.at <= DOUBTED && agree(wall, agreed.advanced(at)) {
                 return wall;
             }
-            if agreed.wall_at(at).is_some() {
+            if agreed.now(at).is_some() {
                 return github;
             }
         }
-        // Nothing is known of the time since; a time before one that has passed is wrong.
-        let is_impossible = |time: Timestamp| {
+        let is_behind = |time: Timestamp| {
             let newest = self.newest.map(NewestReceipt::earliest);
             let pasts = [newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
             pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
         };
-        if is_impossible(github) && !is_impossible(wall) { wall } else { github }
+        if is_behind(github) && !is_behind(wall) { wall } else { github }
     }
 }
 
@@ -340,7 +336,7 @@ impl Witness {
         let (wall, at) = (self.clock.now(), self.clock.instant());
         match self.evidence().judge(wall, at) {
             ClockVerdict::Agrees => Some(wall),
-            ClockVerdict::Unconfirmed => (at - self.since >= FIRST_WITNESS_WAIT).then_some(wall),
+            ClockVerdict::Unconfirmed => (at - self.since >= FIRST_WORDS).then_some(wall),
             ClockVerdict::Disagrees { .. } => None,
         }
     }

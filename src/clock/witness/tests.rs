@@ -11,7 +11,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_seconds(NOW + second)
 }
 
-fn confirmed(second: i64) -> NewestReceipt {
+fn dated(second: i64) -> NewestReceipt {
     NewestReceipt { at: at(second), is_confirmed: true }
 }
 
@@ -46,13 +46,13 @@ async fn github_reveals_any_step_and_events_keep_the_right_time() {
 async fn earlier_times_reveal_steps_without_github() {
     let start = Clock::system().instant();
     for step in STEPS {
-        let newest = Some(confirmed(-20));
+        let newest = Some(dated(-20));
         let mut evidence = Evidence { newest, ..Evidence::default() };
         assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
         let found = evidence.judge(at(*step), start);
         assert!(matches!(found, ClockVerdict::Disagrees { .. }), "{step}: {found}");
         // At a start only a step back can be seen; a step forward may be a long pause.
-        let (newest, pass) = (Some(confirmed(0)), Some(at(0)));
+        let (newest, pass) = (Some(dated(0)), Some(at(0)));
         let mut evidence = Evidence { newest, pass, ..Evidence::default() };
         let found = evidence.judge(at(*step), start);
         assert!(!found.is_trusted(), "{step}: {found}");
@@ -70,7 +70,7 @@ async fn wrong_date_of_github_stops_deletion_and_keeps_stamps() {
     assert!(!evidence.judge(at(1), start).is_trusted());
     assert_eq!(evidence.stamp(at(1), start), at(1));
     // After a start the store contradicts a date before its newest event.
-    let newest = Some(confirmed(-300));
+    let newest = Some(dated(-300));
     let evidence = Evidence { github: evidence.github, newest, ..Evidence::default() };
     assert_eq!(evidence.stamp(at(1), start), at(1));
 }
@@ -119,7 +119,7 @@ async fn events_in_step_outweigh_a_pass_of_the_future() {
     let pass = Some(at(900_000));
     let mut evidence = Evidence { pass, ..Evidence::default() };
     let mut judge = |second: i64, newest: i64| {
-        evidence.newest = Some(confirmed(newest));
+        evidence.newest = Some(dated(newest));
         evidence.judge(at(second), start + Duration::from_secs(second.cast_unsigned()))
     };
     let disagrees = |verdict| matches!(verdict, ClockVerdict::Disagrees { .. });
@@ -136,7 +136,7 @@ async fn witness_counts_for_an_hour() {
     let mut evidence = heard(0, start);
     let hour = Duration::from_secs(3_600);
     assert!(evidence.judge(at(3_600), start + hour).is_trusted());
-    assert_eq!(evidence.verdict(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
+    assert_eq!(evidence.look(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
     assert!(ClockVerdict::Unconfirmed.to_string().contains("nothing is deleted"));
     let far = ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: 4 * 86_400_000_000 + 5 };
     assert!(far.to_string().starts_with("the clock of this machine is 4 d 0 h ahead of"));
