@@ -5,6 +5,7 @@
 //! kept in the reject log. The next poll starts only when this one is on disk and the backlog is
 //! within its limit: up to `store.outboxBytes` may lie between admission and journal.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,11 +224,15 @@ struct Sorted {
     candidates: Vec<Candidate>,
     rejects: Vec<(String, Vec<u8>)>,
     rejected: u64,
+    /// How many pages of the feed were read.
+    pages: usize,
 }
 
 /// Collects the events on the pages, oldest first.
 fn sort(poll: &Poll, rules: &IngestRules, privacy: &Privacy) -> Sorted {
-    let mut sorted = Sorted { lists: rules.lists.all(), ..Sorted::default() };
+    let pages: BTreeSet<u8> = poll.pages.iter().map(|page| page.number).collect();
+    let lists = rules.lists.all();
+    let mut sorted = Sorted { lists, pages: pages.len(), ..Sorted::default() };
     for page in &poll.pages {
         let entries = &page.entries;
         for entry in entries.iter() {
@@ -372,18 +377,19 @@ fn claim(
         rejects::keep(batch, received_at, reason, text)?;
     }
     if let Some((outage, before)) = outage.zip(first)
-        && has_missed(batch, &events)?
+        && has_missed(batch, &events, sorted.pages)?
     {
         outages::keep_pending(batch, PendingOutage { outage, before })?;
     }
     Ok(Claimed { admitted, head, bytes })
 }
 
-/// Whether events were missed before those of the first polls after an outage.
-fn has_missed(batch: &Batch<'_>, events: &[PageEvent]) -> Result<bool, StoreError> {
-    let pages = PagesAfter::of(events);
+/// Whether events were missed before those of the first polls after an outage, which read so many
+/// pages.
+fn has_missed(batch: &Batch<'_>, events: &[PageEvent], pages: usize) -> Result<bool, StoreError> {
+    let shown = PagesAfter::of(events, pages);
     // Few stores have so few events, so they are counted only where it matters.
-    Ok(pages.has_missed(false) && pages.has_missed(batch.has_seen_at_most(pages.known())?))
+    Ok(shown.has_missed(false) && shown.has_missed(batch.has_seen_at_most(shown.known())?))
 }
 
 #[cfg(test)]

@@ -29,8 +29,9 @@ use crate::model::window::Timestamp;
 pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// Maximum number of pages that are held.
 const MOST_PAGES: usize = 64;
-/// This many new events of a sequence that do not join are not a coincidence.
-const MANY: usize = 90;
+/// This many new events of a sequence for each page that was read, if they do not join, are not a
+/// coincidence. A page has a hundred events, which may be of both sequences.
+const MANY: usize = 30;
 /// Minimum number of known events close to new ones for pages to join what was admitted before.
 const JOINING: usize = 5;
 /// Close means within this multiple of the usual distance between new ids.
@@ -86,33 +87,38 @@ impl HeldPolls {
 
 /// What the first polls after an outage show.
 #[derive(Debug, Default)]
-pub(super) struct PagesAfter([Sequence; 2]);
+pub(super) struct PagesAfter {
+    sequences: [Sequence; 2],
+    /// How many pages were read.
+    pages: usize,
+}
 
 impl PagesAfter {
-    /// From all events of these polls.
-    pub(super) fn of(events: &[PageEvent]) -> Self {
-        let mut pages = Self::default();
+    /// From all events of these polls, which read so many pages.
+    pub(super) fn of(events: &[PageEvent], pages: usize) -> Self {
+        let mut shown = Self { pages, ..Self::default() };
         for event in events {
-            let Sequence { new, known } = &mut pages.0[event.sequence];
+            let Sequence { new, known } = &mut shown.sequences[event.sequence];
             if event.is_new {
                 new.insert(event.id);
             } else if !new.contains(&event.id) {
                 known.insert(event.id);
             }
         }
-        pages
+        shown
     }
 
     /// Number of events on the pages that were admitted before the outage.
     pub(super) fn known(&self) -> usize {
-        self.0.iter().map(|sequence| sequence.known.len()).sum()
+        self.sequences.iter().map(|sequence| sequence.known.len()).sum()
     }
 
     /// Whether events were missed before those on the pages. `are_all` means that these show every
     /// event that was ever seen.
     pub(super) fn has_missed(&self, are_all: bool) -> bool {
         let joining = if are_all { 1 } else { JOINING };
-        self.0.iter().any(|sequence| sequence.has_missed(joining))
+        let many = MANY * self.pages.max(1);
+        self.sequences.iter().any(|sequence| sequence.has_missed(many, joining))
     }
 }
 
@@ -126,9 +132,9 @@ struct Sequence {
 }
 
 impl Sequence {
-    /// Whether there are many new events, and fewer than `joining` known ones close to them.
-    fn has_missed(&self, joining: usize) -> bool {
-        if self.new.len() < MANY {
+    /// Whether there are `many` new events, and fewer than `joining` known ones close to them.
+    fn has_missed(&self, many: usize, joining: usize) -> bool {
+        if self.new.len() < many {
             return false;
         }
         let mut steps: Vec<u64> =
@@ -152,7 +158,7 @@ mod tests {
     use crate::collect::source::PolledPage;
 
     fn has_missed(events: &[PageEvent]) -> bool {
-        PagesAfter::of(events).has_missed(false)
+        PagesAfter::of(events, 3).has_missed(false)
     }
 
     fn at(second: i64) -> Timestamp {
@@ -168,6 +174,15 @@ mod tests {
         // Events of page 2 appear on page 3 a moment later.
         let events = [page(0, 500..600, 100), page(1, 900..1_000, 700), page(1, 830..930, 930)];
         assert!(has_missed(&events.concat()));
+    }
+
+    #[test]
+    fn one_page_of_both_sequences_shows_missed_events() {
+        let events = [page(0, 500..550, 0), page(1, 900..950, 0)].concat();
+        assert!(PagesAfter::of(&events, 1).has_missed(false));
+        assert!(!PagesAfter::of(&events, 3).has_missed(false), "three pages have more");
+        let joined = [page(0, 500..550, 510), page(1, 900..950, 905)].concat();
+        assert!(!PagesAfter::of(&joined, 1).has_missed(false));
     }
 
     #[test]
@@ -199,14 +214,14 @@ mod tests {
     #[test]
     fn one_known_event_joins_pages_that_show_all_events() {
         let few = [page(0, 500..600, 503), page(1, 900..1_000, 901)].concat();
-        let pages = PagesAfter::of(&few);
+        let pages = PagesAfter::of(&few, 3);
         assert_eq!(pages.known(), 4);
         assert!(pages.has_missed(false) && !pages.has_missed(true));
         // Nothing of one sequence was known, or only an event far away from the new ones.
         let without = page(1, 901..1_000, 0);
         for far in [&[][..], &[PageEvent { sequence: 1, id: 7, is_new: false }]] {
             let events = [&page(0, 500..600, 503)[..], &without, far].concat();
-            assert!(PagesAfter::of(&events).has_missed(true));
+            assert!(PagesAfter::of(&events, 3).has_missed(true));
         }
     }
 
