@@ -118,14 +118,14 @@ impl fmt::Display for ClockVerdict {
         match self {
             Self::Agrees => write!(f, "the clock is confirmed"),
             Self::Unconfirmed => {
-                write!(f, "the clock is not confirmed by any witness yet: nothing is deleted")
+                write!(f, "the clock is not confirmed by any witness yet: nothing expires by age")
             }
             Self::Disagrees { who, ahead } => {
                 let side = if *ahead < 0 { "behind" } else { "ahead of" };
                 let (by, who) = (shown(ahead.unsigned_abs()), who.words());
                 write!(
                     f,
-                    "the clock of this machine is {by} {side} {who}: nothing is deleted until \
+                    "the clock of this machine is {by} {side} {who}: nothing expires by age until \
                      they agree; set the clock"
                 )
             }

@@ -1,0 +1,52 @@
+//! The journal while the machine's clock is not trusted.
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: i64 = 86_400 * 1_000_000;
+
+/// The numbers of events, and the seconds after now at which they were received: one a minute.
+const EVENTS: &[(u64, i64)] =
+    &[(1, -300), (2, -240), (3, -180), (4, -120), (5, -60), (6, 0), (7, 60), (8, 120)];
+
+#[tokio::test(start_paused = true)]
+async fn limit_of_bytes_holds_while_the_clock_is_not_trusted() {
+    for (days, date) in [(10, true), (-10, true), (730, true), (-730, true), (10, false)] {
+        let (_dir, store) = new_store();
+        let by: &'static AtomicI64 = Box::leak(Box::new(AtomicI64::new(days * DAY)));
+        let (tag, now) = (store.bus_tag(), Clock::system().now());
+        let truth = Clock::starting_at(now);
+        let clock = truth.with_steps(by);
+        let witness = Arc::new(Witness::new(clock));
+        let passes = RetentionPasses::begin(store.clone(), usual(tag), witness.clone(), clock);
+        let mut passes = passes.await.unwrap();
+        put_received(&store, tag, now, &EVENTS[..3]).await;
+        claim_under(&store, &[0]).await;
+        if date {
+            witness.hear(now);
+        }
+        passes.look().await.unwrap();
+        assert_eq!(journal(&store, tag), [1, 2, 3], "{days} d: they are within 350 bytes");
+        put_received(&store, tag, now, EVENTS).await;
+        passes.look().await.unwrap();
+        assert_eq!(journal(&store, tag).len(), 8, "{days} d: a minute is not over");
+        clock.sleep(MINUTE).await;
+        passes.look().await.unwrap();
+        assert_eq!(journal(&store, tag), [6, 7, 8], "{days} d");
+        assert_eq!(witness.last_pass(), None, "{days} d: {}", witness.judge());
+        assert_eq!(claimed_days(&store), [0], "{days} d: nothing else is dropped");
+        // Readers get a gap, and the journal is not complete before what is left.
+        let dropped = Some(Position::counted(5));
+        assert_eq!(store.watermarks().dropped.borrow().get(&tag).copied(), dropped);
+        let read = store.reader().journal(tag).unwrap();
+        assert_eq!(read.dropped(), dropped);
+        let fifth = now.minus(MINUTE).minute();
+        assert_eq!(read.complete_from().unwrap(), Some(Minute(fifth.0 + 1)), "{days} d");
+        // The clock is right again.
+        by.store(0, Ordering::Relaxed);
+        witness.hear(truth.now());
+        passes.look().await.unwrap();
+        assert_eq!(witness.last_pass(), Some(clock.now()), "{days} d: {}", witness.judge());
+        assert_eq!(journal(&store, tag), [6, 7, 8], "{days} d");
+    }
+}
