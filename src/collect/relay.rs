@@ -344,7 +344,9 @@ impl Relay {
         from: u64,
         mut row_reader: RowReader,
     ) -> Result<(OutgoingBatch, RowReader), StoreError> {
-        self.store.read(move |reader| Ok((row_reader.read(reader, from)?, row_reader))).await
+        let today = self.clock.now().day();
+        let read = move |reader: &Database| Ok((row_reader.read(reader, from, today)?, row_reader));
+        self.store.read(read).await
     }
 
     async fn give_up(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
@@ -361,8 +363,8 @@ impl Relay {
     /// lost, or another collector saw them too. If they were sent much later, they would no longer
     /// be remembered as duplicates.
     async fn give_up_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
-        let after = standby.looked_at;
-        let found = self.store.read(move |reader| came_back(reader, after)).await?;
+        let (after, today) = (standby.looked_at, self.clock.now().day());
+        let found = self.store.read(move |reader| came_back(reader, after, today)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");

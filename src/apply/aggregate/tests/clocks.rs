@@ -388,7 +388,7 @@ impl World {
     fn assert_nothing_old(&self, node: &Node, now: Timestamp) {
         let (reader, tag) = (node.store().reader(), self.tag(node));
         let days = now.minus(CLAIMED_FOR + LATE).day().0..=now.day().0;
-        let kept = reader.days_of_applied().unwrap();
+        let kept = reader.days_of_applied(now.day()).unwrap();
         assert!(kept.iter().all(|day| days.contains(day)), "claims of {kept:?}, not of {days:?}");
         let mut seen = BTreeSet::new();
         let take = |key: SeenKey, _: &[u8]| {
