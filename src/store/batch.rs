@@ -149,6 +149,24 @@ impl<'w> Batch<'w> {
         Ok(is_after(self.now) && last_pass_at(self.database)?.is_some_and(is_after))
     }
 
+    /// When an event was received, as far as that can be known. Where a wrong clock has stamped it
+    /// with a time that is certainly still to come, that is the present; where the time is before
+    /// `created_at`, it is `created_at`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn true_receipt(
+        &self,
+        received_at: Timestamp,
+        created_at: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        if self.is_ahead(received_at)? {
+            // This clock may be the one that is wrong, and behind.
+            return Ok(last_pass_at(self.database)?.map_or(self.now, |pass| pass.max(self.now)));
+        }
+        Ok(if created_at <= self.now { received_at.max(created_at) } else { received_at })
+    }
+
     /// Puts a row.
     pub fn put<K: Key>(&mut self, key: &K, value: &[u8]) {
         self.set_key(key);
