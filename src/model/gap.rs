@@ -13,8 +13,8 @@ use super::window::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// They are no longer kept, here or on the topic, or they are damaged: in the journal, or as the
-    /// topic delivers them.
+    /// They are no longer kept, here or on the topic, or they are damaged: in the journal, or as
+    /// the topic delivers them.
     Retention = 1,
     /// The subscriber was too slow, and cannot go back to them.
     Slow = 2,
