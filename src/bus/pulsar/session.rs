@@ -4,6 +4,7 @@
 //! all before it are acknowledged.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,9 @@ pub(super) struct ReaderSession {
     withheld: Option<Delivery<PulsarReceipt>>,
     /// The first entry in another ledger than the one before, until it is known to be there.
     unproven: Option<UnprovenEntry>,
-    /// The delivery after such an entry, which is taken next.
+    /// The deliveries of such an entry that is proven; they are returned next.
+    proven: VecDeque<Delivery<PulsarReceipt>>,
+    /// The delivery after such an entry; it is taken after those.
     next: Option<Delivery<PulsarReceipt>>,
     /// The topic's last entry, until it is reached.
     pub(super) ahead: Option<EntryId>,
@@ -155,6 +158,7 @@ impl ReaderSession {
             progress,
             withheld: None,
             unproven: None,
+            proven: VecDeque::new(),
             next: None,
             published_at: None,
             is_late: false,
@@ -178,7 +182,7 @@ impl ReaderSession {
         while deliveries.is_empty() {
             if self.has_unknown_end() {
                 let end = end_of(&mut self.reader).await?;
-                self.prove(end, &mut deliveries)?;
+                self.prove(end)?;
                 continue;
             }
             if self.take_next(earlier, &mut deliveries)? {
@@ -226,11 +230,7 @@ impl ReaderSession {
     }
 
     /// Compares such an entry with the topic's end. An unknown end proves nothing.
-    fn prove(
-        &mut self,
-        end: Option<EntryId>,
-        deliveries: &mut Vec<Delivery<PulsarReceipt>>,
-    ) -> Result<(), PulsarError> {
+    fn prove(&mut self, end: Option<EntryId>) -> Result<(), PulsarError> {
         let Some(mut unproven) = self.unproven.take() else { return Ok(()) };
         let at = unproven.at();
         match end {
@@ -243,7 +243,7 @@ impl ReaderSession {
                 unproven.is_before_end = true;
                 self.unproven = Some(unproven);
             }
-            _ => deliveries.extend(unproven.deliveries),
+            _ => self.proven.extend(unproven.deliveries),
         }
         Ok(())
     }
@@ -328,7 +328,9 @@ impl ReaderSession {
         earlier: &mut EarlierSessions,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<bool, PulsarError> {
-        if let Some(next) = self.next.take() {
+        if let Some(proven) = self.proven.pop_front() {
+            deliveries.push(proven);
+        } else if let Some(next) = self.next.take() {
             self.pass(next, earlier, deliveries)?;
         } else if let Some(received) = self.reader.next().now_or_never() {
             self.take(received, earlier, deliveries)?;
@@ -389,7 +391,7 @@ impl ReaderSession {
                     self.unproven = Some(unproven);
                 }
                 Ordering::Greater => {
-                    deliveries.extend(unproven.deliveries);
+                    self.proven.extend(unproven.deliveries);
                     self.next = Some(delivery);
                 }
             }
@@ -436,7 +438,7 @@ impl ReaderSession {
     /// The first new position of the session, once it is known to be there.
     pub(super) fn began(&self) -> Option<Position> {
         let held = self.unproven.iter().flat_map(|unproven| &unproven.deliveries);
-        let first = held.map(|delivery| delivery.position).next();
+        let first = held.chain(&self.proven).map(|delivery| delivery.position).next();
         self.progress.began().filter(|began| Some(*began) != first)
     }
 
