@@ -5,7 +5,9 @@
 //! responses), the newest event of the store, the last pass of retention, and the monotonic clock
 //! since the wall clock was last confirmed. The newest event may have been stamped by the very
 //! clock that it is compared with, so it confirms that clock only where GitHub's `created_at` is
-//! close to the time of receipt. `Evidence` is pure: it takes the times as arguments.
+//! close to the time of receipt. `Date` may come from that clock, too: a proxy writes its own. So
+//! after a start or a jump of the clock `created_at` must not contradict both. `Evidence` is pure:
+//! it takes the times as arguments.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
@@ -28,6 +30,9 @@ const DOUBTED: Duration = Duration::from_secs(24 * 3_600);
 /// How long events must have arrived in step with the clock to outweigh a pass of retention that is
 /// still to come: an earlier clock was wrong then, and so was its witness.
 const IN_STEP: Duration = Duration::from_secs(600);
+/// How long after a start, or a jump of the clock, GitHub's `Date` has to agree with it where no
+/// events come: those that GitHub shows are applied meanwhile.
+const SETTLED: Duration = Duration::from_secs(10);
 /// How long after the start schedules that delete nothing wait for a first witness.
 const FIRST_WORDS: Duration = Duration::from_secs(120);
 /// Time between two checks while waiting for a trusted clock.
@@ -118,7 +123,7 @@ impl fmt::Display for ClockVerdict {
         match self {
             Self::Agrees => write!(f, "the clock is confirmed"),
             Self::Unconfirmed => {
-                write!(f, "the clock is not confirmed by any witness yet: nothing expires by age")
+                write!(f, "the clock is not confirmed yet: nothing expires by age")
             }
             Self::Disagrees { who, ahead } => {
                 let side = if *ahead < 0 { "behind" } else { "ahead of" };
@@ -160,6 +165,11 @@ impl NewestReceipt {
     fn earliest(self) -> Timestamp {
         self.at.minus(Duration::from_secs(60))
     }
+
+    /// Whether the event was received just now, by a clock that shows `wall`.
+    fn is_about(self, wall: Timestamp) -> bool {
+        (self.earliest().minus(TOLERANCE)..=self.at.plus(TOLERANCE)).contains(&wall)
+    }
 }
 
 /// A wall time that was right at an instant of the monotonic clock.
@@ -191,6 +201,10 @@ struct Evidence {
     agreed: Option<KnownTime>,
     /// Since when the newest event has confirmed the wall clock without a break.
     in_step: Option<Instant>,
+    /// Since when GitHub has agreed with the wall clock, without a jump of both.
+    github_agrees: Option<KnownTime>,
+    /// Whether events that were received meanwhile were created at quite another time.
+    is_contradicted: bool,
 }
 
 /// Microseconds from `b` to `a`.
@@ -206,6 +220,14 @@ impl Evidence {
     /// Judges a wall clock that shows `wall`, and remembers a confirmed one.
     fn judge(&mut self, wall: Timestamp, at: Instant) -> ClockVerdict {
         self.in_step = self.is_newest_now(wall).then(|| self.in_step.unwrap_or(at));
+        let agrees = self.github_now(at).is_some_and(|github| agree(wall, github));
+        let since = self.github_agrees.filter(|since| agree(wall, since.advanced(at)));
+        self.github_agrees = agrees.then(|| since.unwrap_or(KnownTime { wall, at }));
+        if self.in_step.is_some() || self.is_continuous(wall, at) {
+            self.is_contradicted = false;
+        } else if agrees && self.newest.is_some_and(|newest| newest.is_about(wall)) {
+            self.is_contradicted = true;
+        }
         let verdict = self.look(wall, at);
         if verdict.is_trusted() {
             self.agreed = Some(KnownTime { wall, at });
@@ -215,11 +237,13 @@ impl Evidence {
 
     fn look(&self, wall: Timestamp, at: Instant) -> ClockVerdict {
         let disagrees = |who, other| ClockVerdict::Disagrees { who, ahead: ahead(wall, other) };
-        if let Some(github) = self.github.and_then(|heard| heard.now(at)) {
-            return if agree(wall, github) {
+        if let Some(github) = self.github_now(at) {
+            return if !agree(wall, github) {
+                disagrees(ClockWitness::GitHub, github)
+            } else if self.supports_github(wall, at) {
                 ClockVerdict::Agrees
             } else {
-                disagrees(ClockWitness::GitHub, github)
+                ClockVerdict::Unconfirmed
             };
         }
         let is_in_step = self.in_step.is_some_and(|since| at - since >= IN_STEP);
@@ -240,16 +264,34 @@ impl Evidence {
 
     /// Whether the newest event confirms the wall clock.
     fn is_newest_now(&self, wall: Timestamp) -> bool {
-        self.newest.is_some_and(|newest| {
-            let times = newest.earliest().minus(TOLERANCE)..=newest.at.plus(TOLERANCE);
-            newest.is_dated && times.contains(&wall)
-        })
+        self.newest.is_some_and(|newest| newest.is_dated && newest.is_about(wall))
+    }
+
+    /// What time it is by GitHub's last `Date`.
+    fn github_now(&self, at: Instant) -> Option<Timestamp> {
+        self.github.and_then(|heard| heard.now(at))
+    }
+
+    /// Whether the wall clock has advanced with the monotonic one since it was confirmed.
+    fn is_continuous(&self, wall: Timestamp, at: Instant) -> bool {
+        let expected = self.agreed.and_then(|agreed| agreed.now(at));
+        expected.is_some_and(|expected| agree(wall, expected))
+    }
+
+    /// Whether something else supports a `Date` that agrees with the wall clock, or nothing is to
+    /// be expected to.
+    fn supports_github(&self, wall: Timestamp, at: Instant) -> bool {
+        let is_settled = || self.github_agrees.is_some_and(|since| at - since.at >= SETTLED);
+        self.newest.is_none()
+            || self.is_newest_now(wall)
+            || self.is_continuous(wall, at)
+            || !self.is_contradicted && is_settled()
     }
 
     /// The receive time for a response of GitHub: the wall clock's, unless GitHub contradicts it
     /// and no other witness supports it.
     fn stamp(&self, wall: Timestamp, at: Instant) -> Timestamp {
-        let Some(github) = self.github.and_then(|heard| heard.now(at)) else { return wall };
+        let Some(github) = self.github_now(at) else { return wall };
         if agree(wall, github) {
             return wall;
         }

@@ -141,3 +141,49 @@ async fn witness_counts_for_an_hour() {
     let far = ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: 4 * 86_400_000_000 + 5 };
     assert!(far.to_string().starts_with("the clock of this machine is 4 d 0 h ahead of"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn date_of_a_proxy_with_the_same_wrong_clock_confirms_nothing() {
+    let start = Clock::system().instant();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    for step in STEPS.iter().copied().filter(|step| step.abs() > 900) {
+        // A jump of both while the process runs, and a start with both wrong.
+        for is_running in [true, false] {
+            let mut evidence = heard(0, start);
+            evidence.newest = Some(dated(0));
+            if is_running {
+                assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
+            }
+            evidence.github = heard(5 + step, after(5)).github;
+            assert!(!evidence.judge(at(5 + step), after(5)).is_trusted(), "{step} {is_running}");
+            // Events that come now are stamped by that clock.
+            let by_both = NewestReceipt { at: at(7 + step), is_dated: false };
+            evidence.newest = Some(by_both);
+            assert!(!evidence.judge(at(7 + step), after(7)).is_trusted(), "{step} {is_running}");
+            // None come for an hour.
+            evidence.github = heard(3_600 + step, after(3_600)).github;
+            let verdict = evidence.judge(at(3_600 + step), after(3_600));
+            assert_eq!(verdict, ClockVerdict::Unconfirmed, "{step} {is_running}");
+            // Both are right again, and the first event since has arrived.
+            evidence.github = heard(3_700, after(3_700)).github;
+            assert!(!evidence.judge(at(3_700), after(3_700)).is_trusted(), "{step}");
+            evidence.newest = Some(dated(3_701));
+            assert_eq!(evidence.judge(at(3_702), after(3_702)), ClockVerdict::Agrees, "{step}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn date_is_believed_soon_after_a_start_where_no_events_come() {
+    let start = Clock::system().instant();
+    let mut evidence = heard(0, start);
+    // The node was off for ten days.
+    evidence.newest = Some(dated(-900_000));
+    assert_eq!(evidence.judge(at(0), start), ClockVerdict::Unconfirmed);
+    let later = start + SETTLED;
+    assert_eq!(evidence.judge(at(10), later), ClockVerdict::Agrees);
+    // Once confirmed, events that GitHub shows late do not matter.
+    evidence.newest = Some(NewestReceipt { at: at(20), is_dated: false });
+    let later = start + 2 * SETTLED;
+    assert_eq!(evidence.judge(at(20), later), ClockVerdict::Agrees);
+}
