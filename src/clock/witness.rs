@@ -25,7 +25,7 @@ pub const TOLERANCE: Duration = Duration::from_secs(60);
 /// How long a witness counts. The monotonic clock does not advance while a machine is suspended.
 const BELIEVED: Duration = Duration::from_secs(3_600);
 /// How long a `Date` is not believed that contradicts a wall clock in step with the monotonic one.
-/// After a pause of the machine both clocks are behind in the same way.
+/// After a pause of the machine both clocks are behind in the same way, which events show.
 const DOUBTED: Duration = Duration::from_secs(24 * 3_600);
 /// How long events must have arrived in step with the clock to outweigh a pass of retention that is
 /// still to come: an earlier clock was wrong then, and so was its witness.
@@ -158,6 +158,9 @@ pub struct NewestReceipt {
     pub at: Timestamp,
     /// Whether GitHub's `created_at` confirms it.
     pub is_dated: bool,
+    /// Whether GitHub created the events of that time later: the clock that stamped them was
+    /// behind.
+    pub is_before_created: bool,
 }
 
 impl NewestReceipt {
@@ -295,20 +298,23 @@ impl Evidence {
         if agree(wall, github) {
             return wall;
         }
+        let is_behind = |time: Timestamp| {
+            let newest = self.newest.map(NewestReceipt::earliest);
+            let pasts = [newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
+            pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
+        };
         if let Some(agreed) = self.agreed {
-            // The one that advanced like the monotonic clock is right.
-            if at - agreed.at <= DOUBTED && agree(wall, agreed.advanced(at)) {
+            // The one that advanced like the monotonic clock is right, unless events show that the
+            // machine was paused.
+            let is_late = self.newest.is_some_and(|newest| newest.is_before_created);
+            let is_in_step = at - agreed.at <= DOUBTED && agree(wall, agreed.advanced(at));
+            if is_in_step && !is_late && !is_behind(wall) {
                 return wall;
             }
             if agreed.now(at).is_some() {
                 return github;
             }
         }
-        let is_behind = |time: Timestamp| {
-            let newest = self.newest.map(NewestReceipt::earliest);
-            let pasts = [newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
-            pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
-        };
         if is_behind(github) && !is_behind(wall) { wall } else { github }
     }
 }

@@ -12,7 +12,11 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn dated(second: i64) -> NewestReceipt {
-    NewestReceipt { at: at(second), is_dated: true }
+    NewestReceipt { at: at(second), is_dated: true, is_before_created: false }
+}
+
+fn undated(second: i64) -> NewestReceipt {
+    NewestReceipt { is_dated: false, ..dated(second) }
 }
 
 fn heard(second: i64, at: Instant) -> Evidence {
@@ -104,12 +108,11 @@ async fn wrong_date_is_not_believed_after_hours() {
 #[tokio::test(start_paused = true)]
 async fn event_that_the_clock_itself_has_stamped_does_not_confirm_it() {
     let start = Clock::system().instant();
-    let newest = |is_dated| Some(NewestReceipt { at: at(900_000), is_dated });
-    let mut evidence = Evidence { newest: newest(false), ..Evidence::default() };
+    let mut evidence = Evidence { newest: Some(undated(900_000)), ..Evidence::default() };
     assert_eq!(evidence.judge(at(900_000), start), ClockVerdict::Unconfirmed);
     let verdict = evidence.judge(at(0), start);
     assert!(matches!(verdict, ClockVerdict::Disagrees { .. }), "a lower bound all the same");
-    evidence.newest = newest(true);
+    evidence.newest = Some(dated(900_000));
     assert_eq!(evidence.judge(at(900_000), start), ClockVerdict::Agrees);
 }
 
@@ -157,8 +160,7 @@ async fn date_of_a_proxy_with_the_same_wrong_clock_confirms_nothing() {
             evidence.github = heard(5 + step, after(5)).github;
             assert!(!evidence.judge(at(5 + step), after(5)).is_trusted(), "{step} {is_running}");
             // Events that come now are stamped by that clock.
-            let by_both = NewestReceipt { at: at(7 + step), is_dated: false };
-            evidence.newest = Some(by_both);
+            evidence.newest = Some(undated(7 + step));
             assert!(!evidence.judge(at(7 + step), after(7)).is_trusted(), "{step} {is_running}");
             // None come for an hour.
             evidence.github = heard(3_600 + step, after(3_600)).github;
@@ -183,7 +185,28 @@ async fn date_is_believed_soon_after_a_start_where_no_events_come() {
     let later = start + SETTLED;
     assert_eq!(evidence.judge(at(10), later), ClockVerdict::Agrees);
     // Once confirmed, events that GitHub shows late do not matter.
-    evidence.newest = Some(NewestReceipt { at: at(20), is_dated: false });
+    evidence.newest = Some(undated(20));
     let later = start + 2 * SETTLED;
     assert_eq!(evidence.judge(at(20), later), ClockVerdict::Agrees);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clock_that_stood_still_in_a_pause_stamps_nothing_once_events_show_it() {
+    let start = Clock::system().instant();
+    let mut evidence = heard(0, start);
+    assert!(evidence.judge(at(0), start).is_trusted());
+    // Two hours, in which the monotonic clock stands still, too.
+    let later = start + Duration::from_secs(5);
+    evidence.github = heard(7_205, later).github;
+    assert_eq!(evidence.stamp(at(5), later), at(5), "nothing shows yet which of the two is right");
+    evidence.newest = Some(NewestReceipt { is_before_created: true, ..undated(5) });
+    assert_eq!(evidence.stamp(at(5), later), at(7_205));
+    evidence.newest = Some(dated(7_205));
+    assert_eq!(evidence.stamp(at(6), later), at(7_205), "it stays so");
+    assert!(!evidence.judge(at(6), later).is_trusted());
+    // A day later.
+    let later = start + Duration::from_secs(86_000);
+    evidence.github = heard(93_205, later).github;
+    evidence.newest = Some(dated(93_205));
+    assert_eq!(evidence.stamp(at(86_005), later), at(93_205));
 }

@@ -50,3 +50,24 @@ async fn limit_of_bytes_holds_while_the_clock_is_not_trusted() {
         assert_eq!(journal(&store, tag), [6, 7, 8], "{days} d");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_created_after_their_receipt_show_that_the_clock_stood_still() {
+    let (_dir, store) = new_store();
+    let (tag, now) = (store.bus_tag(), Clock::system().now());
+    let clock = Clock::starting_at(now);
+    let witness = Arc::new(Witness::new(clock));
+    let passes = RetentionPasses::begin(store.clone(), usual(tag), witness.clone(), clock);
+    let mut passes = passes.await.unwrap();
+    witness.hear(now);
+    passes.look().await.unwrap();
+    // The machine was paused for two hours, and polls go on.
+    let later = now.plus(hours(2));
+    witness.hear(later);
+    put_received(&store, tag, later, &[(1, -7_200), (2, -7_200), (3, -7_200)]).await;
+    passes.look().await.unwrap();
+    assert_eq!(witness.stamp(), now, "three may have a wrong time");
+    put_received(&store, tag, later, &[(4, -7_200), (5, -7_200), (6, -7_200)]).await;
+    passes.look().await.unwrap();
+    assert_eq!(witness.stamp(), later);
+}
