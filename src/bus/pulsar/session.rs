@@ -67,7 +67,7 @@ pub(super) struct ReaderSession {
     /// Whether something arrived since the broker was last asked for the topic's end.
     is_unasked: bool,
     pub(super) logged_at: Instant,
-    /// An error that was found after good deliveries; returned by the next call.
+    /// An error that was found after good deliveries; returned once those are.
     broken: Option<PulsarError>,
 }
 
@@ -175,7 +175,9 @@ impl ReaderSession {
         &mut self,
         earlier: &mut EarlierSessions,
     ) -> Result<Vec<Delivery<PulsarReceipt>>, PulsarError> {
-        if let Some(error) = self.broken.take() {
+        if self.proven.is_empty()
+            && let Some(error) = self.broken.take()
+        {
             return Err(error);
         }
         let mut deliveries = Vec::new();
@@ -206,6 +208,9 @@ impl ReaderSession {
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && !self.has_unknown_end() {
+            if self.proven.is_empty() && self.broken.is_some() {
+                break;
+            }
             let taken = deliveries.len();
             match self.take_next(earlier, &mut deliveries) {
                 Ok(true) => {}
@@ -360,7 +365,14 @@ impl ReaderSession {
             {
                 let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
                 let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
-                Err(self.reader.link.unread(why))
+                let error = self.reader.link.unread(why);
+                // Its id shows that the one of the entry before it is right.
+                match self.unproven.take_if(|unproven| unproven.at() < unreadable.entry) {
+                    Some(unproven) => self.proven.extend(unproven.deliveries),
+                    None => return Err(error),
+                }
+                self.broken = Some(error);
+                Ok(())
             }
             Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), earlier, deliveries),
             Ok(None) => Err(self.reader.link.unread(

@@ -9,7 +9,7 @@ use crate::store::error::StoreError;
 use crate::store::gaps::{self, GapKey};
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{JournalKey, MinuteKey};
-use crate::store::reach::bytes_on_disk;
+use crate::store::reach::{bytes_from, bytes_on_disk};
 use crate::store::reader::Reader;
 use crate::store::rows::MinuteRow;
 
@@ -55,8 +55,14 @@ impl ExpiredJournal {
         tag: BusTag,
     ) -> Result<Vec<Cursor>, StoreError> {
         let Self { cut, dropped, passed, unused } = self;
-        if let Some(Cut { start, before, also, complete_from }) = cut {
+        if let Some(Cut { start, before, also, split, complete_from }) = cut {
             let minute_key = |minute| MinuteKey { tag, minute };
+            if let Some(key) = split.map(minute_key)
+                && let Some(value) = batch.get(&key)?
+            {
+                let row = MinuteRow { first: start, ..MinuteRow::decode(&key, &value)? };
+                batch.put(&key, &row.encode());
+            }
             batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(before))?;
             for minute in also {
                 batch.delete(&minute_key(minute));
@@ -101,6 +107,8 @@ struct Cut {
     before: Minute,
     /// Later minutes that are dropped too.
     also: Vec<Minute>,
+    /// A minute of which a part is dropped: it is larger than the journal may be.
+    split: Option<Minute>,
     /// The first minute of which the journal may be complete afterwards.
     complete_from: Minute,
 }
@@ -151,16 +159,52 @@ fn journal_cut(
         by_age.min(unread.unwrap_or_default())
     });
     let start = by_age.max(by_bytes);
+    // Where a clock stands still, all events are of one minute.
+    let split = (kept == 1).then(|| minutes.last()).flatten();
+    let split = split.and_then(|(minute, row)| {
+        let start = start_within(reader, tag, row.first, retention.journal_bytes)?;
+        Some((*minute, start))
+    });
     let (gone, stays) = minutes.split_at(minutes.partition_point(|(_, row)| row.first < start));
-    let minutes_of = |part: &[(Minute, MinuteRow)]| part.iter().map(|(minute, _)| *minute);
-    let (Some(before), Some(newest)) = (minutes_of(stays).min(), minutes_of(gone).max()) else {
-        return Ok(None);
-    };
+    let newest = minutes_of(gone).max().max(split.map(|(minute, _)| minute));
+    let (Some(before), Some(newest)) = (minutes_of(stays).min(), newest) else { return Ok(None) };
     let also = minutes_of(gone).filter(|minute| *minute >= before).collect();
     // A clock that was once ahead must not make the journal incomplete for good.
     let newest = now.map_or(newest, |now| newest.min(now.minute()));
     let complete_from = Minute(newest.0.saturating_add(1));
-    Ok(Some(Cut { start, before, also, complete_from }))
+    let start = split.map_or(start, |(_, start)| start);
+    let split = split.map(|(minute, _)| minute);
+    Ok(Some(Cut { start, before, also, split, complete_from }))
+}
+
+fn minutes_of(part: &[(Minute, MinuteRow)]) -> impl Iterator<Item = Minute> {
+    part.iter().map(|(minute, _)| *minute)
+}
+
+/// The first position from which on the last minute, which begins at `first`, has up to `most`
+/// bytes on the disk; `None` where it has no more.
+fn start_within(reader: Reader<'_>, tag: BusTag, first: Position, most: u64) -> Option<Position> {
+    let last = reader.last_before(&JournalKey { tag, position: gaps::LAST }).ok()??;
+    let number = |at: Position| (u128::from(at.ledger) << 64) | u128::from(at.entry);
+    let entry = |number: u128| {
+        let mut bytes = [0; 20];
+        bytes[..16].copy_from_slice(&number.to_be_bytes());
+        Position::from_bytes(bytes)
+    };
+    let is_over = |at: Position| bytes_from(reader, tag, at) > most;
+    if last.tag != tag || !is_over(first) {
+        return None;
+    }
+    let (mut low, mut high) = (number(first), number(last.position));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_over(entry(middle)) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Some(entry(high)).filter(|start| *start > first)
 }
 
 /// The first position of the minutes from `oldest` on; at least the last minute stays. `minutes`

@@ -71,3 +71,31 @@ async fn events_created_after_their_receipt_show_that_the_clock_stood_still() {
     passes.look().await.unwrap();
     assert_eq!(witness.stamp(), later);
 }
+
+#[tokio::test]
+async fn limit_of_bytes_holds_while_a_clock_stands_still() {
+    let (_dir, store, tag, now) = opened();
+    let put = move |batch: &mut Batch<'_>| {
+        let mut noise = fastrand::Rng::with_seed(7);
+        for n in 1..=100 {
+            let bytes: Vec<u8> = (0..10_000).map(|_| noise.u8(..)).collect();
+            batch.put(&JournalKey { tag, position: Position::counted(n) }, &bytes);
+        }
+        let row = MinuteRow { first: Position::counted(1), bytes: 1_000_000 };
+        batch.put(&MinuteKey { tag, minute: now.minute() }, &row.encode());
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    store.shared.database.flush(Family::Journal).unwrap();
+    let limit = |journal_bytes| RetentionOptions { journal_bytes, ..usual(tag) };
+    drop_oversized(&store, limit(1_100_000)).await.unwrap();
+    assert_eq!(journal(&store, tag).len(), 100);
+    drop_oversized(&store, limit(400_000)).await.unwrap();
+    let kept = journal(&store, tag);
+    assert!((30..=45).contains(&kept.len()) && kept.ends_with(&[100]), "{kept:?}");
+    let read = store.reader().journal(tag).unwrap();
+    let first = Position::counted(kept[0]);
+    assert_eq!(read.dropped(), Some(Position::counted(kept[0] - 1)));
+    assert_eq!(read.first_since(now.minute()).unwrap(), Some(first));
+    assert_eq!(read.complete_from().unwrap(), Some(Minute(now.minute().0 + 1)));
+}
