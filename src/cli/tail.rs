@@ -95,7 +95,7 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
         Ok(follower) => follower,
         Err(error) => return output::failed(Exit::Stage, error),
     };
-    let mut show = Printer::new(args.json, args.limit);
+    let mut show = Printer::new(args.json, args.limit, Clock::system());
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
             TailEnd::Done(exit) => exit,
