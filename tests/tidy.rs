@@ -128,7 +128,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["config"]),
     ("sha1", &["model::privacy"]),
     ("socket2", &["serve"]),
-    ("strsim", &["config", "cli"]),
+    ("strsim", &["model::names"]),
     ("tempfile", &["cli"]),
     ("tikv_jemallocator", &["main"]),
     ("tokio_rustls", &["bus::pulsar", "serve"]),
