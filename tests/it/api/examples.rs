@@ -22,8 +22,12 @@ struct ProgramLanguage {
 const JAVASCRIPT: ProgramLanguage =
     ProgramLanguage { name: "js", comment: "// ", file: "pushes.mjs", command: &["node"] };
 // Without `-u` the output to a pipe would be held back.
-const PYTHON: ProgramLanguage =
-    ProgramLanguage { name: "python", comment: "# ", file: "pushes.py", command: &["python3", "-u"] };
+const PYTHON: ProgramLanguage = ProgramLanguage {
+    name: "python",
+    comment: "# ",
+    file: "pushes.py",
+    command: &["python3", "-u"],
+};
 
 fn push_to(id: u64) -> String {
     push(id).replace("ann/tool", &format!("ann/tool{id}"))
