@@ -10,6 +10,7 @@ use self::show::Printer;
 use super::args::{base_url, filled};
 use super::output;
 use super::runtime::with_runtime;
+use crate::clock::Clock;
 use crate::http;
 use crate::supervise::Exit;
 

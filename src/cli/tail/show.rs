@@ -194,7 +194,7 @@ fn event(message: &TailMessage<'_>, colour: bool, today: Day) -> String {
     let words = format!("{:<19}", short(&words(&kind)));
     let line = format!(
         "{} {} {} {} {detail}",
-        paint("2", &output::plain(at)),
+        paint("2", &output::plain(&at)),
         paint(colour_of(&kind), &words),
         paint("1", &repo),
         paint("2", &format!("by {actor}")),
