@@ -57,7 +57,7 @@ pub(super) use text_schema;
 /// The known name that is nearest to `text`, ignoring case; `None` if it differs in more than a
 /// quarter of the characters of `text` (1 to 4), or if `text` has more than 100 bytes.
 #[must_use]
-pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 100;
     if text.len() > LONGEST {
         return None;

@@ -281,10 +281,6 @@ async fn expect_counts_and_refusals(kind: &Kind) {
     let said = kind.run(files.path(), &url("/sampling"), &json!({}), 1).unwrap().end().await;
     let refused = said.last().unwrap();
     assert!(refused.contains("# refused 426: ") && refused.contains("WebSocket"), "{said:?}");
-    let query = json!({ "poll": 1, "latest": 1, "type": "PushEvent" });
-    let said = kind.run(files.path(), &url("/"), &query, 9).unwrap().end().await;
-    let warned = "ghpulse: query type: unknown parameter; did you mean types?";
-    assert!(said.iter().any(|line| line == &format!("# warned {warned}")), "{said:?}");
     let query = json!({ "poll": 1, "latest": 3, "types": ["PushEvent", "WatchEvent"] });
     let mut reader = kind.run(files.path(), &url("/stream"), &query, 9).unwrap();
     for id in ["18", "19", "20"] {
@@ -293,6 +289,10 @@ async fn expect_counts_and_refusals(kind: &Kind) {
     }
     let said = reader.end().await;
     assert!(said.last().unwrap().contains("caught_up"), "{said:?}");
+    let query = json!({ "poll": 1, "latest": 1, "type": "PushEvent" });
+    let said = kind.run(files.path(), &url("/"), &query, 9).unwrap().end().await;
+    let warned = "ghpulse: query type: unknown parameter; did you mean types?";
+    assert!(said.iter().any(|line| line == &format!("# warned {warned}")), "{said:?}");
     site.end().await;
 }
 
