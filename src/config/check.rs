@@ -39,6 +39,8 @@ const TAKEN: &[&str] = &[
     "/scripts",
     "/client.js",
     "/client.py",
+    "/favicon.ico",
+    "/robots.txt",
     "/topics",
     "/top",
     "/docs",
