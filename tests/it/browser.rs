@@ -7,6 +7,7 @@ mod access;
 mod devtools;
 mod docs;
 mod empty;
+mod examples;
 mod filtered;
 mod manual;
 mod picture;
