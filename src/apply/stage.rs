@@ -288,7 +288,7 @@ pub(super) fn apply_once(
         return Ok(Applied::LeftOut);
     }
     claim_seen(batch, event, days)?;
-    event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
+    event.envelope.facts.inserted = claim_entities(batch, event)?;
     count_numbers(batch, event)?;
     totals.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
     count_in_ledger(batch, event, &mut totals.ledger);

@@ -34,6 +34,7 @@ use crate::config::AuditConfig;
 use crate::github::graphql::{CountsLookup, GraphQl, MOST_REPOSITORIES, QueryOutcome};
 use crate::github::limits::AUDIT_POINTS;
 use crate::github::tokens::{TokenGrant, TokenPool};
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::audit::{AuditReport, AuditedKind};
 use crate::model::position::BusTag;
@@ -50,6 +51,9 @@ const WRITE_EVERY: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(60);
 /// Late events are waited for during this many looks at most, so that a look is kept for each.
 const MOST_WAITS: u32 = 24;
+
+/// Lines about queries that become smaller: GitHub may answer each one so.
+static SHRUNK: LineLimit = LineLimit::per_minute(10);
 
 /// After this many queries for the sample, one is for watched repositories that are due.
 const SAMPLED_FIRST: u32 = 4;
@@ -248,7 +252,10 @@ impl Audit {
             }
             QueryOutcome::TooHeavy { why, .. } => {
                 plan.batch = (wanted.len() / 2).max(1);
-                tracing::info!(to = plan.batch, why, "asking for fewer repositories at once");
+                SHRUNK.log(|left_out| {
+                    let to = plan.batch;
+                    tracing::info!(to, why, left_out, "asking for fewer repositories at once");
+                });
             }
             QueryOutcome::Failed(error) => {
                 tracing::warn!(%error, "totals of repositories cannot be asked for; trying again");

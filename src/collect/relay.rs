@@ -346,7 +346,9 @@ impl Relay {
         from: u64,
         mut row_reader: RowReader,
     ) -> Result<(OutgoingBatch, RowReader), StoreError> {
-        self.store.read(move |reader| Ok((row_reader.read(reader, from)?, row_reader))).await
+        let today = self.clock.now().day();
+        let read = move |reader: &Database| Ok((row_reader.read(reader, from, today)?, row_reader));
+        self.store.read(read).await
     }
 
     /// Deletes rows that the topic has now.
@@ -364,8 +366,8 @@ impl Relay {
     /// lost, or another collector saw them too. If they were sent much later, they would no longer
     /// be remembered as duplicates.
     async fn delete_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
-        let after = standby.compared_to;
-        let found = self.store.read(move |reader| came_back(reader, after)).await?;
+        let (after, today) = (standby.compared_to, self.clock.now().day());
+        let found = self.store.read(move |reader| came_back(reader, after, today)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");

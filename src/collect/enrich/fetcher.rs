@@ -55,6 +55,9 @@ const DISTRUST_FOR: Duration = Duration::from_secs(3_600);
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Lines about organisations that hide what is theirs.
 static FORBIDDEN: LineLimit = LineLimit::per_minute(10);
+/// Lines about queries that fail, and that become smaller: GitHub may do so with each one.
+static FAILED: LineLimit = LineLimit::per_minute(10);
+static SHRUNK: LineLimit = LineLimit::per_minute(10);
 
 /// Access to the GraphQL API with the tokens of a pool.
 #[derive(Debug, Clone)]
@@ -304,7 +307,10 @@ impl<W: Wanted> Fetcher<W> {
             }
             QueryOutcome::Limited { .. } | QueryOutcome::TokenDead { .. } => None,
             QueryOutcome::Failed(error) => {
-                tracing::warn!(%error, "{} cannot be asked for; trying again", W::NAME);
+                FAILED.log(|left_out| {
+                    let what = W::NAME;
+                    tracing::warn!(%error, left_out, "{what} cannot be asked for; trying again");
+                });
                 self.not_before = Some(now + self.backoff.next_wait());
                 Some(vec![ObjectLookup::Unanswered; count])
             }
@@ -385,14 +391,11 @@ impl<W: Wanted> Fetcher<W> {
     fn shrink(&mut self, asked: usize, why: &str) {
         let size = (asked / 2).max(1);
         if size < self.size {
-            tracing::info!(
-                from = self.size,
-                to = size,
-                why,
-                "asking for less at once: {}",
-                W::NAME
-            );
-            self.size = size;
+            let from = std::mem::replace(&mut self.size, size);
+            SHRUNK.log(|left_out| {
+                let what = W::NAME;
+                tracing::info!(from, to = size, why, left_out, "asking for less at once: {what}");
+            });
         }
         self.whole_answers = 0;
     }

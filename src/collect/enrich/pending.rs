@@ -20,6 +20,7 @@ use super::read::{AdmittedEvent, CachedLanguage};
 use super::release_order::ReleaseOrder;
 use super::wanted::{LookupOf, Wanted};
 use crate::github::graphql::ObjectLookup;
+use crate::logging::line_limit::LineLimit;
 
 /// Maximum number of attempts to fetch an object before its events are released without
 /// enrichment.
@@ -32,6 +33,9 @@ const MOST_GONE: usize = 50_000;
 
 /// Number of queries into which one that was too heavy is split: as many as may go together.
 const SPLIT: usize = 3;
+
+/// Lines about objects that are too heavy for GitHub.
+static HEAVY: LineLimit = LineLimit::per_minute(10);
 
 /// Why an event is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,7 +238,14 @@ impl<W: Wanted> PendingQueue<W> {
             return Vec::new();
         }
         let object = wanted.key();
-        tracing::info!(?object, "too heavy for GitHub; not asked for again soon: {}", W::NAME);
+        HEAVY.log(|left_out| {
+            let what = W::NAME;
+            tracing::info!(
+                ?object,
+                left_out,
+                "too heavy for GitHub; not asked for again soon: {what}"
+            );
+        });
         same.iter().flat_map(|one| self.release_waiting(one, ReleaseReason::Late)).collect()
     }
 

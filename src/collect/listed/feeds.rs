@@ -354,7 +354,7 @@ impl ListedFeed {
     }
 }
 
-/// Corrects the times that a clock has left which was ahead.
+/// Corrects times that were stored while the clock was ahead.
 fn correct(row: &mut FeedRow, now: Timestamp) {
     row.due_at = row.due_at.min(now.plus(LONGEST));
     row.read_at = row.read_at.map(|at| at.min(now));

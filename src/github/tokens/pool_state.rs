@@ -9,12 +9,18 @@ use super::account::Accounts;
 use super::types::{Census, Owner, Resource, TokenMode, TokenSlotId};
 use crate::config::Secret;
 use crate::github::limits::DeadToken;
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 
 /// First and longest time that a token which GitHub refused is quarantined; doubled with each
 /// refusal in a row. An incident at GitHub may refuse good tokens for seconds.
 pub const QUARANTINE: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(6 * 3_600));
+
+/// Lines about refused tokens, and those that say that none is left: an incident at GitHub may
+/// refuse all of many tokens again and again.
+static REFUSED: LineLimit = LineLimit::per_minute(10);
+static ALL_REFUSED: LineLimit = LineLimit::per_minute(2);
 
 /// GitHub's limit without a token, per hour and address.
 pub(super) const ANONYMOUS_LIMIT: u64 = 60;
@@ -176,24 +182,29 @@ pub(super) fn report_quarantine(
     let census = census(state, now);
     let (number, seconds) = (place + 1, time.as_secs());
     let left = census.tokens - census.quarantined;
-    if let Some(installation) = state.slots[place].installation {
-        tracing::warn!(
+    let installation = state.slots[place].installation;
+    REFUSED.log(|left_out| match installation {
+        Some(installation) => tracing::warn!(
             installation,
             left,
+            left_out,
             "GitHub refuses the token of an app installation ({why}); a new one is requested"
-        );
-    } else {
-        tracing::warn!(
+        ),
+        None => tracing::warn!(
+            left_out,
             "GitHub refuses token {number} of {} ({why}); it is tried again in {seconds} s, {left} \
              left",
             census.tokens,
-        );
-    }
+        ),
+    });
     if census.mode == TokenMode::Anonymous {
-        tracing::error!(
-            "GitHub accepts none of the tokens; reading anonymously, within {ANONYMOUS_LIMIT} \
-             requests an hour or what GitHub allows; put a good one into github.tokens"
-        );
+        ALL_REFUSED.log(|left_out| {
+            tracing::error!(
+                left_out,
+                "GitHub accepts none of the tokens; reading anonymously, within {ANONYMOUS_LIMIT} \
+                 requests an hour or what GitHub allows; put a good one into github.tokens"
+            );
+        });
     }
 }
 

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::github::limits::{DeadToken, Reset};
+use crate::logging::captured;
 use crate::model::window::Timestamp;
 
 mod shares;
@@ -121,6 +122,21 @@ async fn refused_token_is_tried_again_after_longer_and_longer_times() {
     refused();
     clock.sleep(QUARANTINE.0).await;
     assert_eq!(pool.census().quarantined, 0, "it was accepted in between");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_about_refused_tokens_have_a_limit() {
+    let names: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    let pool = pool(&names.iter().map(String::as_str).collect::<Vec<_>>(), clock());
+    let ((), log) = captured(|| {
+        for _ in &names {
+            let refused = TokenVerdict::Refused(DeadToken::Revoked);
+            settle(go(&pool), refused, &RateLimits::default());
+        }
+    });
+    assert_eq!(pool.census().quarantined, 40);
+    let lines = log.lines().filter(|line| line.contains("GitHub refuses token")).count();
+    assert!(lines <= 10, "{log}");
 }
 
 #[tokio::test(start_paused = true)]

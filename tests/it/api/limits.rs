@@ -40,6 +40,16 @@ async fn strangers_leave_open_files_to_the_store() {
         // It may end with a reset.
         let _ = soon("it is cut off", stranger.read_to_end(&mut response)).await;
     }
+    // Nor do programs of this machine take them.
+    let ops = std::fs::read_to_string(dir.path().join("ops")).unwrap();
+    let ops = ops.trim().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut local = Vec::new();
+    for _ in 0..256 {
+        local.push(from("127.0.0.1", ops).await);
+    }
+    for connection in &mut local {
+        let _ = soon("it is cut off", connection.read_to_end(&mut Vec::new())).await;
+    }
     let mut reader = Client::connect(address, "/sampling").await;
     reader.text().await;
     reader.subscribe(r#"{"samplingRate":1}"#).await;
