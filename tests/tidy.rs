@@ -44,7 +44,6 @@ const INFRASTRUCTURE: &[&str] = &[
     "gunzip",
     "reload",
     "sync",
-    "tls",
 ];
 
 /// Module -> the other modules that it may use, in addition to the infrastructure. A longer path
@@ -113,7 +112,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("memchr", &["model::glob"]),
     ("metrics_exporter_prometheus", &["metrics"]),
     ("metrics_process", &["metrics"]),
-    ("mysql_common", &["tidb"]),
+    ("mysql_async", &["tidb"]),
     ("parquet", &["archive::columns"]),
     ("pulldown_cmark", &["manual"]),
     ("prost", &["bus::pulsar"]),
@@ -124,20 +123,20 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("rocksdb", &["store"]),
     ("rustix", &["appliance", "clock", "private"]),
     ("signal_hook", &["cli"]),
-    ("rustls", &["amqp", "http", "reload", "secrets", "serve", "tls", "main"]),
+    ("rustls", &["amqp", "bus::pulsar", "http", "reload", "secrets", "serve", "main"]),
     ("schemars", &["hub", "model", "serve"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
     ("sha1", &["model::privacy"]),
-    ("socket2", &["serve", "tidb"]),
+    ("socket2", &["serve"]),
     ("strsim", &["model::names"]),
     ("tempfile", &["cli"]),
     ("tikv_jemallocator", &["main"]),
-    ("tokio_rustls", &["serve", "tls"]),
+    ("tokio_rustls", &["bus::pulsar", "serve"]),
     ("tokio_tungstenite", &["serve", "cli"]),
     ("tower", &["serve", "simulate"]),
     ("tracing_subscriber", &["logging"]),
-    ("webpki_roots", &["tls"]),
+    ("webpki_roots", &["bus::pulsar"]),
     ("zstd", &["bus::pulsar", "serve"]),
 ];
 

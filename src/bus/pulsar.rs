@@ -28,6 +28,7 @@ mod progress;
 mod protobuf;
 mod reader;
 mod session;
+mod tls;
 mod topic;
 
 pub use self::consumer::PulsarBus;

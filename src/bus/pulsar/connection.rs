@@ -21,7 +21,7 @@ use super::diagnosis::{away, shut_out};
 use super::error::PulsarError;
 use super::frames::{FrameCodec, PulsarFrame};
 use super::link::{PulsarLink, within};
-use crate::tls::Duplex;
+use super::tls::Duplex;
 
 /// Time limit for a connection: name, connection, TLS and login.
 const CONNECT: Duration = Duration::from_secs(10);

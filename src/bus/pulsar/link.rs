@@ -16,11 +16,11 @@ use super::diagnosis::too_slow;
 use super::error::PulsarError;
 use super::oauth::Credentials;
 use super::progress::shown;
+use super::tls::{self, Duplex};
 use super::topic::whole_name;
 use crate::clock::Clock;
 use crate::config::{Compression, PulsarConfig, endpoint};
-use crate::tls::Duplex;
-use crate::{reload, tls};
+use crate::reload;
 
 /// Time limit for opening a session: name, connection, TLS, login, look-up, subscription.
 pub(super) const OPEN: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! TLS to a server whose protocol we speak ourselves.
+//! TLS to a broker.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A byte stream in both directions, with or without TLS.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// Begins TLS on a connection. The certificate has to name `host`, and be signed by a public
@@ -20,7 +20,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 ///
 /// # Errors
 /// An error of the TLS library has the kind [`io::ErrorKind::InvalidData`].
-pub async fn connect(
+pub(super) async fn connect(
     stream: TcpStream,
     host: &str,
     authorities: Option<&[u8]>,
