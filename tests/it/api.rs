@@ -9,6 +9,7 @@
 //! an operator relies on.
 
 mod aggregates;
+mod asked;
 mod clients;
 mod deflate;
 mod docs;
@@ -27,7 +28,7 @@ mod odd;
 mod params;
 mod pasted;
 mod privacy;
-mod program;
+pub(crate) mod program;
 mod recorded;
 mod renewed;
 mod sampling;
