@@ -11,6 +11,8 @@ use fastrand::Rng;
 use super::names;
 use crate::model::window::{Second, Timestamp};
 
+/// Owner and name of the repository that the pages use in examples, which work in the demo too.
+const EXAMPLE: (&str, &str) = ("rust-lang", "rust");
 const PEOPLE_AT_FIRST: usize = 2_500;
 const MAX_PEOPLE: usize = 50_000;
 const REPOSITORIES_AT_FIRST: usize = 1_800;
@@ -119,8 +121,28 @@ impl Cast {
         // The busiest come first in the lists; age must not decide which these are.
         rng.shuffle(&mut cast.people);
         rng.shuffle(&mut cast.repositories);
+        cast.rename_busiest(account(organization_id + 1, EXAMPLE.0, CastAccount::Organization));
         cast.next_repository = FIRST_NEW_REPOSITORY;
         cast
+    }
+
+    /// Gives the busiest repository the name that the pages use in examples.
+    fn rename_busiest(&mut self, owner: Arc<Person>) {
+        if let Some(busiest) = self.repositories.first_mut() {
+            let &Repository { id, branch, stars, size, fork, created, .. } = &**busiest;
+            let (name, language) = (EXAMPLE.1.to_owned(), Some("Rust"));
+            *busiest = Arc::new(Repository {
+                id,
+                owner,
+                name,
+                language,
+                branch,
+                stars,
+                size,
+                fork,
+                created,
+            });
+        }
     }
 
     fn owner(&mut self, rng: &mut Rng) -> Arc<Person> {
@@ -291,6 +313,16 @@ mod tests {
     use std::collections::{HashMap, HashSet};
 
     use super::*;
+
+    #[test]
+    fn example_of_the_pages_is_the_busiest_repository() {
+        let mut rng = Rng::with_seed(7);
+        let cast = Cast::new(&mut rng);
+        let places: Vec<usize> = (0..2_000).map(|_| cast.next_place(&mut rng).0).collect();
+        let count = |place: usize| places.iter().filter(|at| **at == place).count();
+        assert_eq!(cast.at(CastPlace(0)).full_name(), "rust-lang/rust");
+        assert!(count(0) > 10 && (1..100).all(|other| count(0) >= count(other)), "{}", count(0));
+    }
 
     #[test]
     fn ids_and_logins_are_unique() {

@@ -1,6 +1,7 @@
 //! Names of the invented people, repositories and pull requests.
 //!
-//! All names are composed of these words; one that exists on GitHub is a coincidence.
+//! All names but one, which the pages use in examples, are composed of these words; one that exists
+//! on GitHub is a coincidence.
 
 /// Languages by weight, with shares as on GitHub, so that a language map looks realistic.
 pub(super) const LANGUAGES: &[(&str, u32)] = &[
