@@ -152,7 +152,7 @@ pub struct NewestReceipt {
     /// The time that is stored.
     pub at: Timestamp,
     /// Whether GitHub's `created_at` confirms it.
-    pub is_dated: bool,
+    pub is_confirmed: bool,
 }
 
 impl NewestReceipt {
@@ -242,7 +242,7 @@ impl Evidence {
     fn is_newest_now(&self, wall: Timestamp) -> bool {
         self.newest.is_some_and(|newest| {
             let times = newest.earliest().minus(TOLERANCE)..=newest.at.plus(TOLERANCE);
-            newest.is_dated && times.contains(&wall)
+            newest.is_confirmed && times.contains(&wall)
         })
     }
 
@@ -291,18 +291,18 @@ impl Witness {
     }
 
     /// Records the `Date` of a response that GitHub sent just now.
-    pub fn hear(&self, date: Timestamp) {
+    pub fn record_date(&self, date: Timestamp) {
         let at = self.clock.instant();
         self.evidence().github = Some(KnownTime { wall: date, at });
     }
 
     /// Records when the newest event of the store was received.
-    pub fn saw_newest(&self, newest: Option<NewestReceipt>) {
+    pub fn record_newest(&self, newest: Option<NewestReceipt>) {
         self.evidence().newest = newest;
     }
 
     /// Records the time of retention's last pass.
-    pub fn saw_pass(&self, at: Option<Timestamp>) {
+    pub fn record_pass(&self, at: Option<Timestamp>) {
         self.evidence().pass = at;
     }
 

@@ -261,7 +261,7 @@ impl Poller {
                     let (outcome, remaining) = (answer.outcome.name(), answer.limits.remaining);
                     tracing::debug!(page = number(page), outcome, remaining, "GitHub answered");
                     if let Some(date) = answer.limits.date {
-                        self.witness.hear(date);
+                        self.witness.record_date(date);
                     }
                     if let Some(interval) = answer.limits.poll_interval {
                         self.poll_interval = Some(interval);

@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn dated(second: i64) -> NewestReceipt {
-    NewestReceipt { at: at(second), is_dated: true }
+    NewestReceipt { at: at(second), is_confirmed: true }
 }
 
 fn heard(second: i64, at: Instant) -> Evidence {
@@ -104,7 +104,7 @@ async fn wrong_date_is_not_believed_after_hours() {
 #[tokio::test(start_paused = true)]
 async fn event_that_the_clock_itself_has_stamped_does_not_confirm_it() {
     let start = Clock::system().instant();
-    let newest = |is_dated| Some(NewestReceipt { at: at(900_000), is_dated });
+    let newest = |is_confirmed| Some(NewestReceipt { at: at(900_000), is_confirmed });
     let mut evidence = Evidence { newest: newest(false), ..Evidence::default() };
     assert_eq!(evidence.judge(at(900_000), start), ClockVerdict::Unconfirmed);
     let verdict = evidence.judge(at(0), start);

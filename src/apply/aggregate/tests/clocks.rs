@@ -241,7 +241,7 @@ impl World {
         let entries = Entries::of_list(&Bytes::from(format!("[{}]", texts.join(","))));
         let node = &self.nodes[self.producer];
         if let Some(off) = self.date {
-            node.witness.hear(shifted(now, off));
+            node.witness.record_date(shifted(now, off));
         }
         let received_at = node.witness.stamp();
         let pages = vec![PolledPage { number: 1, entries }];
