@@ -29,6 +29,7 @@ use crate::bus::outbox::{self, OutboxReceipt};
 use crate::bus::{BusError, BusState, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
 use crate::logging::line_limit::LineLimit;
+use crate::metrics;
 use crate::model::position::Cursor;
 use crate::store::{Database, Store, StoreError};
 
@@ -320,7 +321,7 @@ impl Relay {
                 self.delete_rows(acknowledged).await?;
                 return Ok(());
             }
-            let OutgoingBatch { bodies, spent } = std::mem::take(&mut ahead);
+            let OutgoingBatch { bodies, spent, left_out } = std::mem::take(&mut ahead);
             done = spent.last().map_or(done, |last| last.entry);
             let rest = async {
                 self.delete_rows(std::mem::take(&mut acknowledged)).await?;
@@ -335,6 +336,7 @@ impl Relay {
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
             taken?;
+            metrics::EVENTS_LEFT_OUT.add(left_out);
             acknowledged = spent;
         }
     }

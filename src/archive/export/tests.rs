@@ -80,6 +80,7 @@ impl Site {
     fn names(&self) -> Vec<String> {
         let read = std::fs::read_dir(self.to()).unwrap();
         let names = read.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names = names.filter(|name| name != ".ghpulse.lock");
         let (beside, mut names): (Vec<_>, Vec<_>) =
             names.partition(|name| name.ends_with(".coverage.json"));
         let of = |name: &String| name.replace(".json.gz", ".coverage.json");

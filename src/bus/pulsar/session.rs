@@ -164,7 +164,7 @@ impl ReaderSession {
                 if let Some(end) = end.filter(|end| *end < at) {
                     let (at, end) = (shown(at), shown(end));
                     let why = format!("{at} came, but the topic ends at {end}: reconnecting");
-                    return Err(self.reader.link.unread(why));
+                    return Err(self.reader.link().unread(why));
                 }
                 deliveries.extend(self.unproven.take());
             } else if let Some(received) = self.reader.next().now_or_never() {
@@ -218,7 +218,7 @@ impl ReaderSession {
         end: Option<EntryId>,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        self.reader.link.check_end(end, self.progress.reached())?;
+        self.reader.link().check_end(end, self.progress.reached())?;
         (self.is_unasked, self.is_late) = (false, false);
         self.ahead = end.filter(|end| !self.has_reached(*end));
         if end.is_some() {
@@ -238,7 +238,7 @@ impl ReaderSession {
                 return Ok(Waited::Received(Box::new(received)));
             }
             let end = end_of(&mut self.reader).await?;
-            self.reader.link.check_end(end, self.progress.reached())?;
+            self.reader.link().check_end(end, self.progress.reached())?;
             let rest = end.filter(|end| !self.has_reached(*end));
             if rest.is_none() {
                 earlier.reset();
@@ -249,10 +249,10 @@ impl ReaderSession {
                 return Ok(Waited::Settled(end));
             }
             let Some(end) = rest else { continue };
-            let now = self.reader.link.clock.instant();
+            let now = self.reader.link().clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= earlier.patience() {
                 earlier.silent = earlier.silent.saturating_add(1);
-                return Err(self.reader.link.unread(format!(
+                return Err(self.reader.link().unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
                      (pulsar-admin topics unload)",
@@ -274,7 +274,7 @@ impl ReaderSession {
     }
 
     fn age(&self) -> Option<Duration> {
-        Some(self.reader.link.clock.now().since(self.published_at?))
+        Some(self.reader.link().clock.now().since(self.published_at?))
     }
 
     /// Adds the delivery of something that arrived.
@@ -297,13 +297,13 @@ impl ReaderSession {
             {
                 let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
                 let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
-                Err(self.reader.link.unread(why))
+                Err(self.reader.link().unread(why))
             }
             Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), earlier, deliveries),
-            Ok(None) => Err(self.reader.link.unread(
+            Ok(None) => Err(self.reader.link().unread(
                 "the broker ended the stream: the topic was unloaded, moved or terminated",
             )),
-            Err(error) => Err(self.reader.link.unread(meaning(&error.into()))),
+            Err(error) => Err(self.reader.link().unread(meaning(&error.into()))),
         }
     }
 
@@ -349,7 +349,7 @@ impl ReaderSession {
                 }
                 let (before, at) = (shown(before), shown(entry_of(at)));
                 let why = format!("after {before} came {at}: reconnecting for the entries between");
-                Err(self.reader.link.unread(why))
+                Err(self.reader.link().unread(why))
             }
         }
     }
@@ -377,7 +377,7 @@ pub(super) async fn end_of(reader: &mut TopicReader) -> Result<Option<EntryId>, 
 pub(super) async fn last_id(
     reader: &mut TopicReader,
 ) -> Result<Option<MessageIdData>, PulsarError> {
-    let link = Arc::clone(&reader.link);
+    let link = Arc::clone(&reader.link());
     let doing = || format!("asking {} for the end of {}", link.url, link.topic);
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // The last entry of an empty ledger is -1, as an unsigned number.
