@@ -83,7 +83,7 @@ pub struct Relay {
 /// What a node that may not produce remembers between two looks at its rows.
 #[derive(Default)]
 struct Standby {
-    /// The last entry whose row was compared with the applied events.
+    /// The last entry whose row was compared with the applied events; 0 once all were.
     compared_to: u64,
     /// Since when there are rows to hand over.
     since: Option<Instant>,
@@ -205,9 +205,9 @@ impl Relay {
 
     async fn report_waiting(&self) -> Result<WaitingRows, StoreError> {
         let waiting = self.store.read(count).await?;
-        self.waiting.send_if_modified(|told| {
+        self.waiting.send_if_modified(|reported| {
             let rows = waiting.inbox + waiting.outbox;
-            std::mem::replace(told, rows) != rows
+            std::mem::replace(reported, rows) != rows
         });
         Ok(waiting)
     }
@@ -283,10 +283,10 @@ impl Relay {
             if is_there {
                 return Ok(());
             }
-            let patience = if end.is_some() { NO_PROGRESS } else { QUIET };
+            let longest = if end.is_some() { NO_PROGRESS } else { QUIET };
             tokio::select! {
                 moved = applied.changed() => moved?,
-                () = self.clock.sleep(patience) => {
+                () = self.clock.sleep(longest) => {
                     if let Some(end) = end {
                         tracing::warn!(%end, "the topic is not applied to its end; sending anyway");
                     }
@@ -346,9 +346,12 @@ impl Relay {
         from: u64,
         mut row_reader: RowReader,
     ) -> Result<(OutgoingBatch, RowReader), StoreError> {
-        self.store.read(move |reader| Ok((row_reader.read(reader, from)?, row_reader))).await
+        let today = self.clock.now().day();
+        let read = move |reader: &Database| Ok((row_reader.read(reader, from, today)?, row_reader));
+        self.store.read(read).await
     }
 
+    /// Deletes rows that the topic has now.
     async fn delete_rows(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
         if spent.is_empty() {
             return Ok(());
@@ -363,8 +366,8 @@ impl Relay {
     /// lost, or another collector saw them too. If they were sent much later, they would no longer
     /// be remembered as duplicates.
     async fn delete_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
-        let after = standby.compared_to;
-        let found = self.store.read(move |reader| came_back(reader, after)).await?;
+        let (after, today) = (standby.compared_to, self.clock.now().day());
+        let found = self.store.read(move |reader| came_back(reader, after, today)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");

@@ -49,10 +49,11 @@ impl RowReader {
         &mut self,
         reader: Reader<'_>,
         from: u64,
+        today: Day,
     ) -> Result<OutgoingBatch, StoreError> {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
-        let days = reader.days_of_applied()?;
+        let days = reader.days_of_applied(today)?;
         let mut messages = OutgoingBatch::default();
         let mut pending =
             outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
@@ -94,10 +95,11 @@ impl RowReader {
 pub(super) fn came_back(
     reader: Reader<'_>,
     after: u64,
+    today: Day,
 ) -> Result<(u64, Vec<OutboxReceipt>), StoreError> {
     let entries = outbox::read(reader, after + 1, LOOKED_AT, LOOKED_AT_BYTES)?;
     let last = entries.last().map_or(u64::MAX, |entry| entry.spent.entry);
-    let (days, mut applied) = (reader.days_of_applied()?, Vec::new());
+    let (days, mut applied) = (reader.days_of_applied(today)?, Vec::new());
     for OutboxEntry { summary, spent, .. } in entries {
         if is_applied(reader, &summary.key, &days)? {
             applied.push(spent);
@@ -165,10 +167,25 @@ mod tests {
             Ok(())
         });
         fill.await.unwrap();
-        let sent = RowReader::default().read(store.reader(), 1).unwrap();
+        let today = received_at.day();
+        let sent = RowReader::default().read(store.reader(), 1, today).unwrap();
         assert_eq!((sent.bodies.len(), sent.spent.len()), (1, 2));
-        let (_, back) = came_back(store.reader(), 0).unwrap();
+        let (_, back) = came_back(store.reader(), 0, today).unwrap();
         assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1]);
+        // Another clock has left claims of many days to come. The second event came by a clock for
+        // which it is tomorrow.
+        let fill = store.commit(|batch| {
+            let key = |id| EventKey { id: EventId::Number(id), kind: "WatchEvent".to_owned() };
+            for day in 1_001..1_501 {
+                batch.put(&AppliedKey(SeenKey::new(Day(day), &key(9))), b"");
+            }
+            batch.put(&AppliedKey(SeenKey::new(Day(1_001), &key(2))), b"");
+            Ok(())
+        });
+        fill.await.unwrap();
+        assert!(RowReader::default().read(store.reader(), 1, today).unwrap().bodies.is_empty());
+        let (_, back) = came_back(store.reader(), 0, today).unwrap();
+        assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[tokio::test]
@@ -187,7 +204,7 @@ mod tests {
         });
         fill.await.unwrap();
         store.privacy().set(&["ann".to_owned()], true);
-        let batch = RowReader::default().read(store.reader(), 1).unwrap();
+        let batch = RowReader::default().read(store.reader(), 1, Day(0)).unwrap();
         assert_eq!((batch.bodies.len(), batch.spent.len(), batch.left_out), (1, 3, 2));
         let body = &batch.bodies[0].body;
         assert!(body.contains(r#""login":"bob""#), "{body}");
@@ -212,7 +229,7 @@ mod tests {
         fill.await.unwrap();
         let (mut rows, mut from, mut sent) = (RowReader::default(), 1, 0);
         while from <= PUSHES {
-            let batch = rows.read(store.reader(), from).unwrap();
+            let batch = rows.read(store.reader(), from, Day(0)).unwrap();
             let bytes: usize = batch.bodies.iter().map(|message| message.body.len()).sum();
             assert!(batch.bodies[0].body.contains("xxx"), "the commits are sent");
             assert!(bytes < MESSAGE_BYTES + MESSAGE_BYTES / 8, "{bytes} bytes from {from} on");

@@ -177,3 +177,33 @@ async fn entry_of_another_ledger_is_held_until_the_end_proves_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn first_entry_of_a_ledger_is_held_until_the_next_shows_that_its_id_is_right() {
+    let at = |delivery: &Delivery<PulsarReceipt>| entry_of(delivery.position);
+    // While a node catches up, the topic's end proves nothing: it is far ahead.
+    let end = (30, 7);
+    for (first, is_right) in [((2, 0), true), ((25, 0), false)] {
+        let sent = [(1, 0), (1, 1), first, (2, 1), (2, 2)].map(|at| encoded(at, 10));
+        let mut session = session_with(&sent, end).await;
+        let mut earlier = EarlierSessions::default();
+        let mut found = Vec::new();
+        let ended = loop {
+            match session.receive(&mut earlier).await {
+                Ok(deliveries) => found.extend(deliveries.iter().map(at)),
+                Err(error) => break Some(error),
+            }
+            if found.len() == 5 {
+                break None;
+            }
+        };
+        if is_right {
+            assert_eq!(found, [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]);
+        } else {
+            assert_eq!(found, [(1, 0), (1, 1)]);
+            let error = ended.expect("it is read again");
+            let says = "after 25:0, the first of its ledger, came 2:1";
+            assert!(error.is_transient() && error.to_string().contains(says), "{error}");
+        }
+    }
+}
