@@ -11,6 +11,7 @@ use super::args::filled;
 use super::asked::{self, AskedAddress, AskedArgs};
 use super::output;
 use super::runtime::with_runtime;
+use crate::clock::Clock;
 use crate::http;
 use crate::supervise::Exit;
 
@@ -107,7 +108,7 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
         Ok(follower) => follower,
         Err(error) => return output::failed(Exit::Stage, error),
     };
-    let mut show = Printer::new(args.json, args.limit);
+    let mut show = Printer::new(args.json, args.limit, Clock::system());
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
             TailEnd::Done(exit) => exit,

@@ -38,6 +38,7 @@ const TAKEN: &[&str] = &[
     "/hours",
     "/scripts",
     "/client.js",
+    "/client.d.ts",
     "/client.py",
     "/topics",
     "/top",

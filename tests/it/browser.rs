@@ -7,6 +7,7 @@ mod access;
 mod devtools;
 mod docs;
 mod empty;
+mod examples;
 mod manual;
 mod picture;
 mod ranked;

@@ -59,7 +59,7 @@ fn rows(listed: &ListedHours) -> String {
             let form = name.split_once('.').map_or("", |(_, form)| form);
             format!("<a href=\"{name}\">{form}</a> <span class=\"soft\">{}</span>", size(*bytes))
         });
-        let seen = hour.coverage.map_or("unknown".to_owned(), |c| format!("{:.1} %", c * 100.0));
+        let seen = seen(hour.coverage, hour.minutes_known);
         let cut = match hour.cut {
             Some(true) => "beginning may be missing",
             Some(false) => "no",
@@ -77,6 +77,17 @@ fn rows(listed: &ListedHours) -> String {
     out
 }
 
+/// How much was seen, with the minutes of which this is known unless it is of the whole hour.
+fn seen(coverage: Option<f64>, minutes_known: Option<u8>) -> String {
+    let share = coverage.map(|share| format!("{:.1} %", share * 100.0));
+    match (share, minutes_known) {
+        (None, _) => "unknown".to_owned(),
+        (Some(share), Some(60)) => share,
+        (Some(share), Some(minutes)) => format!("{share} of {minutes} min"),
+        (Some(share), None) => format!("{share} of the known minutes"),
+    }
+}
+
 fn range(listed: &ListedHours) -> String {
     let Some((earliest, latest)) = listed.earliest.zip(listed.latest) else {
         return "There is no hour yet: the first file is written ten minutes after a whole hour \
@@ -84,7 +95,7 @@ fn range(listed: &ListedHours) -> String {
             .to_owned();
     };
     format!(
-        "{} hours from {} until {}; the archive has hours from {} to {}. Others: \
+        "Hours: {}, from {} until {}; the archive has hours from {} to {}. Others: \
          ?since=2026-11-01&until=2026-11-30",
         listed.hours.len(),
         listed.from,

@@ -25,7 +25,8 @@ const MAY_SEND: HeaderValue = HeaderValue::from_static(
 );
 /// Response headers that a page may read.
 const MAY_READ: HeaderValue = HeaderValue::from_static(
-    "accept-ranges, content-range, etag, retry-after, x-coverage, x-cut, x-simulated",
+    "accept-ranges, content-range, etag, retry-after, x-coverage, x-cut, \
+         x-minutes-known, x-simulated",
 );
 /// Methods that a page may use.
 const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");

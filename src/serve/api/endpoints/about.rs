@@ -27,6 +27,7 @@ pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
         Endpoint::public("/play", get(pages::play))
             .on(get_page("A page to try the stream: queries, events, cursors, the same for curl")),
         client("/client.js", clients::JAVASCRIPT, "A client for JavaScript, one module to import"),
+        client("/client.d.ts", clients::TYPES, "TypeScript's types of `/client.js`"),
         client("/client.py", clients::PYTHON, "A client for Python, one file to download"),
         Endpoint::public(EndpointPath::Health, get(async || "OK"))
             .on(Operation::get("Whether the process serves (`server.health`)")
