@@ -40,6 +40,8 @@ const TAKEN: &[&str] = &[
     "/client.js",
     "/client.d.ts",
     "/client.py",
+    "/favicon.ico",
+    "/robots.txt",
     "/topics",
     "/top",
     "/docs",

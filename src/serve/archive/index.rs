@@ -13,6 +13,7 @@ use super::directory::{ListedFile, ListedHours};
 use super::limits::DownloadSlot;
 use crate::logging::line_limit::LineLimit;
 use crate::model::hour_file::HourName;
+use crate::model::window::Timestamp;
 use crate::serve::admin::status;
 use crate::serve::history;
 use crate::serve::http::problem::{HttpResult, Problem};
@@ -45,7 +46,7 @@ pub(super) async fn answer(
         Problem::unavailable("the archive cannot be listed now")
     })?;
     if is_page {
-        return Ok(pages::archive(&rows(&listed), &range(&listed)));
+        return Ok(pages::archive(server, &rows(&listed), &range(&listed), &others(&listed)));
     }
     Ok(Json(listed).into_response())
 }
@@ -95,14 +96,26 @@ fn range(listed: &ListedHours) -> String {
             .to_owned();
     };
     format!(
-        "Hours: {}, from {} until {}; the archive has hours from {} to {}. Others: \
-         ?since=2026-11-01&until=2026-11-30",
+        "Hours: {}, from {} until {}; the archive has hours from {} to {}.",
         listed.hours.len(),
         listed.from,
         listed.until,
         HourName(earliest.hour()),
         HourName(latest.hour()),
     )
+}
+
+/// Links to the hours before and after those listed, as HTML made of numbers.
+fn others(listed: &ListedHours) -> String {
+    let Some((earliest, latest)) = listed.earliest.zip(listed.latest) else { return String::new() };
+    let link = |since: Timestamp, until: Timestamp, words| {
+        format!("<a href=\"?since={since}&amp;until={until}\">{words}</a> · ")
+    };
+    let earlier = (earliest < listed.from)
+        .then(|| link(listed.from.minus(USUAL), listed.from, "Earlier hours"));
+    let later = (latest > listed.until)
+        .then(|| link(listed.until, listed.until.plus(USUAL), "Later hours"));
+    [earlier, later].into_iter().flatten().collect()
 }
 
 fn size(bytes: u64) -> String {

@@ -15,6 +15,13 @@ pub(crate) struct File {
     text: &'static str,
 }
 
+impl File {
+    /// A file of this media type.
+    pub(super) const fn new(kind: &'static str, text: &'static str) -> Self {
+        Self { kind, text }
+    }
+}
+
 pub(crate) const JAVASCRIPT: File =
     File { kind: "text/javascript; charset=utf-8", text: include_str!("ui/client.js") };
 pub(crate) const TYPES: File =
