@@ -158,7 +158,7 @@ impl Apply {
         metrics::EVENTS_LEFT_OUT.add(left_out);
         metrics::MESSAGES_DEAD.add(dead);
         let (new, took) = (fresh.len(), began.elapsed());
-        tracing::debug!(new, known, left_out, dead, ?took, "batch applied");
+        tracing::debug!(new, duplicates, left_out, dead, ?took, "batch applied");
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         let events = fresh.into_iter();
         let events = events.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.index));
