@@ -75,8 +75,8 @@ pub enum CheckpointError {
         /// What is missing or wrong.
         why: String,
     },
-    /// The database in the backup is damaged.
-    #[error("the backup {} is damaged ({reason}): restore another one", dir.display())]
+    /// The database in a backup is damaged.
+    #[error("the backup {} is damaged: {reason}; take another one", dir.display())]
     DamagedBackup {
         /// The directory of the backup.
         dir: PathBuf,
@@ -302,13 +302,13 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     let partial = PartialDir(data.join(RESTORING));
     partial.begin()?;
     copy_files(&from.join("db"), &partial.0.join("db"))?;
-    let (store_id, applied, newest) =
-        make_independent(&partial.0, clock.now()).map_err(|error| match error {
-            StoreError::Damaged { reason, .. } | StoreError::Corrupt { what: reason } => {
-                CheckpointError::DamagedBackup { dir: from.to_owned(), reason }
-            }
-            error => error.into(),
-        })?;
+    let copied = make_independent(&partial.0, clock.now());
+    let (store_id, applied, newest) = copied.map_err(|error| match error {
+        StoreError::Damaged { reason, .. } => {
+            CheckpointError::DamagedBackup { dir: from.to_owned(), reason }
+        }
+        error => error.into(),
+    })?;
     // The records of an earlier store in this directory do not apply to this one.
     for note in [WRITTEN, DAMAGED].map(|name| data.join(name)) {
         private::remove_if_there(&note).map_err(failed("remove", &note))?;
