@@ -183,19 +183,22 @@ pub(super) fn report_quarantine(
     let (number, seconds) = (place + 1, time.as_secs());
     let left = census.tokens - census.quarantined;
     let installation = state.slots[place].installation;
-    REFUSED.log(|left_out| match installation {
-        Some(installation) => tracing::warn!(
-            installation,
-            left,
-            left_out,
-            "GitHub refuses the token of an app installation ({why}); a new one is requested"
-        ),
-        None => tracing::warn!(
-            left_out,
-            "GitHub refuses token {number} of {} ({why}); it is tried again in {seconds} s, {left} \
-             left",
-            census.tokens,
-        ),
+    REFUSED.log(|left_out| {
+        if let Some(installation) = installation {
+            tracing::warn!(
+                installation,
+                left,
+                left_out,
+                "GitHub refuses the token of an app installation ({why}); a new one is requested"
+            );
+        } else {
+            tracing::warn!(
+                left_out,
+                "GitHub refuses token {number} of {} ({why}); it is tried again in {seconds} s, \
+                 {left} left",
+                census.tokens,
+            );
+        }
     });
     if census.mode == TokenMode::Anonymous {
         ALL_REFUSED.log(|left_out| {
