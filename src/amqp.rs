@@ -151,7 +151,6 @@ impl Sink {
                 PublishFailure::Refused => continue,
                 PublishFailure::Broker(error) => error,
             };
-            metrics::AMQP_LOST.add(1);
             self.reporter.report(false, Some(error.to_string()));
             let wait = backoff.next_wait();
             let again_in = format!("{:.1} s", wait.as_secs_f64());
