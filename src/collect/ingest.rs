@@ -105,10 +105,12 @@ pub async fn run(
             }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
-        if source.has_stood() {
-            polled = store.read(outages::polled).await?;
-        }
-        polled = source.silent_since().or(polled);
+        let silent_since = source.silent_since();
+        polled = match source.polled_before() {
+            // The source itself knows only its own polls.
+            Some(before) => silent_since.max(Some(before)),
+            None => silent_since.or(polled),
+        };
         if let Some(held) = &mut held {
             held.push(poll);
         } else {
