@@ -93,7 +93,7 @@ metrics! {
     JOURNAL_REACH_SECONDS Gauge "ghpulse_journal_reach_seconds" "" "Time since the oldest event in the journal was received; 0 when it is empty.";
     CLOCK_OFFSET_SECONDS Gauge "ghpulse_clock_offset_seconds" ""
         "How far this machine's clock is ahead of the witness that contradicts it; negative when behind, \
-            0 when confirmed, NaN without a witness. Nothing is deleted unless it is 0.";
+            0 when confirmed, NaN without a witness. Nothing expires by age unless it is 0.";
     TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither quarantined nor used up.";
     FEED_LAG_SECONDS Gauge "ghpulse_feed_lag_seconds" "" "Age of the newest event on the last page when it was received.";
     FEED_OVERLAP Gauge "ghpulse_feed_overlap_ratio" "" "Smallest share of a page that the previous read had too; 0 means that events were missed.";

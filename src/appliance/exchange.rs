@@ -67,8 +67,12 @@ impl ExchangeLock {
     }
 
     /// Takes the lock beside the command, for the appliance; `None` when the command has made no
-    /// lock file, as older versions do.
+    /// lock file, as older versions do. Fails when the command has ended meanwhile.
     fn join(data: &Path, name: &str) -> Result<Option<Self>, OpsError> {
+        let ended = || wrong("the command has ended".to_owned());
+        if remove_unused(data, name) {
+            return Err(ended());
+        }
         let failed = |error: io::Error| {
             let path = lock_of(data, name);
             let reason = format!("cannot lock {}: {error}", path.display());
@@ -81,9 +85,7 @@ impl ExchangeLock {
         match file.try_lock_shared() {
             // Without a link it was removed in between.
             Ok(()) if file.metadata().map_err(failed)?.nlink() > 0 => Ok(Some(Self(file))),
-            Ok(()) | Err(TryLockError::WouldBlock) => {
-                Err(wrong("the command has ended".to_owned()))
-            }
+            Ok(()) | Err(TryLockError::WouldBlock) => Err(ended()),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
@@ -94,6 +96,16 @@ impl ExchangeLock {
         let _ = std::fs::remove_dir_all(data.join(name));
         if self.0.unlock().is_ok() {
             remove_unused(data, name);
+        }
+    }
+
+    /// The same when a signal ends the command. Without a directory its request may not have
+    /// arrived yet: then the lock file stays, by which the appliance sees that the command has
+    /// ended. Otherwise it would make a directory that is never removed.
+    pub fn interrupt(&self, data: &Path, name: &str) {
+        match std::fs::remove_dir_all(data.join(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            _ => self.end(data, name),
         }
     }
 }
@@ -230,9 +242,35 @@ mod tests {
         assert_eq!(left(dir.path()).len(), 2);
         tidy(dir.path(), false);
         assert!(left(dir.path()).is_empty());
-        // A command that was interrupted before its request arrived.
+        // A command that has failed before it sent a request.
         let command = ExchangeLock::create(dir.path(), &name).unwrap();
         command.end(dir.path(), &name);
         assert!(left(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn request_that_arrives_after_its_command_was_interrupted_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = || {
+            let name = new_name();
+            (ExchangeLock::create(dir.path(), &name).unwrap(), name)
+        };
+        let (command, name) = begin();
+        command.interrupt(dir.path(), &name);
+        drop(command);
+        let refused = make(dir.path(), &name).err().unwrap();
+        assert!(refused.reason.contains("the command has ended"), "{}", refused.reason);
+        assert!(left(dir.path()).is_empty());
+        // The request never arrives.
+        let (command, name) = begin();
+        command.interrupt(dir.path(), &name);
+        drop(command);
+        tidy(dir.path(), false);
+        assert!(left(dir.path()).is_empty());
+        // It has ended, and the command has not read the answer.
+        let (command, name) = begin();
+        drop(make(dir.path(), &name).unwrap());
+        command.interrupt(dir.path(), &name);
+        assert!(left(dir.path()).is_empty(), "at once");
     }
 }

@@ -9,13 +9,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::config::{Config, ServerLimits, StoreConfig};
 use crate::supervise::Misconfigured;
 
-/// The fewest open files with which the appliance starts. The process and its store hold some 50
-/// at once, and one more with each table of the store.
+/// The fewest open files with which the appliance starts.
 const LEAST: u64 = 256;
+/// Files that the process and its store hold at once, without connections of clients and tables.
+const OWN: u64 = 50;
 /// Files besides connections of the public listeners, downloads and tables: rejected connections
 /// (128), those of the ops listeners (256), to GitHub and brokers, write-ahead logs, the log. Of a
-/// small limit it is a quarter.
+/// small limit it is a quarter, and [`LEAST_OTHERS`] or more.
 const OTHERS: u64 = 512;
+/// The least number of these: [`OWN`], and ten of each kind of connection.
+const LEAST_OTHERS: u64 = 80;
 /// The least average size of a table of the store, in bytes. `RocksDB` begins another at 64 MiB,
 /// and earlier where the key ranges of other tables end.
 const TABLE_BYTES: u64 = 32 << 20;
@@ -29,8 +32,9 @@ pub(super) struct FileShares {
     pub(super) files: u64,
     /// Connections of the public listeners.
     pub(super) connections: usize,
-    /// Rejected connections that may wait for a response.
-    pub(super) refused: usize,
+    /// Connections of the ops listeners, and rejected ones that may wait for a response: up to this
+    /// many of each.
+    pub(super) a_few: usize,
     /// Downloads of the archive at once.
     pub(super) downloads: usize,
     /// Tables that the store may keep open; `None` where there are files for twice as many as are
@@ -90,16 +94,18 @@ fn tables_of(store: &StoreConfig) -> u64 {
 /// files to connections, up to what is configured.
 fn share(files: u64, limits: &ServerLimits, tables: u64) -> FileShares {
     let count = |files: u64| usize::try_from(files).unwrap_or(usize::MAX);
-    let a_few = count(files / 16);
+    let quarter = (files / 4).max(LEAST_OTHERS);
+    // Rejected connections, those of the ops listeners, and downloads share it with the process.
+    let a_few = count((files / 16).min((quarter - OWN) / 3));
     let downloads = limits.downloads.min(a_few);
-    let others = (OTHERS + downloads as u64).min(files / 4);
-    let rest = files - others;
+    let others = (OTHERS + downloads as u64).min(quarter);
+    let rest = files.saturating_sub(others);
     let connections = limits.connections.min(count(rest - tables.min(rest / 2)));
     let left = rest - connections as u64;
     FileShares {
         files,
         connections,
-        refused: a_few,
+        a_few,
         downloads,
         tables: (left < 2 * tables).then(|| u32::try_from(left).unwrap_or(u32::MAX)),
     }
@@ -116,7 +122,8 @@ mod tests {
         let tables = tables_of(&config.store);
         assert_eq!(tables, 1_664, "32 GiB of journal, 4 GiB of outbox, and the rest");
         for (files, connections, open) in [
-            (256, 96, Some(96)),
+            (256, 88, Some(88)),
+            (512, 192, Some(192)),
             (1_024, 384, Some(384)),
             (4_096, 1_856, Some(1_664)),
             (20_000, 10_000, None),
@@ -124,9 +131,11 @@ mod tests {
         ] {
             let shares = share(files, &config.server.limits, tables);
             assert_eq!((shares.connections, shares.tables), (connections, open), "{files}");
-            let all = shares.connections + shares.refused.min(128) + shares.downloads;
+            let (refused, ops) = (shares.a_few.min(128), shares.a_few.min(256));
+            assert!(ops >= 10, "{files}: a page, a command and a monitor at once");
+            let all = shares.connections + refused + ops + shares.downloads;
             let open = u64::from(shares.tables.unwrap_or(1_664)) + all as u64;
-            assert!(open + 32 <= files, "{files}: some are left for the process");
+            assert!(open + OWN <= files, "{files}: the rest is for the process");
         }
     }
 

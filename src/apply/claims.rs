@@ -13,7 +13,6 @@ use std::ops::RangeInclusive;
 use super::prepared::Prepared;
 use crate::bus::{DeadLetter, FactsFrom};
 use crate::logging::line_limit::LineLimit;
-use crate::model::entity::EntityRef;
 use crate::model::envelope::Flags;
 use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::position::{Cursor, Position};
@@ -71,15 +70,12 @@ pub(super) fn claim_id(
 }
 
 /// Claims the objects of an event and returns the `inserted` bits of its facts. Uses the time of
-/// receipt, which is part of the message.
-pub(super) fn claim_entities(
-    batch: &mut Batch<'_>,
-    received_at: Timestamp,
-    entity_refs: &[EntityRef],
-) -> Result<u64, StoreError> {
-    let periods = EntityKey::periods(received_at);
+/// receipt, which is part of the message, unless it cannot be true: retention drops claims of such
+/// times, and the object would count as new again.
+pub(super) fn claim_entities(batch: &mut Batch<'_>, event: &Prepared) -> Result<u64, StoreError> {
+    let periods = EntityKey::periods(batch.true_receipt(event.received_at, event.happened_at)?);
     let mut inserted = 0;
-    for (i, entity_ref) in entity_refs.iter().enumerate() {
+    for (i, entity_ref) in event.entity_refs.iter().enumerate() {
         let key_in = |period| EntityKey { period, id: entity_ref.id };
         let is_first = batch.claim_again(periods.clone(), key_in)?;
         inserted |= u64::from(is_first && entity_ref.is_new) << i;

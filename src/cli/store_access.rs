@@ -78,7 +78,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Does the work of a command. SIGINT or SIGTERM ends the process as ever, which shells and
+    /// Does the work of a command. SIGINT or SIGTERM ends the process as usual, which shells and
     /// systemd see, but the directory is removed before.
     async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         let signals = signal(SignalKind::interrupt())
@@ -91,7 +91,7 @@ impl Exchange {
             _ = interrupt.recv() => signal_hook::consts::SIGINT,
             _ = terminate.recv() => signal_hook::consts::SIGTERM,
         };
-        self.lock.end(&self.data, &self.name);
+        self.lock.interrupt(&self.data, &self.name);
         // Does not return, unless the system refuses it: then the work ends as it would have.
         let _ = signal_hook::low_level::emulate_default_handler(number);
         work.await

@@ -5,7 +5,9 @@
 //! responses), the newest event of the store, the last pass of retention, and the monotonic clock
 //! since the wall clock was last confirmed. The newest event may have been stamped by the very
 //! clock that it is compared with, so it confirms that clock only where GitHub's `created_at` is
-//! close to the time of receipt. `Evidence` is pure: it takes the times as arguments.
+//! close to the time of receipt. `Date` may come from that clock, too: a proxy writes its own. So
+//! after a start or a jump of the clock `created_at` must not contradict both. `Evidence` is pure:
+//! it takes the times as arguments.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
@@ -23,11 +25,14 @@ pub const TOLERANCE: Duration = Duration::from_secs(60);
 /// How long a witness counts. The monotonic clock does not advance while a machine is suspended.
 const BELIEVED: Duration = Duration::from_secs(3_600);
 /// How long a `Date` is not believed that contradicts a wall clock in step with the monotonic one.
-/// After a pause of the machine both clocks are behind in the same way.
+/// After a pause of the machine both clocks are behind in the same way, which events show.
 const DOUBTED: Duration = Duration::from_secs(24 * 3_600);
 /// How long events must have arrived in step with the clock to outweigh a pass of retention that is
 /// still to come: an earlier clock was wrong then, and so was its witness.
 const IN_STEP: Duration = Duration::from_secs(600);
+/// How long after a start, or a jump of the clock, GitHub's `Date` has to agree with it where no
+/// events come: those that GitHub shows are applied meanwhile.
+const SETTLED: Duration = Duration::from_secs(10);
 /// How long after the start schedules that delete nothing wait for a first witness.
 const FIRST_WORDS: Duration = Duration::from_secs(120);
 /// Time between two checks while waiting for a trusted clock.
@@ -118,14 +123,14 @@ impl fmt::Display for ClockVerdict {
         match self {
             Self::Agrees => write!(f, "the clock is confirmed"),
             Self::Unconfirmed => {
-                write!(f, "the clock is not confirmed by any witness yet: nothing is deleted")
+                write!(f, "the clock is not confirmed yet: nothing expires by age")
             }
             Self::Disagrees { who, ahead } => {
                 let side = if *ahead < 0 { "behind" } else { "ahead of" };
                 let (by, who) = (shown(ahead.unsigned_abs()), who.words());
                 write!(
                     f,
-                    "the clock of this machine is {by} {side} {who}: nothing is deleted until \
+                    "the clock of this machine is {by} {side} {who}: nothing expires by age until \
                      they agree; set the clock"
                 )
             }
@@ -152,13 +157,21 @@ pub struct NewestReceipt {
     /// The time that is stored.
     pub at: Timestamp,
     /// Whether GitHub's `created_at` confirms it.
-    pub is_dated: bool,
+    pub is_confirmed: bool,
+    /// Whether GitHub created the events of that time later: the clock that stamped them was
+    /// behind.
+    pub is_before_created: bool,
 }
 
 impl NewestReceipt {
     /// The time that is stored is the end of a minute; the event came up to a minute before.
     fn earliest(self) -> Timestamp {
         self.at.minus(Duration::from_secs(60))
+    }
+
+    /// Whether the event was received just now, by a clock that shows `wall`.
+    fn is_about(self, wall: Timestamp) -> bool {
+        (self.earliest().minus(TOLERANCE)..=self.at.plus(TOLERANCE)).contains(&wall)
     }
 }
 
@@ -191,6 +204,10 @@ struct Evidence {
     agreed: Option<KnownTime>,
     /// Since when the newest event has confirmed the wall clock without a break.
     in_step: Option<Instant>,
+    /// Since when GitHub has agreed with the wall clock, without a jump of both.
+    github_agrees: Option<KnownTime>,
+    /// Whether events that were received meanwhile were created at quite another time.
+    is_contradicted: bool,
 }
 
 /// Microseconds from `b` to `a`.
@@ -206,6 +223,14 @@ impl Evidence {
     /// Judges a wall clock that shows `wall`, and remembers a confirmed one.
     fn judge(&mut self, wall: Timestamp, at: Instant) -> ClockVerdict {
         self.in_step = self.is_newest_now(wall).then(|| self.in_step.unwrap_or(at));
+        let agrees = self.github_now(at).is_some_and(|github| agree(wall, github));
+        let since = self.github_agrees.filter(|since| agree(wall, since.advanced(at)));
+        self.github_agrees = agrees.then(|| since.unwrap_or(KnownTime { wall, at }));
+        if self.in_step.is_some() || self.is_continuous(wall, at) {
+            self.is_contradicted = false;
+        } else if agrees && self.newest.is_some_and(|newest| newest.is_about(wall)) {
+            self.is_contradicted = true;
+        }
         let verdict = self.look(wall, at);
         if verdict.is_trusted() {
             self.agreed = Some(KnownTime { wall, at });
@@ -215,11 +240,13 @@ impl Evidence {
 
     fn look(&self, wall: Timestamp, at: Instant) -> ClockVerdict {
         let disagrees = |who, other| ClockVerdict::Disagrees { who, ahead: ahead(wall, other) };
-        if let Some(github) = self.github.and_then(|heard| heard.now(at)) {
-            return if agree(wall, github) {
+        if let Some(github) = self.github_now(at) {
+            return if !agree(wall, github) {
+                disagrees(ClockWitness::GitHub, github)
+            } else if self.supports_github(wall, at) {
                 ClockVerdict::Agrees
             } else {
-                disagrees(ClockWitness::GitHub, github)
+                ClockVerdict::Unconfirmed
             };
         }
         let is_in_step = self.in_step.is_some_and(|since| at - since >= IN_STEP);
@@ -240,33 +267,54 @@ impl Evidence {
 
     /// Whether the newest event confirms the wall clock.
     fn is_newest_now(&self, wall: Timestamp) -> bool {
-        self.newest.is_some_and(|newest| {
-            let times = newest.earliest().minus(TOLERANCE)..=newest.at.plus(TOLERANCE);
-            newest.is_dated && times.contains(&wall)
-        })
+        self.newest.is_some_and(|newest| newest.is_confirmed && newest.is_about(wall))
+    }
+
+    /// What time it is by GitHub's last `Date`.
+    fn github_now(&self, at: Instant) -> Option<Timestamp> {
+        self.github.and_then(|heard| heard.now(at))
+    }
+
+    /// Whether the wall clock has advanced with the monotonic one since it was confirmed.
+    fn is_continuous(&self, wall: Timestamp, at: Instant) -> bool {
+        let expected = self.agreed.and_then(|agreed| agreed.now(at));
+        expected.is_some_and(|expected| agree(wall, expected))
+    }
+
+    /// Whether something else supports a `Date` that agrees with the wall clock, or nothing is to
+    /// be expected to.
+    fn supports_github(&self, wall: Timestamp, at: Instant) -> bool {
+        let is_settled = || self.github_agrees.is_some_and(|since| at - since.at >= SETTLED);
+        self.newest.is_none()
+            || self.is_newest_now(wall)
+            || self.is_continuous(wall, at)
+            || !self.is_contradicted && is_settled()
     }
 
     /// The receive time for a response of GitHub: the wall clock's, unless GitHub contradicts it
     /// and no other witness supports it.
     fn stamp(&self, wall: Timestamp, at: Instant) -> Timestamp {
-        let Some(github) = self.github.and_then(|heard| heard.now(at)) else { return wall };
+        let Some(github) = self.github_now(at) else { return wall };
         if agree(wall, github) {
             return wall;
-        }
-        if let Some(agreed) = self.agreed {
-            // The one that advanced like the monotonic clock is right.
-            if at - agreed.at <= DOUBTED && agree(wall, agreed.advanced(at)) {
-                return wall;
-            }
-            if agreed.now(at).is_some() {
-                return github;
-            }
         }
         let is_behind = |time: Timestamp| {
             let newest = self.newest.map(NewestReceipt::earliest);
             let pasts = [newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
             pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
         };
+        if let Some(agreed) = self.agreed {
+            // The one that advanced like the monotonic clock is right, unless events show that the
+            // machine was paused.
+            let is_late = self.newest.is_some_and(|newest| newest.is_before_created);
+            let is_in_step = at - agreed.at <= DOUBTED && agree(wall, agreed.advanced(at));
+            if is_in_step && !is_late && !is_behind(wall) {
+                return wall;
+            }
+            if agreed.now(at).is_some() {
+                return github;
+            }
+        }
         if is_behind(github) && !is_behind(wall) { wall } else { github }
     }
 }
@@ -291,18 +339,18 @@ impl Witness {
     }
 
     /// Records the `Date` of a response that GitHub sent just now.
-    pub fn hear(&self, date: Timestamp) {
+    pub fn record_date(&self, date: Timestamp) {
         let at = self.clock.instant();
         self.evidence().github = Some(KnownTime { wall: date, at });
     }
 
     /// Records when the newest event of the store was received.
-    pub fn saw_newest(&self, newest: Option<NewestReceipt>) {
+    pub fn record_newest(&self, newest: Option<NewestReceipt>) {
         self.evidence().newest = newest;
     }
 
     /// Records the time of retention's last pass.
-    pub fn saw_pass(&self, at: Option<Timestamp>) {
+    pub fn record_pass(&self, at: Option<Timestamp>) {
         self.evidence().pass = at;
     }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::source::Poll;
+use crate::clock::witness::TOLERANCE;
 use crate::model::gap::Outage;
 use crate::model::window::Timestamp;
 
@@ -61,13 +62,15 @@ pub(super) struct HeldPolls {
 
 impl HeldPolls {
     /// Holds the first poll after `since`, the time of the last read of GitHub. Returns the poll
-    /// when the time between is too short to be an outage.
+    /// when the time between is too short to be an outage. A wrong clock may have given a `since`
+    /// that is still to come: then that time is not known.
     pub(super) fn hold(since: Timestamp, poll: Poll, now: Instant) -> Result<Self, Poll> {
         let until = poll.received_at;
-        if until.since(since) < SHORTEST {
+        let is_known = since <= until.plus(TOLERANCE);
+        if is_known && until.since(since) < SHORTEST {
             return Err(poll);
         }
-        let outage = Outage { since, until };
+        let outage = Outage { since: since.min(until), until };
         Ok(Self { outage, poll, deadline: now + LONGEST_HOLD })
     }
 
@@ -217,7 +220,12 @@ mod tests {
             received_at: at(second),
         };
         let now = Clock::system().instant();
-        assert!(HeldPolls::hold(at(0), poll(1, 9), now).is_err(), "not an outage");
+        for since in [0, 60] {
+            assert!(HeldPolls::hold(at(since), poll(1, 9), now).is_err(), "not an outage");
+        }
+        // The clock was ahead before the process ended.
+        let held = HeldPolls::hold(at(900_000), poll(1, 60), now).unwrap();
+        assert_eq!(held.outage, Outage { since: at(60), until: at(60) });
         let mut held = HeldPolls::hold(at(0), poll(1, 60), now).unwrap();
         assert_eq!(held.deadline, now + LONGEST_HOLD);
         held.push(poll(1, 61));

@@ -86,8 +86,8 @@ pub struct Relay {
 /// What a node that may not produce remembers between two looks at its rows.
 #[derive(Default)]
 struct Standby {
-    /// The last entry whose row was compared with the applied events.
-    looked_at: u64,
+    /// The last entry whose row was compared with the applied events; 0 once all were.
+    compared_to: u64,
     /// Since when there are rows to hand over.
     since: Option<Instant>,
     /// Whether another collector asks first.
@@ -172,7 +172,7 @@ impl Relay {
             }
             self.report(ProducerGrant::Standby);
         }
-        self.give_up_applied(standby).await?;
+        self.delete_applied(standby).await?;
         let waiting = self.report_waiting().await?;
         if self.may_hand_over(waiting, standby) {
             standby.since = None;
@@ -229,9 +229,9 @@ impl Relay {
 
     async fn report_waiting(&self) -> Result<WaitingRows, StoreError> {
         let waiting = self.store.read(count).await?;
-        self.waiting.send_if_modified(|told| {
+        self.waiting.send_if_modified(|reported| {
             let rows = waiting.inbox + waiting.outbox;
-            std::mem::replace(told, rows) != rows
+            std::mem::replace(reported, rows) != rows
         });
         Ok(waiting)
     }
@@ -255,7 +255,7 @@ impl Relay {
         let since = *standby.since.get_or_insert(now);
         // The topic is taken from its producer only when all rows were compared and nearly
         // everything on the topic is applied, so that it is not held while a backlog is read.
-        let is_compared = standby.looked_at == 0;
+        let is_compared = standby.compared_to == 0;
         let has_applied = {
             let bus = self.bus.borrow();
             bus.connected && bus.behind.is_none()
@@ -307,10 +307,10 @@ impl Relay {
             if is_there {
                 return Ok(());
             }
-            let patience = if end.is_some() { NO_PROGRESS } else { QUIET };
+            let longest = if end.is_some() { NO_PROGRESS } else { QUIET };
             tokio::select! {
                 moved = applied.changed() => moved?,
-                () = self.clock.sleep(patience) => {
+                () = self.clock.sleep(longest) => {
                     if let Some(end) = end {
                         tracing::warn!(%end, "the topic is not applied to its end; sending anyway");
                     }
@@ -330,7 +330,7 @@ impl Relay {
         let (mut ahead, mut acknowledged) = (OutgoingBatch::default(), Vec::new());
         loop {
             if ahead.spent.is_empty() {
-                self.give_up(std::mem::take(&mut acknowledged)).await?;
+                self.delete_rows(std::mem::take(&mut acknowledged)).await?;
                 if matches!(until, Until::Empty(_)) && *head.borrow() <= done {
                     return Ok(());
                 }
@@ -342,13 +342,13 @@ impl Relay {
                 }
             }
             if matches!(until, Until::Empty(end) if self.clock.instant() >= end) {
-                self.give_up(acknowledged).await?;
+                self.delete_rows(acknowledged).await?;
                 return Ok(());
             }
-            let OutgoingBatch { bodies, spent } = std::mem::take(&mut ahead);
+            let OutgoingBatch { bodies, spent, left_out } = std::mem::take(&mut ahead);
             done = spent.last().map_or(done, |last| last.entry);
             let rest = async {
-                self.give_up(std::mem::take(&mut acknowledged)).await?;
+                self.delete_rows(std::mem::take(&mut acknowledged)).await?;
                 if *head.borrow() > done {
                     self.read(done + 1, row_reader).await
                 } else {
@@ -360,6 +360,7 @@ impl Relay {
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
             taken?;
+            metrics::EVENTS_LEFT_OUT.add(left_out);
             acknowledged = spent;
         }
     }
@@ -369,10 +370,13 @@ impl Relay {
         from: u64,
         mut row_reader: RowReader,
     ) -> Result<(OutgoingBatch, RowReader), StoreError> {
-        self.store.read(move |reader| Ok((row_reader.read(reader, from)?, row_reader))).await
+        let today = self.clock.now().day();
+        let read = move |reader: &Database| Ok((row_reader.read(reader, from, today)?, row_reader));
+        self.store.read(read).await
     }
 
-    async fn give_up(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
+    /// Deletes rows that the topic has now.
+    async fn delete_rows(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
         if spent.is_empty() {
             return Ok(());
         }
@@ -385,16 +389,16 @@ impl Relay {
     /// Deletes rows whose events came back over the topic: they were sent before the topic was
     /// lost, or another collector saw them too. If they were sent much later, they would no longer
     /// be remembered as duplicates.
-    async fn give_up_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
-        let after = standby.looked_at;
-        let found = self.store.read(move |reader| came_back(reader, after)).await?;
+    async fn delete_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
+        let (after, today) = (standby.compared_to, self.clock.now().day());
+        let found = self.store.read(move |reader| came_back(reader, after, today)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");
         }
         // Starts again from the beginning once all rows were compared.
         let is_end = last >= *self.store.watermarks().outbox.borrow();
-        standby.looked_at = if is_end { 0 } else { last };
-        self.give_up(applied).await
+        standby.compared_to = if is_end { 0 } else { last };
+        self.delete_rows(applied).await
     }
 }

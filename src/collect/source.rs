@@ -35,7 +35,7 @@ pub trait EventSource: Send + 'static {
 
     /// Since when nothing had been read before the last round, if that was unusually long;
     /// returned once.
-    fn silent_since(&mut self) -> Option<Timestamp> {
+    fn outage_since(&mut self) -> Option<Timestamp> {
         None
     }
 

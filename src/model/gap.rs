@@ -13,7 +13,8 @@ use super::window::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// They are older than retention keeps them.
+    /// They are no longer kept, here or on the topic, or they are damaged: in the journal, or as
+    /// the topic delivers them.
     Retention = 1,
     /// The subscriber was too slow, and cannot go back to them.
     Slow = 2,
@@ -84,6 +85,15 @@ names!(GapReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schema_names_both_causes_of_a_retention_gap() {
+        let schema = schemars::schema_for!(GapReason).to_value();
+        let reasons = schema["oneOf"].as_array().unwrap();
+        let of = |name: &str| reasons.iter().find(|reason| reason["const"] == name).unwrap();
+        let text = of("retention")["description"].as_str().unwrap();
+        assert!(text.contains("no longer kept") && text.contains("damaged"), "{text}");
+    }
 
     #[test]
     fn outage_parses_from_its_property() {

@@ -10,8 +10,10 @@ use crate::serve::http::tls::Certificate;
 const CHATTER_PER_MINUTE: u32 = 600;
 /// Rejected connections that are kept open for a response.
 const REFUSED: usize = 128;
+/// Connections of the ops listeners.
+const OPS_CONNECTIONS: usize = 256;
 
-/// Options of the server. The limits apply to the public listeners.
+/// Options of the server. The limits of the configuration apply to the public listeners.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// The section `server` of the configuration.
@@ -34,6 +36,9 @@ pub struct ServeOptions {
     pub chatter_per_minute: u32,
     /// Rejected connections that are kept open for a response, in all.
     pub refused: usize,
+    /// Connections of the ops listeners. They are counted separately, so the public cannot exhaust
+    /// them.
+    pub ops_connections: usize,
 }
 
 impl ServeOptions {
@@ -51,6 +56,7 @@ impl ServeOptions {
             reply_within: Duration::from_secs(5),
             chatter_per_minute: CHATTER_PER_MINUTE,
             refused: REFUSED,
+            ops_connections: OPS_CONNECTIONS,
         }
     }
 }

@@ -20,8 +20,6 @@ use crate::serve::options::ServeOptions;
 
 /// Rejected connections that are kept open for a response, per address.
 const REFUSED_PER_ADDRESS: usize = 8;
-/// Connections of an ops listener. They are counted separately, so the public cannot exhaust them.
-const OPS_CONNECTIONS: usize = 256;
 
 /// How a handler receives the state.
 pub(crate) type SharedServer = State<Arc<ServerState>>;
@@ -68,7 +66,7 @@ impl ServerState {
         let limits = &options.config.limits;
         Self {
             public: Arc::new(Admission::new(limits.connections, limits.per_address)),
-            ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
+            ops: Arc::new(Admission::new(options.ops_connections, options.ops_connections)),
             refused: Arc::new(Admission::waiting(options.refused, REFUSED_PER_ADDRESS)),
             clock: hub.clock,
             openapi: OnceLock::new(),

@@ -25,9 +25,9 @@ const AHEAD: Duration = Duration::from_secs(2 * 86_400);
 const NAMES: usize = 200_000;
 /// Periods that a batch caches; the events of a batch belong to a few.
 const PERIODS: usize = 16;
-/// Most days of claims that are checked. There are only a few, unless retention is waiting or
-/// another node's clock is wrong.
-const DAYS_HELD: usize = 400;
+/// Most days of claims that are checked up to tomorrow, and of those after it. There are only a
+/// few, unless retention is waiting or another node's clock is wrong.
+const DAYS_HELD: usize = 200;
 
 /// The values of recently used counters. Between batches they always equal those on disk.
 #[derive(Debug, Default)]
@@ -65,22 +65,28 @@ pub struct Batch<'w> {
 
 impl Database {
     /// The days under which events are claimed as applied, descending.
-    pub fn days_of_applied(&self) -> Result<Vec<i32>, StoreError> {
-        self.days_of(AppliedKey, |AppliedKey(seen)| seen.day)
+    pub fn days_of_applied(&self, today: Day) -> Result<Vec<i32>, StoreError> {
+        self.days_of(today, AppliedKey, |AppliedKey(seen)| seen.day)
     }
 
-    /// The days of claims, descending; the newest `DAYS_HELD` of them.
+    /// The days of claims, descending: of those after tomorrow, which a wrong clock has left, the
+    /// newest `DAYS_HELD`, and as many of the others.
     fn days_of<K: Key>(
         &self,
+        today: Day,
         key_of: impl Fn(SeenKey) -> K,
         day_of: impl Fn(K) -> Day,
     ) -> Result<Vec<i32>, StoreError> {
         let mut days = Vec::new();
-        let mut until = key_of(SeenKey::first_of(Day(i32::MAX)));
-        while days.len() < DAYS_HELD {
-            let Some(day) = self.last_before(&until)?.map(&day_of) else { break };
-            days.push(day.0);
-            until = key_of(SeenKey::first_of(day));
+        let tomorrow = Day(today.0.saturating_add(1));
+        for (from, last) in [(tomorrow, Day(i32::MAX)), (Day(i32::MIN), tomorrow)] {
+            let mut until = key_of(SeenKey::first_of(Day(last.0.saturating_add(1))));
+            for _ in 0..DAYS_HELD {
+                let last = self.last_before(&until)?.map(&day_of).filter(|day| *day > from);
+                let Some(day) = last else { break };
+                days.push(day.0);
+                until = key_of(SeenKey::first_of(day));
+            }
         }
         Ok(days)
     }
@@ -143,6 +149,24 @@ impl<'w> Batch<'w> {
         Ok(is_after(self.now) && last_pass_at(self.database)?.is_some_and(is_after))
     }
 
+    /// When an event was received, as far as that can be known. Where a wrong clock has stamped it
+    /// with a time that is certainly still to come, that is the present; where the time is before
+    /// `created_at`, it is `created_at`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn true_receipt(
+        &self,
+        received_at: Timestamp,
+        created_at: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        if self.is_ahead(received_at)? {
+            // This clock may be the one that is wrong, and behind.
+            return Ok(last_pass_at(self.database)?.map_or(self.now, |pass| pass.max(self.now)));
+        }
+        Ok(if created_at <= self.now { received_at.max(created_at) } else { received_at })
+    }
+
     /// Puts a row.
     pub fn put<K: Key>(&mut self, key: &K, value: &[u8]) {
         self.set_key(key);
@@ -186,9 +210,7 @@ impl<'w> Batch<'w> {
         if let Some((_, period)) = self.periods.iter().find(|(known, _)| *known == key) {
             return Ok(*period);
         }
-        let row_key = row_key(key);
-        let row =
-            self.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+        let row = self.get_as(&row_key(key), PeriodRow::decode)?;
         let period = row.map_or(Period::Open, |row| row.period);
         self.set_period(key, period);
         Ok(period)
@@ -202,13 +224,13 @@ impl<'w> Batch<'w> {
     }
 
     /// Whether a hash is that of the current name of a repository. False when it is not cached.
-    pub(super) fn is_name_known(&self, repo: u64, hash: u64) -> bool {
+    pub(super) fn is_name_cached(&self, repo: u64, hash: u64) -> bool {
         self.counters.names.get(&repo) == Some(&hash)
     }
 
     /// Caches the hash of the name that a repository has once this batch is written. A batch that
     /// is not written closes the store, so the cache never differs from the disk.
-    pub(super) fn know_name(&mut self, repo: u64, hash: u64) {
+    pub(super) fn cache_name(&mut self, repo: u64, hash: u64) {
         self.counters.names.insert(repo, hash);
     }
 
@@ -224,7 +246,7 @@ impl<'w> Batch<'w> {
 
     /// The days under which events are claimed as seen, and `today`, ascending.
     pub fn days_of_seen(&self, today: i32) -> Result<Vec<i32>, StoreError> {
-        let mut days = self.database.days_of(|seen| seen, |seen| seen.day)?;
+        let mut days = self.database.days_of(Day(today), |seen| seen, |seen| seen.day)?;
         days.push(today);
         days.sort_unstable();
         days.dedup();

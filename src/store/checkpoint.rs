@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
-use super::database::{DAMAGED, Database};
+use super::database::{DAMAGED, Database, FEW_TABLES};
 use super::error::StoreError;
 use super::identity::fresh_id;
 use super::identity::store_id_key;
@@ -319,7 +319,7 @@ fn make_independent(
     dir: &Path,
     now: Timestamp,
 ) -> Result<(String, Option<Cursor>, Option<Timestamp>), StoreError> {
-    let database = Database::open(dir, None)?;
+    let database = Database::open(dir, Some(FEW_TABLES))?;
     let id = fresh_id();
     let mut counters = batch::CounterCache::default();
     let mut batch = Batch::new(&database, &mut counters);

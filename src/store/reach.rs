@@ -7,7 +7,7 @@ use super::gaps;
 use super::keys::{JournalKey, Key as _};
 use super::reader::Reader;
 use super::rows::MinuteRow;
-use crate::model::position::BusTag;
+use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
 
 /// The extent of the journal of one bus.
@@ -37,4 +37,10 @@ pub(super) fn bytes_on_disk(database: &Database, tag: BusTag, minutes: &[MinuteR
     let sizes = database.sizes(Family::Journal, &ends);
     let minutes = minutes.iter().zip(sizes);
     minutes.map(|(row, size)| if size == 0 { row.bytes } else { size }).collect()
+}
+
+/// Bytes on the disk of the journal from a position on.
+pub(super) fn bytes_from(database: &Database, tag: BusTag, from: Position) -> u64 {
+    let ends = [from, gaps::LAST].map(|position| JournalKey { tag, position }.to_bytes());
+    database.sizes(Family::Journal, &ends).into_iter().sum()
 }

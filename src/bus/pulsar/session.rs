@@ -3,6 +3,8 @@
 //! Messages are returned one by one. Once every message of an entry is on disk here, that entry and
 //! all before it are acknowledged.
 
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,8 +50,12 @@ pub(super) struct ReaderSession {
     pub(super) progress: TopicProgress,
     /// The last delivery that is withheld until the topic is known to be the one that was applied.
     withheld: Option<Delivery<PulsarReceipt>>,
-    /// A delivery in another ledger than the one before, until the topic is known to extend to it.
-    unproven: Option<Delivery<PulsarReceipt>>,
+    /// The first entry in another ledger than the one before, until it is known to be there.
+    unproven: Option<UnprovenEntry>,
+    /// The deliveries of such an entry that is proven; they are returned next.
+    proven: VecDeque<Delivery<PulsarReceipt>>,
+    /// The delivery after such an entry; it is taken after those.
+    next: Option<Delivery<PulsarReceipt>>,
     /// The topic's last entry, until it is reached.
     pub(super) ahead: Option<EntryId>,
     /// When the newest delivery was published.
@@ -61,8 +67,22 @@ pub(super) struct ReaderSession {
     /// Whether something arrived since the broker was last asked for the topic's end.
     is_unasked: bool,
     pub(super) logged_at: Instant,
-    /// An error that was found after good deliveries; returned by the next call.
+    /// An error that was found after good deliveries; returned once those are.
     broken: Option<PulsarError>,
+}
+
+/// An entry whose id may be damaged: no checksum covers it. With a wrong ledger it would make all
+/// entries up to there look as if they were applied.
+struct UnprovenEntry {
+    deliveries: Vec<Delivery<PulsarReceipt>>,
+    /// Whether the topic is known to end later. Then the next entry shows whether the id is right.
+    is_before_end: bool,
+}
+
+impl UnprovenEntry {
+    fn at(&self) -> EntryId {
+        self.deliveries.first().map(|first| entry_of(first.position)).unwrap_or_default()
+    }
 }
 
 /// How a wait for the stream ended.
@@ -138,6 +158,8 @@ impl ReaderSession {
             progress,
             withheld: None,
             unproven: None,
+            proven: VecDeque::new(),
+            next: None,
             published_at: None,
             is_late: false,
             has_more: false,
@@ -153,54 +175,82 @@ impl ReaderSession {
         &mut self,
         earlier: &mut EarlierSessions,
     ) -> Result<Vec<Delivery<PulsarReceipt>>, PulsarError> {
-        if let Some(error) = self.broken.take() {
+        if self.proven.is_empty()
+            && let Some(error) = self.broken.take()
+        {
             return Err(error);
         }
         let mut deliveries = Vec::new();
         while deliveries.is_empty() {
-            if let Some(unproven) = &self.unproven {
-                let at = entry_of(unproven.position);
+            if self.has_unknown_end() {
                 let end = end_of(&mut self.reader).await?;
-                if let Some(end) = end.filter(|end| *end < at) {
-                    let (at, end) = (shown(at), shown(end));
-                    let why = format!("{at} came, but the topic ends at {end}: reconnecting");
-                    return Err(self.reader.link.unread(why));
-                }
-                deliveries.extend(self.unproven.take());
-            } else if let Some(received) = self.reader.next().now_or_never() {
-                self.take(received, earlier, &mut deliveries)?;
-            } else if self.has_to_ask() {
+                self.prove(end)?;
+                continue;
+            }
+            if self.take_next(earlier, &mut deliveries)? {
+                continue;
+            }
+            if self.has_to_ask() {
                 // Only when nothing has arrived: entries that precede the response are queued.
                 let end = end_of(&mut self.reader).await?;
                 self.settle(end, &mut deliveries)?;
                 return Ok(deliveries);
-            } else {
-                match self.first(earlier).await? {
-                    Waited::Received(first) => self.take(*first, earlier, &mut deliveries)?,
-                    Waited::Settled(end) => {
-                        self.settle(end, &mut deliveries)?;
-                        return Ok(deliveries);
-                    }
+            }
+            match self.first(earlier).await? {
+                Waited::Received(first) => self.take(*first, earlier, &mut deliveries)?,
+                Waited::Settled(end) => {
+                    self.settle(end, &mut deliveries)?;
+                    return Ok(deliveries);
                 }
             }
         }
         earlier.reset();
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
-        while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && self.unproven.is_none() {
-            let Some(received) = self.reader.next().now_or_never() else {
-                self.has_more = false;
+        while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && !self.has_unknown_end() {
+            if self.proven.is_empty() && self.broken.is_some() {
                 break;
-            };
+            }
             let taken = deliveries.len();
-            if let Err(error) = self.take(received, earlier, &mut deliveries) {
-                self.broken = Some(error);
-                break;
+            match self.take_next(earlier, &mut deliveries) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.has_more = false;
+                    break;
+                }
+                Err(error) => {
+                    self.broken = Some(error);
+                    break;
+                }
             }
             bytes += deliveries[taken..].iter().map(size).sum::<usize>();
         }
         self.is_late = self.age().is_some_and(|age| age > LATE);
         Ok(deliveries)
+    }
+
+    /// Whether an entry has arrived that may be after the topic's end.
+    fn has_unknown_end(&self) -> bool {
+        self.unproven.as_ref().is_some_and(|unproven| !unproven.is_before_end)
+    }
+
+    /// Compares such an entry with the topic's end. An unknown end proves nothing.
+    fn prove(&mut self, end: Option<EntryId>) -> Result<(), PulsarError> {
+        let Some(mut unproven) = self.unproven.take() else { return Ok(()) };
+        let at = unproven.at();
+        match end {
+            Some(end) if end < at => {
+                let (at, end) = (shown(at), shown(end));
+                let why = format!("{at} came, but the topic ends at {end}: reconnecting");
+                return Err(self.reader.link().unread(why));
+            }
+            Some(end) if end > at => {
+                unproven.is_before_end = true;
+                self.unproven = Some(unproven);
+            }
+            _ => self.proven.extend(unproven.deliveries),
+        }
+        Ok(())
     }
 
     /// Whether the broker has to be asked for the topic's end: the known end is reached, or
@@ -218,7 +268,7 @@ impl ReaderSession {
         end: Option<EntryId>,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        self.reader.link.check_end(end, self.progress.reached())?;
+        self.reader.link().check_end(end, self.progress.reached())?;
         (self.is_unasked, self.is_late) = (false, false);
         self.ahead = end.filter(|end| !self.has_reached(*end));
         if end.is_some() {
@@ -238,7 +288,7 @@ impl ReaderSession {
                 return Ok(Waited::Received(Box::new(received)));
             }
             let end = end_of(&mut self.reader).await?;
-            self.reader.link.check_end(end, self.progress.reached())?;
+            self.reader.link().check_end(end, self.progress.reached())?;
             let rest = end.filter(|end| !self.has_reached(*end));
             if rest.is_none() {
                 earlier.reset();
@@ -249,10 +299,10 @@ impl ReaderSession {
                 return Ok(Waited::Settled(end));
             }
             let Some(end) = rest else { continue };
-            let now = self.reader.link.clock.instant();
+            let now = self.reader.link().clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= earlier.patience() {
                 earlier.silent = earlier.silent.saturating_add(1);
-                return Err(self.reader.link.unread(format!(
+                return Err(self.reader.link().unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
                      (pulsar-admin topics unload)",
@@ -274,7 +324,25 @@ impl ReaderSession {
     }
 
     fn age(&self) -> Option<Duration> {
-        Some(self.reader.link.clock.now().since(self.published_at?))
+        Some(self.reader.link().clock.now().since(self.published_at?))
+    }
+
+    /// Takes what has arrived, without waiting. Returns whether there was something.
+    fn take_next(
+        &mut self,
+        earlier: &mut EarlierSessions,
+        deliveries: &mut Vec<Delivery<PulsarReceipt>>,
+    ) -> Result<bool, PulsarError> {
+        if let Some(proven) = self.proven.pop_front() {
+            deliveries.push(proven);
+        } else if let Some(next) = self.next.take() {
+            self.pass(next, earlier, deliveries)?;
+        } else if let Some(received) = self.reader.next().now_or_never() {
+            self.take(received, earlier, deliveries)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Adds the delivery of something that arrived.
@@ -297,13 +365,20 @@ impl ReaderSession {
             {
                 let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
                 let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
-                Err(self.reader.link.unread(why))
+                let error = self.reader.link().unread(why);
+                // Its id shows that the one of the entry before it is right.
+                match self.unproven.take_if(|unproven| unproven.at() < unreadable.entry) {
+                    Some(unproven) => self.proven.extend(unproven.deliveries),
+                    None => return Err(error),
+                }
+                self.broken = Some(error);
+                Ok(())
             }
             Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), earlier, deliveries),
-            Ok(None) => Err(self.reader.link.unread(
+            Ok(None) => Err(self.reader.link().unread(
                 "the broker ended the stream: the topic was unloaded, moved or terminated",
             )),
-            Err(error) => Err(self.reader.link.unread(meaning(&error.into()))),
+            Err(error) => Err(self.reader.link().unread(meaning(&error.into()))),
         }
     }
 
@@ -315,14 +390,32 @@ impl ReaderSession {
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
         let (before, at) = (self.progress.reached(), entry_of(delivery.position));
+        if let Some(mut unproven) = self.unproven.take() {
+            match at.cmp(&unproven.at()) {
+                Ordering::Less => {
+                    let (first, at) = (shown(unproven.at()), shown(at));
+                    let why = format!("after {first}, the first of its ledger, came {at}");
+                    return Err(self.reader.link().unread(format!("{why}: reconnecting")));
+                }
+                Ordering::Equal => {
+                    self.advance(delivery.position, earlier)?;
+                    unproven.deliveries.push(delivery);
+                    self.unproven = Some(unproven);
+                }
+                Ordering::Greater => {
+                    self.proven.extend(unproven.deliveries);
+                    self.next = Some(delivery);
+                }
+            }
+            return Ok(());
+        }
         let known = if self.advance(delivery.position, earlier)? {
             let is_known = before.is_some_and(|before| before.0 == at.0 || at < before);
-            if is_known || self.ahead.is_some_and(|end| at <= end) {
+            if is_known || self.ahead == Some(at) {
                 deliveries.push(delivery);
             } else {
-                // An id is not covered by the checksum. A wrong ledger would make all later entries
-                // look as if they were applied.
-                self.unproven = Some(delivery);
+                let is_before_end = self.ahead.is_some_and(|end| at < end);
+                self.unproven = Some(UnprovenEntry { deliveries: vec![delivery], is_before_end });
             }
             self.withheld.take()
         } else {
@@ -349,15 +442,16 @@ impl ReaderSession {
                 }
                 let (before, at) = (shown(before), shown(entry_of(at)));
                 let why = format!("after {before} came {at}: reconnecting for the entries between");
-                Err(self.reader.link.unread(why))
+                Err(self.reader.link().unread(why))
             }
         }
     }
 
-    /// The first new position of the session, once the topic is known to extend to it.
+    /// The first new position of the session, once it is known to be there.
     pub(super) fn began(&self) -> Option<Position> {
-        let held = self.unproven.as_ref().map(|held| held.position);
-        self.progress.began().filter(|began| Some(*began) != held)
+        let held = self.unproven.iter().flat_map(|unproven| &unproven.deliveries);
+        let first = held.chain(&self.proven).map(|delivery| delivery.position).next();
+        self.progress.began().filter(|began| Some(*began) != first)
     }
 
     /// Acknowledges the last complete entry, and with it all before it.
@@ -377,7 +471,7 @@ pub(super) async fn end_of(reader: &mut TopicReader) -> Result<Option<EntryId>, 
 pub(super) async fn last_id(
     reader: &mut TopicReader,
 ) -> Result<Option<MessageIdData>, PulsarError> {
-    let link = Arc::clone(&reader.link);
+    let link = Arc::clone(&reader.link());
     let doing = || format!("asking {} for the end of {}", link.url, link.topic);
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // The last entry of an empty ledger is -1, as an unsigned number.

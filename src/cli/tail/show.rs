@@ -135,7 +135,7 @@ fn gap(message: &TailMessage<'_>) -> String {
     let count = message.at(&["count"]).and_then(json::whole);
     let what = count.map_or_else(|| "events".to_owned(), |count| format!("{count} events"));
     let why = match message.text(&["reason"]).as_deref() {
-        Some("retention") => "kept no longer",
+        Some("retention") => "kept no longer, or damaged",
         Some("slow") => "read too slowly",
         Some("upstream") => "never shown by GitHub",
         Some("bus_changed") => "on another bus",
@@ -357,7 +357,7 @@ mod tests {
     fn gap_is_shown_in_words() {
         let gap = |message: Value| gap(&TailMessage::read(&message.to_string()).unwrap());
         let said = gap(json!({ "type": "gap", "count": 3, "reason": "retention" }));
-        assert_eq!(said, "3 events are missing here: kept no longer");
+        assert_eq!(said, "3 events are missing here: kept no longer, or damaged");
         let said = gap(json!({ "type": "gap", "count": null, "reason": "upstream" }));
         assert_eq!(said, "events are missing here: never shown by GitHub");
     }

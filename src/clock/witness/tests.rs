@@ -12,7 +12,11 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn dated(second: i64) -> NewestReceipt {
-    NewestReceipt { at: at(second), is_dated: true }
+    NewestReceipt { at: at(second), is_confirmed: true, is_before_created: false }
+}
+
+fn undated(second: i64) -> NewestReceipt {
+    NewestReceipt { is_confirmed: false, ..dated(second) }
 }
 
 fn heard(second: i64, at: Instant) -> Evidence {
@@ -104,12 +108,11 @@ async fn wrong_date_is_not_believed_after_hours() {
 #[tokio::test(start_paused = true)]
 async fn event_that_the_clock_itself_has_stamped_does_not_confirm_it() {
     let start = Clock::system().instant();
-    let newest = |is_dated| Some(NewestReceipt { at: at(900_000), is_dated });
-    let mut evidence = Evidence { newest: newest(false), ..Evidence::default() };
+    let mut evidence = Evidence { newest: Some(undated(900_000)), ..Evidence::default() };
     assert_eq!(evidence.judge(at(900_000), start), ClockVerdict::Unconfirmed);
     let verdict = evidence.judge(at(0), start);
     assert!(matches!(verdict, ClockVerdict::Disagrees { .. }), "a lower bound all the same");
-    evidence.newest = newest(true);
+    evidence.newest = Some(dated(900_000));
     assert_eq!(evidence.judge(at(900_000), start), ClockVerdict::Agrees);
 }
 
@@ -137,7 +140,73 @@ async fn witness_counts_for_an_hour() {
     let hour = Duration::from_secs(3_600);
     assert!(evidence.judge(at(3_600), start + hour).is_trusted());
     assert_eq!(evidence.look(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
-    assert!(ClockVerdict::Unconfirmed.to_string().contains("nothing is deleted"));
+    assert!(ClockVerdict::Unconfirmed.to_string().contains("nothing expires by age"));
     let far = ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: 4 * 86_400_000_000 + 5 };
     assert!(far.to_string().starts_with("the clock of this machine is 4 d 0 h ahead of"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn date_of_a_proxy_with_the_same_wrong_clock_confirms_nothing() {
+    let start = Clock::system().instant();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    for step in STEPS.iter().copied().filter(|step| step.abs() > 900) {
+        // A jump of both while the process runs, and a start with both wrong.
+        for is_running in [true, false] {
+            let mut evidence = heard(0, start);
+            evidence.newest = Some(dated(0));
+            if is_running {
+                assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
+            }
+            evidence.github = heard(5 + step, after(5)).github;
+            assert!(!evidence.judge(at(5 + step), after(5)).is_trusted(), "{step} {is_running}");
+            // Events that come now are stamped by that clock.
+            evidence.newest = Some(undated(7 + step));
+            assert!(!evidence.judge(at(7 + step), after(7)).is_trusted(), "{step} {is_running}");
+            // None come for an hour.
+            evidence.github = heard(3_600 + step, after(3_600)).github;
+            let verdict = evidence.judge(at(3_600 + step), after(3_600));
+            assert_eq!(verdict, ClockVerdict::Unconfirmed, "{step} {is_running}");
+            // Both are right again, and the first event since has arrived.
+            evidence.github = heard(3_700, after(3_700)).github;
+            assert!(!evidence.judge(at(3_700), after(3_700)).is_trusted(), "{step}");
+            evidence.newest = Some(dated(3_701));
+            assert_eq!(evidence.judge(at(3_702), after(3_702)), ClockVerdict::Agrees, "{step}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn date_is_believed_soon_after_a_start_where_no_events_come() {
+    let start = Clock::system().instant();
+    let mut evidence = heard(0, start);
+    // The node was off for ten days.
+    evidence.newest = Some(dated(-900_000));
+    assert_eq!(evidence.judge(at(0), start), ClockVerdict::Unconfirmed);
+    let later = start + SETTLED;
+    assert_eq!(evidence.judge(at(10), later), ClockVerdict::Agrees);
+    // Once confirmed, events that GitHub shows late do not matter.
+    evidence.newest = Some(undated(20));
+    let later = start + 2 * SETTLED;
+    assert_eq!(evidence.judge(at(20), later), ClockVerdict::Agrees);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clock_that_stood_still_in_a_pause_stamps_nothing_once_events_show_it() {
+    let start = Clock::system().instant();
+    let mut evidence = heard(0, start);
+    assert!(evidence.judge(at(0), start).is_trusted());
+    // Two hours, in which the monotonic clock stands still, too.
+    let later = start + Duration::from_secs(5);
+    evidence.github = heard(7_205, later).github;
+    assert_eq!(evidence.stamp(at(5), later), at(5), "nothing shows yet which of the two is right");
+    evidence.newest = Some(NewestReceipt { is_before_created: true, ..undated(5) });
+    assert_eq!(evidence.stamp(at(5), later), at(7_205));
+    evidence.newest = Some(dated(7_205));
+    assert_eq!(evidence.stamp(at(6), later), at(7_205), "it stays so");
+    assert!(!evidence.judge(at(6), later).is_trusted());
+    // A day later.
+    let later = start + Duration::from_secs(86_000);
+    evidence.github = heard(93_205, later).github;
+    evidence.newest = Some(dated(93_205));
+    assert_eq!(evidence.stamp(at(86_005), later), at(93_205));
 }

@@ -14,8 +14,9 @@ use crate::model::part::{ErrorReport, PartState};
 const DOWN_AFTER: Duration = Duration::from_secs(30);
 /// Number of intervals without a response that make an outage, which is at least [`SHORTEST`].
 const SILENT_INTERVALS: u32 = 3;
-/// Lines about GitHub's state: it may change with each response.
+/// Lines about GitHub's state, bad and good: it may change with each response.
 static TROUBLES: LineLimit = LineLimit::per_minute(10);
+static ANSWERS: LineLimit = LineLimit::per_minute(10);
 
 impl Poller {
     /// Updates the status after some responses.
@@ -29,7 +30,7 @@ impl Poller {
             let before = self.last_answer.replace((now, wall));
             let long = SHORTEST.max(interval * SILENT_INTERVALS);
             let silent = before.filter(|(last, _)| now - *last >= long);
-            self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
+            self.outage_since = silent.map(|(_, wall)| wall).or(self.outage_since);
         }
         let census = self.pool.census();
         let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
@@ -62,11 +63,10 @@ impl Poller {
                 }
                 report.last_error = Some(ErrorReport { at: wall, message: message.clone() });
             } else if turned {
-                tracing::info!(
-                    state = state.name(),
-                    simulated = status.simulated,
-                    "GitHub answers"
-                );
+                let simulated = status.simulated;
+                ANSWERS.log(|left_out| {
+                    tracing::info!(state = state.name(), simulated, left_out, "GitHub answers");
+                });
             }
             report.mode = census.mode.name().into();
             report.tokens_usable = census.usable;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::config;
 use crate::http::fake::{FakeReply, FakeServer, SentRequest};
+use crate::logging::captured;
 use crate::model::part::PartState;
 
 const SECRETS: [&str; 2] = ["ghp_s3cret_a", "ghp_s3cret_b"];
@@ -378,4 +379,22 @@ async fn odd_headers_stop_nothing_and_cost_no_event() {
         assert!(fake.asked().iter().all(is_secret), "{headers:?}");
     });
     futures_util::future::join_all(cases).await;
+}
+
+#[tokio::test]
+async fn lines_about_a_state_that_changes_with_each_response_have_a_limit() {
+    let fake = FakeServer::start(|_| page(1)).await;
+    let mut poller = poller(&fake, &[], 1_000);
+    let well = Summary { answered: true, ..Summary::default() };
+    let ill = || Summary { answered: true, trouble: Some("odd".into()), ..Summary::default() };
+    let ((), log) = captured(|| {
+        for _ in 0..40 {
+            poller.report(&ill());
+            poller.report(&well);
+        }
+    });
+    for kind in ["GitHub answers", "odd"] {
+        let lines = log.lines().filter(|line| line.contains(kind)).count();
+        assert!(lines <= 10, "{log}");
+    }
 }

@@ -29,6 +29,8 @@ const COUNTED: u64 = 100_000;
 pub(super) struct OutgoingBatch {
     pub(super) bodies: Vec<Outgoing>,
     pub(super) spent: Vec<OutboxReceipt>,
+    /// How many rows get no message because `privacy.exclude` leaves their events out now.
+    pub(super) left_out: u64,
 }
 
 /// State used to read rows for the topic while it is granted.
@@ -42,20 +44,20 @@ pub(super) struct RowReader {
 
 impl RowReader {
     /// Reads the next rows from entry `from` on as messages. Rows of events already applied get no
-    /// message.
+    /// message, nor do those of events that are left out since they were admitted.
     pub(super) fn read(
         &mut self,
         reader: Reader<'_>,
         from: u64,
+        today: Day,
     ) -> Result<OutgoingBatch, StoreError> {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
-        let days = reader.days_of_applied()?;
+        let days = reader.days_of_applied(today)?;
         let mut messages = OutgoingBatch::default();
         let mut pending =
             outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
         for OutboxEntry { mut envelope, summary, spent } in entries {
-            let facts = &mut envelope.facts;
             // Another collector may have produced it before this one was granted the topic, or
             // while this one was briefly fenced off without noticing.
             let is_known = is_applied(reader, &summary.key, &days)?;
@@ -63,6 +65,16 @@ impl RowReader {
             if is_known {
                 continue;
             }
+            let names = [&summary.actor_login, &summary.org_login, &summary.repo_name];
+            let [actor, org, repo] = names.map(|name| name.as_deref());
+            if reader.privacy().leaves_out(actor, org, repo) {
+                messages.left_out += 1;
+                continue;
+            }
+            if let Some(hashed) = reader.privacy().hashed(&envelope.event) {
+                envelope.event = hashed.into();
+            }
+            let facts = &mut envelope.facts;
             let happened_at = summary.created_at.unwrap_or(facts.received_at);
             let (actor, repo) = (summary.actor_id, summary.repo_id);
             self.announced.announce(reader, &mut facts.flags, happened_at, actor, repo)?;
@@ -83,10 +95,11 @@ impl RowReader {
 pub(super) fn came_back(
     reader: Reader<'_>,
     after: u64,
+    today: Day,
 ) -> Result<(u64, Vec<OutboxReceipt>), StoreError> {
     let entries = outbox::read(reader, after + 1, LOOKED_AT, LOOKED_AT_BYTES)?;
     let last = entries.last().map_or(u64::MAX, |entry| entry.spent.entry);
-    let (days, mut applied) = (reader.days_of_applied()?, Vec::new());
+    let (days, mut applied) = (reader.days_of_applied(today)?, Vec::new());
     for OutboxEntry { summary, spent, .. } in entries {
         if is_applied(reader, &summary.key, &days)? {
             applied.push(spent);
@@ -154,10 +167,48 @@ mod tests {
             Ok(())
         });
         fill.await.unwrap();
-        let sent = RowReader::default().read(store.reader(), 1).unwrap();
+        let today = received_at.day();
+        let sent = RowReader::default().read(store.reader(), 1, today).unwrap();
         assert_eq!((sent.bodies.len(), sent.spent.len()), (1, 2));
-        let (_, back) = came_back(store.reader(), 0).unwrap();
+        let (_, back) = came_back(store.reader(), 0, today).unwrap();
         assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1]);
+        // Another clock has left claims of many days to come. The second event came by a clock for
+        // which it is tomorrow.
+        let fill = store.commit(|batch| {
+            let key = |id| EventKey { id: EventId::Number(id), kind: "WatchEvent".to_owned() };
+            for day in 1_001..1_501 {
+                batch.put(&AppliedKey(SeenKey::new(Day(day), &key(9))), b"");
+            }
+            batch.put(&AppliedKey(SeenKey::new(Day(1_001), &key(2))), b"");
+            Ok(())
+        });
+        fill.await.unwrap();
+        assert!(RowReader::default().read(store.reader(), 1, today).unwrap().bodies.is_empty());
+        let (_, back) = came_back(store.reader(), 0, today).unwrap();
+        assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn events_that_were_left_out_while_they_waited_are_not_sent() {
+        let (_dir, store) = new_store();
+        let fill = store.commit(move |batch| {
+            for (n, login) in [(1, "ann"), (2, "bob"), (3, "ANN")] {
+                let commits = r#"[{"author":{"email":"b@example.org","name":"b"}}]"#;
+                let event = format!(
+                    r#"{{"id":"{n}","type":"PushEvent","actor":{{"id":{n},"login":"{login}"}},"payload":{{"commits":{commits}}}}}"#
+                );
+                batch.put(&BodyKey(n), event.as_bytes());
+                batch.put(&OutboxKey(n), &encode_outbox(n, &Facts::default()));
+            }
+            Ok(())
+        });
+        fill.await.unwrap();
+        store.privacy().set(&["ann".to_owned()], true);
+        let batch = RowReader::default().read(store.reader(), 1, Day(0)).unwrap();
+        assert_eq!((batch.bodies.len(), batch.spent.len(), batch.left_out), (1, 3, 2));
+        let body = &batch.bodies[0].body;
+        assert!(body.contains(r#""login":"bob""#), "{body}");
+        assert!(body.contains("@example.org") && !body.contains("b@example.org"), "{body}");
     }
 
     #[tokio::test]
@@ -178,7 +229,7 @@ mod tests {
         fill.await.unwrap();
         let (mut rows, mut from, mut sent) = (RowReader::default(), 1, 0);
         while from <= PUSHES {
-            let batch = rows.read(store.reader(), from).unwrap();
+            let batch = rows.read(store.reader(), from, Day(0)).unwrap();
             let bytes: usize = batch.bodies.iter().map(|message| message.body.len()).sum();
             assert!(batch.bodies[0].body.contains("xxx"), "the commits are sent");
             assert!(bytes < MESSAGE_BYTES + MESSAGE_BYTES / 8, "{bytes} bytes from {from} on");

@@ -58,21 +58,21 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
             self.wait().await;
             let Self { source, grant, .. } = self;
             let refused = async { grant.wait_for(|grant| !grant.may_admit()).await.is_ok() };
-            let is_told = tokio::select! {
+            let is_refused = tokio::select! {
                 biased;
-                is_told = refused => is_told,
+                is_refused = refused => is_refused,
                 // Dropping the future loses nothing: requests in flight are received by the next
                 // one.
                 poll = source.next_poll() => return poll,
             };
-            if !is_told {
+            if !is_refused {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    fn silent_since(&mut self) -> Option<Timestamp> {
-        self.source.silent_since()
+    fn outage_since(&mut self) -> Option<Timestamp> {
+        self.source.outage_since()
     }
 
     fn polled_before(&mut self) -> Option<Timestamp> {

@@ -9,12 +9,18 @@ use super::account::Accounts;
 use super::types::{Census, Owner, Resource, TokenMode, TokenSlotId};
 use crate::config::Secret;
 use crate::github::limits::DeadToken;
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 
 /// First and longest time that a token which GitHub refused is quarantined; doubled with each
 /// refusal in a row. An incident at GitHub may refuse good tokens for seconds.
 pub const QUARANTINE: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(6 * 3_600));
+
+/// Lines about refused tokens, and those that say that none is left: an incident at GitHub may
+/// refuse all of many tokens again and again.
+static REFUSED: LineLimit = LineLimit::per_minute(10);
+static ALL_REFUSED: LineLimit = LineLimit::per_minute(2);
 
 /// GitHub's limit without a token, per hour and address.
 pub(super) const ANONYMOUS_LIMIT: u64 = 60;
@@ -44,7 +50,7 @@ pub(super) struct TokenSlot {
     pub(super) installation: Option<u64>,
     pub(super) owner: Owner,
     /// When to ask GitHub for its account; `None` once that is answered.
-    pub(super) introduced_at: Option<Instant>,
+    pub(super) identity_due_at: Option<Instant>,
     pub(super) quarantined_until: Option<Instant>,
     /// How often in a row GitHub refused it.
     refusals: u32,
@@ -54,14 +60,14 @@ pub(super) struct TokenSlot {
 
 impl TokenSlot {
     pub(super) fn new(id: TokenSlotId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
-        let (introduced_at, installation) = (Some(now), None);
+        let (identity_due_at, installation) = (Some(now), None);
         let (quarantined_until, resting_until) = (None, None);
         Self {
             id,
             token,
             installation,
             owner,
-            introduced_at,
+            identity_due_at,
             quarantined_until,
             refusals: 0,
             resting_until,
@@ -89,8 +95,8 @@ impl PoolState {
         let id = TokenSlotId(self.next_id);
         self.next_id += 1;
         let owner = self.accounts.open(id, now);
-        let introduced_at = installation.is_none().then_some(now);
-        TokenSlot { installation, introduced_at, ..TokenSlot::new(id, token, owner, now) }
+        let identity_due_at = installation.is_none().then_some(now);
+        TokenSlot { installation, identity_due_at, ..TokenSlot::new(id, token, owner, now) }
     }
 
     /// The slot with this id, even one that was taken off the list.
@@ -176,24 +182,29 @@ pub(super) fn report_quarantine(
     let census = census(state, now);
     let (number, seconds) = (place + 1, time.as_secs());
     let left = census.tokens - census.quarantined;
-    if let Some(installation) = state.slots[place].installation {
-        tracing::warn!(
+    let installation = state.slots[place].installation;
+    REFUSED.log(|left_out| match installation {
+        Some(installation) => tracing::warn!(
             installation,
             left,
+            left_out,
             "GitHub refuses the token of an app installation ({why}); a new one is requested"
-        );
-    } else {
-        tracing::warn!(
+        ),
+        None => tracing::warn!(
+            left_out,
             "GitHub refuses token {number} of {} ({why}); it is tried again in {seconds} s, {left} \
              left",
             census.tokens,
-        );
-    }
+        ),
+    });
     if census.mode == TokenMode::Anonymous {
-        tracing::error!(
-            "GitHub accepts none of the tokens; reading anonymously, within {ANONYMOUS_LIMIT} \
-             requests an hour or what GitHub allows; put a good one into github.tokens"
-        );
+        ALL_REFUSED.log(|left_out| {
+            tracing::error!(
+                left_out,
+                "GitHub accepts none of the tokens; reading anonymously, within {ANONYMOUS_LIMIT} \
+                 requests an hour or what GitHub allows; put a good one into github.tokens"
+            );
+        });
     }
 }
 

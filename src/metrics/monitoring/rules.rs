@@ -178,7 +178,7 @@ rules! {
     GhpulseClockOff warning "10m"
         "abs(ghpulse_clock_offset_seconds) > 2"
         "The clock of {{ $labels.instance }} is off by {{ $value | humanizeDuration }}"
-        "Let chrony or systemd-timesyncd set it (`timedatectl`). Nothing is deleted meanwhile.";
+        "Let chrony or systemd-timesyncd set it (`timedatectl`). Nothing expires by age meanwhile.";
     GhpulseFull warning "0m"
         "increase(ghpulse_refused_total{reason=\"connections\"}[15m]) > 0"
         "{{ $labels.instance }} refuses readers: all places are taken"

@@ -41,7 +41,7 @@ const WORDS: &[(&str, PartState, &str)] = &[
 ];
 /// Reports of the store, by a substring, and their public texts: the cause without a path.
 const CAUSES: &[(&str, &str)] = &[
-    ("the clock of this machine is", "the clock of this machine is wrong; nothing is deleted"),
+    ("the clock of this machine is", "the clock of this machine is wrong; nothing expires by age"),
     ("writes wait", "the disk is full; writing waits"),
     ("polling paused", "the disk is nearly full; fetching is paused"),
     (

@@ -2,18 +2,21 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::expired_journal::first_young;
 use super::*;
 use crate::model::envelope::Facts;
 use crate::model::event::{EventId, EventKey};
 use crate::model::event_index::EventIndex;
 use crate::model::gap::{Gap, GapReason};
-use crate::model::position::Cursor;
-use crate::model::window::{Day, Second};
+use crate::model::position::Position;
+use crate::model::window::{Day, Minute};
 use crate::store::families::Family;
 use crate::store::journal::DROPPED;
-use crate::store::keys::{AppliedKey, BucketKey, JournalKey, Key, MetaKey, SeenKey};
-use crate::store::rows::push_journal;
+use crate::store::keys::{AppliedKey, JournalKey, Key, MetaKey, MinuteKey, SeenKey};
+use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{APPLIED, Batch, Durability, gaps, new_store};
+
+mod untrusted;
 
 /// A new store, the tag of its bus, and the current time.
 fn opened() -> (tempfile::TempDir, Store, BusTag, Timestamp) {

@@ -14,7 +14,7 @@ use crate::common::client::{Answer, Came, Client, request};
 use crate::common::running::{GitHub, soon, until_some};
 
 /// Connects from another address of this machine.
-async fn from(host: &str, to: SocketAddr) -> TcpStream {
+pub(super) async fn from(host: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{host}:0").parse().unwrap()).unwrap();
     socket.connect(to).await.unwrap()
@@ -40,6 +40,16 @@ async fn strangers_leave_open_files_to_the_store() {
         // It may end with a reset.
         let _ = soon("it is cut off", stranger.read_to_end(&mut response)).await;
     }
+    // Nor do programs of this machine take them.
+    let ops = std::fs::read_to_string(dir.path().join("ops")).unwrap();
+    let ops = ops.trim().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut local = Vec::new();
+    for _ in 0..256 {
+        local.push(from("127.0.0.1", ops).await);
+    }
+    for connection in &mut local {
+        let _ = soon("it is cut off", connection.read_to_end(&mut Vec::new())).await;
+    }
     let mut reader = Client::connect(address, "/sampling").await;
     reader.text().await;
     reader.subscribe(r#"{"samplingRate":1}"#).await;
@@ -52,7 +62,7 @@ async fn strangers_leave_open_files_to_the_store() {
     assert!(!log.contains("open files (") && !log.contains("can be accepted"), "{log}");
 }
 
-fn expect_refused(opened: Result<Client, Answer>, status: u16, reason: &str) {
+pub(super) fn expect_refused(opened: Result<Client, Answer>, status: u16, reason: &str) {
     let Err(answer) = opened else { panic!("{status} for {reason} was to come") };
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.body.contains(reason), "{answer:?}");

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
@@ -80,6 +80,58 @@ async fn signals_end_commands_and_leave_nothing() {
             assert_eq!(delivered, 0, "{arguments:?}");
             drop(held);
         }
+    }
+    running.end().await;
+}
+
+/// A request of a command, which the appliance has not received yet.
+async fn asked(listener: &TcpListener) -> (TcpStream, Vec<u8>) {
+    let (mut command, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    loop {
+        command.read_buf(&mut request).await.unwrap();
+        let text = String::from_utf8_lossy(&request);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().unwrap())
+        });
+        if Some(body.len()) >= length {
+            return (command, request);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_that_arrives_after_its_command_was_interrupted_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let running = Running::start(&data, &github.url, &[]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}\n", listener.local_addr().unwrap());
+    std::fs::write(data.join("ops"), url).unwrap();
+    let to = dir.path().join("to");
+    let target = to.to_str().unwrap();
+    let commands: [&[&str]; 2] =
+        [&["backup", target], &["export", "--since", "2026-01-01", "--to", target]];
+    for arguments in commands {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+        command.args(arguments).arg("--data").arg(&data).current_dir(dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let mut command = command.spawn().unwrap();
+        let (held, request) = soon("the command asks", asked(&listener)).await;
+        let id = command.id().expect("it waits for the answer").to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+        let ended = soon("the command ends", command.wait()).await.unwrap();
+        assert_eq!(ended.signal(), Some(2), "{arguments:?}: {ended}");
+        let mut appliance = TcpStream::connect(running.ops).await.unwrap();
+        appliance.write_all(&request).await.unwrap();
+        let mut head = [0; 12];
+        soon("the appliance answers", appliance.read_exact(&mut head)).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&head), "HTTP/1.1 422", "{arguments:?}");
+        assert_eq!(exchanges(&data), Vec::<PathBuf>::new(), "{arguments:?}");
+        drop(held);
     }
     running.end().await;
 }

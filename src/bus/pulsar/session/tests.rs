@@ -1,7 +1,6 @@
 //! A session on a stream to which a broker has sent entries.
 
 use bytes::BytesMut;
-use pulsar::BrokerAddress;
 use pulsar::consumer::InitialPosition;
 use pulsar::message::{Codec, Message, Payload, proto};
 use pulsar::proto::BaseCommand;
@@ -9,6 +8,8 @@ use pulsar::proto::base_command::Type;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::codec::Encoder as _;
 
+use super::super::connection::BrokerConnection;
+use super::super::frames::FrameCodec;
 use super::super::link::PulsarLink;
 use super::super::link::tests::configured;
 use super::super::reader::SubscribeOptions;
@@ -63,13 +64,9 @@ async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     tokio::spawn(async move { theirs.read_to_end(&mut Vec::new()).await });
     let config = configured("pulsar://127.0.0.1:6650");
     let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
-    let address = BrokerAddress {
-        url: config.url.parse().unwrap(),
-        broker_url: config.url.clone(),
-        proxy: false,
-    };
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
-    let reader = TopicReader::begin(Box::new(ours), &link, &address, &to).await.unwrap();
+    let connecting = BrokerConnection::log_in(Box::new(ours), &link, None, FrameCodec::ENTRIES);
+    let reader = TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap();
     let now = link.clock.instant();
     ReaderSession::new(reader, (None, None), Some(end), now)
 }
@@ -177,6 +174,36 @@ async fn entry_of_another_ledger_is_held_until_the_end_proves_it() {
         } else {
             let error = next.unwrap_err();
             assert!(error.to_string().contains("9:0 came, but the topic ends at 1:0"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn first_entry_of_a_ledger_is_held_until_the_next_shows_that_its_id_is_right() {
+    let at = |delivery: &Delivery<PulsarReceipt>| entry_of(delivery.position);
+    // While a node catches up, the topic's end proves nothing: it is far ahead.
+    let end = (30, 7);
+    for (first, is_right) in [((2, 0), true), ((25, 0), false)] {
+        let sent = [(1, 0), (1, 1), first, (2, 1), (2, 2)].map(|at| encoded(at, 10));
+        let mut session = session_with(&sent, end).await;
+        let mut earlier = EarlierSessions::default();
+        let mut found = Vec::new();
+        let ended = loop {
+            match session.receive(&mut earlier).await {
+                Ok(deliveries) => found.extend(deliveries.iter().map(at)),
+                Err(error) => break Some(error),
+            }
+            if found.len() == 5 {
+                break None;
+            }
+        };
+        if is_right {
+            assert_eq!(found, [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]);
+        } else {
+            assert_eq!(found, [(1, 0), (1, 1)]);
+            let error = ended.expect("it is read again");
+            let says = "after 25:0, the first of its ledger, came 2:1";
+            assert!(error.is_transient() && error.to_string().contains(says), "{error}");
         }
     }
 }

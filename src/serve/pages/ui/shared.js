@@ -192,7 +192,7 @@ follow();`;
 }
 
 // Why events are missing from a stream.
-const WHY = { retention: "kept no longer", slow: "read too slowly",
+const WHY = { retention: "kept no longer, or damaged", slow: "read too slowly",
   upstream: "never shown by GitHub", bus_changed: "on another bus" };
 
 const partOf = (name) => (status?.parts ?? []).find((part) => part.name === name);

@@ -27,7 +27,7 @@ async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64
     let prepared =
         entries.map(|n| ArrivedDelivery { cursor: at(n), outage: None, read: Ok(event(at(n))) });
     let prepared = prepared.collect();
-    let counted = store.commit(move |batch| count(batch, prepared, (tag, own), now, SEEN_FOR));
+    let counted = store.commit(move |batch| apply_new(batch, prepared, (tag, own), now, SEEN_FOR));
     counted.await.unwrap().fresh.len()
 }
 
@@ -85,7 +85,7 @@ async fn event_received_by_a_wrong_clock_is_known_after_a_takeover() {
         arrived.push(ArrivedDelivery { cursor, outage: None, read });
     }
     let seen_for = 3 * SEEN_FOR;
-    let counted = standby.commit(move |batch| count(batch, arrived, (tag, own), now, seen_for));
+    let counted = standby.commit(move |batch| apply_new(batch, arrived, (tag, own), now, seen_for));
     assert_eq!(counted.await.unwrap().fresh.len(), 3);
     let retention = RetentionOptions {
         tag,
@@ -105,4 +105,48 @@ async fn event_received_by_a_wrong_clock_is_known_after_a_takeover() {
     let poll = crate::collect::source::Poll { pages, received_at: now.plus(SEEN_FOR) };
     let admitted = crate::collect::ingest::admit(&standby, poll).await.unwrap();
     assert_eq!((admitted.new, admitted.known), (0, 3));
+}
+
+#[tokio::test]
+async fn object_counts_as_new_once_whatever_the_clock_of_its_producer_shows() {
+    let clock = Clock::system();
+    let (own, now, days) = (BusTag(8), clock.now(), |n: u64| Duration::from_secs(n * 86_400));
+    for received_at in [now.plus(days(40)), now.plus(days(13)), now.minus(days(90))] {
+        let (_dir, edge) = crate::store::new_store();
+        let tag = BusTag(7);
+        let retention = RetentionOptions {
+            tag,
+            seen_for: SEEN_FOR,
+            buckets: SEEN_FOR,
+            journal_for: SEEN_FOR,
+            journal_bytes: u64::MAX,
+            held_by: None,
+        };
+        drop_due(&edge, retention, now).await.unwrap();
+        let mut inserted = Vec::new();
+        // Three events of one document, and one of a node with a right clock after each.
+        for n in 0..6_u64 {
+            let is_wrong = n % 2 == 0;
+            let (actor, received_at) = if is_wrong { (1, received_at) } else { (100 + n, now) };
+            let body = format!(
+                r#"{{"event":{{"id":"{n}","type":"WatchEvent","created_at":"{now}","actor":
+                {{"id":{actor},"login":"ann"}},"repo":{{"id":9,"name":"ann/tool"}},"payload":
+                {{"action":"started"}}}},"payload":{{}}}}"#
+            );
+            let incoming = Incoming::read(body.as_bytes(), [None, Some("1")], received_at);
+            let Ok(Incoming { envelope, summary, .. }) = incoming else { panic!("it can be read") };
+            let cursor = Cursor { tag, position: Position::counted(n + 1) };
+            let read = Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere));
+            let arrived = vec![ArrivedDelivery { cursor, outage: None, read }];
+            let counted =
+                edge.commit(move |batch| apply_new(batch, arrived, (tag, own), now, SEEN_FOR));
+            let fresh = counted.await.unwrap().fresh;
+            if is_wrong {
+                inserted.push(fresh[0].envelope.facts.inserted);
+            }
+            drop_due(&edge, retention, clock.now()).await.unwrap();
+        }
+        assert!(inserted[0] > 0, "{received_at}");
+        assert_eq!(inserted[1..], [0, 0], "{received_at}");
+    }
 }

@@ -1,6 +1,6 @@
-//! Clocks that jump, a `Date` of GitHub that lies or is missing, restarts and takeovers, at random:
-//! each event is admitted once and applied once, nothing is deleted before its time, and everything
-//! is in the end.
+//! Clocks that jump, a `Date` of GitHub that lies, is missing, or is that of a proxy with the same
+//! clock, restarts and takeovers, at random: each event is admitted once and applied once, nothing
+//! is deleted before its time, and everything is in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -32,7 +32,7 @@ const DAY: i64 = 24 * HOUR;
 const STEPS: &[i64] = &[0, 1, -1, 200, -200, 2 * HOUR, -2 * HOUR, 30 * HOUR, -30 * HOUR, 4 * DAY];
 /// The same, by years.
 const FAR_STEPS: &[i64] = &[700 * DAY, -700 * DAY, 20_000 * DAY, -START];
-/// What GitHub's `Date` is off by: never as much as a clock, or two witnesses would agree.
+/// What GitHub's `Date` is off by, where it lies by itself.
 const LIES: &[i64] =
     &[400, -400, 5 * HOUR, -5 * HOUR, 11 * DAY, -11 * DAY, -701 * DAY, 3_000 * DAY];
 /// Events on GitHub's page, and how long it shows them.
@@ -64,6 +64,16 @@ struct Node {
     applied: BTreeMap<u64, Timestamp>,
 }
 
+/// The `Date` of GitHub's responses.
+#[derive(Clone, Copy)]
+enum DateHeader {
+    /// GitHub's, off by these seconds.
+    Off(i64),
+    Missing,
+    /// Of a proxy on the producer's machine: it has the same clock.
+    OfProducer,
+}
+
 struct World {
     seed: u64,
     draw: fastrand::Rng,
@@ -71,8 +81,7 @@ struct World {
     clock: Clock,
     /// What GitHub has, with the true time.
     events: Vec<(Timestamp, String)>,
-    /// What its `Date` is off by; `None` when it sends none.
-    date: Option<i64>,
+    date: DateHeader,
     /// When each event was first shown to a node.
     shown: BTreeMap<u64, Timestamp>,
     topic: Option<Vec<(Outgoing, Timestamp)>>,
@@ -163,7 +172,7 @@ impl Node {
     ) {
         let (own, now) = (self.store().bus_tag(), self.clock.now());
         let counted = self.store().commit(move |batch| {
-            let counted = count(batch, arrived, (tag, own), now, CLAIMED_FOR)?;
+            let counted = apply_new(batch, arrived, (tag, own), now, CLAIMED_FOR)?;
             outbox::settle(&spent, batch)?;
             Ok(counted)
         });
@@ -203,7 +212,7 @@ impl World {
             draw,
             clock,
             events: Vec::new(),
-            date: Some(0),
+            date: DateHeader::Off(0),
             shown: BTreeMap::new(),
             topic: has_broker.then(Vec::new),
             producer: 0,
@@ -240,8 +249,10 @@ impl World {
         let texts: Vec<&str> = page.iter().map(|(_, text)| text.as_str()).collect();
         let entries = Entries::of_list(&Bytes::from(format!("[{}]", texts.join(","))));
         let node = &self.nodes[self.producer];
-        if let Some(off) = self.date {
-            node.witness.hear(shifted(now, off));
+        match self.date {
+            DateHeader::Off(off) => node.witness.record_date(shifted(now, off)),
+            DateHeader::OfProducer => node.witness.record_date(node.clock.now()),
+            DateHeader::Missing => {}
         }
         let received_at = node.witness.stamp();
         let pages = vec![PolledPage { number: 1, entries }];
@@ -311,7 +322,9 @@ impl World {
         let (which, node) = (self.draw.u32(0..100), self.draw.usize(0..self.nodes.len()));
         match which {
             0..45 => {
-                let events = self.draw.usize(0..6);
+                // GitHub always shows some within seconds, by which a proxy's `Date` is known.
+                let least = usize::from(matches!(self.date, DateHeader::OfProducer));
+                let events = self.draw.usize(least..6);
                 self.happen(events);
                 self.poll().await;
                 self.pass(Duration::from_secs(1)).await;
@@ -329,10 +342,11 @@ impl World {
                 self.nodes[node].off.store(off * 1_000_000, Ordering::Relaxed);
             }
             80..88 => {
-                self.date = match self.draw.u32(0..4) {
-                    0 | 1 => Some(0),
-                    2 => None,
-                    _ => Some(LIES[self.draw.usize(0..LIES.len())]),
+                self.date = match self.draw.u32(0..5) {
+                    0 | 1 => DateHeader::Off(0),
+                    2 => DateHeader::Missing,
+                    3 => DateHeader::OfProducer,
+                    _ => DateHeader::Off(LIES[self.draw.usize(0..LIES.len())]),
                 };
             }
             88..95 => self.nodes[node].restart(self.topic.is_some()).await,
@@ -360,7 +374,7 @@ impl World {
         for node in &self.nodes {
             node.off.store(0, Ordering::Relaxed);
         }
-        self.date = Some(0);
+        self.date = DateHeader::Off(0);
         for _ in 0..20 {
             self.happen(2);
             self.poll().await;
@@ -388,7 +402,7 @@ impl World {
     fn assert_nothing_old(&self, node: &Node, now: Timestamp) {
         let (reader, tag) = (node.store().reader(), self.tag(node));
         let days = now.minus(CLAIMED_FOR + LATE).day().0..=now.day().0;
-        let kept = reader.days_of_applied().unwrap();
+        let kept = reader.days_of_applied(now.day()).unwrap();
         assert!(kept.iter().all(|day| days.contains(day)), "claims of {kept:?}, not of {days:?}");
         let mut seen = BTreeSet::new();
         let take = |key: SeenKey, _: &[u8]| {
