@@ -50,10 +50,18 @@ pub(super) struct TopicProducer {
 
 /// A command whose response is waited for.
 struct ProducerRequest {
-    message: Message,
-    /// The batch's number; `None` to close the producer.
-    sequence: Option<u64>,
+    message: Box<Message>,
+    settled_by: ProducerResponse,
     settled: oneshot::Sender<Result<(), ConnectionError>>,
+}
+
+/// A response that settles a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ProducerResponse {
+    /// The receipt of the batch with this number.
+    Receipt(u64),
+    /// The producer is closed.
+    Closed,
 }
 
 impl TopicProducer {
@@ -98,8 +106,18 @@ impl TopicProducer {
 
     /// Sends messages as one entry of the topic, and waits for the broker's receipt.
     pub(super) async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), ConnectionError> {
-        let sequence_id = self.sequence;
+        let number = self.sequence;
         self.sequence += 1;
+        let entry = self.entry(number, messages)?;
+        self.request(entry, ProducerResponse::Receipt(number)).await
+    }
+
+    /// The command that sends messages as one entry.
+    fn entry(
+        &self,
+        sequence_id: u64,
+        messages: Vec<Outgoing>,
+    ) -> Result<Box<Message>, ConnectionError> {
         let count = i32::try_from(messages.len()).ok();
         let batch = batch_of(messages)?;
         let uncompressed = u32::try_from(batch.len()).ok();
@@ -123,26 +141,23 @@ impl TopicProducer {
         };
         let mut message = command(Type::Send, |c| c.send = Some(send));
         message.payload = Some(Payload { metadata, data });
-        self.request(message, Some(sequence_id)).await
+        Ok(Box::new(message))
     }
 
     /// Gives the topic back.
     pub(super) async fn close(self) -> Result<(), ConnectionError> {
-        let close = proto::CommandCloseProducer {
-            producer_id: PRODUCER,
-            request_id: self.closing,
-            ..proto::CommandCloseProducer::default()
-        };
-        self.request(command(Type::CloseProducer, |c| c.close_producer = Some(close)), None).await
+        let close = proto::CommandCloseProducer { producer_id: PRODUCER, request_id: self.closing };
+        let message = command(Type::CloseProducer, |c| c.close_producer = Some(close));
+        self.request(Box::new(message), ProducerResponse::Closed).await
     }
 
     async fn request(
         &self,
-        message: Message,
-        sequence: Option<u64>,
+        message: Box<Message>,
+        settled_by: ProducerResponse,
     ) -> Result<(), ConnectionError> {
         let (settled, outcome) = oneshot::channel();
-        let request = ProducerRequest { message, sequence, settled };
+        let request = ProducerRequest { message, settled_by, settled };
         self.requests.send(request).await.map_err(|_| ConnectionError::Disconnected)?;
         outcome.await.unwrap_or(Err(ConnectionError::Disconnected))
     }
@@ -150,13 +165,13 @@ impl TopicProducer {
 
 /// Sends requests, one at a time, until one fails.
 async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<ProducerRequest>) {
-    let mut sent: Option<(Option<u64>, oneshot::Sender<_>)> = None;
+    let mut sent: Option<(ProducerResponse, oneshot::Sender<_>)> = None;
     let error = loop {
         tokio::select! {
             request = requests.recv(), if sent.is_none() => {
                 let Some(request) = request else { return };
-                connection.push(request.message);
-                sent = Some((request.sequence, request.settled));
+                connection.push(*request.message);
+                sent = Some((request.settled_by, request.settled));
             }
             said = connection.next_command() => {
                 let said = match said {
@@ -187,8 +202,8 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
     }
 }
 
-/// The request that a command of the broker settles, by the number of its batch.
-fn outcome(said: BaseCommand) -> Result<Option<Option<u64>>, ConnectionError> {
+/// The response in a command of the broker.
+fn outcome(said: BaseCommand) -> Result<Option<ProducerResponse>, ConnectionError> {
     if let Some(error) = said.send_error {
         let kind = ServerError::try_from(error.error).ok();
         return Err(ConnectionError::PulsarError(kind, Some(error.message)));
@@ -198,9 +213,9 @@ fn outcome(said: BaseCommand) -> Result<Option<Option<u64>>, ConnectionError> {
         return Err(ConnectionError::Io(std::io::Error::other(words)));
     }
     if let Some(receipt) = said.send_receipt {
-        return Ok(Some(Some(receipt.sequence_id)));
+        return Ok(Some(ProducerResponse::Receipt(receipt.sequence_id)));
     }
-    Ok(said.success.map(|_| None))
+    Ok(said.success.map(|_| ProducerResponse::Closed))
 }
 
 /// The messages of a batch, each behind its metadata.

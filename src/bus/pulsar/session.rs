@@ -471,7 +471,7 @@ pub(super) async fn end_of(reader: &mut TopicReader) -> Result<Option<EntryId>, 
 pub(super) async fn last_id(
     reader: &mut TopicReader,
 ) -> Result<Option<MessageIdData>, PulsarError> {
-    let link = Arc::clone(&reader.link());
+    let link = Arc::clone(reader.link());
     let doing = || format!("asking {} for the end of {}", link.url, link.topic);
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // The last entry of an empty ledger is -1, as an unsigned number.
