@@ -1,9 +1,6 @@
 //! Tests with a faulty broker: killed, paused, its topic unloaded or deleted, its data gone.
 
-use std::time::Duration;
-
 use ghpulse::bus::ProducerGrant;
-use ghpulse::clock::Clock;
 use ghpulse::config::PulsarConfig;
 use tempfile::{TempDir, tempdir};
 
@@ -73,32 +70,19 @@ async fn restarted_broker_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn standby_leaves_the_topic_of_a_restarted_broker_to_its_holder_at_first() {
-    let Some(mut two) = Two::on("holder-first").await else { return };
+async fn standby_takes_over_from_a_holder_that_died_with_the_broker() {
+    let Some(two) = Two::on("died-together").await else { return };
     let dir = tempdir().unwrap();
     let mut standby = Node::collector(&dir, &two.pulsar.broker.options(two.topic)).await;
     standby.is(ProducerGrant::Standby).await;
     two.admit(0..400).await;
     standby.holds(400).await;
     two.pulsar.broker.kill();
-    two.admit(400..800).await;
-    standby.is_connected(false).await;
-    two.pulsar.broker.start();
-    two.pulsar.broker.ready().await;
-    two.admit(800..1_200).await;
-    // The holder sends what it has, and has the topic again.
-    standby.holds(1_200).await;
-    two.collector.is(ProducerGrant::Granted).await;
-    standby.is(ProducerGrant::Standby).await;
-    // A holder that does not return is replaced a while later.
-    two.pulsar.broker.kill();
     standby.is_connected(false).await;
     two.collector.abort().await;
     two.pulsar.broker.start();
     two.pulsar.broker.ready().await;
     standby.is(ProducerGrant::Granted).await;
-    let waited = Clock::system().now().since(standby.state.borrow().since);
-    assert!(waited > Duration::from_secs(12), "{waited:?} after the connection was back");
     standby.end().await;
     two.edge.end().await;
 }
