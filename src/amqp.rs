@@ -59,6 +59,9 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Backoff between two attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
+/// Refusals of a message that are followed by the next connection at once, in each period.
+const REFUSALS: u32 = 10;
+const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 /// Lines that say that RabbitMQ fails.
 static FAILING: LineLimit = LineLimit::per_minute(4);
 /// Lines about messages that RabbitMQ refuses.
@@ -111,6 +114,19 @@ struct Progress {
     careful_to: Option<Position>,
     /// Ids of refused messages of the event that is being published.
     refused: Vec<String>,
+    /// When the first refusal of this period was, and how many followed.
+    refusals: Option<(tokio::time::Instant, u32)>,
+}
+
+impl Progress {
+    /// Counts a refusal. Returns whether the next connection has to wait, as after other failures.
+    fn waits_after_refusal(&mut self, now: tokio::time::Instant) -> bool {
+        let period =
+            self.refusals.filter(|(began, _)| now.duration_since(*began) < REFUSALS_WITHIN);
+        let (began, refusals) = period.unwrap_or((now, 0));
+        self.refusals = Some((began, refusals.saturating_add(1)));
+        refusals >= REFUSALS
+    }
 }
 
 /// A batch of events behind a position.
@@ -145,31 +161,40 @@ impl Sink {
         let mut progress = self.begin().await?;
         let mut backoff = Backoff::new(FIRST_WAIT, MOST_WAIT);
         loop {
-            let error = match Box::pin(self.feed(&mut progress, &mut backoff, &stop)).await {
+            let failure = Box::pin(self.feed(&mut progress, &mut backoff, &stop)).await;
+            let now = self.clock.instant();
+            let wait = match failure {
                 PublishFailure::Asked => return Ok(()),
                 PublishFailure::Store(error) => return Err(error.into()),
-                PublishFailure::Refused => continue,
-                PublishFailure::Broker(error) => error,
+                PublishFailure::Refused if !progress.waits_after_refusal(now) => continue,
+                PublishFailure::Refused => backoff.next_wait(),
+                PublishFailure::Broker(error) => {
+                    let wait = backoff.next_wait();
+                    self.report_failure(&error, wait);
+                    wait
+                }
             };
-            metrics::AMQP_LOST.add(1);
-            self.reporter.report(false, Some(error.to_string()));
-            let wait = backoff.next_wait();
-            let again_in = format!("{:.1} s", wait.as_secs_f64());
-            if error.is_transient() {
-                FAILING.log(|left_out| {
-                    let words = "RabbitMQ is unavailable; reconnecting";
-                    tracing::warn!(%error, again_in, left_out, "{words}");
-                });
-            } else {
-                FAILING.log(|left_out| {
-                    let words = "cannot publish to RabbitMQ; retrying";
-                    tracing::error!(%error, again_in, left_out, "{words}");
-                });
-            }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.clock.sleep(wait) => {}
             }
+        }
+    }
+
+    fn report_failure(&self, error: &AmqpError, wait: Duration) {
+        metrics::AMQP_LOST.add(1);
+        self.reporter.report(false, Some(error.to_string()));
+        let again_in = format!("{:.1} s", wait.as_secs_f64());
+        if error.is_transient() {
+            FAILING.log(|left_out| {
+                let words = "RabbitMQ is unavailable; reconnecting";
+                tracing::warn!(%error, again_in, left_out, "{words}");
+            });
+        } else {
+            FAILING.log(|left_out| {
+                let words = "cannot publish to RabbitMQ; retrying";
+                tracing::error!(%error, again_in, left_out, "{words}");
+            });
         }
     }
 
@@ -204,6 +229,7 @@ impl Sink {
             has_fed: is_kept,
             careful_to: None,
             refused: Vec::new(),
+            refusals: None,
         };
         self.store_cursor(&mut progress).await?;
         Ok(progress)

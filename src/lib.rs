@@ -33,6 +33,7 @@ pub mod supervise;
 pub mod sync;
 pub mod terminal;
 pub mod tidb;
+pub mod tls;
 
 // libFuzzer has the functions that the counters of edges call, in every program with this library.
 #[cfg(feature = "guided")]

@@ -9,13 +9,12 @@
 //! start and its own figures, and a failure of one does not affect the other. Whenever the daily
 //! figures are queried, two more queries read languages of repositories, and days of the past for
 //! the ledger.
-//!
-//! With `tidb/server.rs` the only user of `mysql_async`.
 
 mod answer;
 mod error;
 mod figures;
 mod languages;
+mod mysql;
 mod query;
 mod repo_days;
 mod round;

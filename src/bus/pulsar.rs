@@ -3,12 +3,15 @@
 //! [`PulsarBus`] reads the topic through this store's own durable subscription and acknowledges
 //! what is on disk here. [`PulsarOutlet`] writes the outbox to the topic as its only producer.
 //!
-//! The client library gives up in many ways: its stream ends, its receipts time out, its connection
-//! goes silent. So each end has a client of its own, bounds every wait, and on any error drops the
-//! client and reconnects with backoff. Messages that are delivered or sent twice are applied once.
-//! The library also decompresses entries without a limit; therefore `reader` reads the socket
-//! itself and uses only the library's commands and topic look-up.
+//! A connection fails in many ways: its stream ends, its receipts do not come, it goes silent. So
+//! each end has a connection of its own, bounds every wait, and on any error drops the connection
+//! and reconnects with backoff. Messages that are delivered or sent twice are applied once.
+//!
+//! The client library waits for a frame of any size and decompresses entries without a limit. So
+//! only its commands and its encoding are used; connections, look-up, producer and consumer are
+//! ours.
 
+mod connection;
 mod consumer;
 mod delivery;
 mod diagnosis;
@@ -16,9 +19,11 @@ mod entry;
 pub(super) mod error;
 mod frames;
 mod link;
+mod lookup;
 mod oauth;
 mod outlet;
 mod probe;
+mod producer;
 mod progress;
 mod protobuf;
 mod reader;

@@ -1,23 +1,24 @@
-//! One connection per sync, the SQL texts, and results as text. The only user of `mysql_async`.
+//! One connection per sync, the SQL texts, and results as text.
 //!
 //! Uses a fresh connection each time and no pool: one query an hour needs none, and an abandoned
 //! connection is closed, not cleaned. Every operation has a time limit, which the server is asked
 //! to enforce too. The session's clock is set to ours, in UTC, so that `YEAR(NOW())` in a query
 //! means the same year here and there; if the server does not allow that, its year is compared.
 
-use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::{self, AnswerRow, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
+use super::mysql::{MysqlConnection, MysqlError, MysqlLogin, MysqlTls};
 use super::query::{FigureQuery, SqlText};
-use crate::config::{Secret, TidbConfig};
+use crate::config::TidbConfig;
 use crate::model::window::{Day, Timestamp, Year};
 use crate::reload;
 use crate::sync::blocking;
@@ -39,8 +40,6 @@ impl QueryLimits {
     }
 }
 
-/// The most bytes of a packet: a row is five numbers.
-const PACKET_BYTES: usize = 1 << 20;
 /// The most bytes of an error text of the server that are shown: a packet holds up to 1 MiB.
 const ERROR_TEXT_BYTES: usize = 512;
 /// A dead connection is noticed within this time and a few retries of the kernel.
@@ -60,7 +59,7 @@ pub(super) struct TidbServer {
 /// A connection after login.
 pub(super) struct TidbSession<'s> {
     server: &'s TidbServer,
-    conn: Conn,
+    conn: MysqlConnection,
     /// The server's year.
     pub(super) year: Year,
 }
@@ -109,12 +108,7 @@ impl TidbServer {
 
     /// Connects, logs in, and sets the session's clock to `now`.
     pub(super) async fn open(&self, now: Timestamp) -> Result<TidbSession<'_>, HistoryError> {
-        let connecting = async {
-            let opts = self.options().await?;
-            unpanicked(Conn::new(opts))
-                .await
-                .map_err(|error| self.fault(TidbAction::Connecting, error))
-        };
+        let connecting = Box::pin(self.connect());
         let after = self.limits.connect;
         let timeout = || HistoryError::ConnectTimeout { at: self.at.clone(), after };
         let conn = tokio::time::timeout(after, connecting).await.map_err(|_| timeout())??;
@@ -129,68 +123,63 @@ impl TidbServer {
         }
     }
 
-    async fn options(&self) -> Result<OptsBuilder, HistoryError> {
+    async fn connect(&self) -> Result<MysqlConnection, HistoryError> {
         let tidb = &self.tidb;
-        let host = tidb.host.trim_matches(['[', ']']).to_owned();
+        let host = tidb.host.trim_matches(['[', ']']);
         let unknown = |cause: String| HistoryError::Resolve { host: tidb.host.clone(), cause };
         // Resolved here, so that a wrong name and a dead server are distinguished.
-        let found = tokio::net::lookup_host((host.as_str(), tidb.port)).await;
+        let found = tokio::net::lookup_host((host, tidb.port)).await;
         let found = found.map_err(|error| unknown(error.to_string()))?;
-        let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+        let addresses: Vec<SocketAddr> = found.collect();
         if addresses.is_empty() {
             return Err(unknown("it has no address".to_owned()));
         }
-        let tls = if tidb.tls { Some(self.tls().await?) } else { None };
-        Ok(OptsBuilder::default()
-            .ip_or_hostname(host)
-            .tcp_port(tidb.port)
-            .resolved_ips(Some(addresses))
-            .user(Some(&tidb.user))
-            .pass(tidb.password.as_ref().map(Secret::expose))
-            .db_name(Some(&tidb.db))
-            // Otherwise a server on this machine would be contacted again over its socket.
-            .prefer_socket(false)
-            .tcp_keepalive(Some(KEEPALIVE))
-            .stmt_cache_size(0)
-            .max_allowed_packet(Some(PACKET_BYTES))
-            .wait_timeout(Some(60))
-            .ssl_opts(tls))
+        let authorities = if tidb.tls { self.authorities().await? } else { None };
+        let authorities = authorities.as_deref();
+        let tls = tidb.tls.then_some(MysqlTls { host, authorities });
+        let password = tidb.password.as_ref();
+        let login = MysqlLogin { user: &tidb.user, password, db: &tidb.db };
+        let opening = async {
+            let stream = TcpStream::connect(&addresses[..]).await?;
+            stream.set_nodelay(true)?;
+            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            MysqlConnection::open(stream, tls, login).await
+        };
+        opening.await.map_err(|error| self.fault(TidbAction::Connecting, error))
     }
 
-    async fn tls(&self) -> Result<SslOpts, HistoryError> {
-        let Some(path) = &self.tidb.ca else { return Ok(SslOpts::default()) };
+    /// The configured authorities; none if only public ones are trusted.
+    async fn authorities(&self) -> Result<Option<Arc<[u8]>>, HistoryError> {
+        let Some(path) = &self.tidb.ca else { return Ok(None) };
         let refuse =
             |cause: String| HistoryError::CaFile { path: path.display().to_string(), cause };
         // While it is invalid, the last valid one stays in use.
         let path = path.clone();
         let read = move || reload::read_good(&path, reload::check_authorities);
         let read = blocking(read).await.unwrap_or_else(|error| Err(error.to_string()));
-        let read = read.map_err(refuse)?;
-        Ok(SslOpts::default().with_root_certs(vec![read.to_vec().into()]))
+        read.map(Some).map_err(refuse)
     }
 
     /// The meaning of an error. Quotes none of our texts that could contain a password.
-    fn fault(&self, doing: TidbAction, error: Error) -> HistoryError {
+    fn fault(&self, doing: TidbAction, error: MysqlError) -> HistoryError {
         let at = self.at.clone();
-        match (doing, error) {
-            (_, Error::Server(error)) => self.server_fault(doing, error.code, error.message),
-            (_, Error::Driver(DriverError::NoClientSslFlagFromServer)) => {
-                HistoryError::TlsMissing { at }
-            }
-            (_, Error::Io(IoError::Tls(error))) => {
-                HistoryError::Tls { at, cause: error.to_string() }
-            }
-            (TidbAction::Connecting, Error::Io(IoError::Io(error))) => {
+        match error {
+            MysqlError::Server { code, message } => self.server_fault(doing, code, message),
+            MysqlError::NoTls => HistoryError::TlsMissing { at },
+            MysqlError::Io(error) => {
                 let cause = error.to_string();
-                match error.kind() {
-                    // An error of the TLS library arrives as invalid data.
-                    std::io::ErrorKind::InvalidData if self.tidb.tls => {
-                        HistoryError::Tls { at, cause }
+                match (error.kind(), doing) {
+                    (ErrorKind::UnexpectedEof, _) => {
+                        HistoryError::Broken { at, cause: "the server closed it".to_owned() }
                     }
-                    _ => HistoryError::Unreachable { at, cause },
+                    // An error of the TLS library.
+                    (ErrorKind::InvalidData, _) => HistoryError::Tls { at, cause },
+                    (_, TidbAction::Connecting) => HistoryError::Unreachable { at, cause },
+                    _ => HistoryError::Broken { at, cause },
                 }
             }
-            (_, error) => HistoryError::Broken { at, cause: innermost(&error) },
+            MysqlError::Unusable(cause) => HistoryError::Broken { at, cause },
         }
     }
 
@@ -237,10 +226,10 @@ impl TidbSession<'_> {
             format!("SET max_execution_time = {millis}"),
         ];
         for setting in settings {
-            match unpanicked(self.conn.query_drop(setting)).await {
-                Ok(()) => {}
-                Err(Error::Server(error)) => {
-                    tracing::debug!(at = self.server.at, %error, "session setting not supported");
+            match self.conn.ask(&setting).await {
+                Ok(_) => {}
+                Err(MysqlError::Server { message, .. }) => {
+                    tracing::debug!(at = self.server.at, message, "session setting not supported");
                 }
                 Err(error) => return Err(self.server.fault(TidbAction::Connecting, error)),
             }
@@ -260,11 +249,13 @@ impl TidbSession<'_> {
 
     /// Sets the day that [`SqlText::RepoDays`] selects by.
     pub(super) async fn set_day(&mut self, day: Day) -> Result<(), HistoryError> {
-        let set = unpanicked(self.conn.query_drop(format!("SET @ghpulse_day = '{day}'")));
+        let setting = format!("SET @ghpulse_day = '{day}'");
+        let set = self.conn.ask(&setting);
         let after = self.server.limits.connect;
         let query = SqlText::RepoDays;
         match tokio::time::timeout(after, set).await {
-            Ok(done) => done.map_err(|error| self.server.fault(TidbAction::Asking(query), error)),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.server.fault(TidbAction::Asking(query), error)),
             Err(_) => Err(HistoryError::QueryTimeout { query, after }),
         }
     }
@@ -304,7 +295,7 @@ impl TidbSession<'_> {
     ) -> Result<Vec<String>, HistoryError> {
         let after = self.server.limits.query;
         let server = self.server;
-        let asked = unpanicked(rows(&mut self.conn, text, most, take));
+        let asked = rows(&mut self.conn, &text, most, take);
         match tokio::time::timeout(after, asked).await {
             Ok(Ok(answered)) => {
                 answered.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
@@ -348,74 +339,46 @@ impl TidbSession<'_> {
     }
 
     async fn one_text(&mut self, text: &str) -> Result<String, HistoryError> {
-        let server = self.server;
-        let row: Option<Row> = unpanicked(self.conn.query_first(text))
-            .await
-            .map_err(|error| server.fault(TidbAction::Connecting, error))?;
-        Ok(row.as_ref().and_then(|row| cell(row, 0)).unwrap_or_default())
+        let asked = async {
+            self.conn.ask(text).await?;
+            self.conn.row().await
+        };
+        let row = asked.await.map_err(|error| self.server.fault(TidbAction::Connecting, error))?;
+        Ok(row.and_then(|row| row.into_iter().next().flatten()).unwrap_or_default())
     }
 
     /// Closes the connection, whatever is in flight.
     pub(super) async fn close(self) {
         // The server drops the connection anyway.
-        let _ = tokio::time::timeout(GOODBYE, self.conn.disconnect()).await;
+        let _ = tokio::time::timeout(GOODBYE, self.conn.close()).await;
     }
 }
 
-/// A panic of the client library as an error: it reserves memory for as many columns as the server
-/// announces. Reserving more than the machine has still ends the process.
-async fn unpanicked<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
-        Err(Error::Other("the client library cannot take the answer of the server".into()))
-    })
-}
-
 async fn rows(
-    conn: &mut Conn,
-    text: String,
+    conn: &mut MysqlConnection,
+    text: &str,
     most: usize,
     mut take: impl FnMut(&[String], AnswerRow) -> Result<(), MalformedAnswer>,
-) -> Result<Result<Vec<String>, MalformedAnswer>, Error> {
-    let mut result = conn.query_iter(text).await?;
-    let name = |column: &Column| column.name_str().into_owned();
-    let columns: Vec<String> = result.columns_ref().iter().map(name).collect();
-    let (mut read, width) = (0, columns.len());
-    while let Some(row) = result.next().await? {
+) -> Result<Result<Vec<String>, MalformedAnswer>, MysqlError> {
+    let columns = conn.ask(text).await?;
+    let mut read = 0;
+    while let Some(row) = conn.row().await? {
         if read == most {
             return Ok(Err(MalformedAnswer::Rows { most }));
         }
         read += 1;
-        if let Err(refused) = take(&columns, (0..width).map(|at| cell(&row, at)).collect()) {
+        if let Err(refused) = take(&columns, row) {
             return Ok(Err(refused));
         }
     }
-    result.drop_result().await?;
+    conn.skip().await?;
     Ok(Ok(columns))
-}
-
-/// A cell as text; invalid UTF-8 is replaced.
-fn cell(row: &Row, at: usize) -> Option<String> {
-    match row.as_ref(at)? {
-        Value::NULL => None,
-        Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        // The text protocol returns nothing else.
-        other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
-    }
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut at = error;
-    while let Some(cause) = at.source() {
-        at = cause;
-    }
-    at.to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use super::*;
+    use crate::config::Secret;
 
     fn server(tls: bool) -> TidbServer {
         let tidb = TidbConfig {
@@ -484,47 +447,8 @@ mod tests {
         let fault = |code| server.server_fault(TidbAction::Connecting, code, String::new());
         assert!(fault(1040).is_transient() && fault(1105).is_transient());
         assert!(!fault(1045).is_transient() && !fault(1049).is_transient());
-        let closed = DriverError::ConnectionClosed.into();
+        let closed = std::io::Error::from(ErrorKind::UnexpectedEof).into();
         assert!(server.fault(TidbAction::Asking(FigureQuery::Daily.into()), closed).is_transient());
-        let none = DriverError::NoClientSslFlagFromServer.into();
-        assert!(!server.fault(TidbAction::Connecting, none).is_transient());
-    }
-
-    /// A server that accepts any login and setting, and announces 2^62 columns for a query.
-    async fn boasting(listener: tokio::net::TcpListener) -> std::io::Result<()> {
-        // Protocol 10, version, connection, and what it can do: its last bytes name the login.
-        const HELLO: &[u8] =
-            b"\x0a8.0.11\x00\x07\x00\x00\x0012345678\x00\x0f\xa2\x2d\x02\x00\x08\x00\x15\
-            \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00123456789012\x00mysql_native_password\x00";
-        const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
-        let packet = |number: u8, body: &[u8]| {
-            let length = u8::try_from(body.len()).expect("it is short");
-            [&[length, 0, 0, number], body].concat()
-        };
-        let (mut stream, _) = listener.accept().await?;
-        stream.write_all(&packet(0, HELLO)).await?;
-        let mut answer = packet(2, OK);
-        loop {
-            let mut head = [0; 4];
-            stream.read_exact(&mut head).await?;
-            let mut body = vec![0; usize::from(head[0]) + 256 * usize::from(head[1])];
-            stream.read_exact(&mut body).await?;
-            stream.write_all(&answer).await?;
-            let columns = [&[0xfe], &(1_u64 << 62).to_le_bytes()[..]].concat();
-            answer = packet(1, if body.starts_with(b"\x03SET max") { &columns } else { OK });
-        }
-    }
-
-    #[tokio::test]
-    async fn announced_columns_beyond_memory_are_an_error() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(boasting(listener));
-        let mut server = server(false);
-        (server.tidb.host, server.tidb.port) = ("127.0.0.1".to_owned(), port);
-        let opened = server.open(Timestamp::from_seconds(1_772_000_000)).await;
-        let error = opened.map(|_| "it opens").unwrap_err();
-        assert!(matches!(error, HistoryError::Broken { .. }), "{error}");
-        assert!(error.is_transient() && error.to_string().contains("cannot take"), "{error}");
+        assert!(!server.fault(TidbAction::Connecting, MysqlError::NoTls).is_transient());
     }
 }

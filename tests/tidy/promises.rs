@@ -13,7 +13,7 @@ const TABLES: &[(&str, &str, Option<&str>)] = &[
     ("src/THREATS.md", "## Strangers: what they learn and reach", None),
     ("src/THREATS.md", "## Users of the machine", None),
     ("src/THREATS.md", "## Scripts", None),
-    ("src/THREATS.md", "## Peers: GitHub, Pulsar, issuers of tokens", None),
+    ("src/THREATS.md", "## Peers: GitHub, Pulsar, RabbitMQ, TiDB, issuers of tokens", None),
     ("tests/README.md", "## Promises of the README", Some("README.md")),
     ("tests/README.md", "## Promises of the architecture page", Some("src/README.md")),
 ];

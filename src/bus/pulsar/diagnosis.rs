@@ -31,15 +31,20 @@ pub(super) fn is_taken(error: &Error) -> bool {
     }
 }
 
-/// Whether the broker was reached but TLS or the login failed. The library reports both with the
-/// same error.
-pub(super) fn is_shut_out(error: &Error) -> bool {
-    let refused = matches!(said(error), Some((Some(ServerError::AuthenticationError), _)));
-    let fatal = match connection(error) {
-        Some(ConnectionError::Io(error)) => error.to_string().starts_with("fatal error when"),
-        _ => false,
-    };
-    refused || fatal
+/// The cause when a new connection reached the broker, but TLS or the login failed: brokers close a
+/// connection without TLS or a login, or send something else. `None` for other errors.
+pub(super) fn shut_out(error: &ConnectionError) -> Option<String> {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
+    let unreached = [ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut];
+    Some(match error {
+        ConnectionError::PulsarError(Some(ServerError::AuthenticationError), text) => {
+            format!("the broker says: {}", repeated(text.as_deref().unwrap_or_default()))
+        }
+        ConnectionError::Io(error) if !unreached.contains(&error.kind()) => error.to_string(),
+        ConnectionError::Disconnected => "the connection was closed".to_owned(),
+        ConnectionError::Decoding(words) | ConnectionError::Unexpected(words) => repeated(words),
+        _ => return None,
+    })
 }
 
 /// The cause, and what to do.

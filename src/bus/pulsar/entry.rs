@@ -1,16 +1,18 @@
-//! Unpacks entries of the topic, within limits, into their messages.
+//! Packs entries of the topic, and unpacks them, within limits, into their messages.
 //!
 //! An entry may claim any size, decompress to any size, and hold any number of messages. So its
 //! claims are checked before memory is reserved, decompression stops at a limit, and its messages
 //! are slices of one buffer, returned one by one. An entry beyond the limits becomes one dead
 //! letter.
 
-use std::io::Read as _;
+use std::io::{self, Read as _, Write as _};
 
 use bytes::{Buf as _, Bytes};
+use pulsar::proto::CompressionType;
 
 use super::progress::EntryId;
 use super::protobuf::{MalformedProtobuf, ProtobufFields};
+use crate::config::Compression;
 use crate::model::gap::Outage;
 use crate::model::message::{GAP, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
@@ -261,6 +263,29 @@ impl MessageProperties {
     }
 }
 
+/// Compresses the payload of an entry.
+pub(super) fn pack(
+    compression: Compression,
+    payload: Vec<u8>,
+) -> io::Result<(Option<CompressionType>, Vec<u8>)> {
+    Ok(match compression {
+        Compression::None => (None, payload),
+        Compression::Lz4 => {
+            (Some(CompressionType::Lz4), lz4::block::compress(&payload, None, false)?)
+        }
+        Compression::Zlib => {
+            let mut packed =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            packed.write_all(&payload)?;
+            (Some(CompressionType::Zlib), packed.finish()?)
+        }
+        Compression::Zstd => {
+            let packed = zstd::encode_all(&payload[..], zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            (Some(CompressionType::Zstd), packed)
+        }
+    })
+}
+
 /// Decompresses the payload, up to the claimed size and never beyond the limit.
 fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String> {
     let too_large = |bytes: u64| {
@@ -271,7 +296,7 @@ fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String
         Ok(claimed) if claimed <= UNPACKED_BYTES => claimed,
         _ => return Err(too_large(claimed)),
     };
-    let failed = |error: std::io::Error| error.to_string();
+    let failed = |error: io::Error| error.to_string();
     let unpacked = match compression {
         0 => return Ok(packed),
         1 => {
@@ -299,7 +324,7 @@ fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String
 }
 
 /// Reads everything, but at most one byte more than the limit.
-fn read_up_to(limit: usize, from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+fn read_up_to(limit: usize, from: impl io::Read) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     from.take(limit as u64 + 1).read_to_end(&mut unpacked)?;
     Ok(unpacked)

@@ -27,7 +27,17 @@ pub(super) enum PulsarFrame {
 }
 
 /// Decodes and encodes frames.
-pub(super) struct FrameCodec;
+pub(super) struct FrameCodec {
+    /// The largest frame that is accepted, in bytes.
+    most: usize,
+}
+
+impl FrameCodec {
+    /// For connections on which entries arrive.
+    pub(super) const ENTRIES: Self = Self { most: FRAME_BYTES };
+    /// For all others.
+    pub(super) const COMMANDS: Self = Self { most: COMMAND_BYTES };
+}
 
 impl Decoder for FrameCodec {
     type Item = PulsarFrame;
@@ -38,9 +48,9 @@ impl Decoder for FrameCodec {
             return Ok(None);
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size > FRAME_BYTES {
+        if size > self.most {
             let words = format!("the broker sends a frame of {size} bytes");
-            return Err(ConnectionError::Decoding(format!("{words}; the limit is {FRAME_BYTES}")));
+            return Err(ConnectionError::Decoding(format!("{words}; the limit is {}", self.most)));
         }
         if bytes.len() < 4 + size {
             return Ok(None);

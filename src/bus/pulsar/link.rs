@@ -1,54 +1,29 @@
-//! Connects to the service: the checked configuration, and clients made from it.
+//! Connects to the service: the checked configuration, and connections made from it.
 //!
-//! A client of the library is cheap and easily gets stuck, so each session has its own and none is
-//! ever repaired. The library's own retries are off: the callers retry, because they know why.
+//! Each session has its own connection, and none is ever repaired: the callers retry, because they
+//! know why.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use pulsar::compression::{CompressionLz4, CompressionZlib, CompressionZstd};
 use pulsar::error::ConnectionError;
-use pulsar::{
-    BrokerAddress, ConnectionRetryOptions, Error, OperationRetryOptions, Pulsar, TokioExecutor,
-};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use super::diagnosis::{away, is_shut_out, too_slow};
+use super::diagnosis::too_slow;
 use super::error::PulsarError;
 use super::oauth::Credentials;
 use super::progress::shown;
 use super::topic::whole_name;
 use crate::clock::Clock;
-use crate::config::{Compression, PulsarConfig};
-use crate::reload;
-
-/// A byte stream in both directions.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
-
-/// The library's client.
-pub(super) type PulsarClient = Pulsar<TokioExecutor>;
+use crate::config::{Compression, PulsarConfig, endpoint};
+use crate::tls::Duplex;
+use crate::{reload, tls};
 
 /// Time limit for opening a session: name, connection, TLS, login, look-up, subscription.
 pub(super) const OPEN: Duration = Duration::from_secs(30);
-/// Time limit for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Time limit for one request, or for the receipt of one batch.
-const OPERATION: Duration = Duration::from_secs(30);
-/// Time between pings on an idle connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Default ports, without and with TLS.
-const PORT: u16 = 6650;
-const TLS_PORT: u16 = 6651;
-/// Batches that may wait in the client to be sent.
-const OUTBOUND: usize = 1_000;
 /// How often in a row a broker has to say that a topic is partitioned, or ends before what was
 /// applied, until it is believed: nothing but a person cures that.
 const SAID: u32 = 3;
@@ -59,8 +34,8 @@ pub(super) struct PulsarLink {
     /// The topic's full name.
     pub(super) topic: String,
     pub(super) clock: Clock,
-    compression: Compression,
-    /// Read again for each client, so that it can be renewed.
+    pub(super) compression: Compression,
+    /// Read again for each connection, so that it can be renewed.
     ca: Option<PathBuf>,
     credentials: Option<Arc<Credentials>>,
     /// How often in a row the broker has said what only a person can cure.
@@ -89,83 +64,24 @@ impl PulsarLink {
         })
     }
 
-    /// A new, connected client. Fails for a partitioned topic.
-    pub(super) async fn client(&self) -> Result<PulsarClient, PulsarError> {
-        let doing = || format!("connecting to {}", self.url);
-        let mut builder = Pulsar::builder(&self.url, TokioExecutor)
-            .with_connection_retry_options(ConnectionRetryOptions {
-                max_retries: 0,
-                connection_timeout: CONNECT,
-                keep_alive: KEEP_ALIVE,
-                ..ConnectionRetryOptions::default()
-            })
-            .with_operation_retry_options(OperationRetryOptions {
-                operation_timeout: OPERATION,
-                max_retries: Some(0),
-                ..OperationRetryOptions::default()
-            })
-            .with_outbound_channel_size(OUTBOUND);
-        if let Some(ca) = &self.ca {
-            builder = builder.with_certificate_chain(authority(ca)?);
-        }
-        if let Some(credentials) = &self.credentials {
-            builder = builder.with_auth_provider(Box::new(credentials.login()));
-        }
-        let client = match Box::pin(builder.build()).await {
-            Ok(client) => client,
-            Err(error) if is_shut_out(&error) => {
-                if let Some(credentials) = &self.credentials {
-                    credentials.forget().await;
-                }
-                return Err(PulsarError::Away { doing: doing(), why: self.shut_out().to_owned() });
-            }
-            Err(error) => return Err(away(doing(), &error)),
-        };
-        let looking = || format!("looking up {} at {}", self.topic, self.url);
-        let partitions = Box::pin(client.lookup_partitioned_topic_number(&self.topic)).await;
-        match partitions.map_err(|error| away(looking(), &error))? {
-            0 => Ok(client),
-            partitions => Err(PulsarError::Partitioned { topic: self.topic.clone(), partitions }),
-        }
+    /// Whether connections use TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        endpoint(&self.url).is_some_and(|(scheme, _, _)| scheme == "pulsar+ssl")
     }
 
-    /// Connects to the broker that has the topic, with TLS for `pulsar+ssl`.
-    pub(super) async fn connect(
-        &self,
-        address: &BrokerAddress,
-    ) -> Result<Box<dyn Duplex>, PulsarError> {
-        let doing = || format!("connecting to {}", address.url);
-        let connecting = async {
-            let opened = Box::pin(self.dial(address)).await;
-            opened.map_err(|error| away(doing(), &Error::Connection(ConnectionError::Io(error))))
-        };
-        within(CONNECT, doing, connecting).await
-    }
-
-    async fn dial(&self, address: &BrokerAddress) -> std::io::Result<Box<dyn Duplex>> {
-        let url = &address.url;
-        let is_tls = url.scheme() == "pulsar+ssl";
-        let host = url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = url.port().unwrap_or(if is_tls { TLS_PORT } else { PORT });
-        let stream = TcpStream::connect((host, port)).await?;
+    /// Connects, with TLS for `pulsar+ssl`.
+    pub(super) async fn dial(&self, url: &str) -> Result<Box<dyn Duplex>, ConnectionError> {
+        let (_, host, port) = endpoint(url).ok_or(ConnectionError::NotFound)?;
+        let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
+        let addresses: Vec<_> = addresses.map_err(|_| ConnectionError::NotFound)?.collect();
+        let stream = TcpStream::connect(&addresses[..]).await?;
         stream.set_nodelay(true)?;
-        if !is_tls {
+        if !self.is_tls() {
             return Ok(Box::new(stream));
         }
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let own = self.ca.as_deref().map(authority).transpose().map_err(std::io::Error::other)?;
-        for certificate in CertificateDer::pem_slice_iter(&own.unwrap_or_default()) {
-            let added = certificate.map(|certificate| roots.add(certificate));
-            if !matches!(added, Ok(Ok(()))) {
-                let words = "malformed certificate in the file of pulsar.ca";
-                return Err(std::io::Error::other(words));
-            }
-        }
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        Ok(Box::new(stream))
+        let authorities = self.ca.as_deref().map(authority).transpose();
+        let authorities = authorities.map_err(io::Error::other)?;
+        Ok(Box::new(tls::connect(stream, &host, authorities.as_deref()).await?))
     }
 
     /// The token to log in with; `None` without authentication. Errors are texts for people.
@@ -176,9 +92,16 @@ impl PulsarLink {
         }
     }
 
+    /// Drops the token to log in with: the broker refused it.
+    pub(super) async fn forget_token(&self) {
+        if let Some(credentials) = &self.credentials {
+            credentials.forget().await;
+        }
+    }
+
     /// Advice for when the broker was reached but TLS or the login failed.
-    fn shut_out(&self) -> &'static str {
-        match (self.url.starts_with("pulsar+ssl"), self.credentials.is_some()) {
+    pub(super) fn advice(&self) -> &'static str {
+        match (self.is_tls(), self.credentials.is_some()) {
             (true, true) => {
                 "it was reached, but TLS or the login failed; for a certificate authority of your \
                  own, name its file in pulsar.ca; check pulsar.audience and the key file"
@@ -249,22 +172,12 @@ impl PulsarLink {
             _ => Ok(()),
         }
     }
-
-    pub(super) fn compression(&self) -> pulsar::compression::Compression {
-        use pulsar::compression::Compression as Theirs;
-        match self.compression {
-            Compression::None => Theirs::None,
-            Compression::Lz4 => Theirs::Lz4(CompressionLz4::default()),
-            Compression::Zstd => Theirs::Zstd(CompressionZstd::default()),
-            Compression::Zlib => Theirs::Zlib(CompressionZlib::default()),
-        }
-    }
 }
 
 /// The certificate authorities in a file; while it is malformed, its last good content.
-fn authority(path: &Path) -> Result<Vec<u8>, PulsarError> {
+fn authority(path: &Path) -> Result<Arc<[u8]>, PulsarError> {
     let read = reload::read_good(path, reload::check_authorities);
-    read.map(|pem| pem.to_vec()).map_err(|why| PulsarError::File {
+    read.map_err(|why| PulsarError::File {
         what: "certificate file",
         path: path.to_owned(),
         why: why.replace("no PEM certificate", "no certificate in PEM form"),
@@ -368,7 +281,7 @@ pub(super) mod tests {
         taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("pulsar://{}", taken.local_addr().unwrap());
         let link = PulsarLink::new(&configured(&url), "events", Clock::system());
-        let Err(error) = Box::pin(link.unwrap().client()).await else {
+        let Err(error) = Box::pin(Arc::new(link.unwrap()).look_up()).await else {
             panic!("something listens there")
         };
         assert!(error.is_transient());

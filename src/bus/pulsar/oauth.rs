@@ -5,14 +5,11 @@
 //! never leaves this module: no error or log contains it, and no type here implements `Debug`.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use pulsar::authentication::Authentication;
-use pulsar::error::AuthenticationError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
@@ -99,11 +96,6 @@ impl Credentials {
         let audience = options.audience.clone();
         let key = ArcSwap::from_pointee(key);
         Ok(Self { http, clock, key, audience, key_file: path, state: Mutex::default() })
-    }
-
-    /// The library asks this for a token at each connection.
-    pub(super) fn login(self: &Arc<Self>) -> impl Authentication {
-        Login(Arc::clone(self))
     }
 
     /// A valid token: the cached one, or a new one. No error contains the secret, whatever an
@@ -233,37 +225,6 @@ fn life(said: Option<&str>) -> Duration {
     let seconds = said.and_then(|text| text.trim_matches('"').parse().ok());
     let seconds = seconds.filter(|seconds: &f64| !seconds.is_nan()).unwrap_or(LIFE);
     Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_LIFE))
-}
-
-/// The credentials as the library takes them.
-struct Login(Arc<Credentials>);
-
-type AuthFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, AuthenticationError>> + Send + 'a>>;
-
-impl Authentication for Login {
-    fn auth_method_name(&self) -> String {
-        "token".to_owned()
-    }
-
-    fn initialize<'s, 'a>(&'s mut self) -> AuthFuture<'a, ()>
-    where
-        's: 'a,
-        Self: 'a,
-    {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn auth_data<'s, 'a>(&'s mut self) -> AuthFuture<'a, Vec<u8>>
-    where
-        's: 'a,
-        Self: 'a,
-    {
-        Box::pin(async {
-            let token = self.0.token().await;
-            // The library drops the text of every other kind of error.
-            token.map(String::into_bytes).map_err(AuthenticationError::Retriable)
-        })
-    }
 }
 
 /// Checks the content of a key file. Errors quote nothing of it.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pulsar::ProducerOptions;
 use pulsar::consumer::InitialPosition;
 
-use super::diagnosis::{away, is_taken};
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
+use super::producer::{AccessMode, TopicProducer};
 use super::reader::{SubscribeOptions, TopicReader};
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
@@ -49,18 +48,14 @@ pub async fn probe(
         let first = tokio::time::timeout(OLDEST, reader.next()).await;
         let first = first.ok().and_then(Result::ok).flatten().and_then(Result::ok);
         let oldest = first.map(|message| message.published_at);
-        let client = Box::pin(link.client()).await?;
         let grant = if produce {
-            let shared = ProducerOptions { access_mode: Some(0), ..ProducerOptions::default() };
-            let asking = client.producer().with_topic(&link.topic).with_options(shared).build();
-            match Box::pin(asking).await {
-                Ok(mut producer) => {
+            match Box::pin(TopicProducer::open(&link, AccessMode::Shared)).await? {
+                Some(producer) => {
                     // The connection's end closes it in any case.
-                    let _ = Box::pin(producer.close()).await;
+                    let _ = producer.close().await;
                     Some(ProducerGrant::Granted)
                 }
-                Err(error) if is_taken(&error) => Some(ProducerGrant::Standby),
-                Err(error) => return Err(away(link.producing(), &error)),
+                None => Some(ProducerGrant::Standby),
             }
         } else {
             None

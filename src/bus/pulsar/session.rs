@@ -242,7 +242,7 @@ impl ReaderSession {
             Some(end) if end < at => {
                 let (at, end) = (shown(at), shown(end));
                 let why = format!("{at} came, but the topic ends at {end}: reconnecting");
-                return Err(self.reader.link.unread(why));
+                return Err(self.reader.link().unread(why));
             }
             Some(end) if end > at => {
                 unproven.is_before_end = true;
@@ -268,7 +268,7 @@ impl ReaderSession {
         end: Option<EntryId>,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        self.reader.link.check_end(end, self.progress.reached())?;
+        self.reader.link().check_end(end, self.progress.reached())?;
         (self.is_unasked, self.is_late) = (false, false);
         self.ahead = end.filter(|end| !self.has_reached(*end));
         if end.is_some() {
@@ -288,7 +288,7 @@ impl ReaderSession {
                 return Ok(Waited::Received(Box::new(received)));
             }
             let end = end_of(&mut self.reader).await?;
-            self.reader.link.check_end(end, self.progress.reached())?;
+            self.reader.link().check_end(end, self.progress.reached())?;
             let rest = end.filter(|end| !self.has_reached(*end));
             if rest.is_none() {
                 earlier.reset();
@@ -299,10 +299,10 @@ impl ReaderSession {
                 return Ok(Waited::Settled(end));
             }
             let Some(end) = rest else { continue };
-            let now = self.reader.link.clock.instant();
+            let now = self.reader.link().clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= earlier.patience() {
                 earlier.silent = earlier.silent.saturating_add(1);
-                return Err(self.reader.link.unread(format!(
+                return Err(self.reader.link().unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
                      (pulsar-admin topics unload)",
@@ -324,7 +324,7 @@ impl ReaderSession {
     }
 
     fn age(&self) -> Option<Duration> {
-        Some(self.reader.link.clock.now().since(self.published_at?))
+        Some(self.reader.link().clock.now().since(self.published_at?))
     }
 
     /// Takes what has arrived, without waiting. Returns whether there was something.
@@ -365,7 +365,7 @@ impl ReaderSession {
             {
                 let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
                 let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
-                let error = self.reader.link.unread(why);
+                let error = self.reader.link().unread(why);
                 // Its id shows that the one of the entry before it is right.
                 match self.unproven.take_if(|unproven| unproven.at() < unreadable.entry) {
                     Some(unproven) => self.proven.extend(unproven.deliveries),
@@ -375,10 +375,10 @@ impl ReaderSession {
                 Ok(())
             }
             Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), earlier, deliveries),
-            Ok(None) => Err(self.reader.link.unread(
+            Ok(None) => Err(self.reader.link().unread(
                 "the broker ended the stream: the topic was unloaded, moved or terminated",
             )),
-            Err(error) => Err(self.reader.link.unread(meaning(&error.into()))),
+            Err(error) => Err(self.reader.link().unread(meaning(&error.into()))),
         }
     }
 
@@ -395,7 +395,7 @@ impl ReaderSession {
                 Ordering::Less => {
                     let (first, at) = (shown(unproven.at()), shown(at));
                     let why = format!("after {first}, the first of its ledger, came {at}");
-                    return Err(self.reader.link.unread(format!("{why}: reconnecting")));
+                    return Err(self.reader.link().unread(format!("{why}: reconnecting")));
                 }
                 Ordering::Equal => {
                     self.advance(delivery.position, earlier)?;
@@ -442,7 +442,7 @@ impl ReaderSession {
                 }
                 let (before, at) = (shown(before), shown(entry_of(at)));
                 let why = format!("after {before} came {at}: reconnecting for the entries between");
-                Err(self.reader.link.unread(why))
+                Err(self.reader.link().unread(why))
             }
         }
     }
@@ -471,7 +471,7 @@ pub(super) async fn end_of(reader: &mut TopicReader) -> Result<Option<EntryId>, 
 pub(super) async fn last_id(
     reader: &mut TopicReader,
 ) -> Result<Option<MessageIdData>, PulsarError> {
-    let link = Arc::clone(&reader.link);
+    let link = Arc::clone(reader.link());
     let doing = || format!("asking {} for the end of {}", link.url, link.topic);
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // The last entry of an empty ledger is -1, as an unsigned number.

@@ -23,6 +23,8 @@ enum BrokerLie {
     Opening(Vec<u8>),
     /// Confirms a message that was not sent, on this many first connections.
     Confirm(u32),
+    /// Confirms this many messages of a connection, and refuses the next.
+    Refuse(u64),
 }
 
 struct LyingBroker {
@@ -36,6 +38,8 @@ struct SeenByBroker {
     frame_max: u32,
     /// Messages that were confirmed.
     confirmed: u64,
+    /// When messages were refused.
+    refused_at: Vec<tokio::time::Instant>,
 }
 
 impl LyingBroker {
@@ -71,13 +75,14 @@ async fn serve(
     seen: Arc<watch::Sender<SeenByBroker>>,
 ) -> std::io::Result<()> {
     socket.read_exact(&mut [0; 8]).await?;
-    let lies = match lie {
+    let lies = match lie.clone() {
         BrokerLie::Opening(bytes) => {
             socket.write_all(&bytes).await?;
             // Until the client hangs up.
             return tokio::io::copy(&mut socket, &mut tokio::io::sink()).await.map(drop);
         }
         BrokerLie::Confirm(connections) => connections > 0,
+        BrokerLie::Refuse(_) => false,
     };
     socket.write_all(&start(&[])).await?;
     let mut sent: u64 = 0;
@@ -92,6 +97,17 @@ async fn serve(
             (METHOD, [_, class, _, method, ..]) => (*class, *method),
             (BODY, _) => {
                 sent += 1;
+                if let BrokerLie::Refuse(confirmed) = lie
+                    && sent > confirmed
+                {
+                    if sent == confirmed + 1 {
+                        // Channel.Close with code 406, its text, and the method: Basic.Publish.
+                        let close = b"\0\x14\0\x28\x01\x96\x02no\0\x3c\0\x28";
+                        seen.send_modify(|seen| seen.refused_at.push(Clock::system().instant()));
+                        socket.write_all(&frame(METHOD, [high, low], close)).await?;
+                    }
+                    continue;
+                }
                 let tag = if lies { 99 } else { sent };
                 let ack = [&[0, 60, 0, 80], &tag.to_be_bytes()[..], &[0]].concat();
                 socket.write_all(&frame(METHOD, [high, low], &ack)).await?;
@@ -177,4 +193,25 @@ async fn message_whose_confirm_is_wrong_is_not_refused() {
     assert_eq!(node.rejected().await, Vec::<String>::new());
     confirms(2).await;
     node.end().await;
+}
+
+/// A connection for each refusal, and pauses between them when there are many.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_refusals_are_followed_by_pauses() {
+    for confirmed in [0, 1] {
+        let mut broker = LyingBroker::start(BrokerLie::Refuse(confirmed)).await;
+        let options = broker.options.clone();
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start(dir.path(), &options);
+        let events: Vec<_> = (1..=40).map(push).collect();
+        node.admit(&events).await;
+        let waited = broker.seen.wait_for(|seen| seen.refused_at.len() >= 14);
+        let seen = tokio::time::timeout(PATIENCE, waited).await.expect("in time").unwrap();
+        let at = &seen.refused_at;
+        // Half of a pause is fixed: 250 ms of the shortest, after the first ten refusals.
+        let pauses = at[13].duration_since(at[10]);
+        assert!(pauses.as_millis() >= 750, "{pauses:?}");
+        drop(seen);
+        node.end().await;
+    }
 }

@@ -41,10 +41,7 @@ async fn one_token_serves_every_connection() {
     let (dir, fake) = (tempfile::tempdir().unwrap(), issuer(3_600).await);
     let credentials = credentials(&fake.url, dir.path());
     for _ in 0..2 {
-        let mut login = credentials.login();
-        login.initialize().await.unwrap();
-        assert_eq!(login.auth_method_name(), "token");
-        assert_eq!(login.auth_data().await.unwrap(), b"token-1");
+        assert_eq!(credentials.token().await.unwrap(), "token-1");
     }
     let asked = fake.asked();
     let targets: Vec<_> = asked.iter().map(|asked| asked.target.as_str()).collect();
@@ -97,10 +94,7 @@ async fn refusal_names_server_and_cure_without_the_secret() {
         FakeReply::new(403, &body)
     })
     .await;
-    let mut login = credentials(&fake.url, dir.path()).login();
-    let Err(AuthenticationError::Retriable(text)) = login.auth_data().await else {
-        panic!("the login was taken");
-    };
+    let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
     assert!(text.contains("/token refused the login of") && text.contains("key.json"), "{text}");
     assert!(text.contains("status 403: access_denied no ‹secret› here"), "{text}");
     assert!(text.contains("pulsar.audience `urn:sn:pulsar:o:i`"), "{text}");

@@ -1,7 +1,6 @@
 //! A session on a stream to which a broker has sent entries.
 
 use bytes::BytesMut;
-use pulsar::BrokerAddress;
 use pulsar::consumer::InitialPosition;
 use pulsar::message::{Codec, Message, Payload, proto};
 use pulsar::proto::BaseCommand;
@@ -9,6 +8,8 @@ use pulsar::proto::base_command::Type;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::codec::Encoder as _;
 
+use super::super::connection::BrokerConnection;
+use super::super::frames::FrameCodec;
 use super::super::link::PulsarLink;
 use super::super::link::tests::configured;
 use super::super::reader::SubscribeOptions;
@@ -63,13 +64,9 @@ async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     tokio::spawn(async move { theirs.read_to_end(&mut Vec::new()).await });
     let config = configured("pulsar://127.0.0.1:6650");
     let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
-    let address = BrokerAddress {
-        url: config.url.parse().unwrap(),
-        broker_url: config.url.clone(),
-        proxy: false,
-    };
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
-    let reader = TopicReader::begin(Box::new(ours), &link, &address, &to).await.unwrap();
+    let connecting = BrokerConnection::log_in(Box::new(ours), &link, None, FrameCodec::ENTRIES);
+    let reader = TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap();
     let now = link.clock.instant();
     ReaderSession::new(reader, (None, None), Some(end), now)
 }

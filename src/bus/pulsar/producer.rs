@@ -1,0 +1,229 @@
+//! A producer of the topic on a connection of its own, which a task serves: a broker closes
+//! connections that do not answer its pings.
+
+use std::sync::Arc;
+
+use bytes::BufMut as _;
+use prost::Message as _;
+use pulsar::error::ConnectionError;
+use pulsar::message::{Message, Payload, proto};
+use pulsar::proto::base_command::Type;
+use pulsar::proto::{BaseCommand, ServerError};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::connection::{BrokerConnection, command, unexpected};
+use super::diagnosis::{away, is_taken};
+use super::entry::pack;
+use super::error::PulsarError;
+use super::frames::FrameCodec;
+use super::link::PulsarLink;
+use crate::model::message::{GAP, Outgoing};
+
+/// The id of the producer; each connection has one.
+const PRODUCER: u64 = 1;
+
+/// What a producer has to share the topic with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccessMode {
+    /// Any number of producers.
+    Shared = 0,
+    /// It is the only one, and does not wait for another one to leave.
+    Exclusive = 1,
+    /// It is the only one, and fences off the current one.
+    ExclusiveWithFencing = 3,
+}
+
+/// A producer of the topic. It sends one batch at a time. Dropping it closes the connection.
+pub(super) struct TopicProducer {
+    link: Arc<PulsarLink>,
+    requests: mpsc::Sender<ProducerRequest>,
+    /// The name that the broker has given.
+    name: String,
+    schema_version: Option<Vec<u8>>,
+    /// The number of the next batch.
+    sequence: u64,
+    /// The id of the request that closes it.
+    closing: u64,
+    _serving: AbortOnDropHandle<()>,
+}
+
+/// A command whose response is waited for.
+struct ProducerRequest {
+    message: Message,
+    /// The batch's number; `None` to close the producer.
+    sequence: Option<u64>,
+    settled: oneshot::Sender<Result<(), ConnectionError>>,
+}
+
+impl TopicProducer {
+    /// Connects to the topic's broker and opens a producer; `None` when another one has the topic.
+    pub(super) async fn open(
+        link: &Arc<PulsarLink>,
+        access: AccessMode,
+    ) -> Result<Option<Self>, PulsarError> {
+        let address = Box::pin(link.look_up()).await?;
+        let mut connection =
+            Box::pin(BrokerConnection::open(link, &address, FrameCodec::COMMANDS)).await?;
+        let producer = proto::CommandProducer {
+            topic: link.topic.clone(),
+            producer_id: PRODUCER,
+            request_id: connection.next_request(),
+            producer_access_mode: Some(access as i32),
+            ..proto::CommandProducer::default()
+        };
+        let question = command(Type::Producer, |c| c.producer = Some(producer));
+        let answer = match connection.ask(question).await.map_err(pulsar::Error::from) {
+            Ok(answer) => answer,
+            Err(error) if is_taken(&error) => return Ok(None),
+            Err(error) => return Err(away(link.producing(), &error)),
+        };
+        let Some(granted) = answer.producer_success else {
+            return Err(away(link.producing(), &unexpected(&answer).into()));
+        };
+        if !granted.producer_ready() {
+            return Ok(None);
+        }
+        let (requests, received) = mpsc::channel(1);
+        Ok(Some(Self {
+            link: Arc::clone(link),
+            requests,
+            name: granted.producer_name,
+            schema_version: granted.schema_version,
+            sequence: 0,
+            closing: connection.next_request(),
+            _serving: AbortOnDropHandle::new(tokio::spawn(serve(connection, received))),
+        }))
+    }
+
+    /// Sends messages as one entry of the topic, and waits for the broker's receipt.
+    pub(super) async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), ConnectionError> {
+        let sequence_id = self.sequence;
+        self.sequence += 1;
+        let count = i32::try_from(messages.len()).ok();
+        let batch = batch_of(messages)?;
+        let uncompressed = u32::try_from(batch.len()).ok();
+        let (compression, data) = pack(self.link.compression, batch)?;
+        let millis = u64::try_from(self.link.clock.now().micros() / 1_000).unwrap_or(0);
+        let metadata = proto::MessageMetadata {
+            producer_name: self.name.clone(),
+            sequence_id,
+            publish_time: millis,
+            compression: compression.map(|compression| compression as i32),
+            uncompressed_size: uncompressed.filter(|_| compression.is_some()),
+            num_messages_in_batch: count,
+            schema_version: self.schema_version.clone(),
+            ..proto::MessageMetadata::default()
+        };
+        let send = proto::CommandSend {
+            producer_id: PRODUCER,
+            sequence_id,
+            num_messages: count,
+            ..proto::CommandSend::default()
+        };
+        let mut message = command(Type::Send, |c| c.send = Some(send));
+        message.payload = Some(Payload { metadata, data });
+        self.request(message, Some(sequence_id)).await
+    }
+
+    /// Gives the topic back.
+    pub(super) async fn close(self) -> Result<(), ConnectionError> {
+        let close = proto::CommandCloseProducer {
+            producer_id: PRODUCER,
+            request_id: self.closing,
+            ..proto::CommandCloseProducer::default()
+        };
+        self.request(command(Type::CloseProducer, |c| c.close_producer = Some(close)), None).await
+    }
+
+    async fn request(
+        &self,
+        message: Message,
+        sequence: Option<u64>,
+    ) -> Result<(), ConnectionError> {
+        let (settled, outcome) = oneshot::channel();
+        let request = ProducerRequest { message, sequence, settled };
+        self.requests.send(request).await.map_err(|_| ConnectionError::Disconnected)?;
+        outcome.await.unwrap_or(Err(ConnectionError::Disconnected))
+    }
+}
+
+/// Sends requests, one at a time, until one fails.
+async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<ProducerRequest>) {
+    let mut sent: Option<(Option<u64>, oneshot::Sender<_>)> = None;
+    let error = loop {
+        tokio::select! {
+            request = requests.recv(), if sent.is_none() => {
+                let Some(request) = request else { return };
+                connection.push(request.message);
+                sent = Some((request.sequence, request.settled));
+            }
+            said = connection.next_command() => {
+                let said = match said {
+                    Ok(Some(said)) => said,
+                    Ok(None) => break ConnectionError::Disconnected,
+                    Err(error) => break error,
+                };
+                match outcome(said) {
+                    Err(error) => break error,
+                    Ok(settled) => {
+                        // A receipt may arrive twice.
+                        if let Some((_, done)) = sent.take_if(|sent| settled == Some(sent.0)) {
+                            let _ = done.send(Ok(()));
+                        }
+                    }
+                }
+            }
+        }
+    };
+    drop(connection);
+    let waiting = match sent {
+        Some((_, waiting)) => Some(waiting),
+        // The next request fails with the reason.
+        None => requests.recv().await.map(|request| request.settled),
+    };
+    if let Some(waiting) = waiting {
+        let _ = waiting.send(Err(error));
+    }
+}
+
+/// The request that a command of the broker settles, by the number of its batch.
+fn outcome(said: BaseCommand) -> Result<Option<Option<u64>>, ConnectionError> {
+    if let Some(error) = said.send_error {
+        let kind = ServerError::try_from(error.error).ok();
+        return Err(ConnectionError::PulsarError(kind, Some(error.message)));
+    }
+    if said.close_producer.is_some() {
+        let words = "the broker closed the producer: the topic was unloaded, moved or taken";
+        return Err(ConnectionError::Io(std::io::Error::other(words)));
+    }
+    if let Some(receipt) = said.send_receipt {
+        return Ok(Some(Some(receipt.sequence_id)));
+    }
+    Ok(said.success.map(|_| None))
+}
+
+/// The messages of a batch, each behind its metadata.
+fn batch_of(messages: Vec<Outgoing>) -> Result<Vec<u8>, ConnectionError> {
+    let too_large = |_| ConnectionError::Encoding("a message is larger than 2 GiB".to_owned());
+    let mut batch = Vec::with_capacity(messages.iter().map(|message| message.body.len()).sum());
+    for message in messages {
+        let outage = message.outage.map(|outage| (GAP, outage.property()));
+        let properties = message.properties.into_iter().chain(outage);
+        let metadata = proto::SingleMessageMetadata {
+            properties: properties
+                .map(|(name, value)| proto::KeyValue { key: name.to_owned(), value })
+                .collect(),
+            partition_key: message.key,
+            payload_size: i32::try_from(message.body.len()).map_err(too_large)?,
+            ..proto::SingleMessageMetadata::default()
+        };
+        batch.put_u32(u32::try_from(metadata.encoded_len()).map_err(too_large)?);
+        metadata.encode(&mut batch)?;
+        batch.put_slice(message.body.as_bytes());
+    }
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests;
