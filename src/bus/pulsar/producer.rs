@@ -18,7 +18,8 @@ use super::entry::pack;
 use super::error::PulsarError;
 use super::frames::FrameCodec;
 use super::link::PulsarLink;
-use crate::model::message::{GAP, Outgoing};
+use super::progress::EntryId;
+use crate::model::message::{AFTER, GAP, Outgoing};
 
 /// The id of the producer; each connection has one.
 const PRODUCER: u64 = 1;
@@ -53,7 +54,16 @@ struct ProducerRequest {
     message: Message,
     /// The batch's number; `None` to close the producer.
     sequence: Option<u64>,
-    settled: oneshot::Sender<Result<(), ConnectionError>>,
+    settled: oneshot::Sender<Result<Option<EntryId>, ConnectionError>>,
+}
+
+/// The response to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SettledRequest {
+    /// The batch's number; `None` when the producer is closed.
+    sequence: Option<u64>,
+    /// The entry in which the batch is stored; `None` when the broker does not say.
+    stored: Option<EntryId>,
 }
 
 impl TopicProducer {
@@ -96,8 +106,12 @@ impl TopicProducer {
         }))
     }
 
-    /// Sends messages as one entry of the topic, and waits for the broker's receipt.
-    pub(super) async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), ConnectionError> {
+    /// Sends messages as one entry of the topic, and waits for the broker's receipt. Returns that
+    /// entry, or `None` when the receipt does not name it.
+    pub(super) async fn send(
+        &mut self,
+        messages: Vec<Outgoing>,
+    ) -> Result<Option<EntryId>, ConnectionError> {
         let sequence_id = self.sequence;
         self.sequence += 1;
         let count = i32::try_from(messages.len()).ok();
@@ -133,14 +147,15 @@ impl TopicProducer {
             request_id: self.closing,
             ..proto::CommandCloseProducer::default()
         };
-        self.request(command(Type::CloseProducer, |c| c.close_producer = Some(close)), None).await
+        let closing = command(Type::CloseProducer, |c| c.close_producer = Some(close));
+        self.request(closing, None).await.map(|_| ())
     }
 
     async fn request(
         &self,
         message: Message,
         sequence: Option<u64>,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<Option<EntryId>, ConnectionError> {
         let (settled, outcome) = oneshot::channel();
         let request = ProducerRequest { message, sequence, settled };
         self.requests.send(request).await.map_err(|_| ConnectionError::Disconnected)?;
@@ -168,8 +183,9 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
                     Err(error) => break error,
                     Ok(settled) => {
                         // A receipt may arrive twice.
-                        if let Some((_, done)) = sent.take_if(|sent| settled == Some(sent.0)) {
-                            let _ = done.send(Ok(()));
+                        let Some(SettledRequest { sequence, stored }) = settled else { continue };
+                        if let Some((_, done)) = sent.take_if(|sent| sent.0 == sequence) {
+                            let _ = done.send(Ok(stored));
                         }
                     }
                 }
@@ -187,8 +203,8 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
     }
 }
 
-/// The request that a command of the broker settles, by the number of its batch.
-fn outcome(said: BaseCommand) -> Result<Option<Option<u64>>, ConnectionError> {
+/// The request that a command of the broker settles.
+fn outcome(said: BaseCommand) -> Result<Option<SettledRequest>, ConnectionError> {
     if let Some(error) = said.send_error {
         let kind = ServerError::try_from(error.error).ok();
         return Err(ConnectionError::PulsarError(kind, Some(error.message)));
@@ -198,9 +214,12 @@ fn outcome(said: BaseCommand) -> Result<Option<Option<u64>>, ConnectionError> {
         return Err(ConnectionError::Io(std::io::Error::other(words)));
     }
     if let Some(receipt) = said.send_receipt {
-        return Ok(Some(Some(receipt.sequence_id)));
+        let stored = receipt.message_id.map(|id| (id.ledger_id, id.entry_id));
+        // A batch that the broker has already is at -1, as unsigned numbers.
+        let stored = stored.filter(|id| id.0.cast_signed() >= 0 && id.1.cast_signed() >= 0);
+        return Ok(Some(SettledRequest { sequence: Some(receipt.sequence_id), stored }));
     }
-    Ok(said.success.map(|_| None))
+    Ok(said.success.map(|_| SettledRequest { sequence: None, stored: None }))
 }
 
 /// The messages of a batch, each behind its metadata.
@@ -209,7 +228,8 @@ fn batch_of(messages: Vec<Outgoing>) -> Result<Vec<u8>, ConnectionError> {
     let mut batch = Vec::with_capacity(messages.iter().map(|message| message.body.len()).sum());
     for message in messages {
         let outage = message.outage.map(|outage| (GAP, outage.property()));
-        let properties = message.properties.into_iter().chain(outage);
+        let after = message.after.map(|after| (AFTER, after.to_string()));
+        let properties = message.properties.into_iter().chain(outage).chain(after);
         let metadata = proto::SingleMessageMetadata {
             properties: properties
                 .map(|(name, value)| proto::KeyValue { key: name.to_owned(), value })

@@ -23,6 +23,7 @@ use super::entry::{EntryMessages, PackedEntry, TopicMessage, UnreadableEntry};
 use super::error::PulsarError;
 use super::frames::{FRAME_BYTES, FrameCodec, PulsarFrame};
 use super::link::PulsarLink;
+use super::progress::EntryId;
 
 /// Messages that the broker may send ahead; more than any producer puts into one entry.
 const AHEAD: u32 = 2_000;
@@ -145,6 +146,29 @@ impl TopicReader {
         };
         self.connection.push(command(Type::Ack, |c| c.ack = Some(ack)));
         let _ = std::future::poll_fn(|context| self.connection.poll_send(context)).now_or_never();
+    }
+
+    /// Moves the subscription back to this entry, or to the next one that the topic has. The broker
+    /// closes the consumer, before or after its response.
+    pub(super) async fn seek(
+        mut self,
+        (ledger_id, entry_id): EntryId,
+    ) -> Result<(), ConnectionError> {
+        let to = MessageIdData { ledger_id, entry_id, ..MessageIdData::default() };
+        let seek = proto::CommandSeek {
+            consumer_id: CONSUMER,
+            request_id: self.connection.next_request(),
+            message_id: Some(to),
+            ..proto::CommandSeek::default()
+        };
+        self.connection.push(command(Type::Seek, |c| c.seek = Some(seek)));
+        loop {
+            match std::future::poll_fn(|context| self.connection.poll_next(context)).await? {
+                Some(PulsarFrame::Command(said)) if said.success.is_some() => return Ok(()),
+                Some(_) => {}
+                None => return Err(ConnectionError::Disconnected),
+            }
+        }
     }
 
     /// Permits the broker to send this many more messages.
