@@ -127,12 +127,12 @@ impl Stopwatch {
 /// Measures CPU time of this thread, which does not advance while the thread waits or is preempted.
 /// Only valid on the thread that started it.
 #[derive(Debug, Clone, Copy)]
-pub struct WorkWatch {
+pub struct CpuStopwatch {
     wall: Stopwatch,
     began: Duration,
 }
 
-impl WorkWatch {
+impl CpuStopwatch {
     /// Starts now.
     #[must_use]
     pub fn start() -> Self {

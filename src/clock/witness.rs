@@ -157,7 +157,7 @@ pub struct NewestReceipt {
     /// The time that is stored.
     pub at: Timestamp,
     /// Whether GitHub's `created_at` confirms it.
-    pub is_dated: bool,
+    pub is_confirmed: bool,
     /// Whether GitHub created the events of that time later: the clock that stamped them was
     /// behind.
     pub is_before_created: bool,
@@ -267,7 +267,7 @@ impl Evidence {
 
     /// Whether the newest event confirms the wall clock.
     fn is_newest_now(&self, wall: Timestamp) -> bool {
-        self.newest.is_some_and(|newest| newest.is_dated && newest.is_about(wall))
+        self.newest.is_some_and(|newest| newest.is_confirmed && newest.is_about(wall))
     }
 
     /// What time it is by GitHub's last `Date`.
@@ -339,18 +339,18 @@ impl Witness {
     }
 
     /// Records the `Date` of a response that GitHub sent just now.
-    pub fn hear(&self, date: Timestamp) {
+    pub fn record_date(&self, date: Timestamp) {
         let at = self.clock.instant();
         self.evidence().github = Some(KnownTime { wall: date, at });
     }
 
     /// Records when the newest event of the store was received.
-    pub fn saw_newest(&self, newest: Option<NewestReceipt>) {
+    pub fn record_newest(&self, newest: Option<NewestReceipt>) {
         self.evidence().newest = newest;
     }
 
     /// Records the time of retention's last pass.
-    pub fn saw_pass(&self, at: Option<Timestamp>) {
+    pub fn record_pass(&self, at: Option<Timestamp>) {
         self.evidence().pass = at;
     }
 

@@ -259,7 +259,7 @@ impl Poller {
             match response {
                 Response::Page { page, slot, answer } => {
                     if let Some(date) = answer.limits.date {
-                        self.witness.hear(date);
+                        self.witness.record_date(date);
                     }
                     if let Some(interval) = answer.limits.poll_interval {
                         self.poll_interval = Some(interval);

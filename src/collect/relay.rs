@@ -83,7 +83,7 @@ pub struct Relay {
 #[derive(Default)]
 struct Standby {
     /// The last entry whose row was compared with the applied events.
-    looked_at: u64,
+    compared_to: u64,
     /// Since when there are rows to hand over.
     since: Option<Instant>,
 }
@@ -161,7 +161,7 @@ impl Relay {
             }
             self.report(ProducerGrant::Standby);
         }
-        self.give_up_applied(standby).await?;
+        self.delete_applied(standby).await?;
         let waiting = self.report_waiting().await?;
         if self.may_hand_over(waiting, standby) {
             standby.since = None;
@@ -230,7 +230,7 @@ impl Relay {
         let since = *standby.since.get_or_insert(now);
         // The topic is taken from its producer only when all rows were compared and nearly
         // everything on the topic is applied, so that it is not held while a backlog is read.
-        let is_compared = standby.looked_at == 0;
+        let is_compared = standby.compared_to == 0;
         let has_applied = {
             let bus = self.bus.borrow();
             bus.connected && bus.behind.is_none()
@@ -313,7 +313,7 @@ impl Relay {
         let (mut ahead, mut acknowledged) = (OutgoingBatch::default(), Vec::new());
         loop {
             if ahead.spent.is_empty() {
-                self.give_up(std::mem::take(&mut acknowledged)).await?;
+                self.delete_rows(std::mem::take(&mut acknowledged)).await?;
                 if matches!(until, Until::Empty(_)) && *head.borrow() <= done {
                     return Ok(());
                 }
@@ -325,7 +325,7 @@ impl Relay {
                 }
             }
             if matches!(until, Until::Empty(end) if self.clock.instant() >= end) {
-                self.give_up(acknowledged).await?;
+                self.delete_rows(acknowledged).await?;
                 return Ok(());
             }
             let OutgoingBatch { mut bodies, spent } = std::mem::take(&mut ahead);
@@ -334,7 +334,7 @@ impl Relay {
             }
             done = spent.last().map_or(done, |last| last.entry);
             let rest = async {
-                self.give_up(std::mem::take(&mut acknowledged)).await?;
+                self.delete_rows(std::mem::take(&mut acknowledged)).await?;
                 if *head.borrow() > done {
                     self.read(done + 1, row_reader).await
                 } else {
@@ -360,7 +360,7 @@ impl Relay {
         self.store.read(read).await
     }
 
-    async fn give_up(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
+    async fn delete_rows(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
         if spent.is_empty() {
             return Ok(());
         }
@@ -373,8 +373,8 @@ impl Relay {
     /// Deletes rows whose events came back over the topic: they were sent before the topic was
     /// lost, or another collector saw them too. If they were sent much later, they would no longer
     /// be remembered as duplicates.
-    async fn give_up_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
-        let (after, today) = (standby.looked_at, self.clock.now().day());
+    async fn delete_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
+        let (after, today) = (standby.compared_to, self.clock.now().day());
         let found = self.store.read(move |reader| came_back(reader, after, today)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
@@ -382,7 +382,7 @@ impl Relay {
         }
         // Starts again from the beginning once all rows were compared.
         let is_end = last >= *self.store.watermarks().outbox.borrow();
-        standby.looked_at = if is_end { 0 } else { last };
-        self.give_up(applied).await
+        standby.compared_to = if is_end { 0 } else { last };
+        self.delete_rows(applied).await
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rhai::{EvalAltResult, Position};
 
-use crate::clock::{Stopwatch, WorkWatch};
+use crate::clock::{CpuStopwatch, Stopwatch};
 use crate::model::tally::NAME_BYTES;
 
 pub(super) const STRING_BYTES: usize = 64 * 1024;
@@ -63,7 +63,7 @@ const MUCH_MORE: u64 = 4;
 #[derive(Clone, Copy)]
 struct RunMeter {
     limits: ScriptLimits,
-    watch: WorkWatch,
+    watch: CpuStopwatch,
     native_work: u64,
     looked_at: u64,
     tally_cells: u64,
@@ -79,7 +79,7 @@ thread_local! {
 pub(super) fn begin(limits: ScriptLimits) {
     let meter = RunMeter {
         limits,
-        watch: WorkWatch::start(),
+        watch: CpuStopwatch::start(),
         native_work: 0,
         looked_at: 0,
         tally_cells: 0,

@@ -106,7 +106,7 @@ impl RetentionPasses {
         witness: Arc<Witness>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        witness.saw_pass(store.read(last_pass_at).await?);
+        witness.record_pass(store.read(last_pass_at).await?);
         let (last_pass, last_cut, last_measured, last_sweep) = (None, None, None, None);
         let (repo, folded, logged) = (RepoKey(0), FoldProgress::default(), None);
         Ok(Self {
@@ -131,7 +131,7 @@ impl RetentionPasses {
     pub async fn look(&mut self) -> Result<(), StoreError> {
         let (tag, wall) = (self.options.tag, self.clock.now());
         let newest = self.store.read(move |reader| newest_receipt(reader, tag, wall)).await?;
-        self.witness.saw_newest(newest);
+        self.witness.record_newest(newest);
         report(self.witness.judge(), &mut self.logged);
         if self.is_due(self.last_measured, MEASURE) {
             self.last_measured = Some(self.clock.instant());
@@ -159,7 +159,7 @@ impl RetentionPasses {
 
     async fn pass(&mut self, now: Timestamp) -> Result<(), StoreError> {
         drop_due(&self.store, self.options, now).await?;
-        self.witness.saw_pass(Some(now));
+        self.witness.record_pass(Some(now));
         self.repo = repos::sweep(&self.store, self.repo, now).await?;
         self.folded = fold::fold_due(&self.store, self.folded, now).await?;
         if self.is_due(self.last_sweep, SWEEP) {

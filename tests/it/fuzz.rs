@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ghpulse::clock::{Clock, WorkWatch};
+use ghpulse::clock::{Clock, CpuStopwatch};
 
 /// Inputs per target in `make test`.
 const INPUTS: u64 = 2_000;
@@ -228,7 +228,7 @@ pub(super) fn fuzz(name: &'static str, seeds: &[&[u8]], check: impl Fn(&[u8]) ->
 
 pub(super) fn fuzz_with(mut fuzz: Fuzz, check: impl Fn(&[u8]) -> u64) {
     while let Some(input) = fuzz.next() {
-        let watch = WorkWatch::start();
+        let watch = CpuStopwatch::start();
         let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| check(&input))) else {
             panic!("{}", fuzz.words(&input));
         };

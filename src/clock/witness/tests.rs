@@ -12,11 +12,11 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn dated(second: i64) -> NewestReceipt {
-    NewestReceipt { at: at(second), is_dated: true, is_before_created: false }
+    NewestReceipt { at: at(second), is_confirmed: true, is_before_created: false }
 }
 
 fn undated(second: i64) -> NewestReceipt {
-    NewestReceipt { is_dated: false, ..dated(second) }
+    NewestReceipt { is_confirmed: false, ..dated(second) }
 }
 
 fn heard(second: i64, at: Instant) -> Evidence {

@@ -9,7 +9,7 @@ use rhai::packages::{
 
 use super::super::text::DIAGNOSTIC_BYTES;
 use super::*;
-use crate::clock::WorkWatch;
+use crate::clock::CpuStopwatch;
 
 /// `s` has 65,000 bytes; `m` and `a` hold it many times without taking memory for it.
 const LARGE: &str = "let s = \"x\"; s.pad(65000, 'x');
@@ -61,7 +61,7 @@ const CASES: &[(&str, &str)] = &[
 fn results_of_calls_are_bounded_by_their_arguments() {
     for (body, needle) in CASES {
         let source = format!("fn merge(window) {{ {LARGE} {body}; Tally() }}");
-        let watch = WorkWatch::start();
+        let watch = CpuStopwatch::start();
         let told = run(&source, &small()).expect_err(body).reason.to_lowercase();
         assert!(told.contains(needle), "{body}: {told}");
         assert!(!watch.has_reached(Duration::from_secs(10)), "{body}");

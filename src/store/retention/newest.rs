@@ -26,7 +26,7 @@ pub(super) fn newest_receipt(
     now: Timestamp,
 ) -> Result<Option<NewestReceipt>, StoreError> {
     let Some(at) = newest_received(reader, tag, now)? else { return Ok(None) };
-    let (mut is_dated, mut searched, mut created_later) = (false, 0, 0);
+    let (mut is_confirmed, mut searched, mut created_later) = (false, 0, 0);
     reader.journal(tag)?.read_before(gaps::LAST, |_, row| {
         searched += 1;
         let received_at = row.facts.received_at;
@@ -34,13 +34,13 @@ pub(super) fn newest_receipt(
         if received_at <= at && at.since(received_at) <= 2 * TOLERANCE {
             let created_at = Event::read(row.event).ok().and_then(|event| event.created_at);
             let soon = received_at.minus(SHOWN_AFTER)..=received_at.plus(TOLERANCE);
-            is_dated = created_at.is_some_and(|created_at| soon.contains(&created_at));
+            is_confirmed = created_at.is_some_and(|created_at| soon.contains(&created_at));
             created_later += usize::from(created_at > Some(*soon.end()));
         }
-        Ok(!is_dated && searched < SEARCHED)
+        Ok(!is_confirmed && searched < SEARCHED)
     })?;
-    let is_before_created = !is_dated && created_later >= CREATED_LATER;
-    Ok(Some(NewestReceipt { at, is_dated, is_before_created }))
+    let is_before_created = !is_confirmed && created_later >= CREATED_LATER;
+    Ok(Some(NewestReceipt { at, is_confirmed, is_before_created }))
 }
 
 /// The end of the minute in which the newest event of the journal was received: the latest minute,

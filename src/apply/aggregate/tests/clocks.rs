@@ -250,8 +250,8 @@ impl World {
         let entries = Entries::of_list(&Bytes::from(format!("[{}]", texts.join(","))));
         let node = &self.nodes[self.producer];
         match self.date {
-            DateHeader::Off(off) => node.witness.hear(shifted(now, off)),
-            DateHeader::OfProducer => node.witness.hear(node.clock.now()),
+            DateHeader::Off(off) => node.witness.record_date(shifted(now, off)),
+            DateHeader::OfProducer => node.witness.record_date(node.clock.now()),
             DateHeader::Missing => {}
         }
         let received_at = node.witness.stamp();

@@ -23,7 +23,7 @@ async fn limit_of_bytes_holds_while_the_clock_is_not_trusted() {
         put_received(&store, tag, now, &EVENTS[..3]).await;
         claim_under(&store, &[0]).await;
         if date {
-            witness.hear(now);
+            witness.record_date(now);
         }
         passes.look().await.unwrap();
         assert_eq!(journal(&store, tag), [1, 2, 3], "{days} d: they are within 350 bytes");
@@ -44,7 +44,7 @@ async fn limit_of_bytes_holds_while_the_clock_is_not_trusted() {
         assert_eq!(read.complete_from().unwrap(), Some(Minute(fifth.0 + 1)), "{days} d");
         // The clock is right again.
         by.store(0, Ordering::Relaxed);
-        witness.hear(truth.now());
+        witness.record_date(truth.now());
         passes.look().await.unwrap();
         assert_eq!(witness.last_pass(), Some(clock.now()), "{days} d: {}", witness.judge());
         assert_eq!(journal(&store, tag), [6, 7, 8], "{days} d");
@@ -59,11 +59,11 @@ async fn events_created_after_their_receipt_show_that_the_clock_stood_still() {
     let witness = Arc::new(Witness::new(clock));
     let passes = RetentionPasses::begin(store.clone(), usual(tag), witness.clone(), clock);
     let mut passes = passes.await.unwrap();
-    witness.hear(now);
+    witness.record_date(now);
     passes.look().await.unwrap();
     // The machine was paused for two hours, and polls go on.
     let later = now.plus(hours(2));
-    witness.hear(later);
+    witness.record_date(later);
     put_received(&store, tag, later, &[(1, -7_200), (2, -7_200), (3, -7_200)]).await;
     passes.look().await.unwrap();
     assert_eq!(witness.stamp(), now, "three may have a wrong time");
