@@ -23,9 +23,9 @@ pub const RECEIVED: &str = "received";
 pub const KEY: &str = "key";
 /// Property: the outage before the message, if there was one: [`Outage::property`].
 pub const GAP: &str = "gap";
-/// Property: the cursor of a message that precedes this one on the topic, and that its producer knew
-/// as the newest when it sent this one. Which of the topic's entries were between is not said. A
-/// node whose last applied entry is older has missed some.
+/// Property: the cursor of a message that precedes this one on the topic, the newest that its
+/// producer knew when it sent this one; others may lie between. A node whose last applied entry is
+/// older has missed some.
 pub const AFTER: &str = "after";
 /// Property: the version of everything but the event; missing in the peer's messages.
 pub const SCHEMA: &str = "schema";

@@ -154,10 +154,11 @@ impl PulsarBus {
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
-    /// Opens a session of a store that has applied the topic up to the first of these positions. The
-    /// second one is where the session before ended because entries are missing. They may be on the
-    /// topic nevertheless: the subscription passes over entries that expire, and was moved on by
-    /// this store itself when the data directory was replaced by an older copy. So it is moved back.
+    /// Opens a session of a store that has applied the topic up to the first of these positions.
+    /// The second one is where the session before ended because entries are missing. They may be on
+    /// the topic nevertheless: the subscription passes over entries that expire, and when the data
+    /// directory was replaced by an older copy, this store itself has moved it on. So it is moved
+    /// back.
     async fn open(
         &self,
         positions: (Option<Position>, Option<Position>),

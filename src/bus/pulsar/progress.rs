@@ -75,9 +75,10 @@ impl TopicProgress {
         self.began
     }
 
-    /// Records a received position; by its producer's word the entry `after` was before it. Entries that are missing before it may have been lost in
-    /// transit, or its id may be damaged: a new session shows which. They are missing in the topic
-    /// when two sessions in a row begin with the same position.
+    /// Records a received position; by its producer's word the entry `after` was before it. Entries
+    /// that are missing before it may have been lost in transit, or its id may be damaged: a new
+    /// session shows which. They are missing in the topic when two sessions in a row begin with the
+    /// same position.
     pub(super) fn advance(&mut self, at: Position, after: Option<EntryId>) -> NextStep {
         if self.reached < Some(at) {
             let is_confirmed = self.began.is_none() && self.expected == Some(at);

@@ -12,10 +12,13 @@ use super::super::connection::BrokerConnection;
 use super::super::frames::FrameCodec;
 use super::super::link::PulsarLink;
 use super::super::link::tests::configured;
+use super::super::progress::position_of;
 use super::super::reader::SubscribeOptions;
 use super::*;
 use crate::bus::Content;
 use crate::clock::Clock;
+use crate::model::message::AFTER;
+use crate::model::position::{BusTag, Cursor};
 
 /// An entry of one message: an event with that many bytes beside its own fields.
 fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
@@ -204,6 +207,43 @@ async fn first_entry_of_a_ledger_is_held_until_the_next_shows_that_its_id_is_rig
             let error = ended.expect("it is read again");
             let says = "after 25:0, the first of its ledger, came 2:1";
             assert!(error.is_transient() && error.to_string().contains(says), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn first_entry_of_a_ledger_that_names_a_missing_one_ends_the_session() {
+    let tag = super::super::topic::tag_of("events").unwrap();
+    let other = BusTag(tag.0 ^ 1);
+    for (tag, after, is_missing) in
+        [(tag, (1, 1), true), (tag, (1, 0), false), (tag, (2, 0), false), (other, (1, 1), false)]
+    {
+        let mut first = entry((2, 0), 10);
+        let position = Position { index: 3, ..position_of(after) };
+        let after = Cursor { tag, position }.to_string();
+        let property = proto::KeyValue { key: AFTER.to_owned(), value: after.clone() };
+        first.payload.as_mut().unwrap().metadata.properties.push(property);
+        let mut bytes = BytesMut::new();
+        Codec.encode(first, &mut bytes).unwrap();
+        let sent = [encoded((1, 0), 10), bytes, encoded((2, 1), 10)];
+        let mut session = session_with(&sent, (2, 1)).await;
+        let mut earlier = EarlierSessions::default();
+        let mut found = Vec::new();
+        let ended = loop {
+            match session.receive(&mut earlier).await {
+                Ok(deliveries) => found.extend(deliveries.iter().map(|it| entry_of(it.position))),
+                Err(error) => break Some(error.to_string()),
+            }
+            if found.len() == 3 {
+                break None;
+            }
+        };
+        if is_missing {
+            assert_eq!(found, [(1, 0)], "{after}");
+            let error = ended.expect("it is read again");
+            assert!(error.contains("after 1:0 came 2:0"), "{error}");
+        } else {
+            assert_eq!((found, ended), (vec![(1, 0), (2, 0), (2, 1)], None), "{after}");
         }
     }
 }
