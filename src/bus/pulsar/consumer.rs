@@ -170,10 +170,14 @@ impl PulsarBus {
         if let Some(applied) = applied.filter(|_| misses && end.is_some()) {
             let to = shown(applied);
             match reader.seek(applied).await {
-                Ok(()) => tracing::info!(to, "moved the subscription back to what was applied"),
+                Ok(()) => {
+                    tracing::info!(to, "moved the subscription back to what was applied");
+                    drop(reader);
+                    (reader, end) = self.subscribe(Some(applied)).await?;
+                }
+                // What is missing is a gap then.
                 Err(error) => tracing::warn!(to, %error, "cannot move the subscription back"),
             }
-            (reader, end) = self.subscribe(Some(applied)).await?;
         }
         let now = self.link.clock.instant();
         Ok(ReaderSession::new(reader, positions, end, now))

@@ -109,7 +109,7 @@ impl TopicReader {
             initial_position: Some(to.from.clone().into()),
             ..proto::CommandSubscribe::default()
         };
-        reader.ask(command(Type::Subscribe, |c| c.subscribe = Some(subscribe))).await?;
+        reader.ask(command(Type::Subscribe, |c| c.subscribe = Some(subscribe)), false).await?;
         reader.grant(AHEAD);
         Ok(reader)
     }
@@ -128,10 +128,8 @@ impl TopicReader {
     pub(super) async fn last_id(&mut self) -> Result<Option<MessageIdData>, ConnectionError> {
         let (request_id, consumer_id) = (self.connection.next_request(), CONSUMER);
         let ask = proto::CommandGetLastMessageId { consumer_id, request_id };
-        let answer = self.ask(command(Type::GetLastMessageId, |c| {
-            c.get_last_message_id = Some(ask);
-        }));
-        let answer = answer.await?;
+        let question = command(Type::GetLastMessageId, |c| c.get_last_message_id = Some(ask));
+        let answer = self.ask(question, false).await?;
         Ok(answer.get_last_message_id_response.map(|found| found.last_message_id))
     }
 
@@ -149,9 +147,9 @@ impl TopicReader {
     }
 
     /// Moves the subscription back to this entry, or to the next one that the topic has. The broker
-    /// closes the consumer, before or after its response.
+    /// closes the consumer, before or after its response, unless it refuses.
     pub(super) async fn seek(
-        mut self,
+        &mut self,
         (ledger_id, entry_id): EntryId,
     ) -> Result<(), ConnectionError> {
         let to = MessageIdData { ledger_id, entry_id, ..MessageIdData::default() };
@@ -161,14 +159,7 @@ impl TopicReader {
             message_id: Some(to),
             ..proto::CommandSeek::default()
         };
-        self.connection.push(command(Type::Seek, |c| c.seek = Some(seek)));
-        loop {
-            match std::future::poll_fn(|context| self.connection.poll_next(context)).await? {
-                Some(PulsarFrame::Command(said)) if said.success.is_some() => return Ok(()),
-                Some(_) => {}
-                None => return Err(ConnectionError::Disconnected),
-            }
-        }
+        self.ask(command(Type::Seek, |c| c.seek = Some(seek)), true).await.map(|_| ())
     }
 
     /// Permits the broker to send this many more messages.
@@ -177,8 +168,13 @@ impl TopicReader {
         self.connection.push(command(Type::Flow, |c| c.flow = Some(flow)));
     }
 
-    /// Sends a request and waits for the response. Entries that arrive first are queued.
-    async fn ask(&mut self, question: Message) -> Result<BaseCommand, ConnectionError> {
+    /// Sends a request and waits for the response, also after the broker has closed the consumer
+    /// when it `may_end` by this. Entries that arrive first are queued.
+    async fn ask(
+        &mut self,
+        question: Message,
+        may_end: bool,
+    ) -> Result<BaseCommand, ConnectionError> {
         self.answer = None;
         self.connection.push(question);
         std::future::poll_fn(|context| {
@@ -186,7 +182,7 @@ impl TopicReader {
                 if let Some(answer) = self.answer.take() {
                     return Poll::Ready(Ok(answer));
                 }
-                if self.has_ended {
+                if self.has_ended && !may_end {
                     return Poll::Ready(Err(ConnectionError::Disconnected));
                 }
                 if self.queued > QUEUED_BYTES {
@@ -194,7 +190,9 @@ impl TopicReader {
                         format!("more than {QUEUED_BYTES} bytes of entries before a response");
                     return Poll::Ready(Err(ConnectionError::Decoding(words)));
                 }
-                ready!(self.poll_take(context))?;
+                if !ready!(self.poll_take(context))? {
+                    return Poll::Ready(Err(ConnectionError::Disconnected));
+                }
             }
         })
         .await
@@ -230,17 +228,20 @@ impl TopicReader {
         }
     }
 
-    /// Sends queued commands and receives one frame.
-    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+    /// Sends queued commands and receives one frame. Returns whether the connection is still open.
+    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
         match ready!(self.connection.poll_next(context))? {
             Some(PulsarFrame::Entry(packed)) => {
                 self.queued += packed.content.len();
                 self.queue.push_back(packed);
             }
             Some(PulsarFrame::Command(command)) => self.receive_command(*command),
-            None => self.has_ended = true,
+            None => {
+                self.has_ended = true;
+                return Poll::Ready(Ok(false));
+            }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(true))
     }
 
     fn receive_command(&mut self, said: BaseCommand) {
