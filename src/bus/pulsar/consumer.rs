@@ -245,7 +245,7 @@ impl PulsarBus {
     /// Reports how far the newest delivery is behind.
     fn report(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let behind = session.behind();
+        let (behind, is_stuck) = (session.behind(), self.earlier.is_stuck());
         metrics::BUS_BEHIND_SECONDS.set(behind.unwrap_or_default().as_secs_f64());
         let was_behind = self.state.borrow().behind.is_some();
         let now = self.link.clock.instant();
@@ -258,8 +258,9 @@ impl PulsarBus {
             _ => {}
         }
         self.state.send_if_modified(|state| {
-            let changed = state.stuck || state.behind != behind;
-            (state.stuck, state.behind) = (false, behind);
+            let stuck = state.stuck && is_stuck;
+            let changed = state.stuck != stuck || state.behind != behind;
+            (state.stuck, state.behind) = (stuck, behind);
             changed
         });
     }

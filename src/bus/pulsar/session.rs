@@ -117,7 +117,7 @@ impl EarlierSessions {
         self.silent > 0
     }
 
-    /// Something arrived, or the end of the topic is reached.
+    /// Something new arrived, or the end of the topic is reached.
     pub(super) fn reset(&mut self) {
         self.silent = 0;
     }
@@ -204,7 +204,10 @@ impl ReaderSession {
                 }
             }
         }
-        earlier.reset();
+        // What is delivered again after the subscription was moved back shows nothing.
+        if self.progress.began().is_some() {
+            earlier.reset();
+        }
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && !self.has_unknown_end() {
