@@ -42,8 +42,8 @@ fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
     Message { command, payload: Some(Payload { metadata, data }) }
 }
 
-/// A session to which the broker has sent these frames, on a topic that ended there.
-async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
+/// A reader to which the broker has sent these frames.
+async fn reader_with(frames: &[BytesMut]) -> TopicReader {
     let connected = BaseCommand {
         r#type: Type::Connected as i32,
         connected: Some(proto::CommandConnected::default()),
@@ -58,8 +58,8 @@ async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     for command in [connected, subscribed] {
         Codec.encode(Message { command, payload: None }, &mut sent).unwrap();
     }
-    for entry in entries {
-        sent.extend_from_slice(entry);
+    for frame in frames {
+        sent.extend_from_slice(frame);
     }
     let (ours, mut theirs) = tokio::io::duplex(sent.len() + (1 << 20));
     theirs.write_all(&sent).await.unwrap();
@@ -69,8 +69,13 @@ async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
     let connecting = BrokerConnection::log_in(Box::new(ours), &link, None, FrameCodec::ENTRIES);
-    let reader = TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap();
-    let now = link.clock.instant();
+    TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap()
+}
+
+/// A session to which the broker has sent these frames, on a topic that ended there.
+async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
+    let reader = reader_with(entries).await;
+    let now = reader.link().clock.instant();
     ReaderSession::new(reader, (None, None), Some(end), now)
 }
 
@@ -245,5 +250,50 @@ async fn first_entry_of_a_ledger_that_names_a_missing_one_ends_the_session() {
         } else {
             assert_eq!((found, ended), (vec![(1, 0), (2, 0), (2, 1)], None), "{after}");
         }
+    }
+}
+
+#[tokio::test]
+async fn subscription_is_moved_back_also_when_the_broker_closes_the_consumer_first() {
+    let encode = |command: BaseCommand| {
+        let mut bytes = BytesMut::new();
+        Codec.encode(Message { command, payload: None }, &mut bytes).unwrap();
+        bytes
+    };
+    let close = encode(BaseCommand {
+        r#type: Type::CloseConsumer as i32,
+        close_consumer: Some(proto::CommandCloseConsumer::default()),
+        ..BaseCommand::default()
+    });
+    let done = encode(BaseCommand {
+        r#type: Type::Success as i32,
+        success: Some(proto::CommandSuccess::default()),
+        ..BaseCommand::default()
+    });
+    let refused = encode(BaseCommand {
+        r#type: Type::Error as i32,
+        error: Some(proto::CommandError { message: "no".to_owned(), ..Default::default() }),
+        ..BaseCommand::default()
+    });
+    let one = encoded((1, 0), 10);
+    let mut reader = reader_with(&[one.clone(), close, done]).await;
+    reader.seek((1, 0)).await.unwrap();
+    // A broker that refuses goes on with the subscription as it is.
+    let mut reader = reader_with(&[one, refused]).await;
+    let error = reader.seek((1, 0)).await.unwrap_err();
+    assert!(error.to_string().contains("no"), "{error}");
+    assert_eq!(reader.next().await.unwrap().unwrap().unwrap().entry, (1, 0));
+}
+
+#[tokio::test]
+async fn what_was_applied_before_does_not_show_that_the_broker_delivers_again() {
+    for (at, is_new) in [((1, 0), false), ((1, 1), true)] {
+        let reader = reader_with(&[encoded(at, 10)]).await;
+        let now = reader.link().clock.instant();
+        let applied = Some(position_of((1, 0)));
+        let mut session = ReaderSession::new(reader, (applied, None), Some((1, 9)), now);
+        let mut earlier = EarlierSessions { silent: 2, ..EarlierSessions::default() };
+        assert_eq!(session.receive(&mut earlier).await.unwrap().len(), 1);
+        assert_eq!(earlier.is_stuck(), !is_new);
     }
 }
