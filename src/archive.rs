@@ -21,6 +21,7 @@ mod lines;
 mod partial_file;
 mod recorded;
 mod sidecar;
+mod sole_writer;
 mod target;
 
 pub use deliver::deliver;

@@ -129,26 +129,26 @@ impl Stopwatch {
 #[derive(Debug, Clone, Copy)]
 pub struct CpuStopwatch {
     wall: Stopwatch,
-    began: Duration,
+    cpu_at_start: Duration,
 }
 
 impl CpuStopwatch {
     /// Starts now.
     #[must_use]
     pub fn start() -> Self {
-        Self { wall: Stopwatch::start(), began: computed() }
+        Self { wall: Stopwatch::start(), cpu_at_start: thread_cpu_time() }
     }
 
     /// Whether this thread has used at least `limit` of CPU time since the start.
     #[must_use]
     pub fn has_reached(&self, limit: Duration) -> bool {
         // The wall clock is cheaper to read, and never behind.
-        self.wall.elapsed() >= limit && computed().saturating_sub(self.began) >= limit
+        self.wall.elapsed() >= limit && thread_cpu_time().saturating_sub(self.cpu_at_start) >= limit
     }
 }
 
 /// The CPU time of this thread.
-fn computed() -> Duration {
+fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

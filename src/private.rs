@@ -156,6 +156,19 @@ pub fn open_plain(path: &Path) -> io::Result<File> {
     expect_file(file)
 }
 
+/// Opens a file to lock it, and creates it if it is missing; a symbolic link is not followed.
+/// Another user's file is opened for reading, which suffices to lock it on a local file system.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = bits(OFlags::NOFOLLOW | OFlags::NONBLOCK);
+    // A network file system locks only files that are open for writing.
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(ANY).custom_flags(flags);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_plain(path),
+        opened => expect_file(opened?),
+    }
+}
+
 /// Opens a file for reading that must be a file, or a symbolic link to one. Neither this nor
 /// reading waits for something else, such as the other end of a pipe or a kernel's next message.
 pub fn open_file(path: &Path) -> io::Result<File> {

@@ -129,9 +129,7 @@ impl ReadGroup {
             member.reach(now);
         }
         journal.walk_behind(*place, |step| {
-            let (JournalItem::Event(position, _)
-            | JournalItem::LeftOut(position, _)
-            | JournalItem::Damaged(position)) = step;
+            let position = step.position();
             if until.is_some_and(|until| position > until) {
                 if let JournalItem::Damaged(_) = step {
                     // Counters ahead of it have read it already.

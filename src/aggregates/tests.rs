@@ -62,8 +62,8 @@ async fn journal(store: &Store, from: u64, events: &[Received]) {
         }
         for (minute, first) in minutes {
             let key = MinuteKey { tag: TAG, minute: Minute(minute) };
-            let stored = batch.get(&key)?.map(|value| MinuteRow::decode(&key, &value));
-            let first = stored.transpose()?.map_or(first, |row| row.first.min(first));
+            let stored = batch.get_as(&key, MinuteRow::decode)?;
+            let first = stored.map_or(first, |row| row.first.min(first));
             batch.put(&key, &MinuteRow { first, bytes: 1 }.encode());
         }
         Ok(())

@@ -198,4 +198,27 @@ mod tests {
         fs::write(&blocked.dir, "").unwrap();
         assert!(pass(&store, &blocked, clock).unwrap_err().is_io());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_backup_is_made_while_the_clock_is_contradicted() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
+        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
+        let (to, every) = (dir.path().join("backups"), Duration::from_secs(3_600));
+        let settings = config::BackupConfig { dir: to.clone(), every, keep: 2 };
+        let (witness, chores) = (Arc::new(Witness::new(clock)), Chores::new(clock));
+        let (mut backups, stop) = (chores.watch_backups(), CancellationToken::new());
+        witness.record_date(clock.now().plus(Duration::from_secs(86_400)));
+        let reported = (Alerts::off(), chores);
+        let time = (Arc::clone(&witness), clock);
+        let running = tokio::spawn(run(store, settings, reported, time, stop.clone()));
+        clock.sleep(Duration::from_secs(600)).await;
+        assert!(backups.borrow().is_none() && !to.exists(), "GitHub's Date is another day");
+        witness.record_date(clock.now());
+        let made = backups.wait_for(|times| times.is_some_and(|times| times.last.is_some()));
+        tokio::time::timeout(every, made).await.expect("it is due").unwrap();
+        assert!(to.join(name_of(backups.borrow().unwrap().last.unwrap())).exists());
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
 }

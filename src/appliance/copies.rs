@@ -8,9 +8,9 @@ use serde_json::value::to_raw_value;
 
 use super::{exchange, excluded};
 use crate::alerts::Alerts;
-use crate::apply::aggregate::Apply;
 use crate::apply::numbers::NodeCounters;
 use crate::apply::requeue::Requeued;
+use crate::apply::stage::Apply;
 use crate::archive::ArchiveError;
 use crate::clock::Clock;
 use crate::config::Config;

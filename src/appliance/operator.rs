@@ -13,7 +13,7 @@ use super::broker::{BrokerLook, BrokerState};
 use super::rabbit::RabbitState;
 use super::status::StatusSources;
 use super::{copies, exchange, kept, ledger};
-use crate::apply::aggregate::Apply;
+use crate::apply::stage::Apply;
 use crate::archive;
 use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::EnrichWarning;

@@ -8,7 +8,7 @@ use super::chores::{BackupTimes, Chore, Failing};
 use super::ledger::Rankings;
 use super::renewed::RenewalState;
 use super::watch::space;
-use crate::apply::aggregate::Apply;
+use crate::apply::stage::Apply;
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::audit::AuditReading;

@@ -8,8 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{Applied, Apply, JournalMinutes, apply_once};
 use super::prepared::Prepared;
+use super::stage::{Applied, Apply, BatchTotals, apply_once};
 use crate::bus::FactsFrom;
 use crate::model::message::Incoming;
 use crate::model::window::Timestamp;
@@ -86,15 +86,15 @@ impl Apply {
         let (seen_for, history) = (self.seen_for, self.history.clone());
         let committed = self.store.commit(move |batch| {
             let (mut fresh, mut known) = (Vec::new(), 0);
-            let mut minutes = JournalMinutes::of_old_places();
+            let mut totals = BatchTotals::of_old_positions();
             for (key, mut event) in read {
-                match apply_once(batch, &mut event, &mut minutes, seen_for)? {
+                match apply_once(batch, &mut event, &mut totals, seen_for)? {
                     Applied::Fresh => fresh.push(event),
-                    Applied::Known | Applied::LeftOut => known += 1,
+                    Applied::Duplicate | Applied::LeftOut => known += 1,
                 }
                 batch.delete(&key);
             }
-            minutes.write(batch)?;
+            totals.write(batch)?;
             history.count(batch, fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
             fault::point("requeue.before_commit");
             Ok((fresh, known))
@@ -165,14 +165,14 @@ mod tests {
             store.commit(move |batch| batch.put_cursor(DROPPED, dropped)).await.unwrap();
         }
         let applied = store.commit(|batch| {
-            let mut minutes = JournalMinutes::of_old_places();
+            let mut totals = BatchTotals::of_old_positions();
             let seen_for = Duration::from_secs(3_600);
             let mut fresh = Vec::new();
             for entry in [499, 500, 501] {
                 let mut event = letter(entry);
-                fresh.push(apply_once(batch, &mut event, &mut minutes, seen_for)?);
+                fresh.push(apply_once(batch, &mut event, &mut totals, seen_for)?);
             }
-            minutes.write(batch)?;
+            totals.write(batch)?;
             Ok(fresh)
         });
         assert_eq!(applied.await.unwrap(), [Applied::Fresh; 3]);

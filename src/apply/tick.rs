@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::aggregate::Apply;
+use super::stage::Apply;
 use crate::hub::Tick;
 use crate::script::ScriptHost;
 use crate::sync::blocking;

@@ -23,6 +23,13 @@ pub enum ArchiveError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// Another process has written to the directory all the time.
+    #[error("another process writes hours to {}: wait until it has ended, or choose another \
+             directory", dir.display())]
+    Busy {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The file's name does not give an hour.
     #[error("{}: the name is not of an hour; rename it like 2015-01-31-5.json.gz", path.display())]
     Name {

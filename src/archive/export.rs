@@ -13,7 +13,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
 use super::sidecar::{self, WrittenHour};
+use super::sole_writer::SoleWriter;
 use super::target::ArchiveTarget;
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
@@ -34,7 +35,6 @@ use crate::store::journal::JournalItem;
 use crate::store::keys::{JournalKey, Key as _, MetaKey};
 use crate::store::{Reader, Store, StoreError};
 use crate::sync::blocking;
-use crate::sync::lock;
 
 /// How long after its end an hour's file is written: GitHub serves most events within minutes, some
 /// hours late. Later events go into a file that replaces the first.
@@ -55,9 +55,6 @@ const CURSOR: &str = "archive";
 /// Key of the first unsettled hour when that cursor was stored: its events and later ones are
 /// behind the cursor.
 const UNTIL: &str = "exported_until";
-
-/// One export at a time per process: two would use the same hidden names.
-static WRITING: Mutex<()> = Mutex::new(());
 
 /// The result of an export.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +242,7 @@ fn write(
     to: &ArchiveTarget,
     open: usize,
 ) -> Result<WrittenHours, ArchiveError> {
-    let _alone = lock(&WRITING);
+    let _alone = SoleWriter::wait(&to.dir)?;
     let written = WrittenHours::default();
     let mut export = RunningExport { reader, start, wanted, to, written, is_whole: true };
     for _ in 0..PASSES {

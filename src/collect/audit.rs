@@ -42,11 +42,11 @@ use crate::model::window::Timestamp;
 use crate::store::{Reader, Store, StoreError, audit};
 
 /// Interval between two reads of the journal.
-const BEAT: Duration = Duration::from_secs(1);
+const READ_EVERY: Duration = Duration::from_secs(1);
 /// Interval between two reports, at most.
-const REPORT: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Interval between two writes of the state, at most.
-const KEEP: Duration = Duration::from_secs(300);
+const WRITE_EVERY: Duration = Duration::from_secs(300);
 /// How long nothing is asked after a query failed.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Late events are waited for during this many looks at most, so that a look is kept for each.
@@ -95,7 +95,7 @@ struct AuditPlan {
     in_flight: JoinSet<EndedQuery>,
     ask_at: Instant,
     report_at: Instant,
-    keep_at: Instant,
+    write_at: Instant,
     /// Repositories in a query: halved after one that was too heavy.
     batch: usize,
     /// Queries for the sample since the last one for watched repositories.
@@ -154,14 +154,14 @@ impl Audit {
             in_flight: JoinSet::new(),
             ask_at: start,
             report_at: start,
-            keep_at: start + self.every(KEEP),
+            write_at: start + self.every(WRITE_EVERY),
             batch: MOST_REPOSITORIES,
             sampled: 0,
         };
-        let beat = self.every(BEAT);
-        let mut again = false;
+        let interval = self.every(READ_EVERY);
+        let mut is_behind = false;
         loop {
-            let pause = if again { Duration::ZERO } else { beat };
+            let pause = if is_behind { Duration::ZERO } else { interval };
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = plan.in_flight.join_next() => {
@@ -171,22 +171,22 @@ impl Audit {
             }
             let (times, size) = (self.times, self.size);
             let caught = self.store.read(move |reader| state.catch_up(reader, tag, times, size));
-            (state, again) = caught.await?;
-            if again {
+            (state, is_behind) = caught.await?;
+            if is_behind {
                 continue;
             }
             self.ask(&mut state, &mut plan);
             let now = self.clock.instant();
             if now >= plan.report_at {
-                plan.report_at = now + self.every(REPORT);
+                plan.report_at = now + self.every(REPORT_EVERY);
                 state = self.publish(state).await?;
             }
-            if now >= plan.keep_at {
-                plan.keep_at = now + self.every(KEEP);
-                state = self.keep(state).await?;
+            if now >= plan.write_at {
+                plan.write_at = now + self.every(WRITE_EVERY);
+                state = self.write(state).await?;
             }
         }
-        self.keep(state).await?;
+        self.write(state).await?;
         Ok(())
     }
 
@@ -294,12 +294,12 @@ impl Audit {
     }
 
     /// Writes the state.
-    async fn keep(&self, state: AuditState) -> anyhow::Result<AuditState> {
-        let kept = self.store.commit(move |batch| {
+    async fn write(&self, state: AuditState) -> anyhow::Result<AuditState> {
+        let written = self.store.commit(move |batch| {
             audit::put_state(batch, &state.encode());
             Ok(state)
         });
-        Ok(kept.await?)
+        Ok(written.await?)
     }
 }
 

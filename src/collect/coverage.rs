@@ -46,7 +46,8 @@ const OVERFLOW: u64 = 30;
 /// The fraction of a page that another page, read soon afterwards, shows at most by coincidence.
 const SAME: f64 = 0.9;
 const SOON_AFTER: Duration = Duration::from_secs(10);
-/// A sequence belongs on a page when at least one in this many of the page's events is from it.
+/// A sequence of ids belongs on a page when at least one in this many of the page's events is from
+/// it.
 const HOME: usize = 4;
 /// Maximum number of events remembered to detect new ones.
 const RECENT: usize = 50_000;
@@ -61,7 +62,7 @@ pub struct Completeness {
     pages: Vec<PageRecord>,
     /// All pages together, by id sequence.
     sequences: [IdCoverage; 2],
-    slots: RecentCounts,
+    recent_counts: RecentCounts,
     lags: VecDeque<u32>,
     known: HashSet<u64>,
     order: VecDeque<u64>,
@@ -97,23 +98,23 @@ impl Completeness {
         seen: &[PageSighting],
         at: Timestamp,
     ) -> Option<f64> {
-        let new = self.learn(page, seen, at);
+        let new = self.record_events(page, seen, at);
         let record = &mut self.pages[page];
-        record.pulse.beat(at);
-        record.heard = Some(at);
-        record.brought(new, at);
+        record.pulse.record(at);
+        record.responded_at = Some(at);
+        record.update_rate(new, at);
         let hashes: HashSet<u64> = seen.iter().map(|sighting| sighting.hash).collect();
         let mut counts = [0; KINDS.len()];
-        let mut moved = HashSet::new();
+        let mut arrived = HashSet::new();
         // The first read shows events that were there before.
-        let looked = if record.read_at.is_some() { seen } else { &[] };
-        for sighting in looked.iter().filter(|sighting| !record.hashes.contains(&sighting.hash)) {
-            if moved.insert(sighting.hash) {
+        let compared = if record.read_at.is_some() { seen } else { &[] };
+        for sighting in compared.iter().filter(|sighting| !record.hashes.contains(&sighting.hash)) {
+            if arrived.insert(sighting.hash) {
                 counts[sighting.kind] += 1;
             }
         }
-        record.slots.roll(at, record.in_trouble);
-        record.slots.add(&counts);
+        record.recent_counts.roll(at, record.in_trouble);
+        record.recent_counts.add(&counts);
         let share = record.read_at.and_then(|_| overlap::share(&hashes, &record.hashes));
         for sequence in [0, 1] {
             let ids = seen.iter().filter(|sighting| sighting.sequence() == sequence);
@@ -127,27 +128,28 @@ impl Completeness {
                 record.sequences[sequence].take(ids, at);
             }
         }
-        record.moved(if record.read_at.is_some() { moved.len() } else { hashes.len() }, at);
+        let new_on_page = if record.read_at.is_some() { arrived.len() } else { hashes.len() };
+        record.update_movement(new_on_page, at);
         (record.failing_since, record.read_at) = (None, Some(at));
         record.is_empty = hashes.is_empty();
-        record.fade(seen, moved.len(), at);
+        record.update_kinds(seen, arrived.len(), at);
         (record.hashes, record.overlap) = (hashes, share);
         share
     }
 
     /// Records a response that a page is unchanged.
     pub fn unchanged(&mut self, page: usize, slot_id: TokenSlotId, at: Timestamp) {
-        self.slots.roll(at, self.is_frozen());
-        self.slots.add(&[0; KINDS.len()]);
+        self.recent_counts.roll(at, self.is_frozen());
+        self.recent_counts.add(&[0; KINDS.len()]);
         self.answers_since = self.answers_since.saturating_add(1);
         self.last_answer = at;
         self.freshness.unchanged(page, slot_id, at);
         let record = &mut self.pages[page];
-        record.pulse.beat(at);
-        record.heard = Some(at);
-        record.slots.roll(at, record.in_trouble);
-        record.slots.add(&[0; KINDS.len()]);
-        record.moved(0, at);
+        record.pulse.record(at);
+        record.responded_at = Some(at);
+        record.recent_counts.roll(at, record.in_trouble);
+        record.recent_counts.add(&[0; KINDS.len()]);
+        record.update_movement(0, at);
         record.failing_since = None;
     }
 
@@ -155,11 +157,11 @@ impl Completeness {
     pub fn failed(&mut self, page: usize, at: Timestamp) {
         let record = &mut self.pages[page];
         record.failing_since.get_or_insert(at);
-        record.heard = Some(at);
+        record.responded_at = Some(at);
     }
 
     /// Records the events of a page. Returns how many are new.
-    fn learn(&mut self, page: usize, seen: &[PageSighting], at: Timestamp) -> u32 {
+    fn record_events(&mut self, page: usize, seen: &[PageSighting], at: Timestamp) -> u32 {
         let mut counts = [0; KINDS.len()];
         let mut new = 0;
         let is_first = self.pages[page].read_at.is_none();
@@ -181,8 +183,8 @@ impl Completeness {
                 push(&mut self.pages[page].lags, lag, LAGS.1);
             }
         }
-        self.slots.roll(at, self.is_frozen());
-        self.slots.add(&counts);
+        self.recent_counts.roll(at, self.is_frozen());
+        self.recent_counts.add(&counts);
         self.answers_since = self.answers_since.saturating_add(1);
         self.last_answer = at;
         self.shown += u64::from(new);
@@ -227,12 +229,12 @@ impl Completeness {
         now: Timestamp,
         number: impl Fn(TokenSlotId) -> Option<usize>,
     ) -> (Report, Vec<TokenSlotId>) {
-        self.slots.roll(now, self.is_frozen());
+        self.recent_counts.roll(now, self.is_frozen());
         for sequence in &mut self.sequences {
             sequence.roll(now);
         }
         for record in &mut self.pages {
-            record.slots.roll(now, record.in_trouble);
+            record.recent_counts.roll(now, record.in_trouble);
             record.sequences.iter_mut().for_each(|sequence| sequence.roll(now));
         }
         self.compare_pages(now);
@@ -248,7 +250,7 @@ impl Completeness {
         self.troubles = self.find_troubles(now, &number);
         let all = figures(
             self.sequences[0].missed().and(self.sequences[1].missed()),
-            &self.slots,
+            &self.recent_counts,
             &self.lags,
         );
         let is_all_known = (0..self.pages.len()).all(|page| self.is_known(page, now));
@@ -282,7 +284,8 @@ impl Completeness {
         tokens.into_values().collect()
     }
 
-    /// Detects a page showing what another showed then or shortly before; events only move back.
+    /// Detects a page that shows what a page before it shows. Events move from page to page, so it
+    /// is compared with pages that were read at the same time or shortly after it.
     fn compare_pages(&mut self, now: Timestamp) {
         for at in 1..self.pages.len() {
             let page = &self.pages[at];
@@ -333,16 +336,17 @@ impl Completeness {
         let mut found = Vec::new();
         // Time without requests says nothing about the feed.
         let quiet = self.last_answer.since(self.last_new);
-        let asked = self.slots.answers() >= FEW_ANSWERS;
+        let asked = self.recent_counts.answers() >= FEW_ANSWERS;
         if quiet >= FROZEN_AFTER && self.answers_since >= FEW_ANSWERS {
             let text = format!("GitHub answers, but has shown nothing new since {}", self.last_new);
             found.push((TroubleKind::FrozenFeed, 0, self.last_new, text));
         } else if asked
-            && let Some(part) = self.slots.activity().filter(|part| *part < FROZEN_SHARE)
+            && let Some(part) = self.recent_counts.activity().filter(|part| *part < FROZEN_SHARE)
         {
             let percent = part * 100.0;
             let text = format!("the feed nearly stands still: {percent:.1} % of the usual events");
-            let since = self.slots.slow_since(FROZEN_SHARE).unwrap_or(now).min(self.last_new);
+            let since =
+                self.recent_counts.slow_since(FROZEN_SHARE).unwrap_or(now).min(self.last_new);
             found.push((TroubleKind::FrozenFeed, 0, since, text));
         }
         let frozen = !found.is_empty();
@@ -382,7 +386,7 @@ impl Completeness {
     fn page_trouble(&self, at: usize, now: Timestamp) -> Option<(Timestamp, String)> {
         let (page, number) = (&self.pages[at], at + 1);
         // Time without requests for this page says nothing about it.
-        let now = page.heard.unwrap_or(now);
+        let now = page.responded_at.unwrap_or(now);
         let lasts = |since: Option<Timestamp>| since.is_some_and(|s| now.since(s) >= MISSING_AFTER);
         let others = || self.pages.iter().enumerate().filter(|(other, _)| *other != at);
         let usual = || {
@@ -390,8 +394,9 @@ impl Completeness {
             if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
         };
         if let Some(since) = page.failing_since.filter(|since| lasts(Some(*since))) {
-            let answered =
-                |page: &PageRecord| page.failing_since.is_none() && page.slots.answers() > 0;
+            let answered = |page: &PageRecord| {
+                page.failing_since.is_none() && page.recent_counts.answers() > 0
+            };
             return others()
                 .any(|(_, other)| answered(other))
                 .then(|| (since, format!("page {number} does not come{}, others do", usual())));
@@ -410,7 +415,7 @@ impl Completeness {
             ));
         }
         let missing = page.missing();
-        if missing.is_empty() || page.slots.answers() < FEW_ANSWERS {
+        if missing.is_empty() || page.recent_counts.answers() < FEW_ANSWERS {
             return None;
         }
         let since = missing.iter().filter_map(|kind| page.shown_at[*kind]).min().unwrap_or(now);
@@ -421,7 +426,7 @@ impl Completeness {
 impl PageRecord {
     fn report(&self, page: usize, is_known: bool, all: &Completeness) -> PageReport {
         let [one, other] = [0, 1].map(|at| all.sequences[at].missed_on(&self.sequences[at]));
-        let figures = figures(one.and(other), &self.slots, &self.lags);
+        let figures = figures(one.and(other), &self.recent_counts, &self.lags);
         PageReport {
             page,
             events: self.hashes.len(),
@@ -432,11 +437,11 @@ impl PageRecord {
     }
 }
 
-fn figures(missed: Missed, slots: &RecentCounts, lags: &VecDeque<u32>) -> Figures {
-    let usual = |usual: f64| slots.is_known().then_some(usual);
-    let compared = slots.compared().into_iter();
+fn figures(missed: Missed, counts: &RecentCounts, lags: &VecDeque<u32>) -> Figures {
+    let usual = |usual: f64| counts.is_known().then_some(usual);
+    let compared = counts.compared().into_iter();
     Figures {
-        events_a_minute: slots.a_minute(),
+        events_a_minute: counts.a_minute(),
         missed: Some(missed),
         missed_share: Some(missed.shares()),
         lag_seconds: lag(lags),

@@ -28,13 +28,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::fetcher::EnrichLookup;
-use self::lookup_queue::{Leaving, LookupQueue};
+use self::lookup_queue::{LookupQueue, Released};
 use self::pending::{ReleaseReason, ReleasedEvent};
 use self::read::{InboxBatch, ReadTime, WantedFields, read};
 pub use self::share::RecentShare;
 use crate::clock::Clock;
 use crate::github::graphql::{WantedPull, WantedPush};
-use crate::lists::Lists;
+use crate::lists::{Lists, LiveList};
 use crate::store::keys::{InboxKey, MetaKey, OutboxKey};
 use crate::store::repos;
 use crate::store::rows::{commit_bytes, encode_outbox};
@@ -81,7 +81,15 @@ impl Enrich {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let (clock, lookup) = (self.clock, self.lookup.as_ref());
         let (pulls, pushes) = (LookupQueue::new(lookup, clock), LookupQueue::new(lookup, clock));
-        Stage { given: self, pulls, pushes }.enrich(stop).await
+        let stage = Stage {
+            given: self,
+            pulls,
+            pushes,
+            read_to: 0,
+            admitted_after: None,
+            had_lists: false,
+        };
+        stage.enrich(stop).await
     }
 }
 
@@ -89,64 +97,83 @@ struct Stage {
     given: Enrich,
     pulls: LookupQueue<WantedPull>,
     pushes: LookupQueue<WantedPush>,
+    /// The last admission that was read from the inbox.
+    read_to: u64,
+    /// When the inbox was last read to its end; `None` after a start.
+    admitted_after: Option<Instant>,
+    /// Whether a list named repositories or owners when the inbox was last read.
+    had_lists: bool,
 }
 
 impl Stage {
     async fn enrich(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut inbox = self.given.store.watermarks().inbox.subscribe();
-        let mut done = 0;
-        let mut again = None;
-        let mut had_lists = false;
         // A new store has nothing to read first.
-        let mut admitted_after = (*inbox.borrow() == done).then(|| self.given.clock.instant());
+        if *inbox.borrow() == self.read_to {
+            self.admitted_after = Some(self.given.clock.instant());
+        }
+        let mut send_again = None;
         loop {
             let deadlines =
                 [self.pulls.pending.next_deadline(), self.pushes.pending.next_deadline()];
-            let wake = deadlines.into_iter().chain([again]).flatten().min();
+            let wake = deadlines.into_iter().chain([send_again]).flatten().min();
             let now = self.given.clock.instant();
             let wait = wake.map_or(IDLE, |wake| wake.saturating_duration_since(now));
-            let mut leaving = Leaving::default();
-            let (mut has_grown, mut holding) = (false, false);
+            let (mut released, mut has_grown) = (Released::default(), false);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                grown = grown_beyond(&mut inbox, done) => {
+                grown = grown_beyond(&mut inbox, self.read_to) => {
                     grown?;
                     has_grown = true;
                 }
-                settled = self.pulls.settle_next() => leaving = settled?,
-                settled = self.pushes.settle_next() => leaving = settled?,
+                settled = self.pulls.settle_next() => released = settled?,
+                settled = self.pushes.settle_next() => released = settled?,
                 () = self.given.clock.sleep(wait) => {}
             }
+            let mut is_holding = false;
             if has_grown {
-                let (wall, now) = (self.given.clock.now(), self.given.clock.instant());
                 let head = *inbox.borrow();
-                let time = ReadTime { wall, now, admitted_after };
-                let lists = self.given.lists.as_ref().filter(|_| self.pushes.asks());
-                let lists = lists.map(|lists| lists.all()).unwrap_or_default();
-                let are_listed = lists.iter().any(|list| list.names().names_repositories());
-                let has_changed = std::mem::replace(&mut had_lists, are_listed) != are_listed;
-                if let Some(lookup) = self.given.lookup.as_ref().filter(|_| has_changed) {
-                    lookup.allow_pushes(are_listed);
-                }
-                let reading = self
-                    .given
-                    .store
-                    .read(move |reader| read(reader, done + 1, time, &lists))
-                    .await?;
-                done = reading.events.last().map_or(head, |(event, _)| event.admission);
-                admitted_after = if done >= head { Some(now) } else { admitted_after };
-                holding = self.admit(reading, &mut leaving);
+                let batch = self.read_inbox(head).await?;
+                is_holding = self.admit(batch, &mut released);
             }
             let now = self.given.clock.instant();
-            self.pulls.expire(now, &mut leaving);
-            self.pushes.expire(now, &mut leaving);
-            self.tell();
-            self.forward(leaving).await?;
-            if holding {
+            self.pulls.expire(now, &mut released);
+            self.pushes.expire(now, &mut released);
+            self.report_warning();
+            self.forward(released).await?;
+            if is_holding {
                 fault::point("enrich.waiting");
             }
-            again = self.send_due();
+            send_again = self.send_due();
         }
+    }
+
+    /// Reads the next events of the inbox, whose last admission is `head`.
+    async fn read_inbox(&mut self, head: u64) -> Result<InboxBatch, StoreError> {
+        let (wall, now) = (self.given.clock.now(), self.given.clock.instant());
+        let time = ReadTime { wall, now, admitted_after: self.admitted_after };
+        let lists = self.lists_of_pushes();
+        let from = self.read_to + 1;
+        let batch = self.given.store.read(move |reader| read(reader, from, time, &lists)).await?;
+        self.read_to = batch.events.last().map_or(head, |(event, _)| event.admission);
+        if self.read_to >= head {
+            self.admitted_after = Some(now);
+        }
+        Ok(batch)
+    }
+
+    /// The lists whose repositories' pushes get their commits; none if GitHub is not asked for
+    /// them. Gives pushes a part of the budget while a list names repositories or owners.
+    fn lists_of_pushes(&mut self) -> Vec<Arc<LiveList>> {
+        let lists = self.given.lists.as_ref().filter(|_| self.pushes.asks());
+        let lists = lists.map(|lists| lists.all()).unwrap_or_default();
+        let has_lists = lists.iter().any(|list| list.names().names_repositories());
+        if std::mem::replace(&mut self.had_lists, has_lists) != has_lists
+            && let Some(lookup) = &self.given.lookup
+        {
+            lookup.allow_pushes(has_lists);
+        }
+        lists
     }
 
     /// Sends every query that is due. Returns when to check again while anything is queued.
@@ -156,28 +183,30 @@ impl Stage {
     }
 
     /// Holds events with missing fields and releases the others. Returns whether any is held.
-    fn admit(&mut self, reading: InboxBatch, leaving: &mut Leaving) -> bool {
-        leaving.cached.extend(reading.cached);
+    fn admit(&mut self, batch: InboxBatch, released: &mut Released) -> bool {
+        released.languages.extend(batch.cached);
         let now = self.given.clock.instant();
-        let mut holding = false;
-        for (event, wanted) in reading.events {
-            holding |= match wanted {
-                Some(WantedFields::Pull(wanted)) => self.pulls.hold((event, wanted), now, leaving),
-                Some(WantedFields::Push(wanted)) => self.pushes.hold((event, wanted), now, leaving),
+        let mut is_holding = false;
+        for (event, wanted) in batch.events {
+            is_holding |= match wanted {
+                Some(WantedFields::Pull(wanted)) => self.pulls.hold((event, wanted), now, released),
+                Some(WantedFields::Push(wanted)) => {
+                    self.pushes.hold((event, wanted), now, released)
+                }
                 None => {
-                    let as_it_came = ReleaseReason::AsItCame;
-                    leaving.ready.push(ReleasedEvent { event, leaving: as_it_came });
+                    let reason = ReleaseReason::AsItCame;
+                    released.events.push(ReleasedEvent { event, reason });
                     false
                 }
             };
         }
-        holding
+        is_holding
     }
 
-    fn tell(&self) {
+    fn report_warning(&self) {
         let warning = (self.pulls.asks() && !self.pulls.can_ask()).then_some(NO_TOKEN);
-        self.given.warning.send_if_modified(|said| {
-            let changed = std::mem::replace(said, warning) != warning;
+        self.given.warning.send_if_modified(|reported| {
+            let changed = std::mem::replace(reported, warning) != warning;
             match warning {
                 Some(words) if changed => tracing::warn!("{words}"),
                 None if changed => tracing::info!("pull requests are asked for"),
@@ -189,23 +218,24 @@ impl Stage {
 
     /// Moves one batch of released events to the outbox in admission order and caches the
     /// languages that were fetched.
-    async fn forward(&self, Leaving { mut ready, cached }: Leaving) -> Result<(), StoreError> {
-        if ready.is_empty() && cached.is_empty() {
+    async fn forward(&self, released: Released) -> Result<(), StoreError> {
+        let Released { mut events, languages } = released;
+        if events.is_empty() && languages.is_empty() {
             return Ok(());
         }
-        ready.sort_unstable_by_key(|ready| ready.event.admission);
-        let ready = self.hash_addresses(ready).await?;
-        self.count(&ready);
+        events.sort_unstable_by_key(|released| released.event.admission);
+        let events = self.hash_addresses(events).await?;
+        self.count(&events);
         let now = self.given.clock.now();
-        let commits: usize = ready.iter().map(|ready| commit_bytes(&ready.event.facts)).sum();
+        let commits: usize = events.iter().map(|one| commit_bytes(&one.event.facts)).sum();
         // Before the commit, because the events may be applied right after it.
         self.given.store.watermarks().grow_backlog(commits as u64);
         let committed = self.given.store.commit(move |batch| {
             let mut head = None;
-            for (key, language) in &cached {
+            for (key, language) in &languages {
                 repos::remember(batch, *key, language.as_deref(), now)?;
             }
-            for ReleasedEvent { event, .. } in ready {
+            for ReleasedEvent { event, .. } in events {
                 let entry = batch.next_number(ENTRIES)?;
                 batch.put(&OutboxKey(entry), &encode_outbox(event.admission, &event.facts));
                 batch.delete(&InboxKey(event.admission));
@@ -230,28 +260,28 @@ impl Stage {
     /// thousands of pushes may leave at once.
     async fn hash_addresses(
         &self,
-        mut ready: Vec<ReleasedEvent>,
+        mut events: Vec<ReleasedEvent>,
     ) -> Result<Vec<ReleasedEvent>, StoreError> {
-        if ready.iter().all(|ready| ready.event.facts.push.is_none()) {
-            return Ok(ready);
+        if events.iter().all(|released| released.event.facts.push.is_none()) {
+            return Ok(events);
         }
         let privacy = Arc::clone(self.given.store.privacy());
         let hashed = blocking(move || {
-            for push in ready.iter_mut().filter_map(|ready| ready.event.facts.push.as_mut()) {
+            for push in events.iter_mut().filter_map(|one| one.event.facts.push.as_mut()) {
                 if let Some(hashed) = privacy.hashed_commits(&push.commits) {
                     push.commits = hashed;
                 }
             }
-            ready
+            events
         });
         Ok(hashed.await?)
     }
 
-    fn count(&self, ready: &[ReleasedEvent]) {
+    fn count(&self, events: &[ReleasedEvent]) {
         let (now, wall) = (self.given.clock.instant(), self.given.clock.now());
         let mut reasons = Vec::new();
-        for ReleasedEvent { event, leaving } in ready {
-            let reason = match leaving {
+        for ReleasedEvent { event, reason } in events {
+            let reason = match reason {
                 ReleaseReason::AsItCame => continue,
                 ReleaseReason::Enriched => None,
                 ReleaseReason::Late => Some("late"),

@@ -92,23 +92,23 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let lists = Arc::clone(&options.lists);
-    let how = IngestRules { lists, shown_by: ShownBy::Public, no_older_than: None };
+    let rules = IngestRules { lists, shown_by: ShownBy::Public, no_older_than: None };
     let mut polled = store.read(outages::polled).await?;
     let mut held: Option<HeldPolls> = None;
     loop {
         let deadline = held.as_ref().map(|held| held.deadline);
         let poll = tokio::select! {
-            () = stop.cancelled() => return admit_held(&store, &how, held).await,
+            () = stop.cancelled() => return admit_held(&store, &rules, held).await,
             () = options.clock.sleep_until(deadline) => {
-                admit_held(&store, &how, held.take()).await?;
+                admit_held(&store, &rules, held.take()).await?;
                 continue;
             }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
-        if source.has_stood() {
+        if source.was_suspended() {
             polled = store.read(outages::polled).await?;
         }
-        polled = source.silent_since().or(polled);
+        polled = source.outage_since().or(polled);
         if let Some(held) = &mut held {
             held.push(poll);
         } else {
@@ -119,11 +119,11 @@ pub async fn run(
             };
             match first {
                 Ok(first) => held = Some(first),
-                Err(poll) => _ = take_in(&store, poll, None, &how).await?,
+                Err(poll) => _ = admit_poll(&store, poll, None, &rules).await?,
             }
         }
         if held.as_ref().is_some_and(|held| held.is_complete(options.pages)) {
-            admit_held(&store, &how, held.take()).await?;
+            admit_held(&store, &rules, held.take()).await?;
         }
     }
 }
@@ -131,11 +131,11 @@ pub async fn run(
 /// Admits the polls that were held after an outage.
 async fn admit_held(
     store: &Store,
-    how: &IngestRules,
+    rules: &IngestRules,
     held: Option<HeldPolls>,
 ) -> anyhow::Result<()> {
     if let Some(HeldPolls { poll, outage, .. }) = held {
-        take_in(store, poll, Some(outage), how).await?;
+        admit_poll(store, poll, Some(outage), rules).await?;
     }
     Ok(())
 }
@@ -154,20 +154,20 @@ async fn next(source: &mut impl EventSource, store: &Store, limit: u64) -> anyho
 
 /// Admits one poll of the public feed. What the store's rules leave out is not even queued.
 pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
-    take_in(store, poll, None, &IngestRules::default()).await
+    admit_poll(store, poll, None, &IngestRules::default()).await
 }
 
 /// Admits one poll by these rules; it may be the first after an outage.
-pub(super) async fn take_in(
+pub(super) async fn admit_poll(
     store: &Store,
     poll: Poll,
     outage: Option<Outage>,
-    how: &IngestRules,
+    rules: &IngestRules,
 ) -> Result<Admitted, StoreError> {
-    let (received_at, shown_by) = (poll.received_at, how.shown_by);
+    let (received_at, shown_by) = (poll.received_at, rules.shown_by);
     let sorted = blocking({
-        let (how, privacy) = (how.clone(), Arc::clone(store.privacy()));
-        move || sort(&poll, &how, &privacy)
+        let (rules, privacy) = (rules.clone(), Arc::clone(store.privacy()));
+        move || sort(&poll, &rules, &privacy)
     })
     .await?;
     metrics::EVENTS_FETCHED.add(sorted.candidates.len() as u64);
@@ -226,8 +226,8 @@ struct Sorted {
 }
 
 /// Collects the events on the pages, oldest first.
-fn sort(poll: &Poll, how: &IngestRules, privacy: &Privacy) -> Sorted {
-    let mut sorted = Sorted { lists: how.lists.all(), ..Sorted::default() };
+fn sort(poll: &Poll, rules: &IngestRules, privacy: &Privacy) -> Sorted {
+    let mut sorted = Sorted { lists: rules.lists.all(), ..Sorted::default() };
     for page in &poll.pages {
         let entries = &page.entries;
         for entry in entries.iter() {
@@ -241,7 +241,7 @@ fn sort(poll: &Poll, how: &IngestRules, privacy: &Privacy) -> Sorted {
         }
         sorted.rejected += (count - broken.len()) as u64;
     }
-    if let Some(span) = how.no_older_than {
+    if let Some(span) = rules.no_older_than {
         let oldest = poll.received_at.minus(span);
         sorted.candidates.retain(|candidate| candidate.created_at >= oldest);
     }

@@ -29,7 +29,7 @@ use self::feeds::{ListedFeeds, Settled};
 use self::read::{FeedReader, FinishedRead};
 use super::entries::Entries;
 use super::ingest::{self, IngestRules};
-use super::poller::MOST_SENT;
+use super::poller::MOST_REQUESTS;
 use super::relay::granted;
 use super::source::{Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
@@ -47,7 +47,7 @@ use crate::store::{Database, Store, StoreError};
 
 /// Feeds that are read at the same time.
 const MOST_READS: u32 = 6;
-const _: () = assert!(MOST_SENT + MOST_READS <= MOST_AT_ONCE / 2);
+const _: () = assert!(MOST_REQUESTS + MOST_READS <= MOST_AT_ONCE / 2);
 /// The most feeds; of more names the first are read.
 pub const MOST_FEEDS: usize = 50_000;
 /// The longest time that rows of feeds are kept in memory before they are written: after a crash,
@@ -56,13 +56,13 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// The longest pause between two checks of what is due, and between two reports.
 const LOOK: Duration = Duration::from_secs(2);
 /// Lines about single feeds, of which there are up to [`MOST_FEEDS`].
-static SAID: LineLimit = LineLimit::per_minute(10);
+static FEED_LINES: LineLimit = LineLimit::per_minute(10);
 
 /// The stage.
 pub struct ListedSource {
     reader: Arc<FeedReader>,
     store: Store,
-    how: IngestRules,
+    rules: IngestRules,
     options: ListsConfig,
     /// Number of bytes between admission and journal at which reading pauses.
     backlog_bytes: u64,
@@ -91,7 +91,7 @@ impl ListedSource {
         config: &Config,
         pool: Arc<TokenPool>,
         store: Store,
-        how: IngestRules,
+        rules: IngestRules,
         grant: Option<watch::Receiver<ProducerGrant>>,
         clock: Clock,
     ) -> Result<Self, SourceError> {
@@ -100,7 +100,7 @@ impl ListedSource {
         let reader = Arc::new(FeedReader { rest, pool, clock });
         let figures = watch::Sender::new(Vec::new());
         let (options, backlog_bytes) = (config.lists.clone(), config.store.outbox_bytes);
-        Ok(Self { reader, store, how, options, backlog_bytes, grant, figures, clock })
+        Ok(Self { reader, store, rules, options, backlog_bytes, grant, figures, clock })
     }
 
     /// The reports of all lists, updated every two seconds.
@@ -114,7 +114,7 @@ impl ListedSource {
     /// # Errors
     /// When the store fails.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut changes = self.how.lists.changes();
+        let mut changes = self.rules.lists.changes();
         let mut tokens = self.reader.pool.lists();
         let rows = self.store.read(Database::feeds).await?;
         let mut state = ListedState {
@@ -161,7 +161,7 @@ impl ListedSource {
     /// Takes over the names on complete lists.
     fn take_lists(&self, state: &mut ListedState) {
         state.on.clear();
-        let all = self.how.lists.all();
+        let all = self.rules.lists.all();
         for list in all.iter().filter(|list| list.names().is_complete()) {
             for name in list.names().iter() {
                 state.on.entry(name).or_default().push(Arc::clone(list));
@@ -215,14 +215,14 @@ impl ListedSource {
         let pages: Vec<PolledPage> = read.pages.iter().zip(1..).map(page).collect();
         if !pages.is_empty() {
             let poll = Poll { pages, received_at: now };
-            let admitted = ingest::take_in(&self.store, poll, None, &self.how).await?;
+            let admitted = ingest::admit_poll(&self.store, poll, None, &self.rules).await?;
             metrics::EVENTS_FILLED.add(admitted.new);
         }
         let within = self.options.within;
-        if let Some(Settled { holes, said }) = state.feeds.settle(&read, within, now) {
+        if let Some(Settled { holes, message }) = state.feeds.settle(&read, within, now) {
             metrics::LIST_HOLES.add(holes);
-            if let Some(said) = said {
-                SAID.log(|left_out| tracing::warn!(left_out, "{said}"));
+            if let Some(message) = message {
+                FEED_LINES.log(|left_out| tracing::warn!(left_out, "{message}"));
             }
         }
         Ok(())
@@ -264,7 +264,7 @@ impl ListedSource {
             return Ok(());
         }
         state.reported_at = Some(now);
-        let lists = self.how.lists.all();
+        let lists = self.rules.lists.all();
         let names: Vec<String> = lists.iter().map(|list| list.name().to_owned()).collect();
         let counts = self.store.read(move |reader| {
             names.iter().map(|name| reader.list_counts(name)).collect::<Result<Vec<_>, _>>()

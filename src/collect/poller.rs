@@ -25,7 +25,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::schedule::MOST_UNDER_WAY;
+use self::schedule::MOST_IN_FLIGHT;
 pub use self::schedule::{PageSchedule, PollRule};
 use self::summary::Summary;
 pub use self::summary::publish;
@@ -48,18 +48,18 @@ use crate::model::window::Timestamp;
 pub const MOST_PAGES: u8 = 10;
 /// The fraction of each token's limit that polling uses; the rest is kept for lookups.
 pub const POLL_SHARE: f64 = 0.9;
-/// Minimum wait after a response that will be the same next time.
-const HOPELESS_WAIT: Duration = Duration::from_secs(60);
+/// Minimum wait after a failure that will be the same next time.
+const PERMANENT_FAILURE_WAIT: Duration = Duration::from_secs(60);
 /// Maximum number of tokens whose `ETag` of a page is kept; beyond it all are dropped, and pages
 /// are served in full once.
 const MOST_ETAGS: usize = 1_024;
 /// Maximum number of identity requests in flight.
-const MOST_INTRODUCTIONS: u32 = 4;
+const MOST_IDENTITY_REQUESTS: u32 = 4;
 /// Maximum number of requests in flight.
-pub(super) const MOST_SENT: u32 = MOST_PAGES as u32 * MOST_UNDER_WAY + MOST_INTRODUCTIONS;
-const _: () = assert!(MOST_SENT <= MOST_AT_ONCE / 2);
+pub(super) const MOST_REQUESTS: u32 = MOST_PAGES as u32 * MOST_IN_FLIGHT + MOST_IDENTITY_REQUESTS;
+const _: () = assert!(MOST_REQUESTS <= MOST_AT_ONCE / 2);
 /// Interval between two coverage assessments.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const ASSESS_EVERY: Duration = Duration::from_secs(2);
 
 /// The source that polls GitHub.
 #[derive(Debug)]
@@ -76,17 +76,17 @@ pub struct Poller {
     last_slots: Vec<Option<TokenSlotId>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Response>>,
     /// Number of requests in flight that ask for a token's account.
-    introductions: u32,
+    identity_requests: u32,
     /// The poll interval in the last response without a token.
     poll_interval: Option<Duration>,
     last_answer: Option<(Instant, Timestamp)>,
     /// When the response before the newest one arrived, when that was long before it.
-    silent_since: Option<Timestamp>,
+    outage_since: Option<Timestamp>,
     completeness: Completeness,
-    last_look: Option<Instant>,
+    assessed_at: Option<Instant>,
     status: watch::Sender<SourceStatus>,
     /// Notifies when the pool's list of tokens is replaced.
-    lists: watch::Receiver<()>,
+    token_lists: watch::Receiver<()>,
 }
 
 /// The result of a request.
@@ -118,7 +118,7 @@ impl Poller {
         let rest = rest.map_err(|error| SourceError(error.to_string()))?;
         let pool = PoolOptions { tokens, share: POLL_SHARE, burst: pages.into() };
         let pool = TokenPool::new(pool, clock);
-        let lists = pool.lists();
+        let token_lists = pool.lists();
         let pages = usize::from(pages);
         let status = SourceStatus::new(pool.census().mode, pages, clock.now());
         Ok(Self {
@@ -131,14 +131,14 @@ impl Poller {
             etags: vec![HashMap::new(); pages],
             last_slots: vec![None; pages],
             in_flight: FuturesUnordered::new(),
-            introductions: 0,
+            identity_requests: 0,
             poll_interval: None,
             last_answer: None,
-            silent_since: None,
+            outage_since: None,
             completeness: Completeness::new(pages, clock.now()),
-            last_look: None,
+            assessed_at: None,
             status: watch::Sender::new(status),
-            lists,
+            token_lists,
         })
     }
 
@@ -171,7 +171,7 @@ impl Poller {
     /// Sends every request that is due and within budget. Returns when to check again; `None`
     /// means on the next response.
     fn send_due(&mut self) -> Option<Instant> {
-        self.introduce();
+        self.ask_identities();
         let now = self.clock.instant();
         let rule = self.rule();
         let (mut due, _) = self.schedule.due(now, rule);
@@ -210,9 +210,9 @@ impl Poller {
     }
 
     /// Asks GitHub for the accounts of new tokens.
-    fn introduce(&mut self) {
-        while self.introductions < MOST_INTRODUCTIONS
-            && let Some(lease) = self.pool.grant_introduction()
+    fn ask_identities(&mut self) {
+        while self.identity_requests < MOST_IDENTITY_REQUESTS
+            && let Some(lease) = self.pool.grant_identity_request()
         {
             let (rest, slot) = (Arc::clone(&self.rest), lease.slot());
             let request = async move {
@@ -220,7 +220,7 @@ impl Poller {
                 Response::Identity { slot, identity }
             };
             self.in_flight.push(request.boxed());
-            self.introductions += 1;
+            self.identity_requests += 1;
         }
     }
 
@@ -230,9 +230,9 @@ impl Poller {
             let wake = self.send_due();
             let now = self.clock.instant();
             // Without responses, known figures become unknown, so coverage is assessed then too.
-            self.look(now);
-            let wait = wake.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now));
-            let asleep = self.clock.sleep(wait.min(LOOK_EVERY));
+            self.assess_coverage(now);
+            let wait = wake.map_or(ASSESS_EVERY, |at| at.saturating_duration_since(now));
+            let asleep = self.clock.sleep(wait.min(ASSESS_EVERY));
             tokio::select! {
                 biased;
                 Some(response) = self.in_flight.next() => {
@@ -243,7 +243,7 @@ impl Poller {
                     return all;
                 }
                 // All waits were for the previous list of tokens.
-                Ok(()) = self.lists.changed() => self.schedule.end_waits(),
+                Ok(()) = self.token_lists.changed() => self.schedule.end_waits(),
                 () = asleep => {}
             }
         }
@@ -268,16 +268,16 @@ impl Poller {
                     pages.extend(self.take((page, slot), *answer, now, &mut summary));
                 }
                 Response::Identity { slot, identity } => {
-                    self.introductions -= 1;
+                    self.identity_requests -= 1;
                     if let Some(identity) = identity {
-                        self.pool.introduce(slot, identity);
+                        self.pool.set_identity(slot, identity);
                     }
                 }
             }
         }
         if any_page {
             self.report(&summary);
-            self.look(now);
+            self.assess_coverage(now);
         }
         pages
     }
@@ -296,7 +296,7 @@ impl Poller {
                 summary.answered = true;
                 let entries = Entries::of_list(&body);
                 // A damaged page is requested again in full.
-                self.keep(at, slot, etag.filter(|_| entries.is_whole()));
+                self.keep_etag(at, slot, etag.filter(|_| entries.is_whole()));
                 if entries.is_list() && !entries.is_whole() {
                     let (number, (parts, _)) = (number(at), entries.broken());
                     summary.trouble =
@@ -334,7 +334,8 @@ impl Poller {
                 summary.trouble = Some(trouble);
             }
             PageOutcome::Failed(error) => {
-                let least = if error.is_transient() { Duration::ZERO } else { HOPELESS_WAIT };
+                let least =
+                    if error.is_transient() { Duration::ZERO } else { PERMANENT_FAILURE_WAIT };
                 let least = least.max(error.retry_after().unwrap_or_default());
                 self.schedule.failed(at, now, least);
                 self.completeness.failed(at, wall);
@@ -346,7 +347,7 @@ impl Poller {
 
     /// Keeps the `ETag` of what was read. A body that is not a list has none and is requested
     /// again.
-    fn keep(&mut self, page: usize, slot: TokenSlotId, etag: Option<String>) {
+    fn keep_etag(&mut self, page: usize, slot: TokenSlotId, etag: Option<String>) {
         let etags = &mut self.etags[page];
         if etags.len() >= MOST_ETAGS {
             etags.clear();
@@ -357,12 +358,12 @@ impl Poller {
         };
     }
 
-    /// Assesses coverage at the interval [`LOOK_EVERY`].
-    fn look(&mut self, now: Instant) {
-        if self.last_look.is_some_and(|last| now - last < LOOK_EVERY) {
+    /// Assesses coverage at the interval [`ASSESS_EVERY`].
+    fn assess_coverage(&mut self, now: Instant) {
+        if self.assessed_at.is_some_and(|last| now - last < ASSESS_EVERY) {
             return;
         }
-        self.last_look = Some(now);
+        self.assessed_at = Some(now);
         let pool = Arc::clone(&self.pool);
         let number = |slot| pool.number(slot);
         let (report, stale) = self.completeness.assess(self.witness.stamp(), number);
@@ -391,8 +392,8 @@ impl EventSource for Poller {
         }
     }
 
-    fn silent_since(&mut self) -> Option<Timestamp> {
-        self.silent_since.take()
+    fn outage_since(&mut self) -> Option<Timestamp> {
+        self.outage_since.take()
     }
 }
 

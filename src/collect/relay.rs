@@ -29,6 +29,7 @@ use crate::bus::outbox::{self, OutboxReceipt};
 use crate::bus::{BusError, BusState, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
 use crate::logging::line_limit::LineLimit;
+use crate::metrics;
 use crate::model::position::Cursor;
 use crate::store::{Database, Store, StoreError};
 
@@ -82,7 +83,7 @@ pub struct Relay {
 /// What a node that may not produce remembers between two looks at its rows.
 #[derive(Default)]
 struct Standby {
-    /// The last entry whose row was compared with the applied events.
+    /// The last entry whose row was compared with the applied events; 0 once all were.
     compared_to: u64,
     /// Since when there are rows to hand over.
     since: Option<Instant>,
@@ -204,9 +205,9 @@ impl Relay {
 
     async fn report_waiting(&self) -> Result<WaitingRows, StoreError> {
         let waiting = self.store.read(count).await?;
-        self.waiting.send_if_modified(|told| {
+        self.waiting.send_if_modified(|reported| {
             let rows = waiting.inbox + waiting.outbox;
-            std::mem::replace(told, rows) != rows
+            std::mem::replace(reported, rows) != rows
         });
         Ok(waiting)
     }
@@ -285,10 +286,10 @@ impl Relay {
             if is_there {
                 return Ok(());
             }
-            let patience = if end.is_some() { NO_PROGRESS } else { QUIET };
+            let longest = if end.is_some() { NO_PROGRESS } else { QUIET };
             tokio::select! {
                 moved = applied.changed() => moved?,
-                () = self.clock.sleep(patience) => {
+                () = self.clock.sleep(longest) => {
                     if let Some(end) = end {
                         tracing::warn!(%end, "the topic is not applied to its end; sending anyway");
                     }
@@ -328,7 +329,7 @@ impl Relay {
                 self.delete_rows(acknowledged).await?;
                 return Ok(());
             }
-            let OutgoingBatch { mut bodies, spent } = std::mem::take(&mut ahead);
+            let OutgoingBatch { mut bodies, spent, left_out } = std::mem::take(&mut ahead);
             if let Some(first) = bodies.first_mut() {
                 first.after = before;
             }
@@ -346,6 +347,7 @@ impl Relay {
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
             before = taken?.or(before);
+            metrics::EVENTS_LEFT_OUT.add(left_out);
             acknowledged = spent;
         }
     }
@@ -360,6 +362,7 @@ impl Relay {
         self.store.read(read).await
     }
 
+    /// Deletes rows that the topic has now.
     async fn delete_rows(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
         if spent.is_empty() {
             return Ok(());

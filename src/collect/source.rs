@@ -35,13 +35,13 @@ pub trait EventSource: Send + 'static {
 
     /// Since when nothing had been read before the last round, if that was unusually long;
     /// returned once.
-    fn silent_since(&mut self) -> Option<Timestamp> {
+    fn outage_since(&mut self) -> Option<Timestamp> {
         None
     }
 
     /// Whether the source was suspended before the last round because another node polled the
     /// feed; returned once.
-    fn has_stood(&mut self) -> bool {
+    fn was_suspended(&mut self) -> bool {
         false
     }
 }

@@ -146,7 +146,7 @@ impl Budget {
         let step = self.step(of, now);
         let pace = self.pace_mut(of);
         let points = pace.points();
-        pace.under_way = pace.under_way.saturating_add(points);
+        pace.in_flight = pace.in_flight.saturating_add(points);
         pace.due = pace.due.max(now) + step;
         Reservation { of, at: now, points, step }
     }
@@ -154,7 +154,7 @@ impl Budget {
     /// Settles a request with its response, or with the end of the wait for it.
     pub fn settle(&mut self, now: Instant, taken: Reservation, spent: Spent, limits: &RateLimits) {
         let pace = self.pace_mut(taken.of);
-        pace.under_way = pace.under_way.saturating_sub(taken.points);
+        pace.in_flight = pace.in_flight.saturating_sub(taken.points);
         if spent == Spent::Nothing {
             pace.due = pace.due.checked_sub(taken.step).unwrap_or(pace.due);
         }
@@ -172,7 +172,7 @@ impl Budget {
             LimitNews::Outdated | LimitNews::Same => self.keep_pace(now, before),
             LimitNews::New => self.begin_pace(now, taken.of, points),
         }
-        self.unheard.settle(news != LimitNews::Nothing, self.under_way() == 0);
+        self.unheard.settle(news != LimitNews::Nothing, self.in_flight() == 0);
     }
 
     /// Records the response time of a request that was not refused.
@@ -239,8 +239,8 @@ impl Budget {
     }
 
     /// Points of all requests in flight.
-    fn under_way(&self) -> u64 {
-        self.paces.iter().fold(0, |sum, pace| sum.saturating_add(pace.under_way))
+    fn in_flight(&self) -> u64 {
+        self.paces.iter().fold(0, |sum, pace| sum.saturating_add(pace.in_flight))
     }
 
     /// Requests of a kind that may still be sent in this window; meaningless unless the meter has a
@@ -257,7 +257,7 @@ impl Budget {
         let (within, points) = (self.pace(of).plan.within, self.pace(of).points());
         let above = |within| {
             let above = left.saturating_sub(limit - part(limit, within));
-            above.saturating_sub(self.under_way())
+            above.saturating_sub(self.in_flight())
         };
         let unspent = USES.map(|kind| {
             let pace = self.pace(kind);

@@ -8,7 +8,7 @@
 //!
 //! GitHub's limits apply to accounts: the tokens of an account share the requests per hour, the
 //! seconds of work, and the wait after a secondary limit. Only GitHub knows the account of a
-//! token, so the user of the pool asks once for each ([`TokenPool::grant_introduction`]); until
+//! token, so the user of the pool asks once for each ([`TokenPool::grant_identity_request`]); until
 //! then a token counts as an account of its own.
 //!
 //! A [`Lease`] is one request that may be sent. Dropping it unsettled, as a cancelled future does,
@@ -184,7 +184,7 @@ impl TokenPool {
     /// A lease to ask GitHub for the account of a token. `None` when there is nothing to ask now:
     /// a single token shares its account with no other.
     #[must_use]
-    pub fn grant_introduction(self: &Arc<Self>) -> Option<Lease> {
+    pub fn grant_identity_request(self: &Arc<Self>) -> Option<Lease> {
         let now = self.clock.instant();
         let mut state = self.lock();
         let PoolState { slots, accounts, .. } = &mut *state;
@@ -192,21 +192,21 @@ impl TokenPool {
             return None;
         }
         let slot = slots.iter_mut().find(|slot| {
-            slot.introduced_at.is_some_and(|at| at <= now)
+            slot.identity_due_at.is_some_and(|at| at <= now)
                 && !slot.is_quarantined(now)
                 && accounts.ready_at(slot.owner, Resource::Pages, now) <= now
         })?;
-        slot.introduced_at = Some(now + ASK_AGAIN);
+        slot.identity_due_at = Some(now + ASK_AGAIN);
         Some(self.lease(slot, accounts, Resource::Pages, now))
     }
 
     /// Records the account of a token. From then on it shares its limits with the other tokens of
     /// that account, including what is already spent.
-    pub fn introduce(&self, id: TokenSlotId, identity: Identity) {
+    pub fn set_identity(&self, id: TokenSlotId, identity: Identity) {
         let now = self.clock.instant();
         let mut state = self.lock();
         let Some(slot) = state.slot(id) else { return };
-        slot.introduced_at = None;
+        slot.identity_due_at = None;
         let Identity::User(user) = identity else { return };
         let (from, to) = (slot.owner, Owner::User(user));
         if from == to {

@@ -48,8 +48,7 @@ impl BatchActivity {
     /// Adds the counts to the rows.
     pub fn write(self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         for (key, counted) in self.received {
-            let stored = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
-            let mut row = stored.unwrap_or_default();
+            let mut row = batch.get_as(&key, decode)?.unwrap_or_default();
             for (slot, more) in row.0.iter_mut().zip(counted.0) {
                 for (count, more) in slot.iter_mut().zip(more) {
                     *count = count.saturating_add(more);

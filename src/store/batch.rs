@@ -210,9 +210,7 @@ impl<'w> Batch<'w> {
         if let Some((_, period)) = self.periods.iter().find(|(known, _)| *known == key) {
             return Ok(*period);
         }
-        let row_key = row_key(key);
-        let row =
-            self.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+        let row = self.get_as(&row_key(key), PeriodRow::decode)?;
         let period = row.map_or(Period::Open, |row| row.period);
         self.set_period(key, period);
         Ok(period)
@@ -226,13 +224,13 @@ impl<'w> Batch<'w> {
     }
 
     /// Whether a hash is that of the current name of a repository. False when it is not cached.
-    pub(super) fn is_name_known(&self, repo: u64, hash: u64) -> bool {
+    pub(super) fn is_name_cached(&self, repo: u64, hash: u64) -> bool {
         self.counters.names.get(&repo) == Some(&hash)
     }
 
     /// Caches the hash of the name that a repository has once this batch is written. A batch that
     /// is not written closes the store, so the cache never differs from the disk.
-    pub(super) fn know_name(&mut self, repo: u64, hash: u64) {
+    pub(super) fn cache_name(&mut self, repo: u64, hash: u64) {
         self.counters.names.insert(repo, hash);
     }
 

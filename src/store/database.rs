@@ -249,10 +249,10 @@ impl Database {
         })
     }
 
-    /// Enables compaction of the journal, unless it is damaged. It is off until this call: a
+    /// Allows compaction of the journal, unless it is damaged. It is off until this call: a
     /// compaction that meets a damaged block stops all writes, while a reader steps over the block.
     /// So the stage that reads the journal at the start comes first.
-    pub(super) fn compact_journal(&self) -> Result<(), StoreError> {
+    pub(super) fn allow_journal_compaction(&self) -> Result<(), StoreError> {
         if self.is_journal_damaged() {
             return Ok(());
         }
@@ -266,7 +266,7 @@ impl Database {
     }
 
     /// Marks the journal as damaged, and disables its compaction for good.
-    pub(super) fn spare_journal(&self, error: &StoreError) {
+    pub(super) fn mark_journal_damaged(&self, error: &StoreError) {
         if self.is_journal_damaged.swap(true, Ordering::Relaxed) {
             return;
         }

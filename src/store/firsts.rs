@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::batch::Batch;
 use super::error::StoreError;
-use super::keys::{FirstKey, Scope, SizeKey};
+use super::keys::{FirstKey, Scope};
 use super::period::Period;
 use super::periods::{self, found_key};
 use super::reader::Reader;
@@ -62,7 +62,7 @@ fn set_flags(
 }
 
 fn claim_first(batch: &mut Batch<'_>, key: FirstKey) -> Result<bool, StoreError> {
-    let size = SizeKey { scope: key.scope, period: key.period };
+    let size = key.size();
     let state = batch.period(size)?;
     if state == Period::Closed || !batch.claim(&key)? {
         return Ok(false);
@@ -102,8 +102,7 @@ impl Announced {
     ) -> Result<(), StoreError> {
         let keys = keys(*flags, happened_at, actor_id, repo_id);
         set_flags(flags, keys, |key, is_set| {
-            let size = SizeKey { scope: key.scope, period: key.period };
-            let is_first = periods::is_open(reader, size)?
+            let is_first = periods::is_open(reader, key.size())?
                 && reader.get(&key)?.is_none()
                 && self.keys.insert(key);
             Ok(is_set || is_first)

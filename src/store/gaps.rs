@@ -41,7 +41,7 @@ keys! {
 /// Records a gap. It extends an earlier gap of the same reason after the same position.
 pub fn record(batch: &mut Batch<'_>, tag: BusTag, gap: Gap) -> Result<(), StoreError> {
     let key = GapKey { tag, after: gap.after, reason: gap.reason };
-    let known = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
+    let known = batch.get_as(&key, decode)?;
     let mut gap = gap;
     if let Some(known) = known {
         gap.until = gap.until.max(known.until);
@@ -129,7 +129,7 @@ pub(super) fn forget(
     dropped: Position,
 ) -> Result<(), StoreError> {
     for key in passed {
-        let gap = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
+        let gap = batch.get_as(&key, decode)?;
         if gap.is_some_and(|gap| !is_ahead(&gap, dropped)) {
             batch.delete(&key);
         }

@@ -86,7 +86,7 @@ impl Inspector {
     /// # Errors
     /// When a process has the store open, or it is not a store of this version.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let lock = lock::Lock::look(dir)?;
+        let lock = lock::Lock::take_shared(dir)?;
         lock::check_no_backup(dir)?;
         lock::expect_version(dir)?;
         Ok(Self { database: Database::open_read_only(dir)?, _lock: lock })

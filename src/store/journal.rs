@@ -48,6 +48,16 @@ pub enum JournalItem<'v> {
     Damaged(Position),
 }
 
+impl JournalItem<'_> {
+    /// Its position.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let (Self::Event(position, _) | Self::LeftOut(position, _) | Self::Damaged(position)) =
+            self;
+        *position
+    }
+}
+
 impl Database {
     /// A snapshot of the journal of a bus.
     pub fn journal(&self, tag: BusTag) -> Result<Journal<'_>, StoreError> {
@@ -63,9 +73,11 @@ fn complete_from_key(tag: BusTag) -> MetaKey {
     MetaKey(format!("{COMPLETE_FROM}.{:08x}", tag.0))
 }
 
-fn decode_complete_from(key: &MetaKey, value: &[u8]) -> Result<Minute, StoreError> {
-    let minute = value.try_into().map(i64::from_be_bytes);
-    minute.map(Minute).map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
+/// The minute in the row with this key, if there is one.
+fn decode_complete_from(key: &MetaKey, row: Option<Vec<u8>>) -> Result<Option<Minute>, StoreError> {
+    let Some(row) = row else { return Ok(None) };
+    let minute = row.try_into().map(|bytes| Minute(i64::from_be_bytes(bytes)));
+    minute.map(Some).map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
 }
 
 /// Records that the journal of a bus is complete from this minute on, and not before it. A later
@@ -76,7 +88,7 @@ pub(super) fn keep_complete_from(
     minute: Minute,
 ) -> Result<(), StoreError> {
     let key = complete_from_key(tag);
-    let known = batch.get(&key)?.map(|value| decode_complete_from(&key, &value)).transpose()?;
+    let known = decode_complete_from(&key, batch.get(&key)?)?;
     let minute = known.map_or(minute, |known| known.max(minute));
     batch.put(&key, &minute.0.to_be_bytes());
     Ok(())
@@ -90,7 +102,7 @@ pub(super) fn correct_complete_from(
     now: Minute,
 ) -> Result<(), StoreError> {
     let key = complete_from_key(tag);
-    let known = batch.get(&key)?.map(|value| decode_complete_from(&key, &value)).transpose()?;
+    let known = decode_complete_from(&key, batch.get(&key)?)?;
     let next = Minute(now.0.saturating_add(1));
     if known.is_some_and(|known| known > next) {
         batch.put(&key, &next.0.to_be_bytes());
@@ -188,7 +200,7 @@ impl Journal<'_> {
 
     /// A damaged place. The first read that meets it logs it.
     fn damaged(&self, error: &StoreError, last: Position) -> JournalItem<'static> {
-        self.snapshot.database.spare_journal(error);
+        self.snapshot.database.mark_journal_damaged(error);
         JournalItem::Damaged(last)
     }
 
@@ -280,10 +292,11 @@ impl Journal<'_> {
     /// after the events around it were dropped.
     pub fn complete_from(&self) -> Result<Option<Minute>, StoreError> {
         let key = complete_from_key(self.tag);
-        let known = self.snapshot.get(&key)?;
-        let known = known.map(|value| decode_complete_from(&key, &value)).transpose()?;
-        // Stores of older versions do not record it.
-        known.map_or_else(|| self.oldest_minute(), |known| Ok(Some(known)))
+        match decode_complete_from(&key, self.snapshot.get(&key)?)? {
+            Some(minute) => Ok(Some(minute)),
+            // Stores of older versions do not record it.
+            None => self.oldest_minute(),
+        }
     }
 
     fn oldest_minute(&self) -> Result<Option<Minute>, StoreError> {

@@ -154,6 +154,14 @@ pub struct FirstKey {
     pub id: u64,
 }
 
+impl FirstKey {
+    /// The size of its set.
+    #[must_use]
+    pub fn size(self) -> SizeKey {
+        SizeKey { scope: self.scope, period: self.period }
+    }
+}
+
 /// The size of a first-time set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SizeKey {

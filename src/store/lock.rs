@@ -44,7 +44,7 @@ impl Lock {
     }
 
     /// Takes a shared lock, which keeps other processes from opening the store. Writes nothing.
-    pub(super) fn look(dir: &Path) -> Result<Self, StoreError> {
+    pub(super) fn take_shared(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("LOCK");
         let file = private::open_file(&path).map_err(file_error("open", &path))?;
         with_retries(|| file.try_lock_shared())

@@ -165,7 +165,7 @@ impl Store {
 
     /// Allows the journal to be compacted: it has been read once.
     pub fn journal_was_read(&self) -> Result<(), StoreError> {
-        self.shared.database.compact_journal()
+        self.shared.database.allow_journal_compaction()
     }
 
     /// Whether a part of the journal is damaged. Subscribers get a gap there.

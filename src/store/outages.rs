@@ -35,7 +35,7 @@ pub fn keep_polled(batch: &mut Batch<'_>, at: Timestamp) {
 
 /// Records that another node polled GitHub then, unless a later time is known that has come.
 pub fn keep_polled_elsewhere(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
-    let known = batch.get(&key(POLLED_AT))?.and_then(|value| read_time(&value));
+    let known = polled(batch)?;
     if known < Some(at) || known.map_or(Ok(false), |known| batch.is_ahead(known))? {
         keep_polled(batch, at);
     }
@@ -50,7 +50,7 @@ pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
 /// Keeps an outage until a message has carried it. An outage that is still pending is widened by
 /// the new one, and keeps its place.
 pub fn keep_pending(batch: &mut Batch<'_>, found: PendingOutage) -> Result<(), StoreError> {
-    let kept = batch.get(&key(PENDING))?.and_then(|value| read_pending(&value));
+    let kept = pending(batch)?;
     let PendingOutage { outage, before } = kept.map_or(found, |kept| PendingOutage {
         outage: kept.outage.with(found.outage),
         before: kept.before.min(found.before),
@@ -70,8 +70,7 @@ pub fn pending(reader: Reader<'_>) -> Result<Option<PendingOutage>, StoreError> 
 /// An outage arrived over the bus, and is no longer pending. Returns whether it is new: a message
 /// may be sent twice.
 pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<bool, StoreError> {
-    let pending = batch.get(&key(PENDING))?.and_then(|value| read_pending(&value));
-    if pending.is_some_and(|pending| pending.outage == outage) {
+    if pending(batch)?.is_some_and(|pending| pending.outage == outage) {
         batch.delete(&key(PENDING));
     }
     let is_new = batch.get(&key(ARRIVED))?.and_then(|value| read(&value)) != Some(outage);

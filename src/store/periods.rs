@@ -31,8 +31,7 @@ pub(super) fn found_key(key: SizeKey) -> MetaKey {
 
 /// Whether the set of a period is kept, by what is on disk.
 pub(super) fn is_open(reader: Reader<'_>, key: SizeKey) -> Result<bool, StoreError> {
-    let row_key = row_key(key);
-    let row = reader.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+    let row = reader.get_as(&row_key(key), PeriodRow::decode)?;
     Ok(row.is_none_or(|row| row.period != Period::Closed))
 }
 
@@ -95,7 +94,7 @@ pub async fn sweep(store: &Store, now: Timestamp) -> Result<(), StoreError> {
 /// Checks one period.
 fn check(batch: &mut Batch<'_>, key: SizeKey, now: Timestamp) -> Result<(), StoreError> {
     let row_key = row_key(key);
-    let row = batch.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+    let row = batch.get_as(&row_key, PeriodRow::decode)?;
     let period = row.map_or(Period::Open, |row| row.period);
     if period == Period::Closed {
         return Ok(());

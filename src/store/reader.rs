@@ -2,6 +2,7 @@
 
 use super::database::Database;
 use super::error::StoreError;
+use super::keys::Key;
 use crate::model::position::{BusTag, Cursor};
 
 /// Name of the cursor up to which the bus is applied; kept for each bus.
@@ -11,6 +12,15 @@ pub const APPLIED: &str = "applied";
 pub type Reader<'s> = &'s Database;
 
 impl Database {
+    /// Reads one row, decoded.
+    pub fn get_as<K: Key, R>(
+        &self,
+        key: &K,
+        decode: impl FnOnce(&K, &[u8]) -> Result<R, StoreError>,
+    ) -> Result<Option<R>, StoreError> {
+        self.get(key)?.map(|value| decode(key, &value)).transpose()
+    }
+
     /// The cursor up to which the bus in use is applied; `None` before the first event.
     pub fn applied(&self) -> Result<Option<Cursor>, StoreError> {
         self.cursor(APPLIED)

@@ -41,7 +41,7 @@ impl RepoRow {
     }
 
     /// Reads its bytes.
-    pub fn decode(key: RepoKey, value: &[u8]) -> Result<Self, StoreError> {
+    pub fn decode(key: &RepoKey, value: &[u8]) -> Result<Self, StoreError> {
         let read = || {
             let (as_of, language) = value.strip_prefix(&[VERSION])?.split_first_chunk::<8>()?;
             let language = std::str::from_utf8(language).ok()?;
@@ -75,7 +75,7 @@ pub fn remember(
     if language.is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES) {
         return Ok(());
     }
-    let known = batch.get(&key)?.map(|value| RepoRow::decode(key, &value)).transpose()?;
+    let known = batch.get_as(&key, RepoRow::decode)?;
     if known.is_some_and(|row| row.language.as_deref() == language && row.is_fresh(now)) {
         return Ok(());
     }
@@ -97,7 +97,7 @@ pub fn remember_foreign(
     if language.is_empty() || language.len() > NAME_BYTES {
         return Ok(false);
     }
-    let known = batch.get(&key)?.map(|value| RepoRow::decode(key, &value)).transpose()?;
+    let known = batch.get_as(&key, RepoRow::decode)?;
     let as_of = match (as_of, &known) {
         (None, Some(_)) => return Ok(false),
         (None, None) => now.minus(FRESH_FOR),
@@ -125,7 +125,7 @@ pub(super) async fn sweep(
     let find = move |reader: Reader<'_>| {
         let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
         reader.scan(&from, |key: RepoKey, value| {
-            let row = RepoRow::decode(key, value)?;
+            let row = RepoRow::decode(&key, value)?;
             if row.is_ahead(now) || now.since(row.as_of) > FORGOTTEN_AFTER {
                 found.push(key);
             }
@@ -140,8 +140,7 @@ pub(super) async fn sweep(
         let mend = move |batch: &mut Batch<'_>| {
             for key in found {
                 // It may have been learned meanwhile.
-                let Some(value) = batch.get(&key)? else { continue };
-                let row = RepoRow::decode(key, &value)?;
+                let Some(row) = batch.get_as(&key, RepoRow::decode)? else { continue };
                 if row.is_ahead(now) {
                     batch.put(&key, &RepoRow { as_of: now, ..row }.encode());
                 } else if now.since(row.as_of) > FORGOTTEN_AFTER {
@@ -195,7 +194,7 @@ mod tests {
         let (_dir, store) = new_store();
         let now = Timestamp::from_seconds(1_790_000_000);
         let (ahead, key) = (now.plus(70 * FORGOTTEN_AFTER), RepoKey(7));
-        let row = || RepoRow::decode(key, &store.reader().get(&key).unwrap().unwrap()).unwrap();
+        let row = || RepoRow::decode(&key, &store.reader().get(&key).unwrap().unwrap()).unwrap();
         let learn = |language: &'static str, at| {
             store.commit(move |batch| remember(batch, key, Some(language), at))
         };
@@ -224,11 +223,11 @@ mod tests {
         let as_of = Timestamp::from_micros(0x0102);
         let row = RepoRow { as_of, language: Some("C".to_owned()) };
         assert_eq!(row.encode(), [1, 0, 0, 0, 0, 0, 0, 1, 2, b'C']);
-        assert_eq!(RepoRow::decode(RepoKey(1), &row.encode()).unwrap(), row);
+        assert_eq!(RepoRow::decode(&RepoKey(1), &row.encode()).unwrap(), row);
         let none = RepoRow { as_of, language: None };
-        assert_eq!(RepoRow::decode(RepoKey(1), &none.encode()).unwrap(), none);
+        assert_eq!(RepoRow::decode(&RepoKey(1), &none.encode()).unwrap(), none);
         for bytes in [&b""[..], b"\x01abc", b"\x02aaaaaaaaaaaa", b"\x01aaaaaaaa\xff"] {
-            assert!(RepoRow::decode(RepoKey(1), bytes).is_err());
+            assert!(RepoRow::decode(&RepoKey(1), bytes).is_err());
         }
     }
 
@@ -243,7 +242,7 @@ mod tests {
             };
             let written = store.commit(put).await.unwrap();
             let value = store.reader().get(&RepoKey(id)).unwrap();
-            let row = value.map(|value| RepoRow::decode(RepoKey(id), &value).unwrap());
+            let row = value.map(|value| RepoRow::decode(&RepoKey(id), &value).unwrap());
             (written, row.map(|row| (row.language.unwrap(), row.as_of)))
         };
         let is = |language: &str, as_of| Some((language.to_owned(), as_of));
@@ -270,7 +269,7 @@ mod tests {
             };
             store.commit(put).await.unwrap();
             let value = store.reader().get(&RepoKey(7)).unwrap();
-            let row = value.map(|value| RepoRow::decode(RepoKey(7), &value).unwrap());
+            let row = value.map(|value| RepoRow::decode(&RepoKey(7), &value).unwrap());
             row.map(|row| (row.language, row.as_of.second().0))
         };
         assert_eq!(row(Some(""), 0).await, None);

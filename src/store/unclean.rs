@@ -43,7 +43,7 @@ pub(super) const WRITTEN: &str = "WRITTEN";
 const LINE_BYTES: u64 = 256;
 /// The file with Linux's id of this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// Stands for a missing boot id: every unclean stop may then have been a power cut.
+/// Used instead of a missing boot id: every unclean stop may then have been a power cut.
 const NO_BOOT: &str = "-";
 /// The distance at which the entries of the embedded bus continue after a loss: more than can have
 /// been given out, so that no cursor ever identifies two events.

@@ -258,7 +258,7 @@ fn commit(
     if let Err(error) = database.write(batch.finish()) {
         if error.is_damage() {
             // A compaction met the damage. The next process does not compact the journal.
-            database.database.spare_journal(&error);
+            database.database.mark_journal_damaged(&error);
         }
         answer(Err(error.again()));
         return Err(error);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghpulse::alerts::Alerts;
-use ghpulse::apply::aggregate::Apply;
 use ghpulse::apply::numbers::NodeCounters;
+use ghpulse::apply::stage::Apply;
 use ghpulse::clock::Clock;
 use ghpulse::config::IntervalConfig;
 use ghpulse::hub::Hub;

@@ -11,6 +11,7 @@ pub mod history;
 pub mod listed;
 pub mod missed;
 pub mod model;
+pub mod plan;
 pub mod ports;
 pub mod running;
 pub mod small_disk;

@@ -4,9 +4,9 @@
 //!
 //! `aggregates`: numbers as streams. `clients`: WebSocket libraries of Node. `documents`, `http`,
 //! `limits`, `program`, `renewed`, `script`, `store`, `tail`: everything around the three
-//! endpoints. `pasted`: the clients that the server offers. `recorded`: hours of real events, on
-//! machines that have them. `docs`, `monitoring`, `privacy`, `upgrade`, `watchdog`: what
-//! an operator relies on.
+//! endpoints. `proxies`: readers behind nginx, HAProxy and Caddy. `pasted`: the clients that the
+//! server offers. `recorded`: hours of real events, on machines that have them. `docs`,
+//! `monitoring`, `privacy`, `upgrade`, `watchdog`: what an operator relies on.
 
 mod aggregates;
 mod clients;
@@ -28,6 +28,7 @@ mod params;
 mod pasted;
 mod privacy;
 mod program;
+mod proxies;
 mod recorded;
 mod renewed;
 mod sampling;

@@ -344,3 +344,44 @@ fn package_gets_man_pages_completions_manual_monitoring() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("_ghpulse"), "{output:?}");
 }
+
+/// Takes the place of cargo, which has built the program: runs it with what follows `--`.
+const CARGO: &str = "#!/bin/sh\nwhile [ $# -gt 0 ] && [ \"$1\" != -- ]; do shift; done\n\
+                     [ $# -gt 0 ] || exit 0\nshift\nexec \"$GHPULSE\" \"$@\"\n";
+
+#[test]
+fn make_run_starts_the_demo_or_what_is_configured() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("it has one")).expect("a directory");
+        std::fs::write(&path, text).expect("a file");
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).expect("its rights");
+    };
+    write("Makefile", include_str!("../../Makefile"));
+    write(".ci/setup", "#!/bin/sh\n");
+    write("home/bin/cargo", CARGO);
+    let program = env!("CARGO_BIN_EXE_ghpulse");
+    for command in ["demo", "run"] {
+        let is_demo = command == "demo";
+        if !is_demo {
+            write("config/config.yaml", "");
+        }
+        let made = Command::new("make")
+            .args(["run", "ARGS=--help"])
+            .current_dir(dir.path())
+            .env("CARGO_HOME", dir.path().join("home"))
+            .env("GHPULSE", program)
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
+            .output()
+            .expect("make is there");
+        let (code, output, errors) = read(&made);
+        assert_eq!(code, 0, "{errors}");
+        let (_, help, _) = run(&[command, "--help"]);
+        assert!(output.ends_with(&help), "{output}");
+        assert_eq!(output.contains("This is the demo"), is_demo, "{output}");
+    }
+}

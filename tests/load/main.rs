@@ -27,6 +27,8 @@ mod missing;
 mod opponents;
 mod pipeline;
 mod plan;
+#[path = "../common/plan.rs"]
+mod planned;
 mod readers;
 mod report;
 mod script;

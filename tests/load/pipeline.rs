@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ghpulse::alerts::Alerts;
-use ghpulse::apply::aggregate::Apply;
 use ghpulse::apply::numbers::NodeCounters;
+use ghpulse::apply::stage::Apply;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;

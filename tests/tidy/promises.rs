@@ -1,5 +1,5 @@
 //! Every promise of the README, of the architecture page and of the threat model names its tests,
-//! and they exist.
+//! as do those of the pages about state and configuration that are listed, and they exist.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +16,8 @@ const TABLES: &[(&str, &str, Option<&str>)] = &[
     ("src/THREATS.md", "## Peers: GitHub, Pulsar, RabbitMQ, TiDB, issuers of tokens", None),
     ("tests/README.md", "## Promises of the README", Some("README.md")),
     ("tests/README.md", "## Promises of the architecture page", Some("src/README.md")),
+    ("tests/README.md", "## Promises of the page about state", Some("data/README.md")),
+    ("tests/README.md", "## Promises of the page about configuration", Some("config/README.md")),
 ];
 /// The most lines between a test's attribute and its name.
 const ATTRIBUTE_LINES: usize = 3;

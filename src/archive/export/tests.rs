@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use flate2::read::MultiGzDecoder;
 
 use super::*;
+use crate::clock::Stopwatch;
 use crate::config::HourFormat;
 use crate::lists::{ListSet, Lists};
 use crate::model::envelope::Facts;
@@ -80,6 +81,7 @@ impl Site {
     fn names(&self) -> Vec<String> {
         let read = std::fs::read_dir(self.to()).unwrap();
         let names = read.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names = names.filter(|name| name != ".ghpulse.lock");
         let (beside, mut names): (Vec<_>, Vec<_>) =
             names.partition(|name| name.ends_with(".coverage.json"));
         let of = |name: &String| name.replace(".json.gz", ".coverage.json");
@@ -295,6 +297,32 @@ async fn settled_hours_are_written_and_late_events_added() {
     assert_eq!(site.ids("2026-02-03-11.json.gz"), [3, 6]);
     let again = pass(&site.store, settled("2026-02-03T12:20:00Z"), &site.target()).await.unwrap();
     assert!(again.iter().all(|hour| hour.fresh == 0), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_hour_is_written_while_the_clock_is_contradicted() {
+    let site = Site::new();
+    site.journal("2026-02-03T09:59:00Z", &[]).await;
+    site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00")]).await;
+    let clock = Clock::starting_at(Timestamp::parse("2026-02-03T11:20:00Z").unwrap());
+    let (witness, stop) = (Arc::new(Witness::new(clock)), CancellationToken::new());
+    witness.record_date(clock.now().minus(Duration::from_secs(3_600)));
+    let (passes, passed) = tokio::sync::watch::channel(0);
+    let went = move |_: Option<&ArchiveError>| passes.send_modify(|passes| *passes += 1);
+    let given = (Arc::clone(&witness), went);
+    let running = tokio::spawn(run(site.store.clone(), site.target(), given, clock, stop.clone()));
+    clock.sleep(Duration::from_secs(600)).await;
+    assert_eq!((*passed.borrow(), site.to().exists()), (0, false), "GitHub's Date is earlier");
+    witness.record_date(clock.now());
+    // The store works in real time, which tokio's clock runs ahead of.
+    let waited = Stopwatch::start();
+    while *passed.borrow() == 0 {
+        assert!(waited.elapsed() < Duration::from_secs(120), "it is due");
+        clock.sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

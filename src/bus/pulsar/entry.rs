@@ -144,8 +144,8 @@ impl EntryMessages {
             None => None,
             Some(Ok(count @ 1..=MESSAGES)) => Some(count),
             Some(_) => {
-                let count = self.counted;
-                return Err(format!("it claims {count} messages; the limit is {MESSAGES}"));
+                let claimed = metadata.batch.unwrap_or_default();
+                return Err(format!("it claims {claimed} messages, not 1 to {MESSAGES}"));
             }
         };
         (self.properties, self.is_replicated) = (metadata.properties, metadata.is_replicated);
@@ -298,13 +298,13 @@ pub(super) fn pack(
 
 /// Decompresses the payload, up to the claimed size and never beyond the limit.
 fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String> {
-    let too_large = |bytes: u64| {
-        format!("it decompresses to {bytes} bytes or more; the limit is {UNPACKED_BYTES}")
-    };
     let limit = match usize::try_from(claimed) {
         Ok(0) => UNPACKED_BYTES,
         Ok(claimed) if claimed <= UNPACKED_BYTES => claimed,
-        _ => return Err(too_large(claimed)),
+        _ => {
+            let limit = UNPACKED_BYTES;
+            return Err(format!("it decompresses to {claimed} bytes; the limit is {limit}"));
+        }
     };
     let failed = |error: io::Error| error.to_string();
     let unpacked = match compression {
@@ -328,7 +328,8 @@ fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String
         other => return Err(format!("unknown compression {other}")),
     };
     if unpacked.len() > limit {
-        return Err(too_large(unpacked.len() as u64));
+        let whose = if claimed == 0 { "the limit" } else { "what it claims" };
+        return Err(format!("it decompresses to more than {limit} bytes, {whose}"));
     }
     Ok(unpacked.into())
 }

@@ -35,6 +35,11 @@ const RUN_BREAK: u64 = 24;
 const SHORTEST_RUN: usize = 6;
 /// Two runs at most this many usual steps apart meet, like two pages of the same moment.
 const NEIGHBOURS: f64 = 3.0;
+/// Ids that advance this many times as fast as the ids that were read have jumped. When one read a
+/// minute shows the newest 300 of 300 events a second, they advance 60 times as fast.
+const LEAP: f64 = 1_000.0;
+/// The pace of ids is measured over at least this time.
+const PACE: Duration = Duration::from_secs(60);
 /// Standard deviations on each side of a 95 % interval, plus a margin for what is not modelled.
 const DEVIATIONS: f64 = 2.4;
 /// Two reads must share more than this fraction of their events for a run to count as complete.
@@ -149,12 +154,7 @@ impl IdCoverage {
             return None;
         }
         let islands = self.islands();
-        let pairs = islands.windows(2).filter(|pair| pair[0].at <= pair[1].at);
-        let gaps: Vec<(u64, u64)> = pairs
-            .filter(|pair| pair[1].at >= from)
-            .map(|pair| (pair[0].last, pair[1].first))
-            .collect();
-        Some(self.estimate(&read, &gaps))
+        Some(self.estimate(&read, &gaps(&islands, |above| above.at >= from)))
     }
 
     /// Estimates the events missed on one page: the parts of its gaps that no other page shows.
@@ -223,13 +223,9 @@ impl IdCoverage {
         islands
     }
 
-    /// The gaps between islands, ascending. A gap counts only when the range above it was read no
-    /// earlier than the range below: after GitHub restarted its ids or served an old page, there
-    /// is nothing between the two.
+    /// The gaps between islands, ascending.
     fn gaps(&self) -> Vec<(u64, u64)> {
-        let islands = self.islands();
-        let pairs = islands.windows(2).filter(|pair| pair[0].at <= pair[1].at);
-        pairs.map(|pair| (pair[0].last, pair[1].first)).collect()
+        gaps(&self.islands(), |_| true)
     }
 
     /// Adds the events that reads left out between those they showed.
@@ -281,6 +277,27 @@ impl IdCoverage {
         }
         depths
     }
+}
+
+/// The gaps between islands, ascending, below those that are `wanted`. A gap counts only when the
+/// range above it was read no earlier than the range below: after GitHub restarted its ids or
+/// served an old page, there is nothing between the two. Nor is there where the ids advanced
+/// [`LEAP`] times as fast as those that were read: the sequence began anew further up.
+fn gaps(islands: &[Island], wanted: impl Fn(&Island) -> bool) -> Vec<(u64, u64)> {
+    let covered: f64 = islands.iter().map(|island| float(island.last - island.first)).sum();
+    let first = islands.iter().map(|island| island.at).min();
+    let last = islands.iter().map(|island| island.at).max();
+    let seconds = |from: Timestamp, to: Timestamp| to.since(from).max(PACE).as_secs_f64();
+    let span = first.zip(last).map_or(PACE.as_secs_f64(), |(first, last)| seconds(first, last));
+    let fastest = LEAP * covered / span;
+    let pairs = islands.windows(2).map(|pair| (pair[0], pair[1]));
+    pairs
+        .filter(|(below, above)| below.at <= above.at && wanted(above))
+        .filter(|(below, above)| {
+            float(above.first - below.last) <= fastest * seconds(below.at, above.at)
+        })
+        .map(|(below, above)| (below.last, above.first))
+        .collect()
 }
 
 /// The fraction that no read shows, when each shows `part` of the ids that it covers.

@@ -32,10 +32,10 @@ pub(super) struct PageRecord {
     pub(super) overlap: Option<f64>,
     pub(super) read_at: Option<Timestamp>,
     pub(super) sequences: [IdCoverage; 2],
-    pub(super) slots: RecentCounts,
+    pub(super) recent_counts: RecentCounts,
     pub(super) pulse: Pulse,
     /// The time of the last response or failure.
-    pub(super) heard: Option<Timestamp>,
+    pub(super) responded_at: Option<Timestamp>,
     pub(super) lags: VecDeque<u32>,
     pub(super) is_empty: bool,
     /// Since when the page is unexpectedly empty, and the total of new events at that time.
@@ -60,15 +60,15 @@ pub(super) struct PageRecord {
     pub(super) same_as: usize,
     pub(super) in_trouble: bool,
     /// Events per second found only on this page, as a weighted average.
-    pub(super) brings: f64,
+    pub(super) new_rate: f64,
 }
 
 impl PageRecord {
     /// Records a read with this many new events.
-    pub(super) fn brought(&mut self, new: u32, at: Timestamp) {
+    pub(super) fn update_rate(&mut self, new: u32, at: Timestamp) {
         if let Some(before) = self.read_at {
             let seconds = at.since(before).as_secs_f64().max(0.1);
-            self.brings += (f64::from(new) / seconds - self.brings) * NEWEST_WEIGHT;
+            self.new_rate += (f64::from(new) / seconds - self.new_rate) * NEWEST_WEIGHT;
         }
     }
 
@@ -78,18 +78,19 @@ impl PageRecord {
         if unread >= LONGEST_UNREAD {
             return f64::MAX;
         }
-        (self.brings * unread.as_secs_f64()).min(MOST_BROUGHT)
+        (self.new_rate * unread.as_secs_f64()).min(MOST_BROUGHT)
     }
 
     /// Records a response with this many new events.
-    pub(super) fn moved(&mut self, new: usize, at: Timestamp) {
+    pub(super) fn update_movement(&mut self, new: usize, at: Timestamp) {
         if new > 0 {
             (self.moved_at, self.still_answers, self.stands_still) = (Some(at), 0, false);
             return;
         }
         self.still_answers = self.still_answers.saturating_add(1);
         let still = self.moved_at.map(|moved_at| at.since(moved_at).as_secs_f64());
-        let expected = still.zip(self.slots.a_minute()).map(|(still, rate)| still / 60.0 * rate);
+        let expected =
+            still.zip(self.recent_counts.a_minute()).map(|(still, rate)| still / 60.0 * rate);
         self.stands_still |= self.still_answers >= STILL_ANSWERS
             && expected.is_some_and(|expected| expected >= EXPECTED);
     }
@@ -111,14 +112,14 @@ impl PageRecord {
 
     /// Types of which the page shows no events although it should.
     pub(super) fn missing(&self) -> Vec<usize> {
-        let mut missing = self.slots.missing();
+        let mut missing = self.recent_counts.missing();
         missing.retain(|kind| !self.faded[*kind]);
         missing
     }
 
     /// Records the types now on the page, of which `arrived` events are new. A type whose last
     /// events were no more than those has moved on to later pages, as in a feed that fills up.
-    pub(super) fn fade(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
+    pub(super) fn update_kinds(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
         let mut content = [0_u32; KINDS.len()];
         for sighting in seen {
             content[sighting.kind] += 1;

@@ -23,10 +23,10 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Records a response.
-    pub(super) fn beat(&mut self, at: Timestamp) {
+    pub(super) fn record(&mut self, at: Timestamp) {
         if let Some(last) = self.last {
             // An outage is not the usual interval, unless it happens repeatedly.
-            let seconds = at.since(last).as_secs_f64().min(2.0 * self.patience().as_secs_f64());
+            let seconds = at.since(last).as_secs_f64().min(2.0 * self.longest_wait().as_secs_f64());
             let weight = if self.answers == 1 { 1.0 } else { WEIGHT };
             self.spacing += (seconds - self.spacing) * weight;
         }
@@ -35,14 +35,14 @@ impl Pulse {
     }
 
     /// How long the next response may take.
-    fn patience(&self) -> Duration {
+    fn longest_wait(&self) -> Duration {
         LEAST.max(Duration::from_secs_f64(self.spacing * USUAL))
     }
 
     /// Whether the page was answered at least twice, so that what lies between is known, and
     /// recently.
     pub(super) fn is_followed(&self, now: Timestamp) -> bool {
-        self.answers >= 2 && self.last.is_some_and(|last| now.since(last) <= self.patience())
+        self.answers >= 2 && self.last.is_some_and(|last| now.since(last) <= self.longest_wait())
     }
 }
 
@@ -55,13 +55,13 @@ mod tests {
         for every in [1_i64, 20, 180] {
             let mut pulse = Pulse::default();
             let at = |n: i64| Timestamp::from_seconds(1_800_000_000 + n * every);
-            pulse.beat(at(0));
+            pulse.record(at(0));
             assert!(!pulse.is_followed(at(0)), "one answer shows no stretch of time");
             for n in 1..40 {
-                pulse.beat(at(n));
+                pulse.record(at(n));
                 assert!(pulse.is_followed(at(n)) && pulse.is_followed(at(n + 1)), "{every} {n}");
             }
-            let silent = at(39).plus(Duration::from_secs(30).max(pulse.patience()));
+            let silent = at(39).plus(Duration::from_secs(30).max(pulse.longest_wait()));
             assert!(!pulse.is_followed(silent.plus(Duration::from_secs(1))));
         }
     }

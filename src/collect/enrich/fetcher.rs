@@ -33,7 +33,7 @@ use crate::github::tokens::{
 use crate::logging::line_limit::LineLimit;
 
 const _: () =
-    assert!(WantedPull::MOST_FLIGHTS + WantedPush::MOST_FLIGHTS <= MOST_AT_ONCE as usize / 2);
+    assert!(WantedPull::MOST_IN_FLIGHT + WantedPush::MOST_IN_FLIGHT <= MOST_AT_ONCE as usize / 2);
 /// How long a query that is not full waits for more objects to join it.
 const GATHER: Duration = Duration::from_secs(1);
 /// Number of complete responses after which the batch size grows.
@@ -185,7 +185,7 @@ impl<W: Wanted> Fetcher<W> {
         let gather = GATHER.min(self.lookup.deadline / 4);
         loop {
             let oldest = pending.oldest_queued()?;
-            if self.in_flight.len() >= W::MOST_FLIGHTS {
+            if self.in_flight.len() >= W::MOST_IN_FLIGHT {
                 return None;
             }
             let full = pending.queued() >= self.size;
@@ -221,13 +221,13 @@ impl<W: Wanted> Fetcher<W> {
             TokenGrant::Wait(until) => return Some(Err(until)),
         };
         let account = lease.account();
-        let may = |wanted: &W| forbidden.may(account, wanted.owner(), now);
+        let may = |wanted: &W| forbidden.may_see(account, wanted.owner(), now);
         let wanted = pending.take(self.size, may);
         if !wanted.is_empty() {
             return Some(Ok((lease, wanted)));
         }
         let owner = pending.next()?.owner().to_owned();
-        let may_see = |account| forbidden.may(account, &owner, now);
+        let may_see = |account| forbidden.may_see(account, &owner, now);
         let others = pool.grant_query_of(W::QUERY, may_see);
         let Some(other) = others else {
             // All accounts are forbidden to see it: with any of them, GitHub's response says so.
@@ -238,7 +238,7 @@ impl<W: Wanted> Fetcher<W> {
             TokenGrant::Wait(until) => Err(until),
             TokenGrant::Go(lease) => {
                 let account = lease.account();
-                let may = |wanted: &W| forbidden.may(account, wanted.owner(), now);
+                let may = |wanted: &W| forbidden.may_see(account, wanted.owner(), now);
                 Ok((lease, pending.take(self.size, may)))
             }
         })
@@ -359,9 +359,9 @@ impl<W: Wanted> Fetcher<W> {
         for (wanted, found) in query.wanted.iter().zip(&mut found) {
             let ObjectLookup::Forbidden(said) = &*found else { continue };
             let owner = wanted.owner();
-            let is_new = self.forbidden.learn(account, owner, now);
+            let is_new = self.forbidden.record(account, owner, now);
             let forbidden = &self.forbidden;
-            let has_other = self.lookup.pool.has_account(|one| forbidden.may(one, owner, now));
+            let has_other = self.lookup.pool.has_account(|one| forbidden.may_see(one, owner, now));
             if is_new {
                 self.report(slot, owner, said, has_other);
             }

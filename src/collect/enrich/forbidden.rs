@@ -26,7 +26,7 @@ pub(super) struct Forbidden(HashMap<AccountAndOwner, Instant>);
 impl Forbidden {
     /// Records that an account may not see this owner's repositories. Returns whether to report
     /// it, which is the case the first time.
-    pub(super) fn learn(&mut self, account: AccountId, owner: &str, now: Instant) -> bool {
+    pub(super) fn record(&mut self, account: AccountId, owner: &str, now: Instant) -> bool {
         if self.0.len() >= MOST {
             self.0.clear();
         }
@@ -34,7 +34,7 @@ impl Forbidden {
     }
 
     /// Whether an account may be used for this owner's repositories, as far as is known.
-    pub(super) fn may(&self, account: AccountId, owner: &str, now: Instant) -> bool {
+    pub(super) fn may_see(&self, account: AccountId, owner: &str, now: Instant) -> bool {
         if self.0.is_empty() {
             return true;
         }
@@ -52,15 +52,15 @@ mod tests {
     fn forbidden_repository_is_forgotten_after_an_hour() {
         let (mut forbidden, now) = (Forbidden::default(), Clock::system().instant());
         let [one, other] = [1, 2].map(AccountId::of_test);
-        assert!(forbidden.learn(one, "Acme", now));
-        assert!(!forbidden.may(one, "acme", now) && forbidden.may(one, "other", now));
-        assert!(forbidden.may(other, "acme", now));
+        assert!(forbidden.record(one, "Acme", now));
+        assert!(!forbidden.may_see(one, "acme", now) && forbidden.may_see(one, "other", now));
+        assert!(forbidden.may_see(other, "acme", now));
         let later = now + FORBIDDEN_FOR;
-        assert!(forbidden.may(one, "acme", later));
-        assert!(!forbidden.learn(one, "acme", later), "it was reported before");
-        assert!(!forbidden.may(one, "acme", later));
+        assert!(forbidden.may_see(one, "acme", later));
+        assert!(!forbidden.record(one, "acme", later), "it was reported before");
+        assert!(!forbidden.may_see(one, "acme", later));
         for n in 0..2 * MOST {
-            forbidden.learn(other, &n.to_string(), now);
+            forbidden.record(other, &n.to_string(), now);
         }
         assert!(forbidden.0.len() <= MOST);
     }

@@ -78,7 +78,7 @@ impl HeavyObjects {
     /// Records the result of a query for an object of this source alone. An object that is not
     /// answered is too heavy if it was slow or not answered alone before. Returns how heavy it is
     /// now.
-    pub(super) fn learn(
+    pub(super) fn record(
         &mut self,
         source: u64,
         result: LoneResult,
@@ -129,17 +129,17 @@ mod tests {
     fn object_without_an_answer_twice_is_not_asked_for_a_while() {
         let (mut heavy, now) = (HeavyObjects::default(), Clock::system().instant());
         let (alone, too_heavy) = (Some(ObjectWeight::Alone), Some(ObjectWeight::TooHeavy));
-        assert_eq!(heavy.learn(7, LoneResult::Unanswered, now), alone);
-        assert_eq!(heavy.learn(7, LoneResult::Quick, now), None);
-        assert_eq!(heavy.learn(7, LoneResult::Slow, now), alone);
-        assert_eq!(heavy.learn(7, LoneResult::Unanswered, now), too_heavy);
+        assert_eq!(heavy.record(7, LoneResult::Unanswered, now), alone);
+        assert_eq!(heavy.record(7, LoneResult::Quick, now), None);
+        assert_eq!(heavy.record(7, LoneResult::Slow, now), alone);
+        assert_eq!(heavy.record(7, LoneResult::Unanswered, now), too_heavy);
         assert_eq!((heavy.of(7, now), heavy.of(8, now)), (too_heavy, None));
         let later = now + TOO_HEAVY_FOR;
         assert_eq!(heavy.of(7, later), alone, "it is tried, without any others");
         assert_eq!(heavy.of(7, now + ALONE_FOR), None);
-        assert_eq!(heavy.learn(7, LoneResult::Unanswered, later), too_heavy);
+        assert_eq!(heavy.record(7, LoneResult::Unanswered, later), too_heavy);
         for source in 0..2 * MOST as u64 {
-            heavy.learn(source, LoneResult::Slow, now);
+            heavy.record(source, LoneResult::Slow, now);
         }
         assert!(heavy.0.len() <= MOST);
     }
@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(heavy.of(7, now), Some(ObjectWeight::Suspected(expected)));
         }
         assert_eq!(heavy.of(7, now + SUSPECTED_FOR), None);
-        assert_eq!(heavy.learn(7, LoneResult::Unanswered, now), Some(ObjectWeight::Alone));
+        assert_eq!(heavy.record(7, LoneResult::Unanswered, now), Some(ObjectWeight::Alone));
         heavy.suspect(7, 4, now);
         heavy.clear_suspicion(7);
         assert_eq!(heavy.of(7, now), Some(ObjectWeight::Alone), "no suspicion: it was alone");

@@ -8,11 +8,11 @@ use super::read::{AdmittedEvent, CachedLanguage};
 use super::wanted::Wanted;
 use crate::clock::Clock;
 
-/// The events that leave the stage, and the languages that were learned.
+/// Events to move to the outbox, and languages to cache.
 #[derive(Default)]
-pub(super) struct Leaving {
-    pub(super) ready: Vec<ReleasedEvent>,
-    pub(super) cached: Vec<CachedLanguage>,
+pub(super) struct Released {
+    pub(super) events: Vec<ReleasedEvent>,
+    pub(super) languages: Vec<CachedLanguage>,
 }
 
 /// Held events and their queries; without a fetcher nothing is held.
@@ -37,39 +37,39 @@ impl<W: Wanted> LookupQueue<W> {
         self.fetcher.as_ref().is_some_and(Fetcher::can_ask)
     }
 
-    /// Holds an event that is missing fields, or lets it leave. Returns whether it is held.
+    /// Holds an event that is missing fields, or releases it. Returns whether it is held.
     pub(super) fn hold(
         &mut self,
         (event, wanted): (AdmittedEvent, W),
         now: Instant,
-        leaving: &mut Leaving,
+        released: &mut Released,
     ) -> bool {
         let can_ask = self.can_ask();
         let Some(fetcher) = &self.fetcher else {
-            leaving.ready.push(ReleasedEvent { event, leaving: ReleaseReason::AsItCame });
+            released.events.push(ReleasedEvent { event, reason: ReleaseReason::AsItCame });
             return false;
         };
         if !can_ask {
-            leaving.ready.push(ReleasedEvent { event, leaving: ReleaseReason::NoToken });
+            released.events.push(ReleasedEvent { event, reason: ReleaseReason::NoToken });
             return false;
         }
         let deadline = event.since + fetcher.lookup.deadline;
-        let leave = self.pending.hold(event, wanted, deadline, now);
-        let is_held = leave.is_empty();
-        leaving.ready.extend(leave);
+        let released_now = self.pending.hold(event, wanted, deadline, now);
+        let is_held = released_now.is_empty();
+        released.events.extend(released_now);
         is_held
     }
 
     /// Waits for the next query that ends and applies its result. Also returns when the list of
     /// tokens was replaced. Pending while neither happens.
-    pub(super) async fn settle_next(&mut self) -> anyhow::Result<Leaving> {
+    pub(super) async fn settle_next(&mut self) -> anyhow::Result<Released> {
         let Some(fetcher) = &mut self.fetcher else { return std::future::pending().await };
         let (query, now) = (fetcher.received().await?, fetcher.clock.instant());
-        let mut leaving = Leaving::default();
+        let mut released = Released::default();
         if let Some(query) = query {
-            self.take_in(&query, now, &mut leaving);
+            self.take_in(&query, now, &mut released);
         }
-        Ok(leaving)
+        Ok(released)
     }
 
     /// Applies the result of a query.
@@ -77,32 +77,32 @@ impl<W: Wanted> LookupQueue<W> {
         &mut self,
         query: &InFlightQuery<W>,
         now: Instant,
-        leaving: &mut Leaving,
+        released: &mut Released,
     ) {
         let Some(fetcher) = &mut self.fetcher else { return };
         let Some(found) = fetcher.settle(query) else {
             for wanted in &query.wanted {
-                leaving.ready.extend(self.pending.put_back(wanted, false));
+                released.events.extend(self.pending.put_back(wanted, false));
             }
             return;
         };
         let (lone, shows_weight) = (fetcher.lone_result(query), fetcher.shows_weight(query));
         for (wanted, found) in query.wanted.iter().zip(&found) {
             let (ready, cached) = self.pending.answered(wanted, found, now);
-            leaving.ready.extend(ready);
-            leaving.cached.extend(cached);
+            released.events.extend(ready);
+            released.languages.extend(cached);
         }
         self.pending.split(&query.unanswered(), shows_weight.then_some(now));
         if let (Some(result), [wanted]) = (lone, &*query.wanted) {
-            leaving.ready.extend(self.pending.learn(wanted, result, now));
+            released.events.extend(self.pending.apply_lone_result(wanted, result, now));
         }
     }
 
     /// Releases the events whose deadline has passed, and all of them without a token.
-    pub(super) fn expire(&mut self, now: Instant, leaving: &mut Leaving) {
-        leaving.ready.extend(self.pending.expire(now));
+    pub(super) fn expire(&mut self, now: Instant, released: &mut Released) {
+        released.events.extend(self.pending.expire(now));
         if self.pending.next_deadline().is_some() && !self.can_ask() {
-            leaving.ready.extend(self.pending.release_everything());
+            released.events.extend(self.pending.release_everything());
         }
     }
 

@@ -60,7 +60,7 @@ pub(super) enum ReleaseReason {
 #[derive(Debug)]
 pub(super) struct ReleasedEvent {
     pub(super) event: AdmittedEvent,
-    pub(super) leaving: ReleaseReason,
+    pub(super) reason: ReleaseReason,
 }
 
 struct HeldEvent<W: Wanted> {
@@ -68,7 +68,7 @@ struct HeldEvent<W: Wanted> {
     key: W::Key,
     deadline: Instant,
     /// Why it is released, once only the release order holds it.
-    leaving: Option<ReleaseReason>,
+    reason: Option<ReleaseReason>,
 }
 
 struct PendingLookup<W> {
@@ -89,7 +89,7 @@ pub(super) struct PendingQueue<W: Wanted> {
     events: HashMap<u64, HeldEvent<W>>,
     deadlines: BTreeSet<(Instant, u64)>,
     order: ReleaseOrder,
-    asks: HashMap<W::Key, PendingLookup<W>>,
+    lookups: HashMap<W::Key, PendingLookup<W>>,
     /// The objects to fetch.
     queue: LookupOrder<W::Key>,
     gone: HashMap<W::Key, Instant>,
@@ -102,7 +102,7 @@ impl<W: Wanted> Default for PendingQueue<W> {
             events: HashMap::new(),
             deadlines: BTreeSet::new(),
             order: ReleaseOrder::default(),
-            asks: HashMap::new(),
+            lookups: HashMap::new(),
             queue: LookupOrder::default(),
             gone: HashMap::new(),
             heavy: HeavyObjects::default(),
@@ -123,16 +123,16 @@ impl<W: Wanted> PendingQueue<W> {
         let key = wanted.key();
         // When the deadline of this event has passed, so have those of all older ones.
         if deadline <= now {
-            return vec![ReleasedEvent { event, leaving: ReleaseReason::Late }];
+            return vec![ReleasedEvent { event, reason: ReleaseReason::Late }];
         }
         if self.events.len() >= W::MOST_EVENTS {
-            return vec![ReleasedEvent { event, leaving: ReleaseReason::Full }];
+            return vec![ReleasedEvent { event, reason: ReleaseReason::Full }];
         }
         let (admission, since) = (event.admission, event.since);
         let place = (event.facts.received_at, Reverse(admission));
-        self.order.join(event.facts.received_at, admission);
+        self.order.add(event.facts.received_at, admission);
         self.deadlines.insert((deadline, admission));
-        let held = HeldEvent { event, key: key.clone(), deadline, leaving: None };
+        let held = HeldEvent { event, key: key.clone(), deadline, reason: None };
         self.events.insert(admission, held);
         if self.gone.get(&key).is_some_and(|until| *until > now) {
             return self.mark_ready(admission, ReleaseReason::Gone);
@@ -142,21 +142,21 @@ impl<W: Wanted> PendingQueue<W> {
             return self.mark_ready(admission, ReleaseReason::Late);
         }
         let most = heavy.and_then(ObjectWeight::most);
-        if let Some(ask) = self.asks.get_mut(&key) {
-            ask.admissions.push(admission);
+        if let Some(lookup) = self.lookups.get_mut(&key) {
+            lookup.admissions.push(admission);
             // Takes the position of the newest poll that waits for it; otherwise all of that poll
             // would wait behind this event.
-            let place = place.max(ask.place);
-            if ask.is_queued && self.queue.remove(ask.place) {
-                self.queue.insert(place, key, ask.most);
+            let place = place.max(lookup.place);
+            if lookup.is_queued && self.queue.remove(lookup.place) {
+                self.queue.insert(place, key, lookup.most);
             }
-            ask.place = place;
+            lookup.place = place;
             return Vec::new();
         }
         self.queue.insert(place, key.clone(), most);
         let (admissions, is_queued, tries) = (vec![admission], true, 0);
-        let ask = PendingLookup { wanted, admissions, place, is_queued, since, tries, most };
-        self.asks.insert(key, ask);
+        let lookup = PendingLookup { wanted, admissions, place, is_queued, since, tries, most };
+        self.lookups.insert(key, lookup);
         Vec::new()
     }
 
@@ -167,23 +167,23 @@ impl<W: Wanted> PendingQueue<W> {
 
     /// Since when the oldest queued object has been waiting.
     pub(super) fn oldest_queued(&self) -> Option<Instant> {
-        self.queue.last().and_then(|key| self.asks.get(key)).map(|ask| ask.since)
+        self.queue.last().and_then(|key| self.lookups.get(key)).map(|lookup| lookup.since)
     }
 
     /// The object to fetch next.
     pub(super) fn next(&self) -> Option<&W> {
-        self.queue.first().and_then(|key| self.asks.get(key)).map(|ask| &ask.wanted)
+        self.queue.first().and_then(|key| self.lookups.get(key)).map(|lookup| &lookup.wanted)
     }
 
     /// Takes up to `most` of the next objects to fetch for which `may` holds.
     pub(super) fn take(&mut self, most: usize, may: impl Fn(&W) -> bool) -> Vec<W> {
-        let is_next = |key: &W::Key| self.asks.get(key).is_none_or(|ask| may(&ask.wanted));
+        let is_next = |key: &W::Key| self.lookups.get(key).is_none_or(|lookup| may(&lookup.wanted));
         let mut taken = Vec::new();
         for key in self.queue.take(most, is_next) {
-            if let Some(ask) = self.asks.get_mut(&key) {
-                ask.is_queued = false;
-                ask.tries += 1;
-                taken.push(ask.wanted.clone());
+            if let Some(lookup) = self.lookups.get_mut(&key) {
+                lookup.is_queued = false;
+                lookup.tries += 1;
+                taken.push(lookup.wanted.clone());
             }
         }
         taken
@@ -191,8 +191,8 @@ impl<W: Wanted> PendingQueue<W> {
 
     /// Whether these objects, which were taken together, are a part of a query that was too heavy.
     pub(super) fn is_part(&self, taken: &[W]) -> bool {
-        let ask = taken.first().and_then(|wanted| self.asks.get(&wanted.key()));
-        ask.is_some_and(|ask| ask.most.is_some())
+        let lookup = taken.first().and_then(|wanted| self.lookups.get(&wanted.key()));
+        lookup.is_some_and(|lookup| lookup.most.is_some())
     }
 
     /// Queues objects for smaller queries: one was too heavy to answer them. With `suspected_at`,
@@ -210,25 +210,26 @@ impl<W: Wanted> PendingQueue<W> {
 
     /// Limits the queries for an object to this many.
     fn limit(&mut self, key: &W::Key, most: usize) {
-        let Some(ask) = self.asks.get_mut(key) else { return };
-        ask.most = Some(ask.most.map_or(most, |before| before.min(most)));
-        if ask.is_queued && self.queue.remove(ask.place) {
-            self.queue.insert(ask.place, key.clone(), ask.most);
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
+        lookup.most = Some(lookup.most.map_or(most, |before| before.min(most)));
+        if lookup.is_queued && self.queue.remove(lookup.place) {
+            self.queue.insert(lookup.place, key.clone(), lookup.most);
         }
     }
 
     /// Applies what a query for this object alone shows of it, and of the queued ones with the same
     /// source. Returns the events that are released by that.
-    pub(super) fn learn(
+    pub(super) fn apply_lone_result(
         &mut self,
         wanted: &W,
         result: LoneResult,
         now: Instant,
     ) -> Vec<ReleasedEvent> {
         let source = wanted.source();
-        let Some(weight) = self.heavy.learn(source, result, now) else { return Vec::new() };
-        let is_same = |ask: &&PendingLookup<W>| ask.is_queued && ask.wanted.source() == source;
-        let same = self.asks.values().filter(is_same).map(|ask| ask.wanted.clone());
+        let Some(weight) = self.heavy.record(source, result, now) else { return Vec::new() };
+        let is_same =
+            |lookup: &&PendingLookup<W>| lookup.is_queued && lookup.wanted.source() == source;
+        let same = self.lookups.values().filter(is_same).map(|lookup| lookup.wanted.clone());
         let same: Vec<W> = same.collect();
         if weight != ObjectWeight::TooHeavy {
             for one in &same {
@@ -266,8 +267,8 @@ impl<W: Wanted> PendingQueue<W> {
                     let Some(held) = self.events.get_mut(&admission) else { continue };
                     wanted.complete(&mut held.event, details);
                     let whole = held.event.facts.enriched;
-                    let leaving = if whole { ReleaseReason::Enriched } else { ReleaseReason::Gone };
-                    ready.extend(self.mark_ready(admission, leaving));
+                    let reason = if whole { ReleaseReason::Enriched } else { ReleaseReason::Gone };
+                    ready.extend(self.mark_ready(admission, reason));
                 }
                 (ready, wanted.cached(details))
             }
@@ -287,19 +288,19 @@ impl<W: Wanted> PendingQueue<W> {
     /// events, released without enrichment.
     pub(super) fn put_back(&mut self, wanted: &W, counts: bool) -> Vec<ReleasedEvent> {
         let key = wanted.key();
-        let Some(ask) = self.asks.get_mut(&key) else { return Vec::new() };
+        let Some(lookup) = self.lookups.get_mut(&key) else { return Vec::new() };
         if !counts {
-            ask.tries = ask.tries.saturating_sub(1);
+            lookup.tries = lookup.tries.saturating_sub(1);
         }
         // It was held again in the meantime, and the queue contains it once.
-        if ask.is_queued {
+        if lookup.is_queued {
             return Vec::new();
         }
-        if ask.admissions.is_empty() || ask.tries >= MOST_TRIES {
+        if lookup.admissions.is_empty() || lookup.tries >= MOST_TRIES {
             return self.release_waiting(wanted, ReleaseReason::Late);
         }
-        ask.is_queued = true;
-        self.queue.insert(ask.place, key, ask.most);
+        lookup.is_queued = true;
+        self.queue.insert(lookup.place, key, lookup.most);
         Vec::new()
     }
 
@@ -311,38 +312,38 @@ impl<W: Wanted> PendingQueue<W> {
         {
             self.deadlines.pop_first();
             let Some(held) = self.events.get(&admission) else { continue };
-            let leave = self.order.drive_out(held.event.facts.received_at, admission);
-            late.extend(leave.into_iter().filter_map(|admission| self.release_one(admission)));
+            let released = self.order.release_with_older(held.event.facts.received_at, admission);
+            late.extend(released.into_iter().filter_map(|admission| self.release_one(admission)));
         }
         late
     }
 
     /// Marks an event to be released as soon as no older held event of its poll remains. Returns
     /// the events released now.
-    fn mark_ready(&mut self, admission: u64, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
+    fn mark_ready(&mut self, admission: u64, reason: ReleaseReason) -> Vec<ReleasedEvent> {
         let Some(held) = self.events.get_mut(&admission) else { return Vec::new() };
-        held.leaving = Some(leaving);
-        let leave = self.order.free(held.event.facts.received_at, admission);
-        leave.into_iter().filter_map(|admission| self.release_one(admission)).collect()
+        held.reason = Some(reason);
+        let released = self.order.mark_ready(held.event.facts.received_at, admission);
+        released.into_iter().filter_map(|admission| self.release_one(admission)).collect()
     }
 
     /// Releases an event, as marked or as late.
     fn release_one(&mut self, admission: u64) -> Option<ReleasedEvent> {
         let held = self.events.remove(&admission)?;
         self.deadlines.remove(&(held.deadline, admission));
-        if held.leaving.is_none()
-            && let Some(ask) = self.asks.get_mut(&held.key)
+        if held.reason.is_none()
+            && let Some(lookup) = self.lookups.get_mut(&held.key)
         {
-            ask.admissions.retain(|waiting| *waiting != admission);
+            lookup.admissions.retain(|waiting| *waiting != admission);
             // A query in flight is allowed to finish: its response fills the language cache.
-            if ask.is_queued && ask.admissions.is_empty() {
-                self.queue.remove(ask.place);
-                self.asks.remove(&held.key);
+            if lookup.is_queued && lookup.admissions.is_empty() {
+                self.queue.remove(lookup.place);
+                self.lookups.remove(&held.key);
             }
         }
         Some(ReleasedEvent {
             event: held.event,
-            leaving: held.leaving.unwrap_or(ReleaseReason::Late),
+            reason: held.reason.unwrap_or(ReleaseReason::Late),
         })
     }
 
@@ -351,11 +352,11 @@ impl<W: Wanted> PendingQueue<W> {
         self.deadlines.clear();
         self.order.clear();
         self.queue.clear();
-        self.asks.clear();
+        self.lookups.clear();
         let all = self.events.drain();
         let ready = |held: HeldEvent<W>| {
-            let leaving = held.leaving.unwrap_or(ReleaseReason::NoToken);
-            ReleasedEvent { event: held.event, leaving }
+            let reason = held.reason.unwrap_or(ReleaseReason::NoToken);
+            ReleasedEvent { event: held.event, reason }
         };
         all.map(|(_, held)| ready(held)).collect()
     }
@@ -365,19 +366,19 @@ impl<W: Wanted> PendingQueue<W> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    fn release_waiting(&mut self, wanted: &W, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
+    fn release_waiting(&mut self, wanted: &W, reason: ReleaseReason) -> Vec<ReleasedEvent> {
         let ended = self.remove_lookup(wanted).into_iter();
-        ended.flat_map(|admission| self.mark_ready(admission, leaving)).collect()
+        ended.flat_map(|admission| self.mark_ready(admission, reason)).collect()
     }
 
     /// Removes an object that was taken and returns the events that waited for it. It may be
     /// queued again: all events were released while its query was in flight, and another came.
     fn remove_lookup(&mut self, wanted: &W) -> Vec<u64> {
-        let Some(ask) = self.asks.remove(&wanted.key()) else { return Vec::new() };
-        if ask.is_queued {
-            self.queue.remove(ask.place);
+        let Some(lookup) = self.lookups.remove(&wanted.key()) else { return Vec::new() };
+        if lookup.is_queued {
+            self.queue.remove(lookup.place);
         }
-        ask.admissions
+        lookup.admissions
     }
 
     fn remember_gone(&mut self, key: W::Key, now: Instant) {

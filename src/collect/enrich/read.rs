@@ -30,7 +30,7 @@ pub(super) struct AdmittedEvent {
     pub(super) admission: u64,
     pub(super) facts: Facts,
     /// Whether GitHub left the language out.
-    pub(super) lacks_language: bool,
+    pub(super) is_missing_language: bool,
     /// When it was received.
     pub(super) since: Instant,
 }
@@ -108,7 +108,7 @@ impl InboxBatch {
         let mut admitted = AdmittedEvent {
             admission,
             facts: Facts::of(event, received_at),
-            lacks_language: missing.as_ref().is_some_and(|missing| missing.language),
+            is_missing_language: missing.as_ref().is_some_and(|missing| missing.language),
             since: time.of(received_at),
         };
         self.cached.extend(cached(event, missing.as_ref()));
@@ -119,10 +119,7 @@ impl InboxBatch {
         }
         if let Some(missing) = missing.filter(MissingFields::is_wanting) {
             let known = match missing.base_repo_id.filter(|_| missing.language).map(RepoKey) {
-                Some(key) => {
-                    let value = reader.get(&key)?;
-                    value.map(|value| RepoRow::decode(key, &value)).transpose()?
-                }
+                Some(key) => reader.get_as(&key, RepoRow::decode)?,
                 None => None,
             };
             let fresh = known.as_ref().is_some_and(|row| row.is_fresh(time.wall));

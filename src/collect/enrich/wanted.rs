@@ -29,7 +29,7 @@ pub(super) trait Wanted: Queried + Clone + Send + Sync + 'static {
     /// ahead of those that are held.
     const MOST_EVENTS: usize;
     /// Maximum number of queries in flight.
-    const MOST_FLIGHTS: usize;
+    const MOST_IN_FLIGHT: usize;
 
     /// Identifies the object.
     fn key(&self) -> Self::Key;
@@ -62,7 +62,7 @@ impl Wanted for WantedPull {
     const MISSING: &'static str = "its pull requests go out without language and size";
     const QUERY: QueryKind = QueryKind::Pulls;
     const MOST_EVENTS: usize = 20_000;
-    const MOST_FLIGHTS: usize = 16;
+    const MOST_IN_FLIGHT: usize = 16;
 
     fn key(&self) -> (u64, u64) {
         (self.base_repo_id, self.pull_id)
@@ -83,14 +83,14 @@ impl Wanted for WantedPull {
 
     fn complete(&self, event: &mut AdmittedEvent, details: &Box<PullDetails>) {
         let facts = &mut event.facts;
-        if event.lacks_language {
+        if event.is_missing_language {
             match &details.language {
                 Language::Named(name) => facts.language = Some(name.clone()),
                 Language::Absent => facts.language = None,
                 Language::Unknown => {}
             }
         }
-        facts.enriched = !event.lacks_language || details.language != Language::Unknown;
+        facts.enriched = !event.is_missing_language || details.language != Language::Unknown;
         if !facts.flags.pr {
             return;
         }
@@ -120,7 +120,7 @@ impl Wanted for WantedPush {
     const QUERY: QueryKind = QueryKind::Pushes;
     /// An answered push that waits for older ones may hold 64 KiB.
     const MOST_EVENTS: usize = 2_000;
-    const MOST_FLIGHTS: usize = 4;
+    const MOST_IN_FLIGHT: usize = 4;
 
     fn key(&self) -> (u64, String, String) {
         (self.repo_id, self.head.clone(), self.before.clone())

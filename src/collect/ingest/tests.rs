@@ -115,22 +115,22 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
 /// end.
 struct Polls {
     left: VecDeque<(Option<Timestamp>, Poll)>,
-    silent_since: Option<Timestamp>,
+    outage_since: Option<Timestamp>,
     stop: CancellationToken,
 }
 
 impl EventSource for Polls {
     async fn next_poll(&mut self) -> Poll {
-        let Some((silent_since, poll)) = self.left.pop_front() else {
+        let Some((outage_since, poll)) = self.left.pop_front() else {
             self.stop.cancel();
             return std::future::pending().await;
         };
-        self.silent_since = silent_since;
+        self.outage_since = outage_since;
         poll
     }
 
-    fn silent_since(&mut self) -> Option<Timestamp> {
-        self.silent_since.take()
+    fn outage_since(&mut self) -> Option<Timestamp> {
+        self.outage_since.take()
     }
 }
 
@@ -171,7 +171,7 @@ fn options(pages: u8) -> IngestOptions {
 /// Runs the stage once, following one page; returns the outage that is pending then.
 async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Option<PendingOutage> {
     let stop = CancellationToken::new();
-    let source = Polls { left: polls.into(), silent_since: None, stop: stop.clone() };
+    let source = Polls { left: polls.into(), outage_since: None, stop: stop.clone() };
     super::run(source, store.clone(), options(1), stop).await.unwrap();
     outages::pending(store.reader()).unwrap()
 }
@@ -227,7 +227,7 @@ async fn polls_after_an_outage_are_admitted_together_with_it() {
     second_page.pages[0].number = 2;
     let left = VecDeque::from([(None, full_page(900, 60, None).1), (None, second_page)]);
     let stop = CancellationToken::new();
-    let source = Polls { left, silent_since: None, stop: stop.clone() };
+    let source = Polls { left, outage_since: None, stop: stop.clone() };
     super::run(source, store.clone(), options(2), stop).await.unwrap();
     // As one poll they are in the order of their ids: page 2 has the older ones.
     let after = &bodies(&store)[100..];
@@ -350,8 +350,8 @@ async fn events_older_than_their_claims_are_skipped() {
     ];
     let page = format!("[{old},{new}]");
     let no_older_than = Some(Duration::from_secs(72 * 3_600));
-    let how = IngestRules { no_older_than, ..IngestRules::default() };
-    let admitted = take_in(&store, poll(&[&page]), None, &how).await.unwrap();
+    let rules = IngestRules { no_older_than, ..IngestRules::default() };
+    let admitted = admit_poll(&store, poll(&[&page]), None, &rules).await.unwrap();
     assert_eq!(admitted, Admitted { new: 1, ..Admitted::default() });
     assert_eq!(bodies(&store), [new]);
 }

@@ -65,7 +65,7 @@ pub(super) struct ListedFeeds {
     /// Rows of an earlier run, or of names that were removed from their lists.
     kept: HashMap<String, FeedRow>,
     /// When [`Self::correct`] was last called.
-    looked_at: Timestamp,
+    corrected_at: Timestamp,
 }
 
 /// What a read has changed.
@@ -74,7 +74,7 @@ pub(super) struct Settled {
     /// Holes that are certain.
     pub(super) holes: u64,
     /// What an operator should know.
-    pub(super) said: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// What changed of a feed: its row, and how many new holes it has.
@@ -87,17 +87,17 @@ impl ListedFeeds {
             correct(&mut row, now);
             (name, row)
         });
-        Self { kept: kept.collect(), looked_at: now, ..Self::default() }
+        Self { kept: kept.collect(), corrected_at: now, ..Self::default() }
     }
 
     /// Corrects the times of all feeds after the clock was set back.
     pub(super) fn correct(&mut self, now: Timestamp) {
-        if now.plus(TOLERANCE) < self.looked_at {
+        if now.plus(TOLERANCE) < self.corrected_at {
             self.all.values_mut().for_each(|feed| correct(&mut feed.row, now));
             self.kept.values_mut().for_each(|row| correct(row, now));
             self.fill_queue();
         }
-        self.looked_at = now;
+        self.corrected_at = now;
     }
 
     /// Replaces the names.
@@ -204,9 +204,9 @@ impl ListedFeeds {
                 Some((format!("now called {new}: put that name on the list"), None))
             };
             let of_user = || {
-                let said = "a user: GitHub has a feed of what the user does, and none of all that \
-                            happens in the user's repositories; name them one by one";
-                row.is_user.then(|| (said.to_owned(), None))
+                let reason = "a user: GitHub has a feed of what the user does, and none of all \
+                              that happens in the user's repositories; name them one by one";
+                row.is_user.then(|| (reason.to_owned(), None))
             };
             if let Some((reason, since)) = words.or_else(renamed).or_else(of_user)
                 && incomplete.len() < NAMED
@@ -246,11 +246,11 @@ impl ListedFeed {
             ReadEnd::Failed(why) => {
                 self.failures = self.failures.saturating_add(1);
                 self.row.due_at = now.plus(growing(AGAIN, self.failures));
-                settled.said = (self.failures == 3)
+                settled.message = (self.failures == 3)
                     .then(|| format!("the feed of {} cannot be read: {why}", read.name));
                 return settled;
             }
-            ReadEnd::Closed(status) => settled.said = self.close(&read.name, *status, now),
+            ReadEnd::Closed(status) => settled.message = self.close(&read.name, *status, now),
             ReadEnd::Unchanged => self.advance(0.0, now),
             ReadEnd::Whole { etag, is_joined, has_all } => {
                 settled = self.take(read, (*is_joined, *has_all), now);
@@ -260,7 +260,7 @@ impl ListedFeed {
         (self.failures, self.is_changed) = (0, true);
         if !matches!(read.ended, ReadEnd::Closed(_)) {
             if self.row.closed.take().is_some() {
-                settled.said = Some(format!("the feed of {} can be read again", read.name));
+                settled.message = Some(format!("the feed of {} can be read again", read.name));
             }
             let shortest = read.poll_interval.unwrap_or(SHORTEST);
             self.row.due_at = now.plus(interval(&self.row, shortest, within, &read.name));
@@ -289,7 +289,7 @@ impl ListedFeed {
             self.row.holes += 1;
             self.row.last_hole = Some((before, now));
             self.new_holes += 1;
-            settled.said = Some(format!(
+            settled.message = Some(format!(
                 "events of {} are missing: more than 300 came between {before} and {now}",
                 read.name
             ));
@@ -307,8 +307,9 @@ impl ListedFeed {
         if let Some(new) = read.pages.first().and_then(|page| renamed(&read.name, page)) {
             let is_new = self.row.renamed_to.as_deref() != Some(&new);
             if is_new {
-                let said = format!("{} is now called {new}: put that name on the list", read.name);
-                settled.said = settled.said.or(Some(said));
+                let message =
+                    format!("{} is now called {new}: put that name on the list", read.name);
+                settled.message = settled.message.or(Some(message));
             }
             self.row.renamed_to = Some(new);
         } else if !events.is_empty() {

@@ -52,7 +52,7 @@ fn ended(name: &ListedName, ended: ReadEnd) -> FinishedRead {
 fn settle(feeds: &mut ListedFeeds, read: &FinishedRead, now: u64) -> (Option<String>, u64) {
     feeds.start(&read.name).expect("it is not in flight");
     let settled = feeds.settle(read, WITHIN, at(now)).unwrap();
-    (settled.said, settled.holes)
+    (settled.message, settled.holes)
 }
 
 /// Seconds until the next feed is due.

@@ -30,7 +30,7 @@ impl Poller {
             let before = self.last_answer.replace((now, wall));
             let long = SHORTEST.max(interval * SILENT_INTERVALS);
             let silent = before.filter(|(last, _)| now - *last >= long);
-            self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
+            self.outage_since = silent.map(|(_, wall)| wall).or(self.outage_since);
         }
         let census = self.pool.census();
         let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);

@@ -23,7 +23,7 @@ const SLOWER: u32 = 4;
 /// The weight of the newest read in a page's pace.
 const NEWEST_WEIGHT: f64 = 0.3;
 /// Maximum number of requests in flight for one page.
-pub(super) const MOST_UNDER_WAY: u32 = 4;
+pub(super) const MOST_IN_FLIGHT: u32 = 4;
 /// First and longest wait after a temporary failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ struct Pace {
     /// A number that increases with each request, used to alternate between pages.
     asked_in: u64,
     answered_at: Option<Instant>,
-    under_way: u32,
+    in_flight: u32,
     not_before: Option<Instant>,
     backoff: Backoff,
     /// How many times per second the whole page is replaced.
@@ -68,7 +68,7 @@ impl PageSchedule {
             asked_at: None,
             asked_in: 0,
             answered_at: None,
-            under_way: 0,
+            in_flight: 0,
             not_before: None,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             turnover: None,
@@ -104,7 +104,7 @@ impl PageSchedule {
         self.turn += 1;
         let page = &mut self.pages[page];
         (page.asked_at, page.asked_in) = (Some(now), self.turn);
-        page.under_way += 1;
+        page.in_flight += 1;
     }
 
     /// Records a response of which this fraction is new; `None` means unknown.
@@ -151,16 +151,16 @@ impl PageSchedule {
 
 impl Pace {
     fn response(&mut self, now: Instant) {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         self.answered_at = Some(now);
     }
 
     fn due(&self, now: Instant, rule: PollRule, usual: Duration) -> Option<Instant> {
         let most = match rule {
-            PollRule::Tokens if self.is_well => MOST_UNDER_WAY,
+            PollRule::Tokens if self.is_well => MOST_IN_FLIGHT,
             PollRule::Tokens | PollRule::Every(_) => 1,
         };
-        if self.under_way >= most {
+        if self.in_flight >= most {
             return None;
         }
         let paced = match rule {

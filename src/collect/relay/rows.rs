@@ -29,6 +29,8 @@ const COUNTED: u64 = 100_000;
 pub(super) struct OutgoingBatch {
     pub(super) bodies: Vec<Outgoing>,
     pub(super) spent: Vec<OutboxReceipt>,
+    /// How many rows get no message because `privacy.exclude` leaves their events out now.
+    pub(super) left_out: u64,
 }
 
 /// State used to read rows for the topic while it is granted.
@@ -42,7 +44,7 @@ pub(super) struct RowReader {
 
 impl RowReader {
     /// Reads the next rows from entry `from` on as messages. Rows of events already applied get no
-    /// message.
+    /// message, nor do those of events that are left out since they were admitted.
     pub(super) fn read(
         &mut self,
         reader: Reader<'_>,
@@ -56,7 +58,6 @@ impl RowReader {
         let mut pending =
             outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
         for OutboxEntry { mut envelope, summary, spent } in entries {
-            let facts = &mut envelope.facts;
             // Another collector may have produced it before this one was granted the topic, or
             // while this one was briefly fenced off without noticing.
             let is_known = is_applied(reader, &summary.key, &days)?;
@@ -64,6 +65,16 @@ impl RowReader {
             if is_known {
                 continue;
             }
+            let names = [&summary.actor_login, &summary.org_login, &summary.repo_name];
+            let [actor, org, repo] = names.map(|name| name.as_deref());
+            if reader.privacy().leaves_out(actor, org, repo) {
+                messages.left_out += 1;
+                continue;
+            }
+            if let Some(hashed) = reader.privacy().hashed(&envelope.event) {
+                envelope.event = hashed.into();
+            }
+            let facts = &mut envelope.facts;
             let happened_at = summary.created_at.unwrap_or(facts.received_at);
             let (actor, repo) = (summary.actor_id, summary.repo_id);
             self.announced.announce(reader, &mut facts.flags, happened_at, actor, repo)?;
@@ -175,6 +186,29 @@ mod tests {
         assert!(RowReader::default().read(store.reader(), 1, today).unwrap().bodies.is_empty());
         let (_, back) = came_back(store.reader(), 0, today).unwrap();
         assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn events_that_were_left_out_while_they_waited_are_not_sent() {
+        let (_dir, store) = new_store();
+        let fill = store.commit(move |batch| {
+            for (n, login) in [(1, "ann"), (2, "bob"), (3, "ANN")] {
+                let commits = r#"[{"author":{"email":"b@example.org","name":"b"}}]"#;
+                let event = format!(
+                    r#"{{"id":"{n}","type":"PushEvent","actor":{{"id":{n},"login":"{login}"}},"payload":{{"commits":{commits}}}}}"#
+                );
+                batch.put(&BodyKey(n), event.as_bytes());
+                batch.put(&OutboxKey(n), &encode_outbox(n, &Facts::default()));
+            }
+            Ok(())
+        });
+        fill.await.unwrap();
+        store.privacy().set(&["ann".to_owned()], true);
+        let batch = RowReader::default().read(store.reader(), 1).unwrap();
+        assert_eq!((batch.bodies.len(), batch.spent.len(), batch.left_out), (1, 3, 2));
+        let body = &batch.bodies[0].body;
+        assert!(body.contains(r#""login":"bob""#), "{body}");
+        assert!(body.contains("@example.org") && !body.contains("b@example.org"), "{body}");
     }
 
     #[tokio::test]

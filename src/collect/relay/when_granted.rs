@@ -12,7 +12,7 @@ pub struct WhenGranted<S> {
     source: S,
     grant: watch::Receiver<ProducerGrant>,
     /// Whether the source was suspended since its last round.
-    has_stood: bool,
+    was_suspended: bool,
 }
 
 impl<S: EventSource> WhenGranted<S> {
@@ -21,7 +21,7 @@ impl<S: EventSource> WhenGranted<S> {
     /// wait in the outbox.
     #[must_use]
     pub fn new(source: S, grant: watch::Receiver<ProducerGrant>) -> Self {
-        Self { source, grant, has_stood: false }
+        Self { source, grant, was_suspended: false }
     }
 }
 
@@ -37,29 +37,29 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
     async fn next_poll(&mut self) -> Poll {
         loop {
             if *self.grant.borrow_and_update() == ProducerGrant::Standby {
-                self.has_stood = true;
+                self.was_suspended = true;
             }
             granted(&mut self.grant).await;
             let Self { source, grant, .. } = self;
             let refused = async { grant.wait_for(|grant| !grant.may_admit()).await.is_ok() };
-            let is_told = tokio::select! {
+            let is_refused = tokio::select! {
                 biased;
-                is_told = refused => is_told,
+                is_refused = refused => is_refused,
                 // Dropping the future loses nothing: requests in flight are received by the next
                 // one.
                 poll = source.next_poll() => return poll,
             };
-            if !is_told {
+            if !is_refused {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    fn silent_since(&mut self) -> Option<Timestamp> {
-        self.source.silent_since()
+    fn outage_since(&mut self) -> Option<Timestamp> {
+        self.source.outage_since()
     }
 
-    fn has_stood(&mut self) -> bool {
-        std::mem::take(&mut self.has_stood)
+    fn was_suspended(&mut self) -> bool {
+        std::mem::take(&mut self.was_suspended)
     }
 }

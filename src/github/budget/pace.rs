@@ -44,7 +44,7 @@ pub struct Plan {
 pub(super) struct BudgetPace {
     pub(super) plan: Plan,
     /// Points of its requests in flight.
-    pub(super) under_way: u64,
+    pub(super) in_flight: u64,
     /// Points of its requests that ended in this window.
     pub(super) spent: u64,
     /// How many points of its share they count as.
@@ -64,7 +64,7 @@ impl BudgetPace {
     pub(super) fn new(plan: Plan, now: Instant) -> Self {
         Self {
             plan,
-            under_way: 0,
+            in_flight: 0,
             spent: 0,
             counted: 0,
             cost: plan.points.saturating_mul(COST_UNIT),
@@ -77,7 +77,7 @@ impl BudgetPace {
 
     /// Points of its share of `limit` that are neither spent nor in flight.
     pub(super) fn unspent(&self, limit: u64) -> u64 {
-        part(limit, self.plan.share).saturating_sub(self.counted.saturating_add(self.under_way))
+        part(limit, self.plan.share).saturating_sub(self.counted.saturating_add(self.in_flight))
     }
 
     /// Points that a request is assumed to use: what responses say, and at least the plan's.
@@ -150,7 +150,7 @@ impl BudgetPace {
     pub(super) fn join(&mut self, other: &Self, newer: Ordering, now: Instant) {
         let most = Duration::from_secs_f64(MOST_AHEAD);
         self.due = self.due.max(other.due).min(now + most);
-        self.under_way = self.under_way.saturating_add(other.under_way);
+        self.in_flight = self.in_flight.saturating_add(other.in_flight);
         let of_both = |ours: u64, theirs: u64| match newer {
             Ordering::Less => ours,
             Ordering::Equal => ours.saturating_add(theirs),
@@ -167,7 +167,7 @@ impl BudgetPace {
     /// Begins a window with `step` between two requests; `ended` points of the round that is being
     /// sent have been settled.
     pub(super) fn begin(&mut self, now: Instant, step: Duration, ended: u64) {
-        let round = self.under_way.saturating_add(ended) / self.points();
+        let round = self.in_flight.saturating_add(ended) / self.points();
         let round = u32::try_from(round).unwrap_or(u32::MAX).min(self.plan.burst);
         self.due = now + step * round;
     }

@@ -398,7 +398,7 @@ fn merged_budgets_add_their_spent_requests() {
     let mut server = Server { limit: 60, window: 3_600, start: now, counted: (0, 0) };
     let mut budgets = [(); 2].map(|()| one_kind(ANONYMOUS, 60, now));
     // The response to the last request of each budget is still missing.
-    let mut under_way = Vec::new();
+    let mut in_flight = Vec::new();
     for budget in &mut budgets {
         for n in 0..3 {
             assert_eq!(budget.ready_at(Stream, now), now);
@@ -407,7 +407,7 @@ fn merged_budgets_add_their_spent_requests() {
             if n < 2 {
                 budget.settle(now, taken, Spent::One, &server.says(counted, now, 0));
             } else {
-                under_way.push((taken, server.says(counted, now, 0)));
+                in_flight.push((taken, server.says(counted, now, 0)));
             }
         }
     }
@@ -415,7 +415,7 @@ fn merged_budgets_add_their_spent_requests() {
     budget.refused(Stream, now, Some(seconds(20)));
     budget.join(other, now);
     assert!(budget.ready_at(Stream, now) >= now + seconds(20), "a refusal holds for both");
-    for (taken, says) in under_way {
+    for (taken, says) in in_flight {
         budget.settle(now, taken, Spent::One, &says);
     }
     let went = times(&mut budget, now, now + seconds(3_599), |at| {

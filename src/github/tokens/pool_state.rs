@@ -50,7 +50,7 @@ pub(super) struct TokenSlot {
     pub(super) installation: Option<u64>,
     pub(super) owner: Owner,
     /// When to ask GitHub for its account; `None` once that is answered.
-    pub(super) introduced_at: Option<Instant>,
+    pub(super) identity_due_at: Option<Instant>,
     pub(super) quarantined_until: Option<Instant>,
     /// How often in a row GitHub refused it.
     refusals: u32,
@@ -60,14 +60,14 @@ pub(super) struct TokenSlot {
 
 impl TokenSlot {
     pub(super) fn new(id: TokenSlotId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
-        let (introduced_at, installation) = (Some(now), None);
+        let (identity_due_at, installation) = (Some(now), None);
         let (quarantined_until, resting_until) = (None, None);
         Self {
             id,
             token,
             installation,
             owner,
-            introduced_at,
+            identity_due_at,
             quarantined_until,
             refusals: 0,
             resting_until,
@@ -95,8 +95,8 @@ impl PoolState {
         let id = TokenSlotId(self.next_id);
         self.next_id += 1;
         let owner = self.accounts.open(id, now);
-        let introduced_at = installation.is_none().then_some(now);
-        TokenSlot { installation, introduced_at, ..TokenSlot::new(id, token, owner, now) }
+        let identity_due_at = installation.is_none().then_some(now);
+        TokenSlot { installation, identity_due_at, ..TokenSlot::new(id, token, owner, now) }
     }
 
     /// The slot with this id, even one that was taken off the list.

@@ -174,8 +174,8 @@ async fn limits_in_the_response_to_a_refused_token_are_not_its_own() {
     let pool = pool(&["a", "b"], clock());
     let (a, b) = (go(&pool), go(&pool));
     assert_eq!((shown(&a).as_str(), shown(&b).as_str()), ("a", "b"));
-    pool.introduce(a.slot(), Identity::User(7));
-    pool.introduce(b.slot(), Identity::User(7));
+    pool.set_identity(a.slot(), Identity::User(7));
+    pool.set_identity(b.slot(), Identity::User(7));
     settle(b, TokenVerdict::Served, &limits(4_000));
     let nothing = RateLimits { limit: Some(0), ..limits(0) };
     settle(a, TokenVerdict::Refused(DeadToken::Revoked), &nothing);
@@ -353,12 +353,12 @@ async fn secondary_limit_applies_to_pages_and_queries() {
 /// Registers the two as tokens of these users.
 fn introduced(pool: &Arc<TokenPool>, users: &[u64]) {
     for user in users {
-        let lease = pool.grant_introduction().expect("it was not asked yet");
+        let lease = pool.grant_identity_request().expect("it was not asked yet");
         let slot = lease.slot();
         settle(lease, TokenVerdict::Served, &RateLimits::default());
-        pool.introduce(slot, Identity::User(*user));
+        pool.set_identity(slot, Identity::User(*user));
     }
-    assert!(pool.grant_introduction().is_none(), "each is asked once");
+    assert!(pool.grant_identity_request().is_none(), "each is asked once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -436,25 +436,25 @@ async fn several_tokens_of_an_account_share_its_rate() {
 #[tokio::test(start_paused = true)]
 async fn accounts_are_requested_only_for_several_tokens() {
     let clock = clock();
-    assert!(pool(&["a"], clock).grant_introduction().is_none(), "it shares with nobody");
-    assert!(pool(&[], clock).grant_introduction().is_none());
+    assert!(pool(&["a"], clock).grant_identity_request().is_none(), "it shares with nobody");
+    assert!(pool(&[], clock).grant_identity_request().is_none());
     let pool = pool(&["a", "b"], clock);
-    drop(pool.grant_introduction().expect("the first"));
-    let second = pool.grant_introduction().expect("the second");
-    pool.introduce(second.slot(), Identity::Nobody);
+    drop(pool.grant_identity_request().expect("the first"));
+    let second = pool.grant_identity_request().expect("the second");
+    pool.set_identity(second.slot(), Identity::Nobody);
     drop(second);
-    assert!(pool.grant_introduction().is_none(), "both were asked");
+    assert!(pool.grant_identity_request().is_none(), "both were asked");
     clock.sleep(ASK_AGAIN).await;
-    let again = pool.grant_introduction().expect("the first was not told");
+    let again = pool.grant_identity_request().expect("the first was not told");
     assert_eq!(shown(&again), "a");
     drop(again);
-    assert!(pool.grant_introduction().is_none(), "an installation has no user");
+    assert!(pool.grant_identity_request().is_none(), "an installation has no user");
     assert_eq!(pool.census().accounts, 2);
     // A token that is refused is not used for this.
     clock.sleep(ASK_AGAIN).await;
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
-    assert!(pool.grant_introduction().is_none());
+    assert!(pool.grant_identity_request().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -549,7 +549,7 @@ async fn renewed_installation_token_keeps_its_budget() {
     let secret = |text: &str| Secret::new(text);
     pool.install(vec![(7, secret("ghs_1")), (8, secret("ghs_x"))]);
     let refusals = pool.refusals();
-    assert!(pool.grant_introduction().is_none(), "the limits of an installation are its own");
+    assert!(pool.grant_identity_request().is_none(), "the limits of an installation are its own");
     assert_eq!(pool.census().accounts, 2);
     pool.install(vec![(7, secret("ghs_1"))]);
     let old = go(&pool);

@@ -70,7 +70,7 @@ pub struct GaugeTopics {
     topics: Mutex<BTreeMap<Box<str>, Arc<GaugeTopic>>>,
     /// How many values each topic keeps for returning subscribers. One that keeps none sends the
     /// whole value at each tick.
-    keep: usize,
+    most_kept: usize,
 }
 
 /// A named value.
@@ -84,7 +84,7 @@ pub struct GaugeTopic {
     number: AtomicU64,
     /// The last different values, including the current one.
     kept: Mutex<VecDeque<Arc<PublishedSnapshot>>>,
-    keep: usize,
+    most_kept: usize,
     is_closed: AtomicBool,
     subscribers: NotifierList,
 }
@@ -118,14 +118,15 @@ impl GaugeTopics {
     /// what has changed since the last one a subscriber received.
     #[must_use]
     pub fn resumable() -> Self {
-        Self { keep: KEPT_VALUES, ..Self::default() }
+        Self { most_kept: KEPT_VALUES, ..Self::default() }
     }
 
     /// The topic of this name; made if it does not exist.
     #[must_use]
     pub fn open(&self, name: &str) -> Arc<GaugeTopic> {
         let mut topics = lock(&self.topics);
-        let new = || GaugeTopic { name: name.into(), keep: self.keep, ..GaugeTopic::default() };
+        let new =
+            || GaugeTopic { name: name.into(), most_kept: self.most_kept, ..GaugeTopic::default() };
         Arc::clone(topics.entry(name.into()).or_insert_with(|| Arc::new(new())))
     }
 
@@ -180,7 +181,7 @@ impl GaugeTopic {
             tick_frame: OnceLock::new(),
             deltas: Mutex::default(),
         });
-        if self.keep > 0 {
+        if self.most_kept > 0 {
             self.keep(&published);
         }
         if let Some(old) = self.current.swap(Some(published)) {
@@ -222,14 +223,14 @@ impl GaugeTopic {
         if kept.back().is_some_and(|last| last.snapshot.value == published.snapshot.value) {
             return;
         }
-        if kept.len() >= self.keep {
+        if kept.len() >= self.most_kept {
             kept.pop_front();
         }
         kept.push_back(Arc::clone(published));
     }
 
     fn token_of(&self, published: &PublishedSnapshot) -> ResumeToken {
-        let value = (self.keep > 0).then(|| published.hash());
+        let value = (self.most_kept > 0).then(|| published.hash());
         ResumeToken { cursor: published.snapshot.cursor, value }
     }
 
@@ -330,7 +331,7 @@ impl GaugeSubscriber {
         let update = match &self.received {
             None => Some(self.topic.snapshot_update(&now)),
             Some(received) if received.number == now.number => return None,
-            Some(_) if self.topic.keep == 0 => Some(self.topic.tick_update(&now)),
+            Some(_) if self.topic.most_kept == 0 => Some(self.topic.tick_update(&now)),
             Some(received) => self.topic.delta(received, &now),
         };
         self.received = Some(now);

@@ -170,13 +170,6 @@ impl Filter {
         self.keys.as_ref().map_or_else(|| key.starts_with("evt."), |keys| keys.take(key))
     }
 
-    /// Number of values with `*`, which is a measure of the cost per event.
-    #[must_use]
-    pub fn globs(&self) -> usize {
-        let sets = [&self.types, &self.repos, &self.actors, &self.orgs, &self.languages];
-        sets.into_iter().chain([&self.actions]).flatten().map(|set| set.globs()).sum()
-    }
-
     /// Whether any entity can match. If not, entities need not be derived from events.
     #[must_use]
     pub fn wants_entities(&self) -> bool {

@@ -34,10 +34,8 @@ use crate::model::position::{Cursor, Position};
 /// Fewer for a query with entities, because deriving them costs more.
 const RING_SEARCH: usize = 1_024;
 const RING_SEARCH_ENTITIES: usize = 128;
-/// The most events of the ring that are matched before another connection gets its turn. Fewer for
-/// a query with many `*`, whose matching costs more, down to [`RING_EVENTS_LEAST`].
+/// The most events of the ring that are matched before another connection gets its turn.
 const RING_EVENTS: usize = 256;
-const RING_EVENTS_LEAST: usize = 8;
 
 /// The longest wait for a start time in the future.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -204,11 +202,11 @@ impl Follower {
         head: Position,
     ) -> Option<Offset> {
         let wants_entities = selector.selection.filter.wants_entities();
-        let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
-        if most > looked {
+        let searched = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
+        if most > searched {
             return None;
         }
-        let newest = self.log.tail.newest_first(looked);
+        let newest = self.log.tail.newest_first(searched);
         let known = newest.iter().filter(|event| event.cursor.position <= head);
         let first = known.filter(|event| selector.takes(&***event)).nth(most.checked_sub(1)?)?;
         // Only the journal knows between which events the gaps of the bus are.
@@ -446,7 +444,7 @@ impl Follower {
         batch.more = !matches!(self.state, FollowerState::PendingPage(_) | FollowerState::Ahead);
     }
 
-    /// Takes from the group or the ring. Returns whether nothing is left.
+    /// Takes what the group has, or else the ring. Returns whether nothing is left.
     fn take_live(
         &mut self,
         mut subscriber: LiveSubscriber,
@@ -461,14 +459,21 @@ impl Follower {
         let after = self.offset.cursor.position;
         // A follower that ends when it has caught up reads the ring, which is ahead of the groups.
         let taken = if self.once { None } else { subscriber.take_after(after, batch) };
-        if let Some((upto, is_waiting)) = taken {
-            self.move_to(upto);
-            self.state = FollowerState::Live(subscriber);
-            return !batch.more && !is_waiting;
-        }
-        let globs = self.selector.selection.filter.globs();
-        let most = (RING_EVENTS / (1 + globs)).max(RING_EVENTS_LEAST);
-        let ring = self.log.tail.read(subscriber.next(), most);
+        let Some((upto, is_waiting)) = taken else { return self.take_from_ring(subscriber, batch) };
+        self.move_to(upto);
+        self.state = FollowerState::Live(subscriber);
+        !batch.more && !is_waiting
+    }
+
+    /// Takes from the ring, for a follower that is behind the log of its group, or that ends when
+    /// it has caught up. Returns whether nothing is left.
+    fn take_from_ring(
+        &mut self,
+        mut subscriber: LiveSubscriber,
+        batch: &mut ReaderBatch<Bytes>,
+    ) -> bool {
+        let after = self.offset.cursor.position;
+        let ring = self.log.tail.read(subscriber.next(), RING_EVENTS);
         if ring.missed > 0 {
             drop(subscriber);
             self.has_caught_up = false;

@@ -4,6 +4,7 @@
 //! nor the writer thread take part. Events and the retention watermark are read from one snapshot,
 //! so that an expired offset yields an explicit gap.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,11 +33,8 @@ const PAGE_SCAN_BYTES: usize = 8 << 20;
 /// last event: growing step by step would copy it several times.
 const LONG_PAGE: usize = 64 << 10;
 const PAGE_REST: usize = 32 << 10;
-/// The most events that are searched for where `latest` or `since` begins, for a query with up to
-/// [`CHEAP_GLOBS`] values with `*`. Matching more of these costs more, so fewer events are
-/// searched.
+/// The most events that are searched for where `latest` or `since` begins.
 const SEARCH_EVENTS: usize = 200_000;
-const CHEAP_GLOBS: usize = 8;
 
 /// The most gaps of the bus in one page. There are few, and the next page has the rest.
 const GAPS: usize = 1_000;
@@ -112,77 +110,135 @@ pub(super) fn read(
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Option<StreamPage>, StoreError> {
     let slice = TimeSlice::begin();
-    let may_continue = || !slice.is_over() && is_wanted();
-    let tag = request.tag;
-    let journal = reader.journal(tag)?;
+    let journal = reader.journal(request.tag)?;
     let mut out = Vec::with_capacity(request.bytes.min(4 << 10));
     let begun = begin(&journal, request, &mut out, slice, is_wanted)?;
-    let Some(mut offset) = begun else { return Ok(None) };
-    let PageRequest { ref selector, encoding, bytes, until, most, .. } = *request;
-    let sent = selector.is_partly_sent(offset).then_some(offset);
-    let after = offset.cursor.position;
-    let after = if sent.is_some() { after.before().unwrap_or_default() } else { after };
-    let (known, known_up_to) = gaps_of_page(&journal, offset.cursor.position)?;
-    let mut known = known.into_iter().peekable();
-    let mut push_gaps = |out: &mut Vec<u8>, offset: Offset, before: Option<Position>| {
-        while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
-            let last = gap.until.before().unwrap_or_default().max(gap.after);
-            let from = Offset::after(Cursor { tag, position: gap.after });
-            // Not before the last message: a client that resumes here must not receive it again.
-            let to = selector.after(Cursor { tag, position: last }).max(offset);
-            let Gap { count, reason, .. } = gap;
-            StreamMessage::Gap { from, to, count, reason }.push(out, encoding);
-        }
-    };
-    // A limit ends the page: then the journal has more behind it.
-    let (mut messages, mut events, mut scanned, mut continues) = (0, 0, 0, true);
-    journal.walk_behind(after, |step| {
-        let (JournalItem::Event(position, _)
-        | JournalItem::LeftOut(position, _)
-        | JournalItem::Damaged(position)) = step;
-        let cursor = Cursor { tag, position };
+    let Some(offset) = begun else { return Ok(None) };
+    let (gaps, gaps_up_to) = gaps_of_page(&journal, offset.cursor.position)?;
+    let until = request.until;
+    let mut page = PageWriter::new(request, out, offset, gaps);
+    // Whether a limit ended the page: then the journal has more behind it.
+    let mut is_cut = false;
+    journal.walk_behind(page.read_after(), |item| {
+        let position = item.position();
         if let Some(until) = until.filter(|until| position > *until) {
-            offset = offset.max(selector.after(Cursor { tag, position: until }));
-            continues = false;
+            page.move_to(until);
+            is_cut = true;
             return Ok(false);
         }
-        if known_up_to.is_some_and(|known| position > known) {
+        if gaps_up_to.is_some_and(|up_to| position > up_to) {
             return Ok(false);
         }
-        push_gaps(&mut out, offset, Some(position));
-        match step {
-            JournalItem::Event(_, row) => {
-                scanned += row.event.len();
-                messages +=
-                    selector.push(&mut out, encoding, &JournalEvent::new(cursor, row), sent);
-                offset = selector.after(cursor);
-                grow(&mut out, bytes);
-            }
-            JournalItem::LeftOut(..) => offset = selector.after(cursor),
-            JournalItem::Damaged(_) => {
-                let from = std::mem::replace(&mut offset, selector.after(cursor));
-                let reason = GapReason::Retention;
-                let gap = StreamMessage::Gap { from, to: offset, count: None, reason };
-                gap.push(&mut out, encoding);
-            }
-        }
-        events += 1;
-        continues = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
-        continues &= may_continue() && most.is_none_or(|most| messages < most);
-        Ok(continues)
+        page.push_gaps(Some(position));
+        page.push(item);
+        is_cut = page.is_full() || slice.is_over() || !is_wanted();
+        Ok(!is_cut)
     })?;
-    if continues {
-        push_gaps(&mut out, offset, None);
+    Ok(Some(page.finish(is_cut, gaps_up_to)))
+}
+
+/// A page that is being written.
+struct PageWriter<'r> {
+    request: &'r PageRequest,
+    out: Vec<u8>,
+    /// Everything up to this offset is in this page or an earlier one.
+    offset: Offset,
+    /// The offset of an event of which only some entities were sent.
+    partly_sent: Option<Offset>,
+    /// The gaps that are not written yet.
+    gaps: Peekable<std::vec::IntoIter<Gap>>,
+    messages: u64,
+    /// Number and bytes of the events that were matched.
+    events: usize,
+    scanned: usize,
+}
+
+impl<'r> PageWriter<'r> {
+    fn new(request: &'r PageRequest, out: Vec<u8>, offset: Offset, gaps: Vec<Gap>) -> Self {
+        let partly_sent = request.selector.is_partly_sent(offset).then_some(offset);
+        let gaps = gaps.into_iter().peekable();
+        Self { request, out, offset, partly_sent, gaps, messages: 0, events: 0, scanned: 0 }
     }
-    if events == 0 {
-        // The offset never moves back behind entities that were sent.
-        offset = offset.max(selector.after(offset.cursor));
+
+    /// The position after which the journal is read: an event that was sent in part is read again.
+    fn read_after(&self) -> Position {
+        let position = self.offset.cursor.position;
+        if self.partly_sent.is_some() { position.before().unwrap_or_default() } else { position }
     }
-    let is_before_a_gap = known.peek().is_some() || known_up_to.is_some();
-    if let Some(position) = known_up_to.filter(|_| continues) {
-        offset = selector.after(Cursor { tag, position }).max(offset);
+
+    /// The offset after an event, or a damaged place, at this position.
+    fn after(&self, position: Position) -> Offset {
+        self.request.selector.after(Cursor { tag: self.request.tag, position })
     }
-    Ok(Some(StreamPage { bytes: hold(out), messages, offset, is_before_a_gap }))
+
+    /// Moves the offset forward to this position.
+    fn move_to(&mut self, position: Position) {
+        self.offset = self.offset.max(self.after(position));
+    }
+
+    /// Writes the gaps before a position, or all.
+    fn push_gaps(&mut self, before: Option<Position>) {
+        let is_before = |gap: &Gap| before.is_none_or(|before| gap.after < before);
+        while let Some(gap) = self.gaps.next_if(is_before) {
+            let last = gap.until.before().unwrap_or_default().max(gap.after);
+            let from = Offset::after(Cursor { tag: self.request.tag, position: gap.after });
+            // Not before the last message: a client that resumes here must not receive it again.
+            let to = self.after(last).max(self.offset);
+            let Gap { count, reason, .. } = gap;
+            let gap = StreamMessage::Gap { from, to, count, reason };
+            gap.push(&mut self.out, self.request.encoding);
+        }
+    }
+
+    /// Writes what is wanted of an item of the journal.
+    fn push(&mut self, item: JournalItem<'_>) {
+        let position = item.position();
+        let PageRequest { ref selector, encoding, tag, bytes, .. } = *self.request;
+        match item {
+            JournalItem::Event(_, row) => {
+                self.scanned += row.event.len();
+                let event = JournalEvent::new(Cursor { tag, position }, row);
+                self.messages += selector.push(&mut self.out, encoding, &event, self.partly_sent);
+                self.offset = self.after(position);
+                grow(&mut self.out, bytes);
+            }
+            JournalItem::LeftOut(..) => self.offset = self.after(position),
+            JournalItem::Damaged(_) => {
+                let to = self.after(position);
+                let from = std::mem::replace(&mut self.offset, to);
+                let reason = GapReason::Retention;
+                let gap = StreamMessage::Gap { from, to, count: None, reason };
+                gap.push(&mut self.out, encoding);
+            }
+        }
+        self.events += 1;
+    }
+
+    /// Whether the page has reached one of its limits.
+    fn is_full(&self) -> bool {
+        self.out.len() >= self.request.bytes
+            || self.events >= PAGE_EVENTS
+            || self.scanned >= PAGE_SCAN_BYTES
+            || self.request.most.is_some_and(|most| self.messages >= most)
+    }
+
+    /// Ends the page. `is_cut` says that the journal has more behind it, `gaps_up_to` at which
+    /// position it has to end because of further gaps.
+    fn finish(mut self, is_cut: bool, gaps_up_to: Option<Position>) -> StreamPage {
+        if !is_cut {
+            self.push_gaps(None);
+        }
+        if self.events == 0 {
+            // The offset never moves back behind entities that were sent.
+            self.move_to(self.offset.cursor.position);
+        }
+        let is_before_a_gap = self.gaps.peek().is_some() || gaps_up_to.is_some();
+        if let Some(position) = gaps_up_to.filter(|_| !is_cut) {
+            self.move_to(position);
+        }
+        let Self { out, messages, offset, .. } = self;
+        StreamPage { bytes: hold(out), messages, offset, is_before_a_gap }
+    }
 }
 
 /// Gives a page that has become long memory for `bytes` bytes and its last event.
@@ -327,7 +383,6 @@ fn find_latest(
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Option<QueryStart>, StoreError> {
     let PageRequest { selector, tag, head, searched, .. } = request;
-    let search_events = search_events(selector);
     let until = searched.at.unwrap_or_else(|| head.next());
     let mut is_over = false;
     journal.read_before(until, |at, row| {
@@ -340,7 +395,7 @@ fn find_latest(
             searched.found += 1;
             searched.begin = at.before();
         }
-        let is_found = searched.found >= most || searched.looked >= search_events;
+        let is_found = searched.found >= most || searched.looked >= SEARCH_EVENTS;
         is_over = !is_found && slice.is_over();
         Ok(!is_found && !is_over && is_wanted())
     })?;
@@ -348,19 +403,14 @@ fn find_latest(
         return Ok(None);
     }
     let SearchProgress { looked, found, begin, .. } = *searched;
-    let warning = (found < most && looked >= search_events).then(|| QueryWarning {
+    let warning = (found < most && looked >= SEARCH_EVENTS).then(|| QueryWarning {
         field: "latest",
         value: most.to_string(),
         message: format!(
-            "{found} of the last {search_events} events match: no more were looked at"
+            "{found} of the last {SEARCH_EVENTS} events match: no more were looked at"
         ),
     });
     let position = begin.unwrap_or_default();
     let offset = selector.after(Cursor { tag: *tag, position });
     Ok(Some(QueryStart { offset, short: false, warning }))
-}
-
-/// The most events that a search matches for this query.
-fn search_events(selector: &StreamSelector) -> usize {
-    SEARCH_EVENTS / selector.selection.filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

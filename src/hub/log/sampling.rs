@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use crate::hub::fanout::batch::ReaderBatch;
 use crate::hub::fanout::frame::Frame;
+use crate::hub::fanout::group_log::Taken;
 use crate::hub::fanout::memory;
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::fanout::subscribers::{
-    Group, LagPolicy, Subscriber, SubscriberQuery, Subscribers, Taken,
-};
+use crate::hub::fanout::subscriber_query::{LagPolicy, SubscriberQuery};
+use crate::hub::fanout::subscribers::{Group, Subscriber, Subscribers};
 use crate::hub::log::projection::Projection;
 use crate::hub::log::query::{SamplingEncoding, SamplingQuery};
 use crate::hub::log::streamed_event::StreamedEvent as _;

@@ -157,7 +157,7 @@ struct Ring {
     encoded_bytes: usize,
     encoded: usize,
     /// The newest event that is not in the ring; every later event is.
-    floor: Option<Cursor>,
+    before_first: Option<Cursor>,
 }
 
 impl Ring {
@@ -201,7 +201,7 @@ impl Tail {
             }
             ring.bytes -= gone.weight();
             ring.first += 1;
-            ring.floor = Some(gone.cursor);
+            ring.before_first = Some(gone.cursor);
         }
     }
 
@@ -235,7 +235,7 @@ impl Tail {
     pub fn begin_behind(&self, cursor: Cursor) {
         let mut ring = lock(&self.ring);
         if ring.first == 0 && ring.events.is_empty() {
-            ring.floor = Some(cursor);
+            ring.before_first = Some(cursor);
         }
     }
 
@@ -243,7 +243,7 @@ impl Tail {
     #[must_use]
     pub fn newest(&self) -> Option<Cursor> {
         let ring = lock(&self.ring);
-        ring.events.back().map(|event| event.cursor).or(ring.floor)
+        ring.events.back().map(|event| event.cursor).or(ring.before_first)
     }
 
     /// The number of the first event after a position of the bus; `None` if not all events after it
@@ -251,8 +251,8 @@ impl Tail {
     #[must_use]
     pub fn number_after(&self, position: Position) -> Option<u64> {
         let ring = lock(&self.ring);
-        let floor = ring.floor.or_else(|| ring.events.front().map(|event| event.cursor))?;
-        if position < floor.position {
+        let front = || ring.events.front().map(|event| event.cursor);
+        if position < ring.before_first.or_else(front)?.position {
             return None;
         }
         let before = ring.events.partition_point(|event| event.cursor.position <= position);

@@ -213,8 +213,7 @@ impl World {
         let key = MinuteKey { tag: self.tag, minute: crate::model::window::Minute(self.minute) };
         let work = move |batch: &mut crate::store::Batch<'_>| {
             let first = rows[0].0.position;
-            let known =
-                batch.get(&key)?.map(|value| MinuteRow::decode(&key, &value)).transpose()?;
+            let known = batch.get_as(&key, MinuteRow::decode)?;
             let row = known.unwrap_or(MinuteRow { first, bytes: 1 });
             batch.put(&key, &row.encode());
             for (key, row) in &rows {

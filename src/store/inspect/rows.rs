@@ -279,7 +279,7 @@ fn outbox(key: OutboxKey, value: &[u8]) -> Option<Value> {
 }
 
 fn repo(key: RepoKey, value: &[u8]) -> Option<Value> {
-    let row = RepoRow::decode(key, value).ok()?;
+    let row = RepoRow::decode(&key, value).ok()?;
     Some(json!({ "language": row.language, "as_of": row.as_of }))
 }
 

@@ -114,7 +114,7 @@ fn languages(
     let mut found = HashMap::default();
     for (repo, row) in repos.into_iter().zip(batch.get_many(Family::Repos, &keys)?) {
         let Some(row) = row else { continue };
-        if let Some(language) = RepoRow::decode(RepoKey(repo), &row)?.language {
+        if let Some(language) = RepoRow::decode(&RepoKey(repo), &row)?.language {
             found.insert(repo, language);
         }
     }

@@ -29,7 +29,7 @@ impl NewNames {
     /// Notes the name that an event gives a repository. Invalid names are ignored.
     pub(super) fn note(&mut self, batch: &Batch<'_>, repo: u64, name: &str, at: Timestamp) {
         let hash = xxh3_64(name.as_bytes());
-        if batch.is_name_known(repo, hash) {
+        if batch.is_name_cached(repo, hash) {
             return;
         }
         let at = seconds(at);
@@ -64,7 +64,7 @@ impl NewNames {
                 }
             }
             let Some((at, name)) = current else { continue };
-            batch.know_name(repo, xxh3_64(name.as_bytes()));
+            batch.cache_name(repo, xxh3_64(name.as_bytes()));
             if known.is_none_or(|(_, before)| before != name) {
                 let mut row = at.to_be_bytes().to_vec();
                 row.extend_from_slice(name.as_bytes());

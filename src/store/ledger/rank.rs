@@ -246,6 +246,6 @@ impl<'s> LanguageRows<'s> {
         if at != key.as_slice() {
             return Ok(None);
         }
-        Ok(RepoRow::decode(RepoKey(repo), value)?.language)
+        Ok(RepoRow::decode(&RepoKey(repo), value)?.language)
     }
 }

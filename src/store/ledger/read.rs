@@ -35,7 +35,7 @@ impl Database {
     /// The language of a repository, when it is known.
     pub fn language_of_repo(&self, repo: u64) -> Result<Option<String>, StoreError> {
         let Some(row) = self.get(&RepoKey(repo))? else { return Ok(None) };
-        Ok(RepoRow::decode(RepoKey(repo), &row)?.language)
+        Ok(RepoRow::decode(&RepoKey(repo), &row)?.language)
     }
 
     /// What was counted of a repository on these days, ascending; days without counts are missing.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::events::{opened, push};
+use super::program::command;
 use super::site::Site;
 use crate::common::client::{Client, request};
 use crate::common::running::{GitHub, Running, soon};
@@ -152,6 +153,12 @@ async fn a_source_that_is_away_is_503_in_readiness_alone() {
     let health = request(site.running.public, "GET", "/health", &[]).await;
     assert_eq!((health.status, health.body.as_str()), (200, "OK"), "it serves");
     assert_eq!(site.connect("/sampling").await.json().await["firstMessageTag"], true);
+    let url = format!("http://{}", site.running.public);
+    for (arguments, code) in [(&["status", "--url"][..], 69), (&["status", "--alive", "--url"], 0)]
+    {
+        let status = soon("it ends", command(arguments).arg(&url).output()).await.unwrap();
+        assert_eq!(status.status.code(), Some(code), "{arguments:?}: {status:?}");
+    }
     site.end().await;
 }
 

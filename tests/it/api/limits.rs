@@ -14,7 +14,7 @@ use crate::common::client::{Answer, Came, Client, request};
 use crate::common::running::{GitHub, soon, until_some};
 
 /// Connects from another address of this machine.
-async fn from(host: &str, to: SocketAddr) -> TcpStream {
+pub(super) async fn from(host: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{host}:0").parse().unwrap()).unwrap();
     socket.connect(to).await.unwrap()
@@ -62,7 +62,7 @@ async fn strangers_leave_open_files_to_the_store() {
     assert!(!log.contains("open files (") && !log.contains("can be accepted"), "{log}");
 }
 
-fn expect_refused(opened: Result<Client, Answer>, status: u16, reason: &str) {
+pub(super) fn expect_refused(opened: Result<Client, Answer>, status: u16, reason: &str) {
     let Err(answer) = opened else { panic!("{status} for {reason} was to come") };
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.body.contains(reason), "{answer:?}");

@@ -24,7 +24,7 @@ pub(crate) struct Program {
     log: String,
 }
 
-fn command(arguments: &[&str]) -> Command {
+pub(super) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
     command.args(arguments);
     prepared(command)

@@ -86,6 +86,10 @@ async fn restored_backup_has_the_same_figures() {
     let site = Site { running, github: site.github, dir: around };
     site.tick().await;
     assert_eq!(first_message(&site.running).await, figures);
+    let stream = request(site.running.public, "GET", "/stream?poll=1", &[]).await.body;
+    let gaps: Vec<&str> =
+        stream.lines().filter(|line| line.starts_with(r#"{"type":"gap""#)).collect();
+    assert!(gaps.len() == 1 && gaps[0].contains(r#""reason":"upstream""#), "{stream}");
     site.end().await;
 }
 

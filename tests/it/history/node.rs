@@ -191,7 +191,7 @@ impl Node {
     /// The known language of a repository, and its time.
     pub fn language(&self, repo: u64) -> Option<(String, Timestamp)> {
         let value = self.store.reader().get(&RepoKey(repo)).unwrap()?;
-        let row = RepoRow::decode(RepoKey(repo), &value).unwrap();
+        let row = RepoRow::decode(&RepoKey(repo), &value).unwrap();
         Some((row.language.unwrap_or_default(), row.as_of))
     }
 

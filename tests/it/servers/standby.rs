@@ -243,7 +243,7 @@ async fn collector_polls_only_while_it_produces() {
         waiting.await;
     }
     assert_eq!(*asked.borrow(), 2);
-    assert!(source.has_stood() && !source.has_stood());
+    assert!(source.was_suspended() && !source.was_suspended());
 }
 
 /// A source whose rounds never end on their own, as when GitHub's pages do not change.
@@ -266,5 +266,5 @@ async fn a_round_under_way_is_left_when_the_topic_is_refused() {
         granting.send_replace(ProducerGrant::Standby);
         assert!(futures_util::poll!(&mut waiting).is_pending());
     }
-    assert!(source.has_stood(), "it asked on");
+    assert!(source.was_suspended(), "it asked on");
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::common::client::request;
+use crate::common::plan::{self, PUSHES};
 
 /// The tokens of one account, as the simulated GitHub reads them.
 fn tokens_of(account: &str, count: usize) -> Vec<String> {
@@ -147,4 +148,16 @@ async fn every_number_may_have_its_largest_accepted_value() {
     })
     .await;
     appliance.end().await;
+}
+
+/// The figures of the README, which are computed from GitHub's limits, not measured at GitHub.
+#[test]
+fn one_token_sees_four_fifths_of_the_feed_and_three_see_all() {
+    let seen = |tokens| {
+        let (pushes, others) = plan::shares(tokens, 100.0);
+        pushes * PUSHES + others * (1.0 - PUSHES)
+    };
+    let [one, three] = [1, 3].map(seen);
+    assert!((0.75..0.85).contains(&one), "{one}");
+    assert!(three > 0.995, "{three}");
 }

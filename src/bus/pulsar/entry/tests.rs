@@ -182,8 +182,8 @@ fn long_batch_name_is_charged_once() {
 fn damage_is_one_dead_letter_to_the_end_of_its_entry() {
     for (fields, payload, word) in [
         (vec![numbered(11, 2_000_000_000)], vec![], "claims 2000000000 messages"),
-        (vec![numbered(11, u64::MAX)], vec![], "claims 1 messages"),
-        (vec![numbered(11, 0)], vec![], "claims"),
+        (vec![numbered(11, u64::MAX)], vec![], "claims -1 messages"),
+        (vec![numbered(11, 0)], vec![], "claims 0 messages"),
         (vec![numbered(11, 3)], vec![0, 0, 0, 9, 1], "ends within"),
         (vec![numbered(8, 4)], b"x".to_vec(), "Snappy"),
         (vec![numbered(8, 77)], b"x".to_vec(), "unknown compression 77"),

@@ -64,6 +64,35 @@ fn reads_that_meet_missed_nothing() {
 }
 
 #[test]
+fn ids_that_jump_ahead_are_a_new_sequence() {
+    let ids = draw(&mut fastrand::Rng::with_seed(3), 6_000);
+    for jump in [1_u64 << 32, 10_u64.pow(15), 1 << 62] {
+        let mut coverage = IdCoverage::default();
+        for (second, end) in (100..=ids.len()).step_by(80).enumerate() {
+            let by = if end > 3_000 { jump } else { 0 };
+            let shown = ids[end - 100..end].iter().map(|id| id + by).collect();
+            coverage.take(shown, at(i64::try_from(second).unwrap()));
+        }
+        let missed = coverage.missed();
+        assert!(missed.high < 10.0, "{jump}: {missed:?}");
+        let since = coverage.missed_since(at(30)).unwrap();
+        assert!(since.high < 10.0, "{jump}: {since:?}");
+    }
+}
+
+#[test]
+fn one_read_a_minute_of_a_busy_feed_is_no_jump() {
+    let ids = draw(&mut fastrand::Rng::with_seed(4), 12_000);
+    let mut coverage = IdCoverage::default();
+    // Of 5,900 events a minute one read shows the newest hundred.
+    for (minute, end) in [100, 6_000, 11_900].into_iter().enumerate() {
+        coverage.take(ids[end - 100..end].to_vec(), at(60 * i64::try_from(minute).unwrap()));
+    }
+    let missed = coverage.missed();
+    assert!((missed.low..=missed.high).contains(&11_600.0), "{missed:?}");
+}
+
+#[test]
 fn ids_shown_by_another_page_are_not_missed() {
     let ids = draw(&mut fastrand::Rng::with_seed(2), 5_000);
     let (mut all, mut page) = (IdCoverage::default(), IdCoverage::default());

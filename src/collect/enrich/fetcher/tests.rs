@@ -1,5 +1,5 @@
 use super::*;
-use crate::collect::enrich::lookup_queue::{Leaving, LookupQueue};
+use crate::collect::enrich::lookup_queue::{LookupQueue, Released};
 use crate::collect::enrich::read::AdmittedEvent;
 use crate::config::Secret;
 use crate::github::graphql::{Language, PullDetails, PullLookup, QueryError};
@@ -143,20 +143,20 @@ async fn quick_failures_of_a_lone_object_are_tried_again_with_backoff() {
     let fetcher = fetcher(&["a"]);
     let (lookup, clock) = (fetcher.lookup.clone(), fetcher.clock);
     let mut queue = LookupQueue::new(Some(&lookup), clock);
-    let mut leaving = Leaving::default();
+    let mut released = Released::default();
     let answer = QueryOutcome::Answered(wanted(1).iter().map(own).collect());
     let earlier = query_of(&fetcher, AskedBy::Names, wanted(1), answer);
-    queue.take_in(&earlier, clock.instant(), &mut leaving);
+    queue.take_in(&earlier, clock.instant(), &mut released);
     let lone = wanted(2).remove(1);
     let (facts, since) = (Facts::default(), clock.instant());
-    let event = AdmittedEvent { admission: 1, facts, lacks_language: true, since };
-    assert!(queue.hold((event, lone.clone()), clock.instant(), &mut leaving));
+    let event = AdmittedEvent { admission: 1, facts, is_missing_language: true, since };
+    assert!(queue.hold((event, lone.clone()), clock.instant(), &mut released));
     for attempt in 1..=2 {
         let query = query_of(&fetcher, AskedBy::Names, vec![lone.clone()], bad_gateway());
         tokio::time::advance(Duration::from_millis(5)).await;
         let now = clock.instant();
-        queue.take_in(&query, now, &mut leaving);
-        assert!(leaving.ready.is_empty(), "given up after attempt {attempt}");
+        queue.take_in(&query, now, &mut released);
+        assert!(released.events.is_empty(), "given up after attempt {attempt}");
         let due = queue.send_due().expect("it is queued");
         assert!(due >= now + WAITS.0 / 2, "at once after attempt {attempt}");
         tokio::time::advance(due - now).await;

@@ -24,7 +24,7 @@ fn event(admission: u64, pr: bool, since: Instant) -> AdmittedEvent {
             received_at: Timestamp::from_seconds(i64::try_from(admission).unwrap()),
             ..Facts::default()
         },
-        lacks_language: true,
+        is_missing_language: true,
         since,
     }
 }
@@ -52,11 +52,11 @@ fn hold(
     now: Instant,
 ) -> Option<ReleaseReason> {
     let held = pending.hold(event(admission, true, now), wanted(pull_id), now + 20 * SECOND, now);
-    held.first().map(|ready| ready.leaving)
+    held.first().map(|ready| ready.reason)
 }
 
 fn left(ready: &[ReleasedEvent]) -> Vec<(u64, ReleaseReason)> {
-    let mut left: Vec<_> = ready.iter().map(|r| (r.event.admission, r.leaving)).collect();
+    let mut left: Vec<_> = ready.iter().map(|r| (r.event.admission, r.reason)).collect();
     left.sort_by_key(|(admission, _)| *admission);
     left
 }
@@ -92,7 +92,7 @@ fn review_is_enriched_with_its_language_only() {
     let mut sent = event(1, true, now);
     sent.facts.additions = Some(99);
     sent.facts.language = Some("Ada".to_owned());
-    sent.lacks_language = false;
+    sent.is_missing_language = false;
     assert!(pending.hold(sent, wanted(7), now + SECOND, now).is_empty());
     assert!(pending.hold(event(2, false, now), wanted(7), now + SECOND, now).is_empty());
     pending.take(9, |_| true);
@@ -244,7 +244,7 @@ proptest! {
                     }
                     pending.split(&taken.iter().collect::<Vec<_>>(), Some(now));
                     if let [one] = &*taken {
-                        keep(pending.learn(one, LoneResult::Unanswered, now));
+                        keep(pending.apply_lone_result(one, LoneResult::Unanswered, now));
                     }
                     taken.clear();
                 },
@@ -292,7 +292,7 @@ fn heavy_object_is_asked_for_in_ever_smaller_parts() {
         }
         if let [one] = &*taken {
             let result = if is_heavy { LoneResult::Unanswered } else { LoneResult::Quick };
-            released.extend(left(&pending.learn(one, result, now)));
+            released.extend(left(&pending.apply_lone_result(one, result, now)));
         }
     }
     assert_eq!(sizes, [20, 7, 7, 3, 3, 1, 1, 6]);
@@ -335,7 +335,11 @@ fn heavy_object_is_found_although_deadlines_end_the_search() {
                 }
                 pending.split(&taken.iter().collect::<Vec<_>>(), Some(now));
                 if let [one] = &*taken {
-                    released.extend(left(&pending.learn(one, LoneResult::Unanswered, now)));
+                    released.extend(left(&pending.apply_lone_result(
+                        one,
+                        LoneResult::Unanswered,
+                        now,
+                    )));
                 }
             }
         }
@@ -368,7 +372,7 @@ fn pushes_of_a_heavy_repository_are_asked_for_alone_and_given_up_together() {
     assert_eq!(pending.take(1, |_| true).len(), 1);
     let fail = |pending: &mut PendingQueue<WantedPush>| {
         pending.answered(&push(4), &PushLookup::Unanswered, now);
-        left(&pending.learn(&push(4), LoneResult::Unanswered, now))
+        left(&pending.apply_lone_result(&push(4), LoneResult::Unanswered, now))
     };
     assert_eq!(fail(&mut pending), []);
     assert_eq!(pending.take(9, |_| true).len(), 1, "each alone");

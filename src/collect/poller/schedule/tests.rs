@@ -49,11 +49,11 @@ async fn slow_page_delays_no_other_page() {
             }
         }
     }
-    assert_eq!(asked, MOST_UNDER_WAY);
+    assert_eq!(asked, MOST_IN_FLIGHT);
     // Without a token there is one request at a time, and the interval begins at its end.
     let end = start + Duration::from_secs(20);
     assert_eq!(schedule.due(end, PollRule::Every(USUAL)), (vec![1], None));
-    for _ in 0..MOST_UNDER_WAY {
+    for _ in 0..MOST_IN_FLIGHT {
         schedule.answered(0, end, None);
     }
     let (due, later) = schedule.due(end, PollRule::Every(USUAL));

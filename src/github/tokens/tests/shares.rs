@@ -77,7 +77,7 @@ async fn at_full_pace(
     span: Duration,
 ) {
     let end = clock.instant() + span;
-    let mut under_way: Vec<(Instant, Lease, RateLimits)> = Vec::new();
+    let mut in_flight: Vec<(Instant, Lease, RateLimits)> = Vec::new();
     let mut next_foreign = foreign.map(|pace| clock.instant() + pace);
     while clock.instant() < end {
         let now = clock.instant();
@@ -87,8 +87,8 @@ async fn at_full_pace(
             github.count(1, now);
             next_foreign = Some(at + pace);
         }
-        while under_way.first().is_some_and(|(at, ..)| *at <= now) {
-            let (_, lease, limits) = under_way.remove(0);
+        while in_flight.first().is_some_and(|(at, ..)| *at <= now) {
+            let (_, lease, limits) = in_flight.remove(0);
             lease.settle(TokenVerdict::Served, &limits, TOOK);
         }
         let mut next = next_foreign.unwrap_or(end).min(end);
@@ -98,13 +98,13 @@ async fn at_full_pace(
                     TokenGrant::Go(lease) => {
                         let limits = github.count(kind.points, now).expect("GitHub refuses");
                         kind.went.push(now);
-                        under_way.push((now + TOOK, lease, limits));
+                        in_flight.push((now + TOOK, lease, limits));
                     }
                     TokenGrant::Wait(until) => break next = next.min(until),
                 }
             }
         }
-        next = under_way.first().map_or(next, |(at, ..)| next.min(*at));
+        next = in_flight.first().map_or(next, |(at, ..)| next.min(*at));
         tokio::time::sleep_until(next).await;
     }
 }
@@ -112,7 +112,7 @@ async fn at_full_pace(
 /// The permission to ask for the account of a token, as soon as there is one.
 async fn until_asked(pool: &Arc<TokenPool>) -> Lease {
     loop {
-        if let Some(lease) = pool.grant_introduction() {
+        if let Some(lease) = pool.grant_identity_request() {
             return lease;
         }
         tokio::time::advance(TOOK).await;
@@ -258,7 +258,7 @@ async fn what_two_tokens_spent_counts_for_their_account() {
         let slot = lease.slot();
         let limits = github.count(1, clock.instant()).expect("GitHub refuses");
         lease.settle(TokenVerdict::Served, &limits, TOOK);
-        pool.introduce(slot, Identity::User(7));
+        pool.set_identity(slot, Identity::User(7));
     }
     at_full_pace(&mut kinds, &mut github, None, clock, Duration::from_secs(2_990)).await;
     let (pages, silence) = kinds[0].within(start, start + HOUR);
@@ -283,10 +283,10 @@ async fn first_minute(tokens: usize) -> (Duration, usize) {
             let limits = github.count(1, now).expect("GitHub refuses");
             lease.settle(TokenVerdict::Served, &limits, TOOK);
         };
-        for lease in std::iter::from_fn(|| pool.grant_introduction()).take(4) {
+        for lease in std::iter::from_fn(|| pool.grant_identity_request()).take(4) {
             let slot = lease.slot();
             settled(lease);
-            pool.introduce(slot, Identity::User(7));
+            pool.set_identity(slot, Identity::User(7));
         }
         if let TokenGrant::Go(lease) = pool.grant() {
             settled(lease);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hub::fanout::subscribers::TRIM_FROM;
+use crate::hub::fanout::group_log::TRIM_FROM;
 use crate::hub::fanout::turn::Turn;
 use crate::hub::log::query::{Conditions, FieldPath};
 use crate::hub::log::tail::tests::tail_event;

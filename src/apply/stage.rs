@@ -77,7 +77,7 @@ pub(super) enum Applied {
     /// It is counted and kept.
     Fresh,
     /// It was applied before.
-    Known,
+    Duplicate,
     /// `privacy.exclude` leaves it out: it is neither counted nor kept, only known by its id.
     LeftOut,
 }
@@ -86,7 +86,7 @@ pub(super) enum Applied {
 struct AppliedBatch {
     fresh: Vec<Prepared>,
     /// Number of deliveries that were duplicates.
-    known: u64,
+    duplicates: u64,
     /// Deliveries that are left out.
     left_out: u64,
     /// Number of deliveries written to the dead-letter queue.
@@ -143,17 +143,17 @@ impl Apply {
         let own = self.store.bus_tag();
         let history = self.history.clone();
         let committed = self.store.commit(move |batch| {
-            let counted = count(batch, prepared, (tag, own), now, seen_for)?;
-            history.count(batch, counted.fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
+            let applied = apply_new(batch, prepared, (tag, own), now, seen_for)?;
+            history.count(batch, applied.fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
             B::settle(&receipts, batch)?;
             fault::point("apply.before_commit");
-            Ok((counted, receipts))
+            Ok((applied, receipts))
         });
-        let (AppliedBatch { fresh, known, left_out, dead }, receipts) = committed.await?;
+        let (AppliedBatch { fresh, duplicates, left_out, dead }, receipts) = committed.await?;
         fault::point("apply.after_commit");
         self.store.watermarks().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
         metrics::EVENTS_APPLIED.add(fresh.len() as u64);
-        metrics::EVENTS_REDELIVERED.add(known);
+        metrics::EVENTS_REDELIVERED.add(duplicates);
         metrics::EVENTS_LEFT_OUT.add(left_out);
         metrics::MESSAGES_DEAD.add(dead);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
@@ -190,7 +190,7 @@ fn prepare<R>(
 }
 
 /// Adds the deliveries that were not applied before to the batch and returns them.
-fn count(
+fn apply_new(
     batch: &mut Batch<'_>,
     prepared: Vec<ArrivedDelivery>,
     (tag, own): (BusTag, BusTag),
@@ -200,12 +200,12 @@ fn count(
     let stored = batch.cursor_on(APPLIED, tag)?;
     let mut applied = stored;
     let fresh = Vec::with_capacity(prepared.len());
-    let mut counted = AppliedBatch { fresh, known: 0, left_out: 0, dead: 0 };
-    let mut minutes = JournalMinutes::default();
+    let mut counted = AppliedBatch { fresh, duplicates: 0, left_out: 0, dead: 0 };
+    let mut totals = BatchTotals::default();
     let mut polled = None;
     for ArrivedDelivery { cursor, outage, read: event } in prepared {
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
-            counted.known += 1;
+            counted.duplicates += 1;
             continue;
         }
         if applied == stored {
@@ -230,13 +230,13 @@ fn count(
         if event.facts_from != FactsFrom::Here {
             polled = polled.max(Some(event.received_at.min(now)));
         }
-        match apply_once(batch, &mut event, &mut minutes, seen_for)? {
+        match apply_once(batch, &mut event, &mut totals, seen_for)? {
             Applied::Fresh => counted.fresh.push(event),
-            Applied::Known => counted.known += 1,
+            Applied::Duplicate => counted.duplicates += 1,
             Applied::LeftOut => counted.left_out += 1,
         }
     }
-    minutes.write(batch)?;
+    totals.write(batch)?;
     if let Some(at) = polled {
         outages::keep_polled_elsewhere(batch, at)?;
     }
@@ -273,7 +273,7 @@ fn begin_journal(
 pub(super) fn apply_once(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
-    minutes: &mut JournalMinutes,
+    totals: &mut BatchTotals,
     seen_for: Duration,
 ) -> Result<Applied, StoreError> {
     // The day of receipt is part of the message, so every node stores the claim under the same
@@ -281,7 +281,7 @@ pub(super) fn apply_once(
     let days = claim_days(event.received_at, seen_for);
     let key_on = |day| AppliedKey(SeenKey::new(Day(day), &event.key));
     if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
-        return Ok(Applied::Known);
+        return Ok(Applied::Duplicate);
     }
     if event.is_left_out {
         claim_id(batch, event, days)?;
@@ -290,16 +290,16 @@ pub(super) fn apply_once(
     claim_seen(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event)?;
     count_numbers(batch, event)?;
-    minutes.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
-    count_in_ledger(batch, event, &mut minutes.ledger);
-    if minutes.is_dropped(batch, event.cursor)? {
+    totals.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
+    count_in_ledger(batch, event, &mut totals.ledger);
+    if totals.is_dropped(batch, event.cursor)? {
         return Ok(Applied::Fresh);
     }
-    let row = &mut minutes.row;
+    let row = &mut totals.row;
     row.clear();
     push_journal(row, &event.index, &event.envelope.facts, &event.envelope.event);
     batch.put(&JournalKey { tag: event.cursor.tag, position: event.cursor.position }, row);
-    minutes.add(batch, event)?;
+    totals.add(batch, event)?;
     Ok(Applied::Fresh)
 }
 
@@ -352,10 +352,11 @@ fn count_in_ledger(batch: &Batch<'_>, event: &Prepared, ledger: &mut LedgerCount
     }
 }
 
-/// The minutes of the journal that a batch touches.
+/// What the events of a batch add up to, before it is written.
 #[derive(Default)]
-pub(super) struct JournalMinutes {
-    rows: Vec<(MinuteKey, MinuteRow)>,
+pub(super) struct BatchTotals {
+    /// The minutes of the journal that have new events.
+    minutes: Vec<(MinuteKey, MinuteRow)>,
     /// The row of the last event in the journal, a buffer for the next.
     row: Vec<u8>,
     /// Events by minute and hour, whether or not they are kept in the journal.
@@ -364,43 +365,44 @@ pub(super) struct JournalMinutes {
     ledger: LedgerCounting,
     /// Whether events may have positions in a dropped part of the journal: readers already
     /// received a gap for it, so nothing may be added there.
-    has_old_places: bool,
+    has_old_positions: bool,
 }
 
-impl JournalMinutes {
+impl BatchTotals {
     /// For a batch whose events may have positions in a dropped part of the journal, of any bus.
-    pub(super) fn of_old_places() -> Self {
-        Self { has_old_places: true, ..Self::default() }
+    pub(super) fn of_old_positions() -> Self {
+        Self { has_old_positions: true, ..Self::default() }
     }
 
     fn is_dropped(&self, batch: &mut Batch<'_>, cursor: Cursor) -> Result<bool, StoreError> {
-        if !self.has_old_places {
+        if !self.has_old_positions {
             return Ok(false);
         }
         let dropped = batch.cursor_on(DROPPED, cursor.tag)?;
         Ok(dropped.is_some_and(|dropped| cursor.position <= dropped.position))
     }
 
-    /// Counts the last row in the minute of its event.
+    /// Adds the last row of the journal to the minute of its event.
     fn add(&mut self, batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {
         let key = MinuteKey { tag: event.cursor.tag, minute: event.received_at.minute() };
         let position = event.cursor.position;
-        let at = if let Some(at) = self.rows.iter().position(|(known, _)| *known == key) {
+        let at = if let Some(at) = self.minutes.iter().position(|(known, _)| *known == key) {
             at
         } else {
-            let stored = batch.get(&key)?.map(|value| MinuteRow::decode(&key, &value));
-            let row = stored.transpose()?.unwrap_or(MinuteRow { first: position, bytes: 0 });
-            self.rows.push((key, row));
-            self.rows.len() - 1
+            let stored = batch.get_as(&key, MinuteRow::decode)?;
+            let row = stored.unwrap_or(MinuteRow { first: position, bytes: 0 });
+            self.minutes.push((key, row));
+            self.minutes.len() - 1
         };
-        let row = &mut self.rows[at].1;
+        let row = &mut self.minutes[at].1;
         row.first = row.first.min(position);
         row.bytes = row.bytes.saturating_add(self.row.len() as u64);
         Ok(())
     }
 
+    /// Writes the totals.
     pub(super) fn write(self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
-        for (key, row) in self.rows {
+        for (key, row) in self.minutes {
             batch.put(&key, &row.encode());
         }
         self.ledger.write(batch)?;

@@ -27,7 +27,7 @@ async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64
     let prepared =
         entries.map(|n| ArrivedDelivery { cursor: at(n), outage: None, read: Ok(event(at(n))) });
     let prepared = prepared.collect();
-    let counted = store.commit(move |batch| count(batch, prepared, (tag, own), now, SEEN_FOR));
+    let counted = store.commit(move |batch| apply_new(batch, prepared, (tag, own), now, SEEN_FOR));
     counted.await.unwrap().fresh.len()
 }
 
@@ -85,7 +85,7 @@ async fn event_received_by_a_wrong_clock_is_known_after_a_takeover() {
         arrived.push(ArrivedDelivery { cursor, outage: None, read });
     }
     let seen_for = 3 * SEEN_FOR;
-    let counted = standby.commit(move |batch| count(batch, arrived, (tag, own), now, seen_for));
+    let counted = standby.commit(move |batch| apply_new(batch, arrived, (tag, own), now, seen_for));
     assert_eq!(counted.await.unwrap().fresh.len(), 3);
     let retention = RetentionOptions {
         tag,

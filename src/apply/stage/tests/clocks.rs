@@ -172,7 +172,7 @@ impl Node {
     ) {
         let (own, now) = (self.store().bus_tag(), self.clock.now());
         let counted = self.store().commit(move |batch| {
-            let counted = count(batch, arrived, (tag, own), now, CLAIMED_FOR)?;
+            let counted = apply_new(batch, arrived, (tag, own), now, CLAIMED_FOR)?;
             outbox::settle(&spent, batch)?;
             Ok(counted)
         });
