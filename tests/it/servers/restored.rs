@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ghpulse::bus::ProducerGrant;
 use ghpulse::clock::Clock;
 use ghpulse::model::gap::{Gap, GapReason};
 use ghpulse::model::position::Position;
@@ -115,10 +116,11 @@ async fn older_copy_of_a_data_directory_reads_again_what_the_topic_has() {
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
-    let collector = Node::collector(&dirs[0], &options).await;
-    let edge = Node::edge(&dirs[1], &options).await;
+    let mut collector = Node::collector(&dirs[0], &options).await;
+    collector.is(ProducerGrant::Granted).await;
     // It reads nothing, so that the topic keeps everything.
-    pulsar.broker.to_topic("PUT", topic, "/subscription/keeper", "\"earliest\"").await;
+    pulsar.broker.to_topic("PUT", topic, "/subscription/keeper", "").await;
+    let edge = Node::edge(&dirs[1], &options).await;
     let events = pull_requests(1, 300);
     collector.admit(&events[..100]).await;
     edge.holds(100).await;
