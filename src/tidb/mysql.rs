@@ -210,10 +210,10 @@ impl MysqlConnection {
             return Ok(None);
         }
         self.unread = Some(width);
-        let row: Option<AnswerRow> = (0..width)
-            .map(|_| Some(value(&mut packet)?.map(|cell| String::from_utf8_lossy(&cell).into())))
-            .collect();
-        row.map(Some).ok_or_else(MysqlError::malformed)
+        let text = |cell: Bytes| String::from_utf8_lossy(&cell).into_owned();
+        let row: Result<AnswerRow, MysqlError> =
+            (0..width).map(|_| Ok(value(&mut packet)?.map(text))).collect();
+        row.map(Some)
     }
 
     /// Reads the rest of the results.
@@ -246,7 +246,7 @@ impl MysqlConnection {
             }
             _ => {}
         }
-        let count = length(&mut head).flatten().ok_or_else(MysqlError::malformed)?;
+        let count = length(&mut head).ok_or_else(MysqlError::malformed)?;
         if count > COLUMNS {
             let words = format!("it announces {count} columns; the limit is {COLUMNS}");
             return Err(MysqlError::Unusable(words));
@@ -260,8 +260,10 @@ impl MysqlConnection {
                 return Err(MysqlError::Unusable(words));
             }
             // Catalogue, schema, table and the table's own name precede the column's.
-            let name = (0..5).map(|_| value(&mut column)).last().flatten().flatten();
-            let name = name.ok_or_else(MysqlError::malformed)?;
+            for _ in 0..4 {
+                value(&mut column)?;
+            }
+            let name = value(&mut column)?.ok_or_else(MysqlError::malformed)?;
             names.push(String::from_utf8_lossy(&name).into_owned());
         }
         let end = self.packets.read().await?;
@@ -292,7 +294,8 @@ fn is_followed(status: u16) -> bool {
 fn has_more_after_ok(mut packet: Bytes) -> Option<bool> {
     packet.advance(1);
     // The rows that were changed, and the last id.
-    (length(&mut packet)??, length(&mut packet)??);
+    length(&mut packet)?;
+    length(&mut packet)?;
     packet.try_get_u16_le().ok().map(is_followed)
 }
 
@@ -414,23 +417,26 @@ fn taken(packet: &mut Bytes, bytes: usize) -> Option<Bytes> {
     (bytes <= packet.len()).then(|| packet.split_to(bytes))
 }
 
-/// A number of one to nine bytes; `None` within for NULL.
-fn length(packet: &mut Bytes) -> Option<Option<u64>> {
-    let number = match packet.try_get_u8().ok()? {
-        NULL => return Some(None),
+/// A number of one to nine bytes.
+fn length(packet: &mut Bytes) -> Option<u64> {
+    Some(match packet.try_get_u8().ok()? {
         0xfc => packet.try_get_u16_le().ok()?.into(),
         0xfd => packet.try_get_uint_le(3).ok()?,
         0xfe => packet.try_get_u64_le().ok()?,
-        ERROR => return None,
+        NULL | ERROR => return None,
         number => number.into(),
-    };
-    Some(Some(number))
+    })
 }
 
-/// A value with its length in front; `None` within for NULL.
-fn value(packet: &mut Bytes) -> Option<Option<Bytes>> {
-    let Some(bytes) = length(packet)? else { return Some(None) };
-    taken(packet, usize::try_from(bytes).ok()?).map(Some)
+/// A value with its length in front; `None` for NULL.
+fn value(packet: &mut Bytes) -> Result<Option<Bytes>, MysqlError> {
+    if packet.first() == Some(&NULL) {
+        packet.advance(1);
+        return Ok(None);
+    }
+    let bytes = length(packet).and_then(|bytes| usize::try_from(bytes).ok());
+    let value = bytes.and_then(|bytes| taken(packet, bytes));
+    value.map(Some).ok_or_else(MysqlError::malformed)
 }
 
 /// Packets on a stream.

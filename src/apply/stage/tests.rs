@@ -139,7 +139,7 @@ async fn object_counts_as_new_once_whatever_the_clock_of_its_producer_shows() {
             let read = Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere));
             let arrived = vec![ArrivedDelivery { cursor, outage: None, read }];
             let counted =
-                edge.commit(move |batch| count(batch, arrived, (tag, own), now, SEEN_FOR));
+                edge.commit(move |batch| apply_new(batch, arrived, (tag, own), now, SEEN_FOR));
             let fresh = counted.await.unwrap().fresh;
             if is_wrong {
                 inserted.push(fresh[0].envelope.facts.inserted);

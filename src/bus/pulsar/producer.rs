@@ -51,19 +51,18 @@ pub(super) struct TopicProducer {
 
 /// A command whose response is waited for.
 struct ProducerRequest {
-    message: Message,
-    /// The batch's number; `None` to close the producer.
-    sequence: Option<u64>,
+    message: Box<Message>,
+    settled_by: ProducerResponse,
     settled: oneshot::Sender<Result<Option<EntryId>, ConnectionError>>,
 }
 
-/// The response to a request.
+/// A response that settles a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SettledRequest {
-    /// The batch's number; `None` when the producer is closed.
-    sequence: Option<u64>,
-    /// The entry in which the batch is stored; `None` when the broker does not say.
-    stored: Option<EntryId>,
+enum ProducerResponse {
+    /// The receipt of the batch with this number.
+    Receipt(u64),
+    /// The producer is closed.
+    Closed,
 }
 
 impl TopicProducer {
@@ -112,8 +111,18 @@ impl TopicProducer {
         &mut self,
         messages: Vec<Outgoing>,
     ) -> Result<Option<EntryId>, ConnectionError> {
-        let sequence_id = self.sequence;
+        let number = self.sequence;
         self.sequence += 1;
+        let entry = self.entry(number, messages)?;
+        self.request(entry, ProducerResponse::Receipt(number)).await
+    }
+
+    /// The command that sends messages as one entry.
+    fn entry(
+        &self,
+        sequence_id: u64,
+        messages: Vec<Outgoing>,
+    ) -> Result<Box<Message>, ConnectionError> {
         let count = i32::try_from(messages.len()).ok();
         let batch = batch_of(messages)?;
         let uncompressed = u32::try_from(batch.len()).ok();
@@ -137,27 +146,23 @@ impl TopicProducer {
         };
         let mut message = command(Type::Send, |c| c.send = Some(send));
         message.payload = Some(Payload { metadata, data });
-        self.request(message, Some(sequence_id)).await
+        Ok(Box::new(message))
     }
 
     /// Gives the topic back.
     pub(super) async fn close(self) -> Result<(), ConnectionError> {
-        let close = proto::CommandCloseProducer {
-            producer_id: PRODUCER,
-            request_id: self.closing,
-            ..proto::CommandCloseProducer::default()
-        };
-        let closing = command(Type::CloseProducer, |c| c.close_producer = Some(close));
-        self.request(closing, None).await.map(|_| ())
+        let close = proto::CommandCloseProducer { producer_id: PRODUCER, request_id: self.closing };
+        let message = command(Type::CloseProducer, |c| c.close_producer = Some(close));
+        self.request(Box::new(message), ProducerResponse::Closed).await.map(|_| ())
     }
 
     async fn request(
         &self,
-        message: Message,
-        sequence: Option<u64>,
+        message: Box<Message>,
+        settled_by: ProducerResponse,
     ) -> Result<Option<EntryId>, ConnectionError> {
         let (settled, outcome) = oneshot::channel();
-        let request = ProducerRequest { message, sequence, settled };
+        let request = ProducerRequest { message, settled_by, settled };
         self.requests.send(request).await.map_err(|_| ConnectionError::Disconnected)?;
         outcome.await.unwrap_or(Err(ConnectionError::Disconnected))
     }
@@ -165,13 +170,13 @@ impl TopicProducer {
 
 /// Sends requests, one at a time, until one fails.
 async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<ProducerRequest>) {
-    let mut sent: Option<(Option<u64>, oneshot::Sender<_>)> = None;
+    let mut sent: Option<(ProducerResponse, oneshot::Sender<_>)> = None;
     let error = loop {
         tokio::select! {
             request = requests.recv(), if sent.is_none() => {
                 let Some(request) = request else { return };
-                connection.push(request.message);
-                sent = Some((request.sequence, request.settled));
+                connection.push(*request.message);
+                sent = Some((request.settled_by, request.settled));
             }
             said = connection.next_command() => {
                 let said = match said {
@@ -183,8 +188,8 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
                     Err(error) => break error,
                     Ok(settled) => {
                         // A receipt may arrive twice.
-                        let Some(SettledRequest { sequence, stored }) = settled else { continue };
-                        if let Some((_, done)) = sent.take_if(|sent| sent.0 == sequence) {
+                        let Some((response, stored)) = settled else { continue };
+                        if let Some((_, done)) = sent.take_if(|sent| response == sent.0) {
                             let _ = done.send(Ok(stored));
                         }
                     }
@@ -203,8 +208,10 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
     }
 }
 
-/// The request that a command of the broker settles.
-fn outcome(said: BaseCommand) -> Result<Option<SettledRequest>, ConnectionError> {
+/// The response in a command of the broker, and the entry that a receipt names.
+fn outcome(
+    said: BaseCommand,
+) -> Result<Option<(ProducerResponse, Option<EntryId>)>, ConnectionError> {
     if let Some(error) = said.send_error {
         let kind = ServerError::try_from(error.error).ok();
         return Err(ConnectionError::PulsarError(kind, Some(error.message)));
@@ -217,9 +224,9 @@ fn outcome(said: BaseCommand) -> Result<Option<SettledRequest>, ConnectionError>
         let stored = receipt.message_id.map(|id| (id.ledger_id, id.entry_id));
         // A batch that the broker has already is at -1, as unsigned numbers.
         let stored = stored.filter(|id| id.0.cast_signed() >= 0 && id.1.cast_signed() >= 0);
-        return Ok(Some(SettledRequest { sequence: Some(receipt.sequence_id), stored }));
+        return Ok(Some((ProducerResponse::Receipt(receipt.sequence_id), stored)));
     }
-    Ok(said.success.map(|_| SettledRequest { sequence: None, stored: None }))
+    Ok(said.success.map(|_| (ProducerResponse::Closed, None)))
 }
 
 /// The messages of a batch, each behind its metadata.

@@ -204,7 +204,7 @@ mod tests {
         });
         fill.await.unwrap();
         store.privacy().set(&["ann".to_owned()], true);
-        let batch = RowReader::default().read(store.reader(), 1).unwrap();
+        let batch = RowReader::default().read(store.reader(), 1, Day(0)).unwrap();
         assert_eq!((batch.bodies.len(), batch.spent.len(), batch.left_out), (1, 3, 2));
         let body = &batch.bodies[0].body;
         assert!(body.contains(r#""login":"bob""#), "{body}");

@@ -150,7 +150,7 @@ async fn arbitrary_bytes_never_panic() {
 /// What a client sends to a server that asks for the login `caching_sha2_password`, and then for
 /// the whole password; the server's further packets are `then`.
 async fn sent_for(then: &[u8], is_secure: bool) -> (Result<(), MysqlError>, Vec<u8>) {
-    let switch = b"\xfecaching_sha2_password\012345678901234567890\0".to_vec();
+    let switch = b"\xfecaching_sha2_password\x0012345678901234567890\0".to_vec();
     let (ours, mut theirs) = duplex(1 << 16);
     let mut sent = packets(2, [switch]);
     sent.extend(packet(4, &[1, 4]));
