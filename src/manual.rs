@@ -25,6 +25,16 @@ pub static STYLE: LazyLock<String> = LazyLock::new(|| {
     format!("{}{rows}", include_str!("serve/pages/ui/shared.css"))
 });
 
+/// The navigation of the server's pages: `{{root}}` is the way to `/`, `{{archive}}` a link to the
+/// archive, or nothing.
+pub const NAVIGATION: &str = include_str!("serve/pages/ui/nav.html");
+
+/// The icon of all pages, an SVG.
+pub const ICON_FILE: &str = include_str!("serve/pages/ui/icon.svg");
+
+/// The icon as a `data:` URL.
+pub static ICON: LazyLock<String> = LazyLock::new(|| pictures::embedded_icon(ICON_FILE));
+
 /// Returns the HTML of a page by its name; `None` if the page does not exist.
 #[must_use]
 pub fn document(name: &str, form: Form) -> Option<String> {
@@ -54,7 +64,10 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
     let depth = usize::from(!name.is_empty());
     let served = form == Form::Served;
     let root = if depth == 0 { "./" } else { "../" };
-    let site = if served { SITE.replace("{{root}}", root) } else { String::new() };
+    // The manual is the same on every server, so that it has no link to an archive.
+    let site = NAVIGATION.replace("{{root}}", root).replace("{{archive}}", "");
+    let site = site.replace("data-to=\"docs\"", "aria-current=\"true\"");
+    let site = if served { site } else { String::new() };
     let here = render::LinkingPage { name, form };
     let all = PAGES.iter().map(|page| (page.name, page.title));
     let all = all.chain([(WHOLE, "All on one page")]);
@@ -68,18 +81,13 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
     TEMPLATE
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{title}}", &escaped(title))
+        .replace("{{icon}}", &ICON)
         .replace("{{style}}", &here.to(STYLE_NAME))
         .replace("{{site}}", &site)
         .replace("{{pages}}", &pages)
         .replace("{{contents}}", contents)
         .replace("{{body}}", body)
 }
-
-/// Links to the server's other pages; omitted from a folder of files.
-const SITE: &str = r#"<nav aria-label="Pages"><a href="{{root}}">Wall</a>
-<a href="{{root}}status">Status</a> <a href="{{root}}play">Try the stream</a>
-<a href="{{root}}topics">Topics</a> <a href="{{root}}scripts">Scripts</a>
-<a href="{{root}}docs" aria-current="true">Manual</a></nav>"#;
 
 /// Renders the table of contents: all headings below the title.
 fn contents(rendered: &Rendered) -> String {

@@ -130,7 +130,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["config"]),
     ("sha1", &["model::privacy"]),
     ("socket2", &["serve", "tidb"]),
-    ("strsim", &["config", "cli"]),
+    ("strsim", &["model::names"]),
     ("tempfile", &["cli"]),
     ("tikv_jemallocator", &["main"]),
     ("tokio_rustls", &["serve", "tls"]),

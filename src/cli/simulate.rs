@@ -60,7 +60,8 @@ pub(super) struct SimulateArgs {
 /// Parameters of the seeded world.
 #[derive(Debug, Clone, Args)]
 pub(super) struct WorldArgs {
-    /// Seed of all random choices
+    /// Seed of all random choices, ids too: a data directory that has seen the events of a seed
+    /// does not count them again (store.seenFor)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
     /// Events per second
@@ -164,7 +165,7 @@ fn speed(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory as _, Parser};
 
     use super::*;
 
@@ -187,6 +188,13 @@ mod tests {
         assert_eq!((found.faults.len(), found.poll_interval), (2, 1));
         let found = parsed(&["--events", "a.ndjson", "b.json.gz", "--speed", "10"]).unwrap();
         assert_eq!((found.events.len(), found.speed), (2, Some(10.0)));
+    }
+
+    #[test]
+    fn help_warns_about_a_seed_that_was_seen() {
+        let help = Line::command().render_long_help().to_string();
+        let help: Vec<&str> = help.split_whitespace().collect();
+        assert!(help.join(" ").contains("does not count them again"), "{help:?}");
     }
 
     #[test]

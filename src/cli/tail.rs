@@ -10,6 +10,7 @@ use self::show::Printer;
 use super::args::{base_url, filled};
 use super::output;
 use super::runtime::with_runtime;
+use crate::clock::Clock;
 use crate::http;
 use crate::supervise::Exit;
 
@@ -95,7 +96,7 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
         Ok(follower) => follower,
         Err(error) => return output::failed(Exit::Stage, error),
     };
-    let mut show = Printer::new(args.json, args.limit);
+    let mut show = Printer::new(args.json, args.limit, Clock::system());
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
             TailEnd::Done(exit) => exit,

@@ -22,25 +22,27 @@ use crate::sync::lock;
 
 /// The largest difference between clocks that agree.
 pub const TOLERANCE: Duration = Duration::from_secs(60);
-/// How long a witness counts. The monotonic clock does not advance while a machine is suspended.
-const BELIEVED: Duration = Duration::from_secs(3_600);
-/// How long a `Date` is not believed that contradicts a wall clock in step with the monotonic one.
-/// After a pause of the machine both clocks are behind in the same way, which events show.
-const DOUBTED: Duration = Duration::from_secs(24 * 3_600);
-/// How long events must have arrived in step with the clock to outweigh a pass of retention that is
-/// still to come: an earlier clock was wrong then, and so was its witness.
+/// How long the time of a witness is extended by the monotonic clock, which does not advance while
+/// the machine is suspended.
+const VALID_FOR: Duration = Duration::from_secs(3_600);
+/// How long after its last confirmation a wall clock that advances like the monotonic clock is
+/// believed rather than GitHub's `Date`. Not for good: after a pause of the machine both clocks are
+/// behind by the same time, which events show.
+const DATE_DOUBTED_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// How long new events must have confirmed the clock until it outweighs a pass of retention in the
+/// future: that pass was made by a clock, and confirmed by a witness, that were wrong.
 const IN_STEP: Duration = Duration::from_secs(600);
 /// How long after a start, or a jump of the clock, GitHub's `Date` has to agree with it where no
 /// events come: those that GitHub shows are applied meanwhile.
 const SETTLED: Duration = Duration::from_secs(10);
 /// How long after the start schedules that delete nothing wait for a first witness.
-const FIRST_WORDS: Duration = Duration::from_secs(120);
+const FIRST_WITNESS_WAIT: Duration = Duration::from_secs(120);
 /// Time between two checks while waiting for a trusted clock.
 pub const LOOK: Duration = Duration::from_secs(2);
 
-/// Before this program existed, in seconds since 1970: a clock that shows an earlier time has lost
-/// its own. It decides which of two clocks that disagree is right when nothing else is known, at a
-/// node's first start.
+/// Seconds since 1970 at a moment before this program existed: a clock that shows an earlier time
+/// has lost its own. It decides which of two clocks that disagree is right when nothing else is
+/// known, at a node's first start.
 const FIRST_VERSION: i64 = 1_793_491_200;
 
 /// The name of the verdict that a witness contradicts the clock.
@@ -138,7 +140,7 @@ impl fmt::Display for ClockVerdict {
     }
 }
 
-/// Microseconds in their two largest units.
+/// A duration in its two largest units.
 fn shown(micros: u64) -> String {
     let seconds = micros / 1_000_000;
     let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
@@ -184,12 +186,12 @@ struct KnownTime {
 
 impl KnownTime {
     /// The wall time at `at`; `None` when the known time is too old.
-    fn now(self, at: Instant) -> Option<Timestamp> {
-        (at.saturating_duration_since(self.at) <= BELIEVED).then(|| self.advanced(at))
+    fn wall_at(self, at: Instant) -> Option<Timestamp> {
+        (at.saturating_duration_since(self.at) <= VALID_FOR).then(|| self.advanced_to(at))
     }
 
     /// The wall time at `at`, if the machine was not suspended since.
-    fn advanced(self, at: Instant) -> Timestamp {
+    fn advanced_to(self, at: Instant) -> Timestamp {
         self.wall.plus(at.saturating_duration_since(self.at))
     }
 }
@@ -222,23 +224,24 @@ fn agree(a: Timestamp, b: Timestamp) -> bool {
 impl Evidence {
     /// Judges a wall clock that shows `wall`, and remembers a confirmed one.
     fn judge(&mut self, wall: Timestamp, at: Instant) -> ClockVerdict {
-        self.in_step = self.is_newest_now(wall).then(|| self.in_step.unwrap_or(at));
+        self.in_step = self.newest_confirms(wall).then(|| self.in_step.unwrap_or(at));
         let agrees = self.github_now(at).is_some_and(|github| agree(wall, github));
-        let since = self.github_agrees.filter(|since| agree(wall, since.advanced(at)));
+        let since = self.github_agrees.filter(|since| agree(wall, since.advanced_to(at)));
         self.github_agrees = agrees.then(|| since.unwrap_or(KnownTime { wall, at }));
         if self.in_step.is_some() || self.is_continuous(wall, at) {
             self.is_contradicted = false;
         } else if agrees && self.newest.is_some_and(|newest| newest.is_about(wall)) {
             self.is_contradicted = true;
         }
-        let verdict = self.look(wall, at);
+        let verdict = self.verdict(wall, at);
         if verdict.is_trusted() {
             self.agreed = Some(KnownTime { wall, at });
         }
         verdict
     }
 
-    fn look(&self, wall: Timestamp, at: Instant) -> ClockVerdict {
+    /// Asks the witnesses one after another, the most reliable first.
+    fn verdict(&self, wall: Timestamp, at: Instant) -> ClockVerdict {
         let disagrees = |who, other| ClockVerdict::Disagrees { who, ahead: ahead(wall, other) };
         if let Some(github) = self.github_now(at) {
             return if !agree(wall, github) {
@@ -257,27 +260,27 @@ impl Evidence {
                 return disagrees(who, past);
             }
         }
-        if let Some(expected) = self.agreed.and_then(|agreed| agreed.now(at))
+        if let Some(expected) = self.agreed.and_then(|agreed| agreed.wall_at(at))
             && !agree(wall, expected)
         {
             return disagrees(ClockWitness::Monotonic, expected);
         }
-        if self.is_newest_now(wall) { ClockVerdict::Agrees } else { ClockVerdict::Unconfirmed }
+        if self.newest_confirms(wall) { ClockVerdict::Agrees } else { ClockVerdict::Unconfirmed }
     }
 
     /// Whether the newest event confirms the wall clock.
-    fn is_newest_now(&self, wall: Timestamp) -> bool {
+    fn newest_confirms(&self, wall: Timestamp) -> bool {
         self.newest.is_some_and(|newest| newest.is_confirmed && newest.is_about(wall))
     }
 
     /// What time it is by GitHub's last `Date`.
     fn github_now(&self, at: Instant) -> Option<Timestamp> {
-        self.github.and_then(|heard| heard.now(at))
+        self.github.and_then(|heard| heard.wall_at(at))
     }
 
     /// Whether the wall clock has advanced with the monotonic one since it was confirmed.
     fn is_continuous(&self, wall: Timestamp, at: Instant) -> bool {
-        let expected = self.agreed.and_then(|agreed| agreed.now(at));
+        let expected = self.agreed.and_then(|agreed| agreed.wall_at(at));
         expected.is_some_and(|expected| agree(wall, expected))
     }
 
@@ -286,7 +289,7 @@ impl Evidence {
     fn supports_github(&self, wall: Timestamp, at: Instant) -> bool {
         let is_settled = || self.github_agrees.is_some_and(|since| at - since.at >= SETTLED);
         self.newest.is_none()
-            || self.is_newest_now(wall)
+            || self.newest_confirms(wall)
             || self.is_continuous(wall, at)
             || !self.is_contradicted && is_settled()
     }
@@ -298,7 +301,7 @@ impl Evidence {
         if agree(wall, github) {
             return wall;
         }
-        let is_behind = |time: Timestamp| {
+        let is_impossible = |time: Timestamp| {
             let newest = self.newest.map(NewestReceipt::earliest);
             let pasts = [newest, self.pass, Some(Timestamp::from_seconds(FIRST_VERSION))];
             pasts.into_iter().flatten().any(|past| past.since(time) > TOLERANCE)
@@ -307,15 +310,16 @@ impl Evidence {
             // The one that advanced like the monotonic clock is right, unless events show that the
             // machine was paused.
             let is_late = self.newest.is_some_and(|newest| newest.is_before_created);
-            let is_in_step = at - agreed.at <= DOUBTED && agree(wall, agreed.advanced(at));
-            if is_in_step && !is_late && !is_behind(wall) {
+            let is_in_step =
+                at - agreed.at <= DATE_DOUBTED_FOR && agree(wall, agreed.advanced_to(at));
+            if is_in_step && !is_late && !is_impossible(wall) {
                 return wall;
             }
-            if agreed.now(at).is_some() {
+            if agreed.wall_at(at).is_some() {
                 return github;
             }
         }
-        if is_behind(github) && !is_behind(wall) { wall } else { github }
+        if is_impossible(github) && !is_impossible(wall) { wall } else { github }
     }
 }
 
@@ -384,7 +388,7 @@ impl Witness {
         let (wall, at) = (self.clock.now(), self.clock.instant());
         match self.evidence().judge(wall, at) {
             ClockVerdict::Agrees => Some(wall),
-            ClockVerdict::Unconfirmed => (at - self.since >= FIRST_WORDS).then_some(wall),
+            ClockVerdict::Unconfirmed => (at - self.since >= FIRST_WITNESS_WAIT).then_some(wall),
             ClockVerdict::Disagrees { .. } => None,
         }
     }

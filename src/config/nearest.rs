@@ -2,6 +2,7 @@
 
 use super::secret::quotable;
 use super::table::{self, KEYS};
+use crate::model::names;
 
 /// Reports an unknown key, with the nearest known one.
 pub(super) fn key(path: &str) -> String {
@@ -47,13 +48,7 @@ pub(super) fn members(section: &str) -> String {
     format!("below it are {}", names.join(", "))
 }
 
-/// The nearest known name, unless the distance is too large for a typing error.
+/// The nearest known name; none for what may be a secret.
 fn closest<'a>(lower: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const LONGEST: usize = 100;
-    if lower.len() > LONGEST || quotable(lower) == super::secret::HIDDEN {
-        return None;
-    }
-    let distance = |name: &str| strsim::damerau_levenshtein(lower, &name.to_lowercase());
-    let (found, name) = known.map(|name| (distance(name), name)).min_by_key(|(far, _)| *far)?;
-    (found <= (lower.len() / 4).clamp(1, 4)).then_some(name)
+    if quotable(lower) == super::secret::HIDDEN { None } else { names::nearest(lower, known) }
 }

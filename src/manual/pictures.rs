@@ -18,6 +18,11 @@ const PICTURES: [EmbeddedPicture; 4] = [
     ("src/manual/pictures/archive.webp", WEBP, include_bytes!("pictures/archive.webp")),
 ];
 
+/// The URL of an SVG.
+pub(super) fn embedded_icon(text: &str) -> String {
+    format!("data:{SVG};base64,{}", STANDARD.encode(text))
+}
+
 /// The URL of an embedded picture by its path in the repository; `None` for any other file.
 pub(super) fn url(file: &str) -> Option<String> {
     let (_, kind, content) = PICTURES.iter().find(|(path, ..)| *path == file)?;

@@ -6,36 +6,58 @@
 
 pub(crate) mod clients;
 pub(crate) mod docs;
+pub(crate) mod robots;
 pub(crate) mod topics;
 
 use std::sync::LazyLock;
 
 use axum::extract::{Request, State};
 use axum::response::{Html, IntoResponse, Response};
-use http::header;
+use http::{StatusCode, header};
 use serde::Serialize;
 
+use crate::manual;
 use crate::model::part::Part;
 use crate::secrets;
 use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
 use crate::serve::server::{ServerState, SharedServer};
 
-static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
-static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
-static SCRIPTS: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/scripts.html")));
-static ARCHIVE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/archive.html")));
-static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/text.html")));
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let about =
+        "GitHub's public events, live: counts, languages, repositories, and how much was seen";
+    whole(include_str!("pages/ui/index.html"), "ghpulse", about)
+});
+static PLAY: LazyLock<String> = LazyLock::new(|| {
+    let about = "Queries of the stream of GitHub's public events, tried in the browser";
+    whole(include_str!("pages/ui/play.html"), "ghpulse: try the stream", about)
+});
+static SCRIPTS: LazyLock<String> = LazyLock::new(|| {
+    let about = "The scripts of this server: what they count, their output, their errors";
+    whole(include_str!("pages/ui/scripts.html"), "ghpulse: scripts", about)
+});
+static ARCHIVE: LazyLock<String> = LazyLock::new(|| {
+    let about = "Hours of GitHub's public events as files, named and shaped like GH Archive's";
+    whole(include_str!("pages/ui/archive.html"), "ghpulse: archive", about)
+});
+static TEXT: LazyLock<String> = LazyLock::new(|| {
+    whole(include_str!("pages/ui/text.html"), "ghpulse: {{small}}", "{{description}}")
+});
+static ERROR: LazyLock<String> = LazyLock::new(|| {
+    whole(include_str!("pages/ui/error.html"), "ghpulse: {{heading}}", "{{heading}}")
+});
 /// Where a page's data and its script's nonce are inserted.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
+/// The link to the archive, in the navigation of a server that has one.
+const ARCHIVE_LINK: &str = "<a href=\"{{root}}archive/\" data-to=\"archive/\">Archive</a>\n";
 /// Fragments of the pages, inserted at their placeholders.
 const PIECES: [(&str, &str); 13] = [
     ("{{head}}", include_str!("pages/ui/head.html")),
     ("{{style}}", include_str!("pages/ui/shared.css")),
     ("{{table-style}}", include_str!("pages/ui/table.css")),
     ("{{wall-style}}", include_str!("pages/ui/wall.css")),
-    ("{{nav}}", include_str!("pages/ui/nav.html")),
+    ("{{nav}}", manual::NAVIGATION),
     ("{{truth}}", include_str!("pages/ui/truth.html")),
     ("{{script}}", include_str!("pages/ui/shared.js")),
     ("{{charts}}", include_str!("pages/ui/charts.js")),
@@ -46,10 +68,13 @@ const PIECES: [(&str, &str); 13] = [
     ("{{status}}", include_str!("pages/ui/status.js")),
 ];
 
-/// Inserts its fragments into a page.
-fn whole(page: &str) -> String {
+/// Inserts its fragments, title, description and icon into a page.
+fn whole(page: &str, title: &str, description: &str) -> String {
     let page = page.to_owned();
-    PIECES.iter().fold(page, |page, (name, piece)| page.replace(name, piece))
+    let page = PIECES.iter().fold(page, |page, (name, piece)| page.replace(name, piece));
+    page.replace("{{title}}", title)
+        .replace("{{description}}", description)
+        .replace("{{icon}}", &manual::ICON)
 }
 
 #[derive(Serialize)]
@@ -81,57 +106,74 @@ fn written(page: &str, server: &ServerState, request: &Request) -> Response {
         script,
         parts,
     };
-    sent(page, &about)
+    sent(server, page, &about)
 }
 
 /// The page of `/scripts`.
-pub(crate) fn scripts(simulated: bool) -> Response {
-    sent(&SCRIPTS, &serde_json::json!({ "simulated": simulated }))
+pub(crate) fn scripts(server: &ServerState) -> Response {
+    sent(server, &SCRIPTS, &serde_json::json!({ "simulated": server.operate.simulated() }))
 }
 
 /// A page of plain text.
 pub(crate) struct TextPage<'a> {
     /// `Status` or `Topics`.
     pub(crate) title: &'static str,
+    /// What the page shows, for search engines and previews of links.
+    pub(crate) description: &'static str,
     /// The state in one line, and its class: `ok`, `warn`, `bad`, or none.
     pub(crate) verdict: (&'a str, &'static str),
     /// The text.
     pub(crate) body: &'a str,
     /// Whether the page refreshes and shows completeness.
     pub(crate) is_live: bool,
-    /// Whether the events are simulated.
-    pub(crate) simulated: bool,
 }
 
 /// Renders plain text as a page.
-pub(crate) fn text(shown: &TextPage<'_>) -> Response {
+pub(crate) fn text(server: &ServerState, shown: &TextPage<'_>) -> Response {
     let (verdict, class) = shown.verdict;
     let page = TEXT
-        .replace("{{title}}", shown.title)
+        .replace("{{heading}}", shown.title)
         .replace("{{small}}", &shown.title.to_lowercase())
+        .replace("{{description}}", shown.description)
         .replace("{{live}}", if shown.is_live { "" } else { "hidden" })
-        .replace("{{open}}", if shown.is_live { "" } else { "open" })
         .replace("{{class}}", class)
         .replace("{{verdict}}", &escaped(verdict));
-    let about = serde_json::json!({ "simulated": shown.simulated, "live": shown.is_live });
+    let simulated = server.operate.simulated();
+    let about = serde_json::json!({ "simulated": simulated, "live": shown.is_live });
     // The text comes from outside, so it is inserted last: nothing in it is taken for a
     // placeholder.
     let (before, after) = page.split_once("{{text}}").unwrap_or((&page, ""));
     answer(&about, |nonce, about| {
         let [before, after] =
-            [before, after].map(|part| part.replace(NONCE, nonce).replace(ABOUT, about));
+            [before, after].map(|part| filled(part, server, "", nonce).replace(ABOUT, about));
         format!("{before}{}{after}", escaped(shown.body))
     })
 }
 
-/// The page of the archive's hours; `rows` is HTML of ours, `range` text.
-pub(crate) fn archive(rows: &str, range: &str) -> Response {
+/// The page of the archive's hours; `rows` and `others` are HTML of ours, `range` text.
+pub(crate) fn archive(server: &ServerState, rows: &str, range: &str, others: &str) -> Response {
     answer(&serde_json::json!({}), |nonce, _| {
-        ARCHIVE
-            .replace(NONCE, nonce)
+        filled(&ARCHIVE, server, "../", nonce)
             .replace("{{range}}", &escaped(range))
+            .replace("{{others}}", others)
             .replace("{{empty}}", if rows.is_empty() { "hidden" } else { "" })
             .replace("{{rows}}", rows)
+    })
+}
+
+/// The page of an error. `root` leads from the requested path to `/`.
+pub(crate) fn error(
+    server: &ServerState,
+    status: StatusCode,
+    detail: &str,
+    root: &str,
+) -> Response {
+    let reason = status.canonical_reason().unwrap_or("Refused");
+    let heading = format!("{} {reason}", status.as_u16());
+    answer(&serde_json::json!({}), |nonce, _| {
+        filled(&ERROR, server, root, nonce)
+            .replace("{{heading}}", &heading)
+            .replace("{{detail}}", &escaped(detail))
     })
 }
 
@@ -139,8 +181,19 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn sent(page: &str, about: &impl Serialize) -> Response {
-    answer(about, |nonce, about| page.replace(NONCE, nonce).replace(ABOUT, about))
+fn sent(server: &ServerState, page: &str, about: &impl Serialize) -> Response {
+    answer(about, |nonce, about| filled(page, server, "", nonce).replace(ABOUT, about))
+}
+
+/// Inserts what depends on the server: the links, of which `root` leads to `/`, whether the events
+/// are simulated, and the nonce.
+fn filled(page: &str, server: &ServerState, root: &str, nonce: &str) -> String {
+    let archive = if server.options.archive.is_some() { ARCHIVE_LINK } else { "" };
+    let simulated = if server.operate.simulated() { "" } else { "hidden" };
+    page.replace("{{archive}}", archive)
+        .replace("{{root}}", root)
+        .replace("{{simulated}}", simulated)
+        .replace(NONCE, nonce)
 }
 
 fn answer(about: &impl Serialize, page: impl FnOnce(&str, &str) -> String) -> Response {

@@ -39,7 +39,7 @@ struct ListedScript {
 
 pub(crate) async fn show(State(server): SharedServer, request: Request) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
-        return pages::scripts(server.operate.simulated());
+        return pages::scripts(&server);
     }
     axum::Json(all(&server)).into_response()
 }

@@ -40,7 +40,7 @@ pub(super) struct Person {
 }
 
 /// A public repository.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Repository {
     pub(super) id: u64,
     pub(super) owner: Arc<Person>,
@@ -120,6 +120,17 @@ impl Cast {
         rng.shuffle(&mut cast.people);
         rng.shuffle(&mut cast.repositories);
         cast.next_repository = FIRST_NEW_REPOSITORY;
+        let (id, login) = names::EXAMPLE_OWNER;
+        let owner = account(id, login, CastAccount::Organization);
+        for (place, name, language) in names::EXAMPLES {
+            let repository = &mut cast.repositories[*place];
+            *repository = Arc::new(Repository {
+                owner: owner.clone(),
+                name: (*name).to_owned(),
+                language: Some(language),
+                ..Repository::clone(repository)
+            });
+        }
         cast
     }
 
@@ -305,6 +316,20 @@ mod tests {
         assert!(logins.len() * 1000 > cast.people.len() * 999, "{}", logins.len());
         let ids: HashSet<u64> = cast.repositories.iter().map(|one| one.id).collect();
         assert_eq!(ids.len(), cast.repositories.len());
+    }
+
+    #[test]
+    fn repositories_of_the_documentation_are_busy() {
+        for seed in [1, 2, 77] {
+            let mut rng = Rng::with_seed(seed);
+            let cast = Cast::new(&mut rng);
+            let next = |_| cast.at(cast.next_place(&mut rng)).full_name();
+            let names: Vec<String> = (0..3_000).map(next).collect();
+            // At 50 events a second, 3,000 are one minute.
+            let count = |name: &str| names.iter().filter(|other| *other == name).count();
+            assert!(count("rust-lang/rust") > 30, "{}", count("rust-lang/rust"));
+            assert!(count("rust-lang/cargo") > 10, "{}", count("rust-lang/cargo"));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Names of the invented people, repositories and pull requests.
 //!
-//! All names are composed of these words; one that exists on GitHub is a coincidence.
+//! All names are composed of these words; one that exists on GitHub is a coincidence, except for
+//! the repositories of the documentation's examples.
 
 /// Languages by weight, with shares as on GitHub, so that a language map looks realistic.
 pub(super) const LANGUAGES: &[(&str, u32)] = &[
@@ -94,6 +95,14 @@ pub(super) const ORGS: &[&str] = &[
     "violet-static",
     "windmill-data",
 ];
+
+/// The owner of [`EXAMPLES`], an organization: id and login.
+pub(super) const EXAMPLE_OWNER: (u64, &str) = (5_430_905, "rust-lang");
+
+/// Repositories that the documentation's examples ask for, so that these show something in the
+/// demo: the place among the busiest, the name, the language.
+pub(super) const EXAMPLES: &[(usize, &str, &str)] =
+    &[(1, "rust", "Rust"), (3, "cargo", "Rust"), (9, "rust-analyzer", "Rust")];
 
 pub(super) const BOTS: &[&str] =
     &["bump-keeper", "lockfile-robot", "release-minder", "format-fairy", "triage-owl"];

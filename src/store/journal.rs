@@ -319,7 +319,8 @@ impl Journal<'_> {
         Ok(first)
     }
 
-    fn each_minute(
+    /// Passes the minutes of the journal from `from` on to `take`, by time of receipt.
+    pub(super) fn each_minute(
         &self,
         from: Minute,
         mut take: impl FnMut(Minute, MinuteRow),

@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod documented;
 pub mod history;
 pub mod listed;
 pub mod missed;

@@ -14,6 +14,7 @@ mod deflate;
 mod docs;
 mod documents;
 mod events;
+mod examples;
 pub(crate) mod frames;
 mod history;
 mod http;

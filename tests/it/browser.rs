@@ -7,10 +7,14 @@ mod access;
 mod devtools;
 mod docs;
 mod empty;
+mod examples;
+mod filtered;
 mod manual;
 mod picture;
+mod plain;
 mod ranked;
 mod relay;
+mod sizes;
 
 use crate::common::running::{GitHub, PATIENCE, Running, soon};
 use devtools::{Browser, Page};
@@ -163,11 +167,14 @@ async fn page_reports_silence_and_recovery() {
         pages.push(page);
     }
     relay.hold(true);
+    // A hidden page does not ask for the state.
     for page in &mut pages {
+        page.to_front().await;
         shows(page, SILENT).await;
     }
     relay.hold(false);
     for page in &mut pages {
+        page.to_front().await;
         shows(page, LIVE).await;
     }
     browser.end().await;
@@ -216,7 +223,7 @@ async fn text_pages_refresh_in_place_and_link_to_each_other() {
         let mut page = browser.page(390, 800, "dark").await;
         page.open(&format!("http://{host}/websocket/{path}")).await;
         let links = "[...document.querySelectorAll('nav a')].map((a) => a.pathname).join()";
-        let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics,\
+        let all = "/websocket/,/websocket/,/websocket/status,/websocket/play,/websocket/topics,\
                    /websocket/scripts,/websocket/docs";
         shows(&mut page, &format!("{links} === '{all}'")).await;
         let landmarks = "document.querySelectorAll('main').length === 1 \

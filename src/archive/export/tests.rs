@@ -307,16 +307,16 @@ async fn no_hour_is_written_while_the_clock_is_contradicted() {
     let clock = Clock::starting_at(Timestamp::parse("2026-02-03T11:20:00Z").unwrap());
     let (witness, stop) = (Arc::new(Witness::new(clock)), CancellationToken::new());
     witness.record_date(clock.now().minus(Duration::from_secs(3_600)));
-    let (passes, passed) = tokio::sync::watch::channel(0);
+    let (passes, count) = tokio::sync::watch::channel(0);
     let went = move |_: Option<&ArchiveError>| passes.send_modify(|passes| *passes += 1);
     let given = (Arc::clone(&witness), went);
     let running = tokio::spawn(run(site.store.clone(), site.target(), given, clock, stop.clone()));
     clock.sleep(Duration::from_secs(600)).await;
-    assert_eq!((*passed.borrow(), site.to().exists()), (0, false), "GitHub's Date is earlier");
+    assert_eq!((*count.borrow(), site.to().exists()), (0, false), "GitHub's Date is earlier");
     witness.record_date(clock.now());
     // The store works in real time, which tokio's clock runs ahead of.
     let waited = Stopwatch::start();
-    while *passed.borrow() == 0 {
+    while *count.borrow() == 0 {
         assert!(waited.elapsed() < Duration::from_secs(120), "it is due");
         clock.sleep(Duration::from_secs(1)).await;
     }

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
 use super::super::output;
+use crate::clock::Clock;
 use crate::model::json;
+use crate::model::window::Day;
 use crate::supervise::Exit;
 use crate::{logging, terminal};
 
@@ -58,14 +60,15 @@ pub(super) struct Printer {
     /// Columns of the terminal; `None` when stdout is not one.
     columns: Option<usize>,
     left: Option<u64>,
+    clock: Clock,
 }
 
 impl Printer {
-    pub(super) fn new(json: bool, limit: Option<u64>) -> Self {
+    pub(super) fn new(json: bool, limit: Option<u64>, clock: Clock) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let colour = !json && logging::colourful(is_terminal);
         let columns = is_terminal.then(output::columns);
-        Self { json, escaped: is_terminal, colour, columns, left: limit }
+        Self { json, escaped: is_terminal, colour, columns, left: limit, clock }
     }
 
     /// Shows a message; `line` is it as it came. Returns the exit code when the command ends here.
@@ -84,8 +87,10 @@ impl Printer {
             "ack" => {
                 let warnings = message.at(&["warnings"]).unwrap_or_default();
                 for warning in json::items(warnings, MOST_WARNINGS) {
-                    let said = json::pick(warning, ["message"])[0].and_then(json::shown);
-                    note(&output::plain(&said.unwrap_or_default()));
+                    let parts = json::pick(warning, ["field", "value", "message"]);
+                    let parts = parts.map(|part| part.and_then(json::shown).unwrap_or_default());
+                    let [field, value, said] = parts;
+                    note(&output::plain(&format!("{field} {value}: {said}")));
                 }
             }
             "error" => {
@@ -102,7 +107,7 @@ impl Printer {
         let ended = if self.json {
             self.print_json(line)
         } else {
-            let line = event(message, self.colour);
+            let line = event(message, self.colour, self.clock.now().day());
             let line = self.columns.map_or(line.clone(), |columns| fitted(&line, columns));
             Self::print(line.as_bytes())
         };
@@ -153,8 +158,8 @@ fn short(text: &str) -> String {
     }
 }
 
-/// One line: when, what, where, who, and what about.
-fn event(message: &TailMessage<'_>, colour: bool) -> String {
+/// One line: when, what, where, who, and what about. The day is shown where it is not `today`.
+fn event(message: &TailMessage<'_>, colour: bool, today: Day) -> String {
     let paint = |code: &str, text: &str| {
         if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
@@ -174,7 +179,9 @@ fn event(message: &TailMessage<'_>, colour: bool) -> String {
         return format!("{} {cut}", paint("36", &key));
     }
     let at = message.shown(&["event", "created_at"]);
-    let at = at.get(11..19).unwrap_or("--:--:--");
+    let time = at.get(11..19).unwrap_or("--:--:--");
+    let day = at.get(..10).and_then(Day::parse).filter(|day| *day != today);
+    let at = day.map_or_else(|| time.to_owned(), |day| format!("{day} {time}"));
     let kind = message.text(&["event", "type"]).unwrap_or("?".into());
     let or_null = |path: &[&str]| {
         let text = message.shown(path);
@@ -187,7 +194,7 @@ fn event(message: &TailMessage<'_>, colour: bool) -> String {
     let words = format!("{:<19}", short(&words(&kind)));
     let line = format!(
         "{} {} {} {} {detail}",
-        paint("2", &output::plain(at)),
+        paint("2", &output::plain(&at)),
         paint(colour_of(&kind), &words),
         paint("1", &repo),
         paint("2", &format!("by {actor}")),
@@ -286,9 +293,13 @@ mod tests {
 
     use super::*;
 
+    fn today() -> Day {
+        Day::parse("2026-11-22").unwrap()
+    }
+
     fn line_of(message: &Value, colour: bool) -> String {
         let text = message.to_string();
-        event(&TailMessage::read(&text).unwrap(), colour)
+        event(&TailMessage::read(&text).unwrap(), colour, today())
     }
 
     #[test]
@@ -305,6 +316,10 @@ mod tests {
         let line = line_of(&pull, false);
         assert_eq!(line, "05:00:05 PR                  rust-lang/rust by anna merged #7 Fix it");
         assert!(line_of(&pull, true).contains("\u{1b}[35mPR"));
+        let mut late = pull;
+        late["event"]["created_at"] = "2026-11-21T21:22:09Z".into();
+        let line = line_of(&late, false);
+        assert!(line.starts_with("2026-11-21 21:22:09 PR "), "{line}");
         assert_eq!(words("PullRequestReviewCommentEvent"), "PR review comment");
         assert_eq!(words("IssueCommentEvent"), "issue comment");
         assert_eq!(words("WatchEvent"), "watch");
@@ -377,9 +392,10 @@ mod tests {
             let message = TailMessage::read(&line).unwrap();
             assert_eq!(message.text(&["cursor"]).as_deref(), Some("c"));
             let expected = format!("--:--:-- push                a/b by null {shown}");
-            assert_eq!(event(&message, false), expected);
+            assert_eq!(event(&message, false, today()), expected);
             let fields = format!(r#"{{"type":"event","fields":{{"event.x":{odd}}}}}"#);
-            assert!(event(&TailMessage::read(&fields).unwrap(), false).starts_with("event.x="));
+            let fields = TailMessage::read(&fields).unwrap();
+            assert!(event(&fields, false, today()).starts_with("event.x="));
         }
         for line in ["", "<html>", "{}", "[]", "{\"type\":7}", "{\"type\":\"event\""] {
             assert!(TailMessage::read(line).is_none(), "{line}");

@@ -139,7 +139,7 @@ async fn witness_counts_for_an_hour() {
     let mut evidence = heard(0, start);
     let hour = Duration::from_secs(3_600);
     assert!(evidence.judge(at(3_600), start + hour).is_trusted());
-    assert_eq!(evidence.look(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
+    assert_eq!(evidence.verdict(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
     assert!(ClockVerdict::Unconfirmed.to_string().contains("nothing expires by age"));
     let far = ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: 4 * 86_400_000_000 + 5 };
     assert!(far.to_string().starts_with("the clock of this machine is 4 d 0 h ahead of"));

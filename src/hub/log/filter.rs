@@ -19,7 +19,10 @@ use crate::hub::log::streamed_event::StreamedEvent;
 use crate::lists::{ListSet, ListTerm};
 use crate::model::event_index::{EventIndex, IndexedField};
 use crate::model::glob;
-use crate::model::routing::{EVENT_TYPES, KEY_BYTES, RoutingPattern, known_keys};
+use crate::model::names::nearest;
+use crate::model::routing::{
+    ABSENT_KEYS, EVENT_TYPES, KEY_BYTES, RoutingKey, RoutingPattern, known_keys,
+};
 use automaton::STATES;
 use keys::KeyPatterns;
 use values::ValueSet;
@@ -258,8 +261,7 @@ impl FilterCompiler {
                 StreamQueryError { field: FIELD, value: shown(written), message }
             })?;
             if !pattern.can_match_a_known_key() {
-                let message = "no routing key that is known today is matched; /topics lists them";
-                let (value, message) = (shown(written), message.to_owned());
+                let (value, message) = (shown(written), unmatched(text));
                 self.warnings.push(QueryWarning { field: FIELD, value, message });
             }
             list.push(pattern);
@@ -283,6 +285,22 @@ fn is_on(lists: &ListSet, index: &EventIndex) -> bool {
     }
 }
 
+/// Why a pattern of keys that matches no known key is probably a mistake.
+fn unmatched(pattern: &str) -> String {
+    let message = "no routing key that is known today is matched; /topics lists them";
+    if pattern.is_empty() || pattern.ends_with('.') {
+        return format!("{message}. In a URL `#` begins a fragment: write `%23`");
+    }
+    if let Some((_, why)) = ABSENT_KEYS.iter().find(|(key, _)| *key == pattern) {
+        return format!("{message}; {why}");
+    }
+    let keys: Vec<RoutingKey> = known_keys().collect();
+    match nearest(pattern, keys.iter().map(RoutingKey::as_str)) {
+        Some(near) => format!("{message}; did you mean `{near}`?"),
+        None => message.to_owned(),
+    }
+}
+
 /// Why a value is probably a mistake.
 fn suspicious(field: &str, value: &str) -> Option<String> {
     match field {
@@ -290,8 +308,17 @@ fn suspicious(field: &str, value: &str) -> Option<String> {
             let value = value.to_ascii_lowercase();
             let is_known =
                 |kind: &&str| glob::matches(&value, kind.to_ascii_lowercase().as_bytes());
-            let is_odd = !EVENT_TYPES.iter().any(is_known);
-            is_odd.then(|| "no type that is known today has this name; see /topics".to_owned())
+            if EVENT_TYPES.iter().any(is_known) {
+                return None;
+            }
+            let message = "no type that is known today has this name; see /topics";
+            // `push` and `PushEvents` both mean `PushEvent`.
+            let near = nearest(&value, EVENT_TYPES)
+                .or_else(|| nearest(&format!("{value}event"), EVENT_TYPES));
+            Some(match near {
+                Some(near) => format!("{message}; did you mean {near}?"),
+                None => message.to_owned(),
+            })
         }
         "repos" => (!value.contains(['/', '*']))
             .then(|| format!("a repository is `owner/name`; all of an owner are `{value}/*`")),

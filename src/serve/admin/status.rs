@@ -20,13 +20,14 @@ pub(crate) async fn show(State(server): SharedServer, request: Request) -> Respo
     }
     if wants_page(request.uri().query(), request.headers()) {
         let (verdict, class) = verdict(&status);
-        return pages::text(&TextPage {
+        let shown = TextPage {
             title: "Status",
+            description: "How this server is: its parts, its source, how much it sees, its store",
             verdict: (&verdict, class),
             body: &status.screen(),
             is_live: true,
-            simulated: server.operate.simulated(),
-        });
+        };
+        return pages::text(&server, &shown);
     }
     axum::Json(status).into_response()
 }

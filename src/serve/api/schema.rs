@@ -98,10 +98,42 @@ pub(super) fn schemas() -> Value {
     generator.subschema_for::<ScriptList>();
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Event".to_owned(), event_schema());
+    schemas.insert(EVENT_MESSAGE.to_owned(), event_message());
+    schemas.insert(ENTITY_MESSAGE.to_owned(), entity_message());
+    let messages = [EVENT_MESSAGE, ENTITY_MESSAGE].map(reference);
+    let messages = json!({ "oneOf": [messages[0], messages[1], named::<StreamMessage<'_>>()] });
+    schemas.insert(STREAM_LINE.to_owned(), messages);
     Value::Object(schemas)
 }
 
-/// An event as GitHub sends it.
+/// The schema of a message with an event.
+pub(super) const EVENT_MESSAGE: &str = "EventMessage";
+/// The schema of a message with a document.
+pub(super) const ENTITY_MESSAGE: &str = "EntityMessage";
+/// The schema of a line of `/stream`: these two, and the control messages.
+pub(super) const STREAM_LINE: &str = "StreamLine";
+
+fn event_message() -> Value {
+    object(&[
+        ("type", json!({ "const": "event" })),
+        ("cursor", text()),
+        ("key", text()),
+        ("event?", reference("Event")),
+        ("payload?", json!({ "type": "object" })),
+        ("fields?", json!({ "type": "object" })),
+    ])
+}
+
+fn entity_message() -> Value {
+    object(&[
+        ("type", json!({ "const": "entity" })),
+        ("cursor", text()),
+        ("key", text()),
+        ("document", json!({ "type": "object" })),
+    ])
+}
+
+/// An event as GitHub sends it; an id repeats between types.
 fn event_schema() -> Value {
     object(&[
         ("id", json!({ "type": ["string", "integer"] })),

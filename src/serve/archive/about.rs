@@ -12,13 +12,16 @@ use crate::private;
 const LARGEST_ABOUT: u64 = 1 << 20;
 
 const COVERAGE: HeaderName = HeaderName::from_static("x-coverage");
+const MINUTES_KNOWN: HeaderName = HeaderName::from_static("x-minutes-known");
 const CUT: HeaderName = HeaderName::from_static("x-cut");
 
 /// What the file beside an hour says of it; `None` is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct HourAbout {
-    /// The part of all events that was seen, 0 to 1.
+    /// The part of all events of the known minutes that was seen, 0 to 1.
     pub(super) coverage: Option<f64>,
+    /// Minutes of the hour for which the coverage is known, 0 to 60.
+    pub(super) minutes_known: Option<u8>,
     /// Whether the beginning of the hour may be missing.
     pub(super) cut: Option<bool>,
 }
@@ -29,24 +32,29 @@ impl HourAbout {
         #[derive(Default, Deserialize)]
         struct WrittenAbout {
             missed_share: Option<[f64; 3]>,
+            minutes_known: Option<u8>,
             cut: Option<bool>,
         }
         let read = || -> io::Result<WrittenAbout> {
             let file = io::Read::take(private::open_plain(path)?, LARGEST_ABOUT);
             serde_json::from_reader(io::BufReader::new(file)).map_err(io::Error::from)
         };
-        let WrittenAbout { missed_share, cut } = read().unwrap_or_default();
+        let WrittenAbout { missed_share, minutes_known, cut } = read().unwrap_or_default();
         let seen = missed_share.map(|[_, estimate, _]| 1.0 - estimate);
-        Self { coverage: seen.filter(|seen| (0.0..=1.0).contains(seen)), cut }
+        let coverage = seen.filter(|seen| (0.0..=1.0).contains(seen));
+        Self { coverage, minutes_known: minutes_known.filter(|minutes| *minutes <= 60), cut }
     }
 
     /// The values of the headers.
-    pub(super) fn headers(self) -> [(HeaderName, HeaderValue); 2] {
+    pub(super) fn headers(self) -> [(HeaderName, HeaderValue); 3] {
         let value = |text: Option<String>| {
             let unknown = HeaderValue::from_static("unknown");
             text.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or(unknown)
         };
-        let coverage = self.coverage.map(|share| format!("{share:.4}"));
-        [(COVERAGE, value(coverage)), (CUT, value(self.cut.map(|cut| cut.to_string())))]
+        [
+            (COVERAGE, value(self.coverage.map(|share| format!("{share:.4}")))),
+            (MINUTES_KNOWN, value(self.minutes_known.map(|minutes| minutes.to_string()))),
+            (CUT, value(self.cut.map(|cut| cut.to_string()))),
+        ]
     }
 }

@@ -44,8 +44,10 @@ pub(crate) struct ListedHours {
 #[schemars(inline)]
 pub(super) struct ListedHour {
     pub(super) hour: Timestamp,
-    /// The part of all events that was seen, 0 to 1.
+    /// The part of all events of the known minutes that was seen, 0 to 1.
     pub(super) coverage: Option<f64>,
+    /// Minutes of the hour for which `coverage` is known, 0 to 60.
+    pub(super) minutes_known: Option<u8>,
     pub(super) cut: Option<bool>,
     pub(super) files: Vec<ListedFile>,
 }
@@ -135,7 +137,8 @@ impl ReadArchive {
 
 /// Reads what is known of an hour.
 fn listed_hour(dir: &Path, hour: Hour, kinds: &[FileKind]) -> ListedHour {
-    let HourAbout { coverage, cut } = HourAbout::read(&dir.join(coverage_name(hour)));
+    let about = HourAbout::read(&dir.join(coverage_name(hour)));
+    let HourAbout { coverage, minutes_known, cut } = about;
     let coverage = coverage.map(|share| (share * 1e4).round() / 1e4);
     let files = kinds.iter().filter_map(|kind| {
         let name = ArchiveFile { hour, kind: *kind }.name();
@@ -144,7 +147,7 @@ fn listed_hour(dir: &Path, hour: Hour, kinds: &[FileKind]) -> ListedHour {
         let modified = Timestamp::from_seconds(metadata.mtime());
         metadata.is_file().then_some(ListedFile { name, bytes: metadata.len(), modified })
     });
-    ListedHour { hour: hour.start(), coverage, cut, files: files.collect() }
+    ListedHour { hour: hour.start(), coverage, minutes_known, cut, files: files.collect() }
 }
 
 /// When a name in a directory was last added, replaced or removed.

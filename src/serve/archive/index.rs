@@ -13,6 +13,7 @@ use super::directory::{ListedFile, ListedHours};
 use super::limits::DownloadSlot;
 use crate::logging::line_limit::LineLimit;
 use crate::model::hour_file::HourName;
+use crate::model::window::Timestamp;
 use crate::serve::admin::status;
 use crate::serve::history;
 use crate::serve::http::problem::{HttpResult, Problem};
@@ -45,7 +46,7 @@ pub(super) async fn answer(
         Problem::unavailable("the archive cannot be listed now")
     })?;
     if is_page {
-        return Ok(pages::archive(&rows(&listed), &range(&listed)));
+        return Ok(pages::archive(server, &rows(&listed), &range(&listed), &others(&listed)));
     }
     Ok(Json(listed).into_response())
 }
@@ -59,7 +60,7 @@ fn rows(listed: &ListedHours) -> String {
             let form = name.split_once('.').map_or("", |(_, form)| form);
             format!("<a href=\"{name}\">{form}</a> <span class=\"soft\">{}</span>", size(*bytes))
         });
-        let seen = hour.coverage.map_or("unknown".to_owned(), |c| format!("{:.1} %", c * 100.0));
+        let seen = seen(hour.coverage, hour.minutes_known);
         let cut = match hour.cut {
             Some(true) => "beginning may be missing",
             Some(false) => "no",
@@ -77,6 +78,17 @@ fn rows(listed: &ListedHours) -> String {
     out
 }
 
+/// How much was seen, with the minutes of which this is known unless it is of the whole hour.
+fn seen(coverage: Option<f64>, minutes_known: Option<u8>) -> String {
+    let share = coverage.map(|share| format!("{:.1} %", share * 100.0));
+    match (share, minutes_known) {
+        (None, _) => "unknown".to_owned(),
+        (Some(share), Some(60)) => share,
+        (Some(share), Some(minutes)) => format!("{share} of {minutes} min"),
+        (Some(share), None) => format!("{share} of the known minutes"),
+    }
+}
+
 fn range(listed: &ListedHours) -> String {
     let Some((earliest, latest)) = listed.earliest.zip(listed.latest) else {
         return "There is no hour yet: the first file is written ten minutes after a whole hour \
@@ -84,14 +96,26 @@ fn range(listed: &ListedHours) -> String {
             .to_owned();
     };
     format!(
-        "{} hours from {} until {}; the archive has hours from {} to {}. Others: \
-         ?since=2026-11-01&until=2026-11-30",
+        "Hours: {}, from {} until {}; the archive has hours from {} to {}.",
         listed.hours.len(),
         listed.from,
         listed.until,
         HourName(earliest.hour()),
         HourName(latest.hour()),
     )
+}
+
+/// Links to the hours before and after those listed, as HTML made of numbers.
+fn others(listed: &ListedHours) -> String {
+    let Some((earliest, latest)) = listed.earliest.zip(listed.latest) else { return String::new() };
+    let link = |since: Timestamp, until: Timestamp, words| {
+        format!("<a href=\"?since={since}&amp;until={until}\">{words}</a> · ")
+    };
+    let earlier = (earliest < listed.from)
+        .then(|| link(listed.from.minus(USUAL), listed.from, "Earlier hours"));
+    let later = (latest > listed.until)
+        .then(|| link(listed.until, listed.until.plus(USUAL), "Later hours"));
+    [earlier, later].into_iter().flatten().collect()
 }
 
 fn size(bytes: u64) -> String {

@@ -7,12 +7,15 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::admission::Rejection;
+use super::head::Slashed;
 use super::peer::{Audience, Peer};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDetail};
 use super::url_query::{UrlQuery, shown};
 use super::{head, identity, negotiation, routes, whole};
+use crate::serve::admin::status::wants_page;
 use crate::serve::api::endpoints;
 use crate::serve::api::endpoints::EndpointRow;
+use crate::serve::pages;
 use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
@@ -25,12 +28,16 @@ const MAY_SEND: HeaderValue = HeaderValue::from_static(
 );
 /// Response headers that a page may read.
 const MAY_READ: HeaderValue = HeaderValue::from_static(
-    "accept-ranges, content-range, etag, retry-after, x-coverage, x-cut, x-simulated",
+    "accept-ranges, content-range, etag, retry-after, x-coverage, x-cut, \
+         x-minutes-known, x-simulated",
 );
 /// Methods that a page may use.
 const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
 /// Seconds for which a browser caches the preflight.
 const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
+
+/// Levels of a path that the page of an error counts.
+const DEEPEST: usize = 16;
 
 /// Answers a request. On a rejected connection only health checks are served.
 pub(crate) async fn answer(
@@ -42,6 +49,7 @@ pub(crate) async fn answer(
     let (audience, refusal) = (peer.audience, peer.refusal);
     let checked = head::check(&mut request);
     routes::strip(&mut request, server.options.config.base_path.as_deref());
+    let to_root = wants_page(request.uri().query(), request.headers()).then(|| root_of(&request));
     routes::alias(&mut request);
     request.extensions_mut().insert(peer);
     let checked = checked.and_then(|()| identity::check_host(server, &request));
@@ -50,11 +58,39 @@ pub(crate) async fn answer(
         (Ok(()), Audience::Ops) => inside(server, router, request).await,
         (Ok(()), Audience::Public) => public(server, router, request, refusal).await,
     };
+    if let Some(root) = to_root {
+        response = problem_page(server, response, &root);
+    }
     routes::secure(response.headers_mut());
     if audience == Audience::Public {
         framed(response.headers_mut(), &server.options.config.frame_ancestors);
     }
     response
+}
+
+/// The relative path from a request's path to `/`, whatever prefix a proxy removed.
+fn root_of(request: &Request) -> String {
+    let path = request.uri().path();
+    let below = path.matches('/').count().saturating_sub(1);
+    let below = below + usize::from(path != "/" && request.extensions().get::<Slashed>().is_some());
+    "../".repeat(below.min(DEEPEST))
+}
+
+/// Replaces the body of an error by a page.
+fn problem_page(server: &ServerState, response: Response, root: &str) -> Response {
+    let Some(ProblemDetail(detail)) = response.extensions().get() else { return response };
+    let page = pages::error(server, response.status(), detail, root);
+    let (mut head, _) = response.into_parts();
+    let (shown, body) = page.into_parts();
+    for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
+        head.headers.remove(name);
+    }
+    for name in [header::CONTENT_TYPE, header::CONTENT_SECURITY_POLICY] {
+        if let Some(value) = shown.headers.get(&name) {
+            head.headers.insert(name, value.clone());
+        }
+    }
+    Response::from_parts(head, body)
 }
 
 /// Lets pages of these origins show ours in a frame (CSP level 3, §6.4.2).

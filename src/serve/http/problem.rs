@@ -38,6 +38,10 @@ pub(crate) struct ProblemBody<'a> {
     endpoints: Option<&'static [&'static str]>,
 }
 
+/// What a page shows of a problem, for the response to a browser.
+#[derive(Debug, Clone)]
+pub(crate) struct ProblemDetail(pub(crate) String);
+
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), headers: Vec::new(), endpoints: None, plain: false }
@@ -102,10 +106,13 @@ impl IntoResponse for Problem {
             endpoints: self.endpoints,
         };
         let (mut response, kind) = if self.plain {
-            ((self.status, self.detail).into_response(), "text/plain; charset=utf-8")
+            ((self.status, self.detail.clone()).into_response(), "text/plain; charset=utf-8")
         } else {
             ((self.status, Json(body)).into_response(), "application/problem+json")
         };
+        if !self.plain {
+            response.extensions_mut().insert(ProblemDetail(self.detail));
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));

@@ -1,4 +1,5 @@
 //! `/client.js` and `/client.py`: clients of the streams, one file each, without dependencies.
+//! `/client.d.ts` has the types of the first.
 //!
 //! Both read NDJSON over HTTP, resume by cursor and save it in a checkpoint. Cached copies are
 //! revalidated by `ETag`, so an upgrade of the server reaches every page.
@@ -14,8 +15,17 @@ pub(crate) struct File {
     text: &'static str,
 }
 
+impl File {
+    /// A file of this media type.
+    pub(super) const fn new(kind: &'static str, text: &'static str) -> Self {
+        Self { kind, text }
+    }
+}
+
 pub(crate) const JAVASCRIPT: File =
     File { kind: "text/javascript; charset=utf-8", text: include_str!("ui/client.js") };
+pub(crate) const TYPES: File =
+    File { kind: "text/plain; charset=utf-8", text: include_str!("ui/client.d.ts") };
 pub(crate) const PYTHON: File =
     File { kind: "text/x-python; charset=utf-8", text: include_str!("ui/client.py") };
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use crate::model::routing::{
 use crate::serve::admin::status::wants_page;
 use crate::serve::pages;
 use crate::serve::pages::TextPage;
+use crate::serve::server::SharedServer;
 
 /// How patterns match, in one sentence.
 const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: words are split at \
@@ -21,15 +22,16 @@ const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: wo
 const RULE: &str = "The second word is GitHub's type without `Event`, in lower case; a type that \
     GitHub adds has its key at once, without being listed here";
 
-pub(crate) async fn show(request: Request) -> Response {
+pub(crate) async fn show(State(server): SharedServer, request: Request) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
-        return pages::text(&TextPage {
+        let shown = TextPage {
             title: "Topics",
+            description: "Every routing key of GitHub's public events that can be subscribed to",
             verdict: ("What there is to subscribe to", ""),
             body: &readable(),
             is_live: false,
-            simulated: false,
-        });
+        };
+        return pages::text(&server, &shown);
     }
     axum::Json(catalogue()).into_response()
 }

@@ -334,3 +334,51 @@ async fn only_named_pages_may_show_ours_in_a_frame() {
     assert!(policy.contains(&format!("frame-ancestors {OK}")), "{policy}");
     assert_eq!(told(&answer, "x-frame-options"), None);
 }
+
+#[tokio::test]
+async fn errors_are_pages_for_browsers_and_json_for_programs() {
+    const BROWSER: &str = "accept: text/html,application/xhtml+xml,*/*;q=0.8";
+    let served = served_by(|options| options.config.base_path = Some("/base".to_owned())).await;
+    for (path, wanted, root) in [
+        ("/nowhere", 404, ""),
+        ("/base/nowhere", 404, ""),
+        ("/base/a/b/", 404, "../../"),
+        ("/archive/", 404, "../"),
+        ("/stream?sample=x", 400, ""),
+        ("/2026-01-01-5.json.gz", 404, ""),
+    ] {
+        let page = served.ask(&format!("GET {path} HTTP/1.1\r\n{BROWSER}")).await;
+        assert_eq!(status(&page), wanted, "{path}: {page}");
+        assert_eq!(told(&page, "content-type"), Some("text/html; charset=utf-8"), "{path}");
+        assert!(page.contains(&format!("href=\"{root}status\"")), "{path}: {page}");
+        assert!(told(&page, "content-security-policy").unwrap().contains("'nonce-"), "{path}");
+        for accept in
+            ["accept: */*", "accept: application/json", "accept: text/event-stream", "x: y"]
+        {
+            let answer = served.ask(&format!("GET {path} HTTP/1.1\r\n{accept}")).await;
+            assert_eq!(status(&answer), wanted, "{path} {accept}");
+            let kind = told(&answer, "content-type");
+            assert_eq!(kind, Some("application/problem+json"), "{path} {accept}");
+        }
+    }
+    let nasty = served.ask(&format!("GET /docs/%3Cscript%3Ex HTTP/1.1\r\n{BROWSER}")).await;
+    assert!(nasty.contains("&lt;script&gt;x") && !nasty.contains("<script>x"), "{nasty}");
+    // Slashes do not make a long page.
+    let deep = format!("GET {} HTTP/1.1\r\n{BROWSER}", "/a".repeat(2_000));
+    assert!(served.ask(&deep).await.len() < 20_000);
+}
+
+#[tokio::test]
+async fn crawlers_may_fetch_pages_and_no_stream() {
+    let served = served_by(|options| options.config.base_path = Some("/base".to_owned())).await;
+    for path in ["/robots.txt", "/base/robots.txt"] {
+        let rules = served.ask(&format!("GET {path} HTTP/1.1")).await;
+        assert_eq!(status(&rules), 200, "{rules}");
+        for line in ["User-agent: *", "Allow: /docs", "Allow: /base/docs", "Disallow: /"] {
+            assert!(rules.lines().any(|known| known == line), "{line}: {rules}");
+        }
+    }
+    let icon = served.ask("GET /favicon.ico HTTP/1.1").await;
+    assert_eq!(told(&icon, "content-type"), Some("image/svg+xml"), "{icon}");
+    assert!(icon.contains("<svg"), "{icon}");
+}

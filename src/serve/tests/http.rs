@@ -144,7 +144,7 @@ async fn page_names_simulation_and_escapes_text() {
     assert!(!answer.contains("{{"), "nothing is left to fill in");
     let policy = answer.lines().find(|line| line.starts_with("content-security-policy: ")).unwrap();
     let nonce = policy.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
-    assert_eq!(body(&answer).matches(&format!("nonce=\"{nonce}\"")).count(), 3);
+    assert_eq!(body(&answer).matches(&format!("nonce=\"{nonce}\"")).count(), 4);
     let outside = ["src=\"http", "href=\"http", "@import", "url("];
     assert!(!outside.iter().any(|word| answer.contains(word)), "nothing from elsewhere");
 }

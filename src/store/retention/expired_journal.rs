@@ -121,11 +121,9 @@ fn journal_cut(
     now: Option<Timestamp>,
 ) -> Result<Option<Cut>, StoreError> {
     let mut minutes = Vec::new();
-    let key = |minute| MinuteKey { tag, minute: Minute(minute) };
-    reader.scan_range(key(i64::MIN)..key(i64::MAX), |key, value| {
-        minutes.push((key.minute, MinuteRow::decode(&key, value)?));
-        Ok(())
-    })?;
+    reader
+        .journal(tag)?
+        .each_minute(Minute(i64::MIN), |minute, row| minutes.push((minute, row)))?;
     let Some((newest, _)) = minutes.last().copied() else { return Ok(None) };
     // Minutes are ordered by receipt, positions by the bus: minutes may overlap. Ages and sizes
     // are looked at by position: minutes that a wrong clock put into the future must not keep all

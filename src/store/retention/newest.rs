@@ -10,7 +10,6 @@ use crate::store::error::StoreError;
 use crate::store::gaps;
 use crate::store::keys::MinuteKey;
 use crate::store::reader::Reader;
-use crate::store::rows::MinuteRow;
 
 /// How long after `created_at` GitHub usually shows an event: five minutes.
 const SHOWN_AFTER: Duration = Duration::from_secs(900);
@@ -69,11 +68,9 @@ pub(super) fn last_received(
 }
 
 fn last_minute(reader: Reader<'_>, tag: BusTag) -> Result<Option<Minute>, StoreError> {
-    let key = |minute| MinuteKey { tag, minute: Minute(minute) };
     let mut last = None;
-    reader.scan_range(key(i64::MIN)..key(i64::MAX), |key: MinuteKey, value| {
-        last = last.max(Some((MinuteRow::decode(&key, value)?.first, key.minute)));
-        Ok(())
+    reader.journal(tag)?.each_minute(Minute(i64::MIN), |minute, row| {
+        last = last.max(Some((row.first, minute)));
     })?;
     Ok(last.map(|(_, minute)| minute))
 }

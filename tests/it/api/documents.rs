@@ -76,6 +76,33 @@ fn accept(root: &Value, schema: &Value, value: &Value, at: &str) {
 /// An hour in the archive of the test.
 const HOUR: &str = "2026-11-29-5.json.gz";
 
+/// Every schema of the OpenAPI document is reachable from an operation, so that generated clients
+/// have types of the streams too.
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_are_reachable_from_operations() {
+    let site = Site::start(&[]).await;
+    let root = document(&site, "/openapi.json").await;
+    let schemas = root["components"]["schemas"].as_object().unwrap();
+    let mut texts = vec![root["paths"].to_string()];
+    let mut missing: Vec<&String> = schemas.keys().collect();
+    while let Some(text) = texts.pop() {
+        let is_used = |name: &String| text.contains(&format!("\"#/components/schemas/{name}\""));
+        let (used, rest) = missing.into_iter().partition(|name| is_used(name));
+        missing = rest;
+        let used: Vec<&String> = used;
+        texts.extend(used.into_iter().map(|name| schemas[name].to_string()));
+    }
+    assert_eq!(missing, Vec::<&String>::new(), "no operation leads to these");
+    let lines = &root["paths"]["/stream"]["get"]["responses"]["200"]["content"];
+    let line = &lines["application/x-ndjson"]["schema"];
+    let polled = request(site.running.public, "GET", "/stream?poll=1", &[]).await;
+    assert!(polled.body.lines().count() >= 3, "{}", polled.body);
+    for message in polled.body.lines() {
+        accept(&root, line, &serde_json::from_str(message).unwrap(), message);
+    }
+    site.end().await;
+}
+
 /// Fills in the names in a path: one of the shipped aggregates, the repository of [`push`], an hour
 /// of the archive.
 fn filled(path: &str) -> String {

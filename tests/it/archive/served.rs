@@ -44,7 +44,7 @@ async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     let lines: Vec<String> = (0..40_000).map(|n| format!("{n:06}\n")).collect();
     let content = lines.concat();
     site.put(NAME, content.as_bytes());
-    let about = json!({"missed_share": [0.05, 0.0588, 0.07], "cut": false});
+    let about = json!({"missed_share": [0.05, 0.0588, 0.07], "minutes_known": 9, "cut": false});
     site.put("2026-11-29-5.coverage.json", about.to_string().as_bytes());
     let path = format!("/archive/{NAME}");
     let whole = site.get(&path, &["accept-encoding: gzip", "origin: https://page.example"]).await;
@@ -53,7 +53,15 @@ async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     assert_eq!(whole.header("content-encoding"), None);
     assert_eq!(whole.header("content-length"), Some("280000"));
     assert_eq!(whole.header("x-coverage"), Some("0.9412"));
+    assert_eq!(whole.header("x-minutes-known"), Some("9"));
     assert_eq!(whole.header("x-cut"), Some("false"));
+    let exposed = whole.header("access-control-expose-headers").unwrap();
+    assert!(exposed.contains("x-minutes-known"), "{exposed}");
+    let day = "/archive/?since=2026-11-29&until=2026-11-29T23:00:00Z";
+    let listed: Value = site.get(day, &[]).await.json();
+    assert_eq!(listed["hours"][0]["minutes_known"], 9);
+    let page = site.get(day, &["accept: text/html"]).await;
+    assert!(page.body.contains(">94.1 % of 9 min<"), "{}", page.body);
     assert_eq!(whole.header("access-control-allow-origin"), Some("*"));
     let (tag, date) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
     // The same below `/`, where GH Archive has it.
@@ -122,6 +130,7 @@ async fn only_files_of_hours_are_served() {
     site.put("2026-11-29-6.coverage.json", br#"{"missed_share":[0,-1e308,1],"cut":true}"#);
     let odd = site.get("/archive/2026-11-29-6.parquet", &[]).await;
     assert_eq!(odd.header("x-coverage"), Some("unknown"));
+    assert_eq!(odd.header("x-minutes-known"), Some("unknown"));
     assert_eq!(odd.header("x-cut"), Some("true"));
 
     let listed = site.get("/archive/?since=2026-11-29&until=2026-11-29T23:00:00Z", &[]).await;

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::common::running::soon;
+use crate::common::running::{soon, until_some};
 
 /// Possible names of the browser.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -73,11 +73,8 @@ impl Browser {
         for domain in ["Runtime", "Log", "Network", "Page"] {
             page.call(&format!("{domain}.enable"), json!({})).await;
         }
-        let size =
-            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        page.call("Emulation.setDeviceMetricsOverride", size).await;
-        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
-        page.call("Emulation.setEmulatedMedia", json!({"features": [feature]})).await;
+        page.resize(width, height).await;
+        page.emulate("screen", scheme).await;
         page
     }
 
@@ -123,6 +120,46 @@ impl Page {
         let answer = self.call("Page.navigate", json!({"url": url})).await;
         assert_eq!(answer.get("errorText"), None, "{answer}");
         super::shows(self, "document.readyState === 'complete'").await;
+    }
+
+    /// Gives the tab another size.
+    pub(crate) async fn resize(&mut self, width: u32, height: u32) {
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    async fn emulate(&mut self, media: &str, scheme: &str) {
+        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
+        let media = json!({"media": media, "features": [feature]});
+        self.call("Emulation.setEmulatedMedia", media).await;
+    }
+
+    /// Shows the page as it is printed.
+    pub(crate) async fn print_media(&mut self, scheme: &str) {
+        self.emulate("print", scheme).await;
+    }
+
+    /// Shows the tab in front of the others, which are hidden.
+    pub(crate) async fn to_front(&mut self) {
+        self.call("Page.bringToFront", json!({})).await;
+    }
+
+    /// Runs no script of a page from now on.
+    pub(crate) async fn disable_scripts(&mut self) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+    }
+
+    /// Opens a page in a tab without scripts, and waits for it.
+    pub(crate) async fn open_without_scripts(&mut self, url: &str) {
+        let answer = self.call("Page.navigate", json!({"url": url})).await;
+        assert_eq!(answer.get("errorText"), None, "{answer}");
+        let page = tokio::sync::Mutex::new(self);
+        let complete = async || {
+            let state = page.lock().await.evaluate("document.readyState").await;
+            (state == "complete").then_some(())
+        };
+        until_some("the page is loaded", complete).await;
     }
 
     /// Returns the value of an expression.

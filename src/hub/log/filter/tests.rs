@@ -128,7 +128,16 @@ fn probable_mistakes_are_accepted_with_a_warning() {
     let (_, warnings) = Filter::compile(&query).unwrap();
     let odd: Vec<(&str, &str)> = warnings.iter().map(|w| (w.field, &*w.value)).collect();
     assert_eq!(odd, [("types", "push"), ("repos", "ann"), ("keys", "evt.repos.insert")]);
+    assert!(warnings[0].message.ends_with("did you mean PushEvent?"), "{warnings:?}");
     assert!(warnings[1].message.contains("`ann/*`"));
+    let said = |keys: &str| {
+        let query = StreamQuery { keys: list(&[keys]), ..StreamQuery::default() };
+        Filter::compile(&query).unwrap().1.remove(0).message
+    };
+    assert!(said("evt.pullrequests.insert").ends_with("did you mean `evt.pullrequest.insert`?"));
+    assert!(said("evt.gist.insert").ends_with("GitHub has not made such events since 2013"));
+    assert!(said("!ent.").contains("`%23`"));
+    assert!(said("something.else").ends_with("/topics lists them"));
 }
 
 /// Whether a dimension takes a text, value by value.

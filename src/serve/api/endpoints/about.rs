@@ -11,7 +11,7 @@ use crate::serve::api::documents;
 use crate::serve::api::endpoint::{Endpoint, EndpointPath, HTML, JSON, Operation, TEXT};
 use crate::serve::api::schema::{derived, named};
 use crate::serve::pages::topics::{self, TopicCatalogue};
-use crate::serve::pages::{self, clients, docs};
+use crate::serve::pages::{self, clients, docs, robots};
 use crate::serve::scripts::{self, ScriptList};
 
 pub(super) fn page() -> Endpoint {
@@ -27,7 +27,13 @@ pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
         Endpoint::public("/play", get(pages::play))
             .on(get_page("A page to try the stream: queries, events, cursors, the same for curl")),
         client("/client.js", clients::JAVASCRIPT, "A client for JavaScript, one module to import"),
+        client("/client.d.ts", clients::TYPES, "TypeScript's types of `/client.js`"),
         client("/client.py", clients::PYTHON, "A client for Python, one file to download"),
+        client("/favicon.ico", robots::ICON, "The icon of the pages"),
+        Endpoint::public("/robots.txt", get(robots::show)).on(Operation::get(
+            "What crawlers may fetch: the pages and the manual",
+        )
+        .says(200, "The rules (RFC 9309)", TEXT)),
         Endpoint::public(EndpointPath::Health, get(async || "OK"))
             .on(Operation::get("Whether the process serves (`server.health`)")
                 .says(200, "`OK`", TEXT)),

@@ -33,7 +33,8 @@ fn listed() -> Operation {
 fn file() -> Operation {
     let what = "An hour of events, named as by GH Archive: `2026-11-29-5.json.gz`; also \
                 `2026-11-29-5.parquet` and `2026-11-29-5.coverage.json`. The same names are served \
-                below `/` too. `X-Coverage` is the part of all events that was seen, `X-Cut` \
+                below `/` too. `X-Coverage` is the part of all events of the known minutes that \
+                was seen, `X-Minutes-Known` how many minutes of the hour these are, `X-Cut` \
                 whether the beginning of the hour may be missing";
     let operation = Operation::get(what)
         .json(FILE, derived::<WrittenCompleteness>())

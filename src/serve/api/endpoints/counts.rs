@@ -7,7 +7,7 @@ use super::sockets::refused;
 use crate::hub::GaugeMessage;
 use crate::model::script_report::AggregateReport;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, JSON, Operation, SocketMessages};
-use crate::serve::api::schema::{derived, variant};
+use crate::serve::api::schema::{derived, named, variant};
 use crate::serve::http::negotiation::{NDJSON, SSE};
 use crate::serve::readers::cursor_schema::of_counts;
 use crate::serve::readers::gauges;
@@ -75,11 +75,12 @@ fn aggregate() -> Endpoint {
 
 /// An operation that responds in each encoding.
 fn forms(summary: &'static str) -> Operation {
-    let now = "The value now; as a stream without end where that is asked for";
+    let now = "The value now; as a stream without end where that is asked for: of JSON lines the \
+               schema is that of one line";
     Operation::get(summary)
         .answers(200, now, JSON, variant::<GaugeMessage<'_>>("snapshot"))
         .says(200, "A stream", SSE)
-        .says(200, "A stream", NDJSON)
+        .answers(200, now, NDJSON, named::<GaugeMessage<'_>>())
         .refuses(406, "`Accept` asks for none of the three forms")
         .refuses(503, "Not counted yet: the journal is being read, or the script has no good text")
 }

@@ -5,18 +5,21 @@ use serde_json::json;
 
 use crate::hub::StreamMessage;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
-use crate::serve::api::schema::{message_of, object, reference, text};
+use crate::serve::api::schema::{
+    ENTITY_MESSAGE, EVENT_MESSAGE, STREAM_LINE, message_of, reference,
+};
 use crate::serve::http::negotiation::{NDJSON, SSE};
 use crate::serve::readers::stream::{self, StreamRequest};
 
 const CURSOR: &str = "51a70c3e-be1f4b";
 
 pub(super) fn endpoint() -> Endpoint {
-    let messages = "Messages without end, or up to now with `poll=1`";
+    let messages = "Messages without end, or up to now with `poll=1`; of JSON lines the schema is \
+                    that of one line";
     let operation = Operation::get("Events by cursor, replayed and live: WebSocket, SSE or NDJSON")
         .query::<StreamRequest>(StreamRequest::NAMES)
         .says(200, messages, SSE)
-        .says(200, messages, NDJSON)
+        .answers(200, messages, NDJSON, reference(STREAM_LINE))
         .refuses(400, "A query that cannot be read; the reason names the parameter")
         .refuses(406, "`Accept` asks for neither of the two forms")
         .refuses(429, "Too many searches of the journal wait for your address; `Retry-After`");
@@ -25,21 +28,6 @@ pub(super) fn endpoint() -> Endpoint {
 
 fn frames() -> SocketMessages {
     let control = ApiMessage::variant::<StreamMessage<'_>>;
-    let any_object = || json!({ "type": "object" });
-    let event = object(&[
-        ("type", json!({ "const": "event" })),
-        ("cursor", text()),
-        ("key", text()),
-        ("event?", reference("Event")),
-        ("payload?", any_object()),
-        ("fields?", any_object()),
-    ]);
-    let entity = object(&[
-        ("type", json!({ "const": "entity" })),
-        ("cursor", text()),
-        ("key", text()),
-        ("document", any_object()),
-    ]);
     SocketMessages {
         summary: "hello and an ack for the URL's query, then events; another query at any time",
         sent: vec![ApiMessage {
@@ -53,7 +41,7 @@ fn frames() -> SocketMessages {
                 name: "event",
                 summary: "An event and its cursor; with `fields`, these values instead of it"
                     .to_owned(),
-                payload: event,
+                payload: reference(EVENT_MESSAGE),
                 example: json!({
                     "type": "event", "cursor": CURSOR, "key": "evt.push.insert",
                     "event": { "id": "1", "type": "PushEvent" }, "payload": { "pr": 0 },
@@ -62,7 +50,7 @@ fn frames() -> SocketMessages {
             ApiMessage {
                 name: "entity",
                 summary: "A document made from an event, where `keys` asks for `ent.`".to_owned(),
-                payload: entity,
+                payload: reference(ENTITY_MESSAGE),
                 example: json!({
                     "type": "entity", "cursor": format!("{CURSOR}.c1"),
                     "key": "ent.watchers.insert", "document": { "user_id": 1 },

@@ -1,11 +1,8 @@
-// ghpulse for browsers, Node 18, Deno, Bun:
-//   import { ghpulse } from "https://HOST/client.js";
-//   for await (const message of ghpulse("https://HOST/", { types: "PushEvent" })) …
+// ghpulse for browsers, Node 18, Deno, Bun; types: /client.d.ts
 
 const NDJSON = "application/x-ndjson";
-// Limits in ms: silence (heartbeats: 15 s), backoff, wait that the server asks for.
-const SILENCE = 4e4, BACKOFF = 6e4, HINT = 6e5;
-const LINE = 64 << 20;
+// ms: silence (heartbeats: 15 s), backoff, wait that the server asks for.
+const SILENCE = 4e4, BACKOFF = 6e4, HINT = 6e5, LINE = 64 << 20;
 
 /**
  * @typedef {{type: "event", cursor: string, key: string, event?: any, payload?: any, fields?: any}
@@ -16,17 +13,15 @@ const LINE = 64 << 20;
  */
 
 /**
- * Resumes by cursor after any cut. A cursor is saved when the message after it is asked for, so
- * after a crash only the one in hand comes again. Throws what the server says against the query.
+ * Resumes by cursor, which is saved when the next message is asked for. Throws refusals.
  * @param {string | URL} url Of /stream, /stream/languages|types|activity, /aggregate/NAME; `…/`
  *   means `…/stream`.
- * @param {Record<string, any>} [query] Lists for several values; `since`, `latest` and `cursor`
- *   hold until there is a checkpoint; `poll: 1` ends when it has caught up.
+ * @param {Record<string, any>} [query] Lists for several values; `poll: 1` ends when it has
+ *   caught up.
  * @param {{checkpoint?: string | {load(): any, save(cursor: string): any}, signal?: AbortSignal,
  *   headers?: object, retry?: number, onRetry?(error: any, wait: number): void
- * }} [options] `checkpoint` keeps the cursor over reloads: a key of localStorage, or functions;
- *   one for each reader, not for counts. `signal` makes the loop throw its reason. `retry`: first
- *   backoff, ms.
+ * }} [options] `checkpoint` keeps the cursor: a file, in browsers a key of localStorage, or
+ *   functions; one for each reader, not for counts. `retry`: first backoff, ms.
  * @returns {AsyncGenerator<Message>}
  */
 export async function* ghpulse(url, query = {}, options = {}) {
@@ -36,8 +31,7 @@ export async function* ghpulse(url, query = {}, options = {}) {
   for (const [name, values] of Object.entries(query))
     for (const value of [values].flat()) if (value != null) searchParams.append(name, value);
   const once = /^(1|true)$/.test(searchParams.get("poll"));
-  const store = !base.pathname.endsWith("/stream") ? null : typeof at !== "string" ? at
-    : { load: () => localStorage.getItem(at), save: (cursor) => localStorage.setItem(at, cursor) };
+  const store = base.pathname.endsWith("/stream") ? await storage(at) : null;
   let cursor = await store?.load(), counts, failures = 0;
   const keep = async (next) => {
     if (!next || next === cursor) return;
@@ -48,8 +42,7 @@ export async function* ghpulse(url, query = {}, options = {}) {
     signal?.throwIfAborted();
     const target = new URL(base), end = {};
     if (cursor) {
-      target.searchParams.delete("since");
-      target.searchParams.delete("latest");
+      for (const name of ["since", "latest"]) target.searchParams.delete(name);
       target.searchParams.set("cursor", cursor);
     }
     for await (let message of connect(target, options, end)) {
@@ -58,7 +51,7 @@ export async function* ghpulse(url, query = {}, options = {}) {
       if (type === "ack") {
         // A later cursor may precede a gap.
         if (!cursor) await keep(message.cursor);
-        for (const it of warnings) console.warn("ghpulse:", it.message);
+        for (const it of warnings) console.warn(`ghpulse: ${it.field} ${it.value}: ${it.message}`);
       } else if (type === "bye" || type === "heartbeat") {
         end.wait = message.retry_after;
         if (cursor) await keep(message.cursor);
@@ -79,32 +72,39 @@ export async function* ghpulse(url, query = {}, options = {}) {
     const wait = Math.min(end.wait ?? backoff, HINT);
     if (!signal?.aborted) onRetry?.(end.error, wait);
     signal?.throwIfAborted();
+    let timer, wake;
     await new Promise((resolve) => {
-      const timer = setTimeout(done, wait);
-      function done() {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", done);
-        resolve();
-      }
-      signal?.addEventListener("abort", done);
+      timer = setTimeout(wake = resolve, wait);
+      signal?.addEventListener("abort", wake);
     });
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", wake);
   }
+}
+
+// Keeps the cursor.
+async function storage(at) {
+  if (typeof at !== "string") return at;
+  if (!globalThis.process?.versions?.node)
+    return { load: () => localStorage.getItem(at), save: (it) => localStorage.setItem(at, it) };
+  const fs = await import(/* webpackIgnore: true */ "node:fs");
+  return {
+    load: () => fs.existsSync(at) && fs.readFileSync(at, "utf8"),
+    save(cursor) {
+      fs.writeFileSync(`${at}.new`, cursor);
+      fs.renameSync(`${at}.new`, at);
+    },
+  };
 }
 
 // One connection. Its failure goes to `end.error`, the server's delay to `end.wait`, ms.
 async function* connect(url, { signal, headers }, end) {
   const control = new AbortController(), stop = () => control.abort();
-  const attempt = async (promise) => {
+  const attempt = (promise) => {
     const timer = setTimeout(stop, SILENCE);
-    try {
-      return await promise;
-    } catch (error) {
-      end.error = error;
-    } finally {
-      clearTimeout(timer);
-    }
+    return promise.catch((error) => { end.error = error; }).finally(() => clearTimeout(timer));
   };
-  signal?.addEventListener("abort", stop);
+  signal?.addEventListener("abort", stop, { signal: control.signal });
   try {
     const response = await attempt(fetch(url, {
       headers: { ...headers, accept: NDJSON }, cache: "no-store", signal: control.signal,
@@ -112,8 +112,8 @@ async function* connect(url, { signal, headers }, end) {
     if (!response) return;
     const { ok, status, headers: got } = response, kind = got.get("content-type");
     if (!ok || !kind?.startsWith(NDJSON)) {
-      const said = await attempt(response.json());
-      const error = new Error(ok ? `${url} is ${kind}` : `${status}: ${said?.detail}`);
+      const said = await attempt(/json/.test(kind) ? response.json() : response.text());
+      const error = new Error(ok ? `${url} is ${kind}` : `${status}: ${said?.detail ?? said}`);
       if (status < 500 && ![408, 425, 429].includes(status)) throw error;
       end.error = error;
       const after = got.get("retry-after") * 1000;
@@ -130,7 +130,6 @@ async function* connect(url, { signal, headers }, end) {
       for (const line of lines) if (line) yield JSON.parse(line);
     }
   } finally {
-    signal?.removeEventListener("abort", stop);
     stop();
   }
 }

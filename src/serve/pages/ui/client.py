@@ -13,6 +13,7 @@ import os
 import random
 import ssl
 import threading
+import typing
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -23,17 +24,86 @@ BACKOFF = 60.0  # longest wait between two attempts, seconds: our own,
 HINT = 600.0  # and one that the server asks for
 LINE = 64 << 20  # longest line, bytes
 NDJSON = "application/x-ndjson"
+Json = typing.Dict[str, typing.Any]
 
 
 class Refused(Exception):
     """The server refuses the query; the text is the server's. `status` is the HTTP status."""
 
-    def __init__(self, text, status=None):
+    def __init__(self, text: str, status: typing.Optional[int] = None) -> None:
         super().__init__(text)
         self.status = status
 
 
-def ghpulse(url, query=None, checkpoint=None, *, headers=None, retry=1.0, on_retry=None, stop=None):
+class Event(typing.TypedDict, total=False):
+    """An event as GitHub sent it. An id repeats between types: the key is type and id."""
+
+    type: typing.Literal["event"]
+    cursor: str
+    key: str
+    event: Json
+    payload: Json
+    fields: Json  # with `fields` in the query, instead of the event
+
+
+class Entity(typing.TypedDict):
+    """A document made from an event, where `keys` asks for `ent.…`."""
+
+    type: typing.Literal["entity"]
+    cursor: str
+    key: str
+    document: Json
+
+
+# What lies after `from` and not after `to` is missing.
+Gap = typing.TypedDict(
+    "Gap",
+    {
+        "type": typing.Literal["gap"],
+        "from": str,
+        "to": str,
+        "count": typing.Optional[int],
+        "reason": str,
+    },
+)
+
+
+class CaughtUp(typing.TypedDict):
+    """From here on the events are live; with `poll` the end."""
+
+    type: typing.Literal["caught_up"]
+    cursor: str
+
+
+class Counts(typing.TypedDict):
+    """Rolling counts or an aggregate: the whole value."""
+
+    type: typing.Literal["counts"]
+    cursor: str
+    name: str
+    complete: bool
+    value: typing.Dict[str, int]
+
+
+Message = typing.Union[Event, Entity, Gap, CaughtUp, Counts]
+Functions = typing.Tuple[
+    typing.Callable[[], typing.Optional[str]], typing.Callable[[str], object]
+]
+Checkpoint = typing.Union[str, "os.PathLike[str]", Functions]
+
+
+def ghpulse(
+    url: str,
+    query: typing.Optional[typing.Mapping[str, typing.Any]] = None,
+    checkpoint: typing.Optional[Checkpoint] = None,
+    *,
+    headers: typing.Optional[typing.Mapping[str, str]] = None,
+    retry: float = 1.0,
+    on_retry: typing.Optional[
+        typing.Callable[[typing.Optional[BaseException], float], object]
+    ] = None,
+    stop: typing.Optional[threading.Event] = None,
+) -> typing.Iterator[Message]:
     """Yields messages of /stream, /stream/languages|types|activity or /aggregate/NAME as dicts.
 
     `url` is that of an endpoint, or of the server (ends in "/"), which means /stream. `query` holds
@@ -64,7 +134,7 @@ def ghpulse(url, query=None, checkpoint=None, *, headers=None, retry=1.0, on_ret
     cursor, counts, failures = load(), None, 0
     stop = stop or threading.Event()
 
-    def keep(new):
+    def keep(new: typing.Optional[str]) -> None:
         nonlocal cursor
         if new and new != cursor:
             cursor = new
@@ -77,7 +147,7 @@ def ghpulse(url, query=None, checkpoint=None, *, headers=None, retry=1.0, on_ret
             asked = [pair for pair in pairs if pair[0] not in starts] + [("cursor", cursor)]
         encoded = urllib.parse.urlencode(asked)
         target = urllib.parse.urlunsplit((parts.scheme, parts.netloc, path, encoded, ""))
-        end = {}
+        end: Json = {}
         for message in _connect(target, headers or {}, end):
             if stop.is_set():
                 return
@@ -87,7 +157,8 @@ def ghpulse(url, query=None, checkpoint=None, *, headers=None, retry=1.0, on_ret
                 if not cursor:
                     keep(message.get("cursor"))
                 for warning in message.get("warnings", []):
-                    warnings.warn("ghpulse: " + warning["message"], stacklevel=2)
+                    text = "ghpulse: {field} {value}: {message}".format(**warning)
+                    warnings.warn(text, stacklevel=2)
                 continue
             if kind in ("bye", "heartbeat"):
                 failures = 0
@@ -121,7 +192,7 @@ def ghpulse(url, query=None, checkpoint=None, *, headers=None, retry=1.0, on_ret
         stop.wait(wait)
 
 
-def _functions(checkpoint):
+def _functions(checkpoint: typing.Optional[Checkpoint]) -> Functions:
     """How a checkpoint is read and written."""
     if checkpoint is None:
         return (lambda: None), (lambda cursor: None)
@@ -129,7 +200,7 @@ def _functions(checkpoint):
         return checkpoint
     path = os.fspath(checkpoint)
 
-    def load():
+    def load() -> typing.Optional[str]:
         try:
             with open(path, encoding="ascii") as file:
                 cursor = file.read().strip()
@@ -139,7 +210,7 @@ def _functions(checkpoint):
             raise ValueError(f"{path} is empty: it holds a cursor, or does not exist")
         return cursor
 
-    def save(cursor):
+    def save(cursor: str) -> None:
         with open(path + ".new", "w", encoding="ascii") as file:
             file.write(cursor + "\n")
         os.replace(path + ".new", path)
@@ -147,7 +218,9 @@ def _functions(checkpoint):
     return load, save
 
 
-def _connect(url, headers, end):
+def _connect(
+    url: str, headers: typing.Mapping[str, str], end: Json
+) -> typing.Iterator[typing.Any]:
     """Messages of one connection; its failure goes to end["error"], the server's hint to
     end["wait"], seconds."""
     request = urllib.request.Request(url, headers={**headers, "Accept": NDJSON})
@@ -185,7 +258,7 @@ def _connect(url, headers, end):
                 yield json.loads(line)
 
 
-def _refuse(error, end):
+def _refuse(error: urllib.error.HTTPError, end: Json) -> None:
     """Raises what the server says, or leaves it in `end` where it may be gone soon."""
     try:
         said = error.read(65536).decode("utf-8", "replace")

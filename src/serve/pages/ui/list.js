@@ -85,9 +85,13 @@ function eventRow(fields) {
   const [words, family] = wordsOf(type);
   const all = typeof action === "string" && !USUAL.includes(action) ? `${words} ${action}` : words;
   const row = element("li");
-  row.append(linked(all, thingAddress(type, repo, number), `kind ${family || "other"}`),
-    linked(repo, repoAddress(repo), "repo"), linked(actor, actorAddress(actor), "actor soft"));
-  row.title = [all, repo, actor].map(plain).join(" · ");
+  const thing = thingAddress(type, repo, number);
+  row.append(linked(all, thing, `kind ${family || "other"}`),
+    linked(repo, repoAddress(repo), "repo"));
+  const isNumbered = Number.isSafeInteger(number) && number > 0;
+  if (isNumbered) row.append(linked(`#${number}`, thing, "number soft"));
+  row.append(linked(actor, actorAddress(actor), "actor soft"));
+  row.title = [all, isNumbered ? `${repo}#${number}` : repo, actor].map(plain).join(" · ");
   return row;
 }
 
@@ -121,6 +125,7 @@ function whyEmpty() {
   const all = [...links.values()];
   const frozen = status?.completeness?.troubles?.find(({ kind }) => kind === "frozen_feed");
   const source = status?.source;
+  if (links.get("stream")?.refused) return "the filter is refused.";
   if (all.some((link) => link.lost !== null)) return "the connection to the server is lost.";
   if (!isLiveNow) return "connecting.";
   if (silentFor() > SILENCE) return "the server does not answer.";
@@ -160,6 +165,8 @@ const FIELDS = ["event.type", "event.actor.login", "event.repo.name", "event.pay
   "event.payload.number", "event.payload.pull_request.number", "event.payload.issue.number",
   "payload.merge"];
 const REPLAYED = 20000;
+// Milliseconds until a refused filter is sent again.
+const REFUSED_WAIT = 60000;
 let noteUntil = 0;
 let before = [];
 
@@ -233,6 +240,7 @@ function takeStream(message) {
   case "caught_up":
     if (isLiveNow) break;
     isLiveNow = true;
+    showScope();
     sample = rate === null || isFiltered ? sample : Math.max(1, Math.round(rate / WANTED));
     [came, cameSince] = [0, performance.now()];
     if (!isFiltered) choose();
@@ -250,7 +258,13 @@ function takeStream(message) {
       `${lost || "Some"} events missing: ${WHY[reason] ?? reason}`).join(" · "));
     break;
   case "error":
-    say(`The filter is refused: ${message.message}`);
+    if (message.code !== "invalid_query" || isLiveNow) {
+      say(`The server refuses: ${plain(message.message)}`);
+      break;
+    }
+    // Refused again as long as the server does not change, for example its lists.
+    Object.assign(links.get("stream"), { refused: message.message, wait: REFUSED_WAIT });
+    showScope();
     break;
   }
 }
@@ -288,10 +302,21 @@ byId("pause").addEventListener("click", () => {
   byId("pause").textContent = isPaused ? "Resume" : "Pause";
   byId("sampled").textContent = isPaused ? "paused" : "as they come";
 });
-if (isFiltered) {
-  byId("filtered").textContent = "Only: " +
-    plain([...filters].map(([name, value]) => `${name} ${value}`).join(" · "));
+// Which part of the page is filtered, or why the filter is refused.
+const filterWords = plain([...filters].map(([name, value]) => `${name} ${value}`).join(" · "));
+function showScope() {
+  if (!isFiltered) return;
+  const { refused } = links.get("stream") ?? {};
+  byId("filtered").textContent = `Only: ${filterWords}`;
+  byId("scope").hidden = false;
+  byId("scope").classList.toggle("trouble", Boolean(refused));
+  const text = refused ? `The filter is refused: ${plain(refused)}`
+    : `Filter: ${filterWords}. It selects the events in the list. All other figures and charts ` +
+      "are of all events.";
+  if (byId("scope").textContent !== text) byId("scope").textContent = text;
 }
+titled = isFiltered ? plain([...filters.values()].join(", ")) : isWall ? "Wall" : "";
+showScope();
 
 function showParts(parts) {
   byId("parts").replaceChildren(...parts.map((part) => {

@@ -27,7 +27,8 @@ const FAMILIES = [[/^Push/, "push"], [/^PullRequest/, "pull"], [/^Issue/, "issue
   [/^(Watch|Fork|Release|Sponsor)/, "star"]];
 
 // Types whose name says something else on GitHub's own pages, or is long.
-const SHORT = { Watch: "star", IssueComment: "comment", PullRequestReviewComment: "PR comment" };
+const SHORT = { Watch: "star", Issues: "issue", IssueComment: "comment",
+  PullRequestReviewComment: "PR comment" };
 
 // An event's type in words, and the colour of its kind.
 function wordsOf(type) {
@@ -43,6 +44,12 @@ for (const link of document.querySelectorAll("nav a")) {
   link.href = `${base}/${link.dataset.to}`;
   const here = location.pathname.slice(base.length).replace(/\//g, "");
   if (link.dataset.to === here) link.setAttribute("aria-current", "page");
+  // The wall has the filter of the page that leads to it.
+  if (link.dataset.to === "?wall" && here === "" && location.search) {
+    const { searchParams } = new URL(location);
+    searchParams.delete("wall");
+    link.search = `?wall${String(searchParams) && `&${searchParams}`}`;
+  }
 }
 
 // When the server last sent anything, in milliseconds of `performance.now()`.
@@ -76,6 +83,16 @@ function showSilence() {
 function showVerdict(words, kind) {
   byId("verdict").className = `verdict ${kind}`;
   if (byId("verdict").textContent !== words) byId("verdict").textContent = words;
+}
+
+// The title of the tab: what is filtered, the page, the node where there may be several, and whether
+// the events are simulated.
+const pageTitle = document.title;
+let titled = "";
+function showTitle({ node, simulated }) {
+  const where = node ?? (about.live ? location.host : "");
+  document.title = [titled, pageTitle, where].filter(Boolean).map(plain).join(" · ") +
+    (simulated ? " (simulated)" : "");
 }
 
 // The last response of `/status`, and its time.
@@ -277,7 +294,7 @@ async function fetched(path, check = JSON.parse) {
 // Refreshes at once when the page becomes visible: timers of hidden pages are slow.
 const onStatus = [];
 async function look() {
-  if (asking) return;
+  if (asking || document.hidden) return;
   asking = true;
   const said = await fetched("/status?format=json");
   asking = false;
@@ -285,6 +302,7 @@ async function look() {
     if (said === null) return;
     status = JSON.parse(said);
     heard = statusAt = performance.now();
+    showTitle(status);
     for (const hook of onStatus) hook(status);
   } finally {
     showTruth();
@@ -292,6 +310,8 @@ async function look() {
 }
 if (about.live !== false) {
   byId("simulated").hidden = !about.simulated;
+  // The scripts that follow may add words to the title.
+  queueMicrotask(() => showTitle({ simulated: about.simulated }));
   showTruth();
   look();
   setInterval(look, STATUS_EVERY);

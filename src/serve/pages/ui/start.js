@@ -15,6 +15,7 @@ function tick() {
   askRanked();
   ask("/history?span=15m", RECENT_EVERY, (said) => {
     recent = said;
+    if (isFiltered) noteCounted(said);
     showTypes();
   });
   ask("/days", DAY_EVERY, (said) => {
@@ -81,13 +82,12 @@ fetch(`${base}/hours?since=31d`).then((answer) => answer.json()).then(({ hours }
 showParts(about.parts);
 onStatus.push((said) => {
   showParts(said.parts ?? []);
-  document.title = said.simulated ? "ghpulse (simulated)" : "ghpulse";
   showPulse();
 });
-if (about.simulated) document.title = "ghpulse (simulated)";
 follow("languages", { path: () => "/language/latest", ask: { top: 200 }, silence: 30000,
   take: showLanguages });
-follow("stream", { path: streamPath, silence: 40000, take: takeStream, back });
+follow("stream", { path: streamPath, silence: 40000, take: takeStream, back,
+  goesWell: ({ type }) => GOES_WELL.includes(type) });
 setInterval(tick, 1000);
 setInterval(showEvents, LOOK);
 setInterval(showYear, 10000);

@@ -1,13 +1,13 @@
 
-if (new URLSearchParams(location.search).has("wall")) {
-  document.documentElement.classList.add("wall");
-}
+const isWall = new URLSearchParams(location.search).has("wall");
+document.documentElement.classList.toggle("wall", isWall);
 
 // Sockets that reconnect automatically. A hanging socket is treated like a closed one.
 const links = new Map();
 const CONNECTING = 10000;
 function follow(name, hooks) {
-  const link = { socket: null, at: 0, heard: 0, again: 0, wait: 1000, why: "", lost: null };
+  const link = { socket: null, at: 0, heard: 0, again: 0, wait: 1000, why: "", lost: null,
+    refused: null };
   links.set(name, link);
   const lose = (why) => {
     const { socket } = link;
@@ -31,14 +31,16 @@ function follow(name, hooks) {
     socket.onopen = () => {
       link.heard = heard = performance.now();
       if (hooks.ask) socket.send(JSON.stringify(hooks.ask));
-      if (link.lost !== null) hooks.back?.(link.heard - link.lost);
+      if (link.lost !== null && !link.refused) hooks.back?.(link.heard - link.lost);
       link.lost = null;
       showPulse();
     };
     socket.onmessage = (message) => {
       link.heard = heard = performance.now();
-      link.wait = 1000;
-      hooks.take(JSON.parse(message.data));
+      const said = JSON.parse(message.data);
+      // `hello` comes before a refusal as well: it does not shorten the wait.
+      if (hooks.goesWell?.(said) ?? true) [link.wait, link.refused] = [1000, null];
+      hooks.take(said);
     };
     socket.onclose = (closed) => lose(closed.reason);
   };
@@ -61,18 +63,24 @@ const longSilence = () => Math.max(30000, 3000 * pollSeconds(), rate ? 10000 / r
 function showPulse() {
   const now = performance.now();
   const all = [...links.values()];
-  const lost = all.find((link) => link.lost !== null);
+  const lost = all.find((link) => link.lost !== null && !link.refused);
+  const refused = all.find((link) => link.refused);
   const isLive = () => {
     if (lost) {
       const next = lost.socket ? " now" : ` in ${seconds(lost.again - now)} s`;
       showLink(`Connection lost${lost.why}. Trying again`, "lost", next);
-    } else if (all.some((link) => link.socket?.readyState !== WebSocket.OPEN)) {
+    } else if (all.some((link) => !link.refused && link.socket?.readyState !== WebSocket.OPEN)) {
       showLink("Connecting…", "lost");
     } else if (silentFor() > SILENCE) {
       showLink("No message", "lost", ` for ${Math.floor(silentFor() / 1000)} s`);
     } else if (nothingNew(status)) {
       showLink(nothingNew(status), "lost");
-    } else if (now - lastEvent > longSilence() && !isFiltered) {
+    } else if (refused) {
+      // All other figures are still live.
+      const next = refused.socket ? " now" : ` in ${seconds(refused.again - now)} s`;
+      showLink("Filter refused. Trying again", "lost", next);
+      return true;
+    } else if (now - lastEvent > longSilence()) {
       showLink("Connected, no event", "lost", ` for ${Math.floor((now - lastEvent) / 1000)} s`);
     } else {
       showLink("Live", "live");
@@ -210,6 +218,7 @@ function takeNow(said) {
 }
 
 // The busiest repositories: as many rows as fit.
+const RANKED = { stars: "stars", pull_requests: "pull requests", pushes: "pushes" };
 function showTop(name, rows) {
   const list = byId(`top-${name}`);
   if (!list) return;
@@ -232,6 +241,8 @@ function showTop(name, rows) {
     chart.append(element("b", grouped.format(count)));
     chart.type = "button";
     chart.title = "Chart";
+    chart.setAttribute("aria-label", plain(`Chart of ${repo}: ${grouped.format(count)} ` +
+      RANKED[name]));
     chart.addEventListener("click", () => showChart(repo, name === "pull_requests" ? "prs" : name));
     row.append(linked(repo, repoAddress(repo), "repo"), chart);
     row.title = plain(`${repo}: ${count}${stated}`);
@@ -246,6 +257,16 @@ function describe(counts) {
   const where = Object.entries(counts.where ?? {}).slice(0, CONDITIONS).map(([, value]) =>
     [value].flat().join(" or "));
   return [where.join(", "), `by ${counts.by}`, counts.window].filter(Boolean).join(" · ");
+}
+// Why a script shows nothing: one that compares windows needs the window before.
+const UNITS = { s: 1, m: 60, h: 3600 };
+function whyNothing({ counted, counts, since }) {
+  if (!counted) return "Nothing counted yet.";
+  const [, number, unit] = /^(\d+)([smh])$/.exec(counts?.window ?? "") ?? [];
+  const from = Date.parse(since) + 1000 * number * UNITS[unit];
+  const all = `Nothing to show of ${grouped.format(counted)} events`;
+  return from > Date.now() ? `${all} yet. A comparison with the ${counts.window} before begins ` +
+    `at ${clockOf(from)} UTC.` : `${all}.`;
 }
 function showPanels(aggregates) {
   const box = byId("panels");
@@ -262,7 +283,8 @@ function showPanels(aggregates) {
     if (about.reading) panel.append(element("p", "Counting what the journal has…", "soft"));
     const rows = value ?? [];
     if (rows.length === 0 && !about.error && !about.reading) {
-      panel.append(element("p", about.note ?? "Nothing counted yet.", "soft"));
+      panel.classList.add("empty");
+      panel.append(element("p", about.note ?? whyNothing(about), "soft"));
     }
     const most = Math.max(1, ...rows.map(([, count]) => count));
     const list = element("ol");
@@ -290,6 +312,13 @@ function layersOf(said) {
   return layers;
 }
 const clockOf = (time) => new Date(time).toISOString().slice(11, 16);
+// A filtered list does not show whether other events come: the server's counts do.
+function noteCounted({ step_seconds: step, counted_seconds: { length }, types }) {
+  const counts = Object.values(types);
+  let quiet = 0;
+  while (quiet < length && counts.every((count) => !count[length - 1 - quiet])) quiet += 1;
+  if (quiet < length) lastEvent = Math.max(lastEvent, performance.now() - 1000 * step * quiet);
+}
 let recent = null;
 let wholeDay = null;
 function showTypes() {

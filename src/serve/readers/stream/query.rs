@@ -13,6 +13,7 @@ use crate::hub::{
     StreamSelector, StreamStart,
 };
 use crate::lists::{ListTerm, Lists};
+use crate::model::names::nearest;
 use crate::model::offset::Offset;
 use crate::model::position::InvalidCursor;
 use crate::model::resume_token::ResumeToken;
@@ -146,6 +147,7 @@ pub(super) fn of_url(
         if let Some((name, example)) = number.filter(|_| value.trim().is_empty()) {
             return Err(bad(name, "is empty", "give a value, or leave it out", example));
         }
+        given.warn_about_fragment(name, value);
         given.put(name, value);
     }
     let last_id = last_id.filter(|id| !id.is_empty());
@@ -195,8 +197,26 @@ impl StreamRequest {
             values.extend(given.map(str::to_owned));
             return;
         }
-        let message = format!("no such parameter; there are {}", Self::NAMES.join(", "));
-        let warning = QueryWarning { field: "query", value: shown(name), message };
+        let known = format!("unknown parameter; there are {}", Self::NAMES.join(", "));
+        let near = nearest(name, Self::NAMES.iter().copied());
+        let message = near.map_or(known, |near| format!("unknown parameter; did you mean {near}?"));
+        self.warn("query", name, message);
+    }
+
+    /// Warns about patterns of a URL that end where a `#` probably began a fragment, which clients
+    /// do not send.
+    fn warn_about_fragment(&mut self, name: &str, value: &str) {
+        let value = value.trim_end();
+        if name.eq_ignore_ascii_case("keys") && (value.is_empty() || value.ends_with(',')) {
+            let message = "an empty pattern, which counts as left out. In a URL `#` begins a \
+                           fragment: write `%23`";
+            self.warn("keys", value, message.to_owned());
+        }
+    }
+
+    /// Adds a warning once, up to as many as there are parameters.
+    fn warn(&mut self, field: &'static str, value: &str, message: String) {
+        let warning = QueryWarning { field, value: shown(value), message };
         if !self.warnings.contains(&warning) && self.warnings.len() < Self::NAMES.len() {
             self.warnings.push(warning);
         }
@@ -435,5 +455,19 @@ mod tests {
         let read = url("type=PushEvent&keys=evt.repos.insert").unwrap();
         let fields: Vec<_> = read.warnings.iter().map(|w| (w.field, &*w.value)).collect();
         assert_eq!(fields, [("keys", "evt.repos.insert"), ("query", "type")]);
+        let said = |text: &str| url(text).unwrap().warnings.remove(0).message;
+        assert_eq!(said("type=PushEvent"), "unknown parameter; did you mean types?");
+        assert!(said("nothing=1").starts_with("unknown parameter; there are keys, types, "));
+    }
+
+    #[test]
+    fn hash_sign_that_began_a_fragment_causes_a_warning() {
+        // What a server receives of `keys=#`, `keys=ent.#` and `keys=evt.push.*,#`.
+        for cut in ["keys=", "Keys=ent.", "keys=evt.push.*,"] {
+            let warnings = url(cut).unwrap().warnings;
+            let said: Vec<_> = warnings.iter().map(|w| (w.field, &*w.message)).collect();
+            assert!(matches!(said[..], [("keys", said)] if said.contains("`%23`")), "{said:?}");
+        }
+        assert!(url("keys=#&types=").unwrap().warnings.is_empty());
     }
 }

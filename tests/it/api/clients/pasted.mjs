@@ -4,9 +4,12 @@
 //
 //   node pasted.mjs CLIENT URL QUERY CHECKPOINT COUNT
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import process from "node:process";
 import { pathToFileURL } from "node:url";
 
 const [client, url, query, checkpoint, count] = process.argv.slice(2);
+// As in a page.
+delete globalThis.process;
 globalThis.localStorage = {
   getItem(key) {
     try {
@@ -21,6 +24,7 @@ globalThis.localStorage = {
   },
 };
 const { ghpulse } = await import(pathToFileURL(client));
+console.warn = (...said) => console.log("# warned", ...said);
 const onRetry = (error, wait) => console.log(`# retry ${Math.round(wait)} ${error?.message}`);
 let left = Number(count);
 try {

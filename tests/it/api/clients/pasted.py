@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import sys
+import warnings
 
 sys.dont_write_bytecode = True
 path, url, query, checkpoint, count = sys.argv[1:]
@@ -19,6 +20,7 @@ def on_retry(error, wait):
     print(f"# retry {round(wait * 1000)} {error}", flush=True)
 
 
+warnings.showwarning = lambda said, *_: print("# warned", said, flush=True)
 left = int(count)
 options = dict(checkpoint=checkpoint, retry=0.01, on_retry=on_retry)
 try:
