@@ -46,7 +46,7 @@ pub use self::files::open_tables;
 use self::github_app::GitHubApp;
 use self::ledger::Rankings;
 use self::operator::{Operator, Scripts};
-pub use self::ports::{DEFAULT_OPS, reachable};
+pub use self::ports::{DEFAULT_OPS, cannot_listen, reachable};
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
@@ -315,6 +315,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
         let store = Store::open_within(&config.data_dir, config.store.sync, tables, clock)?;
         exchange::tidy(store.dir(), true);
         let excluded = excluded::leave_out(&store, &config.privacy)?;
+        excluded::report(&config.privacy, &excluded);
         let numbers = NodeCounters::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {

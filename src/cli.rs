@@ -5,6 +5,7 @@
 //! returned to `main`.
 
 mod args;
+mod asked;
 mod backup;
 mod check;
 mod config_file;

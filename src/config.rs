@@ -51,6 +51,8 @@ pub use typed::{
 };
 pub use units::{BareUnit, duration, moment, show_bytes, show_duration};
 
+use crate::private;
+
 /// Where a config file is searched without `--config`, in this order, relative to the working
 /// directory.
 pub const PLACES: &[&str] = &["config.yaml", "config/config.yaml", "../config/config.yaml"];
@@ -192,7 +194,8 @@ fn locate(request: &Request) -> Option<PathBuf> {
 
 fn read(directory: &Path, path: &Path) -> Result<String, String> {
     let path = directory.join(path);
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let unreadable =
+        |error: std::io::Error| format!("cannot be read: {error}{}", private::reading_cure(&error));
     let too_large = || format!("larger than {}, the limit", show_bytes(LARGEST_FILE));
     let about = std::fs::metadata(&path).map_err(unreadable)?;
     if about.is_dir() {

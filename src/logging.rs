@@ -1,8 +1,9 @@
 //! The log: text or JSON lines, to stderr or appended to a file. Adapter for tracing-subscriber.
 //!
 //! A bare level applies to this program: `debug` shows our details and leaves the libraries at
-//! `info`. Directives (`info,ghpulse::store=debug`) are taken as they are. Colour is used only on a
-//! terminal, and never with `NO_COLOR`.
+//! `info`. Nothing is below `debug`; `trace` means the same. Directives
+//! (`info,ghpulse::store=debug`) are taken as they are. Colour is used only on a terminal, and not
+//! with `NO_COLOR`.
 
 pub mod line_limit;
 
@@ -10,6 +11,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -65,6 +67,7 @@ pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
         ),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    IS_JSON.store(log.format == LogFormat::Json, Ordering::Relaxed);
     let set = if log.format == LogFormat::Json {
         lines.json().flatten_event(true).with_current_span(false).try_init()
     } else {
@@ -75,6 +78,15 @@ pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
 
 /// The log file, when there is one.
 static FILE: OnceLock<Arc<LogFile>> = OnceLock::new();
+/// Whether lines are JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether the log is a file or JSON, so that its readers do not see the text that a command prints
+/// to stderr.
+#[must_use]
+pub fn is_apart() -> bool {
+    FILE.get().is_some() || IS_JSON.load(Ordering::Relaxed)
+}
 
 /// Reopens `log.file` when it was renamed or removed, as a log rotation does, and returns whether
 /// it was.
@@ -150,9 +162,10 @@ pub fn colourful(terminal: bool) -> bool {
 }
 
 /// Libraries whose lines are off unless they are named. Pulsar's logs every attempt as a warning
-/// and every pause as an error; those of HTTP/2 and TLS warn of what any client may send, as often
-/// as it does. We log what matters ourselves.
-const SILENT: [&str; 3] = ["pulsar", "h2", "rustls"];
+/// and every pause as an error; RabbitMQ's logs an error for each question that the broker answers
+/// with no, as at the first start; those of HTTP/2 and TLS warn of what any client may send, as
+/// often as it does. We log what matters ourselves.
+const SILENT: [&str; 4] = ["pulsar", "lapin", "h2", "rustls"];
 
 /// The directives for a configured level. `trace` becomes `debug`: a release has nothing below, and
 /// the library would print a warning about it.
@@ -207,13 +220,17 @@ mod tests {
 
     #[test]
     fn bare_level_applies_to_this_program_only() {
-        const SILENT: &str = "pulsar=off,h2=off,rustls=off";
+        const SILENT: &str = "pulsar=off,lapin=off,h2=off,rustls=off";
         assert_eq!(directives("debug"), format!("info,ghpulse=debug,{SILENT}"));
         assert_eq!(directives("warn"), format!("warn,{SILENT}"));
         let of_hub = "info,ghpulse::hub=debug";
         assert_eq!(directives(of_hub), format!("{of_hub},{SILENT}"));
-        assert_eq!(directives("info,pulsar=debug"), "info,pulsar=debug,h2=off,rustls=off");
-        assert_eq!(directives("info,h2::proto=warn"), "info,h2::proto=warn,pulsar=off,rustls=off");
+        let others = "lapin=off,h2=off,rustls=off";
+        assert_eq!(directives("info,pulsar=debug"), format!("info,pulsar=debug,{others}"));
+        let others = "pulsar=off,lapin=off,rustls=off";
+        assert_eq!(directives("info,h2::proto=warn"), format!("info,h2::proto=warn,{others}"));
+        let others = "pulsar=off,h2=off,rustls=off";
+        assert_eq!(directives("warn,lapin=error"), format!("warn,lapin=error,{others}"));
         for level in ["debug", "trace", "error", "off", "info,ghpulse::store=debug"] {
             assert!(EnvFilter::try_new(directives(level)).is_ok(), "{level}");
         }

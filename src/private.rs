@@ -223,10 +223,30 @@ pub fn cure(error: &io::Error) -> &'static str {
     }
 }
 
+/// What an operator can do about a file that cannot be read; empty when the error says it all.
+#[must_use]
+pub fn reading_cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; let the group of the user that runs ghpulse read it (`chgrp GROUP FILE`, `chmod 640 \
+             FILE`)"
+        }
+        _ => "",
+    }
+}
+
 /// Whether this process may change owners.
 #[must_use]
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// The user of this process, and its groups, of which the first is its own.
+#[must_use]
+pub fn user_and_groups() -> (u32, Vec<u32>) {
+    let others = rustix::process::getgroups().unwrap_or_default();
+    let groups = [rustix::process::getegid()].into_iter().chain(others);
+    (rustix::process::geteuid().as_raw(), groups.map(Gid::as_raw).collect())
 }
 
 /// Gives everything below a directory to the directory's owner, when this process is root and the

@@ -93,7 +93,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
 /// The content of a file of up to `most` bytes. Pipes are refused: they have no content that can be
 /// read again, and would be waited for.
 pub fn read_within(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let file = private::open_unless_pipe(path).map_err(|error| error.to_string())?;
+    let file = private::open_unless_pipe(path)
+        .map_err(|error| format!("{error}{}", private::reading_cure(&error)))?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > most {

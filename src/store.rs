@@ -46,7 +46,7 @@ pub use batch::Batch;
 pub use checkpoint::EXCHANGE;
 pub use database::{Database, read_count};
 pub use error::StoreError;
-pub use lock::is_in_use;
+pub use lock::{is_in_use, is_readable};
 pub use open::Store;
 #[cfg(test)]
 pub(crate) use open::new_store;

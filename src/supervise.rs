@@ -6,6 +6,7 @@
 //! process: when a stage ends, the process stops, and the service manager starts it again.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::store::StoreError;
+use crate::sync::blocking;
 
 /// The two requests to stop.
 #[derive(Debug, Clone, Default)]
@@ -156,10 +158,20 @@ impl Stages {
 }
 
 /// Keeps SIGHUP from ending the process, also while no part listens to it: it asks parts to reload
-/// their files.
-pub fn outlive_hangups() -> std::io::Result<()> {
+/// their files. Calls `report` on the blocking pool after each.
+pub fn report_hangups(report: impl Fn() + Send + Sync + 'static) -> std::io::Result<()> {
     // A handler replaces the system's default for good.
-    signal(SignalKind::hangup()).map(drop)
+    let mut hangups = signal(SignalKind::hangup())?;
+    let report = Arc::new(report);
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let report = Arc::clone(&report);
+            if blocking(move || report()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Turns SIGTERM and SIGINT into the two tokens: the first is soft, the second hard.

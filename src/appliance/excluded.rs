@@ -37,6 +37,18 @@ pub fn leave_out(store: &Store, privacy: &PrivacyConfig) -> Result<Vec<u8>, Stor
     Ok(text)
 }
 
+/// Logs whom the file leaves out, whose text `in_force` is in force.
+pub(super) fn report(privacy: &PrivacyConfig, in_force: &[u8]) {
+    let file = privacy.exclude_file.display();
+    // It was good when it was read or kept.
+    let names = parse_excluded(in_force).unwrap_or_default().len();
+    if names > 0 || privacy.exclude_file.exists() {
+        tracing::info!(%file, names, "names of privacy.excludeFile are left out");
+    } else {
+        tracing::info!(%file, "privacy.excludeFile does not exist, so it leaves nobody out");
+    }
+}
+
 /// The text that was last good; empty if there was none.
 pub(super) fn last_good(store: &Store) -> Result<Vec<u8>, StoreError> {
     Ok(store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?.unwrap_or_default())

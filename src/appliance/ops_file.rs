@@ -74,11 +74,17 @@ pub(super) fn remove(data: &Path) {
 
 /// Reads the address and the secret of the appliance on a data directory.
 pub fn read(data: &Path) -> Result<OpsAddress, OpsAddressError> {
-    let url = text_of(&data.join(NAME)).ok().filter(|url| url.starts_with("http://"));
-    let url = url.ok_or(OpsAddressError::None)?;
+    let url = address(data).ok_or(OpsAddressError::None)?;
     let path = data.join(SECRET);
     let secret = text_of(&path).map_err(|cause| OpsAddressError::Secret { path, cause })?;
     Ok(OpsAddress { url, secret: Secret::new(secret) })
+}
+
+/// Reads the address of the appliance on a data directory, as a URL without a path; `None` when
+/// there is none, or this process may not read it.
+#[must_use]
+pub fn address(data: &Path) -> Option<String> {
+    text_of(&data.join(NAME)).ok().filter(|url| url.starts_with("http://"))
 }
 
 fn text_of(path: &Path) -> std::io::Result<String> {

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use super::files::{self, FileShares};
@@ -65,6 +64,17 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// What to set the key of an address to that cannot be listened on.
+#[must_use]
+pub fn cannot_listen(error: &std::io::Error, address: SocketAddr) -> &'static str {
+    if error.kind() == std::io::ErrorKind::PermissionDenied && address.port() < 1024 {
+        "a port from 1024 on, with a proxy in front if need be: lower ones need root or \
+         CAP_NET_BIND_SERVICE"
+    } else {
+        "a free one"
+    }
+}
+
 /// Binds a port. The error names the key to set.
 pub(super) async fn bind(
     address: SocketAddr,
@@ -74,9 +84,11 @@ pub(super) async fn bind(
         Audience::Public => "server.port (or --listen)",
         Audience::Ops => "ops.listen",
     };
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; set {key} to a free one"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let cure = cannot_listen(&error, address);
+        anyhow::Error::new(error)
+            .context(format!("cannot listen on {address}; set {key} to {cure}"))
+    })?;
     Ok((listener.local_addr()?, Listener { socket: listener, audience }))
 }
 
@@ -91,4 +103,21 @@ pub(super) async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr,
     let bound = bind(SocketAddr::new(address.ip(), 0), Audience::Ops).await?;
     tracing::warn!(error = %format!("{taken:#}"), ops = %bound.0, "the ops endpoints are elsewhere");
     Ok(bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn low_port_needs_more_than_to_be_free() {
+        let cure = |kind: ErrorKind, port| {
+            cannot_listen(&Error::from(kind), SocketAddr::from(([127, 0, 0, 1], port)))
+        };
+        assert!(cure(ErrorKind::PermissionDenied, 80).contains("CAP_NET_BIND_SERVICE"));
+        assert_eq!(cure(ErrorKind::PermissionDenied, 8600), "a free one");
+        assert_eq!(cure(ErrorKind::AddrInUse, 80), "a free one");
+    }
 }

@@ -135,6 +135,7 @@ impl Apply {
         tag: BusTag,
         deliveries: Vec<Delivery<B::Receipt>>,
     ) -> Result<Vec<B::Receipt>, StoreError> {
+        let began = self.clock.instant();
         let privacy = Arc::clone(self.store.privacy());
         let rules = privacy.changes();
         let prepared = blocking(move || prepare(tag, deliveries, &privacy));
@@ -156,6 +157,8 @@ impl Apply {
         metrics::EVENTS_REDELIVERED.add(duplicates);
         metrics::EVENTS_LEFT_OUT.add(left_out);
         metrics::MESSAGES_DEAD.add(dead);
+        let (new, took) = (fresh.len(), began.elapsed());
+        tracing::debug!(new, duplicates, left_out, dead, ?took, "batch applied");
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         let events = fresh.into_iter();
         let events = events.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.index));

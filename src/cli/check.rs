@@ -10,6 +10,7 @@
 
 mod machine;
 mod report;
+mod runner;
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::net::TcpStream;
 
 use self::report::{CheckReport, Finding, ServerCheck};
-use super::config_file::ConfigFileArgs;
 use super::output;
+use super::run::{self, RunArgs};
 use crate::appliance::{
     AppError, TokenCheck, Unusable, check_amqp, check_app, check_app_key, check_bus,
     check_certificate, check_key_file, check_tokens,
@@ -43,11 +44,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ghpulse check\n  ghpulse check --config /etc/ghpulse.yaml \
-                        --offline\n\nExit codes: 78 the configuration is wrong, 74 a directory \
+                        --offline\n  ghpulse check --data /srv/ghpulse --listen :8700\n\nExit codes: 78 the configuration is wrong, 74 a directory \
                         or a port cannot be used, 69 a server is away, 0 otherwise.")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
-    file: ConfigFileArgs,
+    run: RunArgs,
     /// Contacts no server; still checks directories and ports of this machine
     #[arg(long)]
     offline: bool,
@@ -67,7 +68,7 @@ struct ConfiguredServer<'a> {
 
 /// Runs all checks and prints the report.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    let report = match look(super::config_file::load(&args.file, Vec::new()), args.offline) {
+    let report = match look(config::load(&run::request(&args.run)), args.offline) {
         Ok(report) => report,
         Err(error) => {
             let reason = format_args!("cannot start the runtime: {error}");
@@ -90,7 +91,7 @@ fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result
     findings.extend(missing_scripts(&config, &places));
     findings.extend(lists(&config, &places));
     config_errors.extend(bad_files(&config, &places, offline));
-    findings.extend(excluded(&config.privacy));
+    findings.push(excluded(&config.privacy));
     if config.disable.producer && config.pulsar.is_none() {
         let said = "without pulsar it neither polls GitHub nor receives events";
         findings.push(Finding::warning("disable.producer", "true", said));
@@ -306,12 +307,19 @@ fn lists(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     wrong.into_iter().map(|error| Finding::warning(KEY, place(&error), error.reason)).collect()
 }
 
-/// Errors of the file of names that are left out, which need not exist.
-fn excluded(privacy: &PrivacyConfig) -> Option<Finding> {
+/// Whom the file of names that are left out names; it need not exist.
+fn excluded(privacy: &PrivacyConfig) -> Finding {
+    const KEY: &str = "privacy.excludeFile";
     let path = &privacy.exclude_file;
-    let read = path.exists().then(|| reload::read(path))?;
-    let why = read.and_then(|text| parse_excluded(&text)).err()?;
-    Some(Finding::warning("privacy.excludeFile", path.display(), why))
+    if !path.exists() {
+        let said = "does not exist, so it leaves nobody out (if it was removed, ghpulse leaves out \
+                    its last names until an empty file takes its place)";
+        return Finding::note(KEY, path.display(), said);
+    }
+    match reload::read(path).and_then(|text| parse_excluded(&text)) {
+        Ok(names) => Finding::ok(KEY, path.display(), format!("leaves out {} names", names.len())),
+        Err(why) => Finding::warning(KEY, path.display(), why),
+    }
 }
 
 /// Errors of the scripts; one line each.

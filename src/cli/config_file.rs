@@ -22,8 +22,13 @@ pub(super) struct ConfigFileArgs {
 
 /// Loads the configuration of this process: file, environment, then these flags.
 pub(super) fn load(file: &ConfigFileArgs, flags: Vec<Flag>) -> Result<Loaded, InvalidConfig> {
+    config::load(&request(file, flags))
+}
+
+/// What [`load`] reads.
+pub(super) fn request(file: &ConfigFileArgs, flags: Vec<Flag>) -> Request {
     let lookup = file.config.clone().map_or(ConfigPath::Places, ConfigPath::File);
-    config::load(&Request::of_process(lookup, flags))
+    Request::of_process(lookup, flags)
 }
 
 /// Sets the log up from the environment alone, for commands without a config file.

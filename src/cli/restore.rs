@@ -61,7 +61,7 @@ fn words(restored: &Restored, config: &Config) -> String {
     let mut line = |text: &str| writeln!(out, "{text}").expect("a string takes all");
     match (applied, newest) {
         (Some(cursor), Some(newest)) => line(&format!(
-            "it holds everything up to {cursor}; its newest events were received at {newest}"
+            "it holds everything up to {cursor}; its newest events were received in the minute of {newest}"
         )),
         _ => line("it holds no events yet"),
     }

@@ -7,11 +7,11 @@ use clap::Args;
 
 use super::args::filled;
 use super::config_file::ConfigFileArgs;
-use super::config_file::load;
 use super::output;
 use crate::appliance::Appliance;
 use crate::clock::Clock;
-use crate::config::{Config, Flag, InvalidConfig, Loaded, Severity};
+use crate::config::{self, Config, Flag, InvalidConfig, Loaded, Request, Severity};
+use crate::logging;
 use crate::metrics;
 use crate::supervise::{self, Exit, ProcessFailure, Stop};
 
@@ -50,14 +50,52 @@ pub(super) struct Listen {
     port: String,
 }
 
+/// What the configuration is loaded from.
+pub(super) fn request(args: &RunArgs) -> Request {
+    super::config_file::request(&args.file, flags(args))
+}
+
 /// Runs the appliance until it stops.
 pub(super) fn run(args: &RunArgs) -> Exit {
-    match prepare(load(&args.file, flags(args))) {
+    let request = request(args);
+    match prepare(config::load(&request)) {
         Ok(config) => execute(|stop| async {
-            supervise::outlive_hangups().map_err(anyhow::Error::from)?;
+            let begun_with = config.clone();
+            let report = move || report_hangup(&request, &begun_with);
+            supervise::report_hangups(report).map_err(anyhow::Error::from)?;
             appliance(config, stop, |_| ()).await
         }),
         Err(exit) => exit,
+    }
+}
+
+/// Logs one line about a SIGHUP: what it does, and whether the configuration, which it does not
+/// renew, still is what the appliance began with.
+fn report_hangup(request: &Request, begun_with: &Config) {
+    const RENEWED: &str = "SIGHUP: files that can be renewed are read again";
+    let shown =
+        |file: Option<&PathBuf>| file.map_or("none".to_owned(), |file| file.display().to_string());
+    match config::load(request) {
+        Ok(loaded) if loaded.config == *begun_with => {
+            let config = shown(loaded.file.as_ref());
+            tracing::info!(config, "{RENEWED}; the configuration is that of the start");
+        }
+        Ok(loaded) => {
+            let config = shown(loaded.file.as_ref());
+            tracing::warn!(
+                config,
+                "{RENEWED}; the configuration has changed since the start: restart to use it"
+            );
+        }
+        Err(refused) => {
+            let (config, errors) = (shown(refused.rest.file.as_ref()), refused.errors.len());
+            tracing::warn!(
+                config,
+                errors,
+                "{RENEWED}; the configuration has changed since the start and is invalid, so a \
+                 restart would fail: `ghpulse check` names every error"
+            );
+        }
     }
 }
 
@@ -124,7 +162,12 @@ where
             tracing::info!("stopped");
             Exit::Fine
         }
-        Ok(Err(failure)) => output::failed(failure.exit, format_args!("{:#}", failure.error)),
+        Ok(Err(ProcessFailure { exit, error })) => {
+            if logging::is_apart() {
+                tracing::error!(error = format!("{error:#}"), exit = exit as u8, "ended");
+            }
+            output::failed(exit, format_args!("{error:#}"))
+        }
         Err(exit) => exit,
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::args::{base_url, filled};
+use super::asked::{self, AskedAddress, AskedArgs};
 use super::output;
 use crate::appliance::Status;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
@@ -18,23 +18,17 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest response, bytes; a status has a few KiB.
 const STATUS_BYTES: usize = 1 << 20;
 
-/// Default addresses of the ops listener and of the public one.
-const DEFAULT_URLS: [&str; 2] = ["http://127.0.0.1:8602", "http://127.0.0.1:8600"];
-
 /// Most lines on a terminal: 24 without the prompt's.
 const TERMINAL_ROWS: usize = 23;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ghpulse status\n  ghpulse status --url https://host/websocket \
-                        --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
-)]
+#[command(after_help = "Examples:\n  ghpulse status\n  ghpulse status --data /var/lib/ghpulse\n  \
+                        ghpulse status --url https://host/websocket --json\n  \
+                        ghpulse status > /dev/null && echo ready\n  ghpulse status --alive")]
 pub(super) struct StatusArgs {
-    /// Public or ops address of the appliance; by default 127.0.0.1:8602, whose reasons are
-    /// complete, and if that does not answer, 127.0.0.1:8600
-    #[arg(long, value_name = "URL", value_parser = filled)]
-    url: Option<String>,
+    #[command(flatten)]
+    asked: AskedArgs,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -46,18 +40,13 @@ pub(super) struct StatusArgs {
 
 /// Prints the state. Exits with 0 when the appliance is ready, otherwise with 69.
 pub(super) fn status(args: &StatusArgs) -> Exit {
-    super::runtime::with_runtime(ask(args)).unwrap_or_else(|exit| exit)
+    let asked = asked::address(&args.asked);
+    let ended = asked.and_then(|asked| super::runtime::with_runtime(ask(args, asked)));
+    ended.unwrap_or_else(|exit| exit)
 }
 
-async fn ask(args: &StatusArgs) -> Exit {
-    let asked = match &args.url {
-        Some(url) => match base_url(url) {
-            Ok(base) => fetch(base).await.map(|found| (found, String::new())),
-            Err(exit) => return exit,
-        },
-        None => fetch_default(args.alive).await,
-    };
-    match asked {
+async fn ask(args: &StatusArgs, address: AskedAddress) -> Exit {
+    match fetch_from(address, args.alive).await {
         Ok(_) if args.alive => Exit::Fine,
         Ok(((json, status), asked)) => {
             let printed = if args.json {
@@ -75,22 +64,33 @@ async fn ask(args: &StatusArgs) -> Exit {
         }
         Err(reason) => {
             let cure = "start it (`systemctl start ghpulse` or `ghpulse run`; its log says why it \
-                        ended), or name another address with --url";
+                        ended), or name another with --data, --config or --url";
             output::failed(Exit::Unavailable, format_args!("{reason}; {cure}"))
         }
     }
 }
 
-/// The status of an appliance at its default addresses, and a line that names the one that
-/// answered, because two appliances on a machine may have one each. A health check asks the public
-/// one.
-async fn fetch_default(alive: bool) -> Result<((Value, Status), String), String> {
-    let asked = |base: &str| format!("{:<10} {base}\n", "asked");
-    let [ops, public] = DEFAULT_URLS;
-    if !alive && let Ok(found) = fetch(ops).await {
-        return Ok((found, asked(ops)));
+/// The status of the appliance, and a line with the address that answered unless `--url` named it:
+/// there may be several appliances on a machine. Of two configured addresses the ops listener's is
+/// asked first, whose reasons are complete; by a health check the public one.
+async fn fetch_from(
+    address: AskedAddress,
+    is_health_check: bool,
+) -> Result<((Value, Status), String), String> {
+    let (first, second) = match address {
+        AskedAddress::Named(url) => return Ok((fetch(&url).await?, String::new())),
+        AskedAddress::Running(url) => (Some(url), None),
+        AskedAddress::Configured { ops, public } if is_health_check => (public, ops),
+        AskedAddress::Configured { ops, public } => (ops, public),
+    };
+    let mut failed = "the configuration names no port that can be asked".to_owned();
+    for url in first.into_iter().chain(second) {
+        match fetch(&url).await {
+            Ok(found) => return Ok((found, format!("{:<10} {url}\n", "asked"))),
+            Err(reason) => failed = reason,
+        }
     }
-    Ok((fetch(public).await?, asked(public)))
+    Err(failed)
 }
 
 /// The status as received, and as this version parses it.

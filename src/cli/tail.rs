@@ -7,7 +7,8 @@ use clap::Args;
 
 use self::follow::{TailConnection, TailEnd};
 use self::show::Printer;
-use super::args::{base_url, filled};
+use super::args::filled;
+use super::asked::{self, AskedAddress, AskedArgs};
 use super::output;
 use super::runtime::with_runtime;
 use crate::clock::Clock;
@@ -29,9 +30,8 @@ use crate::supervise::Exit;
                         rejects the query, 69 there is no stream."
 )]
 pub(super) struct TailArgs {
-    /// Address of the appliance
-    #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
-    url: String,
+    #[command(flatten)]
+    asked: AskedArgs,
     /// Only these routing keys: patterns such as evt.push.* or 'ent.#'
     #[arg(long, value_name = "PATTERN", value_parser = filled, num_args = 1..,
           value_delimiter = ',')]
@@ -82,8 +82,20 @@ pub(super) struct TailArgs {
 
 /// Prints the stream until it is stopped.
 pub(super) fn tail(args: &TailArgs) -> Exit {
-    let ended = base_url(&args.url).and_then(|base| with_runtime(run(args, base)));
+    let ended = base(args).and_then(|base| with_runtime(run(args, &base)));
     ended.unwrap_or_else(|exit| exit)
+}
+
+/// The address of the stream, without a path. Both listeners serve it.
+fn base(args: &TailArgs) -> Result<String, Exit> {
+    let found = match asked::address(&args.asked)? {
+        AskedAddress::Named(url) | AskedAddress::Running(url) => Some(url),
+        AskedAddress::Configured { ops, public } => public.or(ops),
+    };
+    found.ok_or_else(|| {
+        let reason = "the configuration names no port that can be asked; name one with --url";
+        output::failed(Exit::Unavailable, reason)
+    })
 }
 
 async fn run(args: &TailArgs, base: &str) -> Exit {
@@ -103,7 +115,8 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
             TailEnd::Refused(reason) => output::failed(Exit::Usage, output::plain(&reason)),
             TailEnd::Away(reason) => {
                 let (shown, reason) = (http::shown(base), output::plain(&reason));
-                let cure = "start one with `ghpulse run`, or name another with --url";
+                let cure = "start one with `ghpulse run`, or name another with --data, --config or \
+                            --url";
                 let reason = format_args!("no stream at {shown}: {reason}; {cure}");
                 output::failed(Exit::Unavailable, reason)
             }

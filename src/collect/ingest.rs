@@ -164,7 +164,7 @@ pub(super) async fn admit_poll(
     outage: Option<Outage>,
     rules: &IngestRules,
 ) -> Result<Admitted, StoreError> {
-    let (received_at, shown_by) = (poll.received_at, rules.shown_by);
+    let (received_at, shown_by, pages) = (poll.received_at, rules.shown_by, poll.pages.len());
     let sorted = blocking({
         let (rules, privacy) = (rules.clone(), Arc::clone(store.privacy()));
         move || sort(&poll, &rules, &privacy)
@@ -194,6 +194,8 @@ pub(super) async fn admit_poll(
     metrics::EVENTS_DUPLICATE.add(admitted.known);
     metrics::EVENTS_REJECTED.add(admitted.rejected);
     metrics::EVENTS_LEFT_OUT.add(admitted.left_out);
+    let Admitted { new, known, rejected, left_out } = admitted;
+    tracing::debug!(pages, ?shown_by, new, known, rejected, left_out, "poll admitted");
     Ok(admitted)
 }
 

@@ -258,6 +258,8 @@ impl Poller {
         for response in answers {
             match response {
                 Response::Page { page, slot, answer } => {
+                    let (outcome, remaining) = (answer.outcome.name(), answer.limits.remaining);
+                    tracing::debug!(page = number(page), outcome, remaining, "GitHub answered");
                     if let Some(date) = answer.limits.date {
                         self.witness.record_date(date);
                     }

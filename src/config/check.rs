@@ -66,6 +66,7 @@ pub(super) fn build(values: &mut Values, host: &str) -> Config {
     check_server(&mut config.server, values);
     check_github(&mut config.github, values);
     check_interval(&mut config.interval, values);
+    check_log(&config.log.level, values);
     if config.archive_dir.is_none() {
         let message = "missing: where the files go";
         values.need_address(&["archive."], &["archive.dir"], message);
@@ -78,6 +79,46 @@ pub(super) fn build(values: &mut Values, host: &str) -> Config {
         check_ops(ops, config.server.listen(), values);
     }
     config
+}
+
+/// The modules that write to the log, by which directives of `log.level` select.
+pub(super) const LOGGING: &[&str] = &[
+    "aggregates",
+    "alerts",
+    "amqp",
+    "appliance",
+    "apply",
+    "archive",
+    "bus",
+    "cli",
+    "collect",
+    "github",
+    "hub",
+    "lists",
+    "logging",
+    "script",
+    "serve",
+    "simulate",
+    "store",
+    "supervise",
+    "tidb",
+];
+
+/// Warns of directives that print nothing more.
+fn check_log(level: &str, values: &mut Values) {
+    for directive in level.split(',') {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("", directive));
+        if level == "trace" {
+            let message = format!("`{directive}` prints what `debug` does: nothing is below it");
+            values.warn("log.level", message);
+        }
+        let module = target.strip_prefix("ghpulse::").and_then(|rest| rest.split("::").next());
+        if let Some(module) = module.filter(|module| !LOGGING.contains(module)) {
+            let known = LOGGING.join(", ");
+            let message = format!("no module `ghpulse::{module}` writes to the log; {known} do");
+            values.warn("log.level", message);
+        }
+    }
 }
 
 fn check_ops(ops: SocketAddr, public: SocketAddr, values: &mut Values) {

@@ -159,8 +159,9 @@ columns asks for many parts of a file.";
             #[derive(Eq)]
             pub struct LogConfig {
                 peer "log.level" => level: String, ValueKind::Filter, "info",
-                    "error, warn, info, debug or trace, or directives \
-(`info,ghpulse::store=debug`).";
+                    "error, warn, info or debug, or directives \
+(`info,ghpulse::store=debug`). debug adds a line for each response of GitHub, each poll, each batch \
+that is counted and each write of the store; trace is the same.";
                 peer "log.file" => file: Option<PathBuf>, ValueKind::Path, "",
                     "File to which log lines are appended; stderr by default.";
                 peer "log.format" => format: LogFormat,
@@ -180,8 +181,8 @@ columns asks for many parts of a file.";
                     "Read-only tokens, used in turn; without any, anonymous within 60 requests an \
 hour.";
                 ours "github.tokensFile" => tokens_file: Option<PathBuf>, ValueKind::Path, "",
-                    "File with more tokens, one per line; read again when it changes, and on \
-SIGHUP.";
+                    "File with more tokens, one per line, and lines of comment that begin with #; \
+read again when it changes, and on SIGHUP.";
                 peer "github.loop.timeout" => timeout: Duration,
                     bare(BareUnit::Milliseconds, 10, 10 * M), "5000",
                     "Longest time that one request may take; a bare number is milliseconds.";
@@ -345,7 +346,7 @@ makes them"), "",
                 peer "tidb.host" => host: String, ValueKind::Text, "",
                     "Host of TiDB; without it there is no base for this year's figures but our \
 own.";
-                peer "tidb.port" => port: u16, ValueKind::Port, "4000",
+                peer "tidb.port" => port: u16, ValueKind::Whole(1, 65_535), "4000",
                     "Port of TiDB.";
                 peer "tidb.user" => user: String, ValueKind::Text, "root",
                     "User to log in as.";
@@ -371,7 +372,7 @@ if known, as_of (UTC); at most 100,000 rows, run with eventsDaily.";
                 ours "tidb.sql.repoDays" => repo_days: Option<String>,
                     ValueKind::Text, "",
                     "Query of one past day, @ghpulse_day, that fills the ledger: repo_id, \
-repo_name, day, and figures such as stars; at most 300,000 rows, run with eventsDaily.";
+repo_name, day, and figures such as stars; at most 2,000,000 rows, run with eventsDaily.";
             }
 
             /// The keys of [`AmqpConfig`], as written.

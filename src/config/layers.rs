@@ -182,8 +182,24 @@ impl Layers {
             return self.refuse(key, place, format!("{shown} {why}"));
         }
         match value::read(key, text) {
-            Ok(value) => _ = self.given.insert(key.path, GivenValue { value, place }),
+            Ok(value) => self.give(key, GivenValue { value, place }),
             Err(message) => self.refuse(key, place, message),
+        }
+    }
+
+    /// Uses a value. A variable that replaces another value of the file is reported, because people
+    /// look in the file.
+    fn give(&mut self, key: &'static ConfigKey, given: GivenValue) {
+        let place = given.place.clone();
+        let value = given.value.clone();
+        let before = self.given.insert(key.path, given);
+        if let (Some(before), ValueOrigin::Variable { variable }) = (before, place)
+            && before.value != value
+            && matches!(before.place, ValueOrigin::File { .. })
+        {
+            let message = format!("not used: the environment has precedence ({variable})");
+            let about = ConfigError::new(before.place, key.path, message);
+            self.warnings.push(ConfigWarning::info(about));
         }
     }
 
@@ -216,8 +232,7 @@ impl Layers {
         let texts: Vec<&str> = texts.into_iter().map(Option::unwrap_or_default).collect();
         match value::list(key, &texts) {
             Ok(value) if wrong.is_empty() => {
-                self.given.insert(key.path, GivenValue { value, place });
-                return;
+                return self.give(key, GivenValue { value, place });
             }
             Ok(_) => {}
             Err(refused) => wrong.extend(refused),

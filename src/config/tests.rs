@@ -495,3 +495,74 @@ proptest! {
         let _ = format!("{:?}", values.end().errors);
     }
 }
+
+#[test]
+fn log_level_without_effect_is_warned_of() {
+    let said = |level: &str| {
+        let loaded = loaded(&format!("log: {{level: '{level}'}}"));
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for fine in ["info", "debug", "info,ghpulse::store=debug", "warn,hyper=info,ghpulse=debug"] {
+        assert_eq!(said(fine), [""; 0], "{fine}");
+    }
+    for (level, words) in [
+        ("trace", "config.yaml:1: log.level: `trace` prints what `debug` does"),
+        ("info,ghpulse::hub=trace", "`ghpulse::hub=trace` prints what"),
+        ("info,ghpulse::stor=debug", "no module `ghpulse::stor` writes to the log; aggregates, "),
+        ("ghpulse::clock::witness=info", "no module `ghpulse::clock` writes"),
+    ] {
+        let said = said(level);
+        assert!(said.len() == 1 && said[0].contains(words), "{said:?}");
+    }
+}
+
+#[test]
+fn modules_of_log_level_are_those_that_write_to_the_log() {
+    fn writes(path: &Path) -> bool {
+        if path.is_dir() {
+            let below = std::fs::read_dir(path).unwrap();
+            return below.map(|entry| entry.unwrap().path()).any(|path| writes(&path));
+        }
+        if path.extension().is_none_or(|end| end != "rs") {
+            return false;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        ["error", "warn", "info", "debug"]
+            .iter()
+            .any(|level| text.contains(&format!("tracing::{level}!")))
+    }
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let lines = include_str!("../lib.rs").lines();
+    let modules = lines.filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let mut found: Vec<&str> = modules
+        .filter(|name| {
+            let paths = [root.join(name), root.join(format!("{name}.rs"))];
+            paths.iter().any(|path| path.exists() && writes(path))
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, check::LOGGING);
+}
+
+#[test]
+fn environment_over_the_file_is_noted_at_the_file() {
+    let text = "data: {dir: mine}\nserver:\n  port: 81\n  allowedOrigins: [https://b.example]\n\
+                lists: {dir: lists}\n";
+    let set = [
+        ("GHPULSE_DATA_DIR", "/x"),
+        ("GHPULSE_LISTS_DIR", "lists"),
+        ("GHPULSE_SERVER_BIND", "127.0.0.1"),
+        ("GHPULSE_SERVER_ALLOWEDORIGINS", "https://a.example"),
+    ];
+    let loaded = with_environment(text, &set).unwrap();
+    let said: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let words = |place: &str, variable: &str| {
+        format!("{place}: not used: the environment has precedence ({variable})")
+    };
+    let expected = [
+        words("config.yaml:1: data.dir", "GHPULSE_DATA_DIR"),
+        words("config.yaml:4: server.allowedOrigins", "GHPULSE_SERVER_ALLOWEDORIGINS"),
+    ];
+    assert_eq!(said, expected);
+    assert!(loaded.warnings.iter().all(|one| one.level == Severity::Info));
+}

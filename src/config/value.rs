@@ -136,7 +136,7 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Text | ValueKind::Unused(_) => "a text".to_owned(),
         ValueKind::Choice(words) => format!("one of {}", words.join(", ")),
         ValueKind::Filter => {
-            "error, warn, info, debug or trace, or directives as info,ghpulse::store=debug".into()
+            "error, warn, info or debug, or directives as info,ghpulse::store=debug".into()
         }
         ValueKind::Path => "a path".to_owned(),
         ValueKind::Route => "a path that begins with / and has no spaces, ?, #, : or *".to_owned(),

@@ -123,7 +123,7 @@ pub enum PageOutcome {
 }
 
 impl PageOutcome {
-    /// Its label in the metrics.
+    /// Its label in the metrics and in the log.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

@@ -75,6 +75,14 @@ pub enum CheckpointError {
         /// What is missing or wrong.
         why: String,
     },
+    /// The database in a backup is damaged.
+    #[error("the backup {} is damaged: {reason}; take another one", dir.display())]
+    DamagedBackup {
+        /// The directory of the backup.
+        dir: PathBuf,
+        /// `RocksDB`'s error.
+        reason: String,
+    },
     /// The data directory of a restore is not empty.
     #[error("{} is not empty (it has {found}): use an empty directory with --data, or move its \
              content away", dir.display())]
@@ -106,6 +114,7 @@ impl CheckpointError {
         matches!(
             self,
             Self::File { .. }
+                | Self::DamagedBackup { .. }
                 | Self::Store(
                     StoreError::File { .. }
                         | StoreError::Database { .. }
@@ -293,7 +302,13 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     let partial = PartialDir(data.join(RESTORING));
     partial.begin()?;
     copy_files(&from.join("db"), &partial.0.join("db"))?;
-    let (store_id, applied, newest) = make_independent(&partial.0, clock.now())?;
+    let copied = make_independent(&partial.0, clock.now());
+    let (store_id, applied, newest) = copied.map_err(|error| match error {
+        StoreError::Damaged { reason, .. } => {
+            CheckpointError::DamagedBackup { dir: from.to_owned(), reason }
+        }
+        error => error.into(),
+    })?;
     // The records of an earlier store in this directory do not apply to this one.
     for note in [WRITTEN, DAMAGED].map(|name| data.join(name)) {
         private::remove_if_there(&note).map_err(failed("remove", &note))?;

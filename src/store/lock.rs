@@ -76,6 +76,12 @@ pub fn is_in_use(dir: &Path) -> bool {
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
+/// Whether there is a store in this directory that this process can look at.
+#[must_use]
+pub fn is_readable(dir: &Path) -> bool {
+    private::open_file(&dir.join("LOCK")).is_ok()
+}
+
 /// The start of a small file.
 fn read_start(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();

@@ -47,6 +47,8 @@ struct SyncedLog {
 struct UnsyncedBatch {
     answer: OnWritten,
     began: Instant,
+    /// Number of rows.
+    rows: usize,
     /// Whether its commit returns only after a sync.
     is_awaited: bool,
 }
@@ -176,8 +178,8 @@ fn write(
         }
         let began = clock.instant();
         match commit(log, &mut counters, job) {
-            Ok((answer, is_awaited)) => {
-                if written.send(UnsyncedBatch { answer, began, is_awaited }).is_err() {
+            Ok((answer, rows, is_awaited)) => {
+                if written.send(UnsyncedBatch { answer, began, rows, is_awaited }).is_err() {
                     return;
                 }
             }
@@ -230,8 +232,10 @@ fn sync_batches(
                 reached.reach(sequence);
             }
         }
-        for UnsyncedBatch { answer, began, .. } in group {
-            metrics::COMMIT_SECONDS.record(began.elapsed());
+        for UnsyncedBatch { answer, began, rows, .. } in group {
+            let took = began.elapsed();
+            metrics::COMMIT_SECONDS.record(took);
+            tracing::debug!(rows, ?took, "batch committed");
             answer(synced.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
         }
         if let Err(error) = synced {
@@ -245,17 +249,20 @@ fn sync_batches(
     }
 }
 
-/// Writes the batch of a job; returns its callback, and whether to call it only after a sync.
+/// Writes the batch of a job; returns its callback, its number of rows, and whether to call back
+/// only after a sync.
 fn commit(
     log: &SyncedLog,
     counters: &mut CounterCache,
     job: WriteJob,
-) -> Result<(OnWritten, bool), StoreError> {
+) -> Result<(OnWritten, usize, bool), StoreError> {
     let SyncedLog { database, reached, sync } = log;
     let mut batch = Batch::new(&database.database, counters);
     let answer = job(&mut batch)?;
     let is_awaited = batch.is_awaited;
-    if let Err(error) = database.write(batch.finish()) {
+    let writes = batch.finish();
+    let rows = writes.len();
+    if let Err(error) = database.write(writes) {
         if error.is_damage() {
             // A compaction met the damage. The next process does not compact the journal.
             database.database.mark_journal_damaged(&error);
@@ -268,5 +275,5 @@ fn commit(
         reached.reach(database.database.sequence());
     }
     fault::point("store.after_write");
-    Ok((answer, is_awaited))
+    Ok((answer, rows, is_awaited))
 }

@@ -9,6 +9,7 @@
 //! `monitoring`, `privacy`, `upgrade`, `watchdog`: what an operator relies on.
 
 mod aggregates;
+mod asked;
 mod clients;
 mod deflate;
 mod docs;
@@ -28,7 +29,7 @@ mod odd;
 mod params;
 mod pasted;
 mod privacy;
-mod program;
+pub(crate) mod program;
 mod proxies;
 mod recorded;
 mod renewed;

@@ -214,8 +214,59 @@ fn secrets_that_others_can_read_are_a_warning() {
     let warned = said(secret, 0o644);
     assert!(warned.contains("warning: server.adminToken: config.yaml: readable by"), "{warned}");
     assert!(!warned.contains("telltale"));
+    // The remedy must not keep the service out of its file.
+    let remedy = "chgrp GROUP config.yaml && chmod 640 config.yaml, GROUP being that of the user";
+    if rustix::process::geteuid().is_root() {
+        assert!(warned.contains(remedy) && !warned.contains("chmod o="), "{warned}");
+    }
     assert!(!said(secret, 0o640).contains("every user"));
     assert!(!said("server: {grace: 5s}\n", 0o644).contains("every user"));
+}
+
+#[test]
+fn check_takes_the_flags_of_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let flags = ["check", "--offline", "--data", "/proc/nope", "--listen", &address];
+    let off = [("GHPULSE_OPS_LISTEN", "off")];
+    let (code, stdout, stderr) = read(&ghpulse(directory.path(), &flags, &off));
+    assert_eq!(code, 74, "{stdout}{stderr}");
+    for words in ["error: data.dir: /proc/nope", &format!("error: server.port: {address}")] {
+        assert!(stdout.contains(words), "{words} is not in\n{stdout}");
+    }
+}
+
+#[test]
+fn what_ends_it_is_in_a_log_that_is_not_stderr() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let run = ["run", "--github", "http://127.0.0.1:1", "--listen", &address];
+    let in_file = [("GHPULSE_LOG_FILE", "x.log"), ("GHPULSE_OPS_LISTEN", "off")];
+    let (code, _, stderr) = read(&ghpulse(directory.path(), &run, &in_file));
+    assert!(code == 74 && stderr.starts_with("error: cannot listen on "), "{stderr}");
+    let log = std::fs::read_to_string(directory.path().join("x.log")).expect("it is written");
+    let last = log.lines().last().expect("it has lines");
+    assert!(last.contains("ERROR") && last.contains("exit=74") && last.contains(&address), "{log}");
+    let as_json = [("GHPULSE_LOG_FORMAT", "json"), ("GHPULSE_OPS_LISTEN", "off")];
+    let (_, _, stderr) = read(&ghpulse(directory.path(), &run, &as_json));
+    let lines = stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let last: serde_json::Value = lines.last().expect("it has lines");
+    assert_eq!((&last["level"], &last["exit"]), (&"ERROR".into(), &74.into()), "{stderr}");
+}
+
+#[test]
+fn check_says_whom_the_file_of_names_leaves_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ports = [("GHPULSE_OPS_LISTEN", "off"), ("GHPULSE_SERVER_PORT", "0")];
+    let said = || read(&ghpulse(directory.path(), &["check", "--offline"], &ports)).1;
+    let missing = said();
+    let line = "note: privacy.excludeFile: exclude.txt: does not exist, so it leaves nobody out";
+    assert!(missing.contains(line), "{missing}");
+    std::fs::write(directory.path().join("exclude.txt"), "ann\nbob/tool\n").expect("written");
+    let found = said();
+    assert!(found.contains("ok: privacy.excludeFile: exclude.txt: leaves out 2 names"), "{found}");
 }
 
 #[cfg(feature = "amqp")]

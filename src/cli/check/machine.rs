@@ -3,12 +3,12 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::report::Finding;
-use crate::appliance::DEFAULT_OPS;
+use super::runner::{self, Runner};
+use crate::appliance::{DEFAULT_OPS, cannot_listen};
 use crate::config::{self, Config, ConfigError, ValueOrigin, ValueOrigins};
 use crate::private;
 use crate::reload;
@@ -51,7 +51,12 @@ pub(super) fn look(
         let is_default = ops.to_string() == DEFAULT_OPS;
         found.push(port("ops.listen", ops, in_use, is_default));
     }
-    found.extend(readable_by_others(config, places));
+    let runner = Runner::of(&config.data_dir);
+    let secrets = secret_files(config, places);
+    found.extend(readable_by_others(&secrets, runner.as_ref()));
+    if let Some(runner) = runner.filter(|_| private::is_root()) {
+        found.extend(unreadable_by(&runner, &secrets));
+    }
     found
 }
 
@@ -142,13 +147,14 @@ fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) 
             Finding::warning(key, address, "is in use: another port will be used")
         }
         Err(error) => {
-            Finding::io(key, address, format!("cannot listen: {error}; set {key} to a free port"))
+            let cure = cannot_listen(&error, address);
+            Finding::io(key, address, format!("cannot listen: {error}; set {key} to {cure}"))
         }
     }
 }
 
-/// Files with secrets that every user of this machine may read.
-fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
+/// Files with secrets, by key.
+fn secret_files(config: &Config, places: &ValueOrigins) -> Vec<(&'static str, PathBuf)> {
     let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
     let secret = |key: &&config::ConfigKey| key.is_secret() && places.contains_key(key.path);
     let written = config::KEYS.iter().filter(secret).find_map(|key| match &places[key.path] {
@@ -164,23 +170,35 @@ fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
         ("pulsar.keypath", oauth.map(|oauth| oauth.key_file.clone())),
     ];
     files.extend(named.into_iter().filter_map(|(key, path)| path.map(|path| (key, path))));
-    let open = files.into_iter().filter(|(_, path)| is_readable_by_others(path));
+    files
+}
+
+/// Files with secrets that every user of this machine may read. `runner` is the user that runs
+/// ghpulse, if that is known: the remedy must not keep it out.
+fn readable_by_others(
+    secrets: &[(&'static str, PathBuf)],
+    runner: Option<&Runner>,
+) -> Vec<Finding> {
+    let open = secrets.iter().filter(|(_, path)| runner::is_readable_by_others(path));
     open.map(|(key, path)| {
-        let path = path.display();
-        let said = "readable by every user of this machine, with its secrets: chmod o=";
-        Finding::warning(key, &path, format!("{said} {path}"))
+        let cure = runner::hiding(path, runner);
+        let said = format!("readable by every user of this machine, with its secrets: {cure}");
+        Finding::warning(key, path.display(), said)
     })
     .collect()
 }
 
-fn is_readable_by_others(path: &Path) -> bool {
-    const READ: u32 = 0o004;
-    const ENTER: u32 = 0o001;
-    let Ok(path) = path.canonicalize() else { return false };
-    let has = |path: &Path, bit: u32| {
-        std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & bit != 0)
-    };
-    has(&path, READ) && path.ancestors().skip(1).all(|above| has(above, ENTER))
+/// Files with secrets that the user that runs ghpulse may not read, which root does not notice.
+fn unreadable_by(runner: &Runner, secrets: &[(&'static str, PathBuf)]) -> Vec<Finding> {
+    let found = secrets.iter().filter_map(|(key, path)| {
+        let said = format!(
+            "the owner of data.dir, `{}`, may not read it and would not start: {}",
+            runner.user,
+            runner.opening(path)?
+        );
+        Some(Finding::warning(key, path.display(), said))
+    });
+    found.collect()
 }
 
 /// The lines of a file of tokens; `None` when it is unreadable, which is reported elsewhere.
@@ -229,22 +247,5 @@ mod tests {
         // An address reserved for documentation belongs to no machine.
         let elsewhere = port("server.bind", "192.0.2.1:0".parse().unwrap(), false, false);
         assert_eq!(elsewhere.exit, Some(Exit::Io));
-    }
-
-    #[test]
-    fn readable_by_others_needs_every_directory_open() {
-        let set = |path: &Path, mode| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("tokens");
-        std::fs::write(&file, "x").unwrap();
-        set(&file, 0o644);
-        set(dir.path(), 0o700);
-        assert!(!is_readable_by_others(&file));
-        set(dir.path(), 0o755);
-        assert!(is_readable_by_others(&file));
-        set(&file, 0o640);
-        assert!(!is_readable_by_others(&file));
     }
 }

@@ -58,7 +58,7 @@ impl Poller {
                 let again = report.last_error.as_ref().is_some_and(|last| last.message == *message);
                 if turned || !again {
                     TROUBLES.log(|left_out| {
-                        tracing::warn!(state = state.name(), left_out, "{message}");
+                        tracing::warn!(state = state.name(), left_out, "polling GitHub: {message}");
                     });
                 }
                 report.last_error = Some(ErrorReport { at: wall, message: message.clone() });

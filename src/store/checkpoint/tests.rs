@@ -145,7 +145,8 @@ async fn refused_backup_is_reported_with_the_reason() {
     let table = table.filter(|path| path.extension().is_some_and(|end| end == "sst"));
     fs::remove_file(table.last().expect("there is a table")).unwrap();
     let lacking = refused(&to);
-    assert!(lacking.contains("is damaged"), "{lacking}");
+    let words = format!("the backup {} is damaged: ", to.display());
+    assert!(lacking.starts_with(&words) && lacking.ends_with("; take another one"), "{lacking}");
     fs::remove_file(to.join("db").join("CURRENT")).unwrap();
     assert!(refused(&to).contains("the database is missing"));
     fs::write(to.join(NOTE), "{}").unwrap();

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use ghpulse::amqp::probe;
 use ghpulse::clock::Clock;
 use ghpulse::config::{AmqpConfig, Secret};
+use ghpulse::simulate::Options;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::broker::PATIENCE;
 use super::node::{Node, push};
+use crate::api::program::{Program, run};
+use crate::common::running::GitHub;
 
 const METHOD: u8 = 1;
 const BODY: u8 = 3;
@@ -193,6 +196,23 @@ async fn message_whose_confirm_is_wrong_is_not_refused() {
     assert_eq!(node.rejected().await, Vec::<String>::new());
     confirms(2).await;
     node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_broker_is_logged_by_us_alone() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let broker = LyingBroker::start(BrokerLie::Opening(b"HTTP/1.1 400 Bad Request".to_vec())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = run(&dir, &github.url);
+    command.env("GHPULSE_AMQP_URL", broker.options.url.expose());
+    let mut program = Program::start(command);
+    for _ in 0..2 {
+        let line = program.until("RabbitMQ is unavailable").await;
+        assert!(line.contains("WARN") && line.contains("AMQP"), "{line}");
+    }
+    program.signal("-TERM").await;
+    let (code, log, _) = program.end().await;
+    assert!(code == Some(0) && !log.contains("lapin") && !log.contains("ERROR"), "{log}");
 }
 
 /// A connection for each refusal, and pauses between them when there are many.

@@ -396,3 +396,57 @@ async fn failed_starts_have_exit_codes_and_name_the_cure() {
     first.signal("-TERM").await;
     assert_eq!(first.end().await.0, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn start_says_whom_the_file_of_names_leaves_out() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = files.path().join("exclude.txt");
+    let started = async || {
+        let mut command = run(&dir, &github.url);
+        command.env("GHPULSE_PRIVACY_EXCLUDEFILE", &file);
+        let mut program = Program::start(command);
+        let line = program.until("privacy.excludeFile").await;
+        program.address().await;
+        program.signal("-TERM").await;
+        let (code, log, _) = program.end().await;
+        assert_eq!(code, Some(0), "{log}");
+        assert_eq!(log.matches("privacy.excludeFile").count(), 1, "once: {log}");
+        line
+    };
+    let line = started().await;
+    assert!(line.contains("does not exist") && line.contains("exclude.txt"), "{line}");
+    std::fs::write(&file, "ann\nspam-*  # both\n").unwrap();
+    let line = started().await;
+    assert!(line.contains("names=2") && line.contains("are left out"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debug_has_a_line_for_each_poll_and_batch() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    github.control.push_raw(&push(1));
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = run(&dir, &github.url);
+    command.env("GHPULSE_LOG_LEVEL", "debug");
+    let mut program = Program::start(command);
+    let line = program.until("batch applied").await;
+    assert!(line.contains("DEBUG") && line.contains("new=1"), "{line}");
+    // The response is logged before the poll, and the poll about when its events are applied.
+    let answered = program.log.lines().find(|line| line.contains("GitHub answered"));
+    let answered = answered.unwrap_or_else(|| panic!("{}", program.log));
+    assert!(answered.contains("page=") && answered.contains("remaining="), "{answered}");
+    if !program.log.contains("poll admitted") {
+        program.until("poll admitted").await;
+    }
+    assert!(program.log.contains("pages="), "{}", program.log);
+    program.signal("-TERM").await;
+    assert_eq!(program.end().await.0, Some(0));
+    // As the reference writes it.
+    let mut command = run(&dir, &github.url);
+    command.env("GHPULSE_LOG_LEVEL", "info,ghpulse::store=debug");
+    let mut program = Program::start(command);
+    let line = program.until("batch committed").await;
+    assert!(line.contains("rows=") && line.contains("took="), "{line}");
+    program.signal("-TERM").await;
+    assert_eq!(program.end().await.0, Some(0));
+}

@@ -167,3 +167,29 @@ async fn moved_log_is_reopened() {
     assert_eq!(program.end().await.0, Some(0));
     assert!(std::fs::read_to_string(&log).unwrap().contains("stopped"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hangup_says_whether_the_configuration_has_changed() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = files.path().join("config.yaml");
+    let written = |text: &str| std::fs::write(&file, text).unwrap();
+    written("server: {grace: 5s}\n");
+    let mut command = run(&dir, &github.url);
+    command.arg("--config").arg(&file);
+    let mut program = Program::start(command);
+    program.address().await;
+    for (text, words) in [
+        ("server: {grace: 5s} # as before\n", "; the configuration is that of the start"),
+        ("server: {grace: 6s}\n", "; the configuration has changed since the start: restart"),
+        ("server: {grace: soon}\n", "is invalid, so a restart would fail"),
+        ("server: {grace: 5s}\n", "; the configuration is that of the start"),
+    ] {
+        written(text);
+        program.signal("-HUP").await;
+        let line = program.until("SIGHUP: ").await;
+        assert!(line.contains(words) && line.contains("config.yaml"), "{text}: {line}");
+    }
+    program.signal("-TERM").await;
+    assert_eq!(program.end().await.0, Some(0));
+}
