@@ -181,15 +181,19 @@ pub trait Outlet: Send + 'static {
     /// node holds the grant, only its own messages come after it.
     fn end(&mut self) -> impl Future<Output = Result<Option<Cursor>, BusError>> + Send;
 
+    /// The tag of the topic, which its cursors have.
+    fn tag(&self) -> BusTag;
+
     /// Gives the topic back, so that another producer can take over at once.
     fn give_back(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Sends messages in order, after all earlier ones, and waits until the broker has confirmed
-    /// them. After an error any of them may have been stored, and the grant is lost.
+    /// them. Returns where they are stored, or `None` when the broker does not say. After an error
+    /// any of them may have been stored, and the grant is lost.
     fn send(
         &mut self,
         messages: Vec<Outgoing>,
-    ) -> impl Future<Output = Result<(), BusError>> + Send;
+    ) -> impl Future<Output = Result<Option<Cursor>, BusError>> + Send;
 }
 
 /// The state of the connection to a broker.

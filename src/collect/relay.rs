@@ -292,7 +292,10 @@ impl Relay {
     async fn send(&self, outlet: &mut impl Outlet, until: Until) -> anyhow::Result<()> {
         let end = outlet.end().await?;
         self.catch_up(end).await?;
-        self.forward(outlet, until).await
+        let (tag, applied) = (outlet.tag(), self.store.read(Database::applied).await?);
+        // The end is unknown after the broker has begun a ledger.
+        let before = end.max(applied.filter(|applied| applied.tag == tag));
+        self.forward(outlet, until, before).await
     }
 
     /// Waits until this store has applied the topic up to its end.
@@ -322,8 +325,13 @@ impl Relay {
 
     /// Sends the outbox and new rows as they arrive, until sending fails or until the end given by
     /// `until`. While a batch is in flight, the next one is read and the rows of the previous one
-    /// are deleted.
-    async fn forward(&self, outlet: &mut impl Outlet, until: Until) -> anyhow::Result<()> {
+    /// are deleted. Each batch names the newest message that is known to be `before` it.
+    async fn forward(
+        &self,
+        outlet: &mut impl Outlet,
+        until: Until,
+        mut before: Option<Cursor>,
+    ) -> anyhow::Result<()> {
         let mut head = self.store.watermarks().outbox.subscribe();
         let mut row_reader = RowReader::default();
         let mut done = 0;
@@ -345,7 +353,10 @@ impl Relay {
                 self.delete_rows(acknowledged).await?;
                 return Ok(());
             }
-            let OutgoingBatch { bodies, spent, left_out } = std::mem::take(&mut ahead);
+            let OutgoingBatch { mut bodies, spent, left_out } = std::mem::take(&mut ahead);
+            if let Some(first) = bodies.first_mut() {
+                first.after = before;
+            }
             done = spent.last().map_or(done, |last| last.entry);
             let rest = async {
                 self.delete_rows(std::mem::take(&mut acknowledged)).await?;
@@ -356,10 +367,10 @@ impl Relay {
                 }
             };
             let sending =
-                async { if bodies.is_empty() { Ok(()) } else { outlet.send(bodies).await } };
+                async { if bodies.is_empty() { Ok(None) } else { outlet.send(bodies).await } };
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
-            taken?;
+            before = taken?.or(before);
             metrics::EVENTS_LEFT_OUT.add(left_out);
             acknowledged = spent;
         }

@@ -13,6 +13,7 @@ use super::event::{Event, InvalidEvent};
 use super::event_summary::EventSummary;
 use super::gap::Outage;
 use super::json;
+use super::position::Cursor;
 use super::routing::RoutingKey;
 use super::window::Timestamp;
 
@@ -22,6 +23,10 @@ pub const RECEIVED: &str = "received";
 pub const KEY: &str = "key";
 /// Property: the outage before the message, if there was one: [`Outage::property`].
 pub const GAP: &str = "gap";
+/// Property: the cursor of a message that precedes this one on the topic, the newest that its
+/// producer knew when it sent this one; others may lie between. A node whose last applied entry is
+/// older has missed some.
+pub const AFTER: &str = "after";
 /// Property: the version of everything but the event; missing in the peer's messages.
 pub const SCHEMA: &str = "schema";
 /// The version that this build writes.
@@ -49,6 +54,8 @@ pub struct Outgoing {
     pub properties: [(&'static str, String); 3],
     /// The outage of polling before the event; property [`GAP`].
     pub outage: Option<Outage>,
+    /// The newest message that is known to precede this one on the topic; property [`AFTER`].
+    pub after: Option<Cursor>,
     /// The body, JSON.
     pub body: String,
 }
@@ -102,7 +109,7 @@ impl Outgoing {
         push_payload(&mut body, facts);
         body.push('}');
         let key = summary.repo_id.map(|id| id.to_string());
-        Self { key, properties, outage: None, body }
+        Self { key, properties, outage: None, after: None, body }
     }
 }
 

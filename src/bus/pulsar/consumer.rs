@@ -18,10 +18,9 @@ use tokio::sync::watch;
 use super::delivery::PulsarReceipt;
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
-use super::progress::{entry_of, is_hole};
+use super::progress::{EntryId, entry_of, is_hole, shown};
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::{EarlierSessions, ReaderSession, end_of};
-use super::topic::tag_of;
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;
@@ -69,7 +68,7 @@ impl PulsarBus {
         let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
         metrics::BUS_UP.set(0.0);
         Ok(Self {
-            tag: tag_of(&link.topic)?,
+            tag: link.tag,
             link,
             name: pulsar.consumer_name.clone(),
             subscription: format!("{}-{}", pulsar.consumer_name, store.store_id()),
@@ -158,10 +157,40 @@ impl PulsarBus {
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
+    /// Opens a session of a store that has applied the topic up to the first of these positions.
+    /// The second one is where the session before ended because entries are missing. They may be on
+    /// the topic nevertheless: the subscription passes over entries that expire, and when the data
+    /// directory was replaced by an older copy, this store itself has moved it on. So it is moved
+    /// back.
     async fn open(
         &self,
         positions: (Option<Position>, Option<Position>),
     ) -> Result<ReaderSession, PulsarError> {
+        let applied = positions.0.map(entry_of);
+        let (mut reader, mut end) = self.subscribe(applied).await?;
+        let misses = positions.1.is_some() || self.earlier.is_stuck();
+        // On a topic that ends earlier it would be moved to the end.
+        if let Some(applied) = applied.filter(|_| misses && end.is_some()) {
+            let to = shown(applied);
+            match reader.seek(applied).await {
+                Ok(()) => {
+                    tracing::info!(to, "moved the subscription back to what was applied");
+                    drop(reader);
+                    (reader, end) = self.subscribe(Some(applied)).await?;
+                }
+                // What is missing is a gap then.
+                Err(error) => tracing::warn!(to, %error, "cannot move the subscription back"),
+            }
+        }
+        let now = self.link.clock.instant();
+        Ok(ReaderSession::new(reader, positions, end, now))
+    }
+
+    /// Subscribes, and asks for the topic's end, which is not before what was applied.
+    async fn subscribe(
+        &self,
+        applied: Option<EntryId>,
+    ) -> Result<(TopicReader, Option<EntryId>), PulsarError> {
         let to = SubscribeOptions {
             name: self.subscription.clone(),
             consumer: self.name.clone(),
@@ -170,9 +199,8 @@ impl PulsarBus {
         };
         let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
         let end = end_of(&mut reader).await?;
-        self.link.check_end(end, positions.0.map(entry_of))?;
-        let now = self.link.clock.instant();
-        Ok(ReaderSession::new(reader, positions, end, now))
+        self.link.check_end(end, applied)?;
+        Ok((reader, end))
     }
 
     /// Runs before the first new delivery of a session is returned: records a gap when the topic
@@ -196,10 +224,10 @@ impl PulsarBus {
                 batch.put(&key, name.as_bytes());
             }
             let is_new = is_new && !begins_known;
-            let Some((after, until)) = applied.zip(began).filter(|(a, b)| is_gap(*a, *b, is_new))
-            else {
+            let Some((after, (until, said))) = applied.zip(began) else { return Ok(None) };
+            if !is_gap(after, until, said, is_new) {
                 return Ok(None);
-            };
+            }
             let reason = GapReason::Retention;
             gaps::record(batch, tag, Gap { after, until, count: None, reason, noticed_at })?;
             Ok(Some((after, until)))
@@ -220,7 +248,7 @@ impl PulsarBus {
     /// Reports how far the newest delivery is behind.
     fn report(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let behind = session.behind();
+        let (behind, is_stuck) = (session.behind(), self.earlier.is_stuck());
         metrics::BUS_BEHIND_SECONDS.set(behind.unwrap_or_default().as_secs_f64());
         let was_behind = self.state.borrow().behind.is_some();
         let now = self.link.clock.instant();
@@ -233,8 +261,9 @@ impl PulsarBus {
             _ => {}
         }
         self.state.send_if_modified(|state| {
-            let changed = state.stuck || state.behind != behind;
-            (state.stuck, state.behind) = (false, behind);
+            let stuck = state.stuck && is_stuck;
+            let changed = state.stuck != stuck || state.behind != behind;
+            (state.stuck, state.behind) = (stuck, behind);
             changed
         });
     }
@@ -282,12 +311,12 @@ impl Bus for PulsarBus {
     }
 }
 
-/// Whether entries are missing between the last applied position and the first delivered one. At
-/// the end of a ledger only a new subscription can tell: it begins with the oldest entry of the
-/// topic, so anything before that is gone. An existing subscription keeps undelivered entries and
-/// continues from ledger to ledger.
-fn is_gap(applied: Position, first: Position, is_new: bool) -> bool {
-    is_hole(applied, first) || (is_new && first > applied && first.ledger != applied.ledger)
+/// Whether entries are missing between the last applied position and the first delivered one, which
+/// was after an entry by its producer's word. At the end of a ledger without that word, a new
+/// subscription shows it: it begins with the oldest entry of the topic, so anything before that is
+/// gone.
+fn is_gap(applied: Position, first: Position, after: Option<EntryId>, is_new: bool) -> bool {
+    is_hole(applied, first, after) || (is_new && first > applied && first.ledger != applied.ledger)
 }
 
 #[cfg(test)]
@@ -300,12 +329,14 @@ mod tests {
         let applied = at(7, 3, 2);
         for is_new in [false, true] {
             for known in [at(7, 3, 2), at(7, 3, 0), at(7, 1, 0), at(5, 9, 0), at(7, 3, 3)] {
-                assert!(!is_gap(applied, known, is_new), "{known:?}");
+                assert!(!is_gap(applied, known, None, is_new), "{known:?}");
             }
-            assert!(!is_gap(applied, at(7, 4, 0), is_new));
-            assert!(is_gap(applied, at(7, 5, 0), is_new));
-            assert!(is_gap(applied, at(9, 1, 0), is_new));
-            assert_eq!(is_gap(applied, at(9, 0, 0), is_new), is_new);
+            assert!(!is_gap(applied, at(7, 4, 0), None, is_new));
+            assert!(is_gap(applied, at(7, 5, 0), None, is_new));
+            assert!(is_gap(applied, at(9, 1, 0), None, is_new));
+            assert_eq!(is_gap(applied, at(9, 0, 0), None, is_new), is_new);
+            assert_eq!(is_gap(applied, at(9, 0, 0), Some((7, 3)), is_new), is_new);
+            assert!(is_gap(applied, at(9, 0, 0), Some((7, 4)), is_new));
         }
     }
 }

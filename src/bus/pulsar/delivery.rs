@@ -1,10 +1,10 @@
 //! Makes a delivery of each message, and a dead letter of each entry that cannot be unpacked.
 
 use super::entry::{TopicMessage, UnreadableEntry};
-use super::progress::{EntryId, position_of};
+use super::progress::{EntryId, entry_of, position_of};
 use crate::bus::{Content, DeadLetter, Delivery, FactsFrom};
 use crate::model::message::Incoming;
-use crate::model::position::Position;
+use crate::model::position::{BusTag, Position};
 use crate::store::rows::DEAD_LETTER_BYTES;
 
 /// Identifies a delivery when it is acknowledged.
@@ -13,10 +13,12 @@ pub struct PulsarReceipt {
     pub(super) entry: EntryId,
     /// Whether it is the last message of its entry.
     pub(super) is_last: bool,
+    /// An entry that was on the topic before it, by its producer's word.
+    pub(super) after: Option<EntryId>,
 }
 
-/// The delivery of a message.
-pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
+/// The delivery of a message of the topic that has this tag.
+pub(super) fn read(message: TopicMessage, tag: BusTag) -> Delivery<PulsarReceipt> {
     let TopicMessage { entry, index, is_last, published_at, properties, body } = message;
     let given = [properties.received.as_deref(), properties.schema.as_deref()];
     let content = match Incoming::read(&body, given, published_at) {
@@ -33,11 +35,13 @@ pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
             is_damaged: false,
         }),
     };
+    let after = properties.after.filter(|after| after.tag == tag);
+    let after = after.map(|after| entry_of(after.position));
     Delivery {
         position: Position { index, ..position_of(entry) },
         outage: properties.outage,
         content,
-        receipt: PulsarReceipt { entry, is_last },
+        receipt: PulsarReceipt { entry, is_last, after },
     }
 }
 
@@ -49,7 +53,7 @@ pub(super) fn unpacked(unreadable: UnreadableEntry) -> Delivery<PulsarReceipt> {
         position: Position { index, ..position_of(entry) },
         outage: None,
         content: Content::DeadLetter(dead),
-        receipt: PulsarReceipt { entry, is_last: true },
+        receipt: PulsarReceipt { entry, is_last: true, after: None },
     }
 }
 

@@ -14,7 +14,8 @@ use super::progress::EntryId;
 use super::protobuf::{MalformedProtobuf, ProtobufFields};
 use crate::config::Compression;
 use crate::model::gap::Outage;
-use crate::model::message::{GAP, RECEIVED, SCHEMA};
+use crate::model::message::{AFTER, GAP, RECEIVED, SCHEMA};
+use crate::model::position::Cursor;
 use crate::model::window::Timestamp;
 
 /// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 2 MiB, or
@@ -73,6 +74,9 @@ pub(super) struct MessageProperties {
     pub(super) received: Option<String>,
     pub(super) schema: Option<String>,
     pub(super) outage: Option<Outage>,
+    /// A message before this one; `None` in an entry that was copied from another cluster, where
+    /// positions mean something else.
+    pub(super) after: Option<Cursor>,
 }
 
 /// Iterates over the messages of an entry.
@@ -91,6 +95,8 @@ pub(super) struct EntryMessages {
     reason: Option<String>,
     /// Whether the entry has a checksum, and it is right.
     is_intact: bool,
+    /// Whether it was copied from another cluster.
+    is_replicated: bool,
     /// How many messages the broker counts for this entry.
     pub(super) counted: u64,
 }
@@ -101,6 +107,7 @@ struct Metadata {
     compression: u64,
     uncompressed_size: u64,
     batch: Option<i32>,
+    is_replicated: bool,
     properties: MessageProperties,
 }
 
@@ -141,14 +148,14 @@ impl EntryMessages {
                 return Err(format!("it claims {claimed} messages, not 1 to {MESSAGES}"));
             }
         };
-        self.properties = metadata.properties;
+        (self.properties, self.is_replicated) = (metadata.properties, metadata.is_replicated);
         self.rest = unpack(metadata.compression, metadata.uncompressed_size, content)?;
         Ok(())
     }
 
     /// The next message.
     fn take(&mut self) -> Result<TopicMessage, &'static str> {
-        let (properties, body, is_last) = match self.batch {
+        let (mut properties, body, is_last) = match self.batch {
             None => (std::mem::take(&mut self.properties), std::mem::take(&mut self.rest), true),
             Some(count) => {
                 let about = sized(&mut self.rest).ok_or("the batch ends within a message")?;
@@ -160,6 +167,7 @@ impl EntryMessages {
                 (properties, self.rest.split_to(length), self.index + 1 == count)
             }
         };
+        properties.after = properties.after.filter(|_| !self.is_replicated);
         let (entry, index, published_at) = (self.entry, self.index, self.published_at);
         Ok(TopicMessage { entry, index, is_last, published_at, properties, body })
     }
@@ -212,6 +220,7 @@ impl Metadata {
             match field? {
                 (3, value) => metadata.publish_time = value.number(),
                 (4, value) => metadata.properties.add(value.bytes())?,
+                (5, _) => metadata.is_replicated = true,
                 (8, value) => metadata.compression = value.number(),
                 (9, value) => metadata.uncompressed_size = value.number(),
                 // A negative number is written with all 64 bits.
@@ -257,6 +266,7 @@ impl MessageProperties {
             Ok(RECEIVED) => self.received = text(),
             Ok(SCHEMA) => self.schema = text(),
             Ok(GAP) => self.outage = text().as_deref().and_then(Outage::read),
+            Ok(AFTER) => self.after = text().and_then(|text| text.parse().ok()),
             _ => {}
         }
         Ok(())

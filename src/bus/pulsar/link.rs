@@ -17,9 +17,10 @@ use super::error::PulsarError;
 use super::oauth::Credentials;
 use super::progress::shown;
 use super::tls::{self, Duplex};
-use super::topic::whole_name;
+use super::topic::{tag_of, whole_name};
 use crate::clock::Clock;
 use crate::config::{Compression, PulsarConfig, endpoint};
+use crate::model::position::BusTag;
 use crate::reload;
 
 /// Time limit for opening a session: name, connection, TLS, login, look-up, subscription.
@@ -33,6 +34,8 @@ pub(super) struct PulsarLink {
     pub(super) url: String,
     /// The topic's full name.
     pub(super) topic: String,
+    /// The tag of the topic, which its cursors have.
+    pub(super) tag: BusTag,
     pub(super) clock: Clock,
     pub(super) compression: Compression,
     /// Read again for each connection, so that it can be renewed.
@@ -55,6 +58,7 @@ impl PulsarLink {
         let credentials = pulsar.oauth.as_ref().map(|oauth| Credentials::read(oauth, clock));
         Ok(Self {
             url: pulsar.url.clone(),
+            tag: tag_of(&topic)?,
             topic,
             clock,
             compression: pulsar.compression,

@@ -14,15 +14,15 @@ use super::diagnosis::away;
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
 use super::producer::{AccessMode, TopicProducer};
+use super::progress::position_of;
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
-use super::topic::tag_of;
 use crate::bus::{BusError, Outlet, ProducerAccess, ProducerGrant};
 use crate::clock::Clock;
 use crate::config::PulsarConfig;
 use crate::metrics;
 use crate::model::message::Outgoing;
-use crate::model::position::{Cursor, Position};
+use crate::model::position::{BusTag, Cursor, Position};
 
 /// Time limit for giving the topic back; closing the connection does it in any case.
 const GIVEN_BACK: Duration = Duration::from_secs(5);
@@ -56,6 +56,10 @@ impl PulsarOutlet {
 }
 
 impl Outlet for PulsarOutlet {
+    fn tag(&self) -> BusTag {
+        self.link.tag
+    }
+
     async fn ask(&mut self, access: ProducerAccess) -> Result<ProducerGrant, BusError> {
         self.producer = None;
         let access = match access {
@@ -72,8 +76,7 @@ impl Outlet for PulsarOutlet {
     async fn end(&mut self) -> Result<Option<Cursor>, BusError> {
         let end = within(OPEN, || self.link.producing(), Box::pin(self.last())).await;
         let end = end.map_err(|error| self.link.confirmed(error))?;
-        let tag = tag_of(&self.link.topic)?;
-        Ok(end.map(|position| Cursor { tag, position }))
+        Ok(end.map(|position| Cursor { tag: self.tag(), position }))
     }
 
     async fn give_back(&mut self) {
@@ -83,7 +86,7 @@ impl Outlet for PulsarOutlet {
         }
     }
 
-    async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), BusError> {
+    async fn send(&mut self, messages: Vec<Outgoing>) -> Result<Option<Cursor>, BusError> {
         let doing = self.link.producing();
         let Some(mut producer) = self.producer.take() else {
             let why = "the topic was not granted, or the grant was lost".to_owned();
@@ -97,10 +100,11 @@ impl Outlet for PulsarOutlet {
             sent.map_err(|error| away(&doing, &error.into()))
         };
         match within(SENT, || doing.clone(), sending).await {
-            Ok(()) => {
+            Ok(stored) => {
                 metrics::MESSAGES_PRODUCED.add(count);
                 self.producer = Some(producer);
-                Ok(())
+                let tag = self.tag();
+                Ok(stored.map(|entry| Cursor { tag, position: position_of(entry) }))
             }
             Err(error) => {
                 metrics::BUS_LOST.add(1);

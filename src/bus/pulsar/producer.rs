@@ -18,7 +18,8 @@ use super::entry::pack;
 use super::error::PulsarError;
 use super::frames::FrameCodec;
 use super::link::PulsarLink;
-use crate::model::message::{GAP, Outgoing};
+use super::progress::EntryId;
+use crate::model::message::{AFTER, GAP, Outgoing};
 
 /// The id of the producer; each connection has one.
 const PRODUCER: u64 = 1;
@@ -52,7 +53,7 @@ pub(super) struct TopicProducer {
 struct ProducerRequest {
     message: Box<Message>,
     settled_by: ProducerResponse,
-    settled: oneshot::Sender<Result<(), ConnectionError>>,
+    settled: oneshot::Sender<Result<Option<EntryId>, ConnectionError>>,
 }
 
 /// A response that settles a request.
@@ -104,8 +105,12 @@ impl TopicProducer {
         }))
     }
 
-    /// Sends messages as one entry of the topic, and waits for the broker's receipt.
-    pub(super) async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), ConnectionError> {
+    /// Sends messages as one entry of the topic, and waits for the broker's receipt. Returns that
+    /// entry, or `None` when the receipt does not name it.
+    pub(super) async fn send(
+        &mut self,
+        messages: Vec<Outgoing>,
+    ) -> Result<Option<EntryId>, ConnectionError> {
         let number = self.sequence;
         self.sequence += 1;
         let entry = self.entry(number, messages)?;
@@ -148,14 +153,14 @@ impl TopicProducer {
     pub(super) async fn close(self) -> Result<(), ConnectionError> {
         let close = proto::CommandCloseProducer { producer_id: PRODUCER, request_id: self.closing };
         let message = command(Type::CloseProducer, |c| c.close_producer = Some(close));
-        self.request(Box::new(message), ProducerResponse::Closed).await
+        self.request(Box::new(message), ProducerResponse::Closed).await.map(|_| ())
     }
 
     async fn request(
         &self,
         message: Box<Message>,
         settled_by: ProducerResponse,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<Option<EntryId>, ConnectionError> {
         let (settled, outcome) = oneshot::channel();
         let request = ProducerRequest { message, settled_by, settled };
         self.requests.send(request).await.map_err(|_| ConnectionError::Disconnected)?;
@@ -183,8 +188,9 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
                     Err(error) => break error,
                     Ok(settled) => {
                         // A receipt may arrive twice.
-                        if let Some((_, done)) = sent.take_if(|sent| settled == Some(sent.0)) {
-                            let _ = done.send(Ok(()));
+                        let Some((response, stored)) = settled else { continue };
+                        if let Some((_, done)) = sent.take_if(|sent| response == sent.0) {
+                            let _ = done.send(Ok(stored));
                         }
                     }
                 }
@@ -202,8 +208,10 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
     }
 }
 
-/// The response in a command of the broker.
-fn outcome(said: BaseCommand) -> Result<Option<ProducerResponse>, ConnectionError> {
+/// The response in a command of the broker, and the entry that a receipt names.
+fn outcome(
+    said: BaseCommand,
+) -> Result<Option<(ProducerResponse, Option<EntryId>)>, ConnectionError> {
     if let Some(error) = said.send_error {
         let kind = ServerError::try_from(error.error).ok();
         return Err(ConnectionError::PulsarError(kind, Some(error.message)));
@@ -213,9 +221,12 @@ fn outcome(said: BaseCommand) -> Result<Option<ProducerResponse>, ConnectionErro
         return Err(ConnectionError::Io(std::io::Error::other(words)));
     }
     if let Some(receipt) = said.send_receipt {
-        return Ok(Some(ProducerResponse::Receipt(receipt.sequence_id)));
+        let stored = receipt.message_id.map(|id| (id.ledger_id, id.entry_id));
+        // A batch that the broker has already is at -1, as unsigned numbers.
+        let stored = stored.filter(|id| id.0.cast_signed() >= 0 && id.1.cast_signed() >= 0);
+        return Ok(Some((ProducerResponse::Receipt(receipt.sequence_id), stored)));
     }
-    Ok(said.success.map(|_| ProducerResponse::Closed))
+    Ok(said.success.map(|_| (ProducerResponse::Closed, None)))
 }
 
 /// The messages of a batch, each behind its metadata.
@@ -224,7 +235,8 @@ fn batch_of(messages: Vec<Outgoing>) -> Result<Vec<u8>, ConnectionError> {
     let mut batch = Vec::with_capacity(messages.iter().map(|message| message.body.len()).sum());
     for message in messages {
         let outage = message.outage.map(|outage| (GAP, outage.property()));
-        let properties = message.properties.into_iter().chain(outage);
+        let after = message.after.map(|after| (AFTER, after.to_string()));
+        let properties = message.properties.into_iter().chain(outage).chain(after);
         let metadata = proto::SingleMessageMetadata {
             properties: properties
                 .map(|(name, value)| proto::KeyValue { key: name.to_owned(), value })

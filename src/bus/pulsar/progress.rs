@@ -34,8 +34,9 @@ pub(super) struct TopicProgress {
     last: Option<Position>,
     /// Whether the topic is known to extend to `reached`.
     is_proven: bool,
-    /// The first new position of this session.
-    began: Option<Position>,
+    /// The first new position of this session, and the entry that was before it by its producer's
+    /// word.
+    began: Option<(Position, Option<EntryId>)>,
     /// That of the session before, which ended because entries before it are missing.
     expected: Option<Position>,
 }
@@ -68,22 +69,24 @@ impl TopicProgress {
         self.reached.map(entry_of)
     }
 
-    /// The first new position of this session.
-    pub(super) fn began(&self) -> Option<Position> {
+    /// The first new position of this session, and the entry that was before it by its producer's
+    /// word.
+    pub(super) fn began(&self) -> Option<(Position, Option<EntryId>)> {
         self.began
     }
 
-    /// Records a received position. Entries that are missing before it may have been lost in
-    /// transit, or its id may be damaged: a new session shows which. They are missing in the topic
-    /// when two sessions in a row begin with the same position.
-    pub(super) fn advance(&mut self, at: Position) -> NextStep {
+    /// Records a received position; by its producer's word the entry `after` was before it. Entries
+    /// that are missing before it may have been lost in transit, or its id may be damaged: a new
+    /// session shows which. They are missing in the topic when two sessions in a row begin with the
+    /// same position.
+    pub(super) fn advance(&mut self, at: Position, after: Option<EntryId>) -> NextStep {
         if self.reached < Some(at) {
             let is_confirmed = self.began.is_none() && self.expected == Some(at);
-            let before = self.reached.filter(|before| is_hole(*before, at));
+            let before = self.reached.filter(|before| is_hole(*before, at, after));
             if let Some(before) = before.filter(|_| !is_confirmed) {
                 return NextStep::Hole(entry_of(before));
             }
-            self.began.get_or_insert(at);
+            self.began.get_or_insert((at, after));
             (self.reached, self.is_proven) = (Some(at), true);
         } else if self.last.is_some_and(|last| at <= last) {
             // The broker went back: the subscription was reset.
@@ -99,15 +102,18 @@ impl TopicProgress {
     }
 }
 
-/// Whether entries are missing between two positions that were received one after the other.
-/// Missing entries at the end of a ledger cannot be detected when the next position is in another
-/// ledger.
-pub(super) fn is_hole(before: Position, at: Position) -> bool {
-    if at <= before || entry_of(at) == entry_of(before) {
+/// Whether entries are missing between two positions that were received one after the other. When
+/// the second one begins another ledger, only `after` can tell: by its producer's word that entry
+/// was before it. An entry that cannot be before it is ignored. Within a ledger the numbers tell.
+pub(super) fn is_hole(before: Position, at: Position, after: Option<EntryId>) -> bool {
+    let (from, to) = (entry_of(before), entry_of(at));
+    if to <= from {
         return false;
     }
-    let next = if at.ledger == before.ledger { before.entry.saturating_add(1) } else { 0 };
-    at.entry > next
+    if to.0 == from.0 {
+        return to.1 > from.1.saturating_add(1);
+    }
+    to.1 > 0 || after.is_some_and(|after| from < after && after.0 < to.0)
 }
 
 #[cfg(test)]
@@ -130,7 +136,7 @@ mod tests {
     fn furthest_position_never_goes_back() {
         let mut progress = TopicProgress::new((None, None), None);
         for (ledger, entry, reached) in [(7, 3, (7, 3)), (2, 0, (7, 3)), (7, 4, (7, 4))] {
-            progress.advance(at(ledger, entry, 0));
+            progress.advance(at(ledger, entry, 0), None);
             assert_eq!(progress.reached(), Some(reached));
         }
     }
@@ -138,47 +144,83 @@ mod tests {
     #[test]
     fn known_positions_are_withheld_until_the_end_is_known() {
         let mut progress = TopicProgress::new((Some(at(7, 3, 5)), None), None);
-        assert_eq!(progress.advance(at(2, 0, 0)), Withhold, "it may be a new topic");
-        assert_eq!(progress.advance(at(7, 3, 5)), Withhold);
-        assert_eq!(progress.advance(at(7, 3, 6)), Pass, "it continues after what was applied");
-        let mut progress = TopicProgress::new((Some(at(7, 3, 5)), None), None);
-        assert_eq!(progress.advance(at(7, 2, 0)), Withhold);
-        progress.prove();
-        assert_eq!(progress.advance(at(7, 3, 5)), Pass);
+        assert_eq!(progress.advance(at(2, 0, 0), None), Withhold, "it may be a new topic");
+        assert_eq!(progress.advance(at(7, 3, 5), None), Withhold);
         assert_eq!(
-            TopicProgress::new((Some(at(7, 3, 5)), None), Some((7, 3))).advance(at(7, 2, 0)),
+            progress.advance(at(7, 3, 6), None),
+            Pass,
+            "it continues after what was applied"
+        );
+        let mut progress = TopicProgress::new((Some(at(7, 3, 5)), None), None);
+        assert_eq!(progress.advance(at(7, 2, 0), None), Withhold);
+        progress.prove();
+        assert_eq!(progress.advance(at(7, 3, 5), None), Pass);
+        assert_eq!(
+            TopicProgress::new((Some(at(7, 3, 5)), None), Some((7, 3))).advance(at(7, 2, 0), None),
             Pass
         );
-        assert_eq!(TopicProgress::new((None, None), None).advance(at(0, 0, 0)), Pass);
+        assert_eq!(TopicProgress::new((None, None), None).advance(at(0, 0, 0), None), Pass);
     }
 
     #[test]
     fn reset_subscription_has_to_be_proven_again() {
         let mut progress = TopicProgress::new((Some(at(7, 3, 0)), None), Some((7, 9)));
         for entry in 2..9 {
-            assert_eq!(progress.advance(at(7, entry, 0)), Pass);
+            assert_eq!(progress.advance(at(7, entry, 0), None), Pass);
         }
-        assert_eq!(progress.advance(at(7, 5, 0)), Withhold);
-        assert_eq!(progress.advance(at(7, 6, 0)), Withhold);
-        assert_eq!(progress.advance(at(7, 9, 0)), Pass);
+        assert_eq!(progress.advance(at(7, 5, 0), None), Withhold);
+        assert_eq!(progress.advance(at(7, 6, 0), None), Withhold);
+        assert_eq!(progress.advance(at(7, 9, 0), None), Pass);
     }
 
     #[test]
     fn hole_shows_when_two_sessions_begin_with_it() {
         let applied = Some(at(7, 3, 0));
         let mut progress = TopicProgress::new((applied, None), Some((9, 9)));
-        assert_eq!(progress.advance(at(7, 6, 0)), Hole((7, 3)), "its id may be damaged");
+        assert_eq!(progress.advance(at(7, 6, 0), None), Hole((7, 3)), "its id may be damaged");
         assert_eq!(progress.began(), None);
         let mut progress = TopicProgress::new((applied, Some(at(7, 6, 0))), Some((9, 9)));
-        assert_eq!(progress.advance(at(7, 5, 0)), Hole((7, 3)), "it is another one");
+        assert_eq!(progress.advance(at(7, 5, 0), None), Hole((7, 3)), "it is another one");
         // Nothing is left in the topic before it.
         for position in [at(7, 2, 0), at(7, 6, 0), at(7, 6, 1), at(7, 7, 0), at(9, 0, 0)] {
-            assert_eq!(progress.advance(position), Pass);
+            assert_eq!(progress.advance(position, None), Pass);
         }
         for position in [at(9, 2, 0), at(9, 2, 0), at(11, 1, 0)] {
-            assert_eq!(progress.advance(position), Hole((9, 0)));
+            assert_eq!(progress.advance(position, None), Hole((9, 0)));
         }
         assert_eq!(progress.reached(), Some((9, 0)));
-        assert_eq!(progress.advance(at(11, 0, 0)), Pass);
+        assert_eq!(progress.advance(at(11, 0, 0), None), Pass);
+    }
+
+    #[test]
+    fn end_of_a_ledger_is_missing_when_the_next_one_names_an_entry_that_was_not_received() {
+        let (before, first) = (at(7, 3, 5), at(9, 0, 0));
+        for after in [(7, 4), (8, 0), (8, u64::MAX)] {
+            assert!(is_hole(before, first, Some(after)), "{after:?}");
+            let mut progress = TopicProgress::new((Some(before), None), Some((9, 9)));
+            assert_eq!(progress.advance(first, Some(after)), Hole((7, 3)));
+            // The next session begins with it, too: the topic no longer has them.
+            let mut progress = TopicProgress::new((Some(before), Some(first)), Some((9, 9)));
+            assert_eq!(progress.advance(first, Some(after)), Pass);
+            assert_eq!(progress.began(), Some((first, Some(after))));
+            assert_eq!(progress.advance(at(9, 0, 1), None), Pass, "the rest of the batch");
+            // A word about what is known to be missing is no second gap.
+            assert_eq!(progress.advance(at(9, 1, 0), Some(after)), Pass);
+            assert_eq!(progress.advance(at(11, 0, 0), Some(after)), Pass);
+        }
+        // Nothing is missing; what its producer knew was older; it is itself, or after it; nothing
+        // is said.
+        let said = [Some((7, 3)), Some((7, 0)), Some((0, 0)), Some((9, 0)), Some((9, 7)), None];
+        for after in said.into_iter().chain([Some((u64::MAX, 0))]) {
+            assert!(!is_hole(before, first, after), "{after:?}");
+        }
+        // Within a ledger, and at what was received before, the word changes nothing.
+        for known in [at(7, 3, 6), at(7, 4, 0), at(7, 2, 0), at(5, 0, 0)] {
+            assert!(!is_hole(before, known, Some((8, 0))), "{known:?}");
+        }
+        assert!(is_hole(before, at(7, 5, 0), Some((7, 3))));
+        assert!(is_hole(before, at(9, 1, 0), None));
+        let mut new = TopicProgress::new((None, None), Some((9, 9)));
+        assert_eq!(new.advance(first, Some((8, 0))), Pass, "a new node");
     }
 }

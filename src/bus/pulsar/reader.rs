@@ -23,6 +23,7 @@ use super::entry::{EntryMessages, PackedEntry, TopicMessage, UnreadableEntry};
 use super::error::PulsarError;
 use super::frames::{FRAME_BYTES, FrameCodec, PulsarFrame};
 use super::link::PulsarLink;
+use super::progress::EntryId;
 
 /// Messages that the broker may send ahead; more than any producer puts into one entry.
 const AHEAD: u32 = 2_000;
@@ -108,7 +109,7 @@ impl TopicReader {
             initial_position: Some(to.from.clone().into()),
             ..proto::CommandSubscribe::default()
         };
-        reader.ask(command(Type::Subscribe, |c| c.subscribe = Some(subscribe))).await?;
+        reader.ask(command(Type::Subscribe, |c| c.subscribe = Some(subscribe)), false).await?;
         reader.grant(AHEAD);
         Ok(reader)
     }
@@ -127,10 +128,8 @@ impl TopicReader {
     pub(super) async fn last_id(&mut self) -> Result<Option<MessageIdData>, ConnectionError> {
         let (request_id, consumer_id) = (self.connection.next_request(), CONSUMER);
         let ask = proto::CommandGetLastMessageId { consumer_id, request_id };
-        let answer = self.ask(command(Type::GetLastMessageId, |c| {
-            c.get_last_message_id = Some(ask);
-        }));
-        let answer = answer.await?;
+        let question = command(Type::GetLastMessageId, |c| c.get_last_message_id = Some(ask));
+        let answer = self.ask(question, false).await?;
         Ok(answer.get_last_message_id_response.map(|found| found.last_message_id))
     }
 
@@ -147,14 +146,35 @@ impl TopicReader {
         let _ = std::future::poll_fn(|context| self.connection.poll_send(context)).now_or_never();
     }
 
+    /// Moves the subscription back to this entry, or to the next one that the topic has. The broker
+    /// closes the consumer, before or after its response, unless it refuses.
+    pub(super) async fn seek(
+        &mut self,
+        (ledger_id, entry_id): EntryId,
+    ) -> Result<(), ConnectionError> {
+        let to = MessageIdData { ledger_id, entry_id, ..MessageIdData::default() };
+        let seek = proto::CommandSeek {
+            consumer_id: CONSUMER,
+            request_id: self.connection.next_request(),
+            message_id: Some(to),
+            ..proto::CommandSeek::default()
+        };
+        self.ask(command(Type::Seek, |c| c.seek = Some(seek)), true).await.map(|_| ())
+    }
+
     /// Permits the broker to send this many more messages.
     fn grant(&mut self, message_permits: u32) {
         let flow = proto::CommandFlow { consumer_id: CONSUMER, message_permits };
         self.connection.push(command(Type::Flow, |c| c.flow = Some(flow)));
     }
 
-    /// Sends a request and waits for the response. Entries that arrive first are queued.
-    async fn ask(&mut self, question: Message) -> Result<BaseCommand, ConnectionError> {
+    /// Sends a request and waits for the response, also after the broker has closed the consumer
+    /// when it `may_end` by this. Entries that arrive first are queued.
+    async fn ask(
+        &mut self,
+        question: Message,
+        may_end: bool,
+    ) -> Result<BaseCommand, ConnectionError> {
         self.answer = None;
         self.connection.push(question);
         std::future::poll_fn(|context| {
@@ -162,7 +182,7 @@ impl TopicReader {
                 if let Some(answer) = self.answer.take() {
                     return Poll::Ready(Ok(answer));
                 }
-                if self.has_ended {
+                if self.has_ended && !may_end {
                     return Poll::Ready(Err(ConnectionError::Disconnected));
                 }
                 if self.queued > QUEUED_BYTES {
@@ -170,7 +190,9 @@ impl TopicReader {
                         format!("more than {QUEUED_BYTES} bytes of entries before a response");
                     return Poll::Ready(Err(ConnectionError::Decoding(words)));
                 }
-                ready!(self.poll_take(context))?;
+                if !ready!(self.poll_take(context))? {
+                    return Poll::Ready(Err(ConnectionError::Disconnected));
+                }
             }
         })
         .await
@@ -206,17 +228,20 @@ impl TopicReader {
         }
     }
 
-    /// Sends queued commands and receives one frame.
-    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+    /// Sends queued commands and receives one frame. Returns whether the connection is still open.
+    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
         match ready!(self.connection.poll_next(context))? {
             Some(PulsarFrame::Entry(packed)) => {
                 self.queued += packed.content.len();
                 self.queue.push_back(packed);
             }
             Some(PulsarFrame::Command(command)) => self.receive_command(*command),
-            None => self.has_ended = true,
+            None => {
+                self.has_ended = true;
+                return Poll::Ready(Ok(false));
+            }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(true))
     }
 
     fn receive_command(&mut self, said: BaseCommand) {

@@ -117,7 +117,7 @@ impl EarlierSessions {
         self.silent > 0
     }
 
-    /// Something arrived, or the end of the topic is reached.
+    /// Something new arrived, or the end of the topic is reached.
     pub(super) fn reset(&mut self) {
         self.silent = 0;
     }
@@ -204,7 +204,10 @@ impl ReaderSession {
                 }
             }
         }
-        earlier.reset();
+        // What is delivered again after the subscription was moved back shows nothing.
+        if self.progress.began().is_some() {
+            earlier.reset();
+        }
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && !self.has_unknown_end() {
@@ -356,7 +359,8 @@ impl ReaderSession {
         match received {
             Ok(Some(Ok(message))) => {
                 self.published_at = Some(message.published_at);
-                self.pass(read(message), earlier, deliveries)
+                let delivery = read(message, self.reader.link().tag);
+                self.pass(delivery, earlier, deliveries)
             }
             // What was applied is only passed over.
             Ok(Some(Err(unreadable)))
@@ -398,7 +402,7 @@ impl ReaderSession {
                     return Err(self.reader.link().unread(format!("{why}: reconnecting")));
                 }
                 Ordering::Equal => {
-                    self.advance(delivery.position, earlier)?;
+                    self.advance(&delivery, earlier)?;
                     unproven.deliveries.push(delivery);
                     self.unproven = Some(unproven);
                 }
@@ -409,7 +413,7 @@ impl ReaderSession {
             }
             return Ok(());
         }
-        let known = if self.advance(delivery.position, earlier)? {
+        let known = if self.advance(&delivery, earlier)? {
             let is_known = before.is_some_and(|before| before.0 == at.0 || at < before);
             if is_known || self.ahead == Some(at) {
                 deliveries.push(delivery);
@@ -425,15 +429,16 @@ impl ReaderSession {
         Ok(())
     }
 
-    /// Whether a delivery at that position may be passed on. When entries before it are missing,
+    /// Whether a delivery may be passed on. When entries before it are missing,
     /// the session ends: entries that were lost in transit arrive in the next one, and those that
     /// the topic has lost show there as a gap.
     fn advance(
         &mut self,
-        at: Position,
+        delivery: &Delivery<PulsarReceipt>,
         earlier: &mut EarlierSessions,
     ) -> Result<bool, PulsarError> {
-        match self.progress.advance(at) {
+        let at = delivery.position;
+        match self.progress.advance(at, delivery.receipt.after) {
             NextStep::Pass => Ok(true),
             NextStep::Withhold => Ok(false),
             NextStep::Hole(before) => {
@@ -447,11 +452,12 @@ impl ReaderSession {
         }
     }
 
-    /// The first new position of the session, once it is known to be there.
-    pub(super) fn began(&self) -> Option<Position> {
+    /// The first new position of the session, once it is known to be there, and the entry that was
+    /// before it by its producer's word.
+    pub(super) fn began(&self) -> Option<(Position, Option<EntryId>)> {
         let held = self.unproven.iter().flat_map(|unproven| &unproven.deliveries);
         let first = held.chain(&self.proven).map(|delivery| delivery.position).next();
-        self.progress.began().filter(|began| Some(*began) != first)
+        self.progress.began().filter(|(began, _)| Some(*began) != first)
     }
 
     /// Acknowledges the last complete entry, and with it all before it.

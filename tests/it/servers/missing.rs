@@ -16,6 +16,7 @@ use super::broker::{Shared, shared};
 use super::flow::{assert_same, is_acknowledged};
 use super::formats::{peers, produce};
 use super::node::{Node, PATIENCE, Row, pull_request, pull_requests, until};
+use super::restored::is_trimmed;
 use super::way::{DAMAGED, SPOILED, Way};
 
 /// The gaps that a node has recorded.
@@ -85,7 +86,10 @@ async fn entries_that_expire_while_reading_become_a_gap() {
     let Some(mut lossy) = Lossy::on("expiring").await else { return };
     let subscription = &lossy.edge.subscription;
     let skip = format!("/subscription/{subscription}/skip_all");
+    is_acknowledged(lossy.pulsar.broker, lossy.topic, &lossy.collector).await;
+    lossy.pulsar.broker.to_topic("PUT", lossy.topic, "/unload", "").await;
     lossy.pulsar.broker.to_topic("POST", lossy.topic, &skip, "").await;
+    is_trimmed(lossy.pulsar.broker, lossy.topic, lossy.here[69].0.position.ledger).await;
     let there = lossy.go_on(70).await;
     let here = &lossy.here;
     assert_same(&there, &[&here[..50], &here[70..]].concat());
@@ -93,6 +97,20 @@ async fn entries_that_expire_while_reading_become_a_gap() {
     assert_eq!(seen.len(), 1, "{seen:?}");
     assert_eq!(seen[0].reason, GapReason::Retention);
     assert_eq!((seen[0].after, seen[0].until), (here[49].0.position, here[70].0.position));
+    assert_eq!(here[70].0.position.entry, 0, "the numbers of entries show nothing");
+    lossy.collector.end().await;
+    lossy.edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_the_subscription_passed_over_are_read_from_the_topic() {
+    let Some(mut lossy) = Lossy::on("passed-over").await else { return };
+    let skip = format!("/subscription/{}/skip_all", lossy.edge.subscription);
+    lossy.pulsar.broker.to_topic("POST", lossy.topic, &skip, "").await;
+    let there = lossy.go_on(90).await;
+    assert_same(&there, &lossy.here);
+    assert_eq!(gaps_of(&lossy.edge, lossy.topic), []);
+    is_acknowledged(lossy.pulsar.broker, lossy.topic, &lossy.edge).await;
     lossy.collector.end().await;
     lossy.edge.end().await;
 }

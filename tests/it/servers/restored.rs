@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ghpulse::bus::ProducerGrant;
 use ghpulse::clock::Clock;
 use ghpulse::model::gap::{Gap, GapReason};
 use ghpulse::model::position::Position;
@@ -37,7 +38,7 @@ async fn forget_name(dir: &Path) {
 }
 
 /// Waits until the topic has deleted a ledger.
-async fn is_trimmed(broker: &Broker, topic: &str, ledger: u64) {
+pub(crate) async fn is_trimmed(broker: &Broker, topic: &str, ledger: u64) {
     let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
     let ledger = format!("\"ledgerId\":{ledger},");
     let trimmed = async {
@@ -90,10 +91,13 @@ async fn expired_part_of_the_topic_becomes_one_gap() {
     is_acknowledged(pulsar.broker, topic, &edge).await;
     let subscription = format!("/subscription/{}", edge.subscription);
     edge.end().await;
-    // An operator skips everything that the broker keeps for the node.
+    // Everything that the broker keeps for the node expires, up to the end of a ledger.
     collector.admit(&events[300..400]).await;
-    collector.holds(400).await;
+    let here = collector.holds(400).await;
+    is_acknowledged(pulsar.broker, topic, &collector).await;
+    pulsar.broker.to_topic("PUT", topic, "/unload", "").await;
     pulsar.broker.to_topic("POST", topic, &format!("{subscription}/skip_all"), "").await;
+    is_trimmed(pulsar.broker, topic, here[399].0.position.ledger).await;
     collector.admit(&events[400..]).await;
     let here = collector.holds(500).await;
     let edge = Node::edge(&dirs[2], &options).await;
@@ -101,6 +105,43 @@ async fn expired_part_of_the_topic_becomes_one_gap() {
     let seen = found(&edge);
     assert_eq!(seen.len(), 2, "{seen:?}");
     is_between(&seen[1], 299, 400, &here);
+    assert_eq!(here[400].0.position.entry, 0, "the numbers of entries show nothing");
+    edge.end().await;
+    collector.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_copy_of_a_data_directory_reads_again_what_the_topic_has() {
+    let topic = "set-back";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
+    let mut collector = Node::collector(&dirs[0], &options).await;
+    collector.is(ProducerGrant::Granted).await;
+    // It reads nothing, so that the topic keeps everything.
+    pulsar.broker.to_topic("PUT", topic, "/subscription/keeper", "").await;
+    let edge = Node::edge(&dirs[1], &options).await;
+    let events = pull_requests(1, 300);
+    collector.admit(&events[..100]).await;
+    edge.holds(100).await;
+    edge.end().await;
+    restore(dirs[1].path(), dirs[2].path()).await;
+    // The later life of the store moves its subscription on, up to the end of a ledger.
+    let edge = Node::edge(&dirs[1], &options).await;
+    collector.admit(&events[100..200]).await;
+    edge.holds(200).await;
+    is_acknowledged(pulsar.broker, topic, &edge).await;
+    edge.end().await;
+    pulsar.broker.to_topic("PUT", topic, "/unload", "").await;
+    let edge = Node::edge(&dirs[2], &options).await;
+    collector.admit(&events[200..]).await;
+    let here = collector.holds(300).await;
+    assert_ne!(here[199].0.position.ledger, here[200].0.position.ledger);
+    let rows = edge.holds(300).await;
+    assert_same(&rows, &here);
+    let seen = gaps::behind(edge.store.reader(), rows[0].0.tag, Position::default(), 9).unwrap();
+    assert_eq!(seen, []);
+    is_acknowledged(pulsar.broker, topic, &edge).await;
     edge.end().await;
     collector.end().await;
 }

@@ -76,6 +76,7 @@ fn messages_come_alone_and_in_batches_packed_in_every_way() {
         property(4, "received", "5"),
         property(4, "schema", "1"),
         property(4, "gap", "upstream:1:2"),
+        property(4, "after", "51a70c3e-be1f4b"),
         property(4, "key", &"long".repeat(100_000)),
     ];
     let [arrived] = &packed(&properties, body).unpack().collect::<Vec<_>>()[..] else {
@@ -89,6 +90,7 @@ fn messages_come_alone_and_in_batches_packed_in_every_way() {
     let outage = Outage::read("upstream:1:2");
     assert_eq!(properties.received.as_deref(), Some("5"));
     assert_eq!((properties.schema.as_deref(), properties.outage), (Some("1"), outage));
+    assert_eq!(properties.after.map(|after| after.to_string()).as_deref(), Some("51a70c3e-be1f4b"));
 
     let batch =
         [part(b"one", &[property(1, "received", "5")]), part(b"", &[]), part(b"three", &[])];
@@ -108,6 +110,26 @@ fn messages_come_alone_and_in_batches_packed_in_every_way() {
         assert_eq!(read[0].properties.received.as_deref(), Some("5"));
         assert_eq!(read[1].properties, MessageProperties::default());
     }
+}
+
+#[test]
+fn word_about_an_earlier_message_counts_where_its_positions_mean_something() {
+    let after = |fields: &[Vec<u8>]| {
+        let [arrived] = &packed(fields, b"{}").unpack().collect::<Vec<_>>()[..] else {
+            panic!("one message")
+        };
+        arrived.as_ref().unwrap().properties.after
+    };
+    let word = |text: &str| property(4, "after", text);
+    assert!(after(&[word("51a70c3e-be1f4b")]).is_some());
+    let replicated_from = bytes(5, b"west");
+    assert_eq!(after(&[word("51a70c3e-be1f4b"), replicated_from.clone()]), None);
+    for odd in ["", "7:3", "51a70c3e", "51a70c3e-be1f4", "51A70C3E-be1f4b", &"x".repeat(200)] {
+        assert_eq!(after(&[word(odd)]), None, "{odd}");
+    }
+    let batch = part(b"{}", &[property(1, "after", "51a70c3e-be1f4b")]);
+    let mut copied = packed(&[numbered(11, 1), replicated_from], &batch).unpack();
+    assert_eq!(copied.next().unwrap().unwrap().properties.after, None);
 }
 
 /// A reader of as many zeros.

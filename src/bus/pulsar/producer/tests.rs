@@ -112,7 +112,8 @@ fn link(url: &str) -> Arc<PulsarLink> {
 
 fn message(body: &str) -> Outgoing {
     let properties = ["a", "b", "c"].map(|name| (name, name.to_owned()));
-    Outgoing { key: Some("1".to_owned()), properties, outage: None, body: body.to_owned() }
+    let (key, body) = (Some("1".to_owned()), body.to_owned());
+    Outgoing { key, properties, outage: None, after: None, body }
 }
 
 /// Opens a producer and sends a message; returns the error, as text.
@@ -267,7 +268,7 @@ async fn idle_producer_answers_pings_and_keeps_the_reason_of_its_end() {
     // The broker closes the producer when it has the pong.
     let error = loop {
         match producer.send(vec![message("{}")]).await {
-            Ok(()) => tokio::task::yield_now().await,
+            Ok(_) => tokio::task::yield_now().await,
             Err(error) => break error.to_string(),
         }
     };

@@ -12,10 +12,13 @@ use super::super::connection::BrokerConnection;
 use super::super::frames::FrameCodec;
 use super::super::link::PulsarLink;
 use super::super::link::tests::configured;
+use super::super::progress::position_of;
 use super::super::reader::SubscribeOptions;
 use super::*;
 use crate::bus::Content;
 use crate::clock::Clock;
+use crate::model::message::AFTER;
+use crate::model::position::{BusTag, Cursor};
 
 /// An entry of one message: an event with that many bytes beside its own fields.
 fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
@@ -39,8 +42,8 @@ fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
     Message { command, payload: Some(Payload { metadata, data }) }
 }
 
-/// A session to which the broker has sent these frames, on a topic that ended there.
-async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
+/// A reader to which the broker has sent these frames.
+async fn reader_with(frames: &[BytesMut]) -> TopicReader {
     let connected = BaseCommand {
         r#type: Type::Connected as i32,
         connected: Some(proto::CommandConnected::default()),
@@ -55,8 +58,8 @@ async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     for command in [connected, subscribed] {
         Codec.encode(Message { command, payload: None }, &mut sent).unwrap();
     }
-    for entry in entries {
-        sent.extend_from_slice(entry);
+    for frame in frames {
+        sent.extend_from_slice(frame);
     }
     let (ours, mut theirs) = tokio::io::duplex(sent.len() + (1 << 20));
     theirs.write_all(&sent).await.unwrap();
@@ -66,8 +69,13 @@ async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
     let connecting = BrokerConnection::log_in(Box::new(ours), &link, None, FrameCodec::ENTRIES);
-    let reader = TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap();
-    let now = link.clock.instant();
+    TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap()
+}
+
+/// A session to which the broker has sent these frames, on a topic that ended there.
+async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
+    let reader = reader_with(entries).await;
+    let now = reader.link().clock.instant();
     ReaderSession::new(reader, (None, None), Some(end), now)
 }
 
@@ -205,5 +213,90 @@ async fn first_entry_of_a_ledger_is_held_until_the_next_shows_that_its_id_is_rig
             let says = "after 25:0, the first of its ledger, came 2:1";
             assert!(error.is_transient() && error.to_string().contains(says), "{error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn first_entry_of_a_ledger_that_names_a_missing_one_ends_the_session() {
+    let tag = super::super::topic::tag_of("events").unwrap();
+    let other = BusTag(tag.0 ^ 1);
+    for (tag, after, is_missing) in
+        [(tag, (1, 1), true), (tag, (1, 0), false), (tag, (2, 0), false), (other, (1, 1), false)]
+    {
+        let mut first = entry((2, 0), 10);
+        let position = Position { index: 3, ..position_of(after) };
+        let after = Cursor { tag, position }.to_string();
+        let property = proto::KeyValue { key: AFTER.to_owned(), value: after.clone() };
+        first.payload.as_mut().unwrap().metadata.properties.push(property);
+        let mut bytes = BytesMut::new();
+        Codec.encode(first, &mut bytes).unwrap();
+        let sent = [encoded((1, 0), 10), bytes, encoded((2, 1), 10)];
+        let mut session = session_with(&sent, (2, 1)).await;
+        let mut earlier = EarlierSessions::default();
+        let mut found = Vec::new();
+        let ended = loop {
+            match session.receive(&mut earlier).await {
+                Ok(deliveries) => found.extend(deliveries.iter().map(|it| entry_of(it.position))),
+                Err(error) => break Some(error.to_string()),
+            }
+            if found.len() == 3 {
+                break None;
+            }
+        };
+        if is_missing {
+            assert_eq!(found, [(1, 0)], "{after}");
+            let error = ended.expect("it is read again");
+            assert!(error.contains("after 1:0 came 2:0"), "{error}");
+        } else {
+            assert_eq!((found, ended), (vec![(1, 0), (2, 0), (2, 1)], None), "{after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn subscription_is_moved_back_also_when_the_broker_closes_the_consumer_first() {
+    let encode = |command: BaseCommand| {
+        let mut bytes = BytesMut::new();
+        Codec.encode(Message { command, payload: None }, &mut bytes).unwrap();
+        bytes
+    };
+    let close = encode(BaseCommand {
+        r#type: Type::CloseConsumer as i32,
+        close_consumer: Some(proto::CommandCloseConsumer::default()),
+        ..BaseCommand::default()
+    });
+    let done = encode(BaseCommand {
+        r#type: Type::Success as i32,
+        success: Some(proto::CommandSuccess::default()),
+        ..BaseCommand::default()
+    });
+    let refused = encode(BaseCommand {
+        r#type: Type::Error as i32,
+        error: Some(proto::CommandError {
+            message: "cannot seek".to_owned(),
+            ..Default::default()
+        }),
+        ..BaseCommand::default()
+    });
+    let one = encoded((1, 0), 10);
+    let mut reader = reader_with(&[one.clone(), close, done]).await;
+    reader.seek((1, 0)).await.unwrap();
+    // A broker that refuses goes on with the subscription as it is.
+    let mut reader = reader_with(&[one, refused]).await;
+    let error = reader.seek((1, 0)).await.unwrap_err();
+    assert!(error.to_string().contains("cannot seek"), "{error}");
+    assert_eq!(reader.next().await.unwrap().unwrap().unwrap().entry, (1, 0));
+}
+
+#[tokio::test]
+async fn what_was_applied_before_does_not_show_that_the_broker_delivers_again() {
+    for (at, is_new) in [((1, 0), false), ((1, 1), true)] {
+        let reader = reader_with(&[encoded(at, 10)]).await;
+        let now = reader.link().clock.instant();
+        let applied = Some(position_of((1, 0)));
+        let mut session = ReaderSession::new(reader, (applied, None), Some((1, 9)), now);
+        let mut earlier = EarlierSessions { silent: 2, ..EarlierSessions::default() };
+        assert_eq!(session.receive(&mut earlier).await.unwrap().len(), 1);
+        assert_eq!(earlier.is_stuck(), !is_new);
     }
 }
