@@ -4,7 +4,7 @@
 //!
 //! `aggregates`: numbers as streams. `clients`: WebSocket libraries of Node. `documents`, `http`,
 //! `limits`, `program`, `renewed`, `script`, `store`, `tail`: everything around the three
-//! endpoints. `proxies`: readers behind nginx, HAProxy and Caddy. `pasted`: the clients that the
+//! endpoints. `proxies`: readers behind nginx, `HAProxy` and Caddy. `pasted`: the clients that the
 //! server offers. `recorded`: hours of real events, on machines that have them. `docs`,
 //! `monitoring`, `privacy`, `upgrade`, `watchdog`: what an operator relies on.
 

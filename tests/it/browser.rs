@@ -169,12 +169,12 @@ async fn page_reports_silence_and_recovery() {
     relay.hold(true);
     // A hidden page does not ask for the state.
     for page in &mut pages {
-        page.to_front().await;
+        page.bring_to_front().await;
         shows(page, SILENT).await;
     }
     relay.hold(false);
     for page in &mut pages {
-        page.to_front().await;
+        page.bring_to_front().await;
         shows(page, LIVE).await;
     }
     browser.end().await;

@@ -251,8 +251,8 @@ fn what_ends_it_is_in_a_log_that_is_not_stderr() {
     assert!(last.contains("ERROR") && last.contains("exit=74") && last.contains(&address), "{log}");
     let as_json = [("GHPULSE_LOG_FORMAT", "json"), ("GHPULSE_OPS_LISTEN", "off")];
     let (_, _, stderr) = read(&ghpulse(directory.path(), &run, &as_json));
-    let lines = stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
-    let last: serde_json::Value = lines.last().expect("it has lines");
+    let mut lines = stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let last: serde_json::Value = lines.next_back().expect("it has lines");
     assert_eq!((&last["level"], &last["exit"]), (&"ERROR".into(), &74.into()), "{stderr}");
 }
 

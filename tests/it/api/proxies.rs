@@ -1,4 +1,4 @@
-//! Readers behind nginx, HAProxy and Caddy, with the settings of `config/README.md`: WebSockets are
+//! Readers behind nginx, `HAProxy` and Caddy, with the settings of `config/README.md`: WebSockets are
 //! passed on, events arrive when they come, and each client counts by its own address.
 
 use std::net::SocketAddr;

@@ -19,15 +19,15 @@ const SIGNALS: [(&str, i32); 2] = [("-INT", 2), ("-TERM", 15)];
 async fn answered(listener: &TcpListener, ops: SocketAddr) -> TcpStream {
     let (mut command, _) = listener.accept().await.unwrap();
     let mut appliance = TcpStream::connect(ops).await.unwrap();
-    let mut head = [0; 12];
+    let mut status = [0; 12];
     {
         let ((mut asks, _), (mut answers, mut asked)) = (command.split(), appliance.split());
         tokio::select! {
             ended = tokio::io::copy(&mut asks, &mut asked) => panic!("it ended: {ended:?}"),
-            read = answers.read_exact(&mut head) => drop(read.unwrap()),
+            read = answers.read_exact(&mut status) => drop(read.unwrap()),
         }
     }
-    assert_eq!(String::from_utf8_lossy(&head), "HTTP/1.1 200");
+    assert_eq!(String::from_utf8_lossy(&status), "HTTP/1.1 200");
     command
 }
 
@@ -127,9 +127,9 @@ async fn request_that_arrives_after_its_command_was_interrupted_leaves_nothing()
         assert_eq!(ended.signal(), Some(2), "{arguments:?}: {ended}");
         let mut appliance = TcpStream::connect(running.ops).await.unwrap();
         appliance.write_all(&request).await.unwrap();
-        let mut head = [0; 12];
-        soon("the appliance answers", appliance.read_exact(&mut head)).await.unwrap();
-        assert_eq!(String::from_utf8_lossy(&head), "HTTP/1.1 422", "{arguments:?}");
+        let mut status = [0; 12];
+        soon("the appliance answers", appliance.read_exact(&mut status)).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&status), "HTTP/1.1 422", "{arguments:?}");
         assert_eq!(exchanges(&data), Vec::<PathBuf>::new(), "{arguments:?}");
         drop(held);
     }

@@ -141,7 +141,7 @@ impl Page {
     }
 
     /// Shows the tab in front of the others, which are hidden.
-    pub(crate) async fn to_front(&mut self) {
+    pub(crate) async fn bring_to_front(&mut self) {
         self.call("Page.bringToFront", json!({})).await;
     }
 
