@@ -182,7 +182,6 @@ impl Sink {
     }
 
     fn report_failure(&self, error: &AmqpError, wait: Duration) {
-        metrics::AMQP_LOST.add(1);
         self.reporter.report(false, Some(error.to_string()));
         let again_in = format!("{:.1} s", wait.as_secs_f64());
         if error.is_transient() {

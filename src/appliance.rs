@@ -393,7 +393,7 @@ fn start_stages(
         let options = IngestOptions { backlog_bytes, pages, lists, clock };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
-            let source = WhenGranted::new(poller, granting.grant.subscribe());
+            let source = WhenGranted::new(poller, granting.grant.subscribe(), store.clone());
             stages.start("ingest", ingest::run(source, store, options, stop));
         } else {
             stages.start("ingest", ingest::run(poller, store, options, stop));

@@ -77,7 +77,11 @@ metrics! {
     EVENTS_APPLIED Counter "ghpulse_events_applied_total" "" "Events counted and written to the journal.";
     EVENTS_REDELIVERED Counter "ghpulse_events_redelivered_total" "" "Deliveries of the bus that were applied before.";
     MESSAGES_PRODUCED Counter "ghpulse_messages_produced_total" "" "Messages that the broker has confirmed.";
-    BUS_LOST Counter "ghpulse_bus_lost_total" "" "Times the connection to the broker was lost, to consume or to produce.";
+    BUS_UP Gauge "ghpulse_bus_up" "" "1 while the consumer is connected to the broker, 0 while it is not, NaN without a broker.";
+    BUS_PRODUCING Gauge "ghpulse_bus_producing" ""
+        "1 while this collector produces to the topic, 0 while it does not, as on standby; NaN on an \
+            edge and without a broker.";
+    BUS_LOST Counter "ghpulse_bus_lost_total" "" "Times an open connection to the broker was lost, to consume or to produce.";
     BUS_BEHIND_SECONDS Gauge "ghpulse_bus_behind_seconds" "" "Age of the newest delivery of the broker while more are waiting; 0 when caught up.";
     MESSAGES_DEAD Counter "ghpulse_messages_dead_total" "" "Unreadable messages of the bus; kept in the dead-letter queue.";
     LETTERS_REQUEUED Counter "ghpulse_letters_requeued_total" "" "Dead letters that were applied by a retry.";
@@ -136,7 +140,8 @@ metrics! {
          "/archive"]
         "Connected subscribers: WebSocket, SSE and NDJSON, and downloads of the archive.";
     AMQP_PUBLISHED Counter "ghpulse_amqp_published_total" "" "Messages that RabbitMQ has confirmed.";
-    AMQP_LOST Counter "ghpulse_amqp_lost_total" "" "Times the connection to RabbitMQ was lost or could not be opened.";
+    AMQP_UP Gauge "ghpulse_amqp_up" "" "1 while RabbitMQ is connected, 0 while it is not, NaN where nothing is published to it.";
+    AMQP_LOST Counter "ghpulse_amqp_lost_total" "" "Times an open connection to RabbitMQ was lost.";
     AMQP_GAPS Counter "ghpulse_amqp_gaps_total" "" "Times events were dropped before they could be published to RabbitMQ.";
     AMQP_REFUSED Counter "ghpulse_amqp_refused_total" "" "Messages that RabbitMQ refused; they are kept in the reject log.";
     AMQP_REMOVED Counter "ghpulse_amqp_exchange_removed_total" "" "Times the exchange was missing and was declared again; its consumers have to bind again.";
@@ -210,8 +215,12 @@ impl Metric {
     }
 }
 
-/// Gauges of the feed, which are unknown (NaN) until the first responses.
+/// Gauges of the feed, which are unknown (NaN) until the first responses, and of brokers, until
+/// one is used.
 const UNKNOWN_AT_FIRST: &[Metric] = &[
+    BUS_UP,
+    BUS_PRODUCING,
+    AMQP_UP,
     FEED_LAG_SECONDS,
     FEED_OVERLAP,
     FEED_MISSED,

@@ -180,7 +180,7 @@ impl History {
 }
 
 fn part(state: PartState, since: Timestamp, error: Option<String>) -> Part {
-    Part { name: "tidb".into(), state, since, error }
+    Part { name: "tidb".into(), state, since, error, note: None }
 }
 
 /// The answer to requests after the stage has ended.

@@ -76,6 +76,7 @@ impl Reporter {
             trouble: Some("not connected yet".to_owned()),
             notices: Vec::new(),
         };
+        metrics::AMQP_UP.set(0.0);
         Self { clock, state: watch::Sender::new(state) }
     }
 
@@ -86,6 +87,8 @@ impl Reporter {
             let is_other = (state.connected, &state.trouble) != (connected, &trouble);
             if state.connected != connected {
                 state.since = now;
+                metrics::AMQP_UP.set(f64::from(u8::from(connected)));
+                metrics::AMQP_LOST.add(u64::from(!connected));
             }
             state.notices.retain(|notice| notice.at.plus(NOTICE_FOR) >= now);
             (state.connected, state.trouble) = (connected, trouble);
@@ -124,5 +127,28 @@ mod tests {
         let at = |seconds| state.borrow().fresh_notices(start.plus(seconds));
         assert_eq!(at(NOTICE_FOR / 2).as_deref(), Some("message; second"));
         assert_eq!(at(2 * NOTICE_FOR), None);
+    }
+
+    #[test]
+    fn lost_connection_is_counted_once_however_often_connecting_fails() {
+        metrics::install();
+        let value = |name: &str| {
+            let found = metrics::render();
+            let line = found.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.expect("each series exists").to_owned()
+        };
+        let reporter = Reporter::new("exchange `x`".to_owned(), Clock::system());
+        let failed = |n: u32| reporter.report(false, Some(format!("attempt {n}")));
+        for (connections, lost) in ["0", "1", "2"].into_iter().enumerate() {
+            if connections > 0 {
+                reporter.report(true, None);
+                assert_eq!(value(metrics::AMQP_UP.name), "1");
+            }
+            for n in 0..5 {
+                failed(n);
+            }
+            assert_eq!(value(metrics::AMQP_LOST.name), lost);
+            assert_eq!(value(metrics::AMQP_UP.name), "0");
+        }
     }
 }

@@ -89,14 +89,14 @@ impl BrokerState {
             let words = format!("catching up: {seconds} s behind the newest message");
             return (PartState::Degraded, bus.since, Some(words));
         }
-        let standby =
-            self.grant.as_ref().is_some_and(|grant| *grant.borrow() == ProducerGrant::Standby);
-        let standby = standby.then(|| "on standby: another collector produces".to_owned());
         let waits = (waiting > 0).then(|| rows(waiting));
         let state = if waits.is_some() { PartState::Degraded } else { PartState::Ok };
-        let words: Vec<String> = standby.into_iter().chain(waits).collect();
-        let words = Some(words.join("; ")).filter(|words| !words.is_empty());
-        (state, bus.since, words.or(bus.trouble))
+        (state, bus.since, waits.or(bus.trouble))
+    }
+
+    /// Whether another collector produces, and this one would if that ended.
+    pub(super) fn is_standby(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| *grant.borrow() == ProducerGrant::Standby)
     }
 }
 

@@ -63,6 +63,10 @@ pub(super) struct Scripts {
     pub(super) troubles: watch::Receiver<Vec<script::ScriptDiagnostic>>,
 }
 
+/// The note on the bus of a collector that does not produce.
+const ON_STANDBY: &str = "on standby: another collector produces";
+/// The note on the source of a collector that does not produce.
+const NOT_POLLING: &str = "on standby: it polls GitHub when it gets the topic";
 /// The message for a journal with an unreadable part.
 const DAMAGED_JOURNAL: &str = "a part of the journal is damaged, and readers get a gap there: look \
                                at the disk, and restore a backup when it is convenient";
@@ -135,11 +139,15 @@ impl Operator {
             Some(_) => PartState::Degraded,
             None => PartState::Ok,
         };
-        Part { name: "store".into(), state, since: self.started_at, error }
+        Part { name: "store".into(), state, since: self.started_at, error, note: None }
     }
 
     fn source(&self) -> Part {
-        let Some(source) = &self.source else { return self.joined("source", None, PartState::Off) };
+        let off = self.joined("source", None, PartState::Off);
+        let Some(source) = &self.source else { return off };
+        if self.is_standby() {
+            return Part { note: Some(NOT_POLLING.into()), ..off };
+        }
         let status = source.borrow();
         let state = status.state;
         let error =
@@ -155,13 +163,23 @@ impl Operator {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
             _ => (state, error),
         };
-        Part { name: "source".into(), state, since: status.report.since, error }
+        Part { name: "source".into(), state, since: status.report.since, error, note: None }
+    }
+
+    /// A failure of an embedded bus stops the process, so it is well while that answers.
+    fn bus(&self) -> Part {
+        let bus = self.joined("bus", self.bus.as_ref().map(BrokerState::look), PartState::Ok);
+        Part { note: self.is_standby().then(|| ON_STANDBY.into()), ..bus }
+    }
+
+    fn is_standby(&self) -> bool {
+        self.bus.as_ref().is_some_and(BrokerState::is_standby)
     }
 
     /// A part that needs a broker; `without` is its state where none is configured.
     fn joined(&self, name: &'static str, looked: Option<BrokerLook>, without: PartState) -> Part {
         let (state, since, error) = looked.unwrap_or((without, self.started_at, None));
-        Part { name: name.into(), state, since, error }
+        Part { name: name.into(), state, since, error, note: None }
     }
 
     fn scripts(&self) -> Part {
@@ -176,7 +194,7 @@ impl Operator {
             Some(_) => (PartState::Degraded, self.started_at),
             None => (PartState::Ok, status.since),
         };
-        Part { name: "scripts".into(), state, since, error }
+        Part { name: "scripts".into(), state, since, error, note: None }
     }
 
     /// Files that were replaced by unusable ones; `None` while there are none.
@@ -185,7 +203,7 @@ impl Operator {
         let since = found.iter().map(|file| file.since).min()?;
         let words: Vec<&str> = found.iter().map(|file| &*file.words).collect();
         let error = Some(words.join("; "));
-        Some(Part { name: "files".into(), state: PartState::Degraded, since, error })
+        Some(Part { name: "files".into(), state: PartState::Degraded, since, error, note: None })
     }
 }
 
@@ -194,8 +212,7 @@ impl Operate for Operator {
         let mut parts = self.dated(vec![
             self.store(),
             self.source(),
-            // A failure of an embedded bus stops the process, so it is well while that answers.
-            self.joined("bus", self.bus.as_ref().map(BrokerState::look), PartState::Ok),
+            self.bus(),
             self.sight.apply.history.health(),
             self.joined("amqp", self.fed.as_ref().map(RabbitState::look), PartState::Off),
             self.scripts(),
@@ -221,8 +238,11 @@ impl Operate for Operator {
     }
 
     fn status(&self, clients: usize) -> Status {
-        let source = self.source.as_ref().map(|source| source.borrow().clone());
-        self.sight.report(self.parts(), source.as_ref(), clients)
+        // On standby its figures are of the past.
+        let source = self.source.as_ref().filter(|_| !self.is_standby());
+        let source = source.map(|source| source.borrow().clone());
+        let report = self.sight.report(self.parts(), source.as_ref(), clients);
+        Status { simulated: self.simulated(), ..report }
     }
 
     fn lists(&self) -> Vec<ListReport> {

@@ -105,10 +105,12 @@ pub async fn run(
             }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
-        if source.was_suspended() {
-            polled = store.read(outages::polled).await?;
-        }
-        polled = source.outage_since().or(polled);
+        let outage_since = source.outage_since();
+        polled = match source.polled_before() {
+            // The source itself knows only its own polls.
+            Some(before) => outage_since.max(Some(before)),
+            None => outage_since.or(polled),
+        };
         if let Some(held) = &mut held {
             held.push(poll);
         } else {

@@ -3,7 +3,8 @@
 //! A row is deleted from the outbox once the broker has acknowledged its message. After any
 //! failure it is sent again, and applied once. The topic is granted to one collector at a time.
 //! The others are on standby: they ask every few seconds, do not poll, and apply what is on the
-//! topic, so all their claims are warm when one of them takes over.
+//! topic, so all their claims are warm when one of them takes over. After an outage of the broker
+//! the collector that had the topic asks first, because its outbox has what was polled meanwhile.
 //!
 //! A node that is not granted the topic may still have rows: a collector that returns after a
 //! failover, or an edge that was a collector. It hands them over: it fences off the producer,
@@ -12,6 +13,7 @@
 //! and the firsts of a day or year are known, so each event is on the topic once with correct
 //! flags.
 
+mod ask_order;
 mod rows;
 mod when_granted;
 
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::ask_order::{AskOrder, reconnected};
 use self::rows::{OutgoingBatch, RowReader, WaitingRows, came_back, count};
 pub use self::when_granted::WhenGranted;
 pub(in crate::collect) use self::when_granted::granted;
@@ -87,6 +90,8 @@ struct Standby {
     compared_to: u64,
     /// Since when there are rows to hand over.
     since: Option<Instant>,
+    /// Whether another collector asks first.
+    order: AskOrder,
 }
 
 /// When forwarding ends.
@@ -109,6 +114,9 @@ impl Relay {
 
     async fn relay(&self, mut outlet: impl Outlet) -> anyhow::Result<()> {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+        if self.produces {
+            metrics::BUS_PRODUCING.set(0.0);
+        }
         let (mut standby, mut refused) = (Standby::default(), None);
         loop {
             if !self.produces {
@@ -146,14 +154,16 @@ impl Relay {
         standby: &mut Standby,
         refused: &mut Option<Instant>,
     ) -> anyhow::Result<Duration> {
-        if self.produces {
+        if self.produces && !self.leaves_topic(standby) {
             if self.ask(outlet).await? == ProducerGrant::Granted {
                 *refused = None;
                 *standby = Standby::default();
                 self.report(ProducerGrant::Granted);
                 self.waiting.send_replace(0);
-                self.send(outlet, Until::Lost).await?;
-                return Ok(Duration::ZERO);
+                metrics::BUS_PRODUCING.set(1.0);
+                let sent = self.send(outlet, Until::Lost).await;
+                metrics::BUS_PRODUCING.set(0.0);
+                return sent.map(|()| Duration::ZERO);
             }
             let now = self.clock.instant();
             let since = *refused.get_or_insert(now);
@@ -174,18 +184,32 @@ impl Relay {
         Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0))
     }
 
-    /// Asks for the topic as a collector. Polling starts if the first answer is late.
+    /// Whether this collector is on standby and does not ask now.
+    fn leaves_topic(&self, standby: &mut Standby) -> bool {
+        *self.grant.borrow() == ProducerGrant::Standby
+            && standby.order.leaves(&self.bus.borrow(), self.clock.instant())
+    }
+
+    /// Asks for the topic as a collector. Polling starts if the first answer is late. A request
+    /// that was sent before the connection was lost is sent again.
     async fn ask(&self, outlet: &mut impl Outlet) -> Result<ProducerGrant, BusError> {
-        let asking = outlet.ask(ProducerAccess::Free);
-        tokio::pin!(asking);
-        if *self.grant.borrow() == ProducerGrant::Unasked {
+        loop {
+            let asking = outlet.ask(ProducerAccess::Free);
+            let reconnected = reconnected(self.bus.clone(), self.clock);
+            tokio::pin!(asking, reconnected);
+            if *self.grant.borrow() == ProducerGrant::Unasked {
+                tokio::select! {
+                    biased;
+                    answer = &mut asking => return answer,
+                    () = self.clock.sleep(FIRST_ANSWER) => self.report(ProducerGrant::Unanswered),
+                }
+            }
             tokio::select! {
                 biased;
                 answer = &mut asking => return answer,
-                () = self.clock.sleep(FIRST_ANSWER) => self.report(ProducerGrant::Unanswered),
+                () = reconnected => {}
             }
         }
-        asking.await
     }
 
     fn report(&self, grant: ProducerGrant) {

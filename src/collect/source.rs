@@ -39,9 +39,9 @@ pub trait EventSource: Send + 'static {
         None
     }
 
-    /// Whether the source was suspended before the last round because another node polled the
-    /// feed; returned once.
-    fn was_suspended(&mut self) -> bool {
-        false
+    /// When any node last polled the feed, as known when the source began or continued after a
+    /// time in which another node may have polled; returned once.
+    fn polled_before(&mut self) -> Option<Timestamp> {
+        None
     }
 }

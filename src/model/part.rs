@@ -19,6 +19,10 @@ pub struct Part {
     pub since: Timestamp,
     /// The last error, if there was one.
     pub error: Option<String>,
+    /// What else is to be known of it, such as that it is on standby: fixed words, for everybody.
+    /// Omitted where there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Cow<'static, str>>,
 }
 
 /// The state of a part.
@@ -32,7 +36,7 @@ pub enum PartState {
     Degraded,
     /// It does not work.
     Down,
-    /// It is not configured.
+    /// It is not configured, or on standby.
     Off,
 }
 

@@ -55,6 +55,7 @@ impl Operate for Around {
                 state: if self.down == Some(name) { PartState::Down } else { PartState::Ok },
                 since: Timestamp::from_seconds(0),
                 error: (self.down == Some(name)).then(|| "</script><b>broken".to_owned()),
+                note: None,
             })
             .to_vec()
     }

@@ -66,6 +66,7 @@ impl PulsarBus {
         let link = Arc::new(PulsarLink::new(pulsar, &pulsar.consumer_topic, clock)?);
         let since = clock.now();
         let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
+        metrics::BUS_UP.set(0.0);
         Ok(Self {
             tag: link.tag,
             link,
@@ -115,6 +116,7 @@ impl PulsarBus {
                     (state.connected, state.since, state.stuck) = (true, since, stuck);
                     state.behind = state.behind.filter(|_| is_behind);
                 });
+                metrics::BUS_UP.set(1.0);
                 if !is_behind {
                     metrics::BUS_BEHIND_SECONDS.set(0.0);
                 }
@@ -132,10 +134,11 @@ impl PulsarBus {
             return Err(error.into());
         }
         self.session = None;
-        metrics::BUS_LOST.add(1);
+        metrics::BUS_UP.set(0.0);
         let since = self.link.clock.now();
         self.state.send_modify(|state| {
             if state.connected {
+                metrics::BUS_LOST.add(1);
                 state.since = since;
             }
             state.connected = false;

@@ -116,6 +116,7 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
 struct Polls {
     left: VecDeque<(Option<Timestamp>, Poll)>,
     outage_since: Option<Timestamp>,
+    polled_before: Option<Timestamp>,
     stop: CancellationToken,
 }
 
@@ -131,6 +132,10 @@ impl EventSource for Polls {
 
     fn outage_since(&mut self) -> Option<Timestamp> {
         self.outage_since.take()
+    }
+
+    fn polled_before(&mut self) -> Option<Timestamp> {
+        self.polled_before.take()
     }
 }
 
@@ -171,7 +176,17 @@ fn options(pages: u8) -> IngestOptions {
 /// Runs the stage once, following one page; returns the outage that is pending then.
 async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Option<PendingOutage> {
     let stop = CancellationToken::new();
-    let source = Polls { left: polls.into(), outage_since: None, stop: stop.clone() };
+    let source =
+        Polls { left: polls.into(), outage_since: None, polled_before: None, stop: stop.clone() };
+    super::run(source, store.clone(), options(1), stop).await.unwrap();
+    outages::pending(store.reader()).unwrap()
+}
+
+/// Runs the stage after standby, with one poll; another node had polled last at second 55.
+async fn after_standby(store: &Store, poll: (Option<Timestamp>, Poll)) -> Option<PendingOutage> {
+    let stop = CancellationToken::new();
+    let (left, polled_before) = (VecDeque::from([poll]), Some(second(55)));
+    let source = Polls { left, outage_since: None, polled_before, stop: stop.clone() };
     super::run(source, store.clone(), options(1), stop).await.unwrap();
     outages::pending(store.reader()).unwrap()
 }
@@ -206,6 +221,18 @@ async fn outage_is_pending_before_the_first_event_after_it() {
 }
 
 #[tokio::test]
+async fn outage_after_standby_begins_with_the_last_poll_of_any_node() {
+    // This node polled last at 0, or at 70.
+    for (own, since) in [(None, 55), (Some(0), 55), (Some(70), 70)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        admit(&store, full_page(100, 0, None).1).await.unwrap();
+        let found = after_standby(&store, full_page(900, 100, own)).await;
+        assert_eq!(found, Some(outage(since, 100, 101)), "{own:?}");
+    }
+}
+
+#[tokio::test]
 async fn pages_that_show_all_events_of_a_young_store_are_no_gap() {
     let few = r#"[{"id":"101","type":"PushEvent"},{"id":"102","type":"PushEvent"}]"#;
     // Of the second store they show two events of three.
@@ -227,7 +254,7 @@ async fn polls_after_an_outage_are_admitted_together_with_it() {
     second_page.pages[0].number = 2;
     let left = VecDeque::from([(None, full_page(900, 60, None).1), (None, second_page)]);
     let stop = CancellationToken::new();
-    let source = Polls { left, outage_since: None, stop: stop.clone() };
+    let source = Polls { left, outage_since: None, polled_before: None, stop: stop.clone() };
     super::run(source, store.clone(), options(2), stop).await.unwrap();
     // As one poll they are in the order of their ids: page 2 has the older ones.
     let after = &bodies(&store)[100..];

@@ -4,15 +4,20 @@ use tokio::sync::watch;
 
 use crate::bus::ProducerGrant;
 use crate::collect::source::{EventSource, Poll};
+use crate::metrics;
 use crate::model::window::Timestamp;
+use crate::store::{Store, outages};
 
 /// A source bound to the grant of the topic. A collector on standby sends no requests to GitHub
 /// and admits nothing; a round in progress when the topic is refused is suspended.
 pub struct WhenGranted<S> {
     source: S,
     grant: watch::Receiver<ProducerGrant>,
-    /// Whether the source was suspended since its last round.
-    was_suspended: bool,
+    store: Store,
+    /// Whether the source waits for the grant.
+    waits: bool,
+    /// When GitHub was last polled by any node, as known when the wait ended.
+    polled_before: Option<Timestamp>,
 }
 
 impl<S: EventSource> WhenGranted<S> {
@@ -20,8 +25,22 @@ impl<S: EventSource> WhenGranted<S> {
     /// the broker has answered. If the broker does not answer, the source is polled and its events
     /// wait in the outbox.
     #[must_use]
-    pub fn new(source: S, grant: watch::Receiver<ProducerGrant>) -> Self {
-        Self { source, grant, was_suspended: false }
+    pub fn new(source: S, grant: watch::Receiver<ProducerGrant>, store: Store) -> Self {
+        Self { source, grant, store, waits: false, polled_before: None }
+    }
+
+    async fn wait(&mut self) {
+        if !self.grant.borrow_and_update().may_admit() {
+            self.waits = true;
+            metrics::FEED_OVERLAP.set(f64::NAN);
+            metrics::FEED_LAG_SECONDS.set(f64::NAN);
+        }
+        granted(&mut self.grant).await;
+        if std::mem::take(&mut self.waits) {
+            // Read before this node admits anything: events that the feeds of lists show say
+            // nothing of the public feed. An error of the store ends the stage when it admits.
+            self.polled_before = outages::polled(self.store.reader()).ok().flatten();
+        }
     }
 }
 
@@ -36,10 +55,7 @@ pub(in crate::collect) async fn granted(grant: &mut watch::Receiver<ProducerGran
 impl<S: EventSource> EventSource for WhenGranted<S> {
     async fn next_poll(&mut self) -> Poll {
         loop {
-            if *self.grant.borrow_and_update() == ProducerGrant::Standby {
-                self.was_suspended = true;
-            }
-            granted(&mut self.grant).await;
+            self.wait().await;
             let Self { source, grant, .. } = self;
             let refused = async { grant.wait_for(|grant| !grant.may_admit()).await.is_ok() };
             let is_refused = tokio::select! {
@@ -59,7 +75,7 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
         self.source.outage_since()
     }
 
-    fn was_suspended(&mut self) -> bool {
-        std::mem::take(&mut self.was_suspended)
+    fn polled_before(&mut self) -> Option<Timestamp> {
+        self.polled_before.take()
     }
 }

@@ -134,6 +134,10 @@ panels! {
     "Servers it joins" {
         "Behind the topic" "s"
             ["ghpulse_bus_behind_seconds" "{{instance}}"];
+        "Connected, producing" "short"
+            ["ghpulse_bus_up" "{{instance}} connected to the broker"]
+            ["ghpulse_bus_producing" "{{instance}} produces"]
+            ["ghpulse_amqp_up" "{{instance}} connected to RabbitMQ"];
         "Broker" "cps"
             ["rate(ghpulse_messages_produced_total[5m])" "acknowledged"]
             ["rate(ghpulse_events_redelivered_total[5m])" "delivered again"]

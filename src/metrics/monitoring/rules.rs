@@ -113,10 +113,21 @@ rules! {
         "{{ $labels.instance }} is {{ $value | humanizeDuration }} behind the topic"
         "After a start this is catching up and ends without intervention. Otherwise look at the disk and the \
          CPU of this node, and at Pulsar's subscription.";
+    GhpulseBusAway critical "5m"
+        "ghpulse_bus_up == 0"
+        "{{ $labels.instance }} has not been connected to the broker for five minutes"
+        "`ghpulse check` says what the broker answers. A collector keeps what it polls up to \
+         store.outboxBytes, then polling pauses.";
     GhpulseBusLost warning "0m"
-        "increase(ghpulse_bus_lost_total[15m]) > 3"
+        "increase(ghpulse_bus_lost_total[15m]) > 5"
         "{{ $labels.instance }} loses the connection to the broker again and again"
         "`ghpulse check` says what the broker answers; look at the broker's log and the network.";
+    GhpulseNobodyProduces critical "5m"
+        "max by (job) (ghpulse_bus_producing) == 0"
+        "No collector produces to the topic"
+        "`ghpulse status` on each collector says whether it is on standby or cannot reach the \
+         broker. If all are on standby, something else produces to the topic: \
+         `pulsar-admin topics stats TOPIC` names it under publishers.";
     GhpulseDeadLetters warning "0m"
         "increase(ghpulse_messages_dead_total[1h]) > 0"
         "{{ $labels.instance }} received messages that it cannot read"
@@ -141,6 +152,11 @@ rules! {
         "time() - ghpulse_backup_timestamp_seconds > 2 * 86400 and ghpulse_backup_timestamp_seconds > 0"
         "The newest backup of {{ $labels.instance }} is {{ $value | humanizeDuration }} old"
         "Make one now with `ghpulse backup DIR`, then read in the log why backup.every did not.";
+    GhpulseRabbitmqAway warning "5m"
+        "ghpulse_amqp_up == 0"
+        "{{ $labels.instance }} has not been connected to RabbitMQ for five minutes"
+        "`ghpulse check` says what RabbitMQ answers. Events are kept for it up to \
+         store.journal.bytes.";
     GhpulseRabbitmqLost warning "0m"
         "increase(ghpulse_amqp_lost_total[15m]) > 3"
         "{{ $labels.instance }} loses the connection to RabbitMQ again and again"

@@ -14,8 +14,8 @@ use crate::serve::http::identity;
 use crate::serve::http::peer::Audience;
 use crate::serve::server::ServerState;
 
-/// Prefixes of texts that contain only fixed words and figures.
-const HARMLESS: &[&str] = &["catching up: ", "standing by", "on standby"];
+/// Start of a text that contains only fixed words and figures.
+const HARMLESS: &str = "catching up: ";
 
 /// The public text for a part with an error.
 const WORDS: &[(&str, PartState, &str)] = &[
@@ -75,7 +75,7 @@ pub(crate) fn parts(mut parts: Vec<Part>) -> Vec<Part> {
 }
 
 fn words(part: &Part, error: &str) -> Option<String> {
-    if HARMLESS.iter().any(|start| error.starts_with(start)) {
+    if error.starts_with(HARMLESS) {
         return Some(error.to_owned());
     }
     // Scripts are the operator's own: their errors are shown with file, line and reason.
@@ -181,6 +181,7 @@ mod tests {
             state,
             since: Timestamp::default(),
             error: Some(error.to_owned()),
+            note: None,
         }
     }
 
@@ -208,6 +209,9 @@ mod tests {
         assert_eq!(shown[0].error.as_deref(), Some("Pulsar cannot be reached"));
         let shown = parts(vec![part("bus", PartState::Degraded, "catching up: 30 s behind")]);
         assert_eq!(shown[0].error.as_deref(), Some("catching up: 30 s behind"));
+        let note = Some("on standby".into());
+        let shown = parts(vec![Part { note: note.clone(), ..part("bus", PartState::Ok, inside) }]);
+        assert_eq!((shown[0].error.as_deref(), &shown[0].note), (None, &note));
     }
 
     #[test]

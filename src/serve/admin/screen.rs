@@ -168,16 +168,22 @@ impl Screen {
         self.0.push((terminal::plain(name), terminal::plain(&words.to_string())));
     }
 
-    /// A line for each part that does not work, and one for all others.
+    /// A line for each part that does not work, and one for all others, with their notes.
     fn parts(&mut self, parts: &[Part]) {
         let of = |state: PartState| parts.iter().filter(move |part| part.state == state);
         for part in of(PartState::Down).chain(of(PartState::Degraded)) {
-            let error = part.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-            let (state, since) = (part.state.name(), part.since);
-            self.line(&part.name, format_args!("{state} since {since}{error}"));
+            let reasons = [part.error.as_deref(), part.note.as_deref()];
+            let reasons: Vec<&str> = reasons.into_iter().flatten().collect();
+            let colon = if reasons.is_empty() { "" } else { ": " };
+            let (state, since, reasons) = (part.state.name(), part.since, reasons.join("; "));
+            self.line(&part.name, format_args!("{state} since {since}{colon}{reasons}"));
         }
         for state in [PartState::Ok, PartState::Off] {
-            let names: Vec<&str> = of(state).map(|part| &*part.name).collect();
+            let named = |part: &Part| match &part.note {
+                Some(note) => format!("{} ({note})", part.name),
+                None => part.name.to_string(),
+            };
+            let names: Vec<String> = of(state).map(named).collect();
             if !names.is_empty() {
                 self.line(state.name(), names.join(", "));
             }
@@ -425,5 +431,15 @@ mod tests {
         let screen = fitted(&status);
         assert!(screen.contains("\nok         store, bus\noff        tidb\n"), "{screen}");
         assert!(screen.contains("\nestimated  by ids\n") && !screen.contains('…'), "{screen}");
+        status["parts"][1]["note"] = json!("on standby");
+        let screen = fitted(&status);
+        assert!(screen.contains("\nok         store, bus (on standby)\n"), "{screen}");
+        status["parts"][0] =
+            json!({"name": "bus", "state": "down", "since": at, "error": "gone", "note": "idle"});
+        let screen = fitted(&status);
+        assert!(
+            screen.contains(&format!("\nbus        down since {at}: gone; idle\n")),
+            "{screen}"
+        );
     }
 }

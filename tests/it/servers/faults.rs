@@ -70,6 +70,24 @@ async fn restarted_broker_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn standby_takes_over_from_a_holder_that_died_with_the_broker() {
+    let Some(two) = Two::on("died-together").await else { return };
+    let dir = tempdir().unwrap();
+    let mut standby = Node::collector(&dir, &two.pulsar.broker.options(two.topic)).await;
+    standby.is(ProducerGrant::Standby).await;
+    two.admit(0..400).await;
+    standby.holds(400).await;
+    two.pulsar.broker.kill();
+    standby.is_connected(false).await;
+    two.collector.abort().await;
+    two.pulsar.broker.start();
+    two.pulsar.broker.ready().await;
+    standby.is(ProducerGrant::Granted).await;
+    standby.end().await;
+    two.edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_paused_is_noticed_and_waited_for() {
     let Some(mut two) = Two::on("paused").await else { return };
     two.admit(0..400).await;

@@ -88,6 +88,13 @@ impl Process {
         .await;
     }
 
+    /// The value of a counter.
+    async fn value(&self, counter: &str) -> u64 {
+        let metrics = request(self.ops, "GET", "/metrics", &[]).await.body;
+        let value = |line: &str| line.strip_prefix(counter)?.trim().parse().ok();
+        metrics.lines().find_map(value).unwrap_or_else(|| panic!("no {counter} in {metrics}"))
+    }
+
     /// Waits until a counter of the current run has reached this value.
     async fn counts(&self, counter: &str, events: usize) {
         let mut looks = tokio::time::interval(Duration::from_millis(100));
@@ -162,6 +169,11 @@ async fn collector_and_edges_count_the_same_after_any_kill() {
     soon("all is served", served).await;
     let emitted = github.control.emitted();
     let expected = Expected::of(emitted.iter().map(AsRef::as_ref));
+    // The broker's one restart is not "again and again" (`GhpulseBusLost`).
+    let lost = other.value("ghpulse_bus_lost_total").await;
+    assert!((1..=5).contains(&lost), "lost {lost} times");
+    other.counts("ghpulse_bus_up ", 1).await;
+    collector.counts("ghpulse_bus_producing ", 1).await;
     let mut journals = Vec::new();
     for process in [&mut collector, &mut one, &mut other] {
         process.has_applied(expected.events.len()).await;

@@ -7,14 +7,19 @@ use ghpulse::collect::relay::WhenGranted;
 use ghpulse::collect::source::{EventSource, Poll, PolledPage};
 use ghpulse::model::gap::{GapReason, Outage};
 use ghpulse::model::window::Timestamp;
+use ghpulse::simulate::Options;
 use ghpulse::store::keys::{OutboxKey, Scope, SizeKey};
 use ghpulse::store::outages::{self, PendingOutage};
-use tempfile::tempdir;
+use ghpulse::store::{Durability, Store};
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
 
 use super::broker::shared;
 use super::flow::assert_same;
 use super::missing::gaps_of;
 use super::node::{Node, Row, pull_request, pull_requests, until};
+use crate::common::client::request;
+use crate::common::running::{GitHub, Running, until_some};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn standby_collector_takes_over_warm() {
@@ -215,6 +220,18 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
     }
 }
 
+/// When GitHub was last polled, as the store of [`polled_at_nine`] knows.
+fn nine() -> Timestamp {
+    Timestamp::from_seconds(9)
+}
+
+async fn polled_at_nine() -> (TempDir, Store) {
+    let dir = tempdir().unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    store.commit(|batch| outages::keep_polled_elsewhere(batch, nine())).await.unwrap();
+    (dir, store)
+}
+
 /// A source that counts how often it is polled.
 struct Counting(tokio::sync::watch::Sender<u32>);
 
@@ -231,7 +248,8 @@ impl EventSource for Counting {
 async fn collector_polls_only_while_it_produces() {
     let (asking, asked) = tokio::sync::watch::channel(0);
     let (granting, grant) = tokio::sync::watch::channel(ProducerGrant::Unasked);
-    let mut source = WhenGranted::new(Counting(asking), grant);
+    let (_dir, store) = polled_at_nine().await;
+    let mut source = WhenGranted::new(Counting(asking), grant, store);
     for refused in [ProducerGrant::Unasked, ProducerGrant::Standby] {
         granting.send_replace(refused);
         let before = *asked.borrow();
@@ -243,7 +261,85 @@ async fn collector_polls_only_while_it_produces() {
         waiting.await;
     }
     assert_eq!(*asked.borrow(), 2);
-    assert!(source.was_suspended() && !source.was_suspended());
+    assert_eq!((source.polled_before(), source.polled_before()), (Some(nine()), None));
+}
+
+#[tokio::test]
+async fn collector_on_standby_from_its_start_was_suspended() {
+    let (asking, _asked) = tokio::sync::watch::channel(0);
+    let (granting, grant) = tokio::sync::watch::channel(ProducerGrant::Unasked);
+    let (_dir, store) = polled_at_nine().await;
+    let mut source = WhenGranted::new(Counting(asking), grant, store);
+    {
+        // The same round waits from the start until the topic is granted.
+        let waiting = source.next_poll();
+        tokio::pin!(waiting);
+        for refused in [ProducerGrant::Unasked, ProducerGrant::Standby] {
+            granting.send_replace(refused);
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+        }
+        granting.send_replace(ProducerGrant::Granted);
+        waiting.await;
+    }
+    assert_eq!(source.polled_before(), Some(nine()));
+}
+
+/// The JSON at this path of the ops listener.
+async fn read(node: &Running, path: &str) -> Value {
+    let answer = request(node.ops, "GET", path, &[]).await;
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+/// The part as `/readyz` shows it.
+async fn part(node: &Running, name: &str) -> Value {
+    let Value::Array(parts) = read(node, "/readyz").await else { panic!("not a list") };
+    parts.into_iter().find(|part| part["name"] == name).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standby_is_shown_until_the_collector_takes_over() {
+    let topic = "shown-standby";
+    let Some(pulsar) = shared(topic).await else { return };
+    let github = GitHub::start(Options::by_hand(21)).await;
+    let url = pulsar.broker.url();
+    let settings = [
+        ("GHPULSE_PULSAR_ENV", "dev"),
+        ("GHPULSE_PULSAR_DEVHOST", &url),
+        ("GHPULSE_PULSAR_PRODUCER_TOPIC", topic),
+        ("GHPULSE_PULSAR_CONSUMER_TOPIC", topic),
+    ];
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let first = Running::start(dirs[0].path(), &github.url, &settings).await;
+    github.control.emit(20);
+    until_some("the first collector has produced", async || {
+        let bus = &read(&first, "/status?format=json").await["bus"];
+        (bus["admitted"] == 20 && bus["backlog_bytes"] == 0).then_some(())
+    })
+    .await;
+    let second = Running::start(dirs[1].path(), &github.url, &settings).await;
+    let note = until_some("the second collector is on standby", async || {
+        part(&second, "bus").await["note"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert_eq!(note, "on standby: another collector produces");
+    for listener in [second.public, second.ops] {
+        let shown = request(listener, "GET", "/readyz", &[]).await.body;
+        assert_eq!(shown.matches("on standby").count(), 2, "{shown}");
+    }
+    let source = part(&second, "source").await;
+    assert_eq!((&source["state"], &source["error"]), (&"off".into(), &Value::Null));
+    assert_eq!(part(&second, "bus").await["error"], Value::Null);
+    let status = read(&second, "/status?format=json").await;
+    assert_eq!((&status["source"], &status["ready"]), (&Value::Null, &true.into()));
+    assert_eq!(part(&first, "source").await["note"], Value::Null);
+    first.end().await;
+    until_some("the second collector takes over", async || {
+        let source = part(&second, "source").await;
+        (source["state"] == "ok" && source["note"].is_null()).then_some(())
+    })
+    .await;
+    assert_eq!(read(&second, "/status?format=json").await["source"]["mode"], "tokens");
+    second.end().await;
 }
 
 /// A source whose rounds never end on their own, as when GitHub's pages do not change.
@@ -258,13 +354,16 @@ impl EventSource for Unchanged {
 #[tokio::test]
 async fn a_round_under_way_is_left_when_the_topic_is_refused() {
     let (granting, grant) = tokio::sync::watch::channel(ProducerGrant::Granted);
-    let mut source = WhenGranted::new(Unchanged, grant);
+    let (_dir, store) = polled_at_nine().await;
+    let mut source = WhenGranted::new(Unchanged, grant, store);
     {
         let waiting = source.next_poll();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
         granting.send_replace(ProducerGrant::Standby);
         assert!(futures_util::poll!(&mut waiting).is_pending());
+        granting.send_replace(ProducerGrant::Granted);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
     }
-    assert!(source.was_suspended(), "it asked on");
+    assert_eq!(source.polled_before(), Some(nine()), "it asked on");
 }

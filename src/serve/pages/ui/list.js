@@ -323,7 +323,7 @@ function showParts(parts) {
     const row = element("tr");
     row.append(element("td", part.name), element("td", part.state, part.state),
       element("td", part.since.replace("T", " ").replace(/\.\d+/, "")),
-      element("td", part.error));
+      element("td", [part.error, part.note].filter(Boolean).join("; ")));
     return row;
   }));
 }

@@ -146,7 +146,9 @@ function measures(said) {
   } else {
     shown.push(["enriched unknown", "", "No event needed details in the last ten minutes."]);
   }
-  return [...shown, tokens(said.source)];
+  const isStandby = said.parts?.some(({ name, note }) => name === "source" && note);
+  return [...shown, isStandby ? ["on standby", "", "Another collector polls GitHub."]
+    : tokens(said.source)];
 }
 
 // When an anonymous source is read again; empty while it is.

@@ -22,8 +22,11 @@ function card(title, rows) {
   return made;
 }
 
-function sourceRows({ source, enrichment }) {
-  if (!source) return [["state", "this node only follows a bus"]];
+function sourceRows({ source, enrichment, parts }) {
+  if (!source) {
+    const note = parts.find(({ name }) => name === "source")?.note;
+    return [["state", note ?? "this node only follows a bus"]];
+  }
   return [["state", source.state, source.state], ["mode", source.mode],
     source.mode === "tokens" && ["tokens", `${source.tokens_usable} usable, ` +
       `${source.tokens_benched} refused or resting, of ${source.accounts} ` +
@@ -91,10 +94,10 @@ function storeRows({ journal, disk, memory, backups, clock: machine, bus }) {
     ["clock", machine?.state ?? "unknown", machine?.state === "disagrees" ? "down" : ""]];
 }
 
-function partRow({ name, state, since, error }) {
+function partRow({ name, state, since, error, note }) {
   const row = element("tr");
   row.append(element("th", name), element("td", state, state), element("td", timeOf(since)),
-    element("td", error));
+    element("td", [error, note].filter(Boolean).join("; ")));
   row.firstChild.scope = "row";
   return row;
 }

@@ -1,0 +1,114 @@
+//! Which collector asks for the topic first after the connection to the broker was lost: the one
+//! that had it. It kept polling, so the events of the time without the broker are in its outbox.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::bus::BusState;
+use crate::clock::Clock;
+use crate::model::window::Timestamp;
+
+/// How long a collector on standby does not ask after the connection to the broker is back.
+const HOLDER_FIRST: Duration = Duration::from_secs(15);
+/// Maximum time without a request because of the connection: the topic's producer may be gone, and
+/// only the consumer of this node fail.
+const LONGEST_UNASKED: Duration = Duration::from_secs(600);
+/// Time limit, once the connection is back, for the answer to a request from before. A broker that
+/// is starting accepts connections and may never answer what it received then.
+const ANSWERED_SOON: Duration = Duration::from_secs(3);
+
+/// What a collector on standby knows of its connection.
+#[derive(Default)]
+pub(super) struct AskOrder {
+    /// Whether the consumer was connected at the last look, and since when.
+    seen: Option<(bool, Timestamp)>,
+    /// When the connection was last found lost, or another one than before.
+    lost_at: Option<Instant>,
+    /// When this collector last might ask.
+    asked_at: Option<Instant>,
+}
+
+impl AskOrder {
+    /// Whether this collector leaves the topic to the one that had it, and does not ask now.
+    pub(super) fn leaves(&mut self, bus: &BusState, now: Instant) -> bool {
+        let found = (bus.connected, bus.since);
+        let known = self.seen.replace(found);
+        if !bus.connected || known.is_some_and(|known| known != found) {
+            self.lost_at = Some(now);
+        }
+        let asked_at = *self.asked_at.get_or_insert(now);
+        let is_recent = self.lost_at.is_some_and(|at| now.duration_since(at) < HOLDER_FIRST);
+        let leaves = is_recent && now.duration_since(asked_at) < LONGEST_UNASKED;
+        if !leaves {
+            self.asked_at = Some(now);
+        }
+        leaves
+    }
+}
+
+/// Waits until the lost connection of the consumer is back and a request from before should have
+/// been answered.
+pub(super) async fn reconnected(mut bus: watch::Receiver<BusState>, clock: Clock) {
+    let lost = bus.wait_for(|bus| !bus.connected).await.is_ok();
+    if !lost || bus.wait_for(|bus| bus.connected).await.is_err() {
+        // The consumer has ended, and the appliance is stopping with it.
+        std::future::pending::<()>().await;
+    }
+    clock.sleep(ANSWERED_SOON).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(connected: bool, since: i64) -> BusState {
+        let since = Timestamp::from_seconds(since);
+        BusState { connected, since, trouble: None, stuck: false, behind: None }
+    }
+
+    #[test]
+    fn standby_asks_a_while_after_the_connection_is_back() {
+        let start = Clock::system().instant();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut order = AskOrder::default();
+        assert!(!order.leaves(&state(true, 0), at(0)));
+        assert!(!order.leaves(&state(true, 0), at(3)));
+        assert!(order.leaves(&state(false, 4), at(6)));
+        assert!(order.leaves(&state(false, 4), at(60)));
+        assert!(order.leaves(&state(true, 61), at(63)));
+        assert!(order.leaves(&state(true, 61), at(77)));
+        assert!(!order.leaves(&state(true, 61), at(78)));
+        // Lost and back between two looks.
+        assert!(order.leaves(&state(true, 80), at(81)));
+        assert!(!order.leaves(&state(true, 80), at(96)));
+    }
+
+    #[test]
+    fn standby_whose_consumer_fails_for_long_asks_anyway() {
+        let start = Clock::system().instant();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut order = AskOrder::default();
+        assert!(!order.leaves(&state(true, 0), at(0)));
+        for seconds in 1..600 {
+            assert!(order.leaves(&state(false, 1), at(seconds)), "{seconds}");
+        }
+        assert!(!order.leaves(&state(false, 1), at(600)));
+        assert!(order.leaves(&state(false, 1), at(601)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_from_before_the_reconnection_is_given_up() {
+        let (sender, bus) = watch::channel(state(true, 0));
+        let back = reconnected(bus, Clock::system());
+        tokio::pin!(back);
+        assert!(futures_util::poll!(&mut back).is_pending());
+        sender.send_replace(state(false, 1));
+        assert!(futures_util::poll!(&mut back).is_pending());
+        sender.send_replace(state(true, 2));
+        let began = Clock::system().instant();
+        back.await;
+        assert_eq!(Clock::system().instant() - began, ANSWERED_SOON);
+    }
+}
