@@ -179,11 +179,11 @@ impl Screen {
             self.line(&part.name, format_args!("{state} since {since}{colon}{reasons}"));
         }
         for state in [PartState::Ok, PartState::Off] {
-            let named = |part: &Part| match &part.note {
+            let with_note = |part: &Part| match &part.note {
                 Some(note) => format!("{} ({note})", part.name),
                 None => part.name.to_string(),
             };
-            let names: Vec<String> = of(state).map(named).collect();
+            let names: Vec<String> = of(state).map(with_note).collect();
             if !names.is_empty() {
                 self.line(state.name(), names.join(", "));
             }
