@@ -1,5 +1,5 @@
-//! Readers behind nginx, `HAProxy` and Caddy, with the settings of `config/README.md`: WebSockets are
-//! passed on, events arrive when they come, and each client counts by its own address.
+//! Readers behind nginx, `HAProxy` and Caddy, with the settings of `config/README.md`: WebSockets
+//! are passed on, events arrive when they come, and each client counts by its own address.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
