@@ -219,6 +219,8 @@ async fn listen(
 ) -> Result<(Vec<Listener>, SocketAddr, Option<SocketAddr>, ServeOptions), ProcessFailure> {
     let (public, listener) = bind(config.server.listen(), Audience::Public).await?;
     let (mut listeners, mut options) = (vec![listener], serve_options(config)?);
+    // After `kill -9` that of the process before is still there.
+    ops_file::remove(store.dir());
     let Some(address) = config.ops_listen else { return Ok((listeners, public, None, options)) };
     let (ops, listener) = bind_ops(address).await?;
     listeners.push(listener);

@@ -65,9 +65,9 @@ pub(super) fn write(data: &Path, address: SocketAddr) -> anyhow::Result<Secret> 
     Ok(Secret::new(secret))
 }
 
-/// Removes the address file, at the end.
+/// Removes the address file and the secret, at the start and at the end.
 pub(super) fn remove(data: &Path) {
-    // A stale file does no harm: its readers check first whether the store is in use.
+    // What cannot be removed is overwritten by the next start with an ops listener.
     let _ = std::fs::remove_file(data.join(NAME));
     let _ = std::fs::remove_file(data.join(SECRET));
 }

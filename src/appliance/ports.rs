@@ -67,11 +67,13 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// What to set the key of an address to that cannot be listened on.
 #[must_use]
 pub fn cannot_listen(error: &std::io::Error, address: SocketAddr) -> &'static str {
-    if error.kind() == std::io::ErrorKind::PermissionDenied && address.port() < 1024 {
-        "a port from 1024 on, with a proxy in front if need be: lower ones need root or \
-         CAP_NET_BIND_SERVICE"
-    } else {
-        "a free one"
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "a port from 1024 on, with a proxy in front if need be: lower ones need root or \
+             CAP_NET_BIND_SERVICE"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "an address of this machine",
+        _ => "a free one",
     }
 }
 
@@ -119,5 +121,6 @@ mod tests {
         assert!(cure(ErrorKind::PermissionDenied, 80).contains("CAP_NET_BIND_SERVICE"));
         assert_eq!(cure(ErrorKind::PermissionDenied, 8600), "a free one");
         assert_eq!(cure(ErrorKind::AddrInUse, 80), "a free one");
+        assert_eq!(cure(ErrorKind::AddrNotAvailable, 80), "an address of this machine");
     }
 }

@@ -1,11 +1,12 @@
 //! Which appliance `status` and `tail` ask.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::args::{base_url, filled};
-use super::config_file::{ConfigFileArgs, load};
+use super::config_file::{ConfigFileArgs, load, report_all};
 use super::output;
 use crate::appliance::{ops_file, reachable};
 use crate::config::{Config, Flag, InvalidConfig};
@@ -51,6 +52,9 @@ pub(super) fn address(args: &AskedArgs) -> Result<AskedAddress, Exit> {
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let config = match load(&args.file, dir.into_iter().map(flag).collect()) {
         Ok(loaded) => loaded.config,
+        Err(refused) if args.file.config.as_deref().is_some_and(is_missing) => {
+            return Err(report_all(&refused));
+        }
         // An appliance may run on what the file said when it started.
         Err(InvalidConfig { rest, .. }) => {
             output::to_stderr(
@@ -65,7 +69,7 @@ pub(super) fn address(args: &AskedArgs) -> Result<AskedAddress, Exit> {
         if let Some(url) = ops_file::address(data) {
             return Ok(AskedAddress::Running(url));
         }
-    } else if store::is_readable(data) {
+    } else if store::is_readable(data) || (args.data.is_some() && is_missing(data)) {
         let reason = format_args!(
             "no ghpulse runs on {}: start it (`systemctl start ghpulse` or `ghpulse run`; its log \
              says why it ended), or name another with --data, --config or --url",
@@ -74,6 +78,10 @@ pub(super) fn address(args: &AskedArgs) -> Result<AskedAddress, Exit> {
         return Err(output::failed(Exit::Unavailable, reason));
     }
     Ok(configured(&config))
+}
+
+fn is_missing(path: &Path) -> bool {
+    path.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 fn configured(config: &Config) -> AskedAddress {

@@ -90,7 +90,11 @@ pub(super) fn tail(args: &TailArgs) -> Exit {
 fn base(args: &TailArgs) -> Result<String, Exit> {
     let found = match asked::address(&args.asked)? {
         AskedAddress::Named(url) | AskedAddress::Running(url) => Some(url),
-        AskedAddress::Configured { ops, public } => public.or(ops),
+        // A certificate is seldom for a local address.
+        AskedAddress::Configured { ops, public } => {
+            let is_plain = |url: &String| url.starts_with("http://");
+            public.clone().filter(is_plain).or(ops).or(public)
+        }
     };
     found.ok_or_else(|| {
         let reason = "the configuration names no port that can be asked; name one with --url";

@@ -388,7 +388,7 @@ fn claim(
     Ok(Claimed { admitted, head, bytes })
 }
 
-/// Whether events were missed before those of the first polls after an outage, which read so many
+/// Whether events were missed before those of the first polls after an outage, with this number of
 /// pages.
 fn has_missed(batch: &Batch<'_>, events: &[PageEvent], pages: usize) -> Result<bool, StoreError> {
     let shown = PagesAfter::of(events, pages);

@@ -97,7 +97,7 @@ pub(super) struct PagesAfter {
 }
 
 impl PagesAfter {
-    /// From all events of these polls, which read so many pages.
+    /// From all events of these polls, with this number of pages.
     pub(super) fn of(events: &[PageEvent], pages: usize) -> Self {
         let mut shown = Self { pages, ..Self::default() };
         for event in events {

@@ -1,6 +1,6 @@
 //! Names of the invented people, repositories and pull requests.
 //!
-//! All names are composed of these words; one that exists on GitHub is a coincidence, except for
+//! All names are composed of these words; a name that exists on GitHub is a coincidence, except for
 //! the repositories of the documentation's examples.
 
 /// Languages by weight, with shares as on GitHub, so that a language map looks realistic.

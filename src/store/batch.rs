@@ -161,7 +161,7 @@ impl<'w> Batch<'w> {
         created_at: Timestamp,
     ) -> Result<Timestamp, StoreError> {
         if self.is_ahead(received_at)? {
-            // This clock may be the one that is wrong, and behind.
+            // This clock may be the wrong one, and behind.
             return Ok(last_pass_at(self.database)?.map_or(self.now, |pass| pass.max(self.now)));
         }
         Ok(if created_at <= self.now { received_at.max(created_at) } else { received_at })

@@ -304,7 +304,7 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     copy_files(&from.join("db"), &partial.0.join("db"))?;
     let copied = make_independent(&partial.0, clock.now());
     let (store_id, applied, newest) = copied.map_err(|error| match error {
-        StoreError::Damaged { reason, .. } => {
+        StoreError::Damaged { reason, .. } | StoreError::Corrupt { what: reason } => {
             CheckpointError::DamagedBackup { dir: from.to_owned(), reason }
         }
         error => error.into(),

@@ -1,4 +1,4 @@
-//! A producer of the topic on a connection of its own, which a task serves: a broker closes
+//! A producer of the topic on its own connection, which a task serves: a broker closes
 //! connections that do not answer its pings.
 
 use std::sync::Arc;

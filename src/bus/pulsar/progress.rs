@@ -204,7 +204,7 @@ mod tests {
             assert_eq!(progress.advance(first, Some(after)), Pass);
             assert_eq!(progress.began(), Some((first, Some(after))));
             assert_eq!(progress.advance(at(9, 0, 1), None), Pass, "the rest of the batch");
-            // A word about what is known to be missing is no second gap.
+            // A message about events that are known to be missing adds no gap.
             assert_eq!(progress.advance(at(9, 1, 0), Some(after)), Pass);
             assert_eq!(progress.advance(at(11, 0, 0), Some(after)), Pass);
         }

@@ -14,9 +14,9 @@ const ENTER: u32 = 0o1;
 /// The user that runs ghpulse.
 #[derive(Debug, Clone)]
 pub(super) struct Runner {
-    /// Its name, or its number when it has none here.
+    /// Its name, or its number if this machine has no name for it.
     pub(super) user: String,
-    /// The name of its own group, or the number.
+    /// The name of its primary group, or the number.
     group: String,
     uid: u32,
     /// Its groups, of which the first is its own.
@@ -65,8 +65,10 @@ impl Runner {
             .filter(|above| above.metadata().is_ok_and(|about| !self.is_let(&about, ENTER)))
             .collect();
         if let Some(topmost) = closed.last() {
-            let (group, dir) = (&self.group, topmost.display());
-            return Some(format!("chgrp {group} {dir} && chmod g+x {dir}"));
+            let dir = topmost.display();
+            return Some(format!(
+                "{dir} is closed to it: move the file to where it may enter, such as /etc/ghpulse"
+            ));
         }
         let about = path.metadata().ok()?;
         (!self.is_let(&about, READ)).then(|| to_group(&self.group, &path))
@@ -216,7 +218,7 @@ mod tests {
         assert!(owner.opening(&file).is_none() && member.opening(&file).is_none());
         set(dir.path(), 0o700);
         let dir = dir.path().canonicalize().unwrap().display().to_string();
-        let entering = format!("chgrp ghpulse {dir} && chmod g+x {dir}");
-        assert_eq!(stranger.opening(&file), Some(entering));
+        let entering = format!("{dir} is closed to it: move the file to where it may enter");
+        assert!(stranger.opening(&file).is_some_and(|words| words.starts_with(&entering)));
     }
 }

@@ -61,7 +61,11 @@ mod tests {
         let mut order = ReleaseOrder::default();
         (1..=4).for_each(|admission| order.add(poll, admission));
         (5..=6).for_each(|admission| order.add(other, admission));
-        assert_eq!(order.mark_ready(other, 5), [5], "another poll's is no older one");
+        assert_eq!(
+            order.mark_ready(other, 5),
+            [5],
+            "a poll of another page does not count as older"
+        );
         assert!(order.mark_ready(poll, 2).is_empty());
         assert!(order.mark_ready(poll, 3).is_empty());
         assert_eq!(order.mark_ready(poll, 1), [1, 2, 3]);

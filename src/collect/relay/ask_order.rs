@@ -31,7 +31,7 @@ pub(super) struct AskOrder {
 }
 
 impl AskOrder {
-    /// Whether this collector leaves the topic to the one that had it, and does not ask now.
+    /// Whether this collector leaves the topic to the collector that had it, and does not ask now.
     pub(super) fn leaves(&mut self, bus: &BusState, now: Instant) -> bool {
         let found = (bus.connected, bus.since);
         let known = self.seen.replace(found);

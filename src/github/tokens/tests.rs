@@ -445,7 +445,7 @@ async fn accounts_are_requested_only_for_several_tokens() {
     drop(second);
     assert!(pool.grant_identity_request().is_none(), "both were asked");
     clock.sleep(ASK_AGAIN).await;
-    let again = pool.grant_identity_request().expect("the first was not told");
+    let again = pool.grant_identity_request().expect("the first is granted");
     assert_eq!(shown(&again), "a");
     drop(again);
     assert!(pool.grant_identity_request().is_none(), "an installation has no user");

@@ -123,7 +123,8 @@ rules! {
         "{{ $labels.instance }} loses the connection to the broker again and again"
         "`ghpulse check` says what the broker answers; look at the broker's log and the network.";
     GhpulseNobodyProduces critical "5m"
-        "max by (job) (ghpulse_bus_producing) == 0"
+        "max by (job) (ghpulse_bus_producing) == 0 \
+         and on (job) max by (job) (ghpulse_bus_up) == 1"
         "No collector produces to the topic"
         "`ghpulse status` on each collector says whether it is on standby or cannot reach the \
          broker. If all are on standby, something else produces to the topic: \

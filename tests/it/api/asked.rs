@@ -72,4 +72,23 @@ async fn commands_ask_the_appliance_of_their_directory() {
         assert_eq!((code, &*said), (Some(69), ""), "{error}");
         assert!(error.contains("no ghpulse runs on ") && error.contains(data), "{error}");
     }
+    // Nor is it when what was named is not there.
+    for (more, code, words) in [
+        (["--data", "missing"], 69, "no ghpulse runs on "),
+        (["--config", "missing"], 78, "missing"),
+    ] {
+        let (found, said, error) =
+            asked(elsewhere.path(), &[&["status"], &more[..]].concat()).await;
+        assert_eq!((found, &*said), (Some(code), ""), "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+    // What a killed process has left names no listener of the next one.
+    std::fs::write(dir.path().join("ops"), "http://127.0.0.1:1\n").unwrap();
+    let mut without = run(&dir, &github.url);
+    without.env("GHPULSE_OPS_LISTEN", "off");
+    let mut program = Program::start(without);
+    program.address().await;
+    assert!(!dir.path().join("ops").exists());
+    program.signal("-TERM").await;
+    program.end().await;
 }

@@ -281,7 +281,7 @@ async fn subscription_is_moved_back_also_when_the_broker_closes_the_consumer_fir
     let one = encoded((1, 0), 10);
     let mut reader = reader_with(&[one.clone(), close, done]).await;
     reader.seek((1, 0)).await.unwrap();
-    // A broker that refuses goes on with the subscription as it is.
+    // A broker that refuses keeps the subscription as it is.
     let mut reader = reader_with(&[one, refused]).await;
     let error = reader.seek((1, 0)).await.unwrap_err();
     assert!(error.to_string().contains("cannot seek"), "{error}");

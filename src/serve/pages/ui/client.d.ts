@@ -112,7 +112,7 @@ export interface Options {
  * asked for, so after a crash only the message in hand comes again.
  *
  * `url` is that of `/stream`, `/stream/languages`, `/stream/types`, `/stream/activity` or
- * `/aggregate/NAME`; one that ends with `/` means its `stream`. In `query`, `since`, `latest` and
+ * `/aggregate/NAME`; a URL that ends with `/` means its `stream`. In `query`, `since`, `latest` and
  * `cursor` hold until there is a checkpoint, and `poll: 1` ends the loop when it has caught up.
  * Throws an `Error` with the server's words when the server refuses the query.
  */

@@ -89,7 +89,7 @@ async function storage(at) {
     return { load: () => localStorage.getItem(at), save: (it) => localStorage.setItem(at, it) };
   const fs = await import(/* webpackIgnore: true */ "node:fs");
   return {
-    load: () => fs.existsSync(at) && fs.readFileSync(at, "utf8"),
+    load: () => fs.existsSync(at) && fs.readFileSync(at, "utf8").trim(),
     save(cursor) {
       fs.writeFileSync(`${at}.new`, cursor);
       fs.renameSync(`${at}.new`, at);

@@ -258,7 +258,7 @@ function describe(counts) {
     [value].flat().join(" or "));
   return [where.join(", "), `by ${counts.by}`, counts.window].filter(Boolean).join(" · ");
 }
-// Why a script shows nothing: one that compares windows needs the window before.
+// Why a script shows nothing: a script that compares windows needs the window before.
 const UNITS = { s: 1, m: 60, h: 3600 };
 function whyNothing({ counted, counts, since }) {
   if (!counted) return "Nothing counted yet.";

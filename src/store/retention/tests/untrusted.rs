@@ -61,7 +61,7 @@ async fn events_created_after_their_receipt_show_that_the_clock_stood_still() {
     let mut passes = passes.await.unwrap();
     witness.record_date(now);
     passes.look().await.unwrap();
-    // The machine was paused for two hours, and polls go on.
+    // The machine was paused for two hours, and polls continue.
     let later = now.plus(hours(2));
     witness.record_date(later);
     put_received(&store, tag, later, &[(1, -7_200), (2, -7_200), (3, -7_200)]).await;
