@@ -113,10 +113,17 @@ impl Reporter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::sync::lock;
+
+    /// The gauges are those of the process.
+    static GAUGES: Mutex<()> = Mutex::new(());
 
     #[test]
     fn warning_is_reported_for_an_hour_newest_of_a_kind_wins() {
+        let _alone = lock(&GAUGES);
         let start = Timestamp::parse("2026-03-01T00:00:00Z").expect("a time");
         let clock = Clock::starting_at(start);
         let reporter = Reporter::new("exchange `x`".to_owned(), clock);
@@ -131,6 +138,7 @@ mod tests {
 
     #[test]
     fn lost_connection_is_counted_once_however_often_connecting_fails() {
+        let _alone = lock(&GAUGES);
         metrics::install();
         let value = |name: &str| {
             let found = metrics::render();

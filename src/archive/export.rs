@@ -242,10 +242,10 @@ fn write(
     to: &ArchiveTarget,
     open: usize,
 ) -> Result<WrittenHours, ArchiveError> {
-    let _alone = SoleWriter::wait(&to.dir)?;
     let written = WrittenHours::default();
     let mut export = RunningExport { reader, start, wanted, to, written, is_whole: true };
     for _ in 0..PASSES {
+        let _alone = SoleWriter::wait(&to.dir)?;
         let files = export.read(open)?;
         if export.finish(files)? {
             return Ok(export.written);

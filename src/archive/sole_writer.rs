@@ -8,44 +8,53 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::error::ArchiveError;
+use crate::logging::line_limit::LineLimit;
 use crate::private;
 use crate::sync::lock;
 
 /// Name of the file that a writer locks. It stays: removing it would let two writers lock two files
 /// of that name.
 const LOCK: &str = ".ghpulse.lock";
-/// Attempts to lock it, and the pause between them: a minute in all. An hour is written in less.
-const TRIES: u32 = 600;
+/// Attempts to lock it, and the pause between them: ten minutes in all. A pass writes up to 48
+/// hours, most of them in seconds.
+const TRIES: u32 = 6_000;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The writer in this process; it may write to several directories.
+/// The writer in this process, where the file system has no locks.
 static WRITING: Mutex<()> = Mutex::new(());
+
+/// Lines that say so.
+static UNLOCKED: LineLimit = LineLimit::per_minute(1);
 
 /// The right to write to a directory, until it is dropped or the process ends.
 #[must_use]
-pub(super) struct SoleWriter {
-    _process: MutexGuard<'static, ()>,
-    /// `None` where the file system has no locks.
-    _directory: Option<File>,
+#[expect(dead_code, reason = "what it holds is only held")]
+pub(super) enum SoleWriter {
+    /// Of all writers.
+    OfAll(File),
+    /// Of those in this process.
+    OfProcess(MutexGuard<'static, ()>),
 }
 
 impl SoleWriter {
-    /// Waits until no other writes to `dir`, which exists; fails after a minute. Blocks.
+    /// Waits until no other writes to `dir`, which exists; fails after ten minutes. Blocks.
     pub(super) fn wait(dir: &Path) -> Result<Self, ArchiveError> {
         Self::wait_for(dir, TRIES)
     }
 
     fn wait_for(dir: &Path, tries: u32) -> Result<Self, ArchiveError> {
-        let process = lock(&WRITING);
         let path = dir.join(LOCK);
         let file = private::open_lock(&path).map_err(ArchiveError::file("open", &path))?;
         for _ in 0..tries {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _process: process, _directory: Some(file) }),
+                Ok(()) => return Ok(Self::OfAll(file)),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
                 Err(TryLockError::Error(error)) => {
-                    tracing::debug!(path = %path.display(), %error, "cannot be locked");
-                    return Ok(Self { _process: process, _directory: None });
+                    UNLOCKED.log(|left_out| {
+                        let words = "cannot lock a directory of hours: let no other write to it";
+                        tracing::warn!(path = %path.display(), %error, left_out, "{words}");
+                    });
+                    return Ok(Self::OfProcess(lock(&WRITING)));
                 }
             }
         }

@@ -33,7 +33,7 @@ const DATE_DOUBTED_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// future: that pass was made by a clock, and confirmed by a witness, that were wrong.
 const IN_STEP: Duration = Duration::from_secs(600);
 /// How long after a start, or a jump of the clock, GitHub's `Date` has to agree with it where no
-/// events come: those that GitHub shows are applied meanwhile.
+/// events come and none wait: those that GitHub shows are applied meanwhile.
 const SETTLED: Duration = Duration::from_secs(10);
 /// How long after the start schedules that delete nothing wait for a first witness.
 const FIRST_WITNESS_WAIT: Duration = Duration::from_secs(120);
@@ -351,6 +351,14 @@ impl Witness {
     /// Records when the newest event of the store was received.
     pub fn record_newest(&self, newest: Option<NewestReceipt>) {
         self.evidence().newest = newest;
+    }
+
+    /// Records whether admitted events wait to be applied. Meanwhile the newest event of the store
+    /// is an old one, and it is no support for GitHub's `Date` that none contradicts it.
+    pub fn record_waiting(&self, is_waiting: bool) {
+        if is_waiting {
+            self.evidence().github_agrees = None;
+        }
     }
 
     /// Records the time of retention's last pass.

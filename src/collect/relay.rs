@@ -166,6 +166,7 @@ impl Relay {
                 return sent.map(|()| Duration::ZERO);
             }
             let now = self.clock.instant();
+            standby.order.record_answer(now);
             let since = *refused.get_or_insert(now);
             if *self.grant.borrow() == ProducerGrant::Granted && now.duration_since(since) < GRACE {
                 return Ok(ASK_BACK);

@@ -132,6 +132,7 @@ impl RetentionPasses {
         let (tag, wall) = (self.options.tag, self.clock.now());
         let newest = self.store.read(move |reader| newest_receipt(reader, tag, wall)).await?;
         self.witness.record_newest(newest);
+        self.witness.record_waiting(*self.store.watermarks().backlog.borrow() > 0);
         report(self.witness.judge(), &mut self.logged);
         if self.is_due(self.last_measured, MEASURE) {
             self.last_measured = Some(self.clock.instant());

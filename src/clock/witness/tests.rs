@@ -191,6 +191,24 @@ async fn date_is_believed_soon_after_a_start_where_no_events_come() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn date_alone_confirms_nothing_while_events_wait() {
+    let clock = Clock::starting_at(at(0));
+    let witness = Witness::new(clock);
+    witness.record_newest(Some(dated(-900_000)));
+    let verdict_after = async |seconds: u64, is_waiting: bool| {
+        clock.sleep(Duration::from_secs(seconds)).await;
+        witness.record_date(clock.now());
+        witness.record_waiting(is_waiting);
+        witness.judge()
+    };
+    for _ in 0..30 {
+        assert_eq!(verdict_after(2, true).await, ClockVerdict::Unconfirmed);
+    }
+    assert_eq!(verdict_after(0, false).await, ClockVerdict::Unconfirmed);
+    assert_eq!(verdict_after(SETTLED.as_secs(), false).await, ClockVerdict::Agrees);
+}
+
+#[tokio::test(start_paused = true)]
 async fn clock_that_stood_still_in_a_pause_stamps_nothing_once_events_show_it() {
     let start = Clock::system().instant();
     let mut evidence = heard(0, start);

@@ -289,7 +289,7 @@ fn gaps(islands: &[Island], wanted: impl Fn(&Island) -> bool) -> Vec<(u64, u64)>
     let last = islands.iter().map(|island| island.at).max();
     let seconds = |from: Timestamp, to: Timestamp| to.since(from).max(PACE).as_secs_f64();
     let span = first.zip(last).map_or(PACE.as_secs_f64(), |(first, last)| seconds(first, last));
-    let fastest = LEAP * covered / span;
+    let fastest = if covered > 0.0 { LEAP * covered / span } else { f64::INFINITY };
     let pairs = islands.windows(2).map(|pair| (pair[0], pair[1]));
     pairs
         .filter(|(below, above)| below.at <= above.at && wanted(above))

@@ -12,9 +12,9 @@ use crate::model::window::Timestamp;
 
 /// How long a collector on standby does not ask after the connection to the broker is back.
 const HOLDER_FIRST: Duration = Duration::from_secs(15);
-/// Maximum time without a request because of the connection: the topic's producer may be gone, and
-/// only the consumer of this node fail.
-const LONGEST_UNASKED: Duration = Duration::from_secs(600);
+/// Maximum time without an answer because of the connection: the topic's producer may be gone, and
+/// only the consumer of this node fail. A broker restarts in less.
+const LONGEST_UNASKED: Duration = Duration::from_secs(180);
 /// Time limit, once the connection is back, for the answer to a request from before. A broker that
 /// is starting accepts connections and may never answer what it received then.
 const ANSWERED_SOON: Duration = Duration::from_secs(3);
@@ -26,8 +26,8 @@ pub(super) struct AskOrder {
     seen: Option<(bool, Timestamp)>,
     /// When the connection was last found lost, or another one than before.
     lost_at: Option<Instant>,
-    /// When this collector last might ask.
-    asked_at: Option<Instant>,
+    /// When the broker last answered, or the first look.
+    answered_at: Option<Instant>,
 }
 
 impl AskOrder {
@@ -38,13 +38,14 @@ impl AskOrder {
         if !bus.connected || known.is_some_and(|known| known != found) {
             self.lost_at = Some(now);
         }
-        let asked_at = *self.asked_at.get_or_insert(now);
+        let answered_at = *self.answered_at.get_or_insert(now);
         let is_recent = self.lost_at.is_some_and(|at| now.duration_since(at) < HOLDER_FIRST);
-        let leaves = is_recent && now.duration_since(asked_at) < LONGEST_UNASKED;
-        if !leaves {
-            self.asked_at = Some(now);
-        }
-        leaves
+        is_recent && now.duration_since(answered_at) < LONGEST_UNASKED
+    }
+
+    /// Records that the broker has answered that another node has the topic.
+    pub(super) fn record_answer(&mut self, now: Instant) {
+        self.answered_at = Some(now);
     }
 }
 
@@ -75,6 +76,7 @@ mod tests {
         let mut order = AskOrder::default();
         assert!(!order.leaves(&state(true, 0), at(0)));
         assert!(!order.leaves(&state(true, 0), at(3)));
+        order.record_answer(at(3));
         assert!(order.leaves(&state(false, 4), at(6)));
         assert!(order.leaves(&state(false, 4), at(60)));
         assert!(order.leaves(&state(true, 61), at(63)));
@@ -91,11 +93,14 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut order = AskOrder::default();
         assert!(!order.leaves(&state(true, 0), at(0)));
-        for seconds in 1..600 {
+        for seconds in 1..180 {
             assert!(order.leaves(&state(false, 1), at(seconds)), "{seconds}");
         }
-        assert!(!order.leaves(&state(false, 1), at(600)));
-        assert!(order.leaves(&state(false, 1), at(601)));
+        // Also when a request fails: it asks until the broker answers.
+        assert!(!order.leaves(&state(false, 1), at(180)));
+        assert!(!order.leaves(&state(false, 1), at(181)));
+        order.record_answer(at(182));
+        assert!(order.leaves(&state(false, 1), at(183)));
     }
 
     #[tokio::test(start_paused = true)]
