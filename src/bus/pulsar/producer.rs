@@ -253,4 +253,4 @@ fn batch_of(messages: Vec<Outgoing>) -> Result<Vec<u8>, ConnectionError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

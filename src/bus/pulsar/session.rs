@@ -34,7 +34,7 @@ const LATE: Duration = Duration::from_secs(60);
 /// Silence after which the session checks that the broker still answers; repeated each time.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Time limit for entries that the broker says it has; doubled each time that it is exceeded.
-const PROOF: Duration = Duration::from_secs(10);
+pub(super) const PROOF: Duration = Duration::from_secs(10);
 /// The longest such time limit.
 const MOST_PROOF: Duration = Duration::from_secs(600);
 /// Sessions that end because the same entry arrived damaged; in the next one it is a dead letter.
@@ -104,6 +104,8 @@ pub(super) struct EarlierSessions {
     damaged: Option<(EntryId, u32)>,
     /// The first new position of the session that ended because entries before it are missing.
     pub(super) first: Option<Position>,
+    /// Attempts in a row to move the subscription back that failed, since something new arrived.
+    pub(super) unmoved: u32,
 }
 
 impl EarlierSessions {
@@ -119,7 +121,7 @@ impl EarlierSessions {
 
     /// Something new arrived, or the end of the topic is reached.
     pub(super) fn reset(&mut self) {
-        self.silent = 0;
+        (self.silent, self.unmoved) = (0, 0);
     }
 
     /// Whether another session may bring an entry as the topic has it: it cannot be unpacked, and
@@ -485,4 +487,4 @@ pub(super) async fn last_id(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -17,9 +17,9 @@ use super::*;
 use crate::clock::Clock;
 
 /// What a broker has received.
-type Received = Arc<Mutex<Vec<BaseCommand>>>;
+pub(in crate::bus::pulsar) type Received = Arc<Mutex<Vec<BaseCommand>>>;
 
-fn encoded(message: Message) -> Vec<u8> {
+pub(in crate::bus::pulsar) fn encoded(message: Message) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     Codec.encode(message, &mut bytes).unwrap();
     bytes.to_vec()
@@ -80,7 +80,7 @@ fn usual(said: &BaseCommand, url: &str) -> Vec<u8> {
 
 /// A broker, by its URL, and what it has received. It answers with what `answer` returns, or as
 /// usual.
-async fn broker(
+pub(in crate::bus::pulsar) async fn broker(
     answer: impl Fn(&BaseCommand, &str) -> Option<Vec<u8>> + Send + Sync + 'static,
 ) -> (String, Received) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -21,7 +21,7 @@ use crate::model::message::AFTER;
 use crate::model::position::{BusTag, Cursor};
 
 /// An entry of one message: an event with that many bytes beside its own fields.
-fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
+pub(in crate::bus::pulsar) fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
     let text = "x".repeat(bytes);
     let event = format!(
         r#"{{"id":"{number}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z","x":"{text}"}}"#
