@@ -91,6 +91,8 @@ enum Waited {
     Received(Box<ReadResult>),
     /// Nothing arrived, and the topic ends at this entry, which is news.
     Settled(Option<EntryId>),
+    /// Nothing arrived after the first entry of a ledger, which is delivered now.
+    Proven,
 }
 
 /// What a session has to know of those before it.
@@ -204,6 +206,7 @@ impl ReaderSession {
                     self.settle(end, &mut deliveries)?;
                     return Ok(deliveries);
                 }
+                Waited::Proven => {}
             }
         }
         // What is delivered again after the subscription was moved back shows nothing.
@@ -239,7 +242,8 @@ impl ReaderSession {
         self.unproven.as_ref().is_some_and(|unproven| !unproven.is_before_end)
     }
 
-    /// Compares such an entry with the topic's end. An unknown end proves nothing.
+    /// Compares such an entry with the topic's end. While the end is unknown, because the newest
+    /// ledger is empty, the entry is believed: nothing may come after it for a long time.
     fn prove(&mut self, end: Option<EntryId>) -> Result<(), PulsarError> {
         let Some(mut unproven) = self.unproven.take() else { return Ok(()) };
         let at = unproven.at();
@@ -306,6 +310,13 @@ impl ReaderSession {
             let Some(end) = rest else { continue };
             let now = self.reader.link().clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= earlier.patience() {
+                // The next entry does not come to prove it. It came with the same id again: the
+                // session before was given up for that.
+                let proven = self.unproven.take_if(|it| earlier.is_stuck() && it.at() < end);
+                if let Some(proven) = proven {
+                    self.proven.extend(proven.deliveries);
+                    return Ok(Waited::Proven);
+                }
                 earlier.silent = earlier.silent.saturating_add(1);
                 return Err(self.reader.link().unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
