@@ -15,6 +15,7 @@ use pulsar::message::{Message, proto};
 use pulsar::proto::base_command::Type;
 use pulsar::proto::{BaseCommand, ServerError};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::codec::Framed;
 
 use super::diagnosis::{away, shut_out};
@@ -46,6 +47,8 @@ pub(super) struct BrokerConnection {
     requests: u64,
     /// A token that is being fetched because the broker asked for a new login.
     token: Option<TokenTask>,
+    /// When the broker last sent something.
+    pub(super) heard_at: Instant,
     pub(super) link: Arc<PulsarLink>,
 }
 
@@ -86,6 +89,7 @@ impl BrokerConnection {
             outgoing: VecDeque::new(),
             requests: 0,
             token: None,
+            heard_at: link.clock.instant(),
             link: Arc::clone(link),
         };
         let token = link.token().await.map_err(refused)?;
@@ -152,7 +156,9 @@ impl BrokerConnection {
             if let Poll::Ready(Err(error)) = self.poll_send(context) {
                 return Poll::Ready(Err(error));
             }
-            match ready!(Pin::new(&mut self.frames).poll_next(context)).transpose()? {
+            let received = ready!(Pin::new(&mut self.frames).poll_next(context)).transpose()?;
+            self.heard_at = self.link.clock.instant();
+            match received {
                 Some(PulsarFrame::Command(said)) => {
                     if !self.answer(&said)? {
                         return Poll::Ready(Ok(Some(PulsarFrame::Command(said))));
