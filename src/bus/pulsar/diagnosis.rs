@@ -150,6 +150,12 @@ fn connection(error: &Error) -> Option<&ConnectionError> {
     }
 }
 
+/// The text with a mark for the token. Runs before the text is cut: a part of the token would not
+/// be found.
+pub(super) fn without_token(text: &str, token: &str) -> String {
+    if token.is_empty() { text.to_owned() } else { text.replace(token, "‹token›") }
+}
+
 /// The first line, of bounded length.
 fn repeated(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default().trim();
