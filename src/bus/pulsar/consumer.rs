@@ -235,8 +235,10 @@ impl PulsarBus {
                 batch.put(&key, name.as_bytes());
             }
             let is_new = is_new && !begins_known;
-            let Some((after, (until, said))) = applied.zip(began) else { return Ok(None) };
-            if !is_gap(after, until, said, is_new) {
+            let Some((after, (until, named_before))) = applied.zip(began) else {
+                return Ok(None);
+            };
+            if !is_gap(after, until, named_before, is_new) {
                 return Ok(None);
             }
             let reason = GapReason::Retention;
@@ -322,12 +324,13 @@ impl Bus for PulsarBus {
     }
 }
 
-/// Whether entries are missing between the last applied position and the first delivered one, which
-/// was after an entry by its producer's word. At the end of a ledger without that word, a new
-/// subscription shows it: it begins with the oldest entry of the topic, so anything before that is
-/// gone.
-fn is_gap(applied: Position, first: Position, after: Option<EntryId>, is_new: bool) -> bool {
-    is_hole(applied, first, after) || (is_new && first > applied && first.ledger != applied.ledger)
+/// Whether entries are missing between the last applied position and the first delivered one.
+/// `named_before` is the entry that the first one names in its property `after`. At the end of a
+/// ledger without that property, a new subscription shows it: it begins with the oldest entry of
+/// the topic, so anything before that is gone.
+fn is_gap(applied: Position, first: Position, named_before: Option<EntryId>, is_new: bool) -> bool {
+    is_hole(applied, first, named_before)
+        || (is_new && first > applied && first.ledger != applied.ledger)
 }
 
 #[cfg(test)]

@@ -465,8 +465,8 @@ impl ReaderSession {
         }
     }
 
-    /// The first new position of the session, once it is known to be there, and the entry that was
-    /// before it by its producer's word.
+    /// The first new position of the session, once it is known to be there, and the entry that it
+    /// names in the property `after`.
     pub(super) fn began(&self) -> Option<(Position, Option<EntryId>)> {
         let held = self.unproven.iter().flat_map(|unproven| &unproven.deliveries);
         let first = held.chain(&self.proven).map(|delivery| delivery.position).next();
