@@ -187,6 +187,9 @@ pub trait Outlet: Send + 'static {
     /// Gives the topic back, so that another producer can take over at once.
     fn give_back(&mut self) -> impl Future<Output = ()> + Send;
 
+    /// Waits until the grant is lost while nothing is sent, and returns the reason. Cancel safe.
+    fn lost(&mut self) -> impl Future<Output = BusError> + Send;
+
     /// Sends messages in order, after all earlier ones, and waits until the broker has confirmed
     /// them. Returns where they are stored, or `None` when the broker does not say. After an error
     /// any of them may have been stored, and the grant is lost.

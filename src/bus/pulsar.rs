@@ -4,7 +4,7 @@
 //! what is on disk here. [`PulsarOutlet`] writes the outbox to the topic as its only producer.
 //!
 //! A connection fails in many ways: its stream ends, its receipts do not come, it goes silent. So
-//! each end has a connection of its own, bounds every wait, and on any error drops the connection
+//! each end has its own connection, bounds every wait, and on any error drops the connection
 //! and reconnects with backoff. Messages that are delivered or sent twice are applied once.
 //!
 //! The client library waits for a frame of any size and decompresses entries without a limit. So

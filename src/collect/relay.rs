@@ -343,7 +343,12 @@ impl Relay {
                 if matches!(until, Until::Empty(_)) && *head.borrow() <= done {
                     return Ok(());
                 }
-                let newest = *head.wait_for(|head| *head > done).await?;
+                let newest = async { head.wait_for(|head| *head > done).await.map(|head| *head) };
+                let newest = tokio::select! {
+                    biased;
+                    newest = newest => newest?,
+                    error = outlet.lost() => return Err(error.into()),
+                };
                 (ahead, row_reader) = self.read(done + 1, row_reader).await?;
                 if ahead.spent.is_empty() {
                     done = newest;

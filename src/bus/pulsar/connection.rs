@@ -15,9 +15,10 @@ use pulsar::message::{Message, proto};
 use pulsar::proto::base_command::Type;
 use pulsar::proto::{BaseCommand, ServerError};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::codec::Framed;
 
-use super::diagnosis::{away, shut_out};
+use super::diagnosis::{away, shut_out, without_token};
 use super::error::PulsarError;
 use super::frames::{FrameCodec, PulsarFrame};
 use super::link::{PulsarLink, within};
@@ -44,8 +45,12 @@ pub(super) struct BrokerConnection {
     /// Commands to be sent.
     outgoing: VecDeque<Message>,
     requests: u64,
+    /// The token that was sent last; empty without one.
+    sent_token: String,
     /// A token that is being fetched because the broker asked for a new login.
     token: Option<TokenTask>,
+    /// When the broker last sent something.
+    pub(super) heard_at: Instant,
     pub(super) link: Arc<PulsarLink>,
 }
 
@@ -85,10 +90,13 @@ impl BrokerConnection {
             frames: Framed::new(stream, codec),
             outgoing: VecDeque::new(),
             requests: 0,
+            sent_token: String::new(),
             token: None,
+            heard_at: link.clock.instant(),
             link: Arc::clone(link),
         };
         let token = link.token().await.map_err(refused)?;
+        connection.sent_token = token.clone().unwrap_or_default();
         let connect = proto::CommandConnect {
             client_version: concat!("ghpulse ", env!("CARGO_PKG_VERSION")).to_owned(),
             protocol_version: Some(PROTOCOL),
@@ -147,13 +155,17 @@ impl BrokerConnection {
             {
                 self.token = None;
                 let token = token.unwrap_or_else(|_| Err("the new login was cancelled".to_owned()));
-                self.push(auth_response(token.map_err(refused)?));
+                self.sent_token = token.map_err(refused)?;
+                self.push(auth_response(self.sent_token.clone()));
             }
             if let Poll::Ready(Err(error)) = self.poll_send(context) {
                 return Poll::Ready(Err(error));
             }
-            match ready!(Pin::new(&mut self.frames).poll_next(context)).transpose()? {
-                Some(PulsarFrame::Command(said)) => {
+            let received = ready!(Pin::new(&mut self.frames).poll_next(context)).transpose()?;
+            self.heard_at = self.link.clock.instant();
+            match received {
+                Some(PulsarFrame::Command(mut said)) => {
+                    self.hide_token(&mut said);
                     if !self.answer(&said)? {
                         return Poll::Ready(Ok(Some(PulsarFrame::Command(said))));
                     }
@@ -175,6 +187,21 @@ impl BrokerConnection {
             }
         }
         Pin::new(&mut self.frames).poll_flush(context)
+    }
+
+    /// Replaces the token in the broker's texts, which errors quote.
+    fn hide_token(&self, said: &mut BaseCommand) {
+        let found = said.lookup_topic_response.as_mut().and_then(|found| found.message.as_mut());
+        let partitions = said.partition_metadata_response.as_mut();
+        let texts = [
+            said.error.as_mut().map(|error| &mut error.message),
+            said.send_error.as_mut().map(|error| &mut error.message),
+            found,
+            partitions.and_then(|partitions| partitions.message.as_mut()),
+        ];
+        for text in texts.into_iter().flatten() {
+            *text = without_token(text, &self.sent_token);
+        }
     }
 
     /// Answers what every connection answers alike; returns whether the command was of that kind.

@@ -16,11 +16,12 @@ use pulsar::consumer::InitialPosition;
 use tokio::sync::watch;
 
 use super::delivery::PulsarReceipt;
+use super::diagnosis::away;
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
 use super::progress::{EntryId, entry_of, is_hole, shown};
 use super::reader::{SubscribeOptions, TopicReader};
-use super::session::{EarlierSessions, ReaderSession, end_of};
+use super::session::{EarlierSessions, PROOF, ReaderSession, end_of};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;
@@ -36,6 +37,8 @@ use crate::store::{Batch, Database, Store, StoreError, gaps};
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Lines that say that the bus is lost.
 static LOST: LineLimit = LineLimit::per_minute(2);
+/// Attempts in a row to move the subscription back, until the topic is read without it.
+const SEEKS: u32 = 3;
 /// Time between two log lines about catching up.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// The row, completed by the bus's tag, that keeps the name of the subscription in use. Older
@@ -96,7 +99,8 @@ impl PulsarBus {
 
     /// Connects, with backoff; fails only with errors that a retry cannot cure.
     async fn connect(&mut self) -> Result<(), BusError> {
-        let doing = || format!("subscribing to {} at {}", self.link.topic, self.link.url);
+        let link = Arc::clone(&self.link);
+        let doing = || format!("subscribing to {} at {}", link.topic, link.url);
         let positions = (self.applied().await?, self.earlier.first);
         match within(OPEN, doing, Box::pin(self.open(positions))).await {
             Ok(session) => {
@@ -161,9 +165,10 @@ impl PulsarBus {
     /// The second one is where the session before ended because entries are missing. They may be on
     /// the topic nevertheless: the subscription passes over entries that expire, and when the data
     /// directory was replaced by an older copy, this store itself has moved it on. So it is moved
-    /// back.
+    /// back; after [`SEEKS`] failures in a row the session begins where the broker has us, and what
+    /// is missing there is recorded as a gap.
     async fn open(
-        &self,
+        &mut self,
         positions: (Option<Position>, Option<Position>),
     ) -> Result<ReaderSession, PulsarError> {
         let applied = positions.0.map(entry_of);
@@ -172,14 +177,20 @@ impl PulsarBus {
         // On a topic that ends earlier it would be moved to the end.
         if let Some(applied) = applied.filter(|_| misses && end.is_some()) {
             let to = shown(applied);
-            match reader.seek(applied).await {
-                Ok(()) => {
-                    tracing::info!(to, "moved the subscription back to what was applied");
-                    drop(reader);
-                    (reader, end) = self.subscribe(Some(applied)).await?;
-                }
-                // What is missing is a gap then.
-                Err(error) => tracing::warn!(to, %error, "cannot move the subscription back"),
+            if self.earlier.unmoved < SEEKS {
+                // The broker may have closed the consumer before the failure, so the session ends.
+                self.earlier.unmoved += 1;
+                let doing = || format!("moving the subscription of {} to {to}", self.link.topic);
+                let seeking = async {
+                    reader.seek(applied).await.map_err(|error| away(doing(), &error.into()))
+                };
+                within(PROOF, doing, seeking).await?;
+                self.earlier.unmoved = 0;
+                tracing::info!(to, "moved the subscription back to what was applied");
+                drop(reader);
+                (reader, end) = self.subscribe(Some(applied)).await?;
+            } else {
+                tracing::warn!(to, "cannot move the subscription back; reading from where it is");
             }
         }
         let now = self.link.clock.instant();
@@ -224,8 +235,10 @@ impl PulsarBus {
                 batch.put(&key, name.as_bytes());
             }
             let is_new = is_new && !begins_known;
-            let Some((after, (until, said))) = applied.zip(began) else { return Ok(None) };
-            if !is_gap(after, until, said, is_new) {
+            let Some((after, (until, named_before))) = applied.zip(began) else {
+                return Ok(None);
+            };
+            if !is_gap(after, until, named_before, is_new) {
                 return Ok(None);
             }
             let reason = GapReason::Retention;
@@ -311,32 +324,14 @@ impl Bus for PulsarBus {
     }
 }
 
-/// Whether entries are missing between the last applied position and the first delivered one, which
-/// was after an entry by its producer's word. At the end of a ledger without that word, a new
-/// subscription shows it: it begins with the oldest entry of the topic, so anything before that is
-/// gone.
-fn is_gap(applied: Position, first: Position, after: Option<EntryId>, is_new: bool) -> bool {
-    is_hole(applied, first, after) || (is_new && first > applied && first.ledger != applied.ledger)
+/// Whether entries are missing between the last applied position and the first delivered one.
+/// `named_before` is the entry that the first one names in its property `after`. At the end of a
+/// ledger without that property, a new subscription shows it: it begins with the oldest entry of
+/// the topic, so anything before that is gone.
+fn is_gap(applied: Position, first: Position, named_before: Option<EntryId>, is_new: bool) -> bool {
+    is_hole(applied, first, named_before)
+        || (is_new && first > applied && first.ledger != applied.ledger)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn position_beyond_the_next_shows_a_gap() {
-        let at = |ledger, entry, index| Position { ledger, entry, index };
-        let applied = at(7, 3, 2);
-        for is_new in [false, true] {
-            for known in [at(7, 3, 2), at(7, 3, 0), at(7, 1, 0), at(5, 9, 0), at(7, 3, 3)] {
-                assert!(!is_gap(applied, known, None, is_new), "{known:?}");
-            }
-            assert!(!is_gap(applied, at(7, 4, 0), None, is_new));
-            assert!(is_gap(applied, at(7, 5, 0), None, is_new));
-            assert!(is_gap(applied, at(9, 1, 0), None, is_new));
-            assert_eq!(is_gap(applied, at(9, 0, 0), None, is_new), is_new);
-            assert_eq!(is_gap(applied, at(9, 0, 0), Some((7, 3)), is_new), is_new);
-            assert!(is_gap(applied, at(9, 0, 0), Some((7, 4)), is_new));
-        }
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ pub struct PulsarReceipt {
     pub(super) entry: EntryId,
     /// Whether it is the last message of its entry.
     pub(super) is_last: bool,
-    /// An entry that was on the topic before it, by its producer's word.
+    /// The entry that it names in the property `after`: it was on the topic before it.
     pub(super) after: Option<EntryId>,
 }
 

@@ -1,9 +1,7 @@
-//! Explains the client library's errors: the cause, and what an operator can do.
+//! Explains errors, which have the client library's types: the cause, and what an operator can do.
 
 use pulsar::Error;
-use pulsar::error::{
-    AuthenticationError, ConnectionError, ConsumerError, ProducerError, ServiceDiscoveryError,
-};
+use pulsar::error::{AuthenticationError, ConnectionError, ServiceDiscoveryError};
 use pulsar::message::proto::ServerError;
 
 use super::error::PulsarError;
@@ -25,10 +23,7 @@ pub(super) fn too_slow(doing: impl Into<String>, seconds: u64) -> PulsarError {
 /// Whether the broker reports another producer on the topic.
 pub(super) fn is_taken(error: &Error) -> bool {
     use ServerError::{ProducerBusy, ProducerFenced};
-    match error {
-        Error::Producer(ProducerError::Fenced) => true,
-        error => matches!(said(error), Some((Some(ProducerFenced | ProducerBusy), _))),
-    }
+    matches!(said(error), Some((Some(ProducerFenced | ProducerBusy), _)))
 }
 
 /// The cause when a new connection reached the broker, but TLS or the login failed: brokers close a
@@ -56,20 +51,13 @@ pub(super) fn meaning(error: &Error) -> String {
             None => format!("the broker says: {text}"),
         };
     }
-    match connection(error) {
-        Some(ConnectionError::Authentication(error)) => login(error),
-        Some(ConnectionError::Tls(error)) => format!(
-            "TLS fails: {error}; for a certificate authority of your own, name its file in \
-             pulsar.ca"
-        ),
-        Some(ConnectionError::Io(error)) => reached(error),
-        Some(ConnectionError::NotFound) => "its name does not resolve to an address".to_owned(),
-        Some(ConnectionError::Disconnected) => "the connection was closed".to_owned(),
-        Some(other) => repeated(&other.to_string()),
-        None => match error {
-            Error::Authentication(error) => login(error),
-            error => repeated(&error.to_string()),
-        },
+    let Error::Connection(error) = error else { return repeated(&error.to_string()) };
+    match error {
+        ConnectionError::Authentication(error) => login(error),
+        ConnectionError::Io(error) => reached(error),
+        ConnectionError::NotFound => "its name does not resolve to an address".to_owned(),
+        ConnectionError::Disconnected => "the connection was closed".to_owned(),
+        other => repeated(&other.to_string()),
     }
 }
 
@@ -128,26 +116,21 @@ fn advice(kind: Option<ServerError>) -> Option<&'static str> {
     })
 }
 
-/// The broker's own error, wherever the library has put it.
+/// The broker's own error, of a look-up or of another request.
 fn said(error: &Error) -> Option<(Option<ServerError>, Option<&str>)> {
-    if let Error::ServiceDiscovery(ServiceDiscoveryError::Query(kind, text)) = error {
-        return Some((*kind, text.as_deref()));
-    }
-    match connection(error)? {
-        ConnectionError::PulsarError(kind, text) => Some((*kind, text.as_deref())),
+    match error {
+        Error::ServiceDiscovery(ServiceDiscoveryError::Query(kind, text))
+        | Error::Connection(ConnectionError::PulsarError(kind, text)) => {
+            Some((*kind, text.as_deref()))
+        }
         _ => None,
     }
 }
 
-fn connection(error: &Error) -> Option<&ConnectionError> {
-    match error {
-        Error::Connection(error)
-        | Error::Consumer(ConsumerError::Connection(error))
-        | Error::Producer(ProducerError::Connection(error))
-        | Error::ServiceDiscovery(ServiceDiscoveryError::Connection(error)) => Some(error),
-        Error::Producer(ProducerError::Batch(error)) => connection(error),
-        _ => None,
-    }
+/// The text with a mark for the token. Runs before the text is cut: a part of the token would not
+/// be found.
+pub(super) fn without_token(text: &str, token: &str) -> String {
+    if token.is_empty() { text.to_owned() } else { text.replace(token, "‹token›") }
 }
 
 /// The first line, of bounded length.
@@ -162,8 +145,6 @@ fn repeated(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn from_broker(kind: ServerError) -> ConnectionError {
@@ -171,18 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn error_of_the_broker_is_found_wherever_the_library_puts_it() {
+    fn error_of_the_broker_is_found_in_both_types() {
         let kind = ServerError::AuthorizationError;
-        let inner = Error::Producer(ProducerError::Connection(from_broker(kind)));
         for error in [
             Error::Connection(from_broker(kind)),
-            Error::Consumer(ConsumerError::Connection(from_broker(kind))),
-            Error::ServiceDiscovery(ServiceDiscoveryError::Connection(from_broker(kind))),
             Error::ServiceDiscovery(ServiceDiscoveryError::Query(
                 Some(kind),
                 Some("first line\nrest".to_owned()),
             )),
-            Error::Producer(ProducerError::Batch(Arc::new(inner))),
         ] {
             let text = away("subscribing", &error).to_string();
             assert_eq!(
@@ -199,7 +176,6 @@ mod tests {
         for kind in [ServerError::ProducerFenced, ServerError::ProducerBusy] {
             assert!(is_taken(&Error::Connection(from_broker(kind))));
         }
-        assert!(is_taken(&Error::Producer(ProducerError::Fenced)));
     }
 
     #[test]

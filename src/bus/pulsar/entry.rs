@@ -18,7 +18,7 @@ use crate::model::message::{AFTER, GAP, RECEIVED, SCHEMA};
 use crate::model::position::Cursor;
 use crate::model::window::Timestamp;
 
-/// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 2 MiB, or
+/// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 1 MiB, or
 /// one larger event; brokers accept entries of up to 5 MiB by default.
 pub(super) const UNPACKED_BYTES: usize = 32 << 20;
 /// The most messages in an entry. A batch of ghpulse has 500, those of other clients 1,000.

@@ -194,7 +194,7 @@ pub(super) async fn within<T>(
     doing: impl Fn() -> String,
     work: impl Future<Output = Result<T, PulsarError>>,
 ) -> Result<T, PulsarError> {
-    // Boxed: the library's futures have tens of kilobytes.
+    // Boxed: futures that open a session have tens of kilobytes.
     match tokio::time::timeout(limit, Box::pin(work)).await {
         Ok(result) => result,
         Err(_) => Err(too_slow(doing(), limit.as_secs())),

@@ -2,8 +2,9 @@
 //!
 //! Exclusive access elects the one collector that produces. The broker grants it, and takes it back
 //! when this process dies. Messages that are sent together form one entry of the topic, and the
-//! next are sent only after its receipt, which keeps the order. At the first error the producer is
-//! dropped; requesting the topic again shows whether this node may continue.
+//! next are sent only after its receipt, which keeps the order. At the first error, also while
+//! nothing is sent, the producer is dropped; requesting the topic again shows whether this node may
+//! continue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,12 @@ impl PulsarOutlet {
     pub fn new(pulsar: &PulsarConfig, clock: Clock) -> Result<Self, PulsarError> {
         let link = PulsarLink::new(pulsar, &pulsar.producer_topic, clock)?;
         Ok(Self { link: Arc::new(link), producer: None })
+    }
+
+    /// The error of using the topic without the grant.
+    fn ungranted(&self) -> PulsarError {
+        let why = "the topic was not granted, or the grant was lost".to_owned();
+        PulsarError::Away { doing: self.link.producing(), why }
     }
 
     /// The position of the topic's last message, by a subscription that is not durable.
@@ -86,12 +93,19 @@ impl Outlet for PulsarOutlet {
         }
     }
 
+    async fn lost(&mut self) -> BusError {
+        let Some(producer) = &mut self.producer else { return self.ungranted().into() };
+        let error = producer.ended().await;
+        self.producer = None;
+        metrics::BUS_LOST.add(1);
+        away(self.link.producing(), &error.into()).into()
+    }
+
     async fn send(&mut self, messages: Vec<Outgoing>) -> Result<Option<Cursor>, BusError> {
-        let doing = self.link.producing();
         let Some(mut producer) = self.producer.take() else {
-            let why = "the topic was not granted, or the grant was lost".to_owned();
-            return Err(PulsarError::Away { doing, why }.into());
+            return Err(self.ungranted().into());
         };
+        let doing = self.link.producing();
         let count = messages.len() as u64;
         // The producer is put back only after success. It must not be used again when sending was
         // interrupted, also by dropping this future.

@@ -1,7 +1,9 @@
 //! A producer of the topic on its own connection, which a task serves: a broker closes
-//! connections that do not answer its pings.
+//! connections that do not answer its pings. The task sends pings, too, so that a connection that
+//! went silent is noticed before the next message is sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BufMut as _;
 use prost::Message as _;
@@ -23,6 +25,11 @@ use crate::model::message::{AFTER, GAP, Outgoing};
 
 /// The id of the producer; each connection has one.
 const PRODUCER: u64 = 1;
+
+/// Time between two pings.
+const PING: Duration = Duration::from_secs(20);
+/// Time without anything from the broker after which the connection is given up.
+const SILENT: Duration = Duration::from_secs(40);
 
 /// What a producer has to share the topic with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +53,8 @@ pub(super) struct TopicProducer {
     sequence: u64,
     /// The id of the request that closes it.
     closing: u64,
+    /// Why the connection ended while no response was waited for.
+    ended: oneshot::Receiver<ConnectionError>,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -94,6 +103,7 @@ impl TopicProducer {
             return Ok(None);
         }
         let (requests, received) = mpsc::channel(1);
+        let (ending, ended) = oneshot::channel();
         Ok(Some(Self {
             link: Arc::clone(link),
             requests,
@@ -101,7 +111,8 @@ impl TopicProducer {
             schema_version: granted.schema_version,
             sequence: 0,
             closing: connection.next_request(),
-            _serving: AbortOnDropHandle::new(tokio::spawn(serve(connection, received))),
+            ended,
+            _serving: AbortOnDropHandle::new(tokio::spawn(serve(connection, received, ending))),
         }))
     }
 
@@ -149,30 +160,50 @@ impl TopicProducer {
         Ok(Box::new(message))
     }
 
+    /// Waits until the connection ends while nothing is sent, and returns the reason. Cancel safe;
+    /// the producer must not be used afterwards.
+    pub(super) async fn ended(&mut self) -> ConnectionError {
+        (&mut self.ended).await.unwrap_or(ConnectionError::Disconnected)
+    }
+
     /// Gives the topic back.
-    pub(super) async fn close(self) -> Result<(), ConnectionError> {
+    pub(super) async fn close(mut self) -> Result<(), ConnectionError> {
         let close = proto::CommandCloseProducer { producer_id: PRODUCER, request_id: self.closing };
         let message = command(Type::CloseProducer, |c| c.close_producer = Some(close));
         self.request(Box::new(message), ProducerResponse::Closed).await.map(|_| ())
     }
 
     async fn request(
-        &self,
+        &mut self,
         message: Box<Message>,
         settled_by: ProducerResponse,
     ) -> Result<Option<EntryId>, ConnectionError> {
         let (settled, outcome) = oneshot::channel();
         let request = ProducerRequest { message, settled_by, settled };
-        self.requests.send(request).await.map_err(|_| ConnectionError::Disconnected)?;
-        outcome.await.unwrap_or(Err(ConnectionError::Disconnected))
+        // When it is not sent any more, its `settled` is dropped.
+        let _ = self.requests.send(request).await;
+        match outcome.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.ended.try_recv().unwrap_or(ConnectionError::Disconnected)),
+        }
     }
 }
 
-/// Sends requests, one at a time, until one fails.
-async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<ProducerRequest>) {
+/// Sends requests, one at a time, and pings, until one fails. The reason of the failure goes to the
+/// request that waits, or to `ending`.
+async fn serve(
+    mut connection: BrokerConnection,
+    mut requests: mpsc::Receiver<ProducerRequest>,
+    ending: oneshot::Sender<ConnectionError>,
+) {
+    let clock = connection.link.clock;
+    let mut ping_at = clock.instant() + PING;
     let mut sent: Option<(ProducerResponse, oneshot::Sender<_>)> = None;
     let error = loop {
+        let wake_at = ping_at.min(connection.heard_at + SILENT);
         tokio::select! {
+            // What has arrived is received before the silence is measured.
+            biased;
             request = requests.recv(), if sent.is_none() => {
                 let Some(request) = request else { return };
                 connection.push(*request.message);
@@ -195,16 +226,23 @@ async fn serve(mut connection: BrokerConnection, mut requests: mpsc::Receiver<Pr
                     }
                 }
             }
+            () = clock.sleep_until(Some(wake_at)) => {
+                let now = clock.instant();
+                if now >= connection.heard_at + SILENT {
+                    let words = format!("the broker has sent nothing for {} s", SILENT.as_secs());
+                    break ConnectionError::Io(std::io::Error::other(words));
+                }
+                if now >= ping_at {
+                    ping_at = now + PING;
+                    connection.push(command(Type::Ping, |c| c.ping = Some(proto::CommandPing {})));
+                }
+            }
         }
     };
     drop(connection);
-    let waiting = match sent {
-        Some((_, waiting)) => Some(waiting),
-        // The next request fails with the reason.
-        None => requests.recv().await.map(|request| request.settled),
-    };
-    if let Some(waiting) = waiting {
-        let _ = waiting.send(Err(error));
+    match sent {
+        Some((_, waiting)) => drop(waiting.send(Err(error))),
+        None => drop(ending.send(error)),
     }
 }
 
@@ -253,4 +291,4 @@ fn batch_of(messages: Vec<Outgoing>) -> Result<Vec<u8>, ConnectionError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

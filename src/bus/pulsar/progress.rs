@@ -34,8 +34,7 @@ pub(super) struct TopicProgress {
     last: Option<Position>,
     /// Whether the topic is known to extend to `reached`.
     is_proven: bool,
-    /// The first new position of this session, and the entry that was before it by its producer's
-    /// word.
+    /// The first new position of this session, and the entry that it names in the property `after`.
     began: Option<(Position, Option<EntryId>)>,
     /// That of the session before, which ended because entries before it are missing.
     expected: Option<Position>,
@@ -69,24 +68,23 @@ impl TopicProgress {
         self.reached.map(entry_of)
     }
 
-    /// The first new position of this session, and the entry that was before it by its producer's
-    /// word.
+    /// The first new position of this session, and the entry that it names in the property `after`.
     pub(super) fn began(&self) -> Option<(Position, Option<EntryId>)> {
         self.began
     }
 
-    /// Records a received position; by its producer's word the entry `after` was before it. Entries
-    /// that are missing before it may have been lost in transit, or its id may be damaged: a new
-    /// session shows which. They are missing in the topic when two sessions in a row begin with the
-    /// same position.
-    pub(super) fn advance(&mut self, at: Position, after: Option<EntryId>) -> NextStep {
+    /// Records a received position; `named_before` is the entry that it names in the property
+    /// `after`. Entries that are missing before it may have been lost in transit, or its id may be
+    /// damaged: a new session shows which. They are missing in the topic when two sessions in a row
+    /// begin with the same position.
+    pub(super) fn advance(&mut self, at: Position, named_before: Option<EntryId>) -> NextStep {
         if self.reached < Some(at) {
             let is_confirmed = self.began.is_none() && self.expected == Some(at);
-            let before = self.reached.filter(|before| is_hole(*before, at, after));
+            let before = self.reached.filter(|before| is_hole(*before, at, named_before));
             if let Some(before) = before.filter(|_| !is_confirmed) {
                 return NextStep::Hole(entry_of(before));
             }
-            self.began.get_or_insert((at, after));
+            self.began.get_or_insert((at, named_before));
             (self.reached, self.is_proven) = (Some(at), true);
         } else if self.last.is_some_and(|last| at <= last) {
             // The broker went back: the subscription was reset.
@@ -103,9 +101,9 @@ impl TopicProgress {
 }
 
 /// Whether entries are missing between two positions that were received one after the other. When
-/// the second one begins another ledger, only `after` can tell: by its producer's word that entry
-/// was before it. An entry that cannot be before it is ignored. Within a ledger the numbers tell.
-pub(super) fn is_hole(before: Position, at: Position, after: Option<EntryId>) -> bool {
+/// the second one begins another ledger, only the entry that it names in the property `after` can
+/// tell. An entry that cannot be before it is ignored. Within a ledger the numbers tell.
+pub(super) fn is_hole(before: Position, at: Position, named_before: Option<EntryId>) -> bool {
     let (from, to) = (entry_of(before), entry_of(at));
     if to <= from {
         return false;
@@ -113,7 +111,7 @@ pub(super) fn is_hole(before: Position, at: Position, after: Option<EntryId>) ->
     if to.0 == from.0 {
         return to.1 > from.1.saturating_add(1);
     }
-    to.1 > 0 || after.is_some_and(|after| from < after && after.0 < to.0)
+    to.1 > 0 || named_before.is_some_and(|named| from < named && named.0 < to.0)
 }
 
 #[cfg(test)]
@@ -209,12 +207,12 @@ mod tests {
             assert_eq!(progress.advance(at(11, 0, 0), Some(after)), Pass);
         }
         // Nothing is missing; what its producer knew was older; it is itself, or after it; nothing
-        // is said.
-        let said = [Some((7, 3)), Some((7, 0)), Some((0, 0)), Some((9, 0)), Some((9, 7)), None];
-        for after in said.into_iter().chain([Some((u64::MAX, 0))]) {
+        // is named.
+        let named = [Some((7, 3)), Some((7, 0)), Some((0, 0)), Some((9, 0)), Some((9, 7)), None];
+        for after in named.into_iter().chain([Some((u64::MAX, 0))]) {
             assert!(!is_hole(before, first, after), "{after:?}");
         }
-        // Within a ledger, and at what was received before, the word changes nothing.
+        // Within a ledger, and at what was received before, the property changes nothing.
         for known in [at(7, 3, 6), at(7, 4, 0), at(7, 2, 0), at(5, 0, 0)] {
             assert!(!is_hole(before, known, Some((8, 0))), "{known:?}");
         }

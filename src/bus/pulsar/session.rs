@@ -34,7 +34,7 @@ const LATE: Duration = Duration::from_secs(60);
 /// Silence after which the session checks that the broker still answers; repeated each time.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Time limit for entries that the broker says it has; doubled each time that it is exceeded.
-const PROOF: Duration = Duration::from_secs(10);
+pub(super) const PROOF: Duration = Duration::from_secs(10);
 /// The longest such time limit.
 const MOST_PROOF: Duration = Duration::from_secs(600);
 /// Sessions that end because the same entry arrived damaged; in the next one it is a dead letter.
@@ -91,6 +91,8 @@ enum Waited {
     Received(Box<ReadResult>),
     /// Nothing arrived, and the topic ends at this entry, which is news.
     Settled(Option<EntryId>),
+    /// Nothing arrived after the first entry of a ledger, which is delivered now.
+    Proven,
 }
 
 /// What a session has to know of those before it.
@@ -104,6 +106,8 @@ pub(super) struct EarlierSessions {
     damaged: Option<(EntryId, u32)>,
     /// The first new position of the session that ended because entries before it are missing.
     pub(super) first: Option<Position>,
+    /// Attempts in a row to move the subscription back that failed, since something new arrived.
+    pub(super) unmoved: u32,
 }
 
 impl EarlierSessions {
@@ -119,7 +123,7 @@ impl EarlierSessions {
 
     /// Something new arrived, or the end of the topic is reached.
     pub(super) fn reset(&mut self) {
-        self.silent = 0;
+        (self.silent, self.unmoved) = (0, 0);
     }
 
     /// Whether another session may bring an entry as the topic has it: it cannot be unpacked, and
@@ -202,6 +206,7 @@ impl ReaderSession {
                     self.settle(end, &mut deliveries)?;
                     return Ok(deliveries);
                 }
+                Waited::Proven => {}
             }
         }
         // What is delivered again after the subscription was moved back shows nothing.
@@ -237,7 +242,8 @@ impl ReaderSession {
         self.unproven.as_ref().is_some_and(|unproven| !unproven.is_before_end)
     }
 
-    /// Compares such an entry with the topic's end. An unknown end proves nothing.
+    /// Compares such an entry with the topic's end. While the end is unknown, because the newest
+    /// ledger is empty, the entry is believed: nothing may come after it for a long time.
     fn prove(&mut self, end: Option<EntryId>) -> Result<(), PulsarError> {
         let Some(mut unproven) = self.unproven.take() else { return Ok(()) };
         let at = unproven.at();
@@ -304,6 +310,13 @@ impl ReaderSession {
             let Some(end) = rest else { continue };
             let now = self.reader.link().clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= earlier.patience() {
+                // The next entry does not come to prove it. It came with the same id again: the
+                // session before was given up for that.
+                let proven = self.unproven.take_if(|it| earlier.is_stuck() && it.at() < end);
+                if let Some(proven) = proven {
+                    self.proven.extend(proven.deliveries);
+                    return Ok(Waited::Proven);
+                }
                 earlier.silent = earlier.silent.saturating_add(1);
                 return Err(self.reader.link().unread(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
@@ -452,8 +465,8 @@ impl ReaderSession {
         }
     }
 
-    /// The first new position of the session, once it is known to be there, and the entry that was
-    /// before it by its producer's word.
+    /// The first new position of the session, once it is known to be there, and the entry that it
+    /// names in the property `after`.
     pub(super) fn began(&self) -> Option<(Position, Option<EntryId>)> {
         let held = self.unproven.iter().flat_map(|unproven| &unproven.deliveries);
         let first = held.chain(&self.proven).map(|delivery| delivery.position).next();
@@ -485,4 +498,4 @@ pub(super) async fn last_id(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

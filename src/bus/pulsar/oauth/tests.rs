@@ -1,6 +1,15 @@
 //! Logging in, against an issuer on a bare socket.
 
+use pulsar::message::proto;
+use pulsar::proto::ServerError;
+use pulsar::proto::base_command::Type;
+
+use super::super::connection::command;
+use super::super::link::PulsarLink;
+use super::super::link::tests::configured;
+use super::super::producer::tests::{broker, encoded as frame};
 use super::*;
+use crate::config::PulsarConfig;
 use crate::http::fake::{FakeReply, FakeServer, SentRequest};
 
 const SECRET: &str = "s3cr&t/+";
@@ -224,4 +233,28 @@ async fn lifetime_of_a_token_is_bounded() {
         assert_eq!(credentials(&fake.url, dir.path()).token().await.unwrap(), "t", "{said}");
     }
     assert_eq!(life(None), Duration::from_secs(600));
+}
+
+#[tokio::test]
+async fn token_that_a_broker_repeats_is_in_no_error() {
+    let issuer = issuer(3_600).await;
+    let kinds = [ServerError::AuthenticationError, ServerError::UnknownError];
+    for (kind, padding) in kinds.into_iter().zip([0, 276]) {
+        let (url, _) = broker(move |said, _| {
+            let token = said.connect.as_ref()?.auth_data.clone().unwrap();
+            let token = String::from_utf8(token).unwrap();
+            // The text is cut after 300 bytes, within a token.
+            let message = format!("{}refused: {token}, {token}", "x".repeat(padding));
+            let error = proto::CommandError { message, error: kind as i32, ..Default::default() };
+            Some(frame(command(Type::Error, |c| c.error = Some(error))))
+        })
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let oauth = Some(write_key(dir.path(), &key(&issuer.url)));
+        let config = PulsarConfig { oauth, ..configured(&url) };
+        let link = PulsarLink::new(&config, "events", Clock::system()).unwrap();
+        let error = Arc::new(link).look_up().await.unwrap_err().to_string();
+        assert!(error.contains("refused: ‹token›"), "{error}");
+        assert!(!error.contains("token-"), "{error}");
+    }
 }

@@ -17,9 +17,9 @@ use super::*;
 use crate::clock::Clock;
 
 /// What a broker has received.
-type Received = Arc<Mutex<Vec<BaseCommand>>>;
+pub(in crate::bus::pulsar) type Received = Arc<Mutex<Vec<BaseCommand>>>;
 
-fn encoded(message: Message) -> Vec<u8> {
+pub(in crate::bus::pulsar) fn encoded(message: Message) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     Codec.encode(message, &mut bytes).unwrap();
     bytes.to_vec()
@@ -80,7 +80,7 @@ fn usual(said: &BaseCommand, url: &str) -> Vec<u8> {
 
 /// A broker, by its URL, and what it has received. It answers with what `answer` returns, or as
 /// usual.
-async fn broker(
+pub(in crate::bus::pulsar) async fn broker(
     answer: impl Fn(&BaseCommand, &str) -> Option<Vec<u8>> + Send + Sync + 'static,
 ) -> (String, Received) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -293,4 +293,49 @@ async fn topic_of_another_producer_is_not_granted() {
         let opened = TopicProducer::open(&link(&url), AccessMode::Exclusive).await;
         assert!(opened.unwrap().is_none());
     }
+}
+
+/// Lets this time pass at once.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn idle_producer_reports_at_once_that_the_broker_closed_it() {
+    let close = proto::CommandCloseProducer::default();
+    let close = encoded(command(Type::CloseProducer, |c| c.close_producer = Some(close)));
+    let (url, _) = broker(move |said, url| {
+        said.producer.as_ref().map(|_| [usual(said, url), close.clone()].concat())
+    })
+    .await;
+    let error = opened(&url).await.ended().await.to_string();
+    assert!(error.contains("the broker closed the producer"), "{error}");
+}
+
+#[tokio::test]
+async fn idle_producer_sends_pings_and_notices_a_silent_broker() {
+    let (pinged, mut pings) = mpsc::unbounded_channel();
+    let (url, _) = broker(move |said, url| {
+        let pong = encoded(command(Type::Pong, |c| c.pong = Some(proto::CommandPong {})));
+        if said.ping.is_some() {
+            pinged.send(()).unwrap();
+        }
+        Some(if said.ping.is_some() { pong } else { usual(said, url) })
+    })
+    .await;
+    let mut producer = opened(&url).await;
+    for _ in 0..4 {
+        // The receipt comes after the pong, so it has arrived, too.
+        producer.send(vec![message("{}")]).await.unwrap();
+        pass(PING).await;
+        let pinged = tokio::time::timeout(Duration::from_secs(30), pings.recv()).await;
+        pinged.expect("a ping").unwrap();
+    }
+    producer.send(vec![message("{}")]).await.unwrap();
+    // The broker's pong to the next ping does not come in time.
+    pass(SILENT).await;
+    let error = producer.ended().await.to_string();
+    assert!(error.contains("the broker has sent nothing for 40 s"), "{error}");
 }

@@ -5,7 +5,7 @@ use pulsar::consumer::InitialPosition;
 use pulsar::message::{Codec, Message, Payload, proto};
 use pulsar::proto::BaseCommand;
 use pulsar::proto::base_command::Type;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::codec::Encoder as _;
 
 use super::super::connection::BrokerConnection;
@@ -21,7 +21,7 @@ use crate::model::message::AFTER;
 use crate::model::position::{BusTag, Cursor};
 
 /// An entry of one message: an event with that many bytes beside its own fields.
-fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
+pub(in crate::bus::pulsar) fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
     let text = "x".repeat(bytes);
     let event = format!(
         r#"{{"id":"{number}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z","x":"{text}"}}"#
@@ -42,8 +42,8 @@ fn entry((ledger_id, number): EntryId, bytes: usize) -> Message {
     Message { command, payload: Some(Payload { metadata, data }) }
 }
 
-/// A reader to which the broker has sent these frames.
-async fn reader_with(frames: &[BytesMut]) -> TopicReader {
+/// A reader to which the broker has sent these frames, and the broker's end of its stream.
+async fn served_reader(frames: &[BytesMut]) -> (TopicReader, DuplexStream) {
     let connected = BaseCommand {
         r#type: Type::Connected as i32,
         connected: Some(proto::CommandConnected::default()),
@@ -63,13 +63,20 @@ async fn reader_with(frames: &[BytesMut]) -> TopicReader {
     }
     let (ours, mut theirs) = tokio::io::duplex(sent.len() + (1 << 20));
     theirs.write_all(&sent).await.unwrap();
-    // Otherwise the stream ends after them.
-    tokio::spawn(async move { theirs.read_to_end(&mut Vec::new()).await });
     let config = configured("pulsar://127.0.0.1:6650");
     let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
     let connecting = BrokerConnection::log_in(Box::new(ours), &link, None, FrameCodec::ENTRIES);
-    TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap()
+    let reader = TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap();
+    (reader, theirs)
+}
+
+/// A reader to which the broker has sent these frames; it sends nothing else.
+async fn reader_with(frames: &[BytesMut]) -> TopicReader {
+    let (reader, mut broker) = Box::pin(served_reader(frames)).await;
+    // Otherwise the stream ends after them.
+    tokio::spawn(async move { broker.read_to_end(&mut Vec::new()).await });
+    reader
 }
 
 /// A session to which the broker has sent these frames, on a topic that ended there.
@@ -152,23 +159,25 @@ async fn entry_damaged_on_its_way_is_delivered_again_before_it_is_a_dead_letter(
     assert!(dead.reason.contains("wrong checksum"), "{}", dead.reason);
 }
 
+/// The broker's response that the topic ends at this entry.
+fn end_is((ledger_id, entry_id): EntryId) -> BytesMut {
+    let last_message_id = MessageIdData { ledger_id, entry_id, ..MessageIdData::default() };
+    let answer = proto::CommandGetLastMessageIdResponse {
+        last_message_id,
+        ..proto::CommandGetLastMessageIdResponse::default()
+    };
+    let command = BaseCommand {
+        r#type: Type::GetLastMessageIdResponse as i32,
+        get_last_message_id_response: Some(answer),
+        ..BaseCommand::default()
+    };
+    let mut encoded = BytesMut::new();
+    Codec.encode(Message { command, payload: None }, &mut encoded).unwrap();
+    encoded
+}
+
 #[tokio::test]
 async fn entry_of_another_ledger_is_held_until_the_end_proves_it() {
-    let end_is = |(ledger_id, entry_id): EntryId| {
-        let last_message_id = MessageIdData { ledger_id, entry_id, ..MessageIdData::default() };
-        let answer = proto::CommandGetLastMessageIdResponse {
-            last_message_id,
-            ..proto::CommandGetLastMessageIdResponse::default()
-        };
-        let command = BaseCommand {
-            r#type: Type::GetLastMessageIdResponse as i32,
-            get_last_message_id_response: Some(answer),
-            ..BaseCommand::default()
-        };
-        let mut encoded = BytesMut::new();
-        Codec.encode(Message { command, payload: None }, &mut encoded).unwrap();
-        encoded
-    };
     for end in [(9, 0), (1, 0)] {
         let sent = [encoded((1, 0), 10), encoded((9, 0), 10), end_is(end)];
         let mut session = session_with(&sent, (1, 0)).await;
@@ -298,5 +307,47 @@ async fn what_was_applied_before_does_not_show_that_the_broker_delivers_again() 
         let mut earlier = EarlierSessions { silent: 2, ..EarlierSessions::default() };
         assert_eq!(session.receive(&mut earlier).await.unwrap().len(), 1);
         assert_eq!(earlier.is_stuck(), !is_new);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_entry_of_a_ledger_is_delivered_when_the_broker_cannot_deliver_the_next() {
+    let sent = [encoded((1, 0), 10), encoded((2, 0), 10)];
+    let mut earlier = EarlierSessions::default();
+    let at = |delivery: &Delivery<PulsarReceipt>| entry_of(delivery.position);
+    for is_again in [false, true] {
+        let (reader, mut broker) = served_reader(&sent).await;
+        let now = reader.link().clock.instant();
+        let mut session = ReaderSession::new(reader, (None, None), Some((2, 7)), now);
+        let answering = async {
+            loop {
+                let mut asked = [0; 64];
+                if broker.read(&mut asked).await.unwrap() > 0 {
+                    broker.write_all(&end_is((2, 7))).await.unwrap();
+                }
+            }
+        };
+        let reading = async {
+            let first = session.receive(&mut earlier).await.unwrap();
+            assert_eq!(first.iter().map(at).collect::<Vec<_>>(), [(1, 0)]);
+            // What was applied before does not come again.
+            earlier.silent = u32::from(is_again);
+            loop {
+                match session.receive(&mut earlier).await {
+                    Ok(none) if none.is_empty() => {}
+                    ended => break ended,
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = reading => ended,
+            () = answering => unreachable!("it answers without an end"),
+        };
+        if is_again {
+            assert_eq!(ended.unwrap().iter().map(at).collect::<Vec<_>>(), [(2, 0)]);
+        } else {
+            let error = ended.unwrap_err().to_string();
+            assert!(error.contains("the broker delivers nothing"), "{error}");
+        }
     }
 }
