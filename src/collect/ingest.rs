@@ -234,8 +234,7 @@ struct Sorted {
 
 /// Collects the events on the pages, oldest first.
 fn sort(poll: &Poll, rules: &IngestRules, privacy: &Privacy) -> Sorted {
-    let full = poll.pages.iter().filter(|page| page.entries.iter().next().is_some());
-    let pages: BTreeSet<u8> = full.map(|page| page.number).collect();
+    let pages: BTreeSet<u8> = poll.pages.iter().map(|page| page.number).collect();
     let lists = rules.lists.all();
     let mut sorted = Sorted { lists, pages: pages.len(), ..Sorted::default() };
     for page in &poll.pages {

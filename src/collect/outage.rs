@@ -33,6 +33,8 @@ const MOST_PAGES: usize = 64;
 /// This many new events of a sequence for each page that was read, if they do not join, are not a
 /// coincidence. A page has a hundred events, which may be of both sequences.
 const MANY: usize = 30;
+/// Pages that are counted for it: GitHub has three, and the others of a server may be empty.
+const MOST_COUNTED: usize = 3;
 /// Minimum number of known events close to new ones for pages to join what was admitted before.
 const JOINING: usize = 5;
 /// Close means within this multiple of the usual distance between new ids.
@@ -120,7 +122,7 @@ impl PagesAfter {
     /// event that was ever seen.
     pub(super) fn has_missed(&self, are_all: bool) -> bool {
         let joining = if are_all { 1 } else { JOINING };
-        let many = MANY * self.pages.max(1);
+        let many = MANY * self.pages.clamp(1, MOST_COUNTED);
         self.sequences.iter().any(|sequence| sequence.has_missed(many, joining))
     }
 }

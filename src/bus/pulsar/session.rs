@@ -209,10 +209,6 @@ impl ReaderSession {
                 Waited::Proven => {}
             }
         }
-        // What is delivered again after the subscription was moved back shows nothing.
-        if self.progress.began().is_some() {
-            earlier.reset();
-        }
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && !self.has_unknown_end() {
@@ -232,6 +228,10 @@ impl ReaderSession {
                 }
             }
             bytes += deliveries[taken..].iter().map(size).sum::<usize>();
+        }
+        // What is delivered again after the subscription was moved back shows nothing.
+        if self.progress.began().is_some() {
+            earlier.reset();
         }
         self.is_late = self.age().is_some_and(|age| age > LATE);
         Ok(deliveries)
