@@ -354,7 +354,7 @@ impl Witness {
     }
 
     /// Records whether admitted events wait to be applied. Meanwhile the newest event of the store
-    /// is an old one, and it is no support for GitHub's `Date` that none contradicts it.
+    /// is an old one: that it does not contradict GitHub's `Date` supports nothing.
     pub fn record_waiting(&self, is_waiting: bool) {
         if is_waiting {
             self.evidence().github_agrees = None;
