@@ -17,6 +17,9 @@ use crate::model::window::Timestamp;
 pub const FRESH_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// A repository that was not mentioned for this long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(180 * 24 * 3_600);
+/// The age of a language of another source whose own time is not known, or would be forgotten at
+/// once: outdated, and kept for as long again.
+const ASSUMED_AGE: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// Rows that one sweep checks.
 const SWEPT: usize = 5_000;
 const VERSION: u8 = 1;
@@ -84,9 +87,10 @@ pub fn remember(
     Ok(())
 }
 
-/// Remembers a language from another source, which knew it at `as_of`. Without that time the
-/// language is used only when none is known, and counts as outdated. A language that was learned
-/// later stays. Returns whether the row has changed.
+/// Remembers a language from another source, which knew it at `as_of`. Without that time, and from
+/// a time so long ago that rows of it are forgotten, the language is used only when none is known,
+/// and counts as outdated. A language that was learned later stays. Returns whether the row has
+/// changed.
 pub fn remember_foreign(
     batch: &mut Batch<'_>,
     key: RepoKey,
@@ -98,9 +102,9 @@ pub fn remember_foreign(
         return Ok(false);
     }
     let known = batch.get_as(&key, RepoRow::decode)?;
-    let as_of = match (as_of, &known) {
+    let as_of = match (as_of.filter(|as_of| now.since(*as_of) <= FORGOTTEN_AFTER), &known) {
         (None, Some(_)) => return Ok(false),
-        (None, None) => now.minus(FRESH_FOR),
+        (None, None) => now.minus(ASSUMED_AGE),
         (Some(as_of), _) => as_of.min(now),
     };
     let is_ahead = known.as_ref().map_or(Ok(false), |row| batch.is_ahead(row.as_of))?;
@@ -258,6 +262,30 @@ mod tests {
         let row_is_fresh = RepoRow { as_of: unknown.unwrap().1, language: None }.is_fresh(now);
         assert!(written && !row_is_fresh);
         assert_eq!(row(4, "", None).await, (false, None));
+    }
+
+    #[tokio::test]
+    async fn old_languages_of_other_sources_fill_gaps_and_stay() {
+        let (_dir, store) = new_store();
+        let now = Timestamp::from_seconds(1_790_000_000);
+        let learn = |language: &'static str, as_of| {
+            store.commit(move |batch| {
+                remember_foreign(batch, RepoKey(7), language, Some(as_of), now)
+            })
+        };
+        let old = now.minus(3 * FORGOTTEN_AFTER);
+        assert!(learn("C", old).await.unwrap());
+        sweep(&store, RepoKey(0), now).await.unwrap();
+        let row = || {
+            let value = store.reader().get(&RepoKey(7)).unwrap();
+            value.map(|value| RepoRow::decode(&RepoKey(7), &value).unwrap())
+        };
+        let kept = row().expect("a language that was just learned is kept");
+        assert_eq!((kept.language.as_deref(), kept.is_fresh(now)), (Some("C"), false));
+        assert!(!learn("Ada", old).await.unwrap(), "what is known stays");
+        assert!(learn("Zig", now.minus(40 * FRESH_FOR)).await.unwrap(), "a later one is news");
+        sweep(&store, RepoKey(0), now.plus(FORGOTTEN_AFTER)).await.unwrap();
+        assert_eq!(row(), None);
     }
 
     #[tokio::test]

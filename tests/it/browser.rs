@@ -63,6 +63,14 @@ async fn browser(test: &str) -> Option<Browser> {
     browser
 }
 
+/// The browser, a site of simulated events, and its host; `None` if the test cannot run.
+async fn browser_and_site(test: &str) -> Option<(Browser, Site, String)> {
+    let browser = browser(test).await?;
+    let site = Site::start(&[]).await;
+    let host = site.running.public.to_string();
+    Some((browser, site, host))
+}
+
 async fn shows(page: &mut Page, what: &str) {
     if timeout(PATIENCE, page.until(what)).await.is_err() {
         let shown = page.evaluate("document.body.innerText.slice(0, 2000)").await;
@@ -82,11 +90,8 @@ fn check_quiet(page: &Page, host: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_shows_events_figures_and_simulated() {
-    let Some(mut browser) = browser("page_shows_events_figures_and_simulated").await else {
-        return;
-    };
-    let site = Site::start(&[]).await;
-    let host = site.running.public.to_string();
+    let test = "page_shows_events_figures_and_simulated";
+    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
     for (name, scheme, width, height) in [
         ("light", "light", 1280, 1000),
         ("dark", "dark", 1920, 1080),
@@ -389,9 +394,7 @@ async fn the_stream_can_be_tried_resumed_and_taken_elsewhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn examples_of_the_page_work() {
     let test = "examples_of_the_page_work";
-    let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[]).await;
-    let host = site.running.public.to_string();
+    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
     let mut page = browser.page(1280, 2600, "light").await;
     page.open(&format!("http://{host}/")).await;
     shows(&mut page, LIVE).await;

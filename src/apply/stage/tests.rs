@@ -20,6 +20,18 @@ fn event(cursor: Cursor) -> Prepared {
     Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere)
 }
 
+/// Keeps everything but claims for [`SEEN_FOR`], and those for `seen_for`.
+fn kept_for(seen_for: Duration, tag: BusTag) -> RetentionOptions {
+    RetentionOptions {
+        tag,
+        seen_for,
+        buckets: SEEN_FOR,
+        journal_for: SEEN_FOR,
+        journal_bytes: u64::MAX,
+        held_by: None,
+    }
+}
+
 /// Applies entries of a bus.
 async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64>) -> usize {
     let (own, now) = (store.bus_tag(), Clock::system().now());
@@ -36,14 +48,7 @@ async fn returning_bus_has_a_gap_for_events_of_the_other_bus() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let (own, topic) = (store.bus_tag(), BusTag(store.bus_tag().0 ^ 1));
-    let retention = |tag| RetentionOptions {
-        tag,
-        seen_for: SEEN_FOR,
-        buckets: SEEN_FOR,
-        journal_for: SEEN_FOR,
-        journal_bytes: u64::MAX,
-        held_by: None,
-    };
+    let retention = |tag| kept_for(SEEN_FOR, tag);
     assert_eq!(apply(&store, own, 1..=60).await, 60);
     assert_eq!(apply(&store, topic, 5..=8).await, 4);
     assert_eq!(apply(&store, topic, 7..=9).await, 1, "what was applied is known by its place");
@@ -87,14 +92,7 @@ async fn event_received_by_a_wrong_clock_is_known_after_a_takeover() {
     let seen_for = 3 * SEEN_FOR;
     let counted = standby.commit(move |batch| apply_new(batch, arrived, (tag, own), now, seen_for));
     assert_eq!(counted.await.unwrap().fresh.len(), 3);
-    let retention = RetentionOptions {
-        tag,
-        seen_for,
-        buckets: SEEN_FOR,
-        journal_for: SEEN_FOR,
-        journal_bytes: u64::MAX,
-        held_by: None,
-    };
+    let retention = kept_for(seen_for, tag);
     for later in [now, now.plus(SEEN_FOR)] {
         drop_due(&standby, retention, later).await.unwrap();
     }
@@ -114,14 +112,7 @@ async fn object_counts_as_new_once_whatever_the_clock_of_its_producer_shows() {
     for received_at in [now.plus(days(40)), now.plus(days(13)), now.minus(days(90))] {
         let (_dir, edge) = crate::store::new_store();
         let tag = BusTag(7);
-        let retention = RetentionOptions {
-            tag,
-            seen_for: SEEN_FOR,
-            buckets: SEEN_FOR,
-            journal_for: SEEN_FOR,
-            journal_bytes: u64::MAX,
-            held_by: None,
-        };
+        let retention = kept_for(SEEN_FOR, tag);
         drop_due(&edge, retention, now).await.unwrap();
         let mut inserted = Vec::new();
         // Three events of one document, and one of a node with a right clock after each.

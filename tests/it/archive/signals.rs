@@ -6,13 +6,37 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::*;
 use crate::common::running::soon;
 
 /// The signals as `kill` and a shell's exit status name them.
 const SIGNALS: [(&str, i32); 2] = [("-INT", 2), ("-TERM", 15)];
+
+/// Listens in place of the appliance: commands find it by the file `ops`.
+async fn listen_for_commands(data: &Path) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}\n", listener.local_addr().unwrap());
+    std::fs::write(data.join("ops"), url).unwrap();
+    listener
+}
+
+/// Starts a command in `dir`, with the data directory `data` in it.
+fn start(arguments: &[&str], dir: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+    command.args(arguments).arg("--data").arg(dir.join("data")).current_dir(dir);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command.spawn().unwrap()
+}
+
+/// Sends a command the signal, and checks that it dies by it.
+async fn kill(mut command: Child, (signal, number): (&str, i32), arguments: &[&str]) {
+    let id = command.id().expect("it waits for the answer").to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+    let ended = soon("the command ends", command.wait()).await.unwrap();
+    assert_eq!(ended.signal(), Some(number), "{arguments:?}: {ended}");
+}
 
 /// Passes a command's request on to the appliance, and keeps the answer back. Returns the
 /// connection of the command when the appliance has answered.
@@ -50,10 +74,7 @@ async fn signals_end_commands_and_leave_nothing() {
     tokio::task::spawn_blocking(move || live::apply(&place, &events)).await.unwrap();
     let github = GitHub::start(Options::by_hand(1)).await;
     let running = Running::start(&data, &github.url, &[]).await;
-    // Commands find the appliance by this file.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}\n", listener.local_addr().unwrap());
-    std::fs::write(data.join("ops"), url).unwrap();
+    let listener = listen_for_commands(&data).await;
     let to = dir.path().join("to");
     let (file, target) = (hour.to_str().unwrap(), to.to_str().unwrap());
     let commands: [&[&str]; 3] = [
@@ -61,20 +82,13 @@ async fn signals_end_commands_and_leave_nothing() {
         &["export", "--since", "2026-01-01", "--to", target],
         &["backup", target],
     ];
-    for (signal, number) in SIGNALS {
+    for signal in SIGNALS {
         for arguments in commands {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
-            command.args(arguments).arg("--data").arg(&data).current_dir(dir.path());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-            let mut command = command.spawn().unwrap();
+            let command = start(arguments, dir.path());
             let held = soon("the appliance answers", answered(&listener, running.ops)).await;
             let files = exchanges(&data).iter().flat_map(|path| path.read_dir()).flatten().count();
             assert!(files > 0, "{arguments:?} exchange files");
-            let id = command.id().expect("it waits for the answer").to_string();
-            let sent = Command::new("kill").args([signal, &id]).status().await.unwrap();
-            assert!(sent.success());
-            let ended = soon("the command ends", command.wait()).await.unwrap();
-            assert_eq!(ended.signal(), Some(number), "{arguments:?}: {ended}");
+            kill(command, signal, arguments).await;
             assert_eq!(exchanges(&data), Vec::<PathBuf>::new(), "{arguments:?}");
             let delivered = to.read_dir().into_iter().flatten().count();
             assert_eq!(delivered, 0, "{arguments:?}");
@@ -108,23 +122,15 @@ async fn request_that_arrives_after_its_command_was_interrupted_leaves_nothing()
     let data = dir.path().join("data");
     let github = GitHub::start(Options::by_hand(1)).await;
     let running = Running::start(&data, &github.url, &[]).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}\n", listener.local_addr().unwrap());
-    std::fs::write(data.join("ops"), url).unwrap();
+    let listener = listen_for_commands(&data).await;
     let to = dir.path().join("to");
     let target = to.to_str().unwrap();
     let commands: [&[&str]; 2] =
         [&["backup", target], &["export", "--since", "2026-01-01", "--to", target]];
     for arguments in commands {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
-        command.args(arguments).arg("--data").arg(&data).current_dir(dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let mut command = command.spawn().unwrap();
+        let command = start(arguments, dir.path());
         let (held, request) = soon("the command asks", asked(&listener)).await;
-        let id = command.id().expect("it waits for the answer").to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
-        let ended = soon("the command ends", command.wait()).await.unwrap();
-        assert_eq!(ended.signal(), Some(2), "{arguments:?}: {ended}");
+        kill(command, SIGNALS[0], arguments).await;
         let mut appliance = TcpStream::connect(running.ops).await.unwrap();
         appliance.write_all(&request).await.unwrap();
         let mut status = [0; 12];

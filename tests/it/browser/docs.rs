@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Site, browser, check_quiet, shows};
+use super::{browser_and_site, check_quiet, shows};
 
 const NAMES: [&str; 13] = [
     "",
@@ -40,9 +40,7 @@ const TOO_WIDE: &str = "document.documentElement.scrollWidth > window.innerWidth
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_manual_are_valid_and_fit_their_window() {
     let test = "pages_of_the_manual_are_valid_and_fit_their_window";
-    let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[]).await;
-    let host = site.running.public.to_string();
+    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
     for (name, scheme, width, height) in [
         ("desk", "light", 1400, 900),
         ("phone", "dark", 390, 844),

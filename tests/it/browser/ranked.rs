@@ -2,14 +2,12 @@
 
 use serde_json::json;
 
-use super::{Site, browser, check_quiet, shows};
+use super::{browser_and_site, check_quiet, shows};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_click_on_a_ranked_repository_shows_its_chart() {
     let test = "a_click_on_a_ranked_repository_shows_its_chart";
-    let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[]).await;
-    let host = site.running.public.to_string();
+    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
     let mut page = browser.page(1280, 1000, "light").await;
     page.open(&format!("http://{host}/")).await;
     let hour = "document.querySelector('#top-pushes li button') !== null";

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{EVENTS_PASS, Site, browser, check_quiet, shows};
+use super::{EVENTS_PASS, browser_and_site, check_quiet, shows};
 
 /// Width and height of the windows, and whether everything is on one screen.
 const SIZES: [(u32, u32, bool); 13] = [
@@ -39,9 +39,7 @@ const SIDEWAYS: &str = "document.documentElement.scrollWidth > window.innerWidth
 #[tokio::test(flavor = "multi_thread")]
 async fn no_card_lies_on_another_at_any_size() {
     let test = "no_card_lies_on_another_at_any_size";
-    let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[]).await;
-    let host = site.running.public.to_string();
+    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
     for (path, scheme) in [("?wall", "dark"), ("", "light")] {
         let mut page = browser.page(1280, 720, scheme).await;
         page.open(&format!("http://{host}/{path}")).await;

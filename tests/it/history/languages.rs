@@ -90,9 +90,10 @@ async fn without_a_token_languages_come_from_the_database() {
             languages.insert(base["id"].as_u64().unwrap(), language.to_owned());
         }
     }
+    // Old enough to be forgotten, if they had been learned from GitHub.
     let rows: Vec<_> = languages
         .iter()
-        .map(|(repo, name)| (*repo, name.as_str(), "2026-02-01 10:00:00"))
+        .map(|(repo, name)| (*repo, name.as_str(), "2019-02-01 10:00:00"))
         .collect();
     insert(&database, &rows).await;
     let (github, dir) = (GitHub::start(options()).await, tempfile::tempdir().unwrap());
