@@ -19,7 +19,7 @@ async fn plain_get_of_a_socket_gets_426_and_an_example() {
         for path in [endpoint.to_owned(), format!("/websocket{endpoint}?x=1")] {
             let answer = request(site.running.public, "GET", &path, &[]).await;
             assert_eq!(answer.status, 426, "{path}");
-            let hint = format!("ws://HOST:PORT/websocket{endpoint}");
+            let hint = format!("ws://{}/websocket{endpoint}", site.running.public);
             assert!(answer.body.contains(&hint), "{}", answer.body);
             assert_eq!(answer.body.lines().count(), 1, "{}", answer.body);
             let upgrade = answer.header("upgrade").expect("RFC 9110 wants it");
