@@ -163,6 +163,25 @@ async fn a_source_that_is_away_is_503_in_readiness_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn journal_of_simulated_events_says_so_where_nothing_is_polled() {
+    let site = Site::start(&[]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(1)]);
+    site.settle(&mut reader, 1).await;
+    let Site { github, dir, running } = site;
+    running.end().await;
+    let settings = [("GHPULSE_DISABLE_PRODUCER", "true")];
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    let status = request(running.public, "GET", "/status?format=json", &[]).await;
+    assert_eq!(status.header("x-simulated"), Some("ghpulse"), "{}", status.head);
+    assert_eq!(status.json()["simulated"], true);
+    let polled = request(running.public, "GET", "/stream?poll=1", &[]).await;
+    let hello: Value = serde_json::from_str(polled.body.lines().next().unwrap()).unwrap();
+    assert_eq!((&hello["type"], &hello["simulated"]), (&json!("hello"), &json!(true)));
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tidb_that_is_away_delays_and_stops_nothing() {
     // Reserved but not listening, so that no other process gets the port meanwhile.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
