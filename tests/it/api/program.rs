@@ -226,6 +226,7 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(matches!(reader.next().await, Came::Closed(Some((1001, _)))));
     assert!(program.child.try_wait().unwrap().is_none(), "it waits for the one who is stuck");
     program.signal("-TERM").await;
+    program.until("the process ends when the store is closed").await;
     let (code, log, _) = program.end().await;
     assert_eq!(code, Some(0), "{log}");
 }
