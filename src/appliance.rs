@@ -22,6 +22,7 @@ mod github_app;
 mod kept;
 mod ledger;
 mod operator;
+mod part_dates;
 mod ports;
 mod rabbit;
 mod renewed;
