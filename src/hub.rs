@@ -123,7 +123,7 @@ pub struct Hub {
     pub lists: Arc<Lists>,
     /// The clock of everything that the hub does.
     pub clock: Clock,
-    /// Whether the newest event is simulated.
+    /// Whether any of the newest batch of events is simulated.
     simulated: AtomicBool,
     appended: Notify,
     /// The batch that is being dispatched.
@@ -152,8 +152,9 @@ impl Hub {
 
     /// Appends committed events in the order of the bus. Never waits.
     pub fn append(&self, events: Vec<TailEvent>) {
-        if let Some(newest) = events.last() {
-            self.simulated.store(newest.envelope.facts.simulated, Ordering::Relaxed);
+        if !events.is_empty() {
+            let is_simulated = events.iter().any(|event| event.envelope.facts.simulated);
+            self.simulated.store(is_simulated, Ordering::Relaxed);
             self.log.tail.append(events);
             self.appended.notify_one();
         }
@@ -191,7 +192,7 @@ impl Hub {
         self.sampling.subscribe(query, rate, notifier)
     }
 
-    /// Whether the newest event comes from the simulated GitHub.
+    /// Whether any of the newest batch of events comes from the simulated GitHub.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
         self.simulated.load(Ordering::Relaxed)

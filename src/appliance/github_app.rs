@@ -34,9 +34,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_secs(60);
 /// Number of tokens that are requested at once.
 const AT_ONCE: usize = 10;
-/// Lines about the list of installations: a server may list others each time, or refuse every
-/// second request.
+/// Lines about found and lost installations: a server may list others each time.
 static LISTED: LineLimit = LineLimit::per_minute(10);
+/// Lines about the app as a whole.
+static UNUSABLE: LineLimit = LineLimit::per_minute(4);
 /// Lines about installations without a token.
 static NO_TOKEN: LineLimit = LineLimit::per_minute(10);
 
@@ -141,7 +142,7 @@ impl GitHubApp {
                 let words = error.to_string();
                 if self.error.as_ref() != Some(&words) {
                     let app = self.client.id();
-                    LISTED.log(|left_out| {
+                    UNUSABLE.log(|left_out| {
                         tracing::error!(app, left_out, "the GitHub App is unusable: {words}");
                     });
                 }
@@ -151,7 +152,8 @@ impl GitHubApp {
         };
         if self.error.take().is_some() {
             let app = self.client.id();
-            LISTED.log(|left_out| tracing::info!(app, left_out, "the GitHub App is usable again"));
+            UNUSABLE
+                .log(|left_out| tracing::info!(app, left_out, "the GitHub App is usable again"));
         }
         self.list_backoff.reset();
         self.list_at = now + LIST_EVERY;

@@ -198,7 +198,6 @@ impl Operate for Operator {
             self.scripts(),
         ];
         let parts = parts.into_iter().chain(self.files()).chain(self.list_files()).collect();
-        // The time is taken under the lock, so that looks are dated in their order.
         let mut dates = lock(&self.dates);
         dates.date(parts, self.now())
     }

@@ -54,7 +54,8 @@ pub(super) struct PartialFile {
     hashes_emails: bool,
     /// The comment of the gzip.
     comment: Option<String>,
-    /// Whether events that were added come from the simulated GitHub.
+    /// Whether events of the simulated GitHub are among those to be added, also among those that
+    /// the file had already.
     pub(super) is_simulated: bool,
 }
 

@@ -54,33 +54,36 @@ pub struct WrittenHour {
     /// Whether the journal may be missing the hour's beginning, and so the file, unless it already
     /// had it.
     pub cut: bool,
-    /// Whether events of the simulated GitHub are among those added.
+    /// Whether events of the simulated GitHub are among those to be added, also among those that
+    /// the file had already.
     #[serde(default)]
     pub simulated: bool,
 }
 
 impl WrittenHour {
-    /// Whether the file beside it, at `path`, stays as it is.
-    fn leaves(&self, path: &Path) -> bool {
-        self.fresh == 0 && path.exists()
+    /// Whether the file beside it, at `path`, needs no change. After a crash it may not say yet
+    /// what was added.
+    fn is_up_to_date(&self, path: &Path) -> bool {
+        let is_marked = || !self.simulated || self.had_member(path, SIMULATED);
+        self.fresh == 0 && path.exists() && is_marked()
     }
 
     /// Whether the file had the hour's beginning before, as the file beside it, at `path`, says.
     fn was_whole(&self, path: &Path) -> bool {
-        self.said_before(path, CUT[0])
+        self.had_member(path, CUT[0])
     }
 
     /// Whether the file beside an hour that had events before, at `path`, has this member.
-    fn said_before(&self, path: &Path, member: &str) -> bool {
+    fn had_member(&self, path: &Path, member: &str) -> bool {
         self.events > self.fresh && read(path).is_ok_and(|text| text.contains(member))
     }
 
-    /// The text of the file beside it, to be written to `path`, with what all of its members are
-    /// followed by: whether it is simulated, and the lists by which the events were selected.
-    fn completed(&self, text: String, path: &Path, lists: &ListSet) -> String {
-        let is_simulated = self.simulated || self.said_before(path, SIMULATED);
-        let is_said = text.contains(SIMULATED) || !is_simulated;
-        with_lists(if is_said { text } else { with_member(text, SIMULATED) }, lists)
+    /// Adds to the text of the file beside it, to be written to `path`, whether the hour is
+    /// simulated, and the lists by which the events were selected.
+    fn with_marks(&self, text: String, path: &Path, lists: &ListSet) -> String {
+        let is_simulated = self.simulated || self.had_member(path, SIMULATED);
+        let is_marked = text.contains(SIMULATED) || !is_simulated;
+        with_lists(if is_marked { text } else { with_member(text, SIMULATED) }, lists)
     }
 }
 
@@ -92,7 +95,7 @@ pub(super) fn write(
     written: &WrittenHour,
 ) -> Result<(), ArchiveError> {
     let path = to.dir.join(coverage_name(hour));
-    if written.leaves(&path) {
+    if written.is_up_to_date(&path) {
         return Ok(());
     }
     let known = charts::completeness(reader, hour.0..hour.0.saturating_add(1))?;
@@ -100,7 +103,7 @@ pub(super) fn write(
     let shares = reader.audit_shares(hour.0..hour.0.saturating_add(1))?;
     let cut = written.cut && !written.was_whole(&path);
     let text = text_of(&of_one(&known, shares.get(&hour.0), cut), &path)?;
-    put(&path, format!("{}\n", written.completed(text, &path, &to.lists)).as_bytes())
+    put(&path, format!("{}\n", written.with_marks(text, &path, &to.lists)).as_bytes())
 }
 
 fn text_of(written: &impl Serialize, path: &Path) -> Result<String, ArchiveError> {
@@ -117,7 +120,7 @@ pub(super) fn bring(
     written: &WrittenHour,
 ) -> Result<(), ArchiveError> {
     let (name, path) = (coverage_name(hour), to.dir.join(coverage_name(hour)));
-    if written.leaves(&path) {
+    if written.is_up_to_date(&path) {
         return Ok(());
     }
     let (source, was_whole) = (from.join(name), written.was_whole(&path));
@@ -133,7 +136,7 @@ pub(super) fn bring(
             text_of(&of_one(&unknown, None, written.cut && !was_whole), &path)?
         }
     };
-    let text = written.completed(text.trim_end().to_owned(), &path, &to.lists);
+    let text = written.with_marks(text.trim_end().to_owned(), &path, &to.lists);
     put(&path, format!("{text}\n").as_bytes())
 }
 

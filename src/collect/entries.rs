@@ -62,7 +62,7 @@ impl Entries {
 
     /// The same of a server that says whether it is a simulated GitHub.
     #[must_use]
-    pub fn of_simulated(self, is_simulated: bool) -> Self {
+    pub fn with_simulated(self, is_simulated: bool) -> Self {
         Self { is_simulated, ..self }
     }
 

@@ -31,7 +31,7 @@ pub const AFTER: &str = "after";
 /// not know it ignore it.
 pub const SIMULATED: &str = "simulated";
 /// Its value.
-pub const IS_SIMULATED: &str = "1";
+pub const SIMULATED_VALUE: &str = "1";
 /// Property: the version of everything but the event; missing in the peer's messages.
 pub const SCHEMA: &str = "schema";
 /// The version that this build writes.

@@ -30,6 +30,7 @@ use crate::metrics;
 use crate::model::hour_file::{ArchiveFile, FileKind, coverage_name};
 use crate::model::window::Timestamp;
 use crate::private;
+use crate::serve::http::front::AboutFile;
 use crate::serve::http::head::Slashed;
 use crate::serve::http::problem::{HttpResult, Problem};
 use crate::serve::http::url_query::PathParts;
@@ -73,7 +74,9 @@ pub(crate) async fn file(
         });
         Problem::unavailable("the file cannot be read now")
     })?;
-    Ok(send(&server, &asked, file.kind, opened, slot))
+    let mut response = send(&server, &asked, file.kind, opened, slot);
+    response.extensions_mut().insert(AboutFile);
+    Ok(response)
 }
 
 fn directory(server: &ServerState) -> Result<&Path, Problem> {

@@ -226,6 +226,14 @@ async fn hours_with_simulated_events_say_so_beside_them() {
     assert_eq!(said(&site.to()), [None, Some(true)]);
     super::super::deliver(added, &site.to(), &delivered).unwrap();
     assert_eq!(said(&delivered.dir), [None, Some(true)]);
+    // As after a crash between the events and the file beside them.
+    site.journal("2026-02-03T10:04:00Z", &[(SIMULATED + 2, "09:59:30")]).await;
+    let beside = site.to().join("2026-02-03-9.coverage.json");
+    let before = std::fs::read(&beside).unwrap();
+    export_to(&site.target());
+    std::fs::write(&beside, before).unwrap();
+    assert_eq!(export_to(&site.target()).hours[0].fresh, 0);
+    assert_eq!(said(&site.to()), [Some(true), Some(true)]);
 }
 
 #[tokio::test]

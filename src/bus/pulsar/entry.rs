@@ -14,7 +14,7 @@ use super::progress::EntryId;
 use super::protobuf::{MalformedProtobuf, ProtobufFields};
 use crate::config::Compression;
 use crate::model::gap::Outage;
-use crate::model::message::{AFTER, GAP, IS_SIMULATED, RECEIVED, SCHEMA, SIMULATED};
+use crate::model::message::{AFTER, GAP, RECEIVED, SCHEMA, SIMULATED, SIMULATED_VALUE};
 use crate::model::position::Cursor;
 use crate::model::window::Timestamp;
 
@@ -267,7 +267,7 @@ impl MessageProperties {
             Ok(RECEIVED) => self.received = text(),
             Ok(SCHEMA) => self.schema = text(),
             Ok(GAP) => self.outage = text().as_deref().and_then(Outage::read),
-            Ok(SIMULATED) => self.simulated = value == IS_SIMULATED.as_bytes(),
+            Ok(SIMULATED) => self.simulated = value == SIMULATED_VALUE.as_bytes(),
             Ok(AFTER) => self.after = text().and_then(|text| text.parse().ok()),
             _ => {}
         }

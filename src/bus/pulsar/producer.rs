@@ -21,7 +21,7 @@ use super::error::PulsarError;
 use super::frames::FrameCodec;
 use super::link::PulsarLink;
 use super::progress::EntryId;
-use crate::model::message::{AFTER, GAP, IS_SIMULATED, Outgoing, SIMULATED};
+use crate::model::message::{AFTER, GAP, Outgoing, SIMULATED, SIMULATED_VALUE};
 
 /// The id of the producer; each connection has one.
 const PRODUCER: u64 = 1;
@@ -274,7 +274,7 @@ fn batch_of(messages: Vec<Outgoing>) -> Result<Vec<u8>, ConnectionError> {
     for message in messages {
         let outage = message.outage.map(|outage| (GAP, outage.property()));
         let after = message.after.map(|after| (AFTER, after.to_string()));
-        let simulated = message.simulated.then(|| (SIMULATED, IS_SIMULATED.to_owned()));
+        let simulated = message.simulated.then(|| (SIMULATED, SIMULATED_VALUE.to_owned()));
         let properties = message.properties.into_iter().chain(outage).chain(after).chain(simulated);
         let metadata = proto::SingleMessageMetadata {
             properties: properties

@@ -57,7 +57,7 @@ async fn events_of_the_simulated_github_are_marked() {
     let store = store(dir.path());
     let mut poll = poll(&[r#"[{"id":"1","type":"A"}]"#, r#"[{"id":"2","type":"A"}]"#]);
     let page = &mut poll.pages[1];
-    page.entries = page.entries.clone().of_simulated(true);
+    page.entries = page.entries.clone().with_simulated(true);
     admit(&store, poll).await.unwrap();
     let mut marked = Vec::new();
     let read = |key: InboxKey, value: &[u8]| {

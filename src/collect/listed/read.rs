@@ -84,7 +84,7 @@ impl FeedReader {
                         etag = newest;
                     }
                     let is_simulated = response.simulated == Some(true);
-                    let entries = Entries::of_list(&body).of_simulated(is_simulated);
+                    let entries = Entries::of_list(&body).with_simulated(is_simulated);
                     if !entries.is_whole() {
                         read.ended = ReadEnd::Failed("the page is not a JSON list".to_owned());
                         return read;

@@ -38,7 +38,7 @@ const WORDS: &[(&str, PartState, &str)] = &[
     ),
     ("store", PartState::Down, "the data directory was removed or replaced"),
     ("files", PartState::Degraded, "a renewed file cannot be used; the old one stays in use"),
-    ("lists", PartState::Degraded, "the file of a list cannot be used; its last names stay in use"),
+    ("lists", PartState::Degraded, "the file of a list cannot be used"),
 ];
 /// Reports of the store, by a substring, and their public texts: the cause without a path.
 const CAUSES: &[(&str, &str)] = &[

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::private;
+use crate::serve::http::front::SIMULATED;
 
 /// The largest file about completeness that is read, bytes; one has about 2 KiB.
 const LARGEST_ABOUT: u64 = 1 << 20;
@@ -14,7 +15,6 @@ const LARGEST_ABOUT: u64 = 1 << 20;
 const COVERAGE: HeaderName = HeaderName::from_static("x-coverage");
 const MINUTES_KNOWN: HeaderName = HeaderName::from_static("x-minutes-known");
 const CUT: HeaderName = HeaderName::from_static("x-cut");
-const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 
 /// What the file beside an hour says of it; `None` is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -64,6 +64,6 @@ impl HourAbout {
             (CUT, value(self.cut.map(|cut| cut.to_string()))),
         ]
         .into_iter()
-        .chain(self.simulated.then(|| (SIMULATED, HeaderValue::from_static("ghpulse"))))
+        .chain(self.simulated.then_some(SIMULATED))
     }
 }

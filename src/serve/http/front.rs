@@ -37,7 +37,12 @@ const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
 
 /// Says that the events are simulated, as the simulated GitHub does.
-const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
+pub(crate) const SIMULATED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-simulated"), HeaderValue::from_static("ghpulse"));
+
+/// Marks a response whose headers are about a file, not about the events that are received now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AboutFile;
 
 /// Levels of a path that the page of an error counts.
 const DEEPEST: usize = 16;
@@ -64,8 +69,9 @@ pub(crate) async fn answer(
     if let Some(root) = to_root {
         response = problem_page(server, response, &root);
     }
-    if server.operate.simulated() {
-        response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
+    let is_about_now = response.extensions().get::<AboutFile>().is_none();
+    if is_about_now && server.operate.simulated() {
+        response.headers_mut().extend([SIMULATED]);
     }
     routes::secure(response.headers_mut());
     if audience == Audience::Public {

@@ -64,15 +64,25 @@ pub(crate) fn forwarded_address<'h>(
     if !is_proxy(config, peer) {
         return ForwardedAddress::default();
     }
-    // The first proxy, which the client asked, comes first.
+    if config.client_header.eq_ignore_ascii_case(FORWARDED) {
+        let lines = headers.get_all(FORWARDED).iter().filter_map(|line| line.to_str().ok());
+        let elements: Vec<&str> = lines.flat_map(|line| split_unquoted(line, ',')).collect();
+        // The client may have sent elements of its own before that of the first proxy.
+        let asked = elements.iter().rev().find(|element| {
+            let sender = forwarded(element, "for").and_then(read_address);
+            !sender.is_some_and(|sender| is_proxy(config, sender))
+        });
+        let Some(element) = asked.or(elements.first()) else { return ForwardedAddress::default() };
+        return ForwardedAddress {
+            scheme: forwarded(element, "proto"),
+            host: forwarded(element, "host"),
+        };
+    }
+    // These do not say who wrote which element. Proxies that add one put it behind the others.
     let first = |name: &str| {
         let line = headers.get(name)?.to_str().ok()?;
-        split_unquoted(line, ',').next().map(str::trim)
+        line.split(',').next().map(str::trim)
     };
-    if config.client_header.eq_ignore_ascii_case(FORWARDED) {
-        let of = |name| forwarded(first(FORWARDED)?, name);
-        return ForwardedAddress { scheme: of("proto"), host: of("host") };
-    }
     ForwardedAddress { scheme: first("x-forwarded-proto"), host: first("x-forwarded-host") }
 }
 

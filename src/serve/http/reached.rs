@@ -2,11 +2,12 @@
 
 use http::{Request, header};
 
+use super::head::is_host;
 use super::peer::{Audience, Peer};
 use super::proxies::{ForwardedAddress, forwarded_address};
 use crate::serve::server::ServerState;
 
-/// The address under which a request came. It is part of what the client sent: it belongs into
+/// The address under which a request came. It is part of what the client sent: it belongs in
 /// responses that no cache gives to others.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ReachedAddress<'r> {
@@ -30,8 +31,9 @@ impl<'r> ReachedAddress<'r> {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         Self {
             is_secure: match forwarded.scheme {
-                Some(scheme) => scheme.eq_ignore_ascii_case("https"),
-                None => is_public && server.options.certificate.is_some(),
+                Some(scheme) if scheme.eq_ignore_ascii_case("https") => true,
+                Some(scheme) if scheme.eq_ignore_ascii_case("http") => false,
+                _ => is_public && server.options.certificate.is_some(),
             },
             host: forwarded.host.into_iter().chain(host).find(|host| is_plain(host)),
             base: config.base_path.as_deref().unwrap_or_default(),
@@ -47,5 +49,5 @@ impl<'r> ReachedAddress<'r> {
 /// Whether the host consists of characters of names and addresses, which mean nothing to a shell.
 fn is_plain(host: &str) -> bool {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b".:-_[]".contains(&c);
-    !host.is_empty() && host.bytes().all(is_plain)
+    is_host(host) && host.bytes().all(is_plain)
 }

@@ -420,7 +420,15 @@ async fn documents_and_hints_have_the_address_that_was_asked() {
             &format!("{plain}\r\nforwarded: for=1.1.1.1;proto=https;host=\"b:1\""),
             "wss://b:1/base",
         ),
+        (
+            &rfc,
+            &format!(
+                "{plain}\r\nforwarded: host=evil, for=1.1.1.1;proto=https;host=b, for=127.0.0.2;host=c"
+            ),
+            "wss://b/base",
+        ),
         (&rfc, &format!("{plain}\r\n{PROXIED}"), "ws://a.example:8600/base"),
+        (&proxied, &format!("{plain}\r\nx-forwarded-host: a:b:c"), "ws://a.example:8600/base"),
     ] {
         let document = asked(served, "/asyncapi.json", headers).await;
         let document: serde_json::Value = serde_json::from_str(&document).unwrap();

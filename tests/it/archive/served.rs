@@ -63,6 +63,11 @@ async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     assert_eq!(listed["hours"][0]["minutes_known"], 9);
     assert_eq!(listed["hours"][0]["simulated"], true);
     assert_eq!(whole.header("x-simulated"), Some("ghpulse"));
+    // The header is about the events of the file, whatever is received now.
+    site.put("2026-11-29-6.json.gz", b"x");
+    let real = site.get("/archive/2026-11-29-6.json.gz", &[]).await;
+    assert_eq!((real.status, real.header("x-simulated")), (200, None));
+    assert_eq!(site.get("/health", &[]).await.header("x-simulated"), Some("ghpulse"));
     let page = site.get(day, &["accept: text/html"]).await;
     assert!(page.body.contains(">94.1 % of 9 min<"), "{}", page.body);
     assert!(page.body.contains(">2026-11-29-5 (simulated)<"), "{}", page.body);
