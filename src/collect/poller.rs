@@ -338,8 +338,7 @@ impl Poller {
                 summary.trouble = Some(trouble);
             }
             PageOutcome::Failed(error) => {
-                let is_lasting =
-                    !error.is_transient() && self.schedule.failures(at) >= ACCIDENTS;
+                let is_lasting = !error.is_transient() && self.schedule.failures(at) >= ACCIDENTS;
                 let least = if is_lasting { PERMANENT_FAILURE_WAIT } else { Duration::ZERO };
                 let least = least.max(error.retry_after().unwrap_or_default());
                 self.schedule.failed(at, now, least);

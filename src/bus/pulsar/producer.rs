@@ -304,12 +304,11 @@ fn batches(messages: Vec<Outgoing>, most: usize) -> Vec<Vec<Outgoing>> {
         let values: usize = values.map(String::len).sum();
         let taken = message.body.len() + values + MESSAGE_METADATA;
         bytes = bytes.saturating_add(taken);
-        match batches.last_mut().filter(|_| bytes <= most) {
-            Some(batch) => batch.push(message),
-            None => {
-                bytes = taken;
-                batches.push(vec![message]);
-            }
+        if let Some(batch) = batches.last_mut().filter(|_| bytes <= most) {
+            batch.push(message);
+        } else {
+            bytes = taken;
+            batches.push(vec![message]);
         }
     }
     batches

@@ -35,8 +35,7 @@ impl Place {
         let github = GitHub::start(Options::by_hand(1)).await;
         let (dir, lists) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         save(lists.path(), list);
-        let mut place =
-            Self { github, dir, lists, running: None, clock, next_id: 20_000_000_000 };
+        let mut place = Self { github, dir, lists, running: None, clock, next_id: 20_000_000_000 };
         place.resume().await;
         place
     }
@@ -51,8 +50,10 @@ impl Place {
     }
 
     async fn resume(&mut self) {
-        let settings =
-            [("GHPULSE_LISTS_DIR", self.lists.path().to_str().unwrap()), ("GHPULSE_LISTS_WITHIN", "1s")];
+        let settings = [
+            ("GHPULSE_LISTS_DIR", self.lists.path().to_str().unwrap()),
+            ("GHPULSE_LISTS_WITHIN", "1s"),
+        ];
         let (dir, url) = (self.dir.path(), &self.github.url);
         self.running = Some(Running::start_at(dir, url, &settings, self.clock).await);
     }
