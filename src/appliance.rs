@@ -366,13 +366,14 @@ async fn keep_journal(parts: &ApplianceParts, tag: BusTag) -> anyhow::Result<()>
         // A bus that was in use before has a journal already, or had one.
         let journal = reader.journal(tag)?;
         let applied = reader.applied_on(tag)?.map(|cursor| cursor.position);
-        Ok(applied.max(journal.dropped()).max(journal.newest()?))
+        let applied = applied.max(journal.dropped()).max(journal.newest()?);
+        Ok((applied, journal.is_simulated()?))
     };
     let store = parts.apply.store.clone();
-    let applied = store.read(known).await?;
+    let (applied, simulated) = store.read(known).await?;
     let config = &parts.config.store;
     let kept = RetentionLimits { duration: config.journal_for, bytes: config.journal_bytes };
-    parts.apply.hub.attach_journal(StreamJournal { store, tag, applied, kept });
+    parts.apply.hub.attach_journal(StreamJournal { store, tag, applied, simulated, kept });
     Ok(())
 }
 

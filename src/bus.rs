@@ -84,6 +84,8 @@ pub struct DeadLetter {
     pub received: Option<String>,
     /// Its property `schema`.
     pub schema: Option<String>,
+    /// Whether it has the property `simulated`.
+    pub simulated: bool,
 }
 
 /// Why the bus cannot be read or written.

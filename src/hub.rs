@@ -14,6 +14,7 @@ mod fanout;
 mod latest;
 mod log;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -122,6 +123,8 @@ pub struct Hub {
     pub lists: Arc<Lists>,
     /// The clock of everything that the hub does.
     pub clock: Clock,
+    /// Whether the newest event is simulated.
+    simulated: AtomicBool,
     appended: Notify,
     /// The batch that is being dispatched.
     dispatched: Mutex<Arc<TailBatch>>,
@@ -138,6 +141,7 @@ impl Hub {
             latest_values: LatestValues::new(options.api_version, clock),
             aggregates: GaugeTopics::default(),
             rolling: GaugeTopics::resumable(),
+            simulated: AtomicBool::new(false),
             appended: Notify::new(),
             dispatched: Mutex::default(),
             flush_interval: options.flush_interval,
@@ -148,7 +152,8 @@ impl Hub {
 
     /// Appends committed events in the order of the bus. Never waits.
     pub fn append(&self, events: Vec<TailEvent>) {
-        if !events.is_empty() {
+        if let Some(newest) = events.last() {
+            self.simulated.store(newest.envelope.facts.simulated, Ordering::Relaxed);
             self.log.tail.append(events);
             self.appended.notify_one();
         }
@@ -186,8 +191,15 @@ impl Hub {
         self.sampling.subscribe(query, rate, notifier)
     }
 
+    /// Whether the newest event comes from the simulated GitHub.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.load(Ordering::Relaxed)
+    }
+
     /// Attaches the journal, once, before the first event is appended.
     pub fn attach_journal(&self, journal: StreamJournal) {
+        self.simulated.store(journal.simulated, Ordering::Relaxed);
         self.log.attach_journal(journal);
     }
 
@@ -403,8 +415,8 @@ mod tests {
         let (_dir, store) = crate::store::new_store();
         let hub = Hub::new(&HubOptions::default(), Clock::system());
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 30 };
-        let applied = Some(Position::counted(1));
-        hub.attach_journal(StreamJournal { store, tag: BusTag(1), applied, kept });
+        let (tag, applied, simulated) = (BusTag(1), Some(Position::counted(1)), false);
+        hub.attach_journal(StreamJournal { store, tag, applied, simulated, kept });
         let notifiers = [(); 2].map(|()| Arc::new(Notifier::default()));
         let _subscriber = hub.subscribe(SamplingQuery::default(), 1, &notifiers[0]);
         let mut follower = hub.follow(StreamEncoding::Ndjson, &notifiers[1]).unwrap();

@@ -13,7 +13,7 @@ mod tests;
 
 use std::sync::LazyLock;
 
-pub use pages::{Form, ManualPage, PAGES, STYLE_NAME, WHOLE};
+pub use pages::{Form, ManualPage, PAGES, SCRIPT_NAME, STYLE_NAME, WHOLE};
 use render::Rendered;
 
 const TEMPLATE: &str = include_str!("manual/page.html");
@@ -24,6 +24,9 @@ pub static STYLE: LazyLock<String> = LazyLock::new(|| {
     let rows = include_str!("manual/style.css");
     format!("{}{rows}", include_str!("serve/pages/ui/shared.css"))
 });
+
+/// The script of the served pages: shows the address of the server in place of `localhost:8600`.
+pub const SCRIPT: &str = include_str!("manual/address.js");
 
 /// The navigation of the server's pages: `{{root}}` is the way to `/`, `{{archive}}` a link to the
 /// archive, or nothing.
@@ -69,6 +72,8 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
     let site = site.replace("data-to=\"docs\"", "aria-current=\"true\"");
     let site = if served { site } else { String::new() };
     let here = render::LinkingPage { name, form };
+    let script = format!("<script src=\"{}\" defer></script>\n", here.to(SCRIPT_NAME));
+    let script = if served { script } else { String::new() };
     let all = PAGES.iter().map(|page| (page.name, page.title));
     let all = all.chain([(WHOLE, "All on one page")]);
     let pages = all.map(|(other, title)| {
@@ -83,6 +88,7 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
         .replace("{{title}}", &escaped(title))
         .replace("{{icon}}", &ICON)
         .replace("{{style}}", &here.to(STYLE_NAME))
+        .replace("{{script}}", &script)
         .replace("{{site}}", &site)
         .replace("{{pages}}", &pages)
         .replace("{{contents}}", contents)

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeBindOptions, ExchangeDeclareOptions,
 };
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{
     BasicProperties, Channel, Connection, ErrorKind, Event, ExchangeKind, PublisherConfirm,
 };
@@ -148,6 +148,11 @@ impl AmqpLink {
         }
         if let Ok(kind) = ShortString::try_new(&*message.kind) {
             properties = properties.with_type(kind);
+        }
+        if message.simulated {
+            let mut headers = FieldTable::default();
+            headers.insert("simulated".into(), AMQPValue::Boolean(true));
+            properties = properties.with_headers(headers);
         }
         let key = ShortString::try_new(message.key.as_str()).expect("keys have 255 bytes at most");
         let (exchange, options) = (self.target.clone(), BasicPublishOptions::default());

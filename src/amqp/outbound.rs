@@ -16,6 +16,8 @@ pub(super) struct OutboundMessage {
     pub(super) at: u64,
     /// JSON, `_id` first.
     pub(super) body: String,
+    /// Whether the event comes from the simulated GitHub.
+    pub(super) simulated: bool,
 }
 
 /// The messages of an event, the event itself first; empty for an unreadable event.
@@ -31,6 +33,7 @@ pub(super) fn messages(envelope: &Envelope) -> Vec<OutboundMessage> {
         kind: kind.clone(),
         at,
         body: event_document(id, &envelope.event),
+        simulated: envelope.facts.simulated,
     };
     let made = entities(&event, envelope.facts.inserted).into_iter();
     let made = made.enumerate().map(|(n, made)| OutboundMessage {
@@ -39,6 +42,7 @@ pub(super) fn messages(envelope: &Envelope) -> Vec<OutboundMessage> {
         id: format!("{id}-{n}"),
         at,
         body: made.document,
+        simulated: envelope.facts.simulated,
     });
     std::iter::once(itself).chain(made).collect()
 }
@@ -52,11 +56,12 @@ mod tests {
     fn an_event_is_followed_by_its_documents() {
         let text = r#"{"id":"5","type":"IssuesEvent","repo":{"id":1,"name":"a/b"},"payload":
             {"action":"opened","issue":{"id":3,"title":"T"}},"created_at":"2026-02-24T21:33:46Z"}"#;
-        let facts = Facts { inserted: 1, ..Facts::default() };
+        let facts = Facts { inserted: 1, simulated: true, ..Facts::default() };
         let found = messages(&Envelope { facts, event: text.into() });
         let told: Vec<(&str, &str)> = found.iter().map(|m| (m.key.as_str(), &*m.kind)).collect();
         assert_eq!(told, [("evt.issues.insert", "IssuesEvent"), ("ent.issues.insert", "issues")]);
         assert_eq!(found[1].id, format!("{}-0", found[0].id));
+        assert!(found.iter().all(|message| message.simulated));
         assert_eq!((found[0].at, found[1].at), (1_771_968_826, 1_771_968_826));
         let begin = format!(r#"{{"_id":{{"$oid":"{}"}},"id":"5","type""#, found[0].id);
         assert!(found[0].body.starts_with(&begin), "{}", found[0].body);

@@ -234,7 +234,9 @@ impl Operate for Operator {
     }
 
     fn simulated(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.borrow().simulated)
+        // An edge, and a collector on standby, have only the word of the events themselves.
+        self.sight.apply.hub.is_simulated()
+            || self.source.as_ref().is_some_and(|source| source.borrow().simulated)
     }
 
     fn status(&self, clients: usize) -> Status {

@@ -101,6 +101,7 @@ pub(super) fn keep_dead_letter(
         published_at: dead.published_at.micros(),
         received: dead.received.clone(),
         schema: dead.schema.clone(),
+        simulated: dead.simulated,
     };
     let body = dead.body.as_deref().unwrap_or_default();
     let reason = format!("{reason}, at {cursor}");

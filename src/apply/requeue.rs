@@ -112,7 +112,7 @@ impl Apply {
 fn read_again(value: &[u8]) -> Result<Prepared, String> {
     let RejectedInput { reason, text, whole, origin, .. } =
         decode_rejected(value).ok_or("the entry of the dead-letter log is damaged")?;
-    let DeadLetterOrigin { cursor, published_at, received, schema } =
+    let DeadLetterOrigin { cursor, published_at, received, schema, simulated } =
         origin.ok_or("it was kept without its place on the bus")?;
     if !whole {
         return Err("it was too long to be kept whole".to_owned());
@@ -120,8 +120,9 @@ fn read_again(value: &[u8]) -> Result<Prepared, String> {
     let cursor = cursor.parse().map_err(|_| "its place on the bus is damaged")?;
     let properties = [received.as_deref(), schema.as_deref()];
     let published_at = Timestamp::from_micros(published_at);
-    let Incoming { envelope, summary, flags_given } =
+    let Incoming { mut envelope, summary, flags_given } =
         Incoming::read(&text, properties, published_at).map_err(|_| reason)?;
+    envelope.facts.simulated = simulated;
     Ok(Prepared::new(cursor, envelope, summary, FactsFrom::of_message(flags_given)))
 }
 
@@ -151,7 +152,8 @@ mod tests {
         let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
         let cursor = at(entry).to_string();
         let published_at = Timestamp::from_seconds(1_790_000_000).micros();
-        let origin = DeadLetterOrigin { cursor, published_at, received: None, schema: None };
+        let (received, schema, simulated) = (None, None, false);
+        let origin = DeadLetterOrigin { cursor, published_at, received, schema, simulated };
         let value = encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
         read_again(&value).unwrap_or_else(|why| panic!("{why}"))
     }

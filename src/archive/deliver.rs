@@ -27,6 +27,7 @@ pub fn deliver(
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
         let source = from.join(rows_name(of));
         let mut file = PartialFile::open(to, of)?;
+        file.is_simulated = hour.simulated;
         // The appliance writes only events; an invalid one does not fail the delivery.
         lines::read_events(
             &source,

@@ -285,7 +285,7 @@ impl RunningExport<'_> {
         let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let (mut has_later, rules) = (false, reader.privacy().changes());
         let is_first = done.is_empty();
-        let damaged = each_event(reader, *start, |position, hour, event| {
+        let damaged = each_event(reader, *start, |position, hour, event, is_simulated| {
             if !wanted.hours.contains(&hour) {
                 *is_whole = false;
                 return Ok(());
@@ -311,6 +311,7 @@ impl RunningExport<'_> {
                     new.insert((file, cut))
                 }
             };
+            file.is_simulated |= is_simulated;
             file.add(event)
         })?;
         Ok(PassFiles { files, damaged, has_later, rules })
@@ -345,12 +346,12 @@ impl RunningExport<'_> {
     }
 }
 
-/// Calls `take` with each event of the journal from a position on. Returns the hours that
-/// unreadable events may belong to.
+/// Calls `take` with each event of the journal from a position on, and whether it is simulated.
+/// Returns the hours that unreadable events may belong to.
 fn each_event(
     reader: Reader<'_>,
     start: Cursor,
-    mut take: impl FnMut(Position, Hour, &Event<'_>) -> Result<(), ArchiveError>,
+    mut take: impl FnMut(Position, Hour, &Event<'_>, bool) -> Result<(), ArchiveError>,
 ) -> Result<BTreeSet<Hour>, ArchiveError> {
     let mut failure = None;
     let (mut damaged, mut received, mut was_damaged) = (BTreeSet::new(), None, false);
@@ -375,7 +376,7 @@ fn each_event(
         }
         received = Some(now);
         let hour = event.created_at.unwrap_or(row.facts.received_at).hour();
-        if let Err(error) = take(position, hour, &event) {
+        if let Err(error) = take(position, hour, &event, row.facts.simulated) {
             failure = Some(error);
             return Ok(false);
         }

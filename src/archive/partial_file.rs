@@ -54,6 +54,8 @@ pub(super) struct PartialFile {
     hashes_emails: bool,
     /// The comment of the gzip.
     comment: Option<String>,
+    /// Whether events that were added come from the simulated GitHub.
+    pub(super) is_simulated: bool,
 }
 
 impl PartialFile {
@@ -85,6 +87,7 @@ impl PartialFile {
             out: None,
             hashes_emails: to.hashes_emails,
             comment: sidecar::comment_of(&to.lists),
+            is_simulated: false,
         })
     }
 
@@ -125,7 +128,8 @@ impl PartialFile {
     pub(super) fn written(&self, cut: bool) -> WrittenHour {
         let file = if self.format.has_rows() { &self.path } else { &self.columns };
         let (events, fresh) = (self.before + self.fresh, self.fresh);
-        WrittenHour { file: file.clone(), events, fresh, cut }
+        let simulated = self.is_simulated;
+        WrittenHour { file: file.clone(), events, fresh, cut, simulated }
     }
 
     /// Syncs the files and renames them, and has `beside` write what is known of the hour: first

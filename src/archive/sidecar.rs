@@ -4,6 +4,7 @@
 //!
 //! The file of the events goes by when they were created, its completeness by when they were
 //! received: what is not known of that hour is `null`. It is replaced whenever the events are.
+//! Where events of the simulated GitHub are among them, `simulated` is true, and stays so.
 //! Where only events on lists were written, `lists` names these; the completeness is that of all
 //! events. The comment in the gzip header of the rows (RFC 1952, section 2.3) names them too, so
 //! that a file that this version began, and that was moved or renamed without its sidecar, is not
@@ -37,6 +38,10 @@ const COMMENT: &str = "ghpulse, only events on the lists ";
 /// How the file says that the hour is not cut, and that it is; the only member of that name.
 const CUT: [&str; 2] = ["\"cut\":false", "\"cut\":true"];
 
+/// How the file says that the hour has events of the simulated GitHub; the only member of that
+/// name.
+const SIMULATED: &str = "\"simulated\":true";
+
 /// The file of an hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrittenHour {
@@ -49,6 +54,9 @@ pub struct WrittenHour {
     /// Whether the journal may be missing the hour's beginning, and so the file, unless it already
     /// had it.
     pub cut: bool,
+    /// Whether events of the simulated GitHub are among those added.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 impl WrittenHour {
@@ -59,7 +67,20 @@ impl WrittenHour {
 
     /// Whether the file had the hour's beginning before, as the file beside it, at `path`, says.
     fn was_whole(&self, path: &Path) -> bool {
-        self.events > self.fresh && read(path).is_ok_and(|text| text.contains(CUT[0]))
+        self.said_before(path, CUT[0])
+    }
+
+    /// Whether the file beside an hour that had events before, at `path`, has this member.
+    fn said_before(&self, path: &Path, member: &str) -> bool {
+        self.events > self.fresh && read(path).is_ok_and(|text| text.contains(member))
+    }
+
+    /// The text of the file beside it, to be written to `path`, with what all of its members are
+    /// followed by: whether it is simulated, and the lists by which the events were selected.
+    fn completed(&self, text: String, path: &Path, lists: &ListSet) -> String {
+        let is_simulated = self.simulated || self.said_before(path, SIMULATED);
+        let is_said = text.contains(SIMULATED) || !is_simulated;
+        with_lists(if is_said { text } else { with_member(text, SIMULATED) }, lists)
     }
 }
 
@@ -79,7 +100,7 @@ pub(super) fn write(
     let shares = reader.audit_shares(hour.0..hour.0.saturating_add(1))?;
     let cut = written.cut && !written.was_whole(&path);
     let text = text_of(&of_one(&known, shares.get(&hour.0), cut), &path)?;
-    put(&path, format!("{}\n", with_lists(text, &to.lists)).as_bytes())
+    put(&path, format!("{}\n", written.completed(text, &path, &to.lists)).as_bytes())
 }
 
 fn text_of(written: &impl Serialize, path: &Path) -> Result<String, ArchiveError> {
@@ -112,20 +133,29 @@ pub(super) fn bring(
             text_of(&of_one(&unknown, None, written.cut && !was_whole), &path)?
         }
     };
-    let text = with_lists(text.trim_end().to_owned(), &to.lists);
+    let text = written.completed(text.trim_end().to_owned(), &path, &to.lists);
     put(&path, format!("{text}\n").as_bytes())
 }
 
 /// Adds the lists by which the events were selected to the JSON text of a file without any:
 /// `"lists":["mine","!bots"]`, behind all other members.
-fn with_lists(mut text: String, lists: &ListSet) -> String {
-    if !lists.is_empty() && text.pop() == Some('}') {
-        text.push_str(",\"lists\":[");
-        for (at, term) in lists.terms().iter().enumerate() {
-            text.push_str(if at == 0 { "" } else { "," });
-            json::push_text(&mut text, term);
-        }
-        text.push_str("]}");
+fn with_lists(text: String, lists: &ListSet) -> String {
+    if lists.is_empty() {
+        return text;
+    }
+    let mut member = "\"lists\":[".to_owned();
+    for (at, term) in lists.terms().iter().enumerate() {
+        member.push_str(if at == 0 { "" } else { "," });
+        json::push_text(&mut member, term);
+    }
+    member.push(']');
+    with_member(text, &member)
+}
+
+/// Adds a member to the JSON text of an object that has others.
+fn with_member(mut text: String, member: &str) -> String {
+    if text.pop() == Some('}') {
+        text.extend([",", member, "}"]);
     }
     text
 }

@@ -139,8 +139,9 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
     }
     let line = |hour: &WrittenHour| {
         let cut = if hour.cut { "; the beginning of this hour may be missing" } else { "" };
+        let simulated = if hour.simulated { "; simulated" } else { "" };
         let WrittenHour { file, events, fresh, .. } = hour;
-        format!("{}: {events} events, {fresh} new{cut}\n", file.display())
+        format!("{}: {events} events, {fresh} new{cut}{simulated}\n", file.display())
     };
     output::text(&exported.hours.iter().map(line).collect::<String>())
 }

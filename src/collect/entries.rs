@@ -30,6 +30,7 @@ pub struct Entries {
     broken: Vec<BrokenEntry>,
     broken_count: usize,
     is_list: bool,
+    is_simulated: bool,
 }
 
 /// A part of a page that is not JSON.
@@ -57,6 +58,18 @@ impl Entries {
         }
         entries.text = bytes;
         entries
+    }
+
+    /// The same of a server that says whether it is a simulated GitHub.
+    #[must_use]
+    pub fn of_simulated(self, is_simulated: bool) -> Self {
+        Self { is_simulated, ..self }
+    }
+
+    /// Whether the page comes from the simulated GitHub.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.is_simulated
     }
 
     /// Whether the page is a list of entries.

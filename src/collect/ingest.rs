@@ -217,6 +217,7 @@ struct Candidate {
     /// The event's text, a part of its page as long as nothing in it is hashed.
     text: Bytes,
     is_left_out: bool,
+    is_simulated: bool,
     /// The lists that it is on, by their index in [`Sorted::lists`].
     on: Vec<u8>,
 }
@@ -291,6 +292,7 @@ impl Sorted {
                     event.org_login.as_deref(),
                     event.repo_name.as_deref(),
                 ),
+                is_simulated: page.is_simulated(),
                 key: event.key,
                 text: privacy.hashed(text).map_or_else(|| page.share(text), Bytes::from),
             }),
@@ -335,7 +337,6 @@ fn claim(
     // not be admitted twice. A claim is stored under the day of receipt.
     let today = received_at.day().0;
     let days = batch.days_of_seen(today)?;
-    let row = encode_inbox(received_at);
     for candidate in &sorted.candidates {
         let key_on = |day| SeenKey::new(Day(day), &candidate.key);
         let new = batch.claim_within(days.iter().copied(), today, key_on)?;
@@ -358,7 +359,7 @@ fn claim(
         head = batch.next_number(ADMISSIONS)?;
         let _ = first.get_or_insert(head);
         batch.put(&BodyKey(head), &candidate.text);
-        batch.put(&InboxKey(head), &row);
+        batch.put(&InboxKey(head), &encode_inbox(received_at, candidate.is_simulated));
         bytes += candidate.text.len() as u64;
         admitted.new += 1;
         for list in &candidate.on {

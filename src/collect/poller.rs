@@ -298,7 +298,8 @@ impl Poller {
         match answer.outcome {
             PageOutcome::Fresh { body, etag } => {
                 summary.answered = true;
-                let entries = Entries::of_list(&body);
+                let is_simulated = answer.simulated == Some(true);
+                let entries = Entries::of_list(&body).of_simulated(is_simulated);
                 // A damaged page is requested again in full.
                 self.keep_etag(at, slot, etag.filter(|_| entries.is_whole()));
                 if entries.is_list() && !entries.is_whole() {

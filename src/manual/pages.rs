@@ -25,6 +25,8 @@ pub enum Form {
 pub const WHOLE: &str = "all";
 /// The name of the style sheet.
 pub const STYLE_NAME: &str = "style.css";
+/// The name of the script.
+pub const SCRIPT_NAME: &str = "address.js";
 
 macro_rules! pages {
     ($($name:literal $title:literal $file:literal;)*) => {

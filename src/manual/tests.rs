@@ -122,9 +122,18 @@ fn elements_are_balanced_and_anchors_unique() {
             }
             assert_eq!(open, Vec::<&str>::new(), "{name}: left open");
             assert!(!html.contains("{{"), "{name}: a place was left empty");
-            for forbidden in ["<script", " style=", " onclick="] {
+            for forbidden in ["<script>", " style=", " onclick="] {
                 assert!(!html.contains(forbidden), "{name}: {forbidden}");
             }
+            // Files have no server whose address could be shown.
+            let scripts: Vec<String> = html
+                .split("<script src=\"")
+                .skip(1)
+                .map(|rest| followed(form, &name, rest.split('"').next().expect("it ends")))
+                .collect();
+            let wanted = if form == Form::Served { &[SCRIPT_NAME][..] } else { &[] };
+            assert_eq!(scripts, wanted, "{name}");
+            assert_eq!(html.matches("<script").count(), wanted.len(), "{name}");
         }
     }
 }
@@ -145,9 +154,24 @@ fn a_page_has_one_title_and_a_list_of_its_sections() {
 
 #[test]
 fn unknown_names_have_no_page() {
-    for name in ["index", "README.md", "../config", "config/", "style.css"] {
+    for name in ["index", "README.md", "../config", "config/", STYLE_NAME, SCRIPT_NAME] {
         assert_eq!(document(name, Form::Served), None, "{name}");
     }
+}
+
+/// `localhost:8600` is shown as the address of this server, which another machine may have: what is
+/// meant for a server of the reader's own says `127.0.0.1`.
+#[test]
+fn own_server_is_written_by_its_address() {
+    const OWN: [&str; 4] = ["make run", "target/release/ghpulse", "sync-event", "docker run"];
+    for page in PAGES {
+        let lines = page.text.lines().filter(|line| line.contains("localhost:8600"));
+        for line in lines {
+            assert!(!OWN.iter().any(|own| line.contains(own)), "{}: {line}", page.file);
+        }
+        assert!(!page.text.contains("127.0.0.1:8600/aggregate"), "{}", page.file);
+    }
+    assert!(SCRIPT.contains("localhost:8600"));
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Facts {
     pub inserted: u64,
     /// The commits of a push, by enrichment; `None` once they are written back.
     pub push: Option<Box<PushedCommits>>,
+    /// Whether it comes from the simulated GitHub.
+    pub simulated: bool,
 }
 
 /// The seven flags of the payload, each of which counts 1 or 0.
@@ -80,6 +82,9 @@ const VERSION: u8 = 2;
 const WITH_INSERTED: u8 = 3;
 const WITH_PUSH: u8 = 4;
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=WITH_PUSH;
+
+/// The bit beside the seven flags that says that the event is simulated.
+const SIMULATED: u8 = 1 << 7;
 
 /// Bits for the fields that are present in the bytes, and for boolean values.
 mod present {
@@ -141,8 +146,8 @@ impl Facts {
             (None, _) => WITH_INSERTED,
         });
         out.extend_from_slice(&self.received_at.micros().to_be_bytes());
-        out.push(self.flags.to_bits());
         let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        out.push(self.flags.to_bits() | bit(self.simulated, SIMULATED));
         out.push(
             bit(self.enriched, present::ENRICHED)
                 | bit(self.language.is_some(), present::LANGUAGE)
@@ -220,6 +225,7 @@ impl Facts {
             draft: has(present::DRAFT).then(|| has(present::IS_DRAFT)),
             inserted,
             push,
+            simulated: flags & SIMULATED != 0,
         };
         Some((facts, rest))
     }

@@ -27,6 +27,11 @@ pub const GAP: &str = "gap";
 /// producer knew when it sent this one; others may lie between. A node whose last applied entry is
 /// older has missed some.
 pub const AFTER: &str = "after";
+/// Property: `1` for an event of the simulated GitHub. Other messages have none, and nodes that do
+/// not know it ignore it.
+pub const SIMULATED: &str = "simulated";
+/// Its value.
+pub const IS_SIMULATED: &str = "1";
 /// Property: the version of everything but the event; missing in the peer's messages.
 pub const SCHEMA: &str = "schema";
 /// The version that this build writes.
@@ -56,6 +61,8 @@ pub struct Outgoing {
     pub outage: Option<Outage>,
     /// The newest message that is known to precede this one on the topic; property [`AFTER`].
     pub after: Option<Cursor>,
+    /// Whether the event comes from the simulated GitHub; property [`SIMULATED`].
+    pub simulated: bool,
     /// The body, JSON.
     pub body: String,
 }
@@ -109,7 +116,8 @@ impl Outgoing {
         push_payload(&mut body, facts);
         body.push('}');
         let key = summary.repo_id.map(|id| id.to_string());
-        Self { key, properties, outage: None, after: None, body }
+        let simulated = facts.simulated;
+        Self { key, properties, outage: None, after: None, simulated, body }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod peer;
 pub(crate) mod problem;
 mod progress;
 pub(crate) mod proxies;
+pub(crate) mod reached;
 pub(crate) mod routes;
 pub(crate) mod tls;
 pub(crate) mod unsent;

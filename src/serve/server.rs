@@ -37,8 +37,8 @@ pub(crate) struct ServerState {
     pub(crate) refused: Arc<Admission>,
     /// `/openapi.json`, generated at the first request; it does not change.
     pub(crate) openapi: OnceLock<Bytes>,
-    /// `/asyncapi.json`, likewise.
-    pub(crate) asyncapi: OnceLock<Bytes>,
+    /// `/asyncapi.json`, likewise; the server's address is filled in at each request.
+    pub(crate) asyncapi: OnceLock<String>,
     /// Charts and latest values, which are the same for all clients.
     pub(crate) shared: SharedResponses,
     /// Downloads of the archive.

@@ -287,6 +287,16 @@ impl Journal<'_> {
         Ok(newest)
     }
 
+    /// Whether the newest event comes from the simulated GitHub.
+    pub fn is_simulated(&self) -> Result<bool, StoreError> {
+        let mut is_simulated = false;
+        self.read_before(gaps::LAST, |_, row| {
+            is_simulated = row.facts.simulated;
+            Ok(false)
+        })?;
+        Ok(is_simulated)
+    }
+
     /// The minute from which on the journal has every event received on the bus; `None` when it is
     /// empty. It may be later than the minute of the oldest event, which may have arrived late,
     /// after the events around it were dropped.

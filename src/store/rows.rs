@@ -12,25 +12,28 @@ use crate::model::privacy::ExcludedNames;
 use crate::model::window::Timestamp;
 
 const VERSION: u8 = 1;
+/// The version of rows of the inbox whose events come from the simulated GitHub.
+const VERSION_SIMULATED: u8 = 2;
 /// The version of rows of the outbox whose commits count as held bytes. Rows with commits that an
 /// older version wrote have the first version, and their commits do not count.
 const VERSION_COMMITS: u8 = 2;
 /// The version of entries of the dead-letter queue that record their origin.
 const VERSION_DEAD: u8 = 2;
 
-/// Encodes the value of an [`InboxKey`]: when the event was received.
+/// Encodes the value of an [`InboxKey`]: when the event was received, and whether it is simulated.
 #[must_use]
-pub fn encode_inbox(received_at: Timestamp) -> [u8; 9] {
-    let mut out = [VERSION; 9];
+pub fn encode_inbox(received_at: Timestamp, is_simulated: bool) -> [u8; 9] {
+    let mut out = [if is_simulated { VERSION_SIMULATED } else { VERSION }; 9];
     out[1..].copy_from_slice(&received_at.micros().to_be_bytes());
     out
 }
 
 /// Decodes the value of an [`InboxKey`].
-pub fn decode_inbox(key: InboxKey, value: &[u8]) -> Result<Timestamp, StoreError> {
+pub fn decode_inbox(key: InboxKey, value: &[u8]) -> Result<(Timestamp, bool), StoreError> {
     let read = || {
-        let micros = value.strip_prefix(&[VERSION])?.try_into().ok()?;
-        Some(Timestamp::from_micros(i64::from_be_bytes(micros)))
+        let [version @ (VERSION | VERSION_SIMULATED), micros @ ..] = value else { return None };
+        let micros = i64::from_be_bytes(micros.try_into().ok()?);
+        Some((Timestamp::from_micros(micros), *version == VERSION_SIMULATED))
     };
     read().ok_or_else(|| StoreError::corrupt("inbox", &key.to_bytes()))
 }
@@ -265,6 +268,9 @@ pub struct DeadLetterOrigin {
     pub received: Option<String>,
     /// Its property `schema`.
     pub schema: Option<String>,
+    /// Whether it has the property `simulated`.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -290,7 +296,10 @@ mod tests {
     #[test]
     fn rows_are_decoded_as_encoded() {
         let at = Timestamp::from_micros(5);
-        assert_eq!(decode_inbox(InboxKey(1), &encode_inbox(at)).unwrap(), at);
+        for is_simulated in [false, true] {
+            let inbox = encode_inbox(at, is_simulated);
+            assert_eq!(decode_inbox(InboxKey(1), &inbox).unwrap(), (at, is_simulated));
+        }
         let facts = Facts { received_at: at, additions: Some(3), ..Facts::default() };
         let outbox = encode_outbox(7, &facts);
         let row = OutboxRow { admission: 7, facts: facts.clone(), commit_bytes: 0 };
@@ -316,6 +325,7 @@ mod tests {
             published_at: 7,
             received: Some("8".to_owned()),
             schema: None,
+            simulated: true,
         };
         let dead = encode_dead_letter(at, "why", &origin, b"what");
         assert_eq!(
@@ -366,6 +376,7 @@ mod tests {
         for bytes in [
             &b""[..],
             b"\x01",
+            b"\x03\0\0\0\0\0\0\0\0",
             b"\x02\0\0\0\0\0\0\0\0\0\0\0\x09{}",
             b"\x02aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
             b"\x01aaaaaaaaa\xff",

@@ -4,8 +4,8 @@
 //!
 //! `aggregates`: numbers as streams. `clients`: WebSocket libraries of Node. `documents`, `http`,
 //! `limits`, `program`, `renewed`, `script`, `store`, `tail`: everything around the three
-//! endpoints. `proxies`: readers behind nginx, `HAProxy` and Caddy. `pasted`: the clients that the
-//! server offers. `recorded`: hours of real events, on machines that have them. `docs`,
+//! endpoints. `proxies`: readers behind nginx, `HAProxy` and Caddy. `pasted`, `typed`: the clients
+//! that the server offers. `recorded`: hours of real events, on machines that have them. `docs`,
 //! `monitoring`, `privacy`, `upgrade`, `watchdog`: what an operator relies on.
 
 mod aggregates;
@@ -40,5 +40,6 @@ pub(crate) mod site;
 mod store;
 mod stream;
 mod tail;
+mod typed;
 mod upgrade;
 mod watchdog;

@@ -111,6 +111,7 @@ impl<'d> SimulatedDay<'d> {
             store: store.clone(),
             tag: store.bus_tag(),
             applied: None,
+            simulated: false,
             kept: RetentionLimits { duration: kept.0, bytes: kept.1 },
         });
         let retention = RetentionOptions {

@@ -125,8 +125,8 @@ pub fn case(recorded: Option<&Path>, args: &[String]) {
         let bytes = fill(&store, &events).await;
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes };
-        let applied = Some(Position::counted(KEPT));
-        hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+        let (store_of, applied, simulated) = (store.clone(), Some(Position::counted(KEPT)), false);
+        hub.attach_journal(StreamJournal { store: store_of, tag: TAG, applied, simulated, kept });
         let address = serve_hub(&hub).await;
         let mut told = KEPT;
         for &with_replay in live {

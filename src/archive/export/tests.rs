@@ -45,7 +45,7 @@ impl Site {
     }
 
     /// Puts events, by id and created time, at their ids' positions, received at a time; with
-    /// none only that the journal reaches back to then.
+    /// none only that the journal reaches back to then. Ids from [`SIMULATED`] on are simulated.
     async fn journal(&self, received: &str, events: &[(u64, &str)]) {
         let received_at = Timestamp::parse(received).unwrap();
         let tag = self.tag;
@@ -56,7 +56,8 @@ impl Site {
                 let position = Position::counted(id);
                 first.get_or_insert(position);
                 let mut row = Vec::new();
-                Facts { received_at, ..Facts::default() }.encode(&mut row);
+                let simulated = id >= SIMULATED;
+                Facts { received_at, simulated, ..Facts::default() }.encode(&mut row);
                 row.extend_from_slice(text.as_bytes());
                 batch.put(&JournalKey { tag, position }, &row);
                 let applied = Cursor { tag, position };
@@ -90,6 +91,9 @@ impl Site {
         names
     }
 }
+
+/// The first id of simulated events.
+const SIMULATED: u64 = 1_000_000;
 
 /// An event; without a time it has `null`.
 fn event(id: u64, at: &str) -> String {
@@ -180,6 +184,48 @@ async fn only_events_on_lists_are_exported_and_named_beside() {
     assert_eq!(beside(&to.dir).unwrap(), beside(&site.to()).unwrap());
     let refused = export_to(&target("all", &["bobs"])).unwrap_err().to_string();
     assert!(refused.contains("was written for all events"), "{refused}");
+}
+
+#[tokio::test]
+async fn hours_with_simulated_events_say_so_beside_them() {
+    let site = Site::new();
+    site.journal("2026-02-03T09:59:00Z", &[(1, "09:58:00")]).await;
+    site.journal("2026-02-03T10:02:00Z", &[(2, "09:59:00"), (SIMULATED, "10:01:00")]).await;
+    let range = (hour("09:00:00"), hour("11:00:00"));
+    let export_to = |to: &ArchiveTarget| export(&site.store, range.0, range.1, to).unwrap();
+    let said = |dir: &std::path::Path| {
+        [9, 10].map(|hour| {
+            let path = dir.join(format!("2026-02-03-{hour}.coverage.json"));
+            let text = std::fs::read_to_string(path).unwrap();
+            let said: serde_json::Value = serde_json::from_str(&text).unwrap();
+            said["simulated"].as_bool()
+        })
+    };
+    std::fs::create_dir(site.to()).unwrap();
+    let exported = export_to(&site.target());
+    assert_eq!(exported.hours.iter().map(|h| h.simulated).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(said(&site.to()), [None, Some(true)]);
+    let delivered = ArchiveTarget { dir: site.dir.path().join("delivered"), ..site.target() };
+    super::super::deliver(exported, &site.to(), &delivered).unwrap();
+    assert_eq!(said(&delivered.dir), [None, Some(true)]);
+    // An event of GitHub is added to both.
+    site.journal("2026-02-03T10:03:00Z", &[(SIMULATED + 1, "10:02:00")]).await;
+    let late = Cursor { tag: site.tag, position: Position::counted(SIMULATED + 1) };
+    let real = site.store.commit(move |batch| {
+        let mut row = Vec::new();
+        Facts::default().encode(&mut row);
+        row.extend_from_slice(event(SIMULATED + 1, "10:02:00").as_bytes());
+        batch.put(&JournalKey { tag: late.tag, position: late.position }, &row);
+        batch.delete(&JournalKey { tag: late.tag, position: Position::counted(SIMULATED) });
+        Ok(())
+    });
+    real.await.unwrap();
+    let added = export_to(&site.target());
+    let hours: Vec<_> = added.hours.iter().map(|h| (h.events, h.fresh, h.simulated)).collect();
+    assert_eq!(hours, [(2, 0, false), (2, 1, false)]);
+    assert_eq!(said(&site.to()), [None, Some(true)]);
+    super::super::deliver(added, &site.to(), &delivered).unwrap();
+    assert_eq!(said(&delivered.dir), [None, Some(true)]);
 }
 
 #[tokio::test]

@@ -22,13 +22,15 @@ pub(super) fn read(message: TopicMessage, tag: BusTag) -> Delivery<PulsarReceipt
     let TopicMessage { entry, index, is_last, published_at, properties, body } = message;
     let given = [properties.received.as_deref(), properties.schema.as_deref()];
     let content = match Incoming::read(&body, given, published_at) {
-        Ok(Incoming { envelope, summary, flags_given }) => {
+        Ok(Incoming { mut envelope, summary, flags_given }) => {
+            envelope.facts.simulated = properties.simulated;
             Content::Event(envelope, summary, FactsFrom::of_message(flags_given))
         }
         Err(why) => Content::DeadLetter(DeadLetter {
             reason: why.to_string(),
             received: properties.received,
             schema: properties.schema,
+            simulated: properties.simulated,
             published_at,
             // One byte more than is kept shows that the body was cut.
             body: Some(body[..body.len().min(DEAD_LETTER_BYTES + 1)].to_vec()),

@@ -14,7 +14,7 @@ use super::progress::EntryId;
 use super::protobuf::{MalformedProtobuf, ProtobufFields};
 use crate::config::Compression;
 use crate::model::gap::Outage;
-use crate::model::message::{AFTER, GAP, RECEIVED, SCHEMA};
+use crate::model::message::{AFTER, GAP, IS_SIMULATED, RECEIVED, SCHEMA, SIMULATED};
 use crate::model::position::Cursor;
 use crate::model::window::Timestamp;
 
@@ -77,6 +77,7 @@ pub(super) struct MessageProperties {
     /// A message before this one; `None` in an entry that was copied from another cluster, where
     /// positions mean something else.
     pub(super) after: Option<Cursor>,
+    pub(super) simulated: bool,
 }
 
 /// Iterates over the messages of an entry.
@@ -266,6 +267,7 @@ impl MessageProperties {
             Ok(RECEIVED) => self.received = text(),
             Ok(SCHEMA) => self.schema = text(),
             Ok(GAP) => self.outage = text().as_deref().and_then(Outage::read),
+            Ok(SIMULATED) => self.simulated = value == IS_SIMULATED.as_bytes(),
             Ok(AFTER) => self.after = text().and_then(|text| text.parse().ok()),
             _ => {}
         }

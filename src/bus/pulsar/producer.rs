@@ -21,7 +21,7 @@ use super::error::PulsarError;
 use super::frames::FrameCodec;
 use super::link::PulsarLink;
 use super::progress::{EntryId, position_of};
-use crate::model::message::{AFTER, GAP, Outgoing};
+use crate::model::message::{AFTER, GAP, IS_SIMULATED, Outgoing, SIMULATED};
 use crate::model::position::Cursor;
 
 /// The id of the producer; each connection has one.
@@ -321,7 +321,8 @@ fn batch_of(messages: Vec<Outgoing>) -> Result<Vec<u8>, ConnectionError> {
     for message in messages {
         let outage = message.outage.map(|outage| (GAP, outage.property()));
         let after = message.after.map(|after| (AFTER, after.to_string()));
-        let properties = message.properties.into_iter().chain(outage).chain(after);
+        let simulated = message.simulated.then(|| (SIMULATED, IS_SIMULATED.to_owned()));
+        let properties = message.properties.into_iter().chain(outage).chain(after).chain(simulated);
         let metadata = proto::SingleMessageMetadata {
             properties: properties
                 .map(|(name, value)| proto::KeyValue { key: name.to_owned(), value })

@@ -83,13 +83,13 @@ pub(super) fn read(
     let mut reading = InboxBatch::default();
     let mut bytes = 0;
     reader.scan(&InboxKey(from), |key, value| {
-        let received_at = decode_inbox(key, value)?;
+        let received = decode_inbox(key, value)?;
         let body = BodyKey(key.0);
         let missing = || StoreError::corrupt("bodies", &body.to_bytes());
         let raw = reader.get(&body)?.ok_or_else(missing)?;
         let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
         let event = Event::read(text).map_err(|_| missing())?;
-        reading.add(reader, (key.0, &event), (received_at, time), lists)?;
+        reading.add(reader, (key.0, &event), (received, time), lists)?;
         bytes += raw.len();
         Ok(reading.events.len() < EVENTS && bytes < EVENT_BYTES)
     })?;
@@ -101,13 +101,13 @@ impl InboxBatch {
         &mut self,
         reader: Reader<'_>,
         (admission, event): (u64, &Event<'_>),
-        (received_at, time): (Timestamp, ReadTime),
+        ((received_at, simulated), time): ((Timestamp, bool), ReadTime),
         lists: &[Arc<LiveList>],
     ) -> Result<(), StoreError> {
         let missing = MissingFields::of(event);
         let mut admitted = AdmittedEvent {
             admission,
-            facts: Facts::of(event, received_at),
+            facts: Facts { simulated, ..Facts::of(event, received_at) },
             is_missing_language: missing.as_ref().is_some_and(|missing| missing.language),
             since: time.of(received_at),
         };

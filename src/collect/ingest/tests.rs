@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::store::Durability;
 use crate::store::keys::RejectKey;
 use crate::store::retention::{RetentionOptions, drop_due};
+use crate::store::rows::decode_inbox;
 
 fn store(dir: &std::path::Path) -> Store {
     Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
@@ -48,6 +49,23 @@ async fn duplicate_within_a_poll_is_admitted_once() {
     assert_eq!(second, Admitted { new: 0, known: 3, rejected: 0, left_out: 0 });
     assert_eq!(bodies(&store), [a, same_id]);
     assert_eq!(*store.watermarks().inbox.borrow(), 2);
+}
+
+#[tokio::test]
+async fn events_of_the_simulated_github_are_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut poll = poll(&[r#"[{"id":"1","type":"A"}]"#, r#"[{"id":"2","type":"A"}]"#]);
+    let page = &mut poll.pages[1];
+    page.entries = page.entries.clone().of_simulated(true);
+    admit(&store, poll).await.unwrap();
+    let mut marked = Vec::new();
+    let read = |key: InboxKey, value: &[u8]| {
+        marked.push(decode_inbox(key, value)?.1);
+        Ok(true)
+    };
+    store.reader().scan(&InboxKey(0), read).unwrap();
+    assert_eq!(marked, [false, true]);
 }
 
 #[tokio::test]

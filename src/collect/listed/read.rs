@@ -89,7 +89,8 @@ impl FeedReader {
                     if page == 1 {
                         etag = newest;
                     }
-                    let entries = Entries::of_list(&body);
+                    let is_simulated = response.simulated == Some(true);
+                    let entries = Entries::of_list(&body).of_simulated(is_simulated);
                     if !entries.is_whole() {
                         read.ended = ReadEnd::Failed("the page is not a JSON list".to_owned());
                         return read;

@@ -37,6 +37,8 @@ pub struct StreamJournal {
     pub tag: BusTag,
     /// The last event in the journal at the start. Every later one will be appended to the hub.
     pub applied: Option<Position>,
+    /// Whether the newest event in it is simulated.
+    pub simulated: bool,
     /// The configured retention.
     pub kept: RetentionLimits,
 }

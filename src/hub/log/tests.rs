@@ -83,7 +83,13 @@ fn new_hub(store: &Store, tag: BusTag, applied: Option<u64>, clock: Clock) -> Ar
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 30 };
     let applied = applied.map(Position::counted);
-    hub.attach_journal(StreamJournal { store: store.clone(), tag, applied, kept });
+    hub.attach_journal(StreamJournal {
+        store: store.clone(),
+        tag,
+        applied,
+        simulated: false,
+        kept,
+    });
     hub
 }
 
@@ -165,6 +171,7 @@ impl World {
             store: self.store.clone(),
             tag: self.tag,
             applied,
+            simulated: false,
             kept,
         });
         let (hub, stop) = (Arc::clone(&self.hub), CancellationToken::new());

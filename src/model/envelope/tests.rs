@@ -24,6 +24,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             draft,
             inserted: numbers.3.unwrap_or(0),
             push: push.map(|(size, commits)| Box::new(PushedCommits { size, commits })),
+            simulated: flags & 0x80 != 0,
         },
     )
 }
@@ -55,6 +56,9 @@ fn bytes_of_facts_never_change() {
     Facts { push, ..facts.clone() }.encode(&mut bytes);
     assert_eq!((bytes[0], &bytes[1..24], &bytes[24..32]), (4, &golden[1..], &[0; 8][..]));
     assert_eq!(bytes[32..], [1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2, b'[', b']']);
+    bytes.clear();
+    Facts { simulated: true, ..facts.clone() }.encode(&mut bytes);
+    assert_eq!((&bytes[..9], bytes[9], &bytes[10..]), (&golden[..9], 0xc5, &golden[10..]));
     let asked = Facts {
         changed_files: Some(3),
         title: Some("T".to_owned()),

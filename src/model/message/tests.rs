@@ -47,7 +47,8 @@ fn our_message_has_the_peers_body_and_three_properties() {
             ("schema", "1".to_owned())
         ]
     );
-    assert_eq!(outgoing.outage, None);
+    assert_eq!((outgoing.outage, outgoing.simulated), (None, false));
+    assert!(self::outgoing(&Facts { simulated: true, ..facts.clone() }, text).simulated);
     let read = read_back(&outgoing);
     assert!(read.flags_given);
     assert_eq!(read.envelope, Envelope { facts, event: text.into() });

@@ -9,7 +9,7 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::operate::{ArchiveRequest, OpsAnswer, StoreRequest};
@@ -23,20 +23,13 @@ use crate::serve::server::{ServerState, SharedServer};
 /// Most bytes of a request.
 const ASKED_BYTES: usize = 64 << 10;
 
-/// Says in `/readyz` that the events are simulated, with the header of the simulated GitHub.
-const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
-
 /// `/readyz`: the state of each part.
 pub(crate) async fn ready(State(server): SharedServer, request: Request) -> Response {
     let parts = server.operate.parts();
     let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let sees_details = redaction::sees_details(&server, &request);
     let parts = if sees_details { parts } else { redaction::parts(parts) };
-    let mut response = (status, Json(parts)).into_response();
-    if server.operate.simulated() {
-        response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
-    }
-    response
+    (status, Json(parts)).into_response()
 }
 
 /// `/metrics`: the metrics as Prometheus text.

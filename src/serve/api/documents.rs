@@ -1,8 +1,8 @@
 //! `/openapi.json` and `/asyncapi.json`, generated from the table of endpoints.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
@@ -13,28 +13,35 @@ use super::endpoint::{ApiMessage, ApiResponse, Endpoint, Operation, SocketMessag
 use super::schema::schemas;
 use crate::config::ServerConfig;
 use crate::serve::http::peer::Audience;
+use crate::serve::http::reached::ReachedAddress;
 use crate::serve::server::{ServerState, SharedServer};
 
 const LICENSE: &str = "Apache-2.0";
+/// Where the document that is kept has the address of each request; quotes within texts are
+/// escaped, so that nothing else reads so.
+const NO_SERVERS: &str = "\"servers\":null";
 
 /// The handler of the document about the HTTP endpoints of `table`.
 pub(super) fn openapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
     get(async move |State(server): SharedServer| {
-        cached(&server.openapi, || openapi_of(&server.options.config, &table()))
+        let document = || openapi_of(&server.options.config, &table()).to_string().into();
+        json_of(server.openapi.get_or_init(document).clone())
     })
 }
 
 /// The handler of the document about the WebSocket endpoints of `table`.
 pub(super) fn asyncapi(table: fn() -> Vec<Endpoint>) -> MethodRouter<Arc<ServerState>> {
-    get(async move |State(server): SharedServer| {
-        cached(&server.asyncapi, || asyncapi_of(&server.options.config, &table()))
+    get(async move |State(server): SharedServer, request: Request| {
+        let document = || asyncapi_of(&server.options.config, &table()).to_string();
+        let reached = socket_servers(&ReachedAddress::of(&server, &request));
+        let document = server.asyncapi.get_or_init(document);
+        json_of(document.replacen(NO_SERVERS, &format!("\"servers\":{reached}"), 1).into())
     })
 }
 
-fn cached(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
-    let bytes = kept.get_or_init(|| document().to_string().into()).clone();
+fn json_of(document: Bytes) -> Response {
     let kind = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, kind)], bytes).into_response()
+    ([(header::CONTENT_TYPE, kind)], document).into_response()
 }
 
 fn openapi_of(config: &ServerConfig, table: &[Endpoint]) -> Value {
@@ -75,11 +82,21 @@ fn openapi_of(config: &ServerConfig, table: &[Endpoint]) -> Value {
     })
 }
 
-/// Paths are served both with and without the prefix.
+/// Relative to the address of the document. Paths are served both with and without the prefix; a
+/// proxy may pass on only those with it.
 fn servers(config: &ServerConfig) -> Value {
-    let mut servers = vec![json!({ "url": "/" })];
-    servers.extend(config.base_path.as_ref().map(|base| json!({ "url": base })));
-    Value::Array(servers)
+    let prefixed = config.base_path.as_deref();
+    prefixed.into_iter().chain(["/"]).map(|url| json!({ "url": url })).collect()
+}
+
+/// The address under which the document is asked for: AsyncAPI has no relative ones.
+fn socket_servers(reached: &ReachedAddress<'_>) -> Value {
+    let Some(host) = reached.host else { return json!({}) };
+    let mut server = json!({ "host": host, "protocol": reached.socket_scheme() });
+    if !reached.base.is_empty() {
+        server["pathname"] = reached.base.into();
+    }
+    json!({ "ghpulse": server })
 }
 
 fn described(endpoint: &Endpoint, path: &str, operation: &Operation) -> Value {
@@ -168,6 +185,7 @@ fn asyncapi_of(config: &ServerConfig, table: &[Endpoint]) -> Value {
             "license": { "name": LICENSE },
         },
         "defaultContentType": "application/json",
+        "servers": null,
         "channels": channels,
         "operations": operations,
         "components": { "schemas": schemas() },

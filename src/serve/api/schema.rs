@@ -5,6 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::hub::{GaugeMessage, StreamMessage};
+use crate::model::envelope::Flags;
 use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::report::Status;
 use crate::serve::http::problem::ProblemBody;
@@ -106,6 +107,27 @@ pub(super) fn schemas() -> Value {
     Value::Object(schemas)
 }
 
+/// The seven flags of an event, each 0 or 1.
+pub(super) fn flags() -> [(&'static str, Value); 7] {
+    Flags::default().named().map(|(name, _)| (name, flag()))
+}
+
+fn flag() -> Value {
+    json!({ "type": "integer", "enum": [0, 1] })
+}
+
+/// The payload of a message with an event: its flags, and its enrichment.
+fn payload() -> Value {
+    let lines = json!({ "type": ["integer", "null"], "minimum": 0 });
+    let enrichment = [
+        ("language", json!({ "type": ["string", "null"] })),
+        ("additions", lines.clone()),
+        ("deletions", lines),
+        ("enriched", flag()),
+    ];
+    object(&[&flags()[..], &enrichment].concat())
+}
+
 /// The schema of a message with an event.
 pub(super) const EVENT_MESSAGE: &str = "EventMessage";
 /// The schema of a message with a document.
@@ -119,7 +141,7 @@ fn event_message() -> Value {
         ("cursor", text()),
         ("key", text()),
         ("event?", reference("Event")),
-        ("payload?", json!({ "type": "object" })),
+        ("payload?", payload()),
         ("fields?", json!({ "type": "object" })),
     ])
 }

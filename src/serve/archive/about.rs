@@ -14,6 +14,7 @@ const LARGEST_ABOUT: u64 = 1 << 20;
 const COVERAGE: HeaderName = HeaderName::from_static("x-coverage");
 const MINUTES_KNOWN: HeaderName = HeaderName::from_static("x-minutes-known");
 const CUT: HeaderName = HeaderName::from_static("x-cut");
+const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 
 /// What the file beside an hour says of it; `None` is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -24,6 +25,8 @@ pub(super) struct HourAbout {
     pub(super) minutes_known: Option<u8>,
     /// Whether the beginning of the hour may be missing.
     pub(super) cut: Option<bool>,
+    /// Whether events of the simulated GitHub are in it.
+    pub(super) simulated: bool,
 }
 
 impl HourAbout {
@@ -34,19 +37,23 @@ impl HourAbout {
             missed_share: Option<[f64; 3]>,
             minutes_known: Option<u8>,
             cut: Option<bool>,
+            #[serde(default)]
+            simulated: bool,
         }
         let read = || -> io::Result<WrittenAbout> {
             let file = io::Read::take(private::open_plain(path)?, LARGEST_ABOUT);
             serde_json::from_reader(io::BufReader::new(file)).map_err(io::Error::from)
         };
-        let WrittenAbout { missed_share, minutes_known, cut } = read().unwrap_or_default();
+        let WrittenAbout { missed_share, minutes_known, cut, simulated } =
+            read().unwrap_or_default();
         let seen = missed_share.map(|[_, estimate, _]| 1.0 - estimate);
         let coverage = seen.filter(|seen| (0.0..=1.0).contains(seen));
-        Self { coverage, minutes_known: minutes_known.filter(|minutes| *minutes <= 60), cut }
+        let minutes_known = minutes_known.filter(|minutes| *minutes <= 60);
+        Self { coverage, minutes_known, cut, simulated }
     }
 
     /// The values of the headers.
-    pub(super) fn headers(self) -> [(HeaderName, HeaderValue); 3] {
+    pub(super) fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let value = |text: Option<String>| {
             let unknown = HeaderValue::from_static("unknown");
             text.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or(unknown)
@@ -56,5 +63,7 @@ impl HourAbout {
             (MINUTES_KNOWN, value(self.minutes_known.map(|minutes| minutes.to_string()))),
             (CUT, value(self.cut.map(|cut| cut.to_string()))),
         ]
+        .into_iter()
+        .chain(self.simulated.then(|| (SIMULATED, HeaderValue::from_static("ghpulse"))))
     }
 }

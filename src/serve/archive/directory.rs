@@ -49,6 +49,8 @@ pub(super) struct ListedHour {
     /// Minutes of the hour for which `coverage` is known, 0 to 60.
     pub(super) minutes_known: Option<u8>,
     pub(super) cut: Option<bool>,
+    /// Whether events of the simulated GitHub are in it.
+    pub(super) simulated: bool,
     pub(super) files: Vec<ListedFile>,
 }
 
@@ -138,7 +140,7 @@ impl ReadArchive {
 /// Reads what is known of an hour.
 fn listed_hour(dir: &Path, hour: Hour, kinds: &[FileKind]) -> ListedHour {
     let about = HourAbout::read(&dir.join(coverage_name(hour)));
-    let HourAbout { coverage, minutes_known, cut } = about;
+    let HourAbout { coverage, minutes_known, cut, simulated } = about;
     let coverage = coverage.map(|share| (share * 1e4).round() / 1e4);
     let files = kinds.iter().filter_map(|kind| {
         let name = ArchiveFile { hour, kind: *kind }.name();
@@ -147,7 +149,8 @@ fn listed_hour(dir: &Path, hour: Hour, kinds: &[FileKind]) -> ListedHour {
         let modified = Timestamp::from_seconds(metadata.mtime());
         metadata.is_file().then_some(ListedFile { name, bytes: metadata.len(), modified })
     });
-    ListedHour { hour: hour.start(), coverage, minutes_known, cut, files: files.collect() }
+    let (hour, files) = (hour.start(), files.collect());
+    ListedHour { hour, coverage, minutes_known, cut, simulated, files }
 }
 
 /// When a name in a directory was last added, replaced or removed.

@@ -67,10 +67,11 @@ fn rows(listed: &ListedHours) -> String {
             None => "unknown",
         };
         let name = HourName(hour.hour.hour());
+        let simulated = if hour.simulated { " (simulated)" } else { "" };
         let files: Vec<String> = files.collect();
         let _ = writeln!(
             out,
-            "<tr><th scope=\"row\">{name}</th><td>{}</td><td><a \
+            "<tr><th scope=\"row\">{name}{simulated}</th><td>{}</td><td><a \
              href=\"{name}.coverage.json\">{seen}</a></td><td>{cut}</td></tr>",
             files.join("<br>")
         );

@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::admission::Rejection;
 use super::head::Slashed;
@@ -36,6 +36,9 @@ const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
 /// Seconds for which a browser caches the preflight.
 const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
 
+/// Says that the events are simulated, as the simulated GitHub does.
+const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
+
 /// Levels of a path that the page of an error counts.
 const DEEPEST: usize = 16;
 
@@ -60,6 +63,9 @@ pub(crate) async fn answer(
     };
     if let Some(root) = to_root {
         response = problem_page(server, response, &root);
+    }
+    if server.operate.simulated() {
+        response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
     }
     routes::secure(response.headers_mut());
     if audience == Audience::Public {

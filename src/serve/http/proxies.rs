@@ -1,4 +1,4 @@
-//! Trusted proxies, and the header in which they name the client.
+//! Trusted proxies, and the headers in which they name the client and the address that it asked.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -32,7 +32,7 @@ pub(crate) fn client_behind(config: &ServerConfig, peer: IpAddr, headers: &Heade
             line.split(',').map(str::trim).collect()
         };
         for part in parts.into_iter().rev() {
-            let address = if is_forwarded { forwarded_for(part) } else { Some(part) };
+            let address = if is_forwarded { forwarded(part, "for") } else { Some(part) };
             // Only an address can come from a trusted proxy: the sender of anything else is the
             // client.
             let Some(address) = address.and_then(read_address) else { return client };
@@ -45,13 +45,44 @@ pub(crate) fn client_behind(config: &ServerConfig, peer: IpAddr, headers: &Heade
     client
 }
 
-/// The `for` parameter of an element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<&str> {
+/// The address of this server as the client of a trusted proxy wrote it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ForwardedAddress<'h> {
+    /// `http` or `https`.
+    pub(crate) scheme: Option<&'h str>,
+    /// With or without a port.
+    pub(crate) host: Option<&'h str>,
+}
+
+/// What the proxy `peer` says of that address, in `Forwarded` where that is `server.clientHeader`,
+/// else in `X-Forwarded-Proto` and `X-Forwarded-Host`. Nothing when `peer` is not trusted.
+pub(crate) fn forwarded_address<'h>(
+    config: &ServerConfig,
+    peer: IpAddr,
+    headers: &'h HeaderMap,
+) -> ForwardedAddress<'h> {
+    if !is_proxy(config, peer) {
+        return ForwardedAddress::default();
+    }
+    // The first proxy, which the client asked, comes first.
+    let first = |name: &str| {
+        let line = headers.get(name)?.to_str().ok()?;
+        split_unquoted(line, ',').next().map(str::trim)
+    };
+    if config.client_header.eq_ignore_ascii_case(FORWARDED) {
+        let of = |name| forwarded(first(FORWARDED)?, name);
+        return ForwardedAddress { scheme: of("proto"), host: of("host") };
+    }
+    ForwardedAddress { scheme: first("x-forwarded-proto"), host: first("x-forwarded-host") }
+}
+
+/// A parameter of an element of `Forwarded`.
+fn forwarded<'e>(element: &'e str, parameter: &str) -> Option<&'e str> {
     split_unquoted(element, ';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         let value = value.trim();
         let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        name.trim().eq_ignore_ascii_case("for").then_some(bare.unwrap_or(value))
+        name.trim().eq_ignore_ascii_case(parameter).then_some(bare.unwrap_or(value))
     })
 }
 

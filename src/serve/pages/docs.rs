@@ -1,7 +1,8 @@
 //! `/docs`: the manual of exactly this version, one page per document of the repository.
 //!
-//! Pages are rendered and compressed once, at the first request. They contain no script, and their
-//! content security policy allows none. Browsers revalidate their cached copy with the `ETag`.
+//! Pages are rendered and compressed once, at the first request, for every host: their script shows
+//! the reader's address of this server, and a `Host` header never gets into a page. Browsers
+//! revalidate their cached copy with the `ETag`.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -21,13 +22,13 @@ use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
 use crate::serve::http::url_query::PathParts;
 
-/// The content security policy: own style sheet and images only.
+/// The content security policy: own style sheet, script and images only.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'",
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
 );
 
-/// A page or the style sheet, ready to send.
+/// A page, the style sheet or the script, ready to send.
 struct Ready {
     kind: &'static str,
     tag: String,
@@ -51,7 +52,8 @@ static MANUAL: LazyLock<HashMap<&'static str, Ready>> = LazyLock::new(|| {
         Some((name, Ready::new("text/html; charset=utf-8", html)))
     });
     let style = Ready::new("text/css; charset=utf-8", manual::STYLE.clone());
-    pages.chain([(manual::STYLE_NAME, style)]).collect()
+    let script = Ready::new("text/javascript; charset=utf-8", manual::SCRIPT.to_owned());
+    pages.chain([(manual::STYLE_NAME, style), (manual::SCRIPT_NAME, script)]).collect()
 });
 
 /// `/docs`: the first page.

@@ -382,3 +382,64 @@ async fn crawlers_may_fetch_pages_and_no_stream() {
     assert_eq!(told(&icon, "content-type"), Some("image/svg+xml"), "{icon}");
     assert!(icon.contains("<svg"), "{icon}");
 }
+
+#[tokio::test]
+async fn documents_and_hints_have_the_address_that_was_asked() {
+    const PROXIED: &str = "x-forwarded-proto: https\r\nx-forwarded-host: live.example";
+    let asked = async |served: &Served, path: &str, headers: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n");
+        let answer = raw(served.public, &head).await;
+        answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    };
+    let trusting = |header: &'static str| {
+        served_by(move |options| {
+            options.config.base_path = Some("/base".to_owned());
+            options.config.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
+            options.config.client_header = header.to_owned();
+        })
+    };
+    let (bare, proxied) = (served().await, trusting("X-Forwarded-For").await);
+    let (rfc, plain) = (trusting("Forwarded").await, "host: a.example:8600");
+    for (served, headers, wanted) in [
+        (&bare, plain, "ws://a.example:8600"),
+        (&bare, "host: [::1]:8600", "ws://[::1]:8600"),
+        (&bare, &format!("{plain}\r\n{PROXIED}"), "ws://a.example:8600"),
+        (&bare, "host: $(id).example", ""),
+        (&bare, "host: a'b", ""),
+        (&proxied, plain, "ws://a.example:8600/base"),
+        (&proxied, &format!("{plain}\r\n{PROXIED}"), "wss://live.example/base"),
+        (&proxied, &format!("{plain}\r\nx-forwarded-host: <b>"), "ws://a.example:8600/base"),
+        (
+            &proxied,
+            &format!("{plain}\r\nx-forwarded-proto: HTTPS, http"),
+            "wss://a.example:8600/base",
+        ),
+        (&proxied, &format!("{plain}\r\nforwarded: proto=https"), "ws://a.example:8600/base"),
+        (
+            &rfc,
+            &format!("{plain}\r\nforwarded: for=1.1.1.1;proto=https;host=\"b:1\""),
+            "wss://b:1/base",
+        ),
+        (&rfc, &format!("{plain}\r\n{PROXIED}"), "ws://a.example:8600/base"),
+    ] {
+        let document = asked(served, "/asyncapi.json", headers).await;
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        let server = &document["servers"]["ghpulse"];
+        let member = |name: &str| server[name].as_str().unwrap_or_default();
+        let scheme = if wanted.is_empty() { "" } else { "://" };
+        let url = [member("protocol"), scheme, member("host"), member("pathname")].concat();
+        assert_eq!(url, wanted, "{headers}");
+        let hint = asked(served, "/sampling", headers).await;
+        let wanted = if wanted.is_empty() { "ws://HOST:PORT" } else { wanted };
+        assert!(hint.contains(&format!("connect to {wanted}/sampling, ")), "{headers}: {hint}");
+    }
+    let secure = served_by(|options| options.certificate = Some(limits::certificate())).await;
+    let mut stream = limits::tls_to(TcpStream::connect(secure.public).await.unwrap(), &[]).await;
+    let request = "GET /sampling HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("connect to wss://localhost/sampling, "), "{answer}");
+    let ops = ask(secure.ops, "GET /sampling HTTP/1.1").await;
+    assert!(ops.contains("connect to ws://test/sampling, "), "{ops}");
+}

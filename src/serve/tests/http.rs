@@ -25,7 +25,7 @@ async fn a_plain_get_of_a_websocket_endpoint_gets_a_hint() {
         assert_eq!(status(&answer), "426");
         assert!(answer.contains("upgrade: websocket\r\n"), "{answer}");
         let (hint, rest) = body(&answer).split_once('\n').expect("one line");
-        assert!(hint.contains(&format!("ws://HOST:PORT{path}")) && rest.is_empty(), "{hint}");
+        assert!(hint.contains(&format!("ws://test{path}")) && rest.is_empty(), "{hint}");
     }
     let old = served.ask(&HANDSHAKE.replace("version: 13", "version: 8")).await;
     assert_eq!(status(&old), "426");
@@ -62,6 +62,7 @@ async fn status_is_json_for_programs_and_html_for_browsers() {
     let json = served.get("/status").await;
     let shown: Status = serde_json::from_str(body(&json)).unwrap();
     assert_eq!((status(&json), shown.ready, shown.clients.connections), ("200", true, 1));
+    assert!(!json.contains("x-simulated"), "{json}");
     let browser = "GET /status HTTP/1.1\r\naccept: text/html,*/*;q=0.8";
     let page = served.ask(browser).await;
     assert!(page.contains("content-type: text/html"), "{page}");
@@ -145,6 +146,9 @@ async fn page_names_simulation_and_escapes_text() {
     let policy = answer.lines().find(|line| line.starts_with("content-security-policy: ")).unwrap();
     let nonce = policy.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
     assert_eq!(body(&answer).matches(&format!("nonce=\"{nonce}\"")).count(), 4);
+    for path in ["/health", "/nowhere", "/docs/config", "/sampling", "/topics"] {
+        assert!(served.get(path).await.contains("\r\nx-simulated: ghpulse\r\n"), "{path}");
+    }
     let outside = ["src=\"http", "href=\"http", "@import", "url("];
     assert!(!outside.iter().any(|word| answer.contains(word)), "nothing from elsewhere");
 }

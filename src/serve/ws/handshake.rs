@@ -23,6 +23,7 @@ use crate::serve::http::negotiation::elements;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::{HttpResult, Problem};
 use crate::serve::http::proxies::{client_behind, is_proxy};
+use crate::serve::http::reached::ReachedAddress;
 use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::ClientReader;
 use crate::serve::server::ServerState;
@@ -109,10 +110,11 @@ fn check(
     // RFC 6455 §4.1: a GET of HTTP/1.1 or later.
     let is_get = request.method() == Method::GET && request.version() >= Version::HTTP_11;
     if !is_get || !is_websocket(headers) {
-        let scheme = if server.options.certificate.is_some() { "wss" } else { "ws" };
-        let base = server.options.config.base_path.as_deref().unwrap_or_default();
+        let reached = ReachedAddress::of(server, request);
+        let (scheme, base) = (reached.socket_scheme(), reached.base);
+        let host = reached.host.unwrap_or("HOST:PORT");
         return Err(upgrade_required(&format!(
-            "this is a WebSocket endpoint: connect to {scheme}://HOST:PORT{base}{endpoint}, {hint}"
+            "this is a WebSocket endpoint: connect to {scheme}://{host}{base}{endpoint}, {hint}"
         )));
     }
     if !is_listed(headers, header::SEC_WEBSOCKET_VERSION, "13") {

@@ -266,11 +266,13 @@ fn facts(facts: &Facts) -> Value {
         "language": facts.language,
         "additions": facts.additions,
         "deletions": facts.deletions,
+        "simulated": facts.simulated,
     })
 }
 
 fn inbox(key: InboxKey, value: &[u8]) -> Option<Value> {
-    Some(json!({ "received_at": decode_inbox(key, value).ok()? }))
+    let (received_at, simulated) = decode_inbox(key, value).ok()?;
+    Some(json!({ "received_at": received_at, "simulated": simulated }))
 }
 
 fn outbox(key: OutboxKey, value: &[u8]) -> Option<Value> {

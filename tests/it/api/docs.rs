@@ -88,14 +88,19 @@ async fn pages_are_compressed_and_small() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn manual_pages_are_compressed_kept_and_without_script() {
+async fn manual_pages_are_compressed_kept_and_readable_without_script() {
     let site = Site::start(&[]).await;
     let at = site.running.public;
     let plain = request(at, "GET", "/docs/config", &[]).await;
     let head = plain.head.to_ascii_lowercase();
     assert!(plain.body.contains("<h1 id=\"running-ghpulse\">"), "{}", plain.body);
     assert!(!head.contains("content-encoding"));
-    assert!(head.contains("default-src 'none'; style-src 'self'") && !head.contains("script-src"));
+    assert!(head.contains("default-src 'none'; style-src 'self'; script-src 'self';"), "{head}");
+    assert_eq!(plain.body.matches("<script").count(), 1);
+    let examples = request(at, "GET", "/docs/api", &[]).await.body;
+    assert!(examples.contains("curl -s localhost:8600/readyz\n"));
+    let script = request(at, "GET", "/docs/address.js", &[]).await;
+    assert!(script.header("content-type").unwrap().starts_with("text/javascript"));
     let packed = request(at, "GET", "/docs/config", &["accept-encoding: gzip"]).await;
     let head = packed.head.to_ascii_lowercase();
     assert!(head.contains("content-encoding: gzip") && head.contains("vary: "));

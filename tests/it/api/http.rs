@@ -19,7 +19,7 @@ async fn plain_get_of_a_socket_gets_426_and_an_example() {
         for path in [endpoint.to_owned(), format!("/websocket{endpoint}?x=1")] {
             let answer = request(site.running.public, "GET", &path, &[]).await;
             assert_eq!(answer.status, 426, "{path}");
-            let hint = format!("ws://HOST:PORT/websocket{endpoint}");
+            let hint = format!("ws://{}/websocket{endpoint}", site.running.public);
             assert!(answer.body.contains(&hint), "{}", answer.body);
             assert_eq!(answer.body.lines().count(), 1, "{}", answer.body);
             let upgrade = answer.header("upgrade").expect("RFC 9110 wants it");
@@ -160,6 +160,25 @@ async fn a_source_that_is_away_is_503_in_readiness_alone() {
         assert_eq!(status.status.code(), Some(code), "{arguments:?}: {status:?}");
     }
     site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn journal_of_simulated_events_says_so_where_nothing_is_polled() {
+    let site = Site::start(&[]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(1)]);
+    site.settle(&mut reader, 1).await;
+    let Site { github, dir, running } = site;
+    running.end().await;
+    let settings = [("GHPULSE_DISABLE_PRODUCER", "true")];
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    let status = request(running.public, "GET", "/status?format=json", &[]).await;
+    assert_eq!(status.header("x-simulated"), Some("ghpulse"), "{}", status.head);
+    assert_eq!(status.json()["simulated"], true);
+    let polled = request(running.public, "GET", "/stream?poll=1", &[]).await;
+    let hello: Value = serde_json::from_str(polled.body.lines().next().unwrap()).unwrap();
+    assert_eq!((&hello["type"], &hello["simulated"]), (&json!("hello"), &json!(true)));
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

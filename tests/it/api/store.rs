@@ -149,6 +149,7 @@ async fn bury(data: &Path, known: &str) {
         published_at: now.micros(),
         received: Some(now.micros().to_string()),
         schema: None,
+        simulated: false,
     };
     let message = |event: &str| format!(r#"{{"event":{event},"payload":{{}}}}"#).into_bytes();
     let letters = [

@@ -44,7 +44,8 @@ async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     let lines: Vec<String> = (0..40_000).map(|n| format!("{n:06}\n")).collect();
     let content = lines.concat();
     site.put(NAME, content.as_bytes());
-    let about = json!({"missed_share": [0.05, 0.0588, 0.07], "minutes_known": 9, "cut": false});
+    let mut about = json!({"missed_share": [0.05, 0.0588, 0.07], "minutes_known": 9});
+    (about["cut"], about["simulated"]) = (false.into(), true.into());
     site.put("2026-11-29-5.coverage.json", about.to_string().as_bytes());
     let path = format!("/archive/{NAME}");
     let whole = site.get(&path, &["accept-encoding: gzip", "origin: https://page.example"]).await;
@@ -60,8 +61,11 @@ async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     let day = "/archive/?since=2026-11-29&until=2026-11-29T23:00:00Z";
     let listed: Value = site.get(day, &[]).await.json();
     assert_eq!(listed["hours"][0]["minutes_known"], 9);
+    assert_eq!(listed["hours"][0]["simulated"], true);
+    assert_eq!(whole.header("x-simulated"), Some("ghpulse"));
     let page = site.get(day, &["accept: text/html"]).await;
     assert!(page.body.contains(">94.1 % of 9 min<"), "{}", page.body);
+    assert!(page.body.contains(">2026-11-29-5 (simulated)<"), "{}", page.body);
     assert_eq!(whole.header("access-control-allow-origin"), Some("*"));
     let (tag, date) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
     // The same below `/`, where GH Archive has it.

@@ -35,6 +35,9 @@ const IS_SOUND: &str = "document.compatMode === 'CSS1Compat' && document.documen
         === document.querySelectorAll('[id]').length";
 const STYLED: &str = "document.readyState === 'complete' \
     && getComputedStyle(document.querySelector('.manual')).display === 'grid'";
+/// What is copied from the pages: examples, and the links to this server.
+const COPIED: &str = "[...document.querySelectorAll('main code, main pre')]\
+    .map((one) => one.textContent).join('\\n')";
 const TOO_WIDE: &str = "document.documentElement.scrollWidth > window.innerWidth";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,6 +73,33 @@ async fn pages_of_the_manual_are_valid_and_fit_their_window() {
         page.evaluate(&sent).await;
         shows(&mut page, "window.isAsSent !== undefined").await;
         assert_eq!(page.evaluate("window.isAsSent").await, json!(true), "/docs{path}");
+    }
+    browser.end().await;
+    site.running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn examples_have_the_address_of_the_reader() {
+    let test = "examples_have_the_address_of_the_reader";
+    let Some(mut browser) = browser(test).await else { return };
+    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
+    let host = site.running.public.to_string();
+    for base in ["", "/websocket"] {
+        for (path, wanted) in [
+            ("", format!("npx wscat -c ws://{host}{base}/sampling ")),
+            ("", format!("from \"http://{host}{base}/client.js\"")),
+            ("/api", format!("curl -s http://{host}{base}/readyz\n")),
+            ("/api", format!("'ws://{host}{base}/stream?sample=10'")),
+            ("/data", format!("\"http://{host}{base}/archive/\"")),
+            ("/all", format!("curl -N 'http://{host}{base}/stream?types=PushEvent")),
+        ] {
+            let mut page = browser.page(1400, 900, "light").await;
+            page.open(&format!("http://{host}{base}/docs{path}")).await;
+            shows(&mut page, &format!("{COPIED}.includes({})", json!(wanted))).await;
+            let left = page.evaluate(&format!("{COPIED}.includes('localhost:8600')")).await;
+            assert_eq!(left, json!(false), "{base} {path}");
+            check_quiet(&page, &host);
+        }
     }
     browser.end().await;
     site.running.end().await;

@@ -6,6 +6,11 @@ use serde_json::json;
 use super::{EVENTS_PASS, LIVE, Site, browser, browser_and_site, check_quiet, shows};
 use crate::common::running::{GitHub, Running};
 
+/// The number of figures, and of headings on the wall, that say that the filter does not apply.
+const UNFILTERED: &str = "[['#figures span', '::after'], ['#wall h2 span', '::before']].map(\
+    ([which, part]) => [...document.querySelectorAll(which)].filter((one) => \
+    getComputedStyle(one, part).content.includes('unfiltered')).length)";
+
 fn contains(id: &str, words: &str) -> String {
     format!(
         "document.getElementById('{id}').offsetHeight > 0 && \
@@ -24,8 +29,9 @@ async fn page_says_what_its_filter_selects() {
         page.open(&format!("http://{host}/{path}")).await;
         shows(&mut page, EVENTS_PASS).await;
         shows(&mut page, &contains("scope", "types PushEvent")).await;
-        shows(&mut page, &contains("scope", "All other figures and charts are of all events"))
-            .await;
+        shows(&mut page, &contains("scope", "what is marked “unfiltered” is of all events")).await;
+        let marked = page.evaluate(UNFILTERED).await;
+        assert_eq!(marked, json!([6, 4]), "{path}: figures, and charts and rankings");
         shows(&mut page, "document.title === 'PushEvent · ghpulse (simulated)'").await;
         if !path.contains("wall") {
             // The wall behind the link has the same filter.
@@ -38,6 +44,7 @@ async fn page_says_what_its_filter_selects() {
     page.open(&format!("http://{host}/")).await;
     shows(&mut page, LIVE).await;
     assert_eq!(page.evaluate("document.getElementById('scope').hidden").await, json!(true));
+    assert_eq!(page.evaluate(UNFILTERED).await, json!([0, 0]), "nothing is filtered");
     browser.end().await;
     site.running.end().await;
 }

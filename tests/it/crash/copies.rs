@@ -111,6 +111,7 @@ pub(super) async fn bury(
                 published_at: now.micros(),
                 received: None,
                 schema: None,
+                simulated: false,
             };
             let body = format!(r#"{{"event":{},"payload":{{}}}}"#, event(number));
             let dead = encode_dead_letter(now, "why", &origin, body.as_bytes());

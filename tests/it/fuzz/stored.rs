@@ -64,7 +64,7 @@ fn keys() {
 fn rows_of_the_store() {
     let now = Timestamp::from_seconds(1_772_359_200);
     let cursor = Cursor { tag: BusTag(7), position: Position::counted(9) };
-    let inbox = rows::encode_inbox(now);
+    let inbox = rows::encode_inbox(now, true);
     let outbox = rows::encode_outbox(3, &Facts::default());
     let refused = rows::encode_rejected(now, "why", b"text");
     let cursor_row = rows::encode_cursor(cursor);

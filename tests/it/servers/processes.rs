@@ -153,6 +153,9 @@ async fn collector_and_edges_count_the_same_after_any_kill() {
     };
     feed(5).await;
     one.has_applied(100).await;
+    // An edge asks no GitHub: the events themselves say that they are simulated.
+    let ready = request(one.ops, "GET", "/readyz", &[]).await;
+    assert_eq!(ready.header("x-simulated"), Some("ghpulse"), "{}", ready.head);
     one.kill().await;
     feed(5).await;
     broker.kill();

@@ -142,7 +142,7 @@ impl Node {
         self.store().reader().scan(&InboxKey(0), take).unwrap();
         let moved = self.store().commit(move |batch| {
             let mut head = 0;
-            for (key, received_at) in inbox {
+            for (key, (received_at, _)) in inbox {
                 let body = batch.get(&BodyKey(key.0))?.unwrap();
                 let event = Event::read(std::str::from_utf8(&body).unwrap()).unwrap();
                 let entry = batch.next_number(ENTRIES)?;

@@ -12,9 +12,13 @@ use tokio::net::TcpListener;
 use tokio_util::codec::{Encoder as _, FramedRead};
 
 use super::super::connection::BrokerAddress;
+use super::super::delivery;
+use super::super::entry::{PackedEntry, TopicMessage};
 use super::super::link::tests::configured;
 use super::*;
+use crate::bus::Content;
 use crate::clock::Clock;
+use crate::model::position::BusTag;
 
 /// What a broker has received.
 pub(in crate::bus::pulsar) type Received = Arc<Mutex<Vec<BaseCommand>>>;
@@ -113,7 +117,7 @@ fn link(url: &str) -> Arc<PulsarLink> {
 fn message(body: &str) -> Outgoing {
     let properties = ["a", "b", "c"].map(|name| (name, name.to_owned()));
     let (key, body) = (Some("1".to_owned()), body.to_owned());
-    Outgoing { key, properties, outage: None, after: None, body }
+    Outgoing { key, properties, outage: None, after: None, simulated: false, body }
 }
 
 /// Opens a producer and sends a message; returns the error, as text.
@@ -370,4 +374,27 @@ async fn idle_producer_sends_pings_and_notices_a_silent_broker() {
     pass(SILENT).await;
     let error = producer.ended().await.to_string();
     assert!(error.contains("the broker has sent nothing for 40 s"), "{error}");
+}
+
+#[test]
+fn simulated_event_is_marked_on_the_topic() {
+    let message = |simulated| Outgoing { simulated, ..message(r#"{"event":{"type":"A"}}"#) };
+    let payload = batch_of(vec![message(false), message(true)]).unwrap();
+    let metadata = proto::MessageMetadata {
+        num_messages_in_batch: Some(2),
+        ..proto::MessageMetadata::default()
+    };
+    let mut content = BytesMut::new();
+    content.put_u32(u32::try_from(metadata.encoded_len()).unwrap());
+    metadata.encode(&mut content).unwrap();
+    content.put_slice(&payload);
+    let packed = PackedEntry { entry: (1, 2), content: content.freeze() };
+    let simulated = packed.unpack().map(|message| {
+        let message = TopicMessage { published_at: Clock::system().now(), ..message.unwrap() };
+        match delivery::read(message, BusTag(1)).content {
+            Content::Event(envelope, ..) => envelope.facts.simulated,
+            Content::DeadLetter(dead) => panic!("{}", dead.reason),
+        }
+    });
+    assert_eq!(simulated.collect::<Vec<_>>(), [false, true]);
 }

@@ -53,6 +53,7 @@ pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
             "A page of the manual, such as `config`; `all` has them all",
         )
         .says(200, "The style of the pages, `style.css`", "text/css; charset=utf-8")
+        .says(200, "Their script, `address.js`", "text/javascript; charset=utf-8")
         .cached()
         .refuses(404, "The manual has no such page")),
         Endpoint::public("/openapi.json", documents::openapi(table))

@@ -1,9 +1,11 @@
 //! Endpoint: `/stream`.
 
 use axum::routing::get;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::hub::StreamMessage;
+use crate::model::envelope::Facts;
+use crate::model::message::push_payload;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
 use crate::serve::api::schema::{
     ENTITY_MESSAGE, EVENT_MESSAGE, STREAM_LINE, message_of, reference,
@@ -28,6 +30,9 @@ pub(super) fn endpoint() -> Endpoint {
 
 fn frames() -> SocketMessages {
     let control = ApiMessage::variant::<StreamMessage<'_>>;
+    let mut payload = String::new();
+    push_payload(&mut payload, &Facts::default());
+    let payload: Value = serde_json::from_str(&payload).expect("a payload is JSON");
     SocketMessages {
         summary: "hello and an ack for the URL's query, then events; another query at any time",
         sent: vec![ApiMessage {
@@ -44,7 +49,7 @@ fn frames() -> SocketMessages {
                 payload: reference(EVENT_MESSAGE),
                 example: json!({
                     "type": "event", "cursor": CURSOR, "key": "evt.push.insert",
-                    "event": { "id": "1", "type": "PushEvent" }, "payload": { "pr": 0 },
+                    "event": { "id": "1", "type": "PushEvent" }, "payload": payload,
                 }),
             },
             ApiMessage {

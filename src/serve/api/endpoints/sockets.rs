@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::hub::{FirstOfSampling, FirstOfWatch, LanguageDifference, LanguageMap};
 use crate::model::envelope::Flags;
 use crate::serve::api::endpoint::{ApiMessage, Endpoint, Operation, SocketMessages};
-use crate::serve::api::schema::{object, reference};
+use crate::serve::api::schema::{flags, object, reference};
 use crate::serve::readers::params::requests::{LatestRequest, SamplingRequest, WatchRequest};
 use crate::serve::readers::{RefusedParams, languages, sampling};
 
@@ -27,12 +27,11 @@ pub(super) fn all() -> Vec<Endpoint> {
 }
 
 fn sampling() -> SocketMessages {
-    let flags = Flags::default().named();
-    let payload = flags.map(|(name, _)| (name, json!({ "type": "integer", "enum": [0, 1] })));
-    let whole_event = object(&[("event", reference("Event")), ("payload", object(&payload))]);
+    let whole_event = object(&[("event", reference("Event")), ("payload", object(&flags()))]);
     let event =
         json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
-    let flags: BTreeMap<_, _> = flags.iter().map(|(name, set)| (name, u8::from(*set))).collect();
+    let flags = Flags::default().named().map(|(name, set)| (name, u8::from(set)));
+    let flags = BTreeMap::from(flags);
     SocketMessages {
         summary: "The year's counts first, unasked; then, after params, events without end",
         sent: vec![ApiMessage::of::<SamplingRequest>(

@@ -30,7 +30,7 @@ export interface GitHubEvent {
   [member: string]: any;
 }
 
-/** What ghpulse knows of an event, each 0 or 1. */
+/** What ghpulse knows of an event; the first seven and `enriched` are 0 or 1. */
 export interface Flags {
   pr: number;
   open: number;
@@ -39,7 +39,11 @@ export interface Flags {
   devDay: number;
   devYear: number;
   repoYear: number;
-  enriched?: number;
+  /** Of pull requests, where it is known. */
+  language: string | null;
+  additions: number | null;
+  deletions: number | null;
+  enriched: number;
   [member: string]: any;
 }
 
@@ -78,6 +82,8 @@ export interface CountsMessage {
   counted_from: string;
   /** Whether every event of the window was counted. */
   complete: boolean;
+  /** Events that were not counted because there were too many names; absent without any. */
+  left_out?: number;
   value: Record<string, number>;
 }
 

@@ -35,12 +35,15 @@ class Refused(Exception):
         self.status = status
 
 
-class Event(typing.TypedDict, total=False):
-    """An event as GitHub sent it. An id repeats between types: the key is type and id."""
-
+class _Event(typing.TypedDict):
     type: typing.Literal["event"]
     cursor: str
     key: str
+
+
+class Event(_Event, total=False):
+    """An event as GitHub sent it. An id repeats between types: the key is type and id."""
+
     event: Json
     payload: Json
     fields: Json  # with `fields` in the query, instead of the event
@@ -63,7 +66,7 @@ Gap = typing.TypedDict(
         "from": str,
         "to": str,
         "count": typing.Optional[int],
-        "reason": str,
+        "reason": typing.Literal["retention", "slow", "upstream", "bus_changed"],
     },
 )
 
@@ -75,14 +78,26 @@ class CaughtUp(typing.TypedDict):
     cursor: str
 
 
-class Counts(typing.TypedDict):
+_Counts = typing.TypedDict(
+    "_Counts",
+    {
+        "type": typing.Literal["counts"],
+        "cursor": str,
+        "name": str,
+        "from": str,
+        "to": str,
+        "counted_from": str,
+        "complete": bool,
+        "value": typing.Dict[str, int],
+    },
+)
+
+
+class Counts(_Counts, total=False):
     """Rolling counts or an aggregate: the whole value."""
 
-    type: typing.Literal["counts"]
-    cursor: str
-    name: str
-    complete: bool
-    value: typing.Dict[str, int]
+    window: str
+    left_out: int  # events not counted because there were too many names
 
 
 Message = typing.Union[Event, Entity, Gap, CaughtUp, Counts]

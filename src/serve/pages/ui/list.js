@@ -311,10 +311,11 @@ function showScope() {
   byId("scope").hidden = false;
   byId("scope").classList.toggle("trouble", Boolean(refused));
   const text = refused ? `The filter is refused: ${plain(refused)}`
-    : `Filter: ${filterWords}. It selects the events in the list. All other figures and charts ` +
-      "are of all events.";
+    : `Filter: ${filterWords}. It selects the events in the list; what is marked “unfiltered” ` +
+      "is of all events.";
   if (byId("scope").textContent !== text) byId("scope").textContent = text;
 }
+document.body.classList.toggle("filtered", isFiltered);
 titled = isFiltered ? plain([...filters.values()].join(", ")) : isWall ? "Wall" : "";
 showScope();
 
