@@ -500,5 +500,6 @@ fn listed_of(
     let Apply { store, hub, seen_for, clock, .. } = parts.apply.clone();
     let (lists, no_older_than) = (Arc::clone(&hub.lists), Some(seen_for));
     let how = IngestRules { lists, shown_by: ShownBy::Own, no_older_than };
-    Ok(Some(ListedSource::new(config, poller.pool(), store, how, grant, clock)?))
+    let github = (poller.pool(), poller.witness());
+    Ok(Some(ListedSource::new(config, github, store, how, grant, clock)?))
 }

@@ -84,6 +84,11 @@ impl Entries {
         self.is_list && self.broken_count == 0
     }
 
+    /// Number of bytes of the page.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// The entries, each the text of a whole JSON value.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let text = std::str::from_utf8(&self.text).unwrap_or_default();

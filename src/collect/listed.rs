@@ -7,6 +7,9 @@
 //! whichever feed showed it first. Nothing here counts as a read of the public feed: coverage and
 //! outages are judged by that alone.
 //!
+//! Times are those of the clock's witness. By a wrong clock of the machine, new events would be
+//! passed over as too old, or events admitted again whose claims have expired.
+//!
 //! What is known of a feed is kept in the store after its events were admitted. A crash in between
 //! reads the same pages again, and admits nothing twice.
 
@@ -34,6 +37,7 @@ use super::relay::granted;
 use super::source::{Poll, PolledPage, SourceError};
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
+use crate::clock::witness::Witness;
 use crate::config::{Config, ListsConfig};
 use crate::github::limits::MOST_AT_ONCE;
 use crate::github::rest::Rest;
@@ -69,6 +73,7 @@ pub struct ListedSource {
     /// Whether this node may produce; `None` without a broker.
     grant: Option<watch::Receiver<ProducerGrant>>,
     figures: watch::Sender<Vec<ListReport>>,
+    witness: Arc<Witness>,
     clock: Clock,
 }
 
@@ -89,7 +94,7 @@ impl ListedSource {
     /// When the URL is invalid or TLS cannot be set up.
     pub fn new(
         config: &Config,
-        pool: Arc<TokenPool>,
+        (pool, witness): (Arc<TokenPool>, Arc<Witness>),
         store: Store,
         rules: IngestRules,
         grant: Option<watch::Receiver<ProducerGrant>>,
@@ -97,10 +102,10 @@ impl ListedSource {
     ) -> Result<Self, SourceError> {
         let rest = Rest::new(&config.github.api_url, config.github.timeout, clock);
         let rest = rest.map_err(|error| SourceError(error.to_string()))?;
-        let reader = Arc::new(FeedReader { rest, pool, clock });
+        let reader = Arc::new(FeedReader { rest, pool, witness: Arc::clone(&witness), clock });
         let figures = watch::Sender::new(Vec::new());
         let (options, backlog_bytes) = (config.lists.clone(), config.store.outbox_bytes);
-        Ok(Self { reader, store, rules, options, backlog_bytes, grant, figures, clock })
+        Ok(Self { reader, store, rules, options, backlog_bytes, grant, figures, witness, clock })
     }
 
     /// The reports of all lists, updated every two seconds.
@@ -118,7 +123,7 @@ impl ListedSource {
         let mut tokens = self.reader.pool.lists();
         let rows = self.store.read(Database::feeds).await?;
         let mut state = ListedState {
-            feeds: ListedFeeds::new(rows, self.clock.now()),
+            feeds: ListedFeeds::new(rows, self.witness.stamp()),
             on: BTreeMap::new(),
             in_flight: FuturesUnordered::new(),
             flushed_at: self.clock.instant(),
@@ -172,7 +177,7 @@ impl ListedSource {
             tracing::error!(left_out, "complete lists have more than {MOST_FEEDS} names");
             state.on = std::mem::take(&mut state.on).into_iter().take(MOST_FEEDS).collect();
         }
-        state.feeds.set(state.on.keys(), self.clock.now());
+        state.feeds.set(state.on.keys(), self.witness.stamp());
         self.reader.pool.set_shares(|shares| {
             shares.feeds = if state.on.is_empty() { 0.0 } else { self.options.budget }
         });
@@ -182,7 +187,7 @@ impl ListedSource {
     /// Starts reading due feeds, the most urgent first, within the budgets. Returns how long to
     /// wait before the next check.
     fn send_due(&self, state: &mut ListedState) -> Duration {
-        let now = self.clock.now();
+        let now = self.witness.stamp();
         state.feeds.correct(now);
         let (due, next) = state.feeds.due(now, self.options.within);
         let mut wake = next.map_or(LOOK, |at| at.since(now));
@@ -209,7 +214,7 @@ impl ListedSource {
 
     /// Admits what was read, and keeps what is then known of the feed.
     async fn take(&self, state: &mut ListedState, read: FinishedRead) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.witness.stamp();
         let page =
             |(entries, number): (&Entries, u8)| PolledPage { number, entries: entries.clone() };
         let pages: Vec<PolledPage> = read.pages.iter().zip(1..).map(page).collect();

@@ -28,8 +28,9 @@ use crate::model::window::Timestamp;
 
 /// Maximum time that the first polls after an outage are held.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(10);
-/// Maximum number of pages that are held.
+/// Maximum number of pages that are held, and of their bytes: one page may have 32 MiB.
 const MOST_PAGES: usize = 64;
+const MOST_BYTES: usize = 64 << 20;
 /// This many new events of a sequence for each page that was read, if they do not join, are not a
 /// coincidence. A page has a hundred events, which may be of both sequences.
 const MANY: usize = 30;
@@ -83,10 +84,12 @@ impl HeldPolls {
         self.poll.received_at = poll.received_at;
     }
 
-    /// Whether all pages from 1 to `pages` were read.
+    /// Whether all pages from 1 to `pages` were read, or as much is held as may be.
     pub(super) fn is_complete(&self, pages: u8) -> bool {
-        let read: BTreeSet<u8> = self.poll.pages.iter().map(|page| page.number).collect();
-        read.len() >= usize::from(pages) || self.poll.pages.len() >= MOST_PAGES
+        let held = &self.poll.pages;
+        let read: BTreeSet<u8> = held.iter().map(|page| page.number).collect();
+        let bytes: usize = held.iter().map(|page| page.entries.bytes()).sum();
+        read.len() >= usize::from(pages) || held.len() >= MOST_PAGES || bytes >= MOST_BYTES
     }
 }
 
@@ -249,6 +252,14 @@ mod tests {
         assert!(!held.is_complete(2));
         held.push(poll(2, 62));
         assert!(held.is_complete(2) && !held.is_complete(3));
+        let mut large = HeldPolls::hold(at(0), poll(1, 60), now).unwrap();
+        let text = bytes::Bytes::from(format!("[{}]", " ".repeat(24 << 20)));
+        for is_enough in [false, false, false, true] {
+            assert_eq!(large.is_complete(2), is_enough, "{} bytes a page", text.len());
+            let entries = Entries::of_list(&text);
+            let pages = vec![PolledPage { number: 1, entries }];
+            large.push(Poll { pages, received_at: at(61) });
+        }
         let HeldPolls { poll, outage, .. } = held;
         assert_eq!(outage, Outage { since: at(0), until: at(60) });
         assert_eq!((poll.pages.len(), poll.received_at), (3, at(62)));

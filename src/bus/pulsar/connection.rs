@@ -28,6 +28,8 @@ use super::tls::Duplex;
 const CONNECT: Duration = Duration::from_secs(10);
 /// The protocol version that is announced to the broker.
 const PROTOCOL: i32 = 12;
+/// The largest message of a broker that names no limit, in bytes: Pulsar's default.
+const USUAL_MESSAGE_BYTES: usize = 5 << 20;
 
 type TokenTask = JoinHandle<Result<String, String>>;
 
@@ -51,6 +53,8 @@ pub(super) struct BrokerConnection {
     token: Option<TokenTask>,
     /// When the broker last sent something.
     pub(super) heard_at: Instant,
+    /// The largest message that the broker accepts, in bytes: `maxMessageSize`.
+    pub(super) message_bytes: usize,
     pub(super) link: Arc<PulsarLink>,
 }
 
@@ -93,6 +97,7 @@ impl BrokerConnection {
             sent_token: String::new(),
             token: None,
             heard_at: link.clock.instant(),
+            message_bytes: USUAL_MESSAGE_BYTES,
             link: Arc::clone(link),
         };
         let token = link.token().await.map_err(refused)?;
@@ -110,7 +115,11 @@ impl BrokerConnection {
             ..proto::CommandConnect::default()
         };
         let answer = connection.ask(command(Type::Connect, |c| c.connect = Some(connect))).await?;
-        if answer.connected.is_some() { Ok(connection) } else { Err(unexpected(&answer)) }
+        let Some(connected) = &answer.connected else { return Err(unexpected(&answer)) };
+        if let Some(most) = connected.max_message_size.and_then(|most| usize::try_from(most).ok()) {
+            connection.message_bytes = most;
+        }
+        Ok(connection)
     }
 
     /// The id of a new request.

@@ -20,11 +20,18 @@ use super::entry::pack;
 use super::error::PulsarError;
 use super::frames::FrameCodec;
 use super::link::PulsarLink;
-use super::progress::EntryId;
+use super::progress::{EntryId, position_of};
 use crate::model::message::{AFTER, GAP, Outgoing, SIMULATED, SIMULATED_VALUE};
+use crate::model::position::Cursor;
 
 /// The id of the producer; each connection has one.
 const PRODUCER: u64 = 1;
+
+/// Bytes of a batch that its own metadata may take: little more than the producer's name.
+const BATCH_METADATA: usize = 1 << 10;
+/// Bytes of a message in a batch that its metadata takes at most, without its key and the values of
+/// the properties that each has: the others, names and lengths.
+const MESSAGE_METADATA: usize = 512;
 
 /// Time between two pings.
 const PING: Duration = Duration::from_secs(20);
@@ -49,6 +56,8 @@ pub(super) struct TopicProducer {
     /// The name that the broker has given.
     name: String,
     schema_version: Option<Vec<u8>>,
+    /// The largest entry that the broker accepts, in bytes.
+    most: usize,
     /// The number of the next batch.
     sequence: u64,
     /// The id of the request that closes it.
@@ -109,6 +118,7 @@ impl TopicProducer {
             requests,
             name: granted.producer_name,
             schema_version: granted.schema_version,
+            most: connection.message_bytes,
             sequence: 0,
             closing: connection.next_request(),
             ended,
@@ -116,16 +126,25 @@ impl TopicProducer {
         }))
     }
 
-    /// Sends messages as one entry of the topic, and waits for the broker's receipt. Returns that
-    /// entry, or `None` when the receipt does not name it.
+    /// Sends messages as one entry of the topic, or as several where the broker accepts only
+    /// smaller ones, each after the receipt of the one before. Returns the last entry, or `None`
+    /// when its receipt does not name it.
     pub(super) async fn send(
         &mut self,
         messages: Vec<Outgoing>,
     ) -> Result<Option<EntryId>, ConnectionError> {
-        let number = self.sequence;
-        self.sequence += 1;
-        let entry = self.entry(number, messages)?;
-        self.request(entry, ProducerResponse::Receipt(number)).await
+        let mut stored = None;
+        for mut batch in batches(messages, self.most) {
+            let before = stored.map(|entry| (self.link.tag, position_of(entry)));
+            if let (Some(first), Some((tag, position))) = (batch.first_mut(), before) {
+                first.after = Some(Cursor { tag, position });
+            }
+            let number = self.sequence;
+            self.sequence += 1;
+            let entry = self.entry(number, batch)?;
+            stored = self.request(entry, ProducerResponse::Receipt(number)).await?;
+        }
+        Ok(stored)
     }
 
     /// The command that sends messages as one entry.
@@ -138,6 +157,15 @@ impl TopicProducer {
         let batch = batch_of(messages)?;
         let uncompressed = u32::try_from(batch.len()).ok();
         let (compression, data) = pack(self.link.compression, batch)?;
+        if data.len() + BATCH_METADATA > self.most {
+            let words = format!(
+                "{} bytes are more than the broker accepts in a message (maxMessageSize {}): raise \
+                 its limit",
+                data.len(),
+                self.most
+            );
+            return Err(ConnectionError::Encoding(words));
+        }
         let millis = u64::try_from(self.link.clock.now().micros() / 1_000).unwrap_or(0);
         let metadata = proto::MessageMetadata {
             producer_name: self.name.clone(),
@@ -265,6 +293,25 @@ fn outcome(
         return Ok(Some((ProducerResponse::Receipt(receipt.sequence_id), stored)));
     }
     Ok(said.success.map(|_| (ProducerResponse::Closed, None)))
+}
+
+/// Splits messages into batches of up to `most` bytes; a larger message is a batch of its own.
+fn batches(messages: Vec<Outgoing>, most: usize) -> Vec<Vec<Outgoing>> {
+    let most = most.saturating_sub(BATCH_METADATA);
+    let (mut batches, mut bytes) = (Vec::<Vec<Outgoing>>::new(), 0_usize);
+    for message in messages {
+        let values = message.properties.iter().map(|(_, value)| value).chain(&message.key);
+        let values: usize = values.map(String::len).sum();
+        let taken = message.body.len() + values + MESSAGE_METADATA;
+        bytes = bytes.saturating_add(taken);
+        if let Some(batch) = batches.last_mut().filter(|_| bytes <= most) {
+            batch.push(message);
+        } else {
+            bytes = taken;
+            batches.push(vec![message]);
+        }
+    }
+    batches
 }
 
 /// The messages of a batch, each behind its metadata.

@@ -8,9 +8,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::entries::Entries;
 use super::super::overlap;
 use crate::clock::Clock;
+use crate::clock::witness::Witness;
 use crate::github::rest::{PageOutcome, Rest, RestError};
 use crate::github::tokens::{Lease, TokenGrant, TokenPool};
 use crate::lists::ListedName;
+use crate::model::window::Timestamp;
 use crate::store::feeds::FeedRow;
 
 /// Pages of a feed: GitHub shows 300 events.
@@ -29,6 +31,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 pub(super) struct FeedReader {
     pub(super) rest: Rest,
     pub(super) pool: Arc<TokenPool>,
+    pub(super) witness: Arc<Witness>,
     pub(super) clock: Clock,
 }
 
@@ -69,7 +72,7 @@ impl FeedReader {
     /// Reads the feed. `first` is the permission for the first request.
     pub(super) async fn read(&self, name: ListedName, row: FeedRow, first: Lease) -> FinishedRead {
         let path = path_of(&name, row.is_user);
-        let is_deep = is_deep(&row, self.clock);
+        let is_deep = is_deep(&row, self.witness.stamp());
         let mut read =
             FinishedRead { name, pages: Vec::new(), ended: ReadEnd::Refused, poll_interval: None };
         let (mut lease, mut etag, mut is_joined) = (Some(first), None, false);
@@ -78,6 +81,9 @@ impl FeedReader {
             let known = row.etag.as_deref().filter(|_| page == 1);
             let response = self.rest.fetch_feed(&path, page, lease, known).await;
             read.poll_interval = response.limits.poll_interval.or(read.poll_interval);
+            if let Some(date) = response.limits.date {
+                self.witness.record_date(date);
+            }
             let ended = match response.outcome {
                 PageOutcome::Fresh { body, etag: newest } => {
                     if page == 1 {
@@ -135,11 +141,11 @@ impl FeedReader {
 
 /// Whether all pages are to be read: once an hour, because an event may appear hours late, behind
 /// more newer ones than a page has.
-fn is_deep(row: &FeedRow, clock: Clock) -> bool {
+fn is_deep(row: &FeedRow, now: Timestamp) -> bool {
     const EVERY: Duration = Duration::from_secs(3_600);
     #[expect(clippy::cast_precision_loss, reason = "70 is small")]
     let is_busy = row.rate > MET_BEFORE as f64;
-    is_busy && row.whole_at.is_some_and(|at| clock.now().since(at) >= EVERY)
+    is_busy && row.whole_at.is_some_and(|at| now.since(at) >= EVERY)
 }
 
 /// Chooses the token of a feed.

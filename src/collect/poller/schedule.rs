@@ -93,6 +93,12 @@ impl PageSchedule {
         self.pages[page].asked_in
     }
 
+    /// Failures of a page since its last success.
+    #[must_use]
+    pub fn failures(&self, page: usize) -> u32 {
+        self.pages[page].backoff.times()
+    }
+
     /// Whether the last request for every page succeeded.
     #[must_use]
     pub fn is_well(&self) -> bool {

@@ -334,6 +334,22 @@ async fn a_new_token_ends_every_wait_for_the_old_ones() {
     }
 }
 
+#[tokio::test]
+async fn an_odd_answer_for_each_page_stops_none_of_them_for_long() {
+    let asked = Arc::new([(); 3].map(|()| AtomicU32::new(0)));
+    let fake = FakeServer::start(move |request| {
+        let at = usize::from(request.page()) - 1;
+        match asked[at].fetch_add(1, Ordering::Relaxed) {
+            0 => FakeReply::new([404, 204, 302][at], ""),
+            _ => generous(page(request.page().into())),
+        }
+    })
+    .await;
+    let mut poller = poller(&fake, &SECRETS[..1], 100);
+    let pages = tokio::time::timeout(Duration::from_secs(30), each(&mut poller, 1)).await.unwrap();
+    assert!(pages.iter().all(|page| page.entries.is_whole()));
+}
+
 /// Headers of pages that GitHub does not send. None is a reason to stop, or to wait.
 const ODD_HEADERS: [&[(&str, &str)]; 22] = [
     &[],

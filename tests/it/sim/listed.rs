@@ -3,28 +3,41 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use ghpulse::clock::Clock;
+use ghpulse::model::window::Timestamp;
 use ghpulse::simulate::{Fault, FaultKind, Options};
 use serde_json::{Value, json};
 
 use crate::common::client::request;
-use crate::common::running::{GitHub, Running, until_some};
+use crate::common::running::{GitHub, Running, steps, until_some};
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 struct Place {
     github: GitHub,
     dir: tempfile::TempDir,
     lists: tempfile::TempDir,
     running: Option<Running>,
+    /// The clock of the appliance.
+    clock: Clock,
     next_id: u64,
 }
 
 impl Place {
     async fn start(list: &str) -> Self {
+        Self::start_at(list, Clock::system()).await
+    }
+
+    async fn start_at(list: &str, clock: Clock) -> Self {
         let github = GitHub::start(Options::by_hand(1)).await;
         let (dir, lists) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         save(lists.path(), list);
-        let running = Some(run(dir.path(), &github, lists.path()).await);
-        Self { github, dir, lists, running, next_id: 20_000_000_000 }
+        let mut place = Self { github, dir, lists, running: None, clock, next_id: 20_000_000_000 };
+        place.resume().await;
+        place
     }
 
     /// The appliance.
@@ -37,14 +50,29 @@ impl Place {
     }
 
     async fn resume(&mut self) {
-        self.running = Some(run(self.dir.path(), &self.github, self.lists.path()).await);
+        let settings = [
+            ("GHPULSE_LISTS_DIR", self.lists.path().to_str().unwrap()),
+            ("GHPULSE_LISTS_WITHIN", "1s"),
+        ];
+        let (dir, url) = (self.dir.path(), &self.github.url);
+        self.running = Some(Running::start_at(dir, url, &settings, self.clock).await);
     }
 
     /// Puts in events of a repository by an actor. Returns their ids.
     fn push(&mut self, count: u64, repo: &str, actor: &str) -> BTreeSet<String> {
+        self.push_created(Clock::system().now(), count, repo, actor)
+    }
+
+    /// Puts in events that were created at this time.
+    fn push_created(
+        &mut self,
+        created: Timestamp,
+        count: u64,
+        repo: &str,
+        actor: &str,
+    ) -> BTreeSet<String> {
         let first = self.next_id;
         self.next_id += count;
-        let created = ghpulse::clock::Clock::system().now();
         for id in first..self.next_id {
             let mut event = json!({
                 "id": id.to_string(), "type": "WatchEvent", "actor": {"id": 7, "login": actor},
@@ -98,12 +126,6 @@ fn save(lists: &Path, text: &str) {
     let new = lists.join("mine.new");
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, lists.join("mine.txt")).unwrap();
-}
-
-async fn run(dir: &Path, github: &GitHub, lists: &Path) -> Running {
-    let lists = lists.to_str().unwrap();
-    let settings = [("GHPULSE_LISTS_DIR", lists), ("GHPULSE_LISTS_WITHIN", "1s")];
-    Running::start(dir, &github.url, &settings).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,4 +227,24 @@ a/old
     place.resume().await;
     place.until_has(&first.into_iter().chain(newest).collect()).await;
     place.until_list("the hole", |list| list["certain_holes"] == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_clock_skips_no_young_event_and_admits_no_old_one() {
+    for (days, is_ahead) in [(10, true), (10, false)] {
+        let (off, time) = (i64::try_from((DAY * days).as_micros()).unwrap(), steps());
+        time.store(if is_ahead { off } else { -off }, Ordering::Relaxed);
+        let mut place = Place::start_at("complete: true\na/b\n", Clock::stepped(time)).await;
+        place.hide(1.0);
+        // Claims of that age have expired: they may have been counted before.
+        let old = Clock::system().now().minus(5 * DAY);
+        place.push_created(old, 3, "a/b", "bob");
+        let mut young = place.push(5, "a/b", "bob");
+        place.until_has(&young).await;
+        // The clock is set right.
+        time.store(0, Ordering::Relaxed);
+        young.extend(place.push(5, "a/b", "bob"));
+        place.until_has(&young).await;
+        place.stop().await;
+    }
 }

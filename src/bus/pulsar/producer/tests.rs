@@ -258,6 +258,38 @@ async fn only_the_receipt_of_a_batch_settles_it() {
 }
 
 #[tokio::test]
+async fn batches_are_within_the_limit_of_the_broker() {
+    const MOST: usize = 64 << 10;
+    let (url, received) = broker(|said, _| {
+        let connected = proto::CommandConnected {
+            max_message_size: i32::try_from(MOST).ok(),
+            ..proto::CommandConnected::default()
+        };
+        let connected = command(Type::Connected, |c| c.connected = Some(connected));
+        said.connect.as_ref().map(|_| encoded(connected))
+    })
+    .await;
+    let mut producer = opened(&url).await;
+    let (large, small) = ("x".repeat(20_000), "y".to_owned());
+    let bodies = [&large, &large, &large, &large, &small, &small, &large];
+    producer.send(bodies.map(|body| message(body)).to_vec()).await.unwrap();
+    let sent: Vec<_> = received
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|said| said.send.as_ref())
+        .map(|send| (send.sequence_id, send.num_messages()))
+        .collect();
+    assert_eq!(sent, [(0, 3), (1, 4)]);
+    // One that is too large by itself is named, and not sent.
+    let random: String = (0..MOST).map(|_| fastrand::alphanumeric()).collect();
+    let error = producer.send(vec![message(&random)]).await.unwrap_err().to_string();
+    assert!(error.contains("more than the broker accepts in a message"), "{error}");
+    assert!(error.contains("maxMessageSize 65536"), "{error}");
+    assert_eq!(received.lock().unwrap().iter().filter(|said| said.send.is_some()).count(), 2);
+}
+
+#[tokio::test]
 async fn idle_producer_answers_pings_and_keeps_the_reason_of_its_end() {
     let ping = encoded(command(Type::Ping, |c| c.ping = Some(proto::CommandPing {})));
     let close = proto::CommandCloseProducer::default();
