@@ -152,7 +152,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let tag = broker.as_ref().map_or(store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, store, tag, clock)?;
-    let granting = Granting { grant: Sender::new(ProducerGrant::Unasked), waiting: Sender::new(0) };
+    let (grant, waiting) = (Sender::new(ProducerGrant::Unasked), Sender::new(0));
+    let granting = Granting { grant, waiting, unsent: Sender::new(None) };
     let (poller, app) = poller_of(config, broker.is_some(), tokens, clock)?;
     // The witness observes GitHub's clock where GitHub is polled.
     let witness = poller.as_ref().map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness);
@@ -463,7 +464,7 @@ fn start_bus(
     stages: &mut Stages,
     apply: Apply,
     broker: Option<Broker>,
-    Granting { grant, waiting }: Granting,
+    Granting { grant, waiting, unsent }: Granting,
     soft: &CancellationToken,
 ) -> BusTag {
     let Some(Broker { bus, outlet, produces }) = broker else {
@@ -475,7 +476,7 @@ fn start_bus(
     let tag = bus.tag();
     let Apply { store, clock, .. } = apply.clone();
     let bus_state = bus.state();
-    let relay = Relay { store, produces, grant, waiting, bus: bus_state, clock };
+    let relay = Relay { store, produces, grant, waiting, unsent, bus: bus_state, clock };
     stages.start("relay", broker::marked(relay.run(outlet, soft.clone())));
     stages.start("apply", broker::marked(apply.run(bus, soft.clone())));
     tag

@@ -30,6 +30,8 @@ pub(super) struct Granting {
     pub(super) grant: watch::Sender<ProducerGrant>,
     /// Number of waiting rows that may not be sent now.
     pub(super) waiting: watch::Sender<u64>,
+    /// Why events could not be sent last.
+    pub(super) unsent: watch::Sender<Option<String>>,
 }
 
 /// The state of a broker, since when, and its message.
@@ -42,6 +44,7 @@ pub(super) struct BrokerState {
     /// `None` on an edge.
     grant: Option<watch::Receiver<ProducerGrant>>,
     waiting: watch::Receiver<u64>,
+    unsent: watch::Receiver<Option<String>>,
 }
 
 impl Broker {
@@ -68,7 +71,8 @@ impl Broker {
 impl BrokerState {
     pub(super) fn new(broker: &Broker, granting: &Granting) -> Self {
         let grant = broker.produces.then(|| granting.grant.subscribe());
-        Self { bus: broker.bus.state(), grant, waiting: granting.waiting.subscribe() }
+        let (waiting, unsent) = (granting.waiting.subscribe(), granting.unsent.subscribe());
+        Self { bus: broker.bus.state(), grant, waiting, unsent }
     }
 
     pub(super) fn look(&self) -> BrokerLook {
@@ -90,8 +94,11 @@ impl BrokerState {
             return (PartState::Degraded, bus.since, Some(words));
         }
         let waits = (waiting > 0).then(|| rows(waiting));
-        let state = if waits.is_some() { PartState::Degraded } else { PartState::Ok };
-        (state, bus.since, waits.or(bus.trouble))
+        let unsent: Vec<String> = waits.into_iter().chain(self.unsent.borrow().clone()).collect();
+        if unsent.is_empty() {
+            return (PartState::Ok, bus.since, bus.trouble);
+        }
+        (PartState::Degraded, bus.since, Some(unsent.join("; ")))
     }
 
     /// Whether another collector produces, and this one would if that ended.

@@ -28,8 +28,9 @@ use crate::model::window::Timestamp;
 
 /// Maximum time that the first polls after an outage are held.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(10);
-/// Maximum number of pages that are held, and of their bytes: one page may have 32 MiB.
+/// Maximum number of pages that are held.
 const MOST_PAGES: usize = 64;
+/// Maximum number of bytes of the pages that are held: one page may have 32 MiB.
 const MOST_BYTES: usize = 64 << 20;
 /// This many new events of a sequence for each page that was read, if they do not join, are not a
 /// coincidence. A page has a hundred events, which may be of both sequences.
@@ -254,10 +255,10 @@ mod tests {
         assert!(held.is_complete(2) && !held.is_complete(3));
         let mut large = HeldPolls::hold(at(0), poll(1, 60), now).unwrap();
         let text = bytes::Bytes::from(format!("[{}]", " ".repeat(24 << 20)));
+        let entries = Entries::of_list(&text);
         for is_enough in [false, false, false, true] {
             assert_eq!(large.is_complete(2), is_enough, "{} bytes a page", text.len());
-            let entries = Entries::of_list(&text);
-            let pages = vec![PolledPage { number: 1, entries }];
+            let pages = vec![PolledPage { number: 1, entries: entries.clone() }];
             large.push(Poll { pages, received_at: at(61) });
         }
         let HeldPolls { poll, outage, .. } = held;

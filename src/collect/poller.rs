@@ -48,10 +48,11 @@ use crate::model::window::Timestamp;
 pub const MOST_PAGES: u8 = 10;
 /// The fraction of each token's limit that polling uses; the rest is kept for lookups.
 pub const POLL_SHARE: f64 = 0.9;
-/// Minimum wait after a failure that will be the same next time …
+/// Minimum wait after a failure that will be the same next time, from the one after
+/// [`SPORADIC_FAILURES`] on.
 const PERMANENT_FAILURE_WAIT: Duration = Duration::from_secs(60);
-/// … once this many failures of the page preceded it: a single odd answer may be an accident.
-const ACCIDENTS: u32 = 2;
+/// Failures of a page in a row that may be accidents: a proxy on the way may answer oddly.
+const SPORADIC_FAILURES: u32 = 2;
 /// Maximum number of tokens whose `ETag` of a page is kept; beyond it all are dropped, and pages
 /// are served in full once.
 const MOST_ETAGS: usize = 1_024;
@@ -339,7 +340,8 @@ impl Poller {
                 summary.trouble = Some(trouble);
             }
             PageOutcome::Failed(error) => {
-                let is_lasting = !error.is_transient() && self.schedule.failures(at) >= ACCIDENTS;
+                let is_lasting =
+                    !error.is_transient() && self.schedule.failures(at) >= SPORADIC_FAILURES;
                 let least = if is_lasting { PERMANENT_FAILURE_WAIT } else { Duration::ZERO };
                 let least = least.max(error.retry_after().unwrap_or_default());
                 self.schedule.failed(at, now, least);

@@ -77,6 +77,8 @@ pub struct Relay {
     pub grant: watch::Sender<ProducerGrant>,
     /// Receives the number of waiting rows that this node may not send now.
     pub waiting: watch::Sender<u64>,
+    /// Receives why the outbox could not be sent last; `None` once it can.
+    pub unsent: watch::Sender<Option<String>>,
     /// The state of the topic's consumer.
     pub bus: watch::Receiver<BusState>,
     /// The clock used for pauses.
@@ -133,6 +135,7 @@ impl Relay {
                         self.report(ProducerGrant::Unanswered);
                     }
                     self.report_waiting().await?;
+                    self.unsent.send_replace(Some(error.to_string()));
                     UNSENT.log(|left_out| {
                         tracing::warn!(%error, left_out, "cannot send the outbox; retrying");
                     });
@@ -167,6 +170,7 @@ impl Relay {
             }
             let now = self.clock.instant();
             standby.order.record_answer(now);
+            self.unsent.send_if_modified(|unsent| unsent.take().is_some());
             let since = *refused.get_or_insert(now);
             if *self.grant.borrow() == ProducerGrant::Granted && now.duration_since(since) < GRACE {
                 return Ok(ASK_BACK);
@@ -377,6 +381,7 @@ impl Relay {
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
             before = taken?.or(before);
+            self.unsent.send_if_modified(|unsent| unsent.take().is_some());
             metrics::EVENTS_LEFT_OUT.add(left_out);
             acknowledged = spent;
         }

@@ -29,7 +29,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The protocol version that is announced to the broker.
 const PROTOCOL: i32 = 12;
 /// The largest message of a broker that names no limit, in bytes: Pulsar's default.
-const USUAL_MESSAGE_BYTES: usize = 5 << 20;
+const DEFAULT_MAX_MESSAGE_BYTES: usize = 5 << 20;
+/// The least limit that is believed, in bytes: nothing could be sent within a smaller one.
+const LEAST_MAX_MESSAGE_BYTES: usize = 16 << 10;
 
 type TokenTask = JoinHandle<Result<String, String>>;
 
@@ -54,7 +56,7 @@ pub(super) struct BrokerConnection {
     /// When the broker last sent something.
     pub(super) heard_at: Instant,
     /// The largest message that the broker accepts, in bytes: `maxMessageSize`.
-    pub(super) message_bytes: usize,
+    pub(super) max_message_bytes: usize,
     pub(super) link: Arc<PulsarLink>,
 }
 
@@ -97,7 +99,7 @@ impl BrokerConnection {
             sent_token: String::new(),
             token: None,
             heard_at: link.clock.instant(),
-            message_bytes: USUAL_MESSAGE_BYTES,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             link: Arc::clone(link),
         };
         let token = link.token().await.map_err(refused)?;
@@ -116,8 +118,9 @@ impl BrokerConnection {
         };
         let answer = connection.ask(command(Type::Connect, |c| c.connect = Some(connect))).await?;
         let Some(connected) = &answer.connected else { return Err(unexpected(&answer)) };
-        if let Some(most) = connected.max_message_size.and_then(|most| usize::try_from(most).ok()) {
-            connection.message_bytes = most;
+        let most = connected.max_message_size.and_then(|most| usize::try_from(most).ok());
+        if let Some(most) = most.filter(|most| *most >= LEAST_MAX_MESSAGE_BYTES) {
+            connection.max_message_bytes = most;
         }
         Ok(connection)
     }

@@ -1,8 +1,9 @@
 //! The sending end: the topic's only producer.
 //!
 //! Exclusive access elects the one collector that produces. The broker grants it, and takes it back
-//! when this process dies. Messages that are sent together form one entry of the topic, and the
-//! next are sent only after its receipt, which keeps the order. At the first error, also while
+//! when this process dies. Messages that are sent together form one entry of the topic, or several
+//! where the broker accepts only smaller ones. Each entry is sent after the receipt of the one
+//! before, which keeps the order. At the first error, also while
 //! nothing is sent, the producer is dropped; requesting the topic again shows whether this node may
 //! continue.
 
@@ -27,7 +28,7 @@ use crate::model::position::{BusTag, Cursor, Position};
 
 /// Time limit for giving the topic back; closing the connection does it in any case.
 const GIVEN_BACK: Duration = Duration::from_secs(5);
-/// Time limit for the receipt of a batch.
+/// Time limit for the receipt of an entry.
 const SENT: Duration = Duration::from_secs(30);
 
 /// The topic as an outlet.
@@ -106,24 +107,31 @@ impl Outlet for PulsarOutlet {
             return Err(self.ungranted().into());
         };
         let doing = self.link.producing();
-        let count = messages.len() as u64;
         // The producer is put back only after success. It must not be used again when sending was
         // interrupted, also by dropping this future.
-        let sending = async {
-            let sent = producer.send(messages).await;
-            sent.map_err(|error| away(&doing, &error.into()))
-        };
-        match within(SENT, || doing.clone(), sending).await {
-            Ok(stored) => {
-                metrics::MESSAGES_PRODUCED.add(count);
-                self.producer = Some(producer);
-                let tag = self.tag();
-                Ok(stored.map(|entry| Cursor { tag, position: position_of(entry) }))
+        let mut stored = None;
+        for mut batch in producer.batches(messages) {
+            if let (Some(first), Some(_)) = (batch.first_mut(), stored) {
+                first.after = stored;
             }
-            Err(error) => {
-                metrics::BUS_LOST.add(1);
-                Err(error.into())
+            let count = batch.len() as u64;
+            let sending = async {
+                let sent = producer.send(batch).await;
+                sent.map_err(|error| away(&doing, &error.into()))
+            };
+            match within(SENT, || doing.clone(), sending).await {
+                Ok(entry) => {
+                    metrics::MESSAGES_PRODUCED.add(count);
+                    let tag = self.tag();
+                    stored = entry.map(|entry| Cursor { tag, position: position_of(entry) });
+                }
+                Err(error) => {
+                    metrics::BUS_LOST.add(1);
+                    return Err(error.into());
+                }
             }
         }
+        self.producer = Some(producer);
+        Ok(stored)
     }
 }

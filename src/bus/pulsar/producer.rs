@@ -20,9 +20,8 @@ use super::entry::pack;
 use super::error::PulsarError;
 use super::frames::FrameCodec;
 use super::link::PulsarLink;
-use super::progress::{EntryId, position_of};
+use super::progress::EntryId;
 use crate::model::message::{AFTER, GAP, Outgoing, SIMULATED, SIMULATED_VALUE};
-use crate::model::position::Cursor;
 
 /// The id of the producer; each connection has one.
 const PRODUCER: u64 = 1;
@@ -57,7 +56,7 @@ pub(super) struct TopicProducer {
     name: String,
     schema_version: Option<Vec<u8>>,
     /// The largest entry that the broker accepts, in bytes.
-    most: usize,
+    max_message_bytes: usize,
     /// The number of the next batch.
     sequence: u64,
     /// The id of the request that closes it.
@@ -118,7 +117,7 @@ impl TopicProducer {
             requests,
             name: granted.producer_name,
             schema_version: granted.schema_version,
-            most: connection.message_bytes,
+            max_message_bytes: connection.max_message_bytes,
             sequence: 0,
             closing: connection.next_request(),
             ended,
@@ -126,25 +125,22 @@ impl TopicProducer {
         }))
     }
 
-    /// Sends messages as one entry of the topic, or as several where the broker accepts only
-    /// smaller ones, each after the receipt of the one before. Returns the last entry, or `None`
-    /// when its receipt does not name it.
+    /// Splits messages into batches within the limit of the broker; a message that is larger alone
+    /// is a batch of its own.
+    pub(super) fn batches(&self, messages: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
+        batches(messages, self.max_message_bytes)
+    }
+
+    /// Sends messages as one entry of the topic, and waits for the broker's receipt. Returns that
+    /// entry, or `None` when the receipt does not name it.
     pub(super) async fn send(
         &mut self,
-        messages: Vec<Outgoing>,
+        batch: Vec<Outgoing>,
     ) -> Result<Option<EntryId>, ConnectionError> {
-        let mut stored = None;
-        for mut batch in batches(messages, self.most) {
-            let before = stored.map(|entry| (self.link.tag, position_of(entry)));
-            if let (Some(first), Some((tag, position))) = (batch.first_mut(), before) {
-                first.after = Some(Cursor { tag, position });
-            }
-            let number = self.sequence;
-            self.sequence += 1;
-            let entry = self.entry(number, batch)?;
-            stored = self.request(entry, ProducerResponse::Receipt(number)).await?;
-        }
-        Ok(stored)
+        let number = self.sequence;
+        self.sequence += 1;
+        let entry = self.entry(number, batch)?;
+        self.request(entry, ProducerResponse::Receipt(number)).await
     }
 
     /// The command that sends messages as one entry.
@@ -157,12 +153,12 @@ impl TopicProducer {
         let batch = batch_of(messages)?;
         let uncompressed = u32::try_from(batch.len()).ok();
         let (compression, data) = pack(self.link.compression, batch)?;
-        if data.len() + BATCH_METADATA > self.most {
+        if data.len() + BATCH_METADATA > self.max_message_bytes {
             let words = format!(
                 "{} bytes are more than the broker accepts in a message (maxMessageSize {}): raise \
                  its limit",
                 data.len(),
-                self.most
+                self.max_message_bytes
             );
             return Err(ConnectionError::Encoding(words));
         }

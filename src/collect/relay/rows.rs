@@ -13,7 +13,8 @@ use crate::store::{Reader, StoreError, outages};
 /// Maximum number of messages sent together, as one entry of the topic.
 const MESSAGES: usize = 500;
 /// Maximum number of bytes of events, with the commits of pushes, sent together: far below the
-/// 5 MiB that brokers accept. A larger event is sent alone, and the largest one is below that too.
+/// 5 MiB that brokers accept by default. A larger event is sent alone, and the largest one is below
+/// that too.
 /// The next are sent after the broker's receipt, so a backlog drains the faster the more go
 /// together.
 const MESSAGE_BYTES: usize = 1 << 20;

@@ -272,7 +272,9 @@ async fn batches_are_within_the_limit_of_the_broker() {
     let mut producer = opened(&url).await;
     let (large, small) = ("x".repeat(20_000), "y".to_owned());
     let bodies = [&large, &large, &large, &large, &small, &small, &large];
-    producer.send(bodies.map(|body| message(body)).to_vec()).await.unwrap();
+    for batch in producer.batches(bodies.map(|body| message(body)).to_vec()) {
+        producer.send(batch).await.unwrap();
+    }
     let sent: Vec<_> = received
         .lock()
         .unwrap()
