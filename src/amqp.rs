@@ -64,6 +64,8 @@ const REFUSALS: u32 = 10;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 /// Lines that say that RabbitMQ fails.
 static FAILING: LineLimit = LineLimit::per_minute(4);
+/// Lines that say that it is connected, as after each refusal.
+static CONNECTED: LineLimit = LineLimit::per_minute(4);
 /// Lines about messages that RabbitMQ refuses.
 static REFUSED: LineLimit = LineLimit::per_minute(10);
 
@@ -81,9 +83,9 @@ enum PublishFailure {
     Asked,
     Store(StoreError),
     Broker(AmqpError),
-    /// The broker closed the channel because of a message: the next connection identifies it, or
-    /// skips it.
-    Refused,
+    /// The broker closed the channel because of a message, for this reason: the next connection
+    /// identifies it, or skips it.
+    Refused(String),
 }
 
 impl From<StoreError> for PublishFailure {
@@ -166,8 +168,13 @@ impl Sink {
             let wait = match failure {
                 PublishFailure::Asked => return Ok(()),
                 PublishFailure::Store(error) => return Err(error.into()),
-                PublishFailure::Refused if !progress.waits_after_refusal(now) => continue,
-                PublishFailure::Refused => backoff.next_wait(),
+                PublishFailure::Refused(reason) => {
+                    self.reporter.report_refusal(&reason);
+                    if !progress.waits_after_refusal(now) {
+                        continue;
+                    }
+                    backoff.next_wait()
+                }
                 PublishFailure::Broker(error) => {
                     let wait = backoff.next_wait();
                     self.report_failure(&error, wait);
@@ -251,7 +258,10 @@ impl Sink {
             Err(error) => return PublishFailure::Broker(error),
         };
         self.reporter.report(true, None);
-        tracing::info!(feeds = self.reporter.state.borrow().feeds, "RabbitMQ connected");
+        CONNECTED.log(|left_out| {
+            let state = self.reporter.state.borrow();
+            tracing::info!(feeds = state.feeds, left_out, "RabbitMQ connected");
+        });
         if link.declared && progress.has_fed {
             let text = format!(
                 "exchange `{}` was removed and has been declared again: all bindings to it are \
@@ -270,7 +280,7 @@ impl Sink {
                 let what = "RabbitMQ refused a message; publishing one by one to find it";
                 REFUSED.log(|left_out| tracing::warn!(reason, left_out, "{what}"));
                 session.progress.careful_to = Some(session.progress.read);
-                PublishFailure::Refused
+                PublishFailure::Refused(reason)
             }
             Err(failure) => failure,
         };
@@ -443,7 +453,7 @@ impl Session<'_> {
                 Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
                     self.sink.set_aside(position, &message, &reason).await?;
                     self.progress.refused.push(message.id);
-                    return Err(PublishFailure::Refused);
+                    return Err(PublishFailure::Refused(reason));
                 }
                 Err(failure) => return Err(failure),
             }

@@ -1,8 +1,8 @@
 //! The wiring: the one module that depends on all others.
 //!
-//! [`Appliance::start`] validates, opens the store, binds the listeners and starts the stages; an
-//! error leaves nothing running. [`Appliance::end`] waits until all stages have stopped and closes
-//! the store.
+//! [`Appliance::start`] validates, opens the store, checks that the ports are free, loads all else,
+//! binds the listeners and starts the stages; an error leaves nothing running. [`Appliance::end`]
+//! waits until all stages have stopped and closes the store.
 
 pub mod exchange;
 pub mod ops_file;
@@ -22,6 +22,7 @@ mod github_app;
 mod kept;
 mod ledger;
 mod operator;
+mod part_dates;
 mod ports;
 mod rabbit;
 mod renewed;
@@ -315,6 +316,8 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
     let opened = blocking(move || {
         let tables = files::shares(&config)?.and_then(|shares| shares.tables);
         let store = Store::open_within(&config.data_dir, config.store.sync, tables, clock)?;
+        // After the lock of the store: a second process on one data directory is told of that.
+        ports::check_free(&config)?;
         exchange::tidy(store.dir(), true);
         let excluded = excluded::leave_out(&store, &config.privacy)?;
         excluded::report(&config.privacy, &excluded);

@@ -25,6 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use self::live::{ListSet, ListTerm, LiveList};
 pub use self::names::{LIST_NAMES, ListLineError, ListedName, NameList};
 use crate::clock::Clock;
+use crate::logging::line_limit::LineLimit;
 use crate::reload;
 use crate::sync::lock;
 
@@ -36,6 +37,10 @@ const ENTRIES: usize = 1_000;
 pub const LIST_NAME_BYTES: usize = 64;
 /// The largest file, in bytes: 10,000 of the longest names.
 const FILE_BYTES: u64 = 2 << 20;
+/// The most files of which [`Lists::trouble`] says what is wrong.
+const SHOWN: usize = 5;
+/// Lines about files that are not used: a directory may have as many as it has entries.
+static NOT_USED: LineLimit = LineLimit::per_minute(10);
 /// Time between two checks of the directory.
 const LOOK: Duration = Duration::from_secs(1);
 /// Time for which a new text must stay the same: editors write in several steps.
@@ -181,6 +186,21 @@ impl Lists {
         all
     }
 
+    /// What is wrong with the files, and what is in force instead: the first error of each of the
+    /// first files. `None` when nothing is.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let refused: Vec<String> = lock(&self.refused).iter().map(ToString::to_string).collect();
+        let files = lock(&self.files);
+        let bad = files.values().filter_map(ListFile::trouble);
+        let mut all: Vec<String> = refused.into_iter().chain(bad).collect();
+        if let Some(more) = all.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            all.truncate(SHOWN);
+            all.push(format!("{more} more: `ghpulse check` names all"));
+        }
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
     /// The first error of a list's file, without its directory.
     #[must_use]
     pub fn error_of(&self, name: &str) -> Option<String> {
@@ -251,7 +271,7 @@ impl Lists {
     fn refuse(&self, refused: Vec<ListDiagnostic>) {
         let mut known = lock(&self.refused);
         for error in refused.iter().filter(|error| !known.contains(error)) {
-            tracing::warn!("{error}");
+            NOT_USED.log(|left_out| tracing::warn!(left_out, "{error}"));
         }
         *known = refused;
     }
@@ -276,14 +296,33 @@ impl ListFile {
                 true
             }
             Err(errors) => {
-                let kept = if self.list.is_some() { "its last good text" } else { "nothing" };
+                let kept = self.in_force();
                 for error in &errors {
-                    tracing::error!("{error}; {kept} of this list is in force");
+                    tracing::error!("{error}; {kept}");
                 }
                 self.diagnostics = errors;
                 false
             }
         }
+    }
+
+    /// What is in force while the file has an error.
+    fn in_force(&self) -> &'static str {
+        if self.list.is_some() {
+            "the last good text of this list is in force"
+        } else {
+            "nothing of this list is in force"
+        }
+    }
+
+    /// The first error, how many more there are, and what is in force; `None` without one.
+    fn trouble(&self) -> Option<String> {
+        let (first, more) = self.diagnostics.split_first()?;
+        let more = match more.len() {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Some(format!("{first}{more}; {}", self.in_force()))
     }
 }
 

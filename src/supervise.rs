@@ -2,7 +2,8 @@
 //!
 //! There are two tokens: `soft` asks each stage to return at its next wait, `hard` drops it where
 //! it is. The first signal, or the first stage that ends on its own, triggers `soft`; a second
-//! signal, or the end of the grace period, triggers `hard`. Nothing is restarted inside the
+//! signal, or the end of the grace period, triggers `hard`. The store is closed in order after
+//! either, also when more signals arrive: it takes seconds at most. Nothing is restarted inside the
 //! process: when a stage ends, the process stops, and the service manager starts it again.
 
 use std::process::ExitCode;
@@ -186,7 +187,8 @@ pub fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
                 _ = interrupt.recv() => "SIGINT",
             };
             if stop.soft.is_cancelled() {
-                tracing::warn!(signal = name, "stopping at once");
+                let words = "stopping at once; the process ends when the store is closed";
+                tracing::warn!(signal = name, "{words}");
                 stop.hard.cancel();
             } else {
                 tracing::info!(signal = name, "stopping; send the signal again to stop at once");

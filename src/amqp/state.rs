@@ -19,6 +19,9 @@ static MISSED: LineLimit = LineLimit::per_minute(10);
 pub struct SinkState {
     /// Whether the exchange exists and accepts messages.
     pub connected: bool,
+    /// Whether the last connection ended because the broker refused a message. The next one is
+    /// made at once or, after many refusals, later.
+    pub refused: bool,
     /// When `connected` last changed.
     pub since: Timestamp,
     /// What is fed: the exchange and the broker, without secrets.
@@ -71,6 +74,7 @@ impl Reporter {
     pub(super) fn new(feeds: String, clock: Clock) -> Self {
         let state = SinkState {
             connected: false,
+            refused: false,
             since: clock.now(),
             feeds,
             trouble: Some("not connected yet".to_owned()),
@@ -82,16 +86,27 @@ impl Reporter {
 
     /// Updates the state. Returns whether it changed.
     pub(super) fn report(&self, connected: bool, trouble: Option<String>) -> bool {
+        self.change(connected, false, trouble)
+    }
+
+    /// The broker refused a message, and the connection is closed for it: that is not counted as
+    /// lost.
+    pub(super) fn report_refusal(&self, reason: &str) {
+        let words = "RabbitMQ refused a message, and the next connection is not made yet";
+        self.change(false, true, Some(format!("{words}: {reason}")));
+    }
+
+    fn change(&self, connected: bool, refused: bool, trouble: Option<String>) -> bool {
         let now = self.clock.now();
         self.state.send_if_modified(|state| {
             let is_other = (state.connected, &state.trouble) != (connected, &trouble);
             if state.connected != connected {
                 state.since = now;
                 metrics::AMQP_UP.set(f64::from(u8::from(connected)));
-                metrics::AMQP_LOST.add(u64::from(!connected));
+                metrics::AMQP_LOST.add(u64::from(!connected && !refused));
             }
             state.notices.retain(|notice| notice.at.plus(NOTICE_FOR) >= now);
-            (state.connected, state.trouble) = (connected, trouble);
+            (state.connected, state.refused, state.trouble) = (connected, refused, trouble);
             is_other
         })
     }
@@ -158,5 +173,12 @@ mod tests {
             assert_eq!(value(metrics::AMQP_LOST.name), lost);
             assert_eq!(value(metrics::AMQP_UP.name), "0");
         }
+        // After a refusal it is not connected either, but the connection was not lost.
+        reporter.report(true, None);
+        reporter.report_refusal("too large");
+        assert_eq!([metrics::AMQP_LOST.name, metrics::AMQP_UP.name].map(value), ["2", "0"]);
+        assert!(reporter.state.borrow().refused);
+        failed(5);
+        assert!(!reporter.state.borrow().refused, "now it cannot be reached");
     }
 }

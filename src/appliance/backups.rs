@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,9 +95,8 @@ fn pass(
     let newest = kept.iter().map(|(at, _)| *at).filter(|at| at.since(now) <= TOLERANCE).max();
     let is_due = newest.is_none_or(|newest| now >= newest.plus(settings.every));
     let made = if is_due {
-        let to = settings.dir.join(name_of(now));
-        let made = checkpoint::backup(store, &to, clock)?;
-        kept.push((now, to));
+        let made = make(store, &settings.dir, now, clock)?;
+        kept.push((now, made.dir.clone()));
         kept.sort_unstable();
         Some(made)
     } else {
@@ -112,6 +112,24 @@ fn pass(
     }
     tidy(&settings.dir, store.store_id());
     Ok(made)
+}
+
+/// Makes a backup. Where its name is taken, by another node's of the same second or by one that a
+/// clock made before it was set back, the store's id is put behind it.
+fn make(
+    store: &Store,
+    dir: &Path,
+    now: Timestamp,
+    clock: Clock,
+) -> Result<checkpoint::ExistingBackup, CheckpointError> {
+    let name = name_of(now);
+    match checkpoint::backup(store, &dir.join(&name), clock) {
+        Err(CheckpointError::NotEmpty { .. }) => {
+            let name = format!("{name}-{}", store.store_id());
+            checkpoint::backup(store, &dir.join(name), clock)
+        }
+        made => made,
+    }
 }
 
 /// The name of a backup, such as `ghpulse-2026-11-22T05-00-00Z`.
@@ -138,8 +156,11 @@ fn remove(dir: &Path) {
     let gone = dir.with_file_name(format!(".{name}{GONE}"));
     let removed = fs::rename(dir, &gone).and_then(|()| fs::remove_dir_all(&gone));
     match removed {
-        Ok(()) => tracing::info!(dir = %dir.display(), "an old backup is removed"),
-        Err(error) => tracing::warn!(dir = %dir.display(), %error, "an old backup stays"),
+        // Another node may have removed the rest of it meanwhile.
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(dir = %dir.display(), %error, "an old backup stays");
+        }
+        _ => tracing::info!(dir = %dir.display(), "an old backup is removed"),
     }
 }
 
@@ -197,6 +218,38 @@ mod tests {
         let blocked = config::BackupConfig { dir: to.join("file"), ..settings };
         fs::write(&blocked.dir, "").unwrap();
         assert!(pass(&store, &blocked, clock).unwrap_err().is_io());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_share_a_directory_keep_their_own_backups() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
+        let open = |name: &str| {
+            Store::open(&dir.path().join(name), Durability::EveryBatch, clock).unwrap()
+        };
+        let stores = ["a", "b", "c"].map(open);
+        let (to, every) = (dir.path().join("backups"), Duration::from_secs(3_600));
+        let settings = config::BackupConfig { dir: to.clone(), every, keep: 2 };
+        for _ in 0..3 {
+            for store in &stores {
+                // In the same second.
+                let made = pass(store, &settings, clock).unwrap().expect("it is due");
+                assert_eq!(made.note.store_id, store.store_id());
+            }
+            tokio::time::advance(every).await;
+        }
+        for store in &stores {
+            let kept = own(&to, store.store_id());
+            let times: Vec<String> = kept.iter().map(|(at, _)| at.to_string()).collect();
+            assert_eq!(times, ["2026-11-22T06:00:00Z", "2026-11-22T07:00:00Z"]);
+        }
+        let first = name_of(Timestamp::parse("2026-11-22T07:00:00Z").unwrap());
+        assert_eq!(checkpoint::read(&to.join(&first)).unwrap().note.store_id, stores[0].store_id());
+        assert!(to.join(format!("{first}-{}", stores[1].store_id())).exists());
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 6);
+        // The clock was set back, to a second that has a backup of this store.
+        let back = Clock::starting_at(Timestamp::parse("2026-11-22T07:00:00Z").unwrap());
+        assert!(make(&stores[0], &to, back.now(), back).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

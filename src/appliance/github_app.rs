@@ -19,6 +19,7 @@ use crate::config::GitHubConfig;
 use crate::github::app::{AppClient, AppError, Installation, InstallationToken};
 use crate::github::tokens::TokenPool;
 use crate::http::HttpError;
+use crate::logging::line_limit::LineLimit;
 use crate::model::part::{AppReport, InstallationReport};
 
 /// Interval between two lists of installations.
@@ -33,6 +34,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_secs(60);
 /// Number of tokens that are requested at once.
 const AT_ONCE: usize = 10;
+/// Lines about the list of installations: a server may list others each time, or refuse every
+/// second request.
+static LISTED: LineLimit = LineLimit::per_minute(10);
+/// Lines about installations without a token.
+static NO_TOKEN: LineLimit = LineLimit::per_minute(10);
 
 /// Requests and renews the tokens.
 pub(super) struct GitHubApp {
@@ -134,21 +140,28 @@ impl GitHubApp {
                 self.list_at = now + wait_after(&error, &mut self.list_backoff);
                 let words = error.to_string();
                 if self.error.as_ref() != Some(&words) {
-                    tracing::error!(app = self.client.id(), "the GitHub App is unusable: {words}");
+                    let app = self.client.id();
+                    LISTED.log(|left_out| {
+                        tracing::error!(app, left_out, "the GitHub App is unusable: {words}");
+                    });
                 }
                 self.error = Some(words);
                 return;
             }
         };
         if self.error.take().is_some() {
-            tracing::info!(app = self.client.id(), "the GitHub App is usable again");
+            let app = self.client.id();
+            LISTED.log(|left_out| tracing::info!(app, left_out, "the GitHub App is usable again"));
         }
         self.list_backoff.reset();
         self.list_at = now + LIST_EVERY;
         let mut before = std::mem::take(&mut self.installations);
         for Installation { id, account, is_suspended } in listed {
             let mut one = before.remove(&id).unwrap_or_else(|| {
-                tracing::info!(installation = id, account, "GitHub App installation found");
+                LISTED.log(|left_out| {
+                    let words = "GitHub App installation found";
+                    tracing::info!(installation = id, account, left_out, "{words}");
+                });
                 Tracked::new(account.clone(), now)
             });
             one.account = account;
@@ -160,8 +173,10 @@ impl GitHubApp {
             }
             self.installations.insert(id, one);
         }
-        for (id, one) in before {
-            tracing::warn!(installation = id, account = one.account, "installation was removed");
+        for (id, Tracked { account, .. }) in before {
+            LISTED.log(|left_out| {
+                tracing::warn!(installation = id, account, left_out, "installation was removed");
+            });
         }
     }
 
@@ -188,7 +203,10 @@ impl GitHubApp {
                 one.due_at = Some(now + wait_after(&error, &mut one.backoff));
                 let words = error.to_string();
                 if one.error.as_ref() != Some(&words) {
-                    tracing::warn!(installation = id, account = one.account, "{words}");
+                    let account = &one.account;
+                    NO_TOKEN.log(|left_out| {
+                        tracing::warn!(installation = id, account, left_out, "{words}");
+                    });
                 }
                 one.error = Some(words);
                 if matches!(error, AppError::Gone { .. }) {
@@ -263,5 +281,37 @@ fn wait_after(error: &AppError, backoff: &mut Backoff) -> Duration {
         AppError::Limited { wait: Some(least) } => wait.max(*least),
         AppError::Limited { wait: None } => LONGEST_WAIT,
         _ => wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Request};
+    use crate::github::tokens::PoolOptions;
+    use crate::logging::captured;
+
+    #[tokio::test]
+    async fn lines_about_installations_have_a_limit() {
+        let set = [("GHPULSE_GITHUB_APP_ID", "1"), ("GHPULSE_GITHUB_APP_KEYFILE", "app.pem")];
+        let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let github = config::load(&Request::of_variables(set.to_vec())).unwrap().config.github;
+        let options = PoolOptions { tokens: Vec::new(), share: 0.9, burst: 3 };
+        let pool = TokenPool::new(options, Clock::system());
+        let mut app = GitHubApp::new(&github, pool, Clock::system()).unwrap().unwrap();
+        let one = |id| Installation { id, account: "octo".to_owned(), is_suspended: false };
+        let ((), log) = captured(|| {
+            // Others each time.
+            for first in [0, 100] {
+                app.take_list(Ok((first..first + 100).map(one).collect()));
+            }
+            for id in 100..200 {
+                app.take_token(id, Err(AppError::Gone { status: 403, said: String::new() }));
+            }
+        });
+        assert_eq!(app.installations.len(), 100);
+        let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+        let listed = lines("installation found") + lines("installation was removed");
+        assert!((1..=10).contains(&listed) && lines("no token (403)") <= 10, "{log}");
     }
 }

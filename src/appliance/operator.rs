@@ -1,7 +1,5 @@
 //! Answers the server's requests to the appliance.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::broker::{BrokerLook, BrokerState};
+use super::part_dates::PartDates;
 use super::rabbit::RabbitState;
 use super::status::StatusSources;
 use super::{copies, exchange, kept, ledger};
@@ -48,12 +47,8 @@ pub(super) struct Operator {
     scripts: Scripts,
     sight: StatusSources,
     started_at: Timestamp,
-    /// The state of each part at the last check, since when, and the time of that check.
-    seen: Mutex<(PartStates, Timestamp)>,
+    dates: Mutex<PartDates>,
 }
-
-/// The state of each part, and since when.
-type PartStates = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
 
 /// The state of the scripts.
 pub(super) struct Scripts {
@@ -80,34 +75,12 @@ impl Operator {
         sight: StatusSources,
     ) -> Self {
         let started_at = sight.apply.clock.now();
-        let seen = Mutex::new((HashMap::new(), started_at));
-        Self { source, enrichment, bus, fed, scripts, sight, started_at, seen }
+        let dates = Mutex::new(PartDates::new(started_at));
+        Self { source, enrichment, bus, fed, scripts, sight, started_at, dates }
     }
 
     fn now(&self) -> Timestamp {
         self.sight.apply.clock.now()
-    }
-
-    /// Sets since when each part has been in its state. The time reported by a part itself refers
-    /// to its own states, which may be more or fewer than those shown.
-    fn dated(&self, mut parts: Vec<Part>) -> Vec<Part> {
-        let now = self.now();
-        let mut seen = lock(&self.seen);
-        let (known, looked_at) = &mut *seen;
-        for part in &mut parts {
-            match known.get(&part.name) {
-                Some((state, since)) if *state == part.state => part.since = *since,
-                Some(_) if part.since < *looked_at => part.since = now,
-                _ => {}
-            }
-            known.insert(part.name.clone(), (part.state, part.since));
-            // The last error may stay in /status; a part that is well has none.
-            if matches!(part.state, PartState::Ok | PartState::Off) {
-                part.error = None;
-            }
-        }
-        *looked_at = now;
-        parts
     }
 
     /// Reads the counts by time.
@@ -146,7 +119,7 @@ impl Operator {
         let off = self.joined("source", None, PartState::Off);
         let Some(source) = &self.source else { return off };
         if self.is_standby() {
-            return Part { note: Some(NOT_POLLING.into()), ..off };
+            return Part { note: Some(NOT_POLLING.into()), since: self.now(), ..off };
         }
         let status = source.borrow();
         let state = status.state;
@@ -205,20 +178,29 @@ impl Operator {
         let error = Some(words.join("; "));
         Some(Part { name: "files".into(), state: PartState::Degraded, since, error, note: None })
     }
+
+    /// Files of lists that cannot be used; `None` while there are none.
+    fn list_files(&self) -> Option<Part> {
+        let error = Some(self.sight.apply.hub.lists.trouble()?);
+        let (state, since) = (PartState::Degraded, self.now());
+        Some(Part { name: "lists".into(), state, since, error, note: None })
+    }
 }
 
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
-        let mut parts = self.dated(vec![
+        let parts = [
             self.store(),
             self.source(),
             self.bus(),
             self.sight.apply.history.health(),
             self.joined("amqp", self.fed.as_ref().map(RabbitState::look), PartState::Off),
             self.scripts(),
-        ]);
-        parts.extend(self.files());
-        parts
+        ];
+        let parts = parts.into_iter().chain(self.files()).chain(self.list_files()).collect();
+        // The time is taken under the lock, so that looks are dated in their order.
+        let mut dates = lock(&self.dates);
+        dates.date(parts, self.now())
     }
 
     fn sync(&self) -> BoxFuture<'static, SyncAnswer> {

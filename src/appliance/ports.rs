@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::files::{self, FileShares};
 use crate::config::{Config, ServerConfig};
@@ -77,20 +77,43 @@ pub fn cannot_listen(error: &std::io::Error, address: SocketAddr) -> &'static st
     }
 }
 
-/// Binds a port. The error names the key to set.
-pub(super) async fn bind(
-    address: SocketAddr,
-    audience: Audience,
-) -> anyhow::Result<(SocketAddr, Listener)> {
+/// Checks that the configured ports can be bound, so that a start that must fail does so before its
+/// slow parts. They are bound, by [`bind`], when everything else is ready: until then clients are
+/// refused, and do not wait for an answer.
+pub(super) fn check_free(config: &Config) -> anyhow::Result<()> {
+    try_bind(config.server.listen(), Audience::Public)?;
+    // In place of the default one [`bind_ops`] takes another.
+    let ops = config.ops_listen.filter(|address| address.to_string() != DEFAULT_OPS);
+    ops.map_or(Ok(()), |address| try_bind(address, Audience::Ops))
+}
+
+/// Binds a port as [`bind`] does, but does not listen, and lets go of it.
+fn try_bind(address: SocketAddr, audience: Audience) -> anyhow::Result<()> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)
+    };
+    bound().map_err(|error| not_bound(error, address, audience))
+}
+
+/// The error of a port that cannot be bound. It names the key to set.
+fn not_bound(error: std::io::Error, address: SocketAddr, audience: Audience) -> anyhow::Error {
     let key = match audience {
         Audience::Public => "server.port (or --listen)",
         Audience::Ops => "ops.listen",
     };
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let cure = cannot_listen(&error, address);
-        anyhow::Error::new(error)
-            .context(format!("cannot listen on {address}; set {key} to {cure}"))
-    })?;
+    let cure = cannot_listen(&error, address);
+    anyhow::Error::new(error).context(format!("cannot listen on {address}; set {key} to {cure}"))
+}
+
+/// Binds a port.
+pub(super) async fn bind(
+    address: SocketAddr,
+    audience: Audience,
+) -> anyhow::Result<(SocketAddr, Listener)> {
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|error| not_bound(error, address, audience))?;
     Ok((listener.local_addr()?, Listener { socket: listener, audience }))
 }
 

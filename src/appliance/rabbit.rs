@@ -74,7 +74,9 @@ impl RabbitState {
     pub(super) fn look(&self) -> BrokerLook {
         let state = self.sink.borrow().clone();
         let notices = state.fresh_notices(self.clock.now());
-        let (part, words) = match (state.connected, state.trouble.or(notices)) {
+        // A broker that refuses messages can be reached.
+        let is_reached = state.connected || state.refused;
+        let (part, words) = match (is_reached, state.trouble.or(notices)) {
             (false, trouble) => (PartState::Down, trouble.unwrap_or_default()),
             (true, Some(trouble)) => (PartState::Degraded, trouble),
             (true, None) => return (PartState::Ok, state.since, None),
@@ -141,4 +143,34 @@ pub async fn check_amqp(_: &config::AmqpConfig, _: Clock) -> Result<String, Unus
 #[cfg(not(feature = "amqp"))]
 pub(super) fn held_by(_: &Config) -> Option<&'static str> {
     None
+}
+
+#[cfg(test)]
+#[cfg(feature = "amqp")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusing_broker_is_degraded_and_an_absent_one_down() {
+        let clock = Clock::system();
+        let state = |connected, refused, trouble: Option<&str>| SinkState {
+            connected,
+            refused,
+            since: clock.now(),
+            feeds: "exchange `x`".to_owned(),
+            trouble: trouble.map(str::to_owned),
+            notices: Vec::new(),
+        };
+        for (state, shown) in [
+            (state(true, false, None), PartState::Ok),
+            (state(true, false, Some("blocked")), PartState::Degraded),
+            (state(false, true, Some("too large")), PartState::Degraded),
+            (state(false, false, Some("no answer")), PartState::Down),
+        ] {
+            let trouble = state.trouble.clone();
+            let (part, _, words) = RabbitState { sink: watch::channel(state).1, clock }.look();
+            assert_eq!(part, shown, "{words:?}");
+            assert_eq!(words, trouble.map(|words| format!("{words} (feeds exchange `x`)")));
+        }
+    }
 }

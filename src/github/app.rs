@@ -11,6 +11,7 @@
 //!
 //! Nothing here waits: the caller repeats what failed.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::config::{GitHubAppConfig, Secret};
 use crate::github::limits::RateLimits;
 use crate::github::rest::{API_VERSION, MEDIA_TYPE, said};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
+use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::window::Timestamp;
 use crate::reload;
@@ -50,6 +52,8 @@ const TOLERATED_SKEW: i64 = 20;
 const LONGEST_TOKEN: usize = 4_096;
 /// The longest life of a token that is believed; GitHub's is an hour.
 const LONGEST_LIFE: Duration = Duration::from_secs(2 * 3_600);
+/// Lines about GitHub's clock, which each response states.
+static SKEW: LineLimit = LineLimit::per_minute(2);
 
 /// Why a request about an app has no result.
 #[derive(Debug, Error)]
@@ -183,9 +187,10 @@ impl AppClient {
         &self.app.id
     }
 
-    /// The app's installations, at most `PER_PAGE` times `MOST_PAGES`.
+    /// The app's installations, at most `PER_PAGE` times `MOST_PAGES`. One that is listed again
+    /// counts once, and a page without a new one is the last.
     pub async fn installations(&self) -> Result<Vec<Installation>, AppError> {
-        let mut all = Vec::new();
+        let (mut all, mut ids) = (Vec::new(), HashSet::new());
         for page in 1..=MOST_PAGES {
             let path = format!("/app/installations?per_page={PER_PAGE}&page={page}");
             let response = self.send(&path, None).await?;
@@ -194,9 +199,9 @@ impl AppClient {
             }
             let listed: Vec<ListedInstallation> = serde_json::from_slice(&response.body)
                 .map_err(|_| self.trouble("/app/installations", &response))?;
-            let count = listed.len();
-            all.extend(listed.into_iter().map(installation));
-            if count < PER_PAGE {
+            let (count, before) = (listed.len(), all.len());
+            all.extend(listed.into_iter().map(installation).filter(|one| ids.insert(one.id)));
+            if count < PER_PAGE || all.len() == before {
                 break;
             }
         }
@@ -268,7 +273,10 @@ impl AppClient {
         let differs = (ahead - before).abs() > TOLERATED_SKEW;
         if differs {
             self.ahead.store(ahead, Relaxed);
-            tracing::info!(seconds = ahead, "GitHub's clock is ahead of this machine's");
+            SKEW.log(|left_out| {
+                let words = "GitHub's clock is ahead of this machine's";
+                tracing::info!(seconds = ahead, left_out, "{words}");
+            });
         }
         differs
     }

@@ -89,9 +89,13 @@ fn last_good_text_stays_in_force() {
     assert!(shown.ends_with("`owner/*`, `@login` or `complete: true`"), "{shown}");
     assert!(shown.contains("mine.txt:2: `nothing` is not a name"), "{shown}");
 
+    let trouble = lists.trouble().unwrap();
+    assert_eq!(trouble, format!("{shown}; the last good text of this list is in force"));
+
     fs::write(&path, "c/d").unwrap();
     lists.look(true);
     assert!(list.holds(Some("c/d"), None) && !list.holds(Some("a/b"), None));
+    assert_eq!(lists.trouble(), None);
     assert!(changes.has_changed().unwrap() && lists.diagnostics().is_empty());
 }
 
@@ -143,6 +147,21 @@ fn pipe_and_crowded_directory_are_named() {
     lists.look(true);
     let said = lists.diagnostics()[0].to_string();
     assert!(said.ends_with("more than 1000 entries: further lists may be missing"), "{said}");
+}
+
+#[test]
+fn trouble_names_the_first_error_of_the_first_files() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a b.txt"), "a/b").unwrap();
+    for number in 0..9 {
+        fs::write(dir.path().join(format!("{number}.txt")), "a/b\nx\ny\n").unwrap();
+    }
+    let trouble = Lists::open(dir.path()).trouble().unwrap();
+    let line = "0.txt:2: `x` is not a name; a line is `owner/repo`, `owner/*`, `@login` or \
+                `complete: true` (and 1 more); nothing of this list is in force; ";
+    assert!(trouble.contains("a b.txt: not used: ") && trouble.contains(line), "{trouble}");
+    assert!(trouble.contains("3.txt:2: ") && !trouble.contains("4.txt"), "{trouble}");
+    assert!(trouble.ends_with("; 5 more: `ghpulse check` names all"), "{trouble}");
 }
 
 #[test]

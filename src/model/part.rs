@@ -11,7 +11,7 @@ use super::window::Timestamp;
 /// One part of the appliance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
-    /// `store`, `source`, `bus`, `tidb`, `amqp`, `scripts` or `files`.
+    /// `store`, `source`, `bus`, `tidb`, `amqp`, `scripts`, `files` or `lists`.
     pub name: Cow<'static, str>,
     /// Its state.
     pub state: PartState,

@@ -8,7 +8,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -211,7 +211,7 @@ pub fn backup_into(
     lock::write_durably(&partial.0.join(NOTE), &text)?;
     let bytes = size_of(&partial.0)?;
     fault::point("backup.before_rename");
-    fs::rename(&partial.0, &to).map_err(failed("name", &to))?;
+    fs::rename(&partial.0, &to).map_err(not_named(&to))?;
     sync_dir(parent)?;
     Ok(ExistingBackup { dir: to, note, bytes })
 }
@@ -230,7 +230,7 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
     let ExistingBackup { note, .. } = read(made)?;
     match fs::rename(made, &to) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
             let hidden = format!(".{}.{}.part", name.to_string_lossy(), note.store_id);
             let partial = PartialDir(parent.join(hidden));
             partial.begin()?;
@@ -239,9 +239,9 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
                 copy_file(&made.join(file), &partial.0.join(file))?;
             }
             sync_dir(&partial.0)?;
-            fs::rename(&partial.0, &to).map_err(failed("name", &to))?;
+            fs::rename(&partial.0, &to).map_err(not_named(&to))?;
         }
-        Err(source) => return Err(failed("name", &to)(source)),
+        Err(source) => return Err(not_named(&to)(source)),
     }
     sync_dir(parent)?;
     read(&to)
@@ -255,7 +255,7 @@ pub fn expect_empty(to: &Path) -> Result<(), CheckpointError> {
     let not_empty = || CheckpointError::NotEmpty { dir: to.to_owned() };
     match fs::read_dir(to) {
         Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(not_empty())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(_) if to.is_file() => Err(not_empty()),
         Err(source) => Err(failed("read", to)(source)),
     }
@@ -271,7 +271,7 @@ pub fn read(dir: &Path) -> Result<ExistingBackup, CheckpointError> {
     let path = dir.join(NOTE);
     let file = match private::open_file(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(not_a_backup("the file `BACKUP` is missing"));
         }
         Err(source) => return Err(failed("read", &path)(source)),
@@ -371,7 +371,7 @@ impl PartialDir {
     /// Creates the directory, removing what an earlier attempt left.
     fn begin(&self) -> Result<(), CheckpointError> {
         match fs::remove_dir_all(&self.0) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
                 return Err(failed("remove", &self.0)(source));
             }
             _ => {}
@@ -414,6 +414,16 @@ fn size_of(dir: &Path) -> Result<u64, CheckpointError> {
         bytes = bytes.saturating_add(more);
     }
     Ok(bytes)
+}
+
+/// The error of a rename to `to`, which another process may have made since it was looked at.
+fn not_named(to: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
+    move |source| match source.kind() {
+        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            CheckpointError::NotEmpty { dir: to.to_owned() }
+        }
+        _ => failed("name", to)(source),
+    }
 }
 
 fn sync_dir(dir: &Path) -> Result<(), CheckpointError> {

@@ -52,6 +52,7 @@ async fn the_tutorials_own_client_and_pika_are_served_as_promised() {
     let first = &found[0];
     assert_eq!(first["type"], "PushEvent");
     assert_eq!(first["content_type"], "application/json");
+    assert!(found.iter().all(|message| message["headers"]["simulated"] == true), "{found:?}");
     assert_eq!((first["delivery_mode"].as_u64(), first["timestamp"].as_u64()), {
         (Some(1), Some(1_772_359_200))
     });

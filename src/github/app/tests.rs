@@ -54,6 +54,21 @@ async fn installations_of_all_pages_are_listed() {
 }
 
 #[tokio::test]
+async fn installation_that_is_listed_again_counts_once() {
+    // A server that ignores the page, and repeats one installation on it.
+    let fake = FakeServer::start(|_| {
+        let row = |n: usize| format!(r#"{{"id":{},"account":{{"login":"a"}}}}"#, n.max(50));
+        let rows: Vec<String> = (0..100).map(row).collect();
+        FakeReply::Whole(200, Vec::new(), format!("[{}]", rows.join(",")).into_bytes())
+    })
+    .await;
+    let all = client(&fake.url, KEY).installations().await.unwrap();
+    let ids: Vec<u64> = all.iter().map(|one| one.id).collect();
+    assert_eq!(ids, (50..100).collect::<Vec<_>>());
+    assert_eq!(fake.asked().len(), 2, "the second page has nothing new");
+}
+
+#[tokio::test]
 async fn refusals_are_named() {
     async fn error(status: u16, body: &'static str, of_token: bool) -> String {
         let fake = FakeServer::start(move |_| {

@@ -21,6 +21,8 @@ pub const QUARANTINE: (Duration, Duration) =
 /// refuse all of many tokens again and again.
 static REFUSED: LineLimit = LineLimit::per_minute(10);
 static ALL_REFUSED: LineLimit = LineLimit::per_minute(2);
+/// Lines about tokens that share an account: all of many tokens may be of one.
+static SHARED: LineLimit = LineLimit::per_minute(10);
 
 /// GitHub's limit without a token, per hour and address.
 pub(super) const ANONYMOUS_LIMIT: u64 = 60;
@@ -165,10 +167,13 @@ pub(super) fn report_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
     let other = state.slots.iter().position(|slot| slot.owner == owner && slot.id != id);
     if let (Some(place), Some(other)) = (place, other) {
         let (first, second) = (place.min(other) + 1, place.max(other) + 1);
-        tracing::info!(
-            "tokens {first} and {second} are of one account: GitHub's limits are the account's, so \
-             they count as one"
-        );
+        SHARED.log(|left_out| {
+            tracing::info!(
+                left_out,
+                "tokens {first} and {second} are of one account: GitHub's limits are the \
+                 account's, so they count as one"
+            );
+        });
     }
 }
 

@@ -125,18 +125,22 @@ async fn refused_token_is_tried_again_after_longer_and_longer_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_about_refused_tokens_have_a_limit() {
+async fn lines_about_tokens_have_a_limit() {
     let names: Vec<String> = (0..40).map(|n| n.to_string()).collect();
     let pool = pool(&names.iter().map(String::as_str).collect::<Vec<_>>(), clock());
     let ((), log) = captured(|| {
+        for id in 1..=40 {
+            pool.set_identity(TokenSlotId(id), Identity::User(id % 20));
+        }
         for _ in &names {
             let refused = TokenVerdict::Refused(DeadToken::Revoked);
             settle(go(&pool), refused, &RateLimits::default());
         }
     });
-    assert_eq!(pool.census().quarantined, 40);
-    let lines = log.lines().filter(|line| line.contains("GitHub refuses token")).count();
-    assert!(lines <= 10, "{log}");
+    assert_eq!((pool.census().quarantined, pool.census().accounts), (40, 20));
+    for words in ["GitHub refuses token", "are of one account"] {
+        assert!(log.lines().filter(|line| line.contains(words)).count() <= 10, "{log}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

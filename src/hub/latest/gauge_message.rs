@@ -37,6 +37,7 @@ pub enum GaugeMessage<'a> {
     Heartbeat {
         /// The cursor of the last value that was received; absent before the first.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "String")]
         cursor: Option<String>,
     },
     /// The end, and why.
@@ -45,9 +46,11 @@ pub enum GaugeMessage<'a> {
         reason: &'a str,
         /// After how many milliseconds the client should reconnect; absent if it should not.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "u64")]
         retry_after: Option<u64>,
         /// The cursor of the last value that was received; absent before the first.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "String")]
         cursor: Option<String>,
     },
 }
@@ -61,6 +64,7 @@ pub struct WholeGauge<'a> {
     /// Events that were not counted because a limit of names was reached, since the start; absent
     /// when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
     pub(in crate::hub) left_out: Option<u64>,
     /// Counts by name.
     #[schemars(with = "std::collections::BTreeMap<String, u64>")]
@@ -91,6 +95,7 @@ pub struct GaugeName<'a> {
     name: &'a str,
     /// The window of the built-in topics.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     window: Option<&'a str>,
 }
 

@@ -38,6 +38,7 @@ const WORDS: &[(&str, PartState, &str)] = &[
     ),
     ("store", PartState::Down, "the data directory was removed or replaced"),
     ("files", PartState::Degraded, "a renewed file cannot be used; the old one stays in use"),
+    ("lists", PartState::Degraded, "the file of a list cannot be used; its last names stay in use"),
 ];
 /// Reports of the store, by a substring, and their public texts: the cause without a path.
 const CAUSES: &[(&str, &str)] = &[
@@ -189,7 +190,7 @@ mod tests {
     fn public_parts_show_no_host_user_path_or_foreign_text() {
         let inside = "10.0.0.5:4000 refuses user `telltale` (/run/telltale/key.json, telltale)";
         let states = [PartState::Ok, PartState::Degraded, PartState::Down, PartState::Off];
-        for name in ["store", "source", "bus", "tidb", "amqp", "files", "whatever comes next"] {
+        for name in ["store", "source", "bus", "tidb", "amqp", "files", "lists", "what follows"] {
             for state in states {
                 let shown = parts(vec![part(name, state, inside)]);
                 let shown = serde_json::to_string(&shown).unwrap();

@@ -400,7 +400,7 @@ mod tests {
             let error = "no answer ".repeat(40);
             json!({ "name": name, "state": state, "since": at, "error": error })
         };
-        let parts: Vec<_> = ["store", "source", "bus", "tidb", "amqp", "scripts", "files"]
+        let parts: Vec<_> = ["store", "source", "bus", "tidb", "amqp", "scripts", "files", "lists"]
             .map(|name| part(name, "degraded"))
             .into();
         let trouble =

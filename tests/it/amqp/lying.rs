@@ -222,7 +222,7 @@ async fn many_refusals_are_followed_by_pauses() {
         let mut broker = LyingBroker::start(BrokerLie::Refuse(confirmed)).await;
         let options = broker.options.clone();
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(dir.path(), &options);
+        let mut node = Node::start(dir.path(), &options);
         let events: Vec<_> = (1..=40).map(push).collect();
         node.admit(&events).await;
         let waited = broker.seen.wait_for(|seen| seen.refused_at.len() >= 14);
@@ -232,6 +232,8 @@ async fn many_refusals_are_followed_by_pauses() {
         let pauses = at[13].duration_since(at[10]);
         assert!(pauses.as_millis() >= 750, "{pauses:?}");
         drop(seen);
+        let said = node.is_connected(false).await;
+        assert!(said.starts_with("RabbitMQ refused a message") && said.contains("no"), "{said}");
         node.end().await;
     }
 }

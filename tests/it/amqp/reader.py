@@ -38,6 +38,7 @@ def take(_channel, method, properties, body):
         "timestamp": properties.timestamp,
         "content_type": properties.content_type,
         "delivery_mode": properties.delivery_mode,
+        "headers": properties.headers,
         "body": body.decode(),
     }
     print(json.dumps(told), flush=True)

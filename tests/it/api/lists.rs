@@ -80,4 +80,21 @@ async fn query_by_list_follows_the_file() {
     })
     .await;
     assert_eq!(ids(&site, "list=mine").await, ["4", "6"]);
+
+    // The operator reads which line it is, strangers that there is one; the node stays ready.
+    let shown = async |listener| {
+        let answer = request(listener, "GET", "/readyz", &[]).await;
+        assert_eq!(answer.status, 200);
+        answer.json().as_array().unwrap().iter().find(|part| part["name"] == "lists").cloned()
+    };
+    let part = until_some("the part", async || shown(site.running.ops).await).await;
+    let error = part["error"].as_str().unwrap();
+    assert_eq!(part["state"], "degraded");
+    let is_named = error.contains("mine.txt:2: `a b` is not a name") && error.contains("in force");
+    assert!(is_named, "{error}");
+    let public = shown(site.running.public).await.unwrap().to_string();
+    assert!(!public.contains("mine") && !public.contains("a b"), "{public}");
+    save(lists.path(), "mine", "x/y\n");
+    let is_gone = async || shown(site.running.ops).await.is_none().then_some(());
+    until_some("the part is gone", is_gone).await;
 }

@@ -178,6 +178,24 @@ async fn broken_script_is_reported_since_it_broke() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn taken_port_ends_the_start_before_scripts_are_tried() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let free = "127.0.0.1:0";
+    for (public, ops, key) in
+        [(taken.as_str(), free, "server.port (or --listen)"), (free, taken.as_str(), "ops.listen")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = command(&["run", "--github", "http://127.0.0.1:1", "--listen", public]);
+        command.arg("--data").arg(dir.path()).env("GHPULSE_OPS_LISTEN", ops);
+        let (code, log, _) = Program::start(command).end().await;
+        let is_named = log.contains(&format!("cannot listen on {taken}; set {key} to a free one"));
+        assert!(code == Some(74) && is_named, "{log}");
+        assert!(!log.contains("the script is in force"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let github = GitHub::start(Options::by_hand(1)).await;
     let dir = tempfile::tempdir().unwrap();
@@ -208,6 +226,7 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(matches!(reader.next().await, Came::Closed(Some((1001, _)))));
     assert!(program.child.try_wait().unwrap().is_none(), "it waits for the one who is stuck");
     program.signal("-TERM").await;
+    program.until("the process ends when the store is closed").await;
     let (code, log, _) = program.end().await;
     assert_eq!(code, Some(0), "{log}");
 }

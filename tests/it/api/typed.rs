@@ -62,10 +62,10 @@ fn types_of(root: &Value, schema: &Value) -> BTreeSet<String> {
 
 /// The members of an object.
 fn members_of(root: &Value, schema: &Value) -> Members {
-    let schema = resolved(root, schema);
     let mut members = Members::new();
-    for part in schema["allOf"].as_array().into_iter().flatten() {
-        members.extend(members_of(root, part));
+    if schema.get("$ref").is_some() {
+        // It may have other members beside it.
+        members.extend(members_of(root, resolved(root, schema)));
     }
     let required = schema["required"].as_array().cloned().unwrap_or_default();
     for (name, member) in schema["properties"].as_object().into_iter().flatten() {

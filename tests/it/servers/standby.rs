@@ -328,6 +328,9 @@ async fn standby_is_shown_until_the_collector_takes_over() {
     }
     let source = part(&second, "source").await;
     assert_eq!((&source["state"], &source["error"]), (&"off".into(), &Value::Null));
+    // The store has been well since the start, before the topic was asked for.
+    let since = |part: &Value| Timestamp::parse(part["since"].as_str().unwrap()).unwrap();
+    assert!(since(&source) > since(&part(&second, "store").await), "{source}");
     assert_eq!(part(&second, "bus").await["error"], Value::Null);
     until_some("the second collector is ready", async || {
         let status = read(&second, "/status?format=json").await;
