@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{browser_and_site, check_quiet, shows};
+use super::{Site, browser, browser_and_site, check_quiet, shows};
 
 const NAMES: [&str; 13] = [
     "",
