@@ -75,7 +75,7 @@ impl Node {
     /// Admits events as one page of the simulated GitHub.
     pub(crate) async fn admit(&self, events: &[String]) {
         let entries = Entries::of_list(&Bytes::from(format!("[{}]", events.join(","))));
-        let entries = entries.of_simulated(true);
+        let entries = entries.with_simulated(true);
         let now = Clock::system().now();
         let poll = Poll { pages: vec![PolledPage { number: 1, entries }], received_at: now };
         ingest::admit(&self.store, poll).await.unwrap();

@@ -78,6 +78,7 @@ impl Node {
             produces: collects,
             grant: granting,
             waiting: counting,
+            unsent: watch::Sender::new(None),
             bus: state.clone(),
             clock,
         };
