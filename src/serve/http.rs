@@ -16,6 +16,7 @@ mod progress;
 pub(crate) mod proxies;
 pub(crate) mod reached;
 pub(crate) mod routes;
+pub(crate) mod simulated;
 pub(crate) mod tls;
 pub(crate) mod unsent;
 pub(crate) mod url_query;

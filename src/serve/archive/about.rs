@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::private;
-use crate::serve::http::front::SIMULATED;
+use crate::serve::http::simulated::SIMULATED;
 
 /// The largest file about completeness that is read, bytes; one has about 2 KiB.
 const LARGEST_ABOUT: u64 = 1 << 20;

@@ -4,12 +4,13 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::admission::Rejection;
 use super::head::Slashed;
 use super::peer::{Audience, Peer};
 use super::problem::{Problem, ProblemDetail};
+use super::simulated::{AboutFile, SIMULATED};
 use super::url_query::{UrlQuery, shown};
 use super::{head, identity, negotiation, routes, whole};
 use crate::serve::admin::status::wants_page;
@@ -35,14 +36,6 @@ const MAY_READ: HeaderValue = HeaderValue::from_static(
 const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
 /// Seconds for which a browser caches the preflight.
 const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
-
-/// Says that the events are simulated, as the simulated GitHub does.
-pub(crate) const SIMULATED: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-simulated"), HeaderValue::from_static("ghpulse"));
-
-/// Marks a response whose headers are about a file, not about the events that are received now.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AboutFile;
 
 /// Levels of a path that the page of an error counts.
 const DEEPEST: usize = 16;
