@@ -138,8 +138,8 @@ async fn readers_are_served_behind_haproxy() {
     let (settings, to) = (settings("HAProxy").join("\n  "), site.running.public);
     assert!(settings.contains("option httpchk"), "{settings}");
     let config = format!(
-        "defaults\n  mode http\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n  \
-         {settings}\nlisten readers\n  bind {proxy}\n  server ghpulse {to} check inter 100ms\n\
+        "defaults\n  mode http\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n\
+         listen readers\n  bind {proxy}\n  {settings}\n  server ghpulse {to} check inter 100ms\n\
          listen state\n  bind {state}\n  stats enable\n  stats uri /\n"
     );
     let file = dir.path().join("haproxy.cfg");

@@ -13,6 +13,7 @@ const NAME: &str = "2026-11-29-5.json.gz";
 struct Site {
     hours: tempfile::TempDir,
     _data: tempfile::TempDir,
+    _github: GitHub,
     running: Running,
 }
 
@@ -23,7 +24,7 @@ impl Site {
         let dir = hours.path().to_str().unwrap();
         let settings = [settings, &[("GHPULSE_ARCHIVE_DIR", dir)]].concat();
         let running = Running::start(data.path(), &github.url, &settings).await;
-        Self { hours, _data: data, running }
+        Self { hours, _data: data, _github: github, running }
     }
 
     fn put(&self, name: &str, content: &[u8]) {
@@ -64,10 +65,13 @@ async fn an_hour_is_served_whole_in_parts_and_on_a_condition() {
     assert_eq!(listed["hours"][0]["simulated"], true);
     assert_eq!(whole.header("x-simulated"), Some("ghpulse"));
     // The header is about the events of the file, whatever is received now.
+    until_some("the source is simulated", async || {
+        site.get("/health", &[]).await.header("x-simulated").map(drop)
+    })
+    .await;
     site.put("2026-11-29-6.json.gz", b"x");
     let real = site.get("/archive/2026-11-29-6.json.gz", &[]).await;
     assert_eq!((real.status, real.header("x-simulated")), (200, None));
-    assert_eq!(site.get("/health", &[]).await.header("x-simulated"), Some("ghpulse"));
     let page = site.get(day, &["accept: text/html"]).await;
     assert!(page.body.contains(">94.1 % of 9 min<"), "{}", page.body);
     assert!(page.body.contains(">2026-11-29-5 (simulated)<"), "{}", page.body);
