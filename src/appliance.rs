@@ -317,7 +317,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Applia
     let opened = blocking(move || {
         let tables = files::shares(&config)?.and_then(|shares| shares.tables);
         let store = Store::open_within(&config.data_dir, config.store.sync, tables, clock)?;
-        // After the lock of the store: a second process on one data directory is told of that.
+        // After the lock of the store, whose error a second process on one data directory gets.
         ports::check_free(&config)?;
         exchange::tidy(store.dir(), true);
         let excluded = excluded::leave_out(&store, &config.privacy)?;

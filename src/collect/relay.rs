@@ -170,7 +170,7 @@ impl Relay {
             }
             let now = self.clock.instant();
             standby.order.record_answer(now);
-            self.unsent.send_if_modified(|unsent| unsent.take().is_some());
+            self.report_sendable();
             let since = *refused.get_or_insert(now);
             if *self.grant.borrow() == ProducerGrant::Granted && now.duration_since(since) < GRACE {
                 return Ok(ASK_BACK);
@@ -232,6 +232,11 @@ impl Relay {
         }
     }
 
+    /// Reports that events were sent, or that there are none to be sent from here.
+    fn report_sendable(&self) {
+        self.unsent.send_if_modified(|unsent| unsent.take().is_some());
+    }
+
     async fn report_waiting(&self) -> Result<WaitingRows, StoreError> {
         let waiting = self.store.read(count).await?;
         self.waiting.send_if_modified(|reported| {
@@ -246,6 +251,7 @@ impl Relay {
         let mut backlog = self.store.watermarks().backlog.subscribe();
         if *backlog.borrow() == 0 {
             self.waiting.send_replace(0);
+            self.report_sendable();
             backlog.wait_for(|bytes| *bytes > 0).await?;
         }
         Ok(())
@@ -355,6 +361,7 @@ impl Relay {
                 };
                 (ahead, row_reader) = self.read(done + 1, row_reader).await?;
                 if ahead.spent.is_empty() {
+                    self.report_sendable();
                     done = newest;
                     continue;
                 }
@@ -381,7 +388,7 @@ impl Relay {
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
             before = taken?.or(before);
-            self.unsent.send_if_modified(|unsent| unsent.take().is_some());
+            self.report_sendable();
             metrics::EVENTS_LEFT_OUT.add(left_out);
             acknowledged = spent;
         }
