@@ -63,10 +63,14 @@ async fn browser(test: &str) -> Option<Browser> {
     browser
 }
 
-/// The browser, a site of simulated events, and its host; `None` if the test cannot run.
-async fn browser_and_site(test: &str) -> Option<(Browser, Site, String)> {
+/// The browser, a site of simulated events with these settings, and its host; `None` if the test
+/// cannot run.
+async fn browser_and_site(
+    test: &str,
+    settings: &[(&str, &str)],
+) -> Option<(Browser, Site, String)> {
     let browser = browser(test).await?;
-    let site = Site::start(&[]).await;
+    let site = Site::start(settings).await;
     let host = site.running.public.to_string();
     Some((browser, site, host))
 }
@@ -91,7 +95,7 @@ fn check_quiet(page: &Page, host: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn page_shows_events_figures_and_simulated() {
     let test = "page_shows_events_figures_and_simulated";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     for (name, scheme, width, height) in [
         ("light", "light", 1280, 1000),
         ("dark", "dark", 1920, 1080),
@@ -221,9 +225,8 @@ async fn query_is_kept_in_the_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn text_pages_refresh_in_place_and_link_to_each_other() {
     let test = "text_pages_refresh_in_place_and_link_to_each_other";
-    let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
-    let host = site.running.public.to_string();
+    let settings = [("GHPULSE_SERVER_BASEPATH", "/websocket")];
+    let Some((mut browser, site, host)) = browser_and_site(test, &settings).await else { return };
     for path in ["status", "topics", "scripts", "play", ""] {
         let mut page = browser.page(390, 800, "dark").await;
         page.open(&format!("http://{host}/websocket/{path}")).await;
@@ -340,9 +343,8 @@ async fn event_source_reconnects_without_a_loss() {
 async fn the_stream_can_be_tried_resumed_and_taken_elsewhere() {
     const CAME: &str = "Number(document.getElementById('count').textContent) >= 10";
     let test = "the_stream_can_be_tried_resumed_and_taken_elsewhere";
-    let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
-    let host = site.running.public.to_string();
+    let settings = [("GHPULSE_SERVER_BASEPATH", "/websocket")];
+    let Some((mut browser, site, host)) = browser_and_site(test, &settings).await else { return };
     for (name, scheme, width, prefix) in [
         ("light", "light", 1400, ""),
         ("dark", "dark", 1400, "/websocket"),
@@ -394,7 +396,7 @@ async fn the_stream_can_be_tried_resumed_and_taken_elsewhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn examples_of_the_page_work() {
     let test = "examples_of_the_page_work";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     let mut page = browser.page(1280, 2600, "light").await;
     page.open(&format!("http://{host}/")).await;
     shows(&mut page, LIVE).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Site, browser, browser_and_site, check_quiet, shows};
+use super::{browser_and_site, check_quiet, shows};
 
 const NAMES: [&str; 13] = [
     "",
@@ -43,7 +43,7 @@ const TOO_WIDE: &str = "document.documentElement.scrollWidth > window.innerWidth
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_manual_are_valid_and_fit_their_window() {
     let test = "pages_of_the_manual_are_valid_and_fit_their_window";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     for (name, scheme, width, height) in [
         ("desk", "light", 1400, 900),
         ("phone", "dark", 390, 844),
@@ -81,9 +81,8 @@ async fn pages_of_the_manual_are_valid_and_fit_their_window() {
 #[tokio::test(flavor = "multi_thread")]
 async fn examples_have_the_address_of_the_reader() {
     let test = "examples_have_the_address_of_the_reader";
-    let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
-    let host = site.running.public.to_string();
+    let settings = [("GHPULSE_SERVER_BASEPATH", "/websocket")];
+    let Some((mut browser, site, host)) = browser_and_site(test, &settings).await else { return };
     for base in ["", "/websocket"] {
         for (path, wanted) in [
             ("", format!("npx wscat -c ws://{host}{base}/sampling ")),

@@ -52,7 +52,7 @@ async fn page_says_what_its_filter_selects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_filter_is_named_and_seldom_sent_again() {
     let test = "refused_filter_is_named_and_seldom_sent_again";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     let mut page = browser.page(1280, 900, "dark").await;
     page.open(&format!("http://{host}/?list=nope")).await;
     shows(&mut page, &contains("scope", "The filter is refused: list: no list `nope`")).await;

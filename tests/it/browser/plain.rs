@@ -46,7 +46,7 @@ async fn browser_gets_a_page_for_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_without_scripts_show_only_what_they_can_fill() {
     let test = "pages_without_scripts_show_only_what_they_can_fill";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     let mut page = browser.page(1280, 900, "light").await;
     page.disable_scripts().await;
     for path in PATHS {
@@ -102,7 +102,7 @@ async fn pages_are_printed_light_and_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_has_what_previews_and_tabs_show() {
     let test = "every_page_has_what_previews_and_tabs_show";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     let mut titles = Vec::new();
     let mut page = browser.page(1280, 900, "light").await;
     for path in PATHS.into_iter().chain(["docs", "docs/api", "nowhere"]) {

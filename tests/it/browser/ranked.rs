@@ -7,7 +7,7 @@ use super::{browser_and_site, check_quiet, shows};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_click_on_a_ranked_repository_shows_its_chart() {
     let test = "a_click_on_a_ranked_repository_shows_its_chart";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     let mut page = browser.page(1280, 1000, "light").await;
     page.open(&format!("http://{host}/")).await;
     let hour = "document.querySelector('#top-pushes li button') !== null";

@@ -39,7 +39,7 @@ const SIDEWAYS: &str = "document.documentElement.scrollWidth > window.innerWidth
 #[tokio::test(flavor = "multi_thread")]
 async fn no_card_lies_on_another_at_any_size() {
     let test = "no_card_lies_on_another_at_any_size";
-    let Some((mut browser, site, host)) = browser_and_site(test).await else { return };
+    let Some((mut browser, site, host)) = browser_and_site(test, &[]).await else { return };
     for (path, scheme) in [("?wall", "dark"), ("", "light")] {
         let mut page = browser.page(1280, 720, scheme).await;
         page.open(&format!("http://{host}/{path}")).await;
