@@ -109,6 +109,16 @@ impl BusError {
         }
     }
 
+    /// Which of the messages that were to be sent is larger than the broker accepts; those before
+    /// it are stored.
+    #[must_use]
+    pub fn too_large(&self) -> Option<usize> {
+        match self {
+            Self::Pulsar(PulsarError::TooLarge { index, .. }) => Some(*index),
+            Self::Pulsar(_) | Self::Store(_) => None,
+        }
+    }
+
     /// Whether only a change of the configuration helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
@@ -194,7 +204,8 @@ pub trait Outlet: Send + 'static {
 
     /// Sends messages in order, after all earlier ones, and waits until the broker has confirmed
     /// them. Returns where they are stored, or `None` when the broker does not say. After an error
-    /// any of them may have been stored, and the grant is lost.
+    /// any of them may have been stored, and the grant is lost; but none after one that is
+    /// [too large](BusError::too_large).
     fn send(
         &mut self,
         messages: Vec<Outgoing>,

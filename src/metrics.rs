@@ -64,7 +64,7 @@ metrics! {
     LIST_FEEDS Gauge "ghpulse_list_feeds" "state"
         ["read" "waiting" "closed"]
         "Feeds of what is on complete lists: `read`, `waiting` for the first read, `closed` by GitHub.";
-    EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are not valid events; kept in the reject log.";
+    EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are not valid events, and events larger than the broker accepts; kept in the reject log.";
     EVENTS_LEFT_OUT Counter "ghpulse_events_left_out_total" "" "Events that `privacy.exclude` leaves out: neither kept nor counted anywhere else.";
     QUERIES Counter "ghpulse_github_queries_total" "outcome"
         ["answered" "partial" "too_heavy" "limited" "token_refused" "failed"]

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::ask_order::{AskOrder, reconnected};
-use self::rows::{OutgoingBatch, RowReader, WaitingRows, came_back, count};
+use self::rows::{OutgoingBatch, RowReader, WaitingRows, came_back, count, set_aside};
 pub use self::when_granted::WhenGranted;
 pub(in crate::collect) use self::when_granted::granted;
 use crate::backoff::Backoff;
@@ -370,7 +370,7 @@ impl Relay {
                 self.delete_rows(acknowledged).await?;
                 return Ok(());
             }
-            let OutgoingBatch { mut bodies, spent, left_out } = std::mem::take(&mut ahead);
+            let OutgoingBatch { mut bodies, sources, spent, left_out } = std::mem::take(&mut ahead);
             if let Some(first) = bodies.first_mut() {
                 first.after = before;
             }
@@ -387,7 +387,17 @@ impl Relay {
                 async { if bodies.is_empty() { Ok(None) } else { outlet.send(bodies).await } };
             let (taken, rest) = tokio::join!(sending, rest);
             (ahead, row_reader) = rest?;
-            before = taken?.or(before);
+            before = match taken {
+                Ok(stored) => stored.or(before),
+                Err(error) => {
+                    // The batch that was read ahead is read again: it may have lost the first-time
+                    // flags to this one.
+                    if let Some(row) = error.too_large().and_then(|index| sources.get(index)) {
+                        self.set_aside(*row, error.to_string()).await?;
+                    }
+                    return Err(error.into());
+                }
+            };
             self.report_sendable();
             metrics::EVENTS_LEFT_OUT.add(left_out);
             acknowledged = spent;
@@ -402,6 +412,17 @@ impl Relay {
         let today = self.clock.now().day();
         let read = move |reader: &Database| Ok((row_reader.read(reader, from, today)?, row_reader));
         self.store.read(read).await
+    }
+
+    /// Keeps an event that the broker does not accept where it can be looked at, so that those
+    /// behind it are sent.
+    async fn set_aside(&self, row: OutboxReceipt, reason: String) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        tracing::error!(reason, "an event is not sent to the topic; see `ghpulse inspect rejects`");
+        self.store.commit(move |batch| set_aside(batch, row, (now, &reason))).await?;
+        outbox::settled(&self.store, &[row]);
+        metrics::EVENTS_REJECTED.add(1);
+        Ok(())
     }
 
     /// Deletes rows that the topic has now.

@@ -11,6 +11,8 @@ mod deaf;
 mod faults;
 mod flow;
 mod formats;
+mod large;
+mod markers;
 mod missing;
 mod node;
 mod processes;

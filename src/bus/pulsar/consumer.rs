@@ -194,7 +194,9 @@ impl PulsarBus {
             }
         }
         let now = self.link.clock.instant();
-        Ok(ReaderSession::new(reader, positions, end, now))
+        let mut session = ReaderSession::new(reader, positions, end, now);
+        session.progress.has_markers = self.earlier.has_markers;
+        Ok(session)
     }
 
     /// Subscribes, and asks for the topic's end, which is not before what was applied.

@@ -62,6 +62,21 @@ pub enum PulsarError {
         /// The last entry that this store has applied.
         applied: String,
     },
+    /// A message is larger than the broker accepts.
+    #[error(
+        "an event has {bytes} bytes as a message, more than the broker of {topic} accepts \
+         (maxMessageSize {limit})"
+    )]
+    TooLarge {
+        /// Which of the messages that were to be sent. Those before it are stored.
+        index: usize,
+        /// The topic.
+        topic: String,
+        /// Its bytes, packed.
+        bytes: usize,
+        /// The broker's limit, in bytes.
+        limit: usize,
+    },
     /// The broker is unreachable, or refuses, or answers with an error.
     #[error("{doing}: {why}")]
     Away {
@@ -76,12 +91,12 @@ impl PulsarError {
     /// Whether a retry may succeed without a change of the configuration.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Away { .. })
+        matches!(self, Self::TooLarge { .. } | Self::Away { .. })
     }
 
     /// Whether only a change of the configuration, or of a file that it names, helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Anew { .. } | Self::Away { .. })
+        !matches!(self, Self::Anew { .. } | Self::TooLarge { .. } | Self::Away { .. })
     }
 }

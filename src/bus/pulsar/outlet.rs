@@ -15,7 +15,7 @@ use pulsar::consumer::InitialPosition;
 use super::diagnosis::away;
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
-use super::producer::{AccessMode, TopicProducer};
+use super::producer::{AccessMode, TopicProducer, Unsent};
 use super::progress::position_of;
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
@@ -109,19 +109,27 @@ impl Outlet for PulsarOutlet {
         let doing = self.link.producing();
         // The producer is put back only after success. It must not be used again when sending was
         // interrupted, also by dropping this future.
-        let mut stored = None;
+        let (mut stored, mut index) = (None, 0);
         for mut batch in producer.batches(messages) {
             if let (Some(first), Some(_)) = (batch.first_mut(), stored) {
                 first.after = stored;
             }
-            let count = batch.len() as u64;
+            let count = batch.len();
             let sending = async {
-                let sent = producer.send(batch).await;
-                sent.map_err(|error| away(&doing, &error.into()))
+                producer.send(batch).await.map_err(|unsent| match unsent {
+                    Unsent::TooLarge { bytes, limit } => PulsarError::TooLarge {
+                        index,
+                        topic: self.link.topic.clone(),
+                        bytes,
+                        limit,
+                    },
+                    Unsent::Lost(error) => away(&doing, &error.into()),
+                })
             };
             match within(SENT, || doing.clone(), sending).await {
                 Ok(entry) => {
-                    metrics::MESSAGES_PRODUCED.add(count);
+                    metrics::MESSAGES_PRODUCED.add(count as u64);
+                    index += count;
                     let tag = self.tag();
                     stored = entry.map(|entry| Cursor { tag, position: position_of(entry) });
                 }

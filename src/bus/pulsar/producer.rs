@@ -66,6 +66,22 @@ pub(super) struct TopicProducer {
     _serving: AbortOnDropHandle<()>,
 }
 
+/// Why a batch was not sent, or is not known to be stored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsent {
+    /// It is larger than the broker accepts. The producer can be used further.
+    #[error("{bytes} bytes are more than the broker accepts in a message ({limit})")]
+    TooLarge {
+        /// Its bytes, packed.
+        bytes: usize,
+        /// The broker's limit, in bytes.
+        limit: usize,
+    },
+    /// The connection failed.
+    #[error(transparent)]
+    Lost(#[from] ConnectionError),
+}
+
 /// A command whose response is waited for.
 struct ProducerRequest {
     message: Box<Message>,
@@ -133,34 +149,23 @@ impl TopicProducer {
 
     /// Sends messages as one entry of the topic, and waits for the broker's receipt. Returns that
     /// entry, or `None` when the receipt does not name it.
-    pub(super) async fn send(
-        &mut self,
-        batch: Vec<Outgoing>,
-    ) -> Result<Option<EntryId>, ConnectionError> {
+    pub(super) async fn send(&mut self, batch: Vec<Outgoing>) -> Result<Option<EntryId>, Unsent> {
         let number = self.sequence;
-        self.sequence += 1;
         let entry = self.entry(number, batch)?;
-        self.request(entry, ProducerResponse::Receipt(number)).await
+        self.sequence += 1;
+        Ok(self.request(entry, ProducerResponse::Receipt(number)).await?)
     }
 
     /// The command that sends messages as one entry.
-    fn entry(
-        &self,
-        sequence_id: u64,
-        messages: Vec<Outgoing>,
-    ) -> Result<Box<Message>, ConnectionError> {
+    fn entry(&self, sequence_id: u64, messages: Vec<Outgoing>) -> Result<Box<Message>, Unsent> {
         let count = i32::try_from(messages.len()).ok();
         let batch = batch_of(messages)?;
         let uncompressed = u32::try_from(batch.len()).ok();
-        let (compression, data) = pack(self.link.compression, batch)?;
-        if data.len() + BATCH_METADATA > self.max_message_bytes {
-            let words = format!(
-                "{} bytes are more than the broker accepts in a message (maxMessageSize {}): raise \
-                 its limit",
-                data.len(),
-                self.max_message_bytes
-            );
-            return Err(ConnectionError::Encoding(words));
+        let (compression, data) =
+            pack(self.link.compression, batch).map_err(ConnectionError::from)?;
+        let bytes = data.len() + BATCH_METADATA;
+        if bytes > self.max_message_bytes {
+            return Err(Unsent::TooLarge { bytes, limit: self.max_message_bytes });
         }
         let millis = u64::try_from(self.link.clock.now().micros() / 1_000).unwrap_or(0);
         let metadata = proto::MessageMetadata {

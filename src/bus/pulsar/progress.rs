@@ -4,6 +4,10 @@
 //! is common, or belongs to a topic that was created again under the same name, where other events
 //! have the old positions. The end of the topic tells which: until the topic is known to reach as
 //! far as before, such messages are withheld and not acknowledged.
+//!
+//! Brokers write entries of their own into a topic, markers, for transactions and for subscriptions
+//! that are replicated to other clusters. They have numbers and are never delivered, so that
+//! entries seem to be missing. The property `after` of the message behind them shows that none are.
 
 use crate::model::position::Position;
 
@@ -38,6 +42,8 @@ pub(super) struct TopicProgress {
     began: Option<(Position, Option<EntryId>)>,
     /// That of the session before, which ended because entries before it are missing.
     expected: Option<Position>,
+    /// Whether the topic is known to have markers: in this session, or by those before it.
+    pub(super) has_markers: bool,
 }
 
 /// What to do with a received message.
@@ -60,7 +66,8 @@ impl TopicProgress {
         end: Option<EntryId>,
     ) -> Self {
         let is_proven = applied.is_none() || end.is_some();
-        Self { reached: applied, last: None, is_proven, began: None, expected }
+        let (last, began, has_markers) = (None, None, false);
+        Self { reached: applied, last, is_proven, began, expected, has_markers }
     }
 
     /// The furthest entry that was delivered, or applied before.
@@ -75,14 +82,19 @@ impl TopicProgress {
 
     /// Records a received position; `named_before` is the entry that it names in the property
     /// `after`. Entries that are missing before it may have been lost in transit, or its id may be
-    /// damaged: a new session shows which. They are missing in the topic when two sessions in a row
-    /// begin with the same position.
+    /// damaged: a new session shows which. They are missing in the topic, or are markers, when two
+    /// sessions in a row begin with the same position. On a topic that is known to have markers,
+    /// another session is not needed to tell that these are some.
     pub(super) fn advance(&mut self, at: Position, named_before: Option<EntryId>) -> NextStep {
         if self.reached < Some(at) {
             let is_confirmed = self.began.is_none() && self.expected == Some(at);
-            let before = self.reached.filter(|before| is_hole(*before, at, named_before));
-            if let Some(before) = before.filter(|_| !is_confirmed) {
-                return NextStep::Hole(entry_of(before));
+            if let Some(before) = self.reached {
+                let has_markers = are_markers(before, at, named_before);
+                let is_doubtful = has_markers && !self.has_markers;
+                if !is_confirmed && (is_doubtful || is_hole(before, at, named_before)) {
+                    return NextStep::Hole(entry_of(before));
+                }
+                self.has_markers |= has_markers;
             }
             self.began.get_or_insert((at, named_before));
             (self.reached, self.is_proven) = (Some(at), true);
@@ -102,16 +114,24 @@ impl TopicProgress {
 
 /// Whether entries are missing between two positions that were received one after the other. When
 /// the second one begins another ledger, only the entry that it names in the property `after` can
-/// tell. An entry that cannot be before it is ignored. Within a ledger the numbers tell.
+/// tell. An entry that cannot be before it is ignored. Within a ledger the numbers tell, unless the
+/// entries that they skip are markers.
 pub(super) fn is_hole(before: Position, at: Position, named_before: Option<EntryId>) -> bool {
     let (from, to) = (entry_of(before), entry_of(at));
-    if to <= from {
-        return false;
-    }
-    if to.0 == from.0 {
-        return to.1 > from.1.saturating_add(1);
-    }
-    to.1 > 0 || named_before.is_some_and(|named| from < named && named.0 < to.0)
+    let is_named_missing = named_before.is_some_and(|named| from < named && named.0 < to.0);
+    is_named_missing || skips(from, to) && !are_markers(before, at, named_before)
+}
+
+/// Whether the entries between two positions are markers: the numbers skip some, but the second
+/// message names the first one as the last before it. Its producer has the topic to itself.
+fn are_markers(before: Position, at: Position, named_before: Option<EntryId>) -> bool {
+    let (from, to) = (entry_of(before), entry_of(at));
+    skips(from, to) && named_before == Some(from)
+}
+
+/// Whether the numbers of two entries skip some between them.
+fn skips(from: EntryId, to: EntryId) -> bool {
+    from < to && if from.0 == to.0 { to.1 > from.1.saturating_add(1) } else { to.1 > 0 }
 }
 
 #[cfg(test)]
@@ -216,9 +236,32 @@ mod tests {
         for known in [at(7, 3, 6), at(7, 4, 0), at(7, 2, 0), at(5, 0, 0)] {
             assert!(!is_hole(before, known, Some((8, 0))), "{known:?}");
         }
-        assert!(is_hole(before, at(7, 5, 0), Some((7, 3))));
+        assert!(is_hole(before, at(7, 5, 0), Some((7, 2))));
         assert!(is_hole(before, at(9, 1, 0), None));
         let mut new = TopicProgress::new((None, None), Some((9, 9)));
         assert_eq!(new.advance(first, Some((8, 0))), Pass, "a new node");
+    }
+
+    #[test]
+    fn markers_are_not_missing_entries() {
+        let (applied, named) = (at(7, 3, 5), Some((7, 3)));
+        for after_markers in [at(7, 6, 0), at(9, 1, 0)] {
+            assert!(!is_hole(applied, after_markers, named));
+            assert!(is_hole(applied, after_markers, None));
+            let mut progress = TopicProgress::new((Some(applied), None), Some((9, 9)));
+            assert_eq!(progress.advance(after_markers, named), Hole((7, 3)), "or a damaged id");
+            assert!(!progress.has_markers);
+            let confirmed = (Some(applied), Some(after_markers));
+            let mut progress = TopicProgress::new(confirmed, Some((9, 9)));
+            assert_eq!(progress.advance(after_markers, named), Pass);
+            assert!(progress.has_markers);
+            // Others need no further session, in this one or in those after it.
+            let more = at(9, 4, 0);
+            assert_eq!(progress.advance(more, Some(entry_of(after_markers))), Pass);
+            let mut progress = TopicProgress::new((Some(applied), None), Some((9, 9)));
+            progress.has_markers = true;
+            assert_eq!(progress.advance(after_markers, named), Pass);
+            assert_eq!(progress.advance(at(9, 9, 0), Some((7, 2))), Hole(entry_of(after_markers)));
+        }
     }
 }

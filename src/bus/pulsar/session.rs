@@ -108,6 +108,8 @@ pub(super) struct EarlierSessions {
     pub(super) first: Option<Position>,
     /// Attempts in a row to move the subscription back that failed, since something new arrived.
     pub(super) unmoved: u32,
+    /// Whether the topic is known to have markers.
+    pub(super) has_markers: bool,
 }
 
 impl EarlierSessions {
@@ -452,7 +454,10 @@ impl ReaderSession {
     ) -> Result<bool, PulsarError> {
         let at = delivery.position;
         match self.progress.advance(at, delivery.receipt.after) {
-            NextStep::Pass => Ok(true),
+            NextStep::Pass => {
+                earlier.has_markers = self.progress.has_markers;
+                Ok(true)
+            }
             NextStep::Withhold => Ok(false),
             NextStep::Hole(before) => {
                 if self.progress.began().is_none() {

@@ -5,10 +5,11 @@ use crate::bus::outbox::{self, OutboxEntry, OutboxReceipt};
 use crate::model::event::EventKey;
 use crate::model::gap::Outage;
 use crate::model::message::Outgoing;
-use crate::model::window::Day;
+use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::Announced;
 use crate::store::keys::{AppliedKey, InboxKey, OutboxKey, SeenKey};
-use crate::store::{Reader, StoreError, outages};
+use crate::store::outages::PendingOutage;
+use crate::store::{Batch, Reader, StoreError, outages, rejects};
 
 /// Maximum number of messages sent together, as one entry of the topic.
 const MESSAGES: usize = 500;
@@ -29,6 +30,8 @@ const COUNTED: u64 = 100_000;
 #[derive(Default)]
 pub(super) struct OutgoingBatch {
     pub(super) bodies: Vec<Outgoing>,
+    /// The rows of the messages, in their order.
+    pub(super) sources: Vec<OutboxReceipt>,
     pub(super) spent: Vec<OutboxReceipt>,
     /// How many rows get no message because `privacy.exclude` leaves their events out now.
     pub(super) left_out: u64,
@@ -85,6 +88,7 @@ impl RowReader {
                 self.outage = message.outage;
             }
             messages.bodies.push(message);
+            messages.sources.push(spent);
         }
         Ok(messages)
     }
@@ -107,6 +111,24 @@ pub(super) fn came_back(
         }
     }
     Ok((last, applied))
+}
+
+/// Moves a row that is larger than the broker accepts to the reject log. Its event is missing on
+/// every node, so an outage of no length at its time travels with the next message.
+pub(super) fn set_aside(
+    batch: &mut Batch<'_>,
+    row: OutboxReceipt,
+    (now, reason): (Timestamp, &str),
+) -> Result<(), StoreError> {
+    let found = outbox::read(batch, row.entry, 1, 0)?.pop();
+    let Some(OutboxEntry { envelope, .. }) = found.filter(|it| it.spent.entry == row.entry) else {
+        return Ok(());
+    };
+    rejects::keep(batch, now, reason, envelope.event.as_bytes())?;
+    let at = envelope.facts.received_at;
+    let outage = Outage { since: at, until: at };
+    outages::keep_pending(batch, PendingOutage { outage, before: row.admission })?;
+    outbox::settle(&[row], batch)
 }
 
 /// Whether an event was applied. Looks at every stored day, as admission does: another node may

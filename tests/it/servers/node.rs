@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) grant: watch::Receiver<ProducerGrant>,
     /// Number of pending rows that must not be sent.
     pub(crate) waiting: watch::Receiver<u64>,
+    /// Why events could not be sent last.
+    pub(crate) unsent: watch::Receiver<Option<String>>,
     pub(crate) subscription: String,
     hub: Arc<Hub>,
     stages: Vec<JoinHandle<anyhow::Result<()>>>,
@@ -72,13 +74,14 @@ impl Node {
         let apply = apply_stage(&store, &hub, clock);
         let (granting, grant) = watch::channel(ProducerGrant::Unasked);
         let (counting, waiting) = watch::channel(0);
+        let (reporting, unsent) = watch::channel(None);
         let outlet = PulsarOutlet::new(options, clock).unwrap();
         let relay = Relay {
             store: store.clone(),
             produces: collects,
             grant: granting,
             waiting: counting,
-            unsent: watch::Sender::new(None),
+            unsent: reporting,
             bus: state.clone(),
             clock,
         };
@@ -89,7 +92,7 @@ impl Node {
             tokio::spawn(relay.run(outlet, stop.clone())),
         ];
         let topic = options.consumer_topic.clone();
-        Self { store, state, grant, waiting, subscription, hub, stages, stop, topic }
+        Self { store, state, grant, waiting, unsent, subscription, hub, stages, stop, topic }
     }
 
     /// Stops the node as by SIGTERM, and closes its store.
