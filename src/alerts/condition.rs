@@ -15,6 +15,9 @@ names! {
         RabbitMqAway = "rabbitmq_away",
         /// The merge script fails; the last good one is in use.
         ScriptBroken = "script_broken",
+        /// A file that is read while running, or that of a list, was replaced by one that cannot
+        /// be used.
+        FileUnusable = "file_unusable",
         /// The disk of the store is almost full.
         DiskNearlyFull = "disk_nearly_full",
         /// GitHub answers without new events.
@@ -39,6 +42,7 @@ impl AlertCondition {
             Self::TidbFailing => "the sync with TiDB fails",
             Self::RabbitMqAway => "RabbitMQ is not fed",
             Self::ScriptBroken => "the merge script is broken",
+            Self::FileUnusable => "a file cannot be used",
             Self::DiskNearlyFull => "the disk is nearly full",
             Self::FeedFrozen => "GitHub's feed is frozen",
             Self::TokenStale => "a GitHub token is shown old pages",

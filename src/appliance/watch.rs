@@ -56,7 +56,8 @@ pub(super) async fn look(
         // The last look comes after the request to stop.
         let is_last = stop.is_cancelled();
         blocking(measure).await?;
-        operator.parts();
+        let is_unusable = unusable_files(&operator.parts()).is_some();
+        metrics::FILE_UNUSABLE.set(if is_unusable { 1.0 } else { 0.0 });
         if is_last {
             return store.paths().lost().map_or(Ok(()), |error| Err(error.into()));
         }
@@ -82,8 +83,13 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let mut was_full = false;
     loop {
-        for part in operator.parts() {
-            tell(&alerts, &part);
+        let parts = operator.parts();
+        for part in &parts {
+            tell(&alerts, part);
+        }
+        match unusable_files(&parts) {
+            Some(text) => alerts.raise(AlertCondition::FileUnusable, &text),
+            None => alerts.clear(AlertCondition::FileUnusable),
         }
         let report = source.as_ref().and_then(|source| source.borrow().completeness.clone());
         if let Some(report) = report {
@@ -138,6 +144,13 @@ fn tell(alerts: &Alerts, part: &Part) {
     } else {
         alerts.clear(condition);
     }
+}
+
+/// Which files cannot be used, in words. Their parts are there only while there are some.
+fn unusable_files(parts: &[Part]) -> Option<String> {
+    let parts = parts.iter().filter(|part| matches!(&*part.name, "files" | "lists"));
+    let words: Vec<&str> = parts.filter_map(|part| part.error.as_deref()).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// Raises or clears the alerts for the feed. A problem reported here has already lasted for a

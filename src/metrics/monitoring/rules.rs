@@ -139,6 +139,11 @@ rules! {
         "A script of {{ $labels.instance }} fails"
         "`ghpulse script check --url URL` shows the error with its line; the last good script \
          stays in use until then.";
+    GhpulseFileUnusable warning "5m"
+        "ghpulse_file_unusable > 0"
+        "A file of {{ $labels.instance }} cannot be used"
+        "`ghpulse check` names it with what is wrong: a certificate, a file of tokens or of names, \
+         or a list. The last good content is in use until it is mended or the node restarts.";
     GhpulseTidbFails warning "0m"
         "sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"failed\"}[3h])) > 0 \
          and sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"ok\"}[3h])) == 0"

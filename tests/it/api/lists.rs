@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::site::Site;
 use super::stream::polled;
 use crate::common::client::request;
-use crate::common::running::until_some;
+use crate::common::running::{soon, until_some};
+use crate::common::webhook::webhook;
 
 fn event(id: u32, repo: &str, actor: &str) -> String {
     let (actor, repo) = (json!({"id": id, "login": actor}), json!({"id": id, "name": repo}));
@@ -37,7 +38,13 @@ async fn query_by_list_follows_the_file() {
     save(lists.path(), "mine", "Rust-Lang/rust\ntokio-rs/*\n");
     save(lists.path(), "bots", "@renovate[bot] # and no others\n");
     let folder = lists.path().to_str().unwrap().to_owned();
-    let site = Site::start(&[("GHPULSE_LISTS_DIR", folder.as_str())]).await;
+    let (url, mut posts) = webhook().await;
+    let settings = [
+        ("GHPULSE_LISTS_DIR", folder.as_str()),
+        ("GHPULSE_ALERTS_WEBHOOK", url.as_str()),
+        ("GHPULSE_ALERTS_FORMAT", "json"),
+    ];
+    let site = Site::start(&settings).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     site.push(&[
         event(1, "rust-lang/Rust", "ann"),
@@ -94,7 +101,20 @@ async fn query_by_list_follows_the_file() {
     assert!(is_named, "{error}");
     let public = shown(site.running.public).await.unwrap().to_string();
     assert!(!public.contains("mine") && !public.contains("a b"), "{public}");
+    let unusable = async || {
+        let metrics = request(site.running.ops, "GET", "/metrics", &[]).await.body;
+        metrics.contains("ghpulse_file_unusable 1")
+    };
+    until_some("the metric", async || unusable().await.then_some(())).await;
+    let mut posted = async |state: &str| {
+        let post = soon("an alert is posted", posts.recv()).await.unwrap();
+        assert_eq!((&post["condition"], &post["state"]), (&json!("file_unusable"), &json!(state)));
+        assert!(post["text"].as_str().unwrap().contains("mine.txt:2"), "{post}");
+    };
+    posted("begins").await;
     save(lists.path(), "mine", "x/y\n");
     let is_gone = async || shown(site.running.ops).await.is_none().then_some(());
     until_some("the part is gone", is_gone).await;
+    until_some("the metric says so", async || (!unusable().await).then_some(())).await;
+    posted("over").await;
 }
