@@ -203,7 +203,8 @@ pub trait Outlet: Send + 'static {
     fn lost(&mut self) -> impl Future<Output = BusError> + Send;
 
     /// Sends messages in order, after all earlier ones, and waits until the broker has confirmed
-    /// them. Returns where they are stored, or `None` when the broker does not say. After an error
+    /// them. Returns the cursor of the entry with the last of them, or `None` when the broker does
+    /// not name it. After an error
     /// any of them may have been stored, and the grant is lost; but none after one that is
     /// [too large](BusError::too_large).
     fn send(

@@ -94,7 +94,10 @@ impl BrokerState {
             return (PartState::Degraded, bus.since, Some(words));
         }
         let waits = (waiting > 0).then(|| rows(waiting));
-        let unsent: Vec<String> = waits.into_iter().chain(self.unsent.borrow().clone()).collect();
+        // Another collector produces, and there is nothing to send.
+        let is_idle = waiting == 0 && self.is_standby();
+        let unsent = self.unsent.borrow().clone().filter(|_| !is_idle);
+        let unsent: Vec<String> = waits.into_iter().chain(unsent).collect();
         if unsent.is_empty() {
             return (PartState::Ok, bus.since, bus.trouble);
         }

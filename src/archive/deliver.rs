@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::ArchiveError;
 use super::export::Exported;
 use super::partial_file::PartialFile;
-use super::sole_writer::SoleWriter;
+use super::sole_writer::{COMMAND_WAIT, SoleWriter};
 use super::target::ArchiveTarget;
 use super::{lines, sidecar};
 use crate::model::hour_file::{HourName, rows_name};
@@ -21,7 +21,7 @@ pub fn deliver(
     to: &ArchiveTarget,
 ) -> Result<Exported, ArchiveError> {
     private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
-    let _alone = SoleWriter::wait(&to.dir)?;
+    let _alone = SoleWriter::wait(&to.dir, COMMAND_WAIT)?;
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;

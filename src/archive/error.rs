@@ -142,6 +142,11 @@ impl ArchiveError {
         move |source| Self::File { verb, path: path.to_owned(), source }
     }
 
+    /// Whether another process writes to the directory.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+
     /// Whether the file system or the store failed, rather than the file's contents.
     #[must_use]
     pub fn is_io(&self) -> bool {

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
 use super::sidecar::{self, WrittenHour};
-use super::sole_writer::SoleWriter;
+use super::sole_writer::{COMMAND_WAIT, STAGE_WAIT, SoleWriter};
 use super::target::ArchiveTarget;
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
@@ -109,7 +109,8 @@ pub async fn run(
         let until = witness.scheduled_now().map(settled_until);
         if let Some(until) = until.filter(|until| done != Some(*until)) {
             let passed = pass(&store, until, &to).await;
-            went(passed.as_ref().err());
+            // A directory to which another one writes is no failure.
+            went(passed.as_ref().err().filter(|error| !error.is_busy()));
             match passed {
                 Ok(hours) => {
                     for hour in hours.iter().filter(|hour| hour.fresh > 0) {
@@ -119,6 +120,9 @@ pub async fn run(
                     done = Some(until);
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
+                Err(error) if error.is_busy() => {
+                    tracing::info!(%error, "hours are exported later");
+                }
                 Err(error) => tracing::error!(%error, "cannot export hours; retrying"),
             }
         }
@@ -191,7 +195,7 @@ struct WantedHours {
     /// The range holds everything the journal has of this hour and of later ones, and late events
     /// of earlier ones.
     since: Hour,
-    /// Whether cut hours are written too.
+    /// Whether cut hours are written too: a command does, the stage does not.
     cut_too: bool,
 }
 
@@ -244,8 +248,9 @@ fn write(
 ) -> Result<WrittenHours, ArchiveError> {
     let written = WrittenHours::default();
     let mut export = RunningExport { reader, start, wanted, to, written, is_whole: true };
+    let wait = if wanted.cut_too { COMMAND_WAIT } else { STAGE_WAIT };
     for _ in 0..PASSES {
-        let _alone = SoleWriter::wait(&to.dir)?;
+        let _alone = SoleWriter::wait(&to.dir, wait)?;
         let files = export.read(open)?;
         if export.finish(files)? {
             return Ok(export.written);

@@ -15,9 +15,11 @@ use crate::sync::lock;
 /// Name of the file that a writer locks. It stays: removing it would let two writers lock two files
 /// of that name.
 const LOCK: &str = ".ghpulse.lock";
-/// Attempts to lock it, and the pause between them: ten minutes in all. A pass writes up to 48
-/// hours, most of them in seconds.
-const TRIES: u32 = 6_000;
+/// How long a command waits for the directory: another one may write a month.
+pub(super) const COMMAND_WAIT: Duration = Duration::from_secs(600);
+/// How long the appliance waits, which tries again by itself, and must be able to stop.
+pub(super) const STAGE_WAIT: Duration = Duration::from_secs(5);
+/// Time between two attempts to lock it.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The writer in this process, where the file system has no locks.
@@ -37,18 +39,22 @@ pub(super) enum SoleWriter {
 }
 
 impl SoleWriter {
-    /// Waits until no other writes to `dir`, which exists; fails after ten minutes. Blocks.
-    pub(super) fn wait(dir: &Path) -> Result<Self, ArchiveError> {
-        Self::wait_for(dir, TRIES)
-    }
-
-    fn wait_for(dir: &Path, tries: u32) -> Result<Self, ArchiveError> {
+    /// Waits until no other writes to `dir`, which exists; fails when that takes longer than
+    /// `most`. Blocks.
+    pub(super) fn wait(dir: &Path, most: Duration) -> Result<Self, ArchiveError> {
         let path = dir.join(LOCK);
         let file = private::open_lock(&path).map_err(ArchiveError::file("open", &path))?;
-        for _ in 0..tries {
+        let mut waited = Duration::ZERO;
+        loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self::OfAll(file)),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) if waited < most => {
+                    std::thread::sleep(PAUSE);
+                    waited += PAUSE;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(ArchiveError::Busy { dir: dir.to_owned() });
+                }
                 Err(TryLockError::Error(error)) => {
                     UNLOCKED.log(|left_out| {
                         let words = "cannot lock a directory of hours: let no other write to it";
@@ -58,7 +64,6 @@ impl SoleWriter {
                 }
             }
         }
-        Err(ArchiveError::Busy { dir: dir.to_owned() })
     }
 }
 
@@ -71,13 +76,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = private::open_lock(&dir.path().join(LOCK)).unwrap();
         other.lock().unwrap();
-        let refused = SoleWriter::wait_for(dir.path(), 2).map(drop).unwrap_err();
+        let refused = SoleWriter::wait(dir.path(), PAUSE).map(drop).unwrap_err();
         assert!(refused.to_string().contains("another process"), "{refused}");
         let path = dir.path().to_owned();
-        let waits = std::thread::spawn(move || SoleWriter::wait(&path).map(drop));
+        let waits = std::thread::spawn(move || SoleWriter::wait(&path, COMMAND_WAIT).map(drop));
         drop(other);
         waits.join().unwrap().unwrap();
-        let _again = SoleWriter::wait_for(dir.path(), 1).unwrap();
+        let _again = SoleWriter::wait(dir.path(), Duration::ZERO).unwrap();
     }
 
     #[test]
@@ -85,7 +90,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
         std::os::unix::fs::symlink(&target, dir.path().join(LOCK)).unwrap();
-        SoleWriter::wait_for(dir.path(), 1).map(drop).unwrap_err();
+        SoleWriter::wait(dir.path(), Duration::ZERO).map(drop).unwrap_err();
         assert!(!target.exists());
     }
 }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::ask_order::{AskOrder, reconnected};
-use self::rows::{OutgoingBatch, RowReader, WaitingRows, came_back, count, set_aside};
+use self::rows::{OutgoingBatch, RowReader, WaitingRows, count, find_applied, set_aside};
 pub use self::when_granted::WhenGranted;
 pub(in crate::collect) use self::when_granted::granted;
 use crate::backoff::Backoff;
@@ -157,7 +157,7 @@ impl Relay {
         standby: &mut Standby,
         refused: &mut Option<Instant>,
     ) -> anyhow::Result<Duration> {
-        if self.produces && !self.leaves_topic(standby) {
+        if self.produces && !self.defers_to_holder(standby) {
             if self.ask(outlet).await? == ProducerGrant::Granted {
                 *refused = None;
                 *standby = Standby::default();
@@ -190,9 +190,9 @@ impl Relay {
     }
 
     /// Whether this collector is on standby and does not ask now.
-    fn leaves_topic(&self, standby: &mut Standby) -> bool {
+    fn defers_to_holder(&self, standby: &mut Standby) -> bool {
         *self.grant.borrow() == ProducerGrant::Standby
-            && standby.order.leaves(&self.bus.borrow(), self.clock.instant())
+            && standby.order.defers(&self.bus.borrow(), self.clock.instant())
     }
 
     /// Asks for the topic as a collector. Polling starts if the first answer is late. A request
@@ -336,22 +336,25 @@ impl Relay {
 
     /// Sends the outbox and new rows as they arrive, until sending fails or until the end given by
     /// `until`. While a batch is in flight, the next one is read and the rows of the previous one
-    /// are deleted. Each batch names the newest message that is known to be `before` it.
+    /// are deleted. Each batch names the newest message that is known to precede it.
     async fn forward(
         &self,
         outlet: &mut impl Outlet,
         until: Until,
-        mut before: Option<Cursor>,
+        mut last_sent: Option<Cursor>,
     ) -> anyhow::Result<()> {
         let mut head = self.store.watermarks().outbox.subscribe();
         let mut row_reader = RowReader::default();
         let mut done = 0;
-        let (mut ahead, mut acknowledged) = (OutgoingBatch::default(), Vec::new());
+        let (mut next, mut to_delete) = (OutgoingBatch::default(), Vec::new());
         loop {
-            if ahead.spent.is_empty() {
-                self.delete_rows(std::mem::take(&mut acknowledged)).await?;
+            if next.spent.is_empty() {
+                self.delete_rows(std::mem::take(&mut to_delete)).await?;
                 if matches!(until, Until::Empty(_)) && *head.borrow() <= done {
                     return Ok(());
+                }
+                if *head.borrow() <= done {
+                    self.report_sendable();
                 }
                 let newest = async { head.wait_for(|head| *head > done).await.map(|head| *head) };
                 let newest = tokio::select! {
@@ -359,36 +362,36 @@ impl Relay {
                     newest = newest => newest?,
                     error = outlet.lost() => return Err(error.into()),
                 };
-                (ahead, row_reader) = self.read(done + 1, row_reader).await?;
-                if ahead.spent.is_empty() {
-                    self.report_sendable();
+                (next, row_reader) = self.read(done + 1, row_reader).await?;
+                if next.spent.is_empty() {
                     done = newest;
                     continue;
                 }
             }
             if matches!(until, Until::Empty(end) if self.clock.instant() >= end) {
-                self.delete_rows(acknowledged).await?;
+                self.delete_rows(to_delete).await?;
                 return Ok(());
             }
-            let OutgoingBatch { mut bodies, sources, spent, left_out } = std::mem::take(&mut ahead);
-            if let Some(first) = bodies.first_mut() {
-                first.after = before;
+            let OutgoingBatch { mut messages, sources, spent, left_out } =
+                std::mem::take(&mut next);
+            if let Some(first) = messages.first_mut() {
+                first.after = last_sent;
             }
             done = spent.last().map_or(done, |last| last.entry);
             let rest = async {
-                self.delete_rows(std::mem::take(&mut acknowledged)).await?;
+                self.delete_rows(std::mem::take(&mut to_delete)).await?;
                 if *head.borrow() > done {
                     self.read(done + 1, row_reader).await
                 } else {
-                    Ok((ahead, row_reader))
+                    Ok((next, row_reader))
                 }
             };
             let sending =
-                async { if bodies.is_empty() { Ok(None) } else { outlet.send(bodies).await } };
-            let (taken, rest) = tokio::join!(sending, rest);
-            (ahead, row_reader) = rest?;
-            before = match taken {
-                Ok(stored) => stored.or(before),
+                async { if messages.is_empty() { Ok(None) } else { outlet.send(messages).await } };
+            let (sent, rest) = tokio::join!(sending, rest);
+            (next, row_reader) = rest?;
+            last_sent = match sent {
+                Ok(stored) => stored.or(last_sent),
                 Err(error) => {
                     // The batch that was read ahead is read again: it may have lost the first-time
                     // flags to this one.
@@ -400,7 +403,7 @@ impl Relay {
             };
             self.report_sendable();
             metrics::EVENTS_LEFT_OUT.add(left_out);
-            acknowledged = spent;
+            to_delete = spent;
         }
     }
 
@@ -441,7 +444,7 @@ impl Relay {
     /// be remembered as duplicates.
     async fn delete_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
         let (after, today) = (standby.compared_to, self.clock.now().day());
-        let found = self.store.read(move |reader| came_back(reader, after, today)).await?;
+        let found = self.store.read(move |reader| find_applied(reader, after, today)).await?;
         let (last, applied) = found;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "another collector produced them too");

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::codec::Framed;
 
-use super::diagnosis::{away, shut_out, without_token};
+use super::diagnosis::{away, rejected_handshake, without_token};
 use super::error::PulsarError;
 use super::frames::{FrameCodec, PulsarFrame};
 use super::link::{PulsarLink, within};
@@ -68,27 +68,31 @@ impl BrokerConnection {
         codec: FrameCodec,
     ) -> Result<Self, PulsarError> {
         let doing = || format!("connecting to {}", address.url);
+        // The issuer has a time limit of its own, and a silent issuer is not a silent broker.
+        let token = link.token().await.map_err(|words| away(doing(), &refused(words).into()))?;
         let opening = async {
             let opened = async {
                 let stream = link.dial(&address.url).await?;
-                Self::log_in(stream, link, address.proxied.clone(), codec).await
+                Self::log_in(stream, (link, token), address.proxied.clone(), codec).await
             };
             let error = match Box::pin(opened).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            let Some(cause) = shut_out(&error) else { return Err(away(doing(), &error.into())) };
+            let Some(cause) = rejected_handshake(&error) else {
+                return Err(away(doing(), &error.into()));
+            };
             link.forget_token().await;
             Err(PulsarError::Away { doing: doing(), why: format!("{} ({cause})", link.advice()) })
         };
         within(CONNECT, doing, opening).await
     }
 
-    /// Logs in on a new stream. At the other end is the broker, or a proxy that has to connect to
-    /// the broker `proxied`.
+    /// Logs in on a new stream, with a token where there is one. At the other end is the broker, or
+    /// a proxy that has to connect to the broker `proxied`.
     pub(super) async fn log_in(
         stream: Box<dyn Duplex>,
-        link: &Arc<PulsarLink>,
+        (link, token): (&Arc<PulsarLink>, Option<String>),
         proxied: Option<String>,
         codec: FrameCodec,
     ) -> Result<Self, ConnectionError> {
@@ -102,7 +106,6 @@ impl BrokerConnection {
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             link: Arc::clone(link),
         };
-        let token = link.token().await.map_err(refused)?;
         connection.sent_token = token.clone().unwrap_or_default();
         let connect = proto::CommandConnect {
             client_version: concat!("ghpulse ", env!("CARGO_PKG_VERSION")).to_owned(),

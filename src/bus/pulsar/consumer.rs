@@ -19,9 +19,9 @@ use super::delivery::PulsarReceipt;
 use super::diagnosis::away;
 use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
-use super::progress::{EntryId, entry_of, is_hole, shown};
+use super::progress::{EntryId, ResumePoint, entry_of, is_hole, shown};
 use super::reader::{SubscribeOptions, TopicReader};
-use super::session::{EarlierSessions, PROOF, ReaderSession, end_of};
+use super::session::{ANSWER, EarlierSessions, ReaderSession, end_of};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;
@@ -101,11 +101,12 @@ impl PulsarBus {
     async fn connect(&mut self) -> Result<(), BusError> {
         let link = Arc::clone(&self.link);
         let doing = || format!("subscribing to {} at {}", link.topic, link.url);
-        let positions = (self.applied().await?, self.earlier.first);
-        match within(OPEN, doing, Box::pin(self.open(positions))).await {
+        let expected = self.earlier.expected;
+        let resume = ResumePoint { applied: self.applied().await?, expected };
+        match within(OPEN, doing, Box::pin(self.open(resume))).await {
             Ok(session) => {
-                self.link.is_believed();
-                self.earlier.first = None;
+                self.link.reset_fatal_answers();
+                self.earlier.expected = None;
                 tracing::info!(
                     topic = self.link.topic,
                     subscription = self.subscription,
@@ -161,19 +162,14 @@ impl PulsarBus {
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
-    /// Opens a session of a store that has applied the topic up to the first of these positions.
-    /// The second one is where the session before ended because entries are missing. They may be on
-    /// the topic nevertheless: the subscription passes over entries that expire, and when the data
-    /// directory was replaced by an older copy, this store itself has moved it on. So it is moved
-    /// back; after [`SEEKS`] failures in a row the session begins where the broker has us, and what
-    /// is missing there is recorded as a gap.
-    async fn open(
-        &mut self,
-        positions: (Option<Position>, Option<Position>),
-    ) -> Result<ReaderSession, PulsarError> {
-        let applied = positions.0.map(entry_of);
+    /// Opens a session. Entries that were missing may be on the topic nevertheless: the subscription
+    /// passes over entries that expire, and when the data directory was replaced by an older copy,
+    /// this store itself has moved it on. So it is moved back; after [`SEEKS`] failures in a row the
+    /// session begins where the broker has us, and what is missing there is recorded as a gap.
+    async fn open(&mut self, resume: ResumePoint) -> Result<ReaderSession, PulsarError> {
+        let applied = resume.applied.map(entry_of);
         let (mut reader, mut end) = self.subscribe(applied).await?;
-        let misses = positions.1.is_some() || self.earlier.is_stuck();
+        let misses = resume.expected.is_some() || self.earlier.is_stuck();
         // On a topic that ends earlier it would be moved to the end.
         if let Some(applied) = applied.filter(|_| misses && end.is_some()) {
             let to = shown(applied);
@@ -184,7 +180,7 @@ impl PulsarBus {
                 let seeking = async {
                     reader.seek(applied).await.map_err(|error| away(doing(), &error.into()))
                 };
-                within(PROOF, doing, seeking).await?;
+                within(ANSWER, doing, seeking).await?;
                 self.earlier.unmoved = 0;
                 tracing::info!(to, "moved the subscription back to what was applied");
                 drop(reader);
@@ -194,7 +190,7 @@ impl PulsarBus {
             }
         }
         let now = self.link.clock.instant();
-        let mut session = ReaderSession::new(reader, positions, end, now);
+        let mut session = ReaderSession::new(reader, resume, end, now);
         session.progress.has_markers = self.earlier.has_markers;
         Ok(session)
     }

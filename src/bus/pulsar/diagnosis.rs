@@ -7,11 +7,11 @@ use pulsar::message::proto::ServerError;
 use super::error::PulsarError;
 
 /// The longest part of a broker's message that is quoted, in bytes.
-const REPEATED: usize = 300;
+const QUOTED_BYTES: usize = 300;
 
 /// A library error with the operation that failed.
 pub(super) fn away(doing: impl Into<String>, error: &Error) -> PulsarError {
-    PulsarError::Away { doing: doing.into(), why: meaning(error) }
+    PulsarError::Away { doing: doing.into(), why: explain(error) }
 }
 
 /// The error of an operation that took longer than `seconds`.
@@ -23,45 +23,45 @@ pub(super) fn too_slow(doing: impl Into<String>, seconds: u64) -> PulsarError {
 /// Whether the broker reports another producer on the topic.
 pub(super) fn is_taken(error: &Error) -> bool {
     use ServerError::{ProducerBusy, ProducerFenced};
-    matches!(said(error), Some((Some(ProducerFenced | ProducerBusy), _)))
+    matches!(broker_error(error), Some((Some(ProducerFenced | ProducerBusy), _)))
 }
 
 /// The cause when a new connection reached the broker, but TLS or the login failed: brokers close a
 /// connection without TLS or a login, or send something else. `None` for other errors.
-pub(super) fn shut_out(error: &ConnectionError) -> Option<String> {
+pub(super) fn rejected_handshake(error: &ConnectionError) -> Option<String> {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
     let unreached = [ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut];
     Some(match error {
         ConnectionError::PulsarError(Some(ServerError::AuthenticationError), text) => {
-            format!("the broker says: {}", repeated(text.as_deref().unwrap_or_default()))
+            format!("the broker says: {}", first_line(text.as_deref().unwrap_or_default()))
         }
         ConnectionError::Io(error) if !unreached.contains(&error.kind()) => error.to_string(),
         ConnectionError::Disconnected => "the connection was closed".to_owned(),
-        ConnectionError::Decoding(words) | ConnectionError::Unexpected(words) => repeated(words),
+        ConnectionError::Decoding(words) | ConnectionError::Unexpected(words) => first_line(words),
         _ => return None,
     })
 }
 
 /// The cause, and what to do.
-pub(super) fn meaning(error: &Error) -> String {
-    if let Some((kind, text)) = said(error) {
-        let text = repeated(text.unwrap_or("no reason given"));
+pub(super) fn explain(error: &Error) -> String {
+    if let Some((kind, text)) = broker_error(error) {
+        let text = first_line(text.unwrap_or("no reason given"));
         return match advice(kind) {
             Some(advice) => format!("{advice} (the broker says: {text})"),
             None => format!("the broker says: {text}"),
         };
     }
-    let Error::Connection(error) = error else { return repeated(&error.to_string()) };
+    let Error::Connection(error) = error else { return first_line(&error.to_string()) };
     match error {
-        ConnectionError::Authentication(error) => login(error),
-        ConnectionError::Io(error) => reached(error),
+        ConnectionError::Authentication(error) => explain_login(error),
+        ConnectionError::Io(error) => explain_io(error),
         ConnectionError::NotFound => "its name does not resolve to an address".to_owned(),
         ConnectionError::Disconnected => "the connection was closed".to_owned(),
-        other => repeated(&other.to_string()),
+        other => first_line(&other.to_string()),
     }
 }
 
-fn reached(error: &std::io::Error) -> String {
+fn explain_io(error: &std::io::Error) -> String {
     let text = error.to_string();
     if text.contains("certificate") {
         return format!(
@@ -78,7 +78,7 @@ fn reached(error: &std::io::Error) -> String {
     }
 }
 
-fn login(error: &AuthenticationError) -> String {
+fn explain_login(error: &AuthenticationError) -> String {
     match error {
         AuthenticationError::Custom(text) | AuthenticationError::Retriable(text) => text.clone(),
     }
@@ -117,7 +117,7 @@ fn advice(kind: Option<ServerError>) -> Option<&'static str> {
 }
 
 /// The broker's own error, of a look-up or of another request.
-fn said(error: &Error) -> Option<(Option<ServerError>, Option<&str>)> {
+fn broker_error(error: &Error) -> Option<(Option<ServerError>, Option<&str>)> {
     match error {
         Error::ServiceDiscovery(ServiceDiscoveryError::Query(kind, text))
         | Error::Connection(ConnectionError::PulsarError(kind, text)) => {
@@ -134,9 +134,9 @@ pub(super) fn without_token(text: &str, token: &str) -> String {
 }
 
 /// The first line, of bounded length.
-fn repeated(text: &str) -> String {
+fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default().trim();
-    let mut end = line.len().min(REPEATED);
+    let mut end = line.len().min(QUOTED_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;
     }
@@ -181,13 +181,13 @@ mod tests {
     #[test]
     fn refused_connection_asks_whether_the_broker_runs() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let text = meaning(&Error::Connection(ConnectionError::Io(refused)));
+        let text = explain(&Error::Connection(ConnectionError::Io(refused)));
         assert!(text.contains("is the broker running"), "{text}");
     }
 
     #[test]
     fn long_text_is_cut_between_characters() {
-        assert_eq!(repeated(&"ä".repeat(400)).len(), REPEATED);
-        assert_eq!(repeated(""), "");
+        assert_eq!(first_line(&"ä".repeat(400)).len(), QUOTED_BYTES);
+        assert_eq!(first_line(""), "");
     }
 }

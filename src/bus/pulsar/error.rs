@@ -54,7 +54,7 @@ pub enum PulsarError {
          created again under the same name (the broker's data is gone); start with an empty data \
          directory, or use another topic"
     )]
-    Anew {
+    Recreated {
         /// The topic.
         topic: String,
         /// Its last entry, as ledger:entry.
@@ -97,6 +97,6 @@ impl PulsarError {
     /// Whether only a change of the configuration, or of a file that it names, helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Anew { .. } | Self::TooLarge { .. } | Self::Away { .. })
+        !matches!(self, Self::Recreated { .. } | Self::TooLarge { .. } | Self::Away { .. })
     }
 }

@@ -25,9 +25,11 @@ use crate::reload;
 
 /// Time limit for opening a session: name, connection, TLS, login, look-up, subscription.
 pub(super) const OPEN: Duration = Duration::from_secs(30);
+/// Time limit for connecting to one address of a host that may have several.
+const ADDRESS: Duration = Duration::from_secs(3);
 /// How often in a row a broker has to say that a topic is partitioned, or ends before what was
-/// applied, until it is believed: nothing but a person cures that.
-const SAID: u32 = 3;
+/// applied, until it is believed: only an operator can mend that.
+const FATAL_ANSWERS: u32 = 3;
 
 /// The checked configuration of a connection.
 pub(super) struct PulsarLink {
@@ -41,8 +43,8 @@ pub(super) struct PulsarLink {
     /// Read again for each connection, so that it can be renewed.
     ca: Option<PathBuf>,
     credentials: Option<Arc<Credentials>>,
-    /// How often in a row the broker has said what only a person can cure.
-    said: AtomicU32,
+    /// The number of answers in a row that only an operator can act on.
+    fatal_answers: AtomicU32,
 }
 
 impl PulsarLink {
@@ -64,7 +66,7 @@ impl PulsarLink {
             compression: pulsar.compression,
             ca: pulsar.ca.clone(),
             credentials: credentials.transpose()?.map(Arc::new),
-            said: AtomicU32::new(0),
+            fatal_answers: AtomicU32::new(0),
         })
     }
 
@@ -76,9 +78,7 @@ impl PulsarLink {
     /// Connects, with TLS for `pulsar+ssl`.
     pub(super) async fn dial(&self, url: &str) -> Result<Box<dyn Duplex>, ConnectionError> {
         let (_, host, port) = endpoint(url).ok_or(ConnectionError::NotFound)?;
-        let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
-        let addresses: Vec<_> = addresses.map_err(|_| ConnectionError::NotFound)?.collect();
-        let stream = TcpStream::connect(&addresses[..]).await?;
+        let stream = connect(&host, port).await?;
         stream.set_nodelay(true)?;
         if !self.is_tls() {
             return Ok(Box::new(stream));
@@ -132,7 +132,7 @@ impl PulsarLink {
     }
 
     /// The error of reading the topic.
-    pub(super) fn unread(&self, why: impl Into<String>) -> PulsarError {
+    pub(super) fn read_error(&self, why: impl Into<String>) -> PulsarError {
         let doing = format!("reading {} at {}", self.topic, self.url);
         PulsarError::Away { doing, why: why.into() }
     }
@@ -141,7 +141,7 @@ impl PulsarLink {
     /// wrong answer must not end the process.
     pub(super) fn confirmed(&self, error: PulsarError) -> PulsarError {
         let said = match &error {
-            PulsarError::Anew { last, applied, .. } => {
+            PulsarError::Recreated { last, applied, .. } => {
                 format!("the topic ends at {last}, before {applied}")
             }
             PulsarError::Partitioned { partitions, .. } => {
@@ -149,7 +149,7 @@ impl PulsarLink {
             }
             _ => return error,
         };
-        if self.said.fetch_add(1, Ordering::Relaxed) + 1 >= SAID {
+        if self.fatal_answers.fetch_add(1, Ordering::Relaxed) + 1 >= FATAL_ANSWERS {
             return error;
         }
         let doing = format!("using {} at {}", self.topic, self.url);
@@ -157,8 +157,8 @@ impl PulsarLink {
     }
 
     /// Records that the broker has answered as expected.
-    pub(super) fn is_believed(&self) {
-        self.said.store(0, Ordering::Relaxed);
+    pub(super) fn reset_fatal_answers(&self) {
+        self.fatal_answers.store(0, Ordering::Relaxed);
     }
 
     /// Checks that the topic does not end before the position up to which it was applied.
@@ -168,7 +168,7 @@ impl PulsarLink {
         applied: Option<(u64, u64)>,
     ) -> Result<(), PulsarError> {
         match (end, applied) {
-            (Some(end), Some(applied)) if end < applied => Err(PulsarError::Anew {
+            (Some(end), Some(applied)) if end < applied => Err(PulsarError::Recreated {
                 topic: self.topic.clone(),
                 last: shown(end),
                 applied: shown(applied),
@@ -176,6 +176,23 @@ impl PulsarLink {
             _ => Ok(()),
         }
     }
+}
+
+/// Connects to one of the addresses of a host.
+async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectionError> {
+    let addresses = tokio::net::lookup_host((host, port)).await;
+    let mut addresses: Vec<_> = addresses.map_err(|_| ConnectionError::NotFound)?.collect();
+    // Otherwise one that does not answer would keep the others from being tried.
+    fastrand::shuffle(&mut addresses);
+    let mut failed = ConnectionError::NotFound;
+    for address in addresses {
+        match tokio::time::timeout(ADDRESS, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error.into(),
+            Err(_) => failed = io::Error::from(io::ErrorKind::TimedOut).into(),
+        }
+    }
+    Err(failed)
 }
 
 /// The certificate authorities in a file; while it is malformed, its last good content.
@@ -271,7 +288,7 @@ pub(super) mod tests {
         let wrong = || link.check_end(Some((2, 3)), Some((2, 4))).unwrap_err();
         let is_transient = || link.confirmed(wrong()).is_transient();
         assert_eq!([is_transient(), is_transient()], [true, true]);
-        link.is_believed();
+        link.reset_fatal_answers();
         assert_eq!([is_transient(), is_transient(), is_transient()], [true, true, false]);
         assert!(
             !link.confirmed(PulsarError::Topic { topic: String::new(), why: "" }).is_transient()

@@ -27,7 +27,7 @@ impl PulsarLink {
         let mut address = BrokerAddress { url: self.url.clone(), proxied: None };
         let mut connection =
             Box::pin(BrokerConnection::open(self, &address, FrameCodec::COMMANDS)).await?;
-        match self.partitions(&mut connection).await.map_err(|error| self.unfound(&error))? {
+        match self.partitions(&mut connection).await.map_err(|error| self.lookup_error(&error))? {
             0 => {}
             partitions => {
                 let topic = self.topic.clone();
@@ -37,8 +37,8 @@ impl PulsarLink {
         let mut is_authoritative = false;
         for _ in 0..=REDIRECTS {
             let asked = self.ask_for_broker(&mut connection, is_authoritative).await;
-            let found = asked.map_err(|error| self.unfound(&error))?;
-            address = self.named(&found, address.proxied.is_some())?;
+            let found = asked.map_err(|error| self.lookup_error(&error))?;
+            address = self.address_in(&found, address.proxied.is_some())?;
             if found.response() != LookupType::Redirect {
                 return Ok(address);
             }
@@ -51,7 +51,7 @@ impl PulsarLink {
     }
 
     async fn partitions(&self, connection: &mut BrokerConnection) -> Result<u32, Error> {
-        // One partition of a topic is a topic without partitions; brokers answer otherwise.
+        // A single partition has none itself, but brokers report those of the topic that it is of.
         if self.topic.contains("-partition-") {
             return Ok(0);
         }
@@ -96,7 +96,7 @@ impl PulsarLink {
     }
 
     /// The address in a response; `is_proxied` is whether a proxy has answered.
-    fn named(
+    fn address_in(
         &self,
         found: &CommandLookupTopicResponse,
         is_proxied: bool,
@@ -125,7 +125,7 @@ impl PulsarLink {
         format!("looking up {} at {}", self.topic, self.url)
     }
 
-    fn unfound(&self, error: &Error) -> PulsarError {
+    fn lookup_error(&self, error: &Error) -> PulsarError {
         away(self.looking_up(), error)
     }
 }

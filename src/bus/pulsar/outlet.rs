@@ -77,7 +77,7 @@ impl Outlet for PulsarOutlet {
         let opening = Box::pin(TopicProducer::open(&self.link, access));
         let opened = within(OPEN, || self.link.producing(), opening).await;
         self.producer = opened.map_err(|error| self.link.confirmed(error))?;
-        self.link.is_believed();
+        self.link.reset_fatal_answers();
         Ok(if self.producer.is_some() { ProducerGrant::Granted } else { ProducerGrant::Standby })
     }
 
@@ -111,7 +111,9 @@ impl Outlet for PulsarOutlet {
         // interrupted, also by dropping this future.
         let (mut stored, mut index) = (None, 0);
         for mut batch in producer.batches(messages) {
-            if let (Some(first), Some(_)) = (batch.first_mut(), stored) {
+            if stored.is_some()
+                && let Some(first) = batch.first_mut()
+            {
                 first.after = stored;
             }
             let count = batch.len();
@@ -134,7 +136,9 @@ impl Outlet for PulsarOutlet {
                     stored = entry.map(|entry| Cursor { tag, position: position_of(entry) });
                 }
                 Err(error) => {
-                    metrics::BUS_LOST.add(1);
+                    if !matches!(error, PulsarError::TooLarge { .. }) {
+                        metrics::BUS_LOST.add(1);
+                    }
                     return Err(error.into());
                 }
             }

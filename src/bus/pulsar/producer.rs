@@ -28,8 +28,8 @@ const PRODUCER: u64 = 1;
 
 /// Bytes of a batch that its own metadata may take: little more than the producer's name.
 const BATCH_METADATA: usize = 1 << 10;
-/// Bytes of a message in a batch that its metadata takes at most, without its key and the values of
-/// the properties that each has: the others, names and lengths.
+/// The most bytes of a message's metadata in a batch, besides its key and the values of its three
+/// own properties: names of properties, lengths, and `gap`, `after`, `simulated`.
 const MESSAGE_METADATA: usize = 512;
 
 /// Time between two pings.

@@ -29,6 +29,15 @@ pub(super) fn shown((ledger, entry): EntryId) -> String {
     format!("{ledger}:{entry}")
 }
 
+/// Where a session resumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct ResumePoint {
+    /// The position up to which the store has applied the topic.
+    pub(super) applied: Option<Position>,
+    /// Where the session before ended because entries are missing: its first new position.
+    pub(super) expected: Option<Position>,
+}
+
 /// The progress of one session.
 #[derive(Debug)]
 pub(super) struct TopicProgress {
@@ -58,13 +67,10 @@ pub(super) enum NextStep {
 }
 
 impl TopicProgress {
-    /// The progress of a new session. `end` is the topic's last entry, not before `applied`; `None`
-    /// when the broker does not say. `expected` is where the session before ended because entries
-    /// are missing, as its first new position.
-    pub(super) fn new(
-        (applied, expected): (Option<Position>, Option<Position>),
-        end: Option<EntryId>,
-    ) -> Self {
+    /// The progress of a new session. `end` is the topic's last entry, not before what was applied;
+    /// `None` when the broker does not say.
+    pub(super) fn new(resume: ResumePoint, end: Option<EntryId>) -> Self {
+        let ResumePoint { applied, expected } = resume;
         let is_proven = applied.is_none() || end.is_some();
         let (last, began, has_markers) = (None, None, false);
         Self { reached: applied, last, is_proven, began, expected, has_markers }
@@ -140,6 +146,10 @@ mod tests {
 
     use super::*;
 
+    fn resume(applied: Option<Position>, expected: Option<Position>) -> ResumePoint {
+        ResumePoint { applied, expected }
+    }
+
     fn at(ledger: u64, entry: u64, index: u32) -> Position {
         Position { ledger, entry, index }
     }
@@ -152,7 +162,7 @@ mod tests {
 
     #[test]
     fn furthest_position_never_goes_back() {
-        let mut progress = TopicProgress::new((None, None), None);
+        let mut progress = TopicProgress::new(resume(None, None), None);
         for (ledger, entry, reached) in [(7, 3, (7, 3)), (2, 0, (7, 3)), (7, 4, (7, 4))] {
             progress.advance(at(ledger, entry, 0), None);
             assert_eq!(progress.reached(), Some(reached));
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn known_positions_are_withheld_until_the_end_is_known() {
-        let mut progress = TopicProgress::new((Some(at(7, 3, 5)), None), None);
+        let mut progress = TopicProgress::new(resume(Some(at(7, 3, 5)), None), None);
         assert_eq!(progress.advance(at(2, 0, 0), None), Withhold, "it may be a new topic");
         assert_eq!(progress.advance(at(7, 3, 5), None), Withhold);
         assert_eq!(
@@ -169,20 +179,21 @@ mod tests {
             Pass,
             "it continues after what was applied"
         );
-        let mut progress = TopicProgress::new((Some(at(7, 3, 5)), None), None);
+        let mut progress = TopicProgress::new(resume(Some(at(7, 3, 5)), None), None);
         assert_eq!(progress.advance(at(7, 2, 0), None), Withhold);
         progress.prove();
         assert_eq!(progress.advance(at(7, 3, 5), None), Pass);
         assert_eq!(
-            TopicProgress::new((Some(at(7, 3, 5)), None), Some((7, 3))).advance(at(7, 2, 0), None),
+            TopicProgress::new(resume(Some(at(7, 3, 5)), None), Some((7, 3)))
+                .advance(at(7, 2, 0), None),
             Pass
         );
-        assert_eq!(TopicProgress::new((None, None), None).advance(at(0, 0, 0), None), Pass);
+        assert_eq!(TopicProgress::new(resume(None, None), None).advance(at(0, 0, 0), None), Pass);
     }
 
     #[test]
     fn reset_subscription_has_to_be_proven_again() {
-        let mut progress = TopicProgress::new((Some(at(7, 3, 0)), None), Some((7, 9)));
+        let mut progress = TopicProgress::new(resume(Some(at(7, 3, 0)), None), Some((7, 9)));
         for entry in 2..9 {
             assert_eq!(progress.advance(at(7, entry, 0), None), Pass);
         }
@@ -194,10 +205,10 @@ mod tests {
     #[test]
     fn hole_shows_when_two_sessions_begin_with_it() {
         let applied = Some(at(7, 3, 0));
-        let mut progress = TopicProgress::new((applied, None), Some((9, 9)));
+        let mut progress = TopicProgress::new(resume(applied, None), Some((9, 9)));
         assert_eq!(progress.advance(at(7, 6, 0), None), Hole((7, 3)), "its id may be damaged");
         assert_eq!(progress.began(), None);
-        let mut progress = TopicProgress::new((applied, Some(at(7, 6, 0))), Some((9, 9)));
+        let mut progress = TopicProgress::new(resume(applied, Some(at(7, 6, 0))), Some((9, 9)));
         assert_eq!(progress.advance(at(7, 5, 0), None), Hole((7, 3)), "it is another one");
         // Nothing is left in the topic before it.
         for position in [at(7, 2, 0), at(7, 6, 0), at(7, 6, 1), at(7, 7, 0), at(9, 0, 0)] {
@@ -215,10 +226,10 @@ mod tests {
         let (before, first) = (at(7, 3, 5), at(9, 0, 0));
         for after in [(7, 4), (8, 0), (8, u64::MAX)] {
             assert!(is_hole(before, first, Some(after)), "{after:?}");
-            let mut progress = TopicProgress::new((Some(before), None), Some((9, 9)));
+            let mut progress = TopicProgress::new(resume(Some(before), None), Some((9, 9)));
             assert_eq!(progress.advance(first, Some(after)), Hole((7, 3)));
             // The next session begins with it, too: the topic no longer has them.
-            let mut progress = TopicProgress::new((Some(before), Some(first)), Some((9, 9)));
+            let mut progress = TopicProgress::new(resume(Some(before), Some(first)), Some((9, 9)));
             assert_eq!(progress.advance(first, Some(after)), Pass);
             assert_eq!(progress.began(), Some((first, Some(after))));
             assert_eq!(progress.advance(at(9, 0, 1), None), Pass, "the rest of the batch");
@@ -238,7 +249,7 @@ mod tests {
         }
         assert!(is_hole(before, at(7, 5, 0), Some((7, 2))));
         assert!(is_hole(before, at(9, 1, 0), None));
-        let mut new = TopicProgress::new((None, None), Some((9, 9)));
+        let mut new = TopicProgress::new(resume(None, None), Some((9, 9)));
         assert_eq!(new.advance(first, Some((8, 0))), Pass, "a new node");
     }
 
@@ -248,17 +259,17 @@ mod tests {
         for after_markers in [at(7, 6, 0), at(9, 1, 0)] {
             assert!(!is_hole(applied, after_markers, named));
             assert!(is_hole(applied, after_markers, None));
-            let mut progress = TopicProgress::new((Some(applied), None), Some((9, 9)));
+            let mut progress = TopicProgress::new(resume(Some(applied), None), Some((9, 9)));
             assert_eq!(progress.advance(after_markers, named), Hole((7, 3)), "or a damaged id");
             assert!(!progress.has_markers);
-            let confirmed = (Some(applied), Some(after_markers));
+            let confirmed = resume(Some(applied), Some(after_markers));
             let mut progress = TopicProgress::new(confirmed, Some((9, 9)));
             assert_eq!(progress.advance(after_markers, named), Pass);
             assert!(progress.has_markers);
             // Others need no further session, in this one or in those after it.
             let more = at(9, 4, 0);
             assert_eq!(progress.advance(more, Some(entry_of(after_markers))), Pass);
-            let mut progress = TopicProgress::new((Some(applied), None), Some((9, 9)));
+            let mut progress = TopicProgress::new(resume(Some(applied), None), Some((9, 9)));
             progress.has_markers = true;
             assert_eq!(progress.advance(after_markers, named), Pass);
             assert_eq!(progress.advance(at(9, 9, 0), Some((7, 2))), Hole(entry_of(after_markers)));

@@ -14,11 +14,11 @@ use pulsar::proto::MessageIdData;
 use tokio::time::Instant;
 
 use super::delivery::{PulsarReceipt, read, size, unpacked};
-use super::diagnosis::{away, meaning};
+use super::diagnosis::{away, explain};
 use super::entry::UnreadableEntry;
 use super::error::PulsarError;
 use super::link::within;
-use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
+use super::progress::{EntryId, NextStep, ResumePoint, TopicProgress, entry_of, shown};
 use super::reader::{ReceivedMessage, TopicReader};
 use crate::bus::Delivery;
 use crate::metrics;
@@ -33,10 +33,12 @@ const DELIVERY_BYTES: usize = 4 << 20;
 const LATE: Duration = Duration::from_secs(60);
 /// Silence after which the session checks that the broker still answers; repeated each time.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Time limit for the answer of the broker to a request.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// Time limit for entries that the broker says it has; doubled each time that it is exceeded.
-pub(super) const PROOF: Duration = Duration::from_secs(10);
+pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest such time limit.
-const MOST_PROOF: Duration = Duration::from_secs(600);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
 /// Sessions that end because the same entry arrived damaged; in the next one it is a dead letter.
 const DAMAGED_SESSIONS: u32 = 3;
 
@@ -51,9 +53,9 @@ pub(super) struct ReaderSession {
     /// The last delivery that is withheld until the topic is known to be the one that was applied.
     withheld: Option<Delivery<PulsarReceipt>>,
     /// The first entry in another ledger than the one before, until it is known to be there.
-    unproven: Option<UnprovenEntry>,
-    /// The deliveries of such an entry that is proven; they are returned next.
-    proven: VecDeque<Delivery<PulsarReceipt>>,
+    unverified: Option<UnverifiedEntry>,
+    /// The deliveries of such an entry that is verified; they are returned next.
+    verified: VecDeque<Delivery<PulsarReceipt>>,
     /// The delivery after such an entry; it is taken after those.
     next: Option<Delivery<PulsarReceipt>>,
     /// The topic's last entry, until it is reached.
@@ -73,13 +75,13 @@ pub(super) struct ReaderSession {
 
 /// An entry whose id may be damaged: no checksum covers it. With a wrong ledger it would make all
 /// entries up to there look as if they were applied.
-struct UnprovenEntry {
+struct UnverifiedEntry {
     deliveries: Vec<Delivery<PulsarReceipt>>,
     /// Whether the topic is known to end later. Then the next entry shows whether the id is right.
     is_before_end: bool,
 }
 
-impl UnprovenEntry {
+impl UnverifiedEntry {
     fn at(&self) -> EntryId {
         self.deliveries.first().map(|first| entry_of(first.position)).unwrap_or_default()
     }
@@ -92,7 +94,7 @@ enum Waited {
     /// Nothing arrived, and the topic ends at this entry, which is news.
     Settled(Option<EntryId>),
     /// Nothing arrived after the first entry of a ledger, which is delivered now.
-    Proven,
+    Verified,
 }
 
 /// What a session has to know of those before it.
@@ -105,7 +107,7 @@ pub(super) struct EarlierSessions {
     /// The last entry that arrived damaged, and in how many sessions in a row.
     damaged: Option<(EntryId, u32)>,
     /// The first new position of the session that ended because entries before it are missing.
-    pub(super) first: Option<Position>,
+    pub(super) expected: Option<Position>,
     /// Attempts in a row to move the subscription back that failed, since something new arrived.
     pub(super) unmoved: u32,
     /// Whether the topic is known to have markers.
@@ -115,7 +117,7 @@ pub(super) struct EarlierSessions {
 impl EarlierSessions {
     /// The time limit for entries that the broker has.
     fn patience(&self) -> Duration {
-        PROOF.saturating_mul(1 << self.silent.min(16)).min(MOST_PROOF)
+        FIRST_PATIENCE.saturating_mul(1 << self.silent.min(16)).min(LONGEST_PATIENCE)
     }
 
     /// Whether a session was given up for this, and nothing arrived since.
@@ -148,23 +150,22 @@ impl EarlierSessions {
 }
 
 impl ReaderSession {
-    /// A new session of a topic whose last entry is `end`, and whose first new position is
-    /// `expected` if entries before it are missing.
+    /// A new session of a topic whose last entry is `end`.
     pub(super) fn new(
         reader: TopicReader,
-        (applied, expected): (Option<Position>, Option<Position>),
+        resume: ResumePoint,
         end: Option<EntryId>,
         logged_at: Instant,
     ) -> Self {
-        let progress = TopicProgress::new((applied, expected), end);
+        let progress = TopicProgress::new(resume, end);
         Self {
             reader,
-            began_behind: applied,
+            began_behind: resume.applied,
             ahead: end.filter(|end| progress.reached() < Some(*end)),
             progress,
             withheld: None,
-            unproven: None,
-            proven: VecDeque::new(),
+            unverified: None,
+            verified: VecDeque::new(),
             next: None,
             published_at: None,
             is_late: false,
@@ -181,7 +182,7 @@ impl ReaderSession {
         &mut self,
         earlier: &mut EarlierSessions,
     ) -> Result<Vec<Delivery<PulsarReceipt>>, PulsarError> {
-        if self.proven.is_empty()
+        if self.verified.is_empty()
             && let Some(error) = self.broken.take()
         {
             return Err(error);
@@ -190,7 +191,7 @@ impl ReaderSession {
         while deliveries.is_empty() {
             if self.has_unknown_end() {
                 let end = end_of(&mut self.reader).await?;
-                self.prove(end)?;
+                self.verify_with(end)?;
                 continue;
             }
             if self.take_next(earlier, &mut deliveries)? {
@@ -208,13 +209,13 @@ impl ReaderSession {
                     self.settle(end, &mut deliveries)?;
                     return Ok(deliveries);
                 }
-                Waited::Proven => {}
+                Waited::Verified => {}
             }
         }
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES && !self.has_unknown_end() {
-            if self.proven.is_empty() && self.broken.is_some() {
+            if self.verified.is_empty() && self.broken.is_some() {
                 break;
             }
             let taken = deliveries.len();
@@ -241,25 +242,25 @@ impl ReaderSession {
 
     /// Whether an entry has arrived that may be after the topic's end.
     fn has_unknown_end(&self) -> bool {
-        self.unproven.as_ref().is_some_and(|unproven| !unproven.is_before_end)
+        self.unverified.as_ref().is_some_and(|unverified| !unverified.is_before_end)
     }
 
     /// Compares such an entry with the topic's end. While the end is unknown, because the newest
     /// ledger is empty, the entry is believed: nothing may come after it for a long time.
-    fn prove(&mut self, end: Option<EntryId>) -> Result<(), PulsarError> {
-        let Some(mut unproven) = self.unproven.take() else { return Ok(()) };
-        let at = unproven.at();
+    fn verify_with(&mut self, end: Option<EntryId>) -> Result<(), PulsarError> {
+        let Some(mut unverified) = self.unverified.take() else { return Ok(()) };
+        let at = unverified.at();
         match end {
             Some(end) if end < at => {
                 let (at, end) = (shown(at), shown(end));
                 let why = format!("{at} came, but the topic ends at {end}: reconnecting");
-                return Err(self.reader.link().unread(why));
+                return Err(self.reader.link().read_error(why));
             }
             Some(end) if end > at => {
-                unproven.is_before_end = true;
-                self.unproven = Some(unproven);
+                unverified.is_before_end = true;
+                self.unverified = Some(unverified);
             }
-            _ => self.proven.extend(unproven.deliveries),
+            _ => self.verified.extend(unverified.deliveries),
         }
         Ok(())
     }
@@ -314,13 +315,13 @@ impl ReaderSession {
             if now.duration_since(*doubted.get_or_insert(now)) >= earlier.patience() {
                 // The next entry does not come to prove it. It came with the same id again: the
                 // session before was given up for that.
-                let proven = self.unproven.take_if(|it| earlier.is_stuck() && it.at() < end);
-                if let Some(proven) = proven {
-                    self.proven.extend(proven.deliveries);
-                    return Ok(Waited::Proven);
+                let verified = self.unverified.take_if(|it| earlier.is_stuck() && it.at() < end);
+                if let Some(verified) = verified {
+                    self.verified.extend(verified.deliveries);
+                    return Ok(Waited::Verified);
                 }
                 earlier.silent = earlier.silent.saturating_add(1);
-                return Err(self.reader.link().unread(format!(
+                return Err(self.reader.link().read_error(format!(
                     "the broker delivers nothing, though the topic extends to {}: the entries have \
                      expired, or the broker cannot read them: see its log, and unload the topic \
                      (pulsar-admin topics unload)",
@@ -351,8 +352,8 @@ impl ReaderSession {
         earlier: &mut EarlierSessions,
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<bool, PulsarError> {
-        if let Some(proven) = self.proven.pop_front() {
-            deliveries.push(proven);
+        if let Some(verified) = self.verified.pop_front() {
+            deliveries.push(verified);
         } else if let Some(next) = self.next.take() {
             self.pass(next, earlier, deliveries)?;
         } else if let Some(received) = self.reader.next().now_or_never() {
@@ -384,20 +385,20 @@ impl ReaderSession {
             {
                 let (entry, reason) = (shown(unreadable.entry), unreadable.reason);
                 let why = format!("{entry} arrived damaged ({reason}): reconnecting for it");
-                let error = self.reader.link().unread(why);
+                let error = self.reader.link().read_error(why);
                 // Its id shows that the one of the entry before it is right.
-                match self.unproven.take_if(|unproven| unproven.at() < unreadable.entry) {
-                    Some(unproven) => self.proven.extend(unproven.deliveries),
+                match self.unverified.take_if(|unverified| unverified.at() < unreadable.entry) {
+                    Some(unverified) => self.verified.extend(unverified.deliveries),
                     None => return Err(error),
                 }
                 self.broken = Some(error);
                 Ok(())
             }
             Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), earlier, deliveries),
-            Ok(None) => Err(self.reader.link().unread(
+            Ok(None) => Err(self.reader.link().read_error(
                 "the broker ended the stream: the topic was unloaded, moved or terminated",
             )),
-            Err(error) => Err(self.reader.link().unread(meaning(&error.into()))),
+            Err(error) => Err(self.reader.link().read_error(explain(&error.into()))),
         }
     }
 
@@ -409,20 +410,20 @@ impl ReaderSession {
         deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
         let (before, at) = (self.progress.reached(), entry_of(delivery.position));
-        if let Some(mut unproven) = self.unproven.take() {
-            match at.cmp(&unproven.at()) {
+        if let Some(mut unverified) = self.unverified.take() {
+            match at.cmp(&unverified.at()) {
                 Ordering::Less => {
-                    let (first, at) = (shown(unproven.at()), shown(at));
+                    let (first, at) = (shown(unverified.at()), shown(at));
                     let why = format!("after {first}, the first of its ledger, came {at}");
-                    return Err(self.reader.link().unread(format!("{why}: reconnecting")));
+                    return Err(self.reader.link().read_error(format!("{why}: reconnecting")));
                 }
                 Ordering::Equal => {
                     self.advance(&delivery, earlier)?;
-                    unproven.deliveries.push(delivery);
-                    self.unproven = Some(unproven);
+                    unverified.deliveries.push(delivery);
+                    self.unverified = Some(unverified);
                 }
                 Ordering::Greater => {
-                    self.proven.extend(unproven.deliveries);
+                    self.verified.extend(unverified.deliveries);
                     self.next = Some(delivery);
                 }
             }
@@ -434,7 +435,8 @@ impl ReaderSession {
                 deliveries.push(delivery);
             } else {
                 let is_before_end = self.ahead.is_some_and(|end| at < end);
-                self.unproven = Some(UnprovenEntry { deliveries: vec![delivery], is_before_end });
+                self.unverified =
+                    Some(UnverifiedEntry { deliveries: vec![delivery], is_before_end });
             }
             self.withheld.take()
         } else {
@@ -461,11 +463,11 @@ impl ReaderSession {
             NextStep::Withhold => Ok(false),
             NextStep::Hole(before) => {
                 if self.progress.began().is_none() {
-                    earlier.first = Some(at);
+                    earlier.expected = Some(at);
                 }
                 let (before, at) = (shown(before), shown(entry_of(at)));
                 let why = format!("after {before} came {at}: reconnecting for the entries between");
-                Err(self.reader.link().unread(why))
+                Err(self.reader.link().read_error(why))
             }
         }
     }
@@ -473,8 +475,8 @@ impl ReaderSession {
     /// The first new position of the session, once it is known to be there, and the entry that it
     /// names in the property `after`.
     pub(super) fn began(&self) -> Option<(Position, Option<EntryId>)> {
-        let held = self.unproven.iter().flat_map(|unproven| &unproven.deliveries);
-        let first = held.chain(&self.proven).map(|delivery| delivery.position).next();
+        let held = self.unverified.iter().flat_map(|unverified| &unverified.deliveries);
+        let first = held.chain(&self.verified).map(|delivery| delivery.position).next();
         self.progress.began().filter(|(began, _)| Some(*began) != first)
     }
 
@@ -499,7 +501,7 @@ pub(super) async fn last_id(
     let doing = || format!("asking {} for the end of {}", link.url, link.topic);
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // The last entry of an empty ledger is -1, as an unsigned number.
-    Ok(within(PROOF, doing, asked).await?.filter(|id| id.entry_id.cast_signed() >= 0))
+    Ok(within(ANSWER, doing, asked).await?.filter(|id| id.entry_id.cast_signed() >= 0))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) struct AskOrder {
 
 impl AskOrder {
     /// Whether this collector leaves the topic to the collector that had it, and does not ask now.
-    pub(super) fn leaves(&mut self, bus: &BusState, now: Instant) -> bool {
+    pub(super) fn defers(&mut self, bus: &BusState, now: Instant) -> bool {
         let found = (bus.connected, bus.since);
         let known = self.seen.replace(found);
         if !bus.connected || known.is_some_and(|known| known != found) {
@@ -74,17 +74,17 @@ mod tests {
         let start = Clock::system().instant();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut order = AskOrder::default();
-        assert!(!order.leaves(&state(true, 0), at(0)));
-        assert!(!order.leaves(&state(true, 0), at(3)));
+        assert!(!order.defers(&state(true, 0), at(0)));
+        assert!(!order.defers(&state(true, 0), at(3)));
         order.record_answer(at(3));
-        assert!(order.leaves(&state(false, 4), at(6)));
-        assert!(order.leaves(&state(false, 4), at(60)));
-        assert!(order.leaves(&state(true, 61), at(63)));
-        assert!(order.leaves(&state(true, 61), at(77)));
-        assert!(!order.leaves(&state(true, 61), at(78)));
+        assert!(order.defers(&state(false, 4), at(6)));
+        assert!(order.defers(&state(false, 4), at(60)));
+        assert!(order.defers(&state(true, 61), at(63)));
+        assert!(order.defers(&state(true, 61), at(77)));
+        assert!(!order.defers(&state(true, 61), at(78)));
         // Lost and back between two looks.
-        assert!(order.leaves(&state(true, 80), at(81)));
-        assert!(!order.leaves(&state(true, 80), at(96)));
+        assert!(order.defers(&state(true, 80), at(81)));
+        assert!(!order.defers(&state(true, 80), at(96)));
     }
 
     #[test]
@@ -92,15 +92,15 @@ mod tests {
         let start = Clock::system().instant();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut order = AskOrder::default();
-        assert!(!order.leaves(&state(true, 0), at(0)));
+        assert!(!order.defers(&state(true, 0), at(0)));
         for seconds in 1..180 {
-            assert!(order.leaves(&state(false, 1), at(seconds)), "{seconds}");
+            assert!(order.defers(&state(false, 1), at(seconds)), "{seconds}");
         }
         // Also when a request fails: it asks until the broker answers.
-        assert!(!order.leaves(&state(false, 1), at(180)));
-        assert!(!order.leaves(&state(false, 1), at(181)));
+        assert!(!order.defers(&state(false, 1), at(180)));
+        assert!(!order.defers(&state(false, 1), at(181)));
         order.record_answer(at(182));
-        assert!(order.leaves(&state(false, 1), at(183)));
+        assert!(order.defers(&state(false, 1), at(183)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,10 +14,8 @@ use crate::store::{Batch, Reader, StoreError, outages, rejects};
 /// Maximum number of messages sent together, as one entry of the topic.
 const MESSAGES: usize = 500;
 /// Maximum number of bytes of events, with the commits of pushes, sent together: far below the
-/// 5 MiB that brokers accept by default. A larger event is sent alone, and the largest one is below
-/// that too.
-/// The next are sent after the broker's receipt, so a backlog drains the faster the more go
-/// together.
+/// 5 MiB that brokers accept by default, as is the largest event, which is sent alone. Each batch
+/// waits for the receipt of the one before, so larger ones drain a backlog faster.
 const MESSAGE_BYTES: usize = 1 << 20;
 /// Maximum number of rows that a collector on standby compares each time it asks for the topic.
 const LOOKED_AT: usize = 2_000;
@@ -29,7 +27,7 @@ const COUNTED: u64 = 100_000;
 /// A batch to send, and the rows to delete once it is acknowledged.
 #[derive(Default)]
 pub(super) struct OutgoingBatch {
-    pub(super) bodies: Vec<Outgoing>,
+    pub(super) messages: Vec<Outgoing>,
     /// The rows of the messages, in their order.
     pub(super) sources: Vec<OutboxReceipt>,
     pub(super) spent: Vec<OutboxReceipt>,
@@ -58,21 +56,21 @@ impl RowReader {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
         let days = reader.days_of_applied(today)?;
-        let mut messages = OutgoingBatch::default();
+        let mut batch = OutgoingBatch::default();
         let mut pending =
             outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
         for OutboxEntry { mut envelope, summary, spent } in entries {
             // Another collector may have produced it before this one was granted the topic, or
             // while this one was briefly fenced off without noticing.
             let is_known = is_applied(reader, &summary.key, &days)?;
-            messages.spent.push(spent);
+            batch.spent.push(spent);
             if is_known {
                 continue;
             }
             let names = [&summary.actor_login, &summary.org_login, &summary.repo_name];
             let [actor, org, repo] = names.map(|name| name.as_deref());
             if reader.privacy().leaves_out(actor, org, repo) {
-                messages.left_out += 1;
+                batch.left_out += 1;
                 continue;
             }
             if let Some(hashed) = reader.privacy().hashed(&envelope.event) {
@@ -87,17 +85,17 @@ impl RowReader {
                 message.outage = Some(found.outage);
                 self.outage = message.outage;
             }
-            messages.bodies.push(message);
-            messages.sources.push(spent);
+            batch.messages.push(message);
+            batch.sources.push(spent);
         }
-        Ok(messages)
+        Ok(batch)
     }
 }
 
 /// Finds rows after entry `after` whose events came back over the topic, within the limit for one
 /// look. Returns them with the last entry compared, or with the largest number when there are no
 /// more.
-pub(super) fn came_back(
+pub(super) fn find_applied(
     reader: Reader<'_>,
     after: u64,
     today: Day,
@@ -192,8 +190,8 @@ mod tests {
         fill.await.unwrap();
         let today = received_at.day();
         let sent = RowReader::default().read(store.reader(), 1, today).unwrap();
-        assert_eq!((sent.bodies.len(), sent.spent.len()), (1, 2));
-        let (_, back) = came_back(store.reader(), 0, today).unwrap();
+        assert_eq!((sent.messages.len(), sent.spent.len()), (1, 2));
+        let (_, back) = find_applied(store.reader(), 0, today).unwrap();
         assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1]);
         // Another clock has left claims of many days to come. The second event came by a clock for
         // which it is tomorrow.
@@ -206,8 +204,8 @@ mod tests {
             Ok(())
         });
         fill.await.unwrap();
-        assert!(RowReader::default().read(store.reader(), 1, today).unwrap().bodies.is_empty());
-        let (_, back) = came_back(store.reader(), 0, today).unwrap();
+        assert!(RowReader::default().read(store.reader(), 1, today).unwrap().messages.is_empty());
+        let (_, back) = find_applied(store.reader(), 0, today).unwrap();
         assert_eq!(back.iter().map(|spent| spent.entry).collect::<Vec<_>>(), [1, 2]);
     }
 
@@ -228,8 +226,8 @@ mod tests {
         fill.await.unwrap();
         store.privacy().set(&["ann".to_owned()], true);
         let batch = RowReader::default().read(store.reader(), 1, Day(0)).unwrap();
-        assert_eq!((batch.bodies.len(), batch.spent.len(), batch.left_out), (1, 3, 2));
-        let body = &batch.bodies[0].body;
+        assert_eq!((batch.messages.len(), batch.spent.len(), batch.left_out), (1, 3, 2));
+        let body = &batch.messages[0].body;
         assert!(body.contains(r#""login":"bob""#), "{body}");
         assert!(body.contains("@example.org") && !body.contains("b@example.org"), "{body}");
     }
@@ -253,11 +251,11 @@ mod tests {
         let (mut rows, mut from, mut sent) = (RowReader::default(), 1, 0);
         while from <= PUSHES {
             let batch = rows.read(store.reader(), from, Day(0)).unwrap();
-            let bytes: usize = batch.bodies.iter().map(|message| message.body.len()).sum();
-            assert!(batch.bodies[0].body.contains("xxx"), "the commits are sent");
+            let bytes: usize = batch.messages.iter().map(|message| message.body.len()).sum();
+            assert!(batch.messages[0].body.contains("xxx"), "the commits are sent");
             assert!(bytes < MESSAGE_BYTES + MESSAGE_BYTES / 8, "{bytes} bytes from {from} on");
-            assert!(batch.bodies.len() > 1 || from == PUSHES, "they go together");
-            sent += batch.bodies.len() as u64;
+            assert!(batch.messages.len() > 1 || from == PUSHES, "they go together");
+            sent += batch.messages.len() as u64;
             from = batch.spent.last().unwrap().entry + 1;
         }
         assert_eq!(sent, PUSHES);

@@ -85,7 +85,7 @@ async fn subscription_that_cannot_be_moved_back_is_read_from_where_it_is() {
                 assert!(sought <= SEEKS, "it tries again and again");
                 if !is_answered {
                     tokio::time::pause();
-                    tokio::time::advance(PROOF).await;
+                    tokio::time::advance(ANSWER).await;
                     tokio::time::resume();
                 }
             }

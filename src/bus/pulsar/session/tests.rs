@@ -66,7 +66,8 @@ async fn served_reader(frames: &[BytesMut]) -> (TopicReader, DuplexStream) {
     let config = configured("pulsar://127.0.0.1:6650");
     let link = Arc::new(PulsarLink::new(&config, "events", Clock::system()).unwrap());
     let to = SubscribeOptions::passing("test", InitialPosition::Earliest);
-    let connecting = BrokerConnection::log_in(Box::new(ours), &link, None, FrameCodec::ENTRIES);
+    let connecting =
+        BrokerConnection::log_in(Box::new(ours), (&link, None), None, FrameCodec::ENTRIES);
     let reader = TopicReader::begin(connecting.await.unwrap(), &to).await.unwrap();
     (reader, theirs)
 }
@@ -83,7 +84,7 @@ async fn reader_with(frames: &[BytesMut]) -> TopicReader {
 async fn session_with(entries: &[BytesMut], end: EntryId) -> ReaderSession {
     let reader = reader_with(entries).await;
     let now = reader.link().clock.instant();
-    ReaderSession::new(reader, (None, None), Some(end), now)
+    ReaderSession::new(reader, ResumePoint::default(), Some(end), now)
 }
 
 /// An entry as bytes.
@@ -128,7 +129,10 @@ fn patience_grows_up_to_a_limit() {
         waits.push(earlier.patience());
     }
     assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
-    assert_eq!((waits[0], waits[1], waits[39]), (PROOF, 2 * PROOF, MOST_PROOF));
+    assert_eq!(
+        (waits[0], waits[1], waits[39]),
+        (FIRST_PATIENCE, 2 * FIRST_PATIENCE, LONGEST_PATIENCE)
+    );
     earlier.reset();
     assert!(!earlier.is_stuck());
 }
@@ -303,7 +307,8 @@ async fn what_was_applied_before_does_not_show_that_the_broker_delivers_again() 
         let reader = reader_with(&[encoded(at, 10)]).await;
         let now = reader.link().clock.instant();
         let applied = Some(position_of((1, 0)));
-        let mut session = ReaderSession::new(reader, (applied, None), Some((1, 9)), now);
+        let mut session =
+            ReaderSession::new(reader, ResumePoint { applied, expected: None }, Some((1, 9)), now);
         let mut earlier = EarlierSessions { silent: 2, ..EarlierSessions::default() };
         assert_eq!(session.receive(&mut earlier).await.unwrap().len(), 1);
         assert_eq!(earlier.is_stuck(), !is_new);
@@ -318,7 +323,7 @@ async fn first_entry_of_a_ledger_is_delivered_when_the_broker_cannot_deliver_the
     for is_again in [false, true] {
         let (reader, mut broker) = served_reader(&sent).await;
         let now = reader.link().clock.instant();
-        let mut session = ReaderSession::new(reader, (None, None), Some((2, 7)), now);
+        let mut session = ReaderSession::new(reader, ResumePoint::default(), Some((2, 7)), now);
         let answering = async {
             loop {
                 let mut asked = [0; 64];
