@@ -36,7 +36,7 @@ pub use error::AmqpError;
 use link::{AmqpLink, Unconfirmed};
 use outbound::{OutboundMessage, messages};
 use state::Reporter;
-pub use state::{ReaderWarning, ReaderWarningKind, SinkState};
+pub use state::{LinkState, ReaderWarning, ReaderWarningKind, SinkState};
 use window::ConfirmWindow;
 
 /// Name of the cursor: everything up to it is confirmed.
@@ -116,7 +116,7 @@ struct Progress {
     careful_to: Option<Position>,
     /// Ids of refused messages of the event that is being published.
     refused: Vec<String>,
-    /// When the first refusal of this period was, and how many followed.
+    /// When the first refusal of this period was, and how many there were.
     refusals: Option<(tokio::time::Instant, u32)>,
 }
 
@@ -189,7 +189,7 @@ impl Sink {
     }
 
     fn report_failure(&self, error: &AmqpError, wait: Duration) {
-        self.reporter.report(false, Some(error.to_string()));
+        self.reporter.report(LinkState::Down, Some(error.to_string()));
         let again_in = format!("{:.1} s", wait.as_secs_f64());
         if error.is_transient() {
             FAILING.log(|left_out| {
@@ -257,7 +257,7 @@ impl Sink {
             Ok(link) => link,
             Err(error) => return PublishFailure::Broker(error),
         };
-        self.reporter.report(true, None);
+        self.reporter.report(LinkState::Up, None);
         CONNECTED.log(|left_out| {
             let state = self.reporter.state.borrow();
             tracing::info!(feeds = state.feeds, left_out, "RabbitMQ connected");
@@ -524,7 +524,7 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 done = &mut work => {
-                    if was_blocked && done.is_ok() && reporter.report(true, None) {
+                    if was_blocked && done.is_ok() && reporter.report(LinkState::Up, None) {
                         tracing::info!("RabbitMQ accepts messages again");
                     }
                     return done.map_err(PublishFailure::Broker);
@@ -536,7 +536,7 @@ impl Session<'_> {
                 waited = Duration::ZERO;
                 was_blocked = true;
                 let words = "RabbitMQ blocks publishers: its memory or disk alarm is on";
-                if reporter.report(true, Some(words.to_owned())) {
+                if reporter.report(LinkState::Up, Some(words.to_owned())) {
                     tracing::warn!("{words}");
                 }
             } else if waited >= ANSWER_WITHIN {

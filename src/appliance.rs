@@ -208,7 +208,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let sources = (poller, listed, enrich, witness);
     let soft = parts.stop.soft.clone();
     start_stages(&mut stages, parts, ticker, sources, (broker, granting, counting));
-    // After the stage that uses the tokens: it asks first what the start has read.
+    // After `tokens`, which is made with the content of its file that the start read: `renewed` may
+    // find newer content.
     stages.start("renewed", renewed.run(soft));
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })

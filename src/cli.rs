@@ -4,8 +4,8 @@
 //! stderr; `--json` makes results machine-readable. Nothing here ends the process: the exit code is
 //! returned to `main`.
 
+mod appliance_address;
 mod args;
-mod asked;
 mod backup;
 mod check;
 mod config_file;

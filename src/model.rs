@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod message;
 pub mod missing_fields;
 pub(crate) mod names;
+pub(crate) mod nearest;
 pub mod offset;
 pub mod part;
 pub mod position;

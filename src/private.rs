@@ -229,7 +229,7 @@ pub fn reading_cure(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "; let the group of the user that runs ghpulse read it (`chgrp GROUP FILE`, `chmod 640 \
-             FILE`)"
+             FILE`) and enter the directories above it"
         }
         _ => "",
     }

@@ -2,9 +2,10 @@
 //!
 //! There are two tokens: `soft` asks each stage to return at its next wait, `hard` drops it where
 //! it is. The first signal, or the first stage that ends on its own, triggers `soft`; a second
-//! signal, or the end of the grace period, triggers `hard`. The store is closed in order after
-//! either, also when more signals arrive: it takes seconds at most. Nothing is restarted inside the
-//! process: when a stage ends, the process stops, and the service manager starts it again.
+//! signal, or the end of the grace period, triggers `hard`. Then the store is closed, whatever
+//! signals arrive; if something still uses it after five seconds, the process ends with it open.
+//! Nothing is restarted inside the process: when a stage ends, the process stops, and the service
+//! manager starts it again.
 
 use std::process::ExitCode;
 use std::sync::Arc;

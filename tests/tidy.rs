@@ -51,7 +51,7 @@ const INFRASTRUCTURE: &[&str] = &[
 /// of their own; `!` forbids a path.
 const MODULES: &[(&str, &[&str])] = &[
     ("model", &["!infrastructure"]),
-    ("infrastructure", &["model::window", "model::names"]),
+    ("infrastructure", &["model::window", "model::names", "model::nearest"]),
     ("supervise", &["store::StoreError"]), // an error's exit code is named where the process ends
     ("store", &["model"]),
     ("github", &["model::window", "model::json", "model::names", "model::push"]),
@@ -129,7 +129,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["config"]),
     ("sha1", &["model::privacy"]),
     ("socket2", &["serve"]),
-    ("strsim", &["model::names"]),
+    ("strsim", &["model::nearest"]),
     ("tempfile", &["cli"]),
     ("tikv_jemallocator", &["main"]),
     ("tokio_rustls", &["bus::pulsar", "serve"]),

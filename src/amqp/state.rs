@@ -14,15 +14,24 @@ const NOTICE_FOR: Duration = Duration::from_secs(3_600);
 /// Lines about messages that readers miss.
 static MISSED: LineLimit = LineLimit::per_minute(10);
 
+/// The connection to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// There is one, and the exchange exists and accepts messages.
+    Up,
+    /// The last one ended because the broker refused a message. The next one is made at once or,
+    /// after many refusals, later.
+    Refused,
+    /// There is none.
+    Down,
+}
+
 /// The state of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkState {
-    /// Whether the exchange exists and accepts messages.
-    pub connected: bool,
-    /// Whether the last connection ended because the broker refused a message. The next one is
-    /// made at once or, after many refusals, later.
-    pub refused: bool,
-    /// When `connected` last changed.
+    /// The connection.
+    pub link: LinkState,
+    /// When the connection last came up, or ended.
     pub since: Timestamp,
     /// What is fed: the exchange and the broker, without secrets.
     pub feeds: String,
@@ -73,8 +82,7 @@ pub(super) struct Reporter {
 impl Reporter {
     pub(super) fn new(feeds: String, clock: Clock) -> Self {
         let state = SinkState {
-            connected: false,
-            refused: false,
+            link: LinkState::Down,
             since: clock.now(),
             feeds,
             trouble: Some("not connected yet".to_owned()),
@@ -85,30 +93,27 @@ impl Reporter {
     }
 
     /// Updates the state. Returns whether it changed.
-    pub(super) fn report(&self, connected: bool, trouble: Option<String>) -> bool {
-        self.change(connected, false, trouble)
-    }
-
-    /// The broker refused a message, and the connection is closed for it: that is not counted as
-    /// lost.
-    pub(super) fn report_refusal(&self, reason: &str) {
-        let words = "RabbitMQ refused a message, and the next connection is not made yet";
-        self.change(false, true, Some(format!("{words}: {reason}")));
-    }
-
-    fn change(&self, connected: bool, refused: bool, trouble: Option<String>) -> bool {
-        let now = self.clock.now();
+    pub(super) fn report(&self, link: LinkState, trouble: Option<String>) -> bool {
+        let (now, is_up) = (self.clock.now(), link == LinkState::Up);
         self.state.send_if_modified(|state| {
-            let is_other = (state.connected, &state.trouble) != (connected, &trouble);
-            if state.connected != connected {
+            let was_up = state.link == LinkState::Up;
+            let is_other = (was_up, &state.trouble) != (is_up, &trouble);
+            if was_up != is_up {
                 state.since = now;
-                metrics::AMQP_UP.set(f64::from(u8::from(connected)));
-                metrics::AMQP_LOST.add(u64::from(!connected && !refused));
+                metrics::AMQP_UP.set(f64::from(u8::from(is_up)));
+                // A connection that is closed for a refusal is not lost.
+                metrics::AMQP_LOST.add(u64::from(link == LinkState::Down));
             }
             state.notices.retain(|notice| notice.at.plus(NOTICE_FOR) >= now);
-            (state.connected, state.refused, state.trouble) = (connected, refused, trouble);
+            (state.link, state.trouble) = (link, trouble);
             is_other
         })
+    }
+
+    /// The broker refused a message, and the connection was closed for it.
+    pub(super) fn report_refusal(&self, reason: &str) {
+        let words = "RabbitMQ refused a message, and the next connection is not made yet";
+        self.report(LinkState::Refused, Some(format!("{words}: {reason}")));
     }
 
     pub(super) fn notice(&self, kind: ReaderWarningKind, text: String) {
@@ -161,10 +166,10 @@ mod tests {
             line.expect("each series exists").to_owned()
         };
         let reporter = Reporter::new("exchange `x`".to_owned(), Clock::system());
-        let failed = |n: u32| reporter.report(false, Some(format!("attempt {n}")));
+        let failed = |n: u32| reporter.report(LinkState::Down, Some(format!("attempt {n}")));
         for (connections, lost) in ["0", "1", "2"].into_iter().enumerate() {
             if connections > 0 {
-                reporter.report(true, None);
+                reporter.report(LinkState::Up, None);
                 assert_eq!(value(metrics::AMQP_UP.name), "1");
             }
             for n in 0..5 {
@@ -174,11 +179,11 @@ mod tests {
             assert_eq!(value(metrics::AMQP_UP.name), "0");
         }
         // After a refusal it is not connected either, but the connection was not lost.
-        reporter.report(true, None);
+        reporter.report(LinkState::Up, None);
         reporter.report_refusal("too large");
         assert_eq!([metrics::AMQP_LOST.name, metrics::AMQP_UP.name].map(value), ["2", "0"]);
-        assert!(reporter.state.borrow().refused);
+        assert_eq!(reporter.state.borrow().link, LinkState::Refused);
         failed(5);
-        assert!(!reporter.state.borrow().refused, "now it cannot be reached");
+        assert_eq!(reporter.state.borrow().link, LinkState::Down, "now it cannot be reached");
     }
 }

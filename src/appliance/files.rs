@@ -25,16 +25,16 @@ const TABLE_BYTES: u64 = 32 << 20;
 /// Tables of the store besides those of the journal and the outbox: claims and ledgers, mostly.
 const OTHER_TABLES: u64 = 512;
 
-/// How the open files are shared out. Not made without a limit of the system.
+/// How the open files are shared out; there is none without a limit of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileShares {
     /// The limit of the process.
     pub(super) files: u64,
     /// Connections of the public listeners.
     pub(super) connections: usize,
-    /// Connections of the ops listeners, and rejected ones that may wait for a response: up to this
-    /// many of each.
-    pub(super) a_few: usize,
+    /// The most connections of the ops listeners, and as many rejected connections that wait for a
+    /// response.
+    pub(super) small_share: usize,
     /// Downloads of the archive at once.
     pub(super) downloads: usize,
     /// Tables that the store may keep open; `None` where there are files for twice as many as are
@@ -96,8 +96,8 @@ fn share(files: u64, limits: &ServerLimits, tables: u64) -> FileShares {
     let count = |files: u64| usize::try_from(files).unwrap_or(usize::MAX);
     let quarter = (files / 4).max(LEAST_OTHERS);
     // Rejected connections, those of the ops listeners, and downloads share it with the process.
-    let a_few = count((files / 16).min((quarter - OWN) / 3));
-    let downloads = limits.downloads.min(a_few);
+    let small_share = count((files / 16).min((quarter - OWN) / 3));
+    let downloads = limits.downloads.min(small_share);
     let others = (OTHERS + downloads as u64).min(quarter);
     let rest = files.saturating_sub(others);
     let connections = limits.connections.min(count(rest - tables.min(rest / 2)));
@@ -105,7 +105,7 @@ fn share(files: u64, limits: &ServerLimits, tables: u64) -> FileShares {
     FileShares {
         files,
         connections,
-        a_few,
+        small_share,
         downloads,
         tables: (left < 2 * tables).then(|| u32::try_from(left).unwrap_or(u32::MAX)),
     }
@@ -131,7 +131,7 @@ mod tests {
         ] {
             let shares = share(files, &config.server.limits, tables);
             assert_eq!((shares.connections, shares.tables), (connections, open), "{files}");
-            let (refused, ops) = (shares.a_few.min(128), shares.a_few.min(256));
+            let (refused, ops) = (shares.small_share.min(128), shares.small_share.min(256));
             assert!(ops >= 10, "{files}: a page, a command and a monitor at once");
             let all = shares.connections + refused + ops + shares.downloads;
             let open = u64::from(shares.tables.unwrap_or(1_664)) + all as u64;

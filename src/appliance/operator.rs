@@ -116,10 +116,13 @@ impl Operator {
     }
 
     fn source(&self) -> Part {
-        let off = self.joined("source", None, PartState::Off);
-        let Some(source) = &self.source else { return off };
+        let (name, off) = ("source".into(), PartState::Off);
+        let Some(source) = &self.source else {
+            return Part { name, state: off, since: self.started_at, error: None, note: None };
+        };
         if self.is_standby() {
-            return Part { note: Some(NOT_POLLING.into()), since: self.now(), ..off };
+            let note = Some(NOT_POLLING.into());
+            return Part { name, state: off, since: self.now(), error: None, note };
         }
         let status = source.borrow();
         let state = status.state;
@@ -136,7 +139,7 @@ impl Operator {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
             _ => (state, error),
         };
-        Part { name: "source".into(), state, since: status.report.since, error, note: None }
+        Part { name, state, since: status.report.since, error, note: None }
     }
 
     /// A failure of an embedded bus stops the process, so it is well while that answers.

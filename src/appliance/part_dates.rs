@@ -18,7 +18,7 @@ impl PartDates {
         Self { known: HashMap::new(), looked_at: now }
     }
 
-    /// Sets since when each of all parts has been in its state. The time reported by a part itself
+    /// Sets `since` of each part; `parts` must be all parts. The time that a part itself reports
     /// refers to its own states, which may be more or fewer than those shown.
     pub(super) fn date(&mut self, mut parts: Vec<Part>, now: Timestamp) -> Vec<Part> {
         for part in &mut parts {

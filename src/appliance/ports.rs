@@ -26,7 +26,7 @@ pub(super) fn serve_options(config: &Config) -> anyhow::Result<ServeOptions> {
     let mut options = ServeOptions::of(&config.server);
     options.archive.clone_from(&config.archive_dir);
     let Some(shares) = files::shares(config)? else { return Ok(options) };
-    let FileShares { files, connections, a_few, downloads, tables } = shares;
+    let FileShares { files, connections, small_share, downloads, tables } = shares;
     let limits = &mut options.config.limits;
     let wanted = std::mem::replace(&mut limits.connections, connections);
     if connections < wanted {
@@ -47,8 +47,8 @@ pub(super) fn serve_options(config: &Config) -> anyhow::Result<ServeOptions> {
         );
     }
     limits.downloads = downloads;
-    options.refused = options.refused.min(a_few);
-    options.ops_connections = options.ops_connections.min(a_few);
+    options.refused = options.refused.min(small_share);
+    options.ops_connections = options.ops_connections.min(small_share);
     Ok(options)
 }
 

@@ -10,7 +10,7 @@ use crate::store::Store;
 use crate::supervise::{Exit, ProcessFailure, Stages};
 
 #[cfg(feature = "amqp")]
-use crate::amqp::{self, Sink, SinkState};
+use crate::amqp::{self, LinkState, Sink, SinkState};
 #[cfg(feature = "amqp")]
 use crate::model::part::PartState;
 #[cfg(not(feature = "amqp"))]
@@ -74,12 +74,13 @@ impl RabbitState {
     pub(super) fn look(&self) -> BrokerLook {
         let state = self.sink.borrow().clone();
         let notices = state.fresh_notices(self.clock.now());
-        // A broker that refuses messages can be reached.
-        let is_reached = state.connected || state.refused;
-        let (part, words) = match (is_reached, state.trouble.or(notices)) {
-            (false, trouble) => (PartState::Down, trouble.unwrap_or_default()),
-            (true, Some(trouble)) => (PartState::Degraded, trouble),
-            (true, None) => return (PartState::Ok, state.since, None),
+        let (part, words) = match (state.link, state.trouble.or(notices)) {
+            (LinkState::Down, trouble) => (PartState::Down, trouble.unwrap_or_default()),
+            // A broker that refuses messages can be reached.
+            (LinkState::Up | LinkState::Refused, Some(trouble)) => (PartState::Degraded, trouble),
+            (LinkState::Up | LinkState::Refused, None) => {
+                return (PartState::Ok, state.since, None);
+            }
         };
         (part, state.since, Some(format!("{words} (feeds {})", state.feeds)))
     }
@@ -153,19 +154,18 @@ mod tests {
     #[test]
     fn refusing_broker_is_degraded_and_an_absent_one_down() {
         let clock = Clock::system();
-        let state = |connected, refused, trouble: Option<&str>| SinkState {
-            connected,
-            refused,
+        let state = |link, trouble: Option<&str>| SinkState {
+            link,
             since: clock.now(),
             feeds: "exchange `x`".to_owned(),
             trouble: trouble.map(str::to_owned),
             notices: Vec::new(),
         };
         for (state, shown) in [
-            (state(true, false, None), PartState::Ok),
-            (state(true, false, Some("blocked")), PartState::Degraded),
-            (state(false, true, Some("too large")), PartState::Degraded),
-            (state(false, false, Some("no answer")), PartState::Down),
+            (state(LinkState::Up, None), PartState::Ok),
+            (state(LinkState::Up, Some("blocked")), PartState::Degraded),
+            (state(LinkState::Refused, Some("too large")), PartState::Degraded),
+            (state(LinkState::Down, Some("no answer")), PartState::Down),
         ] {
             let trouble = state.trouble.clone();
             let (part, _, words) = RabbitState { sink: watch::channel(state).1, clock }.look();

@@ -45,8 +45,8 @@ pub(super) fn follow(
     clock: Clock,
     stop: CancellationToken,
 ) -> impl Future<Output = anyhow::Result<()>> + Send {
-    // What the start read is asked for now, before `renewed` finds newer content in the file.
     let wait = if github.tokens_file.is_some() { LOOK } else { Duration::MAX };
+    // This takes the content that the start read, before `renewed` finds newer content in the file.
     let mut followed = Followed::new(github.tokens_file.as_deref());
     let look = move |is_asked| {
         if let Some(tokens) = look(&mut followed, &github, is_asked) {

@@ -30,8 +30,11 @@ pub struct Requeued {
     pub tried: u64,
     /// Number read and applied.
     pub applied: u64,
-    /// Number read whose events had been applied before, or are left out.
+    /// Number read whose events had been applied before.
     pub known: u64,
+    /// Number read whose events `privacy.exclude` leaves out.
+    #[serde(default)]
+    pub left_out: u64,
     /// Number still unreadable.
     pub dead: u64,
     /// The reasons of the first of these.
@@ -69,42 +72,42 @@ impl Apply {
                     }
                 }
             }
-            let (applied, known) = self.apply_letters(read).await?;
-            requeued.applied += applied;
-            requeued.known += known;
+            let done = self.apply_letters(read).await?;
+            requeued.applied += done.applied;
+            requeued.known += done.known;
+            requeued.left_out += done.left_out;
         }
     }
 
-    /// Applies letters that were read. Returns how many were applied and how many were duplicates.
-    async fn apply_letters(
-        &self,
-        read: Vec<(DeadKey, Prepared)>,
-    ) -> Result<(u64, u64), StoreError> {
+    /// Applies letters that were read. Returns what became of them.
+    async fn apply_letters(&self, read: Vec<(DeadKey, Prepared)>) -> Result<Requeued, StoreError> {
         if read.is_empty() {
-            return Ok((0, 0));
+            return Ok(Requeued::default());
         }
         let (seen_for, history) = (self.seen_for, self.history.clone());
         let committed = self.store.commit(move |batch| {
-            let (mut fresh, mut known) = (Vec::new(), 0);
+            let (mut fresh, mut done) = (Vec::new(), Requeued::default());
             let mut totals = BatchTotals::of_old_positions();
             for (key, mut event) in read {
                 match apply_once(batch, &mut event, &mut totals, seen_for)? {
                     Applied::Fresh => fresh.push(event),
-                    Applied::Duplicate | Applied::LeftOut => known += 1,
+                    Applied::Duplicate => done.known += 1,
+                    Applied::LeftOut => done.left_out += 1,
                 }
                 batch.delete(&key);
             }
             totals.write(batch)?;
             history.count(batch, fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
             fault::point("requeue.before_commit");
-            Ok((fresh, known))
+            done.applied = fresh.len() as u64;
+            Ok((fresh, done))
         });
-        let (fresh, known) = committed.await?;
+        let (fresh, done) = committed.await?;
         fault::point("requeue.after_commit");
-        metrics::EVENTS_APPLIED.add(fresh.len() as u64);
-        metrics::LETTERS_REQUEUED.add(fresh.len() as u64 + known);
+        metrics::EVENTS_APPLIED.add(done.applied);
+        metrics::LETTERS_REQUEUED.add(done.applied);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
-        Ok((fresh.len() as u64, known))
+        Ok(done)
     }
 }
 
@@ -128,15 +131,21 @@ fn read_again(value: &[u8]) -> Result<Prepared, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
+    use crate::alerts::Alerts;
+    use crate::apply::numbers::NodeCounters;
     use crate::clock::Clock;
+    use crate::config;
+    use crate::hub::{Hub, HubOptions};
     use crate::model::position::{BusTag, Cursor, Position};
     use crate::store::journal::DROPPED;
     use crate::store::keys::JournalKey;
     use crate::store::rows::encode_dead_letter;
     use crate::store::{Durability, Store};
+    use crate::tidb::{History, Setup};
 
     const TAG: BusTag = BusTag(7);
 
@@ -144,18 +153,53 @@ mod tests {
         Cursor { tag: TAG, position: Position { ledger: 3, entry, index: 0 } }
     }
 
-    /// A readable letter with that position.
-    fn letter(entry: u64) -> Prepared {
+    /// The row of a readable letter with that position, about an event of `login`.
+    fn row(entry: u64, id: u64, login: &str) -> Vec<u8> {
         let event = format!(
-            r#"{{"id":"{entry}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z"}}"#
+            r#"{{"id":"{id}","type":"WatchEvent","actor":{{"login":"{login}"}},
+                "created_at":"2026-03-01T10:00:00Z"}}"#
         );
         let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
         let cursor = at(entry).to_string();
         let published_at = Timestamp::from_seconds(1_790_000_000).micros();
         let (received, schema, simulated) = (None, None, false);
         let origin = DeadLetterOrigin { cursor, published_at, received, schema, simulated };
-        let value = encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
-        read_again(&value).unwrap_or_else(|why| panic!("{why}"))
+        encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes())
+    }
+
+    fn letter(entry: u64) -> Prepared {
+        read_again(&row(entry, entry, "ann")).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    #[tokio::test]
+    async fn excluded_letters_and_duplicates_are_told_apart() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let store = Store::open(dir.path(), Durability::EveryBatch, clock).unwrap();
+        let interval = config::defaults().interval;
+        let numbers = NodeCounters::load(&store, interval.latest_during, clock).unwrap();
+        let setup = Setup { tidb: None, interval, on_request: true };
+        let (history, _) = History::load(&store, setup, Alerts::off(), clock).unwrap();
+        let apply = Apply {
+            store: store.clone(),
+            numbers: Arc::new(numbers),
+            history,
+            hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
+            seen_for: Duration::from_secs(3_600),
+            clock,
+        };
+        store.privacy().set(&["ann".to_owned()], false);
+        let put = store.commit(|batch| {
+            let letters = [(1, "ann"), (2, "ann"), (3, "bob"), (3, "bob"), (3, "bob"), (4, "eve")];
+            for (entry, (id, login)) in (1..).zip(letters) {
+                batch.put(&DeadKey(entry), &row(entry, id, login));
+            }
+            Ok(())
+        });
+        put.await.unwrap();
+        let wanted =
+            Requeued { tried: 6, applied: 2, known: 2, left_out: 2, ..Requeued::default() };
+        assert_eq!(apply.requeue().await.unwrap(), wanted);
+        assert_eq!(apply.requeue().await.unwrap(), Requeued::default(), "none is left");
     }
 
     #[tokio::test]

@@ -34,9 +34,30 @@ pub(super) fn requeue(args: &RequeueArgs) -> Exit {
         for reason in &requeued.reasons {
             output::to_stderr(&output::plain(reason));
         }
-        let Requeued { tried, applied, known, dead, .. } = requeued;
-        Ok(output::text(&format!(
-            "retried {tried}: {applied} applied, {known} duplicates, {dead} still unreadable"
-        )))
+        Ok(output::text(&summary(&requeued)))
     })
+}
+
+fn summary(requeued: &Requeued) -> String {
+    let Requeued { tried, applied, known, left_out, dead, .. } = requeued;
+    let left_out = match left_out {
+        0 => String::new(),
+        n => format!(", {n} left out by privacy.exclude"),
+    };
+    format!(
+        "retried {tried}: {applied} applied, {known} duplicates{left_out}, {dead} still unreadable"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excluded_letters_are_named_when_there_are_some() {
+        let none = Requeued { tried: 9, applied: 4, known: 3, dead: 2, ..Requeued::default() };
+        assert_eq!(summary(&none), "retried 9: 4 applied, 3 duplicates, 2 still unreadable");
+        let some = Requeued { left_out: 1, ..none };
+        assert!(summary(&some).contains(", 1 left out by privacy.exclude, "), "{}", summary(&some));
+    }
 }

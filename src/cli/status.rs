@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::asked::{self, AskedAddress, AskedArgs};
+use super::appliance_address::{self, ApplianceAddress, ApplianceArgs};
 use super::output;
 use crate::appliance::Status;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
@@ -28,7 +28,7 @@ const TERMINAL_ROWS: usize = 23;
                         ghpulse status > /dev/null && echo ready\n  ghpulse status --alive")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
-    asked: AskedArgs,
+    appliance: ApplianceArgs,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -40,12 +40,12 @@ pub(super) struct StatusArgs {
 
 /// Prints the state. Exits with 0 when the appliance is ready, otherwise with 69.
 pub(super) fn status(args: &StatusArgs) -> Exit {
-    let asked = asked::address(&args.asked);
-    let ended = asked.and_then(|asked| super::runtime::with_runtime(ask(args, asked)));
+    let found = appliance_address::find(&args.appliance);
+    let ended = found.and_then(|address| super::runtime::with_runtime(ask(args, address)));
     ended.unwrap_or_else(|exit| exit)
 }
 
-async fn ask(args: &StatusArgs, address: AskedAddress) -> Exit {
+async fn ask(args: &StatusArgs, address: ApplianceAddress) -> Exit {
     match fetch_from(address, args.alive).await {
         Ok(_) if args.alive => Exit::Fine,
         Ok(((json, status), asked)) => {
@@ -74,14 +74,14 @@ async fn ask(args: &StatusArgs, address: AskedAddress) -> Exit {
 /// there may be several appliances on a machine. Of two configured addresses the ops listener's is
 /// asked first, whose reasons are complete; by a health check the public one.
 async fn fetch_from(
-    address: AskedAddress,
+    address: ApplianceAddress,
     is_health_check: bool,
 ) -> Result<((Value, Status), String), String> {
     let (first, second) = match address {
-        AskedAddress::Named(url) => return Ok((fetch(&url).await?, String::new())),
-        AskedAddress::Running(url) => (Some(url), None),
-        AskedAddress::Configured { ops, public } if is_health_check => (public, ops),
-        AskedAddress::Configured { ops, public } => (ops, public),
+        ApplianceAddress::Named(url) => return Ok((fetch(&url).await?, String::new())),
+        ApplianceAddress::Running(url) => (Some(url), None),
+        ApplianceAddress::Configured { ops, public } if is_health_check => (public, ops),
+        ApplianceAddress::Configured { ops, public } => (ops, public),
     };
     let mut failed = "the configuration names no port that can be asked".to_owned();
     for url in first.into_iter().chain(second) {

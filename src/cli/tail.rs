@@ -7,8 +7,8 @@ use clap::Args;
 
 use self::follow::{TailConnection, TailEnd};
 use self::show::Printer;
+use super::appliance_address::{self, ApplianceAddress, ApplianceArgs};
 use super::args::filled;
-use super::asked::{self, AskedAddress, AskedArgs};
 use super::output;
 use super::runtime::with_runtime;
 use crate::clock::Clock;
@@ -31,7 +31,7 @@ use crate::supervise::Exit;
 )]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    asked: AskedArgs,
+    appliance: ApplianceArgs,
     /// Only these routing keys: patterns such as evt.push.* or 'ent.#'
     #[arg(long, value_name = "PATTERN", value_parser = filled, num_args = 1..,
           value_delimiter = ',')]
@@ -88,10 +88,10 @@ pub(super) fn tail(args: &TailArgs) -> Exit {
 
 /// The address of the stream, without a path. Both listeners serve it.
 fn base(args: &TailArgs) -> Result<String, Exit> {
-    let found = match asked::address(&args.asked)? {
-        AskedAddress::Named(url) | AskedAddress::Running(url) => Some(url),
+    let found = match appliance_address::find(&args.appliance)? {
+        ApplianceAddress::Named(url) | ApplianceAddress::Running(url) => Some(url),
         // A certificate is seldom for a local address.
-        AskedAddress::Configured { ops, public } => {
+        ApplianceAddress::Configured { ops, public } => {
             let is_plain = |url: &String| url.starts_with("http://");
             public.clone().filter(is_plain).or(ops).or(public)
         }

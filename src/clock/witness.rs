@@ -208,8 +208,9 @@ struct Evidence {
     in_step: Option<Instant>,
     /// Since when GitHub has agreed with the wall clock, without a jump of both.
     github_agrees: Option<KnownTime>,
-    /// Whether events that were received meanwhile were created at quite another time.
-    is_contradicted: bool,
+    /// Whether an event arrived while GitHub's `Date` agreed with the wall clock, and its
+    /// `created_at` was far from both.
+    events_contradict_date: bool,
 }
 
 /// Microseconds from `b` to `a`.
@@ -229,9 +230,9 @@ impl Evidence {
         let since = self.github_agrees.filter(|since| agree(wall, since.advanced_to(at)));
         self.github_agrees = agrees.then(|| since.unwrap_or(KnownTime { wall, at }));
         if self.in_step.is_some() || self.is_continuous(wall, at) {
-            self.is_contradicted = false;
+            self.events_contradict_date = false;
         } else if agrees && self.newest.is_some_and(|newest| newest.is_about(wall)) {
-            self.is_contradicted = true;
+            self.events_contradict_date = true;
         }
         let verdict = self.verdict(wall, at);
         if verdict.is_trusted() {
@@ -291,7 +292,7 @@ impl Evidence {
         self.newest.is_none()
             || self.newest_confirms(wall)
             || self.is_continuous(wall, at)
-            || !self.is_contradicted && is_settled()
+            || !self.events_contradict_date && is_settled()
     }
 
     /// The receive time for a response of GitHub: the wall clock's, unless GitHub contradicts it
@@ -353,8 +354,9 @@ impl Witness {
         self.evidence().newest = newest;
     }
 
-    /// Records whether admitted events wait to be applied. Meanwhile the newest event of the store
-    /// is an old one: that it does not contradict GitHub's `Date` supports nothing.
+    /// Records whether admitted events wait to be applied. While they do, the newest event of the
+    /// store is an old one, which neither contradicts GitHub's `Date` nor supports it, so the
+    /// time for which `Date` has to agree begins again.
     pub fn record_waiting(&self, is_waiting: bool) {
         if is_waiting {
             self.evidence().github_agrees = None;

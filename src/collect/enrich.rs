@@ -3,11 +3,11 @@
 //! Counts and flags are derived from the event itself. Pull-request events with missing fields, and
 //! pushes to repositories on lists, are held until GitHub's GraphQL API answers; all others pass
 //! straight through. Held events of one kind and poll are released in order, so each also waits for
-//! the older ones. No event is held longer than
-//! `github.enrich.deadline`; a later response only fills the language cache. Whether an event is
-//! the first of the day or year for its developer or repository is decided where it is applied,
-//! not here. An inbox row stays until its event has moved and contains everything needed to start
-//! again, so a crash while events are held loses nothing.
+//! the older ones. No event is held longer than `github.enrich.deadline`; a later response only
+//! fills the language cache. Whether an event is the first of the day or year for its developer or
+//! repository is decided where it is applied, not here. An inbox row stays until its event has
+//! moved and contains everything needed to start again, so a crash while events are held loses
+//! nothing.
 
 mod fetcher;
 mod forbidden;

@@ -120,7 +120,7 @@ impl ListedSource {
     /// When the store fails.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut changes = self.rules.lists.changes();
-        let mut tokens = self.reader.pool.lists();
+        let mut tokens = self.reader.pool.changes();
         let rows = self.store.read(Database::feeds).await?;
         let mut state = ListedState {
             feeds: ListedFeeds::new(rows, self.witness.stamp()),

@@ -48,8 +48,8 @@ use crate::model::window::Timestamp;
 pub const MOST_PAGES: u8 = 10;
 /// The fraction of each token's limit that polling uses; the rest is kept for lookups.
 pub const POLL_SHARE: f64 = 0.9;
-/// Minimum wait after a failure that will be the same next time, from the one after
-/// [`SPORADIC_FAILURES`] on.
+/// Minimum wait after a failure that a retry does not cure, once more than [`SPORADIC_FAILURES`]
+/// requests in a row have failed.
 const PERMANENT_FAILURE_WAIT: Duration = Duration::from_secs(60);
 /// Failures of a page in a row that may be accidents: a proxy on the way may answer oddly.
 const SPORADIC_FAILURES: u32 = 2;
@@ -88,8 +88,8 @@ pub struct Poller {
     completeness: Completeness,
     assessed_at: Option<Instant>,
     status: watch::Sender<SourceStatus>,
-    /// Notifies when the pool's list of tokens is replaced.
-    token_lists: watch::Receiver<()>,
+    /// See [`TokenPool::changes`].
+    token_changes: watch::Receiver<()>,
 }
 
 /// The result of a request.
@@ -121,7 +121,7 @@ impl Poller {
         let rest = rest.map_err(|error| SourceError(error.to_string()))?;
         let pool = PoolOptions { tokens, share: POLL_SHARE, burst: pages.into() };
         let pool = TokenPool::new(pool, clock);
-        let token_lists = pool.lists();
+        let token_changes = pool.changes();
         let pages = usize::from(pages);
         let status = SourceStatus::new(pool.census().mode, pages, clock.now());
         Ok(Self {
@@ -141,7 +141,7 @@ impl Poller {
             completeness: Completeness::new(pages, clock.now()),
             assessed_at: None,
             status: watch::Sender::new(status),
-            token_lists,
+            token_changes,
         })
     }
 
@@ -246,7 +246,7 @@ impl Poller {
                     return all;
                 }
                 // All waits were for the previous list of tokens.
-                Ok(()) = self.token_lists.changed() => self.schedule.end_waits(),
+                Ok(()) = self.token_changes.changed() => self.schedule.end_waits(),
                 () = asleep => {}
             }
         }

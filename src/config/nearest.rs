@@ -2,7 +2,7 @@
 
 use super::secret::quotable;
 use super::table::{self, KEYS};
-use crate::model::names;
+use crate::model::nearest::nearest;
 
 /// Reports an unknown key, with the nearest known one.
 pub(super) fn key(path: &str) -> String {
@@ -50,5 +50,5 @@ pub(super) fn members(section: &str) -> String {
 
 /// The nearest known name; none for what may be a secret.
 fn closest<'a>(lower: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    if quotable(lower) == super::secret::HIDDEN { None } else { names::nearest(lower, known) }
+    if quotable(lower) == super::secret::HIDDEN { None } else { nearest(lower, known) }
 }

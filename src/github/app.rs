@@ -274,8 +274,8 @@ impl AppClient {
         if differs {
             self.ahead.store(ahead, Relaxed);
             SKEW.log(|left_out| {
-                let words = "GitHub's clock is ahead of this machine's";
-                tracing::info!(seconds = ahead, left_out, "{words}");
+                let words = "the difference between GitHub's clock and this machine's has changed";
+                tracing::info!(seconds_ahead = ahead, left_out, "{words}");
             });
         }
         differs

@@ -82,17 +82,18 @@ impl TokenPool {
             next_id: 1,
             is_pending: false,
         };
-        let (lists, refusals) = (watch::Sender::new(()), watch::Sender::new(()));
-        let pool = Arc::new(Self { clock, state: Mutex::new(state), lists, refusals });
+        let (changes, refusals) = (watch::Sender::new(()), watch::Sender::new(()));
+        let pool = Arc::new(Self { clock, state: Mutex::new(state), changes, refusals });
         pool.replace(options.tokens);
         pool
     }
 
-    /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list.
-    /// Every wait for a token of this pool must then end, because the new tokens may be available.
+    /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list,
+    /// and when tokens that were refused may be tried again. Every wait for a token of this pool
+    /// must then end.
     #[must_use]
-    pub fn lists(&self) -> watch::Receiver<()> {
-        self.lists.subscribe()
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Replaces the list of tokens, except those of app installations. A token that was there
@@ -140,7 +141,7 @@ impl TokenPool {
         let mut state = self.lock();
         if state.end_quarantines() {
             publish(&mut state, now);
-            self.lists.send_replace(());
+            self.changes.send_replace(());
         }
     }
 
@@ -152,7 +153,7 @@ impl TokenPool {
         publish(state, now);
         if !state.slots.iter().map(|slot| &slot.id).eq(before) {
             (state.turn, state.query_turn) = (0, 0);
-            self.lists.send_replace(());
+            self.changes.send_replace(());
         }
     }
 

@@ -7,6 +7,7 @@
 pub(crate) mod clients;
 pub(crate) mod docs;
 pub(crate) mod robots;
+pub(crate) mod static_file;
 pub(crate) mod topics;
 
 use std::sync::LazyLock;

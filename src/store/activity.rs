@@ -13,6 +13,7 @@ use super::database::{Database, read_count};
 use super::error::StoreError;
 use super::keys::activity::{ActivityKey, CoverageKey};
 use super::keys::{HourKey, HourMetric, HourSource, Key as _};
+use super::last_pass::CERTAINLY_AHEAD;
 use crate::model::activity::{Activity, Coverage, SLOTS, Span};
 use crate::model::window::{Hour, Timestamp};
 
@@ -20,8 +21,6 @@ use crate::model::window::{Hour, Timestamp};
 pub const MINUTES_FOR: Duration = Duration::from_secs(8 * 86_400);
 /// Retention of counts by hour: five years and a day.
 pub const HOURS_FOR: Duration = Duration::from_secs((5 * 365 + 2) * 86_400);
-/// Rows further in the future are deleted: the clock was wrong.
-pub(super) const AHEAD: Duration = Duration::from_secs(2 * 86_400);
 
 /// Counts of the events of one batch, before they are added to the rows.
 #[derive(Debug, Default)]
@@ -94,7 +93,7 @@ pub fn sum_hour(
 pub(super) fn drop_due(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), StoreError> {
     for (span, kept) in [(Span::Minute, MINUTES_FOR), (Span::Hour, HOURS_FOR)] {
         let (oldest, _) = span.locate(now.minus(kept));
-        let (newest, _) = span.locate(now.plus(AHEAD));
+        let (newest, _) = span.locate(now.plus(CERTAINLY_AHEAD));
         for range in [i64::MIN..oldest, newest..i64::MAX] {
             let key = |at| ActivityKey { span, at };
             batch.delete_range(&key(range.start), &key(range.end))?;

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::activity::{AHEAD, HOURS_FOR};
+use super::activity::HOURS_FOR;
 use super::batch::Batch;
 use super::database::Database;
 use super::error::StoreError;
 use super::keys::Key as _;
 use super::keys::audit::AuditKey;
+use super::last_pass::CERTAINLY_AHEAD;
 use crate::model::audit::HourShares;
 use crate::model::window::{Hour, Timestamp};
 
@@ -36,7 +37,7 @@ pub fn put_shares(
 /// left. `now` must come from a trusted clock.
 pub(super) fn drop_due(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), StoreError> {
     let key = |hour| AuditKey::Hour(Hour(hour));
-    let (oldest, ahead) = (now.minus(HOURS_FOR).hour().0, now.plus(AHEAD).hour().0);
+    let (oldest, ahead) = (now.minus(HOURS_FOR).hour().0, now.plus(CERTAINLY_AHEAD).hour().0);
     batch.delete_range(&key(i64::MIN), &key(oldest))?;
     batch.delete_range(&key(ahead), &key(i64::MAX))
 }

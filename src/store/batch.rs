@@ -5,22 +5,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
 use super::keys::{AppliedKey, CounterKey, Key, MetaKey, SeenKey, SizeKey, day_bytes};
-use super::last_pass::last_pass_at;
+use super::last_pass::{CERTAINLY_AHEAD, last_pass_at};
 use super::period::{Period, PeriodRow, row_key};
 use crate::model::window::{Day, Timestamp};
 
 /// Counters that are cached in memory; the cache is emptied when it has more.
 const COUNTERS: usize = 200_000;
-/// How far after the present a stored time is certainly wrong: more than an ordinary wrong clock.
-/// Earlier ones pass by themselves.
-const AHEAD: Duration = Duration::from_secs(2 * 86_400);
-
 /// Names of repositories that are cached in memory; the cache is emptied when it has more.
 const NAMES: usize = 200_000;
 /// Periods that a batch caches; the events of a batch belong to a few.
@@ -141,11 +136,11 @@ impl<'w> Batch<'w> {
         self.writes
     }
 
-    /// Whether a stored time has not come yet, so that a wrong clock or a wrong event gave it. The
-    /// machine's clock alone does not decide, because it may be behind: the last pass of retention
-    /// must be earlier, too.
+    /// Whether a stored time is further ahead than [`CERTAINLY_AHEAD`], so that a wrong clock or a
+    /// wrong event gave it. The machine's clock may be behind, so the time must be that far ahead
+    /// of the last pass of retention, too.
     pub(super) fn is_ahead(&self, at: Timestamp) -> Result<bool, StoreError> {
-        let is_after = |other: Timestamp| at > other.plus(AHEAD);
+        let is_after = |other: Timestamp| at > other.plus(CERTAINLY_AHEAD);
         Ok(is_after(self.now) && last_pass_at(self.database)?.is_some_and(is_after))
     }
 

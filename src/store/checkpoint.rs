@@ -416,7 +416,8 @@ fn size_of(dir: &Path) -> Result<u64, CheckpointError> {
     Ok(bytes)
 }
 
-/// The error of a rename to `to`, which another process may have made since it was looked at.
+/// The error of renaming a backup to `to`: another process may have created `to` after
+/// [`expect_empty`].
 fn not_named(to: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
     move |source| match source.kind() {
         ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {

@@ -18,11 +18,10 @@ use tokio_util::sync::CancellationToken;
 use self::expired_journal::ExpiredJournal;
 use self::newest::{last_received, newest_receipt, newest_received};
 pub use self::options::RetentionOptions;
-use super::activity::AHEAD;
 use super::error::StoreError;
 use super::keys::entity::EntityKey;
 use super::keys::{BucketKey, RepoKey};
-use super::last_pass::{last_pass_at, last_pass_key};
+use super::last_pass::{CERTAINLY_AHEAD, last_pass_at, last_pass_key};
 use super::ledger::fold::{self, FoldProgress};
 use super::open::Store;
 use super::reach::reach;
@@ -208,8 +207,9 @@ pub async fn drop_due(
         Ok((ExpiredJournal::find(reader, &retention, Some(now))?, newest))
     };
     let (expired, newest) = store.read(look).await?;
-    // A node that reads old messages of a topic needs the claims of that time, also when one of
-    // them has a later time. Where the last one has a wrong past, claims are only kept longer.
+    // A node that reads old messages of a topic needs the claims of their time, so claims are kept
+    // from the older of the newest receipt and that of the last event by position. If that event's
+    // time is wrong and past, claims are only kept longer.
     let claims_now = newest.into_iter().flatten().fold(now, Timestamp::min);
     let dropped = store
         .commit(move |batch| {
@@ -219,7 +219,7 @@ pub async fn drop_due(
             let entity = |period| EntityKey { period, id: ObjectId::from_bytes([0; 12]) };
             let first_period = *EntityKey::periods(claims_now).start();
             batch.delete_range(&entity(i32::MIN), &entity(first_period))?;
-            let ahead = now.plus(AHEAD);
+            let ahead = now.plus(CERTAINLY_AHEAD);
             let period_ahead = EntityKey::periods(ahead).end().saturating_add(1);
             batch.delete_range(&entity(period_ahead), &entity(i32::MAX))?;
             activity::drop_due(batch, now)?;

@@ -181,7 +181,7 @@ fn readable_by_others(
 ) -> Vec<Finding> {
     let open = secrets.iter().filter(|(_, path)| runner::is_readable_by_others(path));
     open.map(|(key, path)| {
-        let cure = runner::hiding(path, runner);
+        let cure = runner::how_to_hide(path, runner);
         let said = format!("readable by every user of this machine, with its secrets: {cure}");
         Finding::warning(key, path.display(), said)
     })
@@ -194,7 +194,7 @@ fn unreadable_by(runner: &Runner, secrets: &[(&'static str, PathBuf)]) -> Vec<Fi
         let said = format!(
             "the owner of data.dir, `{}`, may not read it and would not start: {}",
             runner.user,
-            runner.opening(path)?
+            runner.how_to_allow(path)?
         );
         Some(Finding::warning(key, path.display(), said))
     });

@@ -38,31 +38,29 @@ impl Runner {
         Some(users.runner(uid, [gid].into_iter().chain(users.groups_of(uid)).collect()))
     }
 
-    /// Whether the permissions of the owner or of the group let it do this with a file.
-    fn is_let_by_name(&self, about: &Metadata, wanted: u32) -> bool {
-        let shift = if about.uid() == self.uid { 6 } else { 3 };
-        let is_named = shift == 6 || self.groups.contains(&about.gid());
-        is_named && (about.mode() >> shift) & wanted != 0
+    /// How far left the permissions are that apply to it: those of the owner, of the group, or of
+    /// others, whichever fits first.
+    fn shift(&self, about: &Metadata) -> u32 {
+        if about.uid() == self.uid {
+            6
+        } else if self.groups.contains(&about.gid()) {
+            3
+        } else {
+            0
+        }
     }
 
-    /// Whether it may do this with a file. The system asks the first that fits of owner, group and
-    /// others.
-    fn is_let(&self, about: &Metadata, wanted: u32) -> bool {
-        let is_named = about.uid() == self.uid || self.groups.contains(&about.gid());
-        self.uid == 0
-            || if is_named {
-                self.is_let_by_name(about, wanted)
-            } else {
-                about.mode() & wanted != 0
-            }
+    /// Whether it may do this with a file.
+    fn may(&self, about: &Metadata, wanted: u32) -> bool {
+        self.uid == 0 || (about.mode() >> self.shift(about)) & wanted != 0
     }
 
-    /// The commands that let it read a file; `None` when it may read it, or nothing is known.
-    pub(super) fn opening(&self, path: &Path) -> Option<String> {
+    /// How to let it read a file; `None` when it may read it, or nothing is known.
+    pub(super) fn how_to_allow(&self, path: &Path) -> Option<String> {
         let path = path.canonicalize().ok()?;
         let closed = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
         let closed: Vec<&Path> = closed
-            .filter(|above| above.metadata().is_ok_and(|about| !self.is_let(&about, ENTER)))
+            .filter(|above| above.metadata().is_ok_and(|about| !self.may(&about, ENTER)))
             .collect();
         if let Some(topmost) = closed.last() {
             let dir = topmost.display();
@@ -71,19 +69,21 @@ impl Runner {
             ));
         }
         let about = path.metadata().ok()?;
-        (!self.is_let(&about, READ)).then(|| to_group(&self.group, &path))
+        (!self.may(&about, READ)).then(|| to_group(&self.group, &path))
     }
 }
 
-/// The commands that keep others from reading a file, and not the user that runs ghpulse.
-pub(super) fn hiding(path: &Path, runner: Option<&Runner>) -> String {
+/// How to keep others from reading a file, but not the user that runs ghpulse.
+pub(super) fn how_to_hide(path: &Path, runner: Option<&Runner>) -> String {
     let Some(runner) = runner else {
         let (group, cure) = ("GROUP", "GROUP being that of the user that runs ghpulse");
         return format!("{}, {cure}", to_group(group, path));
     };
-    match path.metadata() {
-        Ok(about) if !runner.is_let_by_name(&about, READ) => to_group(&runner.group, path),
-        _ => format!("chmod o= {}", path.display()),
+    let needs_group = |about: Metadata| runner.shift(&about) == 0 || !runner.may(&about, READ);
+    if path.metadata().is_ok_and(needs_group) {
+        to_group(&runner.group, path)
+    } else {
+        format!("chmod o= {}", path.display())
     }
 }
 
@@ -207,18 +207,21 @@ mod tests {
         let stranger = local_users().runner(901, vec![902, 10]);
         let owner = Runner { uid: about.uid(), ..stranger.clone() };
         let member = Runner { groups: vec![about.gid()], ..stranger.clone() };
-        assert_eq!(hiding(&file, Some(&owner)), closed);
-        assert_eq!(hiding(&file, Some(&member)), closed);
-        assert_eq!(hiding(&file, Some(&stranger)), given);
-        assert!(hiding(&file, None).contains("chgrp GROUP ") && stranger.opening(&file).is_none());
+        assert_eq!(how_to_hide(&file, Some(&owner)), closed);
+        assert_eq!(how_to_hide(&file, Some(&member)), closed);
+        assert_eq!(how_to_hide(&file, Some(&stranger)), given);
+        assert!(
+            how_to_hide(&file, None).contains("chgrp GROUP ")
+                && stranger.how_to_allow(&file).is_none()
+        );
         set(&file, 0o604);
-        assert_eq!(hiding(&file, Some(&member)), given);
+        assert_eq!(how_to_hide(&file, Some(&member)), given);
         set(&file, 0o640);
-        assert_eq!(stranger.opening(&file), Some(given));
-        assert!(owner.opening(&file).is_none() && member.opening(&file).is_none());
+        assert_eq!(stranger.how_to_allow(&file), Some(given));
+        assert!(owner.how_to_allow(&file).is_none() && member.how_to_allow(&file).is_none());
         set(dir.path(), 0o700);
         let dir = dir.path().canonicalize().unwrap().display().to_string();
         let entering = format!("{dir} is closed to it: move the file to where it may enter");
-        assert!(stranger.opening(&file).is_some_and(|words| words.starts_with(&entering)));
+        assert!(stranger.how_to_allow(&file).is_some_and(|words| words.starts_with(&entering)));
     }
 }

@@ -149,14 +149,14 @@ pub(super) struct Fetcher<W: Wanted> {
     backoff: Backoff,
     not_before: Option<Instant>,
     forbidden: Forbidden,
-    /// Notifies when the pool's list of tokens is replaced.
-    lists: watch::Receiver<()>,
+    /// See [`crate::github::tokens::TokenPool::changes`].
+    token_changes: watch::Receiver<()>,
 }
 
 impl<W: Wanted> Fetcher<W> {
     pub(super) fn new(lookup: EnrichLookup, clock: Clock) -> Self {
         let most = lookup.batch.min(W::MOST);
-        let lists = lookup.pool.lists();
+        let token_changes = lookup.pool.changes();
         Self {
             lookup,
             clock,
@@ -170,7 +170,7 @@ impl<W: Wanted> Fetcher<W> {
             backoff: Backoff::new(WAITS.0, WAITS.1),
             not_before: None,
             forbidden: Forbidden::default(),
-            lists,
+            token_changes,
         }
     }
 
@@ -244,12 +244,12 @@ impl<W: Wanted> Fetcher<W> {
         })
     }
 
-    /// Returns the next query that ends, or `None` when the list of tokens has been replaced,
-    /// which ends every wait for the old tokens. Pending while neither happens.
+    /// Returns the next query that ends, or `None` when the tokens have changed, which ends every
+    /// wait for one. Pending while neither happens.
     pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery<W>>> {
         let ended = tokio::select! {
             Some(ended) = self.in_flight.join_next() => ended,
-            Ok(()) = self.lists.changed() => {
+            Ok(()) = self.token_changes.changed() => {
                 self.not_before = None;
                 return Ok(None);
             }

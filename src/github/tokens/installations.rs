@@ -52,7 +52,7 @@ impl TokenPool {
         drop(state);
         // Requests that waited for a token may go now.
         if was_pending || is_renewed {
-            self.lists.send_replace(());
+            self.changes.send_replace(());
         }
     }
 

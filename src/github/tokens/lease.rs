@@ -63,8 +63,8 @@ impl Drop for Lease {
 pub struct TokenPool {
     pub(super) clock: Clock,
     pub(super) state: Mutex<PoolState>,
-    /// Notifies of each list of tokens that differs from the previous one.
-    pub(super) lists: watch::Sender<()>,
+    /// See [`TokenPool::changes`].
+    pub(super) changes: watch::Sender<()>,
     /// Notifies of refused tokens of app installations.
     pub(super) refusals: watch::Sender<()>,
 }

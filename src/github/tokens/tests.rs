@@ -536,14 +536,14 @@ async fn queries_stay_below_two_thousand_points_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn only_a_changed_token_list_notifies() {
     let pool = pool(&["a", "b"], clock());
-    let mut lists = pool.lists();
+    let mut changes = pool.changes();
     let list = |names: &[&str]| names.iter().map(|name| Secret::new(*name)).collect::<Vec<_>>();
     pool.replace(list(&["a", "b"]));
-    assert!(!lists.has_changed().unwrap());
+    assert!(!changes.has_changed().unwrap());
     for names in [&["a", "b", "c"][..], &["c", "b", "a"], &["c"], &[]] {
         pool.replace(list(names));
-        assert!(lists.has_changed().unwrap(), "{names:?}");
-        lists.mark_unchanged();
+        assert!(changes.has_changed().unwrap(), "{names:?}");
+        changes.mark_unchanged();
     }
 }
 
@@ -581,12 +581,12 @@ async fn renewed_installation_token_keeps_its_budget() {
 async fn nothing_is_sent_without_a_token_while_an_app_is_expected() {
     let pool = pool(&[], clock());
     pool.expect_installations();
-    let mut lists = pool.lists();
+    let mut changes = pool.changes();
     assert!(matches!(pool.grant(), TokenGrant::Wait(_)));
     assert!(matches!(pool.grant_query(QueryKind::Pulls), Some(TokenGrant::Wait(_))));
     pool.install(Vec::new());
-    assert!(lists.has_changed().unwrap(), "a request that waits looks again");
-    lists.mark_unchanged();
+    assert!(changes.has_changed().unwrap(), "a request that waits looks again");
+    changes.mark_unchanged();
     assert_eq!(shown(&go(&pool)), "none");
     assert!(pool.grant_query(QueryKind::Pulls).is_none());
 }

@@ -19,7 +19,7 @@ use crate::hub::log::streamed_event::StreamedEvent;
 use crate::lists::{ListSet, ListTerm};
 use crate::model::event_index::{EventIndex, IndexedField};
 use crate::model::glob;
-use crate::model::names::nearest;
+use crate::model::nearest::nearest;
 use crate::model::routing::{
     ABSENT_KEYS, EVENT_TYPES, KEY_BYTES, RoutingKey, RoutingPattern, known_keys,
 };

@@ -37,7 +37,7 @@ const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
 /// Seconds for which a browser caches the preflight.
 const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
 
-/// Levels of a path that the page of an error counts.
+/// The most levels that the links of an error page lead up. On a path with more they miss `/`.
 const DEEPEST: usize = 16;
 
 /// Answers a request. On a rejected connection only health checks are served.

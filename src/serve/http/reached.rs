@@ -7,8 +7,8 @@ use super::peer::{Audience, Peer};
 use super::proxies::{ForwardedAddress, forwarded_address};
 use crate::serve::server::ServerState;
 
-/// The address under which a request came. It is part of what the client sent: it belongs in
-/// responses that no cache gives to others.
+/// The address under which a request came. It is taken from the request, so a response that shows
+/// it must not be cached for other clients.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ReachedAddress<'r> {
     /// Whether the client speaks TLS, with this server or with a trusted proxy.

@@ -6,16 +6,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 
-use super::clients::File;
-use crate::manual;
 use crate::serve::server::SharedServer;
 
 /// What is written for people, as RFC 9309 patterns. The longest match decides, so that everything
 /// else is disallowed: streams never end, and queries cost more than a page.
 const ALLOWED: [&str; 6] = ["/$", "/?", "/docs", "/topics", "/play", "/favicon.ico"];
-
-/// The icon of all pages.
-pub(crate) const ICON: File = File::new("image/svg+xml", manual::ICON_FILE);
 
 /// The rules, with and without `server.basePath`: both paths are served.
 pub(crate) async fn show(State(server): SharedServer) -> Response {

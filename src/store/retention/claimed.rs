@@ -24,8 +24,8 @@ use crate::store::batch::Batch;
 use crate::store::error::StoreError;
 use crate::store::keys::{AppliedKey, MetaKey, SeenKey};
 
-/// Rows of the days that are marked. Empty since the last claim, then the time
-/// of the first pass after it.
+/// Rows of the days that are marked. Empty since the last claim, then the time of the first pass
+/// after it.
 const CLAIMED: &str = "claimed.";
 
 fn row(day: i32) -> MetaKey {

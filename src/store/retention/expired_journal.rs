@@ -158,11 +158,13 @@ fn journal_cut(
     });
     let start = by_age.max(by_bytes);
     // Where a clock stands still, all events are of one minute.
-    let split = (kept == 1).then(|| minutes.last()).flatten();
-    let split = split.and_then(|(minute, row)| {
-        let start = start_within(reader, tag, row.first, retention.journal_bytes)?;
-        Some((*minute, start))
-    });
+    let split = match minutes.last() {
+        Some((minute, row)) if kept == 1 => {
+            let start = start_within(reader, tag, row.first, retention.journal_bytes)?;
+            start.map(|start| (*minute, start))
+        }
+        _ => None,
+    };
     let (gone, stays) = minutes.split_at(minutes.partition_point(|(_, row)| row.first < start));
     let newest = minutes_of(gone).max().max(split.map(|(minute, _)| minute));
     let (Some(before), Some(newest)) = (minutes_of(stays).min(), newest) else { return Ok(None) };
@@ -180,9 +182,18 @@ fn minutes_of(part: &[(Minute, MinuteRow)]) -> impl Iterator<Item = Minute> {
 }
 
 /// The first position from which on the last minute, which begins at `first`, has up to `most`
-/// bytes on the disk; `None` where it has no more.
-fn start_within(reader: Reader<'_>, tag: BusTag, first: Position, most: u64) -> Option<Position> {
-    let last = reader.last_before(&JournalKey { tag, position: gaps::LAST }).ok()??;
+/// bytes on the disk; `None` where it has no more, or where its end is damaged.
+fn start_within(
+    reader: Reader<'_>,
+    tag: BusTag,
+    first: Position,
+    most: u64,
+) -> Result<Option<Position>, StoreError> {
+    let last = match reader.last_before(&JournalKey { tag, position: gaps::LAST }) {
+        Err(error) if error.is_damage() => return Ok(None),
+        last => last?,
+    };
+    let Some(last) = last else { return Ok(None) };
     let number = |at: Position| (u128::from(at.ledger) << 64) | u128::from(at.entry);
     let entry = |number: u128| {
         let mut bytes = [0; 20];
@@ -191,7 +202,7 @@ fn start_within(reader: Reader<'_>, tag: BusTag, first: Position, most: u64) -> 
     };
     let is_over = |at: Position| bytes_from(reader, tag, at) > most;
     if last.tag != tag || !is_over(first) {
-        return None;
+        return Ok(None);
     }
     let (mut low, mut high) = (number(first), number(last.position));
     while low < high {
@@ -202,12 +213,12 @@ fn start_within(reader: Reader<'_>, tag: BusTag, first: Position, most: u64) -> 
             high = middle;
         }
     }
-    Some(entry(high)).filter(|start| *start > first)
+    Ok(Some(entry(high)).filter(|start| *start > first))
 }
 
 /// The first position of the minutes from `oldest` on; at least the last minute stays. `minutes`
-/// must be sorted by position. A minute of the future counts as the next one by position that can
-/// be true: it is not of the future either, and about as late as those ahead of it, or later.
+/// must be sorted by position. A minute of the future is judged by the next minute by position that
+/// is not of the future, and at most [`APART`] minutes earlier than any in front of it.
 pub(super) fn first_young(
     minutes: &[(Minute, MinuteRow)],
     oldest: Minute,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::amqp::{CURSOR, ReaderWarningKind, Sink, SinkState};
+use ghpulse::amqp::{CURSOR, LinkState, ReaderWarningKind, Sink, SinkState};
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
@@ -117,7 +117,8 @@ impl Node {
     /// Waits until the exchange is connected, or disconnected; returns the reason.
     pub(crate) async fn is_connected(&mut self, connected: bool) -> String {
         let waited = self.state.wait_for(|state| {
-            state.connected == connected && state.trouble.as_deref() != Some("not connected yet")
+            (state.link == LinkState::Up) == connected
+                && state.trouble.as_deref() != Some("not connected yet")
         });
         let state = tokio::time::timeout(PATIENCE, waited).await.expect("in time").unwrap();
         state.trouble.clone().unwrap_or_default()

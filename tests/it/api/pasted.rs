@@ -293,6 +293,11 @@ async fn expect_counts_and_refusals(kind: &Kind) {
     let said = kind.run(files.path(), &url("/"), &query, 9).unwrap().end().await;
     let warned = "ghpulse: query type: unknown parameter; did you mean types?";
     assert!(said.iter().any(|line| line == &format!("# warned {warned}")), "{said:?}");
+    let checkpoint = files.path().join("checkpoint");
+    std::fs::write(&checkpoint, "").unwrap();
+    let said = kind.run(files.path(), &url("/"), &json!({ "poll": 1 }), 9).unwrap().end().await;
+    let empty = format!("{} is empty: ", checkpoint.display());
+    assert!(said.last().unwrap().contains(&empty), "it does not begin anew: {said:?}");
     site.end().await;
 }
 

@@ -10,6 +10,7 @@ use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
 use crate::serve::api::endpoint::{Endpoint, EndpointPath, HTML, JSON, Operation, TEXT};
 use crate::serve::api::schema::{derived, named};
+use crate::serve::pages::static_file::{self, StaticFile};
 use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{self, clients, docs, robots};
 use crate::serve::scripts::{self, ScriptList};
@@ -26,10 +27,10 @@ pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
     vec![
         Endpoint::public("/play", get(pages::play))
             .on(get_page("A page to try the stream: queries, events, cursors, the same for curl")),
-        client("/client.js", clients::JAVASCRIPT, "A client for JavaScript, one module to import"),
-        client("/client.d.ts", clients::TYPES, "TypeScript's types of `/client.js`"),
-        client("/client.py", clients::PYTHON, "A client for Python, one file to download"),
-        client("/favicon.ico", robots::ICON, "The icon of the pages"),
+        file("/client.js", clients::JAVASCRIPT, "A client for JavaScript, one module to import"),
+        file("/client.d.ts", clients::TYPES, "TypeScript's types of `/client.js`"),
+        file("/client.py", clients::PYTHON, "A client for Python, one file to download"),
+        file("/favicon.ico", static_file::ICON, "The icon of the pages"),
         Endpoint::public("/robots.txt", get(robots::show)).on(Operation::get(
             "What crawlers may fetch: the pages and the manual",
         )
@@ -63,8 +64,8 @@ pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
     ]
 }
 
-fn client(path: &'static str, file: clients::File, what: &'static str) -> Endpoint {
-    let route = get(async move |headers: HeaderMap| clients::show(file, &headers));
+fn file(path: &'static str, file: StaticFile, what: &'static str) -> Endpoint {
+    let route = get(async move |headers: HeaderMap| static_file::show(file, &headers));
     Endpoint::public(path, route).on(Operation::get(what).says(200, "Its text", file.kind).cached())
 }
 

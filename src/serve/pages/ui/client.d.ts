@@ -100,7 +100,8 @@ export interface Checkpoint {
 export interface Options {
   /**
    * Keeps the cursor over restarts: in browsers a key of localStorage, elsewhere the path of a
-   * file, or functions. Each reader needs its own. It is not used for counts.
+   * file, or functions. Each reader needs its own. It is not used for counts. A key or file that
+   * is empty throws an `Error`; without it, the reader begins with live events.
    */
   checkpoint?: string | Checkpoint;
   /** Ends the loop with the signal's reason. */

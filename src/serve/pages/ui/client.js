@@ -1,12 +1,11 @@
 // ghpulse for browsers, Node 18, Deno, Bun; types: /client.d.ts
 
 const NDJSON = "application/x-ndjson";
-// ms: silence (heartbeats: 15 s), backoff, wait that the server asks for.
+// ms: silence (heartbeats: 15 s), backoff, the server's hint.
 const SILENCE = 4e4, BACKOFF = 6e4, HINT = 6e5, LINE = 64 << 20;
 
 /**
- * @typedef {{type: "event", cursor: string, key: string, event?: any, payload?: any, fields?: any}
- * | {type: "entity", cursor: string, key: string, document: any}
+ * @typedef {{type: "event" | "entity", cursor: string, key: string, [member: string]: any}
  * | {type: "gap", from: string, to: string, count: number?, reason: string}
  * | {type: "caught_up", cursor: string}
  * | {type: "counts", cursor: string, name: string, value: Record<string, number>}} Message
@@ -33,6 +32,7 @@ export async function* ghpulse(url, query = {}, options = {}) {
   const once = /^(1|true)$/.test(searchParams.get("poll"));
   const store = base.pathname.endsWith("/stream") ? await storage(at) : null;
   let cursor = await store?.load(), counts, failures = 0;
+  if (cursor === "" && store !== at) throw new Error(`${at} is empty: delete it`);
   const keep = async (next) => {
     if (!next || next === cursor) return;
     cursor = next;

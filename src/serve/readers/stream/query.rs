@@ -13,7 +13,7 @@ use crate::hub::{
     StreamSelector, StreamStart,
 };
 use crate::lists::{ListTerm, Lists};
-use crate::model::names::nearest;
+use crate::model::nearest::nearest;
 use crate::model::offset::Offset;
 use crate::model::position::InvalidCursor;
 use crate::model::resume_token::ResumeToken;

@@ -36,5 +36,5 @@ try:
             print(message["cursor"], message["key"], message["event"]["id"], flush=True)
         else:
             print(json.dumps(message["value"]), flush=True)
-except client.Refused as refused:
+except (client.Refused, ValueError) as refused:
     print("# refused", refused, flush=True)

@@ -15,7 +15,7 @@ use crate::supervise::Exit;
 
 /// The appliance to ask.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct AskedArgs {
+pub(super) struct ApplianceArgs {
     /// Public or ops address of the appliance. By default it is the one that runs on the data
     /// directory; if its address cannot be read, the addresses of the configuration are asked
     #[arg(long, value_name = "URL", value_parser = filled)]
@@ -29,7 +29,7 @@ pub(super) struct AskedArgs {
 
 /// The addresses to ask, without a path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum AskedAddress {
+pub(super) enum ApplianceAddress {
     /// `--url` names it.
     Named(String),
     /// The ops listener of the appliance that runs on the data directory.
@@ -44,9 +44,9 @@ pub(super) enum AskedAddress {
 }
 
 /// The addresses to ask. Prints why there are none, and returns the exit code.
-pub(super) fn address(args: &AskedArgs) -> Result<AskedAddress, Exit> {
+pub(super) fn find(args: &ApplianceArgs) -> Result<ApplianceAddress, Exit> {
     if let Some(url) = &args.url {
-        return Ok(AskedAddress::Named(base_url(url)?.to_owned()));
+        return Ok(ApplianceAddress::Named(base_url(url)?.to_owned()));
     }
     let dir = args.data.as_ref().map(|dir| dir.display().to_string());
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
@@ -67,7 +67,7 @@ pub(super) fn address(args: &AskedArgs) -> Result<AskedAddress, Exit> {
     let data = &config.data_dir;
     if store::is_in_use(data) {
         if let Some(url) = ops_file::address(data) {
-            return Ok(AskedAddress::Running(url));
+            return Ok(ApplianceAddress::Running(url));
         }
     } else if store::is_readable(data) || (args.data.is_some() && is_missing(data)) {
         let reason = format_args!(
@@ -84,13 +84,13 @@ fn is_missing(path: &Path) -> bool {
     path.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
-fn configured(config: &Config) -> AskedAddress {
+fn configured(config: &Config) -> ApplianceAddress {
     let (server, ops) = (&config.server, config.ops_listen);
     let scheme = if server.tls.is_some() { "https" } else { "http" };
     let url = |scheme, address| format!("{scheme}://{}", reachable(address));
     let ops = ops.filter(|address| address.port() != 0).map(|address| url("http", address));
     let public = (server.port != 0).then(|| url(scheme, server.listen()));
-    AskedAddress::Configured { ops, public }
+    ApplianceAddress::Configured { ops, public }
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
         let of = |set: &[(&str, &str)]| {
             let set = set.iter().map(|(name, value)| (format!("GHPULSE_{name}"), (*value).into()));
             match configured(&load(&Request::of_variables(set.collect())).unwrap().config) {
-                AskedAddress::Configured { ops, public } => [ops, public],
+                ApplianceAddress::Configured { ops, public } => [ops, public],
                 other => panic!("{other:?}"),
             }
         };
