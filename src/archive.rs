@@ -28,5 +28,5 @@ pub use deliver::deliver;
 pub use error::ArchiveError;
 pub use export::{Exported, SETTLED, export, run, settled_until};
 pub use import::{BrokenLine, ImportOutcome, Imported, import};
-pub use sidecar::{WrittenHour, expect_no_lists_beside};
+pub use sidecar::{WrittenHour, expect_no_lists_beside, is_simulated};
 pub use target::ArchiveTarget;

@@ -64,7 +64,7 @@ metrics! {
     LIST_FEEDS Gauge "ghpulse_list_feeds" "state"
         ["read" "waiting" "closed"]
         "Feeds of what is on complete lists: `read`, `waiting` for the first read, `closed` by GitHub.";
-    EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are not valid events, and events larger than the broker accepts; kept in the reject log.";
+    EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Invalid entries of pages, and events larger than the broker accepts; kept in the reject log.";
     EVENTS_LEFT_OUT Counter "ghpulse_events_left_out_total" "" "Events that `privacy.exclude` leaves out: neither kept nor counted anywhere else.";
     QUERIES Counter "ghpulse_github_queries_total" "outcome"
         ["answered" "partial" "too_heavy" "limited" "token_refused" "failed"]
@@ -123,7 +123,7 @@ metrics! {
     AUDIT_CONFLICT Gauge "ghpulse_audit_conflict" "" "1 while the estimate from ids has long been outside of the audit's interval, else 0.";
     AUDIT_REPOSITORIES Gauge "ghpulse_audit_repositories" "" "Repositories in the audit's sample.";
     AUDIT_POINTS Counter "ghpulse_audit_points_total" "" "Points of GitHub's GraphQL limit that the audit has spent.";
-    FILE_UNUSABLE Gauge "ghpulse_file_unusable" "" "1 while a file that is read while running, or that of a list, cannot be used and its last good content is.";
+    FILE_UNUSABLE Gauge "ghpulse_file_unusable" "" "1 while the last good content of a watched file or list is used because the new one cannot be.";
     SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of a script.";
     SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks at which a script failed; the native sum was used, or its aggregate stayed.";
     TIDB_SYNCS Counter "ghpulse_tidb_syncs_total" "outcome"

@@ -61,6 +61,9 @@ pub struct Imported {
     pub broken: u64,
     /// The first of them.
     pub complaints: Vec<BrokenLine>,
+    /// Whether the file beside it says that it has events of the simulated GitHub.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 /// What was done with a file.
@@ -140,7 +143,8 @@ fn look(
 ) -> Result<ReadFile, ArchiveError> {
     sidecar::expect_all_events(path)?;
     let digest = digest_of(path)?;
-    let mut imported = Imported { file: path.to_owned(), ..Imported::default() };
+    let (file, simulated) = (path.to_owned(), sidecar::is_simulated(path));
+    let mut imported = Imported { file, simulated, ..Imported::default() };
     if store.reader().get(marker)?.is_some_and(|before| before == digest) {
         read(std::fs::metadata(path).map_err(ArchiveError::file("read", path))?.len());
         return Ok(ReadFile { imported, counted: None });

@@ -210,12 +210,23 @@ pub(super) fn expect_all_events(path: &Path) -> Result<(), ArchiveError> {
 /// Does the same with the file beside it alone, and does not open the file itself, which may be a
 /// named pipe.
 pub fn expect_no_lists_beside(path: &Path) -> Result<(), ArchiveError> {
+    let beside = beside(path);
+    let (lists, path) = (lists_in(&beside)?.join(", "), path.to_owned());
+    if lists.is_empty() { Ok(()) } else { Err(ArchiveError::BesideLists { path, beside, lists }) }
+}
+
+/// Whether the file beside that of an hour says that it has events of the simulated GitHub.
+#[must_use]
+pub fn is_simulated(path: &Path) -> bool {
+    read(&beside(path)).is_ok_and(|text| text.contains(SIMULATED))
+}
+
+/// The path of the file beside that of an hour.
+fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
     let stem = stem.strip_suffix(".json").unwrap_or(stem);
-    let beside = path.with_file_name(format!("{stem}.coverage.json"));
-    let (lists, path) = (lists_in(&beside)?.join(", "), path.to_owned());
-    if lists.is_empty() { Ok(()) } else { Err(ArchiveError::BesideLists { path, beside, lists }) }
+    path.with_file_name(format!("{stem}.coverage.json"))
 }
 
 /// The lists in the comment of a gzip's first header; `None` for any other file.

@@ -87,6 +87,10 @@ fn say(args: &ImportArgs, imported: &Imported) -> Exit {
     for broken in &imported.complaints {
         output::to_stderr(&format!("{file}:{}: {}", broken.line, broken.reason));
     }
+    if imported.simulated {
+        let words = "its events are of the simulated GitHub, and the history does not show that";
+        output::to_stderr(&format!("{file}: {words}"));
+    }
     let hour = imported.hour.as_deref().unwrap_or("its hour");
     output::text(&match imported.state {
         ImportOutcome::Unchanged => format!("{file}: already imported, unchanged"),

@@ -369,7 +369,10 @@ impl OpsClient {
         .await??;
         let asked = json!({ "import": { "from": exchange.name, "file": name } });
         match self.ask::<Imported>("recorded", &asked).await {
-            Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
+            Ok(imported) => {
+                let simulated = archive::is_simulated(file);
+                Ok(Imported { file: file.to_owned(), simulated, ..imported })
+            }
             Err(CommandFailure { exit, reason }) => {
                 // The appliance received the copy.
                 let (copy, file) = (copy.display().to_string(), file.display().to_string());

@@ -162,10 +162,11 @@ impl PulsarBus {
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
-    /// Opens a session. Entries that were missing may be on the topic nevertheless: the subscription
-    /// passes over entries that expire, and when the data directory was replaced by an older copy,
-    /// this store itself has moved it on. So it is moved back; after [`SEEKS`] failures in a row the
-    /// session begins where the broker has us, and what is missing there is recorded as a gap.
+    /// Opens a session. Entries that were missing may be on the topic nevertheless: the
+    /// subscription passes over entries that expire, and when the data directory was replaced by
+    /// an older copy, this store itself has moved it on. So it is moved back; after [`SEEKS`]
+    /// failures in a row the session begins where the broker has us, and what is missing there is
+    /// recorded as a gap.
     async fn open(&mut self, resume: ResumePoint) -> Result<ReaderSession, PulsarError> {
         let applied = resume.applied.map(entry_of);
         let (mut reader, mut end) = self.subscribe(applied).await?;

@@ -196,8 +196,8 @@ async fn export_and_import(data: &str, to: &str, events: &[String]) {
     let imported = said(&["import", "--json", "--data", &other, &file]).await;
     let imported: serde_json::Value = serde_json::from_str(&imported).unwrap();
     assert_eq!(
-        (&imported["events"], &imported["broken"]),
-        (&EVENTS.into(), &0.into()),
+        (&imported["events"], &imported["broken"], &imported["simulated"]),
+        (&EVENTS.into(), &0.into(), &true.into()),
         "{imported}"
     );
 }
