@@ -192,6 +192,8 @@ impl Operator {
 
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
+        // Held from the first look on: of two looks at once, the later one is dated later.
+        let mut dates = lock(&self.dates);
         let parts = [
             self.store(),
             self.source(),
@@ -201,7 +203,6 @@ impl Operate for Operator {
             self.scripts(),
         ];
         let parts = parts.into_iter().chain(self.files()).chain(self.list_files()).collect();
-        let mut dates = lock(&self.dates);
         dates.date(parts, self.now())
     }
 
