@@ -194,6 +194,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn files_and_lists_that_cannot_be_used_are_named_together() {
+        let part = |name: &'static str, error: Option<&str>| Part {
+            name: name.into(),
+            state: PartState::Degraded,
+            since: Clock::system().now(),
+            error: error.map(str::to_owned),
+            note: None,
+        };
+        assert_eq!(unusable_files(&[part("bus", Some("away"))]), None);
+        let parts = [part("files", Some("a")), part("bus", Some("away")), part("lists", Some("b"))];
+        assert_eq!(unusable_files(&parts).unwrap(), "a; b");
+    }
+
+    #[test]
     fn small_disks_need_less_room_than_large_ones() {
         let gib = |n: u64| n << 30;
         assert!(is_hardly_any(gib(1), gib(1000)) && !is_hardly_any(gib(3), gib(1000)));

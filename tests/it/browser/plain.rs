@@ -151,11 +151,11 @@ async fn back_leads_to_the_query_before() {
     shows(&mut page, "document.getElementById('types').value === 'PushEvent'").await;
     shows(&mut page, "document.getElementById('warned').textContent === ''").await;
     // A query that is written in another order stays in the history as it is.
-    page.open(&format!("http://{host}/play?types=PushEvent&repos=a/*")).await;
+    page.open(&format!("http://{host}/play?repos=a/*&types=PushEvent")).await;
     page.click("#go").await;
-    shows(&mut page, "location.search === '?repos=a%2F*&types=PushEvent'").await;
+    shows(&mut page, "location.search === '?types=PushEvent&repos=a%2F*'").await;
     page.evaluate("history.back()").await;
-    let is_back = "location.search === '?types=PushEvent&repos=a/*'";
+    let is_back = "location.search === '?repos=a/*&types=PushEvent'";
     shows(&mut page, is_back).await;
     shows(&mut page, LIVE).await;
     assert_eq!(page.evaluate(is_back).await, json!(true));
