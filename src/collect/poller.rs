@@ -61,6 +61,9 @@ const MOST_IDENTITY_REQUESTS: u32 = 4;
 /// Maximum number of requests in flight.
 pub(super) const MOST_REQUESTS: u32 = MOST_PAGES as u32 * MOST_IN_FLIGHT + MOST_IDENTITY_REQUESTS;
 const _: () = assert!(MOST_REQUESTS <= MOST_AT_ONCE / 2);
+/// The time of day went on by at least this much more than the monotonic clock where the machine
+/// was suspended.
+const SUSPENDED: Duration = Duration::from_secs(10);
 /// Interval between two coverage assessments.
 const ASSESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -83,6 +86,8 @@ pub struct Poller {
     /// The poll interval in the last response without a token.
     poll_interval: Option<Duration>,
     last_answer: Option<(Instant, Timestamp)>,
+    /// When the clocks were last read.
+    looked_at: (Instant, Timestamp),
     /// When the response before the newest one arrived, when that was long before it.
     outage_since: Option<Timestamp>,
     completeness: Completeness,
@@ -137,6 +142,7 @@ impl Poller {
             identity_requests: 0,
             poll_interval: None,
             last_answer: None,
+            looked_at: (clock.instant(), clock.now()),
             outage_since: None,
             completeness: Completeness::new(pages, clock.now()),
             assessed_at: None,
@@ -227,9 +233,25 @@ impl Poller {
         }
     }
 
+    /// Ends waits that are over, but went on while the machine was suspended: the monotonic clock
+    /// stands still then. Where the clock was only set forward, a request may come too early, and
+    /// GitHub refuses it.
+    fn look_at_clocks(&mut self) {
+        let (now, wall) = (self.clock.instant(), self.clock.now());
+        let (last, at) = std::mem::replace(&mut self.looked_at, (now, wall));
+        let time = wall.since(at).saturating_sub(now.saturating_duration_since(last));
+        if time >= SUSPENDED {
+            let seconds = time.as_secs();
+            tracing::info!(seconds, "the machine was suspended, or its clock was set forward");
+            self.pool.was_suspended(time);
+            self.schedule.end_waits();
+        }
+    }
+
     /// Waits for responses and returns those that have arrived, at least one.
     async fn receive(&mut self) -> Vec<Response> {
         loop {
+            self.look_at_clocks();
             let wake = self.send_due();
             let now = self.clock.instant();
             // Without responses, known figures become unknown, so coverage is assessed then too.

@@ -187,6 +187,19 @@ impl Budget {
         self.pace_mut(of).refused(now, wait);
     }
 
+    /// Brings the end of the window and of all waits forward by `time`, which has passed without
+    /// the monotonic clock: the machine was suspended.
+    pub fn bring_forward(&mut self, time: Duration, now: Instant) {
+        let earlier = |at: Instant| at.checked_sub(time).unwrap_or(now);
+        if let BudgetMeter::Reported(window) = &mut self.meter {
+            window.reset = earlier(window.reset);
+        }
+        for pace in &mut self.paces {
+            pace.due = earlier(pace.due);
+            pace.blocked_until = pace.blocked_until.map(earlier);
+        }
+    }
+
     /// Merges another budget that turned out to be for the same limit: requests in flight and
     /// those of this window are added, and the more careful of the reported values apply.
     pub fn join(&mut self, mut other: Self, now: Instant) {

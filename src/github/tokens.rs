@@ -89,7 +89,7 @@ impl TokenPool {
     }
 
     /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list,
-    /// and when tokens that were refused may be tried again. Every wait for a token of this pool
+    /// when tokens that were refused may be tried again, and after the machine was suspended. Every wait for a token of this pool
     /// must then end.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
@@ -143,6 +143,16 @@ impl TokenPool {
             publish(&mut state, now);
             self.changes.send_replace(());
         }
+    }
+
+    /// Brings all ends of waits forward: the machine was suspended for this long, while the
+    /// monotonic clock stood still.
+    pub fn was_suspended(&self, time: Duration) {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        state.bring_forward(time, now);
+        publish(&mut state, now);
+        self.changes.send_replace(());
     }
 
     /// Completes a change of the list; `before` is what it was.

@@ -27,10 +27,15 @@ impl Poller {
             PollRule::Every(interval) => interval,
         };
         if summary.answered {
-            let before = self.last_answer.replace((now, wall));
+            let received_at = self.witness.stamp();
+            let before = self.last_answer.replace((now, received_at));
             let long = SHORTEST.max(interval * SILENT_INTERVALS);
-            let silent = before.filter(|(last, _)| now - *last >= long);
-            self.outage_since = silent.map(|(_, wall)| wall).or(self.outage_since);
+            // While the machine is suspended, only the time of day goes on. A clock that was set
+            // forward does no harm: pages that join what was admitted show that nothing is missing.
+            let silent = before.filter(|(last, at)| {
+                now.saturating_duration_since(*last) >= long || received_at.since(*at) >= long
+            });
+            self.outage_since = silent.map(|(_, at)| at).or(self.outage_since);
         }
         let census = self.pool.census();
         let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);

@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use super::*;
 use crate::config;
@@ -10,10 +10,14 @@ use crate::model::part::PartState;
 const SECRETS: [&str; 2] = ["ghp_s3cret_a", "ghp_s3cret_b"];
 
 fn poller(fake: &FakeServer, tokens: &[&str], loop_break_ms: u64) -> Poller {
+    poller_by(Clock::system(), fake, tokens, loop_break_ms)
+}
+
+fn poller_by(clock: Clock, fake: &FakeServer, tokens: &[&str], loop_break_ms: u64) -> Poller {
     let (api_url, pace) = (fake.url.clone(), Duration::from_millis(loop_break_ms));
     let github = GitHubConfig { api_url, pace, ..config::defaults().github };
     let tokens = tokens.iter().map(|text| Secret::new(*text)).collect();
-    Poller::new(&github, tokens, Clock::system()).unwrap()
+    Poller::new(&github, tokens, clock).unwrap()
 }
 
 /// A page with one event.
@@ -413,4 +417,49 @@ async fn lines_about_a_state_that_changes_with_each_response_have_a_limit() {
         let lines = log.lines().filter(|line| line.contains(kind)).count();
         assert!(lines <= 10, "{log}");
     }
+}
+
+#[tokio::test]
+async fn time_in_which_the_machine_was_suspended_is_an_outage() {
+    static ASLEEP: AtomicI64 = AtomicI64::new(0);
+    static ID: AtomicU32 = AtomicU32::new(0);
+    let fake = FakeServer::start(|_| {
+        generous(page(ID.fetch_add(1, Ordering::Relaxed))).with("X-Poll-Interval", 1)
+    })
+    .await;
+    let clock = Clock::stepped(&ASLEEP);
+    let mut poller = poller_by(clock, &fake, &[], 100);
+    each(&mut poller, 2).await;
+    let before = clock.now();
+    assert_eq!(poller.outage_since(), None);
+    ASLEEP.store(1_800_000_000, Ordering::Relaxed);
+    next(&mut poller).await;
+    let since = poller.outage_since().expect("an outage");
+    assert!(since <= before && before.since(since) < Duration::from_secs(60), "{since}");
+}
+
+#[tokio::test]
+async fn waits_end_while_the_machine_is_suspended() {
+    static ASLEEP: AtomicI64 = AtomicI64::new(0);
+    let clock = Clock::stepped(&ASLEEP);
+    let reset = clock.now().second().0 + 1_800;
+    let fake = FakeServer::start(move |asked| {
+        if clock.now().second().0 >= reset {
+            return generous(page(asked.page().into()));
+        }
+        let limited = FakeReply::new(403, "{}").with("X-RateLimit-Limit", 5_000);
+        limited.with("X-RateLimit-Remaining", 0).with("X-RateLimit-Reset", reset)
+    })
+    .await;
+    let mut poller = poller_by(clock, &fake, &SECRETS[..1], 100);
+    let wait = tokio::time::timeout(Duration::from_secs(5), poller.next_poll());
+    assert!(wait.await.is_err(), "nothing is sent before the limit's window ends");
+    let asked = fake.asked().len();
+    ASLEEP.store(900_000_000, Ordering::Relaxed);
+    let wait = tokio::time::timeout(Duration::from_secs(5), poller.next_poll());
+    assert!(wait.await.is_err(), "nor is the window over after half of it");
+    assert_eq!(fake.asked().len(), asked);
+    ASLEEP.store(1_900_000_000, Ordering::Relaxed);
+    let wait = tokio::time::timeout(Duration::from_secs(60), poller.next_poll());
+    assert!(!wait.await.expect("a page").pages.is_empty());
 }

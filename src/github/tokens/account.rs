@@ -1,6 +1,7 @@
 //! The accounts whose limits the tokens share, because GitHub's limits apply to accounts.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -168,6 +169,14 @@ impl Accounts {
             None => {
                 self.all.insert(to, account);
             }
+        }
+    }
+
+    /// Brings the ends of all waits forward by `time`.
+    pub(super) fn bring_forward(&mut self, time: Duration, now: Instant) {
+        for account in self.all.values_mut() {
+            account.rest.bring_forward(time, now);
+            account.graphql.bring_forward(time, now);
         }
     }
 

@@ -136,6 +136,18 @@ impl PoolState {
         listed.filter_map(|slot| slot.quarantined_until.take()).count() > 0
     }
 
+    /// Brings the ends of all waits forward by `time`.
+    pub(super) fn bring_forward(&mut self, time: Duration, now: Instant) {
+        for slot in self.slots.iter_mut().chain(&mut self.departed).chain([&mut self.anonymous]) {
+            let waits =
+                [&mut slot.identity_due_at, &mut slot.quarantined_until, &mut slot.resting_until];
+            for until in waits.into_iter().flatten() {
+                *until = until.checked_sub(time).unwrap_or(now);
+            }
+        }
+        self.accounts.bring_forward(time, now);
+    }
+
     /// Removes accounts without tokens.
     pub(super) fn tidy(&mut self) {
         let slots = self.slots.iter().chain(&self.departed).chain([&self.anonymous]);
