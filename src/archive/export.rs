@@ -8,7 +8,10 @@
 //!
 //! An importer treats a file as the whole hour. So an hour whose beginning the journal does not
 //! have is reported as cut, and the stage creates no file for one: neither for the hour in which it
-//! was started, nor for older hours of late events. Late events are added to existing files.
+//! was started, nor for older hours of late events, nor for one that begins in a gap. A gap within
+//! an hour leaves its beginning, and costs no file. Late events are added to existing files.
+
+mod missed;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use self::missed::MissedTimes;
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
 use super::sidecar::{self, WrittenHour};
@@ -289,7 +293,7 @@ impl RunningExport<'_> {
         let WrittenHours { hours: done, left_out, behind } = written;
         let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let (mut has_later, rules) = (false, reader.privacy().changes());
-        let is_first = done.is_empty();
+        let (is_first, mut missed) = (done.is_empty(), None);
         let damaged = each_event(reader, *start, |position, hour, event, is_simulated| {
             if !wanted.hours.contains(&hour) {
                 *is_whole = false;
@@ -308,7 +312,13 @@ impl RunningExport<'_> {
             let (file, _) = match files.entry(hour) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    let cut = wanted.cuts(reader, start.tag, hour)?;
+                    // After the journal began to be read: every gap in what is read is among them.
+                    let missed = match &mut missed {
+                        Some(missed) => missed,
+                        none => none.insert(MissedTimes::find(reader, start.tag)?),
+                    };
+                    let begins = !missed.has_beginning_of(hour);
+                    let cut = !begins || wanted.cuts(reader, start.tag, hour)?;
                     let Some(file) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());

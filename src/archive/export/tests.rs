@@ -17,6 +17,8 @@ use crate::store::keys::{CursorKey, MinuteKey};
 use crate::store::rows::MinuteRow;
 use crate::store::rows::encode_cursor;
 
+mod beginnings;
+
 struct Site {
     dir: tempfile::TempDir,
     store: Store,
