@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
 use self::missed::MissedTimes;
@@ -100,11 +101,13 @@ pub fn export(
 
 /// Exports each hour once it is settled, and late events, until `stop` is cancelled. An hour counts
 /// as settled only by a clock that GitHub's does not contradict. A failing disk does not end the
-/// stage: the error is reported and the pass retried. `went` receives the result of each pass.
+/// stage: the error is reported and the pass retried. `went` receives the result of each pass, and
+/// `exported` the first hour that is not exported yet.
 pub async fn run(
     store: Store,
     to: ArchiveTarget,
-    (witness, went): (Arc<Witness>, impl Fn(Option<&ArchiveError>) + Send),
+    witness: Arc<Witness>,
+    (went, exported): (impl Fn(Option<&ArchiveError>) + Send, Sender<Option<Hour>>),
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -122,6 +125,7 @@ pub async fn run(
                         tracing::info!(%file, hour.events, hour.fresh, "exported an hour");
                     }
                     done = Some(until);
+                    exported.send_replace(done);
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
                 Err(error) if error.is_busy() => {
