@@ -83,7 +83,7 @@ use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
 use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
-use crate::store::retention::{self, RetentionOptions};
+use crate::store::retention::{self, Archived, RetentionOptions};
 use crate::store::{Reader, Store};
 use crate::supervise::{Exit, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
@@ -419,18 +419,8 @@ fn start_stages(
     if let Some(posting) = posting {
         stages.start("alerts", posting.run(soft.clone()));
     }
-    if let Some(dir) = config.archive_dir {
-        let told = chores.clone();
-        let went = move |failed: Option<&archive::ArchiveError>| {
-            told.went(Chore::Archive, failed.map(|error| error as _));
-        };
-        let witness = Arc::clone(&witness);
-        let hashes_emails = config.privacy.hash_emails.in_exports();
-        let (format, lists) = (config.archive_format, ListSet::default());
-        let to = archive::ArchiveTarget { dir, format, hashes_emails, lists };
-        let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
-        stages.start("archive", run);
-    }
+    let time = (Arc::clone(&witness), clock);
+    let archived = start_archive(stages, &config, (store.clone(), chores.clone()), time, &soft);
     if let Some(settings) = config.backup {
         let (time, tell) = ((Arc::clone(&witness), clock), (alerts, chores));
         let run = backups::run(store.clone(), settings, tell, time, soft.clone());
@@ -446,7 +436,8 @@ fn start_stages(
         journal_bytes: config.store.journal_bytes,
         held_by,
     };
-    let run = retention::run(store.clone(), retention, witness, clock, soft.clone());
+    let kept = (retention, archived);
+    let run = retention::run(store.clone(), kept, witness, clock, soft.clone());
     stages.start("retention", run);
     let (live, kept) = (numbers, store);
     let watch = script::watch(
@@ -458,6 +449,28 @@ fn start_stages(
         soft,
     );
     stages.start("script", watch);
+}
+
+/// Starts the archive of hours, where there is one. Returns how far it has come.
+fn start_archive(
+    stages: &mut Stages,
+    config: &Config,
+    (store, chores): (Store, Chores),
+    (witness, clock): (Arc<Witness>, Clock),
+    soft: &CancellationToken,
+) -> Option<Archived> {
+    let dir = config.archive_dir.clone()?;
+    let went = move |failed: Option<&archive::ArchiveError>| {
+        chores.went(Chore::Archive, failed.map(|error| error as _));
+    };
+    let hashes_emails = config.privacy.hash_emails.in_exports();
+    let (format, lists) = (config.archive_format, ListSet::default());
+    let to = archive::ArchiveTarget { dir, format, hashes_emails, lists };
+    let exported = Sender::new(None);
+    let archived = exported.subscribe();
+    let run = archive::run(store, to, witness, (went, exported), clock, soft.clone());
+    stages.start("archive", run);
+    Some(archived)
 }
 
 /// Starts the stages that read and feed the bus. Returns which bus it is.

@@ -3,8 +3,8 @@
 //!
 //! When the next one is due is derived from the existing backups, so a restart makes none too
 //! many. Only backups of this store that were named here are ever removed, because several nodes
-//! may share a directory. A disk failure does not stop the appliance: it is logged, raises an
-//! alert, and the backup is retried.
+//! may share a directory, and people put their own backups into it. A disk failure does not stop
+//! the appliance: it is logged, raises an alert, and the backup is retried.
 
 use std::error::Error;
 use std::fs;
@@ -137,10 +137,22 @@ fn name_of(now: Timestamp) -> String {
     format!("{NAMED}{}", now.second().start()).replace(':', "-")
 }
 
+/// Whether [`make`] gives this name to a backup of the store. Any other name is a person's, also
+/// one with the same prefix.
+fn is_scheduled(name: &str, store_id: &str) -> bool {
+    let name = name.strip_suffix(&format!("-{store_id}")).unwrap_or(name);
+    let time = name.strip_prefix(NAMED).and_then(|time| time.split_once('T'));
+    let at =
+        time.and_then(|(day, time)| Timestamp::parse(&format!("{day}T{}", time.replace('-', ":"))));
+    at.is_some_and(|at| name_of(at) == name)
+}
+
 /// This store's backups that were named here, oldest first, with the time they were made.
 fn own(dir: &Path, store_id: &str) -> Vec<(Timestamp, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(NAMED));
+    let is_named =
+        |entry: &fs::DirEntry| is_scheduled(&entry.file_name().to_string_lossy(), store_id);
+    let named = entries.filter(is_named);
     let mut found: Vec<_> = named
         .filter_map(|entry| checkpoint::read(&entry.path()).ok())
         .filter(|backup| backup.note.store_id == store_id)
@@ -164,12 +176,15 @@ fn remove(dir: &Path) {
     }
 }
 
-/// Removes what a crash left of backups that were being made or removed.
+/// Removes what a crash left of backups that were being made or removed. The copy that a command
+/// delivers has another hidden name, which is never removed here.
 fn tidy(dir: &Path, store_id: &str) {
+    let part = checkpoint::part_of(store_id);
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_left = name.ends_with(&format!(".{store_id}.part")) || name.ends_with(GONE);
-        if name.starts_with(&format!(".{NAMED}")) && is_left {
+        let left = name.strip_suffix(&part).or_else(|| name.strip_suffix(GONE));
+        let left = left.and_then(|name| name.strip_prefix('.'));
+        if left.is_some_and(|name| is_scheduled(name, store_id)) {
             // A failed removal is retried at the next pass.
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -200,8 +215,9 @@ mod tests {
         assert_eq!(names(), ["ghpulse-2026-11-22T05-00-00Z"]);
         // Backups of another store stay, and what a crash left is removed.
         fs::create_dir(to.join("ghpulse-of-another")).unwrap();
-        let left = format!(".ghpulse-x.{}.part", store.store_id());
-        fs::create_dir(to.join(left)).unwrap();
+        for end in [format!(".{}.part", store.store_id()), GONE.to_owned()] {
+            fs::create_dir(to.join(format!(".{}{end}", name_of(clock.now())))).unwrap();
+        }
         for _ in 0..2 {
             tokio::time::advance(every).await;
             assert!(pass(&store, &settings, clock).unwrap().is_some());
@@ -218,6 +234,50 @@ mod tests {
         let blocked = config::BackupConfig { dir: to.join("file"), ..settings };
         fs::write(&blocked.dir, "").unwrap();
         assert!(pass(&store, &blocked, clock).unwrap_err().is_io());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn backups_that_people_make_beside_the_schedule_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
+        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
+        let (to, every) = (dir.path().join("backups"), Duration::from_secs(3_600));
+        let settings = config::BackupConfig { dir: to.clone(), every, keep: 2 };
+        let (id, time) = (store.store_id(), name_of(clock.now()));
+        let mut manual =
+            vec!["ghpulse-before-upgrade".to_owned(), format!("{time}-before-upgrade")];
+        for name in &manual {
+            checkpoint::backup(&store, &to.join(name), clock).unwrap();
+        }
+        // Copies that commands are delivering.
+        for hidden in [format!(".ghpulse-manual.{id}.part"), format!(".{time}.{id}.copy")] {
+            fs::create_dir(to.join(&hidden)).unwrap();
+            manual.push(hidden);
+        }
+        let mut scheduled = Vec::new();
+        for _ in 0..3 {
+            let made = pass(&store, &settings, clock).unwrap().expect("theirs do not count");
+            scheduled.push(made.dir);
+            tokio::time::advance(every).await;
+        }
+        let names = manual.iter().map(|name| to.join(name));
+        let gone: Vec<_> = names.filter(|path| !path.exists()).collect();
+        assert!(gone.is_empty(), "{gone:?}");
+        let kept: Vec<_> = scheduled.iter().map(|dir| dir.exists()).collect();
+        assert_eq!(kept, [false, true, true], "the last two");
+    }
+
+    #[test]
+    fn only_names_that_the_schedule_gives_are_its_own() {
+        let time = "ghpulse-2026-11-22T05-00-00Z";
+        assert!(is_scheduled(time, "a1") && is_scheduled(&format!("{time}-a1"), "a1"));
+        let of_others = ["-b2", "-", "-a1-a1", ".old", "-a1 "].map(|end| format!("{time}{end}"));
+        let others = ["ghpulse-", "ghpulse-a1", "2026-11-22T05-00-00Z", "ghpulse-2026-11-22"];
+        let odd = ["2026-13-22T05-00-00Z", "2026-11-22T05:00:00Z", "2026-11-22T05-00-00-00"];
+        let odd = odd.map(|time| format!("ghpulse-{time}"));
+        let names = of_others.iter().chain(&odd).map(String::as_str).chain(others);
+        let taken: Vec<_> = names.filter(|name| is_scheduled(name, "a1")).collect();
+        assert!(taken.is_empty(), "{taken:?}");
     }
 
     #[tokio::test(start_paused = true)]

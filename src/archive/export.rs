@@ -8,7 +8,10 @@
 //!
 //! An importer treats a file as the whole hour. So an hour whose beginning the journal does not
 //! have is reported as cut, and the stage creates no file for one: neither for the hour in which it
-//! was started, nor for older hours of late events. Late events are added to existing files.
+//! was started, nor for older hours of late events, nor for one that begins in a gap. A gap within
+//! an hour leaves its beginning, and costs no file. Late events are added to existing files.
+
+mod missed;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
+use self::missed::MissedTimes;
 use super::error::ArchiveError;
 use super::partial_file::PartialFile;
 use super::sidecar::{self, WrittenHour};
@@ -96,11 +101,13 @@ pub fn export(
 
 /// Exports each hour once it is settled, and late events, until `stop` is cancelled. An hour counts
 /// as settled only by a clock that GitHub's does not contradict. A failing disk does not end the
-/// stage: the error is reported and the pass retried. `went` receives the result of each pass.
+/// stage: the error is reported and the pass retried. `went` receives the result of each pass, and
+/// `exported` the first hour that is not exported yet.
 pub async fn run(
     store: Store,
     to: ArchiveTarget,
-    (witness, went): (Arc<Witness>, impl Fn(Option<&ArchiveError>) + Send),
+    witness: Arc<Witness>,
+    (went, exported): (impl Fn(Option<&ArchiveError>) + Send, Sender<Option<Hour>>),
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -118,6 +125,7 @@ pub async fn run(
                         tracing::info!(%file, hour.events, hour.fresh, "exported an hour");
                     }
                     done = Some(until);
+                    exported.send_replace(done);
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
                 Err(error) if error.is_busy() => {
@@ -289,7 +297,7 @@ impl RunningExport<'_> {
         let WrittenHours { hours: done, left_out, behind } = written;
         let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let (mut has_later, rules) = (false, reader.privacy().changes());
-        let is_first = done.is_empty();
+        let (is_first, mut missed) = (done.is_empty(), None);
         let damaged = each_event(reader, *start, |position, hour, event, is_simulated| {
             if !wanted.hours.contains(&hour) {
                 *is_whole = false;
@@ -308,7 +316,13 @@ impl RunningExport<'_> {
             let (file, _) = match files.entry(hour) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    let cut = wanted.cuts(reader, start.tag, hour)?;
+                    // After the journal began to be read: every gap in what is read is among them.
+                    let missed = match &mut missed {
+                        Some(missed) => missed,
+                        none => none.insert(MissedTimes::find(reader, start.tag)?),
+                    };
+                    let begins = !missed.has_beginning_of(hour);
+                    let cut = !begins || wanted.cuts(reader, start.tag, hour)?;
                     let Some(file) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());

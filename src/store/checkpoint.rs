@@ -197,8 +197,8 @@ pub fn backup_into(
     let _one = lock(&WRITING);
     let to = parent.join(name);
     expect_empty(&to)?;
-    let partial =
-        PartialDir(parent.join(format!(".{}.{}.part", name.to_string_lossy(), store.store_id())));
+    let hidden = format!(".{}{}", name.to_string_lossy(), part_of(store.store_id()));
+    let partial = PartialDir(parent.join(hidden));
     partial.begin()?;
     let note = BackupNote {
         store_id: store.store_id().to_owned(),
@@ -216,7 +216,16 @@ pub fn backup_into(
     Ok(ExistingBackup { dir: to, note, bytes })
 }
 
-/// Moves a backup to `to`, which must not exist or be empty. Copies it to another disk. Blocks.
+/// The end of the hidden name of a backup of this store that is being made: a dot and the backup's
+/// name are before it.
+#[must_use]
+pub fn part_of(store_id: &str) -> String {
+    format!(".{store_id}.part")
+}
+
+/// Moves a backup to `to`, which must not exist or be empty. Copies it to another disk, under a
+/// hidden name that no backup has while it is made: the schedule of an appliance removes what it
+/// left there itself. Blocks, also while another process delivers into the same directory.
 ///
 /// # Errors
 /// When `to` is not empty, `made` is not a backup, or a file fails.
@@ -226,12 +235,16 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
         return Err(CheckpointError::NotEmpty { dir: to });
     };
     private::create_open_dir_all(parent).map_err(failed("create", parent))?;
+    // Two commands with one target use one hidden name.
+    let directory = fs::File::open(parent).map_err(failed("open", parent))?;
+    // Not every file system has locks.
+    let _ = directory.lock();
     expect_empty(&to)?;
-    let ExistingBackup { note, .. } = read(made)?;
+    let ExistingBackup { note, bytes, .. } = read(made)?;
     match fs::rename(made, &to) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-            let hidden = format!(".{}.{}.part", name.to_string_lossy(), note.store_id);
+            let hidden = format!(".{}.{}.copy", name.to_string_lossy(), note.store_id);
             let partial = PartialDir(parent.join(hidden));
             partial.begin()?;
             copy_files(&made.join("db"), &partial.0.join("db"))?;
@@ -239,6 +252,10 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
                 copy_file(&made.join(file), &partial.0.join(file))?;
             }
             sync_dir(&partial.0)?;
+            if size_of(&partial.0)? != bytes {
+                let source = std::io::Error::other("files of the copy were changed meanwhile");
+                return Err(failed("copy", made)(source));
+            }
             fs::rename(&partial.0, &to).map_err(not_named(&to))?;
         }
         Err(source) => return Err(not_named(&to)(source)),

@@ -3,6 +3,10 @@
 //! A clock alone never causes a deletion: a pass waits until a witness agrees with the machine's
 //! clock ([`crate::clock::witness`]). The time of the last pass is stored, and is itself a witness.
 //! Until then the journal is only kept within its limit of bytes, which needs no clock.
+//!
+//! Where hours are archived, events do not expire by age before the archive has their hour, for up
+//! to ten minutes: after a long stop, or a long sleep of the machine, the first pass would drop
+//! what the archive is about to read.
 
 pub mod claimed;
 mod expired_journal;
@@ -12,6 +16,7 @@ mod options;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +36,7 @@ use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, DISAGREES, LOOK, Witness};
 use crate::model::entity::ObjectId;
 use crate::model::position::{BusTag, Cursor};
-use crate::model::window::{Second, Timestamp};
+use crate::model::window::{Hour, Second, Timestamp};
 use crate::{fault, metrics};
 
 /// Time between two passes.
@@ -40,6 +45,11 @@ const EVERY: Duration = Duration::from_secs(60);
 const MEASURE: Duration = Duration::from_secs(10);
 /// Time between two sweeps of the first-time sets.
 const SWEEP: Duration = Duration::from_secs(3_600);
+/// How long events are kept that expire before they are archived.
+const ARCHIVE_WAIT: Duration = Duration::from_secs(600);
+
+/// The first hour that is not archived yet; `None` before the archive's first pass.
+pub type Archived = Receiver<Option<Hour>>;
 
 /// The days that a claim checks: from the first that is kept to tomorrow, so that a clock that is
 /// set back a little changes nothing.
@@ -55,18 +65,20 @@ pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::Range
     received_at.minus(seen_for).day().0..=received_at.plus(seen_for).day().0
 }
 
-/// Runs a pass every minute while the clock is trusted, until `stop` is cancelled.
+/// Runs a pass every minute while the clock is trusted, until `stop` is cancelled. `archived` is
+/// `None` where no hours are archived.
 ///
 /// # Errors
 /// When the store cannot be read or written.
 pub async fn run(
     store: Store,
-    options: RetentionOptions,
+    (options, archived): (RetentionOptions, Option<Archived>),
     witness: Arc<Witness>,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut retention = RetentionPasses::begin(store, options, witness, clock).await?;
+    let retention = RetentionPasses::begin(store, options, witness, clock).await?;
+    let mut retention = RetentionPasses { archived, ..retention };
     loop {
         retention.look().await?;
         tokio::select! {
@@ -87,6 +99,9 @@ pub struct RetentionPasses {
     last_cut: Option<Instant>,
     last_measured: Option<Instant>,
     last_sweep: Option<Instant>,
+    archived: Option<Archived>,
+    /// Since when events have been kept for the archive.
+    held_since: Option<Instant>,
     /// Where the next sweep of languages begins.
     repo: RepoKey,
     folded: FoldProgress,
@@ -117,6 +132,8 @@ impl RetentionPasses {
             last_cut,
             last_measured,
             last_sweep,
+            archived: None,
+            held_since: None,
             repo,
             folded,
             logged,
@@ -157,8 +174,24 @@ impl RetentionPasses {
         last.is_none_or(|last| self.clock.instant() - last >= every)
     }
 
+    /// Whether events that have expired stay for the archive. What must go for the limit of bytes
+    /// goes in any case, and a disk without space needs what expires.
+    fn is_held(&mut self, now: Timestamp) -> bool {
+        let Some(archived) = &self.archived else { return false };
+        let expired = now.minus(self.options.journal_for).hour();
+        if archived.borrow().is_some_and(|first| first > expired) {
+            self.held_since = None;
+            return false;
+        }
+        let held = self.clock.instant() - *self.held_since.get_or_insert(self.clock.instant());
+        let disk = self.store.disk_space();
+        held < ARCHIVE_WAIT && !disk.is_low() && !disk.is_full()
+    }
+
     async fn pass(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        drop_due(&self.store, self.options, now).await?;
+        let journal_for = if self.is_held(now) { Duration::MAX } else { self.options.journal_for };
+        let options = RetentionOptions { journal_for, ..self.options };
+        drop_due(&self.store, options, now).await?;
         self.witness.record_pass(Some(now));
         self.repo = repos::sweep(&self.store, self.repo, now).await?;
         self.folded = fold::fold_due(&self.store, self.folded, now).await?;

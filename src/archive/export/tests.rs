@@ -17,6 +17,8 @@ use crate::store::keys::{CursorKey, MinuteKey};
 use crate::store::rows::MinuteRow;
 use crate::store::rows::encode_cursor;
 
+mod beginnings;
+
 struct Site {
     dir: tempfile::TempDir,
     store: Store,
@@ -363,10 +365,14 @@ async fn no_hour_is_written_while_the_clock_is_contradicted() {
     witness.record_date(clock.now().minus(Duration::from_secs(3_600)));
     let (passes, count) = tokio::sync::watch::channel(0);
     let went = move |_: Option<&ArchiveError>| passes.send_modify(|passes| *passes += 1);
-    let given = (Arc::clone(&witness), went);
-    let running = tokio::spawn(run(site.store.clone(), site.target(), given, clock, stop.clone()));
+    let exported = Sender::new(None);
+    let until = exported.subscribe();
+    let (results, given) = ((went, exported), (site.store.clone(), site.target()));
+    let run = run(given.0, given.1, Arc::clone(&witness), results, clock, stop.clone());
+    let running = tokio::spawn(run);
     clock.sleep(Duration::from_secs(600)).await;
     assert_eq!((*count.borrow(), site.to().exists()), (0, false), "GitHub's Date is earlier");
+    assert_eq!(*until.borrow(), None);
     witness.record_date(clock.now());
     // The store works in real time, which tokio's clock runs ahead of.
     let waited = Stopwatch::start();
@@ -375,6 +381,7 @@ async fn no_hour_is_written_while_the_clock_is_contradicted() {
         clock.sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
+    assert_eq!(*until.borrow(), Some(hour("11:00:00")));
     stop.cancel();
     running.await.unwrap().unwrap();
 }

@@ -121,6 +121,25 @@ async fn removed_directory_of_a_command_is_not_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_deliver_into_a_directory_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("data"));
+    let (made, to) = (dir.path().join("exchange/backup"), dir.path().join("to"));
+    backup(&store, &made, CLOCK()).unwrap();
+    let other = fs::File::open(dir.path()).unwrap();
+    other.lock().unwrap();
+    let target = to.clone();
+    let waits = std::thread::spawn(move || deliver(&made, &target));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!waits.is_finished() && !to.exists(), "another one may use the same hidden name");
+    fs::create_dir(&to).unwrap();
+    fs::write(to.join("file"), "of the other").unwrap();
+    drop(other);
+    let refused = waits.join().unwrap().unwrap_err();
+    assert!(matches!(refused, CheckpointError::NotEmpty { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused_backup_is_reported_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let (data, to) = (dir.path().join("data"), dir.path().join("to"));

@@ -16,6 +16,7 @@ use crate::store::keys::{AppliedKey, JournalKey, Key, MetaKey, MinuteKey, SeenKe
 use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{APPLIED, Batch, Durability, gaps, new_store};
 
+mod archived;
 mod untrusted;
 
 /// A new store, the tag of its bus, and the current time.
