@@ -39,6 +39,8 @@ pub(super) struct ScriptFolder {
     hosts: BTreeMap<String, Arc<ScriptHost>>,
     /// Whether the directory was readable at the last check.
     readable: bool,
+    /// Whether it was checked since the start.
+    is_checked: bool,
 }
 
 impl ScriptFolder {
@@ -58,7 +60,7 @@ impl ScriptFolder {
             hosts.insert(name, Arc::new(host));
         }
         let (path, store) = (path.to_owned(), store.clone());
-        Ok(Self { path, store, clock, hosts, readable: true })
+        Ok(Self { path, store, clock, hosts, readable: true, is_checked: false })
     }
 
     /// Checks all files: new or changed rules start counting, removed ones stop. Returns the
@@ -70,6 +72,11 @@ impl ScriptFolder {
         now: Second,
     ) -> Result<Vec<ScriptDiagnostic>, StoreError> {
         let mut troubles = Vec::new();
+        // A directory that is missing at the start is an empty one: it is not one that was there
+        // and is temporarily unavailable.
+        if !std::mem::replace(&mut self.is_checked, true) && has_no_scripts(&self.path) {
+            self.forget_all_but(&[], groups, hub);
+        }
         match files(&self.path) {
             // There are no user's scripts: the built-in ones are in force.
             _ if self.is_bare() => {

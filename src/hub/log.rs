@@ -6,6 +6,7 @@
 //! pages and the number of concurrent reads are bounded, so a slow subscriber holds one page and
 //! never affects another.
 
+mod answers;
 pub(super) mod control;
 pub(super) mod encoding;
 pub(super) mod event_log;

@@ -283,6 +283,39 @@ async fn script_file_adds_and_removes_its_aggregate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn directory_that_is_missing_at_the_start_is_an_empty_one() {
+    let (dir, parent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [scripts, away] = ["scripts", "away"].map(|name| parent.path().join(name));
+    fs::create_dir(&scripts).unwrap();
+    fs::write(scripts.join("pushes.rhai"), pushes("1")).unwrap();
+    let start = async || {
+        let store = open(dir.path());
+        Bench::new(&store, &scripts, NOW).await.settle().await
+    };
+    let names = |bench: &Bench| bench.hub.aggregates.names();
+    let (mine, built_in) = (["pushes"].map(Box::from), ["bots", "growth", "stars"].map(Box::from));
+    let bench = start().await;
+    assert_eq!(names(&bench), mine);
+    drop(bench);
+    fs::rename(&scripts, &away).unwrap();
+    let bench = start().await;
+    assert_eq!(names(&bench), built_in);
+    assert_eq!(bench.troubles.borrow().len(), 0);
+    // A file decides as soon as there is one; a directory that goes away later takes nothing.
+    fs::rename(&away, &scripts).unwrap();
+    let bench = bench.settle().await;
+    assert_eq!(names(&bench), mine);
+    fs::rename(&scripts, &away).unwrap();
+    let bench = bench.settle().await;
+    assert_eq!(names(&bench), mine);
+    drop(bench);
+    // A link says that there is a directory, which is not there at the moment.
+    std::os::unix::fs::symlink(parent.path().join("not mounted"), &scripts).unwrap();
+    let bench = start().await;
+    assert_eq!(names(&bench), mine);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_script_that_fails_at_a_tick_leaves_its_value_as_it_was() {
     let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = pushes("1").replace("t }", "if t.get(\"x/y\") == 2 { throw \"two\"; } t }");

@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::answers::WaitingAnswers;
 use super::control::{Retention, StreamMessage};
 use super::encoding::StreamEncoding;
 use super::event_log::{EventLog, JournalFeed, PageReader};
 use super::filter::QueryWarning;
 use super::live::{LiveSubscriber, TAKE_BYTES};
-use super::page::{PageRequest, SearchProgress, StreamStart};
+use super::page::{PageRequest, QueryStart, SearchProgress, StreamStart};
 use super::pending_page::PendingPage;
 use super::searches::{SearchPermit, TooManySearches};
 use super::selector::{StreamSelection, StreamSelector};
@@ -69,18 +70,22 @@ pub struct Follower {
     /// The newest event at the time of a query with `latest`: events are counted back from it, and
     /// a follower that ends when it has caught up ends there.
     head: Option<Position>,
+    /// The start that is searched for, until it is found.
+    searched: Option<StreamStart>,
     /// The permit for a search that has not started yet.
     search: Option<SearchPermit>,
+    /// The answers to queries until that start is found.
+    answers: WaitingAnswers,
     /// Control messages to be sent before events.
     control: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum FollowerState {
-    /// Begins with this start; the warnings are for an `ack` that is still to be sent.
-    Begin(StreamStart, Option<Vec<QueryWarning>>),
+    /// Begins with this start.
+    Begin(StreamStart),
     /// Begins with this start, but not before this instant: the start is in the future.
-    Later(Instant, StreamStart, Option<Vec<QueryWarning>>),
+    Later(Instant, StreamStart),
     /// Waits for a page of the journal.
     PendingPage(PendingPage),
     /// Follows the newest events.
@@ -100,7 +105,7 @@ impl Follower {
         notifier: Arc<Notifier>,
     ) -> Self {
         let selector = Arc::new(StreamSelector::new(StreamSelection::default()));
-        let state = FollowerState::Begin(StreamStart::Behind(offset), None);
+        let state = FollowerState::Begin(StreamStart::Behind(offset));
         let mut follower = Self {
             log,
             encoding,
@@ -115,7 +120,9 @@ impl Follower {
             needs_journal: false,
             gaps_seen: 0,
             head: None,
+            searched: None,
             search: None,
+            answers: WaitingAnswers::default(),
             control: Vec::new(),
         };
         follower.gaps_seen = follower.feed().gaps();
@@ -143,14 +150,19 @@ impl Follower {
         hello.encoded(self.encoding)
     }
 
-    /// Sets a new query; an `ack` says after which offset it is in force. Nothing changes if its
-    /// start has to be searched for and the client has too many searches waiting.
+    /// Sets a new query; an `ack` says after which offset it is in force. A start that is still
+    /// searched for is kept if the new query names none. Nothing changes if the start has to be
+    /// searched for and the client has too many searches waiting.
     pub fn ask(
         &mut self,
         selector: StreamSelector,
         start: StreamStart,
         warnings: Vec<QueryWarning>,
     ) -> Result<(), TooManySearches> {
+        let start = match start {
+            StreamStart::Here => self.searched.unwrap_or(start),
+            named => named,
+        };
         let head = self.log.newest(self.feed()).position;
         let near = match start {
             StreamStart::Latest(most) => self.find_in_ring(&selector, most, head),
@@ -158,11 +170,19 @@ impl Follower {
         };
         let is_latest = matches!(start, StreamStart::Latest(_));
         let is_searched = matches!(start, StreamStart::Since(_)) || (is_latest && near.is_none());
-        let begin = || Arc::clone(&self.feed().searches).begin(self.notifier.client);
-        self.search = is_searched.then(begin).transpose()?;
+        if !is_searched {
+            self.search = None;
+        } else if self.search.is_none() {
+            let searches = Arc::clone(&self.feed().searches);
+            self.search = Some(searches.begin(self.notifier.client)?);
+        }
+        self.searched = is_searched.then_some(start);
         self.head = is_latest.then_some(head);
+        // The gaps that a page would have had are counted as seen, and the page is not read.
+        self.needs_journal |= matches!(self.state, FollowerState::PendingPage(_));
         self.skip_unmatched();
         self.selector = Arc::new(selector);
+        self.answers.accept(warnings);
         (self.has_caught_up, self.is_fresh) = (false, true);
         let tag = self.feed().journal.tag;
         let is_here = start == StreamStart::Here || near.is_some();
@@ -172,15 +192,14 @@ impl Follower {
             other => other,
         };
         let StreamStart::Behind(mut offset) = start else {
-            self.state = self.begin_in_time(start, warnings);
+            self.state = self.begin_in_time(start);
             return Ok(());
         };
         let asked = offset;
         if offset.cursor.tag != tag {
             offset = self.selector.after(self.feed().oldest());
         }
-        let ack = StreamMessage::Ack { cursor: offset, warnings: &warnings };
-        ack.push(&mut self.control, self.encoding);
+        self.answers.push(&mut self.control, self.encoding, offset, None);
         if asked.cursor.tag != tag {
             let reason = GapReason::BusChanged;
             let gap = StreamMessage::Gap { from: asked, to: offset, count: None, reason };
@@ -189,8 +208,19 @@ impl Follower {
         // Keeps an earlier reason to read the journal, which was not done yet.
         self.needs_journal |= !is_here;
         self.offset = offset;
-        self.state = FollowerState::Begin(StreamStart::Behind(offset), None);
+        self.state = FollowerState::Begin(StreamStart::Behind(offset));
         Ok(())
+    }
+
+    /// Answers a query that is not accepted by an `error`, after the answers to earlier ones. The
+    /// earlier query stays in force.
+    pub fn refuse(&mut self, code: &str, field: Option<&str>, message: &str) {
+        let error = self.error(code, field, message);
+        if self.searched.is_some() {
+            self.answers.refuse(error);
+        } else {
+            self.control.extend_from_slice(&error);
+        }
     }
 
     /// Where the last `most` matching events begin, if all of them are among the newest of the
@@ -222,21 +252,21 @@ impl Follower {
     }
 
     /// Begins now, or at the start time of the query if that is in the future.
-    fn begin_in_time(&self, start: StreamStart, warnings: Vec<QueryWarning>) -> FollowerState {
+    fn begin_in_time(&self, start: StreamStart) -> FollowerState {
         let clock = self.log.clock;
         let ahead = match start {
             StreamStart::Since(since) => since.since(clock.now()).min(AHEAD),
             _ => Duration::ZERO,
         };
         if ahead.is_zero() {
-            return FollowerState::Begin(start, Some(warnings));
+            return FollowerState::Begin(start);
         }
         let (until, notifier) = (clock.instant() + ahead, Arc::clone(&self.notifier));
         tokio::spawn(async move {
             clock.sleep(ahead).await;
             notifier.notify();
         });
-        FollowerState::Later(until, start, Some(warnings))
+        FollowerState::Later(until, start)
     }
 
     /// Sets whether it ends when it has caught up, or earlier, after `limit` events and documents;
@@ -271,20 +301,18 @@ impl Follower {
                     batch.ended = Some(ALL_SENT);
                     return;
                 }
-                FollowerState::Later(until, start, ack) if self.log.clock.instant() < until => {
-                    self.state = FollowerState::Later(until, start, ack);
+                FollowerState::Later(until, start) if self.log.clock.instant() < until => {
+                    self.state = FollowerState::Later(until, start);
                     return;
                 }
-                FollowerState::Begin(start, ack) | FollowerState::Later(_, start, ack) => {
-                    self.begin(start, ack, None)
+                FollowerState::Begin(start) | FollowerState::Later(_, start) => {
+                    self.begin(start, None)
                 }
                 FollowerState::Ahead if self.is_ahead() && !self.once => {
                     self.state = FollowerState::Ahead;
                     return;
                 }
-                FollowerState::Ahead => {
-                    FollowerState::Begin(StreamStart::Behind(self.offset), None)
-                }
+                FollowerState::Ahead => FollowerState::Begin(StreamStart::Behind(self.offset)),
                 FollowerState::Complete => {
                     self.catch_up(batch);
                     return;
@@ -352,13 +380,8 @@ impl Follower {
     }
 
     /// The state that continues from a start.
-    fn begin(
-        &mut self,
-        start: StreamStart,
-        ack: Option<Vec<QueryWarning>>,
-        reading: Option<PageReader>,
-    ) -> FollowerState {
-        let StreamStart::Behind(offset) = start else { return self.page(start, ack, reading) };
+    fn begin(&mut self, start: StreamStart, reading: Option<PageReader>) -> FollowerState {
+        let StreamStart::Behind(offset) = start else { return self.page(start, reading) };
         self.offset = offset;
         if self.is_complete(offset.cursor.position) {
             return FollowerState::Complete;
@@ -367,12 +390,12 @@ impl Follower {
             if !self.once && self.wait_if_ahead() {
                 return FollowerState::Ahead;
             }
-            return self.page(start, ack, reading);
+            return self.page(start, reading);
         }
         let near = self.log.tail.number_after(offset.cursor.position);
         match near.filter(|_| !self.needs_journal) {
             Some(next) => FollowerState::Live(self.join(next)),
-            None => self.page(start, ack, reading),
+            None => self.page(start, reading),
         }
     }
 
@@ -383,12 +406,7 @@ impl Follower {
     }
 
     /// Requests a page of the journal.
-    fn page(
-        &mut self,
-        start: StreamStart,
-        ack: Option<Vec<QueryWarning>>,
-        reading: Option<PageReader>,
-    ) -> FollowerState {
+    fn page(&mut self, start: StreamStart, reading: Option<PageReader>) -> FollowerState {
         self.gaps_seen = self.feed().gaps();
         let feed = self.feed();
         let reason = if self.is_fresh { GapReason::Retention } else { GapReason::Slow };
@@ -399,7 +417,6 @@ impl Follower {
             encoding: self.encoding,
             tag: feed.journal.tag,
             start,
-            ack,
             reason,
             bytes: reading.page_bytes(),
             head: self.head.unwrap_or_else(|| self.log.newest(feed).position),
@@ -433,6 +450,12 @@ impl Follower {
         (self.has_caught_up, self.is_fresh) = (false, false);
         self.needs_journal = page.is_before_a_gap;
         self.offset = page.offset;
+        if self.searched.take().is_some() {
+            let mut answers = Vec::new();
+            let QueryStart { offset, warning, .. } = page.start;
+            self.answers.push(&mut answers, self.encoding, offset, warning.map(|warning| *warning));
+            batch.messages.push(answers.into());
+        }
         batch.count += page.messages;
         self.count_down(page.messages);
         if !page.bytes.is_empty() {
@@ -440,7 +463,7 @@ impl Follower {
         }
         // The next page is read while this one is sent.
         let next = StreamStart::Behind(page.offset);
-        self.state = self.begin(next, None, Some(paging.reading.clone()));
+        self.state = self.begin(next, Some(paging.reading.clone()));
         batch.more = !matches!(self.state, FollowerState::PendingPage(_) | FollowerState::Ahead);
     }
 
@@ -523,7 +546,7 @@ impl Follower {
 
     /// Chooses again how to continue from the offset. Returns false: more can be taken.
     fn begin_again(&mut self, batch: &mut ReaderBatch<Bytes>) -> bool {
-        self.state = FollowerState::Begin(StreamStart::Behind(self.offset), None);
+        self.state = FollowerState::Begin(StreamStart::Behind(self.offset));
         batch.more = true;
         false
     }

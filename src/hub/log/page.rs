@@ -60,8 +60,6 @@ pub(super) struct PageRequest {
     pub(super) encoding: StreamEncoding,
     pub(super) tag: BusTag,
     pub(super) start: StreamStart,
-    /// The warnings for an `ack` that has to wait until the start is found.
-    pub(super) ack: Option<Vec<QueryWarning>>,
     /// The reason in the gap message, if retention has dropped events.
     pub(super) reason: GapReason,
     /// Number of bytes after which the page ends.
@@ -92,6 +90,8 @@ pub(super) struct SearchProgress {
 
 #[derive(Debug)]
 pub(super) struct StreamPage {
+    /// Where it begins.
+    pub(super) start: QueryStart,
     pub(super) bytes: Bytes,
     /// Number of events and entities in it.
     pub(super) messages: u64,
@@ -111,9 +111,10 @@ pub(super) fn read(
 ) -> Result<Option<StreamPage>, StoreError> {
     let slice = TimeSlice::begin();
     let journal = reader.journal(request.tag)?;
+    let Some(start) = find(&journal, request, slice, is_wanted)? else { return Ok(None) };
+    request.search = None;
     let mut out = Vec::with_capacity(request.bytes.min(4 << 10));
-    let begun = begin(&journal, request, &mut out, slice, is_wanted)?;
-    let Some(offset) = begun else { return Ok(None) };
+    let offset = skip_dropped(&journal, request, &start, &mut out);
     let (gaps, gaps_up_to) = gaps_of_page(&journal, offset.cursor.position)?;
     let until = request.until;
     let mut page = PageWriter::new(request, out, offset, gaps);
@@ -134,7 +135,7 @@ pub(super) fn read(
         is_cut = page.is_full() || slice.is_over() || !is_wanted();
         Ok(!is_cut)
     })?;
-    Ok(Some(page.finish(is_cut, gaps_up_to)))
+    Ok(Some(page.finish(start, is_cut, gaps_up_to)))
 }
 
 /// A page that is being written.
@@ -224,7 +225,12 @@ impl<'r> PageWriter<'r> {
 
     /// Ends the page. `is_cut` says that the journal has more behind it, `gaps_up_to` at which
     /// position it has to end because of further gaps.
-    fn finish(mut self, is_cut: bool, gaps_up_to: Option<Position>) -> StreamPage {
+    fn finish(
+        mut self,
+        start: QueryStart,
+        is_cut: bool,
+        gaps_up_to: Option<Position>,
+    ) -> StreamPage {
         if !is_cut {
             self.push_gaps(None);
         }
@@ -237,7 +243,7 @@ impl<'r> PageWriter<'r> {
             self.move_to(position);
         }
         let Self { out, messages, offset, .. } = self;
-        StreamPage { bytes: hold(out), messages, offset, is_before_a_gap }
+        StreamPage { start, bytes: hold(out), messages, offset, is_before_a_gap }
     }
 }
 
@@ -256,36 +262,29 @@ fn hold(mut out: Vec<u8>) -> Bytes {
     memory::hold(out)
 }
 
-/// Finds where the page begins, and writes the messages before its events: the `ack`, and a gap for
-/// events that retention has dropped. `None` if the slice ends before the start is found.
-fn begin(
+/// The offset after which the page has events: later than its start if retention has dropped
+/// events, for which a gap is written.
+fn skip_dropped(
     journal: &Journal<'_>,
-    request: &mut PageRequest,
+    request: &PageRequest,
+    &QueryStart { offset, short, .. }: &QueryStart,
     out: &mut Vec<u8>,
-    slice: TimeSlice,
-    is_wanted: &dyn Fn() -> bool,
-) -> Result<Option<Offset>, StoreError> {
-    let found = find(journal, request, slice, is_wanted)?;
-    let Some(QueryStart { mut offset, short, warning }) = found else { return Ok(None) };
-    request.search = None;
+) -> Offset {
     let PageRequest { ref selector, encoding, reason, tag, .. } = *request;
-    if let Some(mut warnings) = request.ack.take() {
-        warnings.extend(warning);
-        StreamMessage::Ack { cursor: offset, warnings: &warnings }.push(out, encoding);
-    }
     // Entities that were not sent are missing too if their event is gone.
     let is_partly_sent = selector.is_partly_sent(offset) && offset != oldest(tag);
     let is_gone = |dropped: &Position| {
         *dropped > offset.cursor.position || (is_partly_sent && *dropped == offset.cursor.position)
     };
     let dropped = journal.dropped().filter(is_gone);
-    if dropped.is_some() || short {
-        let position = dropped.unwrap_or(offset.cursor.position);
-        let from = if short { oldest(tag) } else { offset };
-        offset = selector.after(Cursor { tag, position });
-        StreamMessage::Gap { from, to: offset, count: None, reason }.push(out, encoding);
+    if dropped.is_none() && !short {
+        return offset;
     }
-    Ok(Some(offset))
+    let position = dropped.unwrap_or(offset.cursor.position);
+    let from = if short { oldest(tag) } else { offset };
+    let to = selector.after(Cursor { tag, position });
+    StreamMessage::Gap { from, to, count: None, reason }.push(out, encoding);
+    to
 }
 
 /// The gaps after a position that belong to one page and, if there are more, the position at which
@@ -310,11 +309,12 @@ fn oldest(tag: BusTag) -> Offset {
 }
 
 /// The offset at which a query begins.
-struct QueryStart {
-    offset: Offset,
+#[derive(Debug)]
+pub(super) struct QueryStart {
+    pub(super) offset: Offset,
     /// Whether the query asks for events older than the journal.
     short: bool,
-    warning: Option<QueryWarning>,
+    pub(super) warning: Option<Box<QueryWarning>>,
 }
 
 /// Finds where a query begins; `None` if the slice ends before that.
@@ -403,12 +403,10 @@ fn find_latest(
         return Ok(None);
     }
     let SearchProgress { looked, found, begin, .. } = *searched;
-    let warning = (found < most && looked >= SEARCH_EVENTS).then(|| QueryWarning {
-        field: "latest",
-        value: most.to_string(),
-        message: format!(
-            "{found} of the last {SEARCH_EVENTS} events match: no more were looked at"
-        ),
+    let warning = (found < most && looked >= SEARCH_EVENTS).then(|| {
+        let message =
+            format!("{found} of the last {SEARCH_EVENTS} events match: no more were looked at");
+        Box::new(QueryWarning { field: "latest", value: most.to_string(), message })
     });
     let position = begin.unwrap_or_default();
     let offset = selector.after(Cursor { tag: *tag, position });

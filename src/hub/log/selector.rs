@@ -22,7 +22,9 @@ use crate::model::position::Cursor;
 const ALL_ENTITIES: u32 = u32::MAX;
 /// The most bytes of a message in addition to the values of its event: the key, the cursor, the
 /// payload with the longest known language, and what the encoding adds.
-const MESSAGE_BYTES: usize = 400;
+const MESSAGE_BYTES: usize = 420;
+/// The member of messages about events of the simulated GitHub; others do not have it.
+const SIMULATED: &str = ",\"simulated\":true";
 
 /// About the bytes of a message besides its event, allocated at once.
 const AROUND_EVENT: usize = 320;
@@ -145,6 +147,7 @@ impl StreamSelector {
         had: u32,
     ) -> u64 {
         let mut messages = 0;
+        let mark = if event.facts().simulated { SIMULATED } else { "" };
         for (number, entity) in (1_u32..).zip(event.entities()) {
             let key = entity.key.as_str();
             if number <= had || !self.selection.filter.takes_key(key) {
@@ -156,7 +159,9 @@ impl StreamSelector {
                 &cursor,
                 "\",\"key\":\"",
                 key,
-                "\",\"document\":",
+                "\"",
+                mark,
+                ",\"document\":",
                 &entity.document,
                 "}",
             ];
@@ -175,6 +180,9 @@ impl StreamSelector {
         let cursor = begin..around.len();
         around.push_str("\",\"key\":");
         json::push_text(&mut around, event.index().key());
+        if facts.simulated {
+            around.push_str(SIMULATED);
+        }
         let text = event.text();
         let Some(projection) = &self.projection else {
             around.push_str(",\"event\":");
@@ -209,5 +217,47 @@ impl StreamSelector {
         let mut out = Vec::new();
         let messages = self.push(&mut out, encoding, event, None);
         (memory::hold(out), messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::hub::StreamQuery;
+    use crate::hub::log::tail::tests::tail_event;
+
+    const STAR: &str = concat!(
+        r#"{"id":"1","type":"WatchEvent","actor":{"id":1,"login":"a"},"#,
+        r#""repo":{"id":7,"name":"a/b"},"payload":{"action":"started"}}"#
+    );
+
+    #[test]
+    fn simulated_events_and_entities_say_so() {
+        let query = StreamQuery { keys: vec!["#".to_owned()], ..StreamQuery::default() };
+        for fields in [&[][..], &["event.id"]] {
+            let fields = fields.iter().map(|path| FieldPath::read(path).unwrap()).collect();
+            let (filter, _) = Filter::compile(&query).unwrap();
+            let selector = StreamSelector::new(StreamSelection::new(filter, fields));
+            for (is_simulated, mark) in [(false, Value::Null), (true, Value::Bool(true))] {
+                let mut event = tail_event(1, STAR);
+                event.envelope.facts.simulated = is_simulated;
+                for encoding in [StreamEncoding::Ndjson, StreamEncoding::Sse] {
+                    let (bytes, messages) = selector.encode(encoding, &event);
+                    assert!(bytes.len() <= selector.bytes_of(&event));
+                    let text = std::str::from_utf8(&bytes).unwrap();
+                    let objects =
+                        text.lines().filter_map(|line| line.find('{').map(|at| &line[at..]));
+                    let objects: Vec<Value> =
+                        objects.map(|object| serde_json::from_str(object).unwrap()).collect();
+                    assert_eq!((objects.len() as u64, messages), (2, 2), "{text}");
+                    let kinds = objects.iter().map(|object| object["type"].as_str().unwrap());
+                    assert_eq!(kinds.collect::<Vec<_>>(), ["event", "entity"]);
+                    assert!(objects.iter().all(|object| object["simulated"] == mark), "{text}");
+                    assert_eq!(text.contains("simulated"), is_simulated, "absent otherwise");
+                }
+            }
+        }
     }
 }

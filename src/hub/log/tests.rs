@@ -8,6 +8,7 @@
 mod bounds;
 mod fair;
 mod gaps;
+mod queries;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -300,10 +301,6 @@ impl World {
 
 impl Reader {
     fn ask(&mut self, query: usize, start: StreamStart, fields: bool) {
-        // Earlier queries that were not acknowledged yet will never be.
-        if !matches!(start, StreamStart::Here) && self.asked.len() > 1 {
-            self.asked.clear();
-        }
         self.follower.ask(selector(query, fields), start, Vec::new()).unwrap();
         self.asked.push(query);
         self.caught_up = false;
@@ -329,7 +326,7 @@ impl Reader {
         let offset = |name: &str| message[name].as_str().unwrap().parse::<Offset>().unwrap();
         match message["type"].as_str().unwrap() {
             "ack" => {
-                // Each of several queries in a row is acknowledged, or only the last searched one.
+                // Each of several queries in a row is acknowledged, in their order.
                 self.query = self.asked.remove(0);
                 self.had = offset("cursor");
             }
@@ -412,9 +409,7 @@ async fn run(store: &Store, seed: u64) {
             15 => {
                 let query = world.rng.usize(..QUERIES.len());
                 let (start, fields) = (world.some_start(), world.rng.bool());
-                if readers[at].asked.is_empty() {
-                    readers[at].ask(query, start, fields);
-                }
+                readers[at].ask(query, start, fields);
             }
             16 if world.rng.u8(0..3) == 0 => world.retain().await,
             17 if world.rng.u8(0..5) == 0 => {

@@ -176,6 +176,7 @@ fn event_message() -> Value {
         ("event?", reference("Event")),
         ("payload?", payload()),
         ("fields?", json!({ "type": "object" })),
+        ("simulated?", simulated()),
     ])
 }
 
@@ -185,7 +186,13 @@ fn entity_message() -> Value {
         ("cursor", text()),
         ("key", text()),
         ("document", json!({ "type": "object" })),
+        ("simulated?", simulated()),
     ])
+}
+
+fn simulated() -> Value {
+    let about = "It comes from the simulated GitHub; absent otherwise";
+    json!({ "type": "boolean", "const": true, "description": about })
 }
 
 /// An event as GitHub sends it; an id repeats between types.

@@ -16,7 +16,7 @@ pub(crate) use self::query::StreamRequest;
 use self::query::{Bounds, StreamParams};
 use super::params::InvalidParams;
 use super::{ClientReader, HEARTBEAT};
-use crate::hub::{Follower, Frame, Notifier, ReaderBatch, StreamEncoding};
+use crate::hub::{Follower, Frame, Notifier, ReaderBatch, StreamEncoding, TooManySearches};
 use crate::metrics;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, LAST_EVENT_ID, NDJSON, SSE};
@@ -27,6 +27,8 @@ use crate::serve::ws::handshake;
 
 const INVALID: (u16, &str) = (1008, "invalid query in the URL");
 const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting");
+/// The code of the error for an invalid query.
+const INVALID_QUERY: &str = "invalid_query";
 /// The code of the error when too many searches of the client are waiting.
 const TOO_MANY: &str = "too_many_searches";
 
@@ -45,6 +47,7 @@ fn open(server: &Arc<ServerState>, request: Request) -> HttpResult {
     handshake::open(server, request, hint, |server, notifier, deflates| {
         let encoding = if deflates { StreamEncoding::Deflated } else { StreamEncoding::WebSocket };
         let mut reader = StreamReader::new(server, notifier, encoding)?;
+        let asked = asked.map_err(QueryRefusal::invalid);
         reader.refused = asked.and_then(|asked| reader.select(asked)).err();
         Ok(reader)
     })
@@ -70,7 +73,7 @@ fn begin(
     let notifier = Arc::new(Notifier::new(handshake::client(server, request), false));
     let mut reader = StreamReader::new(server, &notifier, encoding)?;
     reader.select(asked).map_err(|busy| {
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, busy.message);
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, busy.reason.message);
         problem.with(header::RETRY_AFTER, "2")
     })?;
     StreamBody::new(server, request, reader, notifier, encoding)
@@ -118,10 +121,32 @@ fn no_journal() -> Problem {
 struct StreamReader {
     server: Arc<ServerState>,
     follower: Follower,
-    /// What is wrong with the URL's query.
-    refused: Option<InvalidParams>,
-    /// Whether the last query was refused because too many searches of the client are waiting.
-    is_busy: bool,
+    /// Why the URL's query is not accepted.
+    refused: Option<QueryRefusal>,
+}
+
+/// Why a query is not accepted.
+struct QueryRefusal {
+    /// The code of the `error`.
+    code: &'static str,
+    /// The close frame, if it is the URL's query.
+    close: (u16, &'static str),
+    reason: InvalidParams,
+}
+
+impl QueryRefusal {
+    /// An invalid query, which is counted.
+    fn invalid(reason: InvalidParams) -> Self {
+        metrics::REFUSED.add_for("invalid_params", 1);
+        Self { code: INVALID_QUERY, close: INVALID, reason }
+    }
+
+    /// Too many searches of the client are waiting; counted.
+    fn busy(error: TooManySearches) -> Self {
+        metrics::REFUSED.add_for("searches", 1);
+        let reason = InvalidParams { field: None, message: error.to_string() };
+        Self { code: TOO_MANY, close: BUSY, reason }
+    }
 }
 
 impl StreamReader {
@@ -131,17 +156,13 @@ impl StreamReader {
         encoding: StreamEncoding,
     ) -> Result<Self, Problem> {
         let follower = server.hub.follow(encoding, notifier).ok_or_else(no_journal)?;
-        Ok(Self { server: Arc::clone(server), follower, refused: None, is_busy: false })
+        Ok(Self { server: Arc::clone(server), follower, refused: None })
     }
 
     /// Replaces the query. Fails when too many searches of the client are waiting.
-    fn select(&mut self, asked: StreamParams) -> Result<(), InvalidParams> {
+    fn select(&mut self, asked: StreamParams) -> Result<(), QueryRefusal> {
         let StreamParams { selector, start, once, limit, warnings } = asked;
-        if let Err(error) = self.follower.ask(selector, start, warnings) {
-            metrics::REFUSED.add_for("searches", 1);
-            self.is_busy = true;
-            return Err(InvalidParams { field: None, message: error.to_string() });
-        }
+        self.follower.ask(selector, start, warnings).map_err(QueryRefusal::busy)?;
         self.follower.only_once(once, limit);
         Ok(())
     }
@@ -157,9 +178,13 @@ impl ClientReader for StreamReader {
         Some(self.follower.hello(self.server.operate.simulated()))
     }
 
+    /// Always accepts: the `error` for a query that is not follows the answers to earlier ones.
     fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
-        self.is_busy = false;
-        self.select(query::of_json(text, bounds(&self.server))?)
+        let asked = query::of_json(text, bounds(&self.server)).map_err(QueryRefusal::invalid);
+        if let Err(QueryRefusal { code, reason, .. }) = asked.and_then(|asked| self.select(asked)) {
+            self.follower.refuse(code, reason.field, &reason.message);
+        }
+        Ok(())
     }
 
     fn has_asked(&self) -> bool {
@@ -167,25 +192,15 @@ impl ClientReader for StreamReader {
     }
 
     fn take(&mut self) -> ReaderBatch<Bytes> {
-        if let Some(bad) = self.refused.take() {
-            let (code, ended) = if self.is_busy {
-                (TOO_MANY, BUSY)
-            } else {
-                metrics::REFUSED.add_for("invalid_params", 1);
-                ("invalid_query", INVALID)
-            };
-            let error = self.follower.error(code, bad.field, &bad.message);
-            return ReaderBatch { count: 0, ended: Some(ended), ..Some(error).into() };
+        if let Some(QueryRefusal { code, close, reason }) = self.refused.take() {
+            let error = self.follower.error(code, reason.field, &reason.message);
+            return ReaderBatch { count: 0, ended: Some(close), ..Some(error).into() };
         }
         self.follower.take()
     }
 
     fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {
-        let code = match code {
-            "invalid_params" if self.is_busy => TOO_MANY,
-            "invalid_params" => "invalid_query",
-            other => other,
-        };
+        let code = if code == "invalid_params" { INVALID_QUERY } else { code };
         self.follower.error(code, bad.field, &bad.message).into()
     }
 

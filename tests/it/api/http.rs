@@ -178,6 +178,9 @@ async fn journal_of_simulated_events_says_so_where_nothing_is_polled() {
     let polled = request(running.public, "GET", "/stream?poll=1", &[]).await;
     let hello: Value = serde_json::from_str(polled.body.lines().next().unwrap()).unwrap();
     assert_eq!((&hello["type"], &hello["simulated"]), (&json!("hello"), &json!(true)));
+    let event = polled.body.lines().find(|line| line.contains(r#""type":"event""#)).unwrap();
+    let event: Value = serde_json::from_str(event).unwrap();
+    assert_eq!(event["simulated"], json!(true));
     running.end().await;
 }
 

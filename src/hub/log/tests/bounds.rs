@@ -98,7 +98,6 @@ fn page(store: &Store, start: StreamStart, is_wanted: bool) -> page::StreamPage 
         encoding: StreamEncoding::Ndjson,
         tag: TAG,
         start,
-        ack: None,
         reason: crate::model::gap::GapReason::Retention,
         bytes: PAGE_MOST,
         head: Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX },
@@ -150,7 +149,7 @@ async fn page_that_is_not_wanted_is_not_read() {
     }
 }
 
-fn with_one_blocking_thread(test: impl Future<Output = ()>) {
+pub(super) fn with_one_blocking_thread(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(1)
         .enable_all()

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::bounds::with_one_blocking_thread;
 use super::event_log::{PAGE_LEAST, PAGES_BYTES};
 use super::*;
 use crate::model::gap::{Gap, GapReason};
@@ -255,6 +256,31 @@ async fn gap_is_sent_although_the_query_changes_meanwhile() {
     back.follower.ask(selector(1, false), StreamStart::Here, Vec::new()).unwrap();
     let messages = back.until("caught_up").await;
     assert_eq!(gaps_in(&messages), [&gap(place, place, "upstream")], "{messages:?}");
+}
+
+/// With one blocking thread, which is busy, so that the requested page waits for it.
+#[test]
+fn gap_is_sent_although_its_page_is_not_taken() {
+    with_one_blocking_thread(async {
+        let (_dir, mut world) = world();
+        let mut live = Receiver::new(&world);
+        world.write().await;
+        world.deliver();
+        live.until("caught_up").await;
+        let after = newest(&world);
+        miss_behind(&world, after).await;
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        // Documents of the last event are still to come: they are read from the journal.
+        live.follower.ask(selector(2, false), StreamStart::Here, Vec::new()).unwrap();
+        drop(live.follower.take());
+        live.follower.ask(selector(0, false), StreamStart::Here, Vec::new()).unwrap();
+        let_go.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        let messages = live.until("caught_up").await;
+        let place = Offset::after(after);
+        assert_eq!(gaps_in(&messages), [&gap(place, place, "upstream")], "{messages:?}");
+    });
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ export interface EventMessage {
   event?: GitHubEvent;
   payload?: Flags;
   fields?: Record<string, any>;
+  /** True where it comes from the simulated GitHub; absent otherwise. */
+  simulated?: boolean;
 }
 
 /** GitHub's event; `payload` depends on the type. */
@@ -53,6 +55,8 @@ export interface EntityMessage {
   cursor: string;
   key: string;
   document: Record<string, any>;
+  /** As of an event. */
+  simulated?: boolean;
 }
 
 /** What lies after `from` and not after `to` is missing. */

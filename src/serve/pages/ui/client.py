@@ -47,15 +47,20 @@ class Event(_Event, total=False):
     event: Json
     payload: Json
     fields: Json  # with `fields` in the query, instead of the event
+    simulated: bool  # True where it comes from the simulated GitHub; absent otherwise
 
 
-class Entity(typing.TypedDict):
-    """A document made from an event, where `keys` asks for `ent.…`."""
-
+class _Entity(typing.TypedDict):
     type: typing.Literal["entity"]
     cursor: str
     key: str
     document: Json
+
+
+class Entity(_Entity, total=False):
+    """A document made from an event, where `keys` asks for `ent.…`."""
+
+    simulated: bool  # as of an event
 
 
 # What lies after `from` and not after `to` is missing.
