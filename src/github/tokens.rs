@@ -89,8 +89,8 @@ impl TokenPool {
     }
 
     /// Notified each time [`TokenPool::replace`] or [`TokenPool::install`] sets a different list,
-    /// when tokens that were refused may be tried again, and after the machine was suspended. Every wait for a token of this pool
-    /// must then end.
+    /// when tokens that were refused may be tried again, and after the machine was suspended. Every
+    /// wait for a token of this pool must then end.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()

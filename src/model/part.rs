@@ -22,6 +22,7 @@ pub struct Part {
     /// What else is to be known of it, such as that it is on standby: fixed words, for everybody.
     /// Omitted where there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub note: Option<Cow<'static, str>>,
 }
 

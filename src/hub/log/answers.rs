@@ -7,9 +7,15 @@ use super::encoding::StreamEncoding;
 use super::filter::QueryWarning;
 use crate::model::offset::Offset;
 
+/// About the most bytes of answers that wait, so that a client that keeps asking takes no more.
+const BYTES: usize = 64 << 10;
+
 /// The answers to queries, in the order of the queries, until the start of the last one is found.
 #[derive(Debug, Default)]
-pub(super) struct WaitingAnswers(Vec<QueryAnswer>);
+pub(super) struct WaitingAnswers {
+    answers: Vec<QueryAnswer>,
+    bytes: usize,
+}
 
 #[derive(Debug)]
 enum QueryAnswer {
@@ -20,14 +26,25 @@ enum QueryAnswer {
 }
 
 impl WaitingAnswers {
+    /// Whether no further answer should be added.
+    pub(super) fn are_full(&self) -> bool {
+        self.bytes >= BYTES
+    }
+
     /// Adds the `ack` of a query, with these warnings.
     pub(super) fn accept(&mut self, warnings: Vec<QueryWarning>) {
-        self.0.push(QueryAnswer::Ack(warnings));
+        let bytes = warnings.iter().map(|it| it.value.len() + it.message.len());
+        self.add(bytes.sum(), QueryAnswer::Ack(warnings));
     }
 
     /// Adds an encoded `error`.
     pub(super) fn refuse(&mut self, error: Bytes) {
-        self.0.push(QueryAnswer::Error(error));
+        self.add(error.len(), QueryAnswer::Error(error));
+    }
+
+    fn add(&mut self, bytes: usize, answer: QueryAnswer) {
+        self.bytes += bytes + size_of::<QueryAnswer>();
+        self.answers.push(answer);
     }
 
     /// Appends all answers to `out`: the last accepted query begins after this offset, and those
@@ -39,14 +56,15 @@ impl WaitingAnswers {
         cursor: Offset,
         warning: Option<QueryWarning>,
     ) {
-        let warnings = self.0.iter_mut().rev().find_map(|answer| match answer {
+        let warnings = self.answers.iter_mut().rev().find_map(|answer| match answer {
             QueryAnswer::Ack(warnings) => Some(warnings),
             QueryAnswer::Error(_) => None,
         });
         if let Some(warnings) = warnings {
             warnings.extend(warning);
         }
-        for answer in self.0.drain(..) {
+        self.bytes = 0;
+        for answer in self.answers.drain(..) {
             match answer {
                 QueryAnswer::Ack(warnings) => {
                     StreamMessage::Ack { cursor, warnings: &warnings }.push(out, encoding);
@@ -54,5 +72,29 @@ impl WaitingAnswers {
                 QueryAnswer::Error(error) => out.extend_from_slice(&error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_answers_are_bounded() {
+        let mut waiting = WaitingAnswers::default();
+        let warning =
+            || QueryWarning { field: "types", value: "x".repeat(100), message: String::new() };
+        let mut count = 0;
+        while !waiting.are_full() {
+            waiting.accept(vec![warning(); 50]);
+            waiting.refuse(Bytes::from_static(b"{}\n"));
+            count += 2;
+        }
+        assert_eq!(count, 26);
+        let cursor = "51a70c3e-be1f4b".parse().unwrap();
+        let mut out = Vec::new();
+        waiting.push(&mut out, StreamEncoding::Ndjson, cursor, None);
+        assert_eq!(out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), count);
+        assert!(!waiting.are_full());
     }
 }

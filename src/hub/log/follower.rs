@@ -152,13 +152,16 @@ impl Follower {
 
     /// Sets a new query; an `ack` says after which offset it is in force. A start that is still
     /// searched for is kept if the new query names none. Nothing changes if the start has to be
-    /// searched for and the client has too many searches waiting.
+    /// searched for and the client has too many searches waiting, or too many answers wait for one.
     pub fn ask(
         &mut self,
         selector: StreamSelector,
         start: StreamStart,
         warnings: Vec<QueryWarning>,
     ) -> Result<(), TooManySearches> {
+        if self.answers.are_full() {
+            return Err(TooManySearches);
+        }
         let start = match start {
             StreamStart::Here => self.searched.unwrap_or(start),
             named => named,
@@ -212,11 +215,11 @@ impl Follower {
         Ok(())
     }
 
-    /// Answers a query that is not accepted by an `error`, after the answers to earlier ones. The
-    /// earlier query stays in force.
+    /// Answers a query that is not accepted by an `error`, after the answers to earlier ones, but at
+    /// once when too many of these wait. The earlier query stays in force.
     pub fn refuse(&mut self, code: &str, field: Option<&str>, message: &str) {
         let error = self.error(code, field, message);
-        if self.searched.is_some() {
+        if self.searched.is_some() && !self.answers.are_full() {
             self.answers.refuse(error);
         } else {
             self.control.extend_from_slice(&error);

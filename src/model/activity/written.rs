@@ -39,9 +39,11 @@ pub struct WrittenCompleteness {
     audit: Option<HourShares>,
     /// Whether the beginning of the hour's file may be missing; only beside a file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
     cut: Option<bool>,
     /// How the figures were estimated; only beside a file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     method: Option<&'static str>,
 }
 

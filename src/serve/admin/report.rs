@@ -24,6 +24,7 @@ pub struct Status {
     pub version: Cow<'static, str>,
     /// The node's name; omitted on the public listener.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub node: Option<String>,
     /// Whether the events come from the simulated GitHub.
     pub simulated: bool,

@@ -35,6 +35,7 @@ pub(crate) struct ProblemBody<'a> {
     detail: &'a str,
     /// The public endpoints, if the path was unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<String>")]
     endpoints: Option<&'static [&'static str]>,
 }
 
