@@ -215,8 +215,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Answers a query that is not accepted by an `error`, after the answers to earlier ones, but at
-    /// once when too many of these wait. The earlier query stays in force.
+    /// Answers a query that is not accepted by an `error`, after the answers to earlier ones, but
+    /// at once when too many of these wait. The earlier query stays in force.
     pub fn refuse(&mut self, code: &str, field: Option<&str>, message: &str) {
         let error = self.error(code, field, message);
         if self.searched.is_some() && !self.answers.are_full() {
