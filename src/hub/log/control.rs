@@ -52,8 +52,10 @@ pub enum StreamMessage<'a> {
     },
     /// Every 15 seconds: where the reader is.
     Heartbeat {
-        /// Where the reader is.
-        cursor: Offset,
+        /// Where the reader is; absent while the start of its query is searched for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Offset")]
+        cursor: Option<Offset>,
     },
     /// Events after `from` and not after `to` are missing.
     Gap {
@@ -79,8 +81,11 @@ pub enum StreamMessage<'a> {
     Bye {
         /// Why the stream ends.
         reason: &'a str,
-        /// Where to resume.
-        cursor: Offset,
+        /// Where to resume; absent while the start of the query was searched for: then it is to be
+        /// sent again as it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Offset")]
+        cursor: Option<Offset>,
         /// Milliseconds after which to reconnect.
         retry_after: u64,
     },
@@ -105,11 +110,10 @@ impl StreamMessage<'_> {
     fn id(&self) -> Option<Offset> {
         match *self {
             Self::Hello { .. } | Self::Error { .. } => None,
-            Self::Ack { cursor, .. }
-            | Self::CaughtUp { cursor }
-            | Self::Heartbeat { cursor }
-            | Self::Bye { cursor, .. }
-            | Self::Gap { to: cursor, .. } => Some(cursor),
+            Self::Heartbeat { cursor } | Self::Bye { cursor, .. } => cursor,
+            Self::Ack { cursor, .. } | Self::CaughtUp { cursor } | Self::Gap { to: cursor, .. } => {
+                Some(cursor)
+            }
         }
     }
 
@@ -176,6 +180,7 @@ mod tests {
                 "\n"
             )
         );
+        let cursor = Some(cursor);
         let sse = StreamMessage::Heartbeat { cursor }.encoded(StreamEncoding::Sse);
         assert_eq!(
             &*sse,

@@ -345,7 +345,7 @@ impl Follower {
     #[must_use]
     pub fn heartbeat(&mut self) -> Bytes {
         self.skip_unmatched();
-        StreamMessage::Heartbeat { cursor: self.offset }.encoded(self.encoding)
+        StreamMessage::Heartbeat { cursor: self.resumable() }.encoded(self.encoding)
     }
 
     /// An `error`: a request was refused.
@@ -358,8 +358,14 @@ impl Follower {
     #[must_use]
     pub fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes {
         self.skip_unmatched();
-        let bye = StreamMessage::Bye { reason, cursor: self.offset, retry_after };
+        let bye = StreamMessage::Bye { reason, cursor: self.resumable(), retry_after };
         bye.encoded(self.encoding)
+    }
+
+    /// The offset to resume from. There is none while the start of the query is searched for: who
+    /// resumed from where the search began would lose what is between.
+    fn resumable(&self) -> Option<Offset> {
+        self.searched.is_none().then_some(self.offset)
     }
 
     fn feed(&self) -> &JournalFeed {

@@ -70,6 +70,11 @@ fn start_is_kept_while_it_is_looked_for() {
                 changing.ask(selector(2, false), StreamStart::Here, named("second")).unwrap();
                 changing.refuse("invalid_query", None, "refused");
                 changing.ask(selector(1, false), StreamStart::Here, named("third")).unwrap();
+                // Who resumed from a cursor of these would lose the start.
+                for message in [changing.heartbeat(), changing.bye("stopping", 1)] {
+                    let message: Value = serde_json::from_slice(&message).unwrap();
+                    assert_eq!(message.get("cursor"), None, "{message}");
+                }
                 let_go.send(()).unwrap();
                 busy.await.unwrap().unwrap();
                 let (acks, messages) = answers(&notifier, &mut changing).await;
@@ -79,6 +84,8 @@ fn start_is_kept_while_it_is_looked_for() {
                 assert_eq!(acks, wanted, "{start:?}");
                 assert_eq!(messages, expected, "{start:?}");
                 // Once it is found, the next query continues from where the reader is.
+                let beat: Value = serde_json::from_slice(&changing.heartbeat()).unwrap();
+                assert_eq!(beat["cursor"], expected.last().unwrap()["cursor"]);
                 changing.refuse("invalid_query", None, "refused");
                 changing.ask(selector(0, false), StreamStart::Here, named("fourth")).unwrap();
                 let (acks, messages) = answers(&notifier, &mut changing).await;
