@@ -204,9 +204,9 @@ pub trait Outlet: Send + 'static {
 
     /// Sends messages in order, after all earlier ones, and waits until the broker has confirmed
     /// them. Returns the cursor of the entry with the last of them, or `None` when the broker does
-    /// not name it. After an error
-    /// any of them may have been stored, and the grant is lost; but none after one that is
-    /// [too large](BusError::too_large).
+    /// not name it. After an error any of them may have been stored, and the grant is lost. Where
+    /// one is [too large](BusError::too_large), those before it are stored, those behind it are
+    /// not, and the grant is kept.
     fn send(
         &mut self,
         messages: Vec<Outgoing>,

@@ -65,6 +65,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Lines that say that the outbox cannot be sent.
 static UNSENT: LineLimit = LineLimit::per_minute(2);
+/// Lines about events that are larger than the broker accepts.
+static SET_ASIDE: LineLimit = LineLimit::per_minute(10);
 
 /// The inputs of the relay, besides the outlet.
 pub struct Relay {
@@ -301,12 +303,19 @@ impl Relay {
 
     /// Applies what is on the topic, then sends the outbox. Fails when the topic is lost.
     async fn send(&self, outlet: &mut impl Outlet, until: Until) -> anyhow::Result<()> {
-        let end = outlet.end().await?;
-        self.catch_up(end).await?;
-        let (tag, applied) = (outlet.tag(), self.store.read(Database::applied).await?);
-        // The end is unknown after the broker has begun a ledger.
-        let before = end.max(applied.filter(|applied| applied.tag == tag));
-        self.forward(outlet, until, before).await
+        loop {
+            let end = outlet.end().await?;
+            self.catch_up(end).await?;
+            let (tag, applied) = (outlet.tag(), self.store.read(Database::applied).await?);
+            // The end is unknown after the broker has begun a ledger.
+            let before = end.max(applied.filter(|applied| applied.tag == tag));
+            match self.forward(outlet, until, before).await {
+                // It was set aside. Those behind it are read again: they may have lost their
+                // first-time flags to it.
+                Err(error) if error.downcast_ref().is_some_and(is_too_large) => {}
+                ended => return ended,
+            }
+        }
     }
 
     /// Waits until this store has applied the topic up to its end.
@@ -393,8 +402,6 @@ impl Relay {
             last_sent = match sent {
                 Ok(stored) => stored.or(last_sent),
                 Err(error) => {
-                    // The batch that was read ahead is read again: it may have lost the first-time
-                    // flags to this one.
                     if let Some(row) = error.too_large().and_then(|index| sources.get(index)) {
                         self.set_aside(*row, error.to_string()).await?;
                     }
@@ -421,7 +428,10 @@ impl Relay {
     /// behind it are sent.
     async fn set_aside(&self, row: OutboxReceipt, reason: String) -> Result<(), StoreError> {
         let now = self.clock.now();
-        tracing::error!(reason, "an event is not sent to the topic; see `ghpulse inspect rejects`");
+        SET_ASIDE.log(|left_out| {
+            let words = "an event is not sent to the topic; see `ghpulse inspect rejects`";
+            tracing::error!(reason, left_out, "{words}");
+        });
         self.store.commit(move |batch| set_aside(batch, row, (now, &reason))).await?;
         outbox::settled(&self.store, &[row]);
         metrics::EVENTS_REJECTED.add(1);
@@ -454,4 +464,9 @@ impl Relay {
         standby.compared_to = if is_end { 0 } else { last };
         self.delete_rows(applied).await
     }
+}
+
+/// Whether an event is larger than the broker accepts.
+fn is_too_large(error: &BusError) -> bool {
+    error.too_large().is_some()
 }

@@ -7,10 +7,11 @@
 //! far after all that the original store can have given out since.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,10 @@ use crate::sync::lock;
 const NOTE: &str = "BACKUP";
 /// The largest such file, in bytes.
 const NOTE_BYTES: u64 = 64 << 10;
+/// How long a command waits for another that delivers into the same directory, and the time between
+/// two attempts.
+const LOCK_WAIT: Duration = Duration::from_secs(600);
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Where a store is restored, in its data directory, until it is complete.
 const RESTORING: &str = ".restoring";
 /// Files that a data directory may have before a restore.
@@ -223,6 +228,20 @@ pub fn part_of(store_id: &str) -> String {
     format!(".{store_id}.part")
 }
 
+/// Locks a directory, unless its file system has no locks; fails when that takes longer than `most`.
+fn lock_within(directory: &fs::File, most: Duration) -> std::io::Result<()> {
+    let mut waited = Duration::ZERO;
+    while let Err(TryLockError::WouldBlock) = directory.try_lock() {
+        if waited >= most {
+            let words = "another process has locked it all the time: wait until it has ended";
+            return Err(std::io::Error::new(ErrorKind::ResourceBusy, words));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        waited += LOCK_PAUSE;
+    }
+    Ok(())
+}
+
 /// Moves a backup to `to`, which must not exist or be empty. Copies it to another disk, under a
 /// hidden name that no backup has while it is made: the schedule of an appliance removes what it
 /// left there itself. Blocks, also while another process delivers into the same directory.
@@ -237,8 +256,7 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
     private::create_open_dir_all(parent).map_err(failed("create", parent))?;
     // Two commands with one target use one hidden name.
     let directory = fs::File::open(parent).map_err(failed("open", parent))?;
-    // Not every file system has locks.
-    let _ = directory.lock();
+    lock_within(&directory, LOCK_WAIT).map_err(failed("lock", parent))?;
     expect_empty(&to)?;
     let ExistingBackup { note, bytes, .. } = read(made)?;
     match fs::rename(made, &to) {

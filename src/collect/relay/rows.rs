@@ -112,7 +112,8 @@ pub(super) fn find_applied(
 }
 
 /// Moves a row that is larger than the broker accepts to the reject log. Its event is missing on
-/// every node, so an outage of no length at its time travels with the next message.
+/// every node, so an outage of no length travels with the next message: at the present time, so that
+/// no two are the same.
 pub(super) fn set_aside(
     batch: &mut Batch<'_>,
     row: OutboxReceipt,
@@ -123,8 +124,7 @@ pub(super) fn set_aside(
         return Ok(());
     };
     rejects::keep(batch, now, reason, envelope.event.as_bytes())?;
-    let at = envelope.facts.received_at;
-    let outage = Outage { since: at, until: at };
+    let outage = Outage { since: now, until: now };
     outages::keep_pending(batch, PendingOutage { outage, before: row.admission })?;
     outbox::settle(&[row], batch)
 }

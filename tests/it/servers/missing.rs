@@ -21,7 +21,7 @@ use super::way::{DAMAGED, SPOILED, Way};
 
 /// The gaps that a node has recorded.
 pub(crate) fn gaps_of(node: &Node, topic: &str) -> Vec<Gap> {
-    gaps::behind(node.store.reader(), tag_of(topic).unwrap(), Position::default(), 9).unwrap()
+    gaps::behind(node.store.reader(), tag_of(topic).unwrap(), Position::default(), 99).unwrap()
 }
 
 /// The entries that contained these rows.
