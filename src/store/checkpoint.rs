@@ -228,7 +228,8 @@ pub fn part_of(store_id: &str) -> String {
     format!(".{store_id}.part")
 }
 
-/// Locks a directory, unless its file system has no locks; fails when that takes longer than `most`.
+/// Locks a directory, unless its file system has no locks; fails when that takes longer than
+/// `most`.
 fn lock_within(directory: &fs::File, most: Duration) -> std::io::Result<()> {
     let mut waited = Duration::ZERO;
     while let Err(TryLockError::WouldBlock) = directory.try_lock() {

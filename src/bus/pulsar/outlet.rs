@@ -107,8 +107,8 @@ impl Outlet for PulsarOutlet {
             return Err(self.ungranted().into());
         };
         let doing = self.link.producing();
-        // The producer is put back only after success, or when nothing was sent. It must not be used
-        // again when sending was interrupted, also by dropping this future.
+        // The producer is put back only after success, or when nothing was sent. It must not be
+        // used again when sending was interrupted, also by dropping this future.
         let (mut stored, mut index) = (None, 0);
         for mut batch in producer.batches(messages) {
             if stored.is_some()

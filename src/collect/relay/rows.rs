@@ -112,8 +112,8 @@ pub(super) fn find_applied(
 }
 
 /// Moves a row that is larger than the broker accepts to the reject log. Its event is missing on
-/// every node, so an outage of no length travels with the next message: at the present time, so that
-/// no two are the same.
+/// every node, so an outage of no length travels with the next message: at the present time, so
+/// that no two are the same.
 pub(super) fn set_aside(
     batch: &mut Batch<'_>,
     row: OutboxReceipt,
