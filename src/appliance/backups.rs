@@ -196,6 +196,15 @@ mod tests {
     use super::*;
     use crate::store::Durability;
 
+    /// A store at five o'clock, of which a backup is made each hour and two are kept.
+    fn scheduled() -> (tempfile::TempDir, Clock, Store, config::BackupConfig) {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
+        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
+        let (to, every) = (dir.path().join("backups"), Duration::from_secs(3_600));
+        (dir, clock, store, config::BackupConfig { dir: to, every, keep: 2 })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn due_backup_is_made_and_the_oldest_removed() {
         let dir = tempfile::tempdir().unwrap();
@@ -238,11 +247,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn backups_that_people_make_beside_the_schedule_stay() {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
-        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
-        let (to, every) = (dir.path().join("backups"), Duration::from_secs(3_600));
-        let settings = config::BackupConfig { dir: to.clone(), every, keep: 2 };
+        let (_dir, clock, store, settings) = scheduled();
+        let (to, every) = (settings.dir.clone(), settings.every);
         let (id, time) = (store.store_id(), name_of(clock.now()));
         let mut manual =
             vec!["ghpulse-before-upgrade".to_owned(), format!("{time}-before-upgrade")];
@@ -314,11 +320,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_backup_is_made_while_the_clock_is_contradicted() {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
-        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
-        let (to, every) = (dir.path().join("backups"), Duration::from_secs(3_600));
-        let settings = config::BackupConfig { dir: to.clone(), every, keep: 2 };
+        let (_dir, clock, store, settings) = scheduled();
+        let (to, every) = (settings.dir.clone(), settings.every);
         let (witness, chores) = (Arc::new(Witness::new(clock)), Chores::new(clock));
         let (mut backups, stop) = (chores.watch_backups(), CancellationToken::new());
         witness.record_date(clock.now().plus(Duration::from_secs(86_400)));

@@ -116,7 +116,7 @@ pub async fn run(
         let until = witness.scheduled_now().map(settled_until);
         if let Some(until) = until.filter(|until| done != Some(*until)) {
             let passed = pass(&store, until, &to).await;
-            // A directory to which another one writes is no failure.
+            // Waiting for another writer of the directory does not count as a failure.
             went(passed.as_ref().err().filter(|error| !error.is_busy()));
             match passed {
                 Ok(hours) => {

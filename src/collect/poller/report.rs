@@ -30,7 +30,7 @@ impl Poller {
             let received_at = self.witness.stamp();
             let before = self.last_answer.replace((now, received_at));
             let long = SHORTEST.max(interval * SILENT_INTERVALS);
-            // While the machine is suspended, only the time of day goes on. A clock that was set
+            // While the machine is suspended, only the time of day advances. A clock that was set
             // forward does no harm: pages that join what was admitted show that nothing is missing.
             let silent = before.filter(|(last, at)| {
                 now.saturating_duration_since(*last) >= long || received_at.since(*at) >= long
