@@ -49,7 +49,7 @@ pub use log::query::{
     Conditions, FieldPath, FieldPathError, PATH_BYTES, PATH_NAMES, SamplingEncoding, SamplingQuery,
 };
 pub use log::sampling::SamplingSubscriber;
-pub use log::searches::{SEARCHES, TooManySearches};
+pub use log::searches::{SEARCHES, TooManyWaiting};
 pub use log::selector::{StreamSelection, StreamSelector};
 pub use log::streamed_event::StreamedEvent;
 pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};

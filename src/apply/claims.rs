@@ -121,12 +121,15 @@ pub(super) fn record_outage(
     outage: Outage,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if !outages::arrive(batch, outage)? {
-        return Ok(());
-    }
+    outages::arrive(batch, outage)?;
     let Some(before) = before.filter(|before| before.tag == at.tag) else { return Ok(()) };
     let Outage { since, until } = outage;
-    tracing::warn!(%since, %until, %at, "GitHub was not read for a while, and events were missed");
+    let words = if since < until {
+        "GitHub was not read for a while, and events were missed"
+    } else {
+        "an event is missing: it is in the reject log of its collector"
+    };
+    tracing::warn!(%since, %until, %at, "{words}");
     let (after, reason) = (before.position, GapReason::Upstream);
     let gap = Gap { after, until: after, count: None, reason, noticed_at: now };
     gaps::record(batch, at.tag, gap)

@@ -206,6 +206,7 @@ fn apply_new(
     let mut counted = AppliedBatch { fresh, duplicates: 0, left_out: 0, dead: 0 };
     let mut totals = BatchTotals::default();
     let mut polled = None;
+    let mut arrived = outages::arrived(batch)?;
     for ArrivedDelivery { cursor, outage, read: event } in prepared {
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.duplicates += 1;
@@ -215,7 +216,10 @@ fn apply_new(
             let received_at = event.as_ref().map_or(now, |event| event.received_at);
             begin_journal(batch, (cursor, received_at), stored, own, now)?;
         }
-        if let Some(outage) = outage {
+        // A message may be sent twice, and both may be in this batch.
+        if let Some(outage) = outage
+            && arrived.replace(outage) != Some(outage)
+        {
             record_outage(batch, applied, cursor, outage, now)?;
         }
         let before = applied.replace(cursor);

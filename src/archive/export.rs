@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch::Sender;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::missed::MissedTimes;
@@ -111,13 +112,16 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut done = None;
+    let (mut done, mut busy_since) = (None, None);
     loop {
         let until = witness.scheduled_now().map(settled_until);
         if let Some(until) = until.filter(|until| done != Some(*until)) {
             let passed = pass(&store, until, &to).await;
-            // Waiting for another writer of the directory does not count as a failure.
-            went(passed.as_ref().err().filter(|error| !error.is_busy()));
+            let is_busy = passed.as_ref().is_err_and(ArchiveError::is_busy);
+            let is_result = is_result(is_busy, &mut busy_since, clock.instant());
+            if is_result {
+                went(passed.as_ref().err());
+            }
             match passed {
                 Ok(hours) => {
                     for hour in hours.iter().filter(|hour| hour.fresh > 0) {
@@ -128,7 +132,7 @@ pub async fn run(
                     exported.send_replace(done);
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
-                Err(error) if error.is_busy() => {
+                Err(error) if !is_result => {
                     tracing::info!(%error, "hours are exported later");
                 }
                 Err(error) => tracing::error!(%error, "cannot export hours; retrying"),
@@ -139,6 +143,13 @@ pub async fn run(
             () = clock.sleep(until.map_or(LOOK, |_| EVERY)) => {}
         }
     }
+}
+
+/// Whether a pass has a result. While another program writes to the directory it has none: that is
+/// no failure for as long as a command would wait.
+fn is_result(is_busy: bool, busy_since: &mut Option<Instant>, now: Instant) -> bool {
+    *busy_since = is_busy.then(|| busy_since.unwrap_or(now));
+    busy_since.is_none_or(|since| now.saturating_duration_since(since) >= COMMAND_WAIT)
 }
 
 async fn pass(

@@ -86,7 +86,8 @@ pub struct Poller {
     /// The poll interval in the last response without a token.
     poll_interval: Option<Duration>,
     last_answer: Option<(Instant, Timestamp)>,
-    /// When the clocks were last read.
+    /// When the clocks were last read, and the time of day by the furthest that it has been ahead
+    /// of the monotonic clock.
     looked_at: (Instant, Timestamp),
     /// When the response before the newest one arrived, when that was long before it.
     outage_since: Option<Timestamp>,
@@ -235,11 +236,13 @@ impl Poller {
 
     /// Ends waits that are over, but went on while the machine was suspended: the monotonic clock
     /// stands still then. Where the clock was only set forward, a request may come too early, and
-    /// GitHub refuses it.
+    /// GitHub refuses it; one that goes to and fro counts once.
     fn look_at_clocks(&mut self) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
-        let (last, at) = std::mem::replace(&mut self.looked_at, (now, wall));
-        let time = wall.since(at).saturating_sub(now.saturating_duration_since(last));
+        let (last, furthest) = self.looked_at;
+        let expected = furthest.plus(now.saturating_duration_since(last));
+        self.looked_at = (now, wall.max(expected));
+        let time = wall.since(expected);
         if time >= SUSPENDED {
             let seconds = time.as_secs();
             tracing::info!(seconds, "the machine was suspended, or its clock was set forward");

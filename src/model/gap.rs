@@ -39,8 +39,9 @@ pub struct Gap {
     pub noticed_at: Timestamp,
 }
 
-/// A time in which GitHub was not polled although there were events. It travels to every node with
-/// the first event after it, and becomes an `upstream` gap there.
+/// A time in which GitHub was not polled although there were events, or one of no length where an
+/// event cannot be on the topic. It travels to every node with the first event after it, and
+/// becomes an `upstream` gap there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
     /// When GitHub was last polled before it.

@@ -67,15 +67,18 @@ pub fn pending(reader: Reader<'_>) -> Result<Option<PendingOutage>, StoreError> 
     Ok(reader.get(&key(PENDING))?.and_then(|value| read_pending(&value)))
 }
 
-/// An outage arrived over the bus, and is no longer pending. Returns whether it is new: a message
-/// may be sent twice.
-pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<bool, StoreError> {
+/// An outage arrived over the bus, and is no longer pending.
+pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<(), StoreError> {
     if pending(batch)?.is_some_and(|pending| pending.outage == outage) {
         batch.delete(&key(PENDING));
     }
-    let is_new = batch.get(&key(ARRIVED))?.and_then(|value| read(&value)) != Some(outage);
     batch.put(&key(ARRIVED), &written(outage));
-    Ok(is_new)
+    Ok(())
+}
+
+/// The last outage that arrived over the bus.
+pub fn arrived(reader: Reader<'_>) -> Result<Option<Outage>, StoreError> {
+    Ok(reader.get(&key(ARRIVED))?.and_then(|value| read(&value)))
 }
 
 fn written(outage: Outage) -> Vec<u8> {
@@ -108,7 +111,7 @@ mod tests {
     use crate::store::new_store;
 
     #[tokio::test]
-    async fn outage_is_pending_until_it_arrives_and_arrives_once() {
+    async fn outage_is_pending_until_it_arrives() {
         let (_dir, store) = new_store();
         let at = Timestamp::from_seconds;
         let outage = move |since, until| Outage { since: at(since), until: at(until) };
@@ -117,11 +120,11 @@ mod tests {
         store.commit(move |batch| keep_pending(batch, found(outage(7, 20), 8))).await.unwrap();
         assert_eq!(pending(store.reader()).unwrap(), Some(found(outage(5, 20), 3)));
         let arrive = |outage| store.commit(move |batch| arrive(batch, outage));
-        assert!(arrive(outage(1, 2)).await.unwrap(), "of another node");
-        assert_eq!(pending(store.reader()).unwrap(), Some(found(outage(5, 20), 3)));
-        assert!(arrive(outage(5, 20)).await.unwrap());
+        arrive(outage(1, 2)).await.unwrap();
+        assert_eq!(pending(store.reader()).unwrap(), Some(found(outage(5, 20), 3)), "of another");
+        arrive(outage(5, 20)).await.unwrap();
         assert_eq!(pending(store.reader()).unwrap(), None);
-        assert!(!arrive(outage(5, 20)).await.unwrap());
+        assert_eq!(arrived(store.reader()).unwrap(), Some(outage(5, 20)));
         let old = written(outage(5, 9));
         assert_eq!(read_pending(&old), Some(found(outage(5, 9), 0)), "of an earlier version");
     }

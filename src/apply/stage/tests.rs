@@ -73,6 +73,38 @@ async fn returning_bus_has_a_gap_for_events_of_the_other_bus() {
 }
 
 #[tokio::test]
+async fn outage_that_is_sent_twice_is_one_gap() {
+    let (a, b) = (outage(1), outage(2));
+    // Messages with the outage that each carries, by commit.
+    for commits in [
+        vec![vec![None, Some(a), None, Some(a), Some(b)]],
+        vec![vec![None, Some(a)], vec![None, Some(a)], vec![Some(b)]],
+        vec![vec![None, Some(a)], vec![Some(a), Some(b)]],
+    ] {
+        let (_dir, store) = crate::store::new_store();
+        let (tag, now, mut entry) = (BusTag(7), Clock::system().now(), 0);
+        for commit in commits {
+            let mut arrived = Vec::new();
+            for outage in commit {
+                entry += 1;
+                let cursor = Cursor { tag, position: Position::counted(entry) };
+                arrived.push(ArrivedDelivery { cursor, outage, read: Ok(event(cursor)) });
+            }
+            let own = store.bus_tag();
+            let applied =
+                store.commit(move |batch| apply_new(batch, arrived, (tag, own), now, SEEN_FOR));
+            applied.await.unwrap();
+        }
+        let gaps = store.reader().journal(tag).unwrap().gaps(Position::default(), 9).unwrap();
+        assert_eq!(gaps.len(), 2, "{gaps:?}");
+    }
+}
+
+fn outage(second: i64) -> Outage {
+    Outage { since: Timestamp::from_seconds(second), until: Timestamp::from_seconds(second + 9) }
+}
+
+#[tokio::test]
 async fn event_received_by_a_wrong_clock_is_known_after_a_takeover() {
     let (_dir, standby) = crate::store::new_store();
     let (own, tag, now) = (standby.bus_tag(), BusTag(7), Clock::system().now());

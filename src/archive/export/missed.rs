@@ -4,6 +4,7 @@
 //! two may be missing, so an hour that begins there has no beginning. All gaps are looked at, also
 //! those in front of the range that an export reads.
 
+use crate::clock::witness::TOLERANCE;
 use crate::model::gap::Gap;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::{Hour, Timestamp};
@@ -55,7 +56,7 @@ fn time_of(journal: &Journal<'_>, gap: &Gap) -> Result<Option<MissedTime>, Store
         looked += 1;
         Ok(looked < BEFORE)
     })?;
-    let (mut first, mut looked) = (None, 0);
+    let (mut first, mut goes_back, mut looked) = (None, false, 0);
     journal.walk_behind(gap.after, |item| {
         let received_at = match item {
             JournalItem::Event(_, row) => row.facts.received_at,
@@ -63,10 +64,15 @@ fn time_of(journal: &Journal<'_>, gap: &Gap) -> Result<Option<MissedTime>, Store
             JournalItem::Damaged(_) => return Ok(true),
         };
         first = first.max(Some(received_at));
+        goes_back |= first < last;
         looked += 1;
         Ok(first < last && looked < BEHIND)
     })?;
-    // Received before the events in front of it: a clock was set back, and which is not known.
-    let last = last.filter(|last| first >= Some(*last));
-    Ok(first.map(|first| MissedTime { last, first }))
+    Ok(first.map(|first| match last {
+        // By another clock, or one that was set: each may be wrong by as much as is accepted.
+        Some(last) if goes_back => {
+            MissedTime { last: Some(last.minus(TOLERANCE)), first: first.max(last).plus(TOLERANCE) }
+        }
+        last => MissedTime { last, first },
+    }))
 }

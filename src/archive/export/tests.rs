@@ -386,6 +386,18 @@ async fn no_hour_is_written_while_the_clock_is_contradicted() {
     running.await.unwrap().unwrap();
 }
 
+#[test]
+fn directory_that_stays_locked_is_a_failure_in_the_end() {
+    let (now, mut busy_since) = (Instant::now(), None);
+    let mut is_result_after =
+        |is_busy, time| is_result(is_busy, &mut busy_since, now + Duration::from_secs(time));
+    assert!(!is_result_after(true, 0), "another one may write a month");
+    assert!(!is_result_after(true, 599));
+    assert!(is_result_after(true, 600) && is_result_after(true, 635));
+    assert!(is_result_after(false, 670), "it is free");
+    assert!(!is_result_after(true, 700), "another one has it");
+}
+
 #[tokio::test]
 async fn a_lost_cursor_and_a_half_written_file_do_no_harm() {
     let site = Site::new();

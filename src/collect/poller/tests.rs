@@ -463,3 +463,20 @@ async fn waits_end_while_the_machine_is_suspended() {
     let wait = tokio::time::timeout(Duration::from_secs(60), poller.next_poll());
     assert!(!wait.await.expect("a page").pages.is_empty());
 }
+
+#[tokio::test]
+async fn clock_that_goes_to_and_fro_ends_a_wait_once() {
+    static AHEAD: AtomicI64 = AtomicI64::new(0);
+    let clock = Clock::stepped(&AHEAD);
+    let limited = || FakeReply::new(403, "{}").with("Retry-After", 1_800);
+    let fake = FakeServer::start(move |_| limited()).await;
+    let mut poller = poller_by(clock, &fake, &SECRETS[..1], 100);
+    let mut asked = Vec::new();
+    for ahead in [0, 3_600_000_000, 0, 3_600_000_000, 0, 3_600_000_000] {
+        AHEAD.store(ahead, Ordering::Relaxed);
+        let wait = tokio::time::timeout(Duration::from_secs(3), poller.next_poll());
+        assert!(wait.await.is_err(), "no page comes");
+        asked.push(fake.asked().len());
+    }
+    assert!(asked[0] < asked[1] && asked[1..].iter().all(|n| *n == asked[1]), "{asked:?}");
+}

@@ -19,7 +19,7 @@ use super::filter::QueryWarning;
 use super::live::{LiveSubscriber, TAKE_BYTES};
 use super::page::{PageRequest, QueryStart, SearchProgress, StreamStart};
 use super::pending_page::PendingPage;
-use super::searches::{SearchPermit, TooManySearches};
+use super::searches::{SearchPermit, TooManyWaiting};
 use super::selector::{StreamSelection, StreamSelector};
 use crate::hub::fanout::batch::ReaderBatch;
 use crate::hub::fanout::fair_queue::Priority;
@@ -158,9 +158,9 @@ impl Follower {
         selector: StreamSelector,
         start: StreamStart,
         warnings: Vec<QueryWarning>,
-    ) -> Result<(), TooManySearches> {
+    ) -> Result<(), TooManyWaiting> {
         if self.answers.are_full() {
-            return Err(TooManySearches);
+            return Err(TooManyWaiting::Answers);
         }
         let start = match start {
             StreamStart::Here => self.searched.unwrap_or(start),

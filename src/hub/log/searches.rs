@@ -19,20 +19,30 @@ pub(super) struct SearchPermit {
     client: u64,
 }
 
-/// The client has [`SEARCHES`] waiting searches already.
+/// Why a query cannot be accepted now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{SEARCHES} searches of the journal for your address are waiting: ask again when one is \
-     answered, or resume with `cursor`"
-)]
-pub struct TooManySearches;
+pub enum TooManyWaiting {
+    /// The client has [`SEARCHES`] waiting searches already.
+    #[error(
+        "{SEARCHES} searches of the journal for your address are waiting: ask again when one is \
+         answered, or resume with `cursor`"
+    )]
+    Searches,
+    /// The answers to earlier queries of the connection wait for the start of one, and are as many
+    /// bytes as may wait.
+    #[error(
+        "too many queries wait for the start of an earlier one: ask again after the `ack` of the \
+         last one"
+    )]
+    Answers,
+}
 
 impl SearchLimit {
-    pub(super) fn begin(self: &Arc<Self>, client: u64) -> Result<SearchPermit, TooManySearches> {
+    pub(super) fn begin(self: &Arc<Self>, client: u64) -> Result<SearchPermit, TooManyWaiting> {
         let mut all = lock(&self.0);
         let waiting = all.entry(client).or_default();
         if *waiting >= SEARCHES {
-            return Err(TooManySearches);
+            return Err(TooManyWaiting::Searches);
         }
         *waiting += 1;
         Ok(SearchPermit { all: Arc::clone(self), client })
@@ -59,7 +69,7 @@ mod tests {
     fn each_client_has_its_own_limit_of_searches() {
         let all = Arc::new(SearchLimit::default());
         let mut held: Vec<SearchPermit> = (0..SEARCHES).map(|_| all.begin(1).unwrap()).collect();
-        assert_eq!(all.begin(1).err(), Some(TooManySearches));
+        assert_eq!(all.begin(1).err(), Some(TooManyWaiting::Searches));
         assert!(all.begin(2).is_ok());
         held.pop();
         assert!(all.begin(1).is_ok());

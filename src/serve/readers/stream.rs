@@ -16,7 +16,7 @@ pub(crate) use self::query::StreamRequest;
 use self::query::{Bounds, StreamParams};
 use super::params::InvalidParams;
 use super::{ClientReader, HEARTBEAT};
-use crate::hub::{Follower, Frame, Notifier, ReaderBatch, StreamEncoding, TooManySearches};
+use crate::hub::{Follower, Frame, Notifier, ReaderBatch, StreamEncoding, TooManyWaiting};
 use crate::metrics;
 use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, LAST_EVENT_ID, NDJSON, SSE};
@@ -29,7 +29,7 @@ const INVALID: (u16, &str) = (1008, "invalid query in the URL");
 const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting");
 /// The code of the error for an invalid query.
 const INVALID_QUERY: &str = "invalid_query";
-/// The code of the error when too many searches of the client are waiting.
+/// The code of the error when too many searches of the client, or answers, are waiting.
 const TOO_MANY: &str = "too_many_searches";
 
 pub(crate) async fn stream(State(server): SharedServer, request: Request) -> HttpResult {
@@ -141,8 +141,8 @@ impl QueryRefusal {
         Self { code: INVALID_QUERY, close: INVALID, reason }
     }
 
-    /// Too many searches of the client are waiting; counted.
-    fn busy(error: TooManySearches) -> Self {
+    /// One that cannot be accepted now; counted.
+    fn busy(error: TooManyWaiting) -> Self {
         metrics::REFUSED.add_for("searches", 1);
         let reason = InvalidParams { field: None, message: error.to_string() };
         Self { code: TOO_MANY, close: BUSY, reason }
@@ -159,7 +159,7 @@ impl StreamReader {
         Ok(Self { server: Arc::clone(server), follower, refused: None })
     }
 
-    /// Replaces the query. Fails when too many searches of the client are waiting.
+    /// Replaces the query. Fails when too many searches of the client, or answers, are waiting.
     fn select(&mut self, asked: StreamParams) -> Result<(), QueryRefusal> {
         let StreamParams { selector, start, once, limit, warnings } = asked;
         self.follower.ask(selector, start, warnings).map_err(QueryRefusal::busy)?;
@@ -202,6 +202,12 @@ impl ClientReader for StreamReader {
     fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {
         let code = if code == "invalid_params" { INVALID_QUERY } else { code };
         self.follower.error(code, bad.field, &bad.message).into()
+    }
+
+    /// After the answers to earlier queries.
+    fn refuse(&mut self, bad: &InvalidParams) -> Option<Frame> {
+        self.follower.refuse(INVALID_QUERY, bad.field, &bad.message);
+        None
     }
 
     fn heartbeat(&mut self) -> Option<Bytes> {

@@ -365,8 +365,12 @@ impl<R: ClientReader> Connection<R> {
             return close_with(POLICY, "params too often");
         }
         if self.peer.get_mut().decompressor.take_skipped() {
-            let end = self.end_too_big();
-            return if self.asked { ControlFlow::Continue(()) } else { end };
+            if !self.asked {
+                return self.end_too_big();
+            }
+            let bad = self.too_big();
+            self.refuse(&bad);
+            return ControlFlow::Continue(());
         }
         match self.reader.ask(text) {
             Ok(()) => {
@@ -377,10 +381,11 @@ impl<R: ClientReader> Connection<R> {
             }
             Err(bad) => {
                 metrics::REFUSED.add_for("invalid_params", 1);
-                self.send_diagnostic("invalid_params", &bad);
                 if self.asked {
+                    self.refuse(&bad);
                     return ControlFlow::Continue(());
                 }
+                self.send_diagnostic("invalid_params", &bad);
                 let reason = match bad.field {
                     Some(field) => format!("invalid params: {field}"),
                     None => "invalid params: no JSON object".to_owned(),
@@ -391,6 +396,14 @@ impl<R: ClientReader> Connection<R> {
     }
 
     fn end_too_big(&mut self) -> ControlFlow<ConnectionEnd> {
+        let bad = self.too_big();
+        self.send_diagnostic("invalid_params", &bad);
+        let most = self.limits().message_bytes;
+        close_with(TOO_BIG, format!("a message of more than {most} bytes"))
+    }
+
+    /// What is wrong with a message that is too long; counted.
+    fn too_big(&self) -> InvalidParams {
         metrics::REFUSED.add_for("message_bytes", 1);
         let most = self.limits().message_bytes;
         let message = format!(
@@ -398,14 +411,21 @@ impl<R: ClientReader> Connection<R> {
              send shorter params, such as {}",
             R::EXAMPLE
         );
-        self.send_diagnostic("invalid_params", &InvalidParams { field: None, message });
-        close_with(TOO_BIG, format!("a message of more than {most} bytes"))
+        InvalidParams { field: None, message }
     }
 
     fn end_chatter(&self) -> ControlFlow<ConnectionEnd> {
         metrics::REFUSED.add_for("chatter", 1);
         let most = self.server.options.chatter_per_minute;
         close_with(POLICY, format!("more than {most} pings, binary messages or fragments a minute"))
+    }
+
+    /// Reports invalid parameters on a connection that goes on.
+    fn refuse(&mut self, bad: &InvalidParams) {
+        match self.reader.refuse(bad) {
+            Some(diagnostic) => self.peer.get_mut().push(diagnostic),
+            None => self.more = true,
+        }
     }
 
     fn send_diagnostic(&mut self, code: &'static str, bad: &InvalidParams) {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
@@ -327,6 +328,29 @@ async fn a_query_changes_in_mid_stream_from_the_place_the_ack_names() {
         }
     }
     assert!(matches!(socket.next().await, Came::Text(_)), "what held before holds on");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_that_is_too_long_is_answered_after_earlier_queries() {
+    let (dir, github) = (tempfile::tempdir().unwrap(), feed(20).await);
+    let running = Running::start(dir.path(), &github.url, &[]).await;
+    polled_at_least(running.public, 1).await;
+    let mut socket = Client::connect(running.public, "/stream?types=Nothing").await;
+    // A start in the future is waited for, and so are the answers.
+    let since = Clock::system().now().plus(Duration::from_secs(3));
+    socket.send(&format!(r#"{{"since":"{since}","types":["None"]}}"#)).await;
+    socket.send(&" ".repeat(100_000)).await;
+    socket.send(r#"{"types":["Nothing","None"]}"#).await;
+    let mut answers = Vec::new();
+    while answers.len() < 4 {
+        let message = socket.json().await;
+        if message["type"] == "ack" || message["type"] == "error" {
+            answers.push(message["type"].clone());
+        }
+    }
+    // The first is the query in the URL.
+    assert_eq!(answers, ["ack", "ack", "error", "ack"]);
     running.end().await;
 }
 

@@ -78,6 +78,23 @@ async fn event_that_was_stuck_elsewhere_does_not_hide_a_gap() {
 }
 
 #[tokio::test]
+async fn receipts_by_a_clock_that_is_behind_cut_only_what_is_near() {
+    let site = Site::new();
+    site.journal("2026-02-03T07:59:00Z", &[(1, "08:00:00")]).await;
+    site.journal("2026-02-03T10:09:50Z", &[(2, "10:09:00")]).await;
+    // Another node goes on, whose clock is 20 seconds behind.
+    site.gap(2).await;
+    site.journal("2026-02-03T10:09:30Z", &[(3, "10:09:20"), (4, "09:59:59"), (5, "08:59:59")])
+        .await;
+    assert_eq!(site.cut(8..11), [(8, false), (9, false), (10, false)]);
+    site.journal("2026-02-03T11:00:20Z", &[(6, "11:00:00")]).await;
+    site.gap(6).await;
+    site.journal("2026-02-03T11:00:05Z", &[(7, "11:00:01")]).await;
+    site.journal("2026-02-03T11:20:00Z", &[(8, "11:19:00")]).await;
+    assert_eq!(site.cut(8..12), [(8, false), (9, false), (10, false), (11, true)]);
+}
+
+#[tokio::test]
 async fn hours_are_cut_when_the_journal_begins_behind_a_gap() {
     let site = Site::new();
     site.journal("2026-02-03T08:30:00Z", &[(1, "08:29:00")]).await;

@@ -2,7 +2,7 @@
 
 use super::searches::SEARCHES;
 use super::*;
-use crate::hub::{QUERY_GLOBS, TooManySearches};
+use crate::hub::{QUERY_GLOBS, TooManyWaiting};
 
 const TAG: BusTag = BusTag(6);
 /// More events than `latest` looks at in the ring, with more bytes than a page.
@@ -146,7 +146,10 @@ async fn expensive_searches_of_one_client_do_not_delay_another() {
                 drop(follower.take());
                 greedy.push((follower, notifier));
             }
-            Err(TooManySearches) => refused += 1,
+            Err(full) => {
+                assert_eq!(full, TooManyWaiting::Searches);
+                refused += 1;
+            }
         }
     }
     assert!(greedy.len() >= SEARCHES && refused > 0, "{refused} were refused");
