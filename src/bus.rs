@@ -224,6 +224,8 @@ pub struct BusState {
     pub trouble: Option<String>,
     /// Whether the topic has entries that the broker does not deliver; `trouble` explains it.
     pub stuck: bool,
+    /// Whether the topic was terminated, so that nobody can produce to it.
+    pub terminated: bool,
     /// The age of the newest delivery while more are known to follow; `None` when everything was
     /// delivered, or nothing has arrived yet.
     pub behind: Option<Duration>,

@@ -78,6 +78,9 @@ impl BrokerState {
     pub(super) fn look(&self) -> BrokerLook {
         let mut bus = self.bus.borrow().clone();
         let waiting = *self.waiting.borrow();
+        if bus.terminated {
+            return (PartState::Degraded, bus.since, bus.trouble);
+        }
         if !bus.connected {
             if waiting > 0 {
                 let trouble = bus.trouble.unwrap_or_else(|| "not connected yet".to_owned());

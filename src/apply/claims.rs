@@ -22,7 +22,7 @@ use crate::store::keys::entity::EntityKey;
 use crate::store::keys::{DeadKey, SeenKey};
 use crate::store::retention::claimed;
 use crate::store::rows::{DeadLetterOrigin, encode_dead_letter};
-use crate::store::{Batch, StoreError, gaps, outages};
+use crate::store::{Batch, StoreError, gaps};
 
 /// Maximum number of entries in the dead-letter queue.
 const DEAD: u64 = 1_000;
@@ -121,17 +121,17 @@ pub(super) fn record_outage(
     outage: Outage,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    outages::arrive(batch, outage)?;
     let Some(before) = before.filter(|before| before.tag == at.tag) else { return Ok(()) };
     let Outage { since, until } = outage;
-    let words = if since < until {
-        "GitHub was not read for a while, and events were missed"
-    } else {
-        "an event is missing: it is in the reject log of its collector"
+    // One of no length is an event that is larger than the broker accepts.
+    let count = (since == until).then_some(1);
+    let words = match count {
+        Some(_) => "an event is missing: it is larger than the broker of its collector accepts",
+        None => "GitHub was not read for a while, and events were missed",
     };
     tracing::warn!(%since, %until, %at, "{words}");
     let (after, reason) = (before.position, GapReason::Upstream);
-    let gap = Gap { after, until: after, count: None, reason, noticed_at: now };
+    let gap = Gap { after, until: after, count, reason, noticed_at: now };
     gaps::record(batch, at.tag, gap)
 }
 

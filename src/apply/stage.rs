@@ -206,7 +206,7 @@ fn apply_new(
     let mut counted = AppliedBatch { fresh, duplicates: 0, left_out: 0, dead: 0 };
     let mut totals = BatchTotals::default();
     let mut polled = None;
-    let mut arrived = outages::arrived(batch)?;
+    let (mut arrived, mut came) = (outages::arrived(batch)?, Vec::new());
     for ArrivedDelivery { cursor, outage, read: event } in prepared {
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.duplicates += 1;
@@ -218,9 +218,11 @@ fn apply_new(
         }
         // A message may be sent twice, and both may be in this batch.
         if let Some(outage) = outage
-            && arrived.replace(outage) != Some(outage)
+            && !arrived.contains(&outage)
         {
             record_outage(batch, applied, cursor, outage, now)?;
+            arrived.push(outage);
+            came.push(outage);
         }
         let before = applied.replace(cursor);
         let mut event = match event {
@@ -244,6 +246,9 @@ fn apply_new(
         }
     }
     totals.write(batch)?;
+    if !came.is_empty() {
+        outages::arrive(batch, &came)?;
+    }
     if let Some(at) = polled {
         outages::keep_polled_elsewhere(batch, at)?;
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::outbox::{self, OutboxEntry, OutboxReceipt};
 use super::{Bus, BusError, Content, Delivery, FactsFrom};
 use crate::model::position::{BusTag, Position};
-use crate::store::outages::{self, PendingOutage};
+use crate::store::outages::{self, PendingOutage, UnsentOutages};
 use crate::store::{Batch, Store, StoreError};
 
 /// Most deliveries that are returned at once.
@@ -26,16 +26,17 @@ pub struct EmbeddedBus {
     delivered: u64,
     /// Reads the next entries while the delivered ones are being applied.
     ahead: Option<ReadAhead>,
+    outages: UnsentOutages,
 }
 
-/// Entries, and an outage that is pending.
-type OutageAndEntries = (Option<PendingOutage>, Vec<OutboxEntry>);
+/// Entries, and the outages that are pending.
+type OutagesAndEntries = (Vec<PendingOutage>, Vec<OutboxEntry>);
 
 /// A read of the next entries on the blocking pool.
 struct ReadAhead {
     /// The last entry of the outbox when the read began.
     newest: u64,
-    entries: JoinHandle<Result<OutageAndEntries, StoreError>>,
+    entries: JoinHandle<Result<OutagesAndEntries, StoreError>>,
 }
 
 impl EmbeddedBus {
@@ -43,7 +44,7 @@ impl EmbeddedBus {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let newest = store.watermarks().outbox.subscribe();
-        Self { store, newest, delivered: 0, ahead: None }
+        Self { store, newest, delivered: 0, ahead: None, outages: UnsentOutages::default() }
     }
 
     /// Starts to read the entries after the delivered ones, if there are any.
@@ -79,7 +80,7 @@ impl Bus for EmbeddedBus {
             let newest = ahead.newest;
             let entries = (&mut ahead.entries).await;
             self.ahead = None;
-            let (mut pending, entries) = match entries {
+            let (pending, entries) = match entries {
                 Ok(entries) => entries?,
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => return Err(StoreError::Closed.into()),
@@ -88,15 +89,12 @@ impl Bus for EmbeddedBus {
             self.delivered = entries.last().map_or(newest, |last| last.spent.entry);
             if !entries.is_empty() {
                 self.read_ahead();
-                let deliveries = entries.into_iter().map(|entry| {
-                    let is_after =
-                        |pending: &mut PendingOutage| entry.spent.admission >= pending.before;
-                    Delivery {
-                        position: Position::counted(entry.spent.entry),
-                        outage: pending.take_if(is_after).map(|pending| pending.outage),
-                        content: Content::Event(entry.envelope, entry.summary, FactsFrom::Here),
-                        receipt: entry.spent,
-                    }
+                self.outages.update(pending);
+                let deliveries = entries.into_iter().map(|entry| Delivery {
+                    position: Position::counted(entry.spent.entry),
+                    outage: self.outages.next_before(entry.spent.admission),
+                    content: Content::Event(entry.envelope, entry.summary, FactsFrom::Here),
+                    receipt: entry.spent,
                 });
                 return Ok(deliveries.collect());
             }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::ask_order::{AskOrder, reconnected};
-use self::rows::{OutgoingBatch, RowReader, WaitingRows, count, find_applied, set_aside};
+use self::rows::{OutgoingBatch, RowReader, WaitingRows, count, find_applied, move_to_rejects};
 pub use self::when_granted::WhenGranted;
 pub(in crate::collect) use self::when_granted::granted;
 use crate::backoff::Backoff;
@@ -136,6 +136,7 @@ impl Relay {
                     if *self.grant.borrow() == ProducerGrant::Unasked {
                         self.report(ProducerGrant::Unanswered);
                     }
+                    self.report_if_terminated();
                     self.report_waiting().await?;
                     self.unsent.send_replace(Some(error.to_string()));
                     UNSENT.log(|left_out| {
@@ -177,7 +178,9 @@ impl Relay {
             if *self.grant.borrow() == ProducerGrant::Granted && now.duration_since(since) < GRACE {
                 return Ok(ASK_BACK);
             }
-            self.report(ProducerGrant::Standby);
+            if !self.report_if_terminated() {
+                self.report(ProducerGrant::Standby);
+            }
         }
         self.delete_applied(standby).await?;
         let waiting = self.report_waiting().await?;
@@ -217,6 +220,16 @@ impl Relay {
                 () = reconnected => {}
             }
         }
+    }
+
+    /// Lets a collector on standby poll while the topic is terminated: the broker may name another
+    /// producer, but nobody can produce. Returns whether it is.
+    fn report_if_terminated(&self) -> bool {
+        let is_terminated = self.bus.borrow().terminated;
+        if is_terminated && self.produces && *self.grant.borrow() != ProducerGrant::Granted {
+            self.report(ProducerGrant::Unanswered);
+        }
+        is_terminated
     }
 
     fn report(&self, grant: ProducerGrant) {
@@ -310,8 +323,8 @@ impl Relay {
             // The end is unknown after the broker has begun a ledger.
             let before = end.max(applied.filter(|applied| applied.tag == tag));
             match self.forward(outlet, until, before).await {
-                // It was set aside. Those behind it are read again: they may have lost their
-                // first-time flags to it.
+                // It was set aside. Those behind it are read again: one of them may now be the
+                // first of its developer or repository.
                 Err(error) if error.downcast_ref().is_some_and(is_too_large) => {}
                 ended => return ended,
             }
@@ -424,15 +437,16 @@ impl Relay {
         self.store.read(read).await
     }
 
-    /// Keeps an event that the broker does not accept where it can be looked at, so that those
-    /// behind it are sent.
+    /// Moves an event that the broker does not accept to the reject log, so that those behind it
+    /// are sent.
     async fn set_aside(&self, row: OutboxReceipt, reason: String) -> Result<(), StoreError> {
         let now = self.clock.now();
         SET_ASIDE.log(|left_out| {
-            let words = "an event is not sent to the topic; see `ghpulse inspect rejects`";
+            let words = "an event is left out of the topic: `ghpulse inspect rejects` shows its \
+                         beginning";
             tracing::error!(reason, left_out, "{words}");
         });
-        self.store.commit(move |batch| set_aside(batch, row, (now, &reason))).await?;
+        self.store.commit(move |batch| move_to_rejects(batch, row, (now, &reason))).await?;
         outbox::settled(&self.store, &[row]);
         metrics::EVENTS_REJECTED.add(1);
         Ok(())

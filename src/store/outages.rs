@@ -1,5 +1,8 @@
-//! Outages of polling: when GitHub was last read, by whichever node, and an outage that was found
-//! and has not arrived over the bus yet.
+//! Outages of polling: when GitHub was last read, by whichever node, and outages that were found
+//! and have not arrived over the bus yet.
+//!
+//! Each outage has a place of its own: the first admission after it. A broker may be away for
+//! longer than GitHub is, so several may wait, with events between them.
 
 use super::batch::Batch;
 use super::error::StoreError;
@@ -10,10 +13,16 @@ use crate::model::window::Timestamp;
 
 /// Row of the time of the last poll.
 const POLLED_AT: &str = "polled_at";
-/// Row of the outage that waits for its message.
+/// Row of the outages that wait for their messages.
 const PENDING: &str = "outage_pending";
-/// Row of the last outage that arrived over the bus.
+/// Row of the last outages that arrived over the bus.
 const ARRIVED: &str = "outage_arrived";
+/// The most outages in each of these rows.
+const MOST: usize = 100;
+/// Bytes of an outage in the row of those that arrived.
+const OUTAGE_BYTES: usize = 16;
+/// Bytes of an outage that is pending: its place is behind it.
+const PENDING_BYTES: usize = OUTAGE_BYTES + 8;
 
 /// An outage, and before which event subscribers are to be notified of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,49 +56,110 @@ pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
     Ok(reader.get(&key(POLLED_AT))?.and_then(|value| read_time(&value)))
 }
 
-/// Keeps an outage until a message has carried it. An outage that is still pending is widened by
-/// the new one, and keeps its place.
+/// Keeps an outage until a message has carried it. One with the same place is widened by it, as is
+/// the last of too many.
 pub fn keep_pending(batch: &mut Batch<'_>, found: PendingOutage) -> Result<(), StoreError> {
-    let kept = pending(batch)?;
-    let PendingOutage { outage, before } = kept.map_or(found, |kept| PendingOutage {
-        outage: kept.outage.with(found.outage),
-        before: kept.before.min(found.before),
-    });
-    let mut value = written(outage);
-    value.extend_from_slice(&before.to_be_bytes());
-    batch.put(&key(PENDING), &value);
-    Ok(())
-}
-
-/// The outage that waits for its message. To be read after the messages: both are written in one
-/// batch.
-pub fn pending(reader: Reader<'_>) -> Result<Option<PendingOutage>, StoreError> {
-    Ok(reader.get(&key(PENDING))?.and_then(|value| read_pending(&value)))
-}
-
-/// An outage arrived over the bus, and is no longer pending.
-pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<(), StoreError> {
-    if pending(batch)?.is_some_and(|pending| pending.outage == outage) {
-        batch.delete(&key(PENDING));
+    let mut all = pending(batch)?;
+    let at = all.partition_point(|known| known.before < found.before);
+    match all.get_mut(at).filter(|known| known.before == found.before) {
+        Some(known) => known.outage = known.outage.with(found.outage),
+        None => all.insert(at, found),
     }
-    batch.put(&key(ARRIVED), &written(outage));
+    let too_many = if all.len() > MOST { all.pop() } else { None };
+    if let Some((last, over)) = all.last_mut().zip(too_many) {
+        last.outage = last.outage.with(over.outage);
+    }
+    put_pending(batch, &all);
     Ok(())
 }
 
-/// The last outage that arrived over the bus.
-pub fn arrived(reader: Reader<'_>) -> Result<Option<Outage>, StoreError> {
-    Ok(reader.get(&key(ARRIVED))?.and_then(|value| read(&value)))
+/// The outages that wait for their messages, by their places. To be read after the messages: both
+/// are written in one batch.
+pub fn pending(reader: Reader<'_>) -> Result<Vec<PendingOutage>, StoreError> {
+    Ok(reader.get(&key(PENDING))?.map_or_else(Vec::new, |value| read_pending(&value)))
+}
+
+/// Outages arrived over the bus in this batch, and are no longer pending. To be called once a
+/// batch.
+pub fn arrive(batch: &mut Batch<'_>, came: &[Outage]) -> Result<(), StoreError> {
+    let mut waiting = pending(batch)?;
+    let before = waiting.len();
+    waiting.retain(|pending| !came.contains(&pending.outage));
+    if waiting.len() < before {
+        put_pending(batch, &waiting);
+    }
+    let mut all = arrived(batch)?;
+    all.retain(|known| !came.contains(known));
+    all.extend(came);
+    let value: Vec<u8> =
+        all[all.len().saturating_sub(MOST)..].iter().flat_map(|it| written(*it)).collect();
+    batch.put(&key(ARRIVED), &value);
+    Ok(())
+}
+
+/// The last outages that arrived over the bus, the newest last: a message may be sent twice.
+pub fn arrived(reader: Reader<'_>) -> Result<Vec<Outage>, StoreError> {
+    let value = reader.get(&key(ARRIVED))?.unwrap_or_default();
+    Ok(value.chunks_exact(OUTAGE_BYTES).filter_map(read).collect())
+}
+
+/// The pending outages while messages are made of events. Each is carried by one message, and each
+/// message carries one: of several that have the same place, the later ones come with the messages
+/// behind it.
+#[derive(Debug, Default)]
+pub struct UnsentOutages {
+    /// By their places.
+    unsent: Vec<PendingOutage>,
+    /// Those that a message carries, until they arrive.
+    sent: Vec<Outage>,
+}
+
+impl UnsentOutages {
+    /// Takes over what is pending now.
+    pub fn update(&mut self, pending: Vec<PendingOutage>) {
+        self.sent.retain(|sent| pending.iter().any(|pending| pending.outage == *sent));
+        self.unsent = pending;
+        self.unsent.retain(|pending| !self.sent.contains(&pending.outage));
+    }
+
+    /// The outage that the message of an admission carries, to be called in the order of the
+    /// admissions.
+    pub fn next_before(&mut self, admission: u64) -> Option<Outage> {
+        self.unsent.first().filter(|first| first.before <= admission)?;
+        let PendingOutage { outage, .. } = self.unsent.remove(0);
+        self.sent.push(outage);
+        Some(outage)
+    }
+}
+
+fn put_pending(batch: &mut Batch<'_>, all: &[PendingOutage]) {
+    let write = |pending: &PendingOutage| {
+        let mut value = written(pending.outage);
+        value.extend_from_slice(&pending.before.to_be_bytes());
+        value
+    };
+    if all.is_empty() {
+        batch.delete(&key(PENDING));
+    } else {
+        batch.put(&key(PENDING), &all.iter().flat_map(write).collect::<Vec<u8>>());
+    }
 }
 
 fn written(outage: Outage) -> Vec<u8> {
     [outage.since, outage.until].iter().flat_map(|at| at.micros().to_be_bytes()).collect()
 }
 
-/// Earlier versions wrote no admission: then the next message carries the outage.
-fn read_pending(value: &[u8]) -> Option<PendingOutage> {
-    let (outage, before) = value.split_at_checked(16)?;
-    let before = before.try_into().map_or(0, u64::from_be_bytes);
-    Some(PendingOutage { outage: read(outage)?, before })
+fn read_pending(value: &[u8]) -> Vec<PendingOutage> {
+    // Earlier versions wrote no admission: then the next message carries the outage.
+    if value.len() == OUTAGE_BYTES {
+        return read(value).map(|outage| PendingOutage { outage, before: 0 }).into_iter().collect();
+    }
+    let read_one = |value: &[u8]| {
+        let (outage, before) = value.split_at_checked(OUTAGE_BYTES)?;
+        let before = u64::from_be_bytes(before.try_into().ok()?);
+        Some(PendingOutage { outage: read(outage)?, before })
+    };
+    value.chunks_exact(PENDING_BYTES).filter_map(read_one).collect()
 }
 
 fn read(value: &[u8]) -> Option<Outage> {
@@ -110,23 +180,75 @@ mod tests {
     use crate::store::last_pass::last_pass_key;
     use crate::store::new_store;
 
+    fn outage(since: i64, until: i64) -> Outage {
+        Outage { since: Timestamp::from_seconds(since), until: Timestamp::from_seconds(until) }
+    }
+
+    fn found(outage: Outage, before: u64) -> PendingOutage {
+        PendingOutage { outage, before }
+    }
+
     #[tokio::test]
-    async fn outage_is_pending_until_it_arrives() {
+    async fn outages_are_pending_until_they_arrive() {
         let (_dir, store) = new_store();
-        let at = Timestamp::from_seconds;
-        let outage = move |since, until| Outage { since: at(since), until: at(until) };
-        let found = move |outage, before| PendingOutage { outage, before };
-        store.commit(move |batch| keep_pending(batch, found(outage(5, 9), 3))).await.unwrap();
-        store.commit(move |batch| keep_pending(batch, found(outage(7, 20), 8))).await.unwrap();
-        assert_eq!(pending(store.reader()).unwrap(), Some(found(outage(5, 20), 3)));
-        let arrive = |outage| store.commit(move |batch| arrive(batch, outage));
-        arrive(outage(1, 2)).await.unwrap();
-        assert_eq!(pending(store.reader()).unwrap(), Some(found(outage(5, 20), 3)), "of another");
-        arrive(outage(5, 20)).await.unwrap();
-        assert_eq!(pending(store.reader()).unwrap(), None);
-        assert_eq!(arrived(store.reader()).unwrap(), Some(outage(5, 20)));
+        let keep = |found| store.commit(move |batch| keep_pending(batch, found));
+        let arrive = |came: &[Outage]| {
+            let came = came.to_vec();
+            store.commit(move |batch| arrive(batch, &came))
+        };
+        keep(found(outage(30, 40), 8)).await.unwrap();
+        keep(found(outage(5, 9), 3)).await.unwrap();
+        keep(found(outage(7, 20), 3)).await.unwrap();
+        let all = [found(outage(5, 20), 3), found(outage(30, 40), 8)];
+        assert_eq!(pending(store.reader()).unwrap(), all, "each has its place");
+        arrive(&[outage(1, 2)]).await.unwrap();
+        assert_eq!(pending(store.reader()).unwrap(), all, "it was of another node");
+        arrive(&[outage(30, 40)]).await.unwrap();
+        assert_eq!(pending(store.reader()).unwrap(), all[..1]);
+        arrive(&[outage(1, 2), outage(5, 20)]).await.unwrap();
+        assert_eq!(pending(store.reader()).unwrap(), []);
+        let known = [outage(30, 40), outage(1, 2), outage(5, 20)];
+        assert_eq!(arrived(store.reader()).unwrap(), known);
+    }
+
+    #[tokio::test]
+    async fn number_of_outages_is_bounded() {
+        let (_dir, store) = new_store();
+        for at in 0..150_i64 {
+            let before = at.unsigned_abs();
+            let keep =
+                move |batch: &mut Batch<'_>| keep_pending(batch, found(outage(at, at), before));
+            store.commit(keep).await.unwrap();
+            store.commit(move |batch| arrive(batch, &[outage(at, at + 1)])).await.unwrap();
+        }
+        let all = pending(store.reader()).unwrap();
+        assert_eq!((all.len(), all[98]), (100, found(outage(98, 98), 98)));
+        assert_eq!(all[99], found(outage(99, 149), 99), "the last one is widened");
+        let known = arrived(store.reader()).unwrap();
+        assert_eq!((known.len(), known[0], known[99]), (100, outage(50, 51), outage(149, 150)));
+    }
+
+    #[test]
+    fn each_outage_is_carried_by_one_message() {
+        let (a, b) = (found(outage(1, 2), 3), found(outage(4, 4), 5));
+        let mut unsent = UnsentOutages::default();
+        unsent.update(vec![a, b]);
+        let carried = [2, 3, 4, 7, 8].map(|admission| unsent.next_before(admission));
+        assert_eq!(carried, [None, Some(a.outage), None, Some(b.outage), None]);
+        unsent.update(vec![a, b]);
+        assert_eq!(unsent.next_before(9), None, "both are on their way");
+        // The first has arrived; an equal one may be found later.
+        unsent.update(vec![b]);
+        unsent.update(vec![a, b]);
+        assert_eq!([9, 10].map(|it| unsent.next_before(it)), [Some(a.outage), None]);
+    }
+
+    #[test]
+    fn rows_of_earlier_versions_can_be_read() {
         let old = written(outage(5, 9));
-        assert_eq!(read_pending(&old), Some(found(outage(5, 9), 0)), "of an earlier version");
+        assert_eq!(read_pending(&old), [found(outage(5, 9), 0)]);
+        let old = [old, 3_u64.to_be_bytes().to_vec()].concat();
+        assert_eq!(read_pending(&old), [found(outage(5, 9), 3)]);
     }
 
     #[tokio::test]

@@ -45,9 +45,15 @@ const LINE_BYTES: u64 = 256;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Used instead of a missing boot id: every unclean stop may then have been a power cut.
 const NO_BOOT: &str = "-";
-/// The distance at which the entries of the embedded bus continue after a loss: more than can have
-/// been given out, so that no cursor ever identifies two events.
+/// The least distance at which the entries of the embedded bus continue after a loss: more than can
+/// have been given out, so that no cursor ever identifies two events.
 pub(super) const ENTRIES_APART: i64 = 1 << 32;
+/// After a loss the entries continue at least from the present time on, in microseconds times this:
+/// two stores that are restored from one backup give out different ones, since neither takes this
+/// many events in a microsecond.
+const ENTRIES_A_MICROSECOND: i64 = 1 << 8;
+/// The most by which a clock that is wrong may raise them.
+const MOST_BY_TIME: i64 = i64::MAX / 2;
 
 /// A lost end of the write-ahead log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,12 +242,15 @@ pub(super) fn skip_positions(
     database: &Database,
     now: Timestamp,
 ) -> Result<Option<Cursor>, StoreError> {
-    let next = batch.add(&MetaKey(ENTRIES.to_owned()), ENTRIES_APART)?;
+    let entries = MetaKey(ENTRIES.to_owned());
+    let last = batch.add(&entries, 0)?;
+    let by_time = now.micros().saturating_mul(ENTRIES_A_MICROSECOND).min(MOST_BY_TIME);
+    let next = batch.add(&entries, by_time.saturating_sub(last).max(ENTRIES_APART))?;
     let counted = |entry: i64| Position::counted(u64::try_from(entry).unwrap_or(0));
     let tag = bus_tag(database)?;
     let elsewhere = database.applied()?.filter(|applied| applied.tag != tag);
     if elsewhere.is_none() {
-        let (after, until) = (counted(next - ENTRIES_APART), counted(next));
+        let (after, until) = (counted(last), counted(next));
         let reason = GapReason::Upstream;
         gaps::record(batch, tag, Gap { after, until, count: None, reason, noticed_at: now })?;
     }

@@ -80,6 +80,7 @@ async fn outage_that_is_sent_twice_is_one_gap() {
         vec![vec![None, Some(a), None, Some(a), Some(b)]],
         vec![vec![None, Some(a)], vec![None, Some(a)], vec![Some(b)]],
         vec![vec![None, Some(a)], vec![Some(a), Some(b)]],
+        vec![vec![None, Some(a), Some(b), Some(a), Some(b)], vec![Some(a), Some(b)]],
     ] {
         let (_dir, store) = crate::store::new_store();
         let (tag, now, mut entry) = (BusTag(7), Clock::system().now(), 0);

@@ -33,8 +33,10 @@ impl MissedTimes {
     pub(super) fn find(reader: Reader<'_>, tag: BusTag) -> Result<Self, StoreError> {
         let journal = reader.journal(tag)?;
         let mut times = Vec::new();
-        for gap in journal.gaps(Position::default(), usize::MAX)? {
-            times.extend(time_of(&journal, &gap)?);
+        let gaps = journal.gaps(Position::default(), usize::MAX)?;
+        // One event that is missing does not take the beginning of an hour.
+        for gap in gaps.iter().filter(|gap| gap.count != Some(1)) {
+            times.extend(time_of(&journal, gap)?);
         }
         Ok(Self(times))
     }

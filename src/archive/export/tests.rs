@@ -388,7 +388,7 @@ async fn no_hour_is_written_while_the_clock_is_contradicted() {
 
 #[test]
 fn directory_that_stays_locked_is_a_failure_in_the_end() {
-    let (now, mut busy_since) = (Instant::now(), None);
+    let (now, mut busy_since) = (Clock::system().instant(), None);
     let mut is_result_after =
         |is_busy, time| is_result(is_busy, &mut busy_since, now + Duration::from_secs(time));
     assert!(!is_result_after(true, 0), "another one may write a month");

@@ -23,6 +23,7 @@ use super::error::PulsarError;
 use super::frames::{FrameCodec, PulsarFrame};
 use super::link::{PulsarLink, within};
 use super::tls::Duplex;
+use crate::logging::line_limit::LineLimit;
 
 /// Time limit for a connection: name, connection, TLS and login.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -30,8 +31,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PROTOCOL: i32 = 12;
 /// The largest message of a broker that names no limit, in bytes: Pulsar's default.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 5 << 20;
-/// The least limit that is believed, in bytes: nothing could be sent within a smaller one.
+/// The least limit that is believed, in bytes: hardly anything could be sent within a smaller one.
 const LEAST_MAX_MESSAGE_BYTES: usize = 16 << 10;
+/// Lines about brokers with a smaller limit.
+static SMALL: LineLimit = LineLimit::per_minute(1);
 
 type TokenTask = JoinHandle<Result<String, String>>;
 
@@ -122,8 +125,15 @@ impl BrokerConnection {
         let answer = connection.ask(command(Type::Connect, |c| c.connect = Some(connect))).await?;
         let Some(connected) = &answer.connected else { return Err(unexpected(&answer)) };
         let most = connected.max_message_size.and_then(|most| usize::try_from(most).ok());
-        if let Some(most) = most.filter(|most| *most >= LEAST_MAX_MESSAGE_BYTES) {
-            connection.max_message_bytes = most;
+        if let Some(most) = most {
+            connection.max_message_bytes = most.max(LEAST_MAX_MESSAGE_BYTES);
+            if most < LEAST_MAX_MESSAGE_BYTES {
+                let least = LEAST_MAX_MESSAGE_BYTES;
+                SMALL.log(|left_out| {
+                    let words = "the broker's maxMessageSize is too small: it may refuse events";
+                    tracing::warn!(most, least, left_out, "{words}; raise it");
+                });
+            }
         }
         Ok(connection)
     }

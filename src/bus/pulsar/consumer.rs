@@ -68,7 +68,14 @@ impl PulsarBus {
     pub fn new(pulsar: &PulsarConfig, store: Store, clock: Clock) -> Result<Self, PulsarError> {
         let link = Arc::new(PulsarLink::new(pulsar, &pulsar.consumer_topic, clock)?);
         let since = clock.now();
-        let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
+        let state = BusState {
+            connected: false,
+            since,
+            trouble: None,
+            stuck: false,
+            terminated: false,
+            behind: None,
+        };
         metrics::BUS_UP.set(0.0);
         Ok(Self {
             tag: link.tag,
@@ -146,7 +153,7 @@ impl PulsarBus {
                 metrics::BUS_LOST.add(1);
                 state.since = since;
             }
-            state.connected = false;
+            (state.connected, state.terminated) = (false, self.earlier.is_terminated);
             state.trouble = Some(error.to_string());
         });
         LOST.log(|left_out| tracing::warn!(%error, left_out, "lost the bus; reconnecting"));
@@ -274,8 +281,10 @@ impl PulsarBus {
         }
         self.state.send_if_modified(|state| {
             let stuck = state.stuck && is_stuck;
-            let changed = state.stuck != stuck || state.behind != behind;
-            (state.stuck, state.behind) = (stuck, behind);
+            let terminated = self.earlier.is_terminated;
+            let changed =
+                (state.stuck, state.terminated, state.behind) != (stuck, terminated, behind);
+            (state.stuck, state.terminated, state.behind) = (stuck, terminated, behind);
             changed
         });
     }
@@ -301,6 +310,7 @@ impl Bus for PulsarBus {
             match session.receive(&mut self.earlier).await {
                 Ok(deliveries) => {
                     self.backoff.reset();
+                    self.earlier.is_terminated &= deliveries.is_empty();
                     self.report();
                     self.held = deliveries;
                 }

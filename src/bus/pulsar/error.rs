@@ -65,7 +65,7 @@ pub enum PulsarError {
     /// A message is larger than the broker accepts.
     #[error(
         "an event has {bytes} bytes as a message, more than the broker of {topic} accepts \
-         (maxMessageSize {limit})"
+         (maxMessageSize {limit}): raise its limit"
     )]
     TooLarge {
         /// Which of the messages that were to be sent. Those before it are stored.

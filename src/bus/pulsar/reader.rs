@@ -64,6 +64,8 @@ pub(super) struct TopicReader {
     taken: u64,
     answer: Option<BaseCommand>,
     has_ended: bool,
+    /// Whether it has ended because the topic was terminated, and everything on it was read.
+    pub(super) is_terminated: bool,
 }
 
 /// A message, or an entry that cannot be unpacked.
@@ -95,6 +97,7 @@ impl TopicReader {
             taken: 0,
             answer: None,
             has_ended: false,
+            is_terminated: false,
         };
         let (request_id, consumer_id) = (reader.connection.next_request(), CONSUMER);
         let subscribe = proto::CommandSubscribe {
@@ -245,7 +248,8 @@ impl TopicReader {
     }
 
     fn receive_command(&mut self, said: BaseCommand) {
-        if said.close_consumer.is_some() || said.reached_end_of_topic.is_some() {
+        self.is_terminated |= said.reached_end_of_topic.is_some();
+        if said.close_consumer.is_some() || self.is_terminated {
             self.has_ended = true;
         } else if said.success.is_some() || said.get_last_message_id_response.is_some() {
             self.answer = Some(said);

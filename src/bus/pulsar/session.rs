@@ -112,6 +112,8 @@ pub(super) struct EarlierSessions {
     pub(super) unmoved: u32,
     /// Whether the topic is known to have markers.
     pub(super) has_markers: bool,
+    /// Whether the topic was terminated, and nothing has arrived since.
+    pub(super) is_terminated: bool,
 }
 
 impl EarlierSessions {
@@ -395,9 +397,14 @@ impl ReaderSession {
                 Ok(())
             }
             Ok(Some(Err(unreadable))) => self.pass(unpacked(unreadable), earlier, deliveries),
-            Ok(None) => Err(self.reader.link().read_error(
-                "the broker ended the stream: the topic was unloaded, moved or terminated",
-            )),
+            Ok(None) if self.reader.is_terminated => {
+                earlier.is_terminated = true;
+                Err(self.reader.link().read_error("the topic was terminated: use another one"))
+            }
+            Ok(None) => {
+                let words = "the broker ended the stream: the topic was unloaded or moved";
+                Err(self.reader.link().read_error(words))
+            }
             Err(error) => Err(self.reader.link().read_error(explain(&error.into()))),
         }
     }

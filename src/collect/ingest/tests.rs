@@ -192,7 +192,7 @@ fn options(pages: u8) -> IngestOptions {
 }
 
 /// Runs the stage once, following one page; returns the outage that is pending then.
-async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Option<PendingOutage> {
+async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Vec<PendingOutage> {
     let stop = CancellationToken::new();
     let source =
         Polls { left: polls.into(), outage_since: None, polled_before: None, stop: stop.clone() };
@@ -201,7 +201,7 @@ async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Option<Pe
 }
 
 /// Runs the stage after standby, with one poll; another node had polled last at second 55.
-async fn after_standby(store: &Store, poll: (Option<Timestamp>, Poll)) -> Option<PendingOutage> {
+async fn after_standby(store: &Store, poll: (Option<Timestamp>, Poll)) -> Vec<PendingOutage> {
     let stop = CancellationToken::new();
     let (left, polled_before) = (VecDeque::from([poll]), Some(second(55)));
     let source = Polls { left, outage_since: None, polled_before, stop: stop.clone() };
@@ -221,21 +221,21 @@ async fn outage_is_pending_before_the_first_event_after_it() {
     // Half of the page was known; then nothing of it, but without an outage.
     let polls =
         vec![full_page(1_200, 0, None), full_page(1_250, 60, Some(0)), full_page(1_500, 61, None)];
-    assert_eq!(live(&store, polls).await, None);
+    assert_eq!(live(&store, polls).await, []);
     // Nothing of it was known, after an outage.
     let polls = vec![full_page(1_510, 62, None), full_page(2_000, 200, Some(62))];
-    assert_eq!(live(&store, polls).await, Some(outage(62, 200, 261)));
+    assert_eq!(live(&store, polls).await, [outage(62, 200, 261)]);
     let arrived = |found: PendingOutage| {
         let store = store.clone();
         async move {
-            store.commit(move |batch| outages::arrive(batch, found.outage)).await.unwrap();
+            store.commit(move |batch| outages::arrive(batch, &[found.outage])).await.unwrap();
         }
     };
     arrived(outage(62, 200, 261)).await;
     // A later run knows when the previous one read last.
-    assert_eq!(live(&store, vec![full_page(2_050, 300, None)]).await, None);
+    assert_eq!(live(&store, vec![full_page(2_050, 300, None)]).await, []);
     let found = live(&store, vec![full_page(9_000, 400, None)]).await;
-    assert_eq!(found, Some(outage(300, 400, 411)));
+    assert_eq!(found, [outage(300, 400, 411)]);
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn outage_after_standby_begins_with_the_last_poll_of_any_node() {
         let store = store(dir.path());
         admit(&store, full_page(100, 0, None).1).await.unwrap();
         let found = after_standby(&store, full_page(900, 100, own)).await;
-        assert_eq!(found, Some(outage(since, 100, 101)), "{own:?}");
+        assert_eq!(found, [outage(since, 100, 101)], "{own:?}");
     }
 }
 
@@ -259,7 +259,7 @@ async fn pages_that_show_all_events_of_a_young_store_are_no_gap() {
         let store = store(dir.path());
         admit(&store, poll(&[few, page])).await.unwrap();
         let found = live(&store, vec![full_page(200, 60, Some(0))]).await;
-        assert_eq!(found, pending.map(|before| outage(0, 60, before)));
+        assert_eq!(found, pending.map(|before| outage(0, 60, before)).as_slice());
     }
 }
 
@@ -277,7 +277,7 @@ async fn polls_after_an_outage_are_admitted_together_with_it() {
     // As one poll they are in the order of their ids: page 2 has the older ones.
     let after = &bodies(&store)[100..];
     assert!(after.len() == 200 && after[0].contains("\"601\""), "{}", after[0]);
-    assert_eq!(outages::pending(store.reader()).unwrap(), Some(outage(0, 60, 101)));
+    assert_eq!(outages::pending(store.reader()).unwrap(), [outage(0, 60, 101)]);
 }
 
 /// A source with one poll and then nothing.

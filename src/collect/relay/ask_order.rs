@@ -66,7 +66,8 @@ mod tests {
 
     fn state(connected: bool, since: i64) -> BusState {
         let since = Timestamp::from_seconds(since);
-        BusState { connected, since, trouble: None, stuck: false, behind: None }
+        let (stuck, terminated) = (false, false);
+        BusState { connected, since, trouble: None, stuck, terminated, behind: None }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Rows between admission and the topic: batches to send, rows already on the topic, and the
 //! number of waiting rows.
 
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::bus::outbox::{self, OutboxEntry, OutboxReceipt};
 use crate::model::event::EventKey;
 use crate::model::gap::Outage;
@@ -8,7 +12,7 @@ use crate::model::message::Outgoing;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::Announced;
 use crate::store::keys::{AppliedKey, InboxKey, OutboxKey, SeenKey};
-use crate::store::outages::PendingOutage;
+use crate::store::outages::{PendingOutage, UnsentOutages};
 use crate::store::{Batch, Reader, StoreError, outages, rejects};
 
 /// Maximum number of messages sent together, as one entry of the topic.
@@ -40,8 +44,8 @@ pub(super) struct OutgoingBatch {
 pub(super) struct RowReader {
     /// The first-time flags that were sent.
     pub(super) announced: Announced,
-    /// The outage that was sent, until it comes back.
-    pub(super) outage: Option<Outage>,
+    /// The outages that are not sent yet.
+    pub(super) outages: UnsentOutages,
 }
 
 impl RowReader {
@@ -57,8 +61,7 @@ impl RowReader {
         self.announced.prune(reader)?;
         let days = reader.days_of_applied(today)?;
         let mut batch = OutgoingBatch::default();
-        let mut pending =
-            outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
+        self.outages.update(outages::pending(reader)?);
         for OutboxEntry { mut envelope, summary, spent } in entries {
             // Another collector may have produced it before this one was granted the topic, or
             // while this one was briefly fenced off without noticing.
@@ -81,10 +84,7 @@ impl RowReader {
             let (actor, repo) = (summary.actor_id, summary.repo_id);
             self.announced.announce(reader, &mut facts.flags, happened_at, actor, repo)?;
             let mut message = Outgoing::new(&envelope, &summary);
-            if let Some(found) = pending.take_if(|found| spent.admission >= found.before) {
-                message.outage = Some(found.outage);
-                self.outage = message.outage;
-            }
+            message.outage = self.outages.next_before(spent.admission);
             batch.messages.push(message);
             batch.sources.push(spent);
         }
@@ -112,21 +112,32 @@ pub(super) fn find_applied(
 }
 
 /// Moves a row that is larger than the broker accepts to the reject log. Its event is missing on
-/// every node, so an outage of no length travels with the next message: at the present time, so
-/// that no two are the same.
-pub(super) fn set_aside(
+/// every node, so an outage of no length travels with the next message, unless another collector
+/// has sent it already.
+pub(super) fn move_to_rejects(
     batch: &mut Batch<'_>,
     row: OutboxReceipt,
     (now, reason): (Timestamp, &str),
 ) -> Result<(), StoreError> {
     let found = outbox::read(batch, row.entry, 1, 0)?.pop();
-    let Some(OutboxEntry { envelope, .. }) = found.filter(|it| it.spent.entry == row.entry) else {
+    let Some(entry) = found.filter(|found| found.spent.entry == row.entry) else {
         return Ok(());
     };
-    rejects::keep(batch, now, reason, envelope.event.as_bytes())?;
-    let outage = Outage { since: now, until: now };
-    outages::keep_pending(batch, PendingOutage { outage, before: row.admission })?;
+    rejects::keep(batch, now, reason, entry.envelope.event.as_bytes())?;
+    let outage = outage_of(&entry);
+    if !outages::arrived(batch)?.contains(&outage) {
+        outages::keep_pending(batch, PendingOutage { outage, before: row.admission })?;
+    }
     outbox::settle(&[row], batch)
+}
+
+/// The outage of no length that stands for an event: the same on every node that has admitted it,
+/// and another one for each event, of which many are created in one second.
+fn outage_of(entry: &OutboxEntry) -> Outage {
+    let hash = xxh3_64(entry.summary.key.to_string().as_bytes());
+    let created_at = entry.summary.created_at.unwrap_or(entry.envelope.facts.received_at);
+    let at = created_at.second().start().plus(Duration::from_micros(hash % 1_000_000));
+    Outage { since: at, until: at }
 }
 
 /// Whether an event was applied. Looks at every stored day, as admission does: another node may
@@ -169,8 +180,8 @@ mod tests {
     use crate::model::push::PushedCommits;
     use crate::model::window::Timestamp;
     use crate::store::keys::BodyKey;
-    use crate::store::new_store;
     use crate::store::rows::encode_outbox;
+    use crate::store::{Store, new_store};
 
     #[tokio::test]
     async fn event_that_another_node_received_by_a_wrong_clock_is_not_sent_again() {
@@ -230,6 +241,73 @@ mod tests {
         let body = &batch.messages[0].body;
         assert!(body.contains(r#""login":"bob""#), "{body}");
         assert!(body.contains("@example.org") && !body.contains("b@example.org"), "{body}");
+    }
+
+    /// Puts events into the outbox, by id, created within ten seconds.
+    async fn fill(store: &Store, ids: std::ops::RangeInclusive<u64>) {
+        let fill = store.commit(move |batch| {
+            for n in ids {
+                let created_at = format!("2026-03-01T10:00:0{}Z", n % 10);
+                let event =
+                    format!(r#"{{"id":"{n}","type":"PushEvent","created_at":"{created_at}"}}"#);
+                batch.put(&BodyKey(n), event.as_bytes());
+                batch.put(&OutboxKey(n), &encode_outbox(n, &Facts::default()));
+            }
+            Ok(())
+        });
+        fill.await.unwrap();
+    }
+
+    /// Sets the event with this id aside; returns the outages that are pending then.
+    async fn set_aside(store: &Store, id: u64) -> Vec<PendingOutage> {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let row = outbox::read(store.reader(), id, 1, 0).unwrap()[0].spent;
+        let moved = store.commit(move |batch| move_to_rejects(batch, row, (now, "too large")));
+        moved.await.unwrap();
+        outages::pending(store.reader()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_outage_has_its_place_in_what_is_sent() {
+        let (_dir, store) = new_store();
+        fill(&store, 1..=30).await;
+        let at = |second: i64| Timestamp::from_seconds(1_800_000_000 + second);
+        let away = Outage { since: at(0), until: at(60) };
+        let keep = move |batch: &mut Batch<'_>| {
+            outages::keep_pending(batch, PendingOutage { outage: away, before: 21 })
+        };
+        store.commit(keep).await.unwrap();
+        assert_eq!(set_aside(&store, 11).await.len(), 2);
+        let mut rows = RowReader::default();
+        let batch = rows.read(store.reader(), 1, Day(0)).unwrap();
+        let carried = batch.messages.iter().zip(&batch.sources);
+        let carried = carried.filter_map(|(sent, row)| Some((row.entry, sent.outage?)));
+        let carried: Vec<_> = carried.collect();
+        assert_eq!(carried.iter().map(|(entry, _)| *entry).collect::<Vec<_>>(), [12, 21]);
+        assert_eq!(carried[1].1, away);
+        // They are on their way: no other message carries them.
+        let batch = rows.read(store.reader(), 1, Day(0)).unwrap();
+        assert!(batch.messages.iter().all(|message| message.outage.is_none()));
+    }
+
+    #[tokio::test]
+    async fn event_that_two_collectors_set_aside_is_one_outage() {
+        let [(_dir, one), (_other, other)] = [new_store(), new_store()];
+        for store in [&one, &other] {
+            fill(store, 1..=20).await;
+        }
+        let [found] = set_aside(&one, 7).await[..] else { panic!("it is missing") };
+        assert_eq!(set_aside(&other, 7).await, [found], "on each node");
+        let arrive = move |batch: &mut Batch<'_>| outages::arrive(batch, &[found.outage]);
+        for store in [&one, &other] {
+            store.commit(arrive).await.unwrap();
+            assert_eq!(outages::pending(store.reader()).unwrap(), []);
+        }
+        // It is shown again, and admitted again.
+        fill(&other, 7..=7).await;
+        assert_eq!(set_aside(&other, 7).await, []);
+        // Others of the same second are others.
+        assert_ne!(set_aside(&other, 17).await[0].outage, found.outage);
     }
 
     #[tokio::test]

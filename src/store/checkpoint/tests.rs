@@ -1,7 +1,7 @@
 //! Tests of backup and restore: complete or absent, while the store is written.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::super::keys::{BodyKey, InboxKey, MetaKey};
@@ -83,6 +83,25 @@ async fn backup_of_a_busy_store_is_consistent() {
     let hidden = fs::read_dir(dir.path()).unwrap();
     let hidden = hidden.filter(|e| e.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.');
     assert_eq!(hidden.count(), 0, "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_restored_from_one_backup_share_no_cursor() {
+    static AHEAD: AtomicI64 = AtomicI64::new(0);
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("data"));
+    let made = backup(&store, &dir.path().join("backup"), CLOCK()).unwrap();
+    let mut begins = Vec::new();
+    // Seconds: another machine, and two clocks that are wrong, by years to come and by years past.
+    for ahead in [0, 1, 250_000_000_000, -5_000_000_000] {
+        AHEAD.store(ahead * 1_000_000, Ordering::Relaxed);
+        let data = dir.path().join(format!("restored {ahead}"));
+        restore(&made.dir, &data, Clock::stepped(&AHEAD)).unwrap();
+        begins.push(open(&data).reader().count(&MetaKey(ENTRIES.to_owned())).unwrap());
+    }
+    let [one, two, future, past] = begins[..] else { panic!("{begins:?}") };
+    assert!(one > 1 << 50 && two - one >= 1 << 27, "{begins:?}");
+    assert_eq!((future, past), (i64::MAX / 2, ENTRIES_APART));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,7 @@ async fn event_larger_than_the_broker_accepts_is_set_aside_and_a_gap() {
     for node in [&collector, &edge] {
         let [gap] = gaps_of(node, topic)[..] else { panic!("{:?}", gaps_of(node, topic)) };
         assert_eq!((gap.after, gap.reason), (here[9].0.position, GapReason::Upstream));
-        assert_eq!(outages::pending(node.store.reader()).unwrap(), None);
+        assert_eq!(outages::pending(node.store.reader()).unwrap(), []);
     }
     let reasons = rejects(&collector);
     assert!(reasons.len() == 1 && reasons[0].contains("maxMessageSize 65536"), "{reasons:?}");

@@ -1,5 +1,7 @@
 //! Two collectors on one topic.
 
+use std::time::Duration;
+
 use ghpulse::bus::ProducerGrant;
 use ghpulse::clock::Clock;
 use ghpulse::collect::entries::Entries;
@@ -208,7 +210,7 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
         let [gap] = gaps_of(node, topic)[..] else { panic!("{:?}", gaps_of(node, topic)) };
         let last = before[19].0.position;
         assert_eq!((gap.after, gap.until, gap.reason), (last, last, GapReason::Upstream));
-        assert_eq!(outages::pending(node.store.reader()).unwrap(), None);
+        assert_eq!(outages::pending(node.store.reader()).unwrap(), []);
     }
     // A node that starts later learns it from the topic.
     let dir = tempdir().unwrap();
@@ -346,6 +348,56 @@ async fn standby_is_shown_until_the_collector_takes_over() {
     })
     .await;
     assert_eq!(read(&second, "/status?format=json").await["source"]["mode"], "tokens");
+    second.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terminated_topic_is_named_and_github_is_read_on() {
+    let topic = "terminated";
+    let Some(pulsar) = shared(topic).await else { return };
+    let github = GitHub::start(Options::by_hand(23)).await;
+    let url = pulsar.broker.url();
+    let settings = [
+        ("GHPULSE_PULSAR_ENV", "dev"),
+        ("GHPULSE_PULSAR_DEVHOST", &url),
+        ("GHPULSE_PULSAR_PRODUCER_TOPIC", topic),
+        ("GHPULSE_PULSAR_CONSUMER_TOPIC", topic),
+    ];
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let first = Running::start(dirs[0].path(), &github.url, &settings).await;
+    github.control.emit(20);
+    until_some("the first collector has produced", async || {
+        let bus = &read(&first, "/status?format=json").await["bus"];
+        (bus["admitted"] == 20 && bus["backlog_bytes"] == 0).then_some(())
+    })
+    .await;
+    let second = Running::start(dirs[1].path(), &github.url, &settings).await;
+    until_some("the second collector is on standby", async || {
+        part(&second, "bus").await["note"].as_str().map(str::to_owned)
+    })
+    .await;
+    pulsar.broker.to_topic("POST", topic, "/terminate", "").await;
+    for node in [&first, &second] {
+        until_some("the bus says so", async || {
+            let bus = part(node, "bus").await;
+            let error = bus["error"].as_str().unwrap_or_default();
+            let is_named = error.contains("the topic was terminated: use another one");
+            (bus["state"] == "degraded" && is_named).then_some(())
+        })
+        .await;
+    }
+    // Longer than a collector that lost the topic waits until it is on standby.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    github.control.emit(20);
+    for node in [&first, &second] {
+        until_some("GitHub is read, and what it shows is kept", async || {
+            let bus = &read(node, "/status?format=json").await["bus"];
+            (bus["backlog_bytes"].as_u64() > Some(0)).then_some(())
+        })
+        .await;
+        assert_eq!(part(node, "source").await["state"], "ok");
+    }
+    first.end().await;
     second.end().await;
 }
 
