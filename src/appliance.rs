@@ -83,7 +83,7 @@ use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
 use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
-use crate::store::retention::{self, Archived, RetentionOptions};
+use crate::store::retention::{self, ExportedUntil, RetentionOptions};
 use crate::store::{Reader, Store};
 use crate::supervise::{Exit, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
@@ -419,16 +419,21 @@ fn start_stages(
     if let Some(posting) = posting {
         stages.start("alerts", posting.run(soft.clone()));
     }
-    let time = (Arc::clone(&witness), clock);
-    let archived = start_archive(stages, &config, (store.clone(), chores.clone()), time, &soft);
+    let exported_until = start_archive(
+        stages,
+        &config,
+        (store.clone(), chores.clone()),
+        (Arc::clone(&witness), clock),
+        &soft,
+    );
     if let Some(settings) = config.backup {
-        let (time, tell) = ((Arc::clone(&witness), clock), (alerts, chores));
-        let run = backups::run(store.clone(), settings, tell, time, soft.clone());
+        let (reported, time) = ((alerts, chores), (Arc::clone(&witness), clock));
+        let run = backups::run(store.clone(), settings, reported, time, soft.clone());
         stages.start("backup", run);
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
     stages.start("aggregates", counting.run(soft.clone()));
-    let retention = RetentionOptions {
+    let options = RetentionOptions {
         tag,
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
@@ -436,15 +441,14 @@ fn start_stages(
         journal_bytes: config.store.journal_bytes,
         held_by,
     };
-    let kept = (retention, archived);
-    let run = retention::run(store.clone(), kept, witness, clock, soft.clone());
+    let options = (options, exported_until);
+    let run = retention::run(store.clone(), options, witness, clock, soft.clone());
     stages.start("retention", run);
-    let (live, kept) = (numbers, store);
     let watch = script::watch(
         script,
         config.scripts_dir.join(script::MERGE_FILE),
-        move || Some(live.window(clock.now().second())),
-        move |text| keep_last_good(&kept, text),
+        move || Some(numbers.window(clock.now().second())),
+        move |text| keep_last_good(&store, text),
         clock,
         soft,
     );
@@ -458,7 +462,7 @@ fn start_archive(
     (store, chores): (Store, Chores),
     (witness, clock): (Arc<Witness>, Clock),
     soft: &CancellationToken,
-) -> Option<Archived> {
+) -> Option<ExportedUntil> {
     let dir = config.archive_dir.clone()?;
     let went = move |failed: Option<&archive::ArchiveError>| {
         chores.went(Chore::Archive, failed.map(|error| error as _));
@@ -467,10 +471,10 @@ fn start_archive(
     let (format, lists) = (config.archive_format, ListSet::default());
     let to = archive::ArchiveTarget { dir, format, hashes_emails, lists };
     let exported = Sender::new(None);
-    let archived = exported.subscribe();
+    let exported_until = exported.subscribe();
     let run = archive::run(store, to, witness, (went, exported), clock, soft.clone());
     stages.start("archive", run);
-    Some(archived)
+    Some(exported_until)
 }
 
 /// Starts the stages that read and feed the bus. Returns which bus it is.

@@ -123,7 +123,7 @@ metrics! {
     AUDIT_CONFLICT Gauge "ghpulse_audit_conflict" "" "1 while the estimate from ids has long been outside of the audit's interval, else 0.";
     AUDIT_REPOSITORIES Gauge "ghpulse_audit_repositories" "" "Repositories in the audit's sample.";
     AUDIT_POINTS Counter "ghpulse_audit_points_total" "" "Points of GitHub's GraphQL limit that the audit has spent.";
-    FILE_UNUSABLE Gauge "ghpulse_file_unusable" "" "1 while the last good content of a watched file or list is used because the new one cannot be.";
+    FILE_UNUSABLE Gauge "ghpulse_file_unusable" "" "1 while a watched file or a list cannot be used; its last good content is in force, if there was one.";
     SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of a script.";
     SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks at which a script failed; the native sum was used, or its aggregate stayed.";
     TIDB_SYNCS Counter "ghpulse_tidb_syncs_total" "outcome"

@@ -4,13 +4,14 @@
 //! written or read through a symbolic link that somebody put under the name; and what root made in
 //! the directory of another user is handed to that user.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 };
 use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{
     Dir, FileType, Gid, Mode, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl, fstat, openat,
@@ -29,6 +30,8 @@ const ANY: u32 = 0o666;
 const WORLD: u32 = 0o007;
 /// Directories below each other that [`give_to_owner`] descends into; a store has two.
 const DEEPEST: usize = 8;
+/// Time between two attempts to lock a file.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates a directory and its missing ancestors, without permissions for the world. An existing
 /// directory keeps its permissions. What root creates below another user's directory belongs to
@@ -166,6 +169,27 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_plain(path),
         opened => expect_file(opened?),
+    }
+}
+
+/// Locks a file or directory, of this path. While another process has it locked, waits up to
+/// `most`, and says so in the log, once. Returns whether it is locked now; fails where the file
+/// system has no locks. Blocks.
+pub fn lock_within(file: &File, path: &Path, most: Duration) -> io::Result<bool> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if waited >= most => return Ok(false),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if waited.is_zero() {
+            let (path, seconds) = (path.display(), most.as_secs());
+            tracing::warn!(%path, seconds, "waiting for the lock of another program");
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        waited += LOCK_PAUSE;
     }
 }
 
@@ -347,6 +371,18 @@ mod tests {
         fresh(&link).unwrap();
         assert!(open_plain(&link).is_ok() && open_plain(dir.path()).is_err());
         assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    }
+
+    #[test]
+    fn lock_of_another_is_waited_for_within_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || File::open(dir.path()).unwrap();
+        let (other, file) = (open(), open());
+        other.lock().unwrap();
+        assert!(!lock_within(&file, dir.path(), LOCK_PAUSE).unwrap());
+        drop(other);
+        assert!(lock_within(&file, dir.path(), Duration::from_secs(60)).unwrap());
+        assert!(!lock_within(&open(), dir.path(), Duration::ZERO).unwrap());
     }
 
     #[test]

@@ -15,8 +15,7 @@ names! {
         RabbitMqAway = "rabbitmq_away",
         /// The merge script fails; the last good one is in use.
         ScriptBroken = "script_broken",
-        /// A file that is read while running, or that of a list, was replaced by one that cannot
-        /// be used.
+        /// A file that is read while running, or that of a list, cannot be used.
         FileUnusable = "file_unusable",
         /// The disk of the store is almost full.
         DiskNearlyFull = "disk_nearly_full",

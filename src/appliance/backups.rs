@@ -207,12 +207,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn due_backup_is_made_and_the_oldest_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
-        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
-        let to = dir.path().join("backups");
-        let every = Duration::from_secs(3_600);
-        let settings = config::BackupConfig { dir: to.clone(), every, keep: 2 };
+        let (_dir, clock, store, settings) = scheduled();
+        let (to, every) = (settings.dir.clone(), settings.every);
         let names = || {
             let entries = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name());
             let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();

@@ -8,8 +8,8 @@
 //!
 //! An importer treats a file as the whole hour. So an hour whose beginning the journal does not
 //! have is reported as cut, and the stage creates no file for one: neither for the hour in which it
-//! was started, nor for older hours of late events, nor for one that begins in a gap. A gap within
-//! an hour leaves its beginning, and costs no file. Late events are added to existing files.
+//! was started, nor for older hours of late events, nor for one that begins in a gap. An hour with
+//! a gap later than its beginning still gets its file. Late events are added to existing files.
 
 mod missed;
 
@@ -332,8 +332,8 @@ impl RunningExport<'_> {
                         Some(missed) => missed,
                         none => none.insert(MissedTimes::find(reader, start.tag)?),
                     };
-                    let begins = !missed.has_beginning_of(hour);
-                    let cut = !begins || wanted.cuts(reader, start.tag, hour)?;
+                    let cut =
+                        missed.covers_start_of(hour) || wanted.cuts(reader, start.tag, hour)?;
                     let Some(file) = wanted.open(to, hour, cut)? else {
                         left_out.insert(hour);
                         return Ok(());

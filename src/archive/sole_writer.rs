@@ -2,7 +2,7 @@
 //! name and renames that; two at once would use the same hidden name, and the later one would lose
 //! what the other added. They may be threads, commands, or nodes that share the directory.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -17,10 +17,8 @@ use crate::sync::lock;
 const LOCK: &str = ".ghpulse.lock";
 /// How long a command waits for the directory: another one may write a month.
 pub(super) const COMMAND_WAIT: Duration = Duration::from_secs(600);
-/// How long the appliance waits, which tries again by itself, and must be able to stop.
+/// How long the appliance waits: it retries automatically, and must be able to stop.
 pub(super) const STAGE_WAIT: Duration = Duration::from_secs(5);
-/// Time between two attempts to lock it.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The writer in this process, where the file system has no locks.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -44,24 +42,15 @@ impl SoleWriter {
     pub(super) fn wait(dir: &Path, most: Duration) -> Result<Self, ArchiveError> {
         let path = dir.join(LOCK);
         let file = private::open_lock(&path).map_err(ArchiveError::file("open", &path))?;
-        let mut waited = Duration::ZERO;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self::OfAll(file)),
-                Err(TryLockError::WouldBlock) if waited < most => {
-                    std::thread::sleep(PAUSE);
-                    waited += PAUSE;
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(ArchiveError::Busy { dir: dir.to_owned() });
-                }
-                Err(TryLockError::Error(error)) => {
-                    UNLOCKED.log(|left_out| {
-                        let words = "cannot lock a directory of hours: let no other write to it";
-                        tracing::warn!(path = %path.display(), %error, left_out, "{words}");
-                    });
-                    return Ok(Self::OfProcess(lock(&WRITING)));
-                }
+        match private::lock_within(&file, &path, most) {
+            Ok(true) => Ok(Self::OfAll(file)),
+            Ok(false) => Err(ArchiveError::Busy { dir: dir.to_owned() }),
+            Err(error) => {
+                UNLOCKED.log(|left_out| {
+                    let words = "cannot lock a directory of hours: let no other write to it";
+                    tracing::warn!(path = %path.display(), %error, left_out, "{words}");
+                });
+                Ok(Self::OfProcess(lock(&WRITING)))
             }
         }
     }
@@ -76,7 +65,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = private::open_lock(&dir.path().join(LOCK)).unwrap();
         other.lock().unwrap();
-        let refused = SoleWriter::wait(dir.path(), PAUSE).map(drop).unwrap_err();
+        let refused =
+            SoleWriter::wait(dir.path(), Duration::from_millis(100)).map(drop).unwrap_err();
         assert!(refused.to_string().contains("another process"), "{refused}");
         let path = dir.path().to_owned();
         let waits = std::thread::spawn(move || SoleWriter::wait(&path, COMMAND_WAIT).map(drop));

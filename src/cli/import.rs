@@ -88,7 +88,7 @@ fn say(args: &ImportArgs, imported: &Imported) -> Exit {
         output::to_stderr(&format!("{file}:{}: {}", broken.line, broken.reason));
     }
     if imported.simulated {
-        let words = "its events are of the simulated GitHub, and the history does not show that";
+        let words = "has simulated events; once imported, counts do not tell them apart";
         output::to_stderr(&format!("{file}: {words}"));
     }
     let hour = imported.hour.as_deref().unwrap_or("its hour");

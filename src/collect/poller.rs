@@ -61,8 +61,7 @@ const MOST_IDENTITY_REQUESTS: u32 = 4;
 /// Maximum number of requests in flight.
 pub(super) const MOST_REQUESTS: u32 = MOST_PAGES as u32 * MOST_IN_FLIGHT + MOST_IDENTITY_REQUESTS;
 const _: () = assert!(MOST_REQUESTS <= MOST_AT_ONCE / 2);
-/// The time of day went on by at least this much more than the monotonic clock where the machine
-/// was suspended.
+/// A wall clock that advanced by this much more than the monotonic one: the machine was suspended.
 const SUSPENDED: Duration = Duration::from_secs(10);
 /// Interval between two coverage assessments.
 const ASSESS_EVERY: Duration = Duration::from_secs(2);
@@ -234,8 +233,8 @@ impl Poller {
         }
     }
 
-    /// Ends waits that are over, but went on while the machine was suspended: the monotonic clock
-    /// stands still then. Where the clock was only set forward, a request may come too early, and
+    /// Ends waits that are over by the wall clock: the monotonic one stands still while the machine
+    /// is suspended. Where the clock was only set forward, a request may come too early, and
     /// GitHub refuses it; one that goes to and fro counts once.
     fn look_at_clocks(&mut self) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
@@ -270,7 +269,8 @@ impl Poller {
                     }
                     return all;
                 }
-                // All waits were for the previous list of tokens.
+                // The tokens have changed or may be tried again, or the machine was suspended:
+                // every wait is over.
                 Ok(()) = self.token_changes.changed() => self.schedule.end_waits(),
                 () = asleep => {}
             }

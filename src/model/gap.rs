@@ -18,7 +18,7 @@ pub enum GapReason {
     Retention = 1,
     /// The subscriber was too slow, and cannot go back to them.
     Slow = 2,
-    /// They were never received from GitHub.
+    /// They were not received from GitHub, or are too large for the broker.
     Upstream = 3,
     /// They are on another bus.
     BusChanged = 4,

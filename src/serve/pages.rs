@@ -17,12 +17,16 @@ use axum::response::{Html, IntoResponse, Response};
 use http::{StatusCode, header};
 use serde::Serialize;
 
+use self::static_file::StaticFile;
 use crate::manual;
 use crate::model::part::Part;
 use crate::secrets;
 use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
 use crate::serve::server::{ServerState, SharedServer};
+
+/// The icon of all pages.
+pub(crate) const ICON: StaticFile = StaticFile::new("image/svg+xml", manual::ICON_FILE);
 
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     let about =

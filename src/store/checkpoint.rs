@@ -7,7 +7,7 @@
 //! far after all that the original store can have given out since.
 
 use std::ffi::OsStr;
-use std::fs::{self, TryLockError};
+use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -36,10 +36,8 @@ use crate::sync::lock;
 const NOTE: &str = "BACKUP";
 /// The largest such file, in bytes.
 const NOTE_BYTES: u64 = 64 << 10;
-/// How long a command waits for another that delivers into the same directory, and the time between
-/// two attempts.
+/// How long a command waits for another that delivers into the same directory.
 const LOCK_WAIT: Duration = Duration::from_secs(600);
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Where a store is restored, in its data directory, until it is complete.
 const RESTORING: &str = ".restoring";
 /// Files that a data directory may have before a restore.
@@ -228,27 +226,13 @@ pub fn part_of(store_id: &str) -> String {
     format!(".{store_id}.part")
 }
 
-/// Locks a directory, unless its file system has no locks; fails when that takes longer than
-/// `most`.
-fn lock_within(directory: &fs::File, most: Duration) -> std::io::Result<()> {
-    let mut waited = Duration::ZERO;
-    while let Err(TryLockError::WouldBlock) = directory.try_lock() {
-        if waited >= most {
-            let words = "another process has locked it all the time: wait until it has ended";
-            return Err(std::io::Error::new(ErrorKind::ResourceBusy, words));
-        }
-        std::thread::sleep(LOCK_PAUSE);
-        waited += LOCK_PAUSE;
-    }
-    Ok(())
-}
-
-/// Moves a backup to `to`, which must not exist or be empty. Copies it to another disk, under a
-/// hidden name that no backup has while it is made: the schedule of an appliance removes what it
-/// left there itself. Blocks, also while another process delivers into the same directory.
+/// Moves a backup to `to`, which must not exist or be empty. To another disk it is copied, first
+/// under a hidden name that ends with `.copy`: an appliance removes `.part`, which it takes for
+/// what a crash left. Blocks; waits up to ten minutes while another process delivers into the same
+/// directory.
 ///
 /// # Errors
-/// When `to` is not empty, `made` is not a backup, or a file fails.
+/// When `to` is not empty, `made` is not a backup, the directory stays locked, or a file fails.
 pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError> {
     let to = std::path::absolute(to).map_err(failed("find", to))?;
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
@@ -257,7 +241,13 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
     private::create_open_dir_all(parent).map_err(failed("create", parent))?;
     // Two commands with one target use one hidden name.
     let directory = fs::File::open(parent).map_err(failed("open", parent))?;
-    lock_within(&directory, LOCK_WAIT).map_err(failed("lock", parent))?;
+    // Where the file system has no locks, nothing can be waited for.
+    if !private::lock_within(&directory, parent, LOCK_WAIT).unwrap_or(true) {
+        let words = "another process has had it locked for ten minutes: run the command again when \
+                     that has ended";
+        let source = std::io::Error::new(ErrorKind::ResourceBusy, words);
+        return Err(failed("lock", parent)(source));
+    }
     expect_empty(&to)?;
     let ExistingBackup { note, bytes, .. } = read(made)?;
     match fs::rename(made, &to) {
@@ -271,8 +261,12 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
                 copy_file(&made.join(file), &partial.0.join(file))?;
             }
             sync_dir(&partial.0)?;
-            if size_of(&partial.0)? != bytes {
-                let source = std::io::Error::other("files of the copy were changed meanwhile");
+            let copied = size_of(&partial.0)?;
+            if copied != bytes {
+                let source = std::io::Error::other(format!(
+                    "the copy has {copied} bytes, the backup {bytes}: another program writes to \
+                     it; run the command again"
+                ));
                 return Err(failed("copy", made)(source));
             }
             fs::rename(&partial.0, &to).map_err(not_named(&to))?;

@@ -49,7 +49,7 @@ const SWEEP: Duration = Duration::from_secs(3_600);
 const ARCHIVE_WAIT: Duration = Duration::from_secs(600);
 
 /// The first hour that is not archived yet; `None` before the archive's first pass.
-pub type Archived = Receiver<Option<Hour>>;
+pub type ExportedUntil = Receiver<Option<Hour>>;
 
 /// The days that a claim checks: from the first that is kept to tomorrow, so that a clock that is
 /// set back a little changes nothing.
@@ -65,20 +65,20 @@ pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::Range
     received_at.minus(seen_for).day().0..=received_at.plus(seen_for).day().0
 }
 
-/// Runs a pass every minute while the clock is trusted, until `stop` is cancelled. `archived` is
-/// `None` where no hours are archived.
+/// Runs a pass every minute while the clock is trusted, until `stop` is cancelled. `exported_until`
+/// is `None` where no hours are archived.
 ///
 /// # Errors
 /// When the store cannot be read or written.
 pub async fn run(
     store: Store,
-    (options, archived): (RetentionOptions, Option<Archived>),
+    (options, exported_until): (RetentionOptions, Option<ExportedUntil>),
     witness: Arc<Witness>,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let retention = RetentionPasses::begin(store, options, witness, clock).await?;
-    let mut retention = RetentionPasses { archived, ..retention };
+    let mut retention = RetentionPasses { exported_until, ..retention };
     loop {
         retention.look().await?;
         tokio::select! {
@@ -99,7 +99,7 @@ pub struct RetentionPasses {
     last_cut: Option<Instant>,
     last_measured: Option<Instant>,
     last_sweep: Option<Instant>,
-    archived: Option<Archived>,
+    exported_until: Option<ExportedUntil>,
     /// Since when events have been kept for the archive.
     held_since: Option<Instant>,
     /// Where the next sweep of languages begins.
@@ -132,7 +132,7 @@ impl RetentionPasses {
             last_cut,
             last_measured,
             last_sweep,
-            archived: None,
+            exported_until: None,
             held_since: None,
             repo,
             folded,
@@ -177,9 +177,9 @@ impl RetentionPasses {
     /// Whether events that have expired stay for the archive. What must go for the limit of bytes
     /// goes in any case, and a disk without space needs what expires.
     fn is_held(&mut self, now: Timestamp) -> bool {
-        let Some(archived) = &self.archived else { return false };
+        let Some(exported_until) = &self.exported_until else { return false };
         let expired = now.minus(self.options.journal_for).hour();
-        if archived.borrow().is_some_and(|first| first > expired) {
+        if exported_until.borrow().is_some_and(|first| first > expired) {
             self.held_since = None;
             return false;
         }

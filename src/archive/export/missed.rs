@@ -42,7 +42,7 @@ impl MissedTimes {
     }
 
     /// Whether the beginning of an hour is in one of them.
-    pub(super) fn has_beginning_of(&self, hour: Hour) -> bool {
+    pub(super) fn covers_start_of(&self, hour: Hour) -> bool {
         let start = hour.start();
         let is_in =
             |time: &MissedTime| time.last.is_none_or(|last| last < start) && start <= time.first;

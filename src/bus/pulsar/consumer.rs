@@ -108,8 +108,8 @@ impl PulsarBus {
     async fn connect(&mut self) -> Result<(), BusError> {
         let link = Arc::clone(&self.link);
         let doing = || format!("subscribing to {} at {}", link.topic, link.url);
-        let expected = self.earlier.expected;
-        let resume = ResumePoint { applied: self.applied().await?, expected };
+        let EarlierSessions { expected, has_markers, .. } = self.earlier;
+        let resume = ResumePoint { applied: self.applied().await?, expected, has_markers };
         match within(OPEN, doing, Box::pin(self.open(resume))).await {
             Ok(session) => {
                 self.link.reset_fatal_answers();
@@ -198,9 +198,7 @@ impl PulsarBus {
             }
         }
         let now = self.link.clock.instant();
-        let mut session = ReaderSession::new(reader, resume, end, now);
-        session.progress.has_markers = self.earlier.has_markers;
-        Ok(session)
+        Ok(ReaderSession::new(reader, resume, end, now))
     }
 
     /// Subscribes, and asks for the topic's end, which is not before what was applied.

@@ -25,7 +25,9 @@ use crate::reload;
 
 /// Time limit for opening a session: name, connection, TLS, login, look-up, subscription.
 pub(super) const OPEN: Duration = Duration::from_secs(30);
-/// Time limit for connecting to one address of a host that may have several.
+/// Time limit for connecting to the address of a host that has one.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Time limit for connecting to one address of a host that has several.
 const ADDRESS: Duration = Duration::from_secs(3);
 /// How often in a row a broker has to say that a topic is partitioned, or ends before what was
 /// applied, until it is believed: only an operator can mend that.
@@ -178,21 +180,32 @@ impl PulsarLink {
     }
 }
 
-/// Connects to one of the addresses of a host.
+/// Connects to one of the addresses of a host. When all of them fail, the error is the first one
+/// that is not for want of a network: a machine without IPv6 has none for the addresses of IPv6.
 async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectionError> {
     let addresses = tokio::net::lookup_host((host, port)).await;
     let mut addresses: Vec<_> = addresses.map_err(|_| ConnectionError::NotFound)?.collect();
-    // Otherwise one that does not answer would keep the others from being tried.
+    // In the same order each time, some that do not answer would use up the time limit.
     fastrand::shuffle(&mut addresses);
-    let mut failed = ConnectionError::NotFound;
+    let tried = addresses.len();
+    let limit = if tried == 1 { CONNECT } else { ADDRESS };
+    let mut failed: Option<io::Error> = None;
     for address in addresses {
-        match tokio::time::timeout(ADDRESS, TcpStream::connect(address)).await {
+        let error = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failed = error.into(),
-            Err(_) => failed = io::Error::from(io::ErrorKind::TimedOut).into(),
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        let says_less = |first: &io::Error| first.kind() == io::ErrorKind::NetworkUnreachable;
+        if failed.as_ref().is_none_or(says_less) {
+            failed = Some(error);
         }
     }
-    Err(failed)
+    let Some(error) = failed else { return Err(ConnectionError::NotFound) };
+    if tried == 1 {
+        return Err(error.into());
+    }
+    Err(io::Error::new(error.kind(), format!("{error} ({tried} addresses tried)")).into())
 }
 
 /// The certificate authorities in a file; while it is malformed, its last good content.

@@ -3,9 +3,9 @@
 //! Exclusive access elects the one collector that produces. The broker grants it, and takes it back
 //! when this process dies. Messages that are sent together form one entry of the topic, or several
 //! where the broker accepts only smaller ones. Each entry is sent after the receipt of the one
-//! before, which keeps the order. At the first error, also while
-//! nothing is sent, the producer is dropped; requesting the topic again shows whether this node may
-//! continue.
+//! before, which keeps the order. At the first error, also while nothing is sent, the producer is
+//! dropped, but not for a message that is too large; requesting the topic again shows whether this
+//! node may continue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +107,8 @@ impl Outlet for PulsarOutlet {
             return Err(self.ungranted().into());
         };
         let doing = self.link.producing();
-        // The producer is put back only after success, or when nothing was sent. It must not be
-        // used again when sending was interrupted, also by dropping this future.
+        // The producer is put back only when each batch has a receipt or was never sent. It must
+        // not be used again when sending was interrupted, also by dropping this future.
         let (mut stored, mut index) = (None, 0);
         for mut batch in producer.batches(messages) {
             if stored.is_some()
@@ -147,5 +147,51 @@ impl Outlet for PulsarOutlet {
         }
         self.producer = Some(producer);
         Ok(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulsar::message::proto;
+    use pulsar::proto::base_command::Type;
+
+    use super::super::connection::command;
+    use super::super::link::tests::configured;
+    use super::super::producer::tests::{broker, encoded};
+    use super::*;
+
+    /// The largest entry that the broker accepts, in bytes.
+    const MOST: usize = 16 << 10;
+
+    fn message(body: &str) -> Outgoing {
+        let properties = ["a", "b", "c"].map(|name| (name, name.to_owned()));
+        let body = body.to_owned();
+        Outgoing { key: None, properties, outage: None, after: None, simulated: false, body }
+    }
+
+    #[tokio::test]
+    async fn message_that_is_too_large_leaves_the_grant() {
+        let (url, received) = broker(|said, _| {
+            let connected = proto::CommandConnected {
+                max_message_size: i32::try_from(MOST).ok(),
+                ..proto::CommandConnected::default()
+            };
+            let connected = command(Type::Connected, |c| c.connected = Some(connected));
+            said.connect.as_ref().map(|_| encoded(connected))
+        })
+        .await;
+        let mut outlet = PulsarOutlet::new(&configured(&url), Clock::system()).unwrap();
+        let grant = outlet.ask(ProducerAccess::Free).await.unwrap();
+        assert!(matches!(grant, ProducerGrant::Granted));
+        let (small, large) = (message("{}"), message(&"x".repeat(MOST)));
+        let messages = [&small, &small, &small, &large, &small, &small, &small];
+        let error = outlet.send(messages.map(Clone::clone).to_vec()).await.unwrap_err();
+        assert_eq!(error.too_large(), Some(3), "{error}");
+        outlet.send(vec![small; 2]).await.unwrap();
+        let received = received.lock().unwrap();
+        let sent = received.iter().filter_map(|said| said.send.as_ref());
+        let sent: Vec<_> = sent.map(|send| (send.sequence_id, send.num_messages())).collect();
+        assert_eq!(sent, [(0, 3), (1, 2)], "those behind the large one are not sent");
+        assert_eq!(received.iter().filter(|said| said.producer.is_some()).count(), 1);
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct ResumePoint {
     pub(super) applied: Option<Position>,
     /// Where the session before ended because entries are missing: its first new position.
     pub(super) expected: Option<Position>,
+    /// Whether the topic is known to have markers.
+    pub(super) has_markers: bool,
 }
 
 /// The progress of one session.
@@ -70,9 +72,9 @@ impl TopicProgress {
     /// The progress of a new session. `end` is the topic's last entry, not before what was applied;
     /// `None` when the broker does not say.
     pub(super) fn new(resume: ResumePoint, end: Option<EntryId>) -> Self {
-        let ResumePoint { applied, expected } = resume;
+        let ResumePoint { applied, expected, has_markers } = resume;
         let is_proven = applied.is_none() || end.is_some();
-        let (last, began, has_markers) = (None, None, false);
+        let (last, began) = (None, None);
         Self { reached: applied, last, is_proven, began, expected, has_markers }
     }
 
@@ -89,8 +91,10 @@ impl TopicProgress {
     /// Records a received position; `named_before` is the entry that it names in the property
     /// `after`. Entries that are missing before it may have been lost in transit, or its id may be
     /// damaged: a new session shows which. They are missing in the topic, or are markers, when two
-    /// sessions in a row begin with the same position. On a topic that is known to have markers,
-    /// another session is not needed to tell that these are some.
+    /// sessions in a row begin with the same position. On a topic that is known to have markers, no
+    /// second session is needed to know that these are markers. So there a wrong bit in the number
+    /// of the next entry goes unnoticed: the entries after it, up to that number, count as
+    /// redelivered, and are lost without a gap.
     pub(super) fn advance(&mut self, at: Position, named_before: Option<EntryId>) -> NextStep {
         if self.reached < Some(at) {
             let is_confirmed = self.began.is_none() && self.expected == Some(at);
@@ -147,7 +151,7 @@ mod tests {
     use super::*;
 
     fn resume(applied: Option<Position>, expected: Option<Position>) -> ResumePoint {
-        ResumePoint { applied, expected }
+        ResumePoint { applied, expected, has_markers: false }
     }
 
     fn at(ledger: u64, entry: u64, index: u32) -> Position {
@@ -269,8 +273,8 @@ mod tests {
             // Others need no further session, in this one or in those after it.
             let more = at(9, 4, 0);
             assert_eq!(progress.advance(more, Some(entry_of(after_markers))), Pass);
-            let mut progress = TopicProgress::new(resume(Some(applied), None), Some((9, 9)));
-            progress.has_markers = true;
+            let later = ResumePoint { has_markers: true, ..resume(Some(applied), None) };
+            let mut progress = TopicProgress::new(later, Some((9, 9)));
             assert_eq!(progress.advance(after_markers, named), Pass);
             assert_eq!(progress.advance(at(9, 9, 0), Some((7, 2))), Hole(entry_of(after_markers)));
         }

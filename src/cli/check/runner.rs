@@ -38,8 +38,8 @@ impl Runner {
         Some(users.runner(uid, [gid].into_iter().chain(users.groups_of(uid)).collect()))
     }
 
-    /// How far left the permissions are that apply to it: those of the owner, of the group, or of
-    /// others, whichever fits first.
+    /// By how many bits to shift a mode right for the permissions that apply to this user: those
+    /// of the first that fits of owner, group, others.
     fn shift(&self, about: &Metadata) -> u32 {
         if about.uid() == self.uid {
             6
@@ -79,6 +79,7 @@ pub(super) fn how_to_hide(path: &Path, runner: Option<&Runner>) -> String {
         let (group, cure) = ("GROUP", "GROUP being that of the user that runs ghpulse");
         return format!("{}, {cure}", to_group(group, path));
     };
+    // `chmod o=` would keep it out.
     let needs_group = |about: Metadata| runner.shift(&about) == 0 || !runner.may(&about, READ);
     if path.metadata().is_ok_and(needs_group) {
         to_group(&runner.group, path)

@@ -81,8 +81,8 @@ pub enum StreamMessage<'a> {
     Bye {
         /// Why the stream ends.
         reason: &'a str,
-        /// Where to resume; absent while the start of the query was searched for: then it is to be
-        /// sent again as it was.
+        /// Where to resume; absent while the start of the query was searched for: then send the
+        /// query again.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Offset")]
         cursor: Option<Offset>,

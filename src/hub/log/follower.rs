@@ -71,9 +71,9 @@ pub struct Follower {
     /// a follower that ends when it has caught up ends there.
     head: Option<Position>,
     /// The start that is searched for, until it is found.
-    searched: Option<StreamStart>,
+    pending_start: Option<StreamStart>,
     /// The permit for a search that has not started yet.
-    search: Option<SearchPermit>,
+    search_permit: Option<SearchPermit>,
     /// The answers to queries until that start is found.
     answers: WaitingAnswers,
     /// Control messages to be sent before events.
@@ -120,8 +120,8 @@ impl Follower {
             needs_journal: false,
             gaps_seen: 0,
             head: None,
-            searched: None,
-            search: None,
+            pending_start: None,
+            search_permit: None,
             answers: WaitingAnswers::default(),
             control: Vec::new(),
         };
@@ -151,7 +151,8 @@ impl Follower {
     }
 
     /// Sets a new query; an `ack` says after which offset it is in force. A start that is still
-    /// searched for is kept if the new query names none. Nothing changes if the start has to be
+    /// searched for is kept if the new query names none: `latest` then counts back from the event
+    /// that was the newest when that start was named. Nothing changes if the start has to be
     /// searched for and the client has too many searches waiting, or too many answers wait for one.
     pub fn ask(
         &mut self,
@@ -162,11 +163,10 @@ impl Follower {
         if self.answers.are_full() {
             return Err(TooManyWaiting::Answers);
         }
-        let start = match start {
-            StreamStart::Here => self.searched.unwrap_or(start),
-            named => named,
-        };
-        let head = self.log.newest(self.feed()).position;
+        let kept = self.pending_start.filter(|_| start == StreamStart::Here);
+        let start = kept.unwrap_or(start);
+        let head = self.head.filter(|_| kept.is_some());
+        let head = head.unwrap_or_else(|| self.log.newest(self.feed()).position);
         let near = match start {
             StreamStart::Latest(most) => self.find_in_ring(&selector, most, head),
             _ => None,
@@ -174,12 +174,12 @@ impl Follower {
         let is_latest = matches!(start, StreamStart::Latest(_));
         let is_searched = matches!(start, StreamStart::Since(_)) || (is_latest && near.is_none());
         if !is_searched {
-            self.search = None;
-        } else if self.search.is_none() {
+            self.search_permit = None;
+        } else if self.search_permit.is_none() {
             let searches = Arc::clone(&self.feed().searches);
-            self.search = Some(searches.begin(self.notifier.client)?);
+            self.search_permit = Some(searches.begin(self.notifier.client)?);
         }
-        self.searched = is_searched.then_some(start);
+        self.pending_start = is_searched.then_some(start);
         self.head = is_latest.then_some(head);
         // The gaps that a page would have had are counted as seen, and the page is not read.
         self.needs_journal |= matches!(self.state, FollowerState::PendingPage(_));
@@ -219,7 +219,7 @@ impl Follower {
     /// at once when too many of these wait. The earlier query stays in force.
     pub fn refuse(&mut self, code: &str, field: Option<&str>, message: &str) {
         let error = self.error(code, field, message);
-        if self.searched.is_some() && !self.answers.are_full() {
+        if self.pending_start.is_some() && !self.answers.are_full() {
             self.answers.refuse(error);
         } else {
             self.control.extend_from_slice(&error);
@@ -362,10 +362,10 @@ impl Follower {
         bye.encoded(self.encoding)
     }
 
-    /// The offset to resume from. There is none while the start of the query is searched for: who
-    /// resumed from where the search began would lose what is between.
+    /// The offset to resume from. There is none while the start of the query is searched for: a
+    /// reader that resumed where the search began would lose the events in between.
     fn resumable(&self) -> Option<Offset> {
-        self.searched.is_none().then_some(self.offset)
+        self.pending_start.is_none().then_some(self.offset)
     }
 
     fn feed(&self) -> &JournalFeed {
@@ -431,8 +431,8 @@ impl Follower {
             head: self.head.unwrap_or_else(|| self.log.newest(feed).position),
             until: self.head.filter(|_| self.once),
             most: self.left,
-            search: self.search.take(),
-            searched: SearchProgress::default(),
+            search: self.search_permit.take(),
+            progress: SearchProgress::default(),
         };
         let feed = self.feed();
         let page = PendingPage::begin(feed, wanted, priority, reading, &self.notifier);
@@ -459,10 +459,10 @@ impl Follower {
         (self.has_caught_up, self.is_fresh) = (false, false);
         self.needs_journal = page.is_before_a_gap;
         self.offset = page.offset;
-        if self.searched.take().is_some() {
+        if self.pending_start.take().is_some() {
             let mut answers = Vec::new();
             let QueryStart { offset, warning, .. } = page.start;
-            self.answers.push(&mut answers, self.encoding, offset, warning.map(|warning| *warning));
+            self.answers.push(&mut answers, self.encoding, offset, warning);
             batch.messages.push(answers.into());
         }
         batch.count += page.messages;

@@ -72,7 +72,7 @@ pub(super) struct PageRequest {
     pub(super) most: Option<u64>,
     /// The permit for a search for the start.
     pub(super) search: Option<SearchPermit>,
-    pub(super) searched: SearchProgress,
+    pub(super) progress: SearchProgress,
 }
 
 /// The progress of a search for the start.
@@ -314,7 +314,7 @@ pub(super) struct QueryStart {
     pub(super) offset: Offset,
     /// Whether the query asks for events older than the journal.
     short: bool,
-    pub(super) warning: Option<Box<QueryWarning>>,
+    pub(super) warning: Option<QueryWarning>,
 }
 
 /// Finds where a query begins; `None` if the slice ends before that.
@@ -346,17 +346,17 @@ fn find_since(
     slice: TimeSlice,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Option<QueryStart>, StoreError> {
-    let PageRequest { selector, tag, searched, .. } = request;
+    let PageRequest { selector, tag, progress, .. } = request;
     let at = |position| selector.after(Cursor { tag: *tag, position });
     let Some(first) = journal.first_since(since.minute())? else {
         let offset = at(journal.newest()?.unwrap_or_default());
         return Ok(Some(QueryStart { offset, short: false, warning: None }));
     };
-    let mut position = searched.at.or(first.before()).unwrap_or_default();
+    let mut position = progress.at.or(first.before()).unwrap_or_default();
     let mut is_over = false;
     journal.read_behind(position, |at, row| {
-        searched.looked += 1;
-        if row.facts.received_at >= since || searched.looked > SEARCH_EVENTS {
+        progress.looked += 1;
+        if row.facts.received_at >= since || progress.looked > SEARCH_EVENTS {
             return Ok(false);
         }
         position = at;
@@ -364,7 +364,7 @@ fn find_since(
         Ok(!is_over && is_wanted())
     })?;
     if is_over {
-        searched.at = Some(position);
+        progress.at = Some(position);
         return Ok(None);
     }
     // Earlier than the journal is complete: then it begins with the oldest event, and a gap.
@@ -382,31 +382,31 @@ fn find_latest(
     slice: TimeSlice,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Option<QueryStart>, StoreError> {
-    let PageRequest { selector, tag, head, searched, .. } = request;
-    let until = searched.at.unwrap_or_else(|| head.next());
+    let PageRequest { selector, tag, head, progress, .. } = request;
+    let until = progress.at.unwrap_or_else(|| head.next());
     let mut is_over = false;
     journal.read_before(until, |at, row| {
         // Without any matching event, the query begins after the newest one.
-        searched.begin.get_or_insert(at);
-        searched.looked += 1;
-        searched.at = Some(at);
+        progress.begin.get_or_insert(at);
+        progress.looked += 1;
+        progress.at = Some(at);
         let cursor = Cursor { tag: *tag, position: at };
         if !journal.leaves_out(&row) && selector.takes(&JournalEvent::new(cursor, row)) {
-            searched.found += 1;
-            searched.begin = at.before();
+            progress.found += 1;
+            progress.begin = at.before();
         }
-        let is_found = searched.found >= most || searched.looked >= SEARCH_EVENTS;
+        let is_found = progress.found >= most || progress.looked >= SEARCH_EVENTS;
         is_over = !is_found && slice.is_over();
         Ok(!is_found && !is_over && is_wanted())
     })?;
     if is_over {
         return Ok(None);
     }
-    let SearchProgress { looked, found, begin, .. } = *searched;
+    let SearchProgress { looked, found, begin, .. } = *progress;
     let warning = (found < most && looked >= SEARCH_EVENTS).then(|| {
         let message =
             format!("{found} of the last {SEARCH_EVENTS} events match: no more were looked at");
-        Box::new(QueryWarning { field: "latest", value: most.to_string(), message })
+        QueryWarning { field: "latest", value: most.to_string(), message }
     });
     let position = begin.unwrap_or_default();
     let offset = selector.after(Cursor { tag: *tag, position });

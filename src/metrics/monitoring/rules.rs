@@ -143,7 +143,8 @@ rules! {
         "ghpulse_file_unusable > 0"
         "A file of {{ $labels.instance }} cannot be used"
         "`ghpulse check` names it with what is wrong: a certificate, a file of tokens or of names, \
-         or a list. The last good content is in use until it is mended or the node restarts.";
+         or a list. Its last good content, if it had one, is in force until it is mended; with such \
+         a certificate or file of tokens the node does not start again.";
     GhpulseTidbFails warning "0m"
         "sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"failed\"}[3h])) > 0 \
          and sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"ok\"}[3h])) == 0"

@@ -5,7 +5,6 @@
 use axum::response::Response;
 use http::{HeaderMap, header};
 
-use crate::manual;
 use crate::serve::http::etag;
 
 #[derive(Debug, Clone, Copy)]
@@ -21,9 +20,6 @@ impl StaticFile {
         Self { kind, text }
     }
 }
-
-/// The icon of all pages.
-pub(crate) const ICON: StaticFile = StaticFile::new("image/svg+xml", manual::ICON_FILE);
 
 /// The file, or 304 when the client has it.
 pub(crate) fn show(file: StaticFile, headers: &HeaderMap) -> Response {

@@ -307,8 +307,12 @@ async fn what_was_applied_before_does_not_show_that_the_broker_delivers_again() 
         let reader = reader_with(&[encoded(at, 10)]).await;
         let now = reader.link().clock.instant();
         let applied = Some(position_of((1, 0)));
-        let mut session =
-            ReaderSession::new(reader, ResumePoint { applied, expected: None }, Some((1, 9)), now);
+        let mut session = ReaderSession::new(
+            reader,
+            ResumePoint { applied, ..ResumePoint::default() },
+            Some((1, 9)),
+            now,
+        );
         let mut earlier = EarlierSessions { silent: 2, ..EarlierSessions::default() };
         assert_eq!(session.receive(&mut earlier).await.unwrap().len(), 1);
         assert_eq!(earlier.is_stuck(), !is_new);

@@ -104,7 +104,7 @@ fn page(store: &Store, start: StreamStart, is_wanted: bool) -> page::StreamPage 
         until: None,
         most: None,
         search: None,
-        searched: page::SearchProgress::default(),
+        progress: page::SearchProgress::default(),
     };
     loop {
         let page = page::read(store.reader(), &mut wanted, &|| is_wanted);

@@ -70,7 +70,7 @@ fn start_is_kept_while_it_is_looked_for() {
                 changing.ask(selector(2, false), StreamStart::Here, named("second")).unwrap();
                 changing.refuse("invalid_query", None, "refused");
                 changing.ask(selector(1, false), StreamStart::Here, named("third")).unwrap();
-                // Who resumed from a cursor of these would lose the start.
+                // A reader that resumed from a cursor of these would lose the start.
                 for message in [changing.heartbeat(), changing.bye("stopping", 1)] {
                     let message: Value = serde_json::from_slice(&message).unwrap();
                     assert_eq!(message.get("cursor"), None, "{message}");
@@ -105,6 +105,30 @@ fn start_is_kept_while_it_is_looked_for() {
             assert_eq!(messages.len(), events + 1, "{start:?}");
         }
     });
+}
+
+#[tokio::test]
+async fn kept_latest_counts_back_from_where_it_was_asked() {
+    let (_dir, store) = new_store();
+    let mut world = World::new(&store, TAG, 1);
+    for _ in 0..60 {
+        world.write().await;
+    }
+    world.deliver();
+    let events = |world: &World| world.items.iter().filter(|(at, _)| at.entities == 0).count();
+    let before = events(&world);
+    // They are the newest ones only once they are delivered.
+    for _ in 0..20 {
+        world.write().await;
+    }
+    let later = events(&world) - before;
+    let (notifier, mut changing) = follower(&world.hub);
+    changing.ask(selector(0, false), StreamStart::Latest(30), named("first")).unwrap();
+    world.deliver();
+    changing.ask(selector(0, false), StreamStart::Here, named("second")).unwrap();
+    let (acks, messages) = answers(&notifier, &mut changing).await;
+    assert_eq!(acks.len(), 2);
+    assert_eq!(messages.len(), 30 + later + 1, "with `caught_up`");
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ pub(super) fn all(table: fn() -> Vec<Endpoint>) -> Vec<Endpoint> {
         file("/client.js", clients::JAVASCRIPT, "A client for JavaScript, one module to import"),
         file("/client.d.ts", clients::TYPES, "TypeScript's types of `/client.js`"),
         file("/client.py", clients::PYTHON, "A client for Python, one file to download"),
-        file("/favicon.ico", static_file::ICON, "The icon of the pages"),
+        file("/favicon.ico", pages::ICON, "The icon of the pages"),
         Endpoint::public("/robots.txt", get(robots::show)).on(Operation::get(
             "What crawlers may fetch: the pages and the manual",
         )

@@ -13,11 +13,11 @@ async fn expired_events_stay_ten_minutes_for_the_archive() {
         Ok(())
     };
     store.commit(put).await.unwrap();
-    let (clock, (archived, first)) = (Clock::system(), watch::channel(None));
+    let (clock, (exported, first)) = (Clock::system(), watch::channel(None));
     let options = RetentionOptions { journal_bytes: 100_000, ..usual(tag) };
     let witness = Arc::new(Witness::new(clock));
     let begun = RetentionPasses::begin(store.clone(), options, witness, clock).await.unwrap();
-    let mut passes = RetentionPasses { archived: Some(first), ..begun };
+    let mut passes = RetentionPasses { exported_until: Some(first), ..begun };
     let expired = |now: Timestamp| now.minus(hours(48)).hour();
     let kept = || journal(&store, tag).len();
     passes.pass(now).await.unwrap();
@@ -25,10 +25,10 @@ async fn expired_events_stay_ten_minutes_for_the_archive() {
     passes.options.journal_bytes = 5_050;
     passes.pass(now).await.unwrap();
     assert_eq!(kept(), 50, "the limit of bytes holds");
-    archived.send_replace(Some(expired(now)));
+    exported.send_replace(Some(expired(now)));
     passes.pass(now).await.unwrap();
     assert_eq!(kept(), 50, "the archive does not have this hour");
-    archived.send_replace(Some(Hour(expired(now).0 + 1)));
+    exported.send_replace(Some(Hour(expired(now).0 + 1)));
     passes.pass(now).await.unwrap();
     assert_eq!(kept(), 49);
 
@@ -46,7 +46,7 @@ async fn expired_events_stay_ten_minutes_for_the_archive() {
     assert_eq!(kept(), 29, "it still fails");
 
     // It works again.
-    archived.send_replace(Some(Hour(expired(later).0 + 1)));
+    exported.send_replace(Some(Hour(expired(later).0 + 1)));
     passes.pass(later).await.unwrap();
     let later = now.plus(hours(30));
     passes.pass(later).await.unwrap();
