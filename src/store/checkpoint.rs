@@ -4,7 +4,8 @@
 //! disk allows), `VERSION`, and `BACKUP`, which describes it. The directory gets its name only when
 //! it is complete and on the disk. A restored store is a new store: it has its own id, so that it
 //! reads a broker's topic by its own subscription, and the positions of its embedded bus continue
-//! far after all that the original store can have given out since.
+//! far after all that the original store, or another that was restored from it, can have given out
+//! since.
 
 use std::ffi::OsStr;
 use std::fs;

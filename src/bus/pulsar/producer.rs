@@ -28,8 +28,9 @@ const PRODUCER: u64 = 1;
 
 /// Bytes of a batch that its own metadata may take: little more than the producer's name.
 const BATCH_METADATA: usize = 1 << 10;
-/// The most bytes of a message's metadata in a batch, besides its key and the values of its three
-/// own properties: names of properties, lengths, and `gap`, `after`, `simulated`.
+/// The most bytes of a message's metadata in a batch, without its key and the values of
+/// [`Outgoing::properties`]: lengths, names of properties, and the values of `gap`, `after` and
+/// `simulated`.
 const MESSAGE_METADATA: usize = 512;
 
 /// Time between two pings.

@@ -43,6 +43,15 @@ pub struct StreamJournal {
     pub kept: RetentionLimits,
 }
 
+impl StreamJournal {
+    /// Whether this journal never had a cursor: it is of another bus, or beyond all that this store
+    /// has given out, as one of a store that was restored from a backup of it.
+    pub(super) fn is_foreign(&self, cursor: Cursor) -> bool {
+        let is_beyond = || cursor.position.entry > *self.store.watermarks().outbox.borrow();
+        cursor.tag != self.tag || (self.tag == self.store.bus_tag() && is_beyond())
+    }
+}
+
 /// The newest events, and the journal once it is attached.
 #[derive(Debug)]
 pub(in crate::hub) struct EventLog {

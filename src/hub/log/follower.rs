@@ -187,7 +187,6 @@ impl Follower {
         self.selector = Arc::new(selector);
         self.answers.accept(warnings);
         (self.has_caught_up, self.is_fresh) = (false, true);
-        let tag = self.feed().journal.tag;
         let is_here = start == StreamStart::Here || near.is_some();
         let start = match near.map_or(start, StreamStart::Behind) {
             StreamStart::Here => StreamStart::Behind(self.offset),
@@ -198,12 +197,12 @@ impl Follower {
             self.state = self.begin_in_time(start);
             return Ok(());
         };
-        let asked = offset;
-        if offset.cursor.tag != tag {
+        let (asked, is_foreign) = (offset, self.feed().journal.is_foreign(offset.cursor));
+        if is_foreign {
             offset = self.selector.after(self.feed().oldest());
         }
         self.answers.push(&mut self.control, self.encoding, offset, None);
-        if asked.cursor.tag != tag {
+        if is_foreign {
             let reason = GapReason::BusChanged;
             let gap = StreamMessage::Gap { from: asked, to: offset, count: None, reason };
             gap.push(&mut self.control, self.encoding);

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ghpulse::clock::Clock;
+use ghpulse::model::position::{Cursor, Position};
 use ghpulse::simulate::Options;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -413,6 +414,18 @@ async fn invalid_query_is_refused_with_its_reason() {
     let gap: Value = serde_json::from_str(gap).unwrap();
     assert_eq!((&gap["type"], &gap["reason"]), (&json!("gap"), &json!("bus_changed")));
     assert_eq!(gap["from"], "00000001-be1f4b");
+    // One of a store that was restored from a backup of this one.
+    let events = polled_at_least(at, 1).await;
+    let own: Cursor = events[0].0.parse().unwrap();
+    let beyond = Cursor { position: Position::counted(1 << 58), ..own }.to_string();
+    let answer = request(at, "GET", &format!("/stream?poll=1&cursor={beyond}"), &[]).await;
+    let messages: Vec<Value> =
+        answer.body.lines().skip(2).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&messages[0]["from"], &messages[0]["reason"]),
+        (&beyond.into(), &"bus_changed".into())
+    );
+    assert_eq!(messages[1]["cursor"], events[0].0.as_str(), "all that is here");
     running.end().await;
 }
 

@@ -1,7 +1,5 @@
 //! Two collectors on one topic.
 
-use std::time::Duration;
-
 use ghpulse::bus::ProducerGrant;
 use ghpulse::clock::Clock;
 use ghpulse::collect::entries::Entries;
@@ -386,8 +384,10 @@ async fn terminated_topic_is_named_and_github_is_read_on() {
         })
         .await;
     }
-    // Longer than a collector that lost the topic waits until it is on standby.
-    tokio::time::sleep(Duration::from_secs(25)).await;
+    until_some("the one that was on standby reads GitHub", async || {
+        (part(&second, "source").await["state"] == "ok").then_some(())
+    })
+    .await;
     github.control.emit(20);
     for node in [&first, &second] {
         until_some("GitHub is read, and what it shows is kept", async || {
