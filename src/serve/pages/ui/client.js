@@ -95,7 +95,7 @@ async function storage(at) {
   };
 }
 
-// One connection. Its failure goes to `end.error`, the server's delay to `end.wait`, ms.
+// One connection. Failures go to `end.error`, the server's delay to `end.wait`, ms.
 async function* connect(url, { signal, headers }, end) {
   const control = new AbortController(), stop = () => control.abort();
   const attempt = (promise) => {
