@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::{self, AlertFormat, Secret};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
 use crate::metrics;
+use crate::model::window::Timestamp;
 
 /// Timeout of one post.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,11 +103,18 @@ impl Alerts {
         Ok((Self(Some(shared)), posting))
     }
 
-    /// Reports that the condition holds, again or still. `text` is the explanation for people.
+    /// Reports that the condition holds, again or still, and began now unless it was reported
+    /// before. `text` is the explanation for people.
     pub fn raise(&self, condition: AlertCondition, text: &str) {
+        self.raise_since(condition, text, None);
+    }
+
+    /// Reports that the condition holds, again or still, and when it began, if that is known.
+    pub fn raise_since(&self, condition: AlertCondition, text: &str, began: Option<Timestamp>) {
         if let Some(shared) = &self.0 {
             let clock = shared.clock;
-            shared.lock().raise(condition, text, clock.now(), clock.instant());
+            let began = began.unwrap_or_else(|| clock.now());
+            shared.lock().raise(condition, text, began, clock.instant());
             shared.changed.notify_one();
         }
     }

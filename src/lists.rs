@@ -146,10 +146,10 @@ impl Lists {
                 .collect();
             let more = if known.len() > 10 { ", …" } else { "" };
             known.truncate(10);
-            let known = if known.is_empty() {
-                "there is none; a list is a file NAME.txt in lists.dir".to_owned()
-            } else {
-                format!("there are {}{more}", known.join(", "))
+            let known = match &known[..] {
+                [] => "there is none; a list is a file NAME.txt in lists.dir".to_owned(),
+                [only] => format!("the only list is {only}"),
+                _ => format!("the lists are {}{more}", known.join(", ")),
             };
             return Err(UnknownList(format!("no list `{shown}`: {known}")));
         };

@@ -13,7 +13,7 @@ names! {
         TidbFailing = "tidb_failing",
         /// RabbitMQ is not being fed, or its consumers have missed messages.
         RabbitMqAway = "rabbitmq_away",
-        /// The merge script fails; the last good one is in use.
+        /// A script fails; the last good one is in use.
         ScriptBroken = "script_broken",
         /// A file that is read while running, or that of a list, cannot be used.
         FileUnusable = "file_unusable",
@@ -40,7 +40,7 @@ impl AlertCondition {
             Self::SourceAway => "GitHub cannot be followed",
             Self::TidbFailing => "the sync with TiDB fails",
             Self::RabbitMqAway => "RabbitMQ is not fed",
-            Self::ScriptBroken => "the merge script is broken",
+            Self::ScriptBroken => "a script is broken",
             Self::FileUnusable => "a file cannot be used",
             Self::DiskNearlyFull => "the disk is nearly full",
             Self::FeedFrozen => "GitHub's feed is frozen",

@@ -70,11 +70,12 @@ impl AlertLedger {
         &mut self.entries[condition as usize]
     }
 
+    /// Records that the condition holds at `now`. `began` counts at the first of these calls.
     pub(super) fn raise(
         &mut self,
         condition: AlertCondition,
         text: &str,
-        wall: Timestamp,
+        began: Timestamp,
         now: Instant,
     ) {
         let text: String = text.chars().take(TEXT_CHARS).collect();
@@ -84,7 +85,7 @@ impl AlertLedger {
             reported.over = None;
         }
         let (standing, _) = entry.standing.get_or_insert_with(|| {
-            let (failures, began, over) = (0, wall, None);
+            let (failures, over) = (0, None);
             (AlertMessage { condition, text: String::new(), failures, began, over }, now)
         });
         standing.failures = standing.failures.saturating_add(1);

@@ -74,8 +74,12 @@ async fn one_post_when_it_begins_and_one_when_it_is_over() {
     let over = next(&mut posts).await;
     assert_eq!((&over["condition"], &over["state"]), (&"source_away".into(), &"over".into()));
     // Another condition is reported separately, which shows that no message came in between.
-    case.alerts.raise(AlertCondition::ScriptBroken, "line 3");
-    assert_eq!(next(&mut posts).await["condition"], "script_broken");
+    // When it began is what the part says, and what the first report says.
+    let began = Timestamp::from_seconds(1_000_000);
+    case.alerts.raise_since(AlertCondition::ScriptBroken, "line 3", Some(began));
+    let broken = next(&mut posts).await;
+    assert_eq!(broken["condition"], "script_broken");
+    assert_eq!(broken["since"], began.to_string());
     assert_eq!(case.end().await, 3);
 }
 

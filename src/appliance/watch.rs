@@ -15,6 +15,7 @@ use crate::collect::audit::AuditReading;
 use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
 use crate::metrics;
+use crate::model::audit::AuditConflict;
 use crate::model::coverage::{Trouble, TroubleKind};
 use crate::model::part::{Part, PartState};
 use crate::serve::Operate;
@@ -101,7 +102,9 @@ pub(super) async fn run(
         }
         if let Some(report) = audit.as_ref().and_then(|audit| audit.borrow().clone()) {
             match &report.conflict {
-                Some(conflict) => alerts.raise(AlertCondition::AuditConflict, &conflict.text),
+                Some(AuditConflict { since, text }) => {
+                    alerts.raise_since(AlertCondition::AuditConflict, text, Some(*since));
+                }
                 None => alerts.clear(AlertCondition::AuditConflict),
             }
         }
@@ -125,8 +128,8 @@ pub(super) async fn run(
     }
 }
 
-/// Raises or clears the alert for a part. The history raises its own, because it knows each
-/// failure.
+/// Raises or clears the alert for a part, which says since when it is so. The history raises its
+/// own, because it knows each failure.
 fn tell(alerts: &Alerts, part: &Part) {
     let (condition, is_wrong) = match &*part.name {
         "source" => (AlertCondition::SourceAway, part.state == PartState::Down),
@@ -140,7 +143,8 @@ fn tell(alerts: &Alerts, part: &Part) {
         _ => return,
     };
     if is_wrong {
-        alerts.raise(condition, part.error.as_deref().unwrap_or("no reason is known"));
+        let text = part.error.as_deref().unwrap_or("no reason is known");
+        alerts.raise_since(condition, text, Some(part.since));
     } else {
         alerts.clear(condition);
     }
@@ -162,15 +166,13 @@ fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
             TroubleKind::StaleToken => AlertCondition::TokenStale,
             TroubleKind::PageMissing => AlertCondition::PageMissing,
         };
-        let texts: Vec<&str> = troubles
-            .iter()
-            .filter(|trouble| trouble.kind == kind)
-            .map(|trouble| trouble.text.as_str())
-            .collect();
-        if texts.is_empty() {
-            alerts.clear(condition);
-        } else {
-            alerts.raise(condition, &texts.join("; "));
+        let of_kind = || troubles.iter().filter(|trouble| trouble.kind == kind);
+        match of_kind().map(|trouble| trouble.since).min() {
+            None => alerts.clear(condition),
+            began => {
+                let texts: Vec<&str> = of_kind().map(|trouble| trouble.text.as_str()).collect();
+                alerts.raise_since(condition, &texts.join("; "), began);
+            }
         }
     }
 }
@@ -192,6 +194,48 @@ fn is_hardly_any(free: u64, all: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{AlertFormat, AlertsConfig, Secret};
+    use crate::http::fake::{FakeReply, FakeServer};
+    use crate::model::window::Timestamp;
+
+    #[tokio::test]
+    async fn alert_began_when_its_part_says() {
+        let (sender, mut posts) = tokio::sync::mpsc::unbounded_channel();
+        let hook = FakeServer::start(move |asked| {
+            sender.send(String::from_utf8_lossy(&asked.body).into_owned()).unwrap();
+            FakeReply::new(200, "")
+        })
+        .await;
+        let settings = AlertsConfig {
+            webhook: Secret::new(format!("{}/hook", hook.url)),
+            format: AlertFormat::Json,
+            sign_key: None,
+            tolerance: 0,
+            within: Duration::ZERO,
+            pause: Duration::ZERO,
+        };
+        let (alerts, posting) = Alerts::new(&settings, "box", Clock::system()).unwrap();
+        let stop = CancellationToken::new();
+        let posting = tokio::spawn(posting.run(stop.clone()));
+        let since = Timestamp::from_seconds(1_000_000);
+        let error = Some("no answer".to_owned());
+        tell(
+            &alerts,
+            &Part { name: "bus".into(), state: PartState::Down, since, error, note: None },
+        );
+        let post = posts.recv().await.unwrap();
+        assert!(post.contains(&format!("\"since\":\"{since}\"")), "{post}");
+        let kind = TroubleKind::StaleToken;
+        let trouble = |second| {
+            let (since, text) = (Timestamp::from_seconds(second), "old pages".to_owned());
+            Trouble { kind, of: 1, since, text }
+        };
+        tell_troubles(&alerts, &[trouble(3_000), trouble(2_000)]);
+        let post = posts.recv().await.unwrap();
+        assert!(post.contains(&format!("\"since\":\"{}\"", trouble(2_000).since)), "{post}");
+        stop.cancel();
+        posting.await.unwrap().unwrap();
+    }
 
     #[test]
     fn files_and_lists_that_cannot_be_used_are_named_together() {

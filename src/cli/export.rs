@@ -128,7 +128,8 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
     }
     if let Some(hour) = &exported.begins_within {
         output::to_stderr(&format!(
-            "note: the journal begins in the hour {hour}; earlier events are not in it"
+            "note: the journal begins in the hour {hour}; of earlier hours it has only events that \
+             GitHub showed late"
         ));
     }
     if exported.hours.is_empty() {

@@ -27,7 +27,7 @@ pub(super) struct ImportArgs {
     /// Files named after an hour, YYYY-MM-DD-H.json.gz
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Prints one line of JSON a file
+    /// Prints one line of JSON a file; `hour` is null where the same contents were imported before
     #[arg(long)]
     json: bool,
 }

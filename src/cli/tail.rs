@@ -59,7 +59,7 @@ pub(super) struct TailArgs {
     /// Only events on these lists of the server; a leading ! excludes
     #[arg(long, value_name = "LIST", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     list: Vec<String>,
-    /// Prints only these values: paths that begin with event or payload
+    /// Prints only these values, sorted by path: paths that begin with event or payload
     #[arg(long, value_name = "PATH", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     field: Vec<String>,
     /// Begins at a time (2026-11-22T05:00:00Z), a day, or this long ago (15m)

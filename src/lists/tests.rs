@@ -113,7 +113,7 @@ fn removed_list_is_unknown_and_stays_for_its_readers() {
     assert_eq!(lists.all(), [Arc::clone(&list)]);
     let bad = lists.find("bad").unwrap_err().to_string();
     assert_eq!(bad, "the file of list `bad` has an error (line 1); see the log");
-    assert_eq!(lists.find("x").unwrap_err().to_string(), "no list `x`: there are mine");
+    assert_eq!(lists.find("x").unwrap_err().to_string(), "no list `x`: the only list is mine");
     fs::remove_file(&path).unwrap();
     lists.look(true);
     assert!(lists.find("mine").is_err() && list.holds(Some("a/b"), None));

@@ -408,7 +408,9 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
         // One byte more than the limit, so that the caller can refuse the length.
         let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
         file.take(limit).read_to_end(&mut bytes)?;
-        String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8 text"))
+        // Some editors begin a file with a byte order mark.
+        let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+        String::from_utf8(text.to_owned()).map_err(|_| io::Error::other("not UTF-8 text"))
     };
     match read() {
         Ok(text) => Ok(Some(text)),

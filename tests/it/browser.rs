@@ -387,6 +387,12 @@ async fn the_stream_can_be_tried_resumed_and_taken_elsewhere() {
         page.click("#stop").await;
         let gone = "document.getElementById('link').textContent.startsWith('Not connected')";
         shows(&mut page, gone).await;
+        // A link fills in the form, and says what sends the query.
+        page.open(&format!("http://{host}{prefix}/play?types=PushEvent")).await;
+        let ready = "document.getElementById('types')?.value === 'PushEvent' && \
+                     document.getElementById('link').textContent.includes('Connect sends')";
+        shows(&mut page, ready).await;
+        page.screenshot(&format!("play-link-{name}.png")).await;
         check_quiet(&page, &host);
     }
     browser.end().await;

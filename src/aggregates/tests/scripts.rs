@@ -188,7 +188,7 @@ async fn a_changed_list_counts_the_whole_window_again() {
     let mut bench = Bench::with_lists(&store, scripts.path(), NOW, lists).await.settle().await;
     assert_eq!(bench.value("pushes"), Value::Null, "the list does not exist yet");
     let said = troubles(&bench);
-    assert!(said[0].ends_with("where: list: no list `mine`: there are bots"), "{said:?}");
+    assert!(said[0].ends_with("where: list: no list `mine`: the only list is bots"), "{said:?}");
     let about = bench.hub.aggregates.get("pushes").unwrap().about().unwrap();
     assert!(
         about.script.state.error.as_ref().unwrap().contains("no list `mine`")

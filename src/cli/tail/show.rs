@@ -142,7 +142,7 @@ fn gap(message: &TailMessage<'_>) -> String {
     let why = match message.text(&["reason"]).as_deref() {
         Some("retention") => "kept no longer, or damaged",
         Some("slow") => "read too slowly",
-        Some("upstream") => "not received, or too large for the broker",
+        Some("upstream") => "not read from GitHub, lost, or too large for the broker",
         Some("bus_changed") => "on another bus",
         _ => "for an unknown reason",
     };
@@ -374,7 +374,7 @@ mod tests {
         let said = gap(json!({ "type": "gap", "count": 3, "reason": "retention" }));
         assert_eq!(said, "3 events are missing here: kept no longer, or damaged");
         let said = gap(json!({ "type": "gap", "count": null, "reason": "upstream" }));
-        assert!(said.starts_with("events are missing here: not received, or"), "{said}");
+        assert!(said.starts_with("events are missing here: not read from GitHub"), "{said}");
     }
 
     #[test]

@@ -57,11 +57,12 @@ pub enum StreamMessage<'a> {
         #[schemars(with = "Offset")]
         cursor: Option<Offset>,
     },
-    /// Events after `from` and not after `to` are missing.
+    /// Events after `from` and not after `to` are missing. Where `from` equals `to`, the missing
+    /// events have no cursor: they belong between this event and the next.
     Gap {
         /// They lie after this cursor.
         from: Offset,
-        /// The last of them lies at this cursor.
+        /// The last of them lies at this cursor, or `from` where they have none.
         to: Offset,
         /// Their number, where it is known.
         count: Option<u64>,
@@ -137,6 +138,12 @@ mod tests {
 
     fn line(message: &StreamMessage<'_>) -> String {
         String::from_utf8(message.encoded(StreamEncoding::Ndjson).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn schema_says_where_events_without_a_cursor_are_missing() {
+        let schema = schemars::schema_for!(StreamMessage<'_>).to_value().to_string();
+        assert!(schema.contains("belong between this event and the next"), "{schema}");
     }
 
     #[test]

@@ -461,7 +461,7 @@ impl Follower {
         if self.pending_start.take().is_some() {
             let mut answers = Vec::new();
             let QueryStart { offset, warning, .. } = page.start;
-            self.answers.push(&mut answers, self.encoding, offset, warning);
+            self.answers.push(&mut answers, self.encoding, offset, warning.map(|warning| *warning));
             batch.messages.push(answers.into());
         }
         batch.count += page.messages;

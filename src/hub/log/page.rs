@@ -314,7 +314,8 @@ pub(super) struct QueryStart {
     pub(super) offset: Offset,
     /// Whether the query asks for events older than the journal.
     short: bool,
-    pub(super) warning: Option<QueryWarning>,
+    /// Boxed: it is rare, and a page that is read for the start holds it.
+    pub(super) warning: Option<Box<QueryWarning>>,
 }
 
 /// Finds where a query begins; `None` if the slice ends before that.
@@ -406,7 +407,7 @@ fn find_latest(
     let warning = (found < most && looked >= SEARCH_EVENTS).then(|| {
         let message =
             format!("{found} of the last {SEARCH_EVENTS} events match: no more were looked at");
-        QueryWarning { field: "latest", value: most.to_string(), message }
+        Box::new(QueryWarning { field: "latest", value: most.to_string(), message })
     });
     let position = begin.unwrap_or_default();
     let offset = selector.after(Cursor { tag: *tag, position });

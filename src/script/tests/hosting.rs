@@ -109,6 +109,15 @@ async fn invalid_file_leaves_the_last_good_script_in_force() {
 }
 
 #[tokio::test]
+async fn byte_order_mark_at_the_beginning_is_not_an_error() {
+    let (_folder, path) = folder();
+    let host = host(None);
+    fs::write(&path, format!("\u{feff}{DOUBLE}")).unwrap();
+    assert_eq!(host.refresh(&path, |_| live()).as_deref(), Some(DOUBLE));
+    assert_eq!((host.status().diagnostic(), factor(&host)), (None, 2));
+}
+
+#[tokio::test]
 async fn script_failing_on_the_live_window_is_refused() {
     let (_folder, path) = folder();
     let host = host(None);

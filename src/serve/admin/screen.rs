@@ -90,12 +90,12 @@ impl Status {
         );
         out.line("clients", counted(self.clients.connections, "connection"));
         if let Some(seconds) = self.journal.reach_seconds {
-            let (size, hours) = (bytes(self.journal.bytes), seconds / 3_600);
-            let tenths = seconds % 3_600 / 360;
-            out.line(
-                "journal",
-                format_args!("{size} on disk, reaches back {hours}.{tenths} hours"),
-            );
+            let size = bytes(self.journal.bytes);
+            let reach = match seconds {
+                0..7_200 => format!("{} min", seconds / 60),
+                _ => format!("{}.{} hours", seconds / 3_600, seconds % 3_600 / 360),
+            };
+            out.line("journal", format_args!("{size} on disk, reaches back {reach}"));
         }
         if let Some(backups) = &self.backups {
             out.backups(backups);
@@ -391,6 +391,11 @@ mod tests {
         let written = serde_json::to_value(&status).unwrap();
         assert_eq!(serde_json::from_value::<Status>(written).unwrap(), status);
         assert!(!Status::default().screen().is_empty());
+        for (seconds, reach) in [(59, "0 min"), (7_199, "119 min"), (7_200, "2.0 hours")] {
+            let journal = json!({ "journal": { "bytes": 0, "reach_seconds": seconds } });
+            let screen = serde_json::from_value::<Status>(journal).unwrap().screen();
+            assert!(screen.contains(&format!("reaches back {reach}")), "{screen}");
+        }
     }
 
     #[test]

@@ -79,8 +79,9 @@ pub(crate) fn may_sync(server: &ServerState, request: &Request<Body>) -> Result<
     if is_from_here(server, request) {
         return Ok(());
     }
-    let detail = "only a program on this machine may ask for it, not a page and nothing that a \
-                  proxy brings, or somebody with a token: set server.adminToken to have one";
+    let detail = "only a program on this machine may ask for it, not a page, nothing that a proxy \
+                  brings, and nobody while server.trustedProxies names this machine; or somebody \
+                  with a token: set server.adminToken to have one";
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 

@@ -104,6 +104,7 @@ async fn where_a_proxy_is_here_a_local_address_is_not_enough() {
     let site = Site::start(&[("GHPULSE_SERVER_TRUSTEDPROXIES", "127.0.0.1")]).await;
     let answer = request(site.running.public, "GET", "/sync-event", &[]).await;
     assert_eq!(answer.status, 403, "{}", answer.body);
+    assert!(answer.body.contains("server.trustedProxies"), "{}", answer.body);
     site.end().await;
 }
 

@@ -61,7 +61,7 @@ async fn query_by_list_follows_the_file() {
     let refused = request(site.running.public, "GET", "/stream?poll=1&list=yours", &[]).await;
     assert_eq!(refused.status, 400);
     let detail = refused.json()["detail"].as_str().unwrap().to_owned();
-    assert_eq!(detail, "list: no list `yours`: there are bots, mine");
+    assert_eq!(detail, "list: no list `yours`: the lists are bots, mine");
 
     // A reader that is connected sees the change; a file with an error changes nothing.
     let mut client = site.connect("/stream?list=mine").await;

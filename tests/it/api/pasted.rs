@@ -33,6 +33,9 @@ const BYTES: usize = 6 << 10;
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
     content-type: application/problem+json\r\ncontent-length: 27\r\nconnection: close\r\n\r\n\
     {\"detail\":\"try again soon\"}";
+/// The response of another server.
+const FOREIGN: &str = "HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\n\
+    content-length: 16\r\nconnection: close\r\n\r\n{\"message\":\"no\"}";
 
 /// A client and the program that runs it.
 struct Kind {
@@ -319,6 +322,25 @@ async fn javascript_client_folds_counts_and_reports_refusals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn python_client_folds_counts_and_reports_refusals() {
     expect_counts_and_refusals(&PYTHON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_refuse_wrong_addresses_in_words() {
+    let (site, files) = (Site::start(&[]).await, tempfile::tempdir().unwrap());
+    for kind in [&JAVASCRIPT, &PYTHON] {
+        kind.download(site.running.public, files.path()).await;
+        let proxy = Proxy::start(site.running.public, 1, 0, Some(FOREIGN)).await;
+        let url = format!("http://{}/", proxy.address);
+        let Some(reader) = kind.run(files.path(), &url, &json!({}), 1) else { continue };
+        let said = reader.end().await;
+        assert_eq!(said, [r#"# refused 404: {"message":"no"}"#], "{}", kind.path);
+    }
+    for url in ["ws://localhost:8600/", "wss://localhost/", "localhost:8600"] {
+        let Some(reader) = JAVASCRIPT.run(files.path(), url, &json!({}), 1) else { break };
+        let refused = format!("# refused {url}: use http:// or https://");
+        assert_eq!(reader.end().await, [refused]);
+    }
+    site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

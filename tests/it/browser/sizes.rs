@@ -34,6 +34,18 @@ const WRONG: &str = "(() => { const wrong = []; \
                 && Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top) > 1) \
                 wrong.push(`${name(at)} and ${name(other)}`); } }); \
     return wrong.join(); })()";
+/// Labels of the time in charts that lie on each other.
+const LABELS: &str = "[...document.querySelectorAll('.chart svg')].flatMap((chart) => { \
+    const texts = [...chart.querySelectorAll('text')]; \
+    const lowest = Math.max(...texts.map((text) => +text.getAttribute('y'))); \
+    const labels = texts.filter((text) => +text.getAttribute('y') === lowest); \
+    const boxes = labels.map((label) => label.getBoundingClientRect()); \
+    return labels.slice(1).filter((_, at) => boxes[at].right > boxes[at + 1].left) \
+        .map((label) => label.textContent); }).join()";
+/// Whether what an endpoint gives is in sight, and wide enough to be read.
+const ENDPOINTS: &str = "[...document.querySelectorAll('#endpoints td:last-child')].every((cell) => { \
+    const { right, width } = cell.getBoundingClientRect(); \
+    return right <= innerWidth && width > 150; })";
 const SIDEWAYS: &str = "document.documentElement.scrollWidth > window.innerWidth";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,9 +61,13 @@ async fn no_card_lies_on_another_at_any_size() {
         for (width, height, is_one_screen) in SIZES {
             page.resize(width, height).await;
             // Rows are fitted after the layout: what is shown in the end counts.
-            shows(&mut page, &format!("innerWidth === {width} && {WRONG} === ''")).await;
+            let settled = format!("innerWidth === {width} && {WRONG} === '' && {LABELS} === ''");
+            shows(&mut page, &settled).await;
             let what = format!("/{path} at {width}x{height}");
             assert_eq!(page.evaluate(SIDEWAYS).await, json!(false), "{what}: sideways");
+            if path.is_empty() && width < 641 {
+                assert_eq!(page.evaluate(ENDPOINTS).await, json!(true), "{what}: endpoints");
+            }
             if is_one_screen && !path.is_empty() {
                 let whole = "document.documentElement.scrollHeight <= window.innerHeight";
                 assert_eq!(page.evaluate(whole).await, json!(true), "{what}: scrolls");

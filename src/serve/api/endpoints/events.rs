@@ -77,7 +77,8 @@ fn frames() -> SocketMessages {
             control(
                 "gap",
                 json!({
-                    "from": CURSOR, "to": CURSOR, "count": null, "reason": "retention",
+                    "from": "51a70c3e-bc3", "to": "51a70c3e-bd4f", "count": null,
+                    "reason": "retention",
                 }),
             ),
             control(

@@ -50,6 +50,15 @@ function canvas(box, most, steps, label) {
   return { svg, x, y, top, tick, say, room: (width - left) / letter, dot: letter / 3 };
 }
 
+// As many labels of the time as have room.
+function drawTicks(at, ticks) {
+  const wide = ticks.reduce((sum, [, text]) => sum + Math.max(3, 0.6 * text.length), 0);
+  const every = Math.ceil(wide / Math.max(1, at.room));
+  ticks.forEach(([step, text, anchor], place) => {
+    if (place % every === 0) at.tick(step, text, anchor);
+  });
+}
+
 const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
 
 // Stacked areas: each layer has a class and one value per step. A step without data is grey from
@@ -81,7 +90,7 @@ function stacked(box, layers, ticks, label, unknown, marked) {
     at.svg.append(drawn("rect", { class: "imported", x: at.x(from), y: at.y(0),
       width: at.x(to) - at.x(from), height: 4 }));
   }
-  for (const [step, text, anchor] of ticks) at.tick(step, text, anchor);
+  drawTicks(at, ticks);
   box.replaceChildren(at.svg);
 }
 
@@ -144,10 +153,7 @@ function lines(box, layers, ticks, label, marked) {
     at.svg.append(drawn("circle", { class: `area ${layer.kind}`, cx: at.x(steps - 1) - at.dot,
       cy: at.y(layer.last), r: at.dot }));
   }
-  const every = Math.ceil((ticks.length * 3) / Math.max(1, at.room));
-  ticks.forEach(([step, text, anchor], place) => {
-    if (place % every === 0) at.tick(step, text, anchor);
-  });
+  drawTicks(at, ticks);
   box.replaceChildren(at.svg);
 }
 

@@ -59,7 +59,10 @@ export interface EntityMessage {
   simulated?: boolean;
 }
 
-/** What lies after `from` and not after `to` is missing. */
+/**
+ * What lies after `from` and not after `to` is missing. Where they are equal, the missing events
+ * have no cursor: they belong between this event and the next.
+ */
 export interface GapMessage {
   type: "gap";
   from: string;

@@ -13,10 +13,8 @@ const SILENCE = 4e4, BACKOFF = 6e4, HINT = 6e5, LINE = 64 << 20;
 
 /**
  * Resumes by cursor, which is saved when the next message is asked for. Throws refusals.
- * @param {string | URL} url Of /stream, /stream/languages|types|activity, /aggregate/NAME; `…/`
- *   means `…/stream`.
- * @param {Record<string, any>} [query] Lists for several values; `poll: 1` ends when it has
- *   caught up.
+ * @param {string | URL} url /stream[/languages|types|activity], /aggregate/NAME; `…/` is `…/stream`
+ * @param {Record<string, any>} [query] Lists for several values; `poll: 1` ends when caught up.
  * @param {{checkpoint?: string | {load(): any, save(cursor: string): any}, signal?: AbortSignal,
  *   headers?: object, retry?: number, onRetry?(error: any, wait: number): void
  * }} [options] `checkpoint` keeps the cursor: a file, in browsers a key of localStorage, or
@@ -24,13 +22,14 @@ const SILENCE = 4e4, BACKOFF = 6e4, HINT = 6e5, LINE = 64 << 20;
  * @returns {AsyncGenerator<Message>}
  */
 export async function* ghpulse(url, query = {}, options = {}) {
-  const { checkpoint: at, signal, retry = 1000, onRetry } = options;
+  const { checkpoint: at, signal, retry = 1e3, onRetry } = options;
   const base = new URL(url, globalThis.location?.href), { searchParams } = base;
-  if (base.pathname.endsWith("/")) base.pathname += "stream";
+  if (!/^https?:/.test(base)) throw new Error(`${url}: use http:// or https://`);
+  if (/\/$/.test(base.pathname)) base.pathname += "stream";
   for (const [name, values] of Object.entries(query))
     for (const value of [values].flat()) if (value != null) searchParams.append(name, value);
   const once = /^(1|true)$/.test(searchParams.get("poll"));
-  const store = base.pathname.endsWith("/stream") ? await storage(at) : null;
+  const store = /\/stream$/.test(base.pathname) ? await storage(at) : null;
   let cursor = await store?.load(), counts, failures = 0;
   if (cursor === "" && store !== at) throw new Error(`${at} is empty: delete it`);
   const keep = async (next) => {
@@ -52,11 +51,11 @@ export async function* ghpulse(url, query = {}, options = {}) {
         // A later cursor may precede a gap.
         if (!cursor) await keep(message.cursor);
         for (const it of warnings) console.warn(`ghpulse: ${it.field} ${it.value}: ${it.message}`);
-      } else if (type === "bye" || type === "heartbeat") {
+      } else if (/^(bye|heartbeat)$/.test(type)) {
         end.wait = message.retry_after;
         if (cursor) await keep(message.cursor);
       } else if (/^(snapshot|tick|delta)$/.test(type)) {
-        counts = Object.assign(Object.create(null), value ?? counts);
+        counts = { __proto__: null, ...value ?? counts };
         for (const name in changes)
           if (!(counts[name] = (counts[name] ?? 0) + changes[name])) delete counts[name];
         message = { ...rest, type: "counts", value: counts };
@@ -82,7 +81,6 @@ export async function* ghpulse(url, query = {}, options = {}) {
   }
 }
 
-// Keeps the cursor.
 async function storage(at) {
   if (typeof at !== "string") return at;
   if (!globalThis.process?.versions?.node)
@@ -97,7 +95,7 @@ async function storage(at) {
   };
 }
 
-// One connection. Its failure goes to `end.error`, the server's delay to `end.wait`, ms.
+// One connection. Failures go to `end.error`, the server's delay to `end.wait`, ms.
 async function* connect(url, { signal, headers }, end) {
   const control = new AbortController(), stop = () => control.abort();
   const attempt = (promise) => {
@@ -112,8 +110,9 @@ async function* connect(url, { signal, headers }, end) {
     if (!response) return;
     const { ok, status, headers: got } = response, kind = got.get("content-type");
     if (!ok || !kind?.startsWith(NDJSON)) {
-      const said = await attempt(/json/.test(kind) ? response.json() : response.text());
-      const error = new Error(ok ? `${url} is ${kind}` : `${status}: ${said?.detail ?? said}`);
+      const said = await attempt(/json/.test(kind)
+        ? response.json().then((it) => it?.detail ?? JSON.stringify(it)) : response.text());
+      const error = new Error(ok ? `${url} is ${kind}` : `${status}: ${said}`);
       if (status < 500 && ![408, 425, 429].includes(status)) throw error;
       end.error = error;
       const after = got.get("retry-after") * 1000;
@@ -121,9 +120,7 @@ async function* connect(url, { signal, headers }, end) {
       return;
     }
     const reader = response.body.getReader(), decoder = new TextDecoder();
-    for (let rest = "";;) {
-      const piece = await attempt(reader.read());
-      if (!piece || piece.done) return;
+    for (let rest = "", piece; (piece = await attempt(reader.read()))?.value;) {
       const lines = (rest + decoder.decode(piece.value, { stream: true })).split("\n");
       rest = lines.pop();
       if (rest.length > LINE) throw new Error(`a line over ${LINE} characters`);

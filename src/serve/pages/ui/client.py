@@ -63,7 +63,8 @@ class Entity(_Entity, total=False):
     simulated: bool  # as of an event
 
 
-# What lies after `from` and not after `to` is missing.
+# What lies after `from` and not after `to` is missing. Where they are equal, the missing events have
+# no cursor: they belong between this event and the next.
 Gap = typing.TypedDict(
     "Gap",
     {

@@ -210,7 +210,7 @@ follow();`;
 
 // Why events are missing from a stream.
 const WHY = { retention: "kept no longer, or damaged", slow: "read too slowly",
-  upstream: "not received, or too large for the broker", bus_changed: "on another bus" };
+  upstream: "not read from GitHub, lost, or too large for the broker", bus_changed: "on another bus" };
 
 const partOf = (name) => (status?.parts ?? []).find((part) => part.name === name);
 const clock = (time) => String(time ?? "").replace(/^.*T(\d\d:\d\d).*$/, "$1");

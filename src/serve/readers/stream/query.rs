@@ -34,9 +34,20 @@ const AHEAD: Duration = Duration::from_secs(60);
 /// Most members of a JSON object.
 const MEMBERS: usize = 64;
 
-/// Parameters that take a single word or number, with an example.
-const NUMBERS: [(&str, &str); 4] =
-    [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1"), ("limit", LIMIT)];
+/// Parameters that take a single value, with an example. In a URL an empty one is refused: a reader
+/// whose checkpoint is empty would begin live and miss events.
+const SINGLE: [(&str, &str); 6] = [
+    ("cursor", CURSOR),
+    ("since", SINCE),
+    ("latest", "latest=100"),
+    ("sample", "sample=10"),
+    ("poll", "poll=1"),
+    ("limit", LIMIT),
+];
+
+const CURSOR: &str = "cursor=51a70c3e-be1f4b";
+
+const SINCE: &str = "since=2026-01-01T00:00:00Z or since=15m";
 
 const LIMIT: &str = "poll=1&limit=1000";
 
@@ -143,8 +154,8 @@ pub(super) fn of_url(
 ) -> Result<StreamParams, InvalidParams> {
     let mut given = StreamRequest::default();
     for (name, value) in pairs {
-        let number = NUMBERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        if let Some((name, example)) = number.filter(|_| value.trim().is_empty()) {
+        let single = SINGLE.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        if let Some((name, example)) = single.filter(|_| value.trim().is_empty()) {
             return Err(bad(name, "is empty", "give a value, or leave it out", example));
         }
         given.warn_about_fragment(name, value);
@@ -314,16 +325,15 @@ fn start(
     once: bool,
     now: Timestamp,
 ) -> Result<StreamStart, InvalidParams> {
-    const SINCE: &str = "since=2026-01-01T00:00:00Z or since=15m";
     let named = ["cursor", "since", "latest"].into_iter().zip(&given);
     let named: Vec<&str> =
         named.filter(|(_, values)| !values.is_empty()).map(|(name, _)| name).collect();
-    if named.len() > 1 {
+    if let [first, _, ..] = *named {
         let message = format!("{}: give one of them: each says where to begin", named.join(", "));
-        return Err(InvalidParams { field: Some("cursor"), message });
+        return Err(InvalidParams { field: Some(first), message });
     }
     let [cursor, since, latest] = given;
-    if let Some(text) = one("cursor", cursor, "cursor=51a70c3e-be1f4b")? {
+    if let Some(text) = one("cursor", cursor, CURSOR)? {
         let offset = read_offset(&text);
         let offset = offset.map_err(|error| InvalidParams::of("cursor", error))?;
         return Ok(StreamStart::Behind(offset));
@@ -427,7 +437,10 @@ mod tests {
             ("since=1970-01-12x", Some("since"), "without an offset"),
             ("latest=0", Some("latest"), "from 1 on"),
             ("latest=10001", Some("latest"), "at most 10000, or `since`, such as"),
-            ("latest=5&since=1h", Some("cursor"), "since, latest: give one"),
+            ("latest=5&since=1h", Some("since"), "since, latest: give one"),
+            ("latest=5&cursor=51a70c3e-be1f4b", Some("cursor"), "cursor, latest: give one"),
+            ("cursor=", Some("cursor"), "is empty"),
+            ("poll=1&Since=", Some("since"), "is empty"),
             ("sample=1.5", Some("sample"), "whole number"),
             ("poll=2", Some("poll"), "give 1"),
             ("poll=", Some("poll"), "is empty"),
@@ -448,6 +461,8 @@ mod tests {
         }
         assert_eq!(of_json("[]", bounds()).unwrap_err().field, None);
         assert_eq!(of_json(r#"{"types":{}}"#, bounds()).unwrap_err().field, Some("types"));
+        // In JSON an empty text is a parameter that is left out.
+        assert_eq!(of_json(r#"{"cursor":""}"#, bounds()).unwrap().start, StreamStart::Here);
     }
 
     #[test]
