@@ -119,6 +119,12 @@ impl BusError {
         }
     }
 
+    /// Whether the topic was terminated, so that nobody can produce to it.
+    #[must_use]
+    pub fn is_terminated(&self) -> bool {
+        matches!(self, Self::Pulsar(PulsarError::Terminated { .. }))
+    }
+
     /// Whether only a change of the configuration helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
@@ -161,13 +167,15 @@ pub enum ProducerGrant {
     Granted,
     /// Another producer has the topic; this node is on standby.
     Standby,
+    /// The topic was terminated, so that nobody can produce: admitted events wait in the outbox.
+    Terminated,
 }
 
 impl ProducerGrant {
     /// Whether events may be admitted.
     #[must_use]
     pub fn may_admit(self) -> bool {
-        matches!(self, Self::Granted | Self::Unanswered)
+        matches!(self, Self::Granted | Self::Unanswered | Self::Terminated)
     }
 }
 
@@ -224,7 +232,8 @@ pub struct BusState {
     pub trouble: Option<String>,
     /// Whether the topic has entries that the broker does not deliver; `trouble` explains it.
     pub stuck: bool,
-    /// Whether the topic was terminated, so that nobody can produce to it.
+    /// Whether the broker said that the topic was terminated, and nothing has arrived since. It
+    /// does not say so each time; a producer learns it with its next request.
     pub terminated: bool,
     /// The age of the newest delivery while more are known to follow; `None` when everything was
     /// delivered, or nothing has arrived yet.

@@ -16,6 +16,9 @@ use crate::supervise::Misconfigured;
 /// Deliveries older than this are a backlog.
 const BEHIND: Duration = Duration::from_secs(10);
 
+/// The bus when nobody can produce to the topic.
+const TERMINATED: &str = "the topic was terminated: use another one";
+
 /// The topic's producer and consumer.
 pub(super) struct Broker {
     pub(super) bus: PulsarBus,
@@ -78,10 +81,11 @@ impl BrokerState {
     pub(super) fn look(&self) -> BrokerLook {
         let mut bus = self.bus.borrow().clone();
         let waiting = *self.waiting.borrow();
-        if bus.terminated {
-            return (PartState::Degraded, bus.since, bus.trouble);
+        let is_terminated = bus.terminated || self.is(ProducerGrant::Terminated);
+        if bus.connected && is_terminated {
+            bus.trouble = Some(TERMINATED.to_owned());
         }
-        if !bus.connected {
+        if !bus.connected || is_terminated {
             if waiting > 0 {
                 let trouble = bus.trouble.unwrap_or_else(|| "not connected yet".to_owned());
                 bus.trouble = Some(format!("{trouble}; {}", rows(waiting)));
@@ -109,7 +113,11 @@ impl BrokerState {
 
     /// Whether another collector produces, and this one would if that ended.
     pub(super) fn is_standby(&self) -> bool {
-        self.grant.as_ref().is_some_and(|grant| *grant.borrow() == ProducerGrant::Standby)
+        self.is(ProducerGrant::Standby)
+    }
+
+    fn is(&self, state: ProducerGrant) -> bool {
+        self.grant.as_ref().is_some_and(|grant| *grant.borrow() == state)
     }
 }
 

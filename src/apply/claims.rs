@@ -123,8 +123,7 @@ pub(super) fn record_outage(
 ) -> Result<(), StoreError> {
     let Some(before) = before.filter(|before| before.tag == at.tag) else { return Ok(()) };
     let Outage { since, until } = outage;
-    // One of no length is an event that is larger than the broker accepts.
-    let count = (since == until).then_some(1);
+    let count = outage.is_one_event().then_some(1);
     let words = match count {
         Some(_) => "an event is missing: it is larger than the broker of its collector accepts",
         None => "GitHub was not read for a while, and events were missed",

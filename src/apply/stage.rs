@@ -206,7 +206,7 @@ fn apply_new(
     let mut counted = AppliedBatch { fresh, duplicates: 0, left_out: 0, dead: 0 };
     let mut totals = BatchTotals::default();
     let mut polled = None;
-    let (mut arrived, mut came) = (outages::arrived(batch)?, Vec::new());
+    let (mut known_outages, mut new_outages) = (outages::arrived(batch)?, Vec::new());
     for ArrivedDelivery { cursor, outage, read: event } in prepared {
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.duplicates += 1;
@@ -216,13 +216,13 @@ fn apply_new(
             let received_at = event.as_ref().map_or(now, |event| event.received_at);
             begin_journal(batch, (cursor, received_at), stored, own, now)?;
         }
-        // A message may be sent twice, and both may be in this batch.
+        // The relay may send a message twice, and both copies may be in this batch.
         if let Some(outage) = outage
-            && !arrived.contains(&outage)
+            && !known_outages.contains(&outage)
         {
             record_outage(batch, applied, cursor, outage, now)?;
-            arrived.push(outage);
-            came.push(outage);
+            known_outages.push(outage);
+            new_outages.push(outage);
         }
         let before = applied.replace(cursor);
         let mut event = match event {
@@ -246,8 +246,8 @@ fn apply_new(
         }
     }
     totals.write(batch)?;
-    if !came.is_empty() {
-        outages::arrive(batch, &came)?;
+    if !new_outages.is_empty() {
+        outages::arrive(batch, &new_outages)?;
     }
     if let Some(at) = polled {
         outages::keep_polled_elsewhere(batch, at)?;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::outbox::{self, OutboxEntry, OutboxReceipt};
 use super::{Bus, BusError, Content, Delivery, FactsFrom};
 use crate::model::position::{BusTag, Position};
-use crate::store::outages::{self, PendingOutage, UnsentOutages};
+use crate::store::outages::{self, OutageCarrier, PendingOutage};
 use crate::store::{Batch, Store, StoreError};
 
 /// Most deliveries that are returned at once.
@@ -26,7 +26,7 @@ pub struct EmbeddedBus {
     delivered: u64,
     /// Reads the next entries while the delivered ones are being applied.
     ahead: Option<ReadAhead>,
-    outages: UnsentOutages,
+    outages: OutageCarrier,
 }
 
 /// Entries, and the outages that are pending.
@@ -44,7 +44,7 @@ impl EmbeddedBus {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let newest = store.watermarks().outbox.subscribe();
-        Self { store, newest, delivered: 0, ahead: None, outages: UnsentOutages::default() }
+        Self { store, newest, delivered: 0, ahead: None, outages: OutageCarrier::default() }
     }
 
     /// Starts to read the entries after the delivered ones, if there are any.

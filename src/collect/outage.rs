@@ -75,7 +75,8 @@ impl HeldPolls {
         if is_known && until.since(since) < SHORTEST {
             return Err(poll);
         }
-        let outage = Outage { since: since.min(until), until };
+        // It has a length also where `since` is wrong: one without stands for one event.
+        let outage = Outage { since: since.min(until.minus(SHORTEST)), until };
         Ok(Self { outage, poll, deadline: now + LONGEST_HOLD })
     }
 
@@ -246,7 +247,7 @@ mod tests {
         }
         // The clock was ahead before the process ended.
         let held = HeldPolls::hold(at(900_000), poll(1, 60), now).unwrap();
-        assert_eq!(held.outage, Outage { since: at(60), until: at(60) });
+        assert_eq!(held.outage, Outage { since: at(60).minus(SHORTEST), until: at(60) });
         let mut held = HeldPolls::hold(at(0), poll(1, 60), now).unwrap();
         assert_eq!(held.deadline, now + LONGEST_HOLD);
         held.push(poll(1, 61));

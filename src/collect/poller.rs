@@ -63,6 +63,8 @@ pub(super) const MOST_REQUESTS: u32 = MOST_PAGES as u32 * MOST_IN_FLIGHT + MOST_
 const _: () = assert!(MOST_REQUESTS <= MOST_AT_ONCE / 2);
 /// A wall clock that advanced by this much more than the monotonic one: the machine was suspended.
 const SUSPENDED: Duration = Duration::from_secs(10);
+/// Waits are ended for that reason at most once in this time.
+const RESUME_PAUSE: Duration = Duration::from_secs(60);
 /// Interval between two coverage assessments.
 const ASSESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -85,9 +87,10 @@ pub struct Poller {
     /// The poll interval in the last response without a token.
     poll_interval: Option<Duration>,
     last_answer: Option<(Instant, Timestamp)>,
-    /// When the clocks were last read, and the time of day by the furthest that it has been ahead
-    /// of the monotonic clock.
+    /// When the clocks were last read.
     looked_at: (Instant, Timestamp),
+    /// When waits were last ended because the machine had been suspended.
+    resumed_at: Option<Instant>,
     /// When the response before the newest one arrived, when that was long before it.
     outage_since: Option<Timestamp>,
     completeness: Completeness,
@@ -143,6 +146,7 @@ impl Poller {
             poll_interval: None,
             last_answer: None,
             looked_at: (clock.instant(), clock.now()),
+            resumed_at: None,
             outage_since: None,
             completeness: Completeness::new(pages, clock.now()),
             assessed_at: None,
@@ -235,14 +239,14 @@ impl Poller {
 
     /// Ends waits that are over by the wall clock: the monotonic one stands still while the machine
     /// is suspended. Where the clock was only set forward, a request may come too early, and
-    /// GitHub refuses it; one that goes to and fro counts once.
+    /// GitHub refuses it; so that happens once in [`RESUME_PAUSE`], however often it is set.
     fn look_at_clocks(&mut self) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
-        let (last, furthest) = self.looked_at;
-        let expected = furthest.plus(now.saturating_duration_since(last));
-        self.looked_at = (now, wall.max(expected));
-        let time = wall.since(expected);
-        if time >= SUSPENDED {
+        let (last, at) = std::mem::replace(&mut self.looked_at, (now, wall));
+        let time = wall.since(at).saturating_sub(now.saturating_duration_since(last));
+        let since = self.resumed_at.map(|at| now.saturating_duration_since(at));
+        if time >= SUSPENDED && since.is_none_or(|since| since >= RESUME_PAUSE) {
+            self.resumed_at = Some(now);
             let seconds = time.as_secs();
             tracing::info!(seconds, "the machine was suspended, or its clock was set forward");
             self.pool.was_suspended(time);

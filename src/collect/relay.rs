@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::logging::line_limit::LineLimit;
 use crate::metrics;
 use crate::model::position::Cursor;
-use crate::store::{Database, Store, StoreError};
+use crate::store::{Database, Store, StoreError, outages};
 
 /// Approximate interval at which a collector on standby asks for the topic.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
@@ -133,10 +133,12 @@ impl Relay {
                     self.clock.sleep(pause).await;
                 }
                 Err(error) if error.downcast_ref().is_some_and(BusError::is_transient) => {
-                    if *self.grant.borrow() == ProducerGrant::Unasked {
+                    let is_terminated = error.downcast_ref().is_some_and(BusError::is_terminated);
+                    if is_terminated && self.produces {
+                        self.report(ProducerGrant::Terminated);
+                    } else if *self.grant.borrow() == ProducerGrant::Unasked {
                         self.report(ProducerGrant::Unanswered);
                     }
-                    self.report_if_terminated();
                     self.report_waiting().await?;
                     self.unsent.send_replace(Some(error.to_string()));
                     UNSENT.log(|left_out| {
@@ -173,17 +175,23 @@ impl Relay {
             }
             let now = self.clock.instant();
             standby.order.record_answer(now);
-            self.report_sendable();
-            let since = *refused.get_or_insert(now);
-            if *self.grant.borrow() == ProducerGrant::Granted && now.duration_since(since) < GRACE {
-                return Ok(ASK_BACK);
-            }
-            if !self.report_if_terminated() {
+            // Of a terminated topic the broker sometimes says that another producer has it.
+            if *self.grant.borrow() != ProducerGrant::Terminated {
+                self.report_sendable();
+                let since = *refused.get_or_insert(now);
+                if *self.grant.borrow() == ProducerGrant::Granted
+                    && now.duration_since(since) < GRACE
+                {
+                    return Ok(ASK_BACK);
+                }
                 self.report(ProducerGrant::Standby);
             }
         }
         self.delete_applied(standby).await?;
         let waiting = self.report_waiting().await?;
+        if waiting == WaitingRows::default() {
+            self.forget_outages().await?;
+        }
         if self.may_hand_over(waiting, standby) {
             standby.since = None;
             self.hand_over(outlet, waiting).await?;
@@ -222,16 +230,6 @@ impl Relay {
         }
     }
 
-    /// Lets a collector on standby poll while the topic is terminated: the broker may name another
-    /// producer, but nobody can produce. Returns whether it is.
-    fn report_if_terminated(&self) -> bool {
-        let is_terminated = self.bus.borrow().terminated;
-        if is_terminated && self.produces && *self.grant.borrow() != ProducerGrant::Granted {
-            self.report(ProducerGrant::Unanswered);
-        }
-        is_terminated
-    }
-
     fn report(&self, grant: ProducerGrant) {
         if self.grant.send_replace(grant) != grant {
             match grant {
@@ -241,6 +239,9 @@ impl Relay {
                 }
                 ProducerGrant::Unanswered => {
                     tracing::info!("polling while the broker does not answer");
+                }
+                ProducerGrant::Terminated => {
+                    tracing::warn!("the topic was terminated: polling, and events wait");
                 }
                 ProducerGrant::Unasked => {}
             }
@@ -460,6 +461,17 @@ impl Relay {
         let rows = spent.clone();
         self.store.commit(move |batch| outbox::settle(&rows, batch)).await?;
         outbox::settled(&self.store, &spent);
+        Ok(())
+    }
+
+    /// Forgets outages of this collector that no message is left to carry, while another one
+    /// produces: it has read GitHub, and judges what it has missed itself.
+    async fn forget_outages(&self) -> Result<(), StoreError> {
+        if *self.grant.borrow() == ProducerGrant::Standby
+            && self.store.read(outages::has_polling_outage).await?
+        {
+            self.store.commit(outages::forget_polling_outages).await?;
+        }
         Ok(())
     }
 

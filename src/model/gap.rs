@@ -51,6 +51,12 @@ pub struct Outage {
 }
 
 impl Outage {
+    /// Whether it stands for one event that cannot be on the topic.
+    #[must_use]
+    pub fn is_one_event(self) -> bool {
+        self.since == self.until
+    }
+
     /// The value of the message's property: `upstream:SINCE:UNTIL`, microseconds since 1970.
     #[must_use]
     pub fn property(&self) -> String {

@@ -1,8 +1,8 @@
 //! Outages of polling: when GitHub was last read, by whichever node, and outages that were found
 //! and have not arrived over the bus yet.
 //!
-//! Each outage has a place of its own: the first admission after it. A broker may be away for
-//! longer than GitHub is, so several may wait, with events between them.
+//! Each outage has a place of its own: the admission in front of which something is missing. A
+//! broker may be away for longer than GitHub is, so several may wait, with events between them.
 
 use super::batch::Batch;
 use super::error::StoreError;
@@ -29,7 +29,8 @@ const PENDING_BYTES: usize = OUTAGE_BYTES + 8;
 pub struct PendingOutage {
     /// When GitHub was not read.
     pub outage: Outage,
-    /// The first admission after it: the first message of this or a later one carries the outage.
+    /// The admission in front of which something is missing: the first message of this or a later
+    /// one carries the outage.
     pub before: u64,
 }
 
@@ -56,8 +57,8 @@ pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
     Ok(reader.get(&key(POLLED_AT))?.and_then(|value| read_time(&value)))
 }
 
-/// Keeps an outage until a message has carried it. One with the same place is widened by it, as is
-/// the last of too many.
+/// Keeps an outage until a message has carried it. One with the same place is widened by it. Beyond
+/// [`MOST`] the last one is widened.
 pub fn keep_pending(batch: &mut Batch<'_>, found: PendingOutage) -> Result<(), StoreError> {
     let mut all = pending(batch)?;
     let at = all.partition_point(|known| known.before < found.before);
@@ -77,6 +78,19 @@ pub fn keep_pending(batch: &mut Batch<'_>, found: PendingOutage) -> Result<(), S
 /// are written in one batch.
 pub fn pending(reader: Reader<'_>) -> Result<Vec<PendingOutage>, StoreError> {
     Ok(reader.get(&key(PENDING))?.map_or_else(Vec::new, |value| read_pending(&value)))
+}
+
+/// Whether an outage of polling is pending, besides those of no length.
+pub fn has_polling_outage(reader: Reader<'_>) -> Result<bool, StoreError> {
+    Ok(pending(reader)?.iter().any(|pending| !pending.outage.is_one_event()))
+}
+
+/// Keeps of the pending outages only those of no length.
+pub fn forget_polling_outages(batch: &mut Batch<'_>) -> Result<(), StoreError> {
+    let mut all = pending(batch)?;
+    all.retain(|pending| pending.outage.is_one_event());
+    put_pending(batch, &all);
+    Ok(())
 }
 
 /// Outages arrived over the bus in this batch, and are no longer pending. To be called once a
@@ -107,33 +121,36 @@ pub fn arrived(reader: Reader<'_>) -> Result<Vec<Outage>, StoreError> {
 /// message carries one: of several that have the same place, the later ones come with the messages
 /// behind it.
 #[derive(Debug, Default)]
-pub struct UnsentOutages {
+pub struct OutageCarrier {
     /// By their places.
-    unsent: Vec<PendingOutage>,
+    waiting: Vec<PendingOutage>,
     /// Those that a message carries, until they arrive.
-    sent: Vec<Outage>,
+    on_their_way: Vec<Outage>,
 }
 
-impl UnsentOutages {
+impl OutageCarrier {
     /// Takes over what is pending now.
     pub fn update(&mut self, pending: Vec<PendingOutage>) {
-        self.sent.retain(|sent| pending.iter().any(|pending| pending.outage == *sent));
-        self.unsent = pending;
-        self.unsent.retain(|pending| !self.sent.contains(&pending.outage));
+        self.on_their_way.retain(|sent| pending.iter().any(|pending| pending.outage == *sent));
+        self.waiting = pending;
+        self.waiting.retain(|pending| !self.on_their_way.contains(&pending.outage));
     }
 
-    /// The outage that the message of an admission carries, to be called in the order of the
-    /// admissions.
+    /// The outage that the message of an admission carries, to be called in the order in which
+    /// messages are sent. Of several it is one of polling, which may have cost more than one event.
     pub fn next_before(&mut self, admission: u64) -> Option<Outage> {
-        self.unsent.first().filter(|first| first.before <= admission)?;
-        let PendingOutage { outage, .. } = self.unsent.remove(0);
-        self.sent.push(outage);
+        let reached = self.waiting.partition_point(|waiting| waiting.before <= admission);
+        let of_polling = |waiting: &PendingOutage| !waiting.outage.is_one_event();
+        let at = self.waiting[..reached].iter().position(of_polling);
+        let at = at.or((reached > 0).then_some(0))?;
+        let PendingOutage { outage, .. } = self.waiting.remove(at);
+        self.on_their_way.push(outage);
         Some(outage)
     }
 }
 
 fn put_pending(batch: &mut Batch<'_>, all: &[PendingOutage]) {
-    let write = |pending: &PendingOutage| {
+    let bytes_of = |pending: &PendingOutage| {
         let mut value = written(pending.outage);
         value.extend_from_slice(&pending.before.to_be_bytes());
         value
@@ -141,7 +158,7 @@ fn put_pending(batch: &mut Batch<'_>, all: &[PendingOutage]) {
     if all.is_empty() {
         batch.delete(&key(PENDING));
     } else {
-        batch.put(&key(PENDING), &all.iter().flat_map(write).collect::<Vec<u8>>());
+        batch.put(&key(PENDING), &all.iter().flat_map(bytes_of).collect::<Vec<u8>>());
     }
 }
 
@@ -212,6 +229,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn outages_of_polling_are_forgotten_and_missing_events_are_not() {
+        let (_dir, store) = new_store();
+        for (at, outage) in [(3, outage(5, 9)), (5, outage(7, 7)), (9, outage(20, 30))] {
+            store.commit(move |batch| keep_pending(batch, found(outage, at))).await.unwrap();
+        }
+        assert!(has_polling_outage(store.reader()).unwrap());
+        store.commit(forget_polling_outages).await.unwrap();
+        assert_eq!(pending(store.reader()).unwrap(), [found(outage(7, 7), 5)]);
+        assert!(!has_polling_outage(store.reader()).unwrap());
+    }
+
+    #[tokio::test]
     async fn number_of_outages_is_bounded() {
         let (_dir, store) = new_store();
         for at in 0..150_i64 {
@@ -231,16 +260,29 @@ mod tests {
     #[test]
     fn each_outage_is_carried_by_one_message() {
         let (a, b) = (found(outage(1, 2), 3), found(outage(4, 4), 5));
-        let mut unsent = UnsentOutages::default();
-        unsent.update(vec![a, b]);
-        let carried = [2, 3, 4, 7, 8].map(|admission| unsent.next_before(admission));
+        let mut carrier = OutageCarrier::default();
+        carrier.update(vec![a, b]);
+        let carried = [2, 3, 4, 7, 8].map(|admission| carrier.next_before(admission));
         assert_eq!(carried, [None, Some(a.outage), None, Some(b.outage), None]);
-        unsent.update(vec![a, b]);
-        assert_eq!(unsent.next_before(9), None, "both are on their way");
-        // The first has arrived; an equal one may be found later.
-        unsent.update(vec![b]);
-        unsent.update(vec![a, b]);
-        assert_eq!([9, 10].map(|it| unsent.next_before(it)), [Some(a.outage), None]);
+        carrier.update(vec![a, b]);
+        assert_eq!(carrier.next_before(9), None, "both are on their way");
+        // Of two with reached places the longer one is first.
+        let mut carrier = OutageCarrier::default();
+        let (event, polling) = (found(outage(4, 4), 5), found(outage(10, 90), 6));
+        carrier.update(vec![event, polling]);
+        let carried = [6, 7, 8].map(|admission| carrier.next_before(admission));
+        assert_eq!(carried, [Some(polling.outage), Some(event.outage), None]);
+    }
+
+    #[test]
+    fn outage_that_has_arrived_may_be_found_again() {
+        let (a, b) = (found(outage(1, 2), 3), found(outage(4, 4), 5));
+        let mut carrier = OutageCarrier::default();
+        carrier.update(vec![a, b]);
+        assert!([3, 5].map(|admission| carrier.next_before(admission)).iter().all(Option::is_some));
+        carrier.update(vec![b]);
+        carrier.update(vec![a, b]);
+        assert_eq!([9, 10].map(|it| carrier.next_before(it)), [Some(a.outage), None]);
     }
 
     #[test]

@@ -50,9 +50,10 @@ const NO_BOOT: &str = "-";
 pub(super) const ENTRIES_APART: i64 = 1 << 32;
 /// After a loss the entries continue at least from the present time on, in microseconds times this:
 /// two stores that are restored from one backup give out different ones, since neither takes this
-/// many events in a microsecond.
+/// many events in a microsecond. A random multiple of [`ENTRIES_APART`] is added, for clocks that
+/// are wrong.
 const ENTRIES_A_MICROSECOND: i64 = 1 << 8;
-/// The most by which a clock that is wrong may raise them.
+/// The largest entry that a wrong clock may give.
 const MOST_BY_TIME: i64 = i64::MAX / 2;
 
 /// A lost end of the write-ahead log.
@@ -245,7 +246,8 @@ pub(super) fn skip_positions(
     let entries = MetaKey(ENTRIES.to_owned());
     let last = batch.add(&entries, 0)?;
     let by_time = now.micros().saturating_mul(ENTRIES_A_MICROSECOND).min(MOST_BY_TIME);
-    let next = batch.add(&entries, by_time.saturating_sub(last).max(ENTRIES_APART))?;
+    let apart = ENTRIES_APART * (1 + i64::from(fastrand::u16(..)));
+    let next = batch.add(&entries, by_time.saturating_sub(last).max(0).saturating_add(apart))?;
     let counted = |entry: i64| Position::counted(u64::try_from(entry).unwrap_or(0));
     let tag = bus_tag(database)?;
     let elsewhere = database.applied()?.filter(|applied| applied.tag != tag);

@@ -11,7 +11,13 @@ const QUOTED_BYTES: usize = 300;
 
 /// A library error with the operation that failed.
 pub(super) fn away(doing: impl Into<String>, error: &Error) -> PulsarError {
-    PulsarError::Away { doing: doing.into(), why: explain(error) }
+    let (doing, why) = (doing.into(), explain(error));
+    match broker_error(error) {
+        Some((Some(ServerError::TopicTerminatedError), _)) => {
+            PulsarError::Terminated { doing, why }
+        }
+        _ => PulsarError::Away { doing, why },
+    }
 }
 
 /// The error of an operation that took longer than `seconds`.

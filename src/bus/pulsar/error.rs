@@ -77,6 +77,14 @@ pub enum PulsarError {
         /// The broker's limit, in bytes.
         limit: usize,
     },
+    /// The topic was terminated: it can be read, but nobody can produce to it.
+    #[error("{doing}: {why}")]
+    Terminated {
+        /// The operation, with its topic.
+        doing: String,
+        /// What the broker says, and what to do.
+        why: String,
+    },
     /// The broker is unreachable, or refuses, or answers with an error.
     #[error("{doing}: {why}")]
     Away {
@@ -91,12 +99,12 @@ impl PulsarError {
     /// Whether a retry may succeed without a change of the configuration.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::TooLarge { .. } | Self::Away { .. })
+        matches!(self, Self::TooLarge { .. } | Self::Terminated { .. } | Self::Away { .. })
     }
 
     /// Whether only a change of the configuration, or of a file that it names, helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Recreated { .. } | Self::TooLarge { .. } | Self::Away { .. })
+        !self.is_transient() && !matches!(self, Self::Recreated { .. })
     }
 }

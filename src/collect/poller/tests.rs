@@ -465,7 +465,7 @@ async fn waits_end_while_the_machine_is_suspended() {
 }
 
 #[tokio::test]
-async fn clock_that_goes_to_and_fro_ends_a_wait_once() {
+async fn clock_that_is_set_again_and_again_ends_a_wait_once() {
     static AHEAD: AtomicI64 = AtomicI64::new(0);
     let clock = Clock::stepped(&AHEAD);
     let limited = || FakeReply::new(403, "{}").with("Retry-After", 1_800);

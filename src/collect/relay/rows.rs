@@ -12,7 +12,7 @@ use crate::model::message::Outgoing;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::Announced;
 use crate::store::keys::{AppliedKey, InboxKey, OutboxKey, SeenKey};
-use crate::store::outages::{PendingOutage, UnsentOutages};
+use crate::store::outages::{OutageCarrier, PendingOutage};
 use crate::store::{Batch, Reader, StoreError, outages, rejects};
 
 /// Maximum number of messages sent together, as one entry of the topic.
@@ -44,8 +44,8 @@ pub(super) struct OutgoingBatch {
 pub(super) struct RowReader {
     /// The first-time flags that were sent.
     pub(super) announced: Announced,
-    /// The outages that are not sent yet.
-    pub(super) outages: UnsentOutages,
+    /// Attaches pending outages to messages.
+    pub(super) outages: OutageCarrier,
 }
 
 impl RowReader {

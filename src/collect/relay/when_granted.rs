@@ -22,8 +22,8 @@ pub struct WhenGranted<S> {
 
 impl<S: EventSource> WhenGranted<S> {
     /// Binds the source to the state of [`super::Relay::grant`]. The source is not polled before
-    /// the broker has answered. If the broker does not answer, the source is polled and its events
-    /// wait in the outbox.
+    /// the broker has answered. If the broker does not answer, or the topic was terminated, the
+    /// source is polled and its events wait in the outbox.
     #[must_use]
     pub fn new(source: S, grant: watch::Receiver<ProducerGrant>, store: Store) -> Self {
         Self { source, grant, store, waits: false, polled_before: None }

@@ -13,7 +13,8 @@ use crate::hub::log::searches::SearchLimit;
 use crate::hub::log::tail::Tail;
 use crate::logging::line_limit::LineLimit;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::store::{Reader, Store, gaps};
+use crate::store::keys::MetaKey;
+use crate::store::{ENTRIES, Reader, Store, gaps};
 use crate::sync::lock;
 
 /// About the most bytes of all pages in memory. A page has at least [`PAGE_LEAST`].
@@ -44,11 +45,19 @@ pub struct StreamJournal {
 }
 
 impl StreamJournal {
-    /// Whether this journal never had a cursor: it is of another bus, or beyond all that this store
-    /// has given out, as one of a store that was restored from a backup of it.
+    /// Whether a cursor cannot be of this journal: it is of another bus, or beyond all that this
+    /// store has given out, such as one of a store restored from its backup.
     pub(super) fn is_foreign(&self, cursor: Cursor) -> bool {
-        let is_beyond = || cursor.position.entry > *self.store.watermarks().outbox.borrow();
-        cursor.tag != self.tag || (self.tag == self.store.bus_tag() && is_beyond())
+        let Self { store, tag, .. } = self;
+        if cursor.tag != *tag || *tag != store.bus_tag() {
+            return cursor.tag != *tag;
+        }
+        let is_beyond = |entry| cursor.position >= Position::counted(entry + 1);
+        // The watermark follows the commit of the entries, which may have been delivered before.
+        is_beyond(*store.watermarks().outbox.borrow()) && {
+            let entries = store.reader().count(&MetaKey(ENTRIES.to_owned()));
+            entries.is_ok_and(|entries| u64::try_from(entries).is_ok_and(is_beyond))
+        }
     }
 }
 

@@ -100,8 +100,9 @@ async fn stores_restored_from_one_backup_share_no_cursor() {
         begins.push(open(&data).reader().count(&MetaKey(ENTRIES.to_owned())).unwrap());
     }
     let [one, two, future, past] = begins[..] else { panic!("{begins:?}") };
-    assert!(one > 1 << 50 && two - one >= 1 << 27, "{begins:?}");
-    assert_eq!((future, past), (i64::MAX / 2, ENTRIES_APART));
+    assert!(one > 1 << 50 && one.abs_diff(two) > 1 << 20, "{begins:?}");
+    assert!(future < i64::MAX / 2 + (1 << 49), "it leaves space for others: {future}");
+    assert!((ENTRIES_APART..=1 << 48).contains(&past), "{past}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

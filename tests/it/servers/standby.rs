@@ -350,7 +350,7 @@ async fn standby_is_shown_until_the_collector_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn terminated_topic_is_named_and_github_is_read_on() {
+async fn terminated_topic_is_named_and_polling_continues() {
     let topic = "terminated";
     let Some(pulsar) = shared(topic).await else { return };
     let github = GitHub::start(Options::by_hand(23)).await;
@@ -380,7 +380,7 @@ async fn terminated_topic_is_named_and_github_is_read_on() {
             let bus = part(node, "bus").await;
             let error = bus["error"].as_str().unwrap_or_default();
             let is_named = error.contains("the topic was terminated: use another one");
-            (bus["state"] == "degraded" && is_named).then_some(())
+            (bus["state"] == "down" && is_named).then_some(())
         })
         .await;
     }
@@ -397,8 +397,19 @@ async fn terminated_topic_is_named_and_github_is_read_on() {
         .await;
         assert_eq!(part(node, "source").await["state"], "ok");
     }
-    first.end().await;
-    second.end().await;
+    // The broker does not tell a new consumer, and names another producer to a new one.
+    for (node, dir) in [(first, &dirs[0]), (second, &dirs[1])] {
+        node.end().await;
+        let again = Running::start(dir.path(), &github.url, &settings).await;
+        until_some("the bus says so again, and GitHub is read", async || {
+            let (bus, source) = (part(&again, "bus").await, part(&again, "source").await);
+            let error = bus["error"].as_str().unwrap_or_default();
+            (bus["state"] == "down" && error.contains("terminated") && source["state"] == "ok")
+                .then_some(())
+        })
+        .await;
+        again.end().await;
+    }
 }
 
 /// A source whose rounds never end on their own, as when GitHub's pages do not change.
