@@ -441,8 +441,8 @@ fn start_stages(
         journal_bytes: config.store.journal_bytes,
         held_by,
     };
-    let options = (options, exported_until);
-    let run = retention::run(store.clone(), options, witness, clock, soft.clone());
+    let run =
+        retention::run(store.clone(), (options, exported_until), witness, clock, soft.clone());
     stages.start("retention", run);
     let watch = script::watch(
         script,

@@ -172,20 +172,28 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Locks a file or directory, of this path. While another process has it locked, waits up to
-/// `most`, and says so in the log, once. Returns whether it is locked now; fails where the file
-/// system has no locks. Blocks.
-pub fn lock_within(file: &File, path: &Path, most: Duration) -> io::Result<bool> {
+/// How to wait for a lock.
+#[derive(Debug, Clone, Copy)]
+pub struct LockWait {
+    /// For how long.
+    pub most: Duration,
+    /// Whether the log says, once, that this waits.
+    pub is_logged: bool,
+}
+
+/// Locks a file or directory, of this path. Waits while another process has it locked. Returns
+/// whether it is locked now; fails where the file system has no locks. Blocks.
+pub fn lock_within(file: &File, path: &Path, wait: LockWait) -> io::Result<bool> {
     let mut waited = Duration::ZERO;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if waited >= most => return Ok(false),
+            Err(TryLockError::WouldBlock) if waited >= wait.most => return Ok(false),
             Err(TryLockError::WouldBlock) => {}
         }
-        if waited.is_zero() {
-            let (path, seconds) = (path.display(), most.as_secs());
+        if waited.is_zero() && wait.is_logged {
+            let (path, seconds) = (path.display(), wait.most.as_secs());
             tracing::warn!(%path, seconds, "waiting for the lock of another program");
         }
         std::thread::sleep(LOCK_PAUSE);
@@ -379,10 +387,13 @@ mod tests {
         let open = || File::open(dir.path()).unwrap();
         let (other, file) = (open(), open());
         other.lock().unwrap();
-        assert!(!lock_within(&file, dir.path(), LOCK_PAUSE).unwrap());
+        let lock = |file: &File, most| {
+            lock_within(file, dir.path(), LockWait { most, is_logged: false }).unwrap()
+        };
+        assert!(!lock(&file, LOCK_PAUSE));
         drop(other);
-        assert!(lock_within(&file, dir.path(), Duration::from_secs(60)).unwrap());
-        assert!(!lock_within(&open(), dir.path(), Duration::ZERO).unwrap());
+        assert!(lock(&file, Duration::from_secs(60)));
+        assert!(!lock(&open(), Duration::ZERO));
     }
 
     #[test]

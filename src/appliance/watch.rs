@@ -18,6 +18,7 @@ use crate::metrics;
 use crate::model::audit::AuditConflict;
 use crate::model::coverage::{Trouble, TroubleKind};
 use crate::model::part::{Part, PartState};
+use crate::model::window::Timestamp;
 use crate::serve::Operate;
 use crate::store::Store;
 use crate::sync::blocking;
@@ -89,7 +90,9 @@ pub(super) async fn run(
             tell(&alerts, part);
         }
         match unusable_files(&parts) {
-            Some(text) => alerts.raise(AlertCondition::FileUnusable, &text),
+            Some((began, text)) => {
+                alerts.raise_since(AlertCondition::FileUnusable, &text, Some(began));
+            }
             None => alerts.clear(AlertCondition::FileUnusable),
         }
         let report = source.as_ref().and_then(|source| source.borrow().completeness.clone());
@@ -150,11 +153,13 @@ fn tell(alerts: &Alerts, part: &Part) {
     }
 }
 
-/// Which files cannot be used, in words. Their parts are there only while there are some.
-fn unusable_files(parts: &[Part]) -> Option<String> {
+/// Which files cannot be used, in words, and since when the first of them. Their parts are there
+/// only while there are some.
+fn unusable_files(parts: &[Part]) -> Option<(Timestamp, String)> {
     let parts = parts.iter().filter(|part| matches!(&*part.name, "files" | "lists"));
-    let words: Vec<&str> = parts.filter_map(|part| part.error.as_deref()).collect();
-    (!words.is_empty()).then(|| words.join("; "))
+    let (dates, words): (Vec<Timestamp>, Vec<&str>) =
+        parts.filter_map(|part| Some((part.since, part.error.as_deref()?))).unzip();
+    Some((dates.into_iter().min()?, words.join("; ")))
 }
 
 /// Raises or clears the alerts for the feed. A problem reported here has already lasted for a
@@ -196,7 +201,6 @@ mod tests {
     use super::*;
     use crate::config::{AlertFormat, AlertsConfig, Secret};
     use crate::http::fake::{FakeReply, FakeServer};
-    use crate::model::window::Timestamp;
 
     #[tokio::test]
     async fn alert_began_when_its_part_says() {
@@ -239,16 +243,17 @@ mod tests {
 
     #[test]
     fn files_and_lists_that_cannot_be_used_are_named_together() {
-        let part = |name: &'static str, error: Option<&str>| Part {
+        let at = Timestamp::from_seconds;
+        let part = |name: &'static str, since, error: &str| Part {
             name: name.into(),
             state: PartState::Degraded,
-            since: Clock::system().now(),
-            error: error.map(str::to_owned),
+            since: at(since),
+            error: Some(error.to_owned()),
             note: None,
         };
-        assert_eq!(unusable_files(&[part("bus", Some("away"))]), None);
-        let parts = [part("files", Some("a")), part("bus", Some("away")), part("lists", Some("b"))];
-        assert_eq!(unusable_files(&parts).unwrap(), "a; b");
+        assert_eq!(unusable_files(&[part("bus", 1, "away")]), None);
+        let parts = [part("files", 3, "a"), part("bus", 1, "away"), part("lists", 2, "b")];
+        assert_eq!(unusable_files(&parts), Some((at(2), "a; b".to_owned())));
     }
 
     #[test]

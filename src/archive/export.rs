@@ -112,14 +112,16 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (mut done, mut busy_since) = (None, None);
+    let (mut done, mut busy) = (None, BusyDirectory::default());
     loop {
         let until = witness.scheduled_now().map(settled_until);
         if let Some(until) = until.filter(|until| done != Some(*until)) {
             let passed = pass(&store, until, &to).await;
             let is_busy = passed.as_ref().is_err_and(ArchiveError::is_busy);
-            let is_result = is_result(is_busy, &mut busy_since, clock.instant());
-            if is_result {
+            let now = clock.instant();
+            busy.record(is_busy, now);
+            let is_tolerated = busy.is_tolerated(now);
+            if !is_tolerated {
                 went(passed.as_ref().err());
             }
             match passed {
@@ -132,7 +134,7 @@ pub async fn run(
                     exported.send_replace(done);
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
-                Err(error) if !is_result => {
+                Err(error) if is_tolerated => {
                     tracing::info!(%error, "hours are exported later");
                 }
                 Err(error) => tracing::error!(%error, "cannot export hours; retrying"),
@@ -145,11 +147,22 @@ pub async fn run(
     }
 }
 
-/// Whether a pass has a result. While another program writes to the directory it has none: that is
-/// no failure for as long as a command would wait.
-fn is_result(is_busy: bool, busy_since: &mut Option<Instant>, now: Instant) -> bool {
-    *busy_since = is_busy.then(|| busy_since.unwrap_or(now));
-    busy_since.is_none_or(|since| now.saturating_duration_since(since) >= COMMAND_WAIT)
+/// Since when another program has written to the directory, so that passes have no result.
+#[derive(Debug, Default)]
+struct BusyDirectory {
+    since: Option<Instant>,
+}
+
+impl BusyDirectory {
+    /// Records what a pass found.
+    fn record(&mut self, is_busy: bool, now: Instant) {
+        self.since = is_busy.then(|| self.since.unwrap_or(now));
+    }
+
+    /// Whether it is busy and that is not a failure yet: for as long as a command would wait.
+    fn is_tolerated(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) < COMMAND_WAIT.most)
+    }
 }
 
 async fn pass(

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use super::error::ArchiveError;
 use crate::logging::line_limit::LineLimit;
-use crate::private;
+use crate::private::{self, LockWait};
 use crate::sync::lock;
 
 /// Name of the file that a writer locks. It stays: removing it would let two writers lock two files
 /// of that name.
 const LOCK: &str = ".ghpulse.lock";
 /// How long a command waits for the directory: another one may write a month.
-pub(super) const COMMAND_WAIT: Duration = Duration::from_secs(600);
-/// How long the appliance waits: it retries automatically, and must be able to stop.
-pub(super) const STAGE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const COMMAND_WAIT: LockWait =
+    LockWait { most: Duration::from_secs(600), is_logged: true };
+/// How long the appliance waits: it retries automatically, and must be able to stop. Its stage
+/// reports the result: another node may write to the directory at each of its passes.
+pub(super) const STAGE_WAIT: LockWait = LockWait { most: Duration::from_secs(5), is_logged: false };
 
 /// The writer in this process, where the file system has no locks.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -37,12 +39,12 @@ pub(super) enum SoleWriter {
 }
 
 impl SoleWriter {
-    /// Waits until no other writes to `dir`, which exists; fails when that takes longer than
-    /// `most`. Blocks.
-    pub(super) fn wait(dir: &Path, most: Duration) -> Result<Self, ArchiveError> {
+    /// Waits until no other writes to `dir`, which exists; fails when that takes longer than `wait`
+    /// allows. Blocks.
+    pub(super) fn wait(dir: &Path, wait: LockWait) -> Result<Self, ArchiveError> {
         let path = dir.join(LOCK);
         let file = private::open_lock(&path).map_err(ArchiveError::file("open", &path))?;
-        match private::lock_within(&file, &path, most) {
+        match private::lock_within(&file, &path, wait) {
             Ok(true) => Ok(Self::OfAll(file)),
             Ok(false) => Err(ArchiveError::Busy { dir: dir.to_owned() }),
             Err(error) => {
@@ -65,14 +67,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = private::open_lock(&dir.path().join(LOCK)).unwrap();
         other.lock().unwrap();
-        let refused =
-            SoleWriter::wait(dir.path(), Duration::from_millis(100)).map(drop).unwrap_err();
+        let within = |most| LockWait { most, is_logged: false };
+        let refused = SoleWriter::wait(dir.path(), within(Duration::from_millis(100)));
+        let refused = refused.map(drop).unwrap_err();
         assert!(refused.to_string().contains("another process"), "{refused}");
         let path = dir.path().to_owned();
         let waits = std::thread::spawn(move || SoleWriter::wait(&path, COMMAND_WAIT).map(drop));
         drop(other);
         waits.join().unwrap().unwrap();
-        let _again = SoleWriter::wait(dir.path(), Duration::ZERO).unwrap();
+        let _again = SoleWriter::wait(dir.path(), within(Duration::ZERO)).unwrap();
     }
 
     #[test]
@@ -80,7 +83,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
         std::os::unix::fs::symlink(&target, dir.path().join(LOCK)).unwrap();
-        SoleWriter::wait(dir.path(), Duration::ZERO).map(drop).unwrap_err();
+        SoleWriter::wait(dir.path(), STAGE_WAIT).map(drop).unwrap_err();
         assert!(!target.exists());
     }
 }

@@ -79,8 +79,8 @@ pub(crate) trait ClientReader: Send + Unpin + 'static {
         Frame::json(&RefusedParams { error })
     }
 
-    /// Refuses parameters on a connection that goes on. Returns the message that reports it, unless
-    /// it comes with the next messages.
+    /// Refuses parameters on a connection that stays open. Returns the message that reports it,
+    /// unless it comes with the next messages.
     fn refuse(&mut self, bad: &InvalidParams) -> Option<Frame> {
         Some(self.diagnostic("invalid_params", bad))
     }

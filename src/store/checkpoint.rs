@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::fault;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Minute, Timestamp};
-use crate::private;
+use crate::private::{self, LockWait};
 use crate::sync::lock;
 
 /// The file that describes a backup.
@@ -38,7 +38,7 @@ const NOTE: &str = "BACKUP";
 /// The largest such file, in bytes.
 const NOTE_BYTES: u64 = 64 << 10;
 /// How long a command waits for another that delivers into the same directory.
-const LOCK_WAIT: Duration = Duration::from_secs(600);
+const LOCK_WAIT: LockWait = LockWait { most: Duration::from_secs(600), is_logged: true };
 /// Where a store is restored, in its data directory, until it is complete.
 const RESTORING: &str = ".restoring";
 /// Files that a data directory may have before a restore.
@@ -244,8 +244,8 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
     let directory = fs::File::open(parent).map_err(failed("open", parent))?;
     // Where the file system has no locks, nothing can be waited for.
     if !private::lock_within(&directory, parent, LOCK_WAIT).unwrap_or(true) {
-        let words = "another process has had it locked for ten minutes: run the command again when \
-                     that has ended";
+        let words = "another process has held its lock for ten minutes; retry when that process \
+                     has ended";
         let source = std::io::Error::new(ErrorKind::ResourceBusy, words);
         return Err(failed("lock", parent)(source));
     }

@@ -388,14 +388,17 @@ async fn no_hour_is_written_while_the_clock_is_contradicted() {
 
 #[test]
 fn directory_that_stays_locked_is_a_failure_in_the_end() {
-    let (now, mut busy_since) = (Clock::system().instant(), None);
-    let mut is_result_after =
-        |is_busy, time| is_result(is_busy, &mut busy_since, now + Duration::from_secs(time));
-    assert!(!is_result_after(true, 0), "another one may write a month");
-    assert!(!is_result_after(true, 599));
-    assert!(is_result_after(true, 600) && is_result_after(true, 635));
-    assert!(is_result_after(false, 670), "it is free");
-    assert!(!is_result_after(true, 700), "another one has it");
+    let (start, mut busy) = (Clock::system().instant(), BusyDirectory::default());
+    let mut is_tolerated_after = |is_busy, seconds| {
+        let now = start + Duration::from_secs(seconds);
+        busy.record(is_busy, now);
+        busy.is_tolerated(now)
+    };
+    assert!(is_tolerated_after(true, 0), "another one may write a month");
+    assert!(is_tolerated_after(true, 599));
+    assert!(!is_tolerated_after(true, 600) && !is_tolerated_after(true, 635));
+    assert!(!is_tolerated_after(false, 670), "it is free");
+    assert!(is_tolerated_after(true, 700), "another one has it");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::reload;
 /// Time limit for opening a session: name, connection, TLS, login, look-up, subscription.
 pub(super) const OPEN: Duration = Duration::from_secs(30);
 /// Time limit for connecting to the address of a host that has one.
-const CONNECT: Duration = Duration::from_secs(10);
+const ONLY_ADDRESS: Duration = Duration::from_secs(10);
 /// Time limit for connecting to one address of a host that has several.
 const ADDRESS: Duration = Duration::from_secs(3);
 /// How often in a row a broker has to say that a topic is partitioned, or ends before what was
@@ -180,15 +180,14 @@ impl PulsarLink {
     }
 }
 
-/// Connects to one of the addresses of a host. When all of them fail, the error is the first one
-/// that is not for want of a network: a machine without IPv6 has none for the addresses of IPv6.
+/// Connects to one of the addresses of a host. When all of them fail, the error is the first error
+/// other than `NetworkUnreachable`, which every IPv6 address gives on a machine without IPv6.
 async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectionError> {
     let addresses = tokio::net::lookup_host((host, port)).await;
     let mut addresses: Vec<_> = addresses.map_err(|_| ConnectionError::NotFound)?.collect();
     // In the same order each time, some that do not answer would use up the time limit.
     fastrand::shuffle(&mut addresses);
-    let tried = addresses.len();
-    let limit = if tried == 1 { CONNECT } else { ADDRESS };
+    let limit = if addresses.len() == 1 { ONLY_ADDRESS } else { ADDRESS };
     let mut failed: Option<io::Error> = None;
     for address in addresses {
         let error = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
@@ -196,16 +195,12 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectionError> {
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),
         };
-        let says_less = |first: &io::Error| first.kind() == io::ErrorKind::NetworkUnreachable;
-        if failed.as_ref().is_none_or(says_less) {
+        let is_unreachable = |first: &io::Error| first.kind() == io::ErrorKind::NetworkUnreachable;
+        if failed.as_ref().is_none_or(is_unreachable) {
             failed = Some(error);
         }
     }
-    let Some(error) = failed else { return Err(ConnectionError::NotFound) };
-    if tried == 1 {
-        return Err(error.into());
-    }
-    Err(io::Error::new(error.kind(), format!("{error} ({tried} addresses tried)")).into())
+    Err(failed.map_or(ConnectionError::NotFound, ConnectionError::Io))
 }
 
 /// The certificate authorities in a file; while it is malformed, its last good content.

@@ -58,7 +58,8 @@ pub enum StreamMessage<'a> {
         cursor: Option<Offset>,
     },
     /// Events after `from` and not after `to` are missing. Where `from` equals `to`, the missing
-    /// events have no cursor: they belong between this event and the next.
+    /// events have no cursor: they belong between this event and the next. With `bus_changed`,
+    /// `from` may be a cursor of another bus or store: then all that this one has follows `to`.
     Gap {
         /// They lie after this cursor.
         from: Offset,

@@ -79,9 +79,9 @@ pub(crate) fn may_sync(server: &ServerState, request: &Request<Body>) -> Result<
     if is_from_here(server, request) {
         return Ok(());
     }
-    let detail = "only a program on this machine may ask for it, not a page, nothing that a proxy \
-                  brings, and nobody while server.trustedProxies names this machine; or somebody \
-                  with a token: set server.adminToken to have one";
+    let detail = "allowed from a program on this machine (not a page in a browser, not through a \
+                  proxy, and not while server.trustedProxies names this machine), or with \
+                  server.adminToken as bearer token";
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 

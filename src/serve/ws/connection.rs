@@ -368,7 +368,7 @@ impl<R: ClientReader> Connection<R> {
             if !self.asked {
                 return self.end_too_big();
             }
-            let bad = self.too_big();
+            let bad = self.count_too_big();
             self.refuse(&bad);
             return ControlFlow::Continue(());
         }
@@ -396,14 +396,14 @@ impl<R: ClientReader> Connection<R> {
     }
 
     fn end_too_big(&mut self) -> ControlFlow<ConnectionEnd> {
-        let bad = self.too_big();
+        let bad = self.count_too_big();
         self.send_diagnostic("invalid_params", &bad);
         let most = self.limits().message_bytes;
         close_with(TOO_BIG, format!("a message of more than {most} bytes"))
     }
 
-    /// What is wrong with a message that is too long; counted.
-    fn too_big(&self) -> InvalidParams {
+    /// Counts a message that is too long. Returns what is wrong with it.
+    fn count_too_big(&self) -> InvalidParams {
         metrics::REFUSED.add_for("message_bytes", 1);
         let most = self.limits().message_bytes;
         let message = format!(
@@ -420,7 +420,7 @@ impl<R: ClientReader> Connection<R> {
         close_with(POLICY, format!("more than {most} pings, binary messages or fragments a minute"))
     }
 
-    /// Reports invalid parameters on a connection that goes on.
+    /// Reports invalid parameters on a connection that stays open.
     fn refuse(&mut self, bad: &InvalidParams) {
         match self.reader.refuse(bad) {
             Some(diagnostic) => self.peer.get_mut().push(diagnostic),

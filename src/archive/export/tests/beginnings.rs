@@ -92,7 +92,7 @@ async fn receipts_by_a_clock_that_is_behind_cut_only_what_is_near() {
     let site = Site::new();
     site.journal("2026-02-03T07:59:00Z", &[(1, "08:00:00")]).await;
     site.journal("2026-02-03T10:09:50Z", &[(2, "10:09:00")]).await;
-    // Another node goes on, whose clock is 20 seconds behind.
+    // Another node continues, whose clock is 20 seconds behind.
     site.gap(2, None).await;
     site.journal("2026-02-03T10:09:30Z", &[(3, "10:09:20"), (4, "09:59:59"), (5, "08:59:59")])
         .await;

@@ -61,7 +61,8 @@ export interface EntityMessage {
 
 /**
  * What lies after `from` and not after `to` is missing. Where they are equal, the missing events
- * have no cursor: they belong between this event and the next.
+ * have no cursor: they belong between this event and the next. With `bus_changed`, `from` may be a
+ * cursor of another bus or store: then all that this one has follows `to`.
  */
 export interface GapMessage {
   type: "gap";

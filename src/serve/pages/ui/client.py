@@ -64,7 +64,8 @@ class Entity(_Entity, total=False):
 
 
 # What lies after `from` and not after `to` is missing. Where they are equal, the missing events have
-# no cursor: they belong between this event and the next.
+# no cursor: they belong between this event and the next. With `bus_changed`, `from` may be a cursor
+# of another bus or store: then all that this one has follows `to`.
 Gap = typing.TypedDict(
     "Gap",
     {
