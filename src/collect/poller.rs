@@ -64,7 +64,7 @@ const _: () = assert!(MOST_REQUESTS <= MOST_AT_ONCE / 2);
 /// A wall clock that advanced by this much more than the monotonic one: the machine was suspended.
 const SUSPENDED: Duration = Duration::from_secs(10);
 /// Waits are ended for that reason at most once in this time.
-const RESUME_PAUSE: Duration = Duration::from_secs(60);
+const RESUME_PAUSE: Duration = Duration::from_secs(10);
 /// Interval between two coverage assessments.
 const ASSESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -242,10 +242,12 @@ impl Poller {
     /// GitHub refuses it; so that happens once in [`RESUME_PAUSE`], however often it is set.
     fn look_at_clocks(&mut self) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
+        if self.resumed_at.is_some_and(|at| now.saturating_duration_since(at) < RESUME_PAUSE) {
+            return;
+        }
         let (last, at) = std::mem::replace(&mut self.looked_at, (now, wall));
         let time = wall.since(at).saturating_sub(now.saturating_duration_since(last));
-        let since = self.resumed_at.map(|at| now.saturating_duration_since(at));
-        if time >= SUSPENDED && since.is_none_or(|since| since >= RESUME_PAUSE) {
+        if time >= SUSPENDED {
             self.resumed_at = Some(now);
             let seconds = time.as_secs();
             tracing::info!(seconds, "the machine was suspended, or its clock was set forward");

@@ -175,7 +175,10 @@ impl Relay {
             }
             let now = self.clock.instant();
             standby.order.record_answer(now);
-            // Of a terminated topic the broker sometimes says that another producer has it.
+            // Of a terminated topic the broker may say that another producer has it.
+            if self.bus.borrow().terminated {
+                self.report(ProducerGrant::Terminated);
+            }
             if *self.grant.borrow() != ProducerGrant::Terminated {
                 self.report_sendable();
                 let since = *refused.get_or_insert(now);
