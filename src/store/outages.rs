@@ -262,16 +262,16 @@ mod tests {
         let (a, b) = (found(outage(1, 2), 3), found(outage(4, 4), 5));
         let mut carrier = OutageCarrier::default();
         carrier.update(vec![a, b]);
-        let carried = [2, 3, 4, 7, 8].map(|admission| carrier.next_before(admission));
-        assert_eq!(carried, [None, Some(a.outage), None, Some(b.outage), None]);
+        let outages = [2, 3, 4, 7, 8].map(|admission| carrier.next_before(admission));
+        assert_eq!(outages, [None, Some(a.outage), None, Some(b.outage), None]);
         carrier.update(vec![a, b]);
         assert_eq!(carrier.next_before(9), None, "both are on their way");
         // Of two with reached places the longer one is first.
         let mut carrier = OutageCarrier::default();
         let (event, polling) = (found(outage(4, 4), 5), found(outage(10, 90), 6));
         carrier.update(vec![event, polling]);
-        let carried = [6, 7, 8].map(|admission| carrier.next_before(admission));
-        assert_eq!(carried, [Some(polling.outage), Some(event.outage), None]);
+        let outages = [6, 7, 8].map(|admission| carrier.next_before(admission));
+        assert_eq!(outages, [Some(polling.outage), Some(event.outage), None]);
     }
 
     #[test]
