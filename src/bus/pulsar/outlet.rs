@@ -152,12 +152,8 @@ impl Outlet for PulsarOutlet {
 
 #[cfg(test)]
 mod tests {
-    use pulsar::message::proto;
-    use pulsar::proto::base_command::Type;
-
-    use super::super::connection::command;
     use super::super::link::tests::configured;
-    use super::super::producer::tests::{broker, encoded};
+    use super::super::producer::tests::broker_accepting;
     use super::*;
 
     /// The largest entry that the broker accepts, in bytes.
@@ -171,15 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn message_that_is_too_large_leaves_the_grant() {
-        let (url, received) = broker(|said, _| {
-            let connected = proto::CommandConnected {
-                max_message_size: i32::try_from(MOST).ok(),
-                ..proto::CommandConnected::default()
-            };
-            let connected = command(Type::Connected, |c| c.connected = Some(connected));
-            said.connect.as_ref().map(|_| encoded(connected))
-        })
-        .await;
+        let (url, received) = broker_accepting(MOST).await;
         let mut outlet = PulsarOutlet::new(&configured(&url), Clock::system()).unwrap();
         let grant = outlet.ask(ProducerAccess::Free).await.unwrap();
         assert!(matches!(grant, ProducerGrant::Granted));

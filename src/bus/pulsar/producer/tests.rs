@@ -110,6 +110,19 @@ pub(in crate::bus::pulsar) async fn broker(
     (url, received)
 }
 
+/// A broker whose `maxMessageSize` is this many bytes.
+pub(in crate::bus::pulsar) async fn broker_accepting(most: usize) -> (String, Received) {
+    broker(move |said, _| {
+        let connected = proto::CommandConnected {
+            max_message_size: i32::try_from(most).ok(),
+            ..proto::CommandConnected::default()
+        };
+        let connected = command(Type::Connected, |c| c.connected = Some(connected));
+        said.connect.as_ref().map(|_| encoded(connected))
+    })
+    .await
+}
+
 fn link(url: &str) -> Arc<PulsarLink> {
     Arc::new(PulsarLink::new(&configured(url), "events", Clock::system()).unwrap())
 }
@@ -260,15 +273,7 @@ async fn only_the_receipt_of_a_batch_settles_it() {
 #[tokio::test]
 async fn batches_are_within_the_limit_of_the_broker() {
     const MOST: usize = 64 << 10;
-    let (url, received) = broker(|said, _| {
-        let connected = proto::CommandConnected {
-            max_message_size: i32::try_from(MOST).ok(),
-            ..proto::CommandConnected::default()
-        };
-        let connected = command(Type::Connected, |c| c.connected = Some(connected));
-        said.connect.as_ref().map(|_| encoded(connected))
-    })
-    .await;
+    let (url, received) = broker_accepting(MOST).await;
     let mut producer = opened(&url).await;
     let (large, small) = ("x".repeat(20_000), "y".to_owned());
     let bodies = [&large, &large, &large, &large, &small, &small, &large];

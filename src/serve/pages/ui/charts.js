@@ -47,16 +47,21 @@ function canvas(box, most, steps, label) {
     const middle = (y(top) + y(0)) / 2 + 0.35 * letter;
     svg.append(mark((x(from) + x(to)) / 2, middle, "middle", text));
   };
-  return { svg, x, y, top, tick, say, room: (width - left) / letter, dot: letter / 3 };
+  return { svg, x, y, top, tick, say, letter, dot: letter / 3 };
 }
 
-// As many labels of the time as have room.
+// As many labels of the time as have room beside each other: all, every second, and so on.
 function drawTicks(at, ticks) {
-  const wide = ticks.reduce((sum, [, text]) => sum + Math.max(3, 0.6 * text.length), 0);
-  const every = Math.ceil(wide / Math.max(1, at.room));
-  ticks.forEach(([step, text, anchor], place) => {
-    if (place % every === 0) at.tick(step, text, anchor);
-  });
+  const ends = ([step, text, anchor]) => {
+    const width = 0.65 * at.letter * text.length;
+    const from = at.x(step) - width * ({ start: 0, end: 1 }[anchor] ?? 0.5);
+    return [from, from + width];
+  };
+  const shown = (every) => ticks.filter((_, place) => place % every === 0);
+  const fit = (labels) => labels.slice(1).every(([from], before) => from > labels[before][1]);
+  let every = 1;
+  while (every < ticks.length && !fit(shown(every).map(ends))) every += 1;
+  for (const [step, text, anchor] of shown(every)) at.tick(step, text, anchor);
 }
 
 const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
