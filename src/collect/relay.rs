@@ -205,10 +205,12 @@ impl Relay {
         Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0))
     }
 
-    /// Whether this collector is on standby and does not ask now.
+    /// Whether this collector is on standby and does not ask now. A terminated topic has no holder.
     fn defers_to_holder(&self, standby: &mut Standby) -> bool {
+        let bus = self.bus.borrow();
         *self.grant.borrow() == ProducerGrant::Standby
-            && standby.order.defers(&self.bus.borrow(), self.clock.instant())
+            && !bus.terminated
+            && standby.order.defers(&bus, self.clock.instant())
     }
 
     /// Asks for the topic as a collector. Polling starts if the first answer is late. A request

@@ -96,6 +96,7 @@ pub(super) const LOGGING: &[&str] = &[
     "hub",
     "lists",
     "logging",
+    "private",
     "script",
     "serve",
     "simulate",

@@ -58,7 +58,7 @@ pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
 }
 
 /// Keeps an outage until a message has carried it. One with the same place is widened by it. Beyond
-/// [`MOST`] the last one is widened.
+/// a hundred the last one is widened.
 pub fn keep_pending(batch: &mut Batch<'_>, found: PendingOutage) -> Result<(), StoreError> {
     let mut all = pending(batch)?;
     let at = all.partition_point(|known| known.before < found.before);
