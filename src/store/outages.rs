@@ -93,8 +93,8 @@ pub fn forget_polling_outages(batch: &mut Batch<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Outages arrived over the bus in this batch, and are no longer pending. To be called once a
-/// batch.
+/// Records that outages arrived over the bus in this batch, which ends their wait. To be called
+/// once a batch.
 pub fn arrive(batch: &mut Batch<'_>, came: &[Outage]) -> Result<(), StoreError> {
     let mut waiting = pending(batch)?;
     let before = waiting.len();
