@@ -296,27 +296,42 @@ async fn part(node: &Running, name: &str) -> Value {
     parts.into_iter().find(|part| part["name"] == name).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn standby_is_shown_until_the_collector_takes_over() {
-    let topic = "shown-standby";
-    let Some(pulsar) = shared(topic).await else { return };
-    let github = GitHub::start(Options::by_hand(21)).await;
-    let url = pulsar.broker.url();
-    let settings = [
+/// The settings of a collector on this topic.
+fn on_topic<'a>(url: &'a str, topic: &'a str) -> [(&'static str, &'a str); 4] {
+    [
         ("GHPULSE_PULSAR_ENV", "dev"),
-        ("GHPULSE_PULSAR_DEVHOST", &url),
+        ("GHPULSE_PULSAR_DEVHOST", url),
         ("GHPULSE_PULSAR_PRODUCER_TOPIC", topic),
         ("GHPULSE_PULSAR_CONSUMER_TOPIC", topic),
-    ];
-    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
-    let first = Running::start(dirs[0].path(), &github.url, &settings).await;
+    ]
+}
+
+/// A collector that has produced 20 events, and another one that was started then.
+async fn two_collectors(
+    dirs: &[TempDir; 2],
+    github: &GitHub,
+    settings: &[(&str, &str)],
+) -> [Running; 2] {
+    let first = Running::start(dirs[0].path(), &github.url, settings).await;
     github.control.emit(20);
     until_some("the first collector has produced", async || {
         let bus = &read(&first, "/status?format=json").await["bus"];
         (bus["admitted"] == 20 && bus["backlog_bytes"] == 0).then_some(())
     })
     .await;
-    let second = Running::start(dirs[1].path(), &github.url, &settings).await;
+    let second = Running::start(dirs[1].path(), &github.url, settings).await;
+    [first, second]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standby_is_shown_until_the_collector_takes_over() {
+    let topic = "shown-standby";
+    let Some(pulsar) = shared(topic).await else { return };
+    let github = GitHub::start(Options::by_hand(21)).await;
+    let url = pulsar.broker.url();
+    let settings = on_topic(&url, topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let [first, second] = two_collectors(&dirs, &github, &settings).await;
     let note = until_some("the second collector is on standby", async || {
         part(&second, "bus").await["note"].as_str().map(str::to_owned)
     })
@@ -355,21 +370,9 @@ async fn terminated_topic_is_named_and_polling_continues() {
     let Some(pulsar) = shared(topic).await else { return };
     let github = GitHub::start(Options::by_hand(23)).await;
     let url = pulsar.broker.url();
-    let settings = [
-        ("GHPULSE_PULSAR_ENV", "dev"),
-        ("GHPULSE_PULSAR_DEVHOST", &url),
-        ("GHPULSE_PULSAR_PRODUCER_TOPIC", topic),
-        ("GHPULSE_PULSAR_CONSUMER_TOPIC", topic),
-    ];
+    let settings = on_topic(&url, topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
-    let first = Running::start(dirs[0].path(), &github.url, &settings).await;
-    github.control.emit(20);
-    until_some("the first collector has produced", async || {
-        let bus = &read(&first, "/status?format=json").await["bus"];
-        (bus["admitted"] == 20 && bus["backlog_bytes"] == 0).then_some(())
-    })
-    .await;
-    let second = Running::start(dirs[1].path(), &github.url, &settings).await;
+    let [first, second] = two_collectors(&dirs, &github, &settings).await;
     until_some("the second collector is on standby", async || {
         part(&second, "bus").await["note"].as_str().map(str::to_owned)
     })
