@@ -179,6 +179,9 @@ impl ProducerGrant {
     }
 }
 
+/// What is wrong with a topic that was terminated, and what to do, for people.
+pub const TERMINATED: &str = "the topic was terminated: use another one";
+
 /// How this node requests the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProducerAccess {
@@ -232,8 +235,8 @@ pub struct BusState {
     pub trouble: Option<String>,
     /// Whether the topic has entries that the broker does not deliver; `trouble` explains it.
     pub stuck: bool,
-    /// Whether the broker said that the topic was terminated, and nothing has arrived since. It
-    /// does not say so each time; a producer learns it with its next request.
+    /// Whether the broker said that the topic was terminated, and nothing has arrived since. A
+    /// session that begins later finds it out when it is silent.
     pub terminated: bool,
     /// The age of the newest delivery while more are known to follow; `None` when everything was
     /// delivered, or nothing has arrived yet.

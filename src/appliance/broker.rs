@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::bus::pulsar::{Probed, PulsarBus, PulsarOutlet, probe};
-use crate::bus::{BusError, BusState, ProducerGrant};
+use crate::bus::{BusError, BusState, ProducerGrant, TERMINATED};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::model::part::PartState;
@@ -15,9 +15,6 @@ use crate::supervise::Misconfigured;
 
 /// Deliveries older than this are a backlog.
 const BEHIND: Duration = Duration::from_secs(10);
-
-/// The bus when nobody can produce to the topic.
-const TERMINATED: &str = "the topic was terminated: use another one";
 
 /// The topic's producer and consumer.
 pub(super) struct Broker {

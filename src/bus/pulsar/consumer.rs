@@ -146,6 +146,7 @@ impl PulsarBus {
             return Err(error.into());
         }
         self.session = None;
+        self.earlier.is_terminated |= matches!(error, PulsarError::Terminated { .. });
         metrics::BUS_UP.set(0.0);
         let since = self.link.clock.now();
         self.state.send_modify(|state| {

@@ -5,6 +5,7 @@ use pulsar::error::{AuthenticationError, ConnectionError, ServiceDiscoveryError}
 use pulsar::message::proto::ServerError;
 
 use super::error::PulsarError;
+use crate::bus::TERMINATED;
 
 /// The longest part of a broker's message that is quoted, in bytes.
 const QUOTED_BYTES: usize = 300;
@@ -101,7 +102,7 @@ fn advice(kind: Option<ServerError>) -> Option<&'static str> {
         ServerError::TopicNotFound => {
             "the topic does not exist; create it, or let the broker create topics"
         }
-        ServerError::TopicTerminatedError => "the topic was terminated; use another one",
+        ServerError::TopicTerminatedError => TERMINATED,
         ServerError::ConsumerBusy => {
             "another process uses this subscription; is a copy of this data directory in use?"
         }

@@ -18,6 +18,7 @@ use super::oauth::Credentials;
 use super::progress::shown;
 use super::tls::{self, Duplex};
 use super::topic::{tag_of, whole_name};
+use crate::bus::TERMINATED;
 use crate::clock::Clock;
 use crate::config::{Compression, PulsarConfig, endpoint};
 use crate::model::position::BusTag;
@@ -137,6 +138,12 @@ impl PulsarLink {
     pub(super) fn read_error(&self, why: impl Into<String>) -> PulsarError {
         let doing = format!("reading {} at {}", self.topic, self.url);
         PulsarError::Away { doing, why: why.into() }
+    }
+
+    /// The error of reading a topic that was terminated.
+    pub(super) fn terminated(&self) -> PulsarError {
+        let doing = format!("reading {} at {}", self.topic, self.url);
+        PulsarError::Terminated { doing, why: TERMINATED.to_owned() }
     }
 
     /// The error, or a transient one until the broker has said the same several times in a row: one

@@ -64,7 +64,8 @@ pub(super) struct TopicReader {
     taken: u64,
     answer: Option<BaseCommand>,
     has_ended: bool,
-    /// Whether it has ended because the topic was terminated, and everything on it was read.
+    /// Whether the broker said that the topic was terminated, and everything on it acknowledged.
+    /// Requests are answered all the same.
     pub(super) is_terminated: bool,
 }
 
@@ -122,7 +123,8 @@ impl TopicReader {
         &self.connection.link
     }
 
-    /// Waits for the next message; `None` when the broker has closed the consumer. Cancel safe.
+    /// Waits for the next message; `None` when the broker has closed the consumer, or the topic was
+    /// terminated. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<ReceivedMessage>, ConnectionError> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
@@ -224,7 +226,7 @@ impl TopicReader {
                 self.messages = Some(packed.unpack());
                 continue;
             }
-            if self.has_ended {
+            if self.has_ended || self.is_terminated {
                 return Poll::Ready(Ok(None));
             }
             ready!(self.poll_take(context))?;
@@ -249,7 +251,7 @@ impl TopicReader {
 
     fn receive_command(&mut self, said: BaseCommand) {
         self.is_terminated |= said.reached_end_of_topic.is_some();
-        if said.close_consumer.is_some() || self.is_terminated {
+        if said.close_consumer.is_some() {
             self.has_ended = true;
         } else if said.success.is_some() || said.get_last_message_id_response.is_some() {
             self.answer = Some(said);

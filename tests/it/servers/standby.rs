@@ -372,7 +372,14 @@ async fn terminated_topic_is_named_and_polling_continues() {
     let url = pulsar.broker.url();
     let settings = on_topic(&url, topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let third_dir = tempdir().unwrap();
     let [first, second] = two_collectors(&dirs, &github, &settings).await;
+    let third = Running::start(third_dir.path(), &github.url, &settings).await;
+    until_some("the third collector has applied the topic", async || {
+        read(&third, "/status?format=json").await["journal"]["reach_seconds"].as_u64()
+    })
+    .await;
+    third.end().await;
     until_some("the second collector is on standby", async || {
         part(&second, "bus").await["note"].as_str().map(str::to_owned)
     })
@@ -391,9 +398,12 @@ async fn terminated_topic_is_named_and_polling_continues() {
         })
         .await;
     }
-    // The broker does not tell a new consumer, and names another producer to a new one.
-    for (node, dir) in [(first, &dirs[0]), (second, &dirs[1])] {
-        node.end().await;
+    // The broker tells no consumer of theirs again, and names another producer to a new one.
+    let [first, second] = [first, second].map(Some);
+    for (node, dir) in [(first, &dirs[0]), (second, &dirs[1]), (None, &third_dir)] {
+        if let Some(node) = node {
+            node.end().await;
+        }
         let again = Running::start(dir.path(), &github.url, &settings).await;
         until_some("the bus says so again, and GitHub is read", async || {
             let (bus, source) = (part(&again, "bus").await, part(&again, "source").await);

@@ -360,3 +360,20 @@ async fn first_entry_of_a_ledger_is_delivered_when_the_broker_cannot_deliver_the
         }
     }
 }
+
+#[tokio::test]
+async fn a_terminated_topic_is_noticed_before_a_response() {
+    let reached = proto::CommandReachedEndOfTopic { consumer_id: 1 };
+    let command = BaseCommand {
+        r#type: Type::ReachedEndOfTopic as i32,
+        reached_end_of_topic: Some(reached),
+        ..BaseCommand::default()
+    };
+    let mut said = BytesMut::new();
+    Codec.encode(Message { command, payload: None }, &mut said).unwrap();
+    let mut session = session_with(&[said, end_is((1, 0))], (1, 0)).await;
+    assert_eq!(end_of(&mut session.reader).await.unwrap(), Some((1, 0)));
+    let mut earlier = EarlierSessions::default();
+    let error = session.receive(&mut earlier).await.unwrap_err();
+    assert!(matches!(error, PulsarError::Terminated { .. }), "{error}");
+}
