@@ -55,7 +55,7 @@ use self::renewed::Renewed;
 use self::status::{StatusReadings, StatusSources};
 pub use self::tried::{check_app, check_certificate, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
-use crate::alerts::{Alerts, Posting};
+use crate::alerts::{AlertCondition, Alerts, Posting};
 use crate::apply::numbers::{NodeCounters, bucket_span};
 pub use crate::apply::requeue::Requeued;
 use crate::apply::stage::Apply;
@@ -422,7 +422,8 @@ fn start_stages(
     let exported_until = start_archive(
         stages,
         &config,
-        (store.clone(), chores.clone()),
+        store.clone(),
+        (alerts.clone(), chores.clone()),
         (Arc::clone(&witness), clock),
         &soft,
     );
@@ -459,13 +460,18 @@ fn start_stages(
 fn start_archive(
     stages: &mut Stages,
     config: &Config,
-    (store, chores): (Store, Chores),
+    store: Store,
+    (alerts, chores): (Alerts, Chores),
     (witness, clock): (Arc<Witness>, Clock),
     soft: &CancellationToken,
 ) -> Option<ExportedUntil> {
     let dir = config.archive_dir.clone()?;
     let went = move |failed: Option<&archive::ArchiveError>| {
         chores.went(Chore::Archive, failed.map(|error| error as _));
+        match failed {
+            Some(error) => alerts.raise(AlertCondition::ArchiveFailing, &error.to_string()),
+            None => alerts.clear(AlertCondition::ArchiveFailing),
+        }
     };
     let hashes_emails = config.privacy.hash_emails.in_exports();
     let (format, lists) = (config.archive_format, ListSet::default());

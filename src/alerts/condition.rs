@@ -27,6 +27,8 @@ names! {
         PageMissing = "page_missing",
         /// Scheduled backups fail.
         BackupFailing = "backup_failing",
+        /// Hours are not exported.
+        ArchiveFailing = "archive_failing",
         /// GitHub's totals and the estimate from ids contradict each other.
         AuditConflict = "audit_conflict",
     }
@@ -47,6 +49,7 @@ impl AlertCondition {
             Self::TokenStale => "a GitHub token is shown old pages",
             Self::PageMissing => "a page of GitHub's feed is missing",
             Self::BackupFailing => "backups are not made",
+            Self::ArchiveFailing => "hours are not exported",
             Self::AuditConflict => "GitHub's totals contradict the estimate of missed events",
         }
     }

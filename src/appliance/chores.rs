@@ -102,7 +102,7 @@ fn kind_of(error: &(dyn Error + 'static)) -> String {
         }
         at = error.source();
     }
-    "the store or the directory refuses".to_owned()
+    "the store, the directory or a file in it cannot be used".to_owned()
 }
 
 #[cfg(test)]

@@ -56,6 +56,9 @@ const AHEAD: i64 = 15;
 const DAMAGED_HOURS: i64 = 366 * 24;
 /// How often the stage checks whether an hour is due.
 const EVERY: Duration = Duration::from_secs(30);
+/// The line about an existing file that cannot be read.
+const UNUSABLE: &str = "the file of an hour cannot be extended: other hours are written, and it is \
+                        tried again each hour; repair it, or remove it to leave the hour out";
 /// Name of the cursor: everything up to it is exported.
 const CURSOR: &str = "archive";
 /// Key of the first unsettled hour when that cursor was stored: its events and later ones are
@@ -102,8 +105,9 @@ pub fn export(
 
 /// Exports each hour once it is settled, and late events, until `stop` is cancelled. An hour counts
 /// as settled only by a clock that GitHub's does not contradict. A failing disk does not end the
-/// stage: the error is reported and the pass retried. `went` receives the result of each pass, and
-/// `exported` the first hour that is not exported yet.
+/// stage: the error is reported and the pass retried. An hour whose file cannot be read is reported
+/// and read again with the next hour; the others are written. `went` receives the result of each
+/// pass, and `exported` the first hour that is not exported yet.
 pub async fn run(
     store: Store,
     to: ArchiveTarget,
@@ -122,16 +126,18 @@ pub async fn run(
             busy.record(is_busy, now);
             let is_tolerated = busy.is_tolerated(now);
             if !is_tolerated {
-                went(passed.as_ref().err());
+                went(passed.as_ref().map_or_else(Some, |written| written.unusable.as_ref()));
             }
             match passed {
-                Ok(hours) => {
-                    for hour in hours.iter().filter(|hour| hour.fresh > 0) {
+                Ok(written) => {
+                    for hour in written.hours.values().filter(|hour| hour.fresh > 0) {
                         let file = hour.file.display();
                         tracing::info!(%file, hour.events, hour.fresh, "exported an hour");
                     }
                     done = Some(until);
-                    exported.send_replace(done);
+                    if written.unusable.is_none() {
+                        exported.send_replace(done);
+                    }
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
                 Err(error) if is_tolerated => {
@@ -169,7 +175,7 @@ async fn pass(
     store: &Store,
     until: Hour,
     to: &ArchiveTarget,
-) -> Result<Vec<WrittenHour>, ArchiveError> {
+) -> Result<WrittenHours, ArchiveError> {
     let (reading, to) = (store.clone(), to.clone());
     let work = move || -> Result<_, ArchiveError> {
         private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
@@ -187,10 +193,11 @@ async fn pass(
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
         let hours = written.left_out.len();
         let (first, last) = (HourName(*first), HourName(*last));
-        let why = "incomplete hours, or those with files of other lists, are not exported";
+        let why = "incomplete hours, or those with files that cannot be extended, are not exported";
         tracing::info!(hours, %first, %last, "{why}");
     }
-    if let Some(behind) = written.behind {
+    // The events of an hour whose file cannot be read are read again.
+    if let Some(behind) = written.behind.filter(|_| written.unusable.is_none()) {
         let kept = store.commit(move |batch| {
             batch.put_cursor(CURSOR, behind)?;
             batch.put(&MetaKey(UNTIL.to_owned()), &until.0.to_be_bytes());
@@ -198,7 +205,7 @@ async fn pass(
         });
         kept.await?;
     }
-    Ok(written.hours.into_values().collect())
+    Ok(written)
 }
 
 /// The first hour that the last pass left unsettled.
@@ -256,14 +263,21 @@ impl WantedHours {
         };
         Ok((self.cut_too || !cut || file.is_there()).then_some(file))
     }
+
+    /// Whether other hours are written although this one could not be opened. A command fails.
+    fn goes_on_after(&self, error: &ArchiveError) -> bool {
+        !self.cut_too && !matches!(error, ArchiveError::Store(_))
+    }
 }
 
 /// The result of a pass.
 #[derive(Default)]
 struct WrittenHours {
     hours: BTreeMap<Hour, WrittenHour>,
-    /// Cut hours without a file, and hours with files of other lists.
+    /// Cut hours without a file, and hours with files that cannot be extended.
     left_out: BTreeSet<Hour>,
+    /// Why the last of these files cannot be read.
+    unusable: Option<ArchiveError>,
     /// Up to here are only events of the wanted hours; `None` when the first event is of another
     /// hour.
     behind: Option<Cursor>,
@@ -318,7 +332,7 @@ impl RunningExport<'_> {
     /// Distributes the events of the journal to up to `open` files.
     fn read(&mut self, open: usize) -> Result<PassFiles, ArchiveError> {
         let Self { reader, start, wanted, to, written, is_whole } = self;
-        let WrittenHours { hours: done, left_out, behind } = written;
+        let WrittenHours { hours: done, left_out, unusable, behind } = written;
         let mut files: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let (mut has_later, rules) = (false, reader.privacy().changes());
         let (is_first, mut missed) = (done.is_empty(), None);
@@ -347,7 +361,15 @@ impl RunningExport<'_> {
                     };
                     let cut =
                         missed.covers_start_of(hour) || wanted.cuts(reader, start.tag, hour)?;
-                    let Some(file) = wanted.open(to, hour, cut)? else {
+                    let file = match wanted.open(to, hour, cut) {
+                        Err(error) if wanted.goes_on_after(&error) => {
+                            tracing::error!(%error, "{UNUSABLE}");
+                            *unusable = Some(error);
+                            None
+                        }
+                        opened => opened?,
+                    };
+                    let Some(file) = file else {
                         left_out.insert(hour);
                         return Ok(());
                     };

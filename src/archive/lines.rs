@@ -95,10 +95,13 @@ fn read_lines(
 ) -> Result<(u64, bool), ArchiveError> {
     let (mut line, mut is_list) = (Vec::new(), None);
     for number in 1_u64.. {
-        let breaks_off = |error: io::Error| ArchiveError::BreaksOff {
-            path: path.to_owned(),
-            line: number,
-            reason: error.to_string(),
+        let breaks_off = |error: io::Error| {
+            // The disk failed, not the file.
+            if error.raw_os_error().is_some() {
+                return ArchiveError::file("read", path)(error);
+            }
+            let (path, reason) = (path.to_owned(), error.to_string());
+            ArchiveError::BreaksOff { path, line: number, reason }
         };
         line.clear();
         let read = from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);

@@ -287,12 +287,20 @@ impl Drop for PartialFile {
 /// to the directory: neither name is followed when it is a symbolic link.
 fn begin(path: &Path, part: &Path, is_there: bool, whole: Option<u64>) -> io::Result<File> {
     let mut file = private::fresh(part)?;
-    if is_there {
-        io::copy(&mut private::open_plain(path)?, &mut file)?;
-    }
-    if let Some(whole) = whole.filter(|_| is_there) {
-        file.set_len(whole)?;
-        file.seek(io::SeekFrom::End(0))?;
+    let mut copy = || -> io::Result<()> {
+        if is_there {
+            io::copy(&mut private::open_plain(path)?, &mut file)?;
+        }
+        if let Some(whole) = whole.filter(|_| is_there) {
+            file.set_len(whole)?;
+            file.seek(io::SeekFrom::End(0))?;
+        }
+        Ok(())
+    };
+    if let Err(error) = copy() {
+        // On a full disk it would keep others from writing.
+        let _ = std::fs::remove_file(part);
+        return Err(error);
     }
     Ok(file)
 }

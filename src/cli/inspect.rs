@@ -65,7 +65,12 @@ async fn look(args: &InspectArgs) -> Result<Exit, CommandFailure> {
             "note: gave up after too many rows with other keys; give a longer --prefix",
         );
     } else if looked.more {
-        output::to_stderr("note: there are more rows; use --limit or --prefix");
+        let is_full = looked.rows.len() < usize::from(args.limit);
+        output::to_stderr(if is_full {
+            "note: there are more rows, and they are too large for one answer; use --prefix"
+        } else {
+            "note: there are more rows; use --limit or --prefix"
+        });
     }
     Ok(printed)
 }

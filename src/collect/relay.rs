@@ -24,7 +24,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::ask_order::{AskOrder, reconnected};
-use self::rows::{OutgoingBatch, RowReader, WaitingRows, count, find_applied, move_to_rejects};
+use self::rows::{
+    OutgoingBatch, RowReader, WaitingRows, count, find_applied, forget_uncarried, move_to_rejects,
+};
 pub use self::when_granted::WhenGranted;
 pub(in crate::collect) use self::when_granted::granted;
 use crate::backoff::Backoff;
@@ -55,6 +57,9 @@ const APPLIED_ELSEWHERE: Duration = Duration::from_millis(500);
 const AFTER_HAND_OVER: Duration = Duration::from_secs(10);
 /// How long outbox rows wait for inbox rows, to be handed over together.
 const TOGETHER: Duration = Duration::from_secs(30);
+/// How long a topic counts as terminated after the broker said so: longer than a consumer takes to
+/// find it out, with a reconnection.
+const TERMINATED_FOR: Duration = Duration::from_secs(45);
 /// Time without progress after which the relay stops waiting to apply the topic.
 const NO_PROGRESS: Duration = Duration::from_secs(30);
 /// A topic whose end is unknown counts as applied after this time without a message.
@@ -96,6 +101,8 @@ struct Standby {
     since: Option<Instant>,
     /// Whether another collector asks first.
     order: AskOrder,
+    /// When the broker last said that the topic was terminated.
+    terminated_at: Option<Instant>,
 }
 
 /// When forwarding ends.
@@ -135,6 +142,7 @@ impl Relay {
                 Err(error) if error.downcast_ref().is_some_and(BusError::is_transient) => {
                     let is_terminated = error.downcast_ref().is_some_and(BusError::is_terminated);
                     if is_terminated && self.produces {
+                        standby.terminated_at = Some(self.clock.instant());
                         self.report(ProducerGrant::Terminated);
                     } else if *self.grant.borrow() == ProducerGrant::Unasked {
                         self.report(ProducerGrant::Unanswered);
@@ -175,11 +183,7 @@ impl Relay {
             }
             let now = self.clock.instant();
             standby.order.record_answer(now);
-            // Of a terminated topic the broker may say that another producer has it.
-            if self.bus.borrow().terminated {
-                self.report(ProducerGrant::Terminated);
-            }
-            if *self.grant.borrow() != ProducerGrant::Terminated {
+            if !self.is_terminated(standby, now) {
                 self.report_sendable();
                 let since = *refused.get_or_insert(now);
                 if *self.grant.borrow() == ProducerGrant::Granted
@@ -203,6 +207,27 @@ impl Relay {
         }
         // Jitter keeps collectors on standby from asking in step.
         Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0))
+    }
+
+    /// Whether the topic that another producer is said to have was terminated. A broker says that
+    /// of a terminated topic, too, and the consumer knows it a while after its producer. Where the
+    /// topic was made anew, neither says it any more.
+    fn is_terminated(&self, standby: &mut Standby, now: Instant) -> bool {
+        let (connected, terminated) = {
+            let bus = self.bus.borrow();
+            (bus.connected, bus.terminated)
+        };
+        if terminated {
+            standby.terminated_at = Some(now);
+        }
+        let is_recent = |at| now.duration_since(at) < TERMINATED_FOR || !connected;
+        let is_terminated = standby.terminated_at.is_some_and(is_recent);
+        if is_terminated {
+            self.report(ProducerGrant::Terminated);
+        } else {
+            standby.terminated_at = None;
+        }
+        is_terminated
     }
 
     /// Whether this collector is on standby and does not ask now. A terminated topic has no holder.
@@ -469,13 +494,12 @@ impl Relay {
         Ok(())
     }
 
-    /// Forgets outages of this collector that no message is left to carry, while another one
-    /// produces: it has read GitHub, and judges what it has missed itself.
+    /// Forgets outages of this node that no message is left to carry, while another one produces:
+    /// it has read GitHub, and judges what it has missed itself.
     async fn forget_outages(&self) -> Result<(), StoreError> {
-        if *self.grant.borrow() == ProducerGrant::Standby
-            && self.store.read(outages::has_polling_outage).await?
-        {
-            self.store.commit(outages::forget_polling_outages).await?;
+        let is_standby = *self.grant.borrow() == ProducerGrant::Standby;
+        if (is_standby || !self.produces) && self.store.read(outages::has_polling_outage).await? {
+            self.store.commit(forget_uncarried).await?;
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ use crate::sync::lock;
 
 /// The most characters of a quoted line.
 const LINE_CHARS: usize = 200;
+/// The byte order mark with which some editors begin a file.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 /// Why a missing file is refused.
 pub(super) const NO_FILE: &str = "there is no such file";
 
@@ -405,11 +407,10 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let read = || {
         let file = private::open_file(path)?;
         let mut bytes = Vec::new();
-        // One byte more than the limit, so that the caller can refuse the length.
-        let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
+        // One byte more than the limit behind the mark, so that the caller can refuse the length.
+        let limit = u64::try_from(SOURCE_BYTES + MARK.len()).expect("a small number") + 1;
         file.take(limit).read_to_end(&mut bytes)?;
-        // Some editors begin a file with a byte order mark.
-        let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+        let text = bytes.strip_prefix(MARK).unwrap_or(&bytes);
         String::from_utf8(text.to_owned()).map_err(|_| io::Error::other("not UTF-8 text"))
     };
     match read() {

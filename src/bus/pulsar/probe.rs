@@ -9,6 +9,7 @@ use super::error::PulsarError;
 use super::link::{OPEN, PulsarLink, within};
 use super::producer::{AccessMode, TopicProducer};
 use super::reader::{SubscribeOptions, TopicReader};
+use super::session::look_for_termination;
 use crate::bus::ProducerGrant;
 use crate::clock::Clock;
 use crate::config::PulsarConfig;
@@ -49,6 +50,8 @@ pub async fn probe(
         let first = first.ok().and_then(Result::ok).flatten().and_then(Result::ok);
         let oldest = first.map(|message| message.published_at);
         let grant = if produce {
+            // First: a broker tells only the first producer that asks.
+            look_for_termination(&link).await?;
             match Box::pin(TopicProducer::open(&link, AccessMode::Shared)).await? {
                 Some(producer) => {
                     // The connection's end closes it in any case.

@@ -37,7 +37,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Time limit for the answer of the broker to a request.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// Time within which a new subscription is told that the topic was terminated.
-const TOLD: Duration = Duration::from_secs(2);
+const TOLD: Duration = Duration::from_secs(1);
 /// Time limit for entries that the broker says it has; doubled each time that it is exceeded.
 pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest such time limit.
@@ -71,8 +71,8 @@ pub(super) struct ReaderSession {
     has_more: bool,
     /// Whether something arrived since the broker was last asked for the topic's end.
     is_unasked: bool,
-    /// Whether it has looked whether the topic was terminated.
-    has_looked: bool,
+    /// How often nothing came for [`SILENCE`].
+    silences: u32,
     pub(super) logged_at: Instant,
     /// An error that was found after good deliveries; returned once those are.
     broken: Option<PulsarError>,
@@ -178,7 +178,7 @@ impl ReaderSession {
             is_late: false,
             has_more: false,
             is_unasked: false,
-            has_looked: false,
+            silences: 0,
             logged_at,
             broken: None,
         }
@@ -309,8 +309,9 @@ impl ReaderSession {
             }
             let end = end_of(&mut self.reader).await?;
             self.reader.link().check_end(end, self.progress.reached())?;
+            self.silences = self.silences.saturating_add(1);
             // Once a session: it is told itself what happens while it is connected.
-            if !earlier.is_terminated && !std::mem::replace(&mut self.has_looked, true) {
+            if self.silences == 1 && !earlier.is_terminated {
                 Box::pin(look_for_termination(self.reader.link())).await?;
             }
             let rest = end.filter(|end| !self.has_reached(*end));
@@ -502,10 +503,10 @@ impl ReaderSession {
     }
 }
 
-/// Fails when the topic was terminated; not when that cannot be found out. A broker says so only
-/// once to a subscription, and perhaps on a connection that is lost then. It says so at once to a new
-/// one that has nothing to read (seen with Pulsar 3.3.2: within 0.1 s).
-async fn look_for_termination(link: &Arc<PulsarLink>) -> Result<(), PulsarError> {
+/// Fails when the topic was terminated; not when that cannot be found out. A broker says so once to
+/// a subscription, perhaps on a connection that is lost then. It says so at once to a new one that
+/// has nothing to read (Pulsar 3.3.2 within 0.2 s).
+pub(super) async fn look_for_termination(link: &Arc<PulsarLink>) -> Result<(), PulsarError> {
     let to = SubscribeOptions::passing("terminated", InitialPosition::Latest);
     let looking = async {
         let mut reader = TopicReader::open(link, &to).await?;

@@ -172,6 +172,15 @@ pub(super) fn count(reader: Reader<'_>) -> Result<WaitingRows, StoreError> {
     Ok(waiting)
 }
 
+/// Forgets the outages of polling that wait for a message, unless rows wait that will carry them:
+/// a page that was held may have come meanwhile, with its rows.
+pub(super) fn forget_uncarried(batch: &mut Batch<'_>) -> Result<(), StoreError> {
+    if count(batch)? == WaitingRows::default() {
+        outages::forget_polling_outages(batch)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +250,27 @@ mod tests {
         let body = &batch.messages[0].body;
         assert!(body.contains(r#""login":"bob""#), "{body}");
         assert!(body.contains("@example.org") && !body.contains("b@example.org"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn outages_are_forgotten_only_when_no_row_will_carry_them() {
+        let (_dir, store) = new_store();
+        let times = [1, 2].map(Timestamp::from_seconds);
+        let outage = Outage { since: times[0], until: times[1] };
+        store
+            .commit(move |batch| outages::keep_pending(batch, PendingOutage { outage, before: 1 }))
+            .await
+            .unwrap();
+        fill(&store, 1..=1).await;
+        store.commit(forget_uncarried).await.unwrap();
+        assert!(outages::has_polling_outage(store.reader()).unwrap(), "a row has come meanwhile");
+        let taken = |batch: &mut Batch<'_>| {
+            batch.delete(&OutboxKey(1));
+            Ok(())
+        };
+        store.commit(taken).await.unwrap();
+        store.commit(forget_uncarried).await.unwrap();
+        assert!(!outages::has_polling_outage(store.reader()).unwrap());
     }
 
     /// Puts events into the outbox, by id, created within ten seconds.

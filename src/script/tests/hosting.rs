@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Merged, SHIPPED, ScriptHost, ScriptKind, Trials, bench, check, run, watch};
+use super::super::{
+    Merged, SHIPPED, SOURCE_BYTES, ScriptHost, ScriptKind, Trials, bench, check, run, watch,
+};
 use super::*;
 use crate::clock::Clock;
 use crate::model::json;
@@ -115,6 +117,12 @@ async fn byte_order_mark_at_the_beginning_is_not_an_error() {
     fs::write(&path, format!("\u{feff}{DOUBLE}")).unwrap();
     assert_eq!(host.refresh(&path, |_| live()).as_deref(), Some(DOUBLE));
     assert_eq!((host.status().diagnostic(), factor(&host)), (None, 2));
+    // What is behind the limit is not cut off silently.
+    let long = format!("\u{feff}{DOUBLE}{}", " ".repeat(SOURCE_BYTES));
+    fs::write(&path, long).unwrap();
+    assert_eq!(host.refresh(&path, |_| live()), None);
+    let refused = host.status().refused.unwrap().reason;
+    assert!(refused.contains("262144 are allowed"), "{refused}");
 }
 
 #[tokio::test]

@@ -372,14 +372,8 @@ async fn terminated_topic_is_named_and_polling_continues() {
     let url = pulsar.broker.url();
     let settings = on_topic(&url, topic);
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
-    let third_dir = tempdir().unwrap();
+    let edge_dir = tempdir().unwrap();
     let [first, second] = two_collectors(&dirs, &github, &settings).await;
-    let third = Running::start(third_dir.path(), &github.url, &settings).await;
-    until_some("the third collector has applied the topic", async || {
-        read(&third, "/status?format=json").await["journal"]["reach_seconds"].as_u64()
-    })
-    .await;
-    third.end().await;
     until_some("the second collector is on standby", async || {
         part(&second, "bus").await["note"].as_str().map(str::to_owned)
     })
@@ -388,32 +382,55 @@ async fn terminated_topic_is_named_and_polling_continues() {
     // The producer learns it when it sends, and then the other one.
     github.control.emit(20);
     for node in [&first, &second] {
-        until_some("the bus says so, GitHub is read, and its events are kept", async || {
-            let (bus, source) = (part(node, "bus").await, part(node, "source").await);
-            let error = bus["error"].as_str().unwrap_or_default();
-            let is_named = error.contains("the topic was terminated: use another one");
+        is_terminated(node, "ok").await;
+        until_some("its events are kept", async || {
             let kept = read(node, "/status?format=json").await["bus"]["backlog_bytes"].as_u64();
-            let is_down = bus["state"] == "down" && is_named;
-            (is_down && source["state"] == "ok" && kept > Some(0)).then_some(())
+            (kept > Some(0)).then_some(())
         })
         .await;
     }
     // The broker tells no consumer of theirs again, and names another producer to a new one.
-    let [first, second] = [first, second].map(Some);
-    for (node, dir) in [(first, &dirs[0]), (second, &dirs[1]), (None, &third_dir)] {
-        if let Some(node) = node {
-            node.end().await;
-        }
-        let again = Running::start(dir.path(), &github.url, &settings).await;
-        until_some("the bus says so again, and GitHub is read", async || {
-            let (bus, source) = (part(&again, "bus").await, part(&again, "source").await);
-            let error = bus["error"].as_str().unwrap_or_default();
-            (bus["state"] == "down" && error.contains("terminated") && source["state"] == "ok")
-                .then_some(())
-        })
-        .await;
-        again.end().await;
+    let mut again = Vec::new();
+    for (node, dir) in [(first, &dirs[0]), (second, &dirs[1])] {
+        node.end().await;
+        let node = Running::start(dir.path(), &github.url, &settings).await;
+        is_terminated(&node, "ok").await;
+        again.push(node);
     }
+    // It tells a subscription twice; an edge never asks to produce.
+    for _ in 0..3 {
+        let edge = [&settings[..], &[("GHPULSE_DISABLE_PRODUCER", "true")]].concat();
+        let node = Running::start(edge_dir.path(), &github.url, &edge).await;
+        is_terminated(&node, "off").await;
+        node.end().await;
+    }
+    // Made anew, it has a producer, and the other collector is on standby.
+    pulsar.broker.to_topic("DELETE", topic, "?force=true", "").await;
+    until_some("one node produces, the other one is on standby", async || {
+        let (mut produce, mut wait) = (0, 0);
+        for node in &again {
+            let (bus, source) = (part(node, "bus").await, part(node, "source").await);
+            let is_ok = bus["state"] == "ok" && source["error"].is_null();
+            produce += u32::from(is_ok && source["state"] == "ok" && bus["note"].is_null());
+            wait += u32::from(is_ok && source["state"] == "off");
+        }
+        ((produce, wait) == (1, 1)).then_some(())
+    })
+    .await;
+    for node in again {
+        node.end().await;
+    }
+}
+
+/// Waits until a node says that its topic was terminated, and its source is in this state.
+async fn is_terminated(node: &Running, source_state: &str) {
+    until_some("the bus says that the topic was terminated", async || {
+        let (bus, source) = (part(node, "bus").await, part(node, "source").await);
+        let error = bus["error"].as_str().unwrap_or_default();
+        let is_named = error.contains("the topic was terminated: use another one");
+        (bus["state"] == "down" && is_named && source["state"] == source_state).then_some(())
+    })
+    .await;
 }
 
 /// A source whose rounds never end on their own, as when GitHub's pages do not change.

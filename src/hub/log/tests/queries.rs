@@ -94,10 +94,14 @@ fn start_is_kept_while_it_is_looked_for() {
                 assert_eq!((acks, messages.len()), (wanted, 1));
             }
             // A query with a start of its own replaces it.
+            let (let_go, held) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || held.recv());
             let (notifier, mut changing) = follower(&world.hub);
             changing.ask(selector(1, false), start, named("first")).unwrap();
-            drop(changing.take());
+            assert!(changing.take().messages.is_empty());
             changing.ask(selector(0, false), StreamStart::Oldest, named("second")).unwrap();
+            let_go.send(()).unwrap();
+            busy.await.unwrap().unwrap();
             let (acks, messages) = answers(&notifier, &mut changing).await;
             let names: Vec<_> = acks.iter().map(|(_, name)| name.clone()).collect();
             assert_eq!(names, ["first", "second"], "{start:?}");
