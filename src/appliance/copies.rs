@@ -41,8 +41,14 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest) -> OpsAnswer {
         StoreRequest::Inspect { family: None, .. } => {
             written(&blocking(move || inspect::families(store.reader())).await??)
         }
-        StoreRequest::Inspect { family: Some(family), prefix, limit } => {
-            let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
+        StoreRequest::Inspect { family: Some(family), prefix, limit, last } => {
+            let look = move || {
+                if last {
+                    inspect::last_rows(store.reader(), &family, limit)
+                } else {
+                    inspect::rows(store.reader(), &family, &prefix, limit)
+                }
+            };
             written(&blocking(look).await??)
         }
         StoreRequest::Requeue {} => written(&apply.requeue().await?),

@@ -20,7 +20,7 @@ const VALUE_CHARS: usize = 400;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ghpulse inspect\n  ghpulse inspect hours --prefix 2026-11-22\n  \
-                        ghpulse inspect dead\n  ghpulse inspect journal --limit 3 --json\n\n\
+                        ghpulse inspect rejects --last\n  ghpulse inspect journal --limit 3 --json\n\n\
                         Without a column family: lists all of them, with rows and bytes as RocksDB \
                         estimates them. With one: prints its first rows by key; long values are cut \
                         unless --json is given."
@@ -38,6 +38,9 @@ pub(super) struct InspectArgs {
     #[arg(long, value_name = "ROWS", default_value_t = 20, requires = "family",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
+    /// Prints the last rows, which are the newest in most families, instead of the first
+    #[arg(long, requires = "family", conflicts_with = "prefix")]
+    last: bool,
     /// Prints one line of JSON per row
     #[arg(long)]
     json: bool,
@@ -56,8 +59,19 @@ async fn look(args: &InspectArgs) -> Result<Exit, CommandFailure> {
         return Ok(if args.json { lines(&families) } else { output::text(&table(&families)) });
     };
     let (prefix, limit) = (args.prefix.clone().unwrap_or_default(), args.limit.into());
-    let asked = json!({ "family": family, "prefix": prefix, "limit": limit });
-    let look = move |reader: Reader<'_>| inspect::rows(reader, &family, &prefix, limit);
+    let mut asked = json!({ "family": family, "prefix": prefix, "limit": limit });
+    let last = args.last;
+    if last {
+        // An appliance of an earlier version does not know it.
+        asked["last"] = true.into();
+    }
+    let look = move |reader: Reader<'_>| {
+        if last {
+            inspect::last_rows(reader, &family, limit)
+        } else {
+            inspect::rows(reader, &family, &prefix, limit)
+        }
+    };
     let looked = store_access::inspect(&args.store, asked, look).await?;
     let printed = if args.json { lines(&looked.rows) } else { output::text(&rows(&looked)) };
     if looked.gave_up {
@@ -67,9 +81,9 @@ async fn look(args: &InspectArgs) -> Result<Exit, CommandFailure> {
     } else if looked.more {
         let is_full = looked.rows.len() < usize::from(args.limit);
         output::to_stderr(if is_full {
-            "note: there are more rows, and they are too large for one answer; use --prefix"
+            "note: there are more rows, too large for one answer; use --last or --prefix"
         } else {
-            "note: there are more rows; use --limit or --prefix"
+            "note: there are more rows; use --limit, --last or --prefix"
         });
     }
     Ok(printed)

@@ -298,6 +298,17 @@ impl Database {
         self.walk(rows, from, Direction::Forward, |key, value| Ok(take(key, value)))
     }
 
+    /// Passes undecoded rows to `take`, the last one first, while it returns true.
+    pub(super) fn scan_bytes_back(
+        &self,
+        family: Family,
+        mut take: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let rows = self.db.raw_iterator_cf(self.family(family));
+        let behind = [0xff; 256];
+        self.walk(rows, &behind, Direction::Reverse, |key, value| Ok(take(key, value)))
+    }
+
     /// Compacts the rows from `from` to before `until`: after many deletions, so that they are not
     /// stepped over again and again.
     pub(super) fn compact<K: Key>(&self, from: &K, until: &K) {

@@ -122,34 +122,76 @@ pub fn rows(
     prefix: &str,
     limit: usize,
 ) -> Result<Inspection, InspectError> {
-    let known = families::ALL.iter().find(|(_, name, _)| *name == family);
-    let Some((family, ..)) = known else {
-        return Err(InspectError::UnknownFamily { name: family.chars().take(80).collect() });
-    };
-    let FamilyFormat { sorted, start, key, value } = rows::format_of(*family);
-    let limit = limit.clamp(1, ROWS);
-    let mut found = Inspection { rows: Vec::new(), more: false, gave_up: false };
-    let (mut bytes, mut passed) = (0_usize, 0_usize);
-    let start = start(prefix).unwrap_or_default();
-    reader.scan_bytes(*family, &start, |raw_key, raw_value| {
-        let text = key(raw_key).unwrap_or_else(|| format!("0x{}", hex(raw_key)));
+    let family = family_of(family)?;
+    let format = rows::format_of(family);
+    let mut found = RowsFound::new(limit);
+    let (mut passed, mut gave_up) = (0_usize, false);
+    let start = (format.start)(prefix).unwrap_or_default();
+    reader.scan_bytes(family, &start, |raw_key, raw_value| {
+        let text = key_of(&format, raw_key);
         if !text.starts_with(prefix) {
             passed += 1;
-            found.gave_up = passed > LOOKED_AT;
+            gave_up = passed > LOOKED_AT;
             // Where keys sort as their text does, no later row can have the prefix.
-            return !found.gave_up && !is_behind(&text, prefix, sorted);
+            return !gave_up && !is_behind(&text, prefix, format.sorted);
         }
-        let value = value(raw_key, raw_value).unwrap_or_else(|| damaged(raw_value));
-        bytes += text.len() + value.get().len();
-        if found.rows.len() >= limit || (bytes > ROW_BYTES && !found.rows.is_empty()) {
-            found.more = true;
+        found.add(&format, text, (raw_key, raw_value))
+    })?;
+    Ok(Inspection { more: found.more || gave_up, rows: found.rows, gave_up })
+}
+
+/// The last rows of a family, up to `limit`. Blocks.
+pub fn last_rows(
+    reader: Reader<'_>,
+    family: &str,
+    limit: usize,
+) -> Result<Inspection, InspectError> {
+    let family = family_of(family)?;
+    let format = rows::format_of(family);
+    let mut found = RowsFound::new(limit);
+    reader.scan_bytes_back(family, |raw_key, raw_value| {
+        found.add(&format, key_of(&format, raw_key), (raw_key, raw_value))
+    })?;
+    found.rows.reverse();
+    Ok(Inspection { rows: found.rows, more: found.more, gave_up: false })
+}
+
+/// Rows of a result, within its bounds.
+struct RowsFound {
+    rows: Vec<InspectedRow>,
+    limit: usize,
+    bytes: usize,
+    /// Whether one was left out.
+    more: bool,
+}
+
+impl RowsFound {
+    fn new(limit: usize) -> Self {
+        Self { rows: Vec::new(), limit: limit.clamp(1, ROWS), bytes: 0, more: false }
+    }
+
+    /// Adds a row with this key, as text and raw. Returns whether it had room.
+    fn add(&mut self, format: &FamilyFormat, key: String, (raw, value): (&[u8], &[u8])) -> bool {
+        let value = (format.value)(raw, value).unwrap_or_else(|| damaged(value));
+        self.bytes += key.len() + value.get().len();
+        let is_full = self.bytes > ROW_BYTES && !self.rows.is_empty();
+        if self.rows.len() >= self.limit || is_full {
+            self.more = true;
             return false;
         }
-        found.rows.push(InspectedRow { key: text, value });
+        self.rows.push(InspectedRow { key, value });
         true
-    })?;
-    found.more |= found.gave_up;
-    Ok(found)
+    }
+}
+
+fn family_of(name: &str) -> Result<Family, InspectError> {
+    let known = families::ALL.iter().find(|(_, known, _)| *known == name);
+    let unknown = || InspectError::UnknownFamily { name: name.chars().take(80).collect() };
+    known.map(|(family, ..)| *family).ok_or_else(unknown)
+}
+
+fn key_of(format: &FamilyFormat, raw: &[u8]) -> String {
+    (format.key)(raw).unwrap_or_else(|| format!("0x{}", hex(raw)))
 }
 
 fn is_behind(text: &str, prefix: &str, sorted: usize) -> bool {

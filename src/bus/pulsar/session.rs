@@ -36,7 +36,7 @@ const LATE: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(10);
 /// Time limit for the answer of the broker to a request.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
-/// Time within which a new subscription is told that the topic was terminated.
+/// Time within which a broker tells a new subscription that the topic was terminated.
 const TOLD: Duration = Duration::from_secs(1);
 /// Time limit for entries that the broker says it has; doubled each time that it is exceeded.
 pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(10);
@@ -310,7 +310,7 @@ impl ReaderSession {
             let end = end_of(&mut self.reader).await?;
             self.reader.link().check_end(end, self.progress.reached())?;
             self.silences = self.silences.saturating_add(1);
-            // Once a session: it is told itself what happens while it is connected.
+            // Once a session: what happens while it is connected, the broker tells it.
             if self.silences == 1 && !earlier.is_terminated {
                 Box::pin(look_for_termination(self.reader.link())).await?;
             }

@@ -170,6 +170,9 @@ pub enum StoreRequest {
         /// Maximum number of rows.
         #[schemars(range(min = 1))]
         limit: usize,
+        /// The last rows instead of the first; `prefix` is not used then.
+        #[serde(default)]
+        last: bool,
     },
     /// Retries the dead letters.
     Requeue {},

@@ -62,6 +62,10 @@ async fn rows_are_shown_as_text_and_bounded() {
     };
     assert_eq!(keys("seen", "", 2).0, ["2026-11-23/1/PushEvent", "2026-11-23/2/PushEvent"]);
     assert!(keys("seen", "", 2).1 && !keys("seen", "", 15).1);
+    let last = last_rows(store.reader(), "seen", 2).unwrap();
+    let last: Vec<_> =
+        last.rows.into_iter().map(|row| row.key).chain([last.more.to_string()]).collect();
+    assert_eq!(last, ["2026-11-25/4/PushEvent", "2026-11-25/5/PushEvent", "true"]);
     assert_eq!(keys("seen", "2026-11-24", 100).0.len(), 5);
     assert_eq!(keys("seen", "2026-11-24/3", 100).0, ["2026-11-24/3/PushEvent"]);
     assert_eq!(keys("seen", "2026-11", 100).0.len(), 15);
