@@ -86,7 +86,7 @@ impl Failing {
     pub(super) fn words(&self) -> Option<String> {
         let words = self.0.iter().map(|(chore, why, since)| match chore {
             Chore::Backup => format!("no backup can be made since {since} ({why})"),
-            Chore::Archive => format!("hours cannot be exported since {since} ({why})"),
+            Chore::Archive => format!("hours cannot be exported or extended since {since} ({why})"),
         });
         let words = words.collect::<Vec<_>>().join("; ");
         (!words.is_empty()).then(|| format!("{words}; the log says where"))
@@ -102,7 +102,7 @@ fn kind_of(error: &(dyn Error + 'static)) -> String {
         }
         at = error.source();
     }
-    "the store, the directory or a file in it cannot be used".to_owned()
+    "the store, the directory or a file cannot be used".to_owned()
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// Its contents end early or are not gzip; none of it was counted.
-    #[error("{}: truncated at line {line} ({reason}); download it again", path.display())]
+    #[error("{}: truncated at line {line} ({reason}); {cure}", path.display())]
     BreaksOff {
         /// The file.
         path: PathBuf,
@@ -45,6 +45,17 @@ pub enum ArchiveError {
         line: u64,
         /// The decompressor's message.
         reason: String,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// The file of an hour cannot be extended. Other hours are exported.
+    #[error(
+        "late events of an hour are left out, and other hours exported; once its file can be \
+             read, `ghpulse export` adds them: {source}"
+    )]
+    Unextended {
+        /// Why.
+        source: Box<ArchiveError>,
     },
     /// None of its events has a creation time, so its hour is unknown.
     #[error("{}: contains no event with a time ({broken} invalid lines); no counts are \
@@ -145,6 +156,25 @@ impl ArchiveError {
     /// Whether another process writes to the directory.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Busy { .. })
+    }
+
+    /// The error of an hour that cannot be extended because of this one.
+    pub(super) fn of_an_hour(self) -> Self {
+        Self::Unextended { source: Box::new(self) }
+    }
+
+    /// Whether it concerns one existing file, so that other hours can be written: not where the
+    /// disk fails, or the directory refuses.
+    pub(super) fn is_of_one_file(&self) -> bool {
+        use std::io::ErrorKind::{DirectoryNotEmpty, IsADirectory};
+        match self {
+            Self::Busy { .. } | Self::Passes { .. } | Self::Store(_) => false,
+            Self::File { source, .. } => {
+                let is_named = matches!(source.kind(), DirectoryNotEmpty | IsADirectory);
+                is_named || source.raw_os_error().is_none()
+            }
+            _ => true,
+        }
     }
 
     /// Whether the file system or the store failed, rather than the file's contents.

@@ -56,9 +56,6 @@ const AHEAD: i64 = 15;
 const DAMAGED_HOURS: i64 = 366 * 24;
 /// How often the stage checks whether an hour is due.
 const EVERY: Duration = Duration::from_secs(30);
-/// The line about an existing file that cannot be read.
-const UNUSABLE: &str = "the file of an hour cannot be extended: other hours are written, and it is \
-                        tried again each hour; repair it, or remove it to leave the hour out";
 /// Name of the cursor: everything up to it is exported.
 const CURSOR: &str = "archive";
 /// Key of the first unsettled hour when that cursor was stored: its events and later ones are
@@ -105,9 +102,9 @@ pub fn export(
 
 /// Exports each hour once it is settled, and late events, until `stop` is cancelled. An hour counts
 /// as settled only by a clock that GitHub's does not contradict. A failing disk does not end the
-/// stage: the error is reported and the pass retried. An hour whose file cannot be read is reported
-/// and read again with the next hour; the others are written. `went` receives the result of each
-/// pass, and `exported` the first hour that is not exported yet.
+/// stage: the error is reported and the pass retried. An hour whose file is damaged is reported
+/// with each pass, until the file can be extended or is removed; the others are written. `went`
+/// receives the result of each pass, and `exported` the first hour that is not exported yet.
 pub async fn run(
     store: Store,
     to: ArchiveTarget,
@@ -117,27 +114,30 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (mut done, mut busy) = (None, BusyDirectory::default());
+    let mut unusable = BTreeSet::new();
     loop {
         let until = witness.scheduled_now().map(settled_until);
         if let Some(until) = until.filter(|until| done != Some(*until)) {
-            let passed = pass(&store, until, &to).await;
+            let passed = pass(&store, until, &to, &unusable).await;
             let is_busy = passed.as_ref().is_err_and(ArchiveError::is_busy);
             let now = clock.instant();
             busy.record(is_busy, now);
             let is_tolerated = busy.is_tolerated(now);
             if !is_tolerated {
-                went(passed.as_ref().map_or_else(Some, |written| written.unusable.as_ref()));
+                went(passed.as_ref().map_or_else(Some, |written| written.unusable.values().last()));
             }
             match passed {
                 Ok(written) => {
+                    for error in written.unusable.values() {
+                        tracing::error!(%error, "the archive leaves events out");
+                    }
                     for hour in written.hours.values().filter(|hour| hour.fresh > 0) {
                         let file = hour.file.display();
                         tracing::info!(%file, hour.events, hour.fresh, "exported an hour");
                     }
+                    unusable = written.unusable.into_keys().collect();
                     done = Some(until);
-                    if written.unusable.is_none() {
-                        exported.send_replace(done);
-                    }
+                    exported.send_replace(done);
                 }
                 Err(ArchiveError::Store(error)) => return Err(error.into()),
                 Err(error) if is_tolerated => {
@@ -171,12 +171,15 @@ impl BusyDirectory {
     }
 }
 
+/// Writes what has come since the last pass. `unusable` are the hours whose files the last pass
+/// could not extend.
 async fn pass(
     store: &Store,
     until: Hour,
     to: &ArchiveTarget,
+    unusable: &BTreeSet<Hour>,
 ) -> Result<WrittenHours, ArchiveError> {
-    let (reading, to) = (store.clone(), to.clone());
+    let (reading, to, unusable) = (store.clone(), to.clone(), unusable.clone());
     let work = move || -> Result<_, ArchiveError> {
         private::create_open_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
         let reader = reading.reader();
@@ -187,7 +190,19 @@ async fn pass(
             None => (Cursor { tag: applied.tag, position: Position::default() }, Hour(i64::MIN)),
         };
         let wanted = WantedHours { hours: Hour(i64::MIN)..until, since, cut_too: false };
-        write(reader, start, &wanted, &to, OPEN)
+        let mut written = write(reader, start, &wanted, &to, OPEN)?;
+        for hour in unusable {
+            match PartialFile::open(&to, hour) {
+                Err(error) if error.is_of_one_file() => {
+                    written.unusable.insert(hour, error.of_an_hour());
+                }
+                opened => drop(opened?),
+            }
+        }
+        while written.unusable.len() > OPEN {
+            written.unusable.pop_first();
+        }
+        Ok(written)
     };
     let written = blocking(work).await.map_err(StoreError::from)??;
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
@@ -196,8 +211,7 @@ async fn pass(
         let why = "incomplete hours, or those with files that cannot be extended, are not exported";
         tracing::info!(hours, %first, %last, "{why}");
     }
-    // The events of an hour whose file cannot be read are read again.
-    if let Some(behind) = written.behind.filter(|_| written.unusable.is_none()) {
+    if let Some(behind) = written.behind {
         let kept = store.commit(move |batch| {
             batch.put_cursor(CURSOR, behind)?;
             batch.put(&MetaKey(UNTIL.to_owned()), &until.0.to_be_bytes());
@@ -264,9 +278,9 @@ impl WantedHours {
         Ok((self.cut_too || !cut || file.is_there()).then_some(file))
     }
 
-    /// Whether other hours are written although this one could not be opened. A command fails.
+    /// Whether other hours are written although the file of one cannot be. A command fails.
     fn goes_on_after(&self, error: &ArchiveError) -> bool {
-        !self.cut_too && !matches!(error, ArchiveError::Store(_))
+        !self.cut_too && error.is_of_one_file()
     }
 }
 
@@ -276,8 +290,9 @@ struct WrittenHours {
     hours: BTreeMap<Hour, WrittenHour>,
     /// Cut hours without a file, and hours with files that cannot be extended.
     left_out: BTreeSet<Hour>,
-    /// Why the last of these files cannot be read.
-    unusable: Option<ArchiveError>,
+    /// Hours whose files cannot be extended because they are damaged: their late events are left
+    /// out.
+    unusable: BTreeMap<Hour, ArchiveError>,
     /// Up to here are only events of the wanted hours; `None` when the first event is of another
     /// hour.
     behind: Option<Cursor>,
@@ -363,8 +378,7 @@ impl RunningExport<'_> {
                         missed.covers_start_of(hour) || wanted.cuts(reader, start.tag, hour)?;
                     let file = match wanted.open(to, hour, cut) {
                         Err(error) if wanted.goes_on_after(&error) => {
-                            tracing::error!(%error, "{UNUSABLE}");
-                            *unusable = Some(error);
+                            unusable.insert(hour, error.of_an_hour());
                             None
                         }
                         opened => opened?,
@@ -402,10 +416,15 @@ impl RunningExport<'_> {
             }
             let written = file.written(cut);
             let beside = || sidecar::write(reader, to, hour, &written);
-            if !file.finish_with(to, is_current, beside)? {
-                return Ok(false);
+            match file.finish_with(to, is_current, beside) {
+                Ok(true) => drop(self.written.hours.insert(hour, written)),
+                Ok(false) => return Ok(false),
+                Err(error) if self.wanted.goes_on_after(&error) => {
+                    self.written.left_out.insert(hour);
+                    self.written.unusable.insert(hour, error.of_an_hour());
+                }
+                Err(error) => return Err(error),
             }
-            self.written.hours.insert(hour, written);
         }
         Ok(!has_later)
     }

@@ -37,7 +37,7 @@ pub(super) fn read_file(
     take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
 ) -> Result<FileEnd, ArchiveError> {
     let file = private::open_file(path).map_err(ArchiveError::file("open", path))?;
-    read_opened(file, path, read, take)
+    read_opened(file, (path, "download it again"), read, take)
 }
 
 /// Calls `take` with each event of a file of our own, which is not followed when it is a symbolic
@@ -51,19 +51,20 @@ pub(super) fn read_events(
         Some(Ok(event)) => take(&event),
         _ => Ok(()),
     };
-    read_opened(file, path, |_| (), take)
+    read_opened(file, (path, "repair it or remove it"), |_| (), take)
 }
 
-/// Does the same as [`read_file`] with an open file; `path` is used in errors.
+/// Does the same as [`read_file`] with an open file; its path, and what to do when it is damaged,
+/// are used in errors.
 fn read_opened(
     file: File,
-    path: &Path,
+    (path, cure): (&Path, &'static str),
     read: impl FnMut(u64),
     mut take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
 ) -> Result<FileEnd, ArchiveError> {
     let file = MaybeZipped::open(CountingReader { file, read }, BUFFER);
     let mut file = file.map_err(ArchiveError::file("read", path))?;
-    let (lines, is_list) = read_lines(path, &mut file, &mut take)?;
+    let (lines, is_list) = read_lines((path, cure), &mut file, &mut take)?;
     let Some(gunzip) = file.gunzip() else { return Ok(FileEnd { is_list, whole: None }) };
     let garbage = gunzip.garbage();
     if garbage > 0 {
@@ -89,7 +90,7 @@ impl<F: FnMut(u64)> Read for CountingReader<F> {
 
 /// Returns the number of lines, and whether the first non-blank one begins an array.
 fn read_lines(
-    path: &Path,
+    (path, cure): (&Path, &'static str),
     mut from: impl BufRead,
     take: &mut impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
 ) -> Result<(u64, bool), ArchiveError> {
@@ -101,7 +102,7 @@ fn read_lines(
                 return ArchiveError::file("read", path)(error);
             }
             let (path, reason) = (path.to_owned(), error.to_string());
-            ArchiveError::BreaksOff { path, line: number, reason }
+            ArchiveError::BreaksOff { path, line: number, reason, cure }
         };
         line.clear();
         let read = from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);

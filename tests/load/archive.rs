@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ghpulse::clock::Stopwatch;
 
-use crate::measure::events;
+use crate::measure::{events, program};
 use crate::report::Report;
 
 /// Runs of each program.
@@ -27,7 +27,7 @@ pub fn run(report: &mut Report, recorded: Option<&Path>) {
     report.section("import", &about);
     let [mut ours, mut jq_took, mut duck_took] = [const { Vec::new() }; 3];
     for run in 0..RUNS {
-        let mut import = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+        let mut import = program();
         import.arg("import").arg("--data").arg(dir.path().join(format!("data{run}"))).arg(&file);
         ours.extend(seconds(&mut import));
         let mut jq = Command::new("sh");

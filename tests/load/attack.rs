@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use ghpulse::simulate::{Control, Options, Simulation};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
+
+use crate::measure::program;
 
 /// Small events in the journal before the attack begins.
 const KEPT: u64 = 30_000;
@@ -162,7 +164,7 @@ impl Site {
         let address = free.local_addr().expect("it is bound");
         drop(free);
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let process = Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        let process = program()
             .args(["run", "--listen", &address.to_string(), "--github", &url, "--data"])
             .arg(dir.path())
             .current_dir(dir.path())
@@ -173,8 +175,11 @@ impl Site {
             .stderr(Stdio::null())
             .spawn()
             .expect("the program starts");
-        let site = Self { process, address, control, told: Arc::default(), stop, clock, _dir: dir };
+        let mut site =
+            Self { process, address, control, told: Arc::default(), stop, clock, _dir: dir };
         while ask(site.address, "/health").await.is_none() {
+            let ended = site.process.try_wait().expect("it is a child");
+            assert!(ended.is_none(), "the program ends: {ended:?}");
             clock.sleep(Duration::from_millis(50)).await;
         }
         while site.told.load(Ordering::Relaxed) < KEPT {

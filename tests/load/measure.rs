@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use ghpulse::clock::Stopwatch;
@@ -15,6 +16,15 @@ use crate::report::Report;
 const SIZED: usize = 500;
 /// Clock ticks per second in `/proc`, on every supported Linux.
 const TICKS: f64 = 100.0;
+
+/// The program. It refuses variables that look like settings, as those of the benchmark do.
+pub fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+    for name in ["GHPULSE_BENCH_RUNS", "GHPULSE_BENCH_LEFT"] {
+        program.env_remove(name);
+    }
+    program
+}
 
 /// The start of a measurement.
 pub struct Usage {

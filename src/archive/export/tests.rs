@@ -342,17 +342,27 @@ async fn settled_hours_are_written_and_late_events_added() {
     site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     site.journal("2026-02-03T11:05:00Z", &[(3, "11:01:00"), (4, "10:58:00")]).await;
-    let early = pass(&site.store, settled("2026-02-03T11:09:59Z"), &site.target()).await.unwrap();
+    let early =
+        pass(&site.store, settled("2026-02-03T11:09:59Z"), &site.target(), &BTreeSet::new())
+            .await
+            .unwrap();
     assert!(early.hours.is_empty());
-    pass(&site.store, settled("2026-02-03T11:10:00Z"), &site.target()).await.unwrap();
+    pass(&site.store, settled("2026-02-03T11:10:00Z"), &site.target(), &BTreeSet::new())
+        .await
+        .unwrap();
     assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [1, 2, 4]);
     site.journal("2026-02-03T11:40:00Z", &[(5, "10:59:00"), (6, "11:39:00")]).await;
-    let late = pass(&site.store, settled("2026-02-03T12:10:00Z"), &site.target()).await.unwrap();
+    let late = pass(&site.store, settled("2026-02-03T12:10:00Z"), &site.target(), &BTreeSet::new())
+        .await
+        .unwrap();
     assert_eq!(late.hours.values().map(|hour| hour.fresh).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [1, 2, 4, 5]);
     assert_eq!(site.ids("2026-02-03-11.json.gz"), [3, 6]);
-    let again = pass(&site.store, settled("2026-02-03T12:20:00Z"), &site.target()).await.unwrap();
+    let again =
+        pass(&site.store, settled("2026-02-03T12:20:00Z"), &site.target(), &BTreeSet::new())
+            .await
+            .unwrap();
     assert!(again.hours.values().all(|hour| hour.fresh == 0), "{:?}", again.hours);
 }
 
@@ -408,7 +418,7 @@ async fn a_lost_cursor_and_a_half_written_file_do_no_harm() {
     site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     let until = hour("11:00:00");
-    pass(&site.store, until, &site.target()).await.unwrap();
+    pass(&site.store, until, &site.target(), &BTreeSet::new()).await.unwrap();
     let whole = std::fs::read(site.to().join("2026-02-03-10.json.gz")).unwrap();
     let forget = |batch: &mut crate::store::Batch<'_>| {
         batch.delete(&CursorKey(CURSOR.to_owned()));
@@ -416,7 +426,7 @@ async fn a_lost_cursor_and_a_half_written_file_do_no_harm() {
     };
     site.store.commit(forget).await.unwrap();
     std::fs::write(site.to().join(".2026-02-03-10.json.gz.part"), b"half").unwrap();
-    pass(&site.store, until, &site.target()).await.unwrap();
+    pass(&site.store, until, &site.target(), &BTreeSet::new()).await.unwrap();
     assert_eq!(std::fs::read(site.to().join("2026-02-03-10.json.gz")).unwrap(), whole);
 }
 
@@ -467,14 +477,15 @@ async fn stage_creates_no_file_for_a_cut_hour() {
     let early = [(1, "10:12:00"), (2, "12:41:00"), (3, "12:42:00")];
     site.journal("2026-02-03T12:42:00Z", &early).await;
     site.journal("2026-02-03T13:01:00Z", &[(4, "12:59:00"), (5, "13:00:00")]).await;
-    let passed = pass(&site.store, hour("14:00:00"), &site.target()).await.unwrap();
+    let passed =
+        pass(&site.store, hour("14:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
     assert_eq!(passed.hours.len(), 1);
     assert_eq!(site.names(), ["2026-02-03-13.json.gz"]);
     assert_eq!(site.ids("2026-02-03-13.json.gz"), [5]);
     // What comes late of such an hour makes no file either, and holds nothing up.
     site.journal("2026-02-03T14:05:00Z", &[(6, "12:58:00"), (7, "13:59:00")]).await;
     site.journal("2026-02-03T14:06:00Z", &[(8, "14:05:00")]).await;
-    pass(&site.store, hour("15:00:00"), &site.target()).await.unwrap();
+    pass(&site.store, hour("15:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
     assert_eq!(site.names(), ["2026-02-03-13.json.gz", "2026-02-03-14.json.gz"]);
     assert_eq!(site.ids("2026-02-03-13.json.gz"), [5, 7]);
 }
@@ -485,11 +496,11 @@ async fn late_event_does_not_recreate_a_removed_file() {
     site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     site.journal("2026-02-03T11:01:00Z", &[(3, "11:00:30")]).await;
-    pass(&site.store, hour("11:00:00"), &site.target()).await.unwrap();
+    pass(&site.store, hour("11:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
     let name = "2026-02-03-10.json.gz";
     std::fs::remove_file(site.to().join(name)).unwrap();
     site.journal("2026-02-03T11:02:00Z", &[(4, "10:59:59")]).await;
-    pass(&site.store, hour("12:00:00"), &site.target()).await.unwrap();
+    pass(&site.store, hour("12:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
     assert_eq!(site.names(), ["2026-02-03-11.json.gz"]);
     // Who asks for the hour gets all of it.
     let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.target()).unwrap();
@@ -528,7 +539,7 @@ async fn hour_with_dropped_beginning_is_cut_despite_a_late_event() {
     assert_eq!(exported.begins_within.as_deref(), Some("2026-02-03-10"));
     let said: Vec<_> = exported.hours.iter().map(|hour| (hour.events, hour.cut)).collect();
     assert_eq!(said, [(1, true), (1, false)]);
-    pass(&site.store, hour("12:00:00"), &site.target()).await.unwrap();
+    pass(&site.store, hour("12:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
 }
 
 #[tokio::test]
@@ -551,45 +562,4 @@ async fn additions_to_a_padded_file_follow_its_last_member() {
         assert_eq!(site.ids(name), (1..=id).collect::<Vec<_>>());
         assert!(std::fs::read(&path).unwrap().starts_with(&whole));
     }
-}
-
-#[tokio::test]
-async fn a_file_of_lists_does_not_stop_the_archive() {
-    let site = Site::new();
-    let settled = |at: &str| settled_until(Timestamp::parse(at).unwrap());
-    site.journal("2026-02-03T09:59:00Z", &[]).await;
-    site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "11:01:00")]).await;
-    let lists = site.dir.path().join("lists");
-    std::fs::create_dir(&lists).unwrap();
-    std::fs::write(lists.join("anns.txt"), "@ann").unwrap();
-    let terms = [Lists::open(&lists).term("anns").unwrap()];
-    let of_lists = ArchiveTarget { lists: ListSet::new(&terms), ..site.target() };
-    std::fs::create_dir(site.to()).unwrap();
-    // What is beside the file cannot be written: the file does not get its name either.
-    let hindrance = site.to().join(".2026-02-03-10.coverage.json.part");
-    std::fs::create_dir_all(hindrance.join("in the way")).unwrap();
-    let range = (hour("10:00:00"), hour("11:00:00"));
-    export(&site.store, range.0, range.1, &of_lists).unwrap_err();
-    assert!(!site.to().join("2026-02-03-10.json.gz").exists());
-    std::fs::remove_dir_all(&hindrance).unwrap();
-    export(&site.store, range.0, range.1, &of_lists).unwrap();
-    let written = site.ids("2026-02-03-10.json.gz");
-    assert_eq!(written, [1]);
-
-    // The stage leaves that hour as it is, and writes the others.
-    let passed = pass(&site.store, settled("2026-02-03T12:10:00Z"), &site.target()).await.unwrap();
-    assert_eq!(passed.hours.len(), 1, "{:?}", passed.hours);
-    assert_eq!(site.names(), ["2026-02-03-10.json.gz", "2026-02-03-11.json.gz"]);
-    assert_eq!(site.ids("2026-02-03-10.json.gz"), written);
-
-    // An appliance of an earlier version writes nothing beside its files.
-    let from = site.dir.path().join("from");
-    std::fs::create_dir(&from).unwrap();
-    let all = ArchiveTarget { dir: from.clone(), lists: ListSet::default(), ..site.target() };
-    let exported = export(&site.store, range.0, range.1, &all).unwrap();
-    std::fs::remove_file(from.join("2026-02-03-10.coverage.json")).unwrap();
-    let to = ArchiveTarget { dir: site.dir.path().join("delivered"), ..of_lists };
-    super::super::deliver(exported, &from, &to).unwrap();
-    let beside = std::fs::read_to_string(to.dir.join("2026-02-03-10.coverage.json")).unwrap();
-    assert!(beside.contains("\"lists\":[\"anns\"]"), "{beside}");
 }

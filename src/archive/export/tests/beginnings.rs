@@ -35,15 +35,15 @@ async fn hour_that_begins_in_a_gap_is_cut_and_gets_no_file() {
     // The first events behind it are late ones of an hour that is settled.
     site.journal("2026-02-03T11:20:00Z", &[(3, "09:39:30")]).await;
     site.journal("2026-02-03T11:21:00Z", &[(4, "10:59:00"), (5, "11:19:59")]).await;
-    pass(&site.store, hour("10:00:00"), &site.target()).await.unwrap();
-    pass(&site.store, hour("11:00:00"), &site.target()).await.unwrap();
+    pass(&site.store, hour("10:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
+    pass(&site.store, hour("11:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
     site.journal("2026-02-03T12:01:00Z", &[(6, "11:59:00"), (7, "12:00:00")]).await;
     site.journal("2026-02-03T12:20:00Z", &[(8, "10:59:30")]).await;
     assert_eq!(site.cut(9..13), [(9, false), (10, true), (11, true), (12, false)]);
     // The range that is read begins behind the gap.
     assert_eq!(site.cut(11..13), [(11, true), (12, false)]);
-    pass(&site.store, hour("12:00:00"), &site.target()).await.unwrap();
-    pass(&site.store, hour("13:00:00"), &site.target()).await.unwrap();
+    pass(&site.store, hour("12:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
+    pass(&site.store, hour("13:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
     assert_eq!(site.names(), ["2026-02-03-12.json.gz", "2026-02-03-9.json.gz"]);
     assert_eq!(site.ids("2026-02-03-9.json.gz"), [2, 3]);
 }
@@ -60,7 +60,7 @@ async fn gap_within_an_hour_costs_no_file() {
     assert_eq!(site.cut(10..11), [(10, false)]);
     site.journal("2026-02-03T11:00:00Z", &[(5, "10:59:59"), (6, "11:00:00")]).await;
     assert_eq!(site.cut(10..12), [(10, false), (11, true)], "the second gap ends in hour 11");
-    pass(&site.store, hour("12:00:00"), &site.target()).await.unwrap();
+    pass(&site.store, hour("12:00:00"), &site.target(), &BTreeSet::new()).await.unwrap();
     assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
 }
 
